@@ -1,0 +1,1 @@
+"""Metrics, timing and comparisons: what proves the engine's latency and quality."""

@@ -1,0 +1,37 @@
+"""Every error that ``plc`` raises on purpose.
+
+::
+
+    PlcError
+    ├── ConfigError        a setting that cannot work            (also a ValueError)
+    ├── PacketError        a packet of the wrong shape or type   (also a ValueError)
+    ├── AudioFileError     a file that cannot be read or written (also an OSError)
+    ├── TraceError         a trace that does not fit             (also a ValueError)
+    └── MissingExtraError  an optional library that is absent    (also an ImportError)
+
+A message says what was given, what would do, and what to do about it.
+"""
+
+
+class PlcError(Exception):
+    """Above all errors of this package; catch it to catch them all."""
+
+
+class ConfigError(PlcError, ValueError):
+    """A setting is out of its range or contradicts another."""
+
+
+class PacketError(PlcError, ValueError):
+    """A pushed packet has the wrong shape, dtype or size."""
+
+
+class AudioFileError(PlcError, OSError):
+    """An audio file is missing, empty, truncated, or in no known format."""
+
+
+class TraceError(PlcError, ValueError):
+    """A trace file is malformed or does not fit the audio."""
+
+
+class MissingExtraError(PlcError, ImportError):
+    """A feature needs a library that is not installed; the message names the command."""

@@ -1,0 +1,26 @@
+"""Shared by every test."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def _kernel_fingerprint() -> str:
+    sources = sorted(ROOT.glob("kernels/**/*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+# numba renews a cached kernel when its own file changes, not when a kernel or a
+# constant it takes from another file does; a cache for each state of the sources
+# keeps a test from passing on old machine code. Set before plc_kernels is imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / _kernel_fingerprint()))
+os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The first example of a property test may compile a kernel, which takes seconds.
+settings.register_profile("plc", deadline=None, derandomize=True)
+settings.load_profile("plc")

@@ -1,0 +1,32 @@
+"""Signals that the tests make: seeded, float32, full scale 1.0."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def noise(seed: int, samples: int = 4800, level: float = 0.1) -> NDArray[np.float32]:
+    """Return white noise of standard deviation ``level``."""
+    rng = np.random.default_rng(seed)
+    return (level * rng.standard_normal(samples)).astype(np.float32)
+
+
+def sine(
+    frequency_hz: float, sample_rate: int, samples: int, amplitude: float = 0.5
+) -> NDArray[np.float32]:
+    """Return a sine that starts at phase 0."""
+    t = np.arange(samples) / sample_rate
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)
+
+
+def tones(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDArray[np.float32]:
+    """Return a chord of decaying harmonics over a little noise: music, as far as a test needs."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(samples) / sample_rate
+    out = 0.01 * rng.standard_normal(samples)
+    for f0_hz in rng.uniform(110.0, 880.0, 3):
+        for harmonic in range(1, 9):
+            phase = rng.uniform(0, 2 * np.pi)
+            decay = np.exp(-t * rng.uniform(0.2, 1.5))
+            if f0_hz * harmonic < 0.45 * sample_rate:
+                out += decay / harmonic * np.sin(2 * np.pi * f0_hz * harmonic * t + phase)
+    return (level * out / np.std(out)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Training of the context encoder."""
