@@ -1,0 +1,133 @@
+"""The clips a benchmark runs on: found in folders or manifests, always in the same order."""
+
+import csv
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import AudioFileError, ConfigError, MissingExtraError
+
+# What libsndfile reads, by the end of the name.
+AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
+# Stereo versions of places that mono clips show too: counted, they would count twice.
+STEREO_PREFIX = "stereo_"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Samples of one clip.
+
+    Attributes
+    ----------
+    signal : float32, shape (n, channels)
+        Full scale 1.0.
+    sample_rate : int
+        In Hz.
+    """
+
+    signal: NDArray[np.float32]
+    sample_rate: int
+
+
+def find_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> list[Path]:
+    """Return the audio files that ``sources`` name.
+
+    Parameters
+    ----------
+    sources : iterable of str or Path
+        Folders (searched to any depth), audio files, or manifests: ``.csv`` with a column ``path``
+        relative to the manifest.
+    include_stereo : bool
+        Keep the clips of folders and manifests whose name begins with ``stereo_``.
+
+    Returns
+    -------
+    list of Path
+        Each file once, sorted by name and then by folder.
+
+    Raises
+    ------
+    ConfigError
+        If a source does not exist, or none of them holds a clip.
+    """
+    paths = [Path(source) for source in sources]
+    clips = {clip for path in paths for clip in _clips_of(path, include_stereo)}
+    if not clips:
+        raise ConfigError(
+            f"no audio in {', '.join(map(str, paths))}; looked for files ending in "
+            f"{' '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    return sorted(clips, key=lambda clip: (clip.name, clip.parts))
+
+
+def read_clip(path: Path, sample_rate: int | None = None) -> Recording:
+    """Return a clip's samples, resampled to ``sample_rate`` (in Hz) if it has another.
+
+    Raises
+    ------
+    AudioFileError
+        If the file cannot be read, is empty, or holds a NaN or an infinity.
+    MissingExtraError
+        If it has to be resampled and soxr is not installed.
+    """
+    import soundfile
+
+    try:
+        signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:  # LibsndfileError is a RuntimeError
+        raise AudioFileError(f"cannot read {path}: {error}") from error
+    if not signal.size:
+        raise AudioFileError(f"{path} holds no samples")
+    if not np.isfinite(signal).all():
+        raise AudioFileError(f"{path} holds samples that are not finite")
+    if sample_rate is None or rate == sample_rate:
+        return Recording(signal, rate)
+    return Recording(resample(signal, rate, sample_rate), sample_rate)
+
+
+def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Return ``signal``, shape (n,) or (n, channels), at another sample rate (soxr, high quality).
+
+    Raises
+    ------
+    MissingExtraError
+        If soxr is not installed.
+    """
+    try:
+        import soxr
+    except ImportError as error:
+        raise MissingExtraError("resampling needs soxr: pip install 'plc-engine[bench]'") from error
+    resampled: NDArray[np.float32] = soxr.resample(signal, rate, new_rate, quality="HQ")
+    return resampled
+
+
+def clip_seed(name: str, seed: int = 0) -> int:
+    """Return the seed of a clip's losses: from its name alone, the same on every machine.
+
+    So a clip loses the same packets whichever other clips or methods run beside it.
+    """
+    return zlib.crc32(name.encode(), seed & 0xFFFFFFFF)
+
+
+def _clips_of(source: Path, include_stereo: bool) -> list[Path]:
+    if source.is_dir():
+        clips = [path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
+    elif source.suffix.lower() == ".csv" and source.exists():
+        clips = _manifest_clips(source)
+    elif source.exists():
+        return [source]
+    else:
+        raise ConfigError(f"{source} does not exist")
+    return [clip for clip in clips if include_stereo or not clip.name.startswith(STEREO_PREFIX)]
+
+
+def _manifest_clips(manifest: Path) -> list[Path]:
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if "path" not in (rows.fieldnames or []):
+            raise ConfigError(f"{manifest} has no column named path")
+        return [manifest.parent / row["path"] for row in rows]

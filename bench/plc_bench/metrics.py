@@ -1,0 +1,323 @@
+"""Quality as numbers: one definition of each metric, on plain arrays.
+
+*Conventions.* A signal is a float array of shape ``(n,)`` or ``(n, channels)``, full scale 1.0; a
+metric of several channels sums their energies or averages their frames. ``lost`` is a bool array of
+shape ``(n,)``, True where the sample was in a lost packet. A metric that is not defined (nothing
+was lost, the reference is silent) is NaN; one that is perfect may be infinite.
+
+*Metrics.*
+
+==================================  ======  ======================================================
+:func:`nmse_db`                     lower   energy of the error over that of what was lost
+:func:`sdr_db`                      higher  the same, upside down
+:func:`snr_ms_db`                   higher  SNR of the magnitude spectrogram inside one gap
+:func:`lsd_db`                      lower   log-spectral distance of the frames that touch losses
+:func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
+:func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
+:func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
+:func:`phase_error_deg`             lower   how far a sine's phase is off
+==================================  ======  ======================================================
+
+PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.speech`.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Signal = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+# STFT of SNR_MS: paper section 3.1, at its 16 kHz.
+SNR_MS_RATE = 16_000
+SNR_MS_WINDOW = 512
+SNR_MS_HOP = 128
+# Segments whose gap is quieter than this RMS are left out: paper section 3.2.
+GAP_RMS_MIN = 1e-4
+
+# The same grid in ms, for spectra of signals at any rate.
+WINDOW_MS = 32.0
+HOP_MS = 8.0
+# Below this, re a full-scale sine, a bin counts as silence: 16-bit noise in one bin of a 32 ms
+# window lies at about -125 dB, lossy codecs leave bins at minus infinity.
+SPECTRUM_FLOOR_DB = -100.0
+# 64 triangles up to 20 kHz: the narrowest still holds a bin of a 32 ms window.
+MEL_BANDS = 64
+MEL_TOP_HZ = 20_000.0
+
+# Shorter runs of zeros happen in 16-bit music; 64 samples are 1.3 ms at 48 kHz.
+ZERO_RUN_SAMPLES = 64
+# Half-width of the neighbourhood whose steps a click is compared with.
+CLICK_NEIGHBOURHOOD_MS = 2.0
+# Smallest local step, -80 dB: what stands out of silence by less is no click.
+CLICK_STEP_MIN = 1e-4
+
+
+def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
+    """Return which samples a trace loses: bool, shape (samples,).
+
+    Parameters
+    ----------
+    trace : bool, shape (packets,)
+        True = lost.
+    packet_samples : int
+        Samples of a packet.
+    samples : int
+        Length of the signal; what lies past the trace is not lost.
+    """
+    lost = np.zeros(samples, np.bool_)
+    covered = np.repeat(trace, packet_samples)[:samples]
+    lost[: covered.size] = covered
+    return lost
+
+
+def gap_edges(lost: Mask) -> NDArray[np.intp]:
+    """Return the first sample of each gap and of each stretch after one, ascending."""
+    edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
+    return edges
+
+
+def nmse_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
+    """Return the energy of the error over the lost samples, relative to theirs, in dB.
+
+    0 dB is what silence scores, minus infinity a perfect concealment.
+
+    Notes
+    -----
+    ``10 log10(sum (x - y)^2 / sum x^2)``, both sums over the lost samples of all channels, in
+    float64: the NMSE of [1]_, over one clip.
+
+    References
+    ----------
+    .. [1] A. I. Mezza et al., "Hybrid packet loss concealment for real-time networked music
+       applications", IEEE Open Journal of Signal Processing 5, 2024.
+    """
+    truth = reference[lost].astype(np.float64)
+    error = truth - estimate[lost]
+    return _ratio_db(float((error**2).sum()), float((truth**2).sum()))
+
+
+def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
+    """Return the signal-to-distortion ratio over the lost samples, in dB: minus :func:`nmse_db`."""
+    return -nmse_db(reference, estimate, lost)
+
+
+def snr_db(reference: Signal, estimate: Signal) -> float:
+    """Return ``10 log10(sum x^2 / sum (x - y)^2)`` over whole arrays: equation (4) of the paper."""
+    truth = np.asarray(reference, np.float64)
+    return -_ratio_db(float(((truth - estimate) ** 2).sum()), float((truth**2).sum()))
+
+
+def snr_ms_db(
+    reference: Signal,
+    estimate: Signal,
+    gap: tuple[int, int],
+    window_samples: int = SNR_MS_WINDOW,
+    hop_samples: int = SNR_MS_HOP,
+) -> float:
+    """Return the SNR of the magnitude spectrogram inside a gap, in dB.
+
+    Parameters
+    ----------
+    reference, estimate : float, shape (n,) or (n, channels)
+        The paper's setting is 16 kHz.
+    gap : tuple of int
+        First sample of the gap and first after it.
+    window_samples, hop_samples : int
+        Hann window of the STFT and its hop.
+
+    Returns
+    -------
+    float
+        NaN where the gap's RMS is below ``GAP_RMS_MIN``, where the paper drops the segment.
+
+    Notes
+    -----
+    Section 3.4 of [1]_: ``10 log10(||S||^2 / ||S - S'||^2)`` with S the magnitudes of the frames
+    that lie wholly inside the gap; of a gap of 64 ms (1024 samples) these are 5.
+
+    References
+    ----------
+    .. [1] A. Marafioti, N. Perraudin, N. Holighaus, P. Majdak, "A context encoder for audio
+       inpainting", IEEE/ACM TASLP 27 (12), 2019, doi 10.1109/TASLP.2019.2947232.
+    """
+    start, stop = gap
+    if stop - start < window_samples:
+        raise ValueError(f"the gap has {stop - start} samples, a frame {window_samples}")
+    if rms(reference[start:stop]) < GAP_RMS_MIN:
+        return math.nan
+    starts = np.arange(start, stop - window_samples + 1, hop_samples)
+    return snr_db(
+        magnitudes(reference, starts, window_samples), magnitudes(estimate, starts, window_samples)
+    )
+
+
+def lsd_db(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    """Return the log-spectral distance over the frames that touch losses, in dB.
+
+    Notes
+    -----
+    Of each frame the root of the mean, over bins, of the squared difference of the log power
+    spectra in dB [1]_; then the mean over frames and channels. Frames of 32 ms every 8 ms (the
+    paper's grid, at any rate), Hann; bins below -100 dB re a full-scale sine count as -100 dB.
+
+    References
+    ----------
+    .. [1] A. Gray, J. Markel, "Distance measures for speech processing", IEEE TASSP 24 (5), 1976.
+    """
+    starts, window_samples = _frames_touching(lost, sample_rate)
+    if not starts.size:
+        return math.nan
+    distance = _level_db(reference, starts, window_samples)
+    distance -= _level_db(estimate, starts, window_samples)
+    return float(np.sqrt((distance**2).mean(axis=-1)).mean())
+
+
+def mel_spectral_convergence(
+    reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
+) -> float:
+    """Return the relative error of the mel spectra of the frames that touch losses.
+
+    Notes
+    -----
+    ``||M - M'|| / ||M||`` (Frobenius), the spectral convergence of [1]_ on mel magnitudes: frames
+    as in :func:`lsd_db`, 64 triangular bands, equally spaced on ``2595 log10(1 + f / 700)`` from 0
+    to 20 kHz or the Nyquist frequency.
+
+    References
+    ----------
+    .. [1] N. Sturmel, L. Daudet, "Signal reconstruction from STFT magnitude: a state of the art",
+       DAFx, 2011.
+    """
+    starts, window_samples = _frames_touching(lost, sample_rate)
+    if not starts.size:
+        return math.nan
+    bands = mel_filters(window_samples, sample_rate).T
+    truth = magnitudes(reference, starts, window_samples) @ bands
+    error = magnitudes(estimate, starts, window_samples) @ bands - truth
+    energy = float(np.linalg.norm(truth))
+    return float(np.linalg.norm(error)) / energy if energy > 0.0 else math.nan
+
+
+def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    """Return the largest step at an edge of a gap, relative to the largest step around it.
+
+    Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
+    the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
+    largest of these ratios. An undamaged signal has at most 1, an audible click well over 2.
+    """
+    edges = gap_edges(lost)
+    if not edges.size:
+        return math.nan
+    width = max(1, round(sample_rate * CLICK_NEIGHBOURHOOD_MS / 1000))
+    worst = 0.0
+    for truth, output in zip(_by_channel(reference), _by_channel(estimate), strict=True):
+        steps = np.abs(np.diff(truth))
+        for edge in edges:
+            local = steps[max(0, edge - 1 - width) : edge + width].max()
+            jump = abs(output[edge] - output[edge - 1])
+            worst = max(worst, float(jump / max(local, CLICK_STEP_MIN)))
+    return worst
+
+
+def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
+    """Return how many maximal runs of at least ``samples`` zeros there are, over all channels."""
+    count = 0
+    for channel in _by_channel(signal):
+        turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
+        count += int((turns[1::2] - turns[::2] >= samples).sum())
+    return count
+
+
+def phase_error_deg(
+    reference: Signal, estimate: Signal, frequency_hz: float, sample_rate: int
+) -> float:
+    """Return by how many degrees the phase of a sine is off, 0 to 180.
+
+    Parameters
+    ----------
+    reference, estimate : float, shape (n,)
+        The same stretch of both, best a period or more.
+    frequency_hz : float
+        The sine's frequency; its amplitude and phase are fitted to each by least squares.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    float
+        180 where the estimate holds nothing of the sine at all.
+    """
+    turns = 2 * np.pi * frequency_hz / sample_rate * np.arange(reference.size)
+    basis = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    fits = np.linalg.lstsq(basis, np.stack([reference, estimate], axis=1), rcond=None)[0]
+    phasors = fits[0] - 1j * fits[1]
+    if not phasors[1]:
+        return 180.0
+    return float(np.degrees(abs(np.angle(phasors[1] / phasors[0]))))
+
+
+def rms(signal: Signal) -> float:
+    """Return the root of the mean square of all samples, in float64."""
+    return float(np.sqrt(np.mean(np.asarray(signal, np.float64) ** 2)))
+
+
+def magnitudes(
+    signal: Signal, starts: NDArray[np.intp], window_samples: int
+) -> NDArray[np.float64]:
+    """Return the magnitude spectra of Hann-windowed frames.
+
+    Returns
+    -------
+    float64, shape (frames, bins) or (channels, frames, bins)
+        Of the frames that begin at ``starts``; ``bins = window_samples // 2 + 1``.
+    """
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_samples) / window_samples)
+    frames = np.asarray(signal, np.float64).T[..., starts[:, None] + np.arange(window_samples)]
+    spectra: NDArray[np.float64] = np.abs(np.fft.rfft(frames * hann))
+    return spectra
+
+
+def mel_filters(window_samples: int, sample_rate: int) -> NDArray[np.float64]:
+    """Return the triangular mel bands: float64, shape (MEL_BANDS, bins), each of height 1."""
+    top_hz = min(MEL_TOP_HZ, sample_rate / 2)
+    mel = np.linspace(0.0, 2595.0 * math.log10(1.0 + top_hz / 700.0), MEL_BANDS + 2)
+    corners_hz = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    bins_hz = np.fft.rfftfreq(window_samples, 1.0 / sample_rate)
+    low, centre, high = (corners_hz[i : i + MEL_BANDS, None] for i in range(3))
+    rising = (bins_hz - low) / (centre - low)
+    falling = (high - bins_hz) / (high - centre)
+    filters: NDArray[np.float64] = np.minimum(rising, falling).clip(0.0)
+    return filters
+
+
+def _level_db(signal: Signal, starts: NDArray[np.intp], window_samples: int) -> NDArray[np.float64]:
+    """Return the log power spectra of frames in dB re a full-scale sine, floored."""
+    # A full-scale sine peaks at a quarter of the window's length: half its Hann window's sum.
+    spectra = magnitudes(signal, starts, window_samples) / (window_samples / 4)
+    levels: NDArray[np.float64] = 20.0 * np.log10(spectra.clip(10 ** (SPECTRUM_FLOOR_DB / 20)))
+    return levels
+
+
+def _frames_touching(lost: Mask, sample_rate: int) -> tuple[NDArray[np.intp], int]:
+    """Return where the frames begin that hold a lost sample, and the length of a frame."""
+    window_samples = round(sample_rate * WINDOW_MS / 1000)
+    hop_samples = round(sample_rate * HOP_MS / 1000)
+    starts = np.arange(0, lost.size - window_samples + 1, hop_samples)
+    before = np.concatenate([[0], np.cumsum(lost)])
+    touching = before[starts + window_samples] > before[starts]
+    return starts[touching], window_samples
+
+
+def _by_channel(signal: Signal) -> NDArray[np.float64]:
+    """Return the signal as float64, shape (channels, n)."""
+    return np.atleast_2d(np.asarray(signal, np.float64).T)
+
+
+def _ratio_db(numerator: float, denominator: float) -> float:
+    """Return the ratio of two energies in dB; NaN where the denominator is zero."""
+    if denominator <= 0.0:
+        return math.nan
+    return 10.0 * math.log10(numerator / denominator) if numerator > 0.0 else -math.inf
