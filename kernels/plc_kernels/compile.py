@@ -1,6 +1,8 @@
 """The one place that says how a kernel is compiled."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from numba import njit
@@ -12,6 +14,10 @@ _F = TypeVar("_F", bound=Callable[..., object])
 # drop isfinite() checks, and a corrupt packet would then reach the speaker.
 _FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).digest()
+
 
 def kernel(function: _F) -> "Dispatcher[_F]":
     """Compile ``function`` to run without the GIL; keep the machine code on disk.
@@ -20,6 +26,20 @@ def kernel(function: _F) -> "Dispatcher[_F]":
     without a home), numba refuses to decorate; such a process compiles anew.
     """
     try:
-        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
-    except RuntimeError:
+        compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        _renew_with_package(compiled)
+    except (RuntimeError, AttributeError):
         return njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
+    return compiled
+
+
+def _renew_with_package(compiled: "Dispatcher[_F]") -> None:
+    """Make cached machine code of ``compiled`` stale when any kernel's source changes.
+
+    numba compares the hash of a kernel's own file alone, yet the code of kernels that
+    it calls is inlined: after an upgrade that changed only a callee, the old callee
+    would live on. numba offers no setting, so its stamp is widened in place; should
+    the attribute vanish, the caller's fall-back compiles without a cache.
+    """
+    index = compiled._cache._cache_file  # type: ignore[attr-defined]  # not in numba's stubs
+    index._source_stamp = (index._source_stamp, _SOURCES)
