@@ -1,0 +1,125 @@
+"""Summaries of scores, and whether one method beats another on the same clips.
+
+Methods are compared in pairs, clip by clip: clips differ from each other by far more than
+concealers do, and a difference of two means would drown in that. The uncertainty comes from a
+bootstrap over *groups* of pairs (the gaps of one clip are alike and count as one draw) [1]_.
+
+References
+----------
+.. [1] B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", chapters 6 and 13, 1993.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# At 2000 the ends of a 95 % interval move by about 2 % of its width from seed to seed.
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Scores of one method.
+
+    Attributes
+    ----------
+    mean, std : float
+        Over the defined scores; NaN if there are none.
+    count : int
+        How many are defined (finite).
+    left_out : int
+        How many are not.
+    """
+
+    mean: float
+    std: float
+    count: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """By how much the first method's scores are above the second's.
+
+    Attributes
+    ----------
+    mean : float
+        Mean of first minus second over the pairs in which both are defined.
+    low, high : float
+        Bootstrap 95 % confidence interval of the mean.
+    share_better : float
+        Share of pairs, 0 to 1, in which the first is strictly better.
+    pairs : int
+        How many pairs there are.
+    """
+
+    mean: float
+    low: float
+    high: float
+    share_better: float
+    pairs: int
+
+
+def summarise(scores: Sequence[float]) -> Summary:
+    """Return mean and standard deviation of the finite ones among ``scores``."""
+    values = np.asarray(scores, np.float64)
+    defined = values[np.isfinite(values)]
+    if not defined.size:
+        return Summary(math.nan, math.nan, 0, values.size)
+    return Summary(
+        float(defined.mean()), float(defined.std()), defined.size, values.size - defined.size
+    )
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    lower_is_better: bool,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> PairedDifference:
+    """Return how the scores of two methods on the same clips differ.
+
+    Parameters
+    ----------
+    first, second : sequence of float, of the same length
+        Scores; a pair with one that is not finite is left out.
+    lower_is_better : bool
+        Which way the metric points; decides ``share_better`` only.
+    groups : sequence, of the same length
+        What pairs belong together, such as the name of their clip; by default each stands alone.
+    seed : int
+        Of the bootstrap.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    defined = np.isfinite(a) & np.isfinite(b)
+    if not defined.any():
+        return PairedDifference(math.nan, math.nan, math.nan, math.nan, 0)
+    difference = (a - b)[defined]
+    keys = list(groups) if groups is not None else list(range(a.size))
+    kept = [key for key, good in zip(keys, defined, strict=True) if good]
+    low, high = _bootstrap_interval(difference, kept, seed)
+    better = difference < 0.0 if lower_is_better else difference > 0.0
+    return PairedDifference(
+        float(difference.mean()), low, high, float(better.mean()), difference.size
+    )
+
+
+def _bootstrap_interval(
+    values: NDArray[np.float64], keys: Sequence[Hashable], seed: int
+) -> tuple[float, float]:
+    """Return the percentile interval of the mean when whole groups are drawn with replacement."""
+    index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    group = np.array([index[key] for key in keys])
+    sums = np.bincount(group, values)
+    counts = np.bincount(group)
+    drawn = np.random.default_rng(seed).integers(len(index), size=(_RESAMPLES, len(index)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    tail = 100 * (1 - _CONFIDENCE) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
