@@ -258,20 +258,24 @@ def integrate(
                 items[1, starts] = n * bins + k
                 starts += 1
     heapify(keys[1], items[1], starts)
-    while size > 0 or starts > 0:
+    remaining = starts
+    while remaining > 0:
         if size > 0:
             size = pop(keys[0], items[0], size)
             at = items[0, size]
         else:
             starts = pop(keys[1], items[1], starts)
             at = items[1, starts]
-            if known[at // bins, at % bins]:
-                continue
-            known[at // bins, at % bins] = 1
-            phase[at // bins, at % bins] = 0
+        n = at // bins
+        k = at - n * bins
+        if not known[n, k]:
+            known[n, k] = 1
+            phase[n, k] = 0
+            remaining -= 1
+        reached = size
         size = _spread(
-            at // bins,
-            at % bins,
+            n,
+            k,
             threshold,
             log_magnitude,
             time_gradient,
@@ -282,6 +286,7 @@ def integrate(
             items[0],
             size,
         )
+        remaining -= size - reached
     for n in range(frames):
         for k in range(bins):
             if not known[n, k]:
