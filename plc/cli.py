@@ -1,0 +1,499 @@
+"""The ``plc`` command: parse, call one function, print what it returns.
+
+Results go to stdout, progress and warnings to stderr. The status is 0 when the work is done, 1
+when it was refused (one line on stderr says why), 2 when the command was misused, 130 after
+Ctrl-C. Everything heavy is imported inside the subcommand that needs it, so that ``plc --help``
+answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from plc.errors import ConfigError, MissingExtraError, PlcError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from plc.demo import DemoReport
+    from plc.doctor import Health
+    from plc.loss import LossSource
+    from plc.recording import ConcealReport, Progress
+
+REFUSED = 1
+
+
+class _Refusing(TyperGroup):
+    """A group whose commands end with one line on stderr where ``plc`` refuses."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand; turn our own errors into a line and a status."""
+        try:
+            return super().invoke(ctx)
+        except PlcError as error:
+            typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(REFUSED) from None
+
+
+def _examples(*lines: str) -> str:
+    """Return the examples at the end of a help page, one a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+
+
+app = typer.Typer(
+    name="plc",
+    cls=_Refusing,
+    help="Conceal lost packets of live music and speech.",
+    epilog=_examples(
+        "plc demo                                        hear and see what it does",
+        "plc conceal damaged.wav good.wav --trace lost.trace",
+        "plc inpaint damaged.flac good.flac --gap 1.250:1.314",
+        "plc doctor                                      what will run on this machine",
+    ),
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="plc")
+
+
+def _share(value: str | float) -> float:
+    """Return a share given as ``10%`` or ``0.1``."""
+    text = str(value).strip()
+    try:
+        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise typer.BadParameter(f"{text} is no share; give 0% to 100%, or 0 to 1, such as 10%")
+    return share
+
+
+def _known_method(method: str) -> str:
+    from plc import METHODS
+
+    if method.partition(":")[0] not in METHODS:
+        raise typer.BadParameter(
+            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
+        )
+    return method
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"plc {version('plc-engine')}")
+        except PackageNotFoundError:
+            typer.echo("plc (run from a checkout that is not installed)")
+        raise typer.Exit
+
+
+Source = Annotated[Path, typer.Argument(metavar="IN", help="Audio file to read.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus or .mp3.")
+]
+Loss = Annotated[
+    float, typer.Option(parser=_share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
+]
+MaybeLoss = Annotated[
+    float | None,
+    typer.Option(
+        parser=_share, metavar="SHARE", help="Lose this share of the packets: 10% or 0.1."
+    ),
+]
+Burst = Annotated[
+    float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
+]
+Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+Trace = Annotated[
+    Path | None,
+    typer.Option(help="Which packets are lost: a text file, 0 or 1 for each packet, 1 = lost."),
+]
+Loop = Annotated[bool, typer.Option("--loop", help="Begin the trace again where it ends.")]
+PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
+Method = Annotated[
+    str, typer.Option(callback=_known_method, help="How: auto, or one of plc doctor --methods.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=_examples(
+        "plc demo",
+        "plc demo --loss 20% --burst 3 --packet-ms 10 --out demo-20",
+    )
+)
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("plc-demo"),
+    loss: Loss = 0.1,
+    burst: Burst = 2.0,
+    packet_ms: PacketMs = 20.0,
+    seed: Seed = 1,
+    picture: Annotated[
+        bool, typer.Option("--picture/--no-picture", help="Draw spectrograms (needs matplotlib).")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Lose packets of two recordings and conceal them: listen, look, compare."""
+    from plc.demo import run
+
+    with _status() as tell:
+        report = run(
+            out,
+            loss=loss,
+            mean_burst=burst,
+            packet_ms=packet_ms,
+            seed=seed,
+            pictures=picture,
+            progress=tell,
+        )
+    if report.picture_problem:
+        typer.echo(f"plc: no picture: {report.picture_problem}", err=True)
+    _print_json(report.as_dict()) if as_json else _print_demo(report)
+
+
+@app.command(
+    epilog=_examples(
+        "plc conceal damaged.wav good.wav --trace lost.trace",
+        "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
+        "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+    )
+)
+def conceal(
+    source: Source,
+    target: Target,
+    trace: Trace = None,
+    loop: Loop = False,
+    loss: MaybeLoss = None,
+    burst: Burst = 1.5,
+    seed: Seed = 0,
+    packet_ms: PacketMs = 10.0,
+    lookahead: Annotated[
+        int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
+    ] = 0,
+    method: Method = "auto",
+    budget_ms: Annotated[
+        float,
+        typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
+    ] = float("inf"),
+    as_json: AsJson = False,
+) -> None:
+    """Conceal the lost packets of a recording, as a receiver would while it plays.
+
+    With --trace the recording is a damaged one: what it holds in the lost packets is ignored.
+    With --loss it is a good one, of which packets are lost first.
+    """
+    from plc.recording import conceal_file
+
+    losses = _losses(trace, loop, loss, burst, seed)
+    with _progress("concealing") as progress:
+        report = conceal_file(
+            source,
+            target,
+            losses,
+            packet_ms=packet_ms,
+            lookahead=lookahead,
+            method=method,
+            budget_ms=budget_ms,
+            seed=seed,
+            progress=progress,
+        )
+    _warn_of_clipping(report.clipped_samples, target)
+    _print_json(report.as_dict()) if as_json else _print_conceal(report)
+
+
+@app.command(
+    epilog=_examples(
+        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
+        "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
+    )
+)
+def inpaint(
+    source: Source,
+    target: Target,
+    gap: Annotated[
+        list[str] | None,
+        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be given many times."),
+    ] = None,
+    gaps: Annotated[
+        Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
+    ] = None,
+    quality: Annotated[
+        str, typer.Option(help="fast, good or best; best takes several times as long.")
+    ] = "good",
+    method: Method = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Fill gaps of a recording from what stands before and after them."""
+    from plc.recording import inpaint_file, parse_gap, read_gaps
+
+    try:
+        gaps_s = [parse_gap(text) for text in gap or []]
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--gap") from None
+    if gaps is not None:
+        gaps_s += read_gaps(gaps)
+    if not gaps_s:
+        raise typer.BadParameter("say where: --gap START:STOP or --gaps FILE", param_hint="--gap")
+    with _progress("inpainting") as progress:
+        report = inpaint_file(
+            source, target, gaps_s, quality=quality, method=method, progress=progress
+        )
+    _warn_of_clipping(report.clipped_samples, target)
+    if as_json:
+        _print_json(report.as_dict())
+        return
+    filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
+    typer.echo(f"filled {_count(len(report.gaps), 'gap')}, {filled_ms:.1f} ms of {target}")
+
+
+@app.command(
+    epilog=_examples(
+        "plc lose clean.wav lossy.wav --loss 10% --burst 3",
+        "plc conceal lossy.wav heard.wav --trace lossy.trace",
+    )
+)
+def lose(
+    source: Source,
+    target: Target,
+    loss: MaybeLoss = None,
+    burst: Burst = 1.5,
+    seed: Seed = 0,
+    trace: Trace = None,
+    loop: Loop = False,
+    packet_ms: PacketMs = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Lose packets of a recording on purpose; the trace is written beside the result."""
+    from plc.recording import lose_file
+
+    losses = _losses(trace, loop, loss, burst, seed)
+    with _progress("losing") as progress:
+        report = lose_file(source, target, losses, packet_ms=packet_ms, progress=progress)
+    _warn_of_clipping(report.clipped_samples, target)
+    if as_json:
+        _print_json(report.as_dict())
+        return
+    share = 100 * report.lost_packets / report.packets
+    typer.echo(
+        f"lost {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %) in "
+        f"{_count(report.bursts, 'burst')}: {target}, {report.trace}"
+    )
+
+
+@app.command(epilog=_examples("plc doctor", "plc doctor --warm        in an image build"))
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Compile every kernel into the cache first.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Also time a start with nothing compiled (minutes).")
+    ] = False,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Only list the methods of concealment.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what will run on this machine, and how fast."""
+    if methods:
+        _print_methods(as_json)
+        return
+    from plc.doctor import examine
+
+    with _status() as tell:
+        health = examine(warm=warm, cold=cold, progress=tell)
+    _print_json(health.as_dict()) if as_json else _print_health(health)
+    if health.problems:
+        raise typer.Exit(REFUSED)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def bench(ctx: typer.Context) -> None:
+    """Measure quality and latency; plc bench --help lists what."""
+    try:
+        from plc_bench.cli import app as bench_app
+    except ImportError as error:
+        raise MissingExtraError(
+            f"plc bench needs {error.name}: pip install 'plc-engine[bench]'"
+        ) from error
+    status = bench_app(args=ctx.args, prog_name="plc bench", standalone_mode=False)
+    if isinstance(status, int) and status:
+        raise typer.Exit(status)
+
+
+def _losses(
+    trace: Path | None, loop: bool, loss: float | None, burst: float, seed: int
+) -> "LossSource":
+    from plc.loss import GilbertElliott, TraceLosses, read_trace
+
+    if (trace is None) == (loss is None):
+        raise typer.BadParameter(
+            "say which packets are lost by one of --trace FILE and --loss 10%",
+            param_hint="--trace / --loss",
+        )
+    if trace is not None:
+        return TraceLosses(read_trace(trace), loop)
+    assert loss is not None
+    return GilbertElliott(loss, burst).source(seed)
+
+
+@contextmanager
+def _progress(what: str) -> "Iterator[Progress]":
+    """Show a bar on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda samples, total: bar.update(task, completed=samples, total=total)
+
+
+@contextmanager
+def _status() -> "Iterator[Any]":
+    """Show what is being done on stderr, if that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status("starting") as status:
+        yield status.update
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # A program that reads a table through a pipe gets whole lines.
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+
+
+def _print_json(result: Mapping[str, Any]) -> None:
+    """Print one JSON object; JSON has no NaN, so that becomes null."""
+    typer.echo(json.dumps(_jsonable(result), indent=2, allow_nan=False))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value
+
+
+def _print_demo(report: "DemoReport") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
+    table.add_column("clip")
+    table.add_column("played")
+    for heading in ("error", "spectral distance", "time a lost packet, p50 / p99"):
+        table.add_column(heading, justify="right")
+    table.add_column("file")
+    last = ""
+    for row in report.rows:
+        if last and row.clip != last:
+            table.add_section()
+        clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
+        times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
+        nmse, lsd = f"{row.nmse_db:+.1f} dB", f"{row.lsd_db:.1f} dB"
+        table.add_row(clip, row.label, nmse, lsd, times, row.file)
+        last = row.clip
+    console = _console()
+    console.print(table)
+    console.print(
+        "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps. "
+        "Lower is better.",
+        soft_wrap=True,
+    )
+    pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
+    console.print(f"files in {report.folder}{pictures}", soft_wrap=True)
+
+
+def _print_conceal(report: "ConcealReport") -> None:
+    share = 100 * report.lost_packets / report.packets
+    typer.echo(
+        f"concealed {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %), "
+        f"{report.duration_s:.2f} s of audio in {report.elapsed_s:.2f} s "
+        f"({report.real_time_factor:.0f} x real time)"
+    )
+
+
+def _print_methods(as_json: bool) -> None:
+    from plc import METHODS
+
+    if as_json:
+        _print_json(METHODS)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    for name, description in METHODS.items():
+        table.add_row(name, description)
+    _console().print(table)
+
+
+def _print_health(health: "Health") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from plc.doctor import facts, ladder_text
+
+    console = _console()
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    for name, value in facts(health):
+        # Text: the brackets of an extra are no markup.
+        table.add_row(name, Text(value))
+    console.print(table)
+    ladders = Table(title="What conceals, calibrated here")
+    for heading in ("stream", "budget", "rung that a burst begins with"):
+        ladders.add_column(heading)
+    for ladder in health.ladders:
+        ladders.add_row(ladder.format, f"{ladder.budget_ms:g} ms", ladder_text(ladder))
+    console.print(ladders)
+    for problem in health.problems:
+        typer.echo(f"plc: {problem}", err=True)
+
+
+def _warn_of_clipping(clipped_samples: int, target: Path) -> None:
+    if clipped_samples:
+        typer.echo(
+            f"plc: warning: {_count(clipped_samples, 'sample')} beyond full scale clipped in "
+            f"{target}; a float WAV source keeps them in a .wav target",
+            err=True,
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,478 @@
+"""Whole recordings, streamed: conceal, inpaint or lose packets from one file to another.
+
+Each function reads its source block by block, writes its target as it goes, and holds no more than
+a few packets, or the context around one group of gaps: an hour of audio takes the memory of a
+second. The target has exactly the length of the source; delays are taken out.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.concealer import Concealer
+from plc.errors import ConfigError, TraceError
+from plc.files import AudioReader, AudioWriter, check_target, count_samples
+from plc.inpainting import CONTEXT_S, inpaint
+from plc.loss import LossSource, TraceLosses, write_trace
+
+# What most of live audio over IP is sent in.
+PACKET_MS = 10.0
+# Packets read and written at once.
+_BLOCK_PACKETS = 64
+# Gaps whose contexts meet are filled together, up to about this much signal at once.
+_GROUP_S = 20.0
+
+Progress = Callable[[int, int | None], None]
+"""Called with the samples done and about how many there are (None if nobody knows)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcealReport:
+    """What :func:`conceal_file` did."""
+
+    samples: int
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packets: int
+    lost_packets: int
+    elapsed_s: float
+    clipped_samples: int
+    stats: Mapping[str, Any]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of audio a second of work got done, reading and writing included."""
+        return self.duration_s / self.elapsed_s
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        derived = {"duration_s": self.duration_s, "real_time_factor": self.real_time_factor}
+        return {**asdict(self), **derived}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoseReport:
+    """What :func:`lose_file` did."""
+
+    samples: int
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packets: int
+    lost_packets: int
+    bursts: int
+    clipped_samples: int
+    trace: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintReport:
+    """What :func:`inpaint_file` did; ``gaps`` are in samples, merged and in order."""
+
+    samples: int
+    sample_rate: int
+    channels: int
+    gaps: tuple[tuple[int, int], ...]
+    elapsed_s: float
+    clipped_samples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        return asdict(self)
+
+
+def conceal_file(
+    source: str | Path,
+    target: str | Path,
+    losses: LossSource,
+    *,
+    packet_ms: float = PACKET_MS,
+    lookahead: int = 0,
+    method: str = "auto",
+    budget_ms: float | None = math.inf,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ConcealReport:
+    """Conceal the lost packets of a recording, as a receiver would while it plays.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files; what the source holds in lost packets is not looked at.
+    losses : LossSource
+        Which packets are lost.
+    packet_ms : float
+        Length of a packet, rounded to whole samples.
+    lookahead : int
+        Packets the concealer waits for; the delay is taken out of the target.
+    method : str
+        One of :data:`plc.METHODS`.
+    budget_ms : float or None
+        As of :class:`plc.Concealer`; by default there is no limit, so that the result does not
+        depend on the machine.
+    seed : int
+        Of the concealer's comfort noise.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    ConcealReport
+        Counts, time and the concealer's own statistics.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace_length(losses, source, reader, packet_samples)
+        concealer = Concealer(
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            lookahead=lookahead,
+            method=method,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        lost_packets = packets = samples = 0
+        start_s = time.perf_counter()
+        with _writer_like(reader, target) as writer:
+            played = _Undelayed(concealer.delay, writer)
+            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
+                blocked = _in_packets(block, packet_samples)
+                lost = losses.take(len(blocked))
+                played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
+                packets, samples = packets + len(blocked), samples + len(block)
+                lost_packets += int(np.count_nonzero(lost))
+                _report(progress, samples, reader)
+            played.write(np.asarray(concealer.flush(), np.float32), samples)
+        return ConcealReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            packets=packets,
+            lost_packets=lost_packets,
+            elapsed_s=time.perf_counter() - start_s,
+            clipped_samples=writer.clipped_samples,
+            stats=concealer.stats.as_dict(),
+        )
+
+
+def lose_file(
+    source: str | Path,
+    target: str | Path,
+    losses: LossSource,
+    *,
+    packet_ms: float = PACKET_MS,
+    trace: str | Path | None = None,
+    progress: Progress | None = None,
+) -> LoseReport:
+    """Put silence in place of lost packets, and write down which they were.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files.
+    losses : LossSource
+        Which packets are lost.
+    packet_ms : float
+        Length of a packet, rounded to whole samples.
+    trace : str or Path, optional
+        Where the trace shall stand; by default beside the target, its suffix ``.trace``.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    LoseReport
+        Counts, and where the trace stands.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source)
+    trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace_length(losses, source, reader, packet_samples)
+        samples, taken = 0, []
+        with _writer_like(reader, target) as writer:
+            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
+                blocked = _in_packets(block, packet_samples)
+                lost = losses.take(len(blocked))
+                blocked[lost] = 0.0
+                writer.write(blocked.reshape(-1, reader.channels)[: len(block)])
+                samples += len(block)
+                taken.append(lost)
+                _report(progress, samples, reader)
+            whole = np.concatenate(taken)
+            # Before the target gets its name: a lossy recording is of no use without its trace.
+            write_trace(trace_path, whole, [f"packets of {packet_samples} samples, 1 = lost"])
+        onsets = np.count_nonzero(whole[1:] & ~whole[:-1]) + whole[0]
+        return LoseReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            packets=whole.size,
+            lost_packets=int(np.count_nonzero(whole)),
+            bursts=int(onsets),
+            clipped_samples=writer.clipped_samples,
+            trace=str(trace_path),
+        )
+
+
+def inpaint_file(
+    source: str | Path,
+    target: str | Path,
+    gaps_s: Iterable[tuple[float, float]],
+    *,
+    quality: str = "good",
+    method: str = "auto",
+    progress: Progress | None = None,
+) -> InpaintReport:
+    """Fill gaps of a recording from what stands before and after them.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files; what the source holds in a gap is not looked at.
+    gaps_s : iterable of (float, float)
+        Start and end of each gap in seconds, in any order; those that overlap or touch are one.
+    quality : str
+        ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`.
+    method : str
+        One of :data:`plc.METHODS`.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    InpaintReport
+        The gaps as they were filled.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source)
+    with AudioReader(source) as reader:
+        samples = reader.samples if reader.samples is not None else count_samples(source)
+        gaps = merge_gaps(gaps_s, reader.sample_rate, samples)
+        start_s = time.perf_counter()
+        with _writer_like(reader, target) as writer:
+            window = _Window(reader, writer, progress)
+            context = math.ceil(CONTEXT_S * reader.sample_rate)
+            longest = math.ceil(_GROUP_S * reader.sample_rate)
+            for group, later in _groups(gaps, context, longest):
+                start = max(0, group[0][0] - context)
+                stop = min(samples, group[-1][1] + context)
+                signal = window.move_to(start, stop)
+                inside = [(a - start, min(b, stop) - start) for a, b in [*group, *later]]
+                filled = inpaint(signal, reader.sample_rate, inside, quality=quality, method=method)
+                # A later group's gaps are filled in its turn, with all of their context.
+                keep = later[0][0] - start if later else stop - start
+                signal[:keep] = filled[:keep]
+            window.finish()
+        return InpaintReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            gaps=tuple(gaps),
+            elapsed_s=time.perf_counter() - start_s,
+            clipped_samples=writer.clipped_samples,
+        )
+
+
+def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
+    """Return a packet's length in whole samples, at least one."""
+    packet_samples = round(sample_rate * packet_ms / 1000) if math.isfinite(packet_ms) else 0
+    if packet_samples < 1:
+        raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
+    return packet_samples
+
+
+def parse_gap(text: str) -> tuple[float, float]:
+    """Return the start and end in seconds of a gap written as ``1.250:1.314``."""
+    match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*:\s*(\d*\.?\d+|\d+\.)\s*", text)
+    if not match:
+        raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
+    start_s, stop_s = float(match[1]), float(match[2])
+    if start_s >= stop_s:
+        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
+    return start_s, stop_s
+
+
+def read_gaps(path: str | Path) -> list[tuple[float, float]]:
+    """Return the gaps in a text file: one ``START:STOP`` in seconds a line, ``#`` comments."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
+    gaps = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.partition("#")[0].strip()
+        if bare:
+            try:
+                gaps.append(parse_gap(bare))
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error}") from None
+    if not gaps:
+        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
+    return gaps
+
+
+def merge_gaps(
+    gaps_s: Iterable[tuple[float, float]], sample_rate: int, samples: int
+) -> list[tuple[int, int]]:
+    """Return gaps in samples, in order, none touching another.
+
+    Parameters
+    ----------
+    gaps_s : iterable of (float, float)
+        Start and end in seconds.
+    sample_rate : int
+        In Hz.
+    samples : int
+        Length of the recording; a gap must lie within it.
+    """
+    merged: list[tuple[int, int]] = []
+    for start_s, stop_s in sorted(gaps_s):
+        start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
+        if start < 0 or stop > samples:
+            raise ConfigError(
+                f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
+                f"{samples / sample_rate:.3f} s"
+            )
+        if start >= stop:
+            raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    if not merged:
+        raise ConfigError("no gap given; expected at least one START:STOP in seconds")
+    return merged
+
+
+def _groups(
+    gaps: Sequence[tuple[int, int]], context: int, longest: int
+) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+    """Yield gaps to fill together, each time with the later ones their context reaches into."""
+    first = 0
+    while first < len(gaps):
+        stop = first + 1
+        while (
+            stop < len(gaps)
+            and gaps[stop][0] - gaps[stop - 1][1] < 2 * context
+            and gaps[stop][1] - gaps[first][0] <= longest
+        ):
+            stop += 1
+        reach = gaps[stop - 1][1] + context
+        yield list(gaps[first:stop]), [gap for gap in gaps[stop:] if gap[0] < reach]
+        first = stop
+
+
+class _Window:
+    """The stretch of a recording that is in memory; what lies before it has been written."""
+
+    def __init__(self, reader: AudioReader, writer: AudioWriter, progress: Progress | None) -> None:
+        self.reader, self.writer, self.progress = reader, writer, progress
+        self.blocks = reader.stream(reader.sample_rate)
+        self.start = 0
+        self.held = np.empty((0, reader.channels), np.float32)
+
+    def move_to(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return samples ``start`` to ``stop`` to be changed in place; write those before."""
+        while True:
+            self._write(max(0, start - self.start))
+            if self.start + len(self.held) >= stop:
+                return self.held[start - self.start : stop - self.start]
+            self.held = np.concatenate([self.held, next(self.blocks)])
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._write(len(self.held))
+        for block in self.blocks:
+            self.held = block
+            self._write(len(block))
+
+    def _write(self, samples: int) -> None:
+        done = self.held[:samples]
+        self.writer.write(done)
+        self.held = self.held[samples:]
+        self.start += len(done)
+        _report(self.progress, self.start, self.reader)
+
+
+class _Undelayed:
+    """Writes what a concealer plays, without its delay and not past the recording's end."""
+
+    def __init__(self, delay: int, writer: AudioWriter) -> None:
+        self.to_skip, self.writer, self.written = delay, writer, 0
+
+    def write(self, played: NDArray[np.float32], samples: int) -> None:
+        """Append ``played``; ``samples`` is how long the recording is as far as known."""
+        heard = played[self.to_skip :][: samples - self.written]
+        self.to_skip -= min(self.to_skip, len(played))
+        self.writer.write(heard)
+        self.written += len(heard)
+
+
+def _conceal_block(
+    concealer: Concealer, packets: NDArray[np.float32], lost: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Push packets, shape (packets, packet_samples, channels); return samples in a row."""
+    played = np.empty_like(packets)
+    for i, packet in enumerate(packets):
+        played[i] = concealer.push(None if lost[i] else packet)
+    return played.reshape(-1, packets.shape[2])
+
+
+def _in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.float32]:
+    """Return ``block`` as shape (packets, packet_samples, channels), the last padded with zeros."""
+    missing = -len(block) % packet_samples
+    padded = np.pad(block, ((0, missing), (0, 0))) if missing else block
+    return padded.reshape(-1, packet_samples, block.shape[1])
+
+
+def _check_trace_length(
+    losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
+) -> None:
+    """Refuse a trace that ends before the recording, before any work is done."""
+    if not isinstance(losses, TraceLosses) or losses.loop:
+        return
+    samples = reader.samples if reader.samples is not None else count_samples(source)
+    packets = -(-samples // packet_samples)
+    given = losses.trace.size - losses.position
+    if given < packets:
+        raise TraceError(
+            f"the trace has {given} packets, {source} has {packets} of {packet_samples} samples "
+            f"({samples / reader.sample_rate:.3f} s); give a longer trace, another packet length "
+            "(--packet-ms), or repeat the trace (--loop)"
+        )
+
+
+def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
+    return AudioWriter(
+        target, reader.sample_rate, reader.channels, reader.subtype, reader.expected_samples
+    )
+
+
+def _report(progress: Progress | None, samples: int, reader: AudioReader) -> None:
+    if progress is not None:
+        progress(samples, reader.expected_samples)

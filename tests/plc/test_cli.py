@@ -1,0 +1,267 @@
+"""The command, run on real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc import METHODS
+from plc.cli import app
+from plc.demo import clip_audio
+from plc.files import read_audio
+from plc.loss import read_trace, write_trace
+from tests.signals import tones
+
+ROOT = Path(__file__).parents[2]
+RATE = 16_000
+
+
+def run(*arguments: object, status: int = 0) -> Any:
+    """Run the command in this process and check its status."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    if status in (0, 1):
+        assert "Traceback" not in result.output
+    return result
+
+
+def refusal(*arguments: object) -> str:
+    """Run a command that is refused; return its one line."""
+    result = run(*arguments, status=1)
+    assert result.stdout == ""
+    lines: list[str] = result.stderr.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def misuse(*arguments: object) -> str:
+    """Run a command that is misused; return what it says, without its frame."""
+    return " ".join(run(*arguments, status=2).stderr.replace("│", " ").split())
+
+
+def in_a_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    return subprocess.run(
+        [sys.executable, "-m", "plc", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **settings,
+    )
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, tones(1, RATE, 2 * RATE), RATE, subtype="PCM_16")
+    return path
+
+
+def test_losing_and_concealing_a_file_keeps_its_length_and_what_arrived(clip: Path) -> None:
+    lossy, heard = clip.with_name("lossy.flac"), clip.with_name("heard.flac")
+    result = run("lose", clip, lossy, "--loss", "10%", "--burst", 2, "--packet-ms", 20)
+    lost = read_trace(lossy.with_suffix(".trace"))
+    assert f"lost {np.count_nonzero(lost)} of 100 packets" in result.stdout
+    run("conceal", lossy, heard, "--trace", lossy.with_suffix(".trace"), "--packet-ms", 20)
+    (truth, _), (silenced, _), (concealed, rate) = map(read_audio, (clip, lossy, heard))
+    assert (concealed.shape, rate) == (truth.shape, RATE)
+    gap = np.repeat(lost, RATE // 50)
+    assert not silenced[gap].any()
+    error = np.mean((concealed[gap] - truth[gap]) ** 2)
+    assert error < 0.5 * np.mean(truth[gap] ** 2)
+
+
+def test_json_is_all_there_is_on_stdout(clip: Path) -> None:
+    result = run("conceal", clip, clip.with_name("b.wav"), "--loss", "0.1", "--json")
+    report = json.loads(result.stdout)
+    assert report["samples"] == 2 * RATE
+    assert report["packets"] == 200
+    assert report["stats"]["lost_packets"] == report["lost_packets"] > 0
+    assert report["real_time_factor"] > 0
+    lossy = json.loads(run("lose", clip, clip.with_name("c.wav"), "--loss", "0.1", "--json").stdout)
+    assert lossy["lost_packets"] == report["lost_packets"]  # the same seed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_conceals_a_file(clip: Path, method: str) -> None:
+    target = clip.with_name("b.wav")
+    run("conceal", clip, target, "--loss", "5%", "--method", method, "--lookahead", 1)
+    assert read_audio(target)[0].shape == (2 * RATE, 1)
+
+
+def test_gaps_are_inpainted(clip: Path) -> None:
+    target, gaps = clip.with_name("b.wav"), clip.with_name("gaps.txt")
+    gaps.write_text("1.5:1.52\n")
+    result = run("inpaint", clip, target, "--gap", "0.5:0.52", "--gap", "0.51:0.53", "--gaps", gaps)
+    assert "filled 2 gaps, 50.0 ms" in result.stdout
+    truth, filled = read_audio(clip)[0], read_audio(target)[0]
+    gap = slice(RATE // 2, RATE // 2 + 480)
+    assert (filled[gap] != truth[gap]).any()
+    assert np.mean((filled[gap] - truth[gap]) ** 2) < 0.5 * np.mean(truth[gap] ** 2)
+
+
+def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    result = run("demo", "--out", tmp_path, "--json")
+    report = json.loads(result.stdout)
+    assert {row["clip"] for row in report["rows"]} == {"music", "speech"}
+    for row in report["rows"]:
+        original, rate = clip_audio(row["clip"])
+        played, _ = read_audio(tmp_path / row["file"])
+        assert played.shape == (len(original), 1)
+        assert soundfile.info(tmp_path / row["file"]).samplerate == rate
+    assert sorted(report["pictures"]) == ["music.png", "speech.png"]
+    assert all((tmp_path / name).stat().st_size > 50_000 for name in report["pictures"])
+
+
+def test_the_demo_prints_a_table_and_does_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = run("demo", "--out", tmp_path, "--loss", "5%")
+    for text in ("music", "speech", "lossy", "repeat", "LPC", "plc", "+0.0 dB"):
+        assert text in result.stdout
+    assert "plc-engine[plots]" in result.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
+# ---- refusals: status 1 and one line; misuse: status 2 ------------------------------------------
+
+
+def test_files_that_are_no_audio_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no music at all\n" * 20)
+    soundfile.write(tmp_path / "a.wav", tones(1, RATE, RATE), RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[:9999])
+    for name, message in [
+        ("none.wav", "No such file"),
+        ("empty.wav", "is empty"),
+        ("text.wav", "text.wav"),
+        ("cut.wav", "truncated"),
+    ]:
+        line = refusal("conceal", tmp_path / name, tmp_path / "b.wav", "--loss", "10%")
+        assert message in line
+        assert not (tmp_path / "b.wav").exists()
+
+
+def test_targets_that_cannot_be_are_refused(clip: Path) -> None:
+    for target, message in [
+        (clip, "source itself"),
+        (clip.with_name("b.xyz"), ".wav, .flac"),
+        (clip.parent / "no" / "b.wav", "make it first"),
+    ]:
+        assert message in refusal("conceal", clip, target, "--loss", "10%")
+
+
+def test_traces_that_do_not_fit_are_refused(clip: Path) -> None:
+    trace, target = clip.with_name("a.trace"), clip.with_name("b.wav")
+    trace.write_text("0\nyes\n")
+    assert "line 2: found 'yes'" in refusal("conceal", clip, target, "--trace", trace)
+    write_trace(trace, np.zeros(20, np.bool_))
+    line = refusal("conceal", clip, target, "--trace", trace)
+    assert "20 packets" in line
+    assert "200" in line
+    run("conceal", clip, target, "--trace", trace, "--loop")
+    assert "cannot read" in refusal("conceal", clip, target, "--trace", clip.with_name("none"))
+
+
+def test_impossible_settings_are_refused(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    assert "mean burst" in refusal("conceal", clip, target, "--loss", "90%", "--burst", 1)
+    assert "1920" in refusal("conceal", clip, target, "--loss", "10%", "--packet-ms", 5000)
+    assert "2.000 s" in refusal("inpaint", clip, target, "--gap", "1.99:2.01")
+
+
+def test_misused_options_say_what_would_do(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    for loss in ("150%", "1.5", "-3%", "many", "nan"):
+        assert "0% to 100%" in misuse("conceal", clip, target, f"--loss={loss}")
+    text = misuse("conceal", clip, target, "--loss", "10%", "--method", "magic")
+    assert all(name in text for name in METHODS)
+    assert "one of --trace FILE and --loss" in misuse("conceal", clip, target)
+    assert "START:STOP" in misuse("inpaint", clip, target, "--gap", "1.25")
+    assert "say where" in misuse("inpaint", clip, target)
+    misuse("conceal", clip)
+    misuse("no-such-command")
+    assert not target.exists()
+
+
+def test_clipping_is_warned_of(tmp_path: Path) -> None:
+    source = tmp_path / "loud.wav"
+    soundfile.write(source, 20 * tones(1, RATE, RATE), RATE, subtype="FLOAT")
+    result = run("conceal", source, tmp_path / "b.flac", "--loss", "0%")
+    assert "beyond full scale" in result.stderr
+    assert "warning" not in run("conceal", source, tmp_path / "b.wav", "--loss", "0%").stderr
+
+
+def test_help_teaches_by_examples() -> None:
+    for command in ("demo", "conceal", "inpaint", "lose", "doctor"):
+        assert f"plc {command}" in run(command, "--help").stdout.partition("Examples")[2]
+
+
+def test_methods_are_listed_with_what_they_do() -> None:
+    text = run("doctor", "--methods").stdout
+    assert all(name in text for name in METHODS)
+    assert json.loads(run("doctor", "--methods", "--json").stdout) == dict(METHODS)
+
+
+# ---- as a program -------------------------------------------------------------------------------
+
+
+def test_the_program_conceals_a_file(clip: Path) -> None:
+    done = in_a_process("conceal", clip, clip.with_name("b.ogg"), "--loss", "10%")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "of 200 packets" in done.stdout
+    assert read_audio(clip.with_name("b.ogg"))[0].shape == (2 * RATE, 1)
+
+
+def test_the_program_refuses_with_one_line_and_no_traceback(tmp_path: Path) -> None:
+    done = in_a_process("lose", tmp_path / "none.wav", tmp_path / "b.wav", "--loss", "10%")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"plc: cannot read {tmp_path / 'none.wav'}: No such file or directory\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m plc doctor --methods | true"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    for option in ("--help", "--version"):
+        code = (
+            "import sys; from plc.cli import app\n"
+            f"try: app(['{option}'], prog_name='plc')\n"
+            "except SystemExit: pass\n"
+            "heavy = {'numpy', 'numba', 'soundfile', 'matplotlib', 'av', 'onnxruntime'}\n"
+            "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "plc" in done.stdout

@@ -1,0 +1,98 @@
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plc import doctor
+from plc.cli import app
+from plc.doctor import FORMATS, NEEDED, OPTIONAL, Health, examine, facts
+
+
+@pytest.fixture(scope="module")
+def health() -> Health:
+    return examine()
+
+
+def test_this_machine_is_fit(health: Health) -> None:
+    assert health.problems == ()
+    assert health.cores >= 1
+    assert health.cpu
+    assert health.versions["numpy"] == version("numpy")
+    assert set(health.versions) == {*NEEDED, *OPTIONAL}
+
+
+def test_every_format_has_a_ladder_of_at_least_one_rung(health: Health) -> None:
+    assert len(health.ladders) == len(FORMATS)
+    assert all(ladder.rungs for ladder in health.ladders)
+
+
+def test_the_cache_is_where_numba_was_told(health: Health) -> None:
+    assert health.cache.folder is not None
+    assert health.cache.folder.startswith(os.environ["NUMBA_CACHE_DIR"])
+    assert health.cache.writable
+    # Constructing a concealer above has compiled some of them.
+    assert 0 < health.cache.compiled <= health.cache.kernels
+
+
+def test_a_start_in_a_process_of_its_own_was_timed(health: Health) -> None:
+    assert health.start_s is not None
+    assert health.start_s > 0.0
+    assert health.cold_start_s is None
+    assert health.warm_up_s is None
+
+
+def test_the_scheduler_is_given_back(health: Health) -> None:
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert health.real_time.fifo_scheduler or health.real_time.fifo_hint
+
+
+def test_findings_survive_json(health: Health) -> None:
+    again = json.loads(json.dumps(health.as_dict()))
+    assert again["cache"]["kernels"] == health.cache.kernels
+    assert len(again["ladders"]) == len(FORMATS)
+
+
+def test_facts_name_everything_and_what_brings_the_absent(health: Health) -> None:
+    lines = dict(facts(health))
+    assert {*NEEDED, *OPTIONAL, "processor", "kernel cache", "flush to zero"} <= set(lines)
+    for name in OPTIONAL:
+        if health.versions[name] is None:
+            assert "pip install 'plc-engine[" in lines[name]
+
+
+def test_a_folder_that_cannot_be_written_is_noticed(tmp_path: Path) -> None:
+    assert doctor._writable(tmp_path / "not" / "yet")
+    (tmp_path / "file").write_text("")
+    assert not doctor._writable(tmp_path / "file" / "below")
+
+
+def test_a_missing_library_is_a_problem_and_the_status_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("plc.doctor.NEEDED", ("numpy", "no-such-distribution"))
+    monkeypatch.setattr("plc.doctor.FORMATS", FORMATS[2:3])
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "no-such-distribution is not installed" in result.stderr
+
+
+def test_a_process_that_cannot_start_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plc.doctor._START", "raise RuntimeError('no luck')")
+    problems: list[str] = []
+    assert doctor._start_s({}, problems) is None
+    assert problems == ["a new process fails: RuntimeError: no luck"]
+
+
+def test_the_command_prints_tables_and_json(
+    monkeypatch: pytest.MonkeyPatch, health: Health
+) -> None:
+    monkeypatch.setattr("plc.doctor.examine", lambda **settings: health)
+    table = CliRunner().invoke(app, ["doctor"])
+    assert table.exit_code == 0
+    for text in ("kernel cache", "48 kHz, 8 ch, 10 ms", version("numba")):
+        assert text in table.stdout
+    printed = CliRunner().invoke(app, ["doctor", "--json"])
+    assert json.loads(printed.stdout)["python"] == health.python

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from plc.quality import lsd_db, nmse_db
+from plc_bench import metrics
+from tests.signals import noise, tones
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 44_100, 48_000])
+def test_both_figures_are_those_that_the_benchmarks_report(sample_rate: int) -> None:
+    original, played = tones(1, sample_rate, 20_000), noise(2, 20_000)
+    lost = np.repeat(noise(3, 100) > 0.1, 200)
+    expected = metrics.nmse_db(original, played, lost)
+    assert nmse_db(original, played, lost) == pytest.approx(expected, abs=1e-6)
+    expected = metrics.lsd_db(original, played, lost, sample_rate)
+    assert lsd_db(original, played, lost, sample_rate) == pytest.approx(expected, abs=1e-6)
+
+
+def test_silence_is_0_db_the_truth_minus_infinity_and_no_loss_no_number() -> None:
+    original, lost = noise(1), np.ones(4800, np.bool_)
+    assert nmse_db(original, np.zeros_like(original), lost) == pytest.approx(0.0)
+    assert nmse_db(original, original, lost) == -np.inf
+    assert lsd_db(original, original, lost, 48_000) == 0.0
+    assert np.isnan(nmse_db(original, original, ~lost))
+    assert np.isnan(lsd_db(original, original, ~lost, 48_000))
+
+
+def test_another_phase_is_an_error_of_the_waveform_and_hardly_of_the_spectrum() -> None:
+    original, lost = tones(1, 48_000, 48_000), np.ones(48_000, np.bool_)
+    assert nmse_db(original, -original, lost) == pytest.approx(20 * np.log10(2.0))
+    assert lsd_db(original, -original, lost, 48_000) == pytest.approx(0.0, abs=1e-9)
