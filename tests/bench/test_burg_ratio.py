@@ -44,6 +44,12 @@ def test_c_extrapolates_the_same_samples() -> None:
 
 
 @needs_gcc
+def test_the_library_leaves_denormal_numbers_alone() -> None:
+    with c_library():
+        assert np.array([1e-310]) * 0.5 > 0.0
+
+
+@needs_gcc
 def test_every_size_is_timed() -> None:
     timings = measure_ratios(rounds=2)
     assert len(timings) == 5
