@@ -1,0 +1,328 @@
+"""``plc bench``: measure quality, time and robustness.
+
+Each command parses, calls one module, prints a table. Modules are imported inside, so that
+``--help`` answers at once. Results go to stdout, progress to stderr; with ``--json FILE`` the same
+numbers go to a file, ``-`` is stdout in place of the table.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from plc.errors import PlcError
+
+app = typer.Typer(
+    name="bench",
+    help="Measure quality, time and robustness. Defaults are those of the README's figures.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Sources = Annotated[
+    list[Path], typer.Argument(help="Audio files, folders of them, or manifests (CSV).")
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the numbers here; - is stdout, no table.")
+]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row per clip and method.")]
+Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed draws other losses.")]
+Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
+Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
+PacketMs = Annotated[float, typer.Option(help="Packet length in ms.")]
+Lookahead = Annotated[int, typer.Option(min=0, help="Future packets the engine waits for.")]
+Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
+IncludeStereo = Annotated[
+    bool, typer.Option("--stereo", help="Keep clips named stereo_*, which folders leave out.")
+]
+BudgetMs = Annotated[
+    float,
+    typer.Option(help="Time the engine may take for a packet, in ms; inf is no limit."),
+]
+
+
+@app.command()
+def quality(
+    sources: Sources,
+    methods: Annotated[
+        str, typer.Option(help="Methods by comma; the first is compared with each other one.")
+    ] = "auto,burg:5/50",
+    metrics: Annotated[
+        str,
+        typer.Option(help="By comma: nmse sdr lsd mel click zeros, for speech plcmos pesq stoi."),
+    ] = "nmse,lsd",
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    packet_ms: PacketMs = 10.0,
+    lookahead: Lookahead = 0,
+    sample_rate: Annotated[
+        int | None, typer.Option(help="Resample to this many Hz; else each clip's own rate.")
+    ] = None,
+    budget_ms: BudgetMs = math.inf,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    per_clip: Annotated[bool, typer.Option("--per-clip", help="Also print every clip.")] = False,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Compare methods on the same lost packets of the same clips.
+
+    Music:  plc bench quality CORPUS/music/test
+
+    Speech: plc bench quality CORPUS/speech/test --metrics plcmos,pesq,stoi --packet-ms 20
+    --sample-rate 16000
+    """
+    from plc_bench import causal, corpus, results
+
+    settings = causal.QualitySettings(
+        methods=_names(methods),
+        metrics=_names(metrics),
+        loss=loss,
+        mean_burst=burst,
+        packet_ms=packet_ms,
+        lookahead=lookahead,
+        sample_rate=sample_rate,
+        budget_ms=budget_ms,
+        seed=seed,
+    )
+    clips = corpus.find_clips(sources, stereo)
+    with _progress("clips", len(clips)) as advance:
+        report = causal.measure_quality(clips, settings, _jobs(jobs), advance)
+    if csv_file:
+        results.write_csv(csv_file, causal.csv_rows(report))
+    tables = [causal.clip_table(report)] if per_clip else []
+    _show(report, [*tables, causal.mean_table(report)], json_file)
+    _finish_clips(report.failures, len(clips))
+
+
+@app.command()
+def inpaint(
+    sources: Sources,
+    methods: Annotated[
+        str, typer.Option(help="Methods by comma; the others are compared with the first.")
+    ] = "lpc,auto",
+    gap_ms: Annotated[float, typer.Option(help="Length of a gap in ms.")] = 64.0,
+    gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
+    sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
+    context: Annotated[
+        str, typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side.")
+    ] = "full",
+    quality: Annotated[str, typer.Option(help="As plc inpaint --quality.")] = "good",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Fill gaps with both sides known, in the setting of the context-encoder paper.
+
+    SNR_MS compares magnitudes inside the gap, SNR the samples. Method lpc is the paper's own
+    reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
+    """
+    from plc_bench import corpus, results, twosided
+
+    settings = twosided.InpaintSettings(
+        methods=_names(methods),
+        gap_ms=gap_ms,
+        gaps_per_clip=gaps_per_clip,
+        sample_rate=sample_rate,
+        context=context,
+        quality=quality,
+        seed=seed,
+    )
+    clips = corpus.find_clips(sources, stereo)
+    with _progress("clips", len(clips)) as advance:
+        report = twosided.measure_inpainting(clips, settings, _jobs(jobs), advance)
+    if csv_file:
+        results.write_csv(csv_file, twosided.csv_rows(report))
+    _show(report, [twosided.result_table(report)], json_file)
+    _finish_clips(report.failures, len(clips))
+
+
+@app.command()
+def latency(
+    quick: Annotated[bool, typer.Option("--quick", help="5 seconds of audio.")] = False,
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_ms: PacketMs = 10.0,
+    channels: Annotated[int, typer.Option(min=1, help="Channels.")] = 1,
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    seconds: Annotated[float, typer.Option(help="Audio to push through.")] = 60.0,
+    method: Method = "auto",
+    lookahead: Lookahead = 0,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Audio to push, repeated; else a made piece of music.")
+    ] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Time every push: good and concealed packets apart, beside a loop that does nothing.
+
+    Real-time factor over ten minutes: plc bench latency --seconds 600
+    """
+    from plc_bench import latency as bench
+
+    signal = None
+    if file:
+        signal = _channels(file, sample_rate, channels)
+    settings = bench.LatencySettings(
+        sample_rate=sample_rate,
+        packet_ms=packet_ms,
+        channels=channels,
+        loss=loss,
+        mean_burst=burst,
+        seconds=5.0 if quick else seconds,
+        method=method,
+        lookahead=lookahead,
+        budget_ms=budget_ms,
+        seed=seed,
+    )
+    report = bench.measure_latency(settings, signal)
+    _show(report, [bench.latency_table(report), *bench.latency_lines(report)], json_file)
+
+
+@app.command()
+def soak(
+    packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Push a million packets of everything: random losses, an hour's outage, silence, NaN.
+
+    Exits with 1 if a length was wrong, a sample not finite, or memory grew.
+    """
+    from plc_bench import soak as bench
+
+    with _progress("packets", packets) as advance:
+        report = bench.soak(packets, seed, advance)
+    _show(report, [bench.soak_table(report)], json_file)
+    if report.violations:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tone(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Sine per case.")] = 10.0,
+    method: Method = "auto",
+    budget_ms: BudgetMs = math.inf,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
+
+    Exits with 1 if a case fails.
+    """
+    from plc_bench import tone as bench
+
+    cases = bench.all_cases()
+    with _progress("cases", len(cases)) as advance:
+        results = bench.measure_tones(cases, seconds, method, budget_ms, seed, advance)
+    passed = sum(result.passed for result in results)
+    _show(results, [bench.tone_table(results), f"{passed} of {len(results)} cases pass"], json_file)
+    if passed < len(results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def kernels(
+    rounds: Annotated[int, typer.Option(min=1, help="Times each is run, in turn.")] = 200,
+    json_file: JsonFile = None,
+) -> None:
+    """Time Burg's method and extrapolation against the same recursions in C.
+
+    The C file is compiled with gcc -O3 -march=native -ffast-math for the occasion; both run in
+    turn in this process.
+    """
+    from plc_bench import burg_ratio
+
+    timings = burg_ratio.measure_ratios(rounds)
+    _show(timings, [burg_ratio.ratio_table(timings)], json_file)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def phase(ctx: typer.Context) -> None:
+    """Measure how well phase is made from magnitudes; plc bench phase --help says more."""
+    from plc_bench.phase import app as phase_app
+
+    status = phase_app(args=ctx.args, prog_name="plc bench phase", standalone_mode=False)
+    if isinstance(status, int) and status:
+        raise typer.Exit(status)
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one line on stderr."""
+    try:
+        app()
+    except PlcError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True)
+        sys.exit(1)
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr; yield what advances it, by one or by a given count."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(count: int = 1) -> None:
+            bar.advance(task, count)
+
+        yield advance
+
+
+def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:
+    """Print ``tables``; write ``result`` as JSON, or print it in their place for ``-``."""
+    from plc_bench import results
+
+    if json_file == Path("-"):
+        typer.echo(results.to_json(result))
+        return
+    console = Console()
+    for table in tables:
+        console.print(table)
+    if json_file:
+        results.write_json(json_file, result)
+
+
+def _finish_clips(failures: list[Any], clips: int) -> None:
+    """Name the clips without a score on stderr; exit with 1 if that is all of them."""
+    console = Console(stderr=True)
+    for failure in failures:
+        console.print(f"[yellow]failed:[/yellow] {failure.clip}: {failure.reason}", soft_wrap=True)
+    if len(failures) == clips:
+        raise typer.Exit(1)
+
+
+def _channels(file: Path, sample_rate: int, channels: int) -> Any:
+    """Return a file's samples with as many channels as asked for, repeating them in turn."""
+    from plc_bench.corpus import read_clip
+
+    signal = read_clip(file, sample_rate).signal
+    return signal[:, [channel % signal.shape[1] for channel in range(channels)]]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _jobs(jobs: int) -> int:
+    return jobs if jobs > 0 else len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""Whatever arrives, for as long as it likes: ``plc bench soak``.
+
+A run is many *streams*, each with its own drawn rate, packet size, channels, lookahead and sample
+type. A stream is many *stretches*: each draws what the packets hold (music, noise, silence,
+clipping, denormal numbers, NaN and infinity) and how they are lost (not, at random, or in one burst
+of up to an hour). After every push the output must have the right shape and type, be finite, and
+not be far louder than anything that went in; at the end of a stream its length must be exact; over
+the run the resident memory must not grow.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.errors import MissingExtraError
+from plc_bench.synth import music
+
+SAMPLE_RATES = (8000, 8000, 8000, 16_000, 44_100)  # mostly the cheapest: many packets matter here
+PACKET_MS = (1.0, 2.5, 5.0, 10.0, 20.0)
+CONTENTS = ("music", "noise", "silence", "clipped", "denormal", "broken")
+LOSSES = ("none", "light", "heavy", "burst")
+LONGEST_BURST_S = 3600.0
+# Packets of the stream with the longest burst: an hour of them is 60 000.
+_LONG_BURST_PACKET_MS = 60.0
+_STREAM_PACKETS = (2000, 40_000)
+_STRETCH_PACKETS = (20, 2000)
+# Distinct packets of each content in a stream, handed in again and again.
+_VARIETY = 32
+# Comfort noise is Gaussian: at the RMS of a square wave its peaks reach five times the square's.
+LOUDNESS_MAX = 6.0
+# Input below -60 dB counts as -60 dB, so that comfort noise after silence is not called loud.
+_QUIET = 1e-3
+# The allocator's own ups and downs between streams of different sizes stay below this.
+GROWTH_MAX_MB = 8.0
+_RSS_EVERY_PACKETS = 5000
+_VIOLATIONS_KEPT = 20
+_VIOLATIONS_SHOWN = 3
+
+Packet = NDArray[np.float32] | NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a stream is opened with."""
+
+    sample_rate: int
+    packet_samples: int
+    channels: int
+    lookahead: int
+    int16: bool
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        return (
+            f"{'int16' if self.int16 else 'float32'} stream, {self.sample_rate} Hz, "
+            f"{self.packet_samples} samples, {self.channels} ch, lookahead {self.lookahead}"
+        )
+
+
+@dataclass(slots=True)
+class SoakReport:
+    """What a run saw.
+
+    Attributes
+    ----------
+    packets, lost, broken : int
+        Pushed; None among them; with a NaN or an infinity among them.
+    streams : int
+        Opened one after another.
+    longest_burst_s : float
+        Longest burst that was drawn on purpose.
+    audio_s, elapsed_s : float
+        Audio that went through, and the time it took.
+    loudness : float
+        Largest output sample over the largest input sample of its stream so far.
+    rss_mb : list of float
+        Resident memory every 5000 packets, in MiB.
+    violations : list of str
+        What went wrong, the first 20; empty is a pass.
+    """
+
+    packets: int = 0
+    lost: int = 0
+    broken: int = 0
+    streams: int = 0
+    longest_burst_s: float = 0.0
+    audio_s: float = 0.0
+    elapsed_s: float = 0.0
+    loudness: float = 0.0
+    rss_mb: list[float] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def growth_mb(self) -> float:
+        """By how much the second half's largest resident memory exceeds the first half's."""
+        half = len(self.rss_mb) // 2
+        return max(self.rss_mb[half:]) - max(self.rss_mb[:half]) if half else 0.0
+
+    def complain(self, what: str) -> None:
+        """Note a violation, if there is still room."""
+        if len(self.violations) < _VIOLATIONS_KEPT:
+            self.violations.append(what)
+
+
+def soak(
+    packets: int, seed: int = 0, on_packets: Callable[[int], None] = lambda count: None
+) -> SoakReport:
+    """Return what ``packets`` packets of everything did to the engine.
+
+    Parameters
+    ----------
+    packets : int
+        How many, over all streams.
+    seed : int
+        Of everything that is drawn.
+    on_packets : callable
+        Called with how many more have been pushed, some times a second.
+    """
+    rng = np.random.default_rng(seed)
+    report = SoakReport()
+    start = time.perf_counter()
+    for number in count():
+        left = packets - report.packets
+        if left <= 0:
+            break
+        if number == 0:
+            stream = Stream(8000, round(8 * _LONG_BURST_PACKET_MS), 1, 0, int16=False)
+            _run(stream, min(left, packets // 8 + 1), rng, report, on_packets, outage=True)
+        else:
+            length = int(rng.integers(*_STREAM_PACKETS))
+            _run(_draw_stream(rng), min(left, length), rng, report, on_packets)
+    report.elapsed_s = time.perf_counter() - start
+    if report.growth_mb > GROWTH_MAX_MB:
+        report.complain(f"resident memory grew by {report.growth_mb:.1f} MiB")
+    return report
+
+
+def soak_table(report: SoakReport) -> Table:
+    """Return the run in a few rows."""
+    table = Table(show_header=False)
+    table.add_row("packets", f"{report.packets} in {report.streams} streams")
+    table.add_row("lost", f"{report.lost}, longest burst {report.longest_burst_s:.0f} s")
+    table.add_row("with NaN or infinity", str(report.broken))
+    table.add_row("audio", f"{report.audio_s / 3600:.1f} h in {report.elapsed_s:.0f} s")
+    table.add_row("loudest output", f"{report.loudness:.2f} times the loudest input")
+    if report.rss_mb:
+        table.add_row(
+            "resident memory", f"{report.rss_mb[-1]:.0f} MiB, growth {report.growth_mb:+.1f} MiB"
+        )
+    shown = report.violations[:_VIOLATIONS_SHOWN]
+    hidden = len(report.violations) - len(shown)
+    table.add_row("violations", "\n".join([*shown, *[f"{hidden} more"] * bool(hidden)]) or "none")
+    return table
+
+
+def _draw_stream(rng: np.random.Generator) -> Stream:
+    rate = int(rng.choice(SAMPLE_RATES))
+    return Stream(
+        sample_rate=rate,
+        packet_samples=round(rate * float(rng.choice(PACKET_MS)) / 1000),
+        channels=int(rng.integers(1, 3)),
+        lookahead=int(rng.integers(0, 3)),
+        int16=bool(rng.random() < 0.25),
+    )
+
+
+def _run(
+    stream: Stream,
+    packets: int,
+    rng: np.random.Generator,
+    report: SoakReport,
+    on_packets: Callable[[int], None],
+    outage: bool = False,
+) -> None:
+    """Push one stream's packets; with ``outage``, most of them in one burst of up to an hour."""
+    concealer = plc.Concealer(
+        sample_rate=stream.sample_rate,
+        channels=stream.channels,
+        packet_samples=stream.packet_samples,
+        lookahead=stream.lookahead,
+        seed=int(rng.integers(2**31)),
+    )
+    supply = {content: _make_packets(content, stream, rng) for content in CONTENTS}
+    watch = _Watch(stream, report)
+    pushed = 0
+    while pushed < packets:
+        length = min(packets - pushed, int(rng.integers(*_STRETCH_PACKETS)))
+        loss = str(rng.choice(LOSSES))
+        if outage and pushed:
+            length, loss, outage = min(packets - pushed, _outage_packets(stream)), "burst", False
+        lost = _draw_losses(loss, length, stream, rng, report)
+        choices = supply[str(rng.choice(CONTENTS))]
+        for i in range(length):
+            packet = None if lost[i] else choices[i % len(choices)]
+            watch.check(packet, concealer.push(packet))
+        pushed += length
+        on_packets(length)
+    watch.close(concealer.flush())
+    report.streams += 1
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Looks at every packet of a stream, in and out."""
+
+    stream: Stream
+    report: SoakReport
+    samples_in: int = 0
+    samples_out: int = 0
+    loudest: float = 0.0
+    heard: bool = False
+
+    def check(self, packet: Packet | None, output: Packet) -> None:
+        """Look at a packet and what was played for it."""
+        report = self.report
+        report.packets += 1
+        self.samples_in += self.stream.packet_samples
+        if packet is None:
+            report.lost += 1
+        else:
+            self.heard = True
+            peak = _peak(packet)
+            if np.isfinite(peak):
+                self.loudest = max(self.loudest, peak)
+            else:
+                report.broken += 1
+        self._look(output)
+        expected = (self.stream.packet_samples, self.stream.channels)
+        if output.shape != expected:
+            report.complain(f"packet {report.packets}: {output.shape} came out of {self.stream}")
+        if report.packets % _RSS_EVERY_PACKETS == 0:
+            report.rss_mb.append(_resident_mb())
+
+    def close(self, tail: Packet) -> None:
+        """Look at what the lookahead still held, and at the length of it all."""
+        self._look(tail)
+        held = self.stream.lookahead * self.stream.packet_samples
+        if self.samples_out != self.samples_in + held:
+            self.report.complain(
+                f"{self.samples_in} samples went into {self.stream}, {self.samples_out} came out, "
+                f"with {held} of delay"
+            )
+        self.report.audio_s += self.samples_in / self.stream.sample_rate
+
+    def _look(self, output: Packet) -> None:
+        self.samples_out += len(output)
+        if output.dtype != (np.int16 if self._plays_int16() else np.float32):
+            self.report.complain(f"{output.dtype} came out of {self.stream}")
+        loudness = _peak(output) / max(self.loudest, _QUIET)
+        if not np.isfinite(loudness):
+            self.report.complain(f"not finite: packet {self.report.packets} of {self.stream}")
+            return
+        self.report.loudness = max(self.report.loudness, loudness)
+        if loudness > LOUDNESS_MAX:
+            self.report.complain(
+                f"{loudness:.1f} times louder than its input: packet {self.report.packets} "
+                f"of {self.stream}"
+            )
+
+    def _plays_int16(self) -> bool:
+        # What went in decides, and until something has, float32 is played.
+        return self.stream.int16 and self.heard
+
+
+def _make_packets(content: str, stream: Stream, rng: np.random.Generator) -> list[Packet]:
+    """Return distinct packets of one content: float32 or int16, (packet_samples, channels)."""
+    samples = _VARIETY * stream.packet_samples
+    shape = (samples, stream.channels)
+    signal = np.zeros(shape, np.float32)
+    if content == "music":
+        seconds = samples / stream.sample_rate
+        signal = music(stream.sample_rate, seconds, stream.channels, int(rng.integers(2**31)))
+    elif content == "clipped":
+        # Squares far past full scale, of random length.
+        signal[:] = np.where(rng.random(shape).cumsum(axis=0) % 40 < 20, 4.0, -4.0)
+    elif content == "denormal":
+        signal[:] = 1e-40 * rng.standard_normal(shape)
+    elif content != "silence":
+        signal[:] = 0.2 * rng.standard_normal(shape)
+    if stream.int16:
+        signal = np.rint(32767 * signal.clip(-1.0, 1.0))
+    packets = np.split(signal.astype(np.int16 if stream.int16 else np.float32), _VARIETY)
+    if content == "broken" and not stream.int16:
+        for packet in packets[::2]:
+            packet[rng.integers(len(packet))] = rng.choice([np.nan, np.inf, -np.inf])
+    return [packet.copy() for packet in packets]
+
+
+def _draw_losses(
+    loss: str, packets: int, stream: Stream, rng: np.random.Generator, report: SoakReport
+) -> list[bool]:
+    """Return the trace of one stretch."""
+    share = {"none": 0.0, "light": 0.03, "heavy": float(rng.uniform(0.2, 0.95)), "burst": 1.0}[loss]
+    if loss == "burst":
+        burst_s = packets * stream.packet_samples / stream.sample_rate
+        report.longest_burst_s = max(report.longest_burst_s, burst_s)
+    return [bool(lost) for lost in rng.random(packets) < share]
+
+
+def _outage_packets(stream: Stream) -> int:
+    return round(LONGEST_BURST_S * stream.sample_rate / stream.packet_samples)
+
+
+def _peak(packet: Packet) -> float:
+    """Return the largest magnitude, full scale 1.0; NaN if there is one."""
+    scale = 1 / 32768 if packet.dtype == np.int16 else 1.0
+    return scale * float(np.abs(packet.astype(np.float32)).max(initial=0.0))
+
+
+def _resident_mb() -> float:
+    try:
+        import psutil
+    except ImportError as error:
+        raise MissingExtraError(
+            "the soak test needs psutil: pip install 'plc-engine[bench]'"
+        ) from error
+    return float(psutil.Process().memory_info().rss) / 2**20

@@ -1,0 +1,138 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import plc
+from plc.errors import ConfigError
+from plc_bench import causal
+from plc_bench.causal import QualitySettings, measure_quality
+from tests.signals import tones
+
+RATE = 16_000
+
+
+def clips(folder: Path, count: int, seconds: float = 2.0) -> list[Path]:
+    paths = []
+    for number in range(count):
+        path = folder / f"clip{number}.wav"
+        signal = tones(number, RATE, round(RATE * seconds))
+        soundfile.write(path, signal, RATE, subtype="FLOAT")
+        paths.append(path)
+    return paths
+
+
+def fake_conceal(
+    signal: NDArray[np.float32], lost: NDArray[np.bool_], *, method: str, **settings: object
+) -> NDArray[np.float32]:
+    """Leave the holes, or fill them with a constant that the method names."""
+    assert settings["packet_samples"] == 160
+    gap = np.repeat(lost, 160)
+    assert not signal[gap].any(), "what was lost reached the method"
+    filled = signal.copy()
+    filled[gap] = float(method)
+    return filled
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plc, "conceal", fake_conceal)
+
+
+@pytest.mark.usefixtures("fake")
+def test_methods_meet_the_same_losses_and_zeros_score_0_db(tmp_path: Path) -> None:
+    settings = QualitySettings(methods=("0", "0.0", "1"), metrics=("nmse", "zeros"))
+    report = measure_quality(clips(tmp_path, 3), settings)
+    assert [clip.clip for clip in report.clips] == ["clip0.wav", "clip1.wav", "clip2.wav"]
+    for clip in report.clips:
+        assert clip.packets == 200
+        assert 0 < clip.lost < 60
+        assert clip.scores["0"]["nmse"] == 0.0
+        assert clip.scores["0"] == clip.scores["0.0"]
+        assert clip.scores["1"]["nmse"] > 10.0
+        assert clip.scores["0"]["zeros"] > 0.0
+    difference = report.difference("1", "nmse")
+    assert difference.share_better == 1.0
+    assert difference.high < -10.0
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_clips_losses_do_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+    settings = QualitySettings(methods=("0.5",))
+    paths = clips(tmp_path, 3)
+    together = measure_quality(paths, settings)
+    alone = measure_quality(paths[1:2], settings)
+    assert together.clips[1] == alone.clips[0]
+    other = measure_quality(paths[1:2], QualitySettings(methods=("0.5",), seed=1))
+    assert other.clips[0].scores != alone.clips[0].scores
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_bad_clip_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:
+    paths = clips(tmp_path, 2)
+    paths[0].write_bytes(b"no audio")
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.zeros(100), RATE)
+    report = measure_quality([*paths, short], QualitySettings(methods=("0",)))
+    assert [clip.clip for clip in report.clips] == ["clip1.wav"]
+    assert [failure.clip for failure in report.failures] == ["clip0.wav", "short.wav"]
+    assert "shorter than a packet" in report.failures[1].reason
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_undefined_score_is_left_out_and_counted(tmp_path: Path) -> None:
+    paths = clips(tmp_path, 1)
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    report = measure_quality([*paths, silent], QualitySettings(methods=("0", "0.5")))
+    assert report.summary("0", "nmse").left_out == 1
+    assert report.summary("0", "nmse").mean == 0.0
+    assert report.difference("0.5", "nmse").pairs == 1
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown metric nmsee; there are nmse"):
+        QualitySettings(metrics=("nmsee",))
+    with pytest.raises(ConfigError, match="none given"):
+        QualitySettings(metrics=())
+    with pytest.raises(ConfigError, match="no method given"):
+        QualitySettings(methods=())
+    with pytest.raises(ConfigError, match="loss is"):
+        QualitySettings(loss=1.5)
+
+
+def test_every_metric_scores_a_damaged_clip() -> None:
+    signal = tones(1, RATE, 2 * RATE)[:, None]
+    damaged = signal.copy()
+    damaged[8000:8320] = 0.0
+    lost = damaged[:, 0] == 0.0
+    for name, metric in causal.METRICS.items():
+        if name not in ("plcmos", "pesq", "stoi"):
+            perfect = metric.score(signal, signal, lost, RATE)
+            score = metric.score(signal, damaged, lost, RATE)
+            assert score > perfect if metric.lower_is_better else score < perfect, name
+
+
+@pytest.mark.parametrize("name", ["pesq", "stoi"])
+def test_scores_of_speech_are_taken_at_16_khz_of_the_mean_channel(name: str) -> None:
+    pytest.importorskip({"pesq": "pesq", "stoi": "pystoi"}[name], reason="not installed")
+    pytest.importorskip("soxr", reason="soxr is not installed")
+    signal = np.stack([tones(1, 48_000, 96_000)] * 2, axis=1)
+    score = causal.METRICS[name].score(signal, signal, np.zeros(96_000, np.bool_), 48_000)
+    assert score == pytest.approx({"pesq": 4.644, "stoi": 1.0}[name], abs=0.001)
+
+
+def test_the_engine_beats_silence_on_tones(tmp_path: Path) -> None:
+    settings = QualitySettings(methods=("auto", "zeros"), metrics=("nmse", "lsd"))
+    paths = clips(tmp_path, 2, seconds=1.0)
+    report = measure_quality(paths, settings)
+    assert not report.failures
+    assert report.summary("zeros", "nmse").mean == pytest.approx(0.0, abs=0.5)
+    # Decaying harmonics over noise 20 dB below: measured -13 dB.
+    assert report.summary("auto", "nmse").mean < -8.0
+    assert report.difference("zeros", "lsd").share_better == 1.0
+    assert not math.isnan(report.difference("zeros", "nmse").mean)
+    assert measure_quality(paths, settings, jobs=2) == report

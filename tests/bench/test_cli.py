@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc_bench.cli import app, main
+from tests.signals import tones
+
+RATE = 16_000
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, tones(1, RATE, 2 * RATE), RATE)
+    return path
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "120"})
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Path) -> None:
+    numbers, rows = tmp_path / "q.json", tmp_path / "q.csv"
+    status, text = run(
+        "quality", clip, "--methods", "auto,zeros", "--per-clip", "--json", numbers, "--csv", rows
+    )
+    assert status == 0
+    assert "auto - zeros" in text
+    assert "clip.wav" in text
+    report = json.loads(numbers.read_text())
+    assert report["settings"]["methods"] == ["auto", "zeros"]
+    assert report["clips"][0]["scores"]["auto"]["nmse"] < 0.0
+    assert rows.read_text().splitlines()[0] == "clip,sample_rate,packets,lost,method,nmse,lsd"
+    assert len(rows.read_text().splitlines()) == 3
+
+
+def test_json_on_stdout_is_json_alone(clip: Path) -> None:
+    status, text = run("quality", clip, "--methods", "zeros", "--json", "-")
+    assert status == 0
+    assert json.loads(text)["clips"][0]["clip"] == "clip.wav"
+
+
+def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    status, _ = run("quality", tmp_path, "--methods", "zeros")
+    assert status == 1
+
+
+def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
+    numbers = tmp_path / "i.json"
+    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--json", numbers)
+    assert status == 0
+    assert "over lpc" in text
+    assert len(json.loads(numbers.read_text())["gaps"]) == 1
+
+
+def test_latency_reads_a_file(clip: Path) -> None:
+    status, text = run(
+        "latency", "--file", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"
+    )
+    assert status == 0
+    assert "null loop" in text
+    assert "of 100 packets took longer" in text
+
+
+def test_soak_says_what_it_did() -> None:
+    pytest.importorskip("psutil", reason="psutil is not installed")
+    status, text = run("soak", "--packets", "500", "--json", "-")
+    assert status == 0
+    assert json.loads(text)["packets"] == 500
+
+
+def test_phase_is_a_command_of_its_own() -> None:
+    status, text = run("phase", "--help")
+    assert status == 0
+    assert "from magnitudes" in text
+
+
+def test_an_error_is_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["plc-bench", "quality", "/nowhere"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.err.strip() == "error: /nowhere does not exist"
+    assert not captured.out
