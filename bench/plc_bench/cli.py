@@ -97,11 +97,11 @@ def quality(
     clips = corpus.find_clips(sources, stereo)
     with _progress("clips", len(clips)) as advance:
         report = causal.measure_quality(clips, settings, _jobs(jobs), advance)
+    _report_failures(report.failures, len(clips))
     if csv_file:
         results.write_csv(csv_file, causal.csv_rows(report))
     tables = [causal.clip_table(report)] if per_clip else []
     _show(report, [*tables, causal.mean_table(report)], json_file)
-    _finish_clips(report.failures, len(clips))
 
 
 @app.command()
@@ -142,10 +142,10 @@ def inpaint(
     clips = corpus.find_clips(sources, stereo)
     with _progress("clips", len(clips)) as advance:
         report = twosided.measure_inpainting(clips, settings, _jobs(jobs), advance)
+    _report_failures(report.failures, len(clips))
     if csv_file:
         results.write_csv(csv_file, twosided.csv_rows(report))
     _show(report, [twosided.result_table(report)], json_file)
-    _finish_clips(report.failures, len(clips))
 
 
 @app.command()
@@ -299,11 +299,15 @@ def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:
         results.write_json(json_file, result)
 
 
-def _finish_clips(failures: list[Any], clips: int) -> None:
-    """Name the clips without a score on stderr; exit with 1 if that is all of them."""
+def _report_failures(failures: list[Any], clips: int) -> None:
+    """Say on stderr which clips have no score, once for each reason; exit with 1 if all of them."""
     console = Console(stderr=True)
+    by_reason: dict[str, list[str]] = {}
     for failure in failures:
-        console.print(f"[yellow]failed:[/yellow] {failure.clip}: {failure.reason}", soft_wrap=True)
+        by_reason.setdefault(failure.reason, []).append(failure.clip)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(f"[yellow]failed:[/yellow] {names[0]}{more}: {reason}", soft_wrap=True)
     if len(failures) == clips:
         raise typer.Exit(1)
 

@@ -48,8 +48,19 @@ def test_json_on_stdout_is_json_alone(clip: Path) -> None:
 
 def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
-    status, _ = run("quality", tmp_path, "--methods", "zeros")
+    status, text = run("quality", tmp_path, "--methods", "zeros")
     assert status == 1
+    assert not text
+
+
+def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
+    arguments = ["quality", str(tmp_path), "--methods", "nonsense", "--jobs", "1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.count("nonsense") == 1
+    assert "a.wav and 1 more" in result.stderr
 
 
 def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
