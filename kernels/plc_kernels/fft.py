@@ -8,6 +8,14 @@ no pass permutes. Real and imaginary parts stand in rows of their own and every 
 loop has unit stride, which is what lets it vectorise.
 
 A transform costs O(n log n), and O(n r) for a largest prime factor ``r`` above 5.
+Against the choices (``docs/phase.md`` has the table): NumPy from Python takes 1.5 to 4
+times as long and holds the GIL; pocketfft inside numba (rocket-fft) is up to 1.2 times
+as fast without primes above 5, 2 times with, but allocates on each call, takes a lock
+on its cache of plans, and would be one more dependency.
+
+Kernels in other files call :func:`rfft` and :func:`irfft` as they are: the cache of
+compiled code is renewed when any file of this package changes
+(:mod:`plc_kernels.compile`).
 """
 
 from dataclasses import dataclass
@@ -181,6 +189,34 @@ def _pass4(x: _Reals, w: _Reals, count: int, stride: int, y: _Reals) -> None:
 
 
 @kernel
+def _first4(x: _Reals, w: _Reals, count: int, y: _Reals) -> None:
+    """Do as :func:`_pass4` with ``stride`` 1: vectorised over ``p``, for want of a ``q``."""
+    for p in range(count):
+        a_re, a_im = x[0, p], x[1, p]
+        b_re, b_im = x[0, count + p], x[1, count + p]
+        c_re, c_im = x[0, 2 * count + p], x[1, 2 * count + p]
+        d_re, d_im = x[0, 3 * count + p], x[1, 3 * count + p]
+        s_re, s_im = a_re + c_re, a_im + c_im
+        t_re, t_im = b_re + d_re, b_im + d_im
+        u_re, u_im = a_re - c_re, a_im - c_im
+        v_re, v_im = b_im - d_im, d_re - b_re  # -i (b - d)
+        f_re, f_im = u_re + v_re, u_im + v_im
+        g_re, g_im = s_re - t_re, s_im - t_im
+        h_re, h_im = u_re - v_re, u_im - v_im
+        w1_re, w1_im = w[0, p], w[1, p]
+        w2_re, w2_im = w[0, count + p], w[1, count + p]
+        w3_re, w3_im = w[0, 2 * count + p], w[1, 2 * count + p]
+        y[0, 4 * p] = s_re + t_re
+        y[0, 4 * p + 1] = f_re * w1_re - f_im * w1_im
+        y[0, 4 * p + 2] = g_re * w2_re - g_im * w2_im
+        y[0, 4 * p + 3] = h_re * w3_re - h_im * w3_im
+        y[1, 4 * p] = s_im + t_im
+        y[1, 4 * p + 1] = f_re * w1_im + f_im * w1_re
+        y[1, 4 * p + 2] = g_re * w2_im + g_im * w2_re
+        y[1, 4 * p + 3] = h_re * w3_im + h_im * w3_re
+
+
+@kernel
 def _pass5(x: _Reals, root: _Reals, w: _Reals, count: int, stride: int, y: _Reals) -> None:
     """Join quintuples of transforms; see :func:`_pass4`. ``root`` is ``exp(-2 pi i / 5) ** k``."""
     fifth = count * stride
@@ -291,7 +327,9 @@ def _transform(factors: NDArray[np.int64], twiddles: _Reals, scratch: _Reals) ->
         rest //= radix
         x = scratch[source : source + 2]
         y = scratch[2 - source : 4 - source]
-        if radix == 4:
+        if radix == 4 and stride == 1:
+            _first4(x, twiddles[:, at:], rest, y)
+        elif radix == 4:
             _pass4(x, twiddles[:, at:], rest, stride, y)
         elif radix == 2:
             _pass2(x, twiddles[:, at:], rest, stride, y)

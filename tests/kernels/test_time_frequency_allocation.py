@@ -23,7 +23,7 @@ from plc_kernels.stft import Stft, analyse, istft, stft, synthesise
 from plc_kernels.windows import window
 from tests.signals import noise
 
-# 882 = 2 * 3 * 3 * 7 * 7 and 800 = 2 * 4 * 4 * 5 * 5 between them use every radix but 2, 880 has 2.
+# Half of 882 is 3 * 3 * 7 * 7, of 800 4 * 4 * 5 * 5, of 880 4 * 2 * 5 * 11: every kind of pass.
 FFTS = [RealFft.allocate(n) for n in (882, 800, 880)]
 X = noise(1, 2000)
 GRID = Stft.allocate(window("hann", 512), 128)
