@@ -1,0 +1,77 @@
+"""A burst of losses, from its first packet to the recovery."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+# Prediction is as good as it gets for about this long (G.711 Appendix I and EVS begin to fade
+# earlier, for speech); then the level falls, and the background takes over.
+STEADY_HOLD_MS = 60.0
+UNSTEADY_HOLD_MS = 20.0
+FADE_MS = 100.0
+# Crossfade into the first received packets. PLCMOS of speech, packets of 20 ms: 1 to 2.5 ms 3.39,
+# 5 ms 3.38, 10 ms 3.36.
+RECOVERY_MS = 2.5
+
+
+class Play(Enum):
+    """What to do with the packet whose turn it is."""
+
+    RECEIVED = auto()
+    """Play it as it came."""
+    RECOVER = auto()
+    """Blend the end of a concealment into it."""
+    EXTEND = auto()
+    """Conceal it from what came before the gap."""
+    BRIDGE = auto()
+    """Conceal it from both sides: the far one is known."""
+    NOISE = auto()
+    """Conceal it by the background alone: the burst is long over its fade."""
+
+
+@dataclass(slots=True)
+class Burst:
+    """Born with the first lost packet, gone at the end of the recovery's crossfade."""
+
+    hold: int
+    """Samples at full level."""
+    fade: int
+    """Samples from there to the background alone."""
+    age: int = 0
+    """Samples concealed so far."""
+    recovered: int = 0
+    """Received samples already blended."""
+    bridged: int = 0
+    """Samples of the bridge already played."""
+    bridge: int = 0
+    """Samples of the bridge in all; 0 until the far side of the gap is known."""
+
+    @property
+    def faded(self) -> bool:
+        """Whether nothing but the background is left."""
+        return self.age >= self.hold + self.fade
+
+
+def decide(arrived: bool, burst: Burst | None, far_side_known: bool, fades: bool) -> Play:
+    """Return what to do with the packet whose turn it is.
+
+    Parameters
+    ----------
+    arrived : bool
+        Whether it did.
+    burst : Burst or None
+        The burst under way or being recovered from.
+    far_side_known : bool
+        Whether a packet after the gap has arrived already (lookahead).
+    fades : bool
+        Whether the method's long bursts fade into the background.
+    """
+    if arrived:
+        return Play.RECOVER if burst else Play.RECEIVED
+    if burst is None or burst.recovered:
+        return Play.BRIDGE if far_side_known else Play.EXTEND
+    if burst.bridge > burst.bridged:
+        return Play.BRIDGE
+    if fades and burst.faded:
+        return Play.NOISE
+    # Once the level falls there is nothing left on the near side to build a bridge from.
+    return Play.BRIDGE if far_side_known and burst.age < burst.hold else Play.EXTEND

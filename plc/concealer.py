@@ -1,0 +1,431 @@
+"""Conceal the lost packets of one stream.
+
+Each packet is pushed, lost ones as None, and as many samples come back, ``lookahead`` packets
+later::
+
+    packet | None ──▶ push ──▶ pending packets ──▶ history ──▶ output packet
+                                     │ lost
+                                     ▼
+          EXTEND  the filler continues the history (linear prediction)
+          BRIDGE  the filler fills from both sides: a packet after the gap is pending
+          NOISE   only the background is left of a long burst
+
+    level            1 ──────────────╮ hold           ╭── crossfade into the first
+                                      ╲ fade          │   received samples
+    background       ──────────────────╲──────────────┴──
+                     │ burst begins                   │ recovery
+
+The class does no input or output and reads no clock but the one it is given. After construction
+no buffer is allocated (but the array returned, unless the caller brings one), no lock is taken, no
+kernel is compiled, and nothing that a packet holds can raise.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.background import Background
+from plc.burst import (
+    FADE_MS,
+    RECOVERY_MS,
+    STEADY_HOLD_MS,
+    UNSTEADY_HOLD_MS,
+    Burst,
+    Play,
+    decide,
+)
+from plc.config import StreamConfig
+from plc.errors import PacketError
+from plc.filler import ArFiller
+from plc.history import History
+from plc.methods import make_filler
+from plc.stats import Stats
+from plc.warm import warm_up
+from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
+from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
+
+Packet = NDArray[np.float32] | NDArray[np.int16]
+
+_NOISE_RUNG = "noise"
+
+
+class Concealer:
+    """A stream of packets in, the same stream without gaps out.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples, lookahead, budget_ms, seed
+        As for :class:`~plc.config.StreamConfig`.
+    method : str
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
+    model : str
+        Network to use: ``"auto"`` or, for linear prediction alone, ``"ar"``.
+    clock : callable
+        Returns seconds; only differences are used, and only for statistics and the choice of
+        rungs.
+
+    Attributes
+    ----------
+    stats : Stats
+        What happened so far.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> concealer = Concealer(sample_rate=48_000, channels=1, packet_samples=480)
+    >>> packet = np.zeros((480, 1), np.float32)
+    >>> concealer.push(packet).shape
+    (480, 1)
+    >>> concealer.push(None).shape  # lost: concealed
+    (480, 1)
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 48_000,
+        channels: int = 1,
+        packet_samples: int = 480,
+        lookahead: int = 0,
+        method: str = "auto",
+        model: str = "auto",
+        budget_ms: float | None = None,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.config = StreamConfig(
+            sample_rate=sample_rate,
+            channels=channels,
+            packet_samples=packet_samples,
+            lookahead=lookahead,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        warm_up()
+        self._filler = make_filler(method, model, self.config, lookahead * packet_samples)
+        self._limit_ms = self.config.time_limit_ms
+        self._clock = clock
+        slots = lookahead + 1
+        self._pending = np.zeros((slots, channels, packet_samples), np.float32)
+        self._arrived = [False] * slots
+        self._block = np.zeros((channels, packet_samples), np.float32)
+        self._noise = np.zeros((channels, packet_samples), np.float32)
+        self._gain = np.zeros(packet_samples, np.float32)
+        self._float_inbox = np.zeros((packet_samples, channels), np.float32)
+        self._int16_inbox = np.zeros((packet_samples, channels), np.int16)
+        self._bridge = np.zeros((channels, lookahead * packet_samples), np.float32)
+        self._tail = np.zeros((channels, packet_samples), np.float32)
+        self._after = np.zeros((channels, lookahead * packet_samples), np.float32)
+        self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
+        self._fade = round(sample_rate * FADE_MS / 1000.0)
+        self._holds = [
+            round(sample_rate * ms / 1000.0) for ms in (STEADY_HOLD_MS, UNSTEADY_HOLD_MS)
+        ]
+        self._history = History(channels, max(self._filler.past_samples, 1))
+        self._background = Background(channels, sample_rate, seed)
+        self._burst: Burst | None = None
+        self._pushed = 0
+        self._integer = False
+        self.stats = Stats()
+        self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the output lags the input."""
+        return self.config.lookahead * self.config.packet_samples
+
+    def reset(self) -> None:
+        """Make the concealer as new: history, background, ladder and statistics."""
+        self._forget()
+        self.stats.reset()
+
+    def _forget(self) -> None:
+        self._filler.reset()
+        self._history.reset()
+        self._background.reset()
+        self._arrived = [False] * len(self._arrived)
+        self._burst = None
+        self._pushed = 0
+        self._integer = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what runs here: the format, and each ladder's rungs with their measured cost."""
+        ladders = {}
+        if isinstance(self._filler, ArFiller):
+            for content, steps in (
+                ("steady", self._filler.steady),
+                ("unsteady", self._filler.unsteady),
+            ):
+                ladders[content] = [
+                    {
+                        "rung": step.rung.name,
+                        "order": step.order,
+                        "past_samples": step.past,
+                        "cost_ms": round(step.cost_ms, 4),
+                    }
+                    for step in steps
+                ]
+        return {
+            "sample_rate": self.config.sample_rate,
+            "channels": self.config.channels,
+            "packet_samples": self.config.packet_samples,
+            "lookahead": self.config.lookahead,
+            "delay_ms": self.config.lookahead * self.config.packet_ms,
+            "budget_ms": self._limit_ms,
+            "method": self._filler.names[0] if not ladders else "ar",
+            "ladders": ladders,
+        }
+
+    def push(self, packet: Packet | None, out: Packet | None = None) -> Packet:
+        """Take the next packet of the stream and return the one whose turn it is to play.
+
+        Parameters
+        ----------
+        packet : float32 or int16, shape (packet_samples, channels), or None
+            As received; ``(packet_samples,)`` will do for one channel. None: lost, or not here
+            in time. A packet with a sample that is NaN, infinite or above 1e8 counts as lost.
+        out : same dtype and shape (packet_samples, channels), optional
+            Array to write to and return, C-contiguous; without it a new one is made.
+
+        Returns
+        -------
+        float32 or int16, shape (packet_samples, channels)
+            Samples of ``delay`` before; silence for the first ``lookahead`` packets. The dtype
+            is that of the last packet that arrived, float32 before any did.
+
+        Raises
+        ------
+        PacketError
+            If the packet or ``out`` has another shape or dtype; the stream is not advanced.
+        """
+        began = self._clock()
+        if packet is not None:
+            self._check(packet)
+        if out is not None:
+            self._check_out(out, packet)
+        before = flush_denormals()
+        try:
+            concealed = self._advance(packet)
+            played = self._deliver(out)
+        finally:
+            restore_denormals(before)
+        self._note_time(concealed, 1e3 * (self._clock() - began))
+        return played
+
+    def flush(self) -> Packet:
+        """Return what the lookahead still holds, shape (delay, channels), and end the stream.
+
+        Packets lost at the very end are concealed without a far side. The concealer is then as
+        new, but for its statistics; without lookahead there is nothing to return.
+        """
+        n = self.config.packet_samples
+        counted = (self.stats.packets, self.stats.lost_packets)
+        tail = self._empty(self.delay)
+        for begin in range(0, self.delay, n):
+            self.push(None, out=tail[begin : begin + n])
+        self.stats.packets, self.stats.lost_packets = counted
+        self._forget()
+        return tail
+
+    def _check(self, packet: Packet) -> None:
+        n = self.config.packet_samples
+        channels = self.config.channels
+        if not isinstance(packet, np.ndarray) or packet.dtype not in (np.float32, np.int16):
+            given = getattr(packet, "dtype", type(packet).__name__)
+            raise PacketError(
+                f"packet is {given}; push a numpy array of float32 (full scale 1.0) or int16, "
+                "or None for a lost packet"
+            )
+        if packet.shape != (n, channels) and not (channels == 1 and packet.shape == (n,)):
+            raise PacketError(
+                f"packet has shape {packet.shape}; this stream takes ({n}, {channels}): "
+                f"packet_samples={n}, channels={channels} at {self.config.sample_rate} Hz"
+            )
+
+    def _check_out(self, out: Packet, packet: Packet | None) -> None:
+        shape = (self.config.packet_samples, self.config.channels)
+        integer = packet.dtype == np.int16 if packet is not None else self._integer
+        wanted = np.dtype(np.int16 if integer else np.float32)
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != shape
+            or out.dtype != wanted
+            or not out.flags.c_contiguous
+            or not out.flags.writeable
+        ):
+            raise PacketError(
+                f"out must be a writable C-contiguous {wanted} array of shape {shape}"
+            )
+
+    def _advance(self, packet: Packet | None) -> bool:
+        """Take one packet in and play one into ``self._block``; return whether it was concealed."""
+        stats = self.stats
+        stats.packets += 1
+        slots = len(self._arrived)
+        newest = self._pushed % slots
+        self._arrived[newest] = packet is not None and self._unpack(packet, newest)
+        stats.lost_packets += packet is None
+        self._pushed += 1
+        if self._pushed < slots:
+            self._block.fill(0.0)
+            return False
+        return self._play(self._pushed % slots)
+
+    def _unpack(self, packet: Packet, slot: int) -> bool:
+        if packet.dtype == np.int16:
+            self._integer = True
+            inbox: Any = self._int16_inbox
+            unpack: Any = unpack_int16
+        else:
+            self._integer = False
+            inbox = self._float_inbox
+            unpack = unpack_float32
+        # The kernels are compiled for one layout; this copy takes any: strided, read-only.
+        np.copyto(inbox, packet.reshape(inbox.shape))
+        sound = bool(unpack(inbox, self._pending[slot]))
+        self.stats.invalid_packets += not sound
+        return sound
+
+    def _play(self, slot: int) -> bool:
+        block = self._block
+        pending = self._packets_until_arrival(slot) if self._filler.bridges else 0
+        play = decide(self._arrived[slot], self._burst, pending > 0, self._filler.fades)
+        n = block.shape[1]
+        self.stats.total_samples_received += n
+        if play in (Play.RECEIVED, Play.RECOVER):
+            block[:] = self._pending[slot]
+            self._background.listen(block)
+            if play is Play.RECOVER:
+                self._recover(block)
+            self._history.append(block, 1.0)
+            return False
+        self._background.interrupt()
+        self._conceal(block, play, slot, pending)
+        return True
+
+    def _packets_until_arrival(self, slot: int) -> int:
+        """Return how many packets after ``slot`` the first one that arrived stands; 0: none."""
+        slots = len(self._arrived)
+        for ahead in range(1, slots):
+            if self._arrived[(slot + ahead) % slots]:
+                return ahead
+        return 0
+
+    def _conceal(self, block: NDArray[np.float32], play: Play, slot: int, pending: int) -> None:
+        stats = self.stats
+        n = block.shape[1]
+        burst = self._burst
+        if burst is None or burst.recovered:
+            burst = self._begin_burst()
+        if play is Play.BRIDGE:
+            if burst.bridged == burst.bridge:
+                self._build_bridge(burst, slot, pending)
+            block[:] = self._bridge[:, burst.bridged : burst.bridged + n]
+            burst.bridged += n
+            burst.age += n
+            stats.bridged_samples += n
+            trust: NDArray[np.float32] | float = 1.0
+        else:
+            trust = self._continue_burst(block, burst)
+        silent = play is Play.NOISE
+        rung = _NOISE_RUNG if silent else self._filler.name
+        stats.rung_samples[rung] += n
+        stats.silent_concealed_samples += n if silent else 0
+        stats.concealed_samples += n
+        stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
+        self._history.append(block, trust)
+
+    def _begin_burst(self) -> Burst:
+        unsteady = self._background.unsteady
+        burst = Burst(hold=self._holds[unsteady], fade=self._fade)
+        self._burst = burst
+        self._filler.begin(self._history, unsteady)
+        self.stats.concealment_events += 1
+        return burst
+
+    def _continue_burst(
+        self, out: NDArray[np.float32], burst: Burst
+    ) -> NDArray[np.float32] | float:
+        """Write the burst's next samples, shape (channels, n), and return how far to trust them."""
+        n = out.shape[1]
+        begin = burst.age
+        burst.age += n
+        if not self._filler.fades or burst.age <= burst.hold:
+            self._filler.extend(out)
+            return 1.0
+        noise = self._noise[:, :n]
+        self._background.make_noise(noise)
+        if begin >= burst.hold + burst.fade:
+            out[:] = noise
+            return 0.0
+        self._filler.extend(out)
+        gain = self._gain[:n]
+        burst_gain(begin, burst.hold, burst.fade, gain)
+        for c in range(out.shape[0]):
+            fade_into(noise[c], gain, out[c])
+        return np.multiply(gain, gain, out=gain)
+
+    def _build_bridge(self, burst: Burst, slot: int, pending: int) -> None:
+        """Fill the rest of the gap at once, from both sides."""
+        n = self._block.shape[1]
+        slots = len(self._arrived)
+        known = 0
+        for ahead in range(pending, slots):
+            place = (slot + ahead) % slots
+            if not self._arrived[place]:
+                break
+            self._after[:, known : known + n] = self._pending[place]
+            known += n
+        burst.bridged = 0
+        burst.bridge = pending * n
+        self._filler.bridge(self._history, self._after[:, :known], self._bridge[:, : burst.bridge])
+
+    def _recover(self, block: NDArray[np.float32]) -> None:
+        """Blend what the concealment would have gone on with into the first received samples."""
+        burst = self._burst
+        assert burst is not None
+        if burst.bridge or not self._filler.crossfades:
+            self._burst = None
+            return
+        n = min(self._ramp.size - burst.recovered, block.shape[1])
+        ramp = self._ramp[burst.recovered : burst.recovered + n]
+        tail = self._tail[:, :n]
+        self._continue_burst(tail, burst)
+        for c in range(block.shape[0]):
+            crossfade(block[c, :n], ramp, tail[c])
+        block[:, :n] = tail
+        burst.recovered += n
+        self.stats.crossfaded_samples += n
+        if burst.recovered == self._ramp.size:
+            self._burst = None
+
+    def _deliver(self, out: Packet | None) -> Packet:
+        block = self._block
+        if out is None:
+            out = self._empty(block.shape[1])
+        if self._integer:
+            pack_int16(block, out)  # type: ignore[arg-type]  # the dtype was checked
+        else:
+            pack_float32(block, out)  # type: ignore[arg-type]  # the dtype was checked
+        return out
+
+    def _empty(self, samples: int) -> Packet:
+        shape = (samples, self.config.channels)
+        return np.empty(shape, np.int16) if self._integer else np.empty(shape, np.float32)
+
+    def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
+        stats = self.stats
+        (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
+        if not concealed:
+            return
+        late = elapsed_ms > self._limit_ms
+        stats.deadline_misses += late
+        if isinstance(self._filler, ArFiller):
+            stats.rung_changes += self._filler.note_time(late)

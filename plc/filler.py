@@ -1,0 +1,251 @@
+"""What makes a concealment: the interface, and linear prediction, the engine's own.
+
+A filler is asked to begin when a burst does and then for samples, as often as there are lost
+packets and once more for the crossfade of the recovery. Level, comfort noise and crossfades are
+the :class:`~plc.Concealer`'s affair, so that every method is treated alike.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.history import History
+from plc.ladder import (
+    MAX_ORDER,
+    MAX_PAST_SAMPLES,
+    STEADY,
+    UNSTEADY,
+    Pace,
+    Rung,
+    Step,
+    affordable,
+    weighted_step,
+)
+from plc_kernels.ar import ArWorkspace, burg, burg_weighted, extrapolate, taps_of
+from plc_kernels.fade import mix_backward
+
+_CHUNK = 1024
+# A prediction may overshoot what it was fitted on by this much; beyond, it is held.
+_OVERSHOOT = 1.5
+# Samples below which nothing can be fitted, and the samples per coefficient of a short history.
+_LEAST_PAST = 64
+_SAMPLES_PER_COEFFICIENT = 4
+# The weighted fit is worth its time once this share of the past is trusted by less than half.
+_DISTRUSTED_SHARE = 0.05
+# Where a bridge may be asked for, the share of the time that the forward fit may take.
+_FORWARD_SHARE = 0.45
+
+
+class Filler(Protocol):
+    """Makes the samples of a gap, for all channels of a stream."""
+
+    crossfades: bool
+    """Whether the first received samples are blended with what the filler says they would be."""
+    fades: bool
+    """Whether a long burst fades into comfort noise."""
+    bridges: bool
+    """Whether it can make use of what comes after the gap."""
+    past_samples: int
+    """Samples of history that it reads at most."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that :attr:`name` can take."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What made the samples since the last :meth:`begin`, for the statistics."""
+        ...
+
+    def begin(self, history: History, unsteady: bool) -> None:
+        """Look at what was played before the gap."""
+        ...
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the next samples, shape (channels, n)."""
+        ...
+
+    def bridge(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> None:
+        """Write the rest of the gap, shape (channels, n), up to ``after``, shape (channels, m).
+
+        ``history`` ends where ``out`` begins: it holds what :meth:`extend` made of the gap.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        ...
+
+
+class ArFiller:
+    """Linear prediction by Burg's method at the rung that time and content allow.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples : int
+        Of the stream.
+    limit_ms : float
+        Time that the first concealment of a burst may take.
+    reach : int
+        Samples of lookahead: the longest bridge, and the most that is known beyond it.
+    rung : Rung or None
+        One rung whatever it costs; None chooses from the ladders.
+    """
+
+    crossfades = True
+    fades = True
+    bridges = True
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        packet_samples: int,
+        limit_ms: float = float("inf"),
+        reach: int = 0,
+        rung: Rung | None = None,
+    ) -> None:
+        fixed = (rung,) if rung else None
+        if rung:
+            limit_ms = float("inf")
+        if reach:
+            limit_ms *= _FORWARD_SHARE
+        self.steady, self.unsteady = (
+            affordable(fixed or rungs, sample_rate, channels, packet_samples, limit_ms)
+            for rungs in (STEADY, UNSTEADY)
+        )
+        steps = self.steady + self.unsteady
+        self.past_samples = max(step.past for step in steps)
+        most = max(step.order for step in steps)
+        assert self.past_samples <= MAX_PAST_SAMPLES
+        assert most <= MAX_ORDER
+        self.pace = Pace()
+        self._step: Step = self.steady[0]
+        samples = self.past_samples + 2 * reach
+        self._work = ArWorkspace.allocate(samples, most)
+        self._past = np.zeros(samples, np.float32)
+        self._trust = np.zeros(self.past_samples, np.float32)
+        self._predictor = np.zeros(most + 1)
+        self._taps = np.zeros((channels, most))
+        self._recent = np.zeros((channels, most))
+        self._line = np.zeros(most + _CHUNK)
+        self._lead_in = np.zeros(_CHUNK, np.float32)
+        self._orders = [0] * channels
+        self._limits = [0.0] * channels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rungs of both ladders."""
+        return tuple(dict.fromkeys(s.rung.name for s in self.steady + self.unsteady))
+
+    @property
+    def name(self) -> str:
+        """The rung in use."""
+        return self._step.rung.name
+
+    def reset(self) -> None:
+        """Return to the top of the ladder."""
+        self.pace.reset()
+        self._step = self.steady[0]
+
+    def begin(self, history: History, unsteady: bool) -> None:
+        """Fit every channel's predictor to the newest samples."""
+        steps = self.unsteady if unsteady else self.steady
+        place = min(self.pace.depth, len(steps) - 1)
+        trust = self._trust[: min(steps[place].past, history.filled)]
+        history.newest_trust(trust)
+        weighted = bool(np.count_nonzero(trust < 0.5) > _DISTRUSTED_SHARE * trust.size)
+        if weighted:
+            place = weighted_step(steps, place)
+        self._step = steps[place]
+        past = min(self._step.past, history.filled)
+        order = self._step.order
+        if past < self._step.past:
+            order = min(order, past // _SAMPLES_PER_COEFFICIENT)
+        for c in range(len(self._orders)):
+            self._fit(c, history, past, order, weighted)
+
+    def _fit(self, c: int, history: History, past: int, order: int, weighted: bool) -> None:
+        if past < _LEAST_PAST:
+            self._orders[c] = 0
+            return
+        x = self._past[:past]
+        history.newest(c, x)
+        work = self._work
+        if weighted:
+            trust = self._trust[:past]
+            history.newest_trust(trust)
+            stages = burg_weighted(
+                order, x, trust, work.forward, work.backward, work.mirror, self._predictor
+            )
+        else:
+            stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
+        self._set_out_from(c, x, stages)
+
+    def _set_out_from(self, c: int, x: NDArray[np.float32], stages: int) -> None:
+        """Make the fitted predictor continue ``x`` when next asked to extend channel ``c``."""
+        self._orders[c] = stages
+        self._limits[c] = _OVERSHOOT * max(float(x.max()), -float(x.min()))
+        if stages > 0:
+            taps_of(self._predictor[: stages + 1], self._taps[c, :stages])
+            self._recent[c, :stages] = x[x.size - stages :]
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write what the predictors say comes next, shape (channels, n)."""
+        for c in range(out.shape[0]):
+            for begin in range(0, out.shape[1], _CHUNK):
+                self._predict(c, out[c, begin : begin + _CHUNK])
+
+    def _predict(self, c: int, out: NDArray[np.float32]) -> None:
+        order = self._orders[c]
+        if order == 0:
+            out.fill(0.0)
+            return
+        line = self._line[: order + out.size]
+        line[:order] = self._recent[c, :order]
+        extrapolate(self._taps[c, :order], line)
+        np.clip(line[order:], -self._limits[c], self._limits[c], out=out)
+        self._recent[c, :order] = line[out.size :]
+
+    def bridge(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> None:
+        """Blend what continues the past with what leads into ``after``, by a squared cosine.
+
+        The mix of [1]_, section 3.5. What leads in is predicted backwards by a predictor that is
+        fitted on both sides at once, the forward prediction standing in for the gap: a fit on a
+        packet or two after the gap alone is 3 dB worse than no bridge.
+
+        References
+        ----------
+        .. [1] A. Marafioti et al., "Audio inpainting of music by means of neural networks", AES
+           146th Convention, 2019.
+        """
+        self.extend(out)
+        gap = out.shape[1]
+        known = min(after.shape[1], self._step.past)
+        past = min(self._step.past, history.filled)
+        order = min(self._step.order, known, (past + gap + known) // _SAMPLES_PER_COEFFICIENT)
+        if order < _LEAST_PAST // 2:
+            return
+        x = self._past[: past + gap + known]
+        work = self._work
+        for c in range(out.shape[0]):
+            history.newest(c, x[:past])
+            x[past : past + gap] = out[c]
+            x[past + gap :] = after[c, :known]
+            stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
+            # The predictor of a stationary signal serves in both directions.
+            self._set_out_from(c, x[past + gap :][::-1], stages)
+            for begin in range(0, gap, _CHUNK):
+                lead_in = self._lead_in[: min(_CHUNK, gap - begin)]
+                self._predict(c, lead_in)
+                mix_backward(begin, gap, lead_in, out[c])
+
+    def note_time(self, late: bool) -> bool:
+        """Tell how a concealment kept its time; return whether the next one takes another rung."""
+        return self.pace.note(late, len(self.steady) - 1)

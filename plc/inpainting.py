@@ -1,0 +1,286 @@
+"""Fill gaps of a recording from both sides, with all the time there is.
+
+Three qualities, each the start of the next:
+
+``fast``
+    What a :class:`~plc.Concealer` with lookahead does: a forward and a backward prediction at
+    the longest order and past, blended by a squared cosine.
+``good``
+    Those are then replaced by the samples that leave the least prediction error over the gap and
+    the ``order`` samples after it: least-squares autoregressive interpolation [1]_, a linear
+    system with the autocorrelation of the predictor as its matrix. A tone whose phase the two
+    predictions disagree on is bent to meet both.
+``best``
+    The predictor is fitted again with the gap filled, and so on: gap-wise Janssen [1]_ [2]_.
+
+The system is solved by Cholesky's method and never regularised: at the peaks of a tonal
+spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
+
+References
+----------
+.. [1] A. Janssen, R. Veldhuis, L. Vries, "Adaptive interpolation of discrete-time signals that can
+   be modeled as autoregressive processes", IEEE Trans. ASSP 34 (2), 1986.
+.. [2] O. Mokrý and P. Rajmic, "Autoregressive audio inpainting: gap-wise and frame-wise", 2024,
+   arXiv 2403.04433.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.concealer import Packet
+from plc.config import StreamConfig
+from plc.errors import ConfigError, PacketError
+from plc.filler import Filler
+from plc.history import History
+from plc.ladder import MAX_ORDER
+from plc.methods import make_filler
+from plc.warm import warm_up
+from plc_kernels.ar import fit_burg, solve_cholesky
+
+CONTEXT_S = 0.5
+"""What is looked at on each side of a gap, at most."""
+
+QUALITIES = {"fast": 0, "good": 1, "best": 5}
+"""Name of each quality to the passes of least-squares interpolation it makes."""
+
+# Order and context of the interpolation, chosen on the validation clips at 16 kHz and 64 ms gaps;
+# docs/design.md has the table.
+_ORDER_MS = 62.5
+_CONTEXT_MS = 500.0
+# Longer gaps are left to the blend: what the interpolation adds is lost in the middle of them, and
+# its cost grows with the cube of the length.
+_LONGEST_GAP = 8192
+
+_Report = Callable[[int, int], None]
+
+
+def inpaint(
+    signal: Packet,
+    sample_rate: int,
+    gaps: Sequence[tuple[int, int]],
+    *,
+    quality: str = "good",
+    method: str = "auto",
+    progress: _Report | None = None,
+) -> Packet:
+    """Return a signal with its gaps filled; every sample outside them is as it was.
+
+    Parameters
+    ----------
+    signal : float32 or int16, shape (n,) or (n, channels)
+        Samples; what stands in the gaps is not looked at.
+    sample_rate : int
+        8000 to 192000 Hz.
+    gaps : sequence of (start, stop)
+        In samples, stop excluded; in any order, and overlapping ones are merged.
+    quality : str
+        ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``.
+    method : str
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
+        each side, as in the paper.
+    progress : callable, optional
+        Called after each gap with the gaps filled and the gaps in all.
+
+    Returns
+    -------
+    float32 or int16, shape of ``signal``
+        A copy.
+
+    Raises
+    ------
+    PacketError
+        If the signal's shape or dtype is not one of the above, or it holds NaN outside the gaps.
+    ConfigError
+        If a gap, the quality or the method is not possible.
+    """
+    if quality not in QUALITIES:
+        raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
+    _check_signal(signal)
+    rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
+    if signal.dtype == np.int16:
+        rows /= np.float32(32768.0)
+    merged = merge_gaps(gaps, rows.shape[1])
+    warm_up()
+    _check_finite(rows, merged)
+    config = StreamConfig(
+        sample_rate=sample_rate,
+        channels=rows.shape[0],
+        packet_samples=max(32, sample_rate // 100),
+        budget_ms=float("inf"),
+    )
+    for start, stop in merged:
+        rows[:, start:stop] = 0.0
+    for k, (start, stop) in enumerate(merged):
+        end = merged[k + 1][0] if k + 1 < len(merged) else rows.shape[1]
+        _fill(rows, config, start, stop, end, QUALITIES[quality], method)
+        if progress is not None:
+            progress(k + 1, len(merged))
+    return _into(signal, rows, merged)
+
+
+def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
+    """Return the gaps in order, overlapping and touching ones as one.
+
+    Raises
+    ------
+    ConfigError
+        If a gap is empty or reaches past the ``samples`` there are.
+    """
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted((int(a), int(b)) for a, b in gaps):
+        if not 0 <= start < stop <= samples:
+            raise ConfigError(
+                f"gap {start}:{stop} does not fit a signal of {samples} samples; "
+                "give 0 <= start < stop <= samples"
+            )
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def _check_signal(signal: Packet) -> None:
+    if (
+        not isinstance(signal, np.ndarray)
+        or signal.dtype not in (np.float32, np.int16)
+        or signal.ndim not in (1, 2)
+        or signal.size == 0
+    ):
+        shape = getattr(signal, "shape", type(signal).__name__)
+        dtype = getattr(signal, "dtype", "")
+        raise PacketError(
+            f"signal is {dtype} {shape}; give float32 (full scale 1.0) or int16 of shape (n,) or "
+            "(n, channels), n > 0"
+        )
+
+
+def _check_finite(rows: NDArray[np.float32], gaps: list[tuple[int, int]]) -> None:
+    unsound: NDArray[np.bool_] = np.logical_not(np.isfinite(rows).all(axis=0))
+    for start, stop in gaps:
+        unsound[start:stop] = False
+    if unsound.any():
+        raise PacketError(
+            f"sample {int(np.argmax(unsound))} is not finite; list it in gaps to have it filled"
+        )
+
+
+def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[tuple[int, int]]) -> Packet:
+    out = signal.copy()
+    view = out.reshape(signal.shape[0], -1)
+    for start, stop in gaps:
+        filled = rows[:, start:stop].T
+        if signal.dtype == np.int16:
+            filled = np.clip(np.rint(filled * 32768.0), -32768, 32767)
+        view[start:stop] = filled
+    return out
+
+
+def _fill(
+    rows: NDArray[np.float32],
+    config: StreamConfig,
+    start: int,
+    stop: int,
+    end: int,
+    passes: int,
+    method: str,
+) -> None:
+    """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
+    context = round(CONTEXT_S * config.sample_rate)
+    before = rows[:, max(0, start - context) : start]
+    after = rows[:, stop : min(end, stop + context)]
+    gap = rows[:, start:stop]
+    filler = make_filler(method, "auto", config, max(gap.shape[1], after.shape[1]))
+    if not before.shape[1]:
+        # Nothing before: predict backwards from what comes after.
+        _run(filler, after[:, ::-1], after[:, :0], gap[:, ::-1])
+        return
+    _run(filler, before, after, gap)
+    if passes and method in ("auto", "ar") and gap.shape[1] <= _LONGEST_GAP:
+        for c in range(rows.shape[0]):
+            _interpolate(rows[c], config.sample_rate, start, stop, end, passes)
+
+
+def _run(
+    filler: Filler,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    gap: NDArray[np.float32],
+) -> None:
+    history = History(before.shape[0], max(filler.past_samples, 1))
+    history.append(before, 1.0)
+    filler.begin(history, unsteady=False)
+    out = np.zeros(gap.shape, np.float32)
+    if filler.bridges and after.shape[1]:
+        filler.bridge(history, np.ascontiguousarray(after), out)
+    else:
+        filler.extend(out)
+    gap[:] = out
+
+
+def _interpolate(
+    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, passes: int
+) -> None:
+    """Replace the draft in ``row[start:stop]`` by least-squares interpolation."""
+    context = round(_CONTEXT_MS * sample_rate / 1000.0)
+    first = max(0, start - context)
+    line = row[first : min(end, stop + context)].astype(np.float64)
+    begin = start - first
+    length = stop - start
+    order = min(round(_ORDER_MS * sample_rate / 1000.0), MAX_ORDER)
+    order = min(order, begin, line.size - begin - length, line.size // 4)
+    if order < 8 or not line.any():
+        return
+    limit = 1.5 * np.abs(line).max()
+    for _ in range(passes):
+        predictor = fit_burg(line, order)
+        gap = solve_gap(line, begin, length, predictor)
+        if gap is None or not np.abs(gap).max() <= limit:
+            return
+        line[begin : begin + length] = gap
+        row[start:stop] = gap
+
+
+def solve_gap(
+    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the samples of a gap that leave the least squared prediction error.
+
+    Parameters
+    ----------
+    line : float64, shape (n,)
+        Samples; known for ``order`` of them on each side of the gap.
+    begin, length : int
+        First sample of the gap, and its samples.
+    predictor : float64, shape (order + 1,)
+        ``predictor[0] = 1``.
+
+    Returns
+    -------
+    float64, shape (length,), or None
+        None if rounding left the system without a solution.
+
+    Notes
+    -----
+    Equations (10)-(12) of [1]_ in the module: ``B x = -z``, where ``B[i, j]`` is the
+    autocorrelation of the predictor at lag ``|i - j|`` and ``z`` what the known samples add.
+    """
+    order = predictor.size - 1
+    around = line[begin - order : begin + length + order].copy()
+    around[order : order + length] = 0.0
+    error = np.convolve(around, predictor)[order : order + length + order]
+    known = np.correlate(error, predictor, "valid")
+    correlation = np.correlate(predictor, predictor, "full")[order:]
+    column = np.zeros(length)
+    column[: min(length, order + 1)] = correlation[:length]
+    mirrored = np.concatenate([column[:0:-1], column])
+    matrix = np.lib.stride_tricks.sliding_window_view(mirrored, length)[::-1]
+    try:
+        lower = np.ascontiguousarray(np.linalg.cholesky(matrix))
+    except np.linalg.LinAlgError:
+        return None
+    gap = -known
+    solve_cholesky(lower, gap)
+    return gap

@@ -1,0 +1,199 @@
+"""The rungs of linear prediction, what each costs here, and which one a burst is given.
+
+A rung is an order and a past. Long orders on long pasts are better on music as far as they can
+be afforded; speech changes too fast for a long past to help. Costs are measured once for each
+process, at construction, and the rung is chosen before the work begins: the budget is kept by
+choosing cheaper work, never by interrupting it. Should the machine turn out slower than it was
+then, :class:`Pace` steps down, and up again after a calm while.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from plc_kernels.ar import ArWorkspace, burg, extrapolate
+
+MAX_ORDER = 2048
+MAX_PAST_SAMPLES = 16_384
+"""What a fit may use at high rates: 340 ms at 48 kHz, 85 ms at 192 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Linear prediction of one order on one past."""
+
+    order_ms: float
+    past_ms: float
+
+    @property
+    def name(self) -> str:
+        """How ``stats`` call it."""
+        return f"ar:{self.order_ms:g}/{self.past_ms:g}"
+
+    def past_samples(self, sample_rate: int) -> int:
+        """Return the samples fitted on."""
+        return min(round(self.past_ms * sample_rate / 1000.0), MAX_PAST_SAMPLES)
+
+    def order(self, sample_rate: int) -> int:
+        """Return the coefficients, at most half the samples."""
+        wanted = min(round(self.order_ms * sample_rate / 1000.0), MAX_ORDER)
+        return max(2, min(wanted, self.past_samples(sample_rate) // 2))
+
+
+# NMSE over lost packets of 10 ms, 10 % loss, falls along the ladder: music (13 clips) -4.6, …,
+# -4.4, -4.0 (20/100), -2.3 (10/30) dB. Measured on the training and validation clips of the
+# corpus; docs/design.md has the table.
+STEADY = (
+    Rung(40.0, 250.0),
+    Rung(36.0, 200.0),
+    Rung(32.0, 170.0),
+    Rung(30.0, 150.0),
+    Rung(25.0, 120.0),
+    Rung(20.0, 100.0),
+    Rung(15.0, 75.0),
+    Rung(10.0, 50.0),
+    Rung(5.0, 30.0),
+)
+"""For content that holds its tones: music."""
+
+# PLCMOS of 28 clips of speech, packets of 20 ms, 10 % loss: 20/60 3.39, 20/100 3.35, 30/150 3.33.
+UNSTEADY = (
+    Rung(20.0, 60.0),
+    Rung(15.0, 50.0),
+    Rung(10.0, 40.0),
+    Rung(5.0, 30.0),
+)
+"""For content that glides and stops: speech."""
+
+# Share of the budget that the measured cost may fill: the rest is for what is not measured here
+# and for a machine that is busier than at construction.
+_HEADROOM = 0.75
+# What a weighted fit costs more than a plain one, measured by the benchmark of the kernels.
+_WEIGHTED_FACTOR = 2.2
+_CALIBRATION_RUNS = 3
+
+_costs: dict[tuple[int, int], tuple[float, float]] = {}
+
+
+def measure_cost(order: int, past: int) -> tuple[float, float]:
+    """Return the ms of one fit, and of extrapolating 1000 samples, on this machine.
+
+    The least of three runs on noise; measured once in a process and then remembered.
+    """
+    key = (order, past)
+    if key not in _costs:
+        x = np.random.default_rng(0).standard_normal(past).astype(np.float32)
+        work = ArWorkspace.allocate(past, order)
+        predictor = np.empty(order + 1)
+        line = np.zeros(order + 250)
+        fit_s = extend_s = float("inf")
+        for _ in range(_CALIBRATION_RUNS):
+            begin = time.perf_counter()
+            burg(order, x, work.forward, work.backward, work.mirror, predictor)
+            middle = time.perf_counter()
+            extrapolate(predictor[1:], line)
+            end = time.perf_counter()
+            fit_s = min(fit_s, middle - begin)
+            extend_s = min(extend_s, end - middle)
+        _costs[key] = (1e3 * fit_s, 4e3 * extend_s)
+    return _costs[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rung at a stream's rate, with what it costs for all its channels."""
+
+    rung: Rung
+    order: int
+    past: int
+    cost_ms: float
+
+
+def affordable(
+    rungs: tuple[Rung, ...],
+    sample_rate: int,
+    channels: int,
+    extension: int,
+    limit_ms: float,
+) -> tuple[Step, ...]:
+    """Return the rungs that fit the time limit, the best first; the last fits always.
+
+    Parameters
+    ----------
+    rungs : tuple of Rung
+        From the dearest to the cheapest.
+    sample_rate, channels : int
+        Of the stream; channels are concealed one after the other.
+    extension : int
+        Samples that the first concealment of a burst extrapolates in each channel.
+    limit_ms : float
+        The stream's budget; ``inf`` keeps all and measures nothing.
+    """
+    steps: list[Step] = []
+    for rung in rungs:
+        order = rung.order(sample_rate)
+        past = rung.past_samples(sample_rate)
+        if limit_ms == float("inf"):
+            steps.append(Step(rung, order, past, 0.0))
+            continue
+        fit_ms, extend_ms = measure_cost(order, past)
+        cost_ms = channels * (fit_ms + extend_ms * extension / 1000.0)
+        last = rung is rungs[-1]
+        if cost_ms <= _HEADROOM * limit_ms or last:
+            steps.append(Step(rung, order, past, cost_ms))
+    return tuple(steps)
+
+
+class Pace:
+    """Steps down a ladder when concealments come late, and up again when they have been fast.
+
+    Two late ones within a hundred bursts step down; a hundred in time step up, and each
+    return to a rung that failed doubles that wait: hysteresis.
+    """
+
+    __slots__ = ("_calm", "_late", "_patience", "depth")
+
+    _LATE = 2
+    _CALM = 100
+    _MOST_PATIENCE = 100_000
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the top."""
+        self.depth = 0
+        """Rungs below the best affordable one."""
+        self._calm = 0
+        self._late = 0
+        self._patience = self._CALM
+
+    def note(self, late: bool, deepest: int) -> bool:
+        """Count one burst's first concealment; return whether the rung changes."""
+        if late:
+            self._late += 1
+            self._calm = 0
+            if self._late >= self._LATE and self.depth < deepest:
+                self.depth += 1
+                self._late = 0
+                self._patience = min(2 * self._patience, self._MOST_PATIENCE)
+                return True
+            return False
+        self._calm += 1
+        if self._calm % self._CALM == 0:
+            self._late = 0
+        if self.depth > 0 and self._calm >= self._patience:
+            self.depth -= 1
+            self._calm = 0
+            return True
+        return False
+
+
+def weighted_step(steps: tuple[Step, ...], chosen: int) -> int:
+    """Return the first rung from ``chosen`` down whose weighted fit costs no more than it."""
+    allowed_ms = steps[chosen].cost_ms
+    for place in range(chosen, len(steps)):
+        if _WEIGHTED_FACTOR * steps[place].cost_ms <= allowed_ms:
+            return place
+    return len(steps) - 1

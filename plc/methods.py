@@ -1,0 +1,91 @@
+"""The methods of concealment by name: ours, the reference of the literature, and the baselines."""
+
+import re
+from collections.abc import Callable
+
+from plc.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
+from plc.config import StreamConfig
+from plc.errors import ConfigError
+from plc.filler import ArFiller, Filler
+from plc.ladder import MAX_PAST_SAMPLES, Rung
+from plc.reference import LpcFiller
+
+METHODS: dict[str, str] = {
+    "auto": "the best there is here: the ladder of linear predictors (no network ships yet)",
+    "ar": "linear prediction (Burg) at the order and past that time and content allow",
+    "lpc": "the reference of Marafioti et al. 2019: Burg of order 1000 on 2048 samples",
+    "burg": "Burg of order 5 ms on 50 ms; burg:ORDER_MS/PAST_MS for any other",
+    "pitch": "the last pitch period, repeated",
+    "repeat": "the last packet, repeated",
+    "magnitude": "spectral magnitudes held, or drawn in a line across the gap",
+    "zeros": "silence, with hard edges",
+}
+"""Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
+
+_PLAIN_BURG = Rung(5.0, 50.0)
+
+_FIXED: dict[str, Callable[[int, int, int], Filler]] = {
+    "zeros": ZerosFiller,
+    "repeat": RepeatFiller,
+    "pitch": PitchFiller,
+    "magnitude": MagnitudeFiller,
+    "lpc": LpcFiller,
+}
+
+
+def make_filler(method: str, model: str, config: StreamConfig, reach: int) -> Filler:
+    """Return what conceals a stream by ``method``.
+
+    Parameters
+    ----------
+    method, model : str
+        As :class:`~plc.Concealer` takes them.
+    config : StreamConfig
+        Of the stream.
+    reach : int
+        The longest bridge that will be asked for, and the most samples known beyond it.
+
+    Raises
+    ------
+    ConfigError
+        If the method or the model is unknown.
+    """
+    if model not in ("auto", "ar"):
+        raise ConfigError(
+            f"model is {model!r}; no network ships with this version: use 'auto' or 'ar'"
+        )
+    stream = (config.sample_rate, config.channels, config.packet_samples)
+    if method in ("auto", "ar"):
+        return ArFiller(*stream, config.time_limit_ms, reach)
+    rung = rung_of(method, config.sample_rate)
+    if rung is not None:
+        return ArFiller(*stream, reach=reach, rung=rung)
+    return _FIXED[method](*stream)
+
+
+def rung_of(method: str, sample_rate: int) -> Rung | None:
+    """Return the rung that ``method`` names, None if it is no bare predictor.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown, or its order or past is out of range.
+    """
+    if method == "burg":
+        return _PLAIN_BURG
+    if method in _FIXED:
+        return None
+    explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
+    if explicit is None:
+        raise ConfigError(
+            f"method is {method!r}; known: {', '.join(METHODS)}, and burg:ORDER_MS/PAST_MS "
+            "such as burg:20/100"
+        )
+    order_ms, past_ms = (float(number) for number in explicit.groups())
+    most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
+    if not (0 < order_ms <= past_ms / 2 and past_ms <= most_ms):
+        raise ConfigError(
+            f"method is {method!r}; at {sample_rate} Hz the past may be up to {most_ms:.0f} ms "
+            "and the order up to half of it"
+        )
+    return Rung(order_ms, past_ms)
