@@ -8,7 +8,7 @@ second. The target has exactly the length of the source; delays are taken out.
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.concealer import Concealer
-from plc.errors import ConfigError, TraceError
+from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
 from plc.inpainting import CONTEXT_S, inpaint
 from plc.loss import LossSource, TraceLosses, write_trace
@@ -26,8 +26,6 @@ from plc.loss import LossSource, TraceLosses, write_trace
 PACKET_MS = 10.0
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
-# Gaps whose contexts meet are filled together, up to about this much signal at once.
-_GROUP_S = 20.0
 
 Progress = Callable[[int, int | None], None]
 """Called with the samples done and about how many there are (None if nobody knows)."""
@@ -276,16 +274,15 @@ def inpaint_file(
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(CONTEXT_S * reader.sample_rate)
-            longest = math.ceil(_GROUP_S * reader.sample_rate)
-            for group, later in _groups(gaps, context, longest):
-                start = max(0, group[0][0] - context)
-                stop = min(samples, group[-1][1] + context)
-                signal = window.move_to(start, stop)
-                inside = [(a - start, min(b, stop) - start) for a, b in [*group, *later]]
-                filled = inpaint(signal, reader.sample_rate, inside, quality=quality, method=method)
-                # A later group's gaps are filled in its turn, with all of their context.
-                keep = later[0][0] - start if later else stop - start
-                signal[:keep] = filled[:keep]
+            ends = [start for start, _ in gaps[1:]] + [samples]
+            for (start, stop), end in zip(gaps, ends, strict=True):
+                first = max(0, start - context)
+                signal = window.move_to(first, min(stop + context, end))
+                gap = (start - first, stop - first)
+                _check_finite(signal, gap, source, first / reader.sample_rate, reader.sample_rate)
+                signal[:] = inpaint(
+                    signal, reader.sample_rate, [gap], quality=quality, method=method
+                )
             window.finish()
         return InpaintReport(
             samples=samples,
@@ -369,22 +366,21 @@ def merge_gaps(
     return merged
 
 
-def _groups(
-    gaps: Sequence[tuple[int, int]], context: int, longest: int
-) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
-    """Yield gaps to fill together, each time with the later ones their context reaches into."""
-    first = 0
-    while first < len(gaps):
-        stop = first + 1
-        while (
-            stop < len(gaps)
-            and gaps[stop][0] - gaps[stop - 1][1] < 2 * context
-            and gaps[stop][1] - gaps[first][0] <= longest
-        ):
-            stop += 1
-        reach = gaps[stop - 1][1] + context
-        yield list(gaps[first:stop]), [gap for gap in gaps[stop:] if gap[0] < reach]
-        first = stop
+def _check_finite(
+    signal: NDArray[np.float32],
+    gap: tuple[int, int],
+    source: Path,
+    start_s: float,
+    sample_rate: int,
+) -> None:
+    """Refuse to fill a gap from samples that are no numbers; ``signal`` begins at ``start_s``."""
+    unsound: NDArray[np.bool_] = np.asarray((~np.isfinite(signal)).any(axis=1))
+    unsound[gap[0] : gap[1]] = False
+    if unsound.any():
+        place_s = start_s + int(np.argmax(unsound)) / sample_rate
+        raise AudioFileError(
+            f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a gap too"
+        )
 
 
 class _Window:
