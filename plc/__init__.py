@@ -11,21 +11,25 @@ One stream, packet by packet::
 Whole arrays: :func:`conceal` with a trace of losses, :func:`inpaint` with gaps.
 """
 
-from plc.concealer import Concealer
-from plc.config import StreamConfig
-from plc.errors import (
-    AudioFileError,
-    ConfigError,
-    MissingExtraError,
-    PacketError,
-    PlcError,
-    TraceError,
-)
-from plc.inpainting import inpaint
-from plc.methods import METHODS
-from plc.stats import Stats
-from plc.warm import warm_up
-from plc.whole import conceal
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plc.concealer import Concealer
+    from plc.config import StreamConfig
+    from plc.errors import (
+        AudioFileError,
+        ConfigError,
+        MissingExtraError,
+        PacketError,
+        PlcError,
+        TraceError,
+    )
+    from plc.inpainting import inpaint
+    from plc.methods import METHODS
+    from plc.stats import Stats
+    from plc.warm import warm_up
+    from plc.whole import conceal
 
 __version__ = "0.1.0"
 
@@ -44,3 +48,35 @@ __all__ = [
     "inpaint",
     "warm_up",
 ]
+
+# Where each name lives. Loaded when it is first asked for: numba and the kernels take most of a
+# second, which `plc --help` and a program that only reads `plc.errors` need not wait for.
+_HOMES = {
+    "METHODS": "plc.methods",
+    "AudioFileError": "plc.errors",
+    "Concealer": "plc.concealer",
+    "ConfigError": "plc.errors",
+    "MissingExtraError": "plc.errors",
+    "PacketError": "plc.errors",
+    "PlcError": "plc.errors",
+    "Stats": "plc.stats",
+    "StreamConfig": "plc.config",
+    "TraceError": "plc.errors",
+    "conceal": "plc.whole",
+    "inpaint": "plc.inpainting",
+    "warm_up": "plc.warm",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -92,12 +92,9 @@ def _known_method(method: str) -> str:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from plc import __version__
 
-        try:
-            typer.echo(f"plc {version('plc-engine')}")
-        except PackageNotFoundError:
-            typer.echo("plc (run from a checkout that is not installed)")
+        typer.echo(f"plc {__version__}")
         raise typer.Exit
 
 

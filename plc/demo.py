@@ -27,6 +27,8 @@ CLIPS = ("music", "speech")
 # What the table compares, by method: the usual remedy, linear prediction as published, ours.
 LABELS = {"repeat": "repeat", "lpc": "LPC", "auto": "plc"}
 LOSSY = "lossy"
+# What the picture has room for.
+_DRAWN = (LOSSY, "repeat", "plc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +210,9 @@ def _play(
 def _captioned(
     rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what is played by the caption of its row in the picture."""
-    return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in rows}
+    """Return what the picture shows, by the caption of its row."""
+    drawn = [row for row in rows if row.label in _DRAWN]
+    return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
 
 
 def _percentile(values: NDArray[np.float64], percent: float) -> float | None:

@@ -5,9 +5,7 @@ given back, start-up is timed in a process of its own, the ladders are those tha
 calibrates here and now.
 """
 
-import importlib
 import os
-import pkgutil
 import platform
 import subprocess
 import sys
@@ -53,8 +51,9 @@ class Cache:
     """None where numba found no place: every process then compiles anew."""
     writable: bool
     kernels: int
+    """Kernels that a stream may call."""
     compiled: int
-    """Kernels whose machine code is in the cache and up to date."""
+    """Of these, those whose machine code is in the cache and up to date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,10 +205,11 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return where numba keeps kernels, and how many of ours it has."""
-    kernels = list(_kernels())
+    from plc.warm import AUDIO_PATH
+
     folder: str | None = None
     compiled = 0
-    for kernel in kernels:
+    for kernel in AUDIO_PATH:
         cache = getattr(kernel, "_cache", None)
         path = getattr(cache, "cache_path", None)
         if path is None:  # compiled without a cache
@@ -221,22 +221,9 @@ def _cache() -> Cache:
     return Cache(
         folder=folder,
         writable=folder is not None and _writable(Path(folder)),
-        kernels=len(kernels),
+        kernels=len(AUDIO_PATH),
         compiled=compiled,
     )
-
-
-def _kernels() -> list[Any]:
-    """Return every kernel of ``plc_kernels``, each once."""
-    import plc_kernels
-
-    found = {}
-    for entry in pkgutil.iter_modules(plc_kernels.__path__, "plc_kernels."):
-        for value in vars(importlib.import_module(entry.name)).values():
-            function = getattr(value, "py_func", None)
-            if function is not None and function.__module__ == entry.name:
-                found[entry.name, function.__qualname__] = value
-    return list(found.values())
 
 
 def _writable(folder: Path) -> bool:

@@ -26,6 +26,7 @@ _ZOOM_S = 0.06
 _WINDOW_S = 0.024
 _HOP_S = 0.002
 _RANGE_DB = 70.0
+_DPI = 100
 _HIGHEST_HZ = 6000.0
 _LOST_COLOUR = "#d1362f"
 _PLAYED_COLOUR = "#1f5fa8"
@@ -82,7 +83,7 @@ def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) 
     figure.colorbar(image, ax=axes[:, 0], label="level (dB)", pad=0.015, aspect=45)
     figure.suptitle(stream.title, fontsize="x-large")
     try:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=_DPI)
     except OSError as error:
         raise AudioFileError(f"cannot write {path}: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ import numpy as np
 from plc.background import Background
 from plc_kernels import ar, denormals, fade, noise, packet, pitch
 
-_AUDIO_PATH: tuple[Any, ...] = (
+AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.burg_weighted,
     ar.extrapolate,
@@ -27,6 +27,7 @@ _AUDIO_PATH: tuple[Any, ...] = (
     packet.unpack_int16,
     pitch.best_lag,
 )
+"""Every kernel that a stream may call."""
 
 _lock = threading.Lock()
 _warm = False
@@ -44,7 +45,7 @@ def warm_up() -> None:
         if _warm:
             return
         _run_all()
-        for kernel in _AUDIO_PATH:
+        for kernel in AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
 

@@ -32,7 +32,7 @@ def test_the_picture_is_a_png_with_a_row_for_each_signal(tmp_path: Path) -> None
     draw(tmp_path / "two.png", shown, {"lossy": silenced, "same": shown.original.copy()})
     one, two = (image.imread(tmp_path / name) for name in ("one.png", "two.png"))
     assert one.shape[1] == two.shape[1]
-    assert two.shape[0] - one.shape[0] == pytest.approx((one.shape[0] - 110) / 2, abs=2)
+    assert two.shape[0] - one.shape[0] == pytest.approx((one.shape[0] - 100) / 2, abs=2)
     assert one[..., :3].std() > 0.1  # not blank
 
 

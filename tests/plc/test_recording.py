@@ -175,7 +175,7 @@ def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
 def test_a_file_is_inpainted_as_an_array_is(source: Path, quality: str, method: str) -> None:
     target = source.with_name("target.wav")
     # Two of them within one another's context, one far from both.
-    gaps = [(2000, 2320), (2900, 3060), (24_000, 24_640)]
+    gaps = [(2000, 2320), (2900, 3060), (24_000, 24_320)]
     report = inpaint_file(
         source, target, [(a / RATE, b / RATE) for a, b in gaps], quality=quality, method=method
     )
