@@ -205,11 +205,11 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return where numba keeps kernels, and how many of ours it has."""
-    from plc.warm import AUDIO_PATH
+    from plc.warm import _AUDIO_PATH
 
     folder: str | None = None
     compiled = 0
-    for kernel in AUDIO_PATH:
+    for kernel in _AUDIO_PATH:
         cache = getattr(kernel, "_cache", None)
         path = getattr(cache, "cache_path", None)
         if path is None:  # compiled without a cache
@@ -221,7 +221,7 @@ def _cache() -> Cache:
     return Cache(
         folder=folder,
         writable=folder is not None and _writable(Path(folder)),
-        kernels=len(AUDIO_PATH),
+        kernels=len(_AUDIO_PATH),
         compiled=compiled,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from plc.background import Background
 from plc_kernels import ar, denormals, fade, noise, packet, pitch
 
-AUDIO_PATH: tuple[Any, ...] = (
+_AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.burg_weighted,
     ar.extrapolate,
@@ -45,7 +45,7 @@ def warm_up() -> None:
         if _warm:
             return
         _run_all()
-        for kernel in AUDIO_PATH:
+        for kernel in _AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
 
