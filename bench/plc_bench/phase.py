@@ -10,7 +10,7 @@ phases and all others keep theirs, the convergence counts the former alone, and 
 energy of the samples' error over theirs inside the gaps: phases must fit the context, not only
 each other.
 
-Method ``fgla`` is 100 iterations of fast Griffin-Lim from zero phase; ``+fgla`` the same from
+Method ``fgla`` is fast Griffin-Lim, 100 iterations, from zero phase; ``+fgla`` the same from
 another method's phases.
 
 References
@@ -81,11 +81,12 @@ class Grid:
         return Stft.allocate(window(self.window, self.length), self.hop)
 
 
-# The context-encoder paper's grid, whole and with gaps; and the PGHI paper's, redundancy 8.
+# The context-encoder paper's grid, whole and with gaps; the PGHI paper's of redundancy 8, and 16.
 GRIDS = (
     Grid(name="16 kHz, Hann 512/128", window="hann", length=512, hop=128, sample_rate=16_000),
     Grid(name="Hann 2048/256", window="hann", length=2048, hop=256),
     Grid(name="Gauss 2048/256", window="gauss", length=2048, hop=256),
+    Grid(name="Gauss 2048/128", window="gauss", length=2048, hop=128),
     Grid(
         name="16 kHz, Hann 512/128, gaps of 64 ms",
         window="hann",
@@ -126,7 +127,7 @@ class PhaseReport:
         ]
 
 
-def score_clip(path: Path, source: str, seconds: float) -> list[PhaseScore]:
+def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list[PhaseScore]:
     """Return the scores of the middle ``seconds`` of the first channel of a clip."""
     scores = []
     for grid in GRIDS:
@@ -137,16 +138,16 @@ def score_clip(path: Path, source: str, seconds: float) -> list[PhaseScore]:
         x = np.ascontiguousarray(samples[start : start + count])
         if not np.abs(x).max() > 1e-4:
             raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
-        for method, (convergence_db, error_db) in score_signal(
-            x, grid, recording.sample_rate
-        ).items():
-            score = PhaseScore(source, path.name, grid.name, method, convergence_db, error_db)
-            scores.append(score)
+        found = score_signal(x, grid, recording.sample_rate, iterations)
+        scores += [
+            PhaseScore(source, path.name, grid.name, method, convergence_db, error_db)
+            for method, (convergence_db, error_db) in found.items()
+        ]
     return scores
 
 
 def score_signal(
-    x: NDArray[np.float32], grid: Grid, sample_rate: int
+    x: NDArray[np.float32], grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
 ) -> dict[str, tuple[float, float]]:
     """Return convergence and error, in dB, of every method on one signal, shape (n,)."""
     plan = grid.allocate()
@@ -160,7 +161,7 @@ def score_signal(
     counted = known[:, 0] == 0
     out = {}
     for method in METHODS:
-        estimate = reconstruct(method, spectra, known, grid, plan, x.size)
+        estimate = reconstruct(method, spectra, known, grid, plan, x.size, iterations)
         signal = _istft(estimate, x.size, plan)
         made = np.abs(_stft(signal, plan))
         out[method] = (
@@ -190,7 +191,13 @@ def touched_frames(lost: NDArray[np.bool_], plan: Stft) -> NDArray[np.bool_]:
 
 
 def reconstruct(
-    method: str, spectra: Spectra, known: Mask, grid: Grid, plan: Stft, samples: int
+    method: str,
+    spectra: Spectra,
+    known: Mask,
+    grid: Grid,
+    plan: Stft,
+    samples: int,
+    iterations: int = FGLA_ITERATIONS,
 ) -> Spectra:
     """Return magnitudes with the phases that a method makes for them.
 
@@ -206,6 +213,8 @@ def reconstruct(
         The transform.
     samples : int
         Length of the signal.
+    iterations : int
+        Of fast Griffin-Lim.
     """
     magnitude = np.abs(spectra)
     phase = np.where(known, np.angle(spectra), 0).astype(np.float32)
@@ -216,7 +225,7 @@ def reconstruct(
         _rtpghi(int(start[-1]), magnitude, known, grid, plan, phase)
     estimate: Spectra = (magnitude * np.exp(1j * phase)).astype(np.complex64)
     if more or start == "fgla":
-        _fgla(magnitude, known, spectra, plan, samples, estimate)
+        _fgla(iterations, magnitude, known, spectra, plan, samples, estimate)
     return estimate
 
 
@@ -277,6 +286,7 @@ def _rtpghi(
 
 
 def _fgla(
+    iterations: int,
     magnitude: Magnitudes,
     known: Mask,
     values: Spectra,
@@ -285,7 +295,7 @@ def _fgla(
     estimate: Spectra,
 ) -> None:
     fast_griffin_lim(
-        FGLA_ITERATIONS,
+        iterations,
         ALPHA,
         magnitude,
         known,
@@ -326,7 +336,8 @@ def measure(
     sources: Sequence[Path],
     clips: int,
     seconds: float,
-    jobs: int,
+    iterations: int = FGLA_ITERATIONS,
+    jobs: int = 1,
     started: Callable[[int], None] = lambda total: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
@@ -339,7 +350,7 @@ def measure(
     started(sum(map(len, chosen.values())))
     report = PhaseReport(seconds, [], [])
     for source, paths in chosen.items():
-        score = partial(score_clip, source=str(source), seconds=seconds)
+        score = partial(score_clip, source=str(source), seconds=seconds, iterations=iterations)
         outcome = score_clips(score, paths, jobs, advance)
         report.scores.extend(score for scores in outcome.results for score in scores)
         report.failures.extend(outcome.failures)
@@ -385,8 +396,11 @@ def main(
     sources: Annotated[
         list[Path], typer.Argument(help="Folders of audio files (or files, or manifests).")
     ],
-    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 20,
+    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
+    iterations: Annotated[
+        int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")
+    ] = FGLA_ITERATIONS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
     json_file: Annotated[
@@ -406,6 +420,7 @@ def main(
                 sources,
                 clips,
                 seconds,
+                iterations,
                 jobs,
                 lambda total: progress.update(task, total=total),
                 lambda: progress.advance(task),

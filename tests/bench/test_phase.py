@@ -12,7 +12,7 @@ from plc_bench.phase import GRIDS, METHODS, app, gap_samples, score_signal, touc
 from tests.signals import noise, tones
 
 RATE = 16_000
-PAPER, HANN, GAUSS, GAPS = GRIDS
+PAPER, _, GAUSS, _, GAPS = GRIDS
 
 
 def convergence(x: NDArray[np.float32], grid: phase.Grid) -> dict[str, float]:
@@ -68,14 +68,23 @@ def test_the_command_prints_a_table_and_writes_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(phase, "GRIDS", (PAPER, GAPS))
-    monkeypatch.setattr(phase, "FGLA_ITERATIONS", 3)
     folder = tmp_path / "clips"
     folder.mkdir()
     for n in range(3):
         soundfile.write(folder / f"{n}.wav", tones(n, RATE, RATE), RATE, subtype="FLOAT")
     soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
     numbers, table = tmp_path / "phase.json", tmp_path / "phase.md"
-    arguments = [str(folder), "--clips", "4", "--json", str(numbers), "--out", str(table)]
+    arguments = [
+        str(folder),
+        "--clips",
+        "4",
+        "--iterations",
+        "3",
+        "--json",
+        str(numbers),
+        "--out",
+        str(table),
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "3 clips" in table.read_text()
