@@ -9,10 +9,10 @@ from plc_kernels.noise import NoiseState, comfort_noise, frame_samples, track_no
 # 0.3 to 3.2, speech 4.4 to 7.4 on the validation clips of the corpus: see docs/design.md.
 _UNSTEADY_DB = 4.7
 # Frames of 20 ms over which that change is averaged (a time constant): 2 s. Before anything was
-# heard the average stands at music's, with the weight of a few frames.
+# heard the average stands a little below the limit, with the weight of a few frames.
 _CONTENT_FRAMES = 100
-_PRIOR_FRAMES = 10
-_PRIOR_DB = 3.7
+_PRIOR_FRAMES = 5
+_PRIOR_DB = 4.6
 
 
 class Background:
@@ -124,6 +124,7 @@ class Background:
                 state.fft.scratch,
                 state.frame,
                 state.spectrum,
+                state.opened,
                 state.tail,
                 state.random,
                 noise,

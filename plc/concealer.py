@@ -301,9 +301,9 @@ class Concealer:
         self.stats.total_samples_received += n
         if play in (Play.RECEIVED, Play.RECOVER):
             block[:] = self._pending[slot]
-            self._background.listen(block)
             if play is Play.RECOVER:
                 self._recover(block)
+            self._background.listen(self._pending[slot])
             self._history.append(block, 1.0)
             return False
         self._background.interrupt()

@@ -13,7 +13,7 @@ Three qualities, each the start of the next:
 ``best``
     The predictor is fitted again with the gap filled, and so on: gap-wise Janssen [1]_ [2]_.
 
-The system is solved by Cholesky's method and never regularised: at the peaks of a tonal
+The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
 
 References
@@ -37,7 +37,8 @@ from plc.history import History
 from plc.ladder import MAX_ORDER
 from plc.methods import make_filler
 from plc.warm import warm_up
-from plc_kernels.ar import fit_burg, solve_cholesky
+from plc_kernels.ar import fit_burg
+from plc_kernels.toeplitz import solve_toeplitz
 
 CONTEXT_S = 0.5
 """What is looked at on each side of a gap, at most."""
@@ -275,12 +276,6 @@ def solve_gap(
     correlation = np.correlate(predictor, predictor, "full")[order:]
     column = np.zeros(length)
     column[: min(length, order + 1)] = correlation[:length]
-    mirrored = np.concatenate([column[:0:-1], column])
-    matrix = np.lib.stride_tricks.sliding_window_view(mirrored, length)[::-1]
-    try:
-        lower = np.ascontiguousarray(np.linalg.cholesky(matrix))
-    except np.linalg.LinAlgError:
-        return None
     gap = -known
-    solve_cholesky(lower, gap)
-    return gap
+    solved = solve_toeplitz(column, np.empty((length, length)), np.empty((2, length)), gap)
+    return gap if solved else None

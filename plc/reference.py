@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import Rung
-from plc_kernels.fade import mix_backward
+from plc_kernels.fade import mix_by_cosine
 
 # Marafioti et al. 2019, section 3.5.
 ORDER = 1000
@@ -61,4 +61,4 @@ class LpcFiller:
         lead_in = np.zeros(out.shape, np.float32)
         self._backward.extend(lead_in)
         for c in range(out.shape[0]):
-            mix_backward(0, out.shape[1], lead_in[c], out[c])
+            mix_by_cosine(lead_in[c], out[c])

@@ -18,7 +18,8 @@ _AUDIO_PATH: tuple[Any, ...] = (
     fade.burst_gain,
     fade.crossfade,
     fade.fade_into,
-    fade.mix_backward,
+    fade.mix_by_cosine,
+    fade.mix_by_error,
     noise.comfort_noise,
     noise.track_noise,
     packet.pack_float32,
@@ -63,7 +64,8 @@ def _run_all() -> None:
     fade.crossfade(samples, samples, samples.copy())
     fade.burst_gain(0, 10, 10, samples.copy())
     fade.fade_into(samples, samples, samples.copy())
-    fade.mix_backward(0, 256, samples, samples.copy())
+    fade.mix_by_cosine(samples, samples.copy())
+    fade.mix_by_error(1.0, 1.0, samples, samples.copy())
     floats = np.zeros((256, 2), np.float32)
     integers = np.zeros((256, 2), np.int16)
     packet.unpack_float32(floats, rows)

@@ -18,6 +18,18 @@ def sine(
     return (amplitude * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)
 
 
+def glide(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDArray[np.float32]:
+    """Return a voice with vibrato over a little noise: less predictable than :func:`tones`."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(samples) / sample_rate
+    f0_hz = 220.0 * 2.0 ** (0.3 * np.sin(2 * np.pi * 0.7 * t) + 0.03 * np.sin(2 * np.pi * 5.5 * t))
+    phase = 2 * np.pi * np.cumsum(f0_hz) / sample_rate
+    out = 0.01 * rng.standard_normal(samples)
+    for harmonic in range(1, 9):
+        out += np.sin(harmonic * phase + rng.uniform(0, 2 * np.pi)) / harmonic
+    return (level * out / np.std(out)).astype(np.float32)
+
+
 def tones(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDArray[np.float32]:
     """Return a chord of decaying harmonics over a little noise: music, as far as a test needs."""
     rng = np.random.default_rng(seed)

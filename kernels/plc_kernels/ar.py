@@ -311,32 +311,6 @@ def taps_of(predictor: NDArray[np.float64], taps: NDArray[np.float64]) -> None:
         taps[k] = -predictor[order - k]
 
 
-@kernel
-def solve_cholesky(lower: NDArray[np.float64], x: NDArray[np.float64]) -> None:
-    """Solve ``lower @ lower.T @ y = x`` for ``y``; float64.
-
-    Parameters
-    ----------
-    lower : float64, shape (n, n)
-        Lower triangular.
-    x : float64, shape (n,), read and written
-        Right-hand side; holds ``y`` afterwards.
-    """
-    n = x.size
-    for i in range(n):
-        row = lower[i, :i]
-        total = x[i]
-        for k in range(i):
-            total -= row[k] * x[k]
-        x[i] = total / lower[i, i]
-    for i in range(n - 1, -1, -1):
-        row = lower[i, :i]
-        x[i] /= lower[i, i]
-        value = x[i]
-        for k in range(i):
-            x[k] -= row[k] * value
-
-
 def fit_burg(x: NDArray[Any], order: int) -> NDArray[np.float64]:
     """Return the linear predictor of ``x`` by Burg's method; allocates what it needs.
 

@@ -77,26 +77,52 @@ def fade_into(
 
 
 @kernel
-def mix_backward(
-    begin: int, length: int, lead_in: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
-    """Blend a stretch of a backward prediction over a gap, by a squared cosine.
+def mix_by_cosine(lead_in: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Blend a backward prediction over a forward one, by a squared cosine.
 
     Parameters
     ----------
-    begin : int
-        Distance of ``lead_in[0]`` from the end of the gap, in samples.
-    length : int
-        Samples of the gap.
-    lead_in : float32, shape (m,)
+    lead_in : float32, shape (n,)
         The backward prediction, that is in reverse: the sample nearest the gap's end first.
-    out : float32, shape (length,), read and written
+    out : float32, shape (n,), read and written
         The forward prediction; its weight falls from 1 at the gap's begin to 0 at its end.
     """
-    for j in range(lead_in.size):
-        i = length - 1 - begin - j
-        share = math.sin(0.5 * math.pi * (i + 0.5) / length) ** 2
-        out[i] += np.float32(share) * (lead_in[j] - out[i])
+    n = out.size
+    for i in range(n):
+        share = np.float32(math.sin(0.5 * math.pi * (i + 0.5) / n) ** 2)
+        out[i] += share * (lead_in[n - 1 - i] - out[i])
+
+
+@kernel
+def mix_by_error(
+    forward_error: float,
+    backward_error: float,
+    lead_in: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Blend a backward prediction over a forward one, each by how well it meets the other side.
+
+    The error power of a prediction is taken to grow in proportion to its distance from the
+    samples it started from; the weights are those of least error for uncorrelated errors.
+
+    Parameters
+    ----------
+    forward_error, backward_error : float
+        Error power of each prediction on the known samples beyond the gap, at least 0.
+    lead_in : float32, shape (n,)
+        The backward prediction, that is in reverse: the sample nearest the gap's end first.
+    out : float32, shape (n,), read and written
+        The forward prediction.
+    """
+    n = out.size
+    # So that two predictions without error share the gap evenly.
+    least = 1e-12 * (forward_error + backward_error) + 1e-30
+    for i in range(n):
+        place = (i + 0.5) / n
+        forward = (forward_error + least) * place
+        backward = (backward_error + least) * (1.0 - place)
+        share = np.float32(forward / (forward + backward))
+        out[i] += share * (lead_in[n - 1 - i] - out[i])
 
 
 def crossfade_ramp(samples: int) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ correction: the minimum of a fluctuating estimate lies below its mean. Frames do
 smoothing is fixed (the paper adapts it), which costs a slower rise and a tenth of the work.
 
 Comfort noise is the reverse: frames of complex Gaussian bins at that level, half overlapping
-under a sine window, whose squares add up to one.
+under a sine window, whose squares add up to one. A tone held longer than the memory looks like
+background to the minimum, so peaks narrower than ``OPENING_BINS`` are taken off first.
 
 The same frames tell how unsteady the content is: the mean change of its band levels from one
 frame to the next, in dB, is 3 to 4 for music and 5 to 6 for speech.
@@ -35,6 +36,11 @@ SUBWINDOWS = 6
 SUBWINDOW_FRAMES = 12
 """Frames per subwindow; 6 * 12 frames of 20 ms remember 1.4 s, the paper's figure."""
 
+OPENING_BINS = 9
+"""Width of the widest peak of the floor that is not background: 450 Hz; a tone fills 4 bins."""
+
+# An opening (the largest of the least) of a floor that fluctuates by 1 dB lies this far under it.
+_OPENING_GAIN = np.float32(1.5)
 # Share of the past in the smoothed power. Martin's optimum for stationary noise is near this.
 _SMOOTHING = np.float32(0.8)
 # Mean over minimum of the smoothed power of white noise over 6 * 12 frames: measured on 10 min of
@@ -66,6 +72,7 @@ class NoiseState:
     bands: NDArray[np.float32]
     counts: NDArray[np.int64]
     flux: NDArray[np.float32]
+    opened: NDArray[np.float32]
     tail: NDArray[np.float32]
     random: NDArray[np.uint64]
 
@@ -89,6 +96,7 @@ class NoiseState:
             bands=np.empty(bands, np.float32),
             counts=np.zeros(3, np.int64),
             flux=np.zeros(1, np.float32),
+            opened=np.empty((2, bins), np.float32),
             tail=np.empty(n // 2, np.float32),
             random=np.empty(1, np.uint64),
         )
@@ -212,6 +220,23 @@ def _uniform(random: NDArray[np.uint64]) -> float:
 
 
 @kernel
+def _open(floor: NDArray[np.float32], opened: NDArray[np.float32]) -> None:
+    """Write the opening of ``floor`` to ``opened[1]``: peaks narrower than the window are gone."""
+    half = OPENING_BINS // 2
+    bins = floor.size
+    for k in range(bins):
+        least = floor[k]
+        for j in range(max(0, k - half), min(bins, k + half + 1)):
+            least = min(least, floor[j])
+        opened[0, k] = least
+    for k in range(bins):
+        most = opened[0, k]
+        for j in range(max(0, k - half), min(bins, k + half + 1)):
+            most = max(most, opened[0, j])
+        opened[1, k] = most
+
+
+@kernel
 def comfort_noise(
     floor: NDArray[np.float32],
     window: NDArray[np.float32],
@@ -221,6 +246,7 @@ def comfort_noise(
     scratch: NDArray[np.float32],
     frame: NDArray[np.float32],
     spectrum: NDArray[np.complex64],
+    opened: NDArray[np.float32],
     tail: NDArray[np.float32],
     random: NDArray[np.uint64],
     out: NDArray[np.float32],
@@ -235,7 +261,7 @@ def comfort_noise(
         The window that ``floor`` was measured under, and the one the noise is made under.
     factors, twiddles, scratch
         The arrays of a :class:`RealFft` for ``n``.
-    frame, spectrum, tail, random
+    frame, spectrum, opened, tail, random
         Of a :class:`NoiseState`; written.
     out : float32, shape (n // 2,), written
         Samples that follow those of the call before.
@@ -246,8 +272,10 @@ def comfort_noise(
     for i in range(n):
         energy += window[i] * window[i]
     scale = n / energy
+    _open(floor, opened)
     for k in range(spectrum.size):
-        magnitude = math.sqrt(-math.log(_uniform(random)) * floor[k] * scale)
+        level = min(floor[k], _OPENING_GAIN * opened[1, k])
+        magnitude = math.sqrt(-math.log(_uniform(random)) * level * scale)
         phase = 2.0 * math.pi * _uniform(random)
         spectrum[k] = complex(magnitude * math.cos(phase), magnitude * math.sin(phase))
     irfft(spectrum, factors, twiddles, scratch, frame)

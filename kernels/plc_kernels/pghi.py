@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from plc_kernels.compile import kernel
 from plc_kernels.heap import heapify, pop, push
 
-TOLERANCE = 1e-6  # of the largest magnitude; chosen by `python -m plc_bench.phase`
+TOLERANCE = 1e-6  # of the largest magnitude; 1e-3 to 1e-10 give the same (docs/phase.md)
 # Magnitudes below this (-200 dB of full scale) count as this: the logarithm stays finite.
 LEAST_MAGNITUDE = 1e-10
 

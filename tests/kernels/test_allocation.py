@@ -1,0 +1,89 @@
+"""A kernel borrows every array it works on; it asks for no memory of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core.runtime.nrt import rtsys
+
+from plc_kernels import ar, denormals, fade, noise, packet, pitch, toeplitz
+
+X, Y, Z = np.ones((3, 480), np.float32)
+WORK = ar.ArWorkspace.allocate(480, 64)
+PREDICTOR = np.zeros(65)
+ROWS = np.ones((2, 240), np.float32)
+STATE = noise.NoiseState.allocate(16_000, 0)
+FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
+
+DEFAULT_CONTROL = denormals.flush_denormals()
+denormals.restore_denormals(DEFAULT_CONTROL)
+
+CALLS: list[tuple[Any, tuple[object, ...]]] = [
+    (ar.burg, (64, X, WORK.forward, WORK.backward, WORK.mirror, PREDICTOR)),
+    (ar.burg_weighted, (64, X, Y, WORK.forward, WORK.backward, WORK.mirror, PREDICTOR)),
+    (ar.extrapolate, (PREDICTOR[1:], np.zeros(128))),
+    (ar.taps_of, (PREDICTOR, np.zeros(64))),
+    (
+        toeplitz.solve_toeplitz,
+        (np.eye(8)[0].copy(), np.empty((8, 8)), np.empty((2, 8)), np.ones(8)),
+    ),
+    (denormals.restore_denormals, (DEFAULT_CONTROL,)),
+    (fade.crossfade, (X, Y, Z)),
+    (fade.burst_gain, (0, 10, 10, X)),
+    (fade.fade_into, (X, Y, Z)),
+    (fade.mix_by_cosine, (X, Y)),
+    (fade.mix_by_error, (1.0, 1.0, X, Y)),
+    (
+        noise.track_noise,
+        (
+            STATE.frame,
+            STATE.window,
+            *FFT,
+            STATE.spectrum,
+            STATE.smoothed,
+            STATE.running,
+            STATE.minima,
+            STATE.floor,
+            STATE.bands,
+            STATE.counts,
+            STATE.flux,
+        ),
+    ),
+    (
+        noise.comfort_noise,
+        (
+            STATE.floor,
+            STATE.window,
+            STATE.sine,
+            *FFT,
+            STATE.frame,
+            STATE.spectrum,
+            STATE.opened,
+            STATE.tail,
+            STATE.random,
+            STATE.tail.copy(),
+        ),
+    ),
+    (packet.unpack_float32, (np.ones((240, 2), np.float32), ROWS)),
+    (packet.unpack_int16, (np.ones((240, 2), np.int16), ROWS)),
+    (packet.pack_float32, (ROWS, np.ones((240, 2), np.float32))),
+    (packet.pack_int16, (ROWS, np.ones((240, 2), np.int16))),
+    (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
+]
+
+
+def _name(value: object) -> str:
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize(("kernel", "args"), CALLS, ids=_name)
+def test_a_kernel_allocates_nothing(
+    kernel: Callable[..., object], args: tuple[object, ...]
+) -> None:
+    kernel(*args)  # compiles
+    before = rtsys.get_allocation_stats().alloc
+    kernel(*args)
+    # numba itself makes one small header for each array handed over from Python.
+    headers = sum(isinstance(arg, np.ndarray) for arg in args)
+    assert rtsys.get_allocation_stats().alloc - before == headers

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter, welch
+
+from plc_kernels.noise import (
+    SUBWINDOW_FRAMES,
+    SUBWINDOWS,
+    NoiseState,
+    comfort_noise,
+    frame_samples,
+    track_noise,
+)
+from tests.signals import noise, sine, tones
+
+SAMPLE_RATE = 16_000
+
+
+def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
+    for frame in signal[: signal.size // state.frame.size * state.frame.size].reshape(
+        -1, state.frame.size
+    ):
+        state.frame[:] = frame
+        track_noise(
+            state.frame,
+            state.window,
+            state.fft.factors,
+            state.fft.twiddles,
+            state.fft.scratch,
+            state.spectrum,
+            state.smoothed,
+            state.running,
+            state.minima,
+            state.floor,
+            state.bands,
+            state.counts,
+            state.flux,
+        )
+
+
+def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
+    out = np.empty((halves, state.tail.size), np.float32)
+    for half in out:
+        comfort_noise(
+            state.floor,
+            state.window,
+            state.sine,
+            state.fft.factors,
+            state.fft.twiddles,
+            state.fft.scratch,
+            state.frame,
+            state.spectrum,
+            state.opened,
+            state.tail,
+            state.random,
+            half,
+        )
+    return out.ravel()[state.tail.size :]
+
+
+def test_the_floor_of_white_noise_is_its_power() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    floors = []
+    for seed in range(20):
+        listen(state, noise(seed, 3 * SAMPLE_RATE))
+        floors.append(state.floor[2:-2].mean())
+    true_power = 0.01 * np.sum(state.window**2)
+    assert abs(10 * np.log10(np.mean(floors) / true_power)) < 0.5
+
+
+def test_the_floor_lies_under_what_comes_and_goes() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    signal = noise(1, 6 * SAMPLE_RATE, 0.01)
+    for begin in range(0, signal.size, SAMPLE_RATE):
+        signal[begin : begin + SAMPLE_RATE // 2] += tones(3, SAMPLE_RATE, SAMPLE_RATE // 2, 0.3)
+    listen(state, signal)
+    true_power = 0.01**2 * np.sum(state.window**2)
+    assert abs(10 * np.log10(np.median(state.floor[2:-2]) / true_power)) < 2.0
+
+
+def test_the_floor_follows_a_background_that_gets_louder() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    listen(state, noise(1, 3 * SAMPLE_RATE, 0.001))
+    seconds = (SUBWINDOWS + 1) * SUBWINDOW_FRAMES * 0.02
+    listen(state, noise(2, int((seconds + 0.5) * SAMPLE_RATE), 0.1))
+    true_power = 0.1**2 * np.sum(state.window**2)
+    assert abs(10 * np.log10(state.floor[2:-2].mean() / true_power)) < 1.5
+
+
+def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    coloured = lfilter([1.0], [1.0, -0.9], noise(4, 60 * SAMPLE_RATE, 0.01)).astype(np.float32)
+    listen(state, coloured)
+    made = speak(state, 2000)
+    _, truth = welch(coloured, SAMPLE_RATE, nperseg=256)
+    _, ours = welch(made, SAMPLE_RATE, nperseg=256)
+    error_db = 10 * np.log10(ours[2:-2] / truth[2:-2])
+    assert abs(error_db.mean()) < 1.0
+    assert np.std(error_db) < 1.0
+
+
+def test_a_tone_held_for_long_does_not_come_back_as_noise() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    listen(state, sine(440.0, SAMPLE_RATE, 6 * SAMPLE_RATE) + noise(1, 6 * SAMPLE_RATE, 0.001))
+    level = np.std(speak(state, 500))
+    # 31 dB under the tone at least; what is left comes from the skirts of the window.
+    assert 0.0007 < level < 0.01
+
+
+def test_comfort_noise_of_silence_is_silent() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    listen(state, np.zeros(3 * SAMPLE_RATE, np.float32))
+    assert not speak(state, 20).any()
+
+
+def test_a_state_that_heard_nothing_is_silent() -> None:
+    assert not speak(NoiseState.allocate(SAMPLE_RATE, 0), 20).any()
+
+
+def test_the_same_seed_gives_the_same_noise() -> None:
+    made = []
+    for seed in (7, 7, 8):
+        state = NoiseState.allocate(SAMPLE_RATE, seed)
+        listen(state, noise(1, SAMPLE_RATE))
+        made.append(speak(state, 20))
+    np.testing.assert_array_equal(made[0], made[1])
+    assert abs(np.corrcoef(made[0], made[2])[0, 1]) < 0.1
+
+
+def test_a_frame_with_nan_is_survived() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    listen(state, np.full(SAMPLE_RATE, np.nan, np.float32))
+    assert state.counts[2] == SAMPLE_RATE // state.frame.size
+
+
+def test_steady_tones_change_less_than_bursts() -> None:
+    steady, gated = NoiseState.allocate(SAMPLE_RATE, 0), NoiseState.allocate(SAMPLE_RATE, 0)
+    signal = tones(1, SAMPLE_RATE, SAMPLE_RATE)
+    listen(steady, signal)
+    rng = np.random.default_rng(0)
+    changes = []
+    for frame in signal.reshape(-1, gated.frame.size):
+        listen(gated, frame * np.float32(rng.uniform(0.2, 1.0)))
+        changes.append(float(gated.flux[0]))
+    assert 0.0 <= steady.flux[0] < np.mean(changes[1:])
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11_025, 16_000, 22_050, 44_100, 48_000, 192_000])
+def test_a_frame_is_even_and_20_ms(sample_rate: int) -> None:
+    n = frame_samples(sample_rate)
+    assert n % 2 == 0
+    assert abs(1000 * n / sample_rate - 20) < 0.2
