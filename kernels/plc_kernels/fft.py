@@ -8,10 +8,10 @@ no pass permutes. Real and imaginary parts stand in rows of their own and every 
 loop has unit stride, which is what lets it vectorise.
 
 A transform costs O(n log n), and O(n r) for a largest prime factor ``r`` above 5.
-Against the choices (``docs/phase.md`` has the table): NumPy from Python takes 1.5 to 4
-times as long and holds the GIL; pocketfft inside numba (rocket-fft) is up to 1.2 times
-as fast without primes above 5, 2 times with, but allocates on each call, takes a lock
-on its cache of plans, and would be one more dependency.
+Against the choices (``docs/phase.md`` has the table): NumPy takes 1.5 to 5 times as long
+and a way back to Python, which waits for the GIL; pocketfft inside numba (rocket-fft) is
+1.1 to 1.5 times as fast up to 4096 samples, 2 times with a prime above 5, but allocates
+on each call, takes the lock of a cache of plans, and would be one more dependency.
 
 Kernels in other files call :func:`rfft` and :func:`irfft` as they are: the cache of
 compiled code is renewed when any file of this package changes
