@@ -1,0 +1,231 @@
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plc import ladder
+from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.ladder import (
+    MAX_ORDER,
+    MAX_PAST_SAMPLES,
+    STEADY,
+    UNSTEADY,
+    Pace,
+    Rung,
+    Step,
+    affordable,
+    measure_cost,
+    weighted_step,
+)
+
+LADDERS = {"steady": STEADY, "unsteady": UNSTEADY}
+
+rates = st.integers(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+
+
+def by_size(order: int, past: int) -> tuple[float, float]:
+    """Model the cost: a fit goes with order times past, an extrapolation with the order."""
+    return 1e-6 * order * past, 1e-3 * order
+
+
+@pytest.fixture
+def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "measure_cost", by_size)
+
+
+def costs(rung: Rung, sample_rate: int, channels: int, extension: int) -> float:
+    fit_ms, extend_ms = by_size(rung.order(sample_rate), rung.past_samples(sample_rate))
+    return channels * (fit_ms + extend_ms * extension / 1000)
+
+
+def steps_costing(*costs_ms: float) -> tuple[Step, ...]:
+    return tuple(Step(STEADY[k], 10, 100, cost_ms) for k, cost_ms in enumerate(costs_ms))
+
+
+@given(rung=st.sampled_from(STEADY + UNSTEADY), sample_rate=rates)
+def test_a_rung_stays_within_the_limits_at_every_rate(rung: Rung, sample_rate: int) -> None:
+    order, past = rung.order(sample_rate), rung.past_samples(sample_rate)
+    assert 2 <= order <= min(MAX_ORDER, past // 2)
+    assert past <= MAX_PAST_SAMPLES
+
+
+@given(rung=st.sampled_from(STEADY + UNSTEADY), sample_rate=st.integers(MIN_SAMPLE_RATE, 48_000))
+def test_a_rung_below_the_limits_is_what_its_name_says(rung: Rung, sample_rate: int) -> None:
+    order_ms, past_ms = (float(part) for part in rung.name.removeprefix("ar:").split("/"))
+    half_a_sample_ms = 500 / sample_rate + 1e-9
+    assert abs(1000 * rung.past_samples(sample_rate) / sample_rate - past_ms) <= half_a_sample_ms
+    assert abs(1000 * rung.order(sample_rate) / sample_rate - order_ms) <= half_a_sample_ms
+
+
+@pytest.mark.parametrize("rungs", LADDERS.values(), ids=LADDERS)
+@pytest.mark.parametrize("sample_rate", [MIN_SAMPLE_RATE, 48_000, MAX_SAMPLE_RATE])
+def test_each_rung_is_cheaper_than_the_one_above(rungs: tuple[Rung, ...], sample_rate: int) -> None:
+    sizes = [(rung.order(sample_rate), rung.past_samples(sample_rate)) for rung in rungs]
+    for (order, past), (next_order, next_past) in pairwise(sizes):
+        assert next_order <= order
+        assert next_past <= past
+    assert len({rung.name for rung in rungs}) == len(rungs)
+
+
+@pytest.mark.usefixtures("modelled")
+@pytest.mark.parametrize("rungs", LADDERS.values(), ids=LADDERS)
+@pytest.mark.parametrize("channels", [1, 2, 8])
+@pytest.mark.parametrize("limit_ms", [1e-9, 0.5, 2.5, 10.0, 1e9])
+def test_every_rung_within_the_budget_is_kept_and_the_last_always(
+    rungs: tuple[Rung, ...], channels: int, limit_ms: float
+) -> None:
+    steps = affordable(rungs, 48_000, channels, 480, limit_ms)
+    most_ms = ladder._HEADROOM * limit_ms
+    expected = [
+        rung for rung in rungs if rung is rungs[-1] or costs(rung, 48_000, channels, 480) <= most_ms
+    ]
+    assert [step.rung for step in steps] == expected
+    for step in steps:
+        assert (step.order, step.past) == (step.rung.order(48_000), step.rung.past_samples(48_000))
+        assert math.isclose(step.cost_ms, costs(step.rung, 48_000, channels, 480))
+    assert [s.cost_ms for s in steps] == sorted((s.cost_ms for s in steps), reverse=True)
+
+
+@pytest.mark.usefixtures("modelled")
+def test_more_channels_longer_packets_and_less_time_take_cheaper_rungs() -> None:
+    def top_ms(channels: int, extension: int, limit_ms: float) -> float:
+        return affordable(STEADY, 48_000, channels, extension, limit_ms)[0].rung.order_ms
+
+    limit_ms = costs(STEADY[0], 48_000, 1, 480) / ladder._HEADROOM * 1.001
+    assert top_ms(1, 480, limit_ms) == STEADY[0].order_ms
+    assert top_ms(2, 480, limit_ms) < STEADY[0].order_ms
+    assert top_ms(1, 5760, limit_ms) < STEADY[0].order_ms
+    assert top_ms(1, 480, limit_ms / 2) < STEADY[0].order_ms
+
+
+def test_no_limit_keeps_all_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(order: int, past: int) -> tuple[float, float]:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(ladder, "measure_cost", refuse)
+    for rungs in LADDERS.values():
+        steps = affordable(rungs, 48_000, 8, 480, math.inf)
+        assert tuple(step.rung for step in steps) == rungs
+    with pytest.raises(AssertionError, match="measured"):
+        affordable(STEADY, 48_000, 1, 480, 1.0)
+
+
+def test_a_cost_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "_costs", {})
+    first = measure_cost(16, 64)
+    assert all(0.0 < part < math.inf for part in first)
+    monkeypatch.setattr(ladder, "burg", lambda *_: pytest.fail("fitted again"))
+    assert measure_cost(16, 64) == first
+
+
+def bursts_until_change(pace: Pace, deepest: int, most: int = 200_000) -> int:
+    """Return after how many bursts in time the rung changes."""
+    return next(k for k in range(1, most) if pace.note(False, deepest))
+
+
+def step_down(pace: Pace, deepest: int) -> None:
+    for _ in range(Pace._LATE):
+        changed = pace.note(True, deepest)
+    assert changed
+
+
+def test_a_pace_begins_at_the_top_and_stays_there_in_time() -> None:
+    pace = Pace()
+    assert not any(pace.note(False, 3) for _ in range(1000))
+    assert pace.depth == 0
+
+
+def test_one_late_burst_changes_nothing_and_a_second_steps_down() -> None:
+    pace = Pace()
+    assert not pace.note(True, 3)
+    assert pace.note(True, 3)
+    assert pace.depth == 1
+
+
+@pytest.mark.parametrize(("calm", "steps"), [(Pace._CALM - 1, True), (Pace._CALM, False)])
+def test_a_late_burst_is_forgotten_after_a_calm_while(calm: int, steps: bool) -> None:
+    pace = Pace()
+    pace.note(True, 3)
+    for _ in range(calm):
+        assert not pace.note(False, 3)
+    assert pace.note(True, 3) is steps
+
+
+def test_it_never_steps_below_the_last_rung() -> None:
+    pace = Pace()
+    changes = [pace.note(True, 2) for _ in range(50)]
+    assert sum(changes) == pace.depth == 2
+    assert not Pace().note(True, 0)
+
+
+def test_a_rung_that_fails_again_is_waited_for_twice_as_long() -> None:
+    pace = Pace()
+    waits = []
+    for _ in range(5):
+        step_down(pace, 1)
+        waits.append(bursts_until_change(pace, 1))
+        assert pace.depth == 0
+    assert waits[0] >= Pace._CALM
+    assert waits[1:] == [2 * wait for wait in waits[:-1]]
+
+
+def test_the_wait_has_an_end() -> None:
+    pace = Pace()
+    for _ in range(14):
+        step_down(pace, 14)
+    assert bursts_until_change(pace, 14) == Pace._MOST_PATIENCE
+
+
+@given(late=st.lists(st.booleans(), max_size=400), deepest=st.integers(0, 4))
+def test_the_depth_is_on_the_ladder_and_every_change_is_one_rung(
+    late: list[bool], deepest: int
+) -> None:
+    pace = Pace()
+    for each in late:
+        before = pace.depth
+        changed = pace.note(each, deepest)
+        assert 0 <= pace.depth <= deepest
+        assert abs(pace.depth - before) == changed
+
+
+def test_reset_returns_to_the_top_and_forgets_the_wait() -> None:
+    pace, new = Pace(), Pace()
+    for _ in range(5):
+        step_down(pace, 9)
+    pace.note(True, 9)
+    pace.reset()
+    for each in (pace, new):
+        assert each.depth == 0
+        step_down(each, 9)
+    assert bursts_until_change(pace, 9) == bursts_until_change(new, 9)
+
+
+@pytest.mark.parametrize(
+    ("costs_ms", "chosen", "expected"),
+    [
+        ((9.0, 8.0, 7.0, 1.0), 0, 3),
+        ((9.0, 9.0 / ladder._WEIGHTED_FACTOR, 1.0), 0, 1),
+        ((9.0, 8.0, 4.0, 1.5), 1, 3),
+        ((9.0, 8.0, 7.0), 0, 2),
+        ((9.0, 8.0, 7.0), 2, 2),
+        ((9.0,), 0, 0),
+        ((0.0, 0.0, 0.0), 0, 0),
+        ((0.0, 0.0, 0.0), 1, 1),
+    ],
+    ids=[
+        "the first that fits",
+        "exactly the time",
+        "from the chosen down",
+        "none fits: the last",
+        "the last itself",
+        "a single rung",
+        "no limit: the chosen",
+        "no limit: the chosen, lower down",
+    ],
+)
+def test_a_weighted_fit_takes_no_more_time_than_the_plain_one_chosen(
+    costs_ms: tuple[float, ...], chosen: int, expected: int
+) -> None:
+    assert weighted_step(steps_costing(*costs_ms), chosen) == expected
