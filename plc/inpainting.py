@@ -3,15 +3,18 @@
 Three qualities, each the start of the next:
 
 ``fast``
-    What a :class:`~plc.Concealer` with lookahead does: a forward and a backward prediction at
-    the longest order and past, blended by a squared cosine.
+    What a :class:`~plc.Concealer` with lookahead does, at an order and past that only an offline
+    fit can afford: a forward and a backward prediction, each weighted by how well it meets the
+    samples on the other side.
 ``good``
     Those are then replaced by the samples that leave the least prediction error over the gap and
     the ``order`` samples after it: least-squares autoregressive interpolation [1]_, a linear
     system with the autocorrelation of the predictor as its matrix. A tone whose phase the two
-    predictions disagree on is bent to meet both.
+    predictions disagree on is bent to meet both. Three predictors, of short and long contexts,
+    interpolate each for itself, and the mean is taken: which context is the right one depends
+    on the signal, and the errors of the three are not the same.
 ``best``
-    The predictor is fitted again with the gap filled, and so on: gap-wise Janssen [1]_ [2]_.
+    Each predictor is fitted again with the gap filled, and so on: gap-wise Janssen [1]_ [2]_.
 
 The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
@@ -32,9 +35,9 @@ from numpy.typing import NDArray
 from plc.concealer import Packet
 from plc.config import StreamConfig
 from plc.errors import ConfigError, PacketError
-from plc.filler import Filler
+from plc.filler import ArFiller, Filler
 from plc.history import History
-from plc.ladder import MAX_ORDER
+from plc.ladder import Rung
 from plc.methods import make_filler
 from plc.warm import warm_up
 from plc_kernels.ar import fit_burg
@@ -43,16 +46,18 @@ from plc_kernels.toeplitz import solve_toeplitz
 CONTEXT_S = 0.5
 """What is looked at on each side of a gap, at most."""
 
-QUALITIES = {"fast": 0, "good": 1, "best": 5}
+QUALITIES = {"fast": 0, "good": 1, "best": 3}
 """Name of each quality to the passes of least-squares interpolation it makes."""
 
-# Order and context of the interpolation, chosen on the validation clips at 16 kHz and 64 ms gaps;
-# docs/design.md has the table.
-_ORDER_MS = 62.5
-_CONTEXT_MS = 500.0
+# All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/design.md has the table.
+_DRAFT = Rung(62.5, 250.0)
+_INTERPOLATORS = (Rung(93.75, 500.0), Rung(62.5, 160.0), Rung(43.75, 312.5))
+_LEAST_ORDER = 8
+# An interpolation that gets louder than its surroundings by more than this went wrong.
+_OVERSHOOT = 1.5
 # Longer gaps are left to the blend: what the interpolation adds is lost in the middle of them, and
-# its cost grows with the cube of the length.
-_LONGEST_GAP = 8192
+# its cost and memory grow with the square of the length.
+_LONGEST_GAP = 4096
 
 _Report = Callable[[int, int], None]
 
@@ -193,7 +198,7 @@ def _fill(
     before = rows[:, max(0, start - context) : start]
     after = rows[:, stop : min(end, stop + context)]
     gap = rows[:, start:stop]
-    filler = make_filler(method, "auto", config, max(gap.shape[1], after.shape[1]))
+    filler = _make_filler(method, config, max(gap.shape[1], after.shape[1]))
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
         _run(filler, after[:, ::-1], after[:, :0], gap[:, ::-1])
@@ -202,6 +207,14 @@ def _fill(
     if passes and method in ("auto", "ar") and gap.shape[1] <= _LONGEST_GAP:
         for c in range(rows.shape[0]):
             _interpolate(rows[c], config.sample_rate, start, stop, end, passes)
+
+
+def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
+    if method not in ("auto", "ar"):
+        return make_filler(method, "auto", config, reach)
+    return ArFiller(
+        config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=_DRAFT
+    )
 
 
 def _run(
@@ -225,23 +238,30 @@ def _interpolate(
     row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, passes: int
 ) -> None:
     """Replace the draft in ``row[start:stop]`` by least-squares interpolation."""
-    context = round(_CONTEXT_MS * sample_rate / 1000.0)
-    first = max(0, start - context)
-    line = row[first : min(end, stop + context)].astype(np.float64)
-    begin = start - first
-    length = stop - start
-    order = min(round(_ORDER_MS * sample_rate / 1000.0), MAX_ORDER)
+    draft = row[start:stop].astype(np.float64)
+    fills = []
+    for rung in _INTERPOLATORS:
+        context = round(rung.past_ms * sample_rate / 1000.0)
+        first = max(0, start - context)
+        line = row[first : min(end, stop + context)].astype(np.float64)
+        order = round(rung.order_ms * sample_rate / 1000.0)
+        begin = start - first
+        _refine(line, begin, draft.size, order, passes)
+        fills.append(line[begin : begin + draft.size])
+    row[start:stop] = np.mean(fills, axis=0)
+
+
+def _refine(line: NDArray[np.float64], begin: int, length: int, order: int, passes: int) -> None:
+    """Interpolate ``line[begin:begin + length]`` in place, ``passes`` times."""
     order = min(order, begin, line.size - begin - length, line.size // 4)
-    if order < 8 or not line.any():
+    if order < _LEAST_ORDER or not line.any():
         return
-    limit = 1.5 * np.abs(line).max()
+    limit = _OVERSHOOT * np.abs(line).max()
     for _ in range(passes):
-        predictor = fit_burg(line, order)
-        gap = solve_gap(line, begin, length, predictor)
+        gap = solve_gap(line, begin, length, fit_burg(line, order))
         if gap is None or not np.abs(gap).max() <= limit:
             return
         line[begin : begin + length] = gap
-        row[start:stop] = gap
 
 
 def solve_gap(
