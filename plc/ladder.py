@@ -148,8 +148,8 @@ def affordable(
 class Pace:
     """Steps down a ladder when concealments come late, and up again when they have been fast.
 
-    Two late ones within a hundred bursts step down; a hundred in time step up, and each
-    return to a rung that failed doubles that wait: hysteresis.
+    Two late ones within a hundred step down; a hundred in time step up, and each step down
+    doubles that wait: hysteresis.
     """
 
     __slots__ = ("_calm", "_late", "_patience", "depth")
@@ -170,7 +170,7 @@ class Pace:
         self._patience = self._CALM
 
     def note(self, late: bool, deepest: int) -> bool:
-        """Count one burst's first concealment; return whether the rung changes."""
+        """Count one concealed packet; return whether the rung changes."""
         if late:
             self._late += 1
             self._calm = 0

@@ -1,6 +1,11 @@
 """Compile, load and close the kernels of the audio path, before there is any audio."""
 
+import contextlib
+import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,17 +43,39 @@ def warm_up() -> None:
     """Run every kernel of the audio path once with its real types, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
-    seconds. The first call in a process takes about 0.3 s from a warm cache, some 20 s from an
-    empty one; further calls return at once.
+    seconds. The first call in a process takes about a second from a warm cache and a quarter of
+    a minute from an empty one, during which other processes wait to find it full; further calls
+    return at once.
     """
     global _warm
     with _lock:
         if _warm:
             return
-        _run_all()
+        with _one_process_at_a_time():
+            _run_all()
         for kernel in _AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    """Let processes that start together compile in turn: the second finds the first's cache.
+
+    Where locks are not to be had (no fcntl, no place for the file) they compile side by side,
+    which costs time; numba itself replaces cache files atomically.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            owner = os.getuid()
+            path = Path(tempfile.gettempdir()) / f"plc-warm-up-{owner}.lock"
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _run_all() -> None:
