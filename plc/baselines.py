@@ -173,7 +173,7 @@ class MagnitudeFiller(_Baseline):
             self.extend(out)
             return
         target = np.abs(self._spectra(after[:, : self._size]))
-        self._synthesise(out, target, -(-out.shape[1] // self._hop) + 4)
+        self._synthesise(out, target, -(-out.shape[1] // self._hop))
 
     def _synthesise(
         self, out: NDArray[np.float32], target: NDArray[np.float64], frames: int
