@@ -47,9 +47,7 @@ def conceal(
     ConfigError
         If a setting is out of range.
     """
-    if not isinstance(signal, np.ndarray) or signal.ndim not in (1, 2) or signal.size == 0:
-        given = getattr(signal, "shape", type(signal).__name__)
-        raise PacketError(f"signal is {given}; give an array of shape (n,) or (n, channels), n > 0")
+    _check_signal(signal)
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,
@@ -72,6 +70,21 @@ def conceal(
     played[packets * packet_samples :] = concealer.flush()
     begin = concealer.delay
     return played[begin : begin + rows.shape[0]].reshape(signal.shape)
+
+
+def _check_signal(signal: Packet) -> None:
+    if (
+        isinstance(signal, np.ndarray)
+        and signal.dtype in (np.float32, np.int16)
+        and signal.ndim in (1, 2)
+        and signal.size > 0
+    ):
+        return
+    given = f"{signal.dtype} {signal.shape}" if hasattr(signal, "dtype") else type(signal).__name__
+    raise PacketError(
+        f"signal is {given}; give float32 (full scale 1.0) or int16 of shape (n,) or "
+        "(n, channels), n > 0"
+    )
 
 
 def _checked_trace(

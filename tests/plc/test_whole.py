@@ -1,0 +1,181 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import Concealer, ConfigError, PacketError, TraceError, conceal
+from tests.signals import glide, noise, sine, tones
+
+PACKET = 128
+SAMPLE_RATE = 16_000
+STREAM: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "packet_samples": PACKET}
+
+
+def stereo(samples: int) -> NDArray[np.float32]:
+    return np.stack([tones(1, SAMPLE_RATE, samples), glide(2, SAMPLE_RATE, samples)], 1)
+
+
+def as_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.rint(signal * 32767).astype(np.int16)
+
+
+@settings(max_examples=20)
+@given(
+    trace=st.lists(st.booleans(), min_size=1, max_size=20),
+    lookahead=st.integers(0, 3),
+    integer=st.booleans(),
+)
+def test_a_whole_signal_is_what_a_receiver_plays(
+    trace: list[bool], lookahead: int, integer: bool
+) -> None:
+    signal: Any = stereo(len(trace) * PACKET)
+    if integer:
+        signal = as_int16(signal)
+    concealer = Concealer(channels=2, lookahead=lookahead, budget_ms=float("inf"), **STREAM)
+    packets = signal.reshape(-1, PACKET, 2)
+    played = [
+        concealer.push(None if lost else packet)
+        for lost, packet in zip(trace, packets, strict=True)
+    ]
+    played.append(concealer.flush())
+    expected = np.concatenate(played)[concealer.delay :]
+    found = conceal(signal, trace, lookahead=lookahead, **STREAM)
+    np.testing.assert_array_equal(found, expected.astype(signal.dtype))
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+@pytest.mark.parametrize("rest", [1, 60, PACKET - 1])
+def test_a_short_last_packet_may_be_lost(rest: int, lookahead: int) -> None:
+    samples = 40 * PACKET + rest
+    signal = sine(440.0, SAMPLE_RATE, samples)
+    trace = np.arange(41) == 40
+    out = conceal(signal, trace, lookahead=lookahead, **STREAM)
+    assert out.shape == signal.shape
+    np.testing.assert_array_equal(out[:-rest], signal[:-rest])
+    np.testing.assert_allclose(out[-rest:], signal[-rest:], atol=0.02)
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_a_short_last_packet_that_arrived_is_played(lookahead: int) -> None:
+    signal = noise(1, 10 * PACKET + 30)
+    trace = np.arange(11) == 4
+    out = conceal(signal, trace, lookahead=lookahead, **STREAM)
+    np.testing.assert_array_equal(out[6 * PACKET :], signal[6 * PACKET :])
+
+
+@pytest.mark.parametrize("shape", [(640,), (640, 1), (640, 2), (640, 8), (1,), (1, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_shape_and_dtype_come_back(shape: tuple[int, ...], dtype: Any) -> None:
+    signal = (100 * noise(0, int(np.prod(shape)))).astype(dtype).reshape(shape)
+    before = signal.copy()
+    out = conceal(signal, np.arange(5) % 2 == 1, **STREAM)
+    assert out.shape == shape
+    assert out.dtype == dtype
+    assert not np.shares_memory(out, signal)
+    np.testing.assert_array_equal(signal, before)
+
+
+def test_one_channel_flat_or_not_is_the_same() -> None:
+    signal = tones(1, SAMPLE_RATE, 40 * PACKET)
+    trace = np.arange(40) % 7 == 6
+    flat = conceal(signal, trace, **STREAM)
+    np.testing.assert_array_equal(conceal(signal[:, None], trace, **STREAM)[:, 0], flat)
+
+
+@pytest.mark.parametrize("method", ["auto", "lpc", "magnitude"])
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_what_stands_in_lost_packets_is_not_looked_at(method: str, lookahead: int) -> None:
+    signal = stereo(60 * PACKET)
+    trace = np.arange(60) % 9 == 8
+    hidden = signal.copy()
+    hidden.reshape(60, PACKET, 2)[trace] = np.nan
+    settings = {"method": method, "lookahead": lookahead, **STREAM}
+    np.testing.assert_array_equal(
+        conceal(hidden, trace, **settings), conceal(signal, trace, **settings)
+    )
+
+
+def test_int16_is_concealed_as_well_as_float32() -> None:
+    signal = tones(3, SAMPLE_RATE, 100 * PACKET, 0.05)
+    trace = np.arange(100) % 10 == 9
+    floats = conceal(signal, trace, **STREAM)
+    integers = conceal(as_int16(signal), trace, **STREAM)
+    lost = np.repeat(trace, PACKET)
+
+    def error_db(out: NDArray[Any]) -> float:
+        return float(10 * np.log10(np.sum((out - signal)[lost] ** 2) / np.sum(signal[lost] ** 2)))
+
+    as_floats = error_db(floats.astype(np.float64))
+    assert error_db(integers / 32767.0) < max(as_floats, -30.0) + 1.0
+
+
+@pytest.mark.parametrize("trace", [[True, False, True], [1, 0, 1], np.array([1, 0, 1], np.int8)])
+def test_a_trace_is_anything_of_true_and_false(trace: Any) -> None:
+    signal = noise(1, 3 * PACKET)
+    expected = conceal(signal, np.array([True, False, True]), **STREAM)
+    np.testing.assert_array_equal(conceal(signal, trace, **STREAM), expected)
+
+
+def test_a_longer_trace_is_cut() -> None:
+    signal = noise(1, 3 * PACKET)
+    trace = np.array([False, True, False])
+    longer = np.append(trace, np.ones(10, bool))
+    np.testing.assert_array_equal(
+        conceal(signal, longer, **STREAM), conceal(signal, trace, **STREAM)
+    )
+
+
+@pytest.mark.parametrize(("samples", "needed"), [(3 * PACKET, 3), (3 * PACKET + 1, 4)])
+def test_a_shorter_trace_says_how_many_packets_there_are(samples: int, needed: int) -> None:
+    with pytest.raises(
+        TraceError,
+        match=f"the trace has 2 packets; {samples} samples in packets of 128 need {needed}",
+    ):
+        conceal(noise(1, samples), [False, True], **STREAM)
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        (np.zeros((2, 3, 4), np.float32), r"signal is float32 \(2, 3, 4\); give float32 .*\(n,\)"),
+        (np.zeros((0, 2), np.float32), r"signal is float32 \(0, 2\).*n > 0"),
+        (np.zeros(0, np.float32), r"signal is float32 \(0,\).*n > 0"),
+        (np.float32(1.0), r"signal is float32 \(\)"),
+        ([0.0, 1.0], "signal is list"),
+        (None, "signal is NoneType"),
+    ],
+)
+def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
+    with pytest.raises(PacketError, match=message):
+        conceal(signal, [False], **STREAM)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.complex64, bool])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_wrong_dtype_is_refused_even_where_all_is_lost(dtype: Any, lost: bool) -> None:
+    with pytest.raises(PacketError, match=rf"{np.dtype(dtype)}.*float32.*int16"):
+        conceal(np.zeros(PACKET, dtype), [lost], **STREAM)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"sample_rate": 4000}, "sample_rate is 4000"),
+        ({"packet_samples": 0}, "packet_samples is 0"),
+        ({"lookahead": -1}, "lookahead is -1"),
+        ({"method": "magic"}, "method is 'magic'"),
+        ({"model": "magic"}, "model is 'magic'"),
+        ({"budget_ms": 0.0}, "budget_ms is 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        conceal(noise(1, 2 * PACKET), [False, True], **(STREAM | setting))
+
+
+def test_more_channels_than_there_may_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match="channels is 9; supported: 1 to 8"):
+        conceal(np.zeros((640, 9), np.float32), np.zeros(5, bool), **STREAM)
