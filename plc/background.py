@@ -37,7 +37,9 @@ class Background:
     def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
         n = frame_samples(sample_rate)
         self._seed = seed
-        self._states = [NoiseState.allocate(sample_rate, seed + c) for c in range(channels)]
+        first = NoiseState.allocate(sample_rate, seed)
+        others = (NoiseState.allocate(sample_rate, seed + c, first) for c in range(1, channels))
+        self._states = [first, *others]
         self._frame = np.zeros((channels, n), np.float32)
         self._noise = np.zeros((channels, n // 2), np.float32)
         self._half = n // 2

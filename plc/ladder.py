@@ -68,10 +68,10 @@ UNSTEADY = (
 
 # Share of the budget that the measured cost may fill: the rest is for what is not measured here
 # and for a machine that is busier than at construction.
-_HEADROOM = 0.75
+_HEADROOM = 0.8
 # What a weighted fit costs more than a plain one, measured by the benchmark of the kernels.
 _WEIGHTED_FACTOR = 2.2
-_CALIBRATION_RUNS = 3
+_CALIBRATION_RUNS = 5
 
 _costs: dict[tuple[int, int], tuple[float, float]] = {}
 
@@ -79,7 +79,7 @@ _costs: dict[tuple[int, int], tuple[float, float]] = {}
 def measure_cost(order: int, past: int) -> tuple[float, float]:
     """Return the ms of one fit, and of extrapolating 1000 samples, on this machine.
 
-    The least of three runs on noise; measured once in a process and then remembered.
+    The least of a few runs on noise; measured once in a process and then remembered.
     """
     key = (order, past)
     if key not in _costs:

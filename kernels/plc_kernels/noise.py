@@ -77,18 +77,23 @@ class NoiseState:
     random: NDArray[np.uint64]
 
     @classmethod
-    def allocate(cls, sample_rate: int, seed: int) -> Self:
-        """Return the state of a channel that has heard nothing yet."""
+    def allocate(cls, sample_rate: int, seed: int, beside: Self | None = None) -> Self:
+        """Return the state of a channel that has heard nothing yet.
+
+        Channels that are worked on one after the other share the scratch memory of ``beside``.
+        """
         n = frame_samples(sample_rate)
         bins = n // 2 + 1
         width = max(1, round(_BAND_HZ * n / sample_rate))
         bands = int(min(_BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
+        sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
         state = cls(
-            fft=RealFft.allocate(n),
-            window=np.hanning(n + 1)[:-1].astype(np.float32),
-            sine=np.sin(np.pi * (np.arange(n) + 0.5) / n).astype(np.float32),
-            frame=np.empty(n, np.float32),
-            spectrum=np.empty(bins, np.complex64),
+            fft=beside.fft if beside else RealFft.allocate(n),
+            window=beside.window if beside else np.hanning(n + 1)[:-1].astype(np.float32),
+            sine=beside.sine if beside else sine.astype(np.float32),
+            frame=beside.frame if beside else np.empty(n, np.float32),
+            spectrum=beside.spectrum if beside else np.empty(bins, np.complex64),
+            opened=beside.opened if beside else np.empty((2, bins), np.float32),
             smoothed=np.empty(bins, np.float32),
             running=np.empty(bins, np.float32),
             minima=np.empty((SUBWINDOWS, bins), np.float32),
@@ -96,7 +101,6 @@ class NoiseState:
             bands=np.empty(bands, np.float32),
             counts=np.zeros(3, np.int64),
             flux=np.zeros(1, np.float32),
-            opened=np.empty((2, bins), np.float32),
             tail=np.empty(n // 2, np.float32),
             random=np.empty(1, np.uint64),
         )
