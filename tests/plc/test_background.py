@@ -132,7 +132,9 @@ def test_what_changes_as_fast_as_speech_is_unsteady_until_music_follows() -> Non
 
 def test_one_unsteady_channel_makes_the_stream_unsteady() -> None:
     n = 4 * SAMPLE_RATE
-    assert heard(tones(1, SAMPLE_RATE, n), syllables(1, n)).unsteady
+    music, speech = tones(1, SAMPLE_RATE, n), syllables(1, n)
+    assert heard(music, speech).unsteady
+    assert heard(speech, music).unsteady
 
 
 def test_silence_does_not_count_as_steady() -> None:

@@ -169,6 +169,17 @@ def test_a_bridge_beats_an_extension_on_a_gliding_tone(gap: int, known: int) -> 
     assert two_sided_db < one_sided_db - 3.0
 
 
+def test_a_bridge_comes_down_to_what_follows_it() -> None:
+    x = sine(440.0, SAMPLE_RATE, 2000, 0.3) + noise(1, 2000, 1e-3)
+    bridging = filler(reach=1600)
+    history = remembered(x)
+    bridging.begin(history, False)
+    out = np.empty((1, 800), np.float32)
+    bridging.bridge(history, noise(2, 1600, 1e-3)[None], out)
+    assert np.std(out[0, :80]) > 0.8 * np.std(x)
+    assert np.std(out[0, -80:]) < 0.3 * np.std(x)
+
+
 def test_a_bridge_follows_on_an_extension() -> None:
     x = tones(2, SAMPLE_RATE, 8000)
     history = remembered(x[:6000])
