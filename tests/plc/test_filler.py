@@ -276,3 +276,18 @@ def test_a_fixed_rung_is_used_whatever_it_costs() -> None:
     fixed = ArFiller(SAMPLE_RATE, 8, PACKET, limit_ms=1e-9, rung=STEADY[0])
     assert fixed.names == (STEADY[0].name,)
     assert math.isclose(fixed.steady[0].cost_ms, 0.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+@pytest.mark.parametrize("known", [64, 100])
+def test_a_glimpse_of_the_far_side_does_no_harm(seed: int, known: int) -> None:
+    x = tones(seed, SAMPLE_RATE, 8000)
+    truth = x[6000:6800]
+    history = remembered(x[:6000])
+    bridging = filler(reach=800)
+    bridging.begin(history, False)
+    out = np.empty((1, 800), np.float32)
+    bridging.bridge(history, x[None, 6800 : 6800 + known], out)
+    one_sided_db = nmse_db(extended(filler(), history, 800)[0], truth)
+    assert one_sided_db < -10.0
+    assert nmse_db(out[0], truth) < one_sided_db + 2.0
