@@ -90,6 +90,7 @@ class Background:
                 state.fft.twiddles,
                 state.fft.scratch,
                 state.spectrum,
+                state.powers,
                 state.smoothed,
                 state.running,
                 state.minima,

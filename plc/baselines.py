@@ -41,7 +41,7 @@ class _Baseline:
 
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
+    ) -> bool:
         """Not asked of a method that does not bridge."""
         raise AssertionError(f"{self.name} does not bridge")
 
@@ -167,13 +167,14 @@ class MagnitudeFiller(_Baseline):
 
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
+    ) -> bool:
         """Write the gap with magnitudes on their way to those of ``after``."""
         if after.shape[1] < self._size:
             self.extend(out)
-            return
+            return False
         target = np.abs(self._spectra(after[:, : self._size]))
         self._synthesise(out, target, -(-out.shape[1] // self._hop))
+        return False  # the magnitudes meet, the phases do not
 
     def _synthesise(
         self, out: NDArray[np.float32], target: NDArray[np.float64], frames: int

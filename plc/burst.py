@@ -44,6 +44,8 @@ class Burst:
     """Samples of the bridge already played."""
     bridge: int = 0
     """Samples of the bridge in all; 0 until the far side of the gap is known."""
+    landed: bool = False
+    """Whether the bridge runs into the samples after the gap: no crossfade is needed then."""
 
     @property
     def faded(self) -> bool:

@@ -385,13 +385,15 @@ class Concealer:
             known += n
         burst.bridged = 0
         burst.bridge = pending * n
-        self._filler.bridge(self._history, self._after[:, :known], self._bridge[:, : burst.bridge])
+        burst.landed = self._filler.bridge(
+            self._history, self._after[:, :known], self._bridge[:, : burst.bridge]
+        )
 
     def _recover(self, block: NDArray[np.float32]) -> None:
         """Blend what the concealment would have gone on with into the first received samples."""
         burst = self._burst
         assert burst is not None
-        if burst.bridge or not self._filler.crossfades:
+        if burst.landed or not self._filler.crossfades:
             self._burst = None
             return
         n = min(self._ramp.size - burst.recovered, block.shape[1])

@@ -1,6 +1,7 @@
 """The settings of a stream, checked once."""
 
 import math
+import numbers
 from dataclasses import dataclass
 
 from plc.errors import ConfigError
@@ -62,12 +63,13 @@ class StreamConfig:
         deepest = max(1, int(MAX_LOOKAHEAD_MS / self.packet_ms))
         unit = f"packets of {self.packet_ms:g} ms"
         _check_integer("lookahead", self.lookahead, 0, deepest, unit)
-        if self.budget_ms is not None and not self.budget_ms > 0:
+        number = isinstance(self.budget_ms, numbers.Real) and self.budget_ms > 0
+        if self.budget_ms is not None and not number:
             raise ConfigError(
                 f"budget_ms is {self.budget_ms!r}; give a time above 0 ms, inf for no limit, "
                 "or None for a quarter of the packet"
             )
-        if not isinstance(self.seed, int):
+        if not hasattr(self.seed, "__index__"):
             raise ConfigError(f"seed is {self.seed!r}; give an integer")
 
     @property

@@ -29,12 +29,14 @@ _CHUNK = 1024
 # A prediction may overshoot what it was fitted on by this much; beyond, it is held.
 _OVERSHOOT = 1.5
 # Samples below which nothing can be fitted, and the samples per coefficient of a short history.
-_LEAST_PAST = 64
+LEAST_PAST = 64
 _SAMPLES_PER_COEFFICIENT = 4
 # The weighted fit is worth its time once this share of the past is trusted by less than half.
 _DISTRUSTED_SHARE = 0.05
 # Where a bridge may be asked for, the share of the time that the forward fit may take.
 _FORWARD_SHARE = 0.45
+# Fewer samples beyond a gap than these do more harm than good.
+_LEAST_KNOWN = 96
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
 _ALONE = 4
 # How far the two predictions of a bridge run into the samples known beyond it.
@@ -73,10 +75,11 @@ class Filler(Protocol):
 
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
+    ) -> bool:
         """Write the rest of the gap, shape (channels, n), up to ``after``, shape (channels, m).
 
         ``history`` ends where ``out`` begins: it holds what :meth:`extend` made of the gap.
+        Return whether the end runs into ``after``; if not, it is to be crossfaded like any other.
         """
         ...
 
@@ -175,7 +178,7 @@ class ArFiller:
             self._fit(c, history, past, order, weighted)
 
     def _fit(self, c: int, history: History, past: int, order: int, weighted: bool) -> None:
-        if past < _LEAST_PAST:
+        if past < LEAST_PAST:
             self._orders[c] = 0
             return
         x = self._past[:past]
@@ -220,7 +223,7 @@ class ArFiller:
 
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
+    ) -> bool:
         """Blend what continues the past with what leads into ``after``.
 
         What leads in is predicted backwards. Its predictor is fitted on the far side alone if
@@ -235,8 +238,8 @@ class ArFiller:
         known = min(after.shape[1], self._step.past)
         past = min(self._step.past, history.filled)
         order = min(self._step.order, known, (past + gap + known) // _SAMPLES_PER_COEFFICIENT)
-        if order < _LEAST_PAST // 2:
-            return
+        if known < _LEAST_KNOWN or order < 2:
+            return False
         x = self._past[: past + gap + known]
         meet = min(self._meet, past, known)
         lead_in = self._lead_in[: gap + meet]
@@ -255,6 +258,7 @@ class ArFiller:
             self._predict(c, lead_in)
             backward_error = _error_power(lead_in[gap:], x[past - meet : past][::-1])
             mix_by_error(forward_error, backward_error, lead_in[:gap], out[c])
+        return True
 
     def note_time(self, late: bool) -> bool:
         """Tell how a concealment kept its time; return whether the next one takes another rung."""

@@ -118,6 +118,7 @@ def inpaint(
     )
     for start, stop in merged:
         rows[:, start:stop] = 0.0
+    _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
     for k, (start, stop) in enumerate(merged):
         end = merged[k + 1][0] if k + 1 < len(merged) else rows.shape[1]
         _fill(rows, config, start, stop, end, QUALITIES[quality], method)

@@ -134,6 +134,8 @@ def affordable(
     for rung in rungs:
         order = rung.order(sample_rate)
         past = rung.past_samples(sample_rate)
+        if steps and (steps[-1].order, steps[-1].past) == (order, past):
+            continue  # at high rates the limits make the longest rungs one
         if limit_ms == float("inf"):
             steps.append(Step(rung, order, past, 0.0))
             continue
@@ -148,8 +150,8 @@ def affordable(
 class Pace:
     """Steps down a ladder when concealments come late, and up again when they have been fast.
 
-    Two late ones within a hundred step down; a hundred in time step up, and each step down
-    doubles that wait: hysteresis.
+    Two late ones within a hundred step down; two hundred in time step up, and each further step
+    down doubles that wait: hysteresis.
     """
 
     __slots__ = ("_calm", "_late", "_patience", "depth")

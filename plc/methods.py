@@ -6,7 +6,7 @@ from collections.abc import Callable
 from plc.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.config import StreamConfig
 from plc.errors import ConfigError
-from plc.filler import ArFiller, Filler
+from plc.filler import LEAST_PAST, ArFiller, Filler
 from plc.ladder import MAX_PAST_SAMPLES, Rung
 from plc.reference import LpcFiller
 
@@ -83,9 +83,10 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
         )
     order_ms, past_ms = (float(number) for number in explicit.groups())
     most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
-    if not (0 < order_ms <= past_ms / 2 and past_ms <= most_ms):
+    least_ms = 1000.0 * LEAST_PAST / sample_rate
+    if not (0 < order_ms <= past_ms / 2 and least_ms <= past_ms <= most_ms):
         raise ConfigError(
-            f"method is {method!r}; at {sample_rate} Hz the past may be up to {most_ms:.0f} ms "
-            "and the order up to half of it"
+            f"method is {method!r}; at {sample_rate} Hz the past may be {least_ms:.1f} to "
+            f"{most_ms:.0f} ms and the order up to half of it"
         )
     return Rung(order_ms, past_ms)

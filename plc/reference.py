@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.filler import ArFiller
+from plc.filler import LEAST_PAST, ArFiller
 from plc.history import History
 from plc.ladder import Rung
 from plc_kernels.fade import mix_by_cosine
@@ -52,9 +52,11 @@ class LpcFiller:
 
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
+    ) -> bool:
         """Write the mix of the forward and the backward prediction."""
         self._forward.extend(out)
+        if after.shape[1] < LEAST_PAST:
+            return False
         self._reversed.reset()
         self._reversed.append(after[:, :PAST_SAMPLES][:, ::-1], 1.0)
         self._backward.begin(self._reversed, False)
@@ -62,3 +64,4 @@ class LpcFiller:
         self._backward.extend(lead_in)
         for c in range(out.shape[0]):
             mix_by_cosine(lead_in[c], out[c])
+        return True

@@ -41,6 +41,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
             STATE.window,
             *FFT,
             STATE.spectrum,
+            STATE.powers,
             STATE.smoothed,
             STATE.running,
             STATE.minima,

@@ -157,10 +157,10 @@ def test_the_shortest_fit_works() -> None:
 def test_extrapolation_is_the_recursion() -> None:
     rng = np.random.default_rng(0)
     predictor = np.poly(0.9 * np.exp(1j * rng.uniform(0, np.pi, 6)))
-    predictor = np.ascontiguousarray(np.convolve(predictor, np.conj(predictor)).real, np.float64)
+    predictor = np.convolve(predictor, np.conj(predictor)).real
     past = rng.standard_normal(12)
     taps = np.empty(12)
-    taps_of(predictor, taps)
+    taps_of(predictor.astype(np.float64), taps)
     line = np.concatenate([past, np.zeros(50)])
     extrapolate(taps, line)
     expected = list(past)

@@ -28,6 +28,7 @@ def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
             state.fft.twiddles,
             state.fft.scratch,
             state.spectrum,
+            state.powers,
             state.smoothed,
             state.running,
             state.minima,
@@ -76,6 +77,17 @@ def test_the_floor_lies_under_what_comes_and_goes() -> None:
     listen(state, signal)
     true_power = 0.01**2 * np.sum(state.window**2)
     assert abs(10 * np.log10(np.median(state.floor[2:-2]) / true_power)) < 2.0
+
+
+def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    signal = noise(1, 4 * SAMPLE_RATE, 0.001)
+    talk, pause = round(0.4 * SAMPLE_RATE), round(0.2 * SAMPLE_RATE)
+    for k, begin in enumerate(range(0, signal.size, talk + pause)):
+        syllable = signal[begin : begin + talk]
+        syllable += tones(k, SAMPLE_RATE, talk, 0.06)[: syllable.size]
+    listen(state, signal)
+    assert abs(20 * np.log10(np.std(speak(state, 300)) / 0.001)) < 4.0
 
 
 def test_the_floor_follows_a_background_that_gets_louder() -> None:

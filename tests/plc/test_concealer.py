@@ -444,3 +444,13 @@ def test_nothing_compiles_once_constructed() -> None:
         conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
     assert [len(kernel.signatures) for kernel in warm._AUDIO_PATH] == before
     assert max(before) == 1
+
+
+@pytest.mark.parametrize("method", ["lpc", "magnitude", "auto", "burg:5/30"])
+@pytest.mark.parametrize("packet_samples", [32, 64, 480])
+def test_a_bridge_ends_without_a_step(method: str, packet_samples: int) -> None:
+    signal = sine(440.0, 48_000, 48_000)
+    trace = np.zeros(signal.size // packet_samples, bool)
+    trace[[trace.size // 2, trace.size // 2 + 7]] = True
+    out = conceal(signal, trace, packet_samples=packet_samples, lookahead=1, method=method)
+    assert np.abs(np.diff(out)).max() < 1.7 * np.abs(np.diff(signal)).max()

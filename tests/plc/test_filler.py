@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from plc.filler import (
     _CHUNK,
     _DISTRUSTED_SHARE,
-    _LEAST_PAST,
     _OVERSHOOT,
     _SAMPLES_PER_COEFFICIENT,
+    LEAST_PAST,
     ArFiller,
 )
 from plc.history import History
@@ -101,7 +101,7 @@ def test_no_prediction_leaves_the_level_of_the_past_by_much(seed: int, level: fl
     assert np.abs(found).max() <= _OVERSHOOT * np.abs(x).max() * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("samples", [_LEAST_PAST, 100, 300, PAST - 1])
+@pytest.mark.parametrize("samples", [LEAST_PAST, 100, 300, PAST - 1])
 def test_a_short_history_is_fitted_at_a_lower_order(samples: int) -> None:
     x = glide(2, SAMPLE_RATE, samples)
     expected = recursion(x, min(ORDER, samples // _SAMPLES_PER_COEFFICIENT), PACKET)
@@ -110,7 +110,7 @@ def test_a_short_history_is_fitted_at_a_lower_order(samples: int) -> None:
     np.testing.assert_allclose(found[0], np.clip(expected, -limit, limit), atol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [0, 1, _LEAST_PAST - 1])
+@pytest.mark.parametrize("samples", [0, 1, LEAST_PAST - 1])
 def test_next_to_no_history_gives_silence(samples: int) -> None:
     history = remembered(noise(0, samples))
     assert not extended(filler(), history, PACKET).any()

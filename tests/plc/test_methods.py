@@ -114,7 +114,7 @@ def test_an_order_above_half_the_past_is_refused(method: str) -> None:
 def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
     most_ms = 1000 * MAX_PAST_SAMPLES // sample_rate
     assert rung_of(f"burg:5/{most_ms}", sample_rate) is not None
-    with pytest.raises(ConfigError, match=f"at {sample_rate} Hz the past may be up to"):
+    with pytest.raises(ConfigError, match=f"at {sample_rate} Hz the past may be"):
         rung_of(f"burg:5/{most_ms + 1}", sample_rate)
 
 
@@ -122,3 +122,8 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
 def test_an_unknown_model_says_that_none_ships(model: str) -> None:
     with pytest.raises(ConfigError, match="no network ships with this version: use 'auto' or 'ar'"):
         make_filler("auto", model, CONFIG, REACH)
+
+
+def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the past may be 8\.0 to"):
+        rung_of("burg:1/7", 8000)
