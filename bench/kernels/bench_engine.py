@@ -1,0 +1,129 @@
+"""python -m pytest bench/kernels/bench_engine.py --benchmark-enable
+
+The engine's other kernels, each once per call as the audio path calls it at 48 kHz: packets of
+10 ms in two channels, blends over them, noise in frames of 20 ms. The weighted fit and the
+Toeplitz solver run at the sizes of an engine's fit and of an inpainted gap.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from plc.background import Background
+from plc_bench.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
+from plc_bench.synth import music
+from plc_kernels.ar import ArWorkspace, burg_weighted, fit_burg, taps_of
+from plc_kernels.fade import (
+    burst_gain,
+    crossfade,
+    crossfade_ramp,
+    fade_into,
+    mix_by_cosine,
+    mix_by_error,
+)
+from plc_kernels.noise import frame_samples
+from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
+from plc_kernels.pitch import best_lag
+from plc_kernels.toeplitz import solve_toeplitz
+
+RATE = 48_000
+PACKET_SAMPLES = 480
+# Trust in concealed samples: any value below 1 costs the same.
+_CONCEALED_TRUST = 0.3
+
+
+def piece(samples: int) -> NDArray[np.float32]:
+    return np.ascontiguousarray(music(RATE, samples / RATE)[:samples, 0])
+
+
+@pytest.mark.parametrize(("samples", "order"), FIT_SIZES)
+def test_burg_weighted(benchmark: BenchmarkFixture, samples: int, order: int) -> None:
+    benchmark.group = f"Burg {samples}/{order}, weighted"
+    work = ArWorkspace.allocate(samples, order)
+    weight = np.ones(samples, np.float32)
+    weight[-2 * PACKET_SAMPLES : -PACKET_SAMPLES] = _CONCEALED_TRUST
+    arrays = work.forward, work.backward, work.mirror, np.empty(order + 1)
+    benchmark(burg_weighted, order, piece(samples), weight, *arrays)
+
+
+@pytest.mark.parametrize("order", EXTRAPOLATE_ORDERS)
+def test_taps_of(benchmark: BenchmarkFixture, order: int) -> None:
+    benchmark(taps_of, fit_burg(piece(4 * order), order), np.empty(order))
+
+
+@pytest.mark.parametrize("unknowns", [512, 3072])
+def test_solve_toeplitz(benchmark: BenchmarkFixture, unknowns: int) -> None:
+    predictor = fit_burg(piece(RATE // 2), unknowns)
+    column = np.correlate(predictor, predictor, "full")[unknowns : 2 * unknowns].copy()
+    right_hand_side = piece(unknowns).astype(np.float64)
+    upper, generators = np.empty((unknowns, unknowns)), np.empty((2, unknowns))
+    x = np.empty(unknowns)
+
+    def solve() -> bool:
+        x[:] = right_hand_side
+        return bool(solve_toeplitz(column, upper, generators, x))
+
+    assert benchmark(solve)
+
+
+def test_crossfade(benchmark: BenchmarkFixture) -> None:
+    incoming, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
+    benchmark(crossfade, incoming, crossfade_ramp(PACKET_SAMPLES), out)
+
+
+def test_burst_gain(benchmark: BenchmarkFixture) -> None:
+    # Inside the fade, where each sample costs a cosine.
+    benchmark(burst_gain, RATE // 10, 0, RATE, np.empty(PACKET_SAMPLES, np.float32))
+
+
+def test_fade_into(benchmark: BenchmarkFixture) -> None:
+    noise, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
+    benchmark(fade_into, noise, crossfade_ramp(PACKET_SAMPLES), out)
+
+
+def test_mix_by_cosine(benchmark: BenchmarkFixture) -> None:
+    lead_in, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
+    benchmark(mix_by_cosine, lead_in, out)
+
+
+def test_mix_by_error(benchmark: BenchmarkFixture) -> None:
+    lead_in, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
+    benchmark(mix_by_error, 1.0, 2.0, lead_in, out)
+
+
+def test_track_noise_of_a_frame(benchmark: BenchmarkFixture) -> None:
+    background = Background(1, RATE, 0)
+    benchmark(background.listen, piece(frame_samples(RATE))[None])
+
+
+def test_comfort_noise_of_half_a_frame(benchmark: BenchmarkFixture) -> None:
+    background = Background(1, RATE, 0)
+    background.listen(piece(RATE)[None])
+    benchmark(background.make_noise, np.empty((1, frame_samples(RATE) // 2), np.float32))
+
+
+def test_best_lag(benchmark: BenchmarkFixture) -> None:
+    # Periods of 50 to 400 Hz, compared over 20 ms.
+    lag_min, lag_max = RATE // 400, RATE // 50
+    template_samples = RATE // 50
+    history = piece(template_samples + lag_max)
+    score = np.empty(lag_max - lag_min + 1, np.float32)
+    benchmark(best_lag, history, template_samples, lag_min, score)
+
+
+@pytest.mark.parametrize(
+    ("unpack", "dtype"), [(unpack_float32, np.float32), (unpack_int16, np.int16)]
+)
+def test_unpack(benchmark: BenchmarkFixture, unpack: Callable[..., bool], dtype: type) -> None:
+    packet: NDArray[Any] = np.ones((PACKET_SAMPLES, 2), dtype)
+    assert benchmark(unpack, packet, np.empty((2, PACKET_SAMPLES), np.float32))
+
+
+@pytest.mark.parametrize(("pack", "dtype"), [(pack_float32, np.float32), (pack_int16, np.int16)])
+def test_pack(benchmark: BenchmarkFixture, pack: Callable[..., None], dtype: type) -> None:
+    rows = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
+    benchmark(pack, rows, np.empty((PACKET_SAMPLES, 2), dtype))
