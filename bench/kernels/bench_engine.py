@@ -2,7 +2,8 @@
 
 The engine's other kernels, each once per call as the audio path calls it at 48 kHz: packets of
 10 ms in two channels, blends over them, noise in frames of 20 ms. The weighted fit and the
-Toeplitz solver run at the sizes of an engine's fit and of an inpainted gap.
+Toeplitz solver run at the sizes of an engine's fit and of an inpainted gap, the click metric on a
+second with every fifth packet lost.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from plc.background import Background
 from plc_bench.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
 from plc_bench.synth import music
 from plc_kernels.ar import ArWorkspace, burg_weighted, fit_burg, taps_of
+from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
 from plc_kernels.fade import (
     burst_gain,
     crossfade,
@@ -127,3 +129,10 @@ def test_unpack(benchmark: BenchmarkFixture, unpack: Callable[..., bool], dtype:
 def test_pack(benchmark: BenchmarkFixture, pack: Callable[..., None], dtype: type) -> None:
     rows = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
     benchmark(pack, rows, np.empty((PACKET_SAMPLES, 2), dtype))
+
+
+def test_click_ratio_of_a_second(benchmark: BenchmarkFixture) -> None:
+    reference = piece(RATE).astype(np.float64)
+    lost = np.arange(RATE) // PACKET_SAMPLES % 5 == 4
+    estimate = np.where(lost, 0.9 * reference, reference)
+    benchmark(click_ratio, round(RATE * NEIGHBOURHOOD_MS / 1000), reference, estimate, lost)

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc_kernels import click
+
 Signal = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
@@ -49,10 +51,6 @@ MEL_TOP_HZ = 20_000.0
 
 # Shorter runs of zeros happen in 16-bit music; 64 samples are 1.3 ms at 48 kHz.
 ZERO_RUN_SAMPLES = 64
-# Half-width of the neighbourhood whose steps a click is compared with.
-CLICK_NEIGHBOURHOOD_MS = 2.0
-# Smallest local step, -80 dB: what stands out of silence by less is no click.
-CLICK_STEP_MIN = 1e-4
 
 
 def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
@@ -206,20 +204,16 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
 
     Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
     the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
-    largest of these ratios. An undamaged signal has at most 1, an audible click well over 2.
+    largest of these ratios. An undamaged signal has at most 1, an audible click well over 2; NaN
+    where there is no edge, or no number at one. See :mod:`plc_kernels.click`.
     """
-    edges = gap_edges(lost)
-    if not edges.size:
-        return math.nan
-    width = max(1, round(sample_rate * CLICK_NEIGHBOURHOOD_MS / 1000))
-    worst = 0.0
-    for truth, output in zip(_by_channel(reference), _by_channel(estimate), strict=True):
-        steps = np.abs(np.diff(truth))
-        for edge in edges:
-            local = steps[max(0, edge - 1 - width) : edge + width].max()
-            jump = abs(output[edge] - output[edge - 1])
-            worst = max(worst, float(jump / max(local, CLICK_STEP_MIN)))
-    return worst
+    width = max(1, round(sample_rate * click.NEIGHBOURHOOD_MS / 1000))
+    channels = zip(_by_channel(reference), _by_channel(estimate), strict=True)
+    ratios = [
+        click.click_ratio(width, np.ascontiguousarray(truth), np.ascontiguousarray(output), lost)
+        for truth, output in channels
+    ]
+    return float(np.max(ratios))
 
 
 def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:

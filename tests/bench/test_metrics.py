@@ -148,6 +148,23 @@ def test_a_click_in_silence_is_measured_against_minus_80_db() -> None:
     assert metrics.click_ratio(silence, clicked, gap(), RATE) == pytest.approx(100.0, rel=1e-6)
 
 
+def test_the_channel_that_clicks_most_counts() -> None:
+    quiet = np.where(gap(), TONES + np.float32(0.1), TONES)
+    loud = np.where(gap(), TONES + np.float32(0.3), TONES)
+    two = np.stack([quiet, loud], axis=1)
+    truth = np.stack([TONES, TONES], axis=1)
+    expected = metrics.click_ratio(TONES, loud, gap(), RATE)
+    assert expected > metrics.click_ratio(TONES, quiet, gap(), RATE)
+    assert metrics.click_ratio(truth, two, gap(), RATE) == expected
+
+
+def test_an_edge_that_is_no_number_does_not_pass_for_one_without_a_click() -> None:
+    broken = TONES.copy()
+    broken[3000] = np.nan
+    two = np.stack([TONES, broken], axis=1)
+    assert math.isnan(metrics.click_ratio(np.stack([TONES, TONES], axis=1), two, gap(), RATE))
+
+
 def test_runs_of_zeros_are_counted_from_64_samples_on() -> None:
     signal = np.ones(1000, np.float32)
     signal[:64] = 0.0

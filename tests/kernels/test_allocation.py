@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc_kernels import ar, denormals, fade, noise, packet, pitch, toeplitz
+from plc_kernels import ar, click, denormals, fade, noise, packet, pitch, toeplitz
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
@@ -28,6 +28,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         toeplitz.solve_toeplitz,
         (np.eye(8)[0].copy(), np.empty((8, 8)), np.empty((2, 8)), np.ones(8)),
     ),
+    (click.click_ratio, (96, np.ones(480), np.ones(480), np.arange(480) // 96 == 2)),
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
     (fade.crossfade, (X, Y, Z)),
     (fade.burst_gain, (0, 10, 10, X)),
@@ -42,6 +43,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
             *FFT,
             STATE.spectrum,
             STATE.powers,
+            STATE.last,
             STATE.smoothed,
             STATE.running,
             STATE.minima,
@@ -61,6 +63,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
             STATE.frame,
             STATE.spectrum,
             STATE.opened,
+            STATE.flux,
             STATE.tail,
             STATE.random,
             STATE.tail.copy(),
