@@ -354,7 +354,7 @@ def _losses(
             param_hint="--trace / --loss",
         )
     if trace is not None:
-        return TraceLosses(read_trace(trace), loop)
+        return TraceLosses(read_trace(trace), loop, path=trace)
     assert loss is not None
     return GilbertElliott(loss, burst).source(seed)
 

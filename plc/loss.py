@@ -178,11 +178,14 @@ class TraceLosses:
         True = lost; at least one packet.
     loop : bool
         Begin again at its end; otherwise asking past its end is a :class:`~plc.errors.TraceError`.
+    path : str or Path, optional
+        The file that the trace was read from, if it was: that one is not to be overwritten.
     """
 
     trace: NDArray[np.bool_]
     loop: bool = False
     position: int = 0
+    path: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Check that there is something to give out."""

@@ -202,10 +202,16 @@ def lose_file(
     -------
     LoseReport
         Counts, and where the trace stands.
+
+    Raises
+    ------
+    TraceError
+        If the trace would be written over the source, or over the one that the losses come from.
     """
     source, target = Path(source), Path(target)
     check_target(target, source)
     trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
+    _check_trace_target(trace_path, losses, source)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace_length(losses, source, reader, packet_samples)
@@ -461,6 +467,18 @@ def _check_trace_length(
             f"({samples / reader.sample_rate:.3f} s); give a longer trace, another packet length "
             "(--packet-ms), or repeat the trace (--loop)"
         )
+
+
+def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
+    """Refuse to write the trace over a file that it is made from, before any work is done."""
+    given = losses.path if isinstance(losses, TraceLosses) else None
+    inputs = {"the trace that says what to lose": given, "the source itself": source}
+    for what, path in inputs.items():
+        if path is not None and trace.exists() and Path(path).exists() and trace.samefile(path):
+            raise TraceError(
+                f"{trace}, where the trace would be written, is {what}; choose another name for "
+                "the target, or move that file"
+            )
 
 
 def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:

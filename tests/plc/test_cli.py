@@ -175,6 +175,17 @@ def test_traces_that_do_not_fit_are_refused(clip: Path) -> None:
     assert "cannot read" in refusal("conceal", clip, target, "--trace", clip.with_name("none"))
 
 
+def test_losing_by_a_trace_does_not_write_over_it(clip: Path) -> None:
+    trace, target = clip.with_name("lossy.trace"), clip.with_name("lossy.wav")
+    write_trace(trace, np.arange(900) % 7 == 0, ["longer than the clip"])
+    before = trace.read_bytes()
+    assert "says what to lose" in refusal("lose", clip, target, "--trace", trace)
+    assert trace.read_bytes() == before
+    assert not target.exists()
+    run("lose", clip, clip.with_name("other.wav"), "--trace", trace)
+    assert read_trace(clip.with_name("other.trace")).size == 200
+
+
 def test_impossible_settings_are_refused(clip: Path) -> None:
     target = clip.with_name("b.wav")
     assert "mean burst" in refusal("conceal", clip, target, "--loss", "90%", "--burst", 1)

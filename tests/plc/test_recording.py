@@ -134,6 +134,25 @@ def test_a_lossy_recording_without_its_trace_is_not_left_behind(source: Path) ->
     assert not target.exists()
 
 
+def test_neither_the_given_trace_nor_the_source_is_written_over(source: Path) -> None:
+    given, target = source.with_name("lossy.trace"), source.with_name("lossy.wav")
+    given.write_text("# as measured on the train\n" + 40 * "0010\n")
+    link = source.with_name("link.trace")
+    link.symlink_to(given)
+    before = given.read_bytes(), source.read_bytes()
+    for path in (given, link):
+        losses = TraceLosses(read_trace(path), path=path)
+        with pytest.raises(TraceError, match=r"lossy\.trace.*is the trace that says what to lose"):
+            lose_file(source, target, losses)
+    with pytest.raises(TraceError, match="is the source itself"):
+        lose_file(source, target, Bernoulli(0.1).source(), trace=source)
+    assert (given.read_bytes(), source.read_bytes()) == before
+    assert not target.exists()
+    elsewhere = source.with_name("other.trace")
+    lose_file(source, target, TraceLosses(read_trace(given), path=given), trace=elsewhere)
+    assert read_trace(elsewhere).size == 157
+
+
 def test_progress_reaches_the_whole_length(source: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     conceal_file(
