@@ -114,6 +114,12 @@ MaybeLoss = Annotated[
 Burst = Annotated[
     float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
 ]
+MaybeBurst = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0, show_default="1.5"
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
 Trace = Annotated[
     Path | None,
@@ -184,7 +190,7 @@ def conceal(
     trace: Trace = None,
     loop: Loop = False,
     loss: MaybeLoss = None,
-    burst: Burst = 1.5,
+    burst: MaybeBurst = None,
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
     lookahead: Annotated[
@@ -276,7 +282,7 @@ def lose(
     source: Source,
     target: Target,
     loss: MaybeLoss = None,
-    burst: Burst = 1.5,
+    burst: MaybeBurst = None,
     seed: Seed = 0,
     trace: Trace = None,
     loop: Loop = False,
@@ -344,9 +350,9 @@ def bench(ctx: typer.Context) -> None:
 
 
 def _losses(
-    trace: Path | None, loop: bool, loss: float | None, burst: float, seed: int
+    trace: Path | None, loop: bool, loss: float | None, burst: float | None, seed: int
 ) -> "LossSource":
-    from plc.loss import GilbertElliott, TraceLosses, read_trace
+    from plc.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 
     if (trace is None) == (loss is None):
         raise typer.BadParameter(
@@ -356,7 +362,14 @@ def _losses(
     if trace is not None:
         return TraceLosses(read_trace(trace), loop, path=trace)
     assert loss is not None
-    return GilbertElliott(loss, burst).source(seed)
+    if burst is not None:
+        if loss == 1.0:
+            raise typer.BadParameter(
+                "--loss 100% is one burst without end; leave --burst out, or lose less",
+                param_hint="--burst",
+            )
+        return GilbertElliott(loss, burst).source(seed)
+    return (GilbertElliott(loss) if loss < 1.0 else Bernoulli(loss)).source(seed)
 
 
 @contextmanager

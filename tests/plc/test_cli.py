@@ -16,7 +16,7 @@ from plc import METHODS
 from plc.cli import app
 from plc.demo import clip_audio
 from plc.files import read_audio
-from plc.loss import read_trace, write_trace
+from plc.loss import GilbertElliott, read_trace, write_trace
 from tests.signals import tones
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,33 @@ def test_json_is_all_there_is_on_stdout(clip: Path) -> None:
     assert report["real_time_factor"] > 0
     lossy = json.loads(run("lose", clip, clip.with_name("c.wav"), "--loss", "0.1", "--json").stdout)
     assert lossy["lost_packets"] == report["lost_packets"]  # the same seed
+
+
+def test_a_recording_of_which_everything_is_lost_is_silence(clip: Path) -> None:
+    for command, options in [("conceal", ["--lookahead", 1]), ("conceal", []), ("lose", [])]:
+        target = clip.with_name(f"{command}.wav")
+        result = run(command, clip, target, "--loss", "100%", *options)
+        assert "200 of 200 packets (100.0 %)" in result.stdout
+        played, _ = read_audio(target)
+        assert played.shape == (2 * RATE, 1)
+        assert not played.any()
+    assert read_trace(clip.with_name("lose.trace")).all()
+
+
+def test_losing_everything_leaves_no_say_to_a_mean_burst(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    for command in ("conceal", "lose"):
+        text = misuse(command, clip, target, "--loss", "100%", "--burst", 3)
+        assert "one burst without end" in text
+        assert "leave --burst out" in text
+    assert not target.exists()
+
+
+def test_the_mean_burst_that_help_names_is_the_models_own() -> None:
+    default = GilbertElliott(0.1).mean_burst
+    for command in ("conceal", "lose"):
+        text = " ".join(run(command, "--help").stdout.replace("│", " ").split())
+        assert f"[default: ({default:g})]" in text
 
 
 @pytest.mark.parametrize("method", METHODS)
