@@ -181,7 +181,7 @@ def ratio_table(timings: list[Timing]) -> Table:
             f"{timing.c_ms:.3f}",
             f"{timing.c_median_ms:.3f}",
             "" if timing.plain_c_ms is None else f"{timing.plain_c_ms:.3f}",
-            f"{timing.ratio:.2f}",
+            f"{'[red]' if timing.ratio > RATIO_MAX else ''}{timing.ratio:.2f}",
         )
     return table
 

@@ -5,6 +5,7 @@ import pytest
 
 from plc.errors import MissingExtraError
 from plc_bench.burg_ratio import (
+    RATIO_MAX,
     Extrapolation,
     Fit,
     Timing,
@@ -61,6 +62,12 @@ def test_the_ratio_is_that_of_the_fastest_rounds() -> None:
     assert Timing("x", 3.0, 2.0, 9.0, 1.0, None).ratio == 1.5
     assert Timing("x", 3.0, 2.0, 9.0, 1.0, plain_c_ms=1.5).ratio == 2.0
     assert Timing("x", 3.0, 2.0, 9.0, 1.0, plain_c_ms=4.0).ratio == 1.5
+
+
+def test_a_ratio_above_the_limit_is_marked() -> None:
+    at_most, above = (Timing("x", ratio, 1.0, 1.0, 1.0, None) for ratio in (RATIO_MAX, 1.7))
+    table = ratio_table([at_most, above])
+    assert list(table.columns[-1].cells) == ["1.60", "[red]1.70"]
 
 
 def test_without_gcc_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
