@@ -13,6 +13,11 @@ _UNSTEADY_DB = 4.7
 _CONTENT_FRAMES = 100
 _PRIOR_FRAMES = 5
 _PRIOR_DB = 4.6
+# An outage that lasts is no longer covered up: after 3 s the noise falls by 6 dB a second, to
+# -40 dB. By then the background may be another, and what a dense chord left in the floor should not drone.
+_NOISE_HOLD_S = 3.0
+_NOISE_FALL_DB_PER_S = 6.0
+_NOISE_END_DB = -40.0
 
 
 class Background:
@@ -28,8 +33,10 @@ class Background:
         "_flux_frames",
         "_frame",
         "_half",
+        "_half_s",
         "_made",
         "_noise",
+        "_noise_s",
         "_seed",
         "_states",
     )
@@ -43,6 +50,8 @@ class Background:
         self._frame = np.zeros((channels, n), np.float32)
         self._noise = np.zeros((channels, n // 2), np.float32)
         self._half = n // 2
+        self._half_s = self._half / sample_rate
+        self._noise_s = 0.0
         self._fill = 0
         self._made = self._half
         self._flux_db = _PRIOR_DB
@@ -52,6 +61,7 @@ class Background:
         """Forget everything heard."""
         for c, state in enumerate(self._states):
             state.reset(self._seed + c)
+        self._noise_s = 0.0
         self._fill = 0
         self._made = self._half
         self._flux_db = _PRIOR_DB
@@ -68,6 +78,7 @@ class Background:
 
     def listen(self, block: NDArray[np.float32]) -> None:
         """Learn from received samples, shape (channels, n)."""
+        self._noise_s = 0.0
         done = 0
         size = self._frame.shape[1]
         while done < block.shape[1]:
@@ -91,6 +102,7 @@ class Background:
                 state.fft.scratch,
                 state.spectrum,
                 state.powers,
+                state.last,
                 state.smoothed,
                 state.running,
                 state.minima,
@@ -117,8 +129,12 @@ class Background:
 
     def _make_half_frame(self) -> None:
         self._made = 0
+        fall_db = _NOISE_FALL_DB_PER_S * max(0.0, self._noise_s - _NOISE_HOLD_S)
+        level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
+        self._noise_s += self._half_s
         for state, noise in zip(self._states, self._noise, strict=True):
             comfort_noise(
+                level,
                 state.floor,
                 state.window,
                 state.sine,
@@ -128,6 +144,7 @@ class Background:
                 state.frame,
                 state.spectrum,
                 state.opened,
+                state.flux,
                 state.tail,
                 state.random,
                 noise,

@@ -63,7 +63,7 @@ def decide(arrived: bool, burst: Burst | None, far_side_known: bool, fades: bool
     burst : Burst or None
         The burst under way or being recovered from.
     far_side_known : bool
-        Whether a packet after the gap has arrived already (lookahead).
+        Whether a packet after the gap has arrived already, near enough to build a bridge to.
     fades : bool
         Whether the method's long bursts fade into the background.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from plc.demo import DemoReport
     from plc.doctor import Health
     from plc.loss import LossSource
-    from plc.recording import ConcealReport, Progress
+    from plc.recording import ConcealReport, InpaintReport, Progress
 
 REFUSED = 1
 
@@ -249,7 +249,11 @@ def inpaint(
     method: Method = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of a recording from what stands before and after them."""
+    """Fill gaps of a recording from what stands before and after them.
+
+    Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
+    A longer one gets what fast gives: the blend of a prediction from either side.
+    """
     from plc.recording import inpaint_file, parse_gap, read_gaps
 
     try:
@@ -268,8 +272,7 @@ def inpaint(
     if as_json:
         _print_json(report.as_dict())
         return
-    filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
-    typer.echo(f"filled {_count(len(report.gaps), 'gap')}, {filled_ms:.1f} ms of {target}")
+    _print_inpaint(report, target)
 
 
 @app.command(
@@ -457,6 +460,20 @@ def _print_conceal(report: "ConcealReport") -> None:
         f"{report.duration_s:.2f} s of audio in {report.elapsed_s:.2f} s "
         f"({report.real_time_factor:.0f} x real time)"
     )
+
+
+def _print_inpaint(report: "InpaintReport", target: Path) -> None:
+    from plc.inpainting import LONGEST_REFINED_GAP
+
+    gaps = len(report.gaps)
+    filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
+    typer.echo(f"filled {_count(gaps, 'gap')}, {filled_ms:.1f} ms of {target}")
+    if report.refined_gaps is not None and report.refined_gaps < gaps:
+        longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
+        typer.echo(
+            f"refined {report.refined_gaps} of {_count(gaps, 'gap')}: not those longer than "
+            f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
+        )
 
 
 def _print_methods(as_json: bool) -> None:

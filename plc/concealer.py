@@ -109,7 +109,16 @@ class Concealer:
             seed=seed,
         )
         warm_up()
-        self._filler = make_filler(method, model, self.config, lookahead * packet_samples)
+        config = self.config
+        sample_rate, channels = config.sample_rate, config.channels
+        packet_samples, lookahead = config.packet_samples, config.lookahead
+        self._holds = [
+            round(sample_rate * ms / 1000.0) for ms in (STEADY_HOLD_MS, UNSTEADY_HOLD_MS)
+        ]
+        # A gap that long would be faded in its middle; what leads out of it has little to meet.
+        reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
+        self._reach = reach
+        self._filler = make_filler(method, model, self.config, reach)
         self._limit_ms = self.config.time_limit_ms
         self._clock = clock
         slots = lookahead + 1
@@ -120,14 +129,11 @@ class Concealer:
         self._gain = np.zeros(packet_samples, np.float32)
         self._float_inbox = np.zeros((packet_samples, channels), np.float32)
         self._int16_inbox = np.zeros((packet_samples, channels), np.int16)
-        self._bridge = np.zeros((channels, lookahead * packet_samples), np.float32)
-        self._tail = np.zeros((channels, packet_samples), np.float32)
-        self._after = np.zeros((channels, lookahead * packet_samples), np.float32)
+        self._bridge = np.zeros((channels, reach), np.float32)
+        self._after = np.zeros((channels, reach), np.float32)
         self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
+        self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
         self._fade = round(sample_rate * FADE_MS / 1000.0)
-        self._holds = [
-            round(sample_rate * ms / 1000.0) for ms in (STEADY_HOLD_MS, UNSTEADY_HOLD_MS)
-        ]
         self._history = History(channels, max(self._filler.past_samples, 1))
         self._background = Background(channels, sample_rate, seed)
         self._burst: Burst | None = None
@@ -229,7 +235,8 @@ class Concealer:
         counted = (self.stats.packets, self.stats.lost_packets)
         tail = self._empty(self.delay)
         for begin in range(0, self.delay, n):
-            self.push(None, out=tail[begin : begin + n])
+            self._advance(None)
+            self._deliver(tail[begin : begin + n])
         self.stats.packets, self.stats.lost_packets = counted
         self._forget()
         return tail
@@ -296,15 +303,16 @@ class Concealer:
     def _play(self, slot: int) -> bool:
         block = self._block
         pending = self._packets_until_arrival(slot) if self._filler.bridges else 0
-        play = decide(self._arrived[slot], self._burst, pending > 0, self._filler.fades)
         n = block.shape[1]
+        bridgeable = 0 < pending * n <= self._reach
+        play = decide(self._arrived[slot], self._burst, bridgeable, self._filler.fades)
         self.stats.total_samples_received += n
         if play in (Play.RECEIVED, Play.RECOVER):
             block[:] = self._pending[slot]
             if play is Play.RECOVER:
                 self._recover(block)
             self._background.listen(self._pending[slot])
-            self._history.append(block, 1.0)
+            self._history.append(block, trusted=True)
             return False
         self._background.interrupt()
         self._conceal(block, play, slot, pending)
@@ -331,16 +339,16 @@ class Concealer:
             burst.bridged += n
             burst.age += n
             stats.bridged_samples += n
-            trust: NDArray[np.float32] | float = 1.0
+            trusted = True
         else:
-            trust = self._continue_burst(block, burst)
+            trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
         rung = _NOISE_RUNG if silent else self._filler.name
         stats.rung_samples[rung] += n
         stats.silent_concealed_samples += n if silent else 0
         stats.concealed_samples += n
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
-        self._history.append(block, trust)
+        self._history.append(block, trusted)
 
     def _begin_burst(self) -> Burst:
         unsteady = self._background.unsteady
@@ -350,27 +358,25 @@ class Concealer:
         self.stats.concealment_events += 1
         return burst
 
-    def _continue_burst(
-        self, out: NDArray[np.float32], burst: Burst
-    ) -> NDArray[np.float32] | float:
-        """Write the burst's next samples, shape (channels, n), and return how far to trust them."""
+    def _continue_burst(self, out: NDArray[np.float32], burst: Burst) -> bool:
+        """Write the burst's next samples, shape (channels, n); return whether to trust them."""
         n = out.shape[1]
         begin = burst.age
         burst.age += n
         if not self._filler.fades or burst.age <= burst.hold:
             self._filler.extend(out)
-            return 1.0
+            return True
         noise = self._noise[:, :n]
         self._background.make_noise(noise)
         if begin >= burst.hold + burst.fade:
             out[:] = noise
-            return 0.0
+            return False
         self._filler.extend(out)
         gain = self._gain[:n]
         burst_gain(begin, burst.hold, burst.fade, gain)
         for c in range(out.shape[0]):
             fade_into(noise[c], gain, out[c])
-        return np.multiply(gain, gain, out=gain)
+        return False
 
     def _build_bridge(self, burst: Burst, slot: int, pending: int) -> None:
         """Fill the rest of the gap at once, from both sides."""
@@ -379,7 +385,7 @@ class Concealer:
         known = 0
         for ahead in range(pending, slots):
             place = (slot + ahead) % slots
-            if not self._arrived[place]:
+            if not self._arrived[place] or known + n > self._reach:
                 break
             self._after[:, known : known + n] = self._pending[place]
             known += n

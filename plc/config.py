@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import operator
 from dataclasses import dataclass
 
 from plc.errors import ConfigError
@@ -53,24 +54,26 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check every range."""
-        _check_integer("sample_rate", self.sample_rate, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
-        _check_integer("channels", self.channels, 1, MAX_CHANNELS, "channels")
+        self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
+        self._check_integer("channels", 1, MAX_CHANNELS, "channels")
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
         least = min(32, math.floor(MIN_PACKET_MS * self.sample_rate / 1000))
         most = math.ceil(MAX_PACKET_MS * self.sample_rate / 1000)
         unit = f"samples at {self.sample_rate} Hz"
-        _check_integer("packet_samples", self.packet_samples, least, most, unit)
+        self._check_integer("packet_samples", least, most, unit)
         deepest = max(1, int(MAX_LOOKAHEAD_MS / self.packet_ms))
         unit = f"packets of {self.packet_ms:g} ms"
-        _check_integer("lookahead", self.lookahead, 0, deepest, unit)
+        self._check_integer("lookahead", 0, deepest, unit)
         number = isinstance(self.budget_ms, numbers.Real) and self.budget_ms > 0
         if self.budget_ms is not None and not number:
             raise ConfigError(
                 f"budget_ms is {self.budget_ms!r}; give a time above 0 ms, inf for no limit, "
                 "or None for a quarter of the packet"
             )
-        if not hasattr(self.seed, "__index__"):
-            raise ConfigError(f"seed is {self.seed!r}; give an integer")
+        try:
+            object.__setattr__(self, "seed", operator.index(self.seed))
+        except TypeError:
+            raise ConfigError(f"seed is {self.seed!r}; give an integer") from None
 
     @property
     def packet_ms(self) -> float:
@@ -84,9 +87,15 @@ class StreamConfig:
             return DEFAULT_BUDGET_SHARE * self.packet_ms
         return self.budget_ms
 
-
-def _check_integer(name: str, value: object, least: int, most: int, unit: str) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ConfigError(f"{name} is {value!r}; give an integer, {least} to {most} {unit}")
-    if not least <= value.__index__() <= most:
-        raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
+    def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
+        """Check a field's range and make it a plain int, whatever integer it came as."""
+        value = getattr(self, name)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or isinstance(value, bool):
+            raise ConfigError(f"{name} is {value!r}; give an integer, {least} to {most} {unit}")
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
+        object.__setattr__(self, name, number)

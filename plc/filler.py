@@ -5,6 +5,7 @@ packets and once more for the crossfade of the recovery. Level, comfort noise an
 the :class:`~plc.Concealer`'s affair, so that every method is treated alike.
 """
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from plc.history import History
 from plc.ladder import (
+    LEAST_PAST_SAMPLES,
     MAX_ORDER,
     MAX_PAST_SAMPLES,
     STEADY,
@@ -20,21 +22,17 @@ from plc.ladder import (
     Rung,
     Step,
     affordable,
-    weighted_step,
 )
-from plc_kernels.ar import ArWorkspace, burg, burg_weighted, extrapolate, taps_of
+from plc_kernels.ar import ArWorkspace, burg, extrapolate, taps_of
 from plc_kernels.fade import mix_by_error
 
 _CHUNK = 1024
 # A prediction may overshoot what it was fitted on by this much; beyond, it is held.
 _OVERSHOOT = 1.5
-# Samples below which nothing can be fitted, and the samples per coefficient of a short history.
-LEAST_PAST = 64
+# Samples for each coefficient where a fit has fewer than its rung asks for.
 _SAMPLES_PER_COEFFICIENT = 4
-# The weighted fit is worth its time once this share of the past is trusted by less than half.
-_DISTRUSTED_SHARE = 0.05
-# Where a bridge may be asked for, the share of the time that the forward fit may take.
-_FORWARD_SHARE = 0.45
+# Where nothing can be fitted, the last sample decays with this time constant: no step.
+_DECAY_MS = 0.5
 # Fewer samples beyond a gap than these do more harm than good.
 _LEAST_KNOWN = 96
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
@@ -98,7 +96,7 @@ class ArFiller:
     limit_ms : float
         Time that the first concealment of a burst may take.
     reach : int
-        Samples of lookahead: the longest bridge, and the most that is known beyond it.
+        Samples of the longest bridge that will be asked for, and of the most known beyond it.
     rung : Rung or None
         One rung whatever it costs; None chooses from the ladders.
     """
@@ -119,10 +117,8 @@ class ArFiller:
         fixed = (rung,) if rung else None
         if rung:
             limit_ms = float("inf")
-        if reach:
-            limit_ms *= _FORWARD_SHARE
         self.steady, self.unsteady = (
-            affordable(fixed or rungs, sample_rate, channels, packet_samples, limit_ms)
+            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, limit_ms)
             for rungs in (STEADY, UNSTEADY)
         )
         steps = self.steady + self.unsteady
@@ -131,11 +127,13 @@ class ArFiller:
         assert self.past_samples <= MAX_PAST_SAMPLES
         assert most <= MAX_ORDER
         self.pace = Pace()
+        self._steps = self.steady
         self._step: Step = self.steady[0]
         samples = self.past_samples + 2 * reach
         self._work = ArWorkspace.allocate(samples, most)
         self._past = np.zeros(samples, np.float32)
-        self._trust = np.zeros(self.past_samples, np.float32)
+        self._decay = math.exp(-1000.0 / (sample_rate * _DECAY_MS))
+        self._fitted = False
         self._predictor = np.zeros(most + 1)
         self._taps = np.zeros((channels, most))
         self._recent = np.zeros((channels, most))
@@ -158,49 +156,41 @@ class ArFiller:
     def reset(self) -> None:
         """Return to the top of the ladder."""
         self.pace.reset()
+        self._steps = self.steady
         self._step = self.steady[0]
+        self._fitted = False
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Fit every channel's predictor to the newest samples."""
-        steps = self.unsteady if unsteady else self.steady
-        place = min(self.pace.depth, len(steps) - 1)
-        trust = self._trust[: min(steps[place].past, history.filled)]
-        history.newest_trust(trust)
-        weighted = bool(np.count_nonzero(trust < 0.5) > _DISTRUSTED_SHARE * trust.size)
-        if weighted:
-            place = weighted_step(steps, place)
-        self._step = steps[place]
+        self._steps = self.unsteady if unsteady else self.steady
+        self._step = self._steps[min(self.pace.depth, len(self._steps) - 1)]
+        self._fitted = True
         past = min(self._step.past, history.filled)
+        if unsteady and LEAST_PAST_SAMPLES <= history.trusted < past:
+            # A fade or comfort noise says nothing about a voice; tones ring on behind it.
+            past = history.trusted
         order = self._step.order
         if past < self._step.past:
             order = min(order, past // _SAMPLES_PER_COEFFICIENT)
-        for c in range(len(self._orders)):
-            self._fit(c, history, past, order, weighted)
-
-    def _fit(self, c: int, history: History, past: int, order: int, weighted: bool) -> None:
-        if past < LEAST_PAST:
-            self._orders[c] = 0
-            return
         x = self._past[:past]
-        history.newest(c, x)
         work = self._work
-        if weighted:
-            trust = self._trust[:past]
-            history.newest_trust(trust)
-            stages = burg_weighted(
-                order, x, trust, work.forward, work.backward, work.mirror, self._predictor
-            )
-        else:
-            stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
-        self._set_out_from(c, x, stages)
+        for c in range(len(self._orders)):
+            history.newest(c, x)
+            stages = 0
+            if past >= LEAST_PAST_SAMPLES:
+                stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
+            self._set_out_from(c, x, stages)
 
     def _set_out_from(self, c: int, x: NDArray[np.float32], stages: int) -> None:
         """Make the fitted predictor continue ``x`` when next asked to extend channel ``c``."""
-        self._orders[c] = stages
-        self._limits[c] = _OVERSHOOT * max(float(x.max()), -float(x.min()))
+        self._orders[c] = max(stages, 1)
         if stages > 0:
             taps_of(self._predictor[: stages + 1], self._taps[c, :stages])
             self._recent[c, :stages] = x[x.size - stages :]
+        else:
+            self._taps[c, 0] = self._decay
+            self._recent[c, 0] = x[-1] if x.size else 0.0
+        self._limits[c] = _OVERSHOOT * max(float(x.max()), -float(x.min())) if x.size else 0.0
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write what the predictors say comes next, shape (channels, n)."""
@@ -209,9 +199,6 @@ class ArFiller:
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]
-        if order == 0:
-            out.fill(0.0)
-            return
         limit = self._limits[c]
         for begin in range(0, out.size, _CHUNK):
             n = min(_CHUNK, out.size - begin)
@@ -255,14 +242,21 @@ class ArFiller:
             stages = burg(order, fitted, work.forward, work.backward, work.mirror, self._predictor)
             # The predictor of a stationary signal serves in both directions.
             self._set_out_from(c, far_side[::-1], stages)
+            self._fitted = True
             self._predict(c, lead_in)
             backward_error = _error_power(lead_in[gap:], x[past - meet : past][::-1])
             mix_by_error(forward_error, backward_error, lead_in[:gap], out[c])
         return True
 
     def note_time(self, late: bool) -> bool:
-        """Tell how a concealment kept its time; return whether the next one takes another rung."""
-        return self.pace.note(late, len(self.steady) - 1)
+        """Tell how a concealment kept its time; return whether the next one takes another rung.
+
+        Packets for which nothing was fitted are cheap at any rung, and say nothing.
+        """
+        if not self._fitted:
+            return False
+        self._fitted = False
+        return self.pace.note(late, len(self._steps) - 1)
 
 
 def _error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

@@ -1,4 +1,4 @@
-"""The newest samples that were played, received or concealed, and how far each is to be trusted."""
+"""The newest samples that were played, received or concealed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,60 +16,46 @@ class History:
         Rows, and samples remembered in each.
     """
 
-    __slots__ = ("_position", "_ring", "_trust", "filled")
+    __slots__ = ("_position", "_ring", "filled", "trusted")
 
     def __init__(self, channels: int, samples: int) -> None:
         self._ring = np.zeros((channels, samples), np.float32)
-        self._trust = np.zeros(samples, np.float32)
         self._position = 0
         self.filled = 0
         """Samples written since the stream began, at most the capacity."""
+        self.trusted = 0
+        """Newest samples in a row that were received or concealed at full level."""
 
     @property
     def capacity(self) -> int:
         """Samples remembered."""
-        return int(self._trust.size)
+        return self._ring.shape[1]
 
     def reset(self) -> None:
         """Forget everything."""
         self._ring.fill(0.0)
-        self._trust.fill(0.0)
         self._position = 0
         self.filled = 0
+        self.trusted = 0
 
-    def append(self, block: NDArray[np.float32], trust: NDArray[np.float32] | float) -> None:
-        """Write a block, shape (channels, n), and its trust: one number, or shape (n,)."""
+    def append(self, block: NDArray[np.float32], trusted: bool) -> None:
+        """Write a block, shape (channels, n); faded concealment and noise are not to be trusted."""
         n = block.shape[1]
         size = self.capacity
         self.filled = min(self.filled + n, size)
+        self.trusted = min(self.trusted + n, size) if trusted else 0
         if n >= size:
             self._ring[:] = block[:, n - size :]
-            self._trust[:] = trust if isinstance(trust, float) else trust[n - size :]
             self._position = 0
             return
         first = min(n, size - self._position)
-        end = self._position + first
-        self._ring[:, self._position : end] = block[:, :first]
+        self._ring[:, self._position : self._position + first] = block[:, :first]
         self._ring[:, : n - first] = block[:, first:]
-        if isinstance(trust, float):
-            self._trust[self._position : end] = trust
-            self._trust[: n - first] = trust
-        else:
-            self._trust[self._position : end] = trust[:first]
-            self._trust[: n - first] = trust[first:]
         self._position = (self._position + n) % size
 
-    def newest(self, channel: int, out: NDArray[np.float32] | NDArray[np.float64]) -> None:
+    def newest(self, channel: int, out: NDArray[np.float32]) -> None:
         """Copy the newest ``out.size`` samples of a channel into ``out``, oldest first."""
-        self._copy(self._ring[channel], out)
-
-    def newest_trust(self, out: NDArray[np.float32]) -> None:
-        """Copy the trust of the newest ``out.size`` samples into ``out``, oldest first."""
-        self._copy(self._trust, out)
-
-    def _copy(
-        self, ring: NDArray[np.float32], out: NDArray[np.float32] | NDArray[np.float64]
-    ) -> None:
+        ring = self._ring[channel]
         begin = self._position - out.size
         if begin >= 0:
             out[:] = ring[begin : self._position]

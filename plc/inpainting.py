@@ -27,11 +27,13 @@ References
    arXiv 2403.04433.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.burst import RECOVERY_MS
 from plc.concealer import Packet
 from plc.config import StreamConfig
 from plc.errors import ConfigError, PacketError
@@ -41,6 +43,7 @@ from plc.ladder import Rung
 from plc.methods import make_filler
 from plc.warm import warm_up
 from plc_kernels.ar import fit_burg
+from plc_kernels.fade import crossfade_ramp
 from plc_kernels.toeplitz import solve_toeplitz
 
 CONTEXT_S = 0.5
@@ -57,7 +60,8 @@ _LEAST_ORDER = 8
 _OVERSHOOT = 1.5
 # Longer gaps are left to the blend: what the interpolation adds is lost in the middle of them, and
 # its cost and memory grow with the square of the length.
-_LONGEST_GAP = 4096
+LONGEST_REFINED_GAP = 4096
+"""Samples of the longest gap that ``good`` and ``best`` refine; longer ones get the draft."""
 
 _Report = Callable[[int, int], None]
 
@@ -104,18 +108,14 @@ def inpaint(
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
     _check_signal(signal)
+    channels = signal.size // signal.shape[0]
+    config = StreamConfig(sample_rate=sample_rate, channels=channels, budget_ms=float("inf"))
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(32768.0)
     merged = merge_gaps(gaps, rows.shape[1])
     warm_up()
     _check_finite(rows, merged)
-    config = StreamConfig(
-        sample_rate=sample_rate,
-        channels=rows.shape[0],
-        packet_samples=max(32, sample_rate // 100),
-        budget_ms=float("inf"),
-    )
     for start, stop in merged:
         rows[:, start:stop] = 0.0
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
@@ -136,7 +136,7 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[tuple[int,
         If a gap is empty or reaches past the ``samples`` there are.
     """
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted((int(a), int(b)) for a, b in gaps):
+    for start, stop in sorted(_as_samples(gap) for gap in gaps):
         if not 0 <= start < stop <= samples:
             raise ConfigError(
                 f"gap {start}:{stop} does not fit a signal of {samples} samples; "
@@ -147,6 +147,14 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[tuple[int,
         else:
             merged.append((start, stop))
     return merged
+
+
+def _as_samples(gap: tuple[int, int]) -> tuple[int, int]:
+    try:
+        start, stop = gap
+        return operator.index(start), operator.index(stop)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"gap is {gap!r}; give (start, stop) in samples, two integers") from error
 
 
 def _check_signal(signal: Packet) -> None:
@@ -200,12 +208,13 @@ def _fill(
     after = rows[:, stop : min(end, stop + context)]
     gap = rows[:, start:stop]
     filler = _make_filler(method, config, max(gap.shape[1], after.shape[1]))
+    bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
-        _run(filler, after[:, ::-1], after[:, :0], gap[:, ::-1])
+        _run(filler, after[:, ::-1], after[:, :0], bend, gap[:, ::-1])
         return
-    _run(filler, before, after, gap)
-    if passes and method in ("auto", "ar") and gap.shape[1] <= _LONGEST_GAP:
+    _run(filler, before, after, bend, gap)
+    if passes and method in ("auto", "ar") and gap.shape[1] <= LONGEST_REFINED_GAP:
         for c in range(rows.shape[0]):
             _interpolate(rows[c], config.sample_rate, start, stop, end, passes)
 
@@ -222,17 +231,29 @@ def _run(
     filler: Filler,
     before: NDArray[np.float32],
     after: NDArray[np.float32],
+    bend: int,
     gap: NDArray[np.float32],
 ) -> None:
     history = History(before.shape[0], max(filler.past_samples, 1))
-    history.append(before, 1.0)
+    history.append(before, trusted=True)
     filler.begin(history, unsteady=False)
     out = np.zeros(gap.shape, np.float32)
+    landed = False
     if filler.bridges and after.shape[1]:
-        filler.bridge(history, np.ascontiguousarray(after), out)
+        landed = filler.bridge(history, np.ascontiguousarray(after), out)
     else:
         filler.extend(out)
+    if not landed and after.shape[1] and filler.crossfades:
+        _land(filler, after, bend, out)
     gap[:] = out
+
+
+def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]) -> None:
+    """Bend the end of a gap to meet the first sample after it, which may not be touched."""
+    beyond = np.zeros((out.shape[0], 1), np.float32)
+    filler.extend(beyond)
+    n = min(bend, out.shape[1])
+    out[:, out.shape[1] - n :] += crossfade_ramp(n) * (after[:, :1] - beyond)
 
 
 def _interpolate(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from plc.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.config import StreamConfig
 from plc.errors import ConfigError
-from plc.filler import LEAST_PAST, ArFiller, Filler
-from plc.ladder import MAX_PAST_SAMPLES, Rung
+from plc.filler import ArFiller, Filler
+from plc.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
 from plc.reference import LpcFiller
 
 METHODS: dict[str, str] = {
@@ -55,6 +55,8 @@ def make_filler(method: str, model: str, config: StreamConfig, reach: int) -> Fi
             f"model is {model!r}; no network ships with this version: use 'auto' or 'ar'"
         )
     stream = (config.sample_rate, config.channels, config.packet_samples)
+    if not isinstance(method, str):
+        raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
     if method in ("auto", "ar"):
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
@@ -83,10 +85,12 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
         )
     order_ms, past_ms = (float(number) for number in explicit.groups())
     most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
-    least_ms = 1000.0 * LEAST_PAST / sample_rate
-    if not (0 < order_ms <= past_ms / 2 and least_ms <= past_ms <= most_ms):
+    least_ms = 1000.0 * LEAST_PAST_SAMPLES / sample_rate
+    order_limit_ms = min(past_ms / 2, 1000.0 * MAX_ORDER / sample_rate)
+    if not (0 < order_ms <= order_limit_ms and least_ms <= past_ms <= most_ms):
         raise ConfigError(
             f"method is {method!r}; at {sample_rate} Hz the past may be {least_ms:.1f} to "
-            f"{most_ms:.0f} ms and the order up to half of it"
+            f"{most_ms:.0f} ms and the order up to half of it and "
+            f"{1000.0 * MAX_ORDER / sample_rate:.1f} ms"
         )
     return Rung(order_ms, past_ms)

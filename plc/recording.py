@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
-from plc.inpainting import CONTEXT_S, inpaint
+from plc.inpainting import _LEAST_ORDER, CONTEXT_S, LONGEST_REFINED_GAP, QUALITIES, inpaint
 from plc.loss import LossSource, TraceLosses, write_trace
 
 # What most of live audio over IP is sent in.
@@ -82,12 +82,29 @@ class LoseReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintReport:
-    """What :func:`inpaint_file` did; ``gaps`` are in samples, merged and in order."""
+    """What :func:`inpaint_file` did.
+
+    Attributes
+    ----------
+    samples, sample_rate, channels : int
+        Of the recording.
+    gaps : tuple of (int, int)
+        In samples, merged and in order.
+    refined_gaps : int or None
+        How many of them were refined by interpolation; the others are longer than
+        :data:`~plc.inpainting.LONGEST_REFINED_GAP`, or next to nothing is known on one side, and
+        got the blend. None where the quality or the method refines none.
+    elapsed_s : float
+        Reading and writing included.
+    clipped_samples : int
+        Of the target.
+    """
 
     samples: int
     sample_rate: int
     channels: int
     gaps: tuple[tuple[int, int], ...]
+    refined_gaps: int | None
     elapsed_s: float
     clipped_samples: int
 
@@ -260,7 +277,8 @@ def inpaint_file(
     gaps_s : iterable of (float, float)
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
     quality : str
-        ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`.
+        ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
+        :data:`~plc.inpainting.LONGEST_REFINED_GAP` each makes the same.
     method : str
         One of :data:`plc.METHODS`.
     progress : callable, optional
@@ -295,6 +313,7 @@ def inpaint_file(
             sample_rate=reader.sample_rate,
             channels=reader.channels,
             gaps=tuple(gaps),
+            refined_gaps=_count_refined(gaps, samples, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
@@ -387,6 +406,19 @@ def _check_finite(
         raise AudioFileError(
             f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a gap too"
         )
+
+
+def _count_refined(
+    gaps: list[tuple[int, int]], samples: int, quality: str, method: str
+) -> int | None:
+    """Return how many gaps :func:`plc.inpaint` refines; None if it is to refine none."""
+    if not QUALITIES[quality] or method not in ("auto", "ar"):
+        return None
+    ends = [start for start, _ in gaps[1:]] + [samples]
+    return sum(
+        stop - start <= LONGEST_REFINED_GAP and min(start, end - stop) >= _LEAST_ORDER
+        for (start, stop), end in zip(gaps, ends, strict=True)
+    )
 
 
 class _Window:

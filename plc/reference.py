@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.filler import LEAST_PAST, ArFiller
+from plc.filler import ArFiller
 from plc.history import History
-from plc.ladder import Rung
+from plc.ladder import LEAST_PAST_SAMPLES, Rung
 from plc_kernels.fade import mix_by_cosine
 
 # Marafioti et al. 2019, section 3.5.
@@ -55,11 +55,11 @@ class LpcFiller:
     ) -> bool:
         """Write the mix of the forward and the backward prediction."""
         self._forward.extend(out)
-        if after.shape[1] < LEAST_PAST:
+        if after.shape[1] < LEAST_PAST_SAMPLES:
             return False
         self._reversed.reset()
-        self._reversed.append(after[:, :PAST_SAMPLES][:, ::-1], 1.0)
-        self._backward.begin(self._reversed, False)
+        self._reversed.append(after[:, :PAST_SAMPLES][:, ::-1], True)
+        self._backward.begin(self._reversed, unsteady=False)
         lead_in = np.zeros(out.shape, np.float32)
         self._backward.extend(lead_in)
         for c in range(out.shape[0]):

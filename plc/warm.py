@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from plc_kernels import ar, denormals, fade, noise, packet, pitch
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
-    ar.burg_weighted,
     ar.extrapolate,
     ar.taps_of,
     denormals.flush_denormals,
@@ -34,6 +34,10 @@ _AUDIO_PATH: tuple[Any, ...] = (
     pitch.best_lag,
 )
 """Every kernel that a stream may call."""
+
+# Compiling everything takes a quarter of that on a slow core.
+_LONGEST_WAIT_S = 60.0
+_POLL_S = 0.02
 
 _lock = threading.Lock()
 _warm = False
@@ -62,8 +66,8 @@ def warm_up() -> None:
 def _one_process_at_a_time() -> Iterator[None]:
     """Let processes that start together compile in turn: the second finds the first's cache.
 
-    Where locks are not to be had (no fcntl, no place for the file) they compile side by side,
-    which costs time; numba itself replaces cache files atomically.
+    Where locks are not to be had (no fcntl, no place for the file), or one is held for a minute,
+    they compile side by side, which costs time; numba itself replaces cache files atomically.
     """
     with contextlib.ExitStack() as held:
         with contextlib.suppress(ImportError, OSError):
@@ -74,7 +78,12 @@ def _one_process_at_a_time() -> Iterator[None]:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
             held.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            deadline = time.monotonic() + _LONGEST_WAIT_S
+            while time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(_POLL_S)
         yield
 
 
@@ -85,7 +94,6 @@ def _run_all() -> None:
     predictor = np.zeros(9)
     taps = np.zeros(8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
-    ar.burg_weighted(8, samples, samples, work.forward, work.backward, work.mirror, predictor)
     ar.taps_of(predictor, taps)
     ar.extrapolate(taps, np.zeros(16))
     fade.crossfade(samples, samples, samples.copy())

@@ -11,6 +11,11 @@ Comfort noise is the reverse: frames of complex Gaussian bins at that level, hal
 under a sine window, whose squares add up to one. A tone held longer than the memory looks like
 background to the minimum, so peaks narrower than ``OPENING_BINS`` are taken off first.
 
+Sustained music has no pauses, and its minimum is music, too. What gives it away is that its bins
+hold still: from frame to frame the power of a bin of Gaussian noise changes by 4.6 dB in the mean
+(weighted by power), that of a tone by nothing, of music by 2 to 4. Noise is made at the level of
+the floor where the floor's frames change like noise, and up to 30 dB under it where they do not.
+
 The same frames tell how unsteady the content is: the mean change of its band levels from one
 frame to the next, in dB, is 3 to 4 for music and 5 to 6 for speech.
 
@@ -42,6 +47,15 @@ OPENING_BINS = 13
 
 # An opening (the largest of the least) of a floor that fluctuates by 1 dB lies this far under it.
 _OPENING_GAIN = np.float32(1.5)
+# Change of a bin's power between frames in dB: as music does, as noise does, and how much lower
+# the former is played. 22 clips of music and instruments measured 0.8 to 3.8 and two 4.3 to 4.8,
+# 16 of speech (in their pauses) 4.5 to 7.7, white and pink noise 4.6 and 5.0.
+_MUSIC_CHANGE_DB = np.float32(3.3)
+_NOISE_CHANGE_DB = np.float32(4.3)
+_MUSIC_GAIN_DB = np.float32(-30.0)
+# Frames up to this far above the floor show what the floor is made of; the average is over 1 s.
+_NEAR_FLOOR = np.float32(4.0)
+_CHANGE_FRAMES = 50
 # Share of the past in the smoothed power: it falls by 3 dB a frame when a sound stops.
 _SMOOTHING = np.float32(0.5)
 # Neighbours on each side over which the power is averaged: 250 Hz in all.
@@ -60,7 +74,9 @@ class NoiseState:
     """What :func:`track_noise` remembers of one channel, and what both kernels work in.
 
     ``counts[0]`` is the frames seen in the running subwindow, ``counts[1]`` the subwindow to be
-    replaced next, ``counts[2]`` the frames seen in all; ``flux[0]`` is the last change in dB.
+    replaced next, ``counts[2]`` the frames seen in all, ``counts[3]`` those near the floor;
+    ``flux[0]`` is the last change of the bands in dB, ``flux[1]`` the mean change of the bins of
+    frames near the floor.
     """
 
     fft: RealFft
@@ -69,6 +85,7 @@ class NoiseState:
     frame: NDArray[np.float32]
     spectrum: NDArray[np.complex64]
     powers: NDArray[np.float32]
+    last: NDArray[np.float32]
     smoothed: NDArray[np.float32]
     running: NDArray[np.float32]
     minima: NDArray[np.float32]
@@ -99,13 +116,14 @@ class NoiseState:
             spectrum=beside.spectrum if beside else np.empty(bins, np.complex64),
             powers=beside.powers if beside else np.empty(bins, np.float32),
             opened=beside.opened if beside else np.empty((2, bins), np.float32),
+            last=np.empty(bins, np.float32),
             smoothed=np.empty(bins, np.float32),
             running=np.empty(bins, np.float32),
             minima=np.empty((SUBWINDOWS, bins), np.float32),
             floor=np.empty(bins, np.float32),
             bands=np.empty(bands, np.float32),
-            counts=np.zeros(3, np.int64),
-            flux=np.zeros(1, np.float32),
+            counts=np.zeros(4, np.int64),
+            flux=np.zeros(2, np.float32),
             tail=np.empty(n // 2, np.float32),
             random=np.empty(1, np.uint64),
         )
@@ -114,13 +132,14 @@ class NoiseState:
 
     def reset(self, seed: int) -> None:
         """Forget all that was heard."""
+        self.last.fill(0.0)
         self.smoothed.fill(0.0)
         self.running.fill(np.inf)
         self.minima.fill(np.inf)
         self.floor.fill(0.0)
         self.bands.fill(0.0)
         self.counts.fill(0)
-        self.flux.fill(0.0)
+        self.flux[:] = 0.0, _NOISE_CHANGE_DB
         self.tail.fill(0.0)
         # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
         self.random[0] = (seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1
@@ -140,6 +159,7 @@ def track_noise(
     scratch: NDArray[np.float32],
     spectrum: NDArray[np.complex64],
     powers: NDArray[np.float32],
+    last: NDArray[np.float32],
     smoothed: NDArray[np.float32],
     running: NDArray[np.float32],
     minima: NDArray[np.float32],
@@ -158,13 +178,13 @@ def track_noise(
         Hann.
     factors, twiddles, scratch
         The arrays of a :class:`RealFft` for ``n``.
-    spectrum, powers, smoothed, running, minima, bands, counts
+    spectrum, powers, last, smoothed, running, minima, bands, counts
         Of a :class:`NoiseState`; written.
     floor : float32, shape (bins,), written
         Background power of each bin of the windowed frame.
-    flux : float32, shape (1,), written
-        Mean change of the band levels since the frame before, in dB; below 0 if either of the
-        two is silent.
+    flux : float32, shape (2,), written
+        Mean change of the band levels since the frame before, in dB, below 0 if either of the
+        two is silent; and the mean change of the bins in frames near the floor.
     """
     for i in range(frame.size):
         frame[i] *= window[i]
@@ -175,6 +195,7 @@ def track_noise(
     for k in range(bins):
         value = spectrum[k]
         powers[k] = value.real * value.real + value.imag * value.imag
+    _measure_change(powers, last, floor, counts, flux)
     for k in range(bins):
         begin = max(0, k - _NEIGHBOURS)
         end = min(bins, k + _NEIGHBOURS + 1)
@@ -199,6 +220,37 @@ def track_noise(
         if least < np.inf:
             floor[k] = _BIAS * least
     _measure_flux(spectrum, bands, flux)
+
+
+@kernel
+def _measure_change(
+    powers: NDArray[np.float32],
+    last: NDArray[np.float32],
+    floor: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    flux: NDArray[np.float32],
+) -> None:
+    """Average how much the bins change between two frames that are both near the floor."""
+    now = np.float32(0.0)
+    before = np.float32(0.0)
+    least = np.float32(0.0)
+    for k in range(powers.size):
+        now += powers[k]
+        before += last[k]
+        least += floor[k]
+    if min(now, before) > 0.0 and max(now, before) < _NEAR_FLOOR * least:
+        change = np.float32(0.0)
+        weights = np.float32(0.0)
+        for k in range(powers.size):
+            weight = math.sqrt(powers[k] * last[k])
+            if weight > 0.0:
+                change += weight * abs(math.log10(powers[k] / last[k]))
+                weights += weight
+        if weights > 0.0:
+            counts[3] = min(counts[3] + 1, _CHANGE_FRAMES)
+            flux[1] += (10.0 * change / weights - flux[1]) / counts[3]
+    for k in range(powers.size):
+        last[k] = powers[k]
 
 
 @kernel
@@ -257,6 +309,7 @@ def _open(floor: NDArray[np.float32], opened: NDArray[np.float32]) -> None:
 
 @kernel
 def comfort_noise(
+    level: float,
     floor: NDArray[np.float32],
     window: NDArray[np.float32],
     sine: NDArray[np.float32],
@@ -266,6 +319,7 @@ def comfort_noise(
     frame: NDArray[np.float32],
     spectrum: NDArray[np.complex64],
     opened: NDArray[np.float32],
+    flux: NDArray[np.float32],
     tail: NDArray[np.float32],
     random: NDArray[np.uint64],
     out: NDArray[np.float32],
@@ -274,12 +328,16 @@ def comfort_noise(
 
     Parameters
     ----------
+    level : float
+        Gain of this half frame.
     floor : float32, shape (n // 2 + 1,)
         Background power, from :func:`track_noise`.
     window, sine : float32, shape (n,)
         The window that ``floor`` was measured under, and the one the noise is made under.
     factors, twiddles, scratch
         The arrays of a :class:`RealFft` for ``n``.
+    flux : float32, shape (2,)
+        From :func:`track_noise`: whether the floor is made of noise.
     frame, spectrum, opened, tail, random
         Of a :class:`NoiseState`; written.
     out : float32, shape (n // 2,), written
@@ -290,7 +348,11 @@ def comfort_noise(
     energy = 0.0
     for i in range(n):
         energy += window[i] * window[i]
-    scale = n / energy
+    # 1 where the floor is noise, 0 where it is music.
+    noisy = (flux[1] - _MUSIC_CHANGE_DB) / (_NOISE_CHANGE_DB - _MUSIC_CHANGE_DB)
+    noisy = min(max(noisy, np.float32(0.0)), np.float32(1.0))
+    gain_db = (np.float32(1.0) - noisy) * _MUSIC_GAIN_DB
+    scale = level * level * n / energy * 10.0 ** (gain_db / 10.0)
     _open(floor, opened)
     for k in range(spectrum.size):
         level = min(floor[k], _OPENING_GAIN * opened[1, k])

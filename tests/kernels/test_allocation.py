@@ -56,6 +56,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (
         noise.comfort_noise,
         (
+            1.0,
             STATE.floor,
             STATE.window,
             STATE.sine,

@@ -29,6 +29,7 @@ def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
             state.fft.scratch,
             state.spectrum,
             state.powers,
+            state.last,
             state.smoothed,
             state.running,
             state.minima,
@@ -43,6 +44,7 @@ def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
     out = np.empty((halves, state.tail.size), np.float32)
     for half in out:
         comfort_noise(
+            1.0,
             state.floor,
             state.window,
             state.sine,
@@ -52,6 +54,7 @@ def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
             state.frame,
             state.spectrum,
             state.opened,
+            state.flux,
             state.tail,
             state.random,
             half,
@@ -115,8 +118,22 @@ def test_a_tone_held_for_long_does_not_come_back_as_noise() -> None:
     state = NoiseState.allocate(SAMPLE_RATE, 0)
     listen(state, sine(440.0, SAMPLE_RATE, 6 * SAMPLE_RATE) + noise(1, 6 * SAMPLE_RATE, 0.001))
     level = np.std(speak(state, 500))
-    # 31 dB under the tone at least; what is left comes from the skirts of the window.
-    assert 0.0007 < level < 0.01
+    assert level < 0.001
+
+
+def organ(seconds: int, f0_hz: tuple[float, ...] = (110.0,)) -> NDArray[np.float32]:
+    t = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
+    harmonics = [np.sin(2 * np.pi * f * k * t + k * k) / k for f in f0_hz for k in range(1, 18)]
+    total: NDArray[np.float64] = np.stack(harmonics).sum(axis=0)
+    return (0.2 / len(f0_hz) * total).astype(np.float32)
+
+
+@pytest.mark.parametrize("f0_hz", [(110.0,), (55.0,), (261.6, 329.6, 392.0)])
+def test_sustained_music_is_not_taken_for_background(f0_hz: tuple[float, ...]) -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    signal = organ(6, f0_hz) + noise(1, 6 * SAMPLE_RATE, 0.0003)
+    listen(state, signal)
+    assert np.std(speak(state, 500)) < 0.05 * np.std(signal)
 
 
 def test_comfort_noise_of_silence_is_silent() -> None:

@@ -26,7 +26,7 @@ KINDS: list[_Kind] = [ZerosFiller, RepeatFiller, PitchFiller, MagnitudeFiller]
 
 def remembered(*signals: NDArray[np.float32]) -> History:
     history = History(len(signals), 16_384)
-    history.append(np.stack(signals), 1.0)
+    history.append(np.stack(signals), True)
     return history
 
 

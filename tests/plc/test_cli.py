@@ -16,6 +16,7 @@ from plc import METHODS
 from plc.cli import app
 from plc.demo import clip_audio
 from plc.files import read_audio
+from plc.inpainting import LONGEST_REFINED_GAP
 from plc.loss import GilbertElliott, read_trace, write_trace
 from tests.signals import tones
 
@@ -130,10 +131,28 @@ def test_gaps_are_inpainted(clip: Path) -> None:
     gaps.write_text("1.5:1.52\n")
     result = run("inpaint", clip, target, "--gap", "0.5:0.52", "--gap", "0.51:0.53", "--gaps", gaps)
     assert "filled 2 gaps, 50.0 ms" in result.stdout
+    assert "refined" not in result.stdout
     truth, filled = read_audio(clip)[0], read_audio(target)[0]
     gap = slice(RATE // 2, RATE // 2 + 480)
     assert (filled[gap] != truth[gap]).any()
     assert np.mean((filled[gap] - truth[gap]) ** 2) < 0.5 * np.mean(truth[gap] ** 2)
+
+
+def test_gaps_that_were_too_long_to_be_refined_are_named(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    gaps = ["--gap", "0.5:0.52", "--gap", "1:1.3"]
+    text = run("inpaint", clip, target, *gaps).stdout
+    assert "refined 1 of 2 gaps" in text
+    assert "longer than 256 ms" in text
+    assert "refined" not in run("inpaint", clip, target, *gaps, "--quality", "fast").stdout
+    report = json.loads(run("inpaint", clip, target, *gaps, "--json").stdout)
+    assert report["refined_gaps"] == 1
+
+
+def test_help_names_the_longest_gap_that_is_refined() -> None:
+    text = " ".join(run("inpaint", "--help").stdout.split())
+    longest_ms = 1000 * LONGEST_REFINED_GAP / 48_000
+    assert f"up to {LONGEST_REFINED_GAP} samples ({longest_ms:.0f} ms at 48 kHz)" in text
 
 
 def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:

@@ -206,6 +206,17 @@ def test_a_long_outage_fades_to_the_background_and_recovers_in_one_packet() -> N
     )
 
 
+def test_an_outage_that_lasts_falls_quiet() -> None:
+    signal = noise(3, 12 * 8000, 0.05)
+    trace = np.arange(1200) >= 200
+    trace[1150:] = False
+    out = conceal(signal, trace, sample_rate=8000, packet_samples=80)
+    second = [np.std(out[k * 8000 : (k + 1) * 8000]) for k in range(12)]
+    assert 0.03 < second[3] < 0.07  # the background at its own level
+    assert second[8] < 0.1 * second[3]
+    np.testing.assert_array_equal(out[-3200:], signal[-3200:])
+
+
 def test_silence_stays_silent() -> None:
     out = conceal(np.zeros(48_000, np.float32), np.arange(100) % 3 == 0)
     assert not out.any()

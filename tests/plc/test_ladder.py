@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 from plc import ladder
 from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.ladder import (
+    LEAST_PAST_SAMPLES,
     MAX_ORDER,
     MAX_PAST_SAMPLES,
     STEADY,
     UNSTEADY,
     Pace,
     Rung,
-    Step,
     affordable,
     measure_cost,
-    weighted_step,
 )
 
 LADDERS = {"steady": STEADY, "unsteady": UNSTEADY}
@@ -37,11 +36,7 @@ def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def costs(rung: Rung, sample_rate: int, channels: int, extension: int) -> float:
     fit_ms, extend_ms = by_size(rung.order(sample_rate), rung.past_samples(sample_rate))
-    return channels * (fit_ms + extend_ms * extension / 1000)
-
-
-def steps_costing(*costs_ms: float) -> tuple[Step, ...]:
-    return tuple(Step(STEADY[k], 10, 100, cost_ms) for k, cost_ms in enumerate(costs_ms))
+    return channels * (ladder._CALL_MS + fit_ms + extend_ms * extension / 1000)
 
 
 @given(rung=st.sampled_from(STEADY + UNSTEADY), sample_rate=rates)
@@ -55,6 +50,9 @@ def test_a_rung_stays_within_the_limits_at_every_rate(rung: Rung, sample_rate: i
 def test_a_rung_below_the_limits_is_what_its_name_says(rung: Rung, sample_rate: int) -> None:
     order_ms, past_ms = (float(part) for part in rung.name.removeprefix("ar:").split("/"))
     half_a_sample_ms = 500 / sample_rate + 1e-9
+    if past_ms < 1000 * LEAST_PAST_SAMPLES / sample_rate:
+        assert rung.past_samples(sample_rate) == LEAST_PAST_SAMPLES
+        return
     assert abs(1000 * rung.past_samples(sample_rate) / sample_rate - past_ms) <= half_a_sample_ms
     assert abs(1000 * rung.order(sample_rate) / sample_rate - order_ms) <= half_a_sample_ms
 
@@ -76,7 +74,7 @@ def test_each_rung_is_cheaper_than_the_one_above(rungs: tuple[Rung, ...], sample
 def test_every_rung_within_the_budget_is_kept_and_the_last_always(
     rungs: tuple[Rung, ...], channels: int, limit_ms: float
 ) -> None:
-    steps = affordable(rungs, 48_000, channels, 480, limit_ms)
+    steps = affordable(rungs, 48_000, channels, 480, 0, limit_ms)
     most_ms = ladder._HEADROOM * limit_ms
     expected = [
         rung for rung in rungs if rung is rungs[-1] or costs(rung, 48_000, channels, 480) <= most_ms
@@ -91,7 +89,7 @@ def test_every_rung_within_the_budget_is_kept_and_the_last_always(
 @pytest.mark.usefixtures("modelled")
 def test_more_channels_longer_packets_and_less_time_take_cheaper_rungs() -> None:
     def top_ms(channels: int, extension: int, limit_ms: float) -> float:
-        return affordable(STEADY, 48_000, channels, extension, limit_ms)[0].rung.order_ms
+        return affordable(STEADY, 48_000, channels, extension, 0, limit_ms)[0].rung.order_ms
 
     limit_ms = costs(STEADY[0], 48_000, 1, 480) / ladder._HEADROOM * 1.001
     assert top_ms(1, 480, limit_ms) == STEADY[0].order_ms
@@ -100,16 +98,32 @@ def test_more_channels_longer_packets_and_less_time_take_cheaper_rungs() -> None
     assert top_ms(1, 480, limit_ms / 2) < STEADY[0].order_ms
 
 
+@pytest.mark.usefixtures("modelled")
+def test_a_bridge_is_part_of_the_price() -> None:
+    without, short, long = (
+        affordable(STEADY, 48_000, 1, 480, reach, 1e9)[0].cost_ms for reach in (0, 480, 2880)
+    )
+    assert without < short < long
+
+
+@pytest.mark.usefixtures("modelled")
+@pytest.mark.parametrize("sample_rate", [96_000, 192_000])
+def test_rungs_that_the_limits_make_equal_are_one(sample_rate: int) -> None:
+    steps = affordable(STEADY, sample_rate, 1, 480, 0, 1e9)
+    sizes = [(step.order, step.past) for step in steps]
+    assert len(set(sizes)) == len(sizes) < len(STEADY)
+
+
 def test_no_limit_keeps_all_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(order: int, past: int) -> tuple[float, float]:
         raise AssertionError("measured")
 
     monkeypatch.setattr(ladder, "measure_cost", refuse)
     for rungs in LADDERS.values():
-        steps = affordable(rungs, 48_000, 8, 480, math.inf)
+        steps = affordable(rungs, 48_000, 8, 480, 0, math.inf)
         assert tuple(step.rung for step in steps) == rungs
     with pytest.raises(AssertionError, match="measured"):
-        affordable(STEADY, 48_000, 1, 480, 1.0)
+        affordable(STEADY, 48_000, 1, 480, 0, 1.0)
 
 
 def test_a_cost_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,32 +214,3 @@ def test_reset_returns_to_the_top_and_forgets_the_wait() -> None:
         assert each.depth == 0
         step_down(each, 9)
     assert bursts_until_change(pace, 9) == bursts_until_change(new, 9)
-
-
-@pytest.mark.parametrize(
-    ("costs_ms", "chosen", "expected"),
-    [
-        ((9.0, 8.0, 7.0, 1.0), 0, 3),
-        ((9.0, 9.0 / ladder._WEIGHTED_FACTOR, 1.0), 0, 1),
-        ((9.0, 8.0, 4.0, 1.5), 1, 3),
-        ((9.0, 8.0, 7.0), 0, 2),
-        ((9.0, 8.0, 7.0), 2, 2),
-        ((9.0,), 0, 0),
-        ((0.0, 0.0, 0.0), 0, 0),
-        ((0.0, 0.0, 0.0), 1, 1),
-    ],
-    ids=[
-        "the first that fits",
-        "exactly the time",
-        "from the chosen down",
-        "none fits: the last",
-        "the last itself",
-        "a single rung",
-        "no limit: the chosen",
-        "no limit: the chosen, lower down",
-    ],
-)
-def test_a_weighted_fit_takes_no_more_time_than_the_plain_one_chosen(
-    costs_ms: tuple[float, ...], chosen: int, expected: int
-) -> None:
-    assert weighted_step(steps_costing(*costs_ms), chosen) == expected

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from plc import conceal, inpaint
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import read_audio
+from plc.inpainting import LONGEST_REFINED_GAP
 from plc.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 from plc.recording import (
     conceal_file,
@@ -223,6 +224,37 @@ def test_a_gap_at_either_end_is_filled(source: Path) -> None:
     np.testing.assert_array_equal(filled, inpaint(stereo(), RATE, gaps, quality="fast"))
     assert filled[:160].any()
     assert filled[-160:].any()
+
+
+@pytest.mark.parametrize(
+    ("quality", "method", "refined"),
+    [("good", "auto", 2), ("best", "ar", 2), ("fast", "auto", None), ("good", "lpc", None)],
+)
+def test_the_report_counts_the_gaps_that_were_refined(
+    source: Path, quality: str, method: str, refined: int | None
+) -> None:
+    start = 6000
+    at_most, longer = (start + LONGEST_REFINED_GAP + more for more in (0, 1))
+    target = source.with_name("target.wav")
+    # At the recording's begin, short, as long as can be, one sample longer, at its end.
+    gaps = [(0, 160), (1000, 1160), (start, at_most), (14_000, 14_000 + longer - start)]
+    gaps.append((SAMPLES - 160, SAMPLES))
+    gaps_s = [(a / RATE, b / RATE) for a, b in gaps]
+    report = inpaint_file(source, target, gaps_s, quality=quality, method=method)
+    assert report.gaps == tuple(gaps)
+    assert report.refined_gaps == report.as_dict()["refined_gaps"] == refined
+
+
+def test_what_is_not_counted_as_refined_is_the_blend(source: Path) -> None:
+    good, fast = source.with_name("good.wav"), source.with_name("fast.wav")
+    cases = {(4000, 4320): 1, (0, 320): 0, (SAMPLES - 320, SAMPLES): 0, (6000, 10_097): 0}
+    for (start, stop), refined in cases.items():
+        gap_s = [(start / RATE, stop / RATE)]
+        report = inpaint_file(source, good, gap_s)
+        inpaint_file(source, fast, gap_s, quality="fast")
+        assert report.refined_gaps == refined
+        same = np.array_equal(read_audio(good)[0], read_audio(fast)[0])
+        assert same == (refined == 0), (start, stop)
 
 
 def test_a_recording_that_is_no_number_outside_the_gaps_is_refused(tmp_path: Path) -> None:

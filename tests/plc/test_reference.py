@@ -13,7 +13,7 @@ GAP = 1024
 
 def remembered(*signals: NDArray[np.float32]) -> History:
     history = History(len(signals), 8192)
-    history.append(np.stack(signals), 1.0)
+    history.append(np.stack(signals), True)
     return history
 
 
