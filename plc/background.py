@@ -14,7 +14,7 @@ _CONTENT_FRAMES = 100
 _PRIOR_FRAMES = 5
 _PRIOR_DB = 4.6
 # An outage that lasts is no longer covered up: after 3 s the noise falls by 6 dB a second, to
-# -40 dB. By then the background may be another, and what a dense chord left in the floor should not drone.
+# -40 dB. By then the background may be another, and a dense chord in the floor should not drone.
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
