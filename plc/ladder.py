@@ -77,7 +77,7 @@ UNSTEADY = (
 
 # Share of the budget that the measured cost may fill: the rest is for what is not measured here
 # and for a machine that is busier than at construction.
-_HEADROOM = 0.8
+_HEADROOM = 0.72
 # What a channel costs beside its kernels: calls, copies, the level. Measured 10 to 15 µs.
 _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5

@@ -54,7 +54,7 @@ class Stats:
     concealed_samples: int = 0
     """Samples made up for lost ones (``concealedSamples``)."""
     silent_concealed_samples: int = 0
-    """Of these, those that were only comfort noise or silence (``silentConcealedSamples``)."""
+    """Of these, those that were comfort noise alone (``silentConcealedSamples``)."""
     concealment_events: int = 0
     """Bursts concealed (``concealmentEvents``)."""
     packets: int = 0

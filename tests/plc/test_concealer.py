@@ -465,3 +465,45 @@ def test_a_bridge_ends_without_a_step(method: str, packet_samples: int) -> None:
     trace[[trace.size // 2, trace.size // 2 + 7]] = True
     out = conceal(signal, trace, packet_samples=packet_samples, lookahead=1, method=method)
     assert np.abs(np.diff(out)).max() < 1.7 * np.abs(np.diff(signal)).max()
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "packet_samples"), [(8000, 8), (48_000, 32), (48_000, 480)]
+)
+@pytest.mark.parametrize("first_lost", [1, 2, 5])
+def test_a_loss_right_at_the_start_makes_no_step(
+    sample_rate: int, packet_samples: int, first_lost: int
+) -> None:
+    signal = sine(440.0, sample_rate, 40 * packet_samples)
+    trace = np.arange(40) == first_lost
+    out = conceal(signal, trace, sample_rate=sample_rate, packet_samples=packet_samples)
+    # Next to nothing was heard: it may die away, within half a millisecond, but not jump.
+    decay = 0.5 * (1 - np.exp(-1000 / (0.5 * sample_rate)))
+    assert np.abs(np.diff(out)).max() < 2 * np.abs(np.diff(signal)).max() + decay
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 60, 100])
+def test_a_long_gap_fades_whatever_the_lookahead(lookahead: int) -> None:
+    signal = tones(1, 16_000, 32_000)
+    trace = np.zeros(200, bool)
+    trace[100:160] = True
+    out = conceal(signal, trace, sample_rate=16_000, packet_samples=160, lookahead=lookahead)
+    assert np.std(out[16_000:16_800]) > 0.03
+    assert np.std(out[16_000 + 4800 : 16_000 + 9000]) < 0.01
+
+
+def test_time_is_only_judged_where_something_was_fitted() -> None:
+    clock = SlowClock()
+    concealer = Concealer(clock=clock, budget_ms=float("inf"))
+    concealer._limit_ms = 2.0
+    packets = tones(1, 48_000, 48_000).reshape(-1, 480, 1)
+    clock.step = 0.01
+    for k in range(4):
+        concealer.push(packets[k])
+        concealer.push(None)
+    changes = concealer.stats.rung_changes
+    assert changes == 2
+    clock.step = 0.0
+    for _ in range(3000):
+        concealer.push(None)
+    assert concealer.stats.rung_changes == changes
