@@ -14,7 +14,9 @@ Three qualities, each the start of the next:
     interpolate each for itself, and the mean is taken: which context is the right one depends
     on the signal, and the errors of the three are not the same.
 ``best``
-    Each predictor is fitted again with the gap filled, and so on: gap-wise Janssen [1]_ [2]_.
+    Gap-wise Janssen [1]_ [2]_: the predictors, five of them, are fitted again with the gap filled
+    by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is
+    0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.)
 
 The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
@@ -29,6 +31,7 @@ References
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +52,29 @@ from plc_kernels.toeplitz import solve_toeplitz
 CONTEXT_S = 0.5
 """What is looked at on each side of a gap, at most."""
 
-QUALITIES = {"fast": 0, "good": 1, "best": 3}
-"""Name of each quality to the passes of least-squares interpolation it makes."""
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How much is spent on a gap."""
+
+    interpolators: int
+    """Predictors of which the mean is taken."""
+    rounds: int
+    """Times that they are fitted and interpolate."""
+
+
+QUALITIES = {"fast": Quality(0, 0), "good": Quality(3, 1), "best": Quality(5, 2)}
+"""Name to effort."""
 
 # All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/design.md has the table.
 _DRAFT = Rung(62.5, 250.0)
-_INTERPOLATORS = (Rung(93.75, 500.0), Rung(62.5, 160.0), Rung(43.75, 312.5))
+_INTERPOLATORS = (
+    Rung(93.75, 500.0),
+    Rung(62.5, 160.0),
+    Rung(43.75, 312.5),
+    Rung(62.5, 500.0),
+    Rung(31.25, 125.0),
+)
 _LEAST_ORDER = 8
 # An interpolation that gets louder than its surroundings by more than this went wrong.
 _OVERSHOOT = 1.5
@@ -86,7 +106,8 @@ def inpaint(
     gaps : sequence of (start, stop)
         In samples, stop excluded; in any order, and overlapping ones are merged.
     quality : str
-        ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``.
+        ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``. Gaps of more
+        than :data:`LONGEST_REFINED_GAP` samples are filled as by ``"fast"``.
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
         each side, as in the paper.
@@ -121,7 +142,7 @@ def inpaint(
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
     for k, (start, stop) in enumerate(merged):
         end = merged[k + 1][0] if k + 1 < len(merged) else rows.shape[1]
-        _fill(rows, config, start, stop, end, QUALITIES[quality], method)
+        _fill(rows, config, start, stop, end, quality, method)
         if progress is not None:
             progress(k + 1, len(merged))
     return _into(signal, rows, merged)
@@ -199,7 +220,7 @@ def _fill(
     start: int,
     stop: int,
     end: int,
-    passes: int,
+    quality: str,
     method: str,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
@@ -214,9 +235,9 @@ def _fill(
         _run(filler, after[:, ::-1], after[:, :0], bend, gap[:, ::-1])
         return
     _run(filler, before, after, bend, gap)
-    if passes and method in ("auto", "ar") and gap.shape[1] <= LONGEST_REFINED_GAP:
+    if refines(quality, method, gap.shape[1], before.shape[1], after.shape[1]):
         for c in range(rows.shape[0]):
-            _interpolate(rows[c], config.sample_rate, start, stop, end, passes)
+            _interpolate(rows[c], config.sample_rate, start, stop, end, QUALITIES[quality])
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
@@ -257,33 +278,45 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 
 def _interpolate(
-    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, passes: int
+    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, quality: Quality
 ) -> None:
-    """Replace the draft in ``row[start:stop]`` by least-squares interpolation."""
-    draft = row[start:stop].astype(np.float64)
-    fills = []
-    for rung in _INTERPOLATORS:
-        context = round(rung.past_ms * sample_rate / 1000.0)
-        first = max(0, start - context)
-        line = row[first : min(end, stop + context)].astype(np.float64)
-        order = round(rung.order_ms * sample_rate / 1000.0)
-        begin = start - first
-        _refine(line, begin, draft.size, order, passes)
-        fills.append(line[begin : begin + draft.size])
-    row[start:stop] = np.mean(fills, axis=0)
+    """Replace the draft in ``row[start:stop]`` by the mean of several interpolations."""
+    for _ in range(quality.rounds):
+        fills = [
+            _interpolated(row, sample_rate, start, stop, end, rung)
+            for rung in _INTERPOLATORS[: quality.interpolators]
+        ]
+        row[start:stop] = np.mean(fills, axis=0)
 
 
-def _refine(line: NDArray[np.float64], begin: int, length: int, order: int, passes: int) -> None:
-    """Interpolate ``line[begin:begin + length]`` in place, ``passes`` times."""
+def _interpolated(
+    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, rung: Rung
+) -> NDArray[np.float64]:
+    """Return the gap as the predictor of its surroundings has it; the gap itself if it has none."""
+    context = round(rung.past_ms * sample_rate / 1000.0)
+    first = max(0, start - context)
+    line = row[first : min(end, stop + context)].astype(np.float64)
+    begin = start - first
+    length = stop - start
+    draft = line[begin : begin + length]
+    order = round(rung.order_ms * sample_rate / 1000.0)
     order = min(order, begin, line.size - begin - length, line.size // 4)
     if order < _LEAST_ORDER or not line.any():
-        return
-    limit = _OVERSHOOT * np.abs(line).max()
-    for _ in range(passes):
-        gap = solve_gap(line, begin, length, fit_burg(line, order))
-        if gap is None or not np.abs(gap).max() <= limit:
-            return
-        line[begin : begin + length] = gap
+        return draft
+    gap = solve_gap(line, begin, length, fit_burg(line, order))
+    if gap is None or not np.abs(gap).max() <= _OVERSHOOT * np.abs(line).max():
+        return draft
+    return gap
+
+
+def refines(quality: str, method: str, gap: int, before: int, after: int) -> bool:
+    """Tell whether a gap of so many samples, with so many known around it, is interpolated."""
+    return (
+        QUALITIES[quality].rounds > 0
+        and method in ("auto", "ar")
+        and gap <= LONGEST_REFINED_GAP
+        and min(before, after) >= _LEAST_ORDER
+    )
 
 
 def solve_gap(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
-from plc.inpainting import _LEAST_ORDER, CONTEXT_S, LONGEST_REFINED_GAP, QUALITIES, inpaint
+from plc.inpainting import CONTEXT_S, QUALITIES, inpaint, refines
 from plc.loss import LossSource, TraceLosses, write_trace
 
 # What most of live audio over IP is sent in.
@@ -412,11 +412,11 @@ def _count_refined(
     gaps: list[tuple[int, int]], samples: int, quality: str, method: str
 ) -> int | None:
     """Return how many gaps :func:`plc.inpaint` refines; None if it is to refine none."""
-    if not QUALITIES[quality] or method not in ("auto", "ar"):
+    if not QUALITIES[quality].rounds or method not in ("auto", "ar"):
         return None
     ends = [start for start, _ in gaps[1:]] + [samples]
     return sum(
-        stop - start <= LONGEST_REFINED_GAP and min(start, end - stop) >= _LEAST_ORDER
+        refines(quality, method, stop - start, start, end - stop)
         for (start, stop), end in zip(gaps, ends, strict=True)
     )
 
