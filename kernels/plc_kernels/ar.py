@@ -105,6 +105,88 @@ def _reflection(cross: float, energy: float) -> float:
 
 
 @kernel
+def _apply_one(k: np.float32, f: NDArray[np.float32], b: NDArray[np.float32]) -> None:
+    """Update a tile's errors by one stage; the slices reach a sample beyond the tile."""
+    for i in range(f.size - 1):
+        u = f[i + 1]
+        v = b[i]
+        f[i] = u + k * v
+        b[i] = v + k * u
+
+
+@kernel
+def _apply_two(
+    k1: np.float32, k2: np.float32, f: NDArray[np.float32], b: NDArray[np.float32]
+) -> None:
+    """Update a tile's errors by two stages at once; the slices reach two samples beyond."""
+    for i in range(f.size - 2):
+        u = f[i + 2] + k1 * b[i + 1]
+        v = b[i] + k1 * f[i + 1]
+        f[i] = u + k2 * v
+        b[i] = v + k2 * u
+
+
+@kernel
+def _tile_sums(
+    f: NDArray[np.float32], b: NDArray[np.float32]
+) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32]:
+    """Return a tile's cross term, energy and three lagged products."""
+    cross = np.float32(0.0)
+    energy = np.float32(0.0)
+    lag_fb = np.float32(0.0)
+    lag_same = np.float32(0.0)
+    lag_bf = np.float32(0.0)
+    for i in range(f.size - 2):
+        cross += f[i + 1] * b[i]
+        energy += f[i + 1] * f[i + 1] + b[i] * b[i]
+        lag_fb += f[i + 2] * b[i]
+        lag_same += f[i + 2] * f[i + 1] + b[i + 1] * b[i]
+        lag_bf += b[i + 1] * f[i + 1]
+    return cross, energy, lag_fb, lag_same, lag_bf
+
+
+@kernel
+def _pass(
+    stages: int,
+    k1: np.float32,
+    k2: np.float32,
+    updated: int,
+    forward: NDArray[np.float32],
+    backward: NDArray[np.float32],
+) -> tuple[float, float, float, float, float]:
+    """Apply the stages decided on, tile by tile, and gather the sums for the next.
+
+    The cross term and the energy are over the pairs ``(forward[i + 1], backward[i])`` of the next
+    stage, the lagged products, for the stage after it, over all of them but the last.
+    """
+    cross = 0.0
+    energy = 0.0
+    lag_fb = 0.0
+    lag_same = 0.0
+    lag_bf = 0.0
+    begin = 0
+    summed = 0
+    while begin < updated:
+        end = min(begin + _TILE, updated)
+        if stages == 2:
+            _apply_two(k1, k2, forward[begin : end + 2], backward[begin : end + 2])
+        elif stages == 1:
+            _apply_one(k1, forward[begin : end + 1], backward[begin : end + 1])
+        sums = _tile_sums(forward[summed:end], backward[summed:end])
+        cross += float(sums[0])
+        energy += float(sums[1])
+        lag_fb += float(sums[2])
+        lag_same += float(sums[3])
+        lag_bf += float(sums[4])
+        summed = max(summed, end - 2)
+        begin = end
+    last = updated - 1
+    cross += forward[last] * backward[last - 1]
+    energy += forward[last] * forward[last] + backward[last - 1] * backward[last - 1]
+    return cross, energy, lag_fb, lag_same, lag_bf
+
+
+@kernel
 def burg(
     order: int,
     x: NDArray[np.float32],
@@ -137,80 +219,25 @@ def burg(
     -----
     Reflection coefficients as in [1]_; see the module for how two stages become one pass.
     """
-    n = x.size
     _start(order, x, forward, backward, mirror, predictor)
-    # Sums over the pairs (forward[i + 1], backward[i]), i < pairs, of the next stage, and the
-    # lagged products over i < pairs - 1 that the stage after it needs.
-    pairs = n - 1
-    cross = 0.0
-    energy = 0.0
-    lag_fb = 0.0
-    lag_same = 0.0
-    lag_bf = 0.0
-    updated = n
-    pair = False
+    updated = x.size
     k1 = np.float32(0.0)
     k2 = np.float32(0.0)
+    stages = 0  # to apply in the next pass: none in the first, then one or two
     first_energy = 0.0
     stage = 0
     while True:
-        # One pass: apply the stage or two decided on, and gather the sums for the next.
-        cross = 0.0
-        energy = 0.0
-        lag_fb = 0.0
-        lag_same = 0.0
-        lag_bf = 0.0
-        begin = 0
-        summed = 0
-        while begin < updated:
-            end = min(begin + _TILE, updated)
-            f = forward[begin : end + 2]
-            b = backward[begin : end + 2]
-            if pair:
-                for i in range(end - begin):
-                    u = f[i + 2] + k1 * b[i + 1]
-                    v = b[i] + k1 * f[i + 1]
-                    f[i] = u + k2 * v
-                    b[i] = v + k2 * u
-            elif stage > 0:
-                for i in range(end - begin):
-                    u = f[i + 1]
-                    v = b[i]
-                    f[i] = u + k1 * v
-                    b[i] = v + k1 * u
-            f = forward[summed:end]
-            b = backward[summed:end]
-            tile_cross = np.float32(0.0)
-            tile_energy = np.float32(0.0)
-            tile_fb = np.float32(0.0)
-            tile_same = np.float32(0.0)
-            tile_bf = np.float32(0.0)
-            for i in range(f.size - 2):
-                tile_cross += f[i + 1] * b[i]
-                tile_energy += f[i + 1] * f[i + 1] + b[i] * b[i]
-                tile_fb += f[i + 2] * b[i]
-                tile_same += f[i + 2] * f[i + 1] + b[i + 1] * b[i]
-                tile_bf += b[i + 1] * f[i + 1]
-            cross += float(tile_cross)
-            energy += float(tile_energy)
-            lag_fb += float(tile_fb)
-            lag_same += float(tile_same)
-            lag_bf += float(tile_bf)
-            summed = max(summed, end - 2)
-            begin = end
+        cross, energy, lag_fb, lag_same, lag_bf = _pass(stages, k1, k2, updated, forward, backward)
         pairs = updated - 1
-        cross += forward[pairs] * backward[pairs - 1]
-        energy += forward[pairs] * forward[pairs] + backward[pairs - 1] * backward[pairs - 1]
-        if stage == 0:
-            first_energy = energy
+        first_energy = energy if stage == 0 else first_energy
         if stage >= order or not (_ENERGY_FLOOR * first_energy < energy < np.inf):
             return stage
         reflection = _reflection(cross, energy)
         stage += 1
+        stages = 1
         _raise_order(stage, order, reflection, mirror, predictor)
         k1 = np.float32(reflection)
-        pair = stage < order and abs(reflection) < _PAIR_LIMIT
-        if pair:
+        if stage < order and abs(reflection) < _PAIR_LIMIT:
             # The errors after the first stage, from those before it: cross term by the lagged
             # products, energy by Burg's recursion less the two samples that drop out.
             left = forward[1] + reflection * backward[0]
@@ -219,11 +246,10 @@ def burg(
             next_energy = (1.0 - reflection * reflection) * energy - left * left - right * right
             reflection = _reflection(next_cross, next_energy)
             stage += 1
+            stages = 2
             _raise_order(stage, order, reflection, mirror, predictor)
             k2 = np.float32(reflection)
-            updated = pairs - 1
-        else:
-            updated = pairs
+        updated -= stages
 
 
 @kernel
