@@ -2,12 +2,14 @@
 
 Results go to stdout, progress and warnings to stderr. The status is 0 when the work is done, 1
 when it was refused (one line on stderr says why), 2 when the command was misused, 130 after
-Ctrl-C. Everything heavy is imported inside the subcommand that needs it, so that ``plc --help``
-answers at once.
+Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand that needs it, so
+that ``plc --help`` answers at once.
 """
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,23 @@ class _Refusing(TyperGroup):
         except PlcError as error:
             typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(REFUSED) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # stdout on a full disk; audio files have errors of their own
+            typer.echo(f"plc: {error.strerror or error}", err=True)
+            raise typer.Exit(REFUSED) from None
+
+
+def _end_cleanly_on_signals() -> None:
+    """Make SIGTERM and SIGHUP unwind like Ctrl-C does, so that half-written files are removed."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # the latter is unknown to Windows
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), stop)
 
 
 def _examples(*lines: str) -> str:
@@ -65,6 +84,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command."""
+    _end_cleanly_on_signals()
     app(prog_name="plc")
 
 
@@ -429,24 +449,24 @@ def _print_demo(report: "DemoReport") -> None:
 
     table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
     table.add_column("clip")
-    table.add_column("played")
-    for heading in ("error", "spectral distance", "time a lost packet, p50 / p99"):
+    for heading in ("error", "spectral distance", "time, p50 / p99"):
         table.add_column(heading, justify="right")
-    table.add_column("file")
+    table.add_column("file", no_wrap=True)
     last = ""
     for row in report.rows:
         if last and row.clip != last:
             table.add_section()
-        clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
+        clip = "" if row.clip == last else f"{row.clip}\n{100 * row.lost_share:.0f} % lost"
         times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
         nmse, lsd = f"{row.nmse_db:+.1f} dB", f"{row.lsd_db:.1f} dB"
-        table.add_row(clip, row.label, nmse, lsd, times, row.file)
+        table.add_row(clip, nmse, lsd, times, row.file)
         last = row.clip
     console = _console()
     console.print(table)
     console.print(
-        "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps. "
-        "Lower is better.",
+        "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
+        "is better.\nNeither says much about speech: listen, or see PLCMOS in the README. "
+        "time: inside push, for a lost packet.",
         soft_wrap=True,
     )
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
@@ -460,6 +480,9 @@ def _print_conceal(report: "ConcealReport") -> None:
         f"{report.duration_s:.2f} s of audio in {report.elapsed_s:.2f} s "
         f"({report.real_time_factor:.0f} x real time)"
     )
+    invalid = report.stats["invalid_packets"]
+    if invalid:
+        typer.echo(f"and {_count(invalid, 'packet')} with NaN or infinity in it")
 
 
 def _print_inpaint(report: "InpaintReport", target: Path) -> None:

@@ -75,7 +75,7 @@ def run(
     mean_burst: float = 2.0,
     packet_ms: float = 20.0,
     seed: int = 1,
-    budget_ms: float | None = None,
+    budget_ms: float | None = float("inf"),
     pictures: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> DemoReport:
@@ -90,7 +90,7 @@ def run(
     packet_ms : float
         Length of a packet.
     budget_ms : float or None
-        As of :class:`plc.Concealer`: by default what live audio allows on this machine.
+        As of :class:`plc.Concealer`: by default no limit, so that every machine makes the same.
     pictures : bool
         Draw them, if matplotlib is there.
     progress : callable, optional

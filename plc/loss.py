@@ -241,6 +241,19 @@ def read_trace(path: str | Path) -> NDArray[np.bool_]:
     return packets.astype(np.bool_)
 
 
+def packet_samples_of_trace(path: str | Path) -> int | None:
+    """Return the packet length that a trace states in a comment, in samples; None if it does not.
+
+    The comment is what ``plc lose`` writes: ``# packets of 441 samples, 1 = lost``.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise TraceError(f"cannot read the trace {path}: {error.strerror}") from error
+    stated = re.search(rb"#[^\r\n]*packets of (\d+) samples", text)
+    return int(stated.group(1)) if stated else None
+
+
 def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()) -> None:
     """Write ``trace`` to a text file that :func:`read_trace` reads back, one packet a line.
 

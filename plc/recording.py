@@ -20,7 +20,7 @@ from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
 from plc.inpainting import CONTEXT_S, QUALITIES, inpaint, refines
-from plc.loss import LossSource, TraceLosses, write_trace
+from plc.loss import LossSource, TraceLosses, packet_samples_of_trace, write_trace
 
 # What most of live audio over IP is sent in.
 PACKET_MS = 10.0
@@ -156,7 +156,7 @@ def conceal_file(
     check_target(target, source)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
-        _check_trace_length(losses, source, reader, packet_samples)
+        _check_trace(losses, source, reader, packet_samples)
         concealer = Concealer(
             sample_rate=reader.sample_rate,
             channels=reader.channels,
@@ -231,7 +231,7 @@ def lose_file(
     _check_trace_target(trace_path, losses, source)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
-        _check_trace_length(losses, source, reader, packet_samples)
+        _check_trace(losses, source, reader, packet_samples)
         samples, taken = 0, []
         with _writer_like(reader, target) as writer:
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
@@ -484,11 +484,20 @@ def _in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.f
     return padded.reshape(-1, packet_samples, block.shape[1])
 
 
-def _check_trace_length(
+def _check_trace(
     losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
 ) -> None:
-    """Refuse a trace that ends before the recording, before any work is done."""
-    if not isinstance(losses, TraceLosses) or losses.loop:
+    """Refuse a trace of other packets, or too few of them, before any work is done."""
+    if not isinstance(losses, TraceLosses):
+        return
+    stated = packet_samples_of_trace(losses.path) if losses.path else None
+    if stated and stated != packet_samples:
+        raise TraceError(
+            f"the trace {losses.path} is of packets of {stated} samples, not {packet_samples}; "
+            f"give --packet-ms {1000 * stated / reader.sample_rate:g}, or remove the comment that "
+            "says so"
+        )
+    if losses.loop:
         return
     samples = reader.samples if reader.samples is not None else count_samples(source)
     packets = -(-samples // packet_samples)

@@ -174,7 +174,15 @@ def test_the_demo_prints_a_table_and_does_without_matplotlib(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = run("demo", "--out", tmp_path, "--loss", "5%")
-    for text in ("music", "speech", "lossy", "repeat", "LPC", "plc", "+0.0 dB"):
+    for text in (
+        "music",
+        "speech",
+        "lossy",
+        "repeat",
+        "music-lpc.wav",
+        "speech-plc.wav",
+        "+0.0 dB",
+    ):
         assert text in result.stdout
     assert "plc-engine[plots]" in result.stderr
     assert not list(tmp_path.glob("*.png"))
@@ -322,3 +330,34 @@ def test_help_and_version_load_nothing_heavy() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "plc" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_sigterm_leaves_no_half_file(tmp_path: Path) -> None:
+    source = tmp_path / "long.wav"
+    soundfile.write(source, np.tile(tones(1, 48_000, 48_000), 1200), 48_000)
+    command = [sys.executable, "-m", "plc", "conceal", str(source), str(tmp_path / "out.wav")]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    running = subprocess.Popen([*command, "--loss", "10%"], env=environment)
+    while sum(path.stat().st_size for path in tmp_path.glob(".out*")) < 100_000:
+        assert running.poll() is None
+    running.terminate()
+    assert running.wait(timeout=60) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+
+def test_a_trace_of_other_packets_is_refused(tmp_path: Path) -> None:
+    clean, lossy = tmp_path / "clean.wav", tmp_path / "lossy.wav"
+    soundfile.write(clean, np.zeros(44_100), 44_100)
+    run("lose", clean, lossy, "--loss", "5%")
+    trace = tmp_path / "lossy.trace"
+    said = refusal("conceal", lossy, tmp_path / "o.wav", "--trace", trace, "--packet-ms", "20")
+    assert "packets of 441 samples, not 882; give --packet-ms 10" in said
+
+
+def test_packets_with_nan_are_mentioned(tmp_path: Path) -> None:
+    samples = tones(1, RATE, RATE)
+    samples[5000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    result = run("conceal", tmp_path / "nan.wav", tmp_path / "out.wav", "--loss", "0%")
+    assert "and 1 packet with NaN or infinity" in result.stdout
