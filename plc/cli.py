@@ -449,17 +449,17 @@ def _print_demo(report: "DemoReport") -> None:
 
     table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
     table.add_column("clip")
+    table.add_column("played")
     for heading in ("error", "spectral distance", "time, p50 / p99"):
         table.add_column(heading, justify="right")
-    table.add_column("file", no_wrap=True)
     last = ""
     for row in report.rows:
         if last and row.clip != last:
             table.add_section()
-        clip = "" if row.clip == last else f"{row.clip}\n{100 * row.lost_share:.0f} % lost"
+        clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
         times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
         nmse, lsd = f"{row.nmse_db:+.1f} dB", f"{row.lsd_db:.1f} dB"
-        table.add_row(clip, nmse, lsd, times, row.file)
+        table.add_row(clip, row.label, nmse, lsd, times)
         last = row.clip
     console = _console()
     console.print(table)
@@ -470,7 +470,8 @@ def _print_demo(report: "DemoReport") -> None:
         soft_wrap=True,
     )
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
-    console.print(f"files in {report.folder}{pictures}", soft_wrap=True)
+    heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
+    console.print(f"files: {heard}{pictures}", soft_wrap=True)
 
 
 def _print_conceal(report: "ConcealReport") -> None:
