@@ -179,7 +179,7 @@ def test_the_demo_prints_a_table_and_does_without_matplotlib(
         "speech",
         "lossy",
         "repeat",
-        "music-lpc.wav",
+        "LPC",
         "speech-plc.wav",
         "+0.0 dB",
     ):
