@@ -41,11 +41,6 @@ class _Refusing(TyperGroup):
         except PlcError as error:
             typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(REFUSED) from None
-        except BrokenPipeError:
-            raise
-        except OSError as error:  # stdout on a full disk; audio files have errors of their own
-            typer.echo(f"plc: {error.strerror or error}", err=True)
-            raise typer.Exit(REFUSED) from None
 
 
 def _end_cleanly_on_signals() -> None:
@@ -85,7 +80,11 @@ app = typer.Typer(
 def main() -> None:
     """Run the command."""
     _end_cleanly_on_signals()
-    app(prog_name="plc")
+    try:
+        app(prog_name="plc")
+    except OSError as error:  # stdout on a full disk; audio files have errors of their own
+        typer.echo(f"plc: cannot write the result: {error.strerror or error}", err=True)
+        raise SystemExit(REFUSED) from None
 
 
 def _share(value: str | float) -> float:

@@ -361,3 +361,20 @@ def test_packets_with_nan_are_mentioned(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     result = run("conceal", tmp_path / "nan.wav", tmp_path / "out.wav", "--loss", "0%")
     assert "and 1 packet with NaN or infinity" in result.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_a_full_disk_under_the_output_is_one_line(arguments: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "plc", *arguments],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["plc: cannot write the result: No space left on device"]
