@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from plc.history import History
 from plc_kernels.pitch import best_lag
+from plc_kernels.windows import grid_window_samples, window
 
 # G.711 Appendix I, section I.2.3: pitch between 66 and 200 Hz; widened for music and children.
 _PITCH_MIN_HZ = 50.0
 _PITCH_MAX_HZ = 500.0
 _TEMPLATE_MS = 20.0
-_GRID_HZ = 50.0
 
 
 class _Baseline:
@@ -123,10 +123,10 @@ class MagnitudeFiller(_Baseline):
     bridges = True
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        self._hop = round(sample_rate / (4 * _GRID_HZ))
-        self._size = 4 * self._hop
+        self._size = grid_window_samples(sample_rate)
+        self._hop = self._size // 4
         super().__init__("magnitude", channels, self._size + self._hop)
-        self._window = np.hanning(self._size + 1)[:-1]
+        self._window = window("hann", self._size)
         bins = self._size // 2 + 1
         self._magnitude = np.zeros((channels, bins))
         self._phase = np.zeros((channels, bins))

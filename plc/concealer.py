@@ -216,12 +216,9 @@ class Concealer:
             self._check(packet)
         if out is not None:
             self._check_out(out, packet)
-        before = flush_denormals()
-        try:
-            concealed = self._advance(packet)
-            played = self._deliver(out)
-        finally:
-            restore_denormals(before)
+        self.stats.packets += 1
+        self.stats.lost_packets += packet is None
+        concealed, played = self._step(packet, out)
         self._note_time(concealed, 1e3 * (self._clock() - began))
         return played
 
@@ -232,14 +229,19 @@ class Concealer:
         new, but for its statistics; without lookahead there is nothing to return.
         """
         n = self.config.packet_samples
-        counted = (self.stats.packets, self.stats.lost_packets)
         tail = self._empty(self.delay)
         for begin in range(0, self.delay, n):
-            self._advance(None)
-            self._deliver(tail[begin : begin + n])
-        self.stats.packets, self.stats.lost_packets = counted
+            self._step(None, tail[begin : begin + n])
         self._forget()
         return tail
+
+    def _step(self, packet: Packet | None, out: Packet | None) -> tuple[bool, Packet]:
+        """Take one packet in and one out; return whether that was concealed, and its samples."""
+        before = flush_denormals()
+        try:
+            return self._advance(packet), self._deliver(out)
+        finally:
+            restore_denormals(before)
 
     def _check(self, packet: Packet) -> None:
         n = self.config.packet_samples
@@ -273,12 +275,9 @@ class Concealer:
 
     def _advance(self, packet: Packet | None) -> bool:
         """Take one packet in and play one into ``self._block``; return whether it was concealed."""
-        stats = self.stats
-        stats.packets += 1
         slots = len(self._arrived)
         newest = self._pushed % slots
         self._arrived[newest] = packet is not None and self._unpack(packet, newest)
-        stats.lost_packets += packet is None
         self._pushed += 1
         if self._pushed < slots:
             self._block.fill(0.0)
@@ -362,13 +361,14 @@ class Concealer:
         """Write the burst's next samples, shape (channels, n); return whether to trust them."""
         n = out.shape[1]
         begin = burst.age
+        faded = burst.faded
         burst.age += n
         if not self._filler.fades or burst.age <= burst.hold:
             self._filler.extend(out)
             return True
         noise = self._noise[:, :n]
         self._background.make_noise(noise)
-        if begin >= burst.hold + burst.fade:
+        if faded:
             out[:] = noise
             return False
         self._filler.extend(out)

@@ -43,10 +43,12 @@ from plc.errors import ConfigError, PacketError
 from plc.filler import ArFiller, Filler
 from plc.history import History
 from plc.ladder import Rung
-from plc.methods import make_filler
+from plc.methods import LADDER_METHODS, make_filler
 from plc.warm import warm_up
+from plc.whole import check_signal
 from plc_kernels.ar import fit_burg
 from plc_kernels.fade import crossfade_ramp
+from plc_kernels.packet import INT16_SCALE
 from plc_kernels.toeplitz import solve_toeplitz
 
 CONTEXT_S = 0.5
@@ -128,23 +130,22 @@ def inpaint(
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
-    _check_signal(signal)
+    check_signal(signal)
     channels = signal.size // signal.shape[0]
     config = StreamConfig(sample_rate=sample_rate, channels=channels, budget_ms=float("inf"))
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
-        rows /= np.float32(32768.0)
+        rows /= np.float32(INT16_SCALE)
     merged = merge_gaps(gaps, rows.shape[1])
     warm_up()
     _check_finite(rows, merged)
     for start, stop in merged:
         rows[:, start:stop] = 0.0
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
-    for k, (start, stop) in enumerate(merged):
-        end = merged[k + 1][0] if k + 1 < len(merged) else rows.shape[1]
+    for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
         _fill(rows, config, start, stop, end, quality, method)
         if progress is not None:
-            progress(k + 1, len(merged))
+            progress(k, len(merged))
     return _into(signal, rows, merged)
 
 
@@ -170,27 +171,19 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[tuple[int,
     return merged
 
 
+def with_known_ends(gaps: list[tuple[int, int]], samples: int) -> list[tuple[int, int, int]]:
+    """Return merged gaps as (start, stop, end): what follows a gap is known from stop to end."""
+    ends = [start for start, _ in gaps[1:]] + [samples]
+    # Without gaps there is still one end.
+    return [(start, stop, end) for (start, stop), end in zip(gaps, ends, strict=False)]
+
+
 def _as_samples(gap: tuple[int, int]) -> tuple[int, int]:
     try:
         start, stop = gap
         return operator.index(start), operator.index(stop)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"gap is {gap!r}; give (start, stop) in samples, two integers") from error
-
-
-def _check_signal(signal: Packet) -> None:
-    if (
-        not isinstance(signal, np.ndarray)
-        or signal.dtype not in (np.float32, np.int16)
-        or signal.ndim not in (1, 2)
-        or signal.size == 0
-    ):
-        shape = getattr(signal, "shape", type(signal).__name__)
-        dtype = getattr(signal, "dtype", "")
-        raise PacketError(
-            f"signal is {dtype} {shape}; give float32 (full scale 1.0) or int16 of shape (n,) or "
-            "(n, channels), n > 0"
-        )
 
 
 def _check_finite(rows: NDArray[np.float32], gaps: list[tuple[int, int]]) -> None:
@@ -209,7 +202,7 @@ def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[tuple[int, int]]
     for start, stop in gaps:
         filled = rows[:, start:stop].T
         if signal.dtype == np.int16:
-            filled = np.clip(np.rint(filled * 32768.0), -32768, 32767)
+            filled = np.clip(np.rint(filled * np.float32(INT16_SCALE)), -32768, 32767)
         view[start:stop] = filled
     return out
 
@@ -235,13 +228,14 @@ def _fill(
         _run(filler, after[:, ::-1], after[:, :0], bend, gap[:, ::-1])
         return
     _run(filler, before, after, bend, gap)
-    if refines(quality, method, gap.shape[1], before.shape[1], after.shape[1]):
+    sizes = (gap.shape[1], before.shape[1], after.shape[1])
+    if refines(quality, method) and refinable(*sizes):
         for c in range(rows.shape[0]):
             _interpolate(rows[c], config.sample_rate, start, stop, end, QUALITIES[quality])
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
-    if method not in ("auto", "ar"):
+    if method not in LADDER_METHODS:
         return make_filler(method, "auto", config, reach)
     return ArFiller(
         config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=_DRAFT
@@ -309,14 +303,14 @@ def _interpolated(
     return gap
 
 
-def refines(quality: str, method: str, gap: int, before: int, after: int) -> bool:
-    """Tell whether a gap of so many samples, with so many known around it, is interpolated."""
-    return (
-        QUALITIES[quality].rounds > 0
-        and method in ("auto", "ar")
-        and gap <= LONGEST_REFINED_GAP
-        and min(before, after) >= _LEAST_ORDER
-    )
+def refines(quality: str, method: str) -> bool:
+    """Tell whether gaps are interpolated at all, and not just drafted."""
+    return QUALITIES[quality].rounds > 0 and method in LADDER_METHODS
+
+
+def refinable(gap: int, before: int, after: int) -> bool:
+    """Tell whether a gap of so many samples, with so many known around it, can be interpolated."""
+    return gap <= LONGEST_REFINED_GAP and min(before, after) >= _LEAST_ORDER
 
 
 def solve_gap(

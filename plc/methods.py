@@ -22,6 +22,9 @@ METHODS: dict[str, str] = {
 }
 """Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
 
+LADDER_METHODS = ("auto", "ar")
+"""Those that are the ladder itself."""
+
 _PLAIN_BURG = Rung(5.0, 50.0)
 
 _FIXED: dict[str, Callable[[int, int, int], Filler]] = {
@@ -57,7 +60,7 @@ def make_filler(method: str, model: str, config: StreamConfig, reach: int) -> Fi
     stream = (config.sample_rate, config.channels, config.packet_samples)
     if not isinstance(method, str):
         raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
-    if method in ("auto", "ar"):
+    if method in LADDER_METHODS:
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:

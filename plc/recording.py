@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import inpainting
 from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
-from plc.inpainting import CONTEXT_S, QUALITIES, inpaint, refines
+from plc.inpainting import CONTEXT_S, inpaint, refinable, refines, with_known_ends
 from plc.loss import LossSource, TraceLosses, packet_samples_of_trace, write_trace
 
 # What most of live audio over IP is sent in.
@@ -298,8 +299,7 @@ def inpaint_file(
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(CONTEXT_S * reader.sample_rate)
-            ends = [start for start, _ in gaps[1:]] + [samples]
-            for (start, stop), end in zip(gaps, ends, strict=True):
+            for start, stop, end in with_known_ends(gaps, samples):
                 first = max(0, start - context)
                 signal = window.move_to(first, min(stop + context, end))
                 gap = (start - first, stop - first)
@@ -372,7 +372,7 @@ def merge_gaps(
     samples : int
         Length of the recording; a gap must lie within it.
     """
-    merged: list[tuple[int, int]] = []
+    gaps: list[tuple[int, int]] = []
     for start_s, stop_s in sorted(gaps_s):
         start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
         if start < 0 or stop > samples:
@@ -382,13 +382,10 @@ def merge_gaps(
             )
         if start >= stop:
             raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    if not merged:
+        gaps.append((start, stop))
+    if not gaps:
         raise ConfigError("no gap given; expected at least one START:STOP in seconds")
-    return merged
+    return inpainting.merge_gaps(gaps, samples)
 
 
 def _check_finite(
@@ -412,12 +409,11 @@ def _count_refined(
     gaps: list[tuple[int, int]], samples: int, quality: str, method: str
 ) -> int | None:
     """Return how many gaps :func:`plc.inpaint` refines; None if it is to refine none."""
-    if not QUALITIES[quality].rounds or method not in ("auto", "ar"):
+    if not refines(quality, method):
         return None
-    ends = [start for start, _ in gaps[1:]] + [samples]
     return sum(
-        refines(quality, method, stop - start, start, end - stop)
-        for (start, stop), end in zip(gaps, ends, strict=True)
+        refinable(stop - start, start, end - stop)
+        for start, stop, end in with_known_ends(gaps, samples)
     )
 
 

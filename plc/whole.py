@@ -47,7 +47,7 @@ def conceal(
     ConfigError
         If a setting is out of range.
     """
-    _check_signal(signal)
+    check_signal(signal)
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,
@@ -72,7 +72,8 @@ def conceal(
     return played[begin : begin + rows.shape[0]].reshape(signal.shape)
 
 
-def _check_signal(signal: Packet) -> None:
+def check_signal(signal: Packet) -> None:
+    """Raise a :class:`PacketError` unless ``signal`` is as :func:`conceal` takes it."""
     if (
         isinstance(signal, np.ndarray)
         and signal.dtype in (np.float32, np.int16)

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
 from plc_kernels.fft import RealFft, irfft, rfft
+from plc_kernels.windows import window
 
 FRAME_MS = 20.0
 """Length of an analysis frame; also the distance between two of them."""
@@ -110,7 +111,7 @@ class NoiseState:
         sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
         state = cls(
             fft=beside.fft if beside else RealFft.allocate(n),
-            window=beside.window if beside else np.hanning(n + 1)[:-1].astype(np.float32),
+            window=beside.window if beside else window("hann", n).astype(np.float32),
             sine=beside.sine if beside else sine.astype(np.float32),
             frame=beside.frame if beside else np.empty(n, np.float32),
             spectrum=beside.spectrum if beside else np.empty(bins, np.complex64),
@@ -219,7 +220,7 @@ def track_noise(
             least = min(least, minima[j, k])
         if least < np.inf:
             floor[k] = _BIAS * least
-    _measure_flux(spectrum, bands, flux)
+    _measure_flux(powers, bands, flux)
 
 
 @kernel
@@ -255,23 +256,21 @@ def _measure_change(
 
 @kernel
 def _measure_flux(
-    spectrum: NDArray[np.complex64], bands: NDArray[np.float32], flux: NDArray[np.float32]
+    powers: NDArray[np.float32], bands: NDArray[np.float32], flux: NDArray[np.float32]
 ) -> None:
-    width = (spectrum.size - 1) // max(bands.size, 1)
+    width = (powers.size - 1) // max(bands.size, 1)
     total = np.float32(0.0)
     before = np.float32(0.0)
     for j in range(bands.size):
         before += bands[j]
         for k in range(1 + j * width, 1 + (j + 1) * width):
-            value = spectrum[k]
-            total += value.real * value.real + value.imag * value.imag
+            total += powers[k]
     least = _BAND_RANGE * max(total, before)
     change = np.float32(0.0)
     for j in range(bands.size):
         power = np.float32(0.0)
         for k in range(1 + j * width, 1 + (j + 1) * width):
-            value = spectrum[k]
-            power += value.real * value.real + value.imag * value.imag
+            power += powers[k]
         if least > 0.0:
             change += abs(math.log10((power + least) / (bands[j] + least)))
         bands[j] = power

@@ -204,7 +204,7 @@ def test_progress_is_told_after_each_gap() -> None:
         (np.zeros(100, np.int32), "signal is int32"),
         (np.zeros((2, 3, 4), np.float32), r"signal is float32 \(2, 3, 4\)"),
         (np.zeros(0, np.float32), r"signal is float32 \(0,\).*n > 0"),
-        ([0.0], "signal is  list"),
+        ([0.0], "signal is list"),
     ],
 )
 def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
