@@ -22,15 +22,51 @@ PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.speech`.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.quality import (
+    WINDOW_MS,
+    Mask,
+    Signal,
+    frames_touching,
+    level_db,
+    lsd_db,
+    magnitudes,
+    nmse_db,
+    ratio_db,
+)
 from plc_kernels import click
 
-Signal = NDArray[np.floating[Any]]
-Mask = NDArray[np.bool_]
+# Those that plc itself needs live there, in the lower package; here they are one set.
+__all__ = [
+    "GAP_RMS_MIN",
+    "MEL_BANDS",
+    "MEL_TOP_HZ",
+    "SNR_MS_HOP",
+    "SNR_MS_RATE",
+    "SNR_MS_WINDOW",
+    "WINDOW_MS",
+    "ZERO_RUN_SAMPLES",
+    "Mask",
+    "Signal",
+    "click_ratio",
+    "gap_edges",
+    "level_db",
+    "lost_samples",
+    "lsd_db",
+    "magnitudes",
+    "mel_filters",
+    "mel_spectral_convergence",
+    "nmse_db",
+    "phase_error_deg",
+    "rms",
+    "sdr_db",
+    "snr_db",
+    "snr_ms_db",
+    "zero_runs",
+]
 
 # STFT of SNR_MS: paper section 3.1, at its 16 kHz.
 SNR_MS_RATE = 16_000
@@ -39,12 +75,6 @@ SNR_MS_HOP = 128
 # Segments whose gap is quieter than this RMS are left out: paper section 3.2.
 GAP_RMS_MIN = 1e-4
 
-# The same grid in ms, for spectra of signals at any rate.
-WINDOW_MS = 32.0
-HOP_MS = 8.0
-# Below this, re a full-scale sine, a bin counts as silence: 16-bit noise in one bin of a 32 ms
-# window lies at about -125 dB, lossy codecs leave bins at minus infinity.
-SPECTRUM_FLOOR_DB = -100.0
 # 64 triangles up to 20 kHz: the narrowest still holds a bin of a 32 ms window.
 MEL_BANDS = 64
 MEL_TOP_HZ = 20_000.0
@@ -77,26 +107,6 @@ def gap_edges(lost: Mask) -> NDArray[np.intp]:
     return edges
 
 
-def nmse_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
-    """Return the energy of the error over the lost samples, relative to theirs, in dB.
-
-    0 dB is what silence scores, minus infinity a perfect concealment.
-
-    Notes
-    -----
-    ``10 log10(sum (x - y)^2 / sum x^2)``, both sums over the lost samples of all channels, in
-    float64: the NMSE of [1]_, over one clip.
-
-    References
-    ----------
-    .. [1] A. I. Mezza et al., "Hybrid packet loss concealment for real-time networked music
-       applications", IEEE Open Journal of Signal Processing 5, 2024.
-    """
-    truth = reference[lost].astype(np.float64)
-    error = truth - estimate[lost]
-    return _ratio_db(float((error**2).sum()), float((truth**2).sum()))
-
-
 def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
     """Return the signal-to-distortion ratio over the lost samples, in dB: minus :func:`nmse_db`."""
     return -nmse_db(reference, estimate, lost)
@@ -105,7 +115,7 @@ def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
 def snr_db(reference: Signal, estimate: Signal) -> float:
     """Return ``10 log10(sum x^2 / sum (x - y)^2)`` over whole arrays: equation (4) of the paper."""
     truth = np.asarray(reference, np.float64)
-    return -_ratio_db(float(((truth - estimate) ** 2).sum()), float((truth**2).sum()))
+    return -ratio_db(float(((truth - estimate) ** 2).sum()), float((truth**2).sum()))
 
 
 def snr_ms_db(
@@ -152,27 +162,6 @@ def snr_ms_db(
     )
 
 
-def lsd_db(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    """Return the log-spectral distance over the frames that touch losses, in dB.
-
-    Notes
-    -----
-    Of each frame the root of the mean, over bins, of the squared difference of the log power
-    spectra in dB [1]_; then the mean over frames and channels. Frames of 32 ms every 8 ms (the
-    paper's grid, at any rate), Hann; bins below -100 dB re a full-scale sine count as -100 dB.
-
-    References
-    ----------
-    .. [1] A. Gray, J. Markel, "Distance measures for speech processing", IEEE TASSP 24 (5), 1976.
-    """
-    starts, window_samples = _frames_touching(lost, sample_rate)
-    if not starts.size:
-        return math.nan
-    distance = _level_db(reference, starts, window_samples)
-    distance -= _level_db(estimate, starts, window_samples)
-    return float(np.sqrt((distance**2).mean(axis=-1)).mean())
-
-
 def mel_spectral_convergence(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> float:
@@ -189,7 +178,7 @@ def mel_spectral_convergence(
     .. [1] N. Sturmel, L. Daudet, "Signal reconstruction from STFT magnitude: a state of the art",
        DAFx, 2011.
     """
-    starts, window_samples = _frames_touching(lost, sample_rate)
+    starts, window_samples = frames_touching(lost, sample_rate)
     if not starts.size:
         return math.nan
     bands = mel_filters(window_samples, sample_rate).T
@@ -258,22 +247,6 @@ def rms(signal: Signal) -> float:
     return float(np.sqrt(np.mean(np.asarray(signal, np.float64) ** 2)))
 
 
-def magnitudes(
-    signal: Signal, starts: NDArray[np.intp], window_samples: int
-) -> NDArray[np.float64]:
-    """Return the magnitude spectra of Hann-windowed frames.
-
-    Returns
-    -------
-    float64, shape (frames, bins) or (channels, frames, bins)
-        Of the frames that begin at ``starts``; ``bins = window_samples // 2 + 1``.
-    """
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_samples) / window_samples)
-    frames = np.asarray(signal, np.float64).T[..., starts[:, None] + np.arange(window_samples)]
-    spectra: NDArray[np.float64] = np.abs(np.fft.rfft(frames * hann))
-    return spectra
-
-
 def mel_filters(window_samples: int, sample_rate: int) -> NDArray[np.float64]:
     """Return the triangular mel bands: float64, shape (MEL_BANDS, bins), each of height 1."""
     top_hz = min(MEL_TOP_HZ, sample_rate / 2)
@@ -287,31 +260,6 @@ def mel_filters(window_samples: int, sample_rate: int) -> NDArray[np.float64]:
     return filters
 
 
-def _level_db(signal: Signal, starts: NDArray[np.intp], window_samples: int) -> NDArray[np.float64]:
-    """Return the log power spectra of frames in dB re a full-scale sine, floored."""
-    # A full-scale sine peaks at a quarter of the window's length: half its Hann window's sum.
-    spectra = magnitudes(signal, starts, window_samples) / (window_samples / 4)
-    levels: NDArray[np.float64] = 20.0 * np.log10(spectra.clip(10 ** (SPECTRUM_FLOOR_DB / 20)))
-    return levels
-
-
-def _frames_touching(lost: Mask, sample_rate: int) -> tuple[NDArray[np.intp], int]:
-    """Return where the frames begin that hold a lost sample, and the length of a frame."""
-    window_samples = round(sample_rate * WINDOW_MS / 1000)
-    hop_samples = round(sample_rate * HOP_MS / 1000)
-    starts = np.arange(0, lost.size - window_samples + 1, hop_samples)
-    before = np.concatenate([[0], np.cumsum(lost)])
-    touching = before[starts + window_samples] > before[starts]
-    return starts[touching], window_samples
-
-
 def _by_channel(signal: Signal) -> NDArray[np.float64]:
     """Return the signal as float64, shape (channels, n)."""
     return np.atleast_2d(np.asarray(signal, np.float64).T)
-
-
-def _ratio_db(numerator: float, denominator: float) -> float:
-    """Return the ratio of two energies in dB; NaN where the denominator is zero."""
-    if denominator <= 0.0:
-        return math.nan
-    return 10.0 * math.log10(numerator / denominator) if numerator > 0.0 else -math.inf
