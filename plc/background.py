@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.noise import NoiseState, comfort_noise, frame_samples, track_noise
+from plc_kernels.noise import NoiseState, frame_samples
 
 # Change of the band levels between frames, in dB. Music measured 2.9 to 4.6 (p90), instruments
 # 0.3 to 3.2, speech 4.4 to 7.4 on the validation clips of the corpus: see docs/design.md.
@@ -93,24 +93,7 @@ class Background:
     def _analyse(self) -> None:
         flux_db = -1.0
         for c, state in enumerate(self._states):
-            state.frame[:] = self._frame[c]
-            track_noise(
-                state.frame,
-                state.window,
-                state.fft.factors,
-                state.fft.twiddles,
-                state.fft.scratch,
-                state.spectrum,
-                state.powers,
-                state.last,
-                state.smoothed,
-                state.running,
-                state.minima,
-                state.floor,
-                state.bands,
-                state.counts,
-                state.flux,
-            )
+            state.listen(self._frame[c])
             flux_db = max(flux_db, float(state.flux[0]))
         if flux_db >= 0.0:
             self._flux_frames = min(self._flux_frames + 1, _CONTENT_FRAMES)
@@ -133,19 +116,4 @@ class Background:
         level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
         self._noise_s += self._half_s
         for state, noise in zip(self._states, self._noise, strict=True):
-            comfort_noise(
-                level,
-                state.floor,
-                state.window,
-                state.sine,
-                state.fft.factors,
-                state.fft.twiddles,
-                state.fft.scratch,
-                state.frame,
-                state.spectrum,
-                state.opened,
-                state.flux,
-                state.tail,
-                state.random,
-                noise,
-            )
+            state.make_half_frame(level, noise)

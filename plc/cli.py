@@ -6,7 +6,6 @@ Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand th
 that ``plc --help`` answers at once.
 """
 
-import json
 import signal
 import sys
 import threading
@@ -427,20 +426,10 @@ def _console() -> "Console":
 
 
 def _print_json(result: Mapping[str, Any]) -> None:
-    """Print one JSON object; JSON has no NaN, so that becomes null."""
-    typer.echo(json.dumps(_jsonable(result), indent=2, allow_nan=False))
+    """Print one JSON object."""
+    from plc.jsonable import to_json
 
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if hasattr(value, "item"):  # a number of numpy's
-        value = value.item()
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
-    return value
+    typer.echo(to_json(result))
 
 
 def _print_demo(report: "DemoReport") -> None:

@@ -21,7 +21,7 @@ from plc.files import AudioWriter, read_audio
 from plc.loss import GilbertElliott, write_trace
 from plc.picture import Stream, draw
 from plc.quality import lsd_db, nmse_db
-from plc.recording import samples_of_packet
+from plc.recording import in_packets, samples_of_packet
 
 CLIPS = ("music", "speech")
 # What the table compares, by method: the usual remedy, linear prediction as published, ours.
@@ -196,8 +196,7 @@ def _play(
         method=method,
         budget_ms=budget_ms,
     )
-    missing = -len(stream.original) % stream.packet_samples
-    packets = np.pad(stream.original, (0, missing)).reshape(-1, stream.packet_samples, 1)
+    packets = in_packets(stream.original[:, None], stream.packet_samples)
     played = np.empty_like(packets)
     took_ns = np.empty(len(packets))
     for i, packet in enumerate(packets):

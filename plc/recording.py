@@ -172,7 +172,7 @@ def conceal_file(
         with _writer_like(reader, target) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
-                blocked = _in_packets(block, packet_samples)
+                blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
                 played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
                 packets, samples = packets + len(blocked), samples + len(block)
@@ -236,7 +236,7 @@ def lose_file(
         samples, taken = 0, []
         with _writer_like(reader, target) as writer:
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
-                blocked = _in_packets(block, packet_samples)
+                blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
                 blocked[lost] = 0.0
                 writer.write(blocked.reshape(-1, reader.channels)[: len(block)])
@@ -473,7 +473,7 @@ def _conceal_block(
     return played.reshape(-1, packets.shape[2])
 
 
-def _in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.float32]:
+def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.float32]:
     """Return ``block`` as shape (packets, packet_samples, channels), the last padded with zeros."""
     missing = -len(block) % packet_samples
     padded = np.pad(block, ((0, missing), (0, 0))) if missing else block

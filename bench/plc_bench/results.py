@@ -1,22 +1,14 @@
 """Write what was measured, for other programs: JSON and CSV."""
 
 import csv
-import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plc.errors import ConfigError
+from plc.jsonable import to_json
 
-
-def to_json(result: Any) -> str:
-    """Return ``result`` as JSON: dataclasses as objects, paths as text, NaN and infinity as null.
-
-    (Python writes ``NaN`` for those otherwise, which is not JSON.)
-    """
-    return json.dumps(_plain(result), indent=2, allow_nan=False)
+__all__ = ["to_json", "write_csv", "write_json"]
 
 
 def write_json(path: Path, result: Any) -> None:
@@ -40,17 +32,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value

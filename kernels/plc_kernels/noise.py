@@ -145,6 +145,46 @@ class NoiseState:
         # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
         self.random[0] = (seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1
 
+    def listen(self, frame: NDArray[np.float32]) -> None:
+        """Learn from one more frame of received audio, as :func:`track_noise`; keep no view."""
+        self.frame[:] = frame
+        track_noise(
+            self.frame,
+            self.window,
+            self.fft.factors,
+            self.fft.twiddles,
+            self.fft.scratch,
+            self.spectrum,
+            self.powers,
+            self.last,
+            self.smoothed,
+            self.running,
+            self.minima,
+            self.floor,
+            self.bands,
+            self.counts,
+            self.flux,
+        )
+
+    def make_half_frame(self, level: float, out: NDArray[np.float32]) -> None:
+        """Write the next half frame of noise at a gain of ``level``, as :func:`comfort_noise`."""
+        comfort_noise(
+            level,
+            self.floor,
+            self.window,
+            self.sine,
+            self.fft.factors,
+            self.fft.twiddles,
+            self.fft.scratch,
+            self.frame,
+            self.spectrum,
+            self.opened,
+            self.flux,
+            self.tail,
+            self.random,
+            out,
+        )
+
 
 def frame_samples(sample_rate: int) -> int:
     """Return the samples of a frame: 20 ms, to an even number."""

@@ -7,9 +7,7 @@ from plc_kernels.noise import (
     SUBWINDOW_FRAMES,
     SUBWINDOWS,
     NoiseState,
-    comfort_noise,
     frame_samples,
-    track_noise,
 )
 from tests.signals import noise, sine, tones
 
@@ -20,45 +18,13 @@ def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
     for frame in signal[: signal.size // state.frame.size * state.frame.size].reshape(
         -1, state.frame.size
     ):
-        state.frame[:] = frame
-        track_noise(
-            state.frame,
-            state.window,
-            state.fft.factors,
-            state.fft.twiddles,
-            state.fft.scratch,
-            state.spectrum,
-            state.powers,
-            state.last,
-            state.smoothed,
-            state.running,
-            state.minima,
-            state.floor,
-            state.bands,
-            state.counts,
-            state.flux,
-        )
+        state.listen(frame)
 
 
 def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
     out = np.empty((halves, state.tail.size), np.float32)
     for half in out:
-        comfort_noise(
-            1.0,
-            state.floor,
-            state.window,
-            state.sine,
-            state.fft.factors,
-            state.fft.twiddles,
-            state.fft.scratch,
-            state.frame,
-            state.spectrum,
-            state.opened,
-            state.flux,
-            state.tail,
-            state.random,
-            half,
-        )
+        state.make_half_frame(1.0, half)
     return out.ravel()[state.tail.size :]
 
 
