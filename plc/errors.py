@@ -7,6 +7,7 @@
     ├── PacketError        a packet of the wrong shape or type   (also a ValueError)
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
     ├── TraceError         a trace that does not fit             (also a ValueError)
+    ├── ModelError         a network that is refused             (also a ValueError)
     └── MissingExtraError  an optional library that is absent    (also an ImportError)
 
 A message says what was given, what would do, and what to do about it.
@@ -31,6 +32,10 @@ class AudioFileError(PlcError, OSError):
 
 class TraceError(PlcError, ValueError):
     """A trace file is malformed or does not fit the audio."""
+
+
+class ModelError(PlcError, ValueError):
+    """A network or its manifest is missing, damaged, foreign, or cannot run here."""
 
 
 class MissingExtraError(PlcError, ImportError):

@@ -1,0 +1,97 @@
+"""Which networks there are: those in the package, by name, and any other by its path."""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plc.errors import ModelError
+from plc.manifest import Manifest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def models_folder() -> Path:
+    """Return the folder of the networks in the package; it need not exist."""
+    return Path(str(resources.files("plc"))) / "data" / "models"
+
+
+def available(folder: Path | None = None) -> list[Manifest]:
+    """Return the manifests in a folder, in the order of their names; by default the package's.
+
+    Raises
+    ------
+    ModelError
+        If one of them is not valid.
+    """
+    found = [Manifest.read(path) for path in sorted((folder or models_folder()).glob("*.json"))]
+    return sorted(found, key=lambda manifest: manifest.name)
+
+
+def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
+    """Return a manifest by the model's name in the package, or by a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name; or the path of a manifest or of the ONNX file beside it, which has a folder or
+        one of the two endings in it.
+    folder : Path, optional
+        Where names are looked up; the package's models by default.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is not valid.
+    """
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or path.suffix in (".json", ".onnx") or len(path.parts) > 1:
+        return Manifest.read(path.with_suffix(".json") if path.suffix == ".onnx" else path)
+    known = available(folder)
+    for manifest in known:
+        if manifest.name == name_or_path:
+            return manifest
+    names = ", ".join(manifest.name for manifest in known) or "none"
+    raise ModelError(
+        f"model is {name_or_path!r}; in the package: {names}; a file is given by its path, such "
+        "as ./my-model.json"
+    )
+
+
+def models_table(models: Sequence[Manifest]) -> "Table":
+    """Return a table of networks: what each is for, how large, trained on what, how good."""
+    from rich.table import Table
+
+    table = Table(title="networks", show_lines=True)
+    for heading in ("name", "for", "size", "grid", "rates", "training", "licence", "figures"):
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        table.add_row(
+            model.name,
+            f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms",
+            f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters",
+            _grid(model),
+            f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz",
+            "\n".join(f"{name}: {_inline(value)}" for name, value in model.training.items()),
+            model.licence,
+            "\n".join(f"{name}: {value:g}" for name, value in model.figures.items()),
+        )
+    return table
+
+
+def _grid(model: Manifest) -> str:
+    top = "all" if model.top_hz is None else f"to {model.top_hz / 1000:g} kHz"
+    return f"bins of {model.bin_hz:g} Hz, {top}"
+
+
+def _count(parameters: int) -> str:
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {unit}"
+    return str(parameters)
+
+
+def _inline(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,0 +1,161 @@
+"""What ONNX Runtime can run on, and how each provider is to be set.
+
+**On a GPU** everything stays full float32 (no TF32, no half precision): parity with the CPU is
+worth more than half of a millisecond. CUDA graphs replay a run without launching its kernels one
+by one; they read and write fixed addresses. TensorRT compiles one engine for the range of all
+declared shapes; without the range each new shape would compile another, for seconds, in the midst
+of a stream.
+"""
+
+import contextlib
+import importlib
+import io
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from plc.errors import ConfigError
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""Our names and ONNX Runtime's, the preferred first."""
+
+Options = tuple[str, dict[str, str]]
+"""A provider by ONNX Runtime's name, with its options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Names and shapes of a graph's inputs and of its output, all float32."""
+
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    output: tuple[str, tuple[int, ...]]
+
+
+CPU_OPTIONS: Options = (PROVIDERS["cpu"], {})
+
+
+def cuda_options(graph: bool) -> Options:
+    """Return CUDA's settings; ``graph``: capture runs and replay them."""
+    return PROVIDERS["cuda"], {
+        "device_id": "0",
+        "use_tf32": "0",
+        "enable_cuda_graph": str(int(graph)),
+        # The exhaustive search takes seconds a shape, and picks by one noisy timing.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+
+
+def tensorrt_options(folder: Path, signatures: Sequence[Signature], graph: bool) -> Options:
+    """Return TensorRT's settings; engines are read from and written to ``folder``."""
+    least, most = shape_range(signatures)
+    return PROVIDERS["tensorrt"], {
+        "device_id": "0",
+        "trt_fp16_enable": "0",
+        "trt_int8_enable": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+        "trt_cuda_graph_enable": str(int(graph)),
+        "trt_profile_min_shapes": least,
+        "trt_profile_max_shapes": most,
+        "trt_profile_opt_shapes": most,
+    }
+
+
+def shape_range(signatures: Sequence[Signature]) -> tuple[str, str]:
+    """Return the least and the largest sizes of every input, as TensorRT wants them written."""
+    least, most = [], []
+    for i, (name, _) in enumerate(signatures[0].inputs):
+        sizes = np.array([signature.inputs[i][1] for signature in signatures])
+        least.append(f"{name}:{'x'.join(map(str, sizes.min(axis=0).tolist()))}")
+        most.append(f"{name}:{'x'.join(map(str, sizes.max(axis=0).tolist()))}")
+    return ",".join(least), ",".join(most)
+
+
+def installed_providers(ort: ModuleType) -> list[str]:
+    """Return our names of the providers that the wheel has, the preferred first."""
+    available = ort.get_available_providers()
+    return [name for name, theirs in PROVIDERS.items() if theirs in available]
+
+
+def wanted_providers(ort: ModuleType, providers: str | Sequence[str]) -> list[str]:
+    """Return the providers to try, in order.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown, or nothing is left to try.
+    """
+    installed = installed_providers(ort)
+    if providers == "auto":
+        return installed
+    names = [providers] if isinstance(providers, str) else list(providers)
+    for name in names:
+        if name not in PROVIDERS:
+            raise ConfigError(f"provider is {name!r}; known: auto, {', '.join(PROVIDERS)}")
+        if name not in installed:
+            raise ConfigError(
+                f"provider {name} is not in the installed ONNX Runtime, which has "
+                f"{', '.join(installed)}: pip install 'plc-engine[gpu]' brings the others"
+            )
+    if not names:
+        raise ConfigError(f"no provider is given; known: auto, {', '.join(PROVIDERS)}")
+    return names
+
+
+_loaded: dict[str, list[str]] = {}
+_loading = threading.Lock()
+
+
+def load_libraries(ort: ModuleType, name: str) -> list[str]:
+    """Load the CUDA and TensorRT libraries that Python packages brought; return complaints.
+
+    Without this only those on the system's search path are found. Once in a process.
+    """
+    with _loading:
+        if name in _loaded:
+            return _loaded[name]
+        said = io.StringIO()
+        notes: list[str] = []
+        with contextlib.redirect_stdout(said):
+            if hasattr(ort, "preload_dlls"):
+                try:
+                    ort.preload_dlls()
+                except Exception as error:
+                    notes.append(f"CUDA libraries: {error}")
+            if name == "tensorrt":
+                with contextlib.suppress(ImportError, OSError):
+                    importlib.import_module("tensorrt")
+        if said.getvalue().strip():
+            notes.append(" ".join(said.getvalue().split())[:300])
+        _loaded[name] = notes
+        return notes
+
+
+def tensorrt_version() -> str:
+    """Return the version of the Python package that brought TensorRT, if one did."""
+    try:
+        return str(importlib.import_module("tensorrt").__version__)
+    except (ImportError, OSError, AttributeError):
+        return "of the system"
+
+
+def gpu_name() -> str:
+    """Return name, driver and compute capability of the first NVIDIA GPU; empty without one."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = answer.stdout.strip().splitlines()
+    return lines[0].strip() if answer.returncode == 0 and lines else ""

@@ -1,0 +1,496 @@
+"""ONNX Runtime: the one module that knows it.
+
+A model's weights become a session in steps, each before the next can do harm::
+
+    manifest ─▶ size and SHA-256 of the weights ─▶ look into the graph ─▶ session ─▶ warm-up
+                (before anything parses them)      (plc.onnx_file)        TensorRT, CUDA or CPU
+
+**Providers** are tried in that order among those that the installed wheel has. One that does not
+start falls to the next, and the report keeps the reason. A GPU must also agree with the CPU on
+the warm-up's input: driver, engine cache, captured graphs, all of it is judged by its result.
+The one really in use is what the session says, not what it was asked for.
+
+**Memory.** Each shape that will be run is declared at opening; its inputs and output are allocated
+and bound once, on a GPU at fixed addresses of the device. Inside, ONNX Runtime reuses one arena.
+
+**Settings on a CPU.** One thread that does not spin: for networks small enough for a packet's
+time a second thread gains nothing, and two that spin make p99 seven times longer on shared cores
+(0.75 → 5.6 ms). Denormals are the calling thread's affair (:mod:`plc_kernels.denormals`): the
+session option for them changes the thread that opens the session and never puts it back.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine_cache import EngineCache, cache_root
+from plc.errors import ConfigError, MissingExtraError, ModelError
+from plc.manifest import Manifest
+from plc.onnx_file import GraphSummary, check_ports, inspect_onnx
+from plc.providers import (
+    CPU_OPTIONS,
+    PROVIDERS,
+    Options,
+    Signature,
+    cuda_options,
+    gpu_name,
+    load_libraries,
+    shape_range,
+    tensorrt_options,
+    tensorrt_version,
+    wanted_providers,
+)
+
+MAX_SHAPES = 64
+_WARM_UP_RUNS = 3
+"""The first run plans memory, the second uses it; on a GPU the second is captured as a graph."""
+# How far a GPU may be from the CPU, as a share of the largest output: sums in another order differ
+# by 1e-6 to 1e-4, half precision by 1e-3, a wrong engine by everything.
+_PARITY = 1e-3
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionReport:
+    """What was opened, where it runs, and what it cost to open."""
+
+    model: str
+    provider: str
+    """Of :data:`PROVIDERS`' keys: the one in use."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Providers that were tried before, and why they are not in use."""
+    notes: list[str] = field(default_factory=list)
+    nodes: dict[str, int] = field(default_factory=dict)
+    """Nodes of the optimised graph by provider, as far as ONNX Runtime tells."""
+    cuda_graph: bool = False
+    engine_cache: Path | None = None
+    load_ms: float = 0.0
+    """Reading, checking and preparing, all providers that were tried included."""
+    warm_up_ms: float = 0.0
+
+
+class BoundSession:
+    """A graph whose inputs and outputs lie at fixed places; used by one thread at a time.
+
+    Made by :func:`open_session`. ``inputs[i]`` and ``outputs[i]`` are host arrays for the
+    signature ``i``: write the former, :meth:`run`, read the latter.
+    """
+
+    def __init__(
+        self, ort: ModuleType, session: Any, signatures: Sequence[Signature], on_gpu: bool
+    ) -> None:
+        self.report = SessionReport(model="", provider="")
+        self.on_gpu = on_gpu
+        self._session = session
+        self._slots = [
+            _GpuSlot(ort, session, signature, i) if on_gpu else _CpuSlot(ort, session, signature)
+            for i, signature in enumerate(signatures)
+        ]
+        self.inputs = [slot.inputs for slot in self._slots]
+        self.outputs = [slot.output for slot in self._slots]
+
+    def run(self, index: int) -> None:
+        """Compute the output of signature ``index``; ONNX Runtime's exceptions pass through."""
+        self._slots[index].run(self._session)
+
+    def cancel(self) -> None:
+        """Make a run that is under way in another thread end soon, with an exception."""
+        for slot in self._slots:
+            slot.options.terminate = True
+
+
+class _CpuSlot:
+    """Host arrays, bound as they are."""
+
+    def __init__(self, ort: ModuleType, session: Any, signature: Signature) -> None:
+        self.options = ort.RunOptions()
+        self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
+        self.output = np.zeros(signature.output[1], np.float32)
+        self._binding = session.io_binding()
+        bound = list(zip(signature.inputs, self.inputs, strict=True))
+        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for _, array in bound]
+        for ((name, _), _), value in zip(bound, self._values, strict=True):
+            self._binding.bind_ortvalue_input(name, value)
+        self._values.append(ort.OrtValue.ortvalue_from_numpy(self.output))
+        self._binding.bind_ortvalue_output(signature.output[0], self._values[-1])
+
+    def run(self, session: Any) -> None:
+        self.options.terminate = False
+        session.run_with_iobinding(self._binding, self.options)
+
+
+class _GpuSlot:
+    """Device buffers at fixed addresses, with host arrays beside them."""
+
+    def __init__(self, ort: ModuleType, session: Any, signature: Signature, index: int) -> None:
+        self.options = ort.RunOptions()
+        # A graph is captured and replayed for each of these numbers.
+        self.options.add_run_config_entry("gpu_graph_id", str(index + 1))
+        self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
+        self.output = np.zeros(signature.output[1], np.float32)
+        value = ort.OrtValue
+        self._inputs = [value.ortvalue_from_numpy(array, "cuda", 0) for array in self.inputs]
+        self._host = value.ortvalue_from_numpy(self.output)
+        self._output = value.ortvalue_from_shape_and_type(
+            list(self.output.shape), np.float32, "cuda", 0
+        )
+        self._binding = session.io_binding()
+        for (name, _), bound in zip(signature.inputs, self._inputs, strict=True):
+            self._binding.bind_ortvalue_input(name, bound)
+        self._binding.bind_ortvalue_output(signature.output[0], self._output)
+        self._copies_out = True
+
+    def run(self, session: Any) -> None:
+        self.options.terminate = False
+        for bound, array in zip(self._inputs, self.inputs, strict=True):
+            bound.update_inplace(array)
+        session.run_with_iobinding(self._binding, self.options)
+        if self._copies_out:
+            try:
+                self._host.update_inplace(self._output)
+                return
+            except (TypeError, RuntimeError):  # releases before 1.24 copy to numpy arrays only
+                self._copies_out = False
+        np.copyto(self.output, self._output.numpy())
+
+
+def open_session(
+    manifest: Manifest,
+    signatures: Sequence[Signature],
+    *,
+    providers: str | Sequence[str] = "auto",
+    threads: int = 1,
+    cuda_graph: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> BoundSession:
+    """Return a session that is verified, bound and warm.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Read from a file; the weights lie beside it.
+    signatures : sequence of Signature
+        All that will be run, 1 to 64.
+    providers : "auto", a name or a sequence of names
+        Of :data:`PROVIDERS`, in the order in which to try them; ``"auto"`` tries all that are
+        installed.
+    threads : int
+        Of a CPU session.
+    cuda_graph : bool
+        Whether a GPU may replay captured graphs.
+    clock : callable
+        Returns seconds, for the report.
+
+    Raises
+    ------
+    MissingExtraError
+        If ONNX Runtime is not installed.
+    ModelError
+        If the model is refused, or no provider runs it.
+    ConfigError
+        If a setting is unknown or out of its range.
+    """
+    if not 1 <= len(signatures) <= MAX_SHAPES:
+        raise ConfigError(f"{len(signatures)} shapes are declared; supported: 1 to {MAX_SHAPES}")
+    if not 1 <= threads <= 64:
+        raise ConfigError(f"threads is {threads!r}; supported: 1 to 64")
+    begin_s = clock()
+    data = read_weights(manifest)
+    found = inspect_onnx(data, str(manifest.onnx_path))
+    _check_graph(found, manifest, signatures)
+    ort = runtime()
+    opener = _Opener(ort, manifest, data, signatures, threads, cuda_graph, clock)
+    session = opener.open(wanted_providers(ort, providers))
+    session.report.load_ms = 1e3 * (clock() - begin_s) - session.report.warm_up_ms
+    return session
+
+
+def runtime() -> ModuleType:
+    """Return the module ``onnxruntime``.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingExtraError(
+            "networks need ONNX Runtime: pip install 'plc-engine[cpu]' or, with an NVIDIA GPU, "
+            f"'plc-engine[gpu]' ({error})"
+        ) from error
+
+
+def read_weights(manifest: Manifest) -> bytes:
+    """Return the ONNX file's bytes if they are those that the manifest describes.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, or its size or SHA-256 differs.
+    """
+    path = manifest.onnx_path
+    try:
+        with path.open("rb") as file:
+            data = file.read(manifest.bytes + 1)
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {path}: {error.strerror or error}; it belongs beside {manifest.path}"
+        ) from error
+    if len(data) != manifest.bytes:
+        size = f"over {manifest.bytes}" if len(data) > manifest.bytes else str(len(data))
+        raise ModelError(
+            f"{path}: {size} bytes; its manifest says {manifest.bytes}: the file is cut short or "
+            "another one; fetch both again"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != manifest.sha256:
+        raise ModelError(
+            f"{path}: SHA-256 is {digest[:16]}…; its manifest says {manifest.sha256[:16]}…: the "
+            "file was changed; fetch both again"
+        )
+    return data
+
+
+def _check_graph(found: GraphSummary, manifest: Manifest, signatures: Sequence[Signature]) -> None:
+    label = str(manifest.onnx_path)
+    if found.opset != manifest.opset:
+        raise ModelError(
+            f"{label}: opset {found.opset}; its manifest says {manifest.opset}: export it again"
+        )
+    for signature in signatures:
+        name, shape = signature.output
+        check_ports(found, dict(signature.inputs), {name: (shape,)}, label)
+
+
+class _RefusedError(Exception):
+    """A provider does not serve; the message says why."""
+
+
+class _Opener:
+    """Tries providers in turn, with what they all need."""
+
+    def __init__(
+        self,
+        ort: ModuleType,
+        manifest: Manifest,
+        data: bytes,
+        signatures: Sequence[Signature],
+        threads: int,
+        cuda_graph: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ort = ort
+        self._manifest = manifest
+        self._data = data
+        self._signatures = signatures
+        self._threads = threads
+        self._cuda_graph = cuda_graph
+        self._clock = clock
+        self._reference_session: list[BoundSession] = []
+        self._notes: list[str] = []
+
+    def open(self, names: list[str]) -> BoundSession:
+        refused: dict[str, str] = {}
+        for name in names:
+            try:
+                session = self._open_one(name)
+            except _RefusedError as error:
+                refused[name] = " ".join(str(error).split())[:500]
+                continue
+            report = session.report
+            report.refused = refused
+            report.notes = self._notes
+            return session
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ModelError(
+            f"{self._manifest.onnx_path}: no provider runs it: {reasons or 'none is installed'}; "
+            "plc doctor tells what works here"
+        )
+
+    def _open_one(self, name: str) -> BoundSession:
+        if name == "cpu":
+            return self._warm(name, [CPU_OPTIONS])
+        self._notes += load_libraries(self._ort, name)
+        if name == "cuda":
+            return self._on_gpu(name, lambda graph: [cuda_options(graph)], self._cuda_graph)
+        try:
+            return self._on_tensorrt()
+        except OSError as error:
+            raise _RefusedError(f"its engines cannot be kept: {error}") from error
+
+    def _on_gpu(
+        self, name: str, options: Callable[[bool], list[Options]], graph: bool
+    ) -> BoundSession:
+        """Return a session with captured graphs, if they are wanted and work, else without."""
+        if graph:
+            try:
+                session = self._warm(name, options(True))
+                session.report.cuda_graph = True
+                return session
+            except _RefusedError as error:
+                # Graphs are refused where a node has to run on the CPU; the rest still works.
+                self._notes.append(f"{name} without CUDA graphs: {error}")
+        return self._warm(name, options(False))
+
+    def _on_tensorrt(self) -> BoundSession:
+        cache = EngineCache(cache_root() / "tensorrt", self._identity())
+        if cache.reason:
+            self._notes.append(f"engines are not kept: {cache.reason}")
+        try:
+            try:
+                return self._with_engines(cache)
+            except _RefusedError as error:
+                loaded = cache.holds_engines
+                cache.discard()
+                if not loaded:
+                    raise
+                self._notes.append(f"kept engines failed and were built again: {error}")
+            try:
+                return self._with_engines(cache)
+            except _RefusedError:
+                cache.discard()
+                raise
+        finally:
+            cache.close()
+
+    def _with_engines(self, cache: EngineCache) -> BoundSession:
+        folder = cache.begin()
+
+        def options(graph: bool) -> list[Options]:
+            # Nodes that TensorRT does not know run on CUDA.
+            return [tensorrt_options(folder, self._signatures, graph), cuda_options(False)]
+
+        # It keeps a single graph, so only one shape can be captured.
+        graph = self._cuda_graph and len(self._signatures) == 1
+        session = self._on_gpu("tensorrt", options, graph)
+        cache.finish()
+        session.report.engine_cache = cache.folder if cache.kept else None
+        return session
+
+    def _identity(self) -> dict[str, str]:
+        """Return everything that an engine depends on."""
+        return {
+            "model": self._manifest.sha256,
+            "onnxruntime": str(self._ort.__version__),
+            "build": str(getattr(self._ort, "get_build_info", str)()),
+            "cuda": str(getattr(self._ort, "cuda_version", "")),
+            "tensorrt": tensorrt_version(),
+            "device": gpu_name(),
+            "shapes": " ".join(shape_range(self._signatures)),
+        }
+
+    def _warm(self, name: str, providers: list[Options]) -> BoundSession:
+        """Return a session on one provider, run and, on a GPU, compared with the CPU."""
+        begin_s = self._clock()
+        session = self._session(name, providers)
+        middle_s = self._clock()
+        for i in range(len(self._signatures)):
+            self._prove(session, i)
+        report = session.report
+        report.load_ms = 1e3 * (middle_s - begin_s)
+        report.warm_up_ms = 1e3 * (self._clock() - middle_s)
+        return session
+
+    def _session(self, name: str, providers: list[Options]) -> BoundSession:
+        ort = self._ort
+        try:
+            raw = ort.InferenceSession(
+                self._data,
+                self._options(),
+                providers=providers if name == "cpu" else [*providers, CPU_OPTIONS],
+                enable_fallback=0,
+            )
+            used = raw.get_providers()
+            if used[0] != PROVIDERS[name]:
+                raise _RefusedError(
+                    f"ONNX Runtime offers it but started {used[0]} instead: the driver or a "
+                    "library (CUDA, cuDNN, TensorRT) is missing or of another version"
+                )
+            session = BoundSession(ort, raw, self._signatures, on_gpu=name != "cpu")
+        except _RefusedError:
+            raise
+        except Exception as error:  # ONNX Runtime's have no common class of their own
+            raise _RefusedError(str(error) or type(error).__name__) from error
+        session.report = SessionReport(
+            model=self._manifest.name, provider=name, nodes=_assigned_nodes(raw)
+        )
+        return session
+
+    def _options(self) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_mem_pattern = True
+        options.enable_cpu_mem_arena = True
+        options.use_deterministic_compute = True
+        options.log_severity_level = 4  # what fails reaches the caller as an exception
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        return options
+
+    def _prove(self, session: BoundSession, index: int) -> None:
+        """Run a signature on noise; on a GPU twice another, and compare with the CPU.
+
+        The second input finds a captured graph that replays the first one's result.
+        """
+        try:
+            for draw in range(2 if session.on_gpu else 1):
+                _fill_with_noise(session.inputs[index], seed=draw)
+                for _ in range(_WARM_UP_RUNS if draw == 0 else 1):
+                    session.run(index)
+                if session.on_gpu:
+                    self._compare(session, index, draw)
+        except _RefusedError:
+            raise
+        except Exception as error:
+            raise _RefusedError(f"fails on {self._signatures[index].inputs}: {error}") from error
+        for array in session.inputs[index]:
+            array.fill(0.0)
+
+    def _compare(self, session: BoundSession, index: int, draw: int) -> None:
+        expected = self._expected(index, draw)
+        scale = float(np.max(np.abs(expected), initial=0.0))
+        difference = float(np.max(np.abs(session.outputs[index] - expected), initial=0.0))
+        if not difference <= _PARITY * scale + 1e-6:
+            raise _RefusedError(
+                f"its output differs from the CPU's by {difference:.3g} where the largest is "
+                f"{scale:.3g}"
+            )
+
+    def _expected(self, index: int, draw: int) -> NDArray[np.float32]:
+        if not self._reference_session:
+            self._reference_session.append(self._session("cpu", [CPU_OPTIONS]))
+        reference = self._reference_session[0]
+        _fill_with_noise(reference.inputs[index], seed=draw)
+        reference.run(index)
+        return reference.outputs[index]
+
+
+def _fill_with_noise(arrays: list[NDArray[np.float32]], seed: int) -> None:
+    """Write seeded noise from 0 to 1: within the range of every input."""
+    rng = np.random.default_rng(seed)
+    for array in arrays:
+        array[...] = rng.random(array.shape, np.float32)
+
+
+def _assigned_nodes(session: Any) -> dict[str, int]:
+    """Return how many nodes each provider was given; empty where ONNX Runtime does not tell."""
+    counts: dict[str, int] = {}
+    with contextlib.suppress(Exception):  # absent before 1.24
+        for part in session.get_provider_graph_assignment_info():
+            name = part.ep_name.removesuffix("ExecutionProvider").lower()
+            counts[name] = counts.get(name, 0) + len(part.get_nodes())
+    return counts
