@@ -120,6 +120,8 @@ class EngineCache:
         return self.folder.is_dir()
 
     def _seal_fits(self) -> bool:
+        if self.folder.is_symlink():
+            return False
         try:
             seal = json.loads((self.folder / _SEAL).read_text(encoding="utf-8"))
             return bool(seal == _digests(self.folder))
