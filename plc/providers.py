@@ -10,9 +10,10 @@ of a stream.
 import contextlib
 import importlib
 import io
+import re
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -113,33 +114,42 @@ def wanted_providers(ort: ModuleType, providers: str | Sequence[str]) -> list[st
     return names
 
 
-_loaded: dict[str, list[str]] = {}
 _loading = threading.Lock()
+_loaded: set[str] = set()
+_missing: list[str] = []
 
 
 def load_libraries(ort: ModuleType, name: str) -> list[str]:
-    """Load the CUDA and TensorRT libraries that Python packages brought; return complaints.
+    """Load the CUDA and TensorRT libraries that Python packages brought, once in a process.
 
-    Without this only those on the system's search path are found. Once in a process.
+    Without this only those on the system's search path are found.
+
+    Returns
+    -------
+    list of str
+        Libraries that are nowhere, as far as ONNX Runtime tells.
     """
     with _loading:
-        if name in _loaded:
-            return _loaded[name]
-        said = io.StringIO()
-        notes: list[str] = []
-        with contextlib.redirect_stdout(said):
-            if hasattr(ort, "preload_dlls"):
-                try:
-                    ort.preload_dlls()
-                except Exception as error:
-                    notes.append(f"CUDA libraries: {error}")
-            if name == "tensorrt":
-                with contextlib.suppress(ImportError, OSError):
-                    importlib.import_module("tensorrt")
-        if said.getvalue().strip():
-            notes.append(" ".join(said.getvalue().split())[:300])
-        _loaded[name] = notes
-        return notes
+        if "cuda" not in _loaded and hasattr(ort, "preload_dlls"):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.suppress(Exception):
+                ort.preload_dlls()
+            _missing.extend(re.findall(r"Failed to load ([^\s:]+)", said.getvalue()))
+        if name == "tensorrt" and name not in _loaded:
+            with contextlib.suppress(ImportError, OSError):
+                importlib.import_module("tensorrt")
+        _loaded.update({"cuda", name})
+        return list(_missing)
+
+
+@contextlib.contextmanager
+def quiet(ort: ModuleType) -> Iterator[None]:
+    """Keep ONNX Runtime from writing to stderr why a GPU does not start: the report says it."""
+    ort.set_default_logger_severity(4)
+    try:
+        yield
+    finally:
+        ort.set_default_logger_severity(2)  # its default; it cannot be asked
 
 
 def tensorrt_version() -> str:

@@ -44,6 +44,7 @@ from plc.providers import (
     cuda_options,
     gpu_name,
     load_libraries,
+    quiet,
     shape_range,
     tensorrt_options,
     tensorrt_version,
@@ -138,7 +139,6 @@ class _GpuSlot:
         self.output = np.zeros(signature.output[1], np.float32)
         value = ort.OrtValue
         self._inputs = [value.ortvalue_from_numpy(array, "cuda", 0) for array in self.inputs]
-        self._host = value.ortvalue_from_numpy(self.output)
         self._output = value.ortvalue_from_shape_and_type(
             list(self.output.shape), np.float32, "cuda", 0
         )
@@ -146,19 +146,13 @@ class _GpuSlot:
         for (name, _), bound in zip(signature.inputs, self._inputs, strict=True):
             self._binding.bind_ortvalue_input(name, bound)
         self._binding.bind_ortvalue_output(signature.output[0], self._output)
-        self._copies_out = True
 
     def run(self, session: Any) -> None:
         self.options.terminate = False
         for bound, array in zip(self._inputs, self.inputs, strict=True):
             bound.update_inplace(array)
         session.run_with_iobinding(self._binding, self.options)
-        if self._copies_out:
-            try:
-                self._host.update_inplace(self._output)
-                return
-            except (TypeError, RuntimeError):  # releases before 1.24 copy to numpy arrays only
-                self._copies_out = False
+        # The one array that a run makes: every release copies from the device in this way.
         np.copyto(self.output, self._output.numpy())
 
 
@@ -276,6 +270,10 @@ class _RefusedError(Exception):
     """A provider does not serve; the message says why."""
 
 
+class _AbsentError(_RefusedError):
+    """A provider did not start at all."""
+
+
 class _Opener:
     """Tries providers in turn, with what they all need."""
 
@@ -298,6 +296,7 @@ class _Opener:
         self._clock = clock
         self._reference_session: list[BoundSession] = []
         self._notes: list[str] = []
+        self._missing: list[str] = []
 
     def open(self, names: list[str]) -> BoundSession:
         refused: dict[str, str] = {}
@@ -320,7 +319,7 @@ class _Opener:
     def _open_one(self, name: str) -> BoundSession:
         if name == "cpu":
             return self._warm(name, [CPU_OPTIONS])
-        self._notes += load_libraries(self._ort, name)
+        self._missing = load_libraries(self._ort, name)
         if name == "cuda":
             return self._on_gpu(name, lambda graph: [cuda_options(graph)], self._cuda_graph)
         try:
@@ -337,9 +336,13 @@ class _Opener:
                 session = self._warm(name, options(True))
                 session.report.cuda_graph = True
                 return session
+            except _AbsentError:
+                raise
             except _RefusedError as error:
                 # Graphs are refused where a node has to run on the CPU; the rest still works.
+                session = self._warm(name, options(False))
                 self._notes.append(f"{name} without CUDA graphs: {error}")
+                return session
         return self._warm(name, options(False))
 
     def _on_tensorrt(self) -> BoundSession:
@@ -404,18 +407,16 @@ class _Opener:
     def _session(self, name: str, providers: list[Options]) -> BoundSession:
         ort = self._ort
         try:
-            raw = ort.InferenceSession(
-                self._data,
-                self._options(),
-                providers=providers if name == "cpu" else [*providers, CPU_OPTIONS],
-                enable_fallback=0,
-            )
+            with contextlib.nullcontext() if name == "cpu" else quiet(ort):
+                raw = ort.InferenceSession(
+                    self._data,
+                    self._options(),
+                    providers=providers if name == "cpu" else [*providers, CPU_OPTIONS],
+                    enable_fallback=0,
+                )
             used = raw.get_providers()
             if used[0] != PROVIDERS[name]:
-                raise _RefusedError(
-                    f"ONNX Runtime offers it but started {used[0]} instead: the driver or a "
-                    "library (CUDA, cuDNN, TensorRT) is missing or of another version"
-                )
+                raise _AbsentError(self._absence(used[0]))
             session = BoundSession(ort, raw, self._signatures, on_gpu=name != "cpu")
         except _RefusedError:
             raise
@@ -425,6 +426,15 @@ class _Opener:
             model=self._manifest.name, provider=name, nodes=_assigned_nodes(raw)
         )
         return session
+
+    def _absence(self, used: str) -> str:
+        """Return what ONNX Runtime does not tell when it starts another provider instead."""
+        cuda = getattr(self._ort, "cuda_version", "") or "of the version it was built with"
+        missing = f"; not found: {', '.join(self._missing)}" if self._missing else ""
+        return (
+            f"ONNX Runtime offers it but started {used} instead; it needs an NVIDIA driver, CUDA "
+            f"{cuda} and cuDNN 9, and TensorRT for tensorrt{missing}"
+        )
 
     def _options(self) -> Any:
         options = self._ort.SessionOptions()

@@ -95,7 +95,7 @@ class FakeRuntime:
         return list(self.installed)
 
     def preload_dlls(self) -> None:
-        print("cudnn was not found")
+        print("Failed to load libcudnn.so.9: no such file\nFailed to load libcufft.so.12: none")
 
     def InferenceSession(  # noqa: N802  # theirs
         self, data: bytes, options: Any, providers: list[Any], enable_fallback: int
@@ -137,7 +137,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     monkeypatch.setattr(session._GpuSlot, "__init__", with_fake_memory)
     monkeypatch.setattr(session, "gpu_name", lambda: "Fake 9000, 1.0, 9.0")
     monkeypatch.setattr(session, "tensorrt_version", lambda: "10.9")
-    monkeypatch.setattr(providers, "_loaded", {})
+    monkeypatch.setattr(providers, "_loaded", set())
+    monkeypatch.setattr(providers, "_missing", [])
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     return made
@@ -172,7 +173,7 @@ def test_the_preferred_provider_that_starts_is_used_and_reported(
     assert report.provider == "tensorrt"
     assert report.refused == {}
     assert report.cuda_graph
-    assert report.notes == ["cudnn was not found"]
+    assert report.notes == []
     # TensorRT hands what it does not know to CUDA, and that to the CPU.
     assert [name for name, _ in fake.opened[0]] == [TENSORRT, CUDA, CPU]
 
@@ -195,6 +196,8 @@ def test_a_provider_that_is_silently_replaced_is_not_reported_as_in_use(
     assert report.provider == "cpu"
     assert "started CUDAExecutionProvider instead" in report.refused["tensorrt"]
     assert "started CPUExecutionProvider instead" in report.refused["cuda"]
+    assert "not found: libcudnn.so.9, libcufft.so.12" in report.refused["cuda"]
+    assert names_opened(fake) == [TENSORRT, CUDA, CPU]  # nothing was tried twice
 
 
 def test_a_gpu_whose_output_is_wrong_is_not_used(fake: FakeRuntime, tmp_path: Path) -> None:
