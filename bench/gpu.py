@@ -62,7 +62,7 @@ class Settings:
     """How much to measure."""
 
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    runs: int = 1_000
+    runs: int = 2_000
     """At batch 1; fewer at larger ones, so that each takes as long."""
     pauses_s: tuple[float, ...] = (0.1, 1.0, 5.0)
     bursts: int = 10

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plc.bound import SessionReport
 from plc.encoder import EncoderShape, open_encoder
 from plc.engine_cache import cache_root
 from plc.errors import MissingExtraError, PlcError
 from plc.manifest import Manifest
 from plc.models import available
 from plc.providers import gpu_name, installed_providers
-from plc.session import SessionReport, runtime
+from plc.session import runtime
 
 Progress = Callable[[str], None]
 

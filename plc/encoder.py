@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.bound import BoundSession
 from plc.errors import ConfigError
 from plc.manifest import Manifest
 from plc.models import find
 from plc.providers import Signature
-from plc.session import BoundSession, open_session
+from plc.session import open_session
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,13 @@ import hashlib
 import importlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.bound import BoundSession, SessionReport
 from plc.engine_cache import EngineCache, cache_root
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.manifest import Manifest
@@ -51,109 +50,14 @@ from plc.providers import (
     wanted_providers,
 )
 
+__all__ = ["BoundSession", "SessionReport", "open_session", "read_weights", "runtime"]
+
 MAX_SHAPES = 64
 _WARM_UP_RUNS = 3
 """The first run plans memory, the second uses it; on a GPU the second is captured as a graph."""
 # How far a GPU may be from the CPU, as a share of the largest output: sums in another order differ
 # by 1e-6 to 1e-4, half precision by 1e-3, a wrong engine by everything.
 _PARITY = 1e-3
-
-
-@dataclass(slots=True, kw_only=True)
-class SessionReport:
-    """What was opened, where it runs, and what it cost to open."""
-
-    model: str
-    provider: str
-    """Of :data:`PROVIDERS`' keys: the one in use."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Providers that were tried before, and why they are not in use."""
-    notes: list[str] = field(default_factory=list)
-    nodes: dict[str, int] = field(default_factory=dict)
-    """Nodes of the optimised graph by provider, as far as ONNX Runtime tells."""
-    cuda_graph: bool = False
-    engine_cache: Path | None = None
-    load_ms: float = 0.0
-    """Reading, checking and preparing, all providers that were tried included."""
-    warm_up_ms: float = 0.0
-
-
-class BoundSession:
-    """A graph whose inputs and outputs lie at fixed places; used by one thread at a time.
-
-    Made by :func:`open_session`. ``inputs[i]`` and ``outputs[i]`` are host arrays for the
-    signature ``i``: write the former, :meth:`run`, read the latter.
-    """
-
-    def __init__(
-        self, ort: ModuleType, session: Any, signatures: Sequence[Signature], on_gpu: bool
-    ) -> None:
-        self.report = SessionReport(model="", provider="")
-        self.on_gpu = on_gpu
-        self._session = session
-        self._slots = [
-            _GpuSlot(ort, session, signature, i) if on_gpu else _CpuSlot(ort, session, signature)
-            for i, signature in enumerate(signatures)
-        ]
-        self.inputs = [slot.inputs for slot in self._slots]
-        self.outputs = [slot.output for slot in self._slots]
-
-    def run(self, index: int) -> None:
-        """Compute the output of signature ``index``; ONNX Runtime's exceptions pass through."""
-        self._slots[index].run(self._session)
-
-    def cancel(self) -> None:
-        """Make a run that is under way in another thread end soon, with an exception."""
-        for slot in self._slots:
-            slot.options.terminate = True
-
-
-class _CpuSlot:
-    """Host arrays, bound as they are."""
-
-    def __init__(self, ort: ModuleType, session: Any, signature: Signature) -> None:
-        self.options = ort.RunOptions()
-        self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
-        self.output = np.zeros(signature.output[1], np.float32)
-        self._binding = session.io_binding()
-        bound = list(zip(signature.inputs, self.inputs, strict=True))
-        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for _, array in bound]
-        for ((name, _), _), value in zip(bound, self._values, strict=True):
-            self._binding.bind_ortvalue_input(name, value)
-        self._values.append(ort.OrtValue.ortvalue_from_numpy(self.output))
-        self._binding.bind_ortvalue_output(signature.output[0], self._values[-1])
-
-    def run(self, session: Any) -> None:
-        self.options.terminate = False
-        session.run_with_iobinding(self._binding, self.options)
-
-
-class _GpuSlot:
-    """Device buffers at fixed addresses, with host arrays beside them."""
-
-    def __init__(self, ort: ModuleType, session: Any, signature: Signature, index: int) -> None:
-        self.options = ort.RunOptions()
-        # A graph is captured and replayed for each of these numbers.
-        self.options.add_run_config_entry("gpu_graph_id", str(index + 1))
-        self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
-        self.output = np.zeros(signature.output[1], np.float32)
-        value = ort.OrtValue
-        self._inputs = [value.ortvalue_from_numpy(array, "cuda", 0) for array in self.inputs]
-        self._output = value.ortvalue_from_shape_and_type(
-            list(self.output.shape), np.float32, "cuda", 0
-        )
-        self._binding = session.io_binding()
-        for (name, _), bound in zip(signature.inputs, self._inputs, strict=True):
-            self._binding.bind_ortvalue_input(name, bound)
-        self._binding.bind_ortvalue_output(signature.output[0], self._output)
-
-    def run(self, session: Any) -> None:
-        self.options.terminate = False
-        for bound, array in zip(self._inputs, self.inputs, strict=True):
-            bound.update_inplace(array)
-        session.run_with_iobinding(self._binding, self.options)
-        # The one array that a run makes: every release copies from the device in this way.
-        np.copyto(self.output, self._output.numpy())
 
 
 def open_session(

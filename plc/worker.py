@@ -1,10 +1,4 @@
-"""Run the encoder against the clock: a thread that owns it, and a caller that never waits longer.
-
-Two ways to call a network from the audio thread, behind one interface (:class:`EncoderLine`)::
-
-    inline   submit ── run ──▶ collect            no hand-over; nothing can interrupt a slow run
-    worker   submit ─┐        ┌─▶ collect         the audio thread waits until its deadline and
-                     └─ run ──┘                   goes on without the result
+"""Run the encoder in a thread of its own, for a caller that never waits past its deadline.
 
 **Hand-over.** One mailbox of one slot. :meth:`EncoderWorker.submit` copies into it and puts a
 ticket into a queue; the worker runs and puts the ticket back. A slot belongs to the worker from
@@ -47,228 +41,51 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from enum import Enum
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, ModelError
-from plc.ladder import Pace
+from plc.errors import ModelError
+from plc.governor import Governor
+from plc.line import (
+    NO_TICKET,
+    Clock,
+    EncoderCounters,
+    EncoderLine,
+    InlineEncoder,
+    Outcome,
+    Runner,
+    Slot,
+    in_a_line,
+    slot_for,
+    slots_of,
+)
 from plc.providers import Signature
 from plc_kernels.denormals import flush_denormals
 
-Clock = Callable[[], float]
+# All that a stream needs to run an encoder comes from here.
+__all__ = [
+    "NO_TICKET",
+    "EncoderCounters",
+    "EncoderLine",
+    "EncoderWorker",
+    "Governor",
+    "InlineEncoder",
+    "Outcome",
+    "Runner",
+]
 
-NO_TICKET = 0
 _CLOSE = -1
 _KEEP_WARM = -2
-
-
-class Runner(Protocol):
-    """What a line runs: an :class:`~plc.encoder.Encoder`, in the thread that opened it."""
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it needs to be kept warm."""
-        ...
-
-    def run(
-        self,
-        spectra: NDArray[np.float32],
-        lost: NDArray[np.float32],
-        out: NDArray[np.float32],
-    ) -> bool:
-        """Write ``out`` and return True, or return False."""
-        ...
-
-    def keep_warm(self) -> None:
-        """Run once for nothing."""
-        ...
-
-    def cancel(self) -> None:
-        """Make a run in another thread end soon, if that can be done."""
-        ...
-
-
-class Outcome(Enum):
-    """What became of a submission."""
-
-    DONE = "done"
-    SLOW = "slow"
-    """Done, but after the deadline; only inline, where the time is spent anyway."""
-    LATE = "late"
-    """Not there at the deadline."""
-    FAILED = "failed"
-    """An exception, NaN, or a worker that ended."""
-    ABSENT = "absent"
-    """Never submitted: the encoder is starting, busy with a late one, or has given up."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether the result was written."""
-        return self in (Outcome.DONE, Outcome.SLOW)
-
-
-@dataclass(slots=True)
-class EncoderCounters:
-    """What happened to an encoder; read from outside."""
-
-    encoder_runs: int = 0
-    """Submissions taken."""
-    encoder_done: int = 0
-    """Results in time."""
-    encoder_late: int = 0
-    """Submissions whose result was not there at the deadline."""
-    encoder_failed: int = 0
-    """Submissions that ended in an exception, NaN or infinity."""
-    encoder_refused: int = 0
-    """Submissions not taken: starting, busy with a late one, or given up."""
-    encoder_dropped: int = 0
-    """Results that came after their deadline."""
-    encoder_restarts: int = 0
-    """Workers replaced because they had ended or hung."""
-    encoder_warm_runs: int = 0
-    """Inferences made only to keep a GPU warm."""
-    encoder_off: int = 0
-    """Concealments for which the encoder was switched off."""
-
-    def reset(self) -> None:
-        """Set everything to 0."""
-        for each in fields(self):
-            setattr(self, each.name, 0)
-
-
-class EncoderLine(Protocol):
-    """A way to run an encoder from the audio thread."""
-
-    counters: EncoderCounters
-    last_error: str
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        """Hand over a gap; return its ticket, :data:`NO_TICKET` if it was not taken."""
-        ...
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Wait for the result until the deadline; ``out`` is written only if it is done."""
-        ...
-
-    def tick(self) -> None:
-        """Say that a packet's time passed without a gap."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
-
-class _Slot:
-    """Memory of one kind of submission; the line's but for the time of a run."""
-
-    __slots__ = ("lost", "out", "spectra")
-
-    def __init__(self, signature: Signature) -> None:
-        spectra, lost = (shape for _, shape in signature.inputs)
-        self.spectra = np.zeros(spectra, np.float32)
-        self.lost = np.zeros(lost, np.float32)
-        self.out = np.zeros(signature.output[1], np.float32)
-
-
-def _slots(signatures: Sequence[Signature]) -> dict[tuple[int, ...], _Slot]:
-    return {slot.spectra.shape: slot for slot in map(_Slot, signatures)}
-
-
-def _slot_for(slots: dict[tuple[int, ...], _Slot], spectra: NDArray[np.float32]) -> _Slot:
-    slot = slots.get(spectra.shape)
-    if slot is None:
-        raise ConfigError(
-            f"spectra have the shape {spectra.shape}; declared: {', '.join(map(str, slots))}"
-        )
-    return slot
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-class InlineEncoder:
-    """Runs the encoder in the caller's thread, where it takes the time that it takes.
-
-    A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
-    spent already, and the samples then do not depend on how fast the machine was.
-
-    Parameters
-    ----------
-    runner : Runner
-        Opened in this thread, for ``signatures``.
-    signatures : sequence of Signature
-        What will be submitted.
-    clock : callable
-        Returns seconds.
-    """
-
-    def __init__(
-        self, runner: Runner, signatures: Sequence[Signature], clock: Clock = time.perf_counter
-    ) -> None:
-        self.counters = EncoderCounters()
-        self.last_error = ""
-        self._runner = runner
-        self._clock = clock
-        self._slots = _slots(signatures)
-        self._newest: _Slot | None = None
-        self._ticket = NO_TICKET
-        self._sound = False
-        self._end_s = 0.0
-
-    @property
-    def state(self) -> str:
-        """Always ready."""
-        return "ready"
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        """Run; return a ticket for the result."""
-        slot = _slot_for(self._slots, spectra)
-        self.counters.encoder_runs += 1
-        self._ticket += 1
-        try:
-            self._sound = self._runner.run(spectra, lost, slot.out)
-        except Exception as error:
-            self._sound = False
-            self.last_error = _line(error)
-        self._end_s = self._clock()
-        self._newest = slot
-        return self._ticket
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Copy the newest submission's result, once."""
-        slot, self._newest = self._newest, None
-        if slot is None or ticket != self._ticket:
-            return Outcome.ABSENT
-        if not self._sound:
-            self.counters.encoder_failed += 1
-            return Outcome.FAILED
-        np.copyto(out, slot.out)
-        if self._end_s > deadline_s:
-            self.counters.encoder_late += 1
-            return Outcome.SLOW
-        self.counters.encoder_done += 1
-        return Outcome.DONE
-
-    def tick(self) -> None:
-        """Do nothing: a CPU does not cool down."""
-
-    def close(self) -> None:
-        """Do nothing: there is no thread."""
 
 
 class _Life:
     """What one worker thread and its caller share; a thread that is replaced keeps its own."""
 
     def __init__(self, signatures: Sequence[Signature]) -> None:
-        self.requests: queue.SimpleQueue[tuple[int, _Slot | None]] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[tuple[int, Slot | None]] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.slots = _slots(signatures)
+        self.slots = slots_of(signatures)
         self.opened = threading.Event()
         """Set when it is ready or has failed to start."""
         self.over = threading.Event()
@@ -312,7 +129,7 @@ def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
         life.results.put(_CLOSE)
 
 
-def _run(life: _Life, runner: Runner, slot: _Slot | None) -> bool:
+def _run(life: _Life, runner: Runner, slot: Slot | None) -> bool:
     try:
         if slot is None:
             runner.keep_warm()
@@ -367,7 +184,7 @@ class EncoderWorker:
         self._serial = NO_TICKET
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
-        self._slot: _Slot | None = None
+        self._slot: Slot | None = None
         """What was submitted last."""
         self._owed = NO_TICKET
         """What the worker has not given back yet, whether somebody waits for it or not."""
@@ -427,7 +244,7 @@ class EncoderWorker:
         self._pending = NO_TICKET  # one that nobody collected is dropped
         self._attend()
         life = self._life
-        slot = _slot_for(life.slots, spectra)
+        slot = slot_for(life.slots, spectra)
         idle = self._owed in (NO_TICKET, _KEEP_WARM)
         if self._closed or life.over.is_set() or life.runner is None or not idle:
             self.counters.encoder_refused += 1
@@ -467,7 +284,7 @@ class EncoderWorker:
             if done == ticket:
                 break
             if done == _CLOSE:
-                self.last_error = f"the worker ended: {_line(life.error or SystemExit())}"
+                self.last_error = f"the worker ended: {in_a_line(life.error or SystemExit())}"
                 self.counters.encoder_failed += 1
                 return Outcome.FAILED
         self._owed = NO_TICKET
@@ -492,7 +309,7 @@ class EncoderWorker:
         self.counters.encoder_failed += 1
         life = self._life
         if life.error is not None:
-            self.last_error = _line(life.error)
+            self.last_error = in_a_line(life.error)
             life.error = None
         else:
             self.last_error = getattr(life.runner, "last_error", "") or "the result was not usable"
@@ -528,7 +345,7 @@ class EncoderWorker:
     def _replace(self, hung: bool) -> None:
         life = self._life
         life.end()
-        why = "hung" if hung else f"ended: {_line(life.error or SystemExit())}"
+        why = "hung" if hung else f"ended: {in_a_line(life.error or SystemExit())}"
         self.last_error = f"the worker {why}"
         self._restarts_left -= 1
         self._pending = self._owed = NO_TICKET
@@ -556,46 +373,3 @@ def _close_all() -> None:
     """End runs before the interpreter takes ONNX Runtime's memory away from under them."""
     for worker in list(_workers):
         worker.close(0.5)
-
-
-class Governor:
-    """Switches to cheaper encoders, and at last to none, when they are late or fail; and back.
-
-    Parameters
-    ----------
-    levels : int
-        Encoders to choose from, the best first.
-
-    Notes
-    -----
-    The steps are :class:`~plc.ladder.Pace`'s: two misses within a hundred step down, calm steps
-    up again, with twice the patience after each step down. While off, concealments without an
-    encoder count as calm.
-    """
-
-    __slots__ = ("_levels", "_pace")
-
-    def __init__(self, levels: int = 1) -> None:
-        if levels < 1:
-            raise ConfigError(f"levels is {levels}; give at least 1 encoder")
-        self._levels = levels
-        self._pace = Pace()
-
-    @property
-    def level(self) -> int | None:
-        """Which encoder to use, 0 the best; None: none."""
-        return self._pace.depth if self._pace.depth < self._levels else None
-
-    def note(self, outcome: Outcome) -> bool:
-        """Count one outcome; return whether the level changes."""
-        if outcome is Outcome.ABSENT:
-            return False  # what it is busy with has been counted
-        return self._pace.note(outcome is not Outcome.DONE, self._levels)
-
-    def note_off(self) -> bool:
-        """Count a concealment for which the level was None; return whether it changes."""
-        return self._pace.note(False, self._levels)
-
-    def reset(self) -> None:
-        """Return to the best encoder."""
-        self._pace.reset()

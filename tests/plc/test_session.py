@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc import providers, session
+from plc import bound, providers, session
 from plc.encoder import EncoderShape, open_encoder
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.providers import (
@@ -128,13 +128,13 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     made = FakeRuntime()
     monkeypatch.setattr(session, "runtime", lambda: made)
     # GPU slots take the fake's memory; the CPU's reference session takes the real one.
-    plain = session._GpuSlot.__init__
+    plain = bound._GpuSlot.__init__
 
     def with_fake_memory(self: Any, _: Any, raw: Any, signature: Signature, index: int) -> None:
         memory = SimpleNamespace(RunOptions=ort.RunOptions, OrtValue=FakeValue)
         plain(self, memory, raw, signature, index)  # type: ignore[arg-type]  # a fake module
 
-    monkeypatch.setattr(session._GpuSlot, "__init__", with_fake_memory)
+    monkeypatch.setattr(bound._GpuSlot, "__init__", with_fake_memory)
     monkeypatch.setattr(session, "gpu_name", lambda: "Fake 9000, 1.0, 9.0")
     monkeypatch.setattr(session, "tensorrt_version", lambda: "10.9")
     monkeypatch.setattr(providers, "_loaded", set())
