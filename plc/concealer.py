@@ -38,6 +38,7 @@ from plc.burst import (
     decide,
 )
 from plc.config import StreamConfig
+from plc.encoder_filler import EncoderFiller
 from plc.errors import PacketError
 from plc.filler import ArFiller
 from plc.history import History
@@ -63,7 +64,8 @@ class Concealer:
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
     model : str
-        Network to use: ``"auto"`` or, for linear prediction alone, ``"ar"``.
+        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
+        ``"ar"`` is linear prediction alone, any other is a model's name or path.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the choice of
         rungs.
@@ -77,6 +79,8 @@ class Concealer:
     ------
     ConfigError
         If a setting is out of range.
+    ModelError, MissingExtraError
+        If a model that was asked for by name is not sound, or ONNX Runtime is not installed.
 
     Examples
     --------
@@ -118,7 +122,7 @@ class Concealer:
         # A gap that long would be faded in its middle; what leads out of it has little to meet.
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
-        self._filler = make_filler(method, model, self.config, reach)
+        self._filler = make_filler(method, model, self.config, reach, clock)
         self._limit_ms = self.config.time_limit_ms
         self._clock = clock
         slots = lookahead + 1
@@ -140,6 +144,8 @@ class Concealer:
         self._pushed = 0
         self._integer = False
         self.stats = Stats()
+        if isinstance(self._filler, EncoderFiller):
+            self.stats.encoder = self._filler.counters
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -164,11 +170,13 @@ class Concealer:
     def describe(self) -> dict[str, Any]:
         """Return what runs here: the format, and each ladder's rungs with their measured cost."""
         ladders = {}
-        if isinstance(self._filler, ArFiller):
-            for content, steps in (
-                ("steady", self._filler.steady),
-                ("unsteady", self._filler.unsteady),
-            ):
+        filler = self._filler
+        networks = {}
+        if isinstance(filler, EncoderFiller):
+            networks = filler.describe()
+            filler = filler.ar
+        if isinstance(filler, ArFiller):
+            for content, steps in (("steady", filler.steady), ("unsteady", filler.unsteady)):
                 ladders[content] = [
                     {
                         "rung": step.rung.name,
@@ -186,8 +194,14 @@ class Concealer:
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
             "method": self._filler.names[0] if not ladders else "ar",
+            "networks": networks,
             "ladders": ladders,
         }
+
+    def close(self) -> None:
+        """End the threads of the networks, if there are any; a burst now gets the draft."""
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.close()
 
     def push(self, packet: Packet | None, out: Packet | None = None) -> Packet:
         """Take the next packet of the stream and return the one whose turn it is to play.
@@ -312,6 +326,8 @@ class Concealer:
                 self._recover(block)
             self._background.listen(self._pending[slot])
             self._history.append(block, trusted=True)
+            if isinstance(self._filler, EncoderFiller):
+                self._filler.tick()
             return False
         self._background.interrupt()
         self._conceal(block, play, slot, pending)
@@ -351,9 +367,10 @@ class Concealer:
 
     def _begin_burst(self) -> Burst:
         unsteady = self._background.unsteady
-        burst = Burst(hold=self._holds[unsteady], fade=self._fade)
-        self._burst = burst
         self._filler.begin(self._history, unsteady)
+        hold = max(self._holds[unsteady], self._filler.hold_samples)
+        burst = Burst(hold=hold, fade=self._fade)
+        self._burst = burst
         self.stats.concealment_events += 1
         return burst
 
@@ -435,5 +452,5 @@ class Concealer:
             return
         late = elapsed_ms > self._limit_ms
         stats.deadline_misses += late
-        if isinstance(self._filler, ArFiller):
+        if isinstance(self._filler, ArFiller | EncoderFiller):
             stats.rung_changes += self._filler.note_time(late)

@@ -1,6 +1,6 @@
 """Fill gaps of a recording from both sides, with all the time there is.
 
-Three qualities, each the start of the next:
+Three qualities, each the start of the next, and a network that improves on the last two:
 
 ``fast``
     What a :class:`~plc.Concealer` with lookahead does, at an order and past that only an offline
@@ -17,6 +17,9 @@ Three qualities, each the start of the next:
     Gap-wise Janssen [1]_ [2]_: the predictors, five of them, are fitted again with the gap filled
     by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is
     0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.)
+
+The network (:mod:`plc.two_sided`) is given the result and each side's own continuation, and weighs
+them bin by bin; it is trained with ``good``.
 
 The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
@@ -44,6 +47,7 @@ from plc.filler import ArFiller, Filler
 from plc.history import History
 from plc.ladder import Rung
 from plc.methods import LADDER_METHODS, make_filler
+from plc.two_sided import TwoSidedEncoder, two_sided_encoder
 from plc.warm import warm_up
 from plc.whole import check_signal
 from plc_kernels.ar import fit_burg
@@ -95,6 +99,7 @@ def inpaint(
     *,
     quality: str = "good",
     method: str = "auto",
+    model: str = "auto",
     progress: _Report | None = None,
 ) -> Packet:
     """Return a signal with its gaps filled; every sample outside them is as it was.
@@ -113,6 +118,10 @@ def inpaint(
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
         each side, as in the paper.
+    model : str
+        Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
+        package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
+        Runtime is not installed.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -127,6 +136,8 @@ def inpaint(
         If the signal's shape or dtype is not one of the above, or it holds NaN outside the gaps.
     ConfigError
         If a gap, the quality or the method is not possible.
+    ModelError, MissingExtraError
+        If a model that was asked for cannot be used.
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
@@ -142,8 +153,11 @@ def inpaint(
     for start, stop in merged:
         rows[:, start:stop] = 0.0
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
+    encoder = None
+    if QUALITIES[quality].rounds and method == "auto":
+        encoder = two_sided_encoder(model, config.sample_rate)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, quality, method)
+        _fill(rows, config, start, stop, end, quality, method, encoder)
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
@@ -215,6 +229,7 @@ def _fill(
     end: int,
     quality: str,
     method: str,
+    encoder: TwoSidedEncoder | None,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
     context = round(CONTEXT_S * config.sample_rate)
@@ -232,6 +247,8 @@ def _fill(
     if refines(quality, method) and refinable(*sizes):
         for c in range(rows.shape[0]):
             _interpolate(rows[c], config.sample_rate, start, stop, end, QUALITIES[quality])
+            if encoder is not None:
+                encoder.refine(rows[c], start, stop, end)
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:

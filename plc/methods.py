@@ -1,7 +1,10 @@
 """The methods of concealment by name: ours, the reference of the literature, and the baselines."""
 
 import re
+import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from plc.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.config import StreamConfig
@@ -10,8 +13,11 @@ from plc.filler import ArFiller, Filler
 from plc.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
 from plc.reference import LpcFiller
 
+if TYPE_CHECKING:
+    from plc.manifest import Manifest
+
 METHODS: dict[str, str] = {
-    "auto": "the best there is here: the ladder of linear predictors (no network ships yet)",
+    "auto": "the best there is here: a network where one is for the content, on linear prediction",
     "ar": "linear prediction (Burg) at the order and past that time and content allow",
     "lpc": "the reference of Marafioti et al. 2019: Burg of order 1000 on 2048 samples",
     "burg": "Burg of order 5 ms on 50 ms; burg:ORDER_MS/PAST_MS for any other",
@@ -36,7 +42,13 @@ _FIXED: dict[str, Callable[[int, int, int], Filler]] = {
 }
 
 
-def make_filler(method: str, model: str, config: StreamConfig, reach: int) -> Filler:
+def make_filler(
+    method: str,
+    model: str,
+    config: StreamConfig,
+    reach: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Filler:
     """Return what conceals a stream by ``method``.
 
     Parameters
@@ -47,25 +59,70 @@ def make_filler(method: str, model: str, config: StreamConfig, reach: int) -> Fi
         Of the stream.
     reach : int
         The longest bridge that will be asked for, and the most samples known beyond it.
+    clock : callable
+        Returns seconds; what the network's deadline is measured with.
 
     Raises
     ------
     ConfigError
-        If the method or the model is unknown.
+        If the method is unknown, or the model is not for such a stream.
+    ModelError, MissingExtraError
+        If the model is unknown or not sound, or ONNX Runtime is not installed.
     """
-    if model not in ("auto", "ar"):
-        raise ConfigError(
-            f"model is {model!r}; no network ships with this version: use 'auto' or 'ar'"
-        )
+    if not isinstance(model, str):
+        raise ConfigError(f"model is {model!r}; give 'auto', 'ar', or a model's name or path")
     stream = (config.sample_rate, config.channels, config.packet_samples)
     if not isinstance(method, str):
         raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
     if method in LADDER_METHODS:
+        models = {} if method == "ar" else causal_models(model, config.sample_rate)
+        if models:
+            from plc.encoder_filler import EncoderFiller
+
+            return EncoderFiller(*stream, models, config.time_limit_ms, reach, clock)
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
         return ArFiller(*stream, reach=reach, rung=rung)
     return _FIXED[method](*stream)
+
+
+def causal_models(model: str, sample_rate: int) -> "dict[str, Manifest]":
+    """Return the manifests of the networks for a stream, by content: ``music`` and ``speech``.
+
+    Parameters
+    ----------
+    model : str
+        ``"ar"``: none. ``"auto"``: those in the package that know this sample rate; none where
+        ONNX Runtime is not installed. Any other: a name or a path, for all content.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If a model that was asked for is not causal, or is not sound.
+    """
+    if model == "ar":
+        return {}
+    from plc.models import available, find
+
+    if model == "auto":
+        if find_spec("onnxruntime") is None:
+            return {}
+        return {
+            manifest.content: manifest
+            for manifest in available()
+            if manifest.kind == "causal"
+            and manifest.sample_rates[0] <= sample_rate <= manifest.sample_rates[1]
+        }
+    manifest = find(model)
+    if manifest.kind != "causal":
+        raise ConfigError(
+            f"model {manifest.name} is {manifest.kind}; a stream needs a causal one: plc models "
+            "lists them"
+        )
+    return {"music": manifest, "speech": manifest}
 
 
 def rung_of(method: str, sample_rate: int) -> Rung | None:

@@ -1,9 +1,11 @@
 """What happened to a stream, in counters that are read from outside."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
+
+from plc.line import EncoderCounters
 
 # 40 bins a decade from 0.1 µs to 100 s: a percentile is right to 6 %.
 _BINS_PER_DECADE = 40
@@ -74,6 +76,8 @@ class Stats:
     longest_burst_samples: int = 0
     rung_samples: dict[str, int] = field(default_factory=dict)
     """Concealed samples by the rung that made them."""
+    encoder: EncoderCounters = field(default_factory=EncoderCounters)
+    """What became of the network's runs."""
     good_time: TimeHistogram = field(default_factory=TimeHistogram)
     """Time inside ``push`` for packets that arrived."""
     concealed_time: TimeHistogram = field(default_factory=TimeHistogram)
@@ -83,7 +87,7 @@ class Stats:
         """Set everything to 0."""
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, TimeHistogram):
+            if isinstance(value, TimeHistogram | EncoderCounters):
                 value.reset()
             elif isinstance(value, dict):
                 for rung in value:
@@ -100,6 +104,8 @@ class Stats:
                 out[f"{each.name}_ms"] = percentiles(value)
             elif isinstance(value, dict):
                 out[each.name] = {rung: count for rung, count in value.items() if count}
+            elif isinstance(value, EncoderCounters):
+                out |= asdict(value)
             else:
                 out[each.name] = value
         return out

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from plc.background import Background
-from plc_kernels import ar, denormals, fade, noise, packet, pitch
+from plc_kernels import ar, denormals, fade, noise, packet, pitch, stft
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -32,6 +32,8 @@ _AUDIO_PATH: tuple[Any, ...] = (
     packet.unpack_float32,
     packet.unpack_int16,
     pitch.best_lag,
+    stft.analyse_frames,
+    stft.synthesise_frames,
 )
 """Every kernel that a stream may call."""
 
@@ -108,6 +110,14 @@ def _run_all() -> None:
     packet.pack_float32(rows, floats)
     packet.pack_int16(rows, integers)
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
+    grid = stft.Stft.allocate(np.ones(32), 8)
+    tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
+    spectrum = np.zeros(grid.bins, np.complex64)
+    parts = np.zeros((2, grid.bins, 4), np.float32)
+    stft.analyse_frames(samples, 0, grid.window, *tables, spectrum, parts)
+    stft.synthesise_frames(
+        parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
+    )
     background = Background(1, 8000, 0)
     background.listen(rows[:1])
     background.make_noise(rows[:1])

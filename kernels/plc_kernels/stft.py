@@ -257,3 +257,93 @@ def synthesise(
         pending[i] = pending[i + hop]
     for i in range(dual.size - hop, dual.size):
         pending[i] = 0
+
+
+@kernel
+def analyse_frames(
+    x: NDArray[np.float32],
+    first: int,
+    window: NDArray[np.float32],
+    hop: int,
+    factors: NDArray[np.int64],
+    twiddles: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    frame: NDArray[np.float32],
+    spectrum: NDArray[np.complex64],
+    out: NDArray[np.float32],
+) -> None:
+    """Analyse some frames of a signal into separate real and imaginary parts.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Samples; zeros beyond.
+    first : int
+        Place of the first frame's first sample in ``x``.
+    window, hop, factors, twiddles, scratch, frame
+        Of an :class:`Stft`; the last two are written.
+    spectrum : complex64, shape (bins of the grid,), written
+        Scratch memory.
+    out : float32, shape (2, bins, frames), written
+        Real and imaginary parts; bins that the grid does not have are zero.
+    """
+    bins = min(out.shape[1], spectrum.size)
+    for t in range(out.shape[2]):
+        _spectrum(x, first + t * hop, window, factors, twiddles, scratch, frame, spectrum)
+        for k in range(bins):
+            out[0, k, t] = spectrum[k].real
+            out[1, k, t] = spectrum[k].imag
+        for k in range(bins, out.shape[1]):
+            out[0, k, t] = 0.0
+            out[1, k, t] = 0.0
+
+
+@kernel
+def synthesise_frames(
+    parts: NDArray[np.float32],
+    x: NDArray[np.float32],
+    first: int,
+    window: NDArray[np.float32],
+    dual: NDArray[np.float32],
+    hop: int,
+    factors: NDArray[np.int64],
+    twiddles: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    frame: NDArray[np.float32],
+    spectrum: NDArray[np.complex64],
+    out: NDArray[np.float32],
+) -> None:
+    """Return from separate real and imaginary parts to samples: overlap and add.
+
+    Parameters
+    ----------
+    parts : float32, shape (2, bins, frames)
+        What :func:`analyse_frames` writes, changed. Where the grid has more bins, those above
+        are taken from ``x``.
+    x : float32, shape (n,)
+        Samples that the upper bins come from.
+    first : int
+        Place of the first frame's first sample in ``x``.
+    window, dual, hop, factors, twiddles, scratch, frame
+        Of an :class:`Stft`; the last two are written.
+    spectrum : complex64, shape (bins of the grid,), written
+        Scratch memory.
+    out : float32, shape (m,), written
+        Samples from the fourth hop of the first frame on, where the sum is complete: up to
+        ``frames - 3`` hops.
+    """
+    bins = min(parts.shape[1], spectrum.size)
+    above = spectrum.size > bins
+    skipped = dual.size - hop
+    for i in range(out.size):
+        out[i] = 0.0
+    for t in range(parts.shape[2]):
+        if above:
+            start = first + t * hop
+            _spectrum(x, start, window, factors, twiddles, scratch, frame, spectrum)
+        for k in range(bins):
+            spectrum[k] = complex(parts[0, k, t], parts[1, k, t])
+        irfft(spectrum, factors, twiddles, scratch, frame)
+        start = t * hop - skipped
+        for i in range(max(0, -start), min(dual.size, out.size - start)):
+            out[start + i] += dual[i] * frame[i]

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc_kernels.stft import Stft, analyse, istft, stft, synthesise
+from plc_kernels.stft import (
+    Stft,
+    analyse,
+    analyse_frames,
+    istft,
+    stft,
+    synthesise,
+    synthesise_frames,
+)
 from plc_kernels.windows import WINDOWS, grid_window_samples, window
 from tests.signals import noise, sine
 
@@ -155,3 +163,27 @@ def test_a_bad_sample_spoils_only_the_frames_that_hold_it() -> None:
 def test_a_transform_shorter_than_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="at least the window"):
         Stft.allocate(window("hann", 512), 128, 500)
+
+
+def test_frames_from_any_place_are_those_of_the_whole_signal() -> None:
+    x = noise(11, 900)
+    grid = Stft.allocate(window("hann", 64), 16)
+    whole = transform(x, grid)
+    tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
+    spectrum = np.zeros(grid.bins, np.complex64)
+    parts = np.full((2, grid.bins + 3, 10), 9.0, np.float32)
+    analyse_frames(x, 10 * 16 - 64, grid.window, *tables, spectrum, parts)
+    np.testing.assert_array_equal(parts[0, : grid.bins] + 1j * parts[1, : grid.bins], whole[9:19].T)
+    assert not parts[:, grid.bins :].any()
+
+
+def test_bins_that_are_not_given_come_from_the_signal() -> None:
+    x = noise(12, 900)
+    grid = Stft.allocate(window("hann", 64), 16)
+    tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
+    spectrum = np.zeros(grid.bins, np.complex64)
+    parts = np.zeros((2, 8, 12), np.float32)
+    out = np.zeros(9 * 16, np.float32)
+    analyse_frames(x, 160, grid.window, *tables, spectrum, parts)
+    synthesise_frames(parts, x, 160, grid.window, grid.dual, *tables, spectrum, out)
+    np.testing.assert_allclose(out, x[160 + 48 : 160 + 48 + out.size], atol=1e-6)

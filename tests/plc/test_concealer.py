@@ -314,7 +314,7 @@ def test_channels_are_concealed_as_if_alone() -> None:
         ({"budget_ms": float("nan")}, "budget_ms"),
         ({"method": "magic"}, "magic.*auto.*zeros"),
         ({"method": "burg:50/60"}, "half"),
-        ({"model": "music"}, "music"),
+        ({"model": 3}, "model is 3"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, StreamConfig
-from plc.errors import ConfigError
+from plc.errors import ConfigError, ModelError
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import MAX_ORDER, MAX_PAST_SAMPLES, STEADY, UNSTEADY
@@ -119,9 +119,9 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
         rung_of(f"burg:5/{most_ms + 1}", sample_rate)
 
 
-@pytest.mark.parametrize("model", ["music", "", "/some/file.onnx"])
-def test_an_unknown_model_says_that_none_ships(model: str) -> None:
-    with pytest.raises(ConfigError, match="no network ships with this version: use 'auto' or 'ar'"):
+@pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
+def test_an_unknown_model_says_what_would_do(model: str) -> None:
+    with pytest.raises(ModelError, match="in the package|plc models"):
         make_filler("auto", model, CONFIG, REACH)
 
 

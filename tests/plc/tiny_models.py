@@ -67,7 +67,7 @@ def write_model(
     **changes
         Other fields of the manifest.
     """
-    model = make_model(graph, len(drafts))
+    model = make_model(graph, len(drafts), changes.get("context_frames_after", 0))
     if change:
         change(model)
     return write_bytes(
@@ -86,14 +86,14 @@ def write_bytes(folder: Path, data: bytes, **changes: Any) -> Path:
     return path
 
 
-def make_model(graph: str, drafts: int) -> Any:
+def make_model(graph: str, drafts: int, after: int = 0) -> Any:
     """Return a ``ModelProto``; :func:`write_model` says what there is."""
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     line = drafts - 1 if graph == "last" else 0
     constants = {
         "line": ([], [line]),
         "begin": ([1], [BEFORE]),
-        "end": ([1], [2**31]),
+        "end": ([1], [-after or 2**31]),
         "axis": ([1], [3]),
         "one": ([1], [1]),
     }

@@ -1,0 +1,304 @@
+"""The top rung of the ladder: a network that improves on linear prediction, within a deadline.
+
+At the start of a burst linear prediction drafts the whole horizon, the network is run once on that
+draft and its past, and the burst's packets play what came out of it::
+
+    begin    draft ──▶ spectra ──▶ submit ······▶ collect by the deadline ──▶ fill
+                                     (a thread of its own)     │ late, failed, off
+                                                               ▼
+                                                             draft
+    extend   fill ───────────────╮ last 5 ms of the horizon
+             draft ──────────────╰─────────────────────────── linear prediction goes on
+
+The draft is always finished first, so there is always something to play, and no step where the one
+takes over from the other: the fill begins as the draft and becomes the network's within 1 ms.
+Which model serves a burst follows from the content, as the ladder's rungs do.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.baselines import PitchFiller
+from plc.encoder import Encoder, encoder_signature, open_encoder
+from plc.filler import ArFiller
+from plc.governor import Governor
+from plc.history import History
+from plc.hybrid import GapSpectra
+from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
+from plc.manifest import Manifest
+from plc.worker import EncoderWorker
+from plc_kernels.fade import crossfade, crossfade_ramp
+
+DRAFTS = (("ar",), ("pitch", "ar"))
+"""What a causal model may be given, the last being what it improves on."""
+
+# At the end of the horizon the fill returns to the draft within this time.
+_LEAVE_MS = 5.0
+# Waiting for a model to load and warm up, at construction.
+_OPEN_S = 120.0
+_CALIBRATION_RUNS = 5
+
+
+@dataclass(slots=True)
+class Voice:
+    """One model, open for a stream."""
+
+    manifest: Manifest
+    gap: GapSpectra
+    line: EncoderLine
+    governor: Governor
+    pitch: PitchFiller | None
+    cost_ms: float
+    """Of one burst: spectra, inference and samples, measured at construction."""
+
+    @property
+    def name(self) -> str:
+        """How ``stats`` call it."""
+        return f"encoder:{self.manifest.name}"
+
+
+class EncoderFiller:
+    """Linear prediction, improved by a network where there is one for the content.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples, limit_ms, reach
+        As for :class:`~plc.filler.ArFiller`.
+    models : mapping
+        Manifests of causal models by content: ``"music"`` for what holds its tones, ``"speech"``
+        for what glides and stops. Either may be missing.
+    clock : callable
+        Returns seconds.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If a model is not for this stream, not sound, or ONNX Runtime is not installed.
+    """
+
+    crossfades = True
+    fades = True
+    bridges = True
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        packet_samples: int,
+        models: Mapping[str, Manifest],
+        limit_ms: float = float("inf"),
+        reach: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        stream = (sample_rate, channels, packet_samples)
+        self.counters = EncoderCounters()
+        self._clock = clock
+        self._limit_s = limit_ms / 1000.0
+        self._voices = {
+            content: _open_voice(manifest, stream, limit_ms, self.counters, clock)
+            for content, manifest in models.items()
+        }
+        longest = max((v.gap.horizon for v in self._voices.values()), default=0)
+        cost_ms = max((v.cost_ms for v in self._voices.values()), default=0.0)
+        beyond = max((v.gap.samples - v.gap.gap_start for v in self._voices.values()), default=0)
+        self.ar = ArFiller(
+            sample_rate,
+            channels,
+            max(packet_samples, beyond),
+            limit_ms - cost_ms,
+            reach,
+        )
+        self._draft_limit_s = (limit_ms - cost_ms) / 1000.0
+        pasts = [v.gap.gap_start for v in self._voices.values()]
+        pasts += [v.pitch.past_samples for v in self._voices.values() if v.pitch]
+        self.past_samples = max(self.ar.past_samples, *pasts)
+        self._fill = np.zeros((channels, longest), np.float32)
+        self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
+        self._voice: Voice | None = None
+        self._made_by_network = False
+        self._position = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models, then the rungs of linear prediction."""
+        return (*(voice.name for voice in self._voices.values()), *self.ar.names)
+
+    @property
+    def name(self) -> str:
+        """What made the samples last written."""
+        voice = self._voice
+        if voice is not None and self._made_by_network and self._position <= voice.gap.horizon:
+            return voice.name
+        return self.ar.name
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """The models that are open."""
+        return tuple(self._voices.values())
+
+    @property
+    def hold_samples(self) -> int:
+        """The network's horizon: it knows by itself how a burst goes on."""
+        return self._voice.gap.horizon if self._voice and self._made_by_network else 0
+
+    def describe(self) -> dict[str, dict[str, str | float]]:
+        """Return the models by content: name, mode, and what a burst of each costs."""
+        return {
+            content: {
+                "model": voice.manifest.name,
+                "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
+                "cost_ms": round(voice.cost_ms, 4),
+            }
+            for content, voice in self._voices.items()
+        }
+
+    def reset(self) -> None:
+        """Forget the stream; the networks stay open."""
+        self.ar.reset()
+        self._voice = None
+        for voice in self._voices.values():
+            voice.governor.reset()
+
+    def close(self) -> None:
+        """End the threads of the networks."""
+        for voice in self._voices.values():
+            voice.line.close()
+
+    def tick(self) -> None:
+        """Say that a packet passed without a gap."""
+        for voice in self._voices.values():
+            voice.line.tick()
+
+    def begin(self, history: History, unsteady: bool) -> None:
+        """Draft the horizon, and have the network improve on it."""
+        began_s = self._clock()
+        self.ar.begin(history, unsteady)
+        self._position = 0
+        self._made_by_network = False
+        self._voice = self._voices.get("speech" if unsteady else "music")
+        voice = self._voice
+        if voice is None or history.filled < voice.gap.gap_start:
+            self._voice = None
+            return
+        self._draft(voice, history)
+        fill = self._fill[:, : voice.gap.horizon]
+        if self._improved(voice, began_s + self._limit_s):
+            voice.gap.synthesise(fill)
+            self._made_by_network = True
+            self._lead_back(voice, fill)
+        else:
+            fill[:] = voice.gap.lines[:, -1, voice.gap.gap_start :][:, : voice.gap.horizon]
+
+    def _draft(self, voice: Voice, history: History) -> None:
+        """Write past and drafts into the lines of the gap."""
+        start = voice.gap.gap_start
+        lines = voice.gap.lines
+        for c in range(lines.shape[0]):
+            history.newest(c, lines[c, -1, :start])
+        self.ar.extend(lines[:, -1, start:])
+        if voice.pitch is not None:
+            lines[:, 0, :start] = lines[:, -1, :start]
+            voice.pitch.begin(history, unsteady=False)
+            voice.pitch.extend(lines[:, 0, start:])
+
+    def _improved(self, voice: Voice, deadline_s: float) -> bool:
+        """Run the network; return whether its result is there in time."""
+        gap = voice.gap
+        if voice.governor.level is None:
+            self.counters.encoder_off += 1
+            voice.governor.note_off()
+            return False
+        gap.analyse()
+        ticket = voice.line.submit(gap.spectra, gap.lost)
+        outcome = voice.line.collect(ticket, deadline_s, gap.filled)
+        voice.governor.note(outcome)
+        return outcome.usable
+
+    def _lead_back(self, voice: Voice, fill: NDArray[np.float32]) -> None:
+        """Return to the draft at the end of the horizon."""
+        n = min(self._leave.size, fill.shape[1])
+        end = voice.gap.gap_start + voice.gap.horizon
+        for c in range(fill.shape[0]):
+            crossfade(voice.gap.lines[c, -1, end - n : end], self._leave[-n:], fill[c, -n:])
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the next samples of the fill; then of the draft, then of linear prediction."""
+        if self._voice is None:
+            self.ar.extend(out)
+            return
+        gap = self._voice.gap
+        done = 0
+        parts = (self._fill[:, : gap.horizon], gap.lines[:, -1, gap.gap_start :])
+        for part in parts:
+            take = min(out.shape[1] - done, part.shape[1] - self._position)
+            if take > 0:
+                out[:, done : done + take] = part[:, self._position : self._position + take]
+                self._position += take
+                done += take
+        if done < out.shape[1]:
+            self.ar.extend(out[:, done:])
+            self._position += out.shape[1] - done
+
+    def bridge(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        """Blend what the network continues with what leads into ``after``."""
+        landed = self.ar.bridge_from(self.extend, history, after, out)
+        if landed:
+            self._voice = None  # linear prediction has set out from the far side
+        return landed
+
+    def note_time(self, late: bool) -> bool:
+        """As :meth:`ArFiller.note_time`."""
+        return self.ar.note_time(late)
+
+
+def _open_voice(
+    manifest: Manifest,
+    stream: tuple[int, int, int],
+    limit_ms: float,
+    counters: EncoderCounters,
+    clock: Callable[[], float],
+) -> Voice:
+    """Open a model: in the caller's thread if there is no time limit, else in one of its own."""
+    sample_rate, channels, _ = stream
+    gap = GapSpectra(manifest, sample_rate, channels)
+    signatures = [encoder_signature(manifest, gap.shape)]
+
+    def open_runner() -> Encoder:
+        return open_encoder(manifest, [gap.shape])
+
+    line: EncoderLine
+    if limit_ms == float("inf"):
+        line = InlineEncoder(open_runner(), signatures, clock)
+    else:
+        worker = EncoderWorker(open_runner, signatures, clock=clock)
+        worker.wait_until_open(_OPEN_S)
+        line = worker
+    line.counters = EncoderCounters()
+    pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
+    voice = Voice(manifest, gap, line, Governor(), pitch, 0.0)
+    voice.cost_ms = _measure_cost(voice)
+    line.counters = counters
+    return voice
+
+
+def _measure_cost(voice: Voice) -> float:
+    """Return the ms of one burst but for its draft: the least of a few; 0 if the network fails."""
+    gap = voice.gap
+    gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
+    out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
+    costs_ms = []
+    for _ in range(_CALIBRATION_RUNS):
+        began = time.perf_counter()
+        gap.analyse()
+        ticket = voice.line.submit(gap.spectra, gap.lost)
+        outcome = voice.line.collect(ticket, float("inf"), gap.filled)
+        if outcome is Outcome.DONE:
+            gap.synthesise(out)
+            costs_ms.append(1e3 * (time.perf_counter() - began))
+    return min(costs_ms, default=0.0)

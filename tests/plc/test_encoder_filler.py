@@ -1,0 +1,231 @@
+"""The network as the top rung: what it makes is played if it is there in time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnxruntime")
+
+from plc import Concealer, conceal
+from plc.encoder_filler import EncoderFiller
+from plc.errors import ConfigError, ModelError
+from plc.filler import ArFiller
+from plc.history import History
+from plc.line import EncoderCounters, Outcome
+from plc.loss import GilbertElliott
+from plc.manifest import Manifest
+from tests.plc.tiny_models import write_model
+from tests.signals import noise, tones
+
+RATE = 16_000
+PACKET = 160
+
+
+def _model(folder: Path, graph: str = "last", **changes: Any) -> Manifest:
+    settings: dict[str, Any] = {"drafts": ("ar",), "top_hz": 8000.0} | changes
+    return Manifest.read(write_model(folder, graph, **settings))
+
+
+def _filler(manifest: Manifest, reach: int = 0) -> EncoderFiller:
+    return EncoderFiller(RATE, 1, PACKET, {"music": manifest}, reach=reach)
+
+
+def _history(samples: NDArray[np.float32], filler: EncoderFiller | ArFiller) -> History:
+    history = History(1, filler.past_samples)
+    history.append(samples[None], trusted=True)
+    return history
+
+
+def _packets(signal: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return list(signal.reshape(-1, PACKET, 1))
+
+
+def _play(
+    concealer: Concealer, signal: NDArray[np.float32], trace: NDArray[np.bool_]
+) -> NDArray[Any]:
+    out = [
+        concealer.push(None if lost else packet)
+        for lost, packet in zip(trace, _packets(signal), strict=True)
+    ]
+    return np.concatenate(out)
+
+
+def test_a_network_that_changes_nothing_is_the_ladder(tmp_path: Path) -> None:
+    signal = tones(1, RATE, 2 * RATE)
+    trace = GilbertElliott(0.1, 3.0).trace(200, 1)
+    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
+    settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
+    with_network = conceal(signal, trace, model=model, **settings)
+    without = conceal(signal, trace, model="ar", **settings)
+    np.testing.assert_allclose(with_network, without, atol=2e-5)
+
+
+def test_samples_are_those_of_the_network_up_to_its_horizon(tmp_path: Path) -> None:
+    signal = tones(2, RATE, RATE)
+    filler = _filler(_model(tmp_path, "lost"))
+    plain = ArFiller(RATE, 1, PACKET)
+    horizon = 960
+    out, draft = np.zeros((2, 1, 3 * horizon), np.float32)
+    filler.begin(_history(signal, filler), unsteady=False)
+    plain.begin(_history(signal, plain), unsteady=False)
+    for begin in range(0, 3 * horizon, PACKET):
+        filler.extend(out[:, begin : begin + PACKET])
+    plain.extend(draft)
+    difference = np.abs(out - draft)[0]
+    assert difference[100:800].max() > 1e-3
+    np.testing.assert_allclose(out[0, horizon:], draft[0, horizon:], atol=1e-6)
+    assert difference[0] < 0.1 * difference[100:800].max()
+
+
+def test_content_decides_which_network_runs(tmp_path: Path) -> None:
+    signal = tones(3, RATE, RATE)
+    filler = _filler(_model(tmp_path))
+    filler.begin(_history(signal, filler), unsteady=True)
+    assert filler.name.startswith("ar:")
+    assert filler.hold_samples == 0
+    filler.begin(_history(signal, filler), unsteady=False)
+    assert filler.name == "encoder:last"
+    assert filler.hold_samples == 960
+
+
+def test_the_pitch_draft_comes_first(tmp_path: Path) -> None:
+    period = noise(4, 100)
+    signal = np.tile(period, 160).astype(np.float32)
+    filler = _filler(_model(tmp_path, "pass", drafts=("pitch", "ar")))
+    filler.begin(_history(signal, filler), unsteady=False)
+    out = np.zeros((1, 800), np.float32)
+    filler.extend(out)
+    np.testing.assert_allclose(out[0, 16:], np.tile(period, 8)[16:], atol=1e-4)
+
+
+@pytest.mark.parametrize("graph", ["root"])
+def test_nan_is_never_played(tmp_path: Path, graph: str) -> None:
+    signal = tones(5, RATE, RATE)
+    model = str(write_model(tmp_path, graph, drafts=("ar",), top_hz=8000.0))
+    concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=float("inf"), clock=lambda: 0.0)
+    trace = GilbertElliott(0.3, 1.0).trace(100, 1)
+    played = _play(concealer, signal, trace)
+    plain = Concealer(RATE, 1, PACKET, model="ar", budget_ms=float("inf"))
+    np.testing.assert_allclose(played, _play(plain, signal, trace), atol=2e-5)
+    assert concealer.stats.encoder.encoder_failed >= 2
+    assert concealer.stats.encoder.encoder_off > 0
+
+
+class _Late:
+    """A line whose results come too late, except those of some bursts."""
+
+    last_error = ""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        self.counters = EncoderCounters()
+        self.outcomes = outcomes
+        self.asked = 0
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        self.spectra = spectra
+        self.asked += 1
+        return 1
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        outcome = self.outcomes[min(self.asked, len(self.outcomes)) - 1]
+        if outcome.usable:
+            out[:] = 0.0
+        return outcome
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_late_result_is_dropped_and_the_draft_is_played(tmp_path: Path) -> None:
+    signal = tones(6, RATE, RATE)
+    filler = _filler(_model(tmp_path))
+    filler.voices[0].line = _Late([Outcome.LATE])
+    filler.begin(_history(signal, filler), unsteady=False)
+    plain = ArFiller(RATE, 1, PACKET)
+    plain.begin(_history(signal, plain), unsteady=False)
+    out, draft = np.zeros((2, 1, PACKET), np.float32)
+    filler.extend(out)
+    plain.extend(draft)
+    np.testing.assert_allclose(out, draft, atol=1e-6)
+    assert filler.name.startswith("ar:")
+
+
+def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path: Path) -> None:
+    signal = tones(7, RATE, RATE)
+    filler = _filler(_model(tmp_path))
+    line = _Late([Outcome.LATE, Outcome.LATE, Outcome.DONE])
+    filler.voices[0].line = line
+    history = _history(signal, filler)
+    for _ in range(2):
+        filler.begin(history, unsteady=False)
+    assert line.asked == 2
+    filler.begin(history, unsteady=False)
+    assert line.asked == 2
+    assert filler.counters.encoder_off == 1
+    for _ in range(1000):
+        filler.begin(history, unsteady=False)
+    assert line.asked > 2
+    assert filler.name == "encoder:last"
+
+
+def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
+    """Whatever it makes: here silence, the largest jump there could be."""
+    signal = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
+    filler = _filler(_model(tmp_path))
+    filler.voices[0].line = _Late([Outcome.DONE])
+    filler.begin(_history(signal, filler), unsteady=False)
+    out = np.zeros((1, 1600), np.float32)
+    filler.extend(out)
+    heard = np.concatenate([signal[-10:], out[0]])
+    step = 0.5 * 2 * np.pi * 440 / RATE
+    assert np.abs(np.diff(heard)).max() < 1.5 * step
+    np.testing.assert_allclose(out[0, 16:880], 0.0, atol=1e-5)
+
+
+def test_a_bridge_starts_from_what_was_played(tmp_path: Path) -> None:
+    signal = tones(8, RATE, 2 * RATE)
+    trace = np.zeros(200, bool)
+    trace[[60, 100, 101, 102, 150, 151]] = True
+    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
+    settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookahead": 1}
+    with_network = conceal(signal, trace, model=model, **settings)
+    without = conceal(signal, trace, model="ar", **settings)
+    np.testing.assert_allclose(with_network, without, atol=5e-5)
+
+
+def test_a_stream_that_just_began_gets_the_draft(tmp_path: Path) -> None:
+    filler = _filler(_model(tmp_path))
+    filler.begin(_history(tones(9, RATE, 50), filler), unsteady=False)
+    out = np.zeros((1, PACKET), np.float32)
+    filler.extend(out)
+    assert np.isfinite(out).all()
+    assert filler.name.startswith("ar:")
+
+
+def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
+    model = str(
+        write_model(tmp_path, "last", kind="lookahead", context_frames_after=2, top_hz=8000.0)
+    )
+    with pytest.raises(ConfigError, match="lookahead; a stream needs a causal one"):
+        Concealer(RATE, 1, PACKET, model=model)
+    with pytest.raises(ModelError, match="in the package"):
+        Concealer(RATE, 1, PACKET, model="no-such-model")
+
+
+def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
+    signal = tones(10, RATE, RATE)
+    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
+    concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=1000.0)
+    trace = GilbertElliott(0.2, 2.0).trace(100, 3)
+    _play(concealer, signal, trace)
+    described = concealer.describe()["networks"]["music"]
+    assert described["mode"] == "worker"
+    counters = concealer.stats.as_dict()
+    assert counters["encoder_runs"] == counters["encoder_done"]
+    assert concealer.stats.encoder.encoder_runs > 0
+    concealer.close()
+    assert np.isfinite(_play(concealer, signal, trace)).all()

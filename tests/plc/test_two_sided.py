@@ -1,0 +1,88 @@
+"""The network that fills gaps of files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from plc import inpaint
+from plc.errors import ConfigError
+from plc.two_sided import DRAFTS, two_sided_encoder
+from tests.plc.tiny_models import write_model
+from tests.signals import tones
+
+RATE = 16_000
+
+
+def _model(folder: Path, graph: str = "last", **changes: Any) -> str:
+    settings: dict[str, Any] = {
+        "drafts": DRAFTS,
+        "kind": "lookahead",
+        "context_frames_after": 2,
+        "top_hz": 8000.0,
+    } | changes
+    return str(write_model(folder, graph, **settings))
+
+
+def test_a_network_that_gives_the_last_draft_back_changes_nothing(tmp_path: Path) -> None:
+    signal = tones(1, RATE, RATE)
+    gaps = [(4000, 4800), (9000, 9160)]
+    plain = inpaint(signal, RATE, gaps, model="ar")
+    np.testing.assert_allclose(
+        inpaint(signal, RATE, gaps, model=_model(tmp_path)), plain, atol=1e-5
+    )
+
+
+def test_what_the_network_makes_is_what_fills_the_gap(tmp_path: Path) -> None:
+    signal = tones(2, RATE, RATE)
+    gaps = [(4000, 4800)]
+    plain = inpaint(signal, RATE, gaps, model="ar")
+    forward = inpaint(signal, RATE, gaps, model=_model(tmp_path, "pass"))
+    assert np.abs(forward - plain)[4100:4700].max() > 1e-4
+    outside = np.ones(RATE, bool)
+    outside[4000:4800] = False
+    np.testing.assert_array_equal(forward[outside], signal[outside])
+    assert abs(forward[4000] - plain[4000]) < 0.1 * np.abs(forward - plain).max()
+
+
+@pytest.mark.parametrize("gap", [(200, 600), (15_000, 15_800), (4000, 8000)])
+def test_where_the_context_is_short_or_the_gap_long_the_draft_stays(
+    tmp_path: Path, gap: tuple[int, int]
+) -> None:
+    signal = tones(3, RATE, RATE)
+    plain = inpaint(signal, RATE, [gap], model="ar")
+    filled = inpaint(signal, RATE, [gap], model=_model(tmp_path, "pass"))
+    np.testing.assert_array_equal(filled, plain)
+
+
+def test_a_network_that_fails_leaves_the_draft(tmp_path: Path) -> None:
+    signal = tones(4, RATE, RATE)
+    plain = inpaint(signal, RATE, [(4000, 4800)], model="ar")
+    filled = inpaint(signal, RATE, [(4000, 4800)], model=_model(tmp_path, "root"))
+    np.testing.assert_array_equal(filled, plain)
+
+
+def test_fast_and_the_plain_ladder_use_no_network(tmp_path: Path) -> None:
+    signal = tones(5, RATE, RATE)
+    model = _model(tmp_path, "pass")
+    settings: list[dict[str, Any]] = [{"quality": "fast"}, {"method": "ar"}]
+    for setting in settings:
+        np.testing.assert_array_equal(
+            inpaint(signal, RATE, [(4000, 4800)], model=model, **setting),
+            inpaint(signal, RATE, [(4000, 4800)], model="ar", **setting),
+        )
+
+
+def test_a_causal_model_is_refused(tmp_path: Path) -> None:
+    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
+    with pytest.raises(ConfigError, match="kind lookahead"):
+        inpaint(tones(6, RATE, RATE), RATE, [(4000, 4800)], model=model)
+
+
+def test_an_encoder_is_opened_once(tmp_path: Path) -> None:
+    model = _model(tmp_path)
+    assert two_sided_encoder(model, RATE) is two_sided_encoder(model, RATE)
+    assert two_sided_encoder("ar", RATE) is None
