@@ -121,7 +121,7 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
 
 @pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
 def test_an_unknown_model_says_what_would_do(model: str) -> None:
-    with pytest.raises(ModelError, match="in the package|plc models"):
+    with pytest.raises(ModelError, match=r"in the package|plc models"):
         make_filler("auto", model, CONFIG, REACH)
 
 
