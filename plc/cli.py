@@ -9,7 +9,7 @@ that ``plc --help`` answers at once.
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,6 +148,13 @@ PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.
 Method = Annotated[
     str, typer.Option(callback=_known_method, help="How: auto, or one of plc doctor --methods.")
 ]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Network: auto chooses by content, ar is none; plc models lists those there are.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -215,6 +222,7 @@ def conceal(
         int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
     ] = 0,
     method: Method = "auto",
+    model: Model = "auto",
     budget_ms: Annotated[
         float,
         typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
@@ -237,6 +245,7 @@ def conceal(
             packet_ms=packet_ms,
             lookahead=lookahead,
             method=method,
+            model=model,
             budget_ms=budget_ms,
             seed=seed,
             progress=progress,
@@ -265,6 +274,7 @@ def inpaint(
         str, typer.Option(help="fast, good or best; best takes several times as long.")
     ] = "good",
     method: Method = "auto",
+    model: Model = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Fill gaps of a recording from what stands before and after them.
@@ -284,7 +294,13 @@ def inpaint(
         raise typer.BadParameter("say where: --gap START:STOP or --gaps FILE", param_hint="--gap")
     with _progress("inpainting") as progress:
         report = inpaint_file(
-            source, target, gaps_s, quality=quality, method=method, progress=progress
+            source,
+            target,
+            gaps_s,
+            quality=quality,
+            method=method,
+            model=model,
+            progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
     if as_json:
@@ -351,6 +367,18 @@ def doctor(
     _print_json(health.as_dict()) if as_json else _print_health(health)
     if health.problems:
         raise typer.Exit(REFUSED)
+
+
+@app.command(epilog=_examples("plc models", "plc conceal in.wav out.wav --loss 10% --model speech"))
+def models(as_json: AsJson = False) -> None:
+    """List the networks in the package: what each is for, how it was trained, how good it is."""
+    from plc.models import available, models_table
+
+    found = available()
+    if as_json:
+        _print_json({"models": found})
+        return
+    _console().print(models_table(found))
 
 
 @app.command(
@@ -425,8 +453,8 @@ def _console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
 
 
-def _print_json(result: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
+def _print_json(result: Any) -> None:
+    """Print a result as JSON."""
     from plc.jsonable import to_json
 
     typer.echo(to_json(result))

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from plc.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
 from plc.errors import PlcError
 
 # Distribution and what it is needed for; the first ones always are.
@@ -86,7 +87,7 @@ class Health:
     cpu: str
     cores: int
     versions: dict[str, str | None]
-    providers: tuple[str, ...]
+    encoder: EncoderHealth
     cache: Cache
     real_time: RealTime
     warm_up_s: float | None
@@ -130,6 +131,9 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
             cold_start_s = _start_s({"NUMBA_CACHE_DIR": empty}, problems)
     tell("calibrating ladders")
     ladders = _ladders(problems)
+    encoder = examine_encoder(progress=tell)
+    if encoder.runtime is not None:
+        problems += encoder.problems
     versions = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
     problems += [f"{name} is not installed" for name in NEEDED if versions[name] is None]
     return Health(
@@ -138,7 +142,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         cpu=_cpu_name(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         versions=versions,
-        providers=_providers(),
+        encoder=encoder,
         cache=_cache(),
         real_time=_real_time(),
         warm_up_s=warm_up_s,
@@ -269,14 +273,6 @@ def _fifo_scheduler() -> tuple[bool, str]:
     return True, ""
 
 
-def _providers() -> tuple[str, ...]:
-    try:
-        import onnxruntime
-    except ImportError:
-        return ()
-    return tuple(onnxruntime.get_available_providers())
-
-
 def _version(distribution: str) -> str | None:
     try:
         return version(distribution)
@@ -306,8 +302,7 @@ def facts(health: Health) -> list[tuple[str, str]]:
     ]
     lines += [(name, health.versions[name] or "not installed") for name in NEEDED]
     lines += [(name, health.versions[name] or f"absent; {OPTIONAL[name]}") for name in OPTIONAL]
-    if health.providers:
-        lines.append(("ONNX providers", ", ".join(health.providers)))
+    lines += encoder_facts(health.encoder)
     state = "writable" if cache.writable else "NOT writable: set NUMBA_CACHE_DIR to a folder"
     lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
     warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"

@@ -122,6 +122,7 @@ def conceal_file(
     packet_ms: float = PACKET_MS,
     lookahead: int = 0,
     method: str = "auto",
+    model: str = "auto",
     budget_ms: float | None = math.inf,
     seed: int = 0,
     progress: Progress | None = None,
@@ -140,6 +141,8 @@ def conceal_file(
         Packets the concealer waits for; the delay is taken out of the target.
     method : str
         One of :data:`plc.METHODS`.
+    model : str
+        Network to use, as of :class:`plc.Concealer`.
     budget_ms : float or None
         As of :class:`plc.Concealer`; by default there is no limit, so that the result does not
         depend on the machine.
@@ -164,6 +167,7 @@ def conceal_file(
             packet_samples=packet_samples,
             lookahead=lookahead,
             method=method,
+            model=model,
             budget_ms=budget_ms,
             seed=seed,
         )
@@ -267,6 +271,7 @@ def inpaint_file(
     *,
     quality: str = "good",
     method: str = "auto",
+    model: str = "auto",
     progress: Progress | None = None,
 ) -> InpaintReport:
     """Fill gaps of a recording from what stands before and after them.
@@ -282,6 +287,8 @@ def inpaint_file(
         :data:`~plc.inpainting.LONGEST_REFINED_GAP` each makes the same.
     method : str
         One of :data:`plc.METHODS`.
+    model : str
+        Network to use, as of :func:`plc.inpaint`.
     progress : callable, optional
         Called after each block.
 
@@ -305,7 +312,12 @@ def inpaint_file(
                 gap = (start - first, stop - first)
                 _check_finite(signal, gap, source, first / reader.sample_rate, reader.sample_rate)
                 signal[:] = inpaint(
-                    signal, reader.sample_rate, [gap], quality=quality, method=method
+                    signal,
+                    reader.sample_rate,
+                    [gap],
+                    quality=quality,
+                    method=method,
+                    model=model,
                 )
             window.finish()
         return InpaintReport(
