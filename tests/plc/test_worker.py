@@ -24,9 +24,10 @@ from plc.worker import (
     Runner,
 )
 
-FOREVER_S = float("inf")
 # Longer than any machine needs to run a few lines in another thread; only a broken test waits.
 PATIENCE_S = 60.0
+NO_HURRY_S = PATIENCE_S
+"""A deadline on a clock that stands still."""
 
 
 def signature(frames: int = 4) -> Signature:
@@ -143,7 +144,7 @@ def test_every_submission_gets_its_own_result(line: EncoderLine) -> None:
         lost = rng.random((1, frames)).astype(np.float32)
         out = empty(frames)
         ticket = line.submit(spectra, lost)
-        assert line.collect(ticket, FOREVER_S, out) is Outcome.DONE
+        assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
         np.testing.assert_array_equal(out, 2.0 * spectra[:, 0] + lost[:, None, None, :])
     assert (line.counters.encoder_runs, line.counters.encoder_done) == (500, 500)
 
@@ -151,11 +152,11 @@ def test_every_submission_gets_its_own_result(line: EncoderLine) -> None:
 def test_a_ticket_counts_once_and_only_if_it_was_given(line: EncoderLine) -> None:
     out = empty()
     ticket = line.submit(*gap(1.0))
-    assert line.collect(ticket, FOREVER_S, out) is Outcome.DONE
+    assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     out = empty()
-    assert line.collect(ticket, FOREVER_S, out) is Outcome.ABSENT
-    assert line.collect(NO_TICKET, FOREVER_S, out) is Outcome.ABSENT
-    assert line.collect(12345, FOREVER_S, out) is Outcome.ABSENT
+    assert line.collect(ticket, NO_HURRY_S, out) is Outcome.ABSENT
+    assert line.collect(NO_TICKET, NO_HURRY_S, out) is Outcome.ABSENT
+    assert line.collect(12345, NO_HURRY_S, out) is Outcome.ABSENT
     assert (out == 7.0).all()
 
 
@@ -172,13 +173,13 @@ def fail(fake: Fake) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
     fake = Fake(fail)
-    line: EncoderLine = InlineEncoder(fake, SIGNATURES) if inline else start(fake)
+    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
     out = empty()
-    assert line.collect(line.submit(*gap(1.0)), FOREVER_S, out) is Outcome.FAILED
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
     assert line.last_error == "the device is gone"
     assert line.counters.encoder_failed == 1
-    assert line.collect(line.submit(*gap(1.0)), FOREVER_S, out) is Outcome.DONE
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
     line.close()
 
@@ -187,9 +188,9 @@ def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> 
 def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
     fake = Fake()
     fake.sound = False
-    line: EncoderLine = InlineEncoder(fake, SIGNATURES) if inline else start(fake)
+    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
     out = empty()
-    assert line.collect(line.submit(*gap(1.0)), FOREVER_S, out) is Outcome.FAILED
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
     assert line.counters.encoder_failed == 1
     line.close()
@@ -220,9 +221,9 @@ def test_a_hung_run_is_late_at_the_deadline_and_its_result_is_never_given(hangin
     assert hanging.entered.wait(PATIENCE_S)
     hanging.gate.set()
     wait_for_ready(worker)
-    assert worker.collect(ticket, FOREVER_S, out) is Outcome.ABSENT
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.ABSENT
     assert (out == 7.0).all()
-    assert worker.collect(worker.submit(*gap(3.0)), FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 7.0).all()  # 2 * 3 + 1, its own result and not the late one's
     counters = worker.counters
     assert counters.encoder_late == counters.encoder_dropped == counters.encoder_refused == 1
@@ -294,7 +295,7 @@ def test_what_is_submitted_is_copied_at_once(hanging: Fake) -> None:
     lost.fill(99.0)
     hanging.gate.set()
     out = empty()
-    assert worker.collect(ticket, FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
     worker.close()
 
@@ -306,7 +307,7 @@ def test_ticks_between_submission_and_collection_lose_nothing() -> None:
         worker.tick()
         worker.tick()
         out = empty()
-        assert worker.collect(ticket, FOREVER_S, out) is Outcome.DONE
+        assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
         assert (out == 2.0 * value + 1.0).all()
     worker.close()
 
@@ -318,9 +319,9 @@ def test_a_result_that_nobody_collects_is_dropped() -> None:
     while second == NO_TICKET:
         second = worker.submit(*gap(2.0))
     out = empty()
-    assert worker.collect(first, FOREVER_S, out) is Outcome.ABSENT
+    assert worker.collect(first, NO_HURRY_S, out) is Outcome.ABSENT
     # Asking for the first in between has not cost the second.
-    assert worker.collect(second, FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(second, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 5.0).all()
     assert worker.counters.encoder_dropped == 1
     worker.close()
@@ -337,11 +338,11 @@ def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
     worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=Clock())
     worker.wait_until_open(PATIENCE_S)
     out = empty()
-    # No deadline: a collection that did not notice would wait for ever.
-    assert worker.collect(worker.submit(*gap(1.0)), FOREVER_S, out) is Outcome.FAILED
+    # A collection that did not notice would be late, after a minute.
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert "killed" in worker.last_error
     wait_for_ready(worker)
-    assert worker.collect(worker.submit(*gap(1.0)), FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
     assert worker.counters.encoder_restarts == 1
     assert runners[1].runs == 1
@@ -356,7 +357,7 @@ def test_a_worker_that_keeps_dying_is_given_up() -> None:
     for _ in range(3):
         worker.wait_until_open(PATIENCE_S)
         ticket = worker.submit(*gap(1.0))
-        assert worker.collect(ticket, FOREVER_S, empty()) is Outcome.FAILED
+        assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.FAILED
         worker._life.over.wait(PATIENCE_S)
         worker.tick()
     assert worker.state == "given up"
@@ -388,7 +389,7 @@ def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: 
     ticket = worker.submit(*gap(10.0))
     hanging.gate.set()  # the old thread wakes up and finishes, unwanted
     out = empty()
-    assert worker.collect(ticket, FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 21.0).all()
     assert worker._life is newest
     assert newest.runner is good
@@ -404,7 +405,7 @@ def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
         worker.wait_until_open(PATIENCE_S)
     assert worker.submit(*gap(1.0)) == NO_TICKET
     worker.tick()
-    assert worker.collect(NO_TICKET, FOREVER_S, empty()) is Outcome.ABSENT
+    assert worker.collect(NO_TICKET, NO_HURRY_S, empty()) is Outcome.ABSENT
     assert worker.state == "given up"
     worker.close()
 
@@ -423,7 +424,7 @@ def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None
         worker.wait_until_open(0.0)
     gate.set()
     worker.wait_until_open(PATIENCE_S)
-    assert worker.collect(worker.submit(*gap(1.0)), FOREVER_S, empty()) is Outcome.DONE
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is Outcome.DONE
     worker.close()
 
 
@@ -473,7 +474,7 @@ def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> N
     ticket = worker.submit(*gap(1.0))  # taken all the same: it runs next
     hanging.gate.set()
     out = empty()
-    assert worker.collect(ticket, FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
     clock.now_s += 0.02
     worker.tick()
@@ -511,7 +512,7 @@ def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> 
         out = empty()
         if kind != "late":
             proceed.put(kind)
-        outcome = worker.collect(ticket, 0.0 if kind == "late" else FOREVER_S, out)
+        outcome = worker.collect(ticket, 0.0 if kind == "late" else NO_HURRY_S, out)
         expected = {"good": Outcome.DONE, "raise": Outcome.FAILED, "late": Outcome.LATE}[kind]
         assert outcome is expected
         assert (out == (2.0 * value + 1.0 if outcome.usable else 7.0)).all()
@@ -538,16 +539,18 @@ def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     manifest = Manifest.read(write_model(tmp_path, "root"))
     shape = EncoderShape(bins=9, frames=8)
     worker = EncoderWorker(
-        lambda: open_encoder(manifest, [shape]), [encoder_signature(manifest, shape)]
+        lambda: open_encoder(manifest, [shape]),
+        [encoder_signature(manifest, shape)],
+        clock=Clock(),
     )
     worker.wait_until_open(PATIENCE_S)
     rng = np.random.default_rng(0)
     spectra = rng.random((1, 1, 2, 9, 8), np.float32)
     lost = np.ones((1, 8), np.float32)
     out = np.zeros((1, 2, 9, 8 - BEFORE), np.float32)
-    assert worker.collect(worker.submit(spectra, lost), FOREVER_S, out) is Outcome.DONE
+    assert worker.collect(worker.submit(spectra, lost), NO_HURRY_S, out) is Outcome.DONE
     np.testing.assert_allclose(out, np.sqrt(spectra[:, 0, :, :, BEFORE:]), rtol=1e-6)
-    assert worker.collect(worker.submit(-spectra, lost), FOREVER_S, out) is Outcome.FAILED
+    assert worker.collect(worker.submit(-spectra, lost), NO_HURRY_S, out) is Outcome.FAILED
     assert "NaN" in worker.last_error
     worker.close(PATIENCE_S)
 
