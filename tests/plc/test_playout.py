@@ -1,0 +1,228 @@
+"""RTP in, samples out: bit for bit where nothing is wrong, as offline where packets are lost."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import conceal
+from plc.codecs import L16, Codec, open_codec
+from plc.delay import DelayConfig, DelayMode
+from plc.jitter import Verdict
+from plc.loss import GilbertElliott
+from plc.playout import Playout
+from plc.rtp import Malformed, RedBlock, RtpPacket, build_red, build_rtp
+from tests.signals import noise, sine, tones
+
+RATE = 16_000
+BLOCK = 160
+FIXED_60 = DelayConfig(mode=DelayMode.FIXED, delay_ms=60)
+
+Arrival = tuple[float, bytes]
+
+
+def stream(
+    signal: NDArray[np.float32], codec: Codec, lengths: Iterable[int], clock: float = 1.0
+) -> list[Arrival]:
+    """Return the signal as RTP, cut into packets of these lengths, each sent when it is complete.
+
+    ``clock`` is how fast the sender's clock runs.
+    """
+    arrivals: list[Arrival] = []
+    at = 0
+    for sequence, n in enumerate(lengths):
+        payload = codec.encode(signal[at : at + n])
+        packet = RtpPacket(
+            codec.payload_type, (65_500 + sequence) % 2**16, (2**32 - 5000 + at) % 2**32, 5, payload
+        )
+        arrivals.append(((at / codec.sample_rate) / clock, build_rtp(packet)))
+        at += n
+    return arrivals
+
+
+def play(playout: Playout, arrivals: Iterable[Arrival], ticks: int) -> NDArray[np.float32]:
+    """Return what is played, shape (ticks * block, channels)."""
+    waiting = sorted(arrivals, key=lambda arrival: arrival[0])
+    blocks = []
+    place = 0
+    for tick in range(ticks):
+        now_s = tick * playout.block / playout.codec.sample_rate
+        while place < len(waiting) and waiting[place][0] <= now_s:
+            playout.put(waiting[place][1], waiting[place][0])
+            place += 1
+        blocks.append(playout.tick(now_s).T.copy())
+    return np.concatenate(blocks)
+
+
+def begin_of(played: NDArray[np.float32], signal: NDArray[np.float32]) -> int:
+    """Return where the signal begins in what was played."""
+    head = signal[:50]
+    for begin in np.flatnonzero((played[: -len(head)] == head[0]).all(axis=1)):
+        if np.array_equal(played[begin : begin + len(head)], head):
+            return int(begin)
+    raise AssertionError("the signal's first samples were not played")
+
+
+def as_sent(signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the signal as 16 bits carry it."""
+    return (np.rint(signal * 32768) / 32768).astype(np.float32)
+
+
+def make(codec: Codec | None = None, delay: DelayConfig = FIXED_60, block: int = BLOCK) -> Playout:
+    return Playout(codec or L16(RATE, 1), block, delay, budget_ms=math.inf)
+
+
+@pytest.mark.parametrize("lengths", [[160] * 200, [320] * 100, [40] * 800, [116] * 275 + [100]])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_stream_without_loss_comes_out_bit_for_bit(lengths: list[int], channels: int) -> None:
+    codec = L16(RATE, channels)
+    signal = as_sent(noise(1, 32_000 * channels).reshape(-1, channels))
+    playout = make(codec)
+    played = play(playout, stream(signal, codec, lengths), 200)
+    begin = begin_of(played, signal)
+    np.testing.assert_array_equal(played[begin:], signal[: len(played) - begin])
+    assert begin / RATE <= 0.06 + 0.03
+    assert playout.concealment.concealed_samples == 0
+
+
+@pytest.mark.parametrize("packet", [160, 320])
+def test_what_is_lost_is_concealed_as_it_is_offline(packet: int) -> None:
+    codec = L16(RATE, 1)
+    count = 48_000 // packet
+    signal = as_sent(tones(2, RATE, 48_000))[:, None]
+    trace = GilbertElliott(0.1, 1.5).trace(count, 3)
+    trace[:4] = trace[-20:] = False
+    arrivals = [
+        arrival
+        for arrival, lost in zip(stream(signal, codec, [packet] * count), trace, strict=True)
+        if not lost
+    ]
+    played = play(make(codec), arrivals, 290)
+    offline = conceal(signal, trace, sample_rate=RATE, packet_samples=packet)
+    begin = begin_of(played, signal)
+    np.testing.assert_array_equal(played[begin:], offline[: len(played) - begin])
+
+
+@pytest.mark.parametrize("ppm", [-500, 500])
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, DelayMode.FIXED])
+def test_clocks_that_differ_are_met_without_a_click_or_a_gap(ppm: float, mode: DelayMode) -> None:
+    codec = L16(RATE, 1)
+    seconds = 60
+    signal = sine(1000, RATE, seconds * RATE)[:, None]
+    arrivals = stream(signal, codec, [160] * (100 * seconds), clock=1 + ppm * 1e-6)
+    playout = make(codec, DelayConfig(mode=mode, delay_ms=40))
+    played = play(playout, arrivals, 100 * (seconds - 1))[RATE:, 0]
+    # Without any jitter there are 3 ms to spare, of which learning the drift may take 5.
+    assert playout.concealment.concealed_samples <= (160 if mode is DelayMode.ADAPTIVE else 0)
+    assert playout.stretch == pytest.approx(ppm * 1e-6, abs=1.5e-4)
+    # A sine of slowly moving pitch solves x[i-1] + x[i+1] = 2 cos(w) x[i]; a click of -60 dB
+    # would stand out as a residual of that size.
+    omega = 2 * np.pi * 1000 / RATE
+    residual = played[2:] + played[:-2] - 2 * np.cos(omega) * played[1:-1]
+    assert np.abs(residual).max() < 1e-3
+
+
+def test_redundancy_comes_before_concealment() -> None:
+    codec = L16(RATE, 1)
+    signal = as_sent(noise(3, 16_000))[:, None]
+    payloads = [codec.encode(signal[at : at + 160]) for at in range(0, 16_000, 160)]
+    arrivals = []
+    for k, payload in enumerate(payloads):
+        blocks = [RedBlock(96, 160 * back, payloads[k - back]) for back in (2, 1) if k >= back]
+        packet = RtpPacket(99, k, 160 * k, 5, build_red([*blocks, RedBlock(96, 0, payload)]))
+        if k % 7 not in (4, 5):
+            arrivals.append((k * 0.01, build_rtp(packet)))
+    playout = Playout(codec, BLOCK, FIXED_60, red_payload_type=99)
+    played = play(playout, arrivals, 100)
+    begin = begin_of(played, signal)
+    np.testing.assert_array_equal(played[begin:-BLOCK], signal[: len(played) - begin - BLOCK])
+    assert playout.received.redundant_packets > 20
+
+
+@settings(max_examples=25)
+@given(order=st.permutations(range(20)), gone=st.sets(st.integers(0, 19), max_size=8))
+def test_any_order_of_packets_gives_as_many_finite_samples(
+    order: list[int], gone: set[int]
+) -> None:
+    codec = L16(RATE, 1)
+    sent = stream(noise(4, 3200)[:, None], codec, [160] * 20)
+    arrivals = [(0.01 * place, sent[k][1]) for place, k in enumerate(order) if k not in gone]
+    played = play(make(codec, DelayConfig()), arrivals, 30)
+    assert played.shape == (30 * BLOCK, 1)
+    assert np.isfinite(played).all()
+
+
+@settings(max_examples=50)
+@given(st.lists(st.binary(max_size=60), max_size=20))
+def test_garbage_is_counted_and_changes_nothing(garbage: list[bytes]) -> None:
+    codec = L16(RATE, 1)
+    signal = as_sent(noise(5, 3200))[:, None]
+    arrivals = stream(signal, codec, [160] * 20)
+    clean = play(make(codec), arrivals, 20)
+    playout = make(codec)
+    playout.red_payload_type = 99
+    dirty = play(playout, arrivals + [(0.005 * k, each) for k, each in enumerate(garbage)], 20)
+    np.testing.assert_array_equal(dirty, clean)
+
+
+def test_what_is_wrong_with_a_packet_is_counted() -> None:
+    playout = make()
+    assert playout.put(b"short", 0.0) is Malformed.SHORT
+    assert playout.put(build_rtp(RtpPacket(5, 0, 0, 1, b"xx")), 0.0) is None
+    assert playout.put(build_rtp(RtpPacket(96, 0, 0, 1, b"")), 0.0) is Verdict.EMPTY
+    assert playout.stats.malformed_packets == {Malformed.SHORT: 1}
+    assert playout.stats.unknown_packets == 1
+    assert playout.received.empty_packets == 1
+
+
+def test_silence_is_played_before_anything_came() -> None:
+    playout = make()
+    assert not play(playout, [], 50).any()
+    assert playout.concealment.concealed_samples == 0
+
+
+@pytest.mark.parametrize("name", ["pcmu", "pcma", "opus"])
+def test_every_codec_is_played(name: str) -> None:
+    if name == "opus":
+        pytest.importorskip("av", reason="PyAV is not installed")
+    rate = 48_000 if name == "opus" else 8000
+    codec, sender = open_codec(name, rate, 1), open_codec(name, rate, 1)
+    packet = rate // 50
+    signal = sine(440, rate, 2 * rate)[:, None]
+    arrivals = stream(signal, sender, [packet] * 100)
+    del arrivals[50]
+    playout = make(codec, block=packet)
+    played = play(playout, arrivals, 95)[rate // 2 :, 0]
+    assert playout.concealment.concealed_samples == packet
+    spectrum = np.abs(np.fft.rfft(played * np.hanning(played.size)))
+    assert np.argmax(spectrum) * rate / played.size == pytest.approx(440, abs=2)
+    assert np.std(played) == pytest.approx(0.5 / np.sqrt(2), rel=0.03)
+
+
+def test_a_payload_that_cannot_be_decoded_is_concealed() -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    sender, codec = open_codec("opus", 48_000, 1), open_codec("opus", 48_000, 1)
+    signal = sine(440, 48_000, 48_000)[:, None]
+    arrivals = stream(signal, sender, [960] * 50)
+    broken = bytearray(arrivals[25][1])
+    broken[12:] = b"\x7b\x02" + b"\xff" * 10  # says 40 ms in two frames, holds noise
+    playout = make(codec, block=960)
+    arrivals[25] = (arrivals[25][0], bytes(broken))
+    assert np.isfinite(play(playout, arrivals, 50)).all()
+
+
+def test_packets_of_odd_lengths_lose_little_at_the_edges_of_a_hole() -> None:
+    # 347 samples are no multiple of anything; every tenth is lost.
+    codec = L16(48_000, 2)
+    signal = noise(6, 2 * 96_000).reshape(-1, 2)
+    arrivals = stream(signal, codec, [347] * 270)
+    kept = [arrival for k, arrival in enumerate(arrivals) if k % 10 != 5]
+    playout = make(codec, block=480)
+    play(playout, kept, 190)
+    lost = playout.concealment.concealed_samples
+    gone = 347 * sum(k % 10 == 5 for k in range(260))
+    assert gone <= lost <= gone + 26 * 2 * 120
