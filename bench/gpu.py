@@ -424,7 +424,7 @@ def _main(given: argparse.Namespace, errors: Console) -> int:
     settings = QUICK if given.quick else Settings()
     with tempfile.TemporaryDirectory() as folder:
         manifest = find(given.model) if given.model else write_stand_in(Path(folder))
-        frames = manifest.frames(round(SAMPLE_RATE * PACKET_MS / 1000), SAMPLE_RATE)
+        frames = manifest.frames(SAMPLE_RATE)
         bins = manifest.bins(SAMPLE_RATE)
         shapes = tuple(EncoderShape(bins, frames, batch) for batch in settings.batches)
         wanted = ("tensorrt", "cuda") if given.provider == "auto" else (given.provider,)

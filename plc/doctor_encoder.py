@@ -21,7 +21,6 @@ from plc.session import runtime
 Progress = Callable[[str], None]
 
 SAMPLE_RATE = 48_000
-GAP_MS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class Trial:
     """None where it does not work; ``problem`` says why."""
     problem: str = ""
     run_ms: float | None = None
-    """One gap of 10 ms at 48 kHz, mono; the least of a few runs."""
+    """One gap at 48 kHz, mono; the least of a few runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ def examine_encoder(
 
 def _try(model: Manifest, provider: str) -> Trial:
     rate = min(max(SAMPLE_RATE, model.sample_rates[0]), model.sample_rates[1])
-    shape = EncoderShape(model.bins(rate), model.frames(round(rate * GAP_MS / 1000), rate))
+    shape = EncoderShape(model.bins(rate), model.frames(rate))
     try:
         encoder = open_encoder(model, [shape], providers=provider)
     except PlcError as error:

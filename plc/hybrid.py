@@ -13,8 +13,6 @@ What it returns is overlapped and added, and blended into the last draft at the 
 into its neighbours without a step.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,13 +66,13 @@ class GapSpectra:
         self._stft = Stft.allocate(window("hann", size), size // _OVERLAP)
         self._hop = hop = self._stft.hop
         self._context = manifest.context_frames
-        self.horizon = most_samples(manifest, sample_rate)
-        touching = _INSIDE + math.ceil(self.horizon / hop)
-        frames = manifest.context_frames + touching + manifest.context_frames_after
+        self.horizon = manifest.horizon_samples(sample_rate)
+        frames = manifest.frames(sample_rate)
+        touching = frames - manifest.context_frames - manifest.context_frames_after
         self.gap_start = (manifest.context_frames + _INSIDE) * hop
         samples = (frames - 1) * hop + size
         drafts = len(manifest.drafts)
-        bins = model_bins(manifest, sample_rate)
+        bins = manifest.bins(sample_rate)
         self.lines = np.zeros((channels, drafts, samples), np.float32)
         self.spectra = np.zeros((channels, drafts, 2, bins, frames), np.float32)
         self.filled = np.zeros((channels, 2, bins, touching), np.float32)
@@ -144,15 +142,3 @@ class GapSpectra:
             )
             out[c] = draft[self.gap_start : stop]
             out[c] += self._ramp[: self.gap_samples] * (self._made[: self.gap_samples] - out[c])
-
-
-def most_samples(manifest: Manifest, sample_rate: int) -> int:
-    """Return the samples of the longest gap that a model fills at a sample rate."""
-    return round(manifest.horizon_ms * sample_rate / 1000.0)
-
-
-def model_bins(manifest: Manifest, sample_rate: int) -> int:
-    """Return the bins that a model's graph takes; the grid may have more, or fewer."""
-    if manifest.top_hz is None:
-        return grid_window_samples(sample_rate, manifest.bin_hz) // 2 + 1
-    return round(manifest.top_hz / manifest.bin_hz) + 1

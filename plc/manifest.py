@@ -145,20 +145,26 @@ class Manifest:
         assert self.path is not None, "a manifest that was not read from a file has no weights"
         return self.path.with_suffix(".onnx")
 
-    def bins(self, sample_rate: int) -> int:
-        """Return the bins that the network sees at a rate."""
-        half = 2 * round(sample_rate / (4 * self.bin_hz))
-        if self.top_hz is None:
-            return half + 1
-        return min(half, round(self.top_hz / self.bin_hz)) + 1
+    def horizon_samples(self, sample_rate: int) -> int:
+        """Return the samples of the longest gap that the network fills at a rate."""
+        return round(self.horizon_ms * sample_rate / 1000.0)
 
-    def frames(self, gap_samples: int, sample_rate: int) -> int:
-        """Return the frames that the network sees for a gap: those touching it, and context.
+    def bins(self, sample_rate: int) -> int:
+        """Return the bins that the network takes at a rate.
+
+        With ``top_hz`` these are always as many; those that a low rate does not have are zeros.
+        """
+        if self.top_hz is None:
+            return 2 * round(sample_rate / (4 * self.bin_hz)) + 1
+        return round(self.top_hz / self.bin_hz) + 1
+
+    def frames(self, sample_rate: int) -> int:
+        """Return the frames that the network takes: those that touch its longest gap, and context.
 
         A frame is four hops long, so that three begin before the gap and touch it.
         """
         hop = round(sample_rate / (4 * self.bin_hz))
-        touching = math.ceil(gap_samples / hop) + 3
+        touching = math.ceil(self.horizon_samples(sample_rate) / hop) + 3
         return self.context_frames + touching + self.context_frames_after
 
     @classmethod

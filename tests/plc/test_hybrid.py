@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from plc.errors import ConfigError
-from plc.hybrid import GapSpectra, model_bins
+from plc.hybrid import GapSpectra
 from plc.manifest import Manifest
 from tests.plc.tiny_models import fields
 from tests.signals import noise
@@ -73,7 +73,7 @@ def test_bins_that_a_low_rate_has_not_are_zero() -> None:
     gap = GapSpectra(manifest, 8000, 1)
     gap.lines[:] = noise(3, gap.lines.size).reshape(gap.lines.shape)
     gap.analyse()
-    assert gap.spectra.shape[3] == model_bins(manifest, 8000) == 161
+    assert gap.spectra.shape[3] == manifest.bins(8000) == 161
     assert not gap.spectra[:, :, :, 81:].any()
 
 
