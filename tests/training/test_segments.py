@@ -1,0 +1,202 @@
+"""Segments: what stands in each line, and that it is what the engine makes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("soxr")
+
+import plc
+from plc.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
+from plc.drafts import continued
+from plc.errors import ConfigError
+from plc.loss import GilbertElliott
+from plc_training import segments as module
+from plc_training.library import decode_library, find_library, read_samples
+from plc_training.paper_plan import PaperPlan, at_their_level
+from plc_training.segments import (
+    CausalPlan,
+    Segments,
+    TwoSidedPlan,
+    prepare_segments,
+)
+from tests.signals import glide, tones
+from tests.training.clips import RATE, write_clips
+
+TWO_SIDED = TwoSidedPlan(
+    margin=704, gaps_ms=(32.0, 20.0), contexts_ms=(64.0,), per_second={"music": 6.0, "any": 6.0}
+)
+CAUSAL = CausalPlan(
+    sample_rate=RATE,
+    packet_ms=(20.0,),
+    loss=0.1,
+    burst=1.5,
+    margin=1280,
+    horizon=960,
+    rung=(8.0, 32.0),
+    pitch=True,
+    domains=("music", "any"),
+)
+
+
+def signal() -> NDArray[np.float32]:
+    return tones(3, RATE, 2 * RATE)
+
+
+def place_of(part: NDArray[np.float32], x: NDArray[np.float32]) -> int:
+    """Return where ``part`` stands in ``x``."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, part.size)
+    [place] = np.flatnonzero((windows == part).all(axis=1))
+    return int(place)
+
+
+def test_lines_are_alike_outside_the_gap_and_the_first_is_the_truth() -> None:
+    x = signal()
+    cut = list(TWO_SIDED.cut(x, "music", np.random.default_rng(0)))
+    assert cut
+    for lines, gap in cut:
+        assert lines.shape == (4, TWO_SIDED.samples)
+        place = place_of(lines[0], x)
+        np.testing.assert_array_equal(lines[0], x[place : place + TWO_SIDED.samples])
+        outside = np.ones(TWO_SIDED.samples, np.bool_)
+        outside[704 : 704 + gap] = False
+        assert (lines[:, outside] == lines[0, outside]).all()
+        assert (lines[1:, ~outside] != lines[0, ~outside]).any()
+
+
+def test_drafts_of_two_sides_are_those_of_the_engine() -> None:
+    lines, gap = next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
+    x, start, stop, context = signal(), 704, 704 + gap, 64 * RATE // 1000
+    first = place_of(lines[0], x) + start
+    before, after = x[first - context : first], x[first + gap : first + gap + context]
+    hole = slice(start, stop)
+    np.testing.assert_array_equal(lines[1, hole], continued(before, gap, RATE))
+    np.testing.assert_array_equal(lines[2, hole], continued(after[::-1], gap, RATE)[::-1])
+    seen = np.concatenate([before, np.zeros(gap, np.float32), after])
+    filled = plc.inpaint(seen, RATE, [(context, context + gap)])
+    np.testing.assert_array_equal(lines[3, hole], filled[context : context + gap])
+
+
+def test_domains_without_a_share_give_nothing() -> None:
+    assert not list(TWO_SIDED.cut(signal(), "speech", np.random.default_rng(0)))
+    assert not list(CAUSAL.cut(signal(), "speech", np.random.default_rng(0)))
+
+
+def test_silence_gives_nothing() -> None:
+    x = np.zeros(2 * RATE, np.float32)
+    for plan in (TWO_SIDED, CAUSAL, PaperPlan(domains=("any",))):
+        assert not list(plan.cut(x, "any", np.random.default_rng(0)))
+
+
+def test_the_past_of_a_burst_is_what_the_engine_played() -> None:
+    x = glide(2, RATE, 4 * RATE)
+    n = RATE // 50
+    seed = int(np.random.default_rng(5).integers(2**31))
+    trace = GilbertElliott(CAUSAL.loss, CAUSAL.burst).trace(x.size // n, seed)
+    played = plc.conceal(
+        x[: x.size // n * n], trace, sample_rate=RATE, packet_samples=n, model="ar"
+    )
+    starts = [k * n for k in range(1, trace.size) if trace[k] and not trace[k - 1]]
+    cut = list(CAUSAL.cut(x, "music", np.random.default_rng(5)))
+    inside = [s for s in starts if CAUSAL.margin <= s <= x.size - CAUSAL.horizon]
+    assert len(cut) == len(inside) >= 5
+    for (lines, gap), start in zip(cut, inside, strict=True):
+        past = played[start - CAUSAL.margin : start]
+        assert (lines[:, : CAUSAL.margin] == past).all()
+        np.testing.assert_array_equal(lines[0, CAUSAL.margin :], x[start : start + CAUSAL.horizon])
+        burst = int(np.argmin(np.append(trace[start // n :], False)))
+        assert gap == min(burst * n, CAUSAL.horizon)
+
+
+def test_causal_drafts_know_nothing_of_the_future() -> None:
+    x = glide(2, RATE, 4 * RATE)
+    # Another future from the first burst on; up to there both streams are the same.
+    first = list(CAUSAL.cut(x, "music", np.random.default_rng(5)))
+    changed = x.copy()
+    start = place_of(first[0][0][0, CAUSAL.margin :], x)
+    changed[start:] *= -0.5
+    again = list(CAUSAL.cut(changed, "music", np.random.default_rng(5)))
+    np.testing.assert_array_equal(first[0][0][1:], again[0][0][1:])
+    assert (first[0][0][0] != again[0][0][0]).any()
+
+
+def test_the_papers_segments_follow_each_other_every_32_ms() -> None:
+    x = signal()
+    cut = list(PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
+    assert len(cut) == (x.size - 5120) // 512 + 1
+    for k, (lines, gap) in enumerate(cut):
+        assert gap == GAP_SAMPLES
+        np.testing.assert_array_equal(lines[0], x[512 * k : 512 * k + 5120])
+
+
+def test_a_segment_whose_gap_is_silent_is_dropped_by_the_paper() -> None:
+    x = signal()[: 5120 + 512]
+    x[CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES] = 0.0
+    [(lines, _)] = PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0))
+    np.testing.assert_array_equal(lines[0], x[512:])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Segments]:
+    folder = tmp_path_factory.mktemp("segments")
+    write_clips(folder / "clips", 3)
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    made, failures = prepare_segments(TWO_SIDED, decoded, folder / "cache")
+    assert not failures
+    return folder, made
+
+
+def test_prepared_segments_are_scaled_to_their_peaks(prepared: tuple[Path, Segments]) -> None:
+    folder, made = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    assert made.lines.dtype == np.int16
+    assert made.lines.shape[1:] == (4, TWO_SIDED.samples)
+    assert len(made.lines) == made.gaps.size == made.peaks.size == made.domains.size
+    np.testing.assert_array_equal(np.abs(made.lines.astype(np.int32)).max(axis=(1, 2)), 30_000)
+    clips = np.concatenate([read_samples(each) for each in decoded])
+    assert 0.0 < made.peaks.min() <= made.peaks.max() <= 1.5 * np.abs(clips).max()
+
+
+def test_prepared_segments_come_from_the_cache_the_second_time(
+    prepared: tuple[Path, Segments], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, made = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    monkeypatch.setattr(module, "score_clips", None)
+    again, _ = prepare_segments(TWO_SIDED, decoded, folder / "cache")
+    np.testing.assert_array_equal(made.lines, again.lines)
+    np.testing.assert_array_equal(made.gaps, again.gaps)
+
+
+def test_the_same_seed_makes_the_same_segments(prepared: tuple[Path, Segments]) -> None:
+    folder, made = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    again, _ = prepare_segments(TWO_SIDED, decoded, folder / "elsewhere")
+    np.testing.assert_array_equal(made.lines, again.lines)
+
+
+def test_a_library_of_silence_is_refused(tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips", 2, seconds=0.02)
+    decoded, _ = decode_library(find_library(tmp_path / "clips"), RATE, tmp_path / "decoded")
+    with pytest.raises(ConfigError, match="no clip is long and loud enough"):
+        prepare_segments(TWO_SIDED, decoded, tmp_path / "cache")
+
+
+def test_the_papers_lines_get_their_level_back() -> None:
+    x = 0.1 * signal()
+    cut = list(PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
+    peaks = np.array([np.abs(lines).max() for lines, _ in cut], np.float32)
+    scaled = np.stack(
+        [np.rint(lines * (30_000 / p)) for (lines, _), p in zip(cut, peaks, strict=True)]
+    )
+    count = len(cut)
+    made = Segments(
+        scaled.astype(np.int16),
+        np.full(count, GAP_SAMPLES, np.int32),
+        peaks,
+        np.zeros(count, np.uint8),
+    )
+    expected = np.stack([32767 * lines[0] for lines, _ in cut])
+    assert np.abs(at_their_level(made) - expected).max() <= 1.0

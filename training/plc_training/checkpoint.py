@@ -1,0 +1,145 @@
+"""Checkpoints: tensors as safetensors, numbers as JSON beside them, never pickles.
+
+A checkpoint holds all that a run needs to go on as if it had not been stopped: weights, their
+running mean, the optimiser's state and the step. Batches and dropout are drawn from the seed and
+the step, so no generator's state is kept.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from plc.errors import ConfigError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    best : float
+        Best validation figure so far; minus infinity before the first.
+    best_step : int
+        The step it was reached at.
+    fingerprint : str
+        Of the recipe and its data: a run goes on under those it began with.
+    """
+
+    step: int
+    best: float
+    best_step: int
+    fingerprint: str
+
+
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    mean: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write a checkpoint; what stood there is replaced only when the new one is on the disk."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"mean.{name}": value for name, value in mean.items()}
+    state = optimiser.state_dict()["state"]
+    for index, values in state.items():
+        for name, value in values.items():
+            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    part = path.with_suffix(".part")
+    metadata = {"plc": json.dumps({"format": _FORMAT, **asdict(progress)})}
+    save_file(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata
+    )
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def load_checkpoint(
+    path: Path,
+    network: nn.Module,
+    mean: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer | None = None,
+) -> Progress:
+    """Read a checkpoint into a network, its mean and an optimiser of the same shapes.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no checkpoint, or one of another network.
+    """
+    tensors, progress = _read(path)
+    try:
+        network.load_state_dict(_under("network.", tensors))
+        for name, value in _under("mean.", tensors).items():
+            mean[name].copy_(value)
+    except (RuntimeError, KeyError) as error:
+        raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
+    if optimiser is not None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimiser.", tensors).items():
+            index, field = name.split(".", 1)
+            state.setdefault(int(index), {})[field] = value
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    return progress
+
+
+def load_mean(path: Path, network: nn.Module) -> Progress:
+    """Put the mean weights of a checkpoint into a network of its shape.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`load_checkpoint`.
+    """
+    mean = {name: value.clone() for name, value in network.state_dict().items()}
+    progress = load_checkpoint(path, network, mean)
+    network.load_state_dict(mean)
+    return progress
+
+
+def read_progress(path: Path) -> Progress:
+    """Return where a checkpoint stands.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no checkpoint.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return _progress((file.metadata() or {})["plc"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is no checkpoint of this version: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    progress = read_progress(path)
+    try:
+        return load_file(path), progress
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ConfigError(f"{path} is a damaged checkpoint: {error}") from error
+
+
+def _progress(metadata: str) -> Progress:
+    fields = json.loads(metadata)
+    version = fields.pop("format")
+    if version != _FORMAT:
+        raise ValueError(f"its format is {version}, this version reads {_FORMAT}")
+    return Progress(**fields)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

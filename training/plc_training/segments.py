@@ -1,0 +1,324 @@
+"""Segments with a gap in the middle and the drafts that the engine makes of it, made once.
+
+The kernels that fill gaps at run time make the drafts here, so that the network meets what it was
+trained on. A segment is a few lines of samples, all alike outside the gap::
+
+    line      truth      |~~~~ known ~~~~|~~ truth ~~|~~~~ known ~~~~|
+              forward    |~~~~ known ~~~~|-- draft --|~~~~ known ~~~~|
+              ...
+                         |<-- margin --->|<-- gap -->|<- margin or more ->|
+
+Lines are int16, each segment scaled to its peak: levels carry nothing, the networks see ratios.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plc
+from plc.baselines import PitchFiller
+from plc.drafts import continued
+from plc.errors import ConfigError
+from plc.filler import ArFiller, Filler
+from plc.history import History
+from plc.ladder import Rung
+from plc.loss import GilbertElliott
+from plc_bench.corpus import clip_seed
+from plc_bench.metrics import GAP_RMS_MIN, rms
+from plc_bench.workers import Failure, score_clips
+from plc_training.library import Decoded, read_samples
+
+_PEAK = 30_000.0
+DOMAINS = ("music", "instruments", "speech", "any")
+
+_Piece = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
+
+
+class Plan(Protocol):
+    """Which segments to make; a dataclass, of which the cache's names are made."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+        ...
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoSidedPlan:
+    """Gaps of which both sides are known.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    margin : int
+        Samples known on either side of the longest gap in each line.
+    gaps_ms : tuple of float
+        Lengths, drawn alike; repeat one to have more of it.
+    contexts_ms : tuple of float
+        What the drafts may look at on either side, drawn alike.
+    per_second : dict
+        Segments for each second of audio, by domain; domains that are not named get none.
+    seed : int
+        Of the places.
+    """
+
+    sample_rate: int = 16_000
+    margin: int = 1408
+    gaps_ms: tuple[float, ...] = (64.0,)
+    contexts_ms: tuple[float, ...] = (128.0, 500.0)
+    per_second: dict[str, float]
+    seed: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Samples of the longest gap."""
+        return round(max(self.gaps_ms) * self.sample_rate / 1000.0)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return 2 * self.margin + self.longest
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        return ("truth", "forward", "backward", "interpolated")
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        wanted = rng.poisson(self.per_second.get(domain, 0.0) * x.size / self.sample_rate)
+        for _ in range(wanted if x.size >= self.samples else 0):
+            start = int(rng.integers(self.margin, x.size - self.samples + self.margin + 1))
+            gap = round(rng.choice(self.gaps_ms) * self.sample_rate / 1000.0)
+            context = round(rng.choice(self.contexts_ms) * self.sample_rate / 1000.0)
+            if rms(x[start : start + gap]) >= GAP_RMS_MIN:
+                yield self._filled(x, start, gap, context), gap
+
+    def _filled(
+        self, x: NDArray[np.float32], start: int, gap: int, context: int
+    ) -> NDArray[np.float32]:
+        stop = start + gap
+        before = x[max(0, start - context) : start]
+        after = x[stop : stop + context]
+        seen = np.concatenate([before, np.zeros(gap, np.float32), after])
+        filled = plc.inpaint(seen, self.sample_rate, [(before.size, before.size + gap)])
+        first = start - self.margin
+        lines = np.repeat(x[None, first : first + self.samples], len(self.lines), axis=0)
+        hole = slice(self.margin, self.margin + gap)
+        lines[1, hole] = continued(before, gap, self.sample_rate)
+        lines[2, hole] = continued(after[::-1], gap, self.sample_rate)[::-1]
+        lines[3, hole] = filled[before.size : before.size + gap]
+        return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalPlan:
+    """Bursts of losses as a stream meets them, of which only the past is known.
+
+    Clips go through the engine with losses drawn by its own model, so that the past of a burst
+    holds what the engine played, its earlier concealments included.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    packet_ms : tuple of float
+        Packet lengths; every clip is damaged once with each.
+    loss, burst : float
+        Of the Gilbert-Elliott model.
+    margin, horizon : int
+        Samples of a line before and after the beginning of the burst.
+    rung : tuple of float
+        Order and past of the draft, in ms.
+    domains : tuple of str
+        Those to use.
+    seed : int
+        Of the losses.
+    """
+
+    sample_rate: int
+    packet_ms: tuple[float, ...]
+    loss: float
+    burst: float
+    margin: int
+    horizon: int
+    rung: tuple[float, float]
+    pitch: bool
+    domains: tuple[str, ...]
+    seed: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return self.margin + self.horizon
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        return ("truth", "pitch", "ar") if self.pitch else ("truth", "ar")
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        if domain not in self.domains:
+            return
+        for packet_ms in self.packet_ms:
+            n = round(packet_ms * self.sample_rate / 1000.0)
+            packets = x.size // n
+            trace = GilbertElliott(self.loss, self.burst).trace(packets, int(rng.integers(2**31)))
+            played = plc.conceal(
+                x[: packets * n],
+                trace,
+                sample_rate=self.sample_rate,
+                packet_samples=n,
+                model="ar",
+            )
+            heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
+            for first, count in _bursts(trace):
+                start, gap = first * n, min(count * n, self.horizon)
+                inside = self.margin <= start <= x.size - self.horizon
+                if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
+                    yield self._drafted(x, heard[:start], start, n), gap
+
+    def _drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
+    ) -> NDArray[np.float32]:
+        lines = np.empty((len(self.lines), self.samples), np.float32)
+        lines[:, : self.margin] = played[start - self.margin :]
+        lines[0, self.margin :] = x[start : start + self.horizon]
+        stream = (self.sample_rate, 1, packet)
+        fillers: list[Filler] = [ArFiller(*stream, rung=Rung(*self.rung))]
+        if self.pitch:
+            fillers.insert(0, PitchFiller(*stream))
+        for line, filler in zip(lines[1:], fillers, strict=True):
+            history = History(1, filler.past_samples)
+            history.append(played[None, -filler.past_samples :], trusted=True)
+            filler.begin(history, unsteady=False)
+            filler.extend(line[None, self.margin :])
+        return lines
+
+
+def _bursts(trace: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first packet of each burst, and how many it has."""
+    edges = np.diff(np.concatenate([[0], trace.view(np.int8), [0]]))
+    starts, stops = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
+    return [(int(a), int(b - a)) for a, b in zip(starts, stops, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Prepared segments.
+
+    Attributes
+    ----------
+    lines : int16, shape (segments, lines, samples)
+        A memory map.
+    gaps : int32, shape (segments,)
+        Samples of each gap; it begins at the plan's ``margin``.
+    peaks : float32, shape (segments,)
+        Of the samples that became full scale.
+    domains : uint8, shape (segments,)
+        Index into :data:`DOMAINS`.
+    """
+
+    lines: NDArray[np.int16]
+    gaps: NDArray[np.int32]
+    peaks: NDArray[np.float32]
+    domains: NDArray[np.uint8]
+
+
+def prepare_segments(
+    plan: Plan,
+    clips: Sequence[Decoded],
+    cache: Path,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> tuple[Segments, list[Failure]]:
+    """Return the segments of a plan, from the cache if they were made before.
+
+    Raises
+    ------
+    ConfigError
+        If no clip gave a segment.
+    """
+    names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
+    key = json.dumps([type(plan).__name__, asdict(plan), names], sort_keys=True)
+    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+    failures: list[Failure] = []
+    if not (folder / "domains.npy").exists():
+        by_path = {decoded.samples: decoded for decoded in clips}
+        cut = partial(_cut_clip, plan=plan, clips=by_path)
+        outcome = score_clips(cut, list(by_path), jobs, on_done)
+        failures = outcome.failures
+        _write(folder, [piece for piece in outcome.results if piece[1].size])
+    return _read(folder), failures
+
+
+def _write(folder: Path, pieces: list[_Piece]) -> None:
+    if not pieces:
+        raise ConfigError("no clip is long and loud enough for a segment")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines, gaps, peaks, domains = zip(*pieces, strict=True)
+    np.save(folder / "lines.npy", np.concatenate(lines))
+    np.save(folder / "gaps.npy", np.concatenate(gaps))
+    np.save(folder / "peaks.npy", np.concatenate(peaks))
+    # Last: it is what says that the others are whole.
+    np.save(folder / "domains.npy", np.concatenate(domains))
+
+
+def _read(folder: Path) -> Segments:
+    return Segments(
+        np.load(folder / "lines.npy", mmap_mode="r"),
+        np.load(folder / "gaps.npy"),
+        np.load(folder / "peaks.npy"),
+        np.load(folder / "domains.npy"),
+    )
+
+
+def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
+    """Return a clip's lines, gaps, peaks and domains."""
+    decoded = clips[path]
+    domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
+    rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
+    lines, gaps, peaks = [], [], []
+    for segment, gap in plan.cut(read_samples(decoded), domain, rng):
+        peak = max(float(np.abs(segment).max()), 1e-6)
+        lines.append(np.rint(segment * (_PEAK / peak)).astype(np.int16))
+        gaps.append(gap)
+        peaks.append(peak)
+    shape = (len(lines), len(plan.lines), plan.samples)
+    return (
+        np.array(lines, np.int16).reshape(shape),
+        np.array(gaps, np.int32),
+        np.array(peaks, np.float32),
+        np.full(len(gaps), DOMAINS.index(domain), np.uint8),
+    )
