@@ -11,6 +11,12 @@ FADE_MS = 100.0
 # Crossfade into the first received packets. PLCMOS of speech, packets of 20 ms: 1 to 2.5 ms 3.39,
 # 5 ms 3.38, 10 ms 3.36.
 RECOVERY_MS = 2.5
+# Where the concealment has drifted from what is received by more than this share of its energy, a
+# long crossfade only spoils received samples: bursts of 10 ms in dense music, LSD 3.82 dB with
+# 2.5 ms, 3.69 dB with this; of steady tones, which go on in phase, 1.77 and 1.88 dB. Not for what
+# is unsteady: speech loses 0.07 PLCMOS.
+QUICK_RECOVERY_MS = 0.5
+APART = 0.1
 
 
 class Play(Enum):

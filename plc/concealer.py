@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 
 from plc.background import Background
 from plc.burst import (
+    APART,
     FADE_MS,
+    QUICK_RECOVERY_MS,
     RECOVERY_MS,
     STEADY_HOLD_MS,
     UNSTEADY_HOLD_MS,
@@ -136,6 +138,10 @@ class Concealer:
         self._bridge = np.zeros((channels, reach), np.float32)
         self._after = np.zeros((channels, reach), np.float32)
         self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
+        quick = crossfade_ramp(max(1, round(sample_rate * QUICK_RECOVERY_MS / 1000.0)))
+        self._quick_ramp = np.ones_like(self._ramp)
+        self._quick_ramp[: quick.size] = quick
+        self._quick = [False] * channels
         self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
@@ -420,11 +426,14 @@ class Concealer:
             self._burst = None
             return
         n = min(self._ramp.size - burst.recovered, block.shape[1])
-        ramp = self._ramp[burst.recovered : burst.recovered + n]
         tail = self._tail[:, :n]
         self._continue_burst(tail, burst)
+        now = slice(burst.recovered, burst.recovered + n)
         for c in range(block.shape[0]):
-            crossfade(block[c, :n], ramp, tail[c])
+            if burst.recovered == 0:
+                self._quick[c] = not self._background.unsteady and _apart(tail[c], block[c, :n])
+            ramp = self._quick_ramp if self._quick[c] else self._ramp
+            crossfade(block[c, :n], ramp[now], tail[c])
         block[:, :n] = tail
         burst.recovered += n
         self.stats.crossfaded_samples += n
@@ -454,3 +463,10 @@ class Concealer:
         stats.deadline_misses += late
         if isinstance(self._filler, ArFiller | EncoderFiller):
             stats.rung_changes += self._filler.note_time(late)
+
+
+def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
+    """Tell whether a concealment no longer resembles what was received, both shape (n,)."""
+    difference = continued - received
+    error = float(np.dot(difference, difference))
+    return error > APART * float(np.dot(received, received))
