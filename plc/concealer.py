@@ -362,6 +362,9 @@ class Concealer:
             stats.bridged_samples += n
             trusted = True
         else:
+            if burst.age and isinstance(self._filler, EncoderFiller):
+                self._filler.catch_up()
+                burst.hold = max(burst.hold, self._filler.hold_samples)
             trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
         rung = _NOISE_RUNG if silent else self._filler.name

@@ -7,12 +7,17 @@ draft and its past, and the burst's packets play what came out of it::
                                      (a thread of its own)     │ late, failed, off
                                                                ▼
                                                              draft
-    extend   fill ───────────────╮ last 5 ms of the horizon
-             draft ──────────────╰─────────────────────────── linear prediction goes on
+    extend   draft ──╮ 1 ms           ╭── last 5 ms of the horizon
+             fill    ╰────────────────╯────── linear prediction goes on
 
-The draft is always finished first, so there is always something to play, and no step where the one
-takes over from the other: the fill begins as the draft and becomes the network's within 1 ms.
-Which model serves a burst follows from the content, as the ladder's rungs do.
+**When.** A model for speech is collected at once: it makes every packet better, the first one too,
+and its drafts are cheap. One for music is collected when the second packet of the burst is due:
+until then a long prediction is as good as anything, and gets the first packet's time for itself,
+while the network has that packet's whole duration for its answer.
+
+The draft is always finished first, so there is always something to play, and there is no step
+where the one takes over from the other. Which model serves a burst follows from the content, as the
+ladder's rungs do.
 """
 
 import time
@@ -27,8 +32,8 @@ from plc.encoder import Encoder, encoder_signature, open_encoder
 from plc.filler import ArFiller
 from plc.governor import Governor
 from plc.history import History
-from plc.hybrid import GapSpectra
-from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
+from plc.hybrid import EDGE_MS, GapSpectra
+from plc.line import NO_TICKET, EncoderCounters, EncoderLine, InlineEncoder, Outcome
 from plc.manifest import Manifest
 from plc.worker import EncoderWorker
 from plc_kernels.fade import crossfade, crossfade_ramp
@@ -52,6 +57,8 @@ class Voice:
     line: EncoderLine
     governor: Governor
     pitch: PitchFiller | None
+    prompt: bool
+    """Whether the first packet of a burst waits for it."""
     cost_ms: float
     """Of one burst: spectra, inference and samples, measured at construction."""
 
@@ -99,26 +106,25 @@ class EncoderFiller:
         self._clock = clock
         self._limit_s = limit_ms / 1000.0
         self._voices = {
-            content: _open_voice(manifest, stream, limit_ms, self.counters, clock)
+            content: _open_voice(manifest, content, stream, limit_ms, self.counters, clock)
             for content, manifest in models.items()
         }
-        longest = max((v.gap.horizon for v in self._voices.values()), default=0)
-        cost_ms = max((v.cost_ms for v in self._voices.values()), default=0.0)
-        beyond = max((v.gap.samples - v.gap.gap_start for v in self._voices.values()), default=0)
+        voices = self._voices.values()
+        longest = max((v.gap.horizon for v in voices), default=0)
+        cost_ms = max((v.cost_ms for v in voices if v.prompt), default=0.0)
+        beyond = max((v.gap.samples - v.gap.gap_start for v in voices), default=0)
         self.ar = ArFiller(
-            sample_rate,
-            channels,
-            max(packet_samples, beyond),
-            limit_ms - cost_ms,
-            reach,
+            sample_rate, channels, max(packet_samples, beyond), limit_ms - cost_ms, reach
         )
-        self._draft_limit_s = (limit_ms - cost_ms) / 1000.0
         pasts = [v.gap.gap_start for v in self._voices.values()]
         pasts += [v.pitch.past_samples for v in self._voices.values() if v.pitch]
         self.past_samples = max(self.ar.past_samples, *pasts)
         self._fill = np.zeros((channels, longest), np.float32)
+        self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
+        self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._voice: Voice | None = None
+        self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
 
@@ -142,7 +148,7 @@ class EncoderFiller:
 
     @property
     def hold_samples(self) -> int:
-        """The network's horizon: it knows by itself how a burst goes on."""
+        """The network's horizon, once it answered: it knows by itself how a burst goes on."""
         return self._voice.gap.horizon if self._voice and self._made_by_network else 0
 
     def describe(self) -> dict[str, dict[str, str | float]]:
@@ -160,6 +166,7 @@ class EncoderFiller:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
         self._voice = None
+        self._ticket = NO_TICKET
         for voice in self._voices.values():
             voice.governor.reset()
 
@@ -175,23 +182,28 @@ class EncoderFiller:
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
-        began_s = self._clock()
+        deadline_s = self._clock() + self._limit_s
         self.ar.begin(history, unsteady)
         self._position = 0
         self._made_by_network = False
-        self._voice = self._voices.get("speech" if unsteady else "music")
-        voice = self._voice
-        if voice is None or history.filled < voice.gap.gap_start:
-            self._voice = None
+        self._ticket = NO_TICKET
+        voice = self._voices.get("speech" if unsteady else "music")
+        if voice is not None and history.filled < voice.gap.gap_start:
+            voice = None
+        self._voice = voice
+        if voice is None:
             return
         self._draft(voice, history)
-        fill = self._fill[:, : voice.gap.horizon]
-        if self._improved(voice, began_s + self._limit_s):
-            voice.gap.synthesise(fill)
-            self._made_by_network = True
-            self._lead_back(voice, fill)
-        else:
-            fill[:] = voice.gap.lines[:, -1, voice.gap.gap_start :][:, : voice.gap.horizon]
+        gap = voice.gap
+        self._fill[:, : gap.horizon] = gap.lines[:, -1, gap.gap_start :][:, : gap.horizon]
+        self._submit(voice)
+        if voice.prompt and self._ticket != NO_TICKET:
+            self._collect(voice, deadline_s)
+
+    def catch_up(self) -> None:
+        """Take the network's answer, where the burst goes on and has none yet."""
+        if self._voice is not None and self._ticket != NO_TICKET:
+            self._collect(self._voice, self._clock() + self._limit_s)
 
     def _draft(self, voice: Voice, history: History) -> None:
         """Write past and drafts into the lines of the gap."""
@@ -205,25 +217,39 @@ class EncoderFiller:
             voice.pitch.begin(history, unsteady=False)
             voice.pitch.extend(lines[:, 0, start:])
 
-    def _improved(self, voice: Voice, deadline_s: float) -> bool:
-        """Run the network; return whether its result is there in time."""
-        gap = voice.gap
+    def _submit(self, voice: Voice) -> None:
         if voice.governor.level is None:
             self.counters.encoder_off += 1
             voice.governor.note_off()
-            return False
-        gap.analyse()
-        ticket = voice.line.submit(gap.spectra, gap.lost)
-        outcome = voice.line.collect(ticket, deadline_s, gap.filled)
-        voice.governor.note(outcome)
-        return outcome.usable
+            return
+        voice.gap.analyse()
+        self._ticket = voice.line.submit(voice.gap.spectra, voice.gap.lost)
 
-    def _lead_back(self, voice: Voice, fill: NDArray[np.float32]) -> None:
-        """Return to the draft at the end of the horizon."""
-        n = min(self._leave.size, fill.shape[1])
-        end = voice.gap.gap_start + voice.gap.horizon
-        for c in range(fill.shape[0]):
-            crossfade(voice.gap.lines[c, -1, end - n : end], self._leave[-n:], fill[c, -n:])
+    def _collect(self, voice: Voice, deadline_s: float) -> None:
+        """Go over from the draft to what the network made, if it is there in time."""
+        outcome = voice.line.collect(self._ticket, deadline_s, voice.gap.filled)
+        self._ticket = NO_TICKET
+        voice.governor.note(outcome)
+        if not outcome.usable:
+            return
+        gap = voice.gap
+        made = self._made[:, : gap.horizon]
+        gap.synthesise(made)
+        leave = min(self._leave.size, gap.horizon)
+        end = gap.gap_start + gap.horizon
+        now = self._position
+        enter = min(self._enter.size, gap.horizon - now)
+        for c in range(made.shape[0]):
+            draft = gap.lines[c, -1, end - leave : end]
+            crossfade(draft, self._leave[-leave:], made[c, gap.horizon - leave :])
+            if now:
+                crossfade(
+                    made[c, now : now + enter], self._enter[:enter], self._fill[c, now:][:enter]
+                )
+                self._fill[c, now + enter : gap.horizon] = made[c, now + enter :]
+            else:  # it begins as the draft already
+                self._fill[c, : gap.horizon] = made[c]
+        self._made_by_network = True
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the next samples of the fill; then of the draft, then of linear prediction."""
@@ -250,6 +276,7 @@ class EncoderFiller:
         landed = self.ar.bridge_from(self.extend, history, after, out)
         if landed:
             self._voice = None  # linear prediction has set out from the far side
+            self._ticket = NO_TICKET
         return landed
 
     def note_time(self, late: bool) -> bool:
@@ -259,6 +286,7 @@ class EncoderFiller:
 
 def _open_voice(
     manifest: Manifest,
+    content: str,
     stream: tuple[int, int, int],
     limit_ms: float,
     counters: EncoderCounters,
@@ -281,7 +309,7 @@ def _open_voice(
         line = worker
     line.counters = EncoderCounters()
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    voice = Voice(manifest, gap, line, Governor(), pitch, 0.0)
+    voice = Voice(manifest, gap, line, Governor(), pitch, content == "speech", 0.0)
     voice.cost_ms = _measure_cost(voice)
     line.counters = counters
     return voice
