@@ -45,7 +45,7 @@ DRAFTS = (("ar",), ("pitch", "ar"))
 _LEAVE_MS = 5.0
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
-_CALIBRATION_RUNS = 5
+CALIBRATION_RUNS = 5
 
 
 @dataclass(slots=True)
@@ -321,7 +321,7 @@ def _measure_cost(voice: Voice) -> float:
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
     costs_ms = []
-    for _ in range(_CALIBRATION_RUNS):
+    for _ in range(CALIBRATION_RUNS):
         began = time.perf_counter()
         gap.analyse()
         ticket = voice.line.submit(gap.spectra, gap.lost)
