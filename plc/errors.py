@@ -8,6 +8,7 @@
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
     ├── TraceError         a trace that does not fit             (also a ValueError)
     ├── ModelError         a network that is refused             (also a ValueError)
+    ├── NetworkError       a socket that cannot be opened        (also an OSError)
     └── MissingExtraError  an optional library that is absent    (also an ImportError)
 
 A message says what was given, what would do, and what to do about it.
@@ -36,6 +37,10 @@ class TraceError(PlcError, ValueError):
 
 class ModelError(PlcError, ValueError):
     """A network or its manifest is missing, damaged, foreign, or cannot run here."""
+
+
+class NetworkError(PlcError, OSError):
+    """A socket cannot be opened: its port is taken, or its address is not ours or not found."""
 
 
 class MissingExtraError(PlcError, ImportError):

@@ -123,6 +123,7 @@ class Playout:
         self._tick_s = block / codec.sample_rate
         self._line = np.zeros((codec.channels, CENTRE + 4 * block + 2 * TAPS), np.float32)
         self._at = float(CENTRE)
+        self._drained_samples = 0
         self._filled = CENTRE
         self._played = np.zeros((codec.channels, block), np.float32)
         self._set_grain(block)
@@ -141,6 +142,20 @@ class Playout:
     def stretch(self) -> float:
         """Share by which the stream is played faster than nominal at present."""
         return self._drift.stretch
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that was received is still to be played, or a drain took too long."""
+        if not self.buffer.begun:
+            return True
+        waiting = self._filled - self._at + self._concealer.delay
+        played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
+        limit_s = 2.0 * self.buffer.config.max_delay_ms / 1000.0
+        return played_out or self._drained_samples > limit_s * self.codec.sample_rate
+
+    def drain(self) -> None:
+        """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
+        self._drained_samples = 0
 
     # ---- packets in -----------------------------------------------------------------------------
 
@@ -213,6 +228,8 @@ class Playout:
             When it is due; ticks are one block apart by that clock.
         """
         self.stats.ticks += 1
+        if self.buffer.buffered_samples == 0:
+            self._drained_samples += self.block
         step = 1.0 + self._control(now_s)
         whole = step == 1.0 and self._at.is_integer()
         last = self._at + (self.block - 1) * step

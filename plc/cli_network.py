@@ -1,0 +1,371 @@
+"""The commands that touch the network: ``plc relay``, ``plc send``, ``plc impair``.
+
+As in :mod:`plc.cli`: parse, call one function, print what it returns; everything heavy is imported
+inside. ``register`` adds them to the command.
+"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plc.delay import DelayConfig
+    from plc.network import Endpoint
+    from plc.relay import Relay, StreamConfig
+    from plc.sdp import AudioMedia
+
+# One knob: how many packets may come too late. Numbers between 0 and 1 do, too.
+SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
+
+
+def _safety(value: str | float) -> float:
+    text = str(value).strip().lower()
+    try:
+        number = SAFETIES[text] if text in SAFETIES else float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise typer.BadParameter(f"{text} is no safety; give {', '.join(SAFETIES)}, or 0 to 1")
+    return number
+
+
+def _share(value: str | float) -> float:
+    text = str(value).strip()
+    try:
+        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = math.nan
+    if not 0.0 <= share <= 1.0:
+        raise typer.BadParameter(f"{text} is no share; give 0% to 100%, or 0 to 1, such as 10%")
+    return share
+
+
+Codec = Annotated[str, typer.Option(help="l16, pcmu, pcma or opus.")]
+PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet sent.")]
+Duration = Annotated[
+    float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")]
+Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+
+
+def relay(
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; many times."),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="udp://HOST:PORT|FILE", help="Where it goes: one for each --listen, in order."
+        ),
+    ] = None,
+    codec: Codec = "l16",
+    sample_rate: Annotated[int, typer.Option(metavar="HZ", help="Of the samples.")] = 48_000,
+    channels: Annotated[int, typer.Option(help="Of each stream.", min=1, max=8)] = 1,
+    packet_ms: PacketMs = 10.0,
+    safety: Annotated[
+        float,
+        typer.Option(parser=_safety, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."),
+    ] = 0.5,
+    fixed_delay_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="This delay, whatever the jitter.")
+    ] = None,
+    headroom_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
+    ] = None,
+    max_delay_ms: Annotated[
+        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
+    ] = 200.0,
+    payload_type: Annotated[
+        int | None, typer.Option(help="Of the packets, in and out.", show_default="the codec's")
+    ] = None,
+    red_payload_type: Annotated[
+        int | None, typer.Option(help="Of redundancy received (RFC 2198).")
+    ] = None,
+    sdp: Annotated[
+        Path | None, typer.Option(help="A description that says what comes where, and how coded.")
+    ] = None,
+    sdp_out: Annotated[
+        Path | None, typer.Option(help="Write a description of what is sent here.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Who may send: 192.0.2.7 or 192.0.2.0/24."),
+    ] = None,
+    packets_per_s: Annotated[
+        float, typer.Option(help="Take no more from a source.", min=1.0)
+    ] = 2000.0,
+    lookahead: Annotated[
+        int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
+    ] = 0,
+    method: Annotated[str, typer.Option(help="How to conceal.")] = "auto",
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")] = "auto",
+    budget_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the streams.", min=1, max=256)
+    ] = 1,
+    duration_s: Duration = math.inf,
+    as_json: AsJson = False,
+) -> None:
+    """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
+
+    Ends on Ctrl-C or SIGTERM, after what was received has been played; a second one ends at once.
+    """
+    from plc.relay import run_relay
+
+    delay = _delay(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
+    settings = {
+        "delay": delay,
+        "packets_per_s": packets_per_s,
+        "lookahead": lookahead,
+        "method": method,
+        "model": model,
+        "budget_ms": budget_ms,
+    }
+    coding = {
+        "codec": codec,
+        "sample_rate": sample_rate,
+        "channels": channels,
+        "packet_ms": packet_ms,
+        "payload_type": payload_type,
+        "red_payload_type": red_payload_type,
+    }
+    configs = _streams(listen or [], to or [], sdp, allow or [], coding, settings)
+
+    if workers > 1 and sdp_out is not None:
+        raise typer.BadParameter("--sdp-out goes with one worker")
+
+    def announce(opened: "Relay") -> None:
+        for port, config in zip(opened.ports, configs, strict=True):
+            typer.echo(f"plc: {port.endpoint} -> {config.to} ({config.codec})", err=True)
+        if sdp_out is not None:
+            _write_sdp(sdp_out, opened.media())
+
+    reports = run_relay(configs, workers=workers, duration_s=duration_s, announce=announce)
+    _print_json(reports) if as_json else _print_relay(reports)
+
+
+def send(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Audio file to send.")],
+    to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to.")],
+    codec: Codec = "l16",
+    packet_ms: PacketMs = 10.0,
+    redundancy: Annotated[
+        int, typer.Option(metavar="PACKETS", help="Earlier packets each repeats.", min=0, max=8)
+    ] = 0,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
+    clock_ppm: Annotated[
+        float, typer.Option(help="Send too fast by this many millionths.", min=-9e5, max=9e5)
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the numbers it begins with.", min=0, show_default="unpredictable"),
+    ] = None,
+    sdp_out: Annotated[
+        Path | None, typer.Option(help="Write a description of what is sent here.")
+    ] = None,
+    duration_s: Duration = math.inf,
+    as_json: AsJson = False,
+) -> None:
+    """Send a recording as RTP, in its own time."""
+    from plc.network import parse_endpoint, serve
+    from plc.send import open_sender
+
+    target = parse_endpoint(to)
+    sender = open_sender(
+        source,
+        target,
+        codec,
+        packet_ms=packet_ms,
+        redundancy=redundancy,
+        loop=loop,
+        clock_ppm=clock_ppm,
+        seed=seed,
+    )
+    try:
+        if sdp_out is not None:
+            _write_sdp(sdp_out, [sender.media(target, packet_ms)])
+        serve(sender, duration_s=duration_s)
+    finally:
+        sender.close()
+    report = {"packets": sender.packets, "samples": sender.samples, "to": str(target)}
+    _print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {target}")
+
+
+def impair(
+    listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
+    to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
+    loss: Annotated[
+        float, typer.Option(parser=_share, metavar="SHARE", help="Share lost: 10% or 0.1.")
+    ] = 0.0,
+    burst: Annotated[
+        float, typer.Option(metavar="PACKETS", help="Mean number lost in a row.", min=1.0)
+    ] = 1.5,
+    trace: Annotated[
+        Path | None, typer.Option(help="Which are lost: a text file, 1 = lost; begins again.")
+    ] = None,
+    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of all.")] = 0.0,
+    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Up to this much more.")] = 0.0,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Let jitter hold up, not reorder.")
+    ] = False,
+    reorder: Annotated[
+        float, typer.Option(parser=_share, metavar="SHARE", help="Share held back.")
+    ] = 0.0,
+    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="By this much.")] = 30.0,
+    duplicate: Annotated[
+        float, typer.Option(parser=_share, metavar="SHARE", help="Share sent twice.")
+    ] = 0.0,
+    rate_kbit_s: Annotated[float, typer.Option(help="What passes in a second.")] = math.inf,
+    queue_ms: Annotated[float, typer.Option(metavar="MS", help="Queue before that.")] = 100.0,
+    seed: Seed = 0,
+    duration_s: Duration = math.inf,
+    as_json: AsJson = False,
+) -> None:
+    """Be a bad network: send datagrams on late, twice, out of order, or not at all."""
+    from plc.impair import ImpairConfig, Impairment, ImpairProxy
+    from plc.loss import TraceLosses, read_trace
+    from plc.network import parse_endpoint, serve
+
+    config = ImpairConfig(
+        loss=loss,
+        mean_burst=burst,
+        delay_ms=delay_ms,
+        jitter_ms=jitter_ms,
+        in_order=in_order,
+        reorder=reorder,
+        reorder_ms=reorder_ms,
+        duplicate=duplicate,
+        rate_kbit_s=rate_kbit_s,
+        queue_ms=queue_ms,
+    )
+    losses = None if trace is None else TraceLosses(read_trace(trace), loop=True)
+    impairment = Impairment(config, seed, losses)
+    target = parse_endpoint(to)
+    proxy = ImpairProxy(parse_endpoint(listen), target, impairment)
+    typer.echo(f"plc: {proxy.ports[0].endpoint} -> {target}", err=True)
+    try:
+        serve(proxy, duration_s=duration_s)
+    finally:
+        proxy.close()
+    stats = impairment.stats
+    if as_json:
+        _print_json(stats)
+        return
+    typer.echo(
+        f"{stats.received} datagrams in, {stats.sent} out: {stats.lost} lost, {stats.dropped} "
+        f"dropped by the rate cap, {stats.duplicated} doubled, {stats.reordered} overtaken"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (relay, send, impair):
+        app.command()(command)
+
+
+def _delay(
+    safety: float, fixed_ms: float | None, headroom_ms: float | None, max_ms: float
+) -> "DelayConfig":
+    from plc.delay import DelayConfig, DelayMode
+
+    if fixed_ms is not None and headroom_ms is not None:
+        raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
+    if fixed_ms is not None:
+        return DelayConfig(mode=DelayMode.FIXED, delay_ms=fixed_ms, max_delay_ms=max_ms)
+    if headroom_ms is not None:
+        return DelayConfig(
+            mode=DelayMode.HEADROOM, safety=safety, delay_ms=headroom_ms, max_delay_ms=max_ms
+        )
+    return DelayConfig(safety=safety, max_delay_ms=max_ms)
+
+
+def _streams(
+    listen: list[str],
+    to: list[str],
+    sdp: Path | None,
+    allow: list[str],
+    coding: dict[str, Any],
+    settings: dict[str, Any],
+) -> list["StreamConfig"]:
+    """Return the streams that the options, or a description, name."""
+    from plc.network import parse_endpoint, parse_network
+    from plc.relay import StreamConfig
+    from plc.sdp import read_sdp
+
+    if (sdp is None) == (not listen):
+        raise typer.BadParameter("say where from: --listen udp://HOST:PORT, or --sdp FILE")
+    networks = tuple(parse_network(text) for text in allow)
+    if sdp is None:
+        sources: list[tuple[Endpoint, dict[str, Any]]] = [
+            (parse_endpoint(text), coding) for text in listen
+        ]
+    else:
+        sources = [
+            (
+                media.endpoint,
+                {
+                    "codec": media.codec,
+                    "sample_rate": media.sample_rate,
+                    "channels": media.channels,
+                    "packet_ms": media.packet_ms or coding["packet_ms"],
+                    "payload_type": media.payload_type,
+                    "red_payload_type": media.red_payload_type,
+                },
+            )
+            for media in read_sdp(sdp)
+        ]
+    if len(to) != len(sources):
+        raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
+    return [
+        StreamConfig(listen=source, to=_target(text), allow=networks, **code, **settings)
+        for (source, code), text in zip(sources, to, strict=True)
+    ]
+
+
+def _target(text: str) -> "Endpoint | Path":
+    from plc.files import WRITABLE_SUFFIXES
+    from plc.network import parse_endpoint
+
+    if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
+        return Path(text)
+    return parse_endpoint(text)
+
+
+def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:
+    from plc.errors import ConfigError
+    from plc.sdp import build_sdp
+
+    if not media:
+        raise ConfigError("nothing is sent to a host; a description of it would be empty")
+    try:
+        path.write_text(build_sdp(media), newline="")
+    except OSError as error:
+        raise ConfigError(f"cannot write the description {path}: {error.strerror}") from error
+
+
+def _print_json(result: Any) -> None:
+    from plc.jsonable import to_json
+
+    typer.echo(to_json(result))
+
+
+def _print_relay(reports: list[dict[str, Any]]) -> None:
+    for report in reports:
+        relay, jitter = report["relay"], report["jitter_buffer"]
+        expected = max(1, jitter["packets_expected"])
+        typer.echo(
+            f"{report['listen']} -> {report['to']}: {jitter['packets_received']} packets in, "
+            f"{jitter['lost_packets']} lost ({100 * jitter['lost_packets'] / expected:.1f} %), "
+            f"{jitter['late_packets']} too late, {jitter['redundant_packets']} recovered; "
+            f"{relay['packets_sent']} out, {relay['late_packets_sent']} late; "
+            f"{report['concealment']['concealment_events']} bursts concealed; delay "
+            f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
+        )

@@ -1,0 +1,504 @@
+"""The relay: lossy RTP in, whole RTP (or a file) out, at a steady pace.
+
+::
+
+    port ──▶ latch ──▶ Playout (jitter buffer, concealer, resampler) ──▶ encode ──▶ to
+             whose       one block each packet length
+
+For each stream: a :class:`Latch` decides whose datagrams count, a :class:`~plc.playout.Playout`
+makes a steady stream of them, and a :class:`~plc.send.Packetizer` or a file takes it. From the
+first block on the output never pauses: what is not received is concealed, and after a long while
+silence. All is a state machine with the clock passed in; :func:`plc.network.serve` runs it.
+"""
+
+import gc
+import math
+import multiprocessing
+import multiprocessing.connection
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.codecs import open_codec
+from plc.delay import DelayConfig
+from plc.errors import ConfigError, NetworkError, PlcError
+from plc.files import AudioWriter
+from plc.jitter import Verdict
+from plc.network import Address, Endpoint, Network, UdpPort, is_in, serve, stop_signals
+from plc.playout import Playout
+from plc.sdp import AudioMedia
+from plc.send import Packetizer, packet_samples
+from plc.stats import TimeHistogram, percentiles
+
+# A source that has been silent this long no longer keeps its place; its own host may take it
+# earlier, as a sender does that was started again.
+RELEASE_S = 2.0
+SAME_HOST_RELEASE_S = 0.3
+# Ticks that are this much overdue are left out: the machine slept.
+_OVERDUE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """One stream through the relay.
+
+    Parameters
+    ----------
+    listen : Endpoint
+        Where it comes in.
+    to : Endpoint or Path
+        Where it goes: a host, or an audio file.
+    codec : str
+        What both are coded in.
+    sample_rate, channels : int
+        Of it.
+    packet_ms : float
+        Length of the packets sent; those received may have any.
+    delay : DelayConfig
+        How long packets wait.
+    payload_type : int or None
+        Of the packets, in and out; None: the codec's usual one.
+    red_payload_type : int or None
+        Payload type of redundancy received (RFC 2198).
+    allow : tuple of Network
+        Who may send; nobody named: everybody.
+    packets_per_s : float
+        What is taken from the source; more is dropped. A second's worth may come at once.
+    lookahead, method, model, budget_ms
+        As for :class:`~plc.playout.Playout`.
+    seed : int or None
+        Of the numbers that the stream sent begins with; None: unpredictable ones.
+    """
+
+    listen: Endpoint
+    to: Endpoint | Path
+    codec: str = "l16"
+    sample_rate: int = 48_000
+    channels: int = 1
+    packet_ms: float = 10.0
+    delay: DelayConfig = field(default_factory=DelayConfig)
+    payload_type: int | None = None
+    red_payload_type: int | None = None
+    allow: tuple[Network, ...] = ()
+    packets_per_s: float = 2000.0
+    lookahead: int = 0
+    method: str = "auto"
+    model: str = "auto"
+    budget_ms: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the parts do not."""
+        packet_samples(self.packet_ms, self.sample_rate)
+        if not self.packets_per_s >= 1.0:
+            raise ConfigError(f"packets_per_s is {self.packets_per_s:g}; it is 1 or more")
+        for number in (self.payload_type, self.red_payload_type):
+            if number is not None and not 0 <= number <= 127:
+                raise ConfigError(f"payload type is {number}; supported: 0 to 127")
+
+
+class Latch:
+    """Whose datagrams count: the first sender that is believed, until it falls silent.
+
+    A sender is heard provisionally until a packet of its was accepted; then it keeps its place as
+    long as it sends. Others are refused by their address alone, before anything is parsed.
+
+    Parameters
+    ----------
+    allow : sequence of Network
+        Who may send; empty: everybody.
+    """
+
+    __slots__ = ("_allow", "_heard_s", "believed", "source")
+
+    def __init__(self, allow: Sequence[Network] = ()) -> None:
+        self._allow = tuple(allow)
+        self._heard_s = -math.inf
+        self.source: Address | None = None
+        self.believed = False
+
+    def admits(self, source: Address, now_s: float) -> bool:
+        """Tell whether a datagram from there is to be looked at."""
+        if source == self.source:
+            return True
+        if self.source is not None and not self._released(source, now_s):
+            return False
+        return not self._allow or is_in(source[0], self._allow)
+
+    def _released(self, source: Address, now_s: float) -> bool:
+        assert self.source is not None
+        silent_s = now_s - self._heard_s
+        same_host = source[0] == self.source[0]
+        if not self.believed or same_host:
+            return silent_s >= SAME_HOST_RELEASE_S
+        return silent_s >= RELEASE_S
+
+    def heard(self, source: Address, believed: bool, now_s: float) -> None:
+        """Note that RTP of the right kind came from an admitted source."""
+        if source != self.source:
+            self.source = source
+            self.believed = False
+        self.believed |= believed
+        self._heard_s = now_s
+
+
+class RateCap:
+    """A bucket of tokens: so many a second, and a second's worth at once."""
+
+    __slots__ = ("_filled_s", "_rate", "_tokens")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = rate
+        self._filled_s = -math.inf
+
+    def take(self, now_s: float) -> bool:
+        """Take a token; return whether there was one."""
+        if now_s > self._filled_s:
+            gained = self._rate * min(now_s - self._filled_s, 1.0)
+            self._tokens = min(self._rate, self._tokens + gained)
+            self._filled_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+@dataclass(slots=True)
+class RelayStats:
+    """Counters of a stream through the relay; its parts keep their own."""
+
+    datagrams_received: int = 0
+    refused_datagrams: int = 0
+    """Not from the source that counts, or not allowed."""
+    capped_datagrams: int = 0
+    """Too many in a second."""
+    packets_sent: int = 0
+    late_packets_sent: int = 0
+    """Sent more than one packet length after they were due."""
+    skipped_packets: int = 0
+    """Not sent: the machine was asleep when they were due."""
+    source_changes: int = 0
+    lateness: TimeHistogram = field(default_factory=TimeHistogram)
+    """By how much packets were sent after they were due."""
+    delay: TimeHistogram = field(default_factory=TimeHistogram)
+    """What the relay added to the stream's delay, at each packet sent."""
+
+
+class StreamRelay:
+    """One stream: datagrams in, blocks out.
+
+    Parameters
+    ----------
+    config : StreamConfig
+        What comes in and what goes out.
+    """
+
+    def __init__(self, config: StreamConfig) -> None:
+        self.config = config
+        codec = open_codec(config.codec, config.sample_rate, config.channels)
+        self.block = packet_samples(config.packet_ms, codec.sample_rate)
+        self.playout = Playout(
+            codec,
+            self.block,
+            config.delay,
+            payload_type=config.payload_type,
+            red_payload_type=config.red_payload_type,
+            lookahead=config.lookahead,
+            method=config.method,
+            model=config.model,
+            budget_ms=config.budget_ms,
+        )
+        rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
+        # Decoding and encoding keep state of their own.
+        self.packetizer = Packetizer(
+            open_codec(config.codec, config.sample_rate, config.channels),
+            ssrc=rng.getrandbits(32),
+            sequence=rng.getrandbits(15),
+            timestamp=rng.getrandbits(32),
+            payload_type=self.playout.payload_type,
+        )
+        self.stats = RelayStats()
+        self.latch = Latch(config.allow)
+        self._cap = RateCap(config.packets_per_s)
+        self._period_s = self.block / codec.sample_rate
+        self._begin_s = math.inf
+        self._ticks = 0
+
+    @property
+    def next_s(self) -> float:
+        """When the next block is due; infinite before anything was received."""
+        return self._begin_s + self._ticks * self._period_s
+
+    def receive(self, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in a datagram."""
+        stats = self.stats
+        stats.datagrams_received += 1
+        if not self.latch.admits(source, now_s):
+            stats.refused_datagrams += 1
+            return
+        if not self._cap.take(now_s):
+            stats.capped_datagrams += 1
+            return
+        verdict = self.playout.put(datagram, now_s)
+        if not isinstance(verdict, Verdict) or verdict is Verdict.EMPTY:
+            return
+        stats.source_changes += self.latch.source not in (None, source)
+        self.latch.heard(source, verdict is Verdict.ACCEPTED, now_s)
+        if verdict is Verdict.ACCEPTED and self._begin_s == math.inf:
+            self._begin_s = now_s
+
+    def play(self, now_s: float) -> NDArray[np.float32] | None:
+        """Return the block that is due, shape (n, channels); None if none is, or nothing began."""
+        if now_s - self.next_s > _OVERDUE_S:
+            overdue = int((now_s - self.next_s) / self._period_s)
+            self._ticks += overdue
+            self.stats.skipped_packets += overdue
+        if now_s < self.next_s:
+            return None
+        due_s = self.next_s
+        self._ticks += 1
+        played = self.playout.tick(due_s)
+        if not self.playout.buffer.begun:
+            return None
+        stats = self.stats
+        stats.packets_sent += 1
+        stats.late_packets_sent += now_s - due_s > self._period_s
+        stats.lateness.add(1000.0 * max(0.0, now_s - due_s))
+        stats.delay.add(1000.0 * max(0.0, self.playout.delay_s))
+        return played.T
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything received has been played."""
+        return self.playout.drained
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that was counted, by name."""
+        to = self.config.to
+        stats = asdict(self.stats)
+        stats["lateness_ms"] = percentiles(self.stats.lateness)
+        stats["delay_ms"] = percentiles(self.stats.delay)
+        del stats["lateness"], stats["delay"]
+        jitter = asdict(self.playout.received)
+        jitter["lost_packets"] = self.playout.received.lost_packets
+        malformed = self.playout.stats.malformed_packets
+        return {
+            "listen": str(self.config.listen),
+            "to": str(to),
+            "codec": self.config.codec,
+            "source": None if self.latch.source is None else "{}:{}".format(*self.latch.source),
+            "relay": stats,
+            "jitter_buffer": jitter,
+            "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
+            "stretch_ppm": 1e6 * self.playout.stretch,
+            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
+            "unknown_packets": self.playout.stats.unknown_packets,
+            "undecodable_packets": self.playout.stats.undecodable_packets,
+            "concealment": self.playout.concealment.as_dict(),
+        }
+
+
+class Relay:
+    """A :class:`~plc.network.Service` of any number of streams, each with a port of its own.
+
+    Parameters
+    ----------
+    configs : sequence of StreamConfig
+        The streams.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
+    """
+
+    def __init__(self, configs: Sequence[StreamConfig]) -> None:
+        if not configs:
+            raise ConfigError("a relay needs a stream at least")
+        self.streams = [StreamRelay(config) for config in configs]
+        self._ports: list[UdpPort] = []
+        self._targets: list[Address | AudioWriter] = []
+        self._stopped_s = math.inf
+        try:
+            for config in configs:
+                self._ports.append(UdpPort(config.listen))
+                self._targets.append(self._open_target(config))
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open_target(self, config: StreamConfig) -> Address | AudioWriter:
+        if isinstance(config.to, Endpoint):
+            return self._ports[-1].target(config.to)
+        return AudioWriter(config.to, config.sample_rate, config.channels)
+
+    @property
+    def ports(self) -> Sequence[UdpPort]:
+        """One for each stream, in order."""
+        return self._ports
+
+    @property
+    def next_s(self) -> float:
+        """When the next block of any stream is due."""
+        return min(stream.next_s for stream in self.streams)
+
+    @property
+    def done(self) -> bool:
+        """Whether it was stopped, and what had been received was played."""
+        return self._stopped_s < math.inf and all(stream.drained for stream in self.streams)
+
+    def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in a datagram, unless stopped."""
+        if now_s < self._stopped_s:
+            self.streams[port].receive(datagram, source, now_s)
+
+    def advance(self, now_s: float) -> None:
+        """Send what is due."""
+        for number, stream in enumerate(self.streams):
+            while stream.next_s <= now_s:
+                played = stream.play(now_s)
+                if played is not None:
+                    self._deliver(number, stream, played)
+
+    def _deliver(self, number: int, stream: StreamRelay, played: NDArray[np.float32]) -> None:
+        target = self._targets[number]
+        if isinstance(target, AudioWriter):
+            target.write(np.ascontiguousarray(played))
+        else:
+            self._ports[number].send(stream.packetizer.pack(played), target)
+
+    def stop(self, now_s: float) -> None:
+        """Receive nothing more; what was received is still played."""
+        self._stopped_s = now_s
+        for stream in self.streams:
+            stream.playout.drain()
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return what each stream counted."""
+        return [
+            stream.report() | {"failed_sends": port.failed_sends}
+            for stream, port in zip(self.streams, self._ports, strict=True)
+        ]
+
+    def media(self) -> list[AudioMedia]:
+        """Return what is sent, for a description; streams into files are left out."""
+        return [
+            AudioMedia(
+                endpoint=stream.config.to,
+                codec=stream.config.codec,
+                payload_type=stream.packetizer.payload_type,
+                sample_rate=stream.config.sample_rate,
+                channels=stream.config.channels,
+                packet_ms=stream.config.packet_ms,
+            )
+            for stream in self.streams
+            if isinstance(stream.config.to, Endpoint)
+        ]
+
+    def close(self) -> None:
+        """Close the ports and keep the files."""
+        for port in self._ports:
+            port.close()
+        for target in self._targets:
+            if isinstance(target, AudioWriter):
+                target.commit()
+
+    def discard(self) -> None:
+        """Close the ports and remove the files."""
+        for port in self._ports:
+            port.close()
+        for target in self._targets:
+            if isinstance(target, AudioWriter):
+                target.discard()
+
+
+def run_relay(
+    configs: Sequence[StreamConfig],
+    *,
+    workers: int = 1,
+    duration_s: float = math.inf,
+    announce: Callable[["Relay"], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Relay until SIGTERM, SIGINT or the end of the time; return what each stream counted.
+
+    Parameters
+    ----------
+    configs : sequence of StreamConfig
+        The streams.
+    workers : int
+        Processes that share the streams out among themselves: one core runs a few dozen.
+    duration_s : float
+        How long; infinite: until a signal comes.
+    announce : callable, optional
+        Called once the ports are open; not with several workers, each of which has its own.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
+    """
+    if not 1 <= workers <= 256:
+        raise ConfigError(f"workers is {workers}; supported: 1 to 256")
+    if min(workers, len(configs)) > 1:
+        return _run_workers(configs, min(workers, len(configs)), duration_s)
+    relay = Relay(configs)
+    try:
+        if announce is not None:
+            announce(relay)
+        gc.collect()
+        gc.freeze()  # what is here stays; a collection need not walk it
+        serve(relay, duration_s=duration_s)
+    except BaseException:
+        relay.discard()
+        raise
+    relay.close()
+    return relay.report()
+
+
+def _run_workers(
+    configs: Sequence[StreamConfig], workers: int, duration_s: float
+) -> list[dict[str, Any]]:
+    """Let each of several processes relay some of the streams; collect their reports in order."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for number in range(workers):
+        ours, theirs = context.Pipe(duplex=False)
+        mine = list(configs[number::workers])
+        process = context.Process(target=_work, args=(mine, duration_s, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        started.append((process, ours))
+    with stop_signals() as signals:
+        sent = 0
+        while any(process.is_alive() for process, _ in started):
+            for process, _ in started:
+                for _ in signals[sent:]:
+                    process.terminate()
+            sent = len(signals)
+            multiprocessing.connection.wait(
+                [process.sentinel for process, _ in started if process.is_alive()], 0.1
+            )
+    reports: list[dict[str, Any]] = [{} for _ in configs]
+    for number, (process, ours) in enumerate(started):
+        answer = ours.recv() if ours.poll() else NetworkError("a worker ended without a report")
+        process.join()
+        if isinstance(answer, PlcError):
+            raise answer
+        reports[number::workers] = answer
+    return reports
+
+
+def _work(
+    configs: list[StreamConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
+) -> None:
+    """Be a worker: relay, and send the reports, or what went wrong, back."""
+    try:
+        answer.send(run_relay(configs, duration_s=duration_s))
+    except PlcError as error:
+        answer.send(error)
