@@ -149,6 +149,7 @@ class Opus:
     def encode(self, samples: Samples) -> bytes:
         """Return the payload; the length is one of Opus's frames: 2.5, 5, 10, 20, 40 or 60 ms."""
         if self._encoder is None:
+            check_opus_frame(len(samples))
             self._encoder = self._open_encoder(len(samples))
         frame = self._av.AudioFrame.from_ndarray(
             _to_int16(samples).reshape(1, -1), format="s16", layout=self._layout
@@ -167,10 +168,6 @@ class Opus:
 
     def _open_encoder(self, frame_samples: int) -> Any:
         frame_ms = 1000.0 * frame_samples / self.sample_rate
-        if frame_ms not in (2.5, 5.0, 10.0, 20.0, 40.0, 60.0):
-            raise ConfigError(
-                f"packets are {frame_ms:g} ms; Opus has frames of 2.5, 5, 10, 20, 40 or 60 ms"
-            )
         encoder = self._av.CodecContext.create("libopus", "w")
         encoder.sample_rate = self.sample_rate
         encoder.layout = self._layout
@@ -224,6 +221,14 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
                 )
             return Opus(channels)
     raise ConfigError(f"codec is {name!r}; supported: {', '.join(CODECS)}")
+
+
+def check_opus_frame(samples: int) -> None:
+    """Raise ConfigError if Opus has no frame of this many samples at 48 kHz."""
+    if samples not in (120, 240, 480, 960, 1920, 2880):
+        raise ConfigError(
+            f"packets are {samples / 48.0:g} ms; Opus has frames of 2.5, 5, 10, 20, 40 or 60 ms"
+        )
 
 
 def opus_samples(payload: bytes) -> int:

@@ -126,6 +126,8 @@ class Playout:
         self._drained_samples = 0
         self._filled = CENTRE
         self._played = np.zeros((codec.channels, block), np.float32)
+        # The first call in a process loads or compiles it; it is not to come in midstream.
+        resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
         self._set_grain(block)
 
     @property

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.codecs import open_codec
+from plc.codecs import check_opus_frame, open_codec
 from plc.delay import DelayConfig
 from plc.errors import ConfigError, NetworkError, PlcError
 from plc.files import AudioWriter
@@ -94,7 +94,9 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check what the parts do not."""
-        packet_samples(self.packet_ms, self.sample_rate)
+        samples = packet_samples(self.packet_ms, self.sample_rate)
+        if self.codec == "opus":
+            check_opus_frame(samples)
         if not self.packets_per_s >= 1.0:
             raise ConfigError(f"packets_per_s is {self.packets_per_s:g}; it is 1 or more")
         for number in (self.payload_type, self.red_payload_type):

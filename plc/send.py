@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.codecs import Codec, open_codec
+from plc.codecs import Codec, check_opus_frame, open_codec
 from plc.errors import ConfigError
 from plc.files import AudioReader
 from plc.network import Address, Endpoint, UdpPort
@@ -230,6 +230,8 @@ def open_sender(
         redundancy=redundancy,
     )
     block = packet_samples(packet_ms, coding.sample_rate)
+    if coding.name == "opus":
+        check_opus_frame(block)
     return RtpSender(blocks_of(path, block, loop), packetizer, to, clock_ppm)
 
 

@@ -407,6 +407,8 @@ def test_impossible_streams_are_refused() -> None:
         {"packets_per_s": 0.0},
         {"payload_type": 200},
     ]
+    with pytest.raises(ConfigError, match="Opus has frames"):
+        replace(CONFIG, codec="opus", sample_rate=48_000, packet_ms=15.0)
     for change in changes:
         with pytest.raises(ConfigError):
             replace(CONFIG, **change)  # type: ignore[arg-type]  # one of several numbers
