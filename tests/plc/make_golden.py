@@ -70,6 +70,7 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
 def concealed(method: str, lookahead: int) -> Case:
     """Return the numbers of the lost samples of the stream."""
     out = plc.conceal(
+        model="ar",
         signal(),
         trace(),
         sample_rate=SAMPLE_RATE,
@@ -82,7 +83,7 @@ def concealed(method: str, lookahead: int) -> Case:
 
 def inpainted(quality: str) -> Case:
     """Return the numbers of the samples in the gaps."""
-    return numbers(plc.inpaint(signal(), SAMPLE_RATE, GAPS, quality=quality), gap_mask())
+    return numbers(plc.inpaint(signal(), SAMPLE_RATE, GAPS, quality=quality, model="ar"), gap_mask())
 
 
 def numbers(out: NDArray[np.float32] | NDArray[np.int16], where: NDArray[np.bool_]) -> Case:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import Concealer, ConfigError, PacketError, TraceError, conceal
+from plc import Concealer, ConfigError, ModelError, PacketError, TraceError, conceal
 from tests.signals import glide, noise, sine, tones
 
 PACKET = 128
@@ -167,13 +167,17 @@ def test_a_wrong_dtype_is_refused_even_where_all_is_lost(dtype: Any, lost: bool)
         ({"packet_samples": 0}, "packet_samples is 0"),
         ({"lookahead": -1}, "lookahead is -1"),
         ({"method": "magic"}, "method is 'magic'"),
-        ({"model": "magic"}, "model is 'magic'"),
         ({"budget_ms": 0.0}, "budget_ms is 0"),
     ],
 )
 def test_a_wrong_setting_is_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         conceal(noise(1, 2 * PACKET), [False, True], **(STREAM | setting))
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="model is 'magic'"):
+        conceal(noise(1, 2 * PACKET), [False, True], model="magic", **STREAM)
 
 
 def test_more_channels_than_there_may_be_are_refused() -> None:
