@@ -70,9 +70,9 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
 def concealed(method: str, lookahead: int) -> Case:
     """Return the numbers of the lost samples of the stream."""
     out = plc.conceal(
-        model="ar",
         signal(),
         trace(),
+        model="ar",
         sample_rate=SAMPLE_RATE,
         packet_samples=PACKET,
         lookahead=lookahead,
@@ -83,7 +83,8 @@ def concealed(method: str, lookahead: int) -> Case:
 
 def inpainted(quality: str) -> Case:
     """Return the numbers of the samples in the gaps."""
-    return numbers(plc.inpaint(signal(), SAMPLE_RATE, GAPS, quality=quality, model="ar"), gap_mask())
+    out = plc.inpaint(signal(), SAMPLE_RATE, GAPS, quality=quality, model="ar")
+    return numbers(out, gap_mask())
 
 
 def numbers(out: NDArray[np.float32] | NDArray[np.int16], where: NDArray[np.bool_]) -> Case:
