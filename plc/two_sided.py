@@ -1,10 +1,12 @@
 """The network for gaps of which both sides are known: the last step of :func:`plc.inpaint`."""
 
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.background import Background
 from plc.drafts import continued
 from plc.encoder import open_encoder
 from plc.errors import ConfigError, MissingExtraError
@@ -14,6 +16,10 @@ from plc.models import available, find
 
 DRAFTS = ("forward", "backward", "interpolated")
 """What a model of this kind is given: each side continued, and the gap as it is filled so far."""
+
+CONTENTS = ("music", "speech")
+# How far around a gap is listened to, to tell what it is.
+_LISTEN_S = 2.0
 
 _opened = threading.local()
 
@@ -76,14 +82,64 @@ class TwoSidedEncoder:
         return True
 
 
-def two_sided_encoder(model: str, sample_rate: int) -> TwoSidedEncoder | None:
-    """Return the encoder that ``model`` names, opened once in each thread; None for none.
+class TwoSidedEncoders:
+    """The models that serve a file, by content; opened when first needed.
+
+    Parameters
+    ----------
+    manifests : mapping
+        By content: ``music``, ``speech`` or both.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If a model is for something else, is not sound, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, manifests: Mapping[str, Manifest], sample_rate: int) -> None:
+        self._rate = sample_rate
+        opened = {m.name: TwoSidedEncoder(m, sample_rate) for m in manifests.values()}
+        self._encoders = {content: opened[m.name] for content, m in manifests.items()}
+
+    def refine(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """As :meth:`TwoSidedEncoder.refine`, by the model for what is around the gap."""
+        encoder = self._encoders.get(content_around(row, self._rate, start, stop, end))
+        return encoder is not None and encoder.refine(row, start, stop, end)
+
+
+def content_around(
+    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int
+) -> str:
+    """Return what a gap's surroundings sound like: ``"music"`` or ``"speech"``.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        One channel.
+    sample_rate : int
+        In Hz.
+    start, stop, end : int
+        The gap, and until where what follows is known.
+    """
+    reach = round(_LISTEN_S * sample_rate)
+    background = Background(1, sample_rate, 0)
+    background.listen(row[None, max(0, start - reach) : start])
+    background.interrupt()
+    background.listen(row[None, stop : min(end, stop + reach)])
+    return "speech" if background.unsteady else "music"
+
+
+def two_sided_encoders(model: str, sample_rate: int) -> TwoSidedEncoders | None:
+    """Return the encoders that ``model`` names, opened once in each thread; None for none.
 
     Parameters
     ----------
     model : str
-        ``"ar"``: none. ``"auto"``: the one in the package, none where there is none for this
-        sample rate or ONNX Runtime is not installed. Any other: a name or a path.
+        ``"ar"``: none. ``"auto"``: those in the package, by content; none where there is none for
+        this sample rate or ONNX Runtime is not installed. Any other: a name or a path, for all
+        content.
     sample_rate : int
         In Hz.
 
@@ -94,21 +150,24 @@ def two_sided_encoder(model: str, sample_rate: int) -> TwoSidedEncoder | None:
     """
     if model == "ar":
         return None
-    opened: dict[tuple[str, int], TwoSidedEncoder | None]
+    opened: dict[tuple[str, int], TwoSidedEncoders | None]
     opened = _opened.__dict__.setdefault("encoders", {})
     if (model, sample_rate) not in opened:
         opened[model, sample_rate] = _open(model, sample_rate)
     return opened[model, sample_rate]
 
 
-def _open(model: str, sample_rate: int) -> TwoSidedEncoder | None:
+def _open(model: str, sample_rate: int) -> TwoSidedEncoders | None:
     if model != "auto":
-        return TwoSidedEncoder(find(model), sample_rate)
+        manifest = find(model)
+        return TwoSidedEncoders(dict.fromkeys(CONTENTS, manifest), sample_rate)
+    by_content: dict[str, Manifest] = {}
     for manifest in available():
         low, high = manifest.sample_rates
         if manifest.kind == "lookahead" and low <= sample_rate <= high:
-            try:
-                return TwoSidedEncoder(manifest, sample_rate)
-            except MissingExtraError:
-                return None
-    return None
+            served = CONTENTS if manifest.content == "any" else (manifest.content,)
+            by_content = dict.fromkeys(served, manifest) | by_content
+    try:
+        return TwoSidedEncoders(by_content, sample_rate) if by_content else None
+    except MissingExtraError:
+        return None

@@ -1,16 +1,18 @@
 """The network that fills gaps of files."""
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("onnxruntime")
 
 from plc import inpaint
 from plc.errors import ConfigError
-from plc.two_sided import DRAFTS, two_sided_encoder
+from plc.two_sided import DRAFTS, content_around, two_sided_encoders
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -84,5 +86,14 @@ def test_a_causal_model_is_refused(tmp_path: Path) -> None:
 
 def test_an_encoder_is_opened_once(tmp_path: Path) -> None:
     model = _model(tmp_path)
-    assert two_sided_encoder(model, RATE) is two_sided_encoder(model, RATE)
-    assert two_sided_encoder("ar", RATE) is None
+    assert two_sided_encoders(model, RATE) is two_sided_encoders(model, RATE)
+    assert two_sided_encoders("ar", RATE) is None
+
+
+@pytest.mark.parametrize("clip", ["music", "speech"])
+def test_a_voice_is_told_from_music(clip: str) -> None:
+    signal, rate = soundfile.read(str(files("plc") / "data" / f"{clip}.flac"), dtype="float32")
+    row = signal.reshape(len(signal), -1)[:, 0]
+    places = range(2 * rate, row.size - 2 * rate, rate)
+    told = [content_around(row, rate, at, at + rate // 20, row.size) for at in places]
+    assert told.count(clip) >= 0.8 * len(told) > 0
