@@ -7,8 +7,8 @@ on how busy the machine is.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,73 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-import plc
 from plc.errors import ConfigError
-from plc.loss import GilbertElliott
-from plc_bench import metrics, speech
+from plc_bench import scores
 from plc_bench.compare import PairedDifference, Summary, paired_difference, summarise
-from plc_bench.corpus import clip_seed, read_clip, resample
-from plc_bench.metrics import Mask, Signal
+from plc_bench.conditions import Condition
+from plc_bench.contenders import CommandPeer, Contender, PeerError, contender
+from plc_bench.corpus import read_clip
+from plc_bench.metrics import Mask
 from plc_bench.workers import Failure, score_clips
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric as it is asked for on the command line.
-
-    Attributes
-    ----------
-    label : str
-        Its heading in a table.
-    lower_is_better : bool
-        Which way it points.
-    digits : int
-        Decimals worth printing.
-    score : callable
-        ``(reference, estimate, lost, sample_rate) -> float``.
-    """
-
-    label: str
-    lower_is_better: bool
-    digits: int
-    score: Callable[[Signal, Signal, Mask, int], float]
-
-
-def _nmse(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return metrics.nmse_db(reference, estimate, lost)
-
-
-def _sdr(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return metrics.sdr_db(reference, estimate, lost)
-
-
-def _zero_runs(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return float(metrics.zero_runs(estimate))
-
-
-def _plcmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.plcmos(_as_speech(estimate, sample_rate))
-
-
-def _pesq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.pesq_wb(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
-
-
-def _stoi(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.stoi(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
-
-
-METRICS = {
-    "nmse": Metric("NMSE dB", True, 2, _nmse),
-    "sdr": Metric("SDR dB", False, 2, _sdr),
-    "lsd": Metric("LSD dB", True, 2, metrics.lsd_db),
-    "mel": Metric("mel SC", True, 3, metrics.mel_spectral_convergence),
-    "click": Metric("click", True, 2, metrics.click_ratio),
-    "zeros": Metric("zero runs", True, 1, _zero_runs),
-    "plcmos": Metric("PLCMOS", False, 2, _plcmos),
-    "pesq": Metric("PESQ", False, 2, _pesq),
-    "stoi": Metric("STOI", False, 3, _stoi),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +33,11 @@ class QualitySettings:
     Attributes
     ----------
     methods : tuple of str
-        As ``plc.Concealer`` names them; the first is compared with each other one.
+        As :mod:`plc_bench.contenders` names them; the first is compared with each other one.
     metrics : tuple of str
-        Keys of ``METRICS``.
-    loss : float
-        Share of packets lost, 0 to 1.
-    mean_burst : float
-        Mean number of packets in a burst.
-    packet_ms : float
-        Packet length.
+        As :mod:`plc_bench.scores` names them.
+    condition : Condition
+        Packets and losses.
     lookahead : int
         Future packets the engine waits for.
     sample_rate : int or None
@@ -109,29 +46,67 @@ class QualitySettings:
         Time the engine may take for a packet; infinite for as long as it wants.
     seed : int
         Another seed, other losses.
+    peers : mapping from str to CommandPeer
+        Programs among the methods, by name.
     """
 
     methods: tuple[str, ...] = ("auto", "burg:5/50")
     metrics: tuple[str, ...] = ("nmse", "lsd")
-    loss: float = 0.1
-    mean_burst: float = 1.5
-    packet_ms: float = 10.0
+    condition: Condition = field(default_factory=Condition)
     lookahead: int = 0
     sample_rate: int | None = None
     budget_ms: float = math.inf
     seed: int = 0
+    peers: Mapping[str, CommandPeer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the metrics' names; the engine checks the rest."""
-        unknown = [name for name in self.metrics if name not in METRICS]
-        if unknown or not self.metrics:
-            raise ConfigError(
-                f"unknown metric {', '.join(unknown) or '(none given)'}; "
-                f"there are {', '.join(METRICS)}"
-            )
+        """Check the names; the engine checks the rest."""
+        scores.check_metrics(self.metrics)
         if not self.methods:
             raise ConfigError("no method given; try auto,burg:5/50")
-        GilbertElliott(self.loss, self.mean_burst)
+        for method in self.methods:
+            self.contender(method)
+
+    def contender(self, method: str) -> Contender:
+        """Return what plays a stream by a method."""
+        return contender(
+            method,
+            self.peers,
+            lookahead=self.lookahead,
+            budget_ms=self.budget_ms,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A clip in packets, and which of them are lost.
+
+    Attributes
+    ----------
+    signal : float32, shape (n, channels)
+        The clip, whole packets of it.
+    trace : bool, shape (packets,)
+        True = lost.
+    packet_samples, sample_rate : int
+        Of the stream.
+    """
+
+    signal: NDArray[np.float32]
+    trace: Mask
+    packet_samples: int
+    sample_rate: int
+
+    @property
+    def lossy(self) -> NDArray[np.float32]:
+        """The signal with zeros where packets are lost."""
+        damaged = self.signal.copy()
+        damaged[np.repeat(self.trace, self.packet_samples)] = 0.0
+        return damaged
+
+    def lost_by_class(self) -> Mapping[str, Mask]:
+        """Return which samples are lost, by class of burst."""
+        return scores.lost_by_class(self.trace, self.packet_samples, self.sample_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +153,7 @@ class QualityReport:
         return paired_difference(
             self.column(self.settings.methods[0], metric),
             self.column(other, metric),
-            lower_is_better=METRICS[metric].lower_is_better,
+            lower_is_better=scores.metric(metric).lower_is_better is not False,
             seed=self.settings.seed,
         )
 
@@ -196,24 +171,61 @@ def measure_quality(
 
 def score_clip(path: Path, settings: QualitySettings) -> ClipScores:
     """Return one clip's scores; a piece of a packet at its end is left away."""
-    recording = read_clip(path, settings.sample_rate)
-    sample_rate = recording.sample_rate
-    packet_samples = max(1, round(sample_rate * settings.packet_ms / 1000))
+    stream = read_stream(path, settings.condition, settings.sample_rate, settings.seed)
+    lost = stream.lost_by_class()
+    by_method = {
+        method: scores.score(
+            settings.metrics,
+            stream.signal,
+            play(settings.contender(method), stream),
+            lost,
+            stream.sample_rate,
+        )
+        for method in settings.methods
+    }
+    return ClipScores(
+        path.name, stream.sample_rate, stream.trace.size, int(stream.trace.sum()), by_method
+    )
+
+
+def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed: int) -> Stream:
+    """Return a clip in packets with its losses; a piece of a packet at its end is left away.
+
+    Raises
+    ------
+    AudioFileError
+        If the clip cannot be read.
+    ConfigError
+        If it is shorter than a packet.
+    TraceError
+        If a trace does not fit it.
+    """
+    recording = read_clip(path, sample_rate)
+    packet_samples = condition.samples_of_packet(recording.sample_rate)
     packets = len(recording.signal) // packet_samples
     if not packets:
-        raise ConfigError(f"{path.name} is shorter than a packet of {settings.packet_ms:g} ms")
+        raise ConfigError(
+            f"{path.name} is shorter than a packet of {packet_samples} samples "
+            f"({1000 * packet_samples / recording.sample_rate:g} ms)"
+        )
+    trace = condition.losses(path.name, packets, packet_samples, seed)
     signal = recording.signal[: packets * packet_samples]
-    model = GilbertElliott(settings.loss, settings.mean_burst)
-    trace = model.trace(packets, clip_seed(path.name, settings.seed))
-    lost = metrics.lost_samples(trace, packet_samples, len(signal))
-    scores = {}
-    for method in settings.methods:
-        estimate = _concealed(signal, trace, sample_rate, packet_samples, method, settings)
-        scores[method] = {
-            name: METRICS[name].score(signal, estimate, lost, sample_rate)
-            for name in settings.metrics
-        }
-    return ClipScores(path.name, sample_rate, packets, int(trace.sum()), scores)
+    return Stream(signal, trace, packet_samples, recording.sample_rate)
+
+
+def play(player: Contender, stream: Stream) -> NDArray[np.float32]:
+    """Return a stream as a contender plays it; lost samples reach it only if it is coded.
+
+    Raises
+    ------
+    PeerError
+        If what it plays has another shape.
+    """
+    signal = stream.signal.copy() if player.coded else stream.lossy
+    played = player.play(signal, stream.trace, stream.packet_samples, stream.sample_rate)
+    if played.shape != stream.signal.shape:
+        raise PeerError(f"played shape {played.shape}; expected {stream.signal.shape}")
+    return np.asarray(played, np.float32)
 
 
 def mean_table(report: QualityReport) -> Table:
@@ -222,7 +234,7 @@ def mean_table(report: QualityReport) -> Table:
     table = Table(title=_heading(report))
     table.add_column("method")
     for name in settings.metrics:
-        table.add_column(METRICS[name].label, justify="right")
+        table.add_column(scores.label(name), justify="right")
     for method in settings.methods:
         cells = [_mean_cell(report.summary(method, name), name) for name in settings.metrics]
         table.add_row(method, *cells)
@@ -232,15 +244,15 @@ def mean_table(report: QualityReport) -> Table:
         differences = {name: report.difference(other, name) for name in settings.metrics}
         table.add_row(
             f"{first} - {other}",
-            *[f"{d.mean:+.{METRICS[n].digits}f}" for n, d in differences.items()],
+            *[f"{d.mean:+.{scores.metric(n).digits}f}" for n, d in differences.items()],
         )
         table.add_row(
             "  95 % interval",
-            *[_interval_cell(d, METRICS[n].digits) for n, d in differences.items()],
+            *[_interval_cell(d, scores.metric(n).digits) for n, d in differences.items()],
         )
         table.add_row(
             f"  {first} is better on",
-            *[f"{100 * d.share_better:.0f} % of {d.pairs}" for d in differences.values()],
+            *[_better_cell(d, scores.metric(n)) for n, d in differences.items()],
         )
     return table
 
@@ -253,10 +265,10 @@ def clip_table(report: QualityReport) -> Table:
     table.add_column("lost", justify="right")
     for name in settings.metrics:
         for method in settings.methods:
-            table.add_column(f"{METRICS[name].label}\n{method}", justify="right")
+            table.add_column(f"{scores.label(name)}\n{method}", justify="right")
     for clip in report.clips:
         cells = [
-            f"{clip.scores[method][name]:.{METRICS[name].digits}f}"
+            f"{clip.scores[method][name]:.{scores.metric(name).digits}f}"
             for name in settings.metrics
             for method in settings.methods
         ]
@@ -273,43 +285,11 @@ def csv_rows(report: QualityReport) -> list[dict[str, str | int | float]]:
             "packets": clip.packets,
             "lost": clip.lost,
             "method": method,
-            **scores,
+            **values,
         }
         for clip in report.clips
-        for method, scores in clip.scores.items()
+        for method, values in clip.scores.items()
     ]
-
-
-def _concealed(
-    signal: NDArray[np.float32],
-    trace: Mask,
-    sample_rate: int,
-    packet_samples: int,
-    method: str,
-    settings: QualitySettings,
-) -> NDArray[np.float32]:
-    """Return ``signal`` as a method plays it; the lost samples do not reach the method."""
-    damaged = signal.copy()
-    damaged[metrics.lost_samples(trace, packet_samples, len(signal))] = 0.0
-    estimate = plc.conceal(
-        damaged,
-        trace,
-        sample_rate=sample_rate,
-        packet_samples=packet_samples,
-        lookahead=settings.lookahead,
-        method=method,
-        budget_ms=settings.budget_ms,
-        seed=settings.seed,
-    )
-    return np.asarray(estimate, np.float32)
-
-
-def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:
-    """Return the mean of the channels at the rate that the scores of speech want."""
-    mono: NDArray[np.float32] = np.asarray(signal, np.float32).mean(axis=1)
-    if sample_rate == speech.SPEECH_RATE:
-        return mono
-    return resample(mono, sample_rate, speech.SPEECH_RATE)
 
 
 def _heading(report: QualityReport) -> str:
@@ -317,15 +297,20 @@ def _heading(report: QualityReport) -> str:
     lost = sum(clip.lost for clip in report.clips)
     packets = sum(clip.packets for clip in report.clips)
     return (
-        f"{len(report.clips)} clips, {settings.packet_ms:g} ms packets, "
-        f"{100 * lost / max(packets, 1):.1f} % lost, mean burst {settings.mean_burst:g}, "
-        f"lookahead {settings.lookahead}"
+        f"{len(report.clips)} clips, {settings.condition.title} "
+        f"({100 * lost / max(packets, 1):.1f} % here), lookahead {settings.lookahead}"
     )
 
 
 def _mean_cell(summary: Summary, metric: str) -> str:
-    cell = f"{summary.mean:.{METRICS[metric].digits}f}"
+    cell = f"{summary.mean:.{scores.metric(metric).digits}f}"
     return f"{cell} ({summary.left_out} undefined)" if summary.left_out else cell
+
+
+def _better_cell(difference: PairedDifference, metric: scores.Metric) -> str:
+    if metric.lower_is_better is None:
+        return ""
+    return f"{100 * difference.share_better:.0f} % of {difference.pairs}"
 
 
 def _interval_cell(difference: PairedDifference, digits: int) -> str:

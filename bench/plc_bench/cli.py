@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from plc.errors import PlcError
+from plc.errors import ConfigError, PlcError
+
+_Number = TypeVar("_Number", int, float)
 
 app = typer.Typer(
     name="bench",
@@ -53,19 +55,50 @@ BudgetMs = Annotated[
 def quality(
     sources: Sources,
     methods: Annotated[
-        str, typer.Option(help="Methods by comma; the first is compared with each other one.")
+        str,
+        typer.Option(
+            help="Methods by comma, METHOD[@lookaheadK][@model=NAME]; the first is compared with "
+            "each other one."
+        ),
     ] = "auto,burg:5/50",
     metrics: Annotated[
-        str,
-        typer.Option(help="By comma: nmse sdr lsd mel click zeros, for speech plcmos pesq stoi."),
-    ] = "nmse,lsd",
-    loss: Loss = 0.1,
-    burst: Burst = 1.5,
-    packet_ms: PacketMs = 10.0,
-    lookahead: Lookahead = 0,
+        str | None,
+        typer.Option(
+            help="By comma: nmse sdr lsd mel level click zeros, for speech plcmos pesq stoi; with "
+            "_single or _30ms behind one, of such bursts alone. [default: nmse,lsd; with --out all "
+            "but those of speech]"
+        ),
+    ] = None,
+    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
+    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
+    packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
+    packet_samples: Annotated[
+        str, typer.Option(help="Packet length in samples, in place of --packet-ms; a list.")
+    ] = "",
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(help="Trace, or folder of one for each clip, in place of --loss and --burst."),
+    ] = None,
+    lookahead: Annotated[
+        str, typer.Option(help="Future packets the engine waits for; a list.")
+    ] = "0",
     sample_rate: Annotated[
         int | None, typer.Option(help="Resample to this many Hz; else each clip's own rate.")
     ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="A program to compare: name='command {in} {trace} {out}'."),
+    ] = None,
+    coded: Annotated[
+        str,
+        typer.Option(
+            help="Peers that code the audio, by comma: they get it intact, and are also "
+            "compared with their own loss-free decode."
+        ),
+    ] = "",
+    peer_timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Time a peer may take for a clip.")
+    ] = 60.0,
     budget_ms: BudgetMs = math.inf,
     seed: Seed = 0,
     jobs: Jobs = 0,
@@ -73,6 +106,13 @@ def quality(
     per_clip: Annotated[bool, typer.Option("--per-clip", help="Also print every clip.")] = False,
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Keep everything in this folder; the same again goes on.")
+    ] = None,
+    excerpts: Annotated[
+        int, typer.Option(min=0, help="With --out: stretches of audio to keep for plc report.")
+    ] = 30,
+    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 6.0,
 ) -> None:
     """Compare methods on the same lost packets of the same clips.
 
@@ -80,28 +120,45 @@ def quality(
 
     Speech: plc bench quality CORPUS/speech/test --metrics plcmos,pesq,stoi --packet-ms 20
     --sample-rate 16000
-    """
-    from plc_bench import causal, corpus, results
 
-    settings = causal.QualitySettings(
-        methods=_names(methods),
-        metrics=_names(metrics),
-        loss=loss,
-        mean_burst=burst,
-        packet_ms=packet_ms,
-        lookahead=lookahead,
-        sample_rate=sample_rate,
-        budget_ms=budget_ms,
-        seed=seed,
+    Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
+    RESULTS; then plc report RESULTS
+    """
+    from plc_bench import contenders, study
+
+    peers = dict(contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or [])
+    names = _names(methods)
+    names += tuple(name for name in peers if name not in names)
+    lookaheads = _numbers("lookahead", lookahead, int)
+    conditions = _conditions(
+        _numbers("loss", loss, _share),
+        _numbers("burst", burst, float),
+        _numbers("packet-ms", packet_ms, float),
+        _numbers("packet-samples", packet_samples, int),
+        [str(path) for path in trace or []],
     )
-    clips = corpus.find_clips(sources, stereo)
-    with _progress("clips", len(clips)) as advance:
-        report = causal.measure_quality(clips, settings, _jobs(jobs), advance)
-    _report_failures(report.failures, len(clips))
-    if csv_file:
-        results.write_csv(csv_file, causal.csv_rows(report))
-    tables = [causal.clip_table(report)] if per_clip else []
-    _show(report, [*tables, causal.mean_table(report)], json_file)
+    common: dict[str, Any] = {
+        "peers": peers,
+        "sample_rate": sample_rate,
+        "budget_ms": budget_ms,
+        "seed": seed,
+    }
+    if out:
+        settings = study.StudySettings(
+            methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
+            metrics=_names(metrics) if metrics else study.METRICS,
+            conditions=conditions,
+            excerpt_count=excerpts,
+            excerpt_s=excerpt_s,
+            **common,
+        )
+        _study(sources, settings, out, _jobs(jobs), stereo, json_file)
+    else:
+        common["metrics"] = _names("nmse,lsd" if metrics is None else metrics)
+        if len(lookaheads) > 1:
+            names = contenders.with_lookaheads(names, lookaheads, tuple(peers))
+        common |= {"methods": names, "lookahead": lookaheads[0]}
+        _compare(sources, conditions, common, _jobs(jobs), stereo, per_clip, json_file, csv_file)
 
 
 @app.command()
@@ -273,6 +330,106 @@ def main() -> None:
         sys.exit(1)
 
 
+def _study(
+    sources: list[Path],
+    settings: Any,
+    out: Path,
+    jobs: int,
+    stereo: bool,
+    json_file: Path | None,
+) -> None:
+    """Run a study, or what is missing of it, and print its first tables."""
+    from plc_bench import corpus, study, summary
+
+    console = Console(stderr=True)
+    clips = corpus.find_named_clips(sources, stereo)
+    with _study_progress(console) as (on_start, on_done):
+        try:
+            result = study.run(out, clips, settings, jobs, on_start, on_done)
+        except KeyboardInterrupt:
+            console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
+            raise
+    for line in summary.write_tables(result):
+        console.print(line, soft_wrap=True, highlight=False)
+    if json_file != Path("-"):
+        for table in summary.summary_tables(result):
+            Console().print(summary.rich_table(table))
+    if json_file:
+        _show(result, [], json_file)
+    _report_failures(result.missing, 0)
+    if not result.rows:
+        raise typer.Exit(1)
+
+
+def _compare(
+    sources: list[Path],
+    conditions: tuple[Any, ...],
+    settings: dict[str, Any],
+    jobs: int,
+    stereo: bool,
+    per_clip: bool,
+    json_file: Path | None,
+    csv_file: Path | None,
+) -> None:
+    """Compare under one condition after the other, and keep nothing."""
+    from plc_bench import causal, corpus, results
+
+    clips = corpus.find_clips(sources, stereo)
+    reports = []
+    for condition in conditions:
+        each = causal.QualitySettings(condition=condition, **settings)
+        with _progress("clips", len(clips)) as advance:
+            reports.append(causal.measure_quality(clips, each, jobs, advance))
+        _report_failures(reports[-1].failures, len(clips))
+    if csv_file:
+        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
+    tables = [
+        table
+        for report in reports
+        for table in [*([causal.clip_table(report)] if per_clip else []), causal.mean_table(report)]
+    ]
+    _show(reports[0] if len(reports) == 1 else reports, tables, json_file)
+
+
+def _conditions(
+    losses: list[float],
+    bursts: list[float],
+    packets_ms: list[float],
+    packets_samples: list[int],
+    traces: list[str],
+) -> tuple[Any, ...]:
+    """Return every combination."""
+    from plc_bench.conditions import Condition
+
+    packets: list[dict[str, Any]] = [{"packet_samples": samples} for samples in packets_samples]
+    packets = packets or [{"packet_ms": packet_ms} for packet_ms in packets_ms]
+    damages: list[dict[str, Any]] = [{"trace": trace} for trace in traces]
+    damages = damages or [{"loss": p, "mean_burst": burst} for p in losses for burst in bursts]
+    return tuple(Condition(**damage, **packet) for packet in packets for damage in damages)
+
+
+@contextmanager
+def _study_progress(
+    console: Console,
+) -> Iterator[tuple[Callable[[int, int], None], Callable[[int], None]]]:
+    """Show a bar with the time left on stderr; yield what starts and what advances it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("scores"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("scores", total=None)
+
+        def on_start(todo: int, there: int) -> None:
+            if there:
+                console.print(f"{there} scores were there, {todo} to go", highlight=False)
+            bar.update(task, total=todo)
+
+        def on_done(count: int) -> None:
+            bar.advance(task, count)
+
+        yield on_start, on_done
+
+
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on stderr; yield what advances it, by one or by a given count."""
@@ -308,7 +465,7 @@ def _report_failures(failures: list[Any], clips: int) -> None:
     for reason, names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         console.print(f"[yellow]failed:[/yellow] {names[0]}{more}: {reason}", soft_wrap=True)
-    if len(failures) == clips:
+    if clips and len(failures) == clips:
         raise typer.Exit(1)
 
 
@@ -322,6 +479,22 @@ def _channels(file: Path, sample_rate: int, channels: int) -> Any:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(option: str, text: str, read: Callable[[str], _Number]) -> list[_Number]:
+    """Return the numbers in an option that takes a list."""
+    try:
+        return list(dict.fromkeys(read(part) for part in _names(text)))
+    except ValueError:
+        raise ConfigError(f"--{option} is {text}; give numbers, by comma") from None
+
+
+def _share(text: str) -> float:
+    """Return a share given as ``10%`` or ``0.1``."""
+    if text.endswith("%"):
+        # Rounded: 0.1 and 10% are to be the same.
+        return round(float(text[:-1]) / 100, 12)
+    return float(text)
 
 
 def _jobs(jobs: int) -> int:

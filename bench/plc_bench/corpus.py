@@ -15,6 +15,8 @@ from plc.errors import AudioFileError, ConfigError, MissingExtraError
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
 # Stereo versions of places that mono clips show too: counted, they would count twice.
 STEREO_PREFIX = "stereo_"
+# Folders that say what clips are for, not what they are.
+SPLITS = frozenset({"train", "valid", "validation", "dev", "test"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,49 @@ class Recording:
 
     signal: NDArray[np.float32]
     sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip by name.
+
+    Attributes
+    ----------
+    name : str
+        Its path below the folder or manifest that it was found by; one of its kind.
+    path : Path
+        Where it lies; whether it does shows when it is read.
+    domain : str
+        What it is: the manifest's column ``domain``, else the name of its folder, of the one
+        above a folder of a split (``music/test/clip.flac`` is music).
+    """
+
+    name: str
+    path: Path
+    domain: str
+
+
+def find_named_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> list[Clip]:
+    """Return the clips that ``sources`` name, as :func:`find_clips` does, with their domains.
+
+    Raises
+    ------
+    ConfigError
+        If a source does not exist, none of them holds a clip, or two clips have one name.
+    """
+    clips: dict[str, Clip] = {}
+    for source in [Path(source) for source in sources]:
+        domains = _manifest_domains(source) if source.suffix.lower() == ".csv" else {}
+        base = source if source.is_dir() else source.parent
+        for path in find_clips([source], include_stereo):
+            name = path.relative_to(base).as_posix()
+            clip = Clip(name, path, domains.get(path) or _domain_of(path))
+            if clips.setdefault(name, clip).path.resolve() != path.resolve():
+                raise ConfigError(
+                    f"two clips are named {name}: {clips[name].path} and {path}; give the folder "
+                    "above them"
+                )
+    return [clips[name] for name in sorted(clips)]
 
 
 def find_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> list[Path]:
@@ -111,6 +156,20 @@ def clip_seed(name: str, seed: int = 0) -> int:
     So a clip loses the same packets whichever other clips or methods run beside it.
     """
     return zlib.crc32(name.encode(), seed & 0xFFFFFFFF)
+
+
+def _domain_of(path: Path) -> str:
+    """Return the name of a clip's folder, or of the one above it if that is a split."""
+    folder = path.resolve().parent
+    return folder.parent.name if folder.name in SPLITS else folder.name
+
+
+def _manifest_domains(manifest: Path) -> dict[Path, str]:
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        manifest.parent / row["path"]: row.get("domain") or "" for row in rows if row.get("path")
+    }
 
 
 def _clips_of(source: Path, include_stereo: bool) -> list[Path]:

@@ -16,6 +16,7 @@ was lost, the reference is silent) is NaN; one that is perfect may be infinite.
 :func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
 :func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
 :func:`phase_error_deg`             lower   how far a sine's phase is off
+:func:`fill_level_db`               --      how loud the fill is: 0 is as loud as what was lost
 ==================================  ======  ======================================================
 
 PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.speech`.
@@ -52,6 +53,7 @@ __all__ = [
     "Mask",
     "Signal",
     "click_ratio",
+    "fill_level_db",
     "gap_edges",
     "level_db",
     "lost_samples",
@@ -110,6 +112,17 @@ def gap_edges(lost: Mask) -> NDArray[np.intp]:
 def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
     """Return the signal-to-distortion ratio over the lost samples, in dB: minus :func:`nmse_db`."""
     return -nmse_db(reference, estimate, lost)
+
+
+def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
+    """Return the energy of what fills the gaps over that of what was lost, in dB.
+
+    No score, but what others are read beside: NMSE can be bought by playing less (silence has 0 dB
+    of error), and a level far below 0 dB says so. Minus infinity for silence.
+    """
+    truth = reference[lost].astype(np.float64)
+    fill = estimate[lost].astype(np.float64)
+    return ratio_db(float((fill**2).sum()), float((truth**2).sum()))
 
 
 def snr_db(reference: Signal, estimate: Signal) -> float:

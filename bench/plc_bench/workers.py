@@ -1,6 +1,6 @@
 """Score many clips at once, each in a process of its own; one bad clip fails alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +42,85 @@ def score_clips(
     clips : sequence of Path
         The clips.
     jobs : int
-        Processes, 1 or more; 1 stays in this one. Processes are spawned, not forked: a fork of a
-        process with threads (ONNX Runtime's, numba's) may hang.
+        Processes, as :func:`as_done` takes them.
     on_done : callable
         Called once for each clip that is done with, failed or not.
     """
-    if jobs == 1 or len(clips) == 1:
-        done = []
-        for clip in clips:
-            done.append(_attempt(score, clip))
-            on_done()
-    else:
-        done = _in_processes(score, clips, min(jobs, len(clips)), on_done)
+    done: dict[int, _T | Failure] = {}
+    for number, result in as_done(score, clips, jobs, lambda clip: clip.name):
+        done[number] = result
+        on_done()
+    in_order = [done[number] for number in range(len(clips))]
     return Outcome(
-        [result for result in done if not isinstance(result, Failure)],
-        [result for result in done if isinstance(result, Failure)],
+        [result for result in in_order if not isinstance(result, Failure)],
+        [result for result in in_order if isinstance(result, Failure)],
     )
 
 
-def _attempt(score: Callable[[Path], _T], clip: Path) -> _T | Failure:
+def as_done(
+    work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
+) -> Iterator[tuple[int, _T | Failure]]:
+    """Yield the number of each item and ``work(item)``, or its failure, as they are done.
+
+    Parameters
+    ----------
+    work : callable
+        Picklable if ``jobs > 1``. What it raises becomes the item's failure.
+    items : sequence
+        What there is to do.
+    jobs : int
+        Processes, 1 or more; 1 stays in this one. Processes are spawned, not forked: a fork of a
+        process with threads (ONNX Runtime's, numba's) may hang.
+    name : callable
+        Names an item in a failure.
+    """
+    if jobs == 1 or len(items) == 1:
+        for number, item in enumerate(items):
+            yield number, _attempt(work, item, name(item))
+    elif items:
+        yield from _in_processes(work, items, min(jobs, len(items)), name)
+
+
+def _attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
     try:
-        return score(clip)
+        return work(item)
     # A clip can fail in any library that touches it, and the others are still worth scoring.
     except Exception as error:
-        return Failure(clip.name, f"{type(error).__name__}: {error}")
+        return Failure(name, f"{type(error).__name__}: {error}")
 
 
 def _in_processes(
-    score: Callable[[Path], _T], clips: Sequence[Path], jobs: int, on_done: Callable[[], None]
-) -> list[_T | Failure]:
+    work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
+) -> Iterator[tuple[int, _T | Failure]]:
+    broken: list[int] = []
     with _pool(jobs) as pool:
-        futures = [pool.submit(_attempt, score, clip) for clip in clips]
+        futures = {
+            pool.submit(_attempt, work, item, name(item)): number
+            for number, item in enumerate(items)
+        }
         try:
-            for _ in as_completed(futures):
-                on_done()
+            for future in as_completed(futures):
+                if isinstance(future.exception(), BrokenExecutor):
+                    broken.append(futures[future])
+                else:
+                    yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [
-        _alone(score, clip) if isinstance(future.exception(), BrokenExecutor) else future.result()
-        for future, clip in zip(futures, clips, strict=True)
-    ]
+    for number in sorted(broken):
+        yield number, _alone(work, items[number], name(items[number]))
 
 
-def _alone(score: Callable[[Path], _T], clip: Path) -> _T | Failure:
-    """Try a clip in a process that it can only take down by itself.
+def _alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
+    """Try an item in a process that it can only take down by itself.
 
-    A process that dies breaks its pool, and the clips that still had to come fail with it.
+    A process that dies breaks its pool, and the items that still had to come fail with it.
     """
     with _pool(1) as pool:
         try:
-            return pool.submit(_attempt, score, clip).result()
+            return pool.submit(_attempt, work, item, name).result()
         except BrokenExecutor:
-            return Failure(clip.name, "its process died")
+            return Failure(name, "its process died")
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:

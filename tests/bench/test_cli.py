@@ -103,3 +103,35 @@ def test_an_error_is_one_line_and_status_1(
     captured = capsys.readouterr()
     assert captured.err.strip() == "error: /nowhere does not exist"
     assert not captured.out
+
+
+def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip: Path) -> None:
+    out = tmp_path / "results"
+    arguments: list[str | Path] = [
+        *("quality", clip, "--methods", "zeros,repeat", "--loss", "0.1,20%", "--out", out),
+        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
+    ]
+    status, text = run(*arguments)
+    assert status == 0
+    assert "Difference to zeros" in text
+    names = [line.split(",")[13] for line in (out / "scores.csv").read_text().splitlines()[1:]]
+    assert names == ["zeros", "zeros@lookahead1", "repeat", "repeat@lookahead1"] * 2
+    again = CliRunner().invoke(app, list(map(str, arguments)))
+    assert "8 scores were there, 0 to go" in again.stderr
+    changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
+    assert "seed is 0; now it is 1" in str(changed.exception)
+
+
+def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, clip: Path) -> None:
+    status, text = run(
+        "quality", clip, "--methods", "zeros", "--loss", "10%", "--packet-ms", "10,20"
+    )
+    assert status == 0
+    assert "packets of 10 ms, 10" in text
+    assert "packets of 20 ms, 10" in text
+
+
+@pytest.mark.parametrize("option", [("--loss", "many"), ("--lookahead", "0.5"), ("--burst", "1,x")])
+def test_a_list_that_is_not_of_numbers_is_refused(clip: Path, option: tuple[str, str]) -> None:
+    result = CliRunner().invoke(app, ["quality", str(clip), *option])
+    assert f"{option[0]} is {option[1]}; give numbers" in str(result.exception)

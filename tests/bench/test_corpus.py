@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from plc.errors import AudioFileError, ConfigError
-from plc_bench.corpus import clip_seed, find_clips, read_clip
+from plc_bench.corpus import clip_seed, find_clips, find_named_clips, read_clip
 from tests.signals import sine
 
 
@@ -93,3 +93,28 @@ def test_a_clips_seed_is_the_same_everywhere() -> None:
     assert clip_seed("piano.flac") == 0x524591F9
     assert clip_seed("piano.flac") != clip_seed("violin.flac")
     assert clip_seed("piano.flac", 1) != clip_seed("piano.flac")
+
+
+def test_clips_are_named_by_their_path_and_know_their_domain(tmp_path: Path) -> None:
+    for name in ("music/test/a.wav", "voices/a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    named = find_named_clips([tmp_path])
+    assert [(clip.name, clip.domain) for clip in named] == [
+        ("music/test/a.wav", "music"),
+        ("voices/a.wav", "voices"),
+    ]
+    (only,) = find_named_clips([tmp_path / "music" / "test"])
+    assert (only.name, only.domain) == ("a.wav", "music")
+    manifest = tmp_path / "clips.csv"
+    manifest.write_text("path,domain\nmusic/test/a.wav,instruments\nvoices/a.wav,\n")
+    assert [clip.domain for clip in find_named_clips([manifest])] == ["instruments", "voices"]
+
+
+def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.wav").touch()
+    with pytest.raises(ConfigError, match=r"two clips are named a\.wav"):
+        find_named_clips([tmp_path / "one", tmp_path / "two"])
+    assert len(find_named_clips([tmp_path / "one", tmp_path / "one" / "a.wav"])) == 1

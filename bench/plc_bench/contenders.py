@@ -1,0 +1,333 @@
+"""What a comparison compares: anything that plays a stream in which packets are lost.
+
+Three kinds, told apart by their name:
+
+* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``;
+* a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
+  trace and writes what it plays (:class:`CommandPeer` says how);
+* a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
+
+A *coded* contender (a codec with its own concealment) gets the intact signal, codes it, and loses
+the coded packets itself. What it plays differs from the signal where nothing was lost, too; so it
+is also compared with what it plays when nothing is lost.
+"""
+
+import os
+import re
+import shlex
+import signal as signals
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plc
+from plc.errors import AudioFileError, ConfigError, PlcError
+from plc.loss import write_trace
+from plc_bench.metrics import Mask
+
+# A peer that takes longer than this for one clip counts as hung.
+PEER_TIMEOUT_S = 60.0
+# Of what a program says before it fails, a reason keeps this much.
+_REASON_CHARACTERS = 200
+_PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
+
+
+class PeerError(PlcError):
+    """A peer crashed, hung, or wrote what it should not; the message says which."""
+
+
+class Contender(Protocol):
+    """Something that plays a stream in which packets are lost."""
+
+    @property
+    def coded(self) -> bool:
+        """Whether it codes the audio: it gets the intact signal and loses packets itself."""
+        ...
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears.
+
+        Parameters
+        ----------
+        signal : float32, shape (n, channels)
+            Whole packets. Zero where a packet is lost, unless the contender is coded.
+        trace : bool, shape (packets,)
+            True = lost.
+        packet_samples, sample_rate : int
+            Of the stream.
+
+        Returns
+        -------
+        float32, shape of ``signal``
+            Aligned with it: a delay is taken out.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A method of ``plc.conceal``.
+
+    Attributes
+    ----------
+    method, model, lookahead, budget_ms, seed
+        As :func:`plc.conceal` takes them.
+    """
+
+    method: str
+    model: str = "auto"
+    lookahead: int = 0
+    budget_ms: float = float("inf")
+    seed: int = 0
+
+    @property
+    def coded(self) -> bool:
+        """False: it conceals samples."""
+        return False
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears."""
+        played = plc.conceal(
+            signal,
+            trace,
+            sample_rate=sample_rate,
+            packet_samples=packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            model=self.model,
+            budget_ms=self.budget_ms,
+            seed=self.seed,
+        )
+        return np.asarray(played, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandPeer:
+    """A program that plays a stream, run once for each clip and trace.
+
+    Attributes
+    ----------
+    command : str
+        Split as a shell would, but run without one. ``{in}`` is a 16-bit WAV file of the stream,
+        ``{trace}`` a text file with a 0 (received) or 1 (lost) for each packet, ``{out}`` where
+        the audio file is to be written that a listener would hear, with the same rate and
+        channels and at least as many samples, its delay taken out (samples past the end are cut
+        off). ``{sample_rate}``, ``{channels}``, ``{packet_samples}`` and ``{packet_ms}`` are
+        numbers.
+    coded : bool
+        Whether it codes the audio.
+    timeout_s : float
+        Time it may take for one clip before it and what it started are killed.
+    """
+
+    command: str
+    coded: bool = False
+    timeout_s: float = PEER_TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        """Check that the command can be filled in."""
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise ConfigError(f"peer command {self.command!r}: {error}") from error
+        places = set(re.findall(r"\{(\w+)\}", self.command))
+        if not words or not {"in", "trace", "out"} <= places <= set(_PLACES):
+            raise ConfigError(
+                f"peer command {self.command!r}: it needs {{in}}, {{trace}} and {{out}}, and may "
+                f"have {' '.join(f'{{{name}}}' for name in _PLACES[3:])}"
+            )
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears.
+
+        Raises
+        ------
+        PeerError
+            If the program fails, takes too long, or writes something else than such a signal.
+        """
+        import soundfile
+
+        with tempfile.TemporaryDirectory(prefix="plc-peer-") as folder:
+            source, target = Path(folder, "in.wav"), Path(folder, "out.wav")
+            soundfile.write(source, signal, sample_rate, subtype="PCM_16")
+            write_trace(
+                Path(folder, "lost.trace"),
+                trace,
+                [f"packets of {packet_samples} samples, 1 = lost"],
+            )
+            values = {
+                "in": str(source),
+                "trace": str(Path(folder, "lost.trace")),
+                "out": str(target),
+                "sample_rate": str(sample_rate),
+                "channels": str(signal.shape[1]),
+                "packet_samples": str(packet_samples),
+                "packet_ms": f"{1000 * packet_samples / sample_rate:.10g}",
+            }
+            run_program(_filled(self.command, values), self.timeout_s)
+            return read_played(target, signal.shape, sample_rate)
+
+
+def _filled(command: str, values: Mapping[str, str]) -> list[str]:
+    """Return the words of a command with the places filled in, spaces in a path and all."""
+    words = shlex.split(command)
+    return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
+
+
+def run_program(words: Sequence[str], timeout_s: float) -> None:
+    """Run a program to its end; kill it, and what it started, when that takes too long.
+
+    Raises
+    ------
+    PeerError
+        If it cannot be started, takes too long, or ends with another status than 0.
+    """
+    try:
+        process = subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that it can be killed with all that it started
+        )
+    except OSError as error:
+        raise PeerError(f"cannot run {words[0]}: {error.strerror}") from error
+    with process:
+        try:
+            _, said = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            os.killpg(process.pid, signals.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise PeerError(f"took longer than {timeout_s:g} s") from None
+            raise
+    if process.returncode:
+        status = process.returncode
+        how = f"died of {signals.Signals(-status).name}" if status < 0 else f"ended with {status}"
+        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise PeerError(": ".join([how, *last])[:_REASON_CHARACTERS])
+
+
+def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray[np.float32]:
+    """Return what a peer wrote, cut to a shape: float32, shape (n, channels).
+
+    Raises
+    ------
+    PeerError
+        If there is no audio, of another rate or other channels, too short or not finite.
+    """
+    from plc_bench.corpus import read_clip
+
+    try:
+        recording = read_clip(path)
+    except AudioFileError as error:
+        raise PeerError(f"wrote no audio: {error}") from error
+    played = recording.signal
+    if recording.sample_rate != sample_rate:
+        raise PeerError(f"wrote {recording.sample_rate} Hz; expected {sample_rate} Hz")
+    if played.shape[1] != shape[1]:
+        raise PeerError(f"wrote {played.shape[1]} channels; expected {shape[1]}")
+    if len(played) < shape[0]:
+        raise PeerError(f"wrote {len(played)} samples; expected {shape[0]}")
+    return played[: shape[0]]
+
+
+Kind = Callable[[str], Contender]
+
+KINDS: dict[str, Kind] = {}
+"""Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
+one from its whole name. Add yours here."""
+
+
+def contender(
+    name: str,
+    peers: Mapping[str, CommandPeer] | None = None,
+    *,
+    lookahead: int = 0,
+    budget_ms: float = float("inf"),
+    seed: int = 0,
+) -> Contender:
+    """Return the contender of a name.
+
+    Parameters
+    ----------
+    name : str
+        As above.
+    peers : mapping, optional
+        Programs by name.
+    lookahead, budget_ms, seed
+        Of the engine's methods; ``@lookaheadK`` in a name goes before.
+
+    Raises
+    ------
+    ConfigError
+        If the name has a part that is not understood. Whether the engine knows the method shows
+        when it plays.
+    """
+    if peers and name in peers:
+        return peers[name]
+    head, *parts = name.split("@")
+    kind = KINDS.get(head.partition(":")[0])
+    if kind is not None:
+        return kind(name)
+    model = "auto"
+    for part in parts:
+        ahead = re.fullmatch(r"lookahead(\d+)", part)
+        if ahead:
+            lookahead = int(ahead[1])
+        elif part.startswith("model="):
+            model = part.removeprefix("model=")
+        else:
+            raise ConfigError(
+                f"method {name!r}: {'@' + part} is not understood; methods are written "
+                "METHOD[@lookaheadK][@model=NAME]"
+            )
+    return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
+
+
+def with_lookaheads(
+    methods: Sequence[str], lookaheads: Sequence[int], peers: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return each method once for every lookahead, but those that name their own, and peers.
+
+    A method with lookahead 0 keeps its name.
+    """
+    names: list[str] = []
+    for method in methods:
+        fixed = method in peers or "@lookahead" in method or method.partition(":")[0] in KINDS
+        for lookahead in lookaheads[:1] if fixed else lookaheads:
+            names.append(f"{method}@lookahead{lookahead}" if lookahead and not fixed else method)
+    return tuple(dict.fromkeys(names))
+
+
+def parse_peer(
+    text: str, coded: Sequence[str] = (), timeout_s: float = PEER_TIMEOUT_S
+) -> tuple[str, CommandPeer]:
+    """Return the name and the program in ``name=command``.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form.
+    """
+    name, equals, command = text.partition("=")
+    name = name.strip()
+    if not equals or not re.fullmatch(r"[\w.+-]+", name):
+        raise ConfigError(
+            f"peer {text!r}: expected name='command {{in}} {{trace}} {{out}}', the name of "
+            "letters, digits and . _ + -"
+        )
+    if name in plc.METHODS or name in KINDS:
+        raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
+    return name, CommandPeer(command=command, coded=name in coded, timeout_s=timeout_s)

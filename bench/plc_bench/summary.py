@@ -1,0 +1,419 @@
+"""A study as tables: means, paired differences to the first method, by what matters.
+
+A difference is a method's score minus the first method's, on the same clip under the same
+condition; its interval is a bootstrap over clips (:mod:`plc_bench.compare`), because what one clip
+shows under several conditions is alike. Where a method has no score, or one that is not defined,
+the mean is over the others and says how many were left out.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from plc.errors import ConfigError, MissingExtraError
+from plc_bench import scores
+from plc_bench.compare import PairedDifference, paired_difference, summarise
+from plc_bench.conditions import Condition
+from plc_bench.results import write_csv
+from plc_bench.study import GAP_METRICS, Row, Study
+
+# Upper ends of the classes of gaps, in ms; each holds those down to the one before.
+GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell: what it shows, and what it is sorted by; NaN for none."""
+
+    text: str
+    value: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryTable:
+    """A table of a study.
+
+    Attributes
+    ----------
+    title : str
+        What it is about.
+    headings : list of str
+        Of the columns.
+    rows : list of list of Cell
+        As many cells each as there are headings.
+    note : str
+        What a reader must know.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A method's mean over the gaps of one class, with the 95 % interval of the mean."""
+
+    gap_ms: float
+    mean: float
+    low: float
+    high: float
+    gaps: int
+
+
+def summary_tables(study: Study) -> list[SummaryTable]:
+    """Return what a study shows, the plainest first."""
+    plain = [name for name in study.settings["metrics"] if "_" not in name]
+    tables = []
+    for condition in study.conditions:
+        rows = [row for row in study.rows if row.condition == condition.name]
+        tables.append(_means(study, rows, plain, condition))
+        if len(study.methods) > 1:
+            tables.append(_differences(study, rows, plain, condition))
+    tables.append(_by_domain(study, plain))
+    tables += [
+        _by_burst(study, name)
+        for name in plain
+        if any(f"{name}_{one}" in study.settings["metrics"] for one in scores.BURST_CLASSES)
+    ]
+    tables += [_by_gap(study, name) for name in GAP_METRICS]
+    return [table for table in tables if table.rows]
+
+
+def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
+    """Return a method's score over the length of the gap, for the classes that have one."""
+    rows = [row for row in study.rows if row.method == method]
+    points = []
+    for low_ms, high_ms in _gap_classes():
+        values, clips, lengths, gaps = [], [], [], 0
+        for row in rows:
+            inside = [gap for gap in row.gaps if low_ms < gap.packets * row.packet_ms <= high_ms]
+            defined = [gap for gap in inside if math.isfinite(gap.scores[metric])]
+            count = sum(gap.count for gap in defined)
+            if count:
+                values.append(sum(gap.count * gap.scores[metric] for gap in defined) / count)
+                lengths.append(
+                    sum(gap.count * gap.packets for gap in defined) / count * row.packet_ms
+                )
+                clips.append(row.clip)
+                gaps += count
+        if values:
+            mean = paired_difference(
+                values, [0.0] * len(values), lower_is_better=True, groups=clips
+            )
+            points.append(Point(float(np.mean(lengths)), mean.mean, mean.low, mean.high, gaps))
+    return points
+
+
+def markdown(study: Study) -> str:
+    """Return the tables of a study as Markdown, and what failed."""
+    settings = study.settings
+    clips = {row.clip for row in study.rows}
+    parts = [
+        "# Concealment compared\n",
+        f"{len(clips)} clips, {len(study.conditions)} conditions, {len(study.methods)} methods; "
+        f"plc {settings['plc']}, seed {settings['seed']}. Every method met the same losses.\n",
+    ]
+    parts += [_markdown_table(table) for table in summary_tables(study)]
+    if study.missing:
+        parts.append(f"## Failed: {len(study.missing)}\n")
+        parts += [
+            f"- {one.clip}, {one.condition}, {one.method}: {one.reason}" for one in study.missing
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def rich_table(table: SummaryTable) -> Table:
+    """Return a table to print."""
+    printed = Table(title=table.title, caption=table.note)
+    for number, heading in enumerate(table.headings):
+        printed.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in table.rows:
+        printed.add_row(*[Text(cell.text) for cell in row])
+    return printed
+
+
+def write_tables(study: Study) -> list[str]:
+    """Write CSV, Markdown and, with pyarrow, Parquet into a study's folder; return what to say.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be written.
+    """
+    folder = study.folder
+    tables = {"scores": score_rows(study), "gaps": gap_rows(study)}
+    for name, rows in tables.items():
+        write_csv(folder / f"{name}.csv", rows)
+    failures = [
+        {"clip": one.clip, "condition": one.condition, "method": one.method, "reason": one.reason}
+        for one in study.missing
+    ]
+    write_csv(folder / "failures.csv", failures)
+    try:
+        (folder / "summary.md").write_text(markdown(study), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+    said = [f"tables: {folder / 'summary.md'}, scores.csv, gaps.csv, failures.csv"]
+    try:
+        for name, rows in tables.items():
+            write_parquet(folder / f"{name}.parquet", rows)
+        said.append("Parquet: scores.parquet, gaps.parquet")
+    except MissingExtraError as error:
+        said.append(f"no Parquet: {error}")
+    return said
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows to a Parquet file.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("it needs pyarrow: pip install pyarrow") from error
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def score_rows(study: Study) -> list[dict[str, Any]]:
+    """Return one row for each clip, condition and method."""
+    conditions = {condition.name: condition for condition in study.conditions}
+    return [
+        {
+            "clip": row.clip,
+            "domain": row.domain,
+            "condition": row.condition,
+            "loss": conditions[row.condition].loss,
+            "mean_burst": conditions[row.condition].mean_burst,
+            "trace": conditions[row.condition].trace or "",
+            "packet_ms": row.packet_ms,
+            "packet_samples": row.packet_samples,
+            "sample_rate": row.sample_rate,
+            "channels": row.channels,
+            "packets": row.packets,
+            "lost": row.lost,
+            "bursts": row.bursts,
+            "method": row.method,
+            **row.scores,
+        }
+        for row in study.rows
+    ]
+
+
+def gap_rows(study: Study) -> list[dict[str, Any]]:
+    """Return one row for each clip, condition, method and length of gap."""
+    return [
+        {
+            "clip": row.clip,
+            "domain": row.domain,
+            "condition": row.condition,
+            "method": row.method,
+            "gap_packets": gap.packets,
+            "gap_ms": gap.packets * row.packet_ms,
+            "gaps": gap.count,
+            **gap.scores,
+        }
+        for row in study.rows
+        for gap in row.gaps
+    ]
+
+
+def _means(
+    study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
+) -> SummaryTable:
+    packets = sum(row.packets for row in rows if row.method == study.methods[0])
+    lost = sum(row.lost for row in rows if row.method == study.methods[0])
+    table = SummaryTable(
+        f"Means: {condition.title}",
+        ["method", *[scores.label(name) for name in metrics]],
+        note=f"{len({row.clip for row in rows})} clips, {100 * lost / max(packets, 1):.1f} % of "
+        "packets lost.",
+    )
+    for method in study.methods:
+        own = [row for row in rows if row.method == method]
+        if own:
+            table.rows.append([Cell(method), *[_mean(own, name) for name in metrics]])
+    return table
+
+
+def _differences(
+    study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
+) -> SummaryTable:
+    first = study.methods[0]
+    table = SummaryTable(
+        f"Difference to {first}: {condition.title}",
+        ["method", *[scores.label(name) for name in metrics]],
+        note=f"Method minus {first} on the same losses: mean, 95 % interval, share of clips on "
+        "which the method is better.",
+    )
+    for method in study.methods[1:]:
+        cells = [_difference_cell(_difference(rows, method, first, n), n) for n in metrics]
+        if any(cell.text for cell in cells):
+            table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
+    first = study.methods[0] if study.methods else ""
+    shown = [name for name in metrics if scores.metric(name).lower_is_better is not None][:4]
+    table = SummaryTable(
+        "By domain",
+        [
+            "domain",
+            "method",
+            "clips",
+            *[
+                heading
+                for name in shown
+                for heading in (scores.label(name), f"{scores.label(name)} to {first}")
+            ],
+        ],
+        note="All conditions together.",
+    )
+    for domain in sorted({row.domain for row in study.rows}):
+        inside = [row for row in study.rows if row.domain == domain]
+        for method in study.methods:
+            own = [row for row in inside if row.method == method]
+            if not own:
+                continue
+            clips = len({row.clip for row in own})
+            cells = []
+            for name in shown:
+                difference = _difference(inside, method, first, name)
+                cells += [
+                    _mean(own, name),
+                    Cell("") if method == first else _difference_cell(difference, name, False),
+                ]
+            table.rows.append([Cell(domain), Cell(method), Cell(str(clips), clips), *cells])
+    return table
+
+
+def _by_burst(study: Study, metric: str) -> SummaryTable:
+    names = [
+        f"{metric}_{one}"
+        for one in scores.BURST_CLASSES
+        if f"{metric}_{one}" in study.settings["metrics"]
+    ]
+    first = study.methods[0] if study.methods else ""
+    headings = [
+        heading for name in names for heading in (scores.label(name), f"difference to {first}")
+    ]
+    table = SummaryTable(
+        f"By burst: {scores.label(metric)}",
+        ["method", *headings],
+        note="All conditions together.",
+    )
+    for method in study.methods:
+        own = [row for row in study.rows if row.method == method]
+        cells = []
+        for name in names:
+            difference = _difference(study.rows, method, first, name)
+            cells += [
+                _mean(own, name),
+                Cell("") if method == first else _difference_cell(difference, name, False),
+            ]
+        table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _by_gap(study: Study, metric: str) -> SummaryTable:
+    classes = [
+        (low_ms, high_ms)
+        for low_ms, high_ms in _gap_classes()
+        if any(
+            low_ms < gap.packets * row.packet_ms <= high_ms
+            for row in study.rows
+            for gap in row.gaps
+        )
+    ]
+    table = SummaryTable(
+        f"By length of the gap: {scores.label(metric)}",
+        ["method", *[_gap_heading(low_ms, high_ms) for low_ms, high_ms in classes]],
+        note="All conditions together; mean over clips, with how many gaps were heard.",
+    )
+    for method in study.methods:
+        points = gap_curve(study, method, metric)
+        cells = []
+        for low_ms, high_ms in classes:
+            inside = [point for point in points if low_ms < point.gap_ms <= high_ms]
+            digits = scores.metric(metric).digits
+            cells += [
+                Cell(f"{point.mean:.{digits}f} ({point.gaps})", point.mean) for point in inside
+            ] or [Cell("")]
+        table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _gap_classes() -> list[tuple[float, float]]:
+    # A packet of 10 ms may have been rounded to a sample more.
+    edges = [0.0, *[edge * 1.005 for edge in GAP_EDGES_MS]]
+    return list(pairwise(edges))
+
+
+def _gap_heading(low_ms: float, high_ms: float) -> str:
+    if math.isinf(high_ms):
+        return f"over {low_ms / 1.005:g} ms"
+    return f"to {high_ms / 1.005:g} ms"
+
+
+def _mean(rows: Sequence[Row], metric: str) -> Cell:
+    summary = summarise([row.scores[metric] for row in rows])
+    if not summary.count:
+        return Cell("")
+    text = f"{summary.mean:.{scores.metric(metric).digits}f}"
+    left_out = f" ({summary.left_out} undefined)" if summary.left_out else ""
+    return Cell(text + left_out, summary.mean)
+
+
+def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> PairedDifference:
+    """Return how a method differs from the first where both have a score."""
+    by_method: dict[str, dict[tuple[str, str], float]] = {method: {}, first: {}}
+    for row in rows:
+        if row.method in by_method:
+            by_method[row.method][row.clip, row.condition] = row.scores[metric]
+    keys = [key for key in by_method[method] if key in by_method[first]]
+    return paired_difference(
+        [by_method[method][key] for key in keys],
+        [by_method[first][key] for key in keys],
+        lower_is_better=scores.metric(metric).lower_is_better is not False,
+        groups=[clip for clip, _ in keys],
+    )
+
+
+def _difference_cell(difference: PairedDifference, metric: str, with_share: bool = True) -> Cell:
+    if not difference.pairs:
+        return Cell("")
+    one = scores.metric(metric)
+    mean, low, high = (
+        f"{value:+.{one.digits}f}" for value in (difference.mean, difference.low, difference.high)
+    )
+    share = ""
+    if with_share and one.lower_is_better is not None:
+        share = f", {100 * difference.share_better:.0f} %"
+    return Cell(f"{mean} [{low}, {high}]{share}", difference.mean)
+
+
+def _markdown_table(table: SummaryTable) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [
+        f"## {table.title}\n",
+        line(table.headings),
+        line(["---", *["---:"] * (len(table.headings) - 1)]),
+        *[line(cell.text for cell in row) for row in table.rows],
+    ]
+    return "\n".join(lines) + (f"\n\n{table.note}\n" if table.note else "\n")
