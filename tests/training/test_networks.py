@@ -1,0 +1,102 @@
+"""The hybrid networks: shapes, where training begins, and what levels do to them."""
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor, nn
+
+from plc_training.networks.frames import FramesNet, FramesShape
+from plc_training.networks.hybrid import HybridNet, HybridShape
+
+BINS, CONTEXT = 33, 4
+
+
+def hybrid() -> HybridNet:
+    torch.manual_seed(0)
+    shape = HybridShape(
+        drafts=3,
+        bins=BINS,
+        context_frames=CONTEXT,
+        context_frames_after=CONTEXT,
+        channels=(8, 12),
+        gru=8,
+    )
+    return HybridNet(shape).eval()
+
+
+def frames() -> FramesNet:
+    torch.manual_seed(0)
+    return FramesNet(FramesShape(drafts=2, bins=BINS, context_frames=CONTEXT, width=16)).eval()
+
+
+def disturbed(network: nn.Module) -> nn.Module:
+    """Return the network as if it had been trained: all of its weights are at work."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.05)
+    return network
+
+
+def spectra(batch: int, drafts: int, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.randn(batch, drafts, 2, BINS, count, generator=generator)
+    return made, torch.rand(batch, count, generator=generator)
+
+
+@torch.no_grad()
+def test_the_two_sided_network_fills_the_frames_between_the_contexts() -> None:
+    assert hybrid()(*spectra(2, 3, 15)).shape == (2, 2, BINS, 7)
+    assert hybrid()(*spectra(1, 3, 20)).shape == (1, 2, BINS, 12)
+
+
+@torch.no_grad()
+def test_the_causal_network_fills_the_frames_after_the_context() -> None:
+    assert frames()(*spectra(2, 2, 15)).shape == (2, 2, BINS, 11)
+
+
+@torch.no_grad()
+def test_training_begins_at_the_last_draft() -> None:
+    lines, lost = spectra(2, 3, 15)
+    fill = hybrid()(lines, lost)
+    draft = lines[:, -1, :, :, CONTEXT:-CONTEXT]
+    # softplus(-5) of the level is added to each magnitude: 0.7 %.
+    assert float((fill - draft).norm() / draft.norm()) < 0.02
+    lines, lost = spectra(2, 2, 15)
+    fill = frames()(lines, lost)
+    draft = lines[:, -1, :, :, CONTEXT:]
+    assert float((fill - draft).norm() / draft.norm()) < 0.3
+
+
+@pytest.mark.parametrize(("make", "drafts"), [(hybrid, 3), (frames, 2)])
+@torch.no_grad()
+def test_a_gain_of_the_signal_is_a_gain_of_the_fill(make: object, drafts: int) -> None:
+    assert callable(make)
+    network = disturbed(make())
+    lines, lost = spectra(2, drafts, 15)
+    expected = 0.01 * network(lines, lost)
+    torch.testing.assert_close(
+        network(0.01 * lines, lost), expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())
+    )
+
+
+@pytest.mark.parametrize(("make", "drafts"), [(hybrid, 3), (frames, 2)])
+@torch.no_grad()
+def test_segments_of_a_batch_do_not_hear_each_other(make: object, drafts: int) -> None:
+    assert callable(make)
+    network = disturbed(make())
+    lines, lost = spectra(3, drafts, 15)
+    together = network(lines, lost)
+    alone = torch.cat([network(lines[k : k + 1], lost[k : k + 1]) for k in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "drafts"), [(hybrid, 3), (frames, 2)])
+@torch.no_grad()
+def test_silence_gives_finite_numbers(make: object, drafts: int) -> None:
+    assert callable(make)
+    network = disturbed(make())
+    lines, lost = spectra(1, drafts, 15)
+    assert bool(torch.isfinite(network(torch.zeros_like(lines), lost)).all())

@@ -1,0 +1,120 @@
+"""The causal encoder: frame by frame, small enough for the audio path.
+
+Of a burst only the past is known. The network sees the spectra of the past and of the draft that
+linear prediction made of the whole horizon, and returns for every bin of every frame that touches
+the gap a gain for each draft and a magnitude to add on the phase of their sum::
+
+    spectra of past and draft ──▶ log magnitudes ──▶ convolution over frames ──▶ GRU ──▶ per bin:
+                                                                                         gains,
+                                                                                         magnitude
+
+Once for each burst: later packets of the burst play what the first one's inference made. All bins
+of a frame are seen at once (dense layers), which costs a tenth of two-dimensional convolutions;
+bins that a sample rate does not have are zeros.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+# Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
+_FLOOR = 1e-4
+_MOST_GAIN = 2.0
+# What the generated magnitude begins as, relative to the level: exp(-7), next to nothing.
+_QUIET = -7.0
+_LOUDEST = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesShape:
+    """Sizes of a :class:`FramesNet`.
+
+    Attributes
+    ----------
+    drafts : int
+        Lines it is given; the last is the one to begin with.
+    bins : int
+        Bins of each spectrum.
+    context_frames : int
+        Frames at the left of which no output is wanted.
+    width : int
+        Channels of its layers.
+    """
+
+    drafts: int
+    bins: int
+    context_frames: int
+    width: int = 256
+
+
+class FramesNet(nn.Module):
+    """Gains on the drafts' bins and a generated magnitude; see the module."""
+
+    def __init__(self, shape: FramesShape) -> None:
+        super().__init__()
+        self.shape = shape
+        width = shape.width
+        seen = shape.bins * (2 * shape.drafts - 1) + 2
+        self.enter = nn.Conv1d(seen, width, 3, padding=1)
+        self.mix = nn.Conv1d(width, width, 3, padding=1)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.join = nn.Conv1d(2 * width, width, 3, padding=1)
+        self.head = nn.Conv1d(width, (shape.drafts + 1) * shape.bins, 1)
+        nn.init.normal_(self.head.weight, std=0.003)
+        bias = torch.zeros(shape.drafts + 1, shape.bins)
+        bias[: shape.drafts - 1] = -4.0
+        bias[-1] = _QUIET
+        self.head.bias = nn.Parameter(bias.flatten())
+
+    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
+        """Return the spectrum of the fill.
+
+        Parameters
+        ----------
+        spectra : float32, shape (batch, drafts, 2, bins, frames)
+            Real and imaginary parts.
+        lost : float32, shape (batch, frames)
+            Share of each frame that lies in the gap.
+
+        Returns
+        -------
+        float32, shape (batch, 2, bins, frames - context_frames)
+        """
+        level, x = _features(spectra, lost, self.shape.context_frames)
+        x = nn.functional.leaky_relu(self.enter(x), 0.1)
+        x = x + nn.functional.leaky_relu(self.mix(x), 0.1)
+        remembered = self.gru(x.transpose(1, 2))[0].transpose(1, 2)
+        x = torch.cat([x, remembered], dim=1)[:, :, self.shape.context_frames - 1 :]
+        x = nn.functional.leaky_relu(self.join(x), 0.1)[:, :, 1:]
+        x = self.head(x).float()
+        batch, _, frames = x.shape
+        x = x.reshape(batch, self.shape.drafts + 1, self.shape.bins, frames)
+        return _weighed(spectra[..., self.shape.context_frames :], x, level)
+
+
+@torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]  # torch's
+def _features(spectra: Tensor, lost: Tensor, context_frames: int) -> tuple[Tensor, Tensor]:
+    """Return each segment's level, shape (batch, 1, 1), and what the network sees of it."""
+    magnitude = torch.sqrt(spectra[:, :, 0] ** 2 + spectra[:, :, 1] ** 2 + 1e-14)
+    drafts = magnitude.shape[1]
+    level = magnitude[:, -1, :, :context_frames].mean(dim=(1, 2)).reshape(-1, 1, 1) + 1e-6
+    features = [torch.log(magnitude[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts)]
+    for d in range(drafts - 1):
+        product = spectra[:, d, 0] * spectra[:, -1, 0] + spectra[:, d, 1] * spectra[:, -1, 1]
+        features.append(product / (magnitude[:, d] * magnitude[:, -1]))
+    frames = lost.shape[1]
+    time = torch.arange(frames).to(spectra) / 32.0
+    features += [lost[:, None], time.reshape(1, 1, frames).expand(lost.shape[0], 1, frames)]
+    return level, torch.cat(features, dim=1)
+
+
+def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:
+    """Return the fill's spectrum: shape (batch, 2, bins, frames)."""
+    drafts = spectra.shape[1]
+    gains = _MOST_GAIN * torch.sigmoid(weights[:, :drafts])
+    mixed = (gains[:, :, None] * spectra).sum(1)
+    added = torch.exp(torch.clamp(weights[:, -1], max=_LOUDEST)) * level
+    magnitude = torch.sqrt(mixed[:, 0] ** 2 + mixed[:, 1] ** 2 + 1e-14)
+    grown = 1.0 + added / (magnitude + 1e-4 * level)
+    return mixed * grown[:, None]
