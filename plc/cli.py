@@ -398,6 +398,39 @@ def bench(ctx: typer.Context) -> None:
         raise typer.Exit(status)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train(ctx: typer.Context) -> None:
+    """Train a network as a recipe says; plc train --help says how."""
+    _training("train", ctx.args)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def export(ctx: typer.Context) -> None:
+    """Write a trained network as a model; plc export --help says how."""
+    _training("export", ctx.args)
+
+
+def _training(command: str, arguments: list[str]) -> None:
+    try:
+        from plc_training.cli import app as training_app
+
+        status = training_app(args=[command, *arguments], prog_name="plc", standalone_mode=False)
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"plc {command} needs {error.name}: pip install 'plc-engine[cpu,train]'"
+        ) from error
+    if isinstance(status, int) and status:
+        raise typer.Exit(status)
+
+
 def _losses(
     trace: Path | None, loop: bool, loss: float | None, burst: float | None, seed: int
 ) -> "LossSource":

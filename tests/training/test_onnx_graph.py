@@ -1,0 +1,61 @@
+"""Networks as ONNX graphs: the same numbers, by operators of the standard."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+ort = pytest.importorskip("onnxruntime")
+
+from torch import Tensor, nn  # noqa: E402
+
+from plc.onnx_file import inspect_onnx  # noqa: E402
+from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
+from plc_training.onnx_graph import OPSET, to_onnx  # noqa: E402
+
+
+class Recurrent(nn.Module):
+    """A GRU over frames, in both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 7, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.gru(x)[0]
+        return out
+
+
+def test_a_gru_of_two_directions_is_one_operator_for_any_number_of_frames() -> None:
+    torch.manual_seed(0)
+    network = Recurrent().eval()
+    data = to_onnx(network, {"x": torch.randn(2, 6, 5)}, {"x": {0: "batch", 1: "frames"}}, "y")
+    assert isinstance(network.gru, nn.GRU)
+    found = inspect_onnx(data, "test")
+    assert found.operators["GRU"] == 1
+    assert found.opset == OPSET
+    session = ort.InferenceSession(data)
+    for batch, frames in ((1, 1), (3, 6), (2, 11)):
+        x = torch.randn(batch, frames, 5)
+        with torch.no_grad():
+            expected = network(x).numpy()
+        np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-6)
+
+
+def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this_machine() -> None:
+    torch.manual_seed(0)
+    network = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=8)).eval()
+    inputs = {"spectra": torch.randn(2, 2, 2, 17, 9), "lost": torch.rand(2, 9)}
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    data = to_onnx(network, inputs, axes, "filled")
+    assert inspect_onnx(data, "test").operators["GRU"] == 1
+    assert b".py" not in data
+    assert b"site-packages" not in data
+    session = ort.InferenceSession(data)
+    for batch, frames in ((1, 9), (3, 7), (2, 14)):
+        spectra, lost = torch.randn(batch, 2, 2, 17, frames), torch.rand(batch, frames)
+        with torch.no_grad():
+            expected = network(spectra, lost).numpy()
+        found = session.run(None, {"spectra": spectra.numpy(), "lost": lost.numpy()})[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -1,0 +1,166 @@
+"""How a run is shown: bars that move on a terminal, plain lines anywhere else."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from plc_bench.workers import Failure
+from plc_training.loop import Event
+
+# Where nothing moves, a line this often.
+_LINE_S = 30.0
+# Of the running means of loss and speed.
+_SMOOTH = 0.98
+_SHOWN_FAILURES = 5
+
+
+class Display:
+    """Progress on stderr.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing: for all processes but the first.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False, quiet=quiet)
+        self._moving = self._console.is_terminal and not quiet
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, soft_wrap=True)
+
+    def failures(self, failures: Sequence[Failure]) -> None:
+        """Say which clips are left out, and why."""
+        for failure in failures[:_SHOWN_FAILURES]:
+            self.say(f"left out: {failure.clip}: {failure.reason}")
+        if len(failures) > _SHOWN_FAILURES:
+            self.say(f"left out: {len(failures) - _SHOWN_FAILURES} more")
+
+    @contextmanager
+    def stage(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show a stage of ``total`` parts; yield what counts one of them as done."""
+        with self._bar(what, total) as bar:
+            lines = _Lines(self, what, total, self._moving)
+
+            def advance() -> None:
+                bar.advance(bar.task_ids[0])
+                lines.advance()
+
+            yield advance
+
+    @contextmanager
+    def training(self, begun: int, steps: int) -> Iterator[Callable[[Event], None]]:
+        """Show a training of which ``begun`` steps are done; yield what is told of each step."""
+        with self._bar("training", steps, TextColumn("{task.fields[text]}")) as bar:
+            bar.update(bar.task_ids[0], completed=begun)
+            state = _Training(steps)
+
+            def tell(event: Event) -> None:
+                state.note(event)
+                bar.update(bar.task_ids[0], completed=event.step, text=state.text())
+                if event.figures:
+                    figures = _figures(event.figures)
+                    self.say(f"step {event.step} of {steps}: {figures}, {state.text()}")
+                elif not self._moving and state.line_is_due():
+                    self.say(f"step {event.step} of {steps}: {state.text()}")
+
+            yield tell
+
+    @contextmanager
+    def _bar(self, what: str, total: int, *columns: TextColumn) -> Iterator[Progress]:
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            *columns,
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._moving,
+        )
+        with bar:
+            bar.add_task(what, total=total, text="")
+            yield bar
+
+
+class _Lines:
+    """Plain lines of a stage, where no bar moves."""
+
+    def __init__(self, display: Display, what: str, total: int, moving: bool) -> None:
+        self._display, self._what, self._total, self._moving = display, what, total, moving
+        self._done = 0
+        self._began = self._told = time.monotonic()
+
+    def advance(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if self._moving or (now - self._told < _LINE_S and self._done < self._total):
+            return
+        self._told = now
+        left_s = (now - self._began) / self._done * (self._total - self._done)
+        self._display.say(f"{self._what}: {self._done} of {self._total}, {duration(left_s)} left")
+
+
+class _Training:
+    """Running means of what a training does."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._event: Event | None = None
+        self._loss = self._seconds = math.nan
+        self._told = time.monotonic()
+
+    def note(self, event: Event) -> None:
+        first = self._event is None
+        self._event = event
+        self._loss = event.loss if first else _mixed(self._loss, event.loss)
+        seconds = 1.0 / max(event.steps_per_s, 1e-9)
+        if not event.figures:  # a validation is no step
+            self._seconds = seconds if math.isnan(self._seconds) else _mixed(self._seconds, seconds)
+
+    def text(self) -> str:
+        assert self._event is not None
+        text = f"loss {self._loss:.4g}"
+        if math.isnan(self._seconds):
+            return text
+        left_s = (self._steps - self._event.step) * self._seconds
+        return f"{text}, {1.0 / self._seconds:.2f} steps/s, {duration(left_s)} left"
+
+    def line_is_due(self) -> bool:
+        now = time.monotonic()
+        if now - self._told < _LINE_S:
+            return False
+        self._told = now
+        return True
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def _mixed(mean: float, value: float) -> float:
+    return _SMOOTH * mean + (1.0 - _SMOOTH) * value
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
