@@ -47,7 +47,8 @@ def test_every_recipe_of_the_package_is_valid(name: str) -> None:
     assert recipe.task.kind in KINDS
     if recipe.task.begin_from:
         begun = read_recipe(recipe.task.begin_from)
-        assert begun.settings == recipe.settings
+        for size in ("bin_hz", "context_frames", "channels", "gru", "width"):
+            assert getattr(begun.settings, size, 0) == getattr(recipe.settings, size, 0)
         assert begun.train.lines == recipe.train.lines
 
 
