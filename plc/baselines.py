@@ -22,7 +22,6 @@ class _Baseline:
     crossfades = True
     fades = True
     bridges = False
-    hold_samples = 0
 
     def __init__(self, name: str, channels: int, past_samples: int) -> None:
         self.name = name

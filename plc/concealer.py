@@ -364,7 +364,6 @@ class Concealer:
         else:
             if burst.age and isinstance(self._filler, EncoderFiller):
                 self._filler.catch_up()
-                burst.hold = max(burst.hold, self._filler.hold_samples)
             trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
         rung = _NOISE_RUNG if silent else self._filler.name
@@ -376,9 +375,10 @@ class Concealer:
 
     def _begin_burst(self) -> Burst:
         unsteady = self._background.unsteady
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.content = self._background.content
         self._filler.begin(self._history, unsteady)
-        hold = max(self._holds[unsteady], self._filler.hold_samples)
-        burst = Burst(hold=hold, fade=self._fade)
+        burst = Burst(hold=self._holds[unsteady], fade=self._fade)
         self._burst = burst
         self.stats.concealment_events += 1
         return burst

@@ -77,7 +77,7 @@ class EncoderFiller:
         As for :class:`~plc.filler.ArFiller`.
     models : mapping
         Manifests of causal models by content: ``"music"`` for what holds its tones, ``"speech"``
-        for what glides and stops. Either may be missing.
+        for what glides and stops. Either may be missing; :attr:`content` says what it is.
     clock : callable
         Returns seconds.
 
@@ -123,6 +123,8 @@ class EncoderFiller:
         self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
+        self.content = "music"
+        """Of what the next burst interrupts: which network is asked."""
         self._voice: Voice | None = None
         self._ticket = NO_TICKET
         self._made_by_network = False
@@ -145,11 +147,6 @@ class EncoderFiller:
     def voices(self) -> tuple[Voice, ...]:
         """The models that are open."""
         return tuple(self._voices.values())
-
-    @property
-    def hold_samples(self) -> int:
-        """The network's horizon, once it answered: it knows by itself how a burst goes on."""
-        return self._voice.gap.horizon if self._voice and self._made_by_network else 0
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, and what a burst of each costs."""
@@ -187,7 +184,7 @@ class EncoderFiller:
         self._position = 0
         self._made_by_network = False
         self._ticket = NO_TICKET
-        voice = self._voices.get("speech" if unsteady else "music")
+        voice = self._voices.get(self.content)
         if voice is not None and history.filled < voice.gap.gap_start:
             voice = None
         self._voice = voice

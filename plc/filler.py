@@ -64,11 +64,6 @@ class Filler(Protocol):
         """What made the samples since the last :meth:`begin`, for the statistics."""
         ...
 
-    @property
-    def hold_samples(self) -> int:
-        """Samples of the burst begun that it brings to the right level by itself; 0: none."""
-        ...
-
     def begin(self, history: History, unsteady: bool) -> None:
         """Look at what was played before the gap."""
         ...
@@ -110,7 +105,6 @@ class ArFiller:
     crossfades = True
     fades = True
     bridges = True
-    hold_samples = 0
 
     def __init__(
         self,

@@ -30,7 +30,6 @@ class LpcFiller:
     name = "lpc"
     names = ("lpc",)
     past_samples = PAST_SAMPLES
-    hold_samples = 0
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
         sample_ms = 1000.0 / sample_rate

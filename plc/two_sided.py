@@ -128,7 +128,7 @@ def content_around(
     background.listen(row[None, max(0, start - reach) : start])
     background.interrupt()
     background.listen(row[None, stop : min(end, stop + reach)])
-    return "speech" if background.unsteady else "music"
+    return background.content
 
 
 def two_sided_encoders(model: str, sample_rate: int) -> TwoSidedEncoders | None:

@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from plc_kernels.windows import dual_window, grid_window_samples, window
 
+# Far above the 1e-8 below which the exporter takes a number for zero, also when squared.
+_LEAST = 1e-2
+
 
 class Grid(nn.Module):
     """Hann windows of four hops, and their exact inverse.
@@ -68,3 +71,13 @@ class Grid(nn.Module):
             for quarter in range(4)
         ]
         return torch.stack(padded).sum(0).reshape(batch, (count + 3) * self.hop)
+
+
+def magnitude(real: Tensor, imaginary: Tensor, floor: float) -> Tensor:
+    """Return ``sqrt(real² + imaginary² + floor²)``.
+
+    Scaled up inside, so that no addend is next to nothing: the export to ONNX drops those that are,
+    and silence would then divide by zero.
+    """
+    up = _LEAST / floor
+    return torch.sqrt((up * real) ** 2 + (up * imaginary) ** 2 + _LEAST**2) / up

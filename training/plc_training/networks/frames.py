@@ -18,12 +18,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from plc_training.spectral import magnitude
+
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
 _FLOOR = 1e-4
+# Magnitudes do not fall below this: 0 has no phase.
+_SILENCE = 1e-7
 _MOST_GAIN = 2.0
 # What the generated magnitude begins as, relative to the level: exp(-7), next to nothing.
 _QUIET = -7.0
 _LOUDEST = 3.0
+# Bins of the draft below this share of the level have no phase worth growing on; it also bounds how
+# much rounding grows.
+_DAMPING = 3e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +103,13 @@ class FramesNet(nn.Module):
 @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]  # torch's
 def _features(spectra: Tensor, lost: Tensor, context_frames: int) -> tuple[Tensor, Tensor]:
     """Return each segment's level, shape (batch, 1, 1), and what the network sees of it."""
-    magnitude = torch.sqrt(spectra[:, :, 0] ** 2 + spectra[:, :, 1] ** 2 + 1e-14)
-    drafts = magnitude.shape[1]
-    level = magnitude[:, -1, :, :context_frames].mean(dim=(1, 2)).reshape(-1, 1, 1) + 1e-6
-    features = [torch.log(magnitude[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts)]
+    magnitudes = magnitude(spectra[:, :, 0], spectra[:, :, 1], _SILENCE)
+    drafts = magnitudes.shape[1]
+    level = magnitudes[:, -1, :, :context_frames].mean(dim=(1, 2)).reshape(-1, 1, 1) + 1e-6
+    features = [torch.log(magnitudes[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts)]
     for d in range(drafts - 1):
         product = spectra[:, d, 0] * spectra[:, -1, 0] + spectra[:, d, 1] * spectra[:, -1, 1]
-        features.append(product / (magnitude[:, d] * magnitude[:, -1]))
+        features.append(product / (magnitudes[:, d] * magnitudes[:, -1]))
     frames = lost.shape[1]
     time = torch.arange(frames).to(spectra) / 32.0
     features += [lost[:, None], time.reshape(1, 1, frames).expand(lost.shape[0], 1, frames)]
@@ -115,6 +122,5 @@ def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:
     gains = _MOST_GAIN * torch.sigmoid(weights[:, :drafts])
     mixed = (gains[:, :, None] * spectra).sum(1)
     added = torch.exp(torch.clamp(weights[:, -1], max=_LOUDEST)) * level
-    magnitude = torch.sqrt(mixed[:, 0] ** 2 + mixed[:, 1] ** 2 + 1e-14)
-    grown = 1.0 + added / (magnitude + 1e-4 * level)
+    grown = 1.0 + added / (magnitude(mixed[:, 0], mixed[:, 1], _SILENCE) + _DAMPING * level)
     return mixed * grown[:, None]

@@ -26,8 +26,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from plc_training.spectral import magnitude
+
 # Magnitudes are compressed by log(_FLOOR + m / level): what lies 60 dB below the level counts less.
 _FLOOR = 1e-3
+# Magnitudes do not fall below this: 0 has no phase.
+_SILENCE = 1e-6
 _KERNEL = (5, 3)
 _LEAK = 0.1
 # What the generated magnitude begins as: softplus(-5) = 0.7 % of the level.
@@ -158,14 +162,14 @@ def _feature_count(drafts: int) -> int:
 def _features(spectra: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
     """Return each segment's level, shape (batch, 1, 1, 1), and what the network sees of it."""
     real, imaginary = spectra[:, :, 0], spectra[:, :, 1]
-    magnitude = torch.sqrt(real**2 + imaginary**2 + 1e-12)
-    batch, drafts, bins, frames = magnitude.shape
-    level = magnitude.mean(dim=(1, 2, 3), keepdim=True) + 1e-6
+    magnitudes = magnitude(real, imaginary, _SILENCE)
+    batch, drafts, bins, frames = magnitudes.shape
+    level = magnitudes.mean(dim=(1, 2, 3), keepdim=True) + 1e-6
     # log(m / level) has a mean of about -3 and a spread of 3.
-    features = [torch.log(magnitude / level + _FLOOR) / 3.0 + 1.0]
+    features = [torch.log(magnitudes / level + _FLOOR) / 3.0 + 1.0]
     last = slice(drafts - 1, drafts)
     for d in range(drafts - 1):
-        scale = 1.0 / (magnitude[:, d : d + 1] * magnitude[:, last])
+        scale = 1.0 / (magnitudes[:, d : d + 1] * magnitudes[:, last])
         both = real[:, d : d + 1] * real[:, last] + imaginary[:, d : d + 1] * imaginary[:, last]
         cross = imaginary[:, d : d + 1] * real[:, last] - real[:, d : d + 1] * imaginary[:, last]
         features += [both * scale, cross * scale]
@@ -189,6 +193,5 @@ def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:
         real = real + a * spectra[:, d, 0] - b * spectra[:, d, 1]
         imaginary = imaginary + a * spectra[:, d, 1] + b * spectra[:, d, 0]
     added = nn.functional.softplus(weights[:, -1]) * level[:, 0]
-    magnitude = torch.sqrt(real**2 + imaginary**2 + 1e-12)
-    grown = 1.0 + added / (magnitude + 0.01 * level[:, 0])
+    grown = 1.0 + added / (magnitude(real, imaginary, _SILENCE) + 0.01 * level[:, 0])
     return torch.stack([real * grown, imaginary * grown], dim=1)
