@@ -35,7 +35,10 @@ def train(
     run: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the run; if there is one in it, it goes on.", show_default="runs/RECIPE"
+            "--run",
+            "--run-dir",  # torchrun takes --run for the beginning of its own --run-path
+            help="Folder of the run; if there is one in it, it goes on.",
+            show_default="runs/RECIPE",
         ),
     ] = None,
     cache: Annotated[
