@@ -112,7 +112,7 @@ def quality(
     excerpts: Annotated[
         int, typer.Option(min=0, help="With --out: stretches of audio to keep for plc report.")
     ] = 30,
-    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 6.0,
+    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 5.0,
 ) -> None:
     """Compare methods on the same lost packets of the same clips.
 
@@ -159,6 +159,60 @@ def quality(
             names = contenders.with_lookaheads(names, lookaheads, tuple(peers))
         common |= {"methods": names, "lookahead": lookaheads[0]}
         _compare(sources, conditions, common, _jobs(jobs), stereo, per_clip, json_file, csv_file)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="What plc bench quality --out wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("report"),
+    ratings: Annotated[
+        list[Path] | None, typer.Option(help="What the blind test saved; may be repeated.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+) -> None:
+    """Make a page of a study, to read and to listen to; it opens without a server."""
+    from plc_bench import report as bench
+
+    page = bench.build(results, out, ratings or [], title)
+    megabytes = page.total_bytes / 1e6
+    Console().print(
+        f"{page.path}: {page.clips} clips, {megabytes:.1f} MB", soft_wrap=True, highlight=False
+    )
+    if megabytes > bench.LARGE_MB:
+        Console(stderr=True).print(
+            f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer or shorter excerpts "
+            "(--excerpts, --excerpt-s) make it smaller",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def trace(
+    source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng), or 0/1 text.")],
+    target: Annotated[Path, typer.Argument(help="The trace to write.")],
+    ssrc: Annotated[
+        str | None, typer.Option(help="Which stream, such as 0x1a2b3c4d; else the longest.")
+    ] = None,
+    deadline_ms: Annotated[
+        float, typer.Option(help="A packet that much later than the earliest is lost.")
+    ] = math.inf,
+    clock_hz: Annotated[
+        int | None, typer.Option(min=1, help="The stream's clock; else by its payload type.")
+    ] = None,
+) -> None:
+    """Make a trace of what a network really lost."""
+    from plc_bench import traces
+
+    number: int | None = None
+    if ssrc is not None:
+        try:
+            number = int(ssrc, 0)
+        except ValueError:
+            raise ConfigError(f"--ssrc is {ssrc}; give a number such as 0x1a2b3c4d") from None
+    said = traces.import_trace(
+        source, target, ssrc=number, deadline_ms=deadline_ms, clock_hz=clock_hz
+    )
+    Console().print(said, soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -31,7 +31,7 @@ from plc_bench.corpus import Clip
 REFERENCE = "reference"
 LOSSY = "lossy"
 _INDEX = "excerpt.json"
-EXCERPT_S = 6.0
+EXCERPT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,159 @@
+"""Curves as SVG text for a page: no font, no script, colours from the page's style sheet.
+
+A chart is drawn in its own units, 640 by 300, and scales with the page. Series ``k`` has the
+colour ``var(--ck)``, so that it follows a dark page and a legend can share it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 640, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 44
+COLOURS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A curve.
+
+    Attributes
+    ----------
+    name : str
+        For the legend.
+    colour : int
+        Which of the page's colours.
+    x, y : sequence of float
+        The points.
+    low, high : sequence of float, optional
+        An interval around each.
+    """
+
+    name: str
+    colour: int
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis.
+
+    Attributes
+    ----------
+    label : str
+        What it shows, with its unit.
+    ticks : sequence of (float, str)
+        Where a line is drawn, and what stands there.
+    logarithmic : bool
+        Whether equal ratios are equally long.
+    """
+
+    label: str
+    ticks: Sequence[tuple[float, str]]
+    logarithmic: bool = False
+
+    def share(self, value: float) -> float:
+        """Return where a value lies between the first tick and the last, 0 to 1 and beyond."""
+        low, high, at = (self._warped(one) for one in (self.ticks[0][0], self.ticks[-1][0], value))
+        return (at - low) / (high - low) if high > low else 0.5
+
+    def _warped(self, value: float) -> float:
+        return math.log10(value) if self.logarithmic else value
+
+
+def line_chart(series: Sequence[Series], x_axis: Axis, y_axis: Axis, title: str) -> str:
+    """Return a chart with its legend as HTML."""
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}">'
+    ]
+    for value, label in y_axis.ticks:
+        y = _y(y_axis, value)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+        )
+    for value, label in x_axis.ticks:
+        x = _x(x_axis, value)
+        parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
+            f"{escape(label)}</text>"
+        )
+    parts.append(
+        f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
+        f"{escape(x_axis.label)}</text>"
+    )
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
+    parts.append(
+        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_axis.label)}</text>"
+    )
+    parts += [_curve(one, x_axis, y_axis) for one in series]
+    return "".join(parts) + "</svg>" + legend(series)
+
+
+def legend(series: Sequence[Series]) -> str:
+    """Return which colour is which, as HTML."""
+    entries = "".join(
+        f'<span><i style="background:var(--c{one.colour % COLOURS})"></i>{escape(one.name)}</span>'
+        for one in series
+    )
+    return f'<div class="legend">{entries}</div>'
+
+
+def round_ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
+    """Return about ``count`` round values that reach from below ``low`` to above ``high``."""
+    span = (high - low) or abs(high) or 1.0
+    rough = span / count
+    decade = 10.0 ** math.floor(math.log10(rough))
+    step = next(decade * m for m in (1, 2, 2.5, 5, 10) if decade * m >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [(step * k, f"{step * k:.6g}") for k in range(first, max(last, first + 1) + 1)]
+
+
+def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return the powers of ten from below ``low`` to above ``high``, both above 0."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return [(10.0**k, f"{10.0**k:g}") for k in range(first, max(last, first + 1) + 1)]
+
+
+def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> str:
+    colour = f"var(--c{series.colour % COLOURS})"
+    points = [
+        f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}" for x, y in zip(series.x, series.y, strict=True)
+    ]
+    if not points:
+        return ""
+    band = ""
+    if series.low:
+        upper = [
+            f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}"
+            for x, y in zip(series.x, series.high, strict=True)
+        ]
+        lower = [
+            f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}"
+            for x, y in zip(series.x, series.low, strict=True)
+        ]
+        outline = "L".join(upper + lower[::-1])
+        band = f'<path class="band" d="M{outline}Z" style="fill:{colour}"/>'
+    dots = "".join(
+        f'<circle cx="{point.split()[0]}" cy="{point.split()[1]}" r="3" style="fill:{colour}"/>'
+        for point in points
+    )
+    name = escape(series.name)
+    line = f'<path class="curve" d="M{"L".join(points)}" style="stroke:{colour}"/>'
+    return f"<g><title>{name}</title>{band}{line}{dots}</g>"
+
+
+def _x(axis: Axis, value: float) -> float:
+    return _LEFT + axis.share(value) * (WIDTH - _LEFT - _RIGHT)
+
+
+def _y(axis: Axis, value: float) -> float:
+    share = min(1.0, max(0.0, axis.share(value)))
+    return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)

@@ -1,0 +1,285 @@
+// The blind test: shuffled versions without names, ratings to a file.
+
+const STORE = "plc-listening-test";
+const REFERENCE = "reference";
+// The signal with its holes is what everybody should rate low.
+const ANCHOR = "lossy";
+
+function shuffled(items) {
+  const out = [...items];
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [out[i], out[j]] = [out[j], out[i]];
+  }
+  return out;
+}
+
+function remember(test) {
+  try {
+    if (test) localStorage.setItem(STORE, JSON.stringify(test));
+    else localStorage.removeItem(STORE);
+  } catch { /* a browser may refuse storage to a file; the test goes on without */ }
+}
+
+function remembered() {
+  try {
+    const test = JSON.parse(localStorage.getItem(STORE));
+    return test?.report === study.report ? test : null;
+  } catch {
+    return null;
+  }
+}
+
+// What each trial plays, drawn beforehand so that a test can go on after a break.
+function draw(mode, listener, count, pair) {
+  const usable = study.clips.filter((clip) => mode === "mushra" || pair.every(
+    (name) => clip.tracks.some((track) => track.name === name)));
+  const trials = shuffled(usable).slice(0, count).map((clip) => ({
+    clip: clip.id,
+    stimuli: shuffled(mode === "ab" ? pair : rated(clip)),
+    heard: [],
+    answer: mode === "ab" ? null : {},
+  }));
+  const began = new Date().toISOString();
+  return { format: "plc-ratings-1", report: study.report, mode, listener, began, at: 0, trials };
+}
+
+function rated(clip) {
+  const names = clip.tracks.map((track) => track.name);
+  return names.includes("zeros") ? names.filter((name) => name !== ANCHOR) : names;
+}
+
+// What plc report reads.
+function ratingsOf(test) {
+  const trials = test.trials.slice(0, test.at).map((trial) => {
+    const clip = study.clips[trial.clip];
+    const what = { clip: clip.name, condition: clip.conditionName };
+    if (test.mode === "mushra") return { ...what, ratings: trial.answer };
+    return { ...what, a: trial.stimuli[0], b: trial.stimuli[1], choice: trial.answer };
+  });
+  const { format, mode, listener, began } = test;
+  return { format, mode, listener, began, ended: new Date().toISOString(), trials };
+}
+
+class ListeningTest {
+  constructor(test) {
+    this.test = test;
+    this.root = document.getElementById("listen");
+    this.onKeyDown = (event) => this.key(event);
+    document.addEventListener("keydown", this.onKeyDown);
+    Deck.current?.pause();
+    document.getElementById("report").hidden = true;
+    this.root.hidden = false;
+    this.show();
+  }
+
+  get trial() {
+    return this.test.trials[this.test.at];
+  }
+
+  // End what plays; the deck is forgotten first, as pausing it would ask for an update.
+  silence() {
+    const { deck } = this;
+    this.deck = null;
+    deck?.pause();
+  }
+
+  show() {
+    this.silence();
+    if (this.trial) this.showTrial();
+    else this.showEnd();
+    window.scrollTo(0, 0);
+  }
+
+  showTrial() {
+    const { trial, test } = this;
+    const clip = study.clips[trial.clip];
+    // Positions have no names: 0 is the open reference, n the n-th version.
+    const names = [REFERENCE, ...trial.stimuli];
+    this.deck = new Deck(clip, [...new Set(names)], () => this.update());
+    this.position = 0;
+    this.deck.choose(REFERENCE);
+    this.playButton = element("button", { type: "button", onclick: press(() => this.play()) });
+    this.status = element("span", { class: "status", role: "status" });
+    this.playhead = element("div", { class: "playhead" });
+    this.next = element("button", { type: "button", onclick: () => this.advance() }, "Next");
+    const seek = (event) => this.deck.seek(along(event) * this.deck.duration);
+    this.rows = names.map((name, number) => this.row(number));
+    const last = test.mode === "mushra" ? this.scale() : this.choices();
+    this.root.replaceChildren(
+      element("h2", {}, `Clip ${test.at + 1} of ${test.trials.length}`),
+      element("p", { class: "hint" }, test.mode === "mushra"
+        ? "How close is each version to the reference? One of them is the reference itself. "
+        : "Which of the two do you prefer? ",
+        "Keys: 0 the reference, 1–9 a version, space plays, arrows seek."),
+      element("div", { class: "transport" }, this.playButton, this.status),
+      element("div", { class: "line", onclick: seek }, this.playhead),
+      ...this.rows.map((row) => row.root),
+      last,
+      element("div", { class: "choices" }, this.next,
+        element("button", { type: "button", onclick: () => this.leave() }, "Break off")),
+    );
+    this.update();
+  }
+
+  row(number) {
+    const label = number ? `Version ${number}` : "Reference";
+    const button = element(
+      "button", { type: "button", onclick: press(() => this.choose(number)) }, label,
+    );
+    const row = { root: element("div", { class: "stimulus" }, button), button };
+    if (number && this.test.mode === "mushra") {
+      const name = this.trial.stimuli[number - 1];
+      const value = this.trial.answer[name];
+      row.value = element("output", {}, value ?? "–");
+      row.slider = element("input", {
+        type: "range", min: 0, max: 100, step: 1, value: value ?? 50,
+        "aria-label": `Rating of version ${number}`,
+        oninput: () => this.rate(name, row),
+      });
+      row.root.append(row.slider, row.value);
+    }
+    return row;
+  }
+
+  scale() {
+    const words = ["bad", "poor", "fair", "good", "excellent"];
+    return element("div", { class: "scale" }, ...words.map((word) => element("span", {}, word)));
+  }
+
+  choices() {
+    const answers = [...this.trial.stimuli, "none"];
+    const labels = ["Version 1", "Version 2", "No difference"];
+    this.answers = answers.map((answer, number) => element(
+      "button",
+      { type: "button", onclick: press(() => this.prefer(answer)) },
+      `I prefer: ${labels[number].toLowerCase()}`,
+    ));
+    return element("div", { class: "choices" }, ...this.answers);
+  }
+
+  choose(number) {
+    const name = number ? this.trial.stimuli[number - 1] : REFERENCE;
+    this.position = number;
+    this.deck.choose(name);
+  }
+
+  rate(name, row) {
+    this.trial.answer[name] = Number(row.slider.value);
+    row.value.textContent = row.slider.value;
+    this.update();
+  }
+
+  prefer(answer) {
+    this.trial.answer = answer;
+    this.update();
+  }
+
+  play() {
+    const said = (error) => (this.status.textContent = error ? String(error.message ?? error) : "");
+    return Promise.resolve(this.deck.toggle()).then(() => said(null), said);
+  }
+
+  // Whether every version was heard and has its answer.
+  get complete() {
+    const { trial } = this;
+    const heard = trial.stimuli.every((_, number) => trial.heard.includes(number + 1));
+    if (this.test.mode === "ab") return heard && trial.answer !== null;
+    return heard && trial.stimuli.every((name) => name in trial.answer);
+  }
+
+  update() {
+    if (!this.deck || !this.next) return;
+    const { trial, deck } = this;
+    if (deck.playing && !trial.heard.includes(this.position)) trial.heard.push(this.position);
+    this.playButton.textContent = deck.playing ? "Pause" : "Play";
+    this.rows.forEach((row, number) => row.root.classList.toggle("on", number === this.position));
+    this.answers?.forEach((button, number) => {
+      const answer = [...trial.stimuli, "none"][number];
+      button.setAttribute("aria-pressed", String(trial.answer === answer));
+    });
+    this.next.disabled = !this.complete;
+    this.next.title = this.complete ? "" : "Hear every version and answer first";
+    remember(this.test);
+    const follow = () => {
+      if (this.deck !== deck) return;
+      this.playhead.style.left = `${(100 * deck.position) / deck.duration}%`;
+      if (deck.playing) requestAnimationFrame(follow);
+    };
+    follow();
+  }
+
+  key(event) {
+    if (!this.deck) return;
+    if (/^[0-9]$/.test(event.key)) {
+      if (Number(event.key) < this.rows.length) this.choose(Number(event.key));
+      return;
+    }
+    onKey(event, this.deck, { toggle: () => this.play() });
+  }
+
+  advance() {
+    this.test.at += 1;
+    remember(this.test);
+    this.answers = null;
+    this.show();
+  }
+
+  showEnd() {
+    const text = JSON.stringify(ratingsOf(this.test), null, 1);
+    const link = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    const name = this.test.listener.replace(/[^A-Za-z0-9._-]+/g, "_") || "listener";
+    this.root.replaceChildren(
+      element("h2", {}, "Done"),
+      element("p", {}, `${this.test.at} clips rated. Save the file, then run plc report with it.`),
+      element("p", {}, element(
+        "a", { href: link, download: `ratings-${name}.json`, id: "ratings-file" }, "Save the ratings",
+      )),
+      element("button", { type: "button", onclick: () => this.close() }, "Back to the report"),
+    );
+  }
+
+  // Keep what was answered; it can go on or be saved.
+  leave() {
+    this.test.trials.length = this.test.at;
+    if (this.test.at) this.show();
+    else this.close();
+  }
+
+  close() {
+    this.silence();
+    document.removeEventListener("keydown", this.onKeyDown);
+    remember(null);
+    this.root.hidden = true;
+    document.getElementById("report").hidden = false;
+    document.getElementById("listen-resume").hidden = true;
+  }
+}
+
+{
+  const mode = document.getElementById("listen-mode");
+  const pair = [document.getElementById("ab-first"), document.getElementById("ab-second")];
+  const count = document.getElementById("listen-count");
+  for (const select of pair) {
+    for (const method of study.methods) select.append(element("option", {}, method));
+  }
+  pair[1].selectedIndex = Math.min(1, study.methods.length - 1);
+  count.max = study.clips.length;
+  count.value = Math.min(12, study.clips.length);
+  const showPair = () => {
+    for (const label of document.querySelectorAll(".ab")) label.hidden = mode.value !== "ab";
+  };
+  mode.addEventListener("change", showPair);
+  showPair();
+  document.getElementById("listen-setup").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const listener = document.getElementById("listener").value.trim();
+    const both = pair.map((select) => select.value);
+    if (mode.value === "ab" && both[0] === both[1]) return pair[1].focus();
+    if (!study.clips.length) return;
+    new ListeningTest(draw(mode.value, listener, Number(count.value) || 1, both));
+  });
+  const resume = document.getElementById("listen-resume");
+  resume.hidden = !remembered();
+  resume.addEventListener("click", () => new ListeningTest(remembered()));
+}

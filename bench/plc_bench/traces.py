@@ -1,0 +1,231 @@
+"""Traces to compare on: from a capture of RTP, and a standard set.
+
+*From a capture.* The stream is the one with the most packets. Its sequence numbers say which
+packets there were; those that the capture does not hold are lost, and so are, with a deadline,
+those that came too late: a packet is due one deadline after the earliest packet says that it should
+have come. A jump of the sequence numbers (another source took over) ends the trace there.
+
+*The standard set* (``bench/traces``) is Gilbert-Elliott losses with fixed seeds, the same for
+everybody: :func:`write_standard` makes the files, and a test that they are still it.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import TraceError
+from plc.loss import GilbertElliott, read_trace, write_trace
+from plc.rtp import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
+from plc_bench.capture import read_datagrams
+
+# Static payload types whose clock is not 8000 Hz: RFC 3551, table 4. Dynamic ones: that of Opus.
+_CLOCKS_HZ = {6: 16_000, 10: 44_100, 11: 44_100, 14: 90_000, 16: 11_025, 17: 22_050}
+_FIRST_DYNAMIC = 96
+_DYNAMIC_HZ = 48_000
+# A larger step of the sequence number is another source, no loss: 20 s of packets of 20 ms.
+_JUMP_PACKETS = 1000
+_LEAST_PACKETS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A trace from a capture.
+
+    Attributes
+    ----------
+    trace : bool, shape (packets,)
+        True = lost or late.
+    packet_samples : int or None
+        Length of a packet on the stream's clock; None where time stamps do not say.
+    clock_hz : int
+        The stream's clock.
+    ssrc : int
+        Which stream it is.
+    late : int
+        How many of the lost came too late.
+    duplicates : int
+        Packets that came again.
+    other_packets : int
+        RTP packets of other streams, or past a jump.
+    """
+
+    trace: NDArray[np.bool_]
+    packet_samples: int | None
+    clock_hz: int
+    ssrc: int
+    late: int
+    duplicates: int
+    other_packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """A trace of the standard set."""
+
+    loss: float
+    mean_burst: float
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """Its file name."""
+        return f"ge-{100 * self.loss:g}pc-burst{self.mean_burst:g}.trace"
+
+
+STANDARD_PACKETS = 6000
+"""A minute of packets of 10 ms; 70 s of the music challenge's 512 samples at 44.1 kHz."""
+
+STANDARD = tuple(
+    Standard(loss, mean_burst, 1000 + number)
+    for number, (loss, mean_burst) in enumerate(
+        (loss, burst) for loss in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3) for burst in (1.5, 3.0, 6.0)
+    )
+)
+
+
+def write_standard(folder: Path) -> list[Path]:
+    """Write the standard set into a folder; return its files."""
+    written = []
+    for one in STANDARD:
+        trace = GilbertElliott(one.loss, one.mean_burst).trace(STANDARD_PACKETS, one.seed)
+        about = (
+            f"Gilbert-Elliott, {100 * one.loss:g} % loss, mean burst {one.mean_burst:g} packets, "
+            f"seed {one.seed}"
+        )
+        write_trace(folder / one.file, trace, [about, "1 = lost"])
+        written.append(folder / one.file)
+    return written
+
+
+def import_capture(
+    path: str | Path,
+    ssrc: int | None = None,
+    deadline_ms: float = math.inf,
+    clock_hz: int | None = None,
+) -> Imported:
+    """Return the losses of an RTP stream in a capture.
+
+    Parameters
+    ----------
+    path : str or Path
+        A pcap or pcapng file.
+    ssrc : int, optional
+        The stream; by default the one with the most packets.
+    deadline_ms : float
+        How much later than the earliest a packet may come.
+    clock_hz : int, optional
+        The stream's clock; by default that of its payload type, and 48000 Hz for dynamic ones.
+
+    Raises
+    ------
+    TraceError
+        If there is no capture, or no such stream in it.
+    """
+    packets = []
+    for datagram in read_datagrams(path):
+        packet = parse_rtp(datagram.payload)
+        if isinstance(packet, RtpPacket):
+            packets.append((datagram.time_s, datagram.flow, packet))
+    counts = Counter((flow, packet.ssrc) for _, flow, packet in packets)
+    if ssrc is not None:
+        counts = Counter({key: count for key, count in counts.items() if key[1] == ssrc})
+    if not counts or counts.most_common(1)[0][1] < _LEAST_PACKETS:
+        which = "RTP stream" if ssrc is None else f"stream of SSRC {ssrc:#010x}"
+        raise TraceError(f"{path} holds no {which} of at least {_LEAST_PACKETS} packets")
+    chosen = counts.most_common(1)[0][0]
+    stream = [(time_s, p) for time_s, flow, p in packets if (flow, p.ssrc) == chosen]
+    return _losses(stream, len(packets), deadline_ms, clock_hz)
+
+
+def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
+    """Write the losses of a capture, or of another text trace, as a trace; say what they are.
+
+    Parameters
+    ----------
+    source : Path
+        A capture, or text of 0 and 1.
+    target : Path
+        The trace; replaced if it exists.
+    **settings
+        As :func:`import_capture` takes them.
+    """
+    if source.suffix.lower() in (".pcap", ".pcapng", ".cap"):
+        found = import_capture(source, **settings)  # type: ignore[arg-type]  # forwarded by name
+        trace = found.trace
+        about = [f"from {source.name}, SSRC {found.ssrc:#010x}, clock {found.clock_hz} Hz"]
+        if found.packet_samples:
+            length_ms = 1000 * found.packet_samples / found.clock_hz
+            about.append(f"each {length_ms:g} ms long; 1 = lost")
+        extra = f", {found.late} of them late; {found.duplicates} duplicates"
+    else:
+        trace, about, extra = read_trace(source), [f"from {source.name}; 1 = lost"], ""
+    write_trace(target, trace, about)
+    return (
+        f"{target}: {trace.size} packets, {int(trace.sum())} lost "
+        f"({100 * trace.mean():.2f} %){extra}"
+    )
+
+
+def _losses(
+    stream: list[tuple[float, RtpPacket]],
+    all_packets: int,
+    deadline_ms: float,
+    clock_hz: int | None,
+) -> Imported:
+    numbers, stamps = Unwrapper(SEQUENCE_BITS), Unwrapper(TIMESTAMP_BITS)
+    arrivals: dict[int, tuple[float, int]] = {}
+    duplicates = used = 0
+    for time_s, packet in stream:
+        number = numbers.peek(packet.sequence)
+        if numbers.newest is not None and abs(number - numbers.newest) > _JUMP_PACKETS:
+            break
+        numbers.unwrap(packet.sequence)
+        used += 1
+        duplicates += number in arrivals
+        arrivals.setdefault(number, (time_s, stamps.unwrap(packet.timestamp)))
+    first_packet = stream[0][1]
+    clock_hz = clock_hz or _clock_hz(first_packet.payload_type)
+    late = _late(arrivals, deadline_ms, clock_hz)
+    first = min(arrivals)
+    trace = np.ones(max(arrivals) - first + 1, np.bool_)
+    trace[[number - first for number in arrivals if number not in late]] = False
+    return Imported(
+        trace,
+        _packet_samples(arrivals),
+        clock_hz,
+        first_packet.ssrc,
+        len(late),
+        duplicates,
+        all_packets - used,
+    )
+
+
+def _clock_hz(payload_type: int) -> int:
+    if payload_type >= _FIRST_DYNAMIC:
+        return _DYNAMIC_HZ
+    return _CLOCKS_HZ.get(payload_type, 8000)
+
+
+def _late(arrivals: dict[int, tuple[float, int]], deadline_ms: float, clock_hz: int) -> set[int]:
+    """Return the numbers of the packets that came too late."""
+    transits = {n: time_s - stamp / clock_hz for n, (time_s, stamp) in arrivals.items()}
+    known = [transit for transit in transits.values() if math.isfinite(transit)]
+    if not known or math.isinf(deadline_ms):
+        return set()
+    due = min(known) + deadline_ms / 1000
+    return {number for number, transit in transits.items() if transit > due + 1e-9}
+
+
+def _packet_samples(arrivals: dict[int, tuple[float, int]]) -> int | None:
+    """Return the usual step of the time stamps from packet to packet."""
+    steps = Counter(
+        arrivals[number + 1][1] - arrivals[number][1]
+        for number in arrivals
+        if number + 1 in arrivals
+    )
+    step = steps.most_common(1)[0][0] if steps else 0
+    return step if step > 0 else None

@@ -1,0 +1,45 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from plc_bench.chart import HEIGHT, WIDTH, Axis, Series, decade_ticks, line_chart, round_ticks
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (-7.3, 2.1), (0.0, 140.0), (1e-3, 2e-3), (5.0, 5.0), (0.0, 0.0)]
+)
+def test_ticks_are_round_and_reach_over_the_values(low: float, high: float) -> None:
+    values = [value for value, _ in round_ticks(low, high)]
+    assert values[0] <= low + 1e-12
+    assert values[-1] >= high - 1e-12
+    assert 2 <= len(values) <= 12
+    assert all(float(label) == pytest.approx(value) for value, label in round_ticks(low, high))
+
+
+def test_decades_reach_over_the_values() -> None:
+    assert [label for _, label in decade_ticks(0.02, 30.0)] == ["0.01", "0.1", "1", "10", "100"]
+    assert len(decade_ticks(1.0, 1.0)) == 2
+
+
+def test_a_point_lies_where_its_values_say() -> None:
+    linear = Axis("x", [(0.0, "0"), (10.0, "10")])
+    log = Axis("y", [(1.0, "1"), (100.0, "100")], logarithmic=True)
+    assert linear.share(2.5) == 0.25
+    assert log.share(10.0) == pytest.approx(0.5)
+    svg = line_chart([Series("a", 0, [0.0, 10.0], [1.0, 100.0])], linear, log, "t")
+    (x0, y0), (x1, y1) = (
+        map(float, pair) for pair in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
+    )
+    assert 0 < x0 < x1 < WIDTH
+    assert 0 < y1 < y0 < HEIGHT
+
+
+def test_a_chart_is_well_formed_whatever_its_names_are() -> None:
+    hostile = "<script>&\"'"
+    series = Series(hostile, 11, [1.0, 2.0], [0.0, 1.0], [-1.0, 0.0], [1.0, 2.0])
+    axis = Axis(hostile, [(0.0, "<0>"), (3.0, "3")])
+    html = line_chart([series, Series("none", 1, [], [])], axis, axis, hostile)
+    ElementTree.fromstring(f"<p>{html}</p>")
+    assert "<script>" not in html
+    assert "var(--c1)" in html  # colours come round again

@@ -1,0 +1,187 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from plc.errors import TraceError
+from plc.loss import read_trace
+from plc_bench import traces
+from plc_bench.capture import read_datagrams
+from plc_bench.cli import app
+from tests.conftest import ROOT
+
+# (time in s, UDP payload, source port)
+Sent = tuple[float, bytes, int]
+
+
+def rtp(number: int, step: int = 160, ssrc: int = 7, kind: int = 0, at: int = 0) -> bytes:
+    stamp = (at + step * number) % 2**32
+    return struct.pack("!BBHII", 0x80, kind, number % 2**16, stamp, ssrc) + b"x" * 160
+
+
+def stream(numbers: list[int], period_s: float = 0.02, ssrc: int = 7) -> list[Sent]:
+    return [(100 + period_s * number, rtp(number, ssrc=ssrc), 5004) for number in numbers]
+
+
+def ipv4(payload: bytes, port: int) -> bytes:
+    udp = struct.pack("!HHHH", port, 6000, 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, b"abcd", b"efgh")
+    return head + udp
+
+
+def ipv6(payload: bytes, port: int) -> bytes:
+    udp = struct.pack("!HHHH", port, 6000, 8 + len(payload), 0) + payload
+    return struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + bytes(32) + udp
+
+
+FRAMES = {
+    1: lambda sent: bytes(12) + b"\x08\x00" + ipv4(sent[1], sent[2]),
+    101: lambda sent: ipv4(sent[1], sent[2]),
+    113: lambda sent: bytes(14) + b"\x08\x00" + ipv4(sent[1], sent[2]),
+    276: lambda sent: b"\x86\xdd" + bytes(18) + ipv6(sent[1], sent[2]),
+    0: lambda sent: struct.pack("<I", 2) + ipv4(sent[1], sent[2]),
+}
+
+
+def pcap(sent: list[Sent], link: int = 1, order: str = "<", nano: bool = False) -> bytes:
+    magic, ticks = (0xA1B23C4D, 1e9) if nano else (0xA1B2C3D4, 1e6)
+    out = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, 65535, link)
+    for one in sent:
+        frame = FRAMES[link](one)
+        seconds = int(one[0])
+        rest = round((one[0] - seconds) * ticks)
+        out += struct.pack(order + "IIII", seconds, rest, len(frame), len(frame)) + frame
+    return out
+
+
+def pcapng(sent: list[Sent], order: str = "<") -> bytes:
+    def block(kind: int, body: bytes) -> bytes:
+        body += bytes(-len(body) % 4)
+        size = 12 + len(body)
+        return struct.pack(order + "II", kind, size) + body + struct.pack(order + "I", size)
+
+    out = block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1))
+    nanoseconds = struct.pack(order + "HHB3xHH", 9, 1, 9, 0, 0)
+    out += block(1, struct.pack(order + "HHI", 1, 0, 0) + nanoseconds)
+    out += block(5, b"statistics, which nobody asked for")
+    for one in sent:
+        frame = FRAMES[1](one)
+        ticks = round(one[0] * 1e9)
+        head = struct.pack(order + "IIIII", 0, ticks >> 32, ticks % 2**32, len(frame), len(frame))
+        out += block(6, head + frame)
+    return out
+
+
+def imported(tmp_path: Path, data: bytes, **settings: float) -> traces.Imported:
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(data)
+    return traces.import_capture(path, **settings)  # type: ignore[arg-type]
+
+
+def lost_of(trace: NDArray[np.bool_]) -> list[int]:
+    return np.flatnonzero(trace).tolist()
+
+
+@pytest.mark.parametrize("link", FRAMES)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_a_capture_lacks_is_lost(tmp_path: Path, link: int, order: str) -> None:
+    numbers = [n for n in range(30) if n not in (4, 11, 12)]
+    found = imported(tmp_path, pcap(stream(numbers), link, order))
+    assert lost_of(found.trace) == [4, 11, 12]
+    assert found.trace.size == 30
+    assert (found.packet_samples, found.clock_hz, found.late) == (160, 8000, 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_newer_format_is_read_too(tmp_path: Path, order: str) -> None:
+    sent = stream([0, 1, *range(3, 20)])
+    found = imported(tmp_path, pcapng(sent, order))
+    assert lost_of(found.trace) == [2]
+    times = [datagram.time_s for datagram in read_datagrams(tmp_path / "capture.pcap")]
+    assert times == pytest.approx([one[0] for one in sent], abs=1e-6)
+
+
+def test_sequence_numbers_wrap_and_packets_swap(tmp_path: Path) -> None:
+    numbers = [65530, 65531, 65533, 65532, *range(65536, 65550), 65540]
+    found = imported(tmp_path, pcap(stream(numbers)))
+    assert lost_of(found.trace) == [4, 5]  # 65534 and 65535
+    assert found.duplicates == 1
+
+
+def test_a_late_packet_is_a_lost_packet(tmp_path: Path) -> None:
+    sent = stream(list(range(20)))
+    sent[5] = (sent[5][0] + 0.050, *sent[5][1:])
+    sent[9] = (sent[9][0] + 0.030, *sent[9][1:])
+    data = pcap(sorted(sent))
+    assert not imported(tmp_path, data).trace.any()
+    found = imported(tmp_path, data, deadline_ms=40.0)
+    assert lost_of(found.trace) == [5]
+    assert found.late == 1
+    assert lost_of(imported(tmp_path, data, deadline_ms=20.0).trace) == [5, 9]
+
+
+def test_the_longest_stream_is_taken_unless_another_is_named(tmp_path: Path) -> None:
+    long, short = stream(list(range(30))), stream([*range(5), *range(6, 15)], ssrc=9)
+    noise = [(100.0, b"\x00\x01 a STUN packet, or anything else", 3478)]
+    data = pcap(sorted(long + short + noise))
+    assert imported(tmp_path, data).trace.size == 30
+    found = imported(tmp_path, data, ssrc=9)
+    assert lost_of(found.trace) == [5]
+    with pytest.raises(TraceError, match="no stream of SSRC 0x0000000b"):
+        imported(tmp_path, data, ssrc=11)
+
+
+def test_another_source_ends_the_trace(tmp_path: Path) -> None:
+    found = imported(tmp_path, pcap(stream(list(range(20))) + stream(list(range(30000, 30010)))))
+    assert found.trace.size == 20
+    assert found.other_packets == 10
+
+
+def test_a_capture_cut_off_anywhere_does_not_raise(tmp_path: Path) -> None:
+    for whole in (pcap(stream(list(range(12)))), pcapng(stream(list(range(12))))):
+        path = tmp_path / "cut.pcap"
+        for size in range(4, len(whole), 7):
+            path.write_bytes(whole[:size])
+            for datagram in read_datagrams(path):
+                assert datagram.payload[:1] == b"\x80"
+
+
+def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="neither pcap nor pcapng"):
+        imported(tmp_path, b"0101")
+    with pytest.raises(TraceError, match="holds no RTP stream"):
+        imported(tmp_path, pcap([(0.0, b"hello", 80)]))
+    with pytest.raises(TraceError, match="cannot read"):
+        list(read_datagrams(tmp_path / "none.pcap"))
+
+
+def test_the_command_writes_a_trace_that_reads_back(tmp_path: Path) -> None:
+    source, target = tmp_path / "call.pcap", tmp_path / "call.trace"
+    source.write_bytes(pcap(stream([0, *range(2, 20)])))
+    result = CliRunner().invoke(app, ["trace", str(source), str(target), "--ssrc", "0x7"])
+    assert result.exit_code == 0
+    assert "20 packets, 1 lost (5.00 %), 0 of them late" in result.stdout
+    assert lost_of(read_trace(target)) == [1]
+    assert "each 20 ms long" in target.read_text()
+    again = CliRunner().invoke(app, ["trace", str(target), str(tmp_path / "copy.trace")])
+    assert "20 packets, 1 lost" in again.stdout
+    bad = CliRunner().invoke(app, ["trace", str(source), str(target), "--ssrc", "seven"])
+    assert "--ssrc is seven" in str(bad.exception)
+
+
+def test_the_standard_set_is_what_its_seeds_make(tmp_path: Path) -> None:
+    made = traces.write_standard(tmp_path)
+    kept = sorted((ROOT / "bench" / "traces").glob("*.trace"))
+    assert sorted(path.name for path in made) == [path.name for path in kept]
+    for path in kept:
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    for one in traces.STANDARD:
+        trace = read_trace(tmp_path / one.file)
+        bursts = np.count_nonzero(np.diff(trace, prepend=False) & trace)
+        assert trace.size == traces.STANDARD_PACKETS
+        # Of few and long bursts, chance decides more.
+        assert trace.mean() == pytest.approx(one.loss, rel=0.5)
+        assert trace.sum() / bursts == pytest.approx(one.mean_burst, rel=0.35)
