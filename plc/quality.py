@@ -55,12 +55,27 @@ def lsd_db(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) ->
     ----------
     .. [1] A. Gray, J. Markel, "Distance measures for speech processing", IEEE TASSP 24 (5), 1976.
     """
+    distances, _ = spectral_distances_db(reference, estimate, lost, sample_rate)
+    return float(distances.mean()) if distances.size else math.nan
+
+
+def spectral_distances_db(
+    reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the log-spectral distance of each frame that touches losses, and where it begins.
+
+    Returns
+    -------
+    float64, shape (frames,) or (channels, frames)
+        In dB; :func:`lsd_db` is their mean.
+    intp, shape (frames,)
+        First sample of each frame.
+    """
     starts, window_samples = frames_touching(lost, sample_rate)
-    if not starts.size:
-        return math.nan
-    distance = level_db(reference, starts, window_samples)
-    distance -= level_db(estimate, starts, window_samples)
-    return float(np.sqrt((distance**2).mean(axis=-1)).mean())
+    difference = level_db(reference, starts, window_samples)
+    difference -= level_db(estimate, starts, window_samples)
+    distances: NDArray[np.float64] = np.sqrt((difference**2).mean(axis=-1))
+    return distances, starts
 
 
 def magnitudes(

@@ -176,10 +176,13 @@ def score_clip(path: Path, settings: QualitySettings) -> ClipScores:
     by_method = {
         method: scores.score(
             settings.metrics,
-            stream.signal,
-            play(settings.contender(method), stream),
+            scores.Comparison(
+                stream.signal,
+                play(settings.contender(method), stream),
+                lost[""],
+                stream.sample_rate,
+            ),
             lost,
-            stream.sample_rate,
         )
         for method in settings.methods
     }

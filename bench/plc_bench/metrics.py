@@ -37,6 +37,7 @@ from plc.quality import (
     magnitudes,
     nmse_db,
     ratio_db,
+    spectral_distances_db,
 )
 from plc_kernels import click
 
@@ -54,11 +55,13 @@ __all__ = [
     "Signal",
     "click_ratio",
     "fill_level_db",
+    "frames_touching",
     "gap_edges",
     "level_db",
     "lost_samples",
     "lsd_db",
     "magnitudes",
+    "mel_energies",
     "mel_filters",
     "mel_spectral_convergence",
     "nmse_db",
@@ -67,6 +70,7 @@ __all__ = [
     "sdr_db",
     "snr_db",
     "snr_ms_db",
+    "spectral_distances_db",
     "zero_runs",
 ]
 
@@ -191,14 +195,28 @@ def mel_spectral_convergence(
     .. [1] N. Sturmel, L. Daudet, "Signal reconstruction from STFT magnitude: a state of the art",
        DAFx, 2011.
     """
+    errors, energies, _ = mel_energies(reference, estimate, lost, sample_rate)
+    energy = float(energies.sum())
+    return math.sqrt(float(errors.sum()) / energy) if energy > 0.0 else math.nan
+
+
+def mel_energies(
+    reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Return the squared error and the energy of each frame's mel spectrum, and where it begins.
+
+    Returns
+    -------
+    float64, shape (frames,) or (channels, frames), twice
+        ``||M - M'||^2`` and ``||M||^2`` of each frame that touches losses.
+    intp, shape (frames,)
+        First sample of each frame.
+    """
     starts, window_samples = frames_touching(lost, sample_rate)
-    if not starts.size:
-        return math.nan
     bands = mel_filters(window_samples, sample_rate).T
     truth = magnitudes(reference, starts, window_samples) @ bands
     error = magnitudes(estimate, starts, window_samples) @ bands - truth
-    energy = float(np.linalg.norm(truth))
-    return float(np.linalg.norm(error)) / energy if energy > 0.0 else math.nan
+    return (error**2).sum(axis=-1), (truth**2).sum(axis=-1), starts
 
 
 def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:

@@ -12,6 +12,7 @@ PLCMOS, PESQ and STOI judge a whole clip of speech; of a clip whose domain is mu
 they are not defined.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -176,13 +177,68 @@ def lost_by_class(trace: Mask, packet_samples: int, sample_rate: int) -> Mapping
     return {name: np.repeat(lost, packet_samples) for name, lost in packets.items()}
 
 
+@dataclass(slots=True)
+class Comparison:
+    """A way of playing a stream beside the stream; spectra are made once for all classes.
+
+    Attributes
+    ----------
+    reference, estimate : float, shape (n, channels)
+        What was sent, and what was played.
+    lost : bool, shape (n,)
+        All lost samples.
+    sample_rate : int
+        In Hz.
+    domain : str
+        Of the clip; a score of speech is NaN where it is one of :data:`MUSIC_DOMAINS`.
+    """
+
+    reference: Signal
+    estimate: Signal
+    lost: Mask
+    sample_rate: int
+    domain: str = ""
+    _distances: tuple[NDArray[np.float64], NDArray[np.intp]] | None = None
+    _mel: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]] | None = None
+
+    def score(self, name: str, mask: Mask) -> float:
+        """Return one metric over the losses in ``mask``, which are some or all of ``lost``."""
+        one = metric(name)
+        if one.of_speech and self.domain in MUSIC_DOMAINS:
+            return math.nan
+        if one is METRICS["lsd"]:
+            return self._lsd(mask)
+        if one is METRICS["mel"]:
+            return self._mel_convergence(mask)
+        return one.score(self.reference, self.estimate, mask, self.sample_rate)
+
+    def _lsd(self, mask: Mask) -> float:
+        if self._distances is None:
+            self._distances = metrics.spectral_distances_db(
+                self.reference, self.estimate, self.lost, self.sample_rate
+            )
+        distances, starts = self._distances
+        chosen = distances[..., self._touching(mask, starts)]
+        return float(chosen.mean()) if chosen.size else math.nan
+
+    def _mel_convergence(self, mask: Mask) -> float:
+        if self._mel is None:
+            self._mel = metrics.mel_energies(
+                self.reference, self.estimate, self.lost, self.sample_rate
+            )
+        errors, energies, starts = self._mel
+        chosen = self._touching(mask, starts)
+        energy = float(energies[..., chosen].sum())
+        return math.sqrt(float(errors[..., chosen].sum()) / energy) if energy > 0.0 else math.nan
+
+    def _touching(self, mask: Mask, starts: NDArray[np.intp]) -> Mask:
+        """Return which frames hold a sample of ``mask``."""
+        inside, _ = metrics.frames_touching(mask, self.sample_rate)
+        return np.isin(starts, inside)
+
+
 def score(
-    names: Iterable[str],
-    reference: Signal,
-    estimate: Signal,
-    lost: Mapping[str, Mask],
-    sample_rate: int,
-    domain: str = "",
+    names: Iterable[str], comparison: Comparison, lost: Mapping[str, Mask]
 ) -> dict[str, float]:
     """Return the scores of one way of playing a stream, by metric.
 
@@ -190,24 +246,12 @@ def score(
     ----------
     names : iterable of str
         Metrics.
-    reference, estimate : float, shape (n, channels)
-        What was sent, and what was played.
+    comparison : Comparison
+        The stream, and what was played.
     lost : mapping from str to bool, shape (n,)
         As :func:`lost_by_class` returns it.
-    sample_rate : int
-        In Hz.
-    domain : str
-        Of the clip; a score of speech is NaN where it is one of :data:`MUSIC_DOMAINS`.
     """
-    scores = {}
-    for name in names:
-        one = metric(name)
-        if one.of_speech and domain in MUSIC_DOMAINS:
-            scores[name] = float("nan")
-        else:
-            mask = lost[name.partition("_")[2]]
-            scores[name] = one.score(reference, estimate, mask, sample_rate)
-    return scores
+    return {name: comparison.score(name, lost[name.partition("_")[2]]) for name in names}
 
 
 def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:

@@ -376,11 +376,12 @@ def _entry(
     settings: StudySettings,
 ) -> dict[str, Any]:
     lost, rate = stream.lost_by_class(), stream.sample_rate
+    comparison = scores.Comparison(reference, played, lost[""], rate, unit.clip.domain)
     lengths = scores.burst_lengths(stream.trace)
     gaps = []
     for length in np.unique(lengths[lengths > 0]):
         mask = {"": np.repeat(lengths == length, stream.packet_samples)}
-        values = scores.score(GAP_METRICS, reference, played, mask, rate)
+        values = scores.score(GAP_METRICS, comparison, mask)
         gaps.append(GapScores(int(length), int((lengths == length).sum() // length), values))
     row = Row(
         unit.clip.name,
@@ -393,7 +394,7 @@ def _entry(
         stream.trace.size,
         int(stream.trace.sum()),
         sum(gap.count for gap in gaps),
-        scores.score(settings.metrics, reference, played, lost, rate, unit.clip.domain),
+        scores.score(settings.metrics, comparison, lost),
         tuple(gaps),
     )
     entry: dict[str, Any] = json.loads(to_json(row))

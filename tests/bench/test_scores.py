@@ -43,7 +43,7 @@ def test_a_metric_of_a_class_is_the_metric_over_its_losses_alone() -> None:
     played[lost["single"]] = 0.0  # NMSE 0 dB
     played[lost["30ms"]] *= 2.0  # NMSE 0 dB, 6 dB louder
     names = ("nmse", "nmse_single", "level_single", "level_30ms", "nmse_30ms", "level")
-    got = scores.score(names, signal, played, lost, RATE)
+    got = scores.score(names, scores.Comparison(signal, played, lost[""], RATE), lost)
     assert got["nmse_single"] == got["nmse_30ms"] == pytest.approx(0.0, abs=1e-6)
     assert got["level_single"] == -math.inf
     assert got["level_30ms"] == pytest.approx(20 * math.log10(2), abs=1e-6)
@@ -52,12 +52,25 @@ def test_a_metric_of_a_class_is_the_metric_over_its_losses_alone() -> None:
     assert got["level"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_spectra_made_once_give_what_the_metrics_define(channels: int) -> None:
+    trace = trace_of("0010001111000000100110000")
+    lost = scores.lost_by_class(trace, 160, RATE)
+    signal = np.stack([noise(n, 160 * trace.size) for n in range(channels)], axis=1)
+    played = np.where(lost[""][:, None], 0.3 * signal + 0.01, signal)
+    comparison = scores.Comparison(signal, played, lost[""], RATE)
+    for burst_class, mask in lost.items():
+        for name in ("lsd", "mel"):
+            expected = scores.METRICS[name].score(signal, played, mask, RATE)
+            assert comparison.score(name, mask) == pytest.approx(expected, rel=1e-12), burst_class
+
+
 def test_a_class_without_a_burst_is_not_defined() -> None:
     lost = scores.lost_by_class(trace_of("0010"), 800, RATE)
     names = [f"{name}_30ms" for name, one in scores.METRICS.items() if one.of_bursts]
     signal = noise(1, 3200)[:, None]
     short = scores.lost_by_class(trace_of("0010"), 160, RATE)
-    got = scores.score(names, signal[:640], signal[:640], short, RATE)
+    got = scores.score(names, scores.Comparison(signal[:640], signal[:640], short[""], RATE), short)
     assert all(math.isnan(value) for value in got.values()), got
     assert lost["30ms"].any()
 
@@ -65,7 +78,8 @@ def test_a_class_without_a_burst_is_not_defined() -> None:
 def test_music_has_no_scores_of_speech() -> None:
     signal = tones(1, RATE, 1600)[:, None]
     lost = scores.lost_by_class(trace_of("0100000000"), 160, RATE)
-    got = scores.score(("pesq", "nmse"), signal, 0.5 * signal, lost, RATE, domain="instruments")
+    music = scores.Comparison(signal, 0.5 * signal, lost[""], RATE, domain="instruments")
+    got = scores.score(("pesq", "nmse"), music, lost)
     assert math.isnan(got["pesq"])
     assert got["nmse"] == pytest.approx(20 * math.log10(0.5), abs=1e-6)
 
