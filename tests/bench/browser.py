@@ -37,12 +37,9 @@ class Browser:
         for end in (read_there, write_there):
             os.close(end)
 
-        def place() -> None:
-            os.dup2(ends[0], 3)
-            os.dup2(ends[1], 4)
-
         self.process = subprocess.Popen(
             [
+                *("bash", "-c", 'exec "${@:3}" 3<&$1 4>&$2', "bash", *map(str, ends)),
                 chromium,
                 "--headless=new",
                 "--no-sandbox",
@@ -56,8 +53,7 @@ class Browser:
                 f"--window-size={width},{height}",
                 "about:blank",
             ],
-            preexec_fn=place,
-            pass_fds=(3, 4),
+            pass_fds=ends,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -84,8 +80,13 @@ class Browser:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.process.kill()
-        self.process.wait()
+        self.session = None
+        try:
+            self.call("Browser.close")  # and with it the processes that it started
+            self.process.wait(_PATIENCE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
         os.close(self.write_fd)
         os.close(self.read_fd)
 

@@ -200,7 +200,9 @@ def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -
     assert not page.evaluate("document.getElementById('report').hidden")
 
 
-def test_one_of_two_is_preferred_and_a_break_is_survived(page: Browser, tmp_path: Path) -> None:
+def test_one_of_two_is_preferred_and_a_break_is_survived(
+    page: Browser, results: Path, tmp_path: Path
+) -> None:
     begin(page, "ab")
     page.key(" ")
     page.wait("Deck.current?.playing")
@@ -208,8 +210,7 @@ def test_one_of_two_is_preferred_and_a_break_is_survived(page: Browser, tmp_path
     page.key("2")
     page.evaluate("document.querySelectorAll('#listen .choices button')[0].click()")
     page.evaluate("document.querySelector('#listen .choices:last-child button').click()")
-    page.evaluate("location.reload()")
-    page.wait("document.readyState === 'complete' && typeof study !== 'undefined'")
+    page.open(results.parent / "report" / "index.html")
     page.click("#listen-resume")
     assert page.evaluate("document.querySelector('#listen h2').textContent") == "Clip 2 of 2"
     page.evaluate("document.querySelector('#listen .choices:last-child button:last-child').click()")

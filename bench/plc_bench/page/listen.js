@@ -86,6 +86,7 @@ class ListeningTest {
 
   show() {
     this.silence();
+    document.activeElement?.blur(); // of a button that is gone, or soon will be: keys are the page's
     if (this.trial) this.showTrial();
     else this.showEnd();
     window.scrollTo(0, 0);
