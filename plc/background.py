@@ -10,8 +10,8 @@ from plc_kernels.noise import NoiseState, frame_samples
 # Speech in packets of 20 ms, 10 and 20 % lost: PLCMOS 3.45 and 2.73 with 4.7 dB, 3.50 and 2.81 with
 # this; music keeps its NMSE within 0.01 dB.
 _UNSTEADY_DB = 3.7
-# A network for speech spoils music, while none at all does speech no harm: this is passed by 70 % of
-# the moments of speech and 4 % of music at 16 kHz.
+# A network for speech spoils music, while none at all does speech no harm: this is passed by 70 %
+# of the moments of speech and 4 % of music at 16 kHz.
 _SPEECH_DB = 4.2
 # Frames of 20 ms over which that change is averaged (a time constant): 2 s. Before anything was
 # heard the average stands a little below the limit, with the weight of a few frames.
