@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from plc.cli_network import register
 from plc.errors import ConfigError, MissingExtraError, PlcError
 
 if TYPE_CHECKING:
@@ -387,13 +388,26 @@ def models(as_json: AsJson = False) -> None:
 )
 def bench(ctx: typer.Context) -> None:
     """Measure quality and latency; plc bench --help lists what."""
+    _benchmark(ctx.args)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def report(ctx: typer.Context) -> None:
+    """Make a page of a study, to read and to listen to; plc report --help says how."""
+    _benchmark(["report", *ctx.args])
+
+
+def _benchmark(arguments: list[str]) -> None:
     try:
         from plc_bench.cli import app as bench_app
     except ImportError as error:
         raise MissingExtraError(
             f"plc bench needs {error.name}: pip install 'plc-engine[bench]'"
         ) from error
-    status = bench_app(args=ctx.args, prog_name="plc bench", standalone_mode=False)
+    status = bench_app(args=arguments, prog_name="plc bench", standalone_mode=False)
     if isinstance(status, int) and status:
         raise typer.Exit(status)
 
@@ -414,6 +428,9 @@ def train(ctx: typer.Context) -> None:
 def export(ctx: typer.Context) -> None:
     """Write a trained network as a model; plc export --help says how."""
     _training("export", ctx.args)
+
+
+register(app)
 
 
 def _training(command: str, arguments: list[str]) -> None:
