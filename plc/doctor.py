@@ -5,6 +5,7 @@ given back, start-up is timed in a process of its own, the ladders are those tha
 calibrates here and now.
 """
 
+import json
 import os
 import platform
 import subprocess
@@ -12,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from plc.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
 from plc.errors import PlcError
+from plc.jsonable import to_json
 
 # Distribution and what it is needed for; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
@@ -101,7 +103,8 @@ class Health:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON."""
-        return asdict(self)
+        described: dict[str, Any] = json.loads(to_json(self))
+        return described
 
 
 def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None = None) -> Health:

@@ -122,8 +122,11 @@ def test_a_stream_shorter_than_the_lookahead_is_not_lost() -> None:
 def test_the_same_packets_cut_differently_give_the_same_samples(lookahead: int) -> None:
     signal = tones(3, 48_000, 48_000)
     trace = GilbertElliott(0.1, 2.0).trace(50, 4)
-    coarse = conceal(signal, trace, packet_samples=960, lookahead=lookahead)
-    fine = conceal(signal, np.repeat(trace, 4), packet_samples=240, lookahead=4 * lookahead)
+    # A network for music is heard from the second packet on: there the cut does matter.
+    coarse = conceal(signal, trace, packet_samples=960, lookahead=lookahead, model="ar")
+    fine = conceal(
+        signal, np.repeat(trace, 4), packet_samples=240, lookahead=4 * lookahead, model="ar"
+    )
     if lookahead == 0:
         np.testing.assert_array_equal(fine, coarse)
     else:
@@ -431,11 +434,13 @@ def test_memory_does_not_grow() -> None:
     assert second - first < 2000
 
 
-def test_a_concealer_costs_less_than_two_megabytes() -> None:
+def test_a_concealer_without_a_network_costs_less_than_two_megabytes() -> None:
     Concealer()
     tracemalloc.start()
     try:
-        kept = Concealer(sample_rate=48_000, channels=2, packet_samples=960, lookahead=1)
+        kept = Concealer(
+            sample_rate=48_000, channels=2, packet_samples=960, lookahead=1, model="ar"
+        )
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
