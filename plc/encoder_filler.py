@@ -46,6 +46,8 @@ _LEAVE_MS = 5.0
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
 CALIBRATION_RUNS = 5
+# A network that takes a larger share of the time limit is left out.
+_MOST_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -109,6 +111,10 @@ class EncoderFiller:
             content: _open_voice(manifest, content, stream, limit_ms, self.counters, clock)
             for content, manifest in models.items()
         }
+        for content, voice in list(self._voices.items()):
+            if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
+                voice.line.close()
+                del self._voices[content]  # the drafts would pay for it
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
         cost_ms = max((v.cost_ms for v in voices if v.prompt), default=0.0)
