@@ -124,7 +124,7 @@ class EncoderFiller:
         )
         pasts = [v.gap.gap_start for v in self._voices.values()]
         pasts += [v.pitch.past_samples for v in self._voices.values() if v.pitch]
-        self.past_samples = max(self.ar.past_samples, *pasts)
+        self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
