@@ -7,15 +7,12 @@ Those made here are its training's too, so that it meets what it was trained on.
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.filler import ArFiller
+from plc.history import History
 from plc.ladder import LEAST_PAST_SAMPLES, Rung
-from plc_kernels.ar import extrapolate, fit_burg, taps_of
 
-# Of the two-sided drafts: what plc.inpaint drafts with.
 SIDE_RUNG = Rung(62.5, 250.0)
-# A prediction may overshoot what it was fitted on by this much; beyond, it is held.
-_OVERSHOOT = 1.5
-# Samples for each coefficient where there is less past than the rung asks for.
-_SAMPLES_PER_COEFFICIENT = 4
+"""Order and past with which a side of a gap is continued where there is time."""
 
 
 def continued(
@@ -39,18 +36,13 @@ def continued(
     float32, shape (samples,)
         Zeros where too little is known to fit anything.
     """
-    past = past[max(0, past.size - rung.past_samples(sample_rate)) :]
-    out = np.zeros(samples, np.float32)
-    if past.size < LEAST_PAST_SAMPLES or not past.any():
-        return out
-    order = min(rung.order(sample_rate), past.size // _SAMPLES_PER_COEFFICIENT)
-    predictor = fit_burg(past.astype(np.float64), order)
-    taps = np.zeros(predictor.size - 1)
-    taps_of(predictor, taps)
-    line = np.zeros(taps.size + samples)
-    line[: taps.size] = past[past.size - taps.size :]
-    extrapolate(taps, line)
-    limit = _OVERSHOOT * float(np.abs(past).max())
-    np.clip(line[taps.size :], -limit, limit, out=line[taps.size :])
-    out[:] = line[taps.size :]
-    return out
+    if past.size < LEAST_PAST_SAMPLES:
+        return np.zeros(samples, np.float32)
+    filler = ArFiller(sample_rate, 1, 1, rung=rung)
+    history = History(1, filler.past_samples)
+    history.append(past[None], trusted=True)
+    filler.begin(history, unsteady=False)
+    out = np.empty((1, samples), np.float32)
+    filler.extend(out)
+    line: NDArray[np.float32] = out[0]
+    return line

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from plc.burst import RECOVERY_MS
 from plc.concealer import Packet
 from plc.config import StreamConfig
+from plc.drafts import SIDE_RUNG
 from plc.errors import ConfigError, PacketError
 from plc.filler import ArFiller, Filler
 from plc.history import History
@@ -73,7 +74,6 @@ QUALITIES = {"fast": Quality(0, 0), "good": Quality(3, 1), "best": Quality(5, 2)
 """Name to effort."""
 
 # All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/design.md has the table.
-_DRAFT = Rung(62.5, 250.0)
 _INTERPOLATORS = (
     Rung(93.75, 500.0),
     Rung(62.5, 160.0),
@@ -255,7 +255,7 @@ def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
     if method not in LADDER_METHODS:
         return make_filler(method, "auto", config, reach)
     return ArFiller(
-        config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=_DRAFT
+        config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=SIDE_RUNG
     )
 
 
