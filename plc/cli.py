@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc.cli_network import register
+from plc.cli_values import print_json, share
 from plc.errors import ConfigError, MissingExtraError, PlcError
 
 if TYPE_CHECKING:
@@ -87,18 +88,6 @@ def main() -> None:
         raise SystemExit(REFUSED) from None
 
 
-def _share(value: str | float) -> float:
-    """Return a share given as ``10%`` or ``0.1``."""
-    text = str(value).strip()
-    try:
-        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise typer.BadParameter(f"{text} is no share; give 0% to 100%, or 0 to 1, such as 10%")
-    return share
-
-
 def _known_method(method: str) -> str:
     from plc import METHODS
 
@@ -122,13 +111,11 @@ Target = Annotated[
     Path, typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus or .mp3.")
 ]
 Loss = Annotated[
-    float, typer.Option(parser=_share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
+    float, typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
 ]
 MaybeLoss = Annotated[
     float | None,
-    typer.Option(
-        parser=_share, metavar="SHARE", help="Lose this share of the packets: 10% or 0.1."
-    ),
+    typer.Option(parser=share, metavar="SHARE", help="Lose this share of the packets: 10% or 0.1."),
 ]
 Burst = Annotated[
     float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
@@ -200,7 +187,7 @@ def demo(
         )
     if report.picture_problem:
         typer.echo(f"plc: no picture: {report.picture_problem}", err=True)
-    _print_json(report.as_dict()) if as_json else _print_demo(report)
+    print_json(report.as_dict()) if as_json else _print_demo(report)
 
 
 @app.command(
@@ -252,7 +239,7 @@ def conceal(
             progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
-    _print_json(report.as_dict()) if as_json else _print_conceal(report)
+    print_json(report.as_dict()) if as_json else _print_conceal(report)
 
 
 @app.command(
@@ -305,7 +292,7 @@ def inpaint(
         )
     _warn_of_clipping(report.clipped_samples, target)
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
         return
     _print_inpaint(report, target)
 
@@ -335,7 +322,7 @@ def lose(
         report = lose_file(source, target, losses, packet_ms=packet_ms, progress=progress)
     _warn_of_clipping(report.clipped_samples, target)
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
         return
     share = 100 * report.lost_packets / report.packets
     typer.echo(
@@ -365,7 +352,7 @@ def doctor(
 
     with _status() as tell:
         health = examine(warm=warm, cold=cold, progress=tell)
-    _print_json(health.as_dict()) if as_json else _print_health(health)
+    print_json(health.as_dict()) if as_json else _print_health(health)
     if health.problems:
         raise typer.Exit(REFUSED)
 
@@ -377,7 +364,7 @@ def models(as_json: AsJson = False) -> None:
 
     found = available()
     if as_json:
-        _print_json({"models": found})
+        print_json({"models": found})
         return
     _console().print(models_table(found))
 
@@ -503,13 +490,6 @@ def _console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
 
 
-def _print_json(result: Any) -> None:
-    """Print a result as JSON."""
-    from plc.jsonable import to_json
-
-    typer.echo(to_json(result))
-
-
 def _print_demo(report: "DemoReport") -> None:
     from rich.table import Table
 
@@ -570,7 +550,7 @@ def _print_methods(as_json: bool) -> None:
     from plc import METHODS
 
     if as_json:
-        _print_json(METHODS)
+        print_json(METHODS)
         return
     from rich.table import Table
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plc.cli_values import print_json, share
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,17 +33,6 @@ def _safety(value: str | float) -> float:
     if not 0.0 <= number <= 1.0:
         raise typer.BadParameter(f"{text} is no safety; give {', '.join(SAFETIES)}, or 0 to 1")
     return number
-
-
-def _share(value: str | float) -> float:
-    text = str(value).strip()
-    try:
-        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        share = math.nan
-    if not 0.0 <= share <= 1.0:
-        raise typer.BadParameter(f"{text} is no share; give 0% to 100%, or 0 to 1, such as 10%")
-    return share
 
 
 Codec = Annotated[str, typer.Option(help="l16, pcmu, pcma or opus.")]
@@ -149,7 +140,7 @@ def relay(
             _write_sdp(sdp_out, opened.media())
 
     reports = run_relay(configs, workers=workers, duration_s=duration_s, announce=announce)
-    _print_json(reports) if as_json else _print_relay(reports)
+    print_json(reports) if as_json else _print_relay(reports)
 
 
 def send(
@@ -196,14 +187,14 @@ def send(
     finally:
         sender.close()
     report = {"packets": sender.packets, "samples": sender.samples, "to": str(target)}
-    _print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {target}")
+    print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {target}")
 
 
 def impair(
     listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
     to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
     loss: Annotated[
-        float, typer.Option(parser=_share, metavar="SHARE", help="Share lost: 10% or 0.1.")
+        float, typer.Option(parser=share, metavar="SHARE", help="Share lost: 10% or 0.1.")
     ] = 0.0,
     burst: Annotated[
         float, typer.Option(metavar="PACKETS", help="Mean number lost in a row.", min=1.0)
@@ -217,11 +208,11 @@ def impair(
         bool, typer.Option("--in-order", help="Let jitter hold up, not reorder.")
     ] = False,
     reorder: Annotated[
-        float, typer.Option(parser=_share, metavar="SHARE", help="Share held back.")
+        float, typer.Option(parser=share, metavar="SHARE", help="Share held back.")
     ] = 0.0,
     reorder_ms: Annotated[float, typer.Option(metavar="MS", help="By this much.")] = 30.0,
     duplicate: Annotated[
-        float, typer.Option(parser=_share, metavar="SHARE", help="Share sent twice.")
+        float, typer.Option(parser=share, metavar="SHARE", help="Share sent twice.")
     ] = 0.0,
     rate_kbit_s: Annotated[float, typer.Option(help="What passes in a second.")] = math.inf,
     queue_ms: Annotated[float, typer.Option(metavar="MS", help="Queue before that.")] = 100.0,
@@ -257,7 +248,7 @@ def impair(
         proxy.close()
     stats = impairment.stats
     if as_json:
-        _print_json(stats)
+        print_json(stats)
         return
     typer.echo(
         f"{stats.received} datagrams in, {stats.sent} out: {stats.lost} lost, {stats.dropped} "
@@ -349,12 +340,6 @@ def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:
         path.write_text(build_sdp(media), newline="")
     except OSError as error:
         raise ConfigError(f"cannot write the description {path}: {error.strerror}") from error
-
-
-def _print_json(result: Any) -> None:
-    from plc.jsonable import to_json
-
-    typer.echo(to_json(result))
 
 
 def _print_relay(reports: list[dict[str, Any]]) -> None:
