@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gpu
 from plc.encoder import EncoderShape
 from plc.manifest import Manifest
+from plc_bench import gpu
 from plc_bench.stand_in import write_stand_in
 
 pytest.importorskip("onnx")
