@@ -71,6 +71,9 @@ class Concealer:
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the choice of
         rungs.
+    provider : str
+        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
+        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
 
     Attributes
     ----------
@@ -105,6 +108,7 @@ class Concealer:
         budget_ms: float | None = None,
         seed: int = 0,
         clock: Callable[[], float] = time.perf_counter,
+        provider: str = "auto",
     ) -> None:
         self.config = StreamConfig(
             sample_rate=sample_rate,
@@ -124,7 +128,7 @@ class Concealer:
         # A gap that long would be faded in its middle; what leads out of it has little to meet.
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
-        self._filler = make_filler(method, model, self.config, reach, clock)
+        self._filler = make_filler(method, model, self.config, reach, clock, provider)
         self._limit_ms = self.config.time_limit_ms
         self._clock = clock
         slots = lookahead + 1

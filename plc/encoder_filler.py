@@ -82,6 +82,8 @@ class EncoderFiller:
         for what glides and stops. Either may be missing; :attr:`content` says what it is.
     clock : callable
         Returns seconds.
+    provider : str
+        What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
 
     Raises
     ------
@@ -102,13 +104,16 @@ class EncoderFiller:
         limit_ms: float = float("inf"),
         reach: int = 0,
         clock: Callable[[], float] = time.perf_counter,
+        provider: str = "auto",
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
         self.counters = EncoderCounters()
         self._clock = clock
         self._limit_s = limit_ms / 1000.0
         self._voices = {
-            content: _open_voice(manifest, content, stream, limit_ms, self.counters, clock)
+            content: _open_voice(
+                manifest, content, stream, limit_ms, self.counters, clock, provider
+            )
             for content, manifest in models.items()
         }
         for content, voice in list(self._voices.items()):
@@ -294,6 +299,7 @@ def _open_voice(
     limit_ms: float,
     counters: EncoderCounters,
     clock: Callable[[], float],
+    provider: str,
 ) -> Voice:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own."""
     sample_rate, channels, _ = stream
@@ -301,7 +307,7 @@ def _open_voice(
     signatures = [encoder_signature(manifest, gap.shape)]
 
     def open_runner() -> Encoder:
-        return open_encoder(manifest, [gap.shape])
+        return open_encoder(manifest, [gap.shape], providers=provider)
 
     line: EncoderLine
     if limit_ms == float("inf"):

@@ -48,6 +48,7 @@ def make_filler(
     config: StreamConfig,
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
+    provider: str = "auto",
 ) -> Filler:
     """Return what conceals a stream by ``method``.
 
@@ -61,6 +62,8 @@ def make_filler(
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
         Returns seconds; what the network's deadline is measured with.
+    provider : str
+        What the network runs on, as :class:`~plc.Concealer` takes it.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def make_filler(
         if models:
             from plc.encoder_filler import EncoderFiller
 
-            return EncoderFiller(*stream, models, config.time_limit_ms, reach, clock)
+            return EncoderFiller(*stream, models, config.time_limit_ms, reach, clock, provider)
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:

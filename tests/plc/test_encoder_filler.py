@@ -251,3 +251,13 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     assert counters["encoder_done"] == concealer.stats.encoder.encoder_done
     concealer.close()
     assert np.isfinite(_play(concealer, signal, trace)).all()
+
+
+@pytest.mark.parametrize("budget_ms", [5.0, float("inf")])
+def test_a_provider_that_is_unknown_is_refused(tmp_path: Path, budget_ms: float) -> None:
+    model = str(_model(tmp_path).path)
+    heard = Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms, provider="cpu")
+    assert heard.push(None).shape == (PACKET, 1)
+    heard.close()
+    with pytest.raises((ConfigError, ModelError), match=r"provider is 'abacus'; known: auto"):
+        Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms, provider="abacus")
