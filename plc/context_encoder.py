@@ -40,9 +40,8 @@ from plc.onnx_file import inspect_onnx
 from plc.providers import Signature
 from plc.session import open_session, read_weights
 from plc_kernels.fade import crossfade_ramp
-from plc_kernels.griffin_lim import ALPHA, fast_griffin_lim
-from plc_kernels.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
-from plc_kernels.stft import Stft, istft, stft
+from plc_kernels.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.stft import Stft
 from plc_kernels.windows import gaussian_gamma, window
 
 KIND = "paper"
@@ -121,18 +120,7 @@ class ContextEncoder:
         known, estimate = self._with_context(local, answer)
         if not np.iscomplexobj(answer):
             estimate = self._with_phase(estimate, known, local.size)
-        filled = np.empty_like(local)
-        plan = self._plan
-        istft(
-            estimate,
-            plan.dual,
-            plan.hop,
-            plan.factors,
-            plan.twiddles,
-            plan.scratch,
-            plan.frame,
-            filled,
-        )
+        filled = signal_of(estimate, local.size, self._plan)
         return _bent(filled, local, stop - start)
 
     def spectra(
@@ -185,7 +173,7 @@ class ContextEncoder:
         out = np.empty((4, WINDOW_SAMPLES // 2 + 1, CONTEXT_FRAMES), np.float32)
         for side, x in enumerate(sides):
             # Whole frames only: the first three of the kernel begin before the samples do.
-            spectra = self._analysed(x)[TOUCHING : TOUCHING + CONTEXT_FRAMES]
+            spectra = spectra_of(x, self._plan)[TOUCHING : TOUCHING + CONTEXT_FRAMES]
             out[2 * side] = spectra.real.T
             out[2 * side + 1] = spectra.imag.T
         return out
@@ -213,7 +201,7 @@ class ContextEncoder:
         self, local: NDArray[np.float32], answer: NDArray[np.float32] | NDArray[np.complex64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.complex64]]:
         """Return which frames are known, and all spectra: known ones and the answer."""
-        spectra = self._analysed(local)
+        spectra = spectra_of(local, self._plan)
         known = np.ones(spectra.shape, np.uint8)
         first = _REACH // HOP_SAMPLES
         known[first : first + answer.shape[0]] = 0
@@ -224,39 +212,13 @@ class ContextEncoder:
         self, spectra: NDArray[np.complex64], known: NDArray[np.uint8], samples: int
     ) -> NDArray[np.complex64]:
         """Return spectra with phases made for what is not known; there, only magnitudes count."""
-        plan = self._plan
         magnitude = np.abs(spectra)
         phase = np.where(known, np.angle(spectra), 0.0).astype(np.float32)
-        work = PghiWorkspace.allocate(*spectra.shape)
-        slopes = work.log_magnitude, work.time_gradient, work.frequency_gradient
         gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
-        gradients(magnitude, gamma, WINDOW_SAMPLES / 2, plan.hop, plan.n_fft, *slopes)
-        integrate(TOLERANCE, *slopes, known.copy(), work.keys, work.items, work.random, phase)
+        integrate_phase(magnitude, known, gamma, self._plan, phase)
         estimate: NDArray[np.complex64] = (magnitude * np.exp(1j * phase)).astype(np.complex64)
-        fast_griffin_lim(
-            ITERATIONS,
-            ALPHA,
-            magnitude,
-            known,
-            spectra,
-            plan.window,
-            plan.dual,
-            plan.hop,
-            plan.factors,
-            plan.twiddles,
-            plan.scratch,
-            plan.frame,
-            np.empty((2, *spectra.shape), np.complex64),
-            np.empty(samples, np.float32),
-            estimate,
-        )
+        refine_phase(ITERATIONS, magnitude, known, spectra, samples, self._plan, estimate)
         return estimate
-
-    def _analysed(self, x: NDArray[np.float32]) -> NDArray[np.complex64]:
-        plan = self._plan
-        out = np.empty((plan.frames(x.size), plan.bins), np.complex64)
-        stft(x, plan.window, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
-        return out
 
 
 def open_context_encoder(

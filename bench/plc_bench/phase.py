@@ -34,10 +34,10 @@ from plc.errors import ConfigError, PlcError
 from plc_bench.compare import summarise
 from plc_bench.corpus import find_clips, read_clip
 from plc_bench.workers import Failure, score_clips
-from plc_kernels.griffin_lim import ALPHA, fast_griffin_lim
-from plc_kernels.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
+from plc_kernels.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.pghi import TOLERANCE
 from plc_kernels.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
-from plc_kernels.stft import Stft, istft, stft
+from plc_kernels.stft import Stft
 from plc_kernels.windows import gaussian_gamma, window
 
 METHODS = (
@@ -151,7 +151,7 @@ def score_signal(
 ) -> dict[str, tuple[float, float]]:
     """Return convergence and error, in dB, of every method on one signal, shape (n,)."""
     plan = grid.allocate()
-    spectra = _stft(x, plan)
+    spectra = spectra_of(x, plan)
     magnitude = np.abs(spectra)
     lost = np.zeros(x.size, np.bool_)
     known = np.zeros(magnitude.shape, np.uint8)
@@ -162,8 +162,8 @@ def score_signal(
     out = {}
     for method in METHODS:
         estimate = reconstruct(method, spectra, known, grid, plan, x.size, iterations)
-        signal = _istft(estimate, x.size, plan)
-        made = np.abs(_stft(signal, plan))
+        signal = signal_of(estimate, x.size, plan)
+        made = np.abs(spectra_of(signal, plan))
         out[method] = (
             _ratio_db(made[counted] - magnitude[counted], magnitude[counted]),
             _ratio_db(signal[lost] - x[lost], x[lost]),
@@ -220,23 +220,13 @@ def reconstruct(
     phase = np.where(known, np.angle(spectra), 0).astype(np.float32)
     start, _, more = method.partition("+")
     if start == "pghi":
-        _pghi(magnitude, known, grid, plan, phase)
+        integrate_phase(magnitude, known, grid.gamma, plan, phase)
     elif start in ("rtpghi0", "rtpghi1"):
         _rtpghi(int(start[-1]), magnitude, known, grid, plan, phase)
     estimate: Spectra = (magnitude * np.exp(1j * phase)).astype(np.complex64)
     if more or start == "fgla":
-        _fgla(iterations, magnitude, known, spectra, plan, samples, estimate)
+        refine_phase(iterations, magnitude, known, spectra, samples, plan, estimate)
     return estimate
-
-
-def _pghi(
-    magnitude: Magnitudes, known: Mask, grid: Grid, plan: Stft, phase: NDArray[np.float32]
-) -> None:
-    frames, bins = magnitude.shape
-    work = PghiWorkspace.allocate(frames, bins)
-    slopes = work.log_magnitude, work.time_gradient, work.frequency_gradient
-    gradients(magnitude, grid.gamma, grid.length / 2, grid.hop, plan.n_fft, *slopes)
-    integrate(TOLERANCE, *slopes, known.copy(), work.keys, work.items, work.random, phase)
 
 
 def _rtpghi(
@@ -283,46 +273,6 @@ def _rtpghi(
         )
         if n >= 0:
             phase[n] = state.phase
-
-
-def _fgla(
-    iterations: int,
-    magnitude: Magnitudes,
-    known: Mask,
-    values: Spectra,
-    plan: Stft,
-    samples: int,
-    estimate: Spectra,
-) -> None:
-    fast_griffin_lim(
-        iterations,
-        ALPHA,
-        magnitude,
-        known,
-        values,
-        plan.window,
-        plan.dual,
-        plan.hop,
-        plan.factors,
-        plan.twiddles,
-        plan.scratch,
-        plan.frame,
-        np.empty((2, *estimate.shape), np.complex64),
-        np.empty(samples, np.float32),
-        estimate,
-    )
-
-
-def _stft(x: NDArray[np.float32], plan: Stft) -> Spectra:
-    out = np.empty((plan.frames(x.size), plan.bins), np.complex64)
-    stft(x, plan.window, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
-    return out
-
-
-def _istft(spectra: Spectra, samples: int, plan: Stft) -> NDArray[np.float32]:
-    out = np.empty(samples, np.float32)
-    istft(spectra, plan.dual, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
-    return out
 
 
 def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from plc_bench import phase
 from plc_bench.phase import GRIDS, METHODS, app, gap_samples, score_signal, touched_frames
+from plc_kernels.offline import spectra_of
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -49,7 +50,7 @@ def test_a_gap_of_64_ms_touches_the_frames_that_hold_its_samples() -> None:
 
 def test_unknown_phases_do_not_reach_a_method() -> None:
     plan = GAPS.allocate()
-    spectra = phase._stft(tones(3, RATE, 8000), plan)
+    spectra = spectra_of(tones(3, RATE, 8000), plan)
     known = np.zeros(spectra.shape, np.uint8)
     known[:20] = known[30:] = 1
     secret = spectra.copy()
