@@ -48,7 +48,7 @@ from plc.filler import ArFiller, Filler
 from plc.history import History
 from plc.ladder import Rung
 from plc.methods import LADDER_METHODS, make_filler
-from plc.two_sided import TwoSidedEncoders, two_sided_encoders
+from plc.two_sided import Refiner, open_refiner
 from plc.warm import warm_up
 from plc.whole import check_signal
 from plc_kernels.ar import fit_burg
@@ -155,7 +155,7 @@ def inpaint(
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
     encoder = None
     if QUALITIES[quality].rounds and method == "auto":
-        encoder = two_sided_encoders(model, config.sample_rate)
+        encoder = open_refiner(model, config.sample_rate)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
         _fill(rows, config, start, stop, end, quality, method, encoder)
         if progress is not None:
@@ -229,7 +229,7 @@ def _fill(
     end: int,
     quality: str,
     method: str,
-    encoder: TwoSidedEncoders | None,
+    encoder: Refiner | None,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
     context = round(CONTEXT_S * config.sample_rate)

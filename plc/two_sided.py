@@ -1,15 +1,24 @@
-"""The network for gaps of which both sides are known: the last step of :func:`plc.inpaint`."""
+"""The networks for gaps of which both sides are known: the last step of :func:`plc.inpaint`."""
 
 import threading
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.background import Background
+from plc.context_encoder import (
+    CONTEXT_SAMPLES,
+    GAP_SAMPLES,
+    KIND,
+    SAMPLE_RATE,
+    ContextEncoder,
+    open_context_encoder,
+)
 from plc.drafts import continued
 from plc.encoder import open_encoder
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.hybrid import GapSpectra
 from plc.manifest import Manifest
 from plc.models import available, find
@@ -22,6 +31,14 @@ CONTENTS = ("music", "speech")
 _LISTEN_S = 2.0
 
 _opened = threading.local()
+
+
+class Refiner(Protocol):
+    """What improves on a gap that is filled already."""
+
+    def refine(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """As :meth:`TwoSidedEncoder.refine`."""
+        ...
 
 
 class TwoSidedEncoder:
@@ -109,6 +126,32 @@ class TwoSidedEncoders:
         return encoder is not None and encoder.refine(row, start, stop, end)
 
 
+class PaperRefiner:
+    """The context encoder of the literature: it makes a gap anew, whatever fills it.
+
+    Parameters
+    ----------
+    encoder : ContextEncoder
+        For 16 kHz.
+    """
+
+    def __init__(self, encoder: ContextEncoder) -> None:
+        self._encoder = encoder
+
+    def refine(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """As :meth:`TwoSidedEncoder.refine`; the horizon is 64 ms, the context 128 ms."""
+        if stop - start > GAP_SAMPLES or min(start, end - stop) < CONTEXT_SAMPLES:
+            return False
+        reach = CONTEXT_SAMPLES + GAP_SAMPLES
+        low, high = max(0, start - reach), min(end, stop + reach)
+        try:
+            fill = self._encoder.fill(row[low:high], (start - low, stop - low))
+        except ModelError:
+            return False
+        row[start:stop] = fill
+        return True
+
+
 def content_around(
     row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int
 ) -> str:
@@ -132,8 +175,8 @@ def content_around(
     return "speech" if background.unsteady else "music"
 
 
-def two_sided_encoders(model: str, sample_rate: int) -> TwoSidedEncoders | None:
-    """Return the encoders that ``model`` names, opened once in each thread; None for none.
+def open_refiner(model: str, sample_rate: int) -> Refiner | None:
+    """Return what ``model`` names, opened once in each thread; None for none.
 
     Parameters
     ----------
@@ -151,16 +194,18 @@ def two_sided_encoders(model: str, sample_rate: int) -> TwoSidedEncoders | None:
     """
     if model == "ar":
         return None
-    opened: dict[tuple[str, int], TwoSidedEncoders | None]
+    opened: dict[tuple[str, int], Refiner | None]
     opened = _opened.__dict__.setdefault("encoders", {})
     if (model, sample_rate) not in opened:
         opened[model, sample_rate] = _open(model, sample_rate)
     return opened[model, sample_rate]
 
 
-def _open(model: str, sample_rate: int) -> TwoSidedEncoders | None:
+def _open(model: str, sample_rate: int) -> Refiner | None:
     if model != "auto":
         manifest = find(model)
+        if manifest.kind == KIND:
+            return _open_paper(manifest, sample_rate)
         return TwoSidedEncoders(dict.fromkeys(CONTENTS, manifest), sample_rate)
     by_content: dict[str, Manifest] = {}
     for manifest in available():
@@ -172,3 +217,12 @@ def _open(model: str, sample_rate: int) -> TwoSidedEncoders | None:
         return TwoSidedEncoders(by_content, sample_rate) if by_content else None
     except MissingExtraError:
         return None
+
+
+def _open_paper(manifest: Manifest, sample_rate: int) -> PaperRefiner:
+    if sample_rate != SAMPLE_RATE:
+        raise ConfigError(
+            f"model {manifest.name} is for {SAMPLE_RATE} Hz, the signal has {sample_rate} Hz; "
+            "resample it, or take another model: plc models lists them"
+        )
+    return PaperRefiner(open_context_encoder(manifest, providers="cpu"))

@@ -11,8 +11,10 @@ import soundfile
 pytest.importorskip("onnxruntime")
 
 from plc import inpaint
+from plc.context_encoder import open_context_encoder
 from plc.errors import ConfigError
-from plc.two_sided import DRAFTS, content_around, two_sided_encoders
+from plc.two_sided import DRAFTS, content_around, open_refiner
+from tests.plc.test_context_encoder import write_paper_model
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -84,10 +86,33 @@ def test_a_causal_model_is_refused(tmp_path: Path) -> None:
         inpaint(tones(6, RATE, RATE), RATE, [(4000, 4800)], model=model)
 
 
+def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
+    signal = tones(7, RATE, RATE)
+    start, stop = 6000, 6900
+    model = write_paper_model(tmp_path, is_complex=False)
+    filled = inpaint(signal, RATE, [(start, stop), (14_500, 15_400)], model=str(model))
+    hidden = signal.copy()
+    hidden[start:stop] = 0.0
+    hidden[14_500:] = 0.0  # beyond the next gap nothing is known
+    expected = open_context_encoder(model).fill(hidden, (start, stop))
+    np.testing.assert_array_equal(filled[start:stop], expected)
+    # With less than 128 ms on a side the interpolation stays.
+    last = [(14_500, 15_400)]
+    np.testing.assert_array_equal(
+        inpaint(signal, RATE, last, model=str(model)), inpaint(signal, RATE, last, model="ar")
+    )
+
+
+def test_the_papers_network_is_for_16_khz(tmp_path: Path) -> None:
+    model = str(write_paper_model(tmp_path, is_complex=False))
+    with pytest.raises(ConfigError, match="16000 Hz"):
+        inpaint(tones(8, 48_000, 48_000), 48_000, [(9000, 9900)], model=model)
+
+
 def test_an_encoder_is_opened_once(tmp_path: Path) -> None:
     model = _model(tmp_path)
-    assert two_sided_encoders(model, RATE) is two_sided_encoders(model, RATE)
-    assert two_sided_encoders("ar", RATE) is None
+    assert open_refiner(model, RATE) is open_refiner(model, RATE)
+    assert open_refiner("ar", RATE) is None
 
 
 @pytest.mark.parametrize("clip", ["music", "speech"])
