@@ -1,0 +1,49 @@
+"""The commands for other programs: ``plc serve``, ``plc c build``, ``plc gstreamer``.
+
+As in :mod:`plc.cli`: parse, call one function, print what it returns; everything heavy is imported
+inside. ``register`` adds them to the command.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plc.cli_values import print_json
+
+
+def serve(
+    socket: Annotated[Path, typer.Option(metavar="PATH", help="Of the Unix socket to make.")],
+    max_clients: Annotated[
+        int, typer.Option(help="Turn more than these away.", min=1, max=4096)
+    ] = 256,
+    duration_s: Annotated[
+        float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
+    ] = math.inf,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+) -> None:
+    """Conceal for other programs: packets in and out of a Unix socket, a stream a connection.
+
+    The frames are described in docs/embedding.md. Ends on Ctrl-C or SIGTERM, after what was
+    received has been answered; a second one ends at once.
+    """
+    from plc.serve import run_sidecar
+
+    def announce() -> None:
+        typer.echo(f"plc: listening at {socket}", err=True)
+
+    stats = run_sidecar(socket, max_clients=max_clients, duration_s=duration_s, announce=announce)
+    if as_json:
+        print_json(stats)
+        return
+    typer.echo(
+        f"{stats.clients} clients: {stats.ended} ended, {stats.vanished} vanished, "
+        f"{stats.violations} broke the protocol, {stats.stalled} stalled; "
+        f"{stats.turned_away} more were turned away"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(serve)

@@ -1,0 +1,174 @@
+"""A concealer for callers in other languages: one format, memory of theirs, flags for answers."""
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.concealer import Concealer, Packet
+from plc.errors import ConfigError
+
+_FULL_SCALE = 32768.0
+
+
+class Format(IntEnum):
+    """How a sample is stored; little-endian where bytes travel."""
+
+    FLOAT32 = 1
+    """Full scale 1.0."""
+    INT16 = 2
+
+    @property
+    def dtype(self) -> "np.dtype[np.float32] | np.dtype[np.int16]":
+        """As numpy calls it."""
+        return np.dtype(np.float32) if self is Format.FLOAT32 else np.dtype(np.int16)
+
+
+class Flag(IntFlag):
+    """What became of a packet."""
+
+    CONCEALED = 1
+    """The samples that came out were made up."""
+    CROSSFADED = 2
+    """They were received, but begin in a crossfade out of a concealment."""
+    REFUSED = 4
+    """The packet that went in had a sample that is NaN, infinite or above 1e8: lost."""
+
+
+# Sums of an IntFlag take microseconds.
+_CONCEALED, _CROSSFADED, _REFUSED = (int(flag) for flag in Flag)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """What a stream is opened with; as for :class:`~plc.Concealer`, and how samples are stored.
+
+    Parameters
+    ----------
+    format : Format
+        Of the packets, in and out.
+    """
+
+    sample_rate: int = 48_000
+    channels: int = 1
+    packet_samples: int = 480
+    format: Format = Format.FLOAT32
+    lookahead: int = 0
+    budget_ms: float | None = None
+    seed: int = 0
+    method: str = "auto"
+    model: str = "auto"
+
+    @property
+    def packet_bytes(self) -> int:
+        """Bytes of a packet."""
+        return self.packet_samples * self.channels * self.format.dtype.itemsize
+
+
+class EmbeddedStream:
+    """One stream, opened.
+
+    Parameters
+    ----------
+    settings : StreamSettings
+        What it is like.
+
+    Attributes
+    ----------
+    concealer : Concealer
+        What does the work.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+    ModelError, MissingExtraError
+        If the model is not sound, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, settings: StreamSettings) -> None:
+        if settings.format not in tuple(Format):
+            raise ConfigError(f"format is {settings.format!r}; give 1 (float32) or 2 (int16)")
+        self.concealer = Concealer(
+            sample_rate=settings.sample_rate,
+            channels=settings.channels,
+            packet_samples=settings.packet_samples,
+            lookahead=settings.lookahead,
+            method=settings.method,
+            model=settings.model,
+            budget_ms=settings.budget_ms,
+            seed=settings.seed,
+        )
+        self.settings = settings
+        self.shape = (self.concealer.config.packet_samples, self.concealer.config.channels)
+        self._dtype = settings.format.dtype
+        self._anything = self._dtype == np.float32
+
+    @property
+    def tail_samples(self) -> int:
+        """Samples of each channel that :meth:`flush` writes."""
+        return self.concealer.delay
+
+    def push(self, packet: Packet | None, out: Packet) -> int:
+        """Take the next packet, and write the one whose turn it is to play.
+
+        Parameters
+        ----------
+        packet : shape (packet_samples, channels), or None
+            In the stream's format; None: lost.
+        out : the same shape, written
+            C-contiguous; may be ``packet`` itself.
+
+        Returns
+        -------
+        int
+            What became of them, as in :class:`Flag`.
+        """
+        stats = self.concealer.stats
+        concealed = stats.concealed_samples
+        crossfaded = stats.crossfaded_samples
+        refused = stats.invalid_packets
+        if packet is not None:
+            self._anything = True
+        if self._anything:
+            self.concealer.push(packet, out)
+        else:
+            _to_int16(self.concealer.push(None), out)
+        return (
+            (stats.concealed_samples != concealed) * _CONCEALED
+            + (stats.crossfaded_samples != crossfaded) * _CROSSFADED
+            + (stats.invalid_packets != refused) * _REFUSED
+        )
+
+    def flush(self, out: Packet) -> None:
+        """Write what the lookahead holds, and be as new, but for the statistics.
+
+        Parameters
+        ----------
+        out : shape (tail_samples, channels), written
+            In the stream's format.
+        """
+        tail = self.concealer.flush()
+        if tail.dtype == out.dtype:
+            out[:] = tail
+        else:
+            _to_int16(tail, out)
+        self._anything = self._dtype == np.float32
+
+    def close(self) -> None:
+        """End the threads that it has."""
+        self.concealer.close()
+
+
+def as_packet(memory: object, settings: StreamSettings) -> NDArray[np.float32] | NDArray[np.int16]:
+    """Return a view of a buffer of ``packet_bytes`` as a packet."""
+    samples: NDArray[np.float32] | NDArray[np.int16]
+    samples = np.frombuffer(memory, settings.format.dtype)  # type: ignore[call-overload]
+    return samples.reshape(-1, settings.channels)
+
+
+def _to_int16(samples: Packet, out: Packet) -> None:
+    """Write float32 as int16: before any packet came, the concealer does not know the format."""
+    np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1, out=samples)
+    out[:] = samples
