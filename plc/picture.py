@@ -64,7 +64,7 @@ def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) 
     AudioFileError
         If ``path`` cannot be written.
     """
-    figure = _figure(13.0, 1.0 + 2.0 * (len(played) + 1))
+    figure = blank_figure(13.0, 1.0 + 2.0 * (len(played) + 1))
     start, stop = detail(
         stream.lost, stream.packet_samples, stream.sample_rate, len(stream.original)
     )
@@ -174,7 +174,14 @@ def _levels_db(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     return levels
 
 
-def _figure(width: float, height: float) -> Any:
+def blank_figure(width: float, height: float) -> Any:
+    """Return a figure of so many inches, which no window system sees.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is missing.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -219,15 +219,21 @@ def trace(
 def inpaint(
     sources: Sources,
     methods: Annotated[
-        str, typer.Option(help="Methods by comma; the others are compared with the first.")
+        str,
+        typer.Option(
+            help="Methods by comma, METHOD[@model=NAME]; the others are compared with the first."
+        ),
     ] = "lpc,auto",
-    gap_ms: Annotated[float, typer.Option(help="Length of a gap in ms.")] = 64.0,
+    gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
         str, typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side.")
     ] = "full",
     quality: Annotated[str, typer.Option(help="As plc inpaint --quality.")] = "good",
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw curves over the length of the gap here.")
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
@@ -238,70 +244,165 @@ def inpaint(
 
     SNR_MS compares magnitudes inside the gap, SNR the samples. Method lpc is the paper's own
     reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
-    """
-    from plc_bench import corpus, results, twosided
 
-    settings = twosided.InpaintSettings(
-        methods=_names(methods),
-        gap_ms=gap_ms,
-        gaps_per_clip=gaps_per_clip,
-        sample_rate=sample_rate,
-        context=context,
-        quality=quality,
-        seed=seed,
+    Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
+    """
+    from plc_bench import corpus, gap_curve, results, twosided
+
+    settings = [
+        twosided.InpaintSettings(
+            methods=_names(methods),
+            gap_ms=length,
+            gaps_per_clip=gaps_per_clip,
+            sample_rate=sample_rate,
+            context=context,
+            quality=quality,
+            seed=seed,
+        )
+        for length in _numbers("gap-ms", gap_ms, float)
+    ]
+    clips = corpus.find_clips(sources, stereo)
+    with _progress("clips", len(clips) * len(settings)) as advance:
+        reports = [
+            twosided.measure_inpainting(clips, each, _jobs(jobs), advance) for each in settings
+        ]
+    for report in reports:
+        _report_failures(report.failures, len(clips))
+    if csv_file:
+        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
+    tables = [twosided.result_table(report) for report in reports]
+    if len(reports) > 1:
+        tables.append(gap_curve.curve_table(reports))
+    if picture:
+        gap_curve.draw_curves(reports, picture)
+    _show(reports if len(reports) > 1 else reports[0], tables, json_file)
+
+
+@app.command()
+def paper(
+    sources: Sources,
+    models: Annotated[
+        str, typer.Option(help="Networks of the paper's kind by comma, as plc export writes them.")
+    ],
+    gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Make the context-encoder paper's tables 2 and 3 with networks that were trained here.
+
+    The published figures stand below those measured.
+    """
+    from plc_bench import corpus, paper_tables, results
+
+    settings = paper_tables.PaperSettings(
+        models=_names(models), gaps_per_clip=gaps_per_clip, seed=seed
     )
     clips = corpus.find_clips(sources, stereo)
     with _progress("clips", len(clips)) as advance:
-        report = twosided.measure_inpainting(clips, settings, _jobs(jobs), advance)
+        report = paper_tables.measure_paper_tables(clips, settings, _jobs(jobs), advance)
     _report_failures(report.failures, len(clips))
     if csv_file:
-        results.write_csv(csv_file, twosided.csv_rows(report))
-    _show(report, [twosided.result_table(report)], json_file)
+        results.write_csv(csv_file, paper_tables.csv_rows(report))
+    _show(report, [paper_tables.result_table(report)], json_file)
 
 
 @app.command()
 def latency(
-    quick: Annotated[bool, typer.Option("--quick", help="5 seconds of audio.")] = False,
-    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
-    packet_ms: PacketMs = 10.0,
-    channels: Annotated[int, typer.Option(min=1, help="Channels.")] = 1,
-    loss: Loss = 0.1,
-    burst: Burst = 1.5,
-    seconds: Annotated[float, typer.Option(help="Audio to push through.")] = 60.0,
-    method: Method = "auto",
-    lookahead: Lookahead = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="4 s of audio a mode: within a minute.")
+    ] = False,
+    sample_rate: Annotated[str, typer.Option(help="In Hz; a list.")] = "48000",
+    packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
+    channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
+    method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50; a list.")] = "auto",
+    provider: Annotated[
+        str, typer.Option(help="What networks run on: auto, cpu, cuda, tensorrt; a list.")
+    ] = "auto",
+    lookahead: Annotated[
+        str, typer.Option(help="Future packets the engine waits for; a list.")
+    ] = "0",
+    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
+    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
+    mode: Annotated[
+        str, typer.Option(help="Of back-to-back, steady, idle-burst; a list.")
+    ] = "back-to-back,steady,idle-burst",
+    seconds: Annotated[float, typer.Option(help="Audio to push in each mode.")] = 30.0,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Processes for each combination, one after another.")
+    ] = 3,
+    idle_s: Annotated[float, typer.Option(help="Calm before each burst of idle-burst.")] = 1.0,
     budget_ms: Annotated[
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
+    load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
+    cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
+    collector: Annotated[
+        bool, typer.Option("--gc", help="Leave Python's garbage collector on.")
+    ] = False,
     file: Annotated[
         Path | None, typer.Option(help="Audio to push, repeated; else a made piece of music.")
     ] = None,
     seed: Seed = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="An earlier --json to compare with, by statistics.")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Time every push: good and concealed packets apart, beside a loop that does nothing.
+    """Time every push, and from a loss to its audio, beside a loop that does nothing.
 
-    Real-time factor over ten minutes: plc bench latency --seconds 600
+    One after another: as fast as it goes, in real time, and in real time with bursts after calm.
+
+    By format:  plc bench latency --quick --sample-rate 16000,48000 --channels 1,8 --method ar,auto
+
+    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
+
+    Before and after:  plc bench latency --runs 5 --json a.json, then … --compare a.json
     """
     from plc_bench import latency as bench
+    from plc_bench import latency_compare, latency_picture, latency_tables
 
-    signal = None
-    if file:
-        signal = _channels(file, sample_rate, channels)
-    settings = bench.LatencySettings(
-        sample_rate=sample_rate,
-        packet_ms=packet_ms,
-        channels=channels,
-        loss=loss,
-        mean_burst=burst,
-        seconds=5.0 if quick else seconds,
-        method=method,
-        lookahead=lookahead,
+    common = bench.LatencySettings(
+        seconds=4.0 if quick else seconds,
+        idle_s=min(idle_s, 0.5) if quick else idle_s,
+        modes=_names(mode),
         budget_ms=budget_ms,
+        load=load,
+        cpu=cpu,
+        collector=collector,
+        file=file,
         seed=seed,
     )
-    report = bench.measure_latency(settings, signal)
-    _show(report, [bench.latency_table(report), *bench.latency_lines(report)], json_file)
+    combinations = bench.grid(
+        common,
+        sample_rate=_numbers("sample-rate", sample_rate, int),
+        packet_ms=_numbers("packet-ms", packet_ms, float),
+        channels=_numbers("channels", channels, int),
+        method=_names(method),
+        provider=_names(provider),
+        lookahead=_numbers("lookahead", lookahead, int),
+        loss=_numbers("loss", loss, _share),
+        mean_burst=_numbers("burst", burst, float),
+    )
+    old = latency_compare.read_report(compare) if compare else None
+    expected_s = runs * sum(one.expected_s for one in combinations)
+    with _progress("seconds", round(expected_s)) as advance:
+        report = bench.measure(combinations, runs, advance)
+    if picture and report.rows:
+        latency_picture.draw(picture, report)
+    shown = latency_tables.latency_tables(report)
+    if compare and old and report.rows:
+        comparison = latency_compare.compare(compare.name, old, report)
+        shown += [latency_compare.comparison_table(comparison), *comparison.notes]
+    _show(report, shown, json_file)
+    for failure in report.failures:
+        message = f"[yellow]failed:[/yellow] {failure.clip}: {failure.reason}"
+        Console(stderr=True).print(message, soft_wrap=True)
+    if not report.rows:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -12,6 +12,7 @@ reference looks at its 128 ms all the same).
               |<- 128 ms ->|<- gap ->|<- 128 ms ->|                 what "paper" hands over
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,9 +44,11 @@ class InpaintSettings:
     Attributes
     ----------
     methods : tuple of str
-        As ``plc.inpaint`` names them; the others are compared with the first.
+        As ``plc.inpaint`` names them, ``METHOD[@model=NAME]``; the others are compared with the
+        first.
     gap_ms : float
-        Length of a gap; at least a frame of SNR_MS, 32 ms at 16 kHz.
+        Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
+        samples alone.
     gaps_per_clip : int
         Gaps drawn in each clip.
     sample_rate : int
@@ -70,12 +73,8 @@ class InpaintSettings:
         """Check what the engine does not."""
         if self.context not in ("full", "paper"):
             raise ConfigError(f"context is {self.context}; it is full or paper")
-        if self.gap_samples < metrics.SNR_MS_WINDOW:
-            least_ms = 1000 * metrics.SNR_MS_WINDOW / self.sample_rate
-            raise ConfigError(
-                f"gap is {self.gap_ms:g} ms; SNR_MS needs a frame in it, {least_ms:g} ms at "
-                f"{self.sample_rate} Hz"
-            )
+        if self.gap_samples < 1:
+            raise ConfigError(f"gap is {self.gap_ms:g} ms; give at least a sample")
         if not self.methods:
             raise ConfigError("no method given; try lpc,auto")
 
@@ -83,6 +82,11 @@ class InpaintSettings:
     def gap_samples(self) -> int:
         """Length of a gap in samples."""
         return round(self.sample_rate * self.gap_ms / 1000)
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a gap is long enough for SNR_MS."""
+        return self.gap_samples >= metrics.SNR_MS_WINDOW
 
     @property
     def context_samples(self) -> int:
@@ -101,7 +105,8 @@ class GapScores:
     start : int
         First sample of the gap.
     snr_ms_db, snr_db : dict
-        By method: SNR of the magnitudes inside the gap, and of the samples.
+        By method: SNR of the magnitudes inside the gap, NaN where no frame fits, and of the
+        samples.
     """
 
     clip: str
@@ -200,10 +205,11 @@ def result_table(report: InpaintReport) -> Table:
         table.add_column(heading, justify="right")
     for method in settings.methods:
         snr_ms, snr = report.summary(method), report.summary(method, "snr_db")
-        versus = ["", "", ""] if method == first else _versus(report.difference(method))
+        score = "snr_ms_db" if settings.has_frame else "snr_db"
+        versus = ["", "", ""] if method == first else _versus(report.difference(method, score))
         table.add_row(
             method,
-            f"{snr_ms.mean:.2f} ± {snr_ms.std:.1f}",
+            f"{snr_ms.mean:.2f} ± {snr_ms.std:.1f}" if settings.has_frame else "",
             *versus,
             f"{snr.mean:.2f} ± {snr.std:.1f}",
         )
@@ -216,6 +222,7 @@ def csv_rows(report: InpaintReport) -> list[dict[str, str | int | float]]:
         {
             "clip": gap.clip,
             "start": gap.start,
+            "gap_ms": report.settings.gap_ms,
             "method": method,
             "snr_ms_db": gap.snr_ms_db[method],
             "snr_db": gap.snr_db[method],
@@ -232,7 +239,9 @@ def _score_gap(
     snr_ms, snr = {}, {}
     for method in settings.methods:
         filled = _filled(signal, start, stop, method, settings)
-        snr_ms[method] = metrics.snr_ms_db(signal, filled, (start, stop))
+        snr_ms[method] = (
+            metrics.snr_ms_db(signal, filled, (start, stop)) if settings.has_frame else math.nan
+        )
         snr[method] = metrics.snr_db(signal[start:stop], filled[start:stop])
     return GapScores(clip, start, snr_ms, snr)
 
@@ -246,12 +255,14 @@ def _filled(
     damaged = signal.copy()
     damaged[start:stop] = 0.0
     filled = signal.copy()
+    method, _, model = method.partition("@model=")
     filled[low:high] = plc.inpaint(
         damaged[low:high],
         settings.sample_rate,
         gaps=[(start - low, stop - low)],
         quality=settings.quality,
         method=method,
+        model=model or "auto",
     )
     return filled
 

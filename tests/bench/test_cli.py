@@ -5,6 +5,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from plc.errors import ModelError
 from plc_bench.cli import app, main
 from tests.signals import tones
 
@@ -69,6 +70,30 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
     assert status == 0
     assert "over lpc" in text
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
+
+
+def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "curve.png"
+    arguments = [
+        "inpaint",
+        clip,
+        "--methods",
+        "lpc,ar",
+        "--gap-ms",
+        "10,40",
+        "--gaps-per-clip",
+        "1",
+    ]
+    status, text = run(*arguments, "--picture", picture)
+    assert status == 0
+    assert "over the length of the gap" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_papers_tables_need_a_model(clip: Path) -> None:
+    with pytest.raises(ModelError, match="cannot read"):
+        run("paper", clip, "--models", "/nowhere/model.json")
 
 
 def test_latency_reads_a_file(clip: Path) -> None:

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError
+from plc_bench.gap_curve import curve_table, draw_curves
 from plc_bench.metrics import GAP_RMS_MIN, rms
-from plc_bench.twosided import InpaintSettings, draw_gaps, measure_inpainting
+from plc_bench.twosided import InpaintSettings, draw_gaps, measure_inpainting, result_table
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -83,9 +84,43 @@ def test_the_engine_fills_tones_better_than_nothing(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ConfigError, match="32 ms at 16000 Hz"):
-        InpaintSettings(gap_ms=20.0)
+    with pytest.raises(ConfigError, match="at least a sample"):
+        InpaintSettings(gap_ms=0.0)
     with pytest.raises(ConfigError, match="full or paper"):
         InpaintSettings(context="half")
     with pytest.raises(ConfigError, match="no method given"):
         InpaintSettings(methods=())
+
+
+def test_a_gap_that_no_frame_fits_into_has_the_snr_of_its_samples(tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.wav", tones(3, RATE, 2 * RATE))
+    settings = InpaintSettings(methods=("lpc", "ar"), gap_ms=20.0, gaps_per_clip=2)
+    report = measure_inpainting([clip], settings)
+    assert np.isnan([gap.snr_ms_db["ar"] for gap in report.gaps]).all()
+    assert report.summary("ar", "snr_db").mean > 10.0
+    cells = [cell for column in result_table(report).columns for cell in column.cells]
+    assert "nan" not in "".join(map(str, cells))
+
+
+def test_a_method_may_name_its_model(tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.wav", tones(4, RATE, 2 * RATE) + 0.05 * noise(4, 2 * RATE))
+    settings = InpaintSettings(methods=("ar", "auto@model=ar"), gaps_per_clip=1)
+    report = measure_inpainting([clip], settings)
+    assert report.difference("auto@model=ar").mean == 0.0
+
+
+def test_curves_have_a_line_for_each_length(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    clip = write(tmp_path / "a.wav", tones(5, RATE, 2 * RATE))
+    reports = [
+        measure_inpainting(
+            [clip], InpaintSettings(methods=("lpc", "ar"), gap_ms=gap_ms, gaps_per_clip=1)
+        )
+        for gap_ms in (10.0, 40.0)
+    ]
+    table = curve_table(reports)
+    assert list(table.columns[0].cells) == ["10 ms, SNR of the samples", "40 ms"]
+    mean = reports[1].summary("ar").mean
+    assert str(list(table.columns[2].cells)[1]).startswith(f"{mean:.2f} (")
+    draw_curves(reports, tmp_path / "curve.svg")
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
