@@ -245,9 +245,19 @@ def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray
 
 Kind = Callable[[str], Contender]
 
-KINDS: dict[str, Kind] = {}
+
+def _make_peer(name: str) -> Contender:
+    # Inside, as the peers' modules import this one.
+    from plc_bench.peers import make_peer
+
+    return make_peer(name)
+
+
+KINDS: dict[str, Kind] = dict.fromkeys(
+    ("ffmpeg", "g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer
+)
 """Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
-one from its whole name. Add yours here."""
+one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
 
 def contender(

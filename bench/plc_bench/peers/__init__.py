@@ -1,0 +1,40 @@
+"""Peers: other concealers, run as they are or rebuilt from their description.
+
+Each is one small module with a function ``peer(name)`` that makes a
+:class:`~plc_bench.contenders.Contender` of the name's options (what stands behind the colon). What
+a peer needs from the system is looked for when it plays; without it, it raises a
+:class:`~plc_bench.contenders.PeerError` that names the Debian package, and the rest of a study
+goes on.
+
+A peer that works at its own sample rate gets the intact signal (it is *coded*), brings it to that
+rate as its sender would, and loses the packets there; what resampling takes away is then part of
+its own loss-free decode, not of its concealment.
+"""
+
+import re
+from importlib import import_module
+
+from plc_bench.contenders import Contender
+
+PEERS = {
+    "ffmpeg": "FFmpeg's decoders through PyAV; ffmpeg:CODEC with CODEC opus, libopus, aac or mp3",
+    "g711": "G.711 Appendix I at 8 kHz, rebuilt from the specification",
+    "jacktrip": "JackTrip's Regulator (Burg prediction), rebuilt from its source's description",
+    "neteq": "WebRTC's NetEq, linked from Debian's libtgowt-dev",
+    "opus": "libopus; opus:64k:voip:/path/libopus.so sets bits, application and library",
+    "spandsp": "spandsp's PLC at 8 kHz, from Debian's libspandsp2",
+}
+"""A line of help for each, by name."""
+
+
+def make_peer(name: str) -> Contender:
+    """Return the peer of a name such as ``opus:64k``.
+
+    Raises
+    ------
+    ConfigError
+        If its options are not understood.
+    """
+    module = re.split("[:@]", name)[0]
+    made: Contender = import_module(f"{__name__}.{module}").peer(name)
+    return made

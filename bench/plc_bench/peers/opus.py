@@ -1,0 +1,205 @@
+"""libopus: the codec's own concealment, by ctypes.
+
+``opus`` is the system's library at 64 kb/s for each channel, for audio, complexity 10. Options
+stand behind colons, in any order: ``24k`` (bits of all channels together), ``voip``, ``audio`` or
+``lowdelay``, ``c5`` (complexity of the decoder, which from libopus 1.5 on chooses deep concealment
+at 5 and more where the library was built with it), and the path of another library.
+
+The encoder is led in by a packet less its lookahead, so that packet k of the stream is decoded
+from packet k + 1 of the codec and no delay is left. It is told the share of losses, as a sender
+would be. There is no forward error correction: this measures concealment. Rates other than Opus'
+own go by way of 48 kHz.
+"""
+
+import ctypes
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc_bench.contenders import Contender, PeerError
+from plc_bench.metrics import Mask
+from plc_bench.peers.library import load
+from plc_bench.peers.rates import at_rate, whole_packet
+
+RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+FRAMES_PER_S = (50, 100, 200, 400)  # of 20, 10, 5 and 2.5 ms
+BITS_PER_CHANNEL = 64_000
+# opus_defines.h
+APPLICATIONS = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
+_SET_BITRATE = 4002
+_SET_COMPLEXITY = 4010
+_SET_PACKET_LOSS_PERC = 4014
+_GET_LOOKAHEAD = 4027
+_PACKET_BYTES = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opus:
+    """libopus with its options.
+
+    Attributes
+    ----------
+    bits : int or None
+        A second, of all channels; None is :data:`BITS_PER_CHANNEL` for each.
+    application : str
+        Of :data:`APPLICATIONS`.
+    complexity : int
+        Of the decoder.
+    library : str
+        ``opus`` for the system's, or a path.
+    """
+
+    bits: int | None = None
+    application: str = "audio"
+    complexity: int = 10
+    library: str = "opus"
+
+    @property
+    def coded(self) -> bool:
+        """True: it is a codec."""
+        return True
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears."""
+        if signal.shape[1] > 2:
+            raise PeerError(f"Opus codes 1 or 2 channels; the stream has {signal.shape[1]}")
+        rate = sample_rate if sample_rate in RATES else 48_000
+        packet = whole_packet(packet_samples, sample_rate, rate)
+        codec = _Codec(self, rate, signal.shape[1], frame_of(packet, rate), float(trace.mean()))
+        try:
+            return at_rate(
+                signal, sample_rate, rate, lambda there: codec.through(there, trace, packet)
+            )
+        finally:
+            codec.close()
+
+
+def peer(name: str) -> Contender:
+    """Return the contender of a name such as ``opus:24k:voip``."""
+    made = Opus()
+    for option in name.split(":")[1:]:
+        if bits := re.fullmatch(r"(\d+)k", option):
+            made = replace(made, bits=1000 * int(bits[1]))
+        elif complexity := re.fullmatch(r"c(\d|10)", option):
+            made = replace(made, complexity=int(complexity[1]))
+        elif option in APPLICATIONS:
+            made = replace(made, application=option)
+        elif "/" in option:
+            made = replace(made, library=option)
+        else:
+            raise ConfigError(
+                f"peer {name!r}: {option!r} is not understood; there are 64k, voip, audio, "
+                "lowdelay, c0 to c10, and the path of a library (with a /)"
+            )
+    return made
+
+
+def version(library: str = "opus") -> str:
+    """Return what a libopus calls itself, such as ``libopus 1.3.1``."""
+    loaded = load(library, "libopus0")
+    loaded.opus_get_version_string.restype = ctypes.c_char_p
+    return str(loaded.opus_get_version_string().decode())
+
+
+def frame_of(packet: int, rate: int) -> int:
+    """Return the longest frame, in samples, that a packet is a multiple of.
+
+    Raises
+    ------
+    PeerError
+        If there is none.
+    """
+    for per_s in FRAMES_PER_S:
+        if packet * per_s % rate == 0:
+            return rate // per_s
+    raise PeerError(
+        f"packets of {1000 * packet / rate:g} ms; Opus has frames of 2.5, 5, 10 and 20 ms"
+    )
+
+
+class _Codec:
+    """An encoder and its decoder, used once."""
+
+    def __init__(self, opus: Opus, rate: int, channels: int, frame: int, loss: float) -> None:
+        self._library = library = load(opus.library, "libopus0")
+        self._frame, self._channels = frame, channels
+        self._encoder = self._decoder = None
+        if not hasattr(library, "opus_encoder_create"):
+            raise PeerError(f"{opus.library} is no libopus; Debian has it in libopus0")
+        error = ctypes.c_int()
+        for create in (library.opus_encoder_create, library.opus_decoder_create):
+            create.restype = ctypes.c_void_p
+        self._encoder = ctypes.c_void_p(
+            library.opus_encoder_create(
+                rate, channels, APPLICATIONS[opus.application], ctypes.byref(error)
+            )
+        )
+        self._check(error.value)
+        self._decoder = ctypes.c_void_p(
+            library.opus_decoder_create(rate, channels, ctypes.byref(error))
+        )
+        self._check(error.value)
+        settings = {
+            _SET_BITRATE: opus.bits or BITS_PER_CHANNEL * channels,
+            _SET_COMPLEXITY: 10,
+            _SET_PACKET_LOSS_PERC: round(100 * loss),
+        }
+        for request, value in settings.items():
+            self._check(library.opus_encoder_ctl(self._encoder, request, ctypes.c_int(value)))
+        # Decoders before 1.5 have no complexity, and say so; they have one concealment.
+        library.opus_decoder_ctl(self._decoder, _SET_COMPLEXITY, ctypes.c_int(opus.complexity))
+
+    def through(self, signal: NDArray[np.float32], trace: Mask, packet: int) -> NDArray[np.float32]:
+        """Return a signal coded, with packets lost, and decoded: aligned, of whole packets."""
+        frame, channels = self._frame, self._channels
+        lookahead = ctypes.c_int()
+        self._check(
+            self._library.opus_encoder_ctl(self._encoder, _GET_LOOKAHEAD, ctypes.byref(lookahead))
+        )
+        lead = -lookahead.value % frame
+        skipped = (lead + lookahead.value) // frame  # frames until the signal begins
+        lost = np.concatenate([np.zeros(skipped, bool), np.repeat(trace, packet // frame)])
+        line = np.zeros((lost.size * frame, channels), np.float32)
+        kept = signal[: len(line) - lead]
+        line[lead : lead + len(kept)] = kept
+        out = np.zeros_like(line)
+        coded = (ctypes.c_ubyte * _PACKET_BYTES)()
+        for k in range(lost.size):
+            begin, end = k * frame, (k + 1) * frame
+            size = self._check(
+                self._library.opus_encode_float(
+                    self._encoder, _pointer(line[begin:end]), frame, coded, _PACKET_BYTES
+                )
+            )
+            arrived = (None, 0) if lost[k] else (coded, size)
+            self._check(
+                self._library.opus_decode_float(
+                    self._decoder, *arrived, _pointer(out[begin:end]), frame, 0
+                )
+            )
+        return out[skipped * frame :]
+
+    def close(self) -> None:
+        """Free both."""
+        if self._encoder:
+            self._library.opus_encoder_destroy(self._encoder)
+        if self._decoder:
+            self._library.opus_decoder_destroy(self._decoder)
+        self._encoder = self._decoder = None
+
+    def _check(self, status: int) -> int:
+        """Return what libopus returned, if that is no error."""
+        if status >= 0:
+            return status
+        self.close()
+        self._library.opus_strerror.restype = ctypes.c_char_p
+        raise PeerError(f"libopus: {self._library.opus_strerror(status).decode()}")
+
+
+def _pointer(block: NDArray[np.float32]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(block.ctypes.data)

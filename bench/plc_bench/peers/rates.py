@@ -1,0 +1,92 @@
+"""Streams at a peer's own sample rate: there and back, and where the packets then begin."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_bench.contenders import PeerError
+from plc_bench.corpus import resample
+from plc_bench.metrics import Mask
+
+INT16_SCALE = 32768.0
+
+
+def at_rate(
+    signal: NDArray[np.float32],
+    sample_rate: int,
+    rate: int,
+    play: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Return ``play(signal)``, played at another rate.
+
+    Parameters
+    ----------
+    signal : float32, shape (n, channels)
+        At ``sample_rate``.
+    sample_rate, rate : int
+        Of the signal and of the peer, in Hz.
+    play : callable
+        Gets the signal at ``rate`` and returns as many samples, or more.
+
+    Returns
+    -------
+    float32, shape of ``signal``
+        Both conversions are soxr's, of linear phase: they add no delay.
+    """
+    if rate == sample_rate:
+        return fitted(play(signal), len(signal))
+    there = np.ascontiguousarray(resample(signal, sample_rate, rate))
+    played = fitted(play(there), len(there))
+    return fitted(resample(played, rate, sample_rate), len(signal))
+
+
+def fitted(signal: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    """Return the first ``samples`` of a signal, with zeros where it is too short."""
+    out = np.zeros((samples, signal.shape[1]), np.float32)
+    kept = min(samples, len(signal))
+    out[:kept] = signal[:kept]
+    return out
+
+
+def packet_edges(
+    packets: int, packet_samples: int, sample_rate: int, rate: int
+) -> NDArray[np.int64]:
+    """Return where the packets of a stream begin at another rate: int64, shape (packets + 1,)."""
+    starts = np.arange(packets + 1) * packet_samples
+    return np.rint(starts * rate / sample_rate).astype(np.int64)
+
+
+def whole_packet(packet_samples: int, sample_rate: int, rate: int) -> int:
+    """Return a packet's length at another rate.
+
+    Raises
+    ------
+    PeerError
+        If that is no whole number of samples.
+    """
+    samples, rest = divmod(packet_samples * rate, sample_rate)
+    if rest:
+        raise PeerError(
+            f"packets of {packet_samples} samples at {sample_rate} Hz are no whole number of "
+            f"samples at {rate} Hz; give packets of whole ms"
+        )
+    return samples
+
+
+def runs_of(lost: Mask) -> NDArray[np.int64]:
+    """Return the bursts of a trace: int64, shape (bursts, 2), begin and end in packets."""
+    return np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
+
+
+def to_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return samples of full scale 1.0 as int16, clipped."""
+    rounded: NDArray[np.int16] = np.clip(np.rint(signal * INT16_SCALE), -32768, 32767).astype(
+        np.int16
+    )
+    return rounded
+
+
+def to_float(signal: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return int16 samples as float32 of full scale 1.0."""
+    return np.asarray(signal / np.float32(INT16_SCALE), np.float32)
