@@ -75,17 +75,8 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
 def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "curve.png"
-    arguments = [
-        "inpaint",
-        clip,
-        "--methods",
-        "lpc,ar",
-        "--gap-ms",
-        "10,40",
-        "--gaps-per-clip",
-        "1",
-    ]
-    status, text = run(*arguments, "--picture", picture)
+    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
+    status, text = run("inpaint", clip, *options, "--picture", picture)
     assert status == 0
     assert "over the length of the gap" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
