@@ -396,7 +396,7 @@ def latency(
     shown = latency_tables.latency_tables(report)
     if compare and old and report.rows:
         comparison = latency_compare.compare(compare.name, old, report)
-        shown += [latency_compare.comparison_table(comparison), *comparison.notes]
+        shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
     _show(report, shown, json_file)
     for failure in report.failures:
         message = f"[yellow]failed:[/yellow] {failure.clip}: {failure.reason}"

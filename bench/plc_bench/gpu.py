@@ -41,7 +41,7 @@ from plc.models import find
 from plc.providers import gpu_name, installed_providers
 from plc.session import SessionReport, runtime
 from plc.worker import EncoderLine, EncoderWorker, InlineEncoder, Outcome
-from plc_bench.latency import Times, summarise_times
+from plc_bench.histogram import Times, summarise_times
 from plc_bench.results import write_json
 from plc_bench.stand_in import write_stand_in
 

@@ -1,33 +1,68 @@
-"""Time inside ``push``: ``plc bench latency``.
+"""Time inside ``push``, and from a loss to its audio: ``plc bench latency``.
 
-Packets go in back to back, as fast as they are taken; good and concealed ones are timed apart. The
-garbage collector is frozen and off meanwhile, as an engine that runs live would have it. Beside it
-stands the *null loop*: the same loop with a ``push`` that only copies its packet. What the null
-loop shows at p99.9 and above is the machine, not the engine.
+Each combination of settings is measured in several *runs*, each a process of its own, in turn: the
+engine chooses its rungs when a stream is opened, so that two starts differ by more than two minutes
+of one. In each run packets go through in up to three modes (:mod:`plc_bench.timing` has the
+loops):
+
+``back-to-back``
+    As fast as they are taken: the most that the processor does.
+``steady``
+    One every ``packet_ms``, lost now and then: a stream.
+``idle-burst``
+    The same, but nothing is lost for ``idle_s``, then four packets at once: what the code that
+    conceals takes when it and its data have left the caches, and the network's thread sleeps.
 """
 
-import gc
+import dataclasses
+import itertools
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
+from plc.errors import ConfigError
 from plc.loss import GilbertElliott
+from plc.warm import warm_up
+from plc_bench import workers
+from plc_bench.corpus import read_clip
+from plc_bench.histogram import Histogram, Times, summarise_times
+from plc_bench.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.synth import music
+from plc_bench.timing import Disturbances, Timed, cut, time_back_to_back, time_paced
+from plc_bench.workers import Failure
+
+FORMAT = "plc bench latency, 2"
+BACK_TO_BACK, STEADY, IDLE_BURST = MODES = ("back-to-back", "steady", "idle-burst")
+KINDS = {
+    "good": "received",
+    "concealed": "lost",
+    "first": "first lost after calm",
+    "answer": "loss to audio",
+    "null_loop": "null loop",
+    "null_answer": "null loop, from turn",
+}
+"""What is timed; the calls of ``push``, but for ``answer``, which begins at the packet's turn."""
 
 # A piece of this length is played over and over: long enough that no fit sees it repeat.
 _PIECE_S = 20.0
-
-Push = Callable[[NDArray[np.float32] | None], object]
+_SHORTEST_PIECE_S = 2.0
+_IDLE_BURST_PACKETS = 4
+# What a start takes beside its audio: for the progress bar alone.
+_START_S = 2.5
+_NETWORK_METHOD = "auto"
+_NO_PROVIDER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySettings:
-    """What ``plc bench latency`` measures.
+    """One combination of what ``plc bench latency`` measures.
 
     Attributes
     ----------
@@ -37,203 +72,386 @@ class LatencySettings:
         Packet length, which is also the deadline of a packet.
     channels : int
         Channels.
+    method : str
+        As ``plc.Concealer`` names it.
+    provider : str
+        What the network runs on; ``"none"`` where the method has none.
+    lookahead : int
+        Future packets the engine waits for.
+    budget_ms : float or None
+        Time the engine may take for a packet; None for its default.
     loss : float
         Share of packets lost, 0 to 1.
     mean_burst : float
         Mean number of packets in a burst.
     seconds : float
-        Audio that goes through.
-    method : str
-        As ``plc.Concealer`` names it.
-    lookahead : int
-        Future packets the engine waits for.
-    budget_ms : float or None
-        Time the engine may take for a packet; None for its default.
+        Audio that goes through in each mode.
+    idle_s : float
+        Calm before each burst of ``idle-burst``.
+    modes : tuple of str
+        Of :data:`MODES`.
     seed : int
         Of the losses.
+    collector : bool
+        Whether Python's garbage collector runs meanwhile.
+    cpu : int or None
+        The CPU that the process is bound to.
+    load : int
+        Busy processes beside it.
+    file : Path or None
+        Audio to push, repeated; else a made piece of music.
     """
 
     sample_rate: int = 48_000
     packet_ms: float = 10.0
     channels: int = 1
-    loss: float = 0.1
-    mean_burst: float = 1.5
-    seconds: float = 60.0
     method: str = "auto"
+    provider: str = "auto"
     lookahead: int = 0
     budget_ms: float | None = None
+    loss: float = 0.1
+    mean_burst: float = 1.5
+    seconds: float = 30.0
+    idle_s: float = 1.0
+    modes: tuple[str, ...] = MODES
     seed: int = 0
+    collector: bool = False
+    cpu: int | None = None
+    load: int = 0
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the engine does not."""
+        unknown = [mode for mode in self.modes if mode not in MODES]
+        if unknown or not self.modes:
+            raise ConfigError(f"mode is {', '.join(unknown)!r}; known: {', '.join(MODES)}")
+        for name in ("packet_ms", "seconds", "idle_s"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; give a time above 0")
+        check_cpu(self.cpu)
 
     @property
     def packet_samples(self) -> int:
         """Samples of a packet."""
         return max(1, round(self.sample_rate * self.packet_ms / 1000))
 
+    @property
+    def packets(self) -> int:
+        """Packets that go through in each mode."""
+        return max(1, round(self.seconds * 1000 / self.packet_ms))
+
+    @property
+    def expected_s(self) -> float:
+        """About how long a run takes."""
+        return _START_S + self.seconds * sum(mode != BACK_TO_BACK for mode in self.modes)
+
+    @property
+    def name(self) -> str:
+        """Say it in a line."""
+        through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
+        ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
+        budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
+        return (
+            f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
+            f"{self.packet_ms:g} ms{ahead}{budget}"
+        )
+
+    def trace(self, mode: str) -> NDArray[np.bool_]:
+        """Return what is lost in a mode: bool, shape (packets,)."""
+        if mode != IDLE_BURST:
+            return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, self.seed)
+        calm = max(1, round(1000 * self.idle_s / self.packet_ms))
+        return np.arange(self.packets) % (calm + _IDLE_BURST_PACKETS) >= calm
+
+
+def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
+    """Return every combination of what the lists hold; providers only where there is a network."""
+    combined = [
+        dataclasses.replace(common, **dict(zip(lists, values, strict=True)))
+        for values in itertools.product(*lists.values())
+    ]
+    whole = [
+        one if one.method == _NETWORK_METHOD else dataclasses.replace(one, provider=_NO_PROVIDER)
+        for one in combined
+    ]
+    return list(dict.fromkeys(whole))
+
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """Durations of one kind of call, in ms; NaN where there was none."""
+class Sample:
+    """What one run took in one mode: durations in ms by kind, and what was going on."""
 
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    p99_9_ms: float
-    max_ms: float
+    times_ms: dict[str, NDArray[np.float64]]
+    misses: int
+    faster_than_real_time: float
+    cpu_share: float
+    construction_ms: float
+    first_push_ms: float
+    rungs: dict[str, int]
+    encoder_late: int
+    disturbances: Disturbances
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyReport:
-    """What one run took.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRow:
+    """What one combination took in one mode.
 
     Attributes
     ----------
     settings : LatencySettings
-        Of the run.
-    good, concealed : Times
-        Calls of ``push`` with a packet, and with None.
-    null_loop : Times
-        Calls that only copy a packet.
-    deadline_misses : int
-        Calls that took longer than a packet lasts.
+        Of the runs.
+    mode : str
+        Of :data:`MODES`.
+    times : mapping from str to Times
+        By kind (:data:`KINDS`), over all runs.
+    histograms : mapping from str to list of Histogram
+        The same, one for each run.
+    pushes, deadline_misses : int
+        Calls, and those that took longer than a packet lasts; where they are paced, those whose
+        samples came more than a packet after its turn.
+    misses_per_million, misses_per_million_below : float
+        Their share, and what it is below at 95 % confidence if misses come independently.
     faster_than_real_time : float
-        Audio time over wall time of the whole loop.
+        Audio time over wall time: median of the runs, back to back.
     cpu_share : float
-        Processor time over wall time; 1 is one core.
-    first_push_ms : float
-        The first call of all: what a start costs that the constructor did not.
-    construction_ms : float
-        The constructor, with its warm-up and calibration.
+        Processor time over wall time, median; 1 is one core.
+    construction_ms, first_push_ms : float
+        The constructor, with warm-up and calibration, and the first call of all: medians.
+    delay_ms : float
+        That the lookahead adds to all times, on purpose.
+    rungs : mapping from str to int
+        Concealed samples by what made them.
+    encoder_late : int
+        Answers of the network that were not there in time.
+    disturbances : Disturbances
+        Summed over the runs.
     """
 
     settings: LatencySettings
-    good: Times
-    concealed: Times
-    null_loop: Times
+    mode: str
+    times: dict[str, Times]
+    histograms: dict[str, list[Histogram]]
+    pushes: int
     deadline_misses: int
+    misses_per_million: float
+    misses_per_million_below: float
     faster_than_real_time: float
     cpu_share: float
-    first_push_ms: float
     construction_ms: float
+    first_push_ms: float
+    delay_ms: float
+    rungs: dict[str, int]
+    encoder_late: int
+    disturbances: Disturbances
 
 
-def measure_latency(
-    settings: LatencySettings, signal: NDArray[np.float32] | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyReport:
+    """All rows, and what they hold for."""
+
+    format: str = FORMAT
+    machine: dict[str, str]
+    runs: int
+    rows: list[LatencyRow]
+    failures: list[Failure] = field(default_factory=list)
+
+
+Run = Callable[[LatencySettings], dict[str, Sample]]
+
+
+def measure(
+    combinations: Sequence[LatencySettings],
+    runs: int,
+    on_done: Callable[[float], None] = lambda expected_s: None,
+    attempt: Callable[[Run, LatencySettings, str], dict[str, Sample] | Failure] = workers.alone,
 ) -> LatencyReport:
-    """Return the time that pushing packets takes.
+    """Return the times of every combination.
 
     Parameters
     ----------
-    settings : LatencySettings
-        What to run.
-    signal : float32, shape (n, channels), optional
-        At ``settings.sample_rate``, at least one packet; repeated as needed. By default a made
-        piece of music.
+    combinations : sequence of LatencySettings
+        With the same ``load``.
+    runs : int
+        Of each, in turn with the others, so that a machine that changes does so for all.
+    on_done : callable
+        Called after each run with how many seconds it was expected to take.
+    attempt : callable
+        Runs :func:`run` on settings, in a process of its own by default, and returns what became
+        of it. One that fails is named in the report; the others go on.
     """
-    if signal is None:
-        signal = music(settings.sample_rate, _PIECE_S, settings.channels)
-    packets = cut(signal, settings.packet_samples)
-    count = max(1, round(settings.seconds * 1000 / settings.packet_ms))
-    trace = GilbertElliott(settings.loss, settings.mean_burst).trace(count, settings.seed)
-    start = time.perf_counter()
-    concealer = plc.Concealer(
+    warm_up()  # compiled kernels are kept: no run is to pay for what only the first ever pays for
+    samples: dict[LatencySettings, list[dict[str, Sample]]] = {one: [] for one in combinations}
+    failures: dict[LatencySettings, Failure] = {}
+    with background_load(max((one.load for one in combinations), default=0)):
+        for settings in [one for _ in range(runs) for one in combinations]:
+            if settings not in failures:
+                result = attempt(run, settings, settings.name)
+                if isinstance(result, Failure):
+                    failures[settings] = result
+                else:
+                    samples[settings].append(result)
+            on_done(settings.expected_s)
+    return LatencyReport(
+        machine=machine_facts(),
+        runs=runs,
+        rows=[
+            summarise(settings, mode, [one[mode] for one in taken])
+            for settings, taken in samples.items()
+            if taken
+            for mode in settings.modes
+        ],
+        failures=list(failures.values()),
+    )
+
+
+def run(
+    settings: LatencySettings,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], object] = time.sleep,
+) -> dict[str, Sample]:
+    """Return what pushing packets takes, by mode, each with a new stream.
+
+    ``clock`` returns nanoseconds, ``sleep`` takes seconds.
+    """
+    pin(settings.cpu)
+    packets = cut(_signal(settings), settings.packet_samples)
+    if not packets:
+        raise ConfigError(f"{settings.file} is shorter than a packet of {settings.packet_ms:g} ms")
+    return {mode: _run_mode(settings, mode, packets, clock, sleep) for mode in settings.modes}
+
+
+def _run_mode(
+    settings: LatencySettings,
+    mode: str,
+    packets: list[NDArray[np.float32]],
+    clock: Callable[[], int],
+    sleep: Callable[[float], object],
+) -> Sample:
+    trace = settings.trace(mode)
+    begin_s = time.perf_counter()
+    concealer = open_stream(settings)
+    construction_ms = 1e3 * (time.perf_counter() - begin_s)
+    calls = concealer.push, packets, trace
+    if mode == BACK_TO_BACK:
+        timed = time_back_to_back(*calls, settings.collector, clock)
+    else:
+        timed = time_paced(*calls, settings.packet_ms, settings.collector, clock, sleep)
+    concealer.close()
+    slow_ms = timed.answer_ms if timed.answer_ms.size else timed.push_ms
+    return Sample(
+        times_ms=by_kind(timed, trace, mode),
+        misses=int((slow_ms > settings.packet_ms).sum()),
+        faster_than_real_time=trace.size * settings.packet_ms / 1000 / timed.wall_s,
+        cpu_share=timed.cpu_s / timed.wall_s,
+        construction_ms=construction_ms,
+        first_push_ms=float(timed.push_ms[0]),
+        rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
+        encoder_late=concealer.stats.encoder.encoder_late,
+        disturbances=timed.disturbances,
+    )
+
+
+def open_stream(settings: LatencySettings) -> plc.Concealer:
+    """Return an engine as the settings say."""
+    return plc.Concealer(
         sample_rate=settings.sample_rate,
         channels=settings.channels,
         packet_samples=settings.packet_samples,
         lookahead=settings.lookahead,
         method=settings.method,
         budget_ms=settings.budget_ms,
-    )
-    construction_ms = 1000 * (time.perf_counter() - start)
-    null_ms, _, _ = time_pushes(_copy_into(np.empty_like(packets[0])), packets, trace)
-    push_ms, wall_s, cpu_s = time_pushes(concealer.push, packets, trace)
-    return LatencyReport(
-        settings,
-        good=summarise_times(push_ms[~trace]),
-        concealed=summarise_times(push_ms[trace]),
-        null_loop=summarise_times(null_ms),
-        deadline_misses=int((push_ms > settings.packet_ms).sum()),
-        faster_than_real_time=count * settings.packet_ms / 1000 / wall_s,
-        cpu_share=cpu_s / wall_s,
-        first_push_ms=float(push_ms[0]),
-        construction_ms=construction_ms,
+        provider="auto" if settings.provider == _NO_PROVIDER else settings.provider,
     )
 
 
-def time_pushes(
-    push: Push, packets: list[NDArray[np.float32]], trace: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], float, float]:
-    """Return the duration of each call in ms, and wall and processor time of them all in s.
+def by_kind(timed: Timed, trace: NDArray[np.bool_], mode: str) -> dict[str, NDArray[np.float64]]:
+    """Return durations in ms by the kind of call (:data:`KINDS`), but for kinds without one."""
+    first = trace & ~np.concatenate([[False], trace[:-1]])
+    kinds = {
+        "good": timed.push_ms[~trace],
+        "concealed": timed.push_ms[trace],
+        "first": timed.push_ms[first] if mode == IDLE_BURST else np.empty(0),
+        "answer": timed.answer_ms[trace] if timed.answer_ms.size else np.empty(0),
+        "null_loop": timed.null_ms,
+        "null_answer": timed.null_answer_ms,
+    }
+    return {kind: times_ms for kind, times_ms in kinds.items() if times_ms.size}
 
-    ``packets`` are pushed in turn, from the first again after the last; None where ``trace`` says
-    that a packet is lost.
+
+def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -> LatencyRow:
+    """Return what several runs took in one mode."""
+    kinds = samples[0].times_ms
+    pushes = settings.packets * len(samples)
+    misses = sum(sample.misses for sample in samples)
+    return LatencyRow(
+        settings=settings,
+        mode=mode,
+        times={
+            kind: summarise_times(np.concatenate([sample.times_ms[kind] for sample in samples]))
+            for kind in kinds
+        },
+        histograms={
+            kind: [Histogram.of(sample.times_ms[kind]) for sample in samples] for kind in kinds
+        },
+        pushes=pushes,
+        deadline_misses=misses,
+        misses_per_million=1e6 * misses / pushes,
+        misses_per_million_below=1e6 * most_events(misses) / pushes,
+        faster_than_real_time=_median(sample.faster_than_real_time for sample in samples),
+        cpu_share=_median(sample.cpu_share for sample in samples),
+        construction_ms=_median(sample.construction_ms for sample in samples),
+        first_push_ms=_median(sample.first_push_ms for sample in samples),
+        delay_ms=settings.lookahead * settings.packet_ms,
+        rungs=_sum_counts([sample.rungs for sample in samples]),
+        encoder_late=sum(sample.encoder_late for sample in samples),
+        disturbances=_sum_disturbances([sample.disturbances for sample in samples]),
+    )
+
+
+def most_events(seen: int, confidence: float = 0.95) -> float:
+    """Return the Poisson mean at which so few events, or fewer, have probability 1 - confidence.
+
+    Three for none seen: the *rule of three*.
     """
-    taken_ns = np.zeros(trace.size, np.int64)
-    lost = trace.tolist()
-    clock = time.perf_counter_ns
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        wall, cpu = time.perf_counter(), time.process_time()
-        for i in range(len(lost)):
-            packet = None if lost[i] else packets[i % len(packets)]
-            before = clock()
-            push(packet)
-            taken_ns[i] = clock() - before
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    finally:
-        gc.enable()
-        gc.unfreeze()
-    return taken_ns / 1e6, wall, cpu
+    low, high = float(seen), seen + 10.0 + 10.0 * math.sqrt(seen)
+    for _ in range(60):
+        mean = (low + high) / 2
+        below = sum(
+            math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(seen + 1)
+        )
+        low, high = (mean, high) if below > 1.0 - confidence else (low, mean)
+    return (low + high) / 2
 
 
-def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.float32]]:
-    """Return the whole packets of ``signal``, each with memory of its own."""
-    count = len(signal) // packet_samples
-    return [signal[i * packet_samples : (i + 1) * packet_samples].copy() for i in range(count)]
+def _median(values: Any) -> float:
+    return float(np.median(list(values)))
 
 
-def summarise_times(times_ms: NDArray[np.float64]) -> Times:
-    """Return the percentiles of durations in ms."""
-    if not times_ms.size:
-        return Times(0, *[float("nan")] * 5)
-    return Times(times_ms.size, *map(float, np.percentile(times_ms, [50, 95, 99, 99.9, 100])))
+def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}
 
 
-def latency_table(report: LatencyReport) -> Table:
-    """Return the percentiles of each kind of call."""
-    settings = report.settings
-    table = Table(
-        title=f"push, {settings.sample_rate} Hz, {settings.channels} ch, "
-        f"{settings.packet_ms:g} ms packets, {100 * settings.loss:g} % loss, "
-        f"{settings.seconds:g} s, method {settings.method}"
+def _sum_disturbances(each: Sequence[Disturbances]) -> Disturbances:
+    def total(values: list[int | None]) -> int | None:
+        known = [value for value in values if value is not None]
+        return sum(known) if len(known) == len(values) else None
+
+    return Disturbances(
+        collections=[sum(one.collections[k] for one in each) for k in range(3)],
+        longest_collection_ms=max(one.longest_collection_ms for one in each),
+        new_blocks=sum(one.new_blocks for one in each),
+        kernel_allocations=total([one.kernel_allocations for one in each]),
+        page_faults=total([one.page_faults for one in each]),
+        preempted=total([one.preempted for one in each]),
     )
-    table.add_column("ms")
-    for heading in ("calls", "p50", "p95", "p99", "p99.9", "max"):
-        table.add_column(heading, justify="right")
-    rows = {"good": report.good, "concealed": report.concealed, "null loop": report.null_loop}
-    for name, times in rows.items():
-        values = (times.p50_ms, times.p95_ms, times.p99_ms, times.p99_9_ms, times.max_ms)
-        table.add_row(name, str(times.count), *[f"{value:.4f}" for value in values])
-    return table
 
 
-def latency_lines(report: LatencyReport) -> list[str]:
-    """Return what the table does not say, a sentence each."""
-    pushes = report.good.count + report.concealed.count
-    return [
-        f"{report.faster_than_real_time:.0f} times faster than real time "
-        f"({report.cpu_share:.2f} cores)",
-        f"{report.deadline_misses} of {pushes} packets took longer than they last",
-        f"construction {report.construction_ms:.0f} ms, first push {report.first_push_ms:.3f} ms",
-    ]
-
-
-def _copy_into(out: NDArray[np.float32]) -> Push:
-    def push(packet: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        if packet is not None:
-            out[:] = packet
-        return out
-
-    return push
+def _signal(settings: LatencySettings) -> NDArray[np.float32]:
+    """Return what is pushed, shape (n, channels); a file's channels are repeated in turn."""
+    if settings.file is None:
+        seconds = min(_PIECE_S, max(_SHORTEST_PIECE_S, settings.seconds))
+        return music(settings.sample_rate, seconds, settings.channels)
+    signal = read_clip(settings.file, settings.sample_rate).signal
+    return signal[:, [c % signal.shape[1] for c in range(settings.channels)]]

@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench import excerpts, scores
-from plc_bench.chart import Axis, Series, decade_ticks, line_chart, round_ticks
+from plc_bench.chart import Axis, Series, line_chart, round_ticks
 from plc_bench.excerpts import LOSSY, REFERENCE, Excerpt
+from plc_bench.latency_chart import latency_section
 from plc_bench.ratings import rating_tables, read_ratings
 from plc_bench.study import GAP_METRICS, Study, load
 from plc_bench.summary import SummaryTable, gap_curve, summary_tables
@@ -125,7 +126,7 @@ def _page(
         script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
-        latency=_latency_section(study.folder),
+        latency=latency_section(study.folder),
         tables="".join(html_table(table) for table in tables),
         failures=_failures(study),
         ratings="".join(html_table(table) for table in ratings),
@@ -329,54 +330,6 @@ def _gap_chart(study: Study, metric: str) -> str:
     )
     note = "All conditions; bands are 95 % intervals over clips. Lower is better."
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
-
-
-def _latency_section(folder: Path) -> str:
-    """Return the charts of what ``plc bench latency --json`` wrote into the folder."""
-    figures = []
-    for path in sorted(folder.glob("latency*.json")):
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            figures.append(_latency_chart(path.stem, report))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{path} is not what plc bench latency --json writes ({error!r})"
-            ) from error
-    if not figures:
-        return ""
-    return f'<section id="latency"><h2>Time in push</h2>{"".join(figures)}</section>'
-
-
-def _latency_chart(name: str, report: Mapping[str, Any]) -> str:
-    """Return the time of a packet over its rarity: one in 2, in 20, in 100, in 1000, the worst."""
-    series = []
-    for colour, (key, label) in enumerate(
-        {"good": "received", "concealed": "concealed", "null_loop": "null loop"}.items()
-    ):
-        times = report[key]
-        values = [times[f"{at}_ms"] for at in ("p50", "p95", "p99", "p99_9", "max")]
-        rarity = [2.0, 20.0, 100.0, 1000.0, max(float(times["count"]), 2.0)]
-        points = sorted(
-            (x, float(y)) for x, y in zip(rarity, values, strict=True) if y is not None and y > 0
-        )
-        if points:
-            x, y = zip(*points, strict=True)
-            series.append(Series(label, colour, x, y))
-    every = [value for one in series for value in one.y]
-    rarest = max(value for one in series for value in one.x)
-    settings = report["settings"]
-    title = (
-        f"{name}: {settings['method']}, {settings['sample_rate']} Hz, {settings['channels']} ch, "
-        f"{settings['packet_ms']:g} ms packets, {100 * settings['loss']:g} % lost; "
-        f"{report['deadline_misses']} deadline misses"
-    )
-    chart = line_chart(
-        series,
-        Axis("one call in … takes at least so long", decade_ticks(1.0, rarest), True),
-        Axis("ms", decade_ticks(min(every), max(every)), True),
-        title,
-    )
-    return f"<figure><figcaption>{escape(title)}</figcaption>{chart}</figure>"
 
 
 def _failures(study: Study) -> str:

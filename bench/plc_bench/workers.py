@@ -108,10 +108,10 @@ def _in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     for number in sorted(broken):
-        yield number, _alone(work, items[number], name(items[number]))
+        yield number, alone(work, items[number], name(items[number]))
 
 
-def _alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
+def alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
     """Try an item in a process that it can only take down by itself.
 
     A process that dies breaks its pool, and the items that still had to come fail with it.

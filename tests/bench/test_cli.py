@@ -89,11 +89,28 @@ def test_the_papers_tables_need_a_model(clip: Path) -> None:
 
 def test_latency_reads_a_file(clip: Path) -> None:
     status, text = run(
-        "latency", "--file", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"
+        *("latency", "--file", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
+        *("--mode", "back-to-back", "--runs", "1", "--method", "ar"),
     )
     assert status == 0
     assert "null loop" in text
     assert "of 100 packets took longer" in text
+
+
+def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
+    numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
+    arguments = [
+        *("latency", "--sample-rate", "8000,11", "--method", "zeros", "--seconds", "0.2"),
+        *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--json", str(numbers)])
+    assert result.exit_code == 0
+    assert "sample_rate is 11; supported" in result.stderr.replace("\n", " ")
+    (row,) = json.loads(numbers.read_text())["rows"]
+    assert row["times"]["good"]["count"] + row["times"]["concealed"]["count"] == 20
+    assert picture.stat().st_size > 1000
+    again = CliRunner().invoke(app, [*arguments, "--compare", str(tmp_path / "none.json")])
+    assert "is not what plc bench latency --json writes" in str(again.exception)
 
 
 def test_soak_says_what_it_did() -> None:

@@ -11,7 +11,9 @@ import soundfile
 
 from plc.errors import ConfigError
 from plc_bench import excerpts, report, study
+from plc_bench.latency import BACK_TO_BACK, LatencySettings, measure
 from plc_bench.ratings import FORMAT
+from plc_bench.results import write_json
 from tests.bench.test_study import peer, settings, write_clips
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -107,26 +109,15 @@ def test_a_spectrogram_marks_what_was_lost() -> None:
 
 
 def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
-    times = {"count": 900, "p50_ms": 0.1, "p95_ms": 0.2, "p99_ms": 0.3, "p99_9_ms": 1.0}
-    latency = {
-        "settings": {
-            "method": "ar",
-            "sample_rate": 48000,
-            "channels": 1,
-            "packet_ms": 10.0,
-            "loss": 0.1,
-        },
-        **{key: {**times, "max_ms": 2.0} for key in ("good", "concealed", "null_loop")},
-        "deadline_misses": 3,
-    }
     path = results / "latency-test.json"
-    path.write_text(json.dumps(latency))
+    settings = LatencySettings(method="zeros", seconds=0.5, modes=(BACK_TO_BACK,))
+    write_json(path, measure([settings], 1, attempt=lambda run, one, _: run(one)))
     try:
         trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}
         rated = tmp_path / "r.json"
         rated.write_text(json.dumps({"format": FORMAT, "listener": "Ada", "trials": [trial]}))
         page = report.build(results, tmp_path / "report", [rated]).path.read_text()
-        assert "3 deadline misses" in page
+        assert "of 50 packets took longer than they last" in page
         assert "Rated blind" in page
         assert 'data-value="41"' in page
         path.write_text("{}")

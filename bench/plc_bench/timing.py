@@ -1,0 +1,253 @@
+"""Time calls of ``push``, back to back or as a sound card would make them.
+
+**Back to back** shows what the processor can do at most. **Paced** is what a listener gets: the
+thread sleeps until a packet's turn, wakes when the system lets it, and its caches hold what others
+left there. From the turn, not from the waking, to the samples is the time that matters; measured
+from the waking, a call that came late because the one before took too long would look fast [1]_.
+
+Beside the engine runs a *null loop*, whose ``push`` only copies its packet: what it shows is the
+machine. Paced, both run at the same turn, the null loop first, so that they meet the same delays.
+
+References
+----------
+.. [1] G. Tene, "How NOT to Measure Latency", 2013: the coordinated omission problem.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+Packet = NDArray[np.float32] | None
+Push = Callable[[Packet], object]
+
+
+@dataclass(slots=True, kw_only=True)
+class Disturbances:
+    """What the interpreter and the system did meanwhile; None where it cannot be known."""
+
+    collections: list[int] = field(default_factory=lambda: [0, 0, 0])
+    """Runs of the garbage collector, by generation."""
+    longest_collection_ms: float = 0.0
+    new_blocks: int = 0
+    """Blocks of Python's allocator that are there in the end and were not before."""
+    kernel_allocations: int | None = None
+    """Blocks that compiled kernels asked for (array headers among them)."""
+    page_faults: int | None = None
+    preempted: int | None = None
+    """Times that the system took the processor away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What calls took.
+
+    Attributes
+    ----------
+    push_ms, null_ms : float64, shape (n,)
+        Inside the call.
+    answer_ms, null_answer_ms : float64, shape (n,) or (0,)
+        From a packet's turn to the end of the call; nothing where calls went back to back.
+    wall_s, cpu_s : float
+        Wall and processor time of the engine's loop.
+    disturbances : Disturbances
+        Meanwhile.
+    """
+
+    push_ms: NDArray[np.float64]
+    null_ms: NDArray[np.float64]
+    answer_ms: NDArray[np.float64]
+    null_answer_ms: NDArray[np.float64]
+    wall_s: float
+    cpu_s: float
+    disturbances: Disturbances
+
+
+def time_back_to_back(
+    push: Push,
+    packets: list[NDArray[np.float32]],
+    trace: NDArray[np.bool_],
+    collector: bool = False,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Timed:
+    """Return the duration of each call, and of as many calls of a null loop before.
+
+    Parameters
+    ----------
+    push : callable
+        Takes a packet, or None for a lost one.
+    packets : list of float32, shape (packet_samples, channels)
+        Pushed in turn, from the first again after the last.
+    trace : bool, shape (n,)
+        Which are lost.
+    collector : bool
+        Whether the garbage collector runs; else it is frozen and off, as in a live engine.
+    clock : callable
+        Returns nanoseconds.
+    """
+    null_ns, _, _ = _loop(null_push(packets[0]), packets, trace, clock)
+    with watched(collector) as disturbances:
+        push_ns, wall_s, cpu_s = _loop(push, packets, trace, clock)
+    nothing = np.empty(0)
+    return Timed(
+        push_ms=push_ns / 1e6,
+        null_ms=null_ns / 1e6,
+        answer_ms=nothing,
+        null_answer_ms=nothing,
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        disturbances=disturbances,
+    )
+
+
+def time_paced(
+    push: Push,
+    packets: list[NDArray[np.float32]],
+    trace: NDArray[np.bool_],
+    packet_ms: float,
+    collector: bool = False,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Timed:
+    """Return the duration of each call, one every ``packet_ms``; as :func:`time_back_to_back`.
+
+    A call that comes late because the one before took long is not moved: its answer is later.
+    """
+    lost = trace.tolist()
+    woke, copied, done = np.zeros((3, trace.size), np.int64)
+    null = null_push(packets[0])
+    due = (1e6 * packet_ms * np.arange(1, trace.size + 1)).astype(np.int64)
+    with watched(collector) as disturbances:
+        wall, cpu = time.perf_counter(), time.process_time()
+        due += clock()
+        turns = due.tolist()
+        for i in range(len(lost)):
+            packet = None if lost[i] else packets[i % len(packets)]
+            while (left_ns := turns[i] - clock()) > 0:
+                sleep(left_ns / 1e9)
+            woke[i] = clock()
+            null(packet)
+            copied[i] = clock()
+            push(packet)
+            done[i] = clock()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Timed(
+        push_ms=(done - copied) / 1e6,
+        null_ms=(copied - woke) / 1e6,
+        answer_ms=(done - due) / 1e6,
+        null_answer_ms=(copied - due) / 1e6,
+        wall_s=wall,
+        cpu_s=cpu,
+        disturbances=disturbances,
+    )
+
+
+def null_push(packet: NDArray[np.float32]) -> Push:
+    """Return a ``push`` that copies a packet that arrived, and does nothing about a lost one."""
+    out = np.empty_like(packet)
+
+    def push(packet: Packet) -> NDArray[np.float32]:
+        if packet is not None:
+            out[:] = packet
+        return out
+
+    return push
+
+
+def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.float32]]:
+    """Return the whole packets of ``signal``, each with memory of its own."""
+    count = len(signal) // packet_samples
+    return [signal[i * packet_samples : (i + 1) * packet_samples].copy() for i in range(count)]
+
+
+@contextmanager
+def watched(collector: bool) -> Iterator[Disturbances]:
+    """Count what disturbs while the block runs, with the garbage collector on, or frozen and off.
+
+    Only counters that are kept anyway are read, before and after; nothing is traced.
+    """
+    seen = Disturbances()
+    begun_s = 0.0
+
+    def note(phase: str, _: object) -> None:
+        nonlocal begun_s
+        if phase == "start":
+            begun_s = time.perf_counter()
+        else:
+            took_ms = 1e3 * (time.perf_counter() - begun_s)
+            seen.longest_collection_ms = max(seen.longest_collection_ms, took_ms)
+
+    gc.collect()
+    was_on = gc.isenabled()
+    if not collector:
+        gc.freeze()
+        gc.disable()
+    before, collected = _counters(), _collected()
+    gc.callbacks.append(note)
+    try:
+        yield seen
+    finally:
+        gc.callbacks.remove(note)
+        counters = zip(_counters(), before, strict=True)
+        blocks, seen.kernel_allocations, seen.page_faults, seen.preempted = (
+            None if now is None or then is None else now - then for now, then in counters
+        )
+        seen.new_blocks = blocks or 0
+        seen.collections = [a - b for a, b in zip(_collected(), collected, strict=True)]
+        if not collector:
+            if was_on:
+                gc.enable()
+            gc.unfreeze()
+
+
+def _collected() -> list[int]:
+    return [int(generation["collections"]) for generation in gc.get_stats()]
+
+
+def _counters() -> tuple[int | None, ...]:
+    """Return allocated blocks, allocations of kernels, page faults, involuntary switches."""
+    faults = preempted = None
+    try:
+        import resource
+    except ImportError:  # Windows
+        pass
+    else:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        faults, preempted = used.ru_minflt + used.ru_majflt, used.ru_nivcsw
+    return sys.getallocatedblocks(), _kernel_allocations(), faults, preempted
+
+
+def _kernel_allocations() -> int | None:
+    """Return how often kernels asked for memory; None where this numba does not count it."""
+    try:
+        from numba.core.runtime.nrt import rtsys
+
+        counters = import_module("numba.core.runtime._nrt_python")
+        if not counters.memsys_stats_enabled():
+            counters.memsys_enable_stats()
+        return int(rtsys.get_allocation_stats().alloc)
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+
+
+def _loop(
+    push: Push,
+    packets: list[NDArray[np.float32]],
+    trace: NDArray[np.bool_],
+    clock: Callable[[], int],
+) -> tuple[NDArray[np.int64], float, float]:
+    taken_ns = np.zeros(trace.size, np.int64)
+    lost = trace.tolist()
+    wall, cpu = time.perf_counter(), time.process_time()
+    for i in range(len(lost)):
+        packet = None if lost[i] else packets[i % len(packets)]
+        before = clock()
+        push(packet)
+        taken_ns[i] = clock() - before
+    return taken_ns, time.perf_counter() - wall, time.process_time() - cpu
