@@ -129,12 +129,11 @@ class CausalTask:
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return what the network is given: spectra of the drafts, and what of them is lost."""
         part = slice(self._first, self._first + self._samples)
-        place = torch.arange(self.plan.samples)[part]
+        lines = batch["lines"]
+        place = torch.arange(self.plan.samples, device=lines.device)[part]
         share = (place >= self.plan.margin).float()
         share = share.unfold(0, self.grid.samples, self.grid.hop).mean(dim=-1)
-        return self.grid.analyse(batch["lines"][:, 1:, part]), share.expand(
-            batch["lines"].shape[0], -1
-        )
+        return self.grid.analyse(lines[:, 1:, part]), share.expand(lines.shape[0], -1)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms that have a weight."""
@@ -148,16 +147,18 @@ class CausalTask:
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return by how many percent the loss's terms are lower than the draft's, weighted."""
+        device = next(network.parameters()).device
         ours: dict[str, list[float]] = {}
         drafts: dict[str, list[float]] = {}
         for begin in range(0, self._valid.gaps.size, 64):
             part = slice(begin, begin + 64)
-            batch = self._tensors(
+            tensors = self._tensors(
                 self._valid.lines[part].astype(np.float32),
                 np.minimum(self._valid.gaps[part], self._filled - self._recovery),
                 self._valid.peaks[part],
                 0,
             )
+            batch = {name: value.to(device) for name, value in tensors.items()}
             fill = self._fill(network(*self.inputs(batch)), batch)
             for store, made in ((ours, fill), (drafts, batch["lines"][:, -1, self.plan.margin :])):
                 for name, value in self._terms(self._composed(made, batch), batch).items():
@@ -195,7 +196,7 @@ class CausalTask:
         """Return what the network makes of the gap, shape (batch, filled)."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :][:, : self._filled]
         draft = batch["lines"][:, -1, self.plan.margin :][:, : self._filled]
-        return draft + self._onset * (made - draft)
+        return draft + self._onset.to(made.device) * (made - draft)
 
     def _composed(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the past, the burst filled, and the received samples after it."""
@@ -218,7 +219,8 @@ class CausalTask:
         distance = 20.0 * torch.log10(wanted.clamp(min=floor) / found.clamp(min=floor))
         rms = torch.sqrt((distance**2).mean(dim=1) + 1e-6)
         terms["lsd"] = (rms * mask).sum(1) / mask.sum(1)
-        mels, mels_found = self._mels[0] @ wanted, self._mels[0] @ found
+        mel = self._mels[0].to(truth.device)
+        mels, mels_found = mel @ wanted, mel @ found
         error = ((mels - mels_found) * mask[:, None]).flatten(1).norm(dim=1)
         terms["mel"] = error / ((mels * mask[:, None]).flatten(1).norm(dim=1) + 1e-6)
         terms["log_mel"] = torch.stack(
@@ -254,6 +256,7 @@ class CausalTask:
     ) -> Tensor:
         """Return the mean distance of log-mel spectra, in dB, shape (batch,)."""
         wanted, found, mask = self._spectra(grid, truth, composed, touched, first)
+        mel = mel.to(truth.device)
         wanted, found = mel @ wanted, mel @ found
         floor = _MEL_FLOOR * wanted.amax(dim=(1, 2), keepdim=True) + 1e-6
         distance = 20.0 * torch.abs(torch.log10((wanted + floor) / (found + floor))).mean(1)

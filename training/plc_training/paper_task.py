@@ -92,15 +92,15 @@ class PaperTask:
         silence = (TOUCHING * HOP_SAMPLES, 0)
         before = functional.pad(lines[:, :CONTEXT_SAMPLES], silence[::-1])
         after = functional.pad(lines[:, CONTEXT_SAMPLES + GAP_SAMPLES :], silence)
-        grid = self._grid.to(lines.device)
-        return (torch.cat([grid.analyse(before), grid.analyse(after)], dim=1),)
+        sides = [self._grid.analyse(before), self._grid.analyse(after)]
+        return (torch.cat(sides, dim=1),)
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
         """Return what the network should answer, of its output's shape."""
         edge = TOUCHING * HOP_SAMPLES
         first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
         lines = batch["lines"]
-        spectra = self._grid.to(lines.device).analyse(lines[:, first:last])
+        spectra = self._grid.analyse(lines[:, first:last])
         return spectra if self._outputs == 2 else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:

@@ -46,7 +46,7 @@ class Grid(nn.Module):
         float32, shape (..., 2, bins, frames)
             Real and imaginary parts.
         """
-        frames = x.unfold(-1, self.samples, self.hop) * self.window
+        frames = x.unfold(-1, self.samples, self.hop) * self.window.to(x.device)
         spectra = torch.fft.rfft(frames).transpose(-1, -2)
         return torch.stack([spectra.real, spectra.imag], dim=-3)
 
@@ -63,7 +63,7 @@ class Grid(nn.Module):
         float32, shape (batch, (frames + 3) * hop)
         """
         whole = torch.complex(spectra[:, 0], spectra[:, 1]).transpose(1, 2)
-        frames = torch.fft.irfft(whole, self.samples) * self.dual
+        frames = torch.fft.irfft(whole, self.samples) * self.dual.to(whole.device)
         batch, count, _ = frames.shape
         quarters = frames.reshape(batch, count, 4, self.hop)
         padded = [

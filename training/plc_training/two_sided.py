@@ -115,12 +115,14 @@ class TwoSidedTask:
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the mean gain over the interpolated draft, and SNR_MS for each domain, in dB."""
+        device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}
         for begin in range(0, self._valid.gaps.size, 64):
             part = slice(begin, begin + 64)
-            batch = self._tensors(
+            tensors = self._tensors(
                 self._valid.lines[part].astype(np.float32), self._valid.gaps[part]
             )
+            batch = {name: value.to(device) for name, value in tensors.items()}
             output = network(*self.inputs(batch))
             ours, _ = self._scores(self._composed(output, batch), batch, 1e-9)
             draft, _ = self._scores(batch["lines"][:, 3], batch, 1e-9)
@@ -170,7 +172,8 @@ class TwoSidedTask:
         error = (((truth - composed)[:, margin:stop] * hole) ** 2).sum(1)
         energy = ((truth[:, margin:stop] * hole) ** 2).sum(1)
         samples = _snr_db(error, energy, best)
-        frames = torch.arange(0, self.plan.longest - SNR_MS_WINDOW + 1, SNR_MS_HOP)
+        last = self.plan.longest - SNR_MS_WINDOW
+        frames = torch.arange(0, last + 1, SNR_MS_HOP, device=truth.device)
         inside = frames[None] + SNR_MS_WINDOW <= batch["gaps"][:, None]
         # Real frames of the truth and of the fill; those that leave the gap do not count.
         wanted = _magnitudes(self.judge.analyse(truth[:, margin:stop]))

@@ -100,7 +100,6 @@ class FramesNet(nn.Module):
         return _weighed(spectra[..., self.shape.context_frames :], x, level)
 
 
-@torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]  # torch's
 def _features(spectra: Tensor, lost: Tensor, context_frames: int) -> tuple[Tensor, Tensor]:
     """Return each segment's level, shape (batch, 1, 1), and what the network sees of it."""
     magnitudes = magnitude(spectra[:, :, 0], spectra[:, :, 1], _SILENCE)

@@ -158,7 +158,6 @@ def _feature_count(drafts: int) -> int:
     return drafts + 2 * (drafts - 1) + 3
 
 
-@torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]  # torch's
 def _features(spectra: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
     """Return each segment's level, shape (batch, 1, 1, 1), and what the network sees of it."""
     real, imaginary = spectra[:, :, 0], spectra[:, :, 1]

@@ -1,0 +1,36 @@
+"""Every task works wherever the network is; told by a device that holds no values."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from plc_training.causal import CausalTask  # noqa: E402
+from plc_training.loop import Task  # noqa: E402
+from plc_training.two_sided import TwoSidedTask  # noqa: E402
+from tests.training import test_causal, test_two_sided  # noqa: E402
+
+TASKS = {
+    "two-sided": TwoSidedTask(
+        test_two_sided.PLAN,
+        test_two_sided.SETTINGS,
+        test_two_sided.segments(),
+        test_two_sided.segments(),
+    ),
+    "causal": CausalTask(
+        test_causal.PLAN, test_causal.SETTINGS, test_causal.segments(), test_causal.segments()
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_step_touches_no_tensor_of_another_device(task: Task) -> None:
+    # What lies on "meta" has a shape and no values, and meets a tensor of the CPU with an error.
+    network = task.make_network().to("meta")
+    drawn = task.batch(3, np.random.default_rng(0))
+    batch = {name: value.to("meta") if value.ndim else value for name, value in drawn.items()}
+    loss = task.loss(network(*task.inputs(batch)), batch)
+    assert loss.device.type == "meta"
+    assert loss.shape == ()
+    torch.autograd.backward(loss)
+    assert all(weight.grad is not None for weight in network.parameters())
