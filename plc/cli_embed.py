@@ -44,6 +44,27 @@ def serve(
     )
 
 
+c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=True)
+
+
+@c.callback()
+def _c() -> None:
+    """Group, so that ``build`` is a command of its own even while it is the only one."""
+
+
+@c.command("build")
+def build(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where libplc and plc.h go.")],
+) -> None:
+    """Build libplc here, for programs of this machine; needs a C compiler and cffi."""
+    from plc.embed.library import build_library
+
+    built = build_library(out)
+    typer.echo(f"{built.library}\n{built.header}")
+    typer.echo(f"cc program.c {built.flags}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(serve)
+    app.add_typer(c)
