@@ -9,6 +9,7 @@
     ├── TraceError         a trace that does not fit             (also a ValueError)
     ├── ModelError         a network that is refused             (also a ValueError)
     ├── NetworkError       a socket that cannot be opened        (also an OSError)
+    ├── DeviceError        a sound card that cannot be opened    (also an OSError)
     └── MissingExtraError  an optional library that is absent    (also an ImportError)
 
 A message says what was given, what would do, and what to do about it.
@@ -41,6 +42,10 @@ class ModelError(PlcError, ValueError):
 
 class NetworkError(PlcError, OSError):
     """A socket cannot be opened: its port is taken, or its address is not ours or not found."""
+
+
+class DeviceError(PlcError, OSError):
+    """A sound card is not there, is not the only one of its name, or does not take the format."""
 
 
 class MissingExtraError(PlcError, ImportError):

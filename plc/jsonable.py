@@ -13,18 +13,19 @@ def to_json(result: Any) -> str:
 
     (Python writes ``NaN`` for those otherwise, which is not JSON.)
     """
-    return json.dumps(_plain(result), indent=2, allow_nan=False)
+    return json.dumps(plain(result), indent=2, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return ``value`` with what JSON has no word for in the words that :func:`to_json` uses."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "item"):  # a number of numpy's
         value = value.item()
     if isinstance(value, float):

@@ -47,6 +47,16 @@ class PlayoutStats:
     """Of another payload type."""
     undecodable_packets: int = 0
     ticks: int = 0
+    inserted_samples: float = 0.0
+    """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
+    removed_samples: float = 0.0
+    """By playing faster (W3C ``removedSamplesForAcceleration``)."""
+    waited_s: float = 0.0
+    """Over all samples played, what each waited here (W3C ``jitterBufferDelay``)."""
+    aimed_s: float = 0.0
+    """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
+    emitted_samples: int = 0
+    """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
 
 
 class Playout:
@@ -213,6 +223,11 @@ class Playout:
         verdict = self.buffer.put(packet, samples, now_s)
         if verdict is Verdict.ACCEPTED and not self.buffer.begun and samples % self._grain:
             self._set_grain(self._fitting_grain(samples))
+        repeated = self.codec.repeated(packet.payload)
+        if repeated and verdict is Verdict.ACCEPTED:
+            self.buffer.put_redundant(
+                packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
+            )
         return verdict
 
     def _count_malformed(self, reason: Malformed) -> None:
@@ -233,6 +248,7 @@ class Playout:
         if self.buffer.buffered_samples == 0:
             self._drained_samples += self.block
         step = 1.0 + self._control(now_s)
+        self._count(step)
         whole = step == 1.0 and self._at.is_integer()
         last = self._at + (self.block - 1) * step
         needed = math.floor(last) + 1 + (0 if whole else TAPS // 2)
@@ -258,6 +274,18 @@ class Playout:
         # Between two ticks a grain is pulled up to one grain before it is played.
         excess_s = waiting_s - delays.target_s - self._grain / rate
         return self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
+
+    def _count(self, step: float) -> None:
+        """Note what a tick at that step does to the stream."""
+        if not self.buffer.begun:
+            return
+        stats = self.stats
+        changed = (step - 1.0) * self.block
+        stats.removed_samples += max(0.0, changed)
+        stats.inserted_samples += max(0.0, -changed)
+        stats.waited_s += max(0.0, self.delay_s) * self.block
+        stats.aimed_s += self.buffer.delays.target_s * self.block
+        stats.emitted_samples += self.block
 
     def _pull(self, now_s: float) -> None:
         """Append the next grain to the line."""
@@ -292,7 +320,8 @@ class Playout:
         for piece in self.buffer.pieces:
             slot = piece.slot
             if slot.decoded is None:
-                samples = self.codec.decode(slot.payload)
+                decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
+                samples = decode(slot.payload)
                 sound = samples is not None and len(samples) >= slot.stop - slot.start
                 self.stats.undecodable_packets += not sound
                 slot.decoded = samples if sound else False

@@ -24,16 +24,26 @@ CENTRE = TAPS // 2 - 1
 _KAISER_BETA = 8.0
 
 
-def sinc_table() -> NDArray[np.float32]:
-    """Return the weights: float32, shape (PHASES + 1, TAPS); row k is for the fraction k/PHASES."""
+def sinc_table(taps: int = TAPS, cutoff: float = 1.0) -> NDArray[np.float32]:
+    """Return the weights: float32, shape (PHASES + 1, taps); row k is for the fraction k/PHASES.
+
+    Parameters
+    ----------
+    taps : int
+        Even; ``taps // 2 - 1`` of them stand before the place.
+    cutoff : float
+        As a share of the Nyquist frequency; below 1 for steps well above 1, which would alias.
+        The line does not come out bit for bit then.
+    """
     fraction = np.arange(PHASES + 1)[:, None] / PHASES
-    distance = np.arange(TAPS)[None, :] - CENTRE - fraction
-    inside = np.clip(1.0 - (distance / (TAPS // 2)) ** 2, 0.0, None)
-    table = np.sinc(distance) * np.i0(_KAISER_BETA * np.sqrt(inside)) / np.i0(_KAISER_BETA)
+    distance = np.arange(taps)[None, :] - (taps // 2 - 1) - fraction
+    inside = np.clip(1.0 - (distance / (taps // 2)) ** 2, 0.0, None)
+    table = np.sinc(cutoff * distance) * np.i0(_KAISER_BETA * np.sqrt(inside))
     table /= table.sum(axis=1, keepdims=True)
-    whole = np.arange(TAPS)
-    table[0] = whole == CENTRE
-    table[PHASES] = whole == CENTRE + 1
+    if cutoff == 1.0:
+        whole = np.arange(taps)
+        table[0] = whole == taps // 2 - 1
+        table[PHASES] = whole == taps // 2
     return table.astype(np.float32)
 
 
@@ -50,8 +60,8 @@ def resample(
     Parameters
     ----------
     at : float
-        Place of the first sample, at least ``CENTRE``; the last one is below
-        ``line.shape[1] - TAPS // 2``.
+        Place of the first sample, at least ``CENTRE`` (half the taps, less 1); the last one is
+        below ``line.shape[1] - TAPS // 2``.
     step : float
         Distance between two samples, about 1; places are summed in float64.
     table : float32, shape (PHASES + 1, TAPS)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc_kernels import ar, click, denormals, fade, noise, packet, pitch, toeplitz
+from plc_kernels import ar, click, denormals, fade, noise, packet, pitch, ring, toeplitz
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
 PREDICTOR = np.zeros(65)
 ROWS = np.ones((2, 240), np.float32)
 STATE = noise.NoiseState.allocate(16_000, 0)
+RING_HEADER = np.zeros(ring.HEADER, np.int64)
+RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
 
 DEFAULT_CONTROL = denormals.flush_denormals()
@@ -74,6 +76,8 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (packet.unpack_int16, (np.ones((240, 2), np.int16), ROWS)),
     (packet.pack_float32, (ROWS, np.ones((240, 2), np.float32))),
     (packet.pack_int16, (ROWS, np.ones((240, 2), np.int16))),
+    (ring.take_in, (RING_HEADER, X, False, Y)),
+    (ring.give_out, (RING_HEADER, X, False, Z)),
     (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
 ]
 
