@@ -98,6 +98,8 @@ class Slot:
     payload_type: int
     payload: bytes
     redundant: bool
+    repeats: bool = False
+    """Whether the payload is that of the packet after it, which repeats it."""
     decoded: Any = None
     """For whoever plays it, to decode it once."""
 
@@ -309,7 +311,13 @@ class JitterBuffer:
         return self._take(packet, samples, now_s)
 
     def put_redundant(
-        self, packet: RtpPacket, offset: int, payload_type: int, payload: bytes, samples: int
+        self,
+        packet: RtpPacket,
+        offset: int,
+        payload_type: int,
+        payload: bytes,
+        samples: int,
+        repeats: bool = False,
     ) -> Verdict:
         """Take in what a packet repeats of an earlier one, if that one is not here.
 
@@ -321,6 +329,8 @@ class JitterBuffer:
             Samples by which the earlier one's timestamp lies before its own.
         payload_type, payload, samples
             Of the earlier one.
+        repeats : bool
+            Whether the payload is the later packet's own, which repeats the earlier one.
         """
         if packet.ssrc != self.ssrc or not 0 < samples <= _PACKET_MAX_S * self._rate:
             return Verdict.EMPTY
@@ -329,7 +339,7 @@ class JitterBuffer:
         sequence -= max(1, round(offset / samples))
         if start + samples <= self._position:
             return Verdict.LATE
-        slot = Slot(start, start + samples, sequence, payload_type, payload, True)
+        slot = Slot(start, start + samples, sequence, payload_type, payload, True, repeats)
         verdict = self._insert(slot)
         self.stats.redundant_packets += verdict is Verdict.ACCEPTED
         return verdict

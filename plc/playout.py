@@ -223,6 +223,11 @@ class Playout:
         verdict = self.buffer.put(packet, samples, now_s)
         if verdict is Verdict.ACCEPTED and not self.buffer.begun and samples % self._grain:
             self._set_grain(self._fitting_grain(samples))
+        repeated = self.codec.repeated(packet.payload)
+        if repeated and verdict is Verdict.ACCEPTED:
+            self.buffer.put_redundant(
+                packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
+            )
         return verdict
 
     def _count_malformed(self, reason: Malformed) -> None:
@@ -315,7 +320,8 @@ class Playout:
         for piece in self.buffer.pieces:
             slot = piece.slot
             if slot.decoded is None:
-                samples = self.codec.decode(slot.payload)
+                decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
+                samples = decode(slot.payload)
                 sound = samples is not None and len(samples) >= slot.stop - slot.start
                 self.stats.undecodable_packets += not sound
                 slot.decoded = samples if sound else False

@@ -1,0 +1,132 @@
+"""Opus decoded by the system's libopus, which can what PyAV's cannot: read a packet's redundancy.
+
+A packet of Opus' speech coder may repeat the frame before it at a lower rate (low bit-rate
+redundancy, "in-band FEC": RFC 6716, section 2.1.7). Where libopus is installed (Debian: libopus0)
+a lost packet is decoded from the one after it, if that is here in time.
+"""
+
+import ctypes
+import ctypes.util
+from functools import cache
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 48_000
+# RFC 6716, table 2: configurations from here on are the music coder's alone.
+_CELT_ONLY = 16
+_SAMPLES_MAX = 5760  # 120 ms
+
+
+def repeated_samples(payload: bytes, channels: int) -> int:
+    """Return how much of what came before a packet it repeats, in samples at 48 kHz.
+
+    By the flags at the head of its first frame (RFC 6716, sections 4.2.3 and 4.2.4): for each
+    20 ms of the frame whether there is a voice, then whether there is redundancy; for two
+    channels the same again.
+
+    Parameters
+    ----------
+    payload : bytes
+        The packet.
+    channels : int
+        1 or 2.
+
+    Returns
+    -------
+    int
+        Length of its frame; 0 if it repeats nothing, or holds several frames.
+    """
+    if len(payload) < 2:
+        return 0
+    configuration, stereo, count = payload[0] >> 3, payload[0] >> 2 & 1, payload[0] & 3
+    if configuration >= _CELT_ONLY or count or channels not in (1, 2):
+        return 0
+    frame = (480, 960, 1920, 2880)[configuration & 3] if configuration < 12 else 0
+    frame = frame or (480, 960)[configuration & 1]
+    parts = max(1, frame // 960)
+    flags = payload[1]
+    repeats = flags >> (7 - parts) & 1
+    if stereo:
+        repeats |= flags >> (6 - 2 * parts) & 1
+    return frame if repeats else 0
+
+
+class LibopusDecoder:
+    """One stream's decoder.
+
+    Parameters
+    ----------
+    library : ctypes.CDLL
+        libopus.
+    channels : int
+        1 or 2.
+    """
+
+    def __init__(self, library: Any, channels: int) -> None:
+        self.channels = channels
+        self._library = library
+        self._out = np.zeros((_SAMPLES_MAX, channels), np.float32)
+        error = ctypes.c_int()
+        self._state = ctypes.c_void_p(
+            library.opus_decoder_create(SAMPLE_RATE, channels, ctypes.byref(error))
+        )
+        if error.value:
+            raise MemoryError(f"libopus gives no decoder: error {error.value}")
+        self._speech = False
+
+    @classmethod
+    def open(cls, channels: int) -> Self | None:
+        """Return a decoder; None where there is no libopus."""
+        library = _library()
+        return None if library is None else cls(library, channels)
+
+    def decode(self, payload: bytes, samples: int) -> NDArray[np.float32] | None:
+        """Return a packet's samples, shape (samples, channels); None if it is malformed."""
+        self._speech = bool(payload) and payload[0] >> 3 < _CELT_ONLY
+        return self._decoded(payload, samples, 0)
+
+    def decode_repeated(self, payload: bytes, samples: int) -> NDArray[np.float32] | None:
+        """Return the samples before a packet, shape (samples, channels), from what it repeats.
+
+        None if the music coder was at work before it: libopus would conceal then, which is not
+        its business here.
+        """
+        return self._decoded(payload, samples, 1) if self._speech else None
+
+    def _decoded(self, payload: bytes, samples: int, repeated: int) -> NDArray[np.float32] | None:
+        out = ctypes.c_void_p(self._out.ctypes.data)
+        made = self._library.opus_decode_float(
+            self._state, payload, len(payload), out, samples if repeated else _SAMPLES_MAX, repeated
+        )
+        return self._out[:made].copy() if made == samples else None
+
+    def __del__(self) -> None:
+        """Free libopus' memory."""
+        if getattr(self, "_state", None):
+            self._library.opus_decoder_destroy(self._state)
+
+
+@cache
+def _library() -> Any:
+    """Return libopus, or None."""
+    path = ctypes.util.find_library("opus")
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(path)
+        library.opus_decoder_create.restype = ctypes.c_void_p
+        library.opus_decoder_create.argtypes = (ctypes.c_int32, ctypes.c_int, ctypes.c_void_p)
+        library.opus_decoder_destroy.argtypes = (ctypes.c_void_p,)
+        library.opus_decode_float.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_void_p,
+            ctypes.c_int,
+            ctypes.c_int,
+        )
+    except (OSError, AttributeError):
+        return None
+    return library
