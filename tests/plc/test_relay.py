@@ -491,3 +491,61 @@ def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> N
     written, _ = soundfile.read(target, dtype="float32")
     assert written.size > RATE
     assert np.isfinite(written).all()
+
+
+# Prints what arrives first, then goes on receiving.
+SINK = """
+import socket, sys
+port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.bind(("127.0.0.1", int(sys.argv[1])))
+print(port.getsockname()[1], flush=True)
+print(len(port.recv(4096)), flush=True)
+while True:
+    port.recv(4096)
+"""
+
+
+def sink(port: int = 0) -> tuple[subprocess.Popen[str], int]:
+    """Return a program that receives, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SINK, str(port)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def hears_something(process: subprocess.Popen[str]) -> bool:
+    assert process.stdout is not None
+    return int(process.stdout.readline()) > 12
+
+
+def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, as_sent(tones(1, RATE, 4 * RATE)), RATE)
+    first, port = sink()
+    to = f"udp://127.0.0.1:{port}"
+    options = ("--sample-rate", RATE, "--json")
+    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", to, *options)
+    started = [first, relay]
+    try:
+        endpoint = listening(relay)
+        sender = program("send", source, "--to", endpoint, "--loop", "--seed", 1)
+        started.append(sender)
+        assert hears_something(first)
+        for neighbour in (sender, first):
+            neighbour.kill()
+            neighbour.wait()
+        second, _ = sink(port)
+        started.append(second)
+        assert hears_something(second), "without a sender the relay goes on by concealment"
+        another = program("send", source, "--to", endpoint, "--seed", 2)
+        started.append(another)
+        assert another.wait(120) == 0
+        relay.send_signal(signal.SIGTERM)
+        out, errors = relay.communicate(timeout=120)
+        assert relay.returncode == 0, errors
+        assert '"source_changes": 1' in out
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
