@@ -30,6 +30,7 @@ from plc_kernels.fade import (
 from plc_kernels.noise import frame_samples
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 from plc_kernels.pitch import best_lag
+from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 from plc_kernels.toeplitz import solve_toeplitz
 
 RATE = 48_000
@@ -125,10 +126,23 @@ def test_unpack(benchmark: BenchmarkFixture, unpack: Callable[..., bool], dtype:
     assert benchmark(unpack, packet, np.empty((2, PACKET_SAMPLES), np.float32))
 
 
+def test_unpack_finds_a_nan_in_the_last_sample(benchmark: BenchmarkFixture) -> None:
+    packet = np.ones((PACKET_SAMPLES, 2), np.float32)
+    packet[-1, -1] = np.nan
+    assert not benchmark(unpack_float32, packet, np.empty((2, PACKET_SAMPLES), np.float32))
+
+
 @pytest.mark.parametrize(("pack", "dtype"), [(pack_float32, np.float32), (pack_int16, np.int16)])
 def test_pack(benchmark: BenchmarkFixture, pack: Callable[..., None], dtype: type) -> None:
     rows = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
     benchmark(pack, rows, np.empty((PACKET_SAMPLES, 2), dtype))
+
+
+@pytest.mark.parametrize("step", [1.0, 1.0007], ids=["in step", "slower"])
+def test_resample_a_packet(benchmark: BenchmarkFixture, step: float) -> None:
+    line = piece(2 * (PACKET_SAMPLES + 2 * TAPS)).reshape(2, -1)
+    out = np.empty((2, PACKET_SAMPLES), np.float32)
+    benchmark(resample, float(CENTRE), step, sinc_table(), line, out)
 
 
 def test_click_ratio_of_a_second(benchmark: BenchmarkFixture) -> None:

@@ -15,7 +15,15 @@ from plc_kernels.fft import RealFft, irfft, rfft
 from plc_kernels.griffin_lim import ALPHA, fast_griffin_lim
 from plc_kernels.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
 from plc_kernels.rtpghi import RtpghiState, advance_causal, advance_centred
-from plc_kernels.stft import Stft, analyse, istft, stft, synthesise
+from plc_kernels.stft import (
+    Stft,
+    analyse,
+    analyse_frames,
+    istft,
+    stft,
+    synthesise,
+    synthesise_frames,
+)
 from plc_kernels.windows import gaussian_gamma, window
 
 # The analysis grids of 8, 16, 44.1, 48 and 96 kHz, the paper's, and two of large primes.
@@ -87,6 +95,24 @@ def test_a_second_of_stft_and_istft(benchmark: BenchmarkFixture, length: int, ho
     def both() -> None:
         stft(x, plan.window, plan.hop, *tables, spectra)
         istft(spectra, plan.dual, plan.hop, *tables, x)
+
+    benchmark(both)
+
+
+@pytest.mark.parametrize("frames", [16, 40])
+def test_frames_for_a_network_and_back(benchmark: BenchmarkFixture, frames: int) -> None:
+    # Its grid at 48 kHz: 20 ms, hop 5 ms.
+    length, hop = 960, 240
+    plan = plan_of(length, hop)
+    tables = plan.factors, plan.twiddles, plan.scratch, plan.frame
+    x = piece(length + (frames - 1) * hop)
+    spectrum = np.empty(plan.bins, np.complex64)
+    parts = np.empty((2, plan.bins, frames), np.float32)
+    out = np.empty((frames - 3) * hop, np.float32)
+
+    def both() -> None:
+        analyse_frames(x, 0, plan.window, hop, *tables, spectrum, parts)
+        synthesise_frames(parts, x, 0, plan.window, plan.dual, hop, *tables, spectrum, out)
 
     benchmark(both)
 

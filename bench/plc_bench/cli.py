@@ -406,6 +406,68 @@ def latency(
 
 
 @app.command()
+def throughput(
+    quick: Annotated[bool, typer.Option("--quick", help="2 s of audio each.")] = False,
+    method: Annotated[str, typer.Option(help="Such as ar, auto or burg:5/50; a list.")] = "ar,auto",
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_ms: PacketMs = 10.0,
+    channels: Annotated[int, typer.Option(min=1, help="Channels.")] = 1,
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    budget_ms: Annotated[
+        str, typer.Option(help="Time for a packet in ms; a list. [default: the engine's]")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
+    cores: Annotated[int, typer.Option(min=0, help="Most at once; 0 is all.")] = 0,
+    most_streams: Annotated[
+        int, typer.Option(min=1, help="Where the search for the capacity ends.")
+    ] = 1000,
+    provider: Annotated[
+        str, typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto is what is there.")
+    ] = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Measure how many streams a core and a GPU serve, and how cost grows.
+
+    Also the real-time factor by cores, in processes and threads, and the memory of a stream.
+
+    Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
+    """
+    from plc_bench import throughput as bench
+    from plc_bench import throughput_report, throughput_scaling
+
+    budgets: list[float | None] = [*_numbers("budget-ms", budget_ms, float)] or [None]
+    streams = [
+        bench.StreamSettings(
+            sample_rate=sample_rate,
+            packet_ms=packet_ms,
+            channels=channels,
+            method=name,
+            budget_ms=budget,
+            loss=loss,
+            mean_burst=burst,
+            seconds=2.0 if quick else seconds,
+        )
+        for name in _names(method)
+        for budget in budgets
+    ]
+    for one in streams:
+        one.check()
+    plan = throughput_report.Plan(
+        streams=streams,
+        most_streams=most_streams,
+        memory_streams=8 if quick else 32,
+        growth_streams=16 if quick else 64,
+        cores=throughput_scaling.worker_counts(cores),
+        provider=throughput_report.accelerator() if provider == "auto" else provider,
+    )
+    with _progress("measurements", len(plan.jobs())) as advance:
+        report = throughput_report.measure(plan, advance)
+    _show(report, throughput_report.throughput_tables(report), json_file)
+    _report_failures(report.failures, len(plan.jobs()))
+
+
+@app.command()
 def soak(
     packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
     seed: Seed = 0,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import plc
-from plc.errors import MissingExtraError
+from plc_bench.surroundings import resident_mb
 from plc_bench.synth import music
 
 SAMPLE_RATES = (8000, 8000, 8000, 16_000, 44_100)  # mostly the cheapest: many packets matter here
@@ -235,7 +235,7 @@ class _Watch:
         if output.shape != expected:
             report.complain(f"packet {report.packets}: {output.shape} came out of {self.stream}")
         if report.packets % _RSS_EVERY_PACKETS == 0:
-            report.rss_mb.append(_resident_mb())
+            report.rss_mb.append(resident_mb())
 
     def close(self, tail: Packet) -> None:
         """Look at what the lookahead still held, and at the length of it all."""
@@ -311,13 +311,3 @@ def _peak(packet: Packet) -> float:
     """Return the largest magnitude, full scale 1.0; NaN if there is one."""
     scale = 1 / 32768 if packet.dtype == np.int16 else 1.0
     return scale * float(np.abs(packet.astype(np.float32)).max(initial=0.0))
-
-
-def _resident_mb() -> float:
-    try:
-        import psutil
-    except ImportError as error:
-        raise MissingExtraError(
-            "the soak test needs psutil: pip install 'plc-engine[bench]'"
-        ) from error
-    return float(psutil.Process().memory_info().rss) / 2**20

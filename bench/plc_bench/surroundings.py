@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from plc.doctor import cpu_name
-from plc.errors import ConfigError
+from plc.errors import ConfigError, MissingExtraError
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""
@@ -76,3 +76,14 @@ def background_load(processes: int) -> Iterator[None]:
             running.callback(burner.wait)
             running.callback(burner.kill)
         yield
+
+
+def resident_mb() -> float:
+    """Return the memory of this process that is in use, in MiB."""
+    try:
+        import psutil
+    except ImportError as error:
+        raise MissingExtraError(
+            "memory is measured by psutil: pip install 'plc-engine[bench]'"
+        ) from error
+    return float(psutil.Process().memory_info().rss) / 2**20

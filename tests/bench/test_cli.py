@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from plc.errors import ModelError
+from plc.errors import ConfigError, ModelError
 from plc_bench.cli import app, main
 from tests.signals import tones
 
@@ -168,3 +168,10 @@ def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, cl
 def test_a_list_that_is_not_of_numbers_is_refused(clip: Path, option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["quality", str(clip), *option])
     assert f"{option[0]} is {option[1]}; give numbers" in str(result.exception)
+
+
+def test_throughput_refuses_what_no_stream_can_be(tmp_path: Path) -> None:
+    for option in (("--budget-ms", "fast"), ("--method", "nonsense"), ("--packet-ms", "500")):
+        result = CliRunner().invoke(app, ["throughput", *option])
+        assert isinstance(result.exception, ConfigError)
+        assert not result.stdout

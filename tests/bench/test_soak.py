@@ -76,7 +76,7 @@ def test_a_broken_promise_is_a_violation(
 
 def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     resident_mb = iter(np.linspace(100.0, 140.0, 100))
-    monkeypatch.setattr(bench, "_resident_mb", lambda: float(next(resident_mb)))
+    monkeypatch.setattr(bench, "resident_mb", lambda: float(next(resident_mb)))
     monkeypatch.setattr(bench, "_RSS_EVERY_PACKETS", 50)
     report = run_with(monkeypatch, lambda output: output)
     assert any("memory grew" in violation for violation in report.violations)
