@@ -1,0 +1,89 @@
+#!/bin/sh
+# The headline tables and pictures, in one run.
+#
+#   bench/reproduce.sh OUT [CORPUS]
+#
+# OUT gets a folder for each study, headline.md, a picture of each study, a page to listen to
+# (OUT/report/index.html) and the output of the other benchmarks. Without CORPUS the public test set
+# (bench/data) is measured; with it CORPUS/music, CORPUS/instruments and CORPUS/speech, or the folders
+# test in them where there are such. The same command again goes on where it was stopped.
+#
+# Environment: PYTHON (python), JOBS (0: one process for each core), OPUS_LIBRARY (the path of a
+# libopus that was built with deep concealment, to be compared as well), QUICK (set: two methods and
+# no other benchmarks, to see whether everything is there).
+#
+# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos, and for the peers
+# apt-get install libopus0 libspandsp2 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
+# fails by itself, and is listed in failures.csv of its study.
+set -eu
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" >&2
+    exit 2
+fi
+here=$(cd "$(dirname "$0")/.." && pwd)
+out=$1
+data=${2:-$here/bench/data}
+python=${PYTHON:-python}
+export PYTHONPATH="$here:$here/kernels:$here/bench:$here/training${PYTHONPATH:+:$PYTHONPATH}"
+mkdir -p "$out"
+
+clips() { # the folder of a domain's clips
+    if [ -d "$data/$1/test" ]; then echo "$data/$1/test"; else echo "$data/$1"; fi
+}
+
+step=0
+say() {
+    step=$((step + 1))
+    echo "[$step/$steps, $(date +%H:%M)] $1" >&2
+}
+
+study() { # name, options; a study in which some scores fail goes on
+    name=$1
+    shift
+    "$python" -m plc_bench quality "$@" --jobs "${JOBS:-0}" --out "$out/$name" \
+        > "$out/$name.txt" || [ -s "$out/$name/journal.jsonl" ]
+}
+
+more() { # options of the time and of the other benchmarks: name, command
+    name=$1
+    shift
+    "$python" -m plc_bench "$@" --json "$out/$name.json" > "$out/$name.txt"
+}
+
+music=auto,ar,auto@lookahead1,jacktrip,opus,burg:5/50,repeat,zeros,ffmpeg
+small=auto,jacktrip,burg:5/50,zeros
+speech=auto,ar,auto@lookahead1,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
+phone=auto,ar,g711,spandsp,burg:5/50,repeat,zeros
+steps=9
+if [ -n "${OPUS_LIBRARY:-}" ]; then
+    speech=$speech,opus:24k:voip:$OPUS_LIBRARY
+fi
+if [ -n "${QUICK:-}" ]; then
+    music=ar,jacktrip small=jacktrip,zeros speech=ar,neteq phone=ar,g711 steps=5
+fi
+
+say "music and instruments, packets of 10 ms"
+study music "$(clips music)" "$(clips instruments)" --methods "$music" --excerpts 16
+say "instruments, packets of 128 samples, as JackTrip has them"
+study small-packets "$(clips instruments)" --methods "$small" --packet-samples 128 --excerpts 0
+say "speech, packets of 20 ms"
+study speech "$(clips speech)" --methods "$speech" --sample-rate 16000 --packet-ms 20 \
+    --loss 10%,20% --metrics nmse,lsd,level,plcmos,pesq,stoi --excerpts 8
+say "speech at 8 kHz, packets of 20 ms"
+study telephone "$(clips speech)" --methods "$phone" --sample-rate 8000 --packet-ms 20 \
+    --metrics nmse,lsd,level,plcmos,stoi --excerpts 0
+if [ -z "${QUICK:-}" ]; then
+    say "64 ms gaps of music, both sides known"
+    more inpaint-music inpaint "$(clips music)" --jobs "${JOBS:-0}"
+    say "64 ms gaps of instruments, both sides known"
+    more inpaint-instruments inpaint "$(clips instruments)" --jobs "${JOBS:-0}"
+    say "time inside push"
+    more latency latency
+    say "a page to listen to"
+    "$python" -m plc_bench report "$out/music" --out "$out/report" >&2
+fi
+say "tables and pictures"
+"$python" -m plc_bench.headline "$out" \
+    "$out/music" "$out/small-packets" "$out/speech" "$out/telephone" >&2
+cat "$out/headline.md"
