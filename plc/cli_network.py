@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
 
 
-def _safety(value: str | float) -> float:
+def safety_of(value: str | float) -> float:
+    """Return a safety given as a word or a number."""
     text = str(value).strip().lower()
     try:
         number = SAFETIES[text] if text in SAFETIES else float(text)
@@ -61,7 +62,9 @@ def relay(
     packet_ms: PacketMs = 10.0,
     safety: Annotated[
         float,
-        typer.Option(parser=_safety, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."),
+        typer.Option(
+            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
+        ),
     ] = 0.5,
     fixed_delay_ms: Annotated[
         float | None, typer.Option(metavar="MS", help="This delay, whatever the jitter.")
@@ -111,7 +114,7 @@ def relay(
     """
     from plc.relay import run_relay
 
-    delay = _delay(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
+    delay = delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
     settings = {
         "delay": delay,
         "packets_per_s": packets_per_s,
@@ -262,9 +265,10 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _delay(
+def delay_of(
     safety: float, fixed_ms: float | None, headroom_ms: float | None, max_ms: float
 ) -> "DelayConfig":
+    """Return the delay that the options ask for."""
     from plc.delay import DelayConfig, DelayMode
 
     if fixed_ms is not None and headroom_ms is not None:

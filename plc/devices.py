@@ -16,8 +16,9 @@ from plc.ring import Ring
 
 COMMON_RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 
-# An open device that has not called for this long is lost. Servers take a second to start.
-_STALLED_S = 1.0
+# An open device that has not called for this long is lost. Servers take a second to start, and
+# PulseAudio was seen to stop for more than that when another program began to listen.
+_STALLED_S = 2.5
 _STARTING_S = 4.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 4.0
@@ -268,8 +269,8 @@ class DevicePort:
             return
         if stream.ring.passed != self._passed:
             self._passed = stream.ring.passed
-            # Later than the start's longer grace only, which ends with the first callback.
-            self._progress_s = now_s
+            # Some call at once to fill their buffers and then start: the grace remains.
+            self._progress_s = max(self._progress_s, now_s)
         if stream.active and now_s - self._progress_s < _STALLED_S:
             return
         self.close()

@@ -110,6 +110,14 @@ class Float32:
         """Return the payload."""
         return samples.tobytes()
 
+    def repeated(self, _payload: bytes) -> int:
+        """Return 0: nothing is repeated."""
+        return 0
+
+    def decode_repeated(self, _payload: bytes) -> NDArray[np.float32] | None:
+        """Return None."""
+        return None
+
 
 class PlayClock:
     """The output device's clock, read between its callbacks.
@@ -321,6 +329,8 @@ class DeviceSink:
     def update(self, ours_s: float) -> None:
         """See how far the device is."""
         stream = self._port.stream
+        if stream is not None and stream is not self._stream and not self._runs(stream):
+            stream = None
         if stream is not self._stream:
             self._begin(stream)
         if stream is None:
@@ -333,6 +343,11 @@ class DeviceSink:
             self._starved += starved
             self._stats.starved_samples += starved
             self._raise_reserve()
+
+    def _runs(self, stream: DeviceStream) -> bool:
+        """Tell whether a device has begun to play; filling its buffer before that is no sign."""
+        begins_s = 2.0 * (stream.latency_s + self._period_s)
+        return stream.ring.passed >= begins_s * stream.sample_rate
 
     def due_s(self) -> float | None:
         """Return when the next block is due, by the device's clock; None: not yet."""

@@ -141,13 +141,15 @@ def test_a_device_that_no_longer_calls_is_lost_but_a_slow_start_is_not() -> None
     backend = FakeBackend(cards=[card(0, "card")])
     port = port_of(backend, False)
     port.open(0.0)
+    backend.stream(False).take(480)
     tend(backend, [port], 3.9)
     assert port.stream is not None
+    tend(backend, [port], 4.2)
     backend.stream(False).take(480)
-    tend(backend, [port], 4.0)
-    tend(backend, [port], 4.9)
+    tend(backend, [port], 4.3)
+    tend(backend, [port], 6.7)
     assert port.stream is not None
-    tend(backend, [port], 5.1)
+    tend(backend, [port], 6.9)
     assert port.stats.losses == 1
     assert backend.streams[0].closed
 

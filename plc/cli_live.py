@@ -1,0 +1,348 @@
+"""The commands that touch sound cards: ``plc live`` and ``plc devices``.
+
+As in :mod:`plc.cli`: parse, call one function, print what it returns; everything heavy is imported
+inside. ``register`` adds them to the command.
+"""
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plc.cli_network import delay_of, safety_of
+from plc.cli_values import print_json, share
+
+if TYPE_CHECKING:
+    from plc.devices import Device
+    from plc.events import Note
+    from plc.impair import ImpairConfig
+    from plc.live import Live
+    from plc.network import Endpoint
+
+_BACKENDS = ("sounddevice", "pyaudio")
+
+# What --impair calls the settings of plc.impair.ImpairConfig, and how each is read.
+_SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
+_NUMBERS = {
+    "burst": "mean_burst",
+    "delay": "delay_ms",
+    "jitter": "jitter_ms",
+    "reorder_by": "reorder_ms",
+    "rate": "rate_kbit_s",
+    "queue": "queue_ms",
+}
+_IMPAIR_HELP = (
+    "What the network does: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
+    "duplicate=1%,rate=128,queue=100,in_order (ms, packets, kbit/s)."
+)
+
+
+def impairment_of(text: str) -> "ImpairConfig":
+    """Return what ``loss=10%,burst=2,jitter=30`` asks for; raise BadParameter if it is nothing."""
+    from plc.errors import ConfigError
+    from plc.impair import ImpairConfig
+
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name == "in_order" and not equals:
+            settings["in_order"] = True
+        elif name in _SHARES and value:
+            settings[_SHARES[name]] = share(value)
+        elif name in _NUMBERS and value:
+            settings[_NUMBERS[name]] = _number(name, value)
+        else:
+            known = ", ".join([*_SHARES, *_NUMBERS])
+            raise typer.BadParameter(
+                f"{part.strip()!r} is no impairment; give name=value of {known}, or in_order"
+            )
+    try:
+        return ImpairConfig(**settings)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
+
+
+def devices(
+    backend: Annotated[
+        str, typer.Option(help="sounddevice, pyaudio, or all.", show_default=True)
+    ] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """List the sound cards, as each library names them."""
+    from plc.devices import open_backend
+    from plc.errors import DeviceError, MissingExtraError
+
+    names = _BACKENDS if backend == "all" else (backend,)
+    found: list[Device] = []
+    absent: dict[str, str] = {}
+    for name in names:
+        try:
+            with quiet_libraries():
+                found += open_backend(name).devices()
+        except (MissingExtraError, DeviceError) as error:
+            absent[name] = str(error)
+    if as_json:
+        print_json({"devices": found, "absent": absent})
+    else:
+        _print_devices(found, absent)
+    if len(absent) == len(names):
+        raise typer.Exit(1)
+
+
+def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    if found:
+        table = Table(box=None)
+        for heading in ("back end", "number", "name", "through", "in", "out", "Hz", "default"):
+            table.add_column(heading, justify="right" if heading in ("number", "Hz") else "left")
+        for each in found:
+            ways = [("in", each.is_default_input), ("out", each.is_default_output)]
+            table.add_row(
+                each.backend,
+                str(each.index),
+                each.name,
+                each.host_api,
+                str(each.inputs),
+                str(each.outputs),
+                str(each.sample_rate),
+                ", ".join(way for way, is_default in ways if is_default),
+            )
+        console.print(table)
+    elif len(absent) < len(_BACKENDS):
+        typer.echo("no sound card: plug one in, or start the sound server")
+    for name, why in absent.items():
+        typer.echo(f"plc: {name} is not available: {why}", err=True)
+
+
+def live(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--in",
+            metavar="DEV|udp://HOST:PORT",
+            help="Input: a number or a name (see plc devices), or where RTP comes in.",
+        ),
+    ] = "default",
+    output: Annotated[str, typer.Option("--out", metavar="DEV", help="Output.")] = "default",
+    impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Which are lost: a text file, 1 = lost; begins again.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)] = 0,
+    packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 10.0,
+    sample_rate: Annotated[
+        int, typer.Option(metavar="HZ", help="Of the stream; devices are converted.")
+    ] = 48_000,
+    channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
+    codec: Annotated[
+        str | None, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.", show_default="l16")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="sounddevice or pyaudio.")] = "sounddevice",
+    safety: Annotated[
+        float,
+        typer.Option(
+            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
+        ),
+    ] = 0.5,
+    fixed_delay_ms: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="This delay; unstretched, received samples pass exactly."),
+    ] = None,
+    headroom_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
+    ] = None,
+    max_delay_ms: Annotated[
+        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
+    ] = 200.0,
+    reserve_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Ready for the output, at first.")
+    ] = 20.0,
+    lookahead: Annotated[
+        int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
+    ] = 0,
+    method: Annotated[str, typer.Option(help="How to conceal.")] = "auto",
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")] = "auto",
+    budget_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
+    ] = None,
+    duration_s: Annotated[
+        float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
+    ] = math.inf,
+    give_up_s: Annotated[
+        float,
+        typer.Option(metavar="S", help="End when a device has been away this long.", min=0.0),
+    ] = math.inf,
+    view: Annotated[
+        bool | None,
+        typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write what happens to stderr, as lines of JSON.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+) -> None:
+    """Play an input on an output, through a bad network made on purpose, concealed on the way.
+
+    Devices that go away are waited for. Ends on Ctrl-C or SIGTERM, after what is there was played.
+    """
+    from plc.devices import open_backend
+    from plc.live import LiveConfig, run_live
+    from plc.loss import TraceLosses, read_trace
+    from plc.network import parse_endpoint, parse_network
+
+    from_network = source.startswith("udp://")
+    if codec is not None and not from_network:
+        raise typer.BadParameter("--codec goes with --in udp://HOST:PORT", param_hint="--codec")
+    settings: dict[str, Any] = {}
+    if impair is not None:
+        settings["impair"] = impairment_of(impair)
+    config = LiveConfig(
+        sample_rate=sample_rate,
+        channels=channels,
+        packet_ms=packet_ms,
+        seed=seed,
+        delay=delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms),
+        reserve_ms=reserve_ms,
+        lookahead=lookahead,
+        method=method,
+        model=model,
+        budget_ms=budget_ms,
+        codec=codec,
+        **settings,
+    )
+    came: str | Endpoint = parse_endpoint(source) if from_network else source
+    with quiet_libraries(), _watchers(view, metrics, log_json, source) as (note, watch):
+        report = run_live(
+            config,
+            open_backend(backend),
+            came,
+            output,
+            losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
+            allow=tuple(parse_network(text) for text in allow or []),
+            duration_s=duration_s,
+            give_up_s=give_up_s,
+            note=note,
+            watch=watch,
+        )
+    print_json(report) if as_json else _print_live(report)
+
+
+@contextlib.contextmanager
+def _watchers(
+    view: bool | None, metrics: str | None, log_json: bool, stream: str
+) -> Iterator[tuple["Note", Callable[["Live"], None]]]:
+    """Open what looks at a stream while it runs: the view, the metrics, the log."""
+    from plc.events import EventLog, StreamWatch, ignore
+    from plc.live_view import open_view
+    from plc.metrics import Exporter, playout_samples
+
+    note: Note = EventLog(sys.stderr) if log_json else ignore
+    watch_events: StreamWatch | None = None
+    looks = 0
+    with contextlib.ExitStack() as opened:
+        shown = sys.stderr.isatty() and not log_json if view is None else view
+        show = opened.enter_context(open_view(sys.stderr)) if shown else None
+        exporter = opened.enter_context(Exporter(metrics)) if metrics is not None else None
+        if exporter is not None:
+            typer.echo(f"plc: metrics at {exporter.url}", err=True)
+
+        def watch(live: "Live") -> None:
+            nonlocal watch_events, looks
+            if watch_events is None:
+                watch_events = StreamWatch(stream, live.engine.playout, note)
+                if exporter is not None:
+                    exporter.add(lambda: playout_samples(stream, live.engine.playout))
+                    exporter.add(lambda: live_samples(stream, live))
+            if looks % 10 == 0:
+                watch_events.look()
+            looks += 1
+            if show is not None:
+                show(live)
+
+        from plc.metrics import live_samples
+
+        yield note, watch
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep the sound libraries, which write to stderr as they like, from it; Python still may.
+
+    PortAudio and ALSA print a dozen lines where there is no card, and others when one is unplugged.
+    """
+    try:
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except OSError:
+        yield
+        return
+    before = sys.stderr
+    try:
+        same = before.fileno() == 2
+    except (OSError, ValueError, AttributeError):
+        same = False
+    ours = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace") if same else before
+    sys.stderr.flush()
+    os.dup2(nowhere, 2)
+    sys.stderr = ours
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        if same:
+            ours.close()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _print_live(report: dict[str, Any]) -> None:
+    live, jitter = report["live"], report["jitter_buffer"]
+    concealment, delay = report["concealment"], report["live"]["delay_ms"]
+    expected = max(1, jitter["packets_expected"])
+    typer.echo(
+        f"{jitter['packets_received']} packets in, {jitter['lost_packets']} lost "
+        f"({100 * jitter['lost_packets'] / expected:.1f} %), {jitter['late_packets']} too late; "
+        f"{concealment['concealment_events']} bursts concealed, "
+        f"{concealment['deadline_misses']} over the time; delay {delay['p50']:.0f} ms "
+        f"(at most {delay['max']:.0f})"
+    )
+    for direction, device in report["devices"].items():
+        missed = "dropped" if direction == "input" else "missing in time"
+        typer.echo(
+            f"{direction} {device['device']}: {device['losses']} times lost, {device['breaks']} "
+            f"xruns, {device['missed_samples']} samples {missed}"
+        )
+    if live["starved_samples"]:
+        typer.echo(
+            f"the output waited for {live['starved_samples']} samples; "
+            f"{report['reserve_ms']:.0f} ms are kept ready by now: --reserve-ms"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (live, devices):
+        app.command()(command)
