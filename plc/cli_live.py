@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plc.cli_network import delay_of, safety_of
+from plc.cli_network import AsJson, LogJson, Metrics, delay_of, safety_of
 from plc.cli_values import print_json, share
 
 if TYPE_CHECKING:
@@ -195,13 +195,9 @@ def live(
         bool | None,
         typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
     ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
-    ] = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Write what happens to stderr, as lines of JSON.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+    metrics: Metrics = None,
+    log_json: LogJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Play an input on an output, through a bad network made on purpose, concealed on the way.
 

@@ -4,7 +4,10 @@ As in :mod:`plc.cli`: parse, call one function, print what it returns; everythin
 inside. ``register`` adds them to the command.
 """
 
+import contextlib
 import math
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,7 @@ import typer
 from plc.cli_values import print_json, share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from plc.delay import DelayConfig
     from plc.network import Endpoint
@@ -40,6 +43,12 @@ Codec = Annotated[str, typer.Option(help="l16, pcmu, pcma or opus.")]
 PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet sent.")]
 Duration = Annotated[
     float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
+]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", help="Write what happens to stderr, as lines of JSON.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
@@ -106,6 +115,8 @@ def relay(
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,
     duration_s: Duration = math.inf,
+    metrics: Metrics = None,
+    log_json: LogJson = False,
     as_json: AsJson = False,
 ) -> None:
     """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
@@ -133,8 +144,8 @@ def relay(
     }
     configs = _streams(listen or [], to or [], sdp, allow or [], coding, settings)
 
-    if workers > 1 and sdp_out is not None:
-        raise typer.BadParameter("--sdp-out goes with one worker")
+    if workers > 1 and (sdp_out is not None or metrics is not None or log_json):
+        raise typer.BadParameter("--sdp-out, --metrics and --log-json go with one worker")
 
     def announce(opened: "Relay") -> None:
         for port, config in zip(opened.ports, configs, strict=True):
@@ -142,7 +153,14 @@ def relay(
         if sdp_out is not None:
             _write_sdp(sdp_out, opened.media())
 
-    reports = run_relay(configs, workers=workers, duration_s=duration_s, announce=announce)
+    with contextlib.ExitStack() as opened:
+        reports = run_relay(
+            configs,
+            workers=workers,
+            duration_s=duration_s,
+            announce=announce,
+            watch=_relay_watch(opened, metrics, log_json),
+        )
     print_json(reports) if as_json else _print_relay(reports)
 
 
@@ -280,6 +298,34 @@ def delay_of(
             mode=DelayMode.HEADROOM, safety=safety, delay_ms=headroom_ms, max_delay_ms=max_ms
         )
     return DelayConfig(safety=safety, max_delay_ms=max_ms)
+
+
+def _relay_watch(
+    opened: contextlib.ExitStack, metrics: str | None, log_json: bool
+) -> "Callable[[Relay], None] | None":
+    """Open what looks at a relay while it runs; return what it is to call, if anything."""
+    if metrics is None and not log_json:
+        return None
+    from plc.events import EventLog, StreamWatch, ignore
+    from plc.metrics import Exporter, relay_samples
+
+    exporter = opened.enter_context(Exporter(metrics)) if metrics is not None else None
+    if exporter is not None:
+        typer.echo(f"plc: metrics at {exporter.url}", err=True)
+    note = EventLog(sys.stderr) if log_json else ignore
+    watches: list[StreamWatch] = []
+
+    def watch(relay: "Relay") -> None:
+        if not watches:
+            for port, stream in zip(relay.ports, relay.streams, strict=True):
+                name = str(port.endpoint)
+                watches.append(StreamWatch(name, stream.playout, note))
+                if exporter is not None:
+                    exporter.add(partial(relay_samples, name, stream))
+        for each in watches:
+            each.look()
+
+    return watch
 
 
 def _streams(

@@ -11,12 +11,14 @@ first block on the output never pauses: what is not received is concealed, and a
 silence. All is a state machine with the clock passed in; :func:`plc.network.serve` runs it.
 """
 
+import contextlib
 import gc
 import math
 import multiprocessing
 import multiprocessing.connection
 import random
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ RELEASE_S = 2.0
 SAME_HOST_RELEASE_S = 0.3
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
+_WATCH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,6 +429,7 @@ def run_relay(
     workers: int = 1,
     duration_s: float = math.inf,
     announce: Callable[["Relay"], None] | None = None,
+    watch: Callable[["Relay"], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Relay until SIGTERM, SIGINT or the end of the time; return what each stream counted.
 
@@ -439,6 +443,8 @@ def run_relay(
         How long; infinite: until a signal comes.
     announce : callable, optional
         Called once the ports are open; not with several workers, each of which has its own.
+    watch : callable, optional
+        Called every second from another thread, and at the end; not with several workers either.
 
     Raises
     ------
@@ -455,12 +461,36 @@ def run_relay(
             announce(relay)
         gc.collect()
         gc.freeze()  # what is here stays; a collection need not walk it
-        serve(relay, duration_s=duration_s)
+        with _watched(relay, watch):
+            serve(relay, duration_s=duration_s)
     except BaseException:
         relay.discard()
         raise
     relay.close()
     return relay.report()
+
+
+@contextlib.contextmanager
+def _watched(relay: Relay, watch: Callable[[Relay], None] | None) -> Iterator[None]:
+    """Let ``watch`` look at the relay once a second, in a thread that no packet waits for."""
+    if watch is None:
+        yield
+        return
+    end = threading.Event()
+
+    def look() -> None:
+        watch(relay)
+        while not end.wait(_WATCH_S):
+            watch(relay)
+
+    thread = threading.Thread(target=look, name="plc relay watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        watch(relay)
 
 
 def _run_workers(

@@ -1,6 +1,13 @@
 """What Prometheus is told."""
 
+import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -112,3 +119,49 @@ def test_without_the_library_its_command_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'plc-engine\[rtp\]'"):
         Exporter(":0")
+
+
+def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
+    run = "import typer; from plc.cli_network import register; a = typer.Typer(); register(a); a()"
+    relay = subprocess.Popen(
+        [
+            *(sys.executable, "-c", run, "relay", "--listen", "udp://127.0.0.1:0"),
+            *("--to", "udp://127.0.0.1:9", "--sample-rate", str(RATE), "--model", "ar"),
+            *("--metrics", "127.0.0.1:0", "--log-json", "--json"),
+        ],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert relay.stderr is not None
+        url, port = "", 0
+        while not (url and port):
+            line = relay.stderr.readline()
+            assert line, "ended early"
+            url = url or line.partition("metrics at ")[2].strip()
+            found = re.search(r"127\.0\.0\.1:(\d+) ->", line)
+            port = port or (int(found[1]) if found else 0)
+        packetizer = Packetizer(L16(RATE, 1), ssrc=1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in range(40):
+                datagram = packetizer.pack(np.zeros((BLOCK, 1), np.float32))
+                if number != 20:
+                    sender.sendto(datagram, ("127.0.0.1", port))
+        stream, text, deadline_s = f"udp://127.0.0.1:{port}", "", time.monotonic() + 30.0
+        while 'packetsReceived_total{stream="' + stream + '"} 39' not in text:
+            assert time.monotonic() < deadline_s, text
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text = answer.read().decode()
+        assert value(text, "packetsLost", stream=stream) == 1
+        assert value(text, "datagrams_received_total", stream=stream) == 39
+        relay.send_signal(signal.SIGTERM)
+        out, errors = relay.communicate(timeout=30)
+    finally:
+        relay.kill()
+        relay.communicate()
+    assert relay.returncode == 0, errors
+    assert json.loads(out)[0]["relay"]["datagrams_received"] == 39
+    events = [json.loads(line)["event"] for line in errors.splitlines()]
+    assert "stream_begun" in events
