@@ -6,11 +6,14 @@ inside. ``register`` adds them to the command.
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plc.cli_values import print_json
+
+if TYPE_CHECKING:
+    from plc.gstreamer.install import Installed
 
 
 def serve(
@@ -64,7 +67,49 @@ def build(
     typer.echo(f"cc program.c {built.flags}")
 
 
+gstreamer = typer.Typer(
+    name="gstreamer", help="The element plcconceal for GStreamer.", no_args_is_help=True
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="A folder called python, for GST_PLUGIN_PATH to name the one above.",
+        show_default="the user's",
+    ),
+]
+
+
+@gstreamer.command("install")
+def install_element(folder: Folder = None) -> None:
+    """Put plcconceal where GStreamer finds it, and see whether it does."""
+    from plc.gstreamer.install import install
+
+    _print_installed(install(folder))
+
+
+@gstreamer.command("check")
+def check_element(folder: Folder = None) -> None:
+    """Say whether GStreamer finds plcconceal, and if not, why."""
+    from plc.gstreamer.install import check
+
+    _print_installed(check(folder))
+
+
+def _print_installed(installed: "Installed") -> None:
+    """Say what was found; status 1 if GStreamer does not find the element."""
+    if installed.element:
+        typer.echo(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
+    if installed.problem is not None:
+        typer.echo(f"plc: {installed.problem}", err=True)
+    if not installed.element:
+        raise typer.Exit(1)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(serve)
     app.add_typer(c)
+    app.add_typer(gstreamer)
