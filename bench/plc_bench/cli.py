@@ -113,6 +113,10 @@ def quality(
         int, typer.Option(min=0, help="With --out: stretches of audio to keep for plc report.")
     ] = 30,
     excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 5.0,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="With --out: address of a Ray cluster, auto, or local to start one."),
+    ] = None,
 ) -> None:
     """Compare methods on the same lost packets of the same clips.
 
@@ -152,7 +156,9 @@ def quality(
             excerpt_s=excerpt_s,
             **common,
         )
-        _study(sources, settings, out, _jobs(jobs), stereo, json_file)
+        _study(sources, settings, out, _jobs(jobs), stereo, json_file, ray)
+    elif ray is not None:
+        raise ConfigError("--ray spreads a study over a cluster; give its folder with --out")
     else:
         common["metrics"] = _names("nmse,lsd" if metrics is None else metrics)
         if len(lookaheads) > 1:
@@ -554,6 +560,7 @@ def _study(
     jobs: int,
     stereo: bool,
     json_file: Path | None,
+    cluster: str | None,
 ) -> None:
     """Run a study, or what is missing of it, and print its first tables."""
     from plc_bench import corpus, study, summary
@@ -562,7 +569,7 @@ def _study(
     clips = corpus.find_named_clips(sources, stereo)
     with _study_progress(console) as (on_start, on_done):
         try:
-            result = study.run(out, clips, settings, jobs, on_start, on_done)
+            result = study.run(out, clips, settings, jobs, on_start, on_done, cluster)
         except KeyboardInterrupt:
             console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
             raise

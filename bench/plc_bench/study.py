@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from plc.jsonable import to_json
 from plc.models import available
 from plc_bench import excerpts, scores
 from plc_bench.causal import Stream, play, read_stream
+from plc_bench.cluster import as_done_on
 from plc_bench.conditions import Condition
 from plc_bench.contenders import CommandPeer, contender
 from plc_bench.corpus import Clip
@@ -227,6 +229,7 @@ def run(
     jobs: int = 1,
     on_start: Callable[[int, int], None] = lambda todo, done: None,
     on_done: Callable[[int], None] = lambda count: None,
+    cluster: str | None = None,
 ) -> Study:
     """Do what is missing of a study; return all of it.
 
@@ -244,11 +247,15 @@ def run(
         Called with how many scores are to be made, and how many were there.
     on_done : callable
         Called with how many more are done with.
+    cluster : str or None
+        Address of a Ray cluster that is to do it, as :mod:`plc_bench.cluster` takes it.
 
     Raises
     ------
     ConfigError
-        If the folder holds another study, or cannot be written.
+        If the folder holds another study, or cannot be written; if there is no such cluster.
+    MissingExtraError
+        If a cluster is asked for and Ray is not installed.
     """
     recorded = _record(folder, clips, settings)
     known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
@@ -256,7 +263,7 @@ def run(
     todo = sum(len(unit.methods) for unit in units)
     on_start(todo, len(clips) * len(settings.conditions) * len(settings.methods) - todo)
     with _journal(folder) as journal:
-        for unit, entries in _work(units, settings, jobs):
+        for unit, entries in _work(units, settings, jobs, cluster):
             journal.write("".join(json.dumps(entry) + "\n" for entry in entries))
             journal.flush()
             on_done(len(unit.methods))
@@ -315,11 +322,16 @@ def _units(
 
 
 def _work(
-    units: Sequence[_Unit], settings: StudySettings, jobs: int
+    units: Sequence[_Unit], settings: StudySettings, jobs: int, cluster: str | None
 ) -> Iterator[tuple[_Unit, list[dict[str, Any]]]]:
     """Yield each unit and what the journal says of it, as they are done."""
     work = partial(_score, settings=settings)
-    for number, result in as_done(work, units, jobs, lambda unit: unit.name):
+    done = (
+        as_done(work, units, jobs, attrgetter("name"))
+        if cluster is None
+        else as_done_on(cluster, work, units, jobs, attrgetter("name"))
+    )
+    for number, result in done:
         unit = units[number]
         if isinstance(result, Failure):
             yield unit, [_failure(unit, method, result.reason) for method in unit.methods]

@@ -76,12 +76,13 @@ def as_done(
     """
     if jobs == 1 or len(items) == 1:
         for number, item in enumerate(items):
-            yield number, _attempt(work, item, name(item))
+            yield number, attempt(work, item, name(item))
     elif items:
         yield from _in_processes(work, items, min(jobs, len(items)), name)
 
 
-def _attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
+def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
+    """Return ``work(item)``, or what it raises as a failure of that name."""
     try:
         return work(item)
     # A clip can fail in any library that touches it, and the others are still worth scoring.
@@ -95,7 +96,7 @@ def _in_processes(
     broken: list[int] = []
     with _pool(jobs) as pool:
         futures = {
-            pool.submit(_attempt, work, item, name(item)): number
+            pool.submit(attempt, work, item, name(item)): number
             for number, item in enumerate(items)
         }
         try:
@@ -118,7 +119,7 @@ def alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
     """
     with _pool(1) as pool:
         try:
-            return pool.submit(_attempt, work, item, name).result()
+            return pool.submit(attempt, work, item, name).result()
         except BrokenExecutor:
             return Failure(name, "its process died")
 
