@@ -58,9 +58,7 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         raise ConnectionError("nobody answers\nat all")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(
-        ConfigError, match="at ray://head:10001: nobody answers; give"
-    ):
+    with pytest.raises(ConfigError, match="at ray://head:10001: nobody answers; give"):
         list(cluster.as_done_on("ray://head:10001", work, [1], 1, str))
 
 
