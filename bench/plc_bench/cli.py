@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from plc.errors import ConfigError, PlcError
@@ -404,11 +405,7 @@ def latency(
         comparison = latency_compare.compare(compare.name, old, report)
         shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
     _show(report, shown, json_file)
-    for failure in report.failures:
-        message = f"[yellow]failed:[/yellow] {failure.clip}: {failure.reason}"
-        Console(stderr=True).print(message, soft_wrap=True)
-    if not report.rows:
-        raise typer.Exit(1)
+    _report_failures(report.failures, len(combinations))
 
 
 @app.command()
@@ -549,7 +546,7 @@ def main() -> None:
     try:
         app()
     except PlcError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
 
 
@@ -688,7 +685,9 @@ def _report_failures(failures: list[Any], clips: int) -> None:
         by_reason.setdefault(failure.reason, []).append(failure.clip)
     for reason, names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        console.print(f"[yellow]failed:[/yellow] {names[0]}{more}: {reason}", soft_wrap=True)
+        # Escaped: 'plc-engine[gpu]' is no markup.
+        said = escape(f"{names[0]}{more}: {reason}")
+        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True)
     if clips and len(failures) == clips:
         raise typer.Exit(1)
 

@@ -65,7 +65,7 @@ def _count(count: int | None, pushes: int, name: str) -> str:
 def _full_table(row: LatencyRow, runs: int) -> Table:
     settings = row.settings
     load = f", load {settings.load}" if settings.load else ""
-    times = f"{runs} runs of {settings.seconds:g} s"
+    times = f"{runs} run{'s' * (runs > 1)} of {settings.seconds:g} s"
     table = Table(title=f"{row.mode}: {settings.name}, {times}{load}")
     table.add_column("ms")
     for heading in ("calls", *_PERCENTILES):
@@ -77,7 +77,8 @@ def _full_table(row: LatencyRow, runs: int) -> Table:
 
 def _overview(report: LatencyReport) -> Table:
     table = Table(
-        title=f"lost packets, ms; {report.runs} runs of {report.rows[0].settings.seconds:g} s",
+        title=f"push of lost packets, ms; {report.runs} run{'s' * (report.runs > 1)} of "
+        f"{report.rows[0].settings.seconds:g} s",
         caption="audio: p99 from a lost packet's turn to its samples; machine: the null loop's "
         "p99.9; misses: packets per million that took longer than they last",
     )

@@ -18,6 +18,8 @@ from plc_bench import gpu
 from plc_bench.throughput import most_in_time
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+# A processor takes as many times longer as a batch is large.
+_BATCHES_ON_CPU = (1, 2, 4, 8)
 _MISSED_SHARE = 0.001
 # The share of streams that lose a packet at one tick stays below this many times its mean.
 _HEADROOM = 2.0
@@ -55,7 +57,7 @@ def measure_gpu(
     manifest: Manifest,
     provider: str,
     seconds: float,
-    batches: tuple[int, ...] = _BATCHES,
+    batches: tuple[int, ...] | None = None,
     on_tried: Callable[[int], object] = lambda streams: None,
 ) -> GpuCapacity:
     """Return how many streams a provider serves with a causal network at 48 kHz.
@@ -69,10 +71,12 @@ def measure_gpu(
     seconds : float
         Of real time for each number of streams that is tried.
     batches : tuple of int
-        Sizes that are prepared; they bound the number of streams.
+        Sizes that are prepared; they bound the number of streams. By default up to 512, on a
+        processor up to 8.
     on_tried : callable
         Called with each number of streams that was tried.
     """
+    batches = batches or (_BATCHES_ON_CPU if provider == "cpu" else _BATCHES)
     bins, frames = manifest.bins(gpu.SAMPLE_RATE), manifest.frames(gpu.SAMPLE_RATE)
     shapes = tuple(EncoderShape(bins, frames, batch) for batch in batches)
     subject = gpu.Subject(manifest, provider, shapes)

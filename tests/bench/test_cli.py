@@ -6,6 +6,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from plc.errors import ConfigError, ModelError
+from plc_bench import cli
 from plc_bench.cli import app, main
 from tests.signals import tones
 
@@ -175,3 +176,26 @@ def test_throughput_refuses_what_no_stream_can_be(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["throughput", *option])
         assert isinstance(result.exception, ConfigError)
         assert not result.stdout
+
+
+def test_the_name_of_an_extra_is_not_taken_for_markup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "error: pip install 'plc-engine[gpu]' brings it\n"
+
+
+def test_a_failures_reason_is_not_taken_for_markup(
+    monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+
+    monkeypatch.setattr("plc_bench.causal.score_clip", fail)
+    result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
+    assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
