@@ -24,13 +24,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedStream, StreamSettings, as_packet
+from plc.embed.stream import EmbeddedStream, StreamSettings
 from plc.errors import ModelError, NetworkError, PlcError
 from plc.jsonable import to_json
 from plc.network import stop_signals
@@ -61,6 +61,7 @@ _LONGEST_WAIT_S = 0.1
 # A thread that computes hands the interpreter over after this time; Python's own is ten times it.
 _SWITCH_S = 0.0005
 _BACKLOG = 128
+_AUDIO = int(Kind.AUDIO)
 
 Opener = Callable[[StreamSettings], EmbeddedStream]
 
@@ -93,23 +94,26 @@ class Conversation:
         """Whether there is a stream."""
         return self._stream is not None
 
-    def answers(self) -> Iterator[bytes | bytearray]:
-        """Yield the answer to each frame that has come, an error among them; each good until next.
+    def answer(self) -> bytes | bytearray | None:
+        """Return the answer to the next frame that has come, None if none has.
 
-        The bytes of AUDIO are written in place: send them before the next is asked for.
+        The bytes of AUDIO are written in place: send them before asking for the next.
         """
-        while not self.done:
-            sequence = 0
-            try:
-                frame = self.reader.next()
-                if frame is None:
-                    return
-                sequence = frame.sequence
-                yield self._answer(frame)
-            except WireError as error:
-                yield self._end(error.code, str(error), sequence)
-            except PlcError as error:
-                yield self._end(Code.SETTINGS, str(error), sequence)
+        if self.done:
+            return None
+        sequence = 0
+        try:
+            frame = self.reader.next()
+            if frame is None:
+                return None
+            sequence = frame.sequence
+            if frame.kind is Kind.PUSH and self._stream is not None:
+                return self._push(self._stream, frame)
+            return self._answer(frame)
+        except WireError as error:
+            return self._end(error.code, str(error), sequence)
+        except PlcError as error:
+            return self._end(Code.SETTINGS, str(error), sequence)
 
     def goodbye(self) -> bytes:
         """Return the BYE for a client that is left, with what the lookahead held."""
@@ -120,12 +124,10 @@ class Conversation:
         if self._stream is not None:
             self._stream.close()
 
-    def _answer(self, frame: Frame) -> bytes | bytearray:
+    def _answer(self, frame: Frame) -> bytes:
         stream = self._stream
         if stream is None:
             return self._hello(frame)
-        if frame.kind is Kind.PUSH:
-            return self._push(stream, frame)
         if frame.kind not in (Kind.ASK, Kind.END):
             raise WireError(f"{frame.kind.name} from a client with a stream; PUSH, ASK or END")
         if frame.payload:
@@ -142,29 +144,20 @@ class Conversation:
         stream = self._open(settings)
         self._stream = stream
         self._reply = bytearray(HEADER.size + settings.packet_bytes)
-        self._out = as_packet(memoryview(self._reply)[HEADER.size :], settings)
+        self._out = stream.view(memoryview(self._reply)[HEADER.size :])
         self.reader.allow(settings.packet_bytes)
         return pack_ready(stream.tail_samples, settings.packet_bytes, frame.sequence)
 
     def _push(self, stream: EmbeddedStream, frame: Frame) -> bytearray:
         lost = frame.flags == LOST
-        expected = 0 if lost else stream.settings.packet_bytes
-        if len(frame.payload) != expected or frame.flags > LOST:
+        size = stream.packet_bytes
+        if len(frame.payload) != (0 if lost else size) or frame.flags > LOST:
             raise WireError(
                 f"PUSH of {len(frame.payload)} bytes with flags {frame.flags}; "
-                f"{stream.settings.packet_bytes} bytes with 0, or none with {LOST}"
+                f"{size} bytes with 0, or none with {LOST}"
             )
-        packet = None if lost else as_packet(frame.payload, stream.settings)
-        flags = stream.push(packet, self._out)
-        HEADER.pack_into(
-            self._reply,
-            0,
-            stream.settings.packet_bytes,
-            Kind.AUDIO,
-            flags,
-            0,
-            frame.sequence,
-        )
+        flags = stream.push(None if lost else stream.view(frame.payload), self._out)
+        HEADER.pack_into(self._reply, 0, size, _AUDIO, flags, 0, frame.sequence)
         return self._reply
 
     def _bye(self, sequence: int) -> bytes:
@@ -332,6 +325,7 @@ class Sidecar:
         _limit_time(connection, socket.SO_SNDTIMEO, _ANSWER_S)
         reader = conversation.reader
         greeted = False
+        last: bytes | bytearray = b""
         while True:
             count = connection.recv_into(reader.room())
             if count == 0:
@@ -340,10 +334,10 @@ class Sidecar:
                 connection.sendall(conversation.goodbye())
                 return "ended"
             reader.came(count)
-            answer: bytes | bytearray = b""
             try:
-                for answer in conversation.answers():
+                while (answer := conversation.answer()) is not None:
                     connection.sendall(answer)
+                    last = answer
             except (OSError, PlcError):
                 raise
             except Exception as error:
@@ -351,7 +345,7 @@ class Sidecar:
                     connection.sendall(pack_error(Code.INTERNAL, repr(error)))
                 raise
             if conversation.done:
-                return "ended" if answer[4] == Kind.BYE else "violations"
+                return "ended" if last[4] == Kind.BYE else "violations"
             if not greeted and conversation.greeted:
                 greeted = True
                 _limit_time(connection, socket.SO_RCVTIMEO, 0.0)

@@ -235,7 +235,7 @@ def fuzz(inputs: int, seed: int = 0) -> Fuzzed:
                 room[:count] = data[:count]
                 conversation.reader.came(count)
                 data = data[count:]
-                for answer in conversation.answers():
+                while (answer := conversation.answer()) is not None:
                     answers += 1
                     refused += answer[4] == Kind.ERROR
             if conversation.done:

@@ -61,7 +61,6 @@ class _Open:
     """A stream, and who is at work on it."""
 
     stream: EmbeddedStream
-    packet_bytes: int
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -95,11 +94,10 @@ class Calls:
         try:
             opened = self._take(number)
             try:
-                buffer, size = self._ffi.buffer, opened.packet_bytes
                 stream = opened.stream
-                settings = stream.settings
-                given = None if packet == self._null else as_packet(buffer(packet, size), settings)
-                return stream.push(given, as_packet(buffer(out, size), settings))
+                buffer, size = self._ffi.buffer, stream.packet_bytes
+                given = None if packet == self._null else stream.view(buffer(packet, size))
+                return stream.push(given, stream.view(buffer(out, size)))
             finally:
                 opened.lock.release()
         except BaseException as fault:
@@ -151,7 +149,7 @@ class Calls:
         )
         stream = EmbeddedStream(replace(settings, method=method, model=model))
         number = next(self._numbers)
-        self._streams[number] = _Open(stream, settings.packet_bytes)
+        self._streams[number] = _Open(stream)
         return number
 
     def _text(self, options: Any, name: str) -> str:

@@ -78,6 +78,10 @@ class EmbeddedStream:
     ----------
     concealer : Concealer
         What does the work.
+    shape : tuple of int
+        Of a packet: (packet_samples, channels).
+    packet_bytes : int
+        Of a packet.
 
     Raises
     ------
@@ -102,6 +106,7 @@ class EmbeddedStream:
         )
         self.settings = settings
         self.shape = (self.concealer.config.packet_samples, self.concealer.config.channels)
+        self.packet_bytes = settings.packet_bytes
         self._dtype = settings.format.dtype
         self._anything = self._dtype == np.float32
 
@@ -109,6 +114,11 @@ class EmbeddedStream:
     def tail_samples(self) -> int:
         """Samples of each channel that :meth:`flush` writes."""
         return self.concealer.delay
+
+    def view(self, memory: object) -> Packet:
+        """Return a buffer of ``packet_bytes`` as a packet, without a copy."""
+        samples: Packet = np.frombuffer(memory, self._dtype)  # type: ignore[call-overload]
+        return samples.reshape(self.shape)
 
     def push(self, packet: Packet | None, out: Packet) -> int:
         """Take the next packet, and write the one whose turn it is to play.
@@ -162,7 +172,7 @@ class EmbeddedStream:
 
 
 def as_packet(memory: object, settings: StreamSettings) -> NDArray[np.float32] | NDArray[np.int16]:
-    """Return a view of a buffer of ``packet_bytes`` as a packet."""
+    """Return a view of a buffer of whole samples, shape (n, channels)."""
     samples: NDArray[np.float32] | NDArray[np.int16]
     samples = np.frombuffer(memory, settings.format.dtype)  # type: ignore[call-overload]
     return samples.reshape(-1, settings.channels)
