@@ -184,6 +184,7 @@ class Sample:
 
     times_ms: dict[str, NDArray[np.float64]]
     misses: int
+    null_misses: int
     faster_than_real_time: float
     cpu_share: float
     construction_ms: float
@@ -210,8 +211,12 @@ class LatencyRow:
     pushes, deadline_misses : int
         Calls, and those that took longer than a packet lasts; where they are paced, those whose
         samples came more than a packet after its turn.
+    null_misses : int
+        The same of the null loop, which the machine alone is to blame for. Paced, it runs at the
+        same turns: those that are late before the engine is called.
     misses_per_million, misses_per_million_below : float
-        Their share, and what it is below at 95 % confidence if misses come independently.
+        Share of deadline misses, and what it is below at 95 % confidence if they come
+        independently.
     faster_than_real_time : float
         Audio time over wall time: median of the runs, back to back.
     cpu_share : float
@@ -234,6 +239,7 @@ class LatencyRow:
     histograms: dict[str, list[Histogram]]
     pushes: int
     deadline_misses: int
+    null_misses: int
     misses_per_million: float
     misses_per_million_below: float
     faster_than_real_time: float
@@ -338,10 +344,13 @@ def _run_mode(
     else:
         timed = time_paced(*calls, settings.packet_ms, settings.collector, clock, sleep)
     concealer.close()
-    slow_ms = timed.answer_ms if timed.answer_ms.size else timed.push_ms
+    paced = mode != BACK_TO_BACK
+    slow_ms = timed.answer_ms if paced else timed.push_ms
+    null_slow_ms = timed.null_answer_ms if paced else timed.null_ms
     return Sample(
         times_ms=by_kind(timed, trace, mode),
         misses=int((slow_ms > settings.packet_ms).sum()),
+        null_misses=int((null_slow_ms > settings.packet_ms).sum()),
         faster_than_real_time=trace.size * settings.packet_ms / 1000 / timed.wall_s,
         cpu_share=timed.cpu_s / timed.wall_s,
         construction_ms=construction_ms,
@@ -396,6 +405,7 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
         },
         pushes=pushes,
         deadline_misses=misses,
+        null_misses=sum(sample.null_misses for sample in samples),
         misses_per_million=1e6 * misses / pushes,
         misses_per_million_below=1e6 * most_events(misses) / pushes,
         faster_than_real_time=_median(sample.faster_than_real_time for sample in samples),

@@ -41,7 +41,7 @@ def misses_text(row: LatencyRow) -> str:
     return (
         f"{row.deadline_misses} of {row.pushes} packets took longer than they last: "
         f"{row.misses_per_million:.0f} per million, below {row.misses_per_million_below:.0f} with "
-        "95 % confidence"
+        f"95 % confidence; the null loop alone: {row.null_misses}"
     )
 
 

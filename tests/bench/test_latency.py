@@ -33,7 +33,7 @@ def made_sample(scale: float, settings: LatencySettings, mode: str) -> Sample:
     }
     if mode != bench.BACK_TO_BACK:
         kinds |= {"answer": 0.1 + kinds["concealed"], "null_answer": 0.1 + kinds["null_loop"]}
-    return Sample(kinds, 1, 50.0, 1.0, 600.0, 0.2, {"ar:1/8": 80}, 0, Disturbances())
+    return Sample(kinds, 1, 0, 50.0, 1.0, 600.0, 0.2, {"ar:1/8": 80}, 0, Disturbances())
 
 
 def made_report(*scales: float, settings: LatencySettings | None = None) -> LatencyReport:
@@ -93,6 +93,24 @@ def test_the_first_lost_packet_after_calm_stands_apart(real: LatencyReport) -> N
     assert trace.tolist()[:10] == [False] * 5 + [True] * 4 + [False]
     assert bursts.times["first"].count == 2 * math.ceil(trace.sum() / 4)
     assert "first" not in real.rows[1].times
+
+
+def test_a_machine_that_sleeps_too_long_is_blamed_by_the_null_loop() -> None:
+    now_ns = 0
+
+    def clock() -> int:
+        nonlocal now_ns
+        now_ns += 1000
+        return now_ns
+
+    def oversleep(seconds: float) -> None:
+        nonlocal now_ns
+        now_ns += round(1e9 * seconds) + 15_000_000
+
+    settings = dataclasses.replace(SETTINGS, modes=(bench.STEADY,), method="zeros")
+    sample = bench.run(settings, clock, oversleep)[bench.STEADY]
+    # Two turns come while it sleeps; the first of them is late by more than a packet.
+    assert sample.misses == sample.null_misses == settings.packets // 2
 
 
 def test_a_packet_that_no_file_fills_is_refused(tmp_path: Path) -> None:
