@@ -23,6 +23,7 @@ import numpy as np
 
 from plc.client import Client
 from plc.concealer import Packet
+from plc.embed.library import build_library
 from plc.embed.stream import Flag, Format, StreamSettings
 from plc.errors import NetworkError
 from plc.jsonable import to_json
@@ -192,6 +193,28 @@ def _connect(path: Path, settings: StreamSettings) -> Client:
             time.sleep(0.02)
 
 
+def push_from_c(packets: int, lost_every: int, model: str) -> str:
+    """Return as JSON what ``plc_push`` costs a C program, built for that; times in ms.
+
+    Parameters
+    ----------
+    packets : int
+        Of 480 samples, 48 kHz, mono, int16.
+    lost_every : int
+        One of so many is lost; 0: none.
+    model : str
+        As for :class:`~plc.Concealer`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        built = build_library(folder)
+        program = Path(folder) / "push_cost"
+        source = Path(__file__).parent / "push_cost.c"
+        compiler = ["cc", "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program)]
+        subprocess.run([*compiler, *built.flags.split()], check=True)
+        command = [str(program), str(packets), str(lost_every), model]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 @dataclass(frozen=True, slots=True)
 class Fuzzed:
     """What became of random conversations."""
@@ -301,6 +324,10 @@ def main() -> None:
     sidecar.add_argument("--loss", type=float, default=0.0)
     sidecar.add_argument("--model", default="auto")
     sidecar.add_argument("--pace", action="store_true", help="in each packet's own time")
+    pushing = commands.add_parser("c")
+    pushing.add_argument("--packets", type=int, default=20_000)
+    pushing.add_argument("--lost-every", type=int, default=10)
+    pushing.add_argument("--model", default="auto")
     fuzzing = commands.add_parser("fuzz")
     fuzzing.add_argument("--inputs", type=int, default=1_000_000)
     fuzzing.add_argument("--seed", type=int, default=0)
@@ -310,6 +337,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "echo":
         echo(given.path, given.size)
+    elif given.command == "c":
+        print(push_from_c(given.packets, given.lost_every, given.model), end="")
     elif given.command == "fuzz":
         print(to_json(fuzz(given.inputs, given.seed)))
     else:
