@@ -12,7 +12,8 @@
 # libopus that was built with deep concealment, to be compared as well), QUICK (set: two methods and
 # no other benchmarks, to see whether everything is there).
 #
-# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos, and for the peers
+# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos (and basic-pitch, for FAD; it is
+# left out without), and for the peers
 # apt-get install libopus0 libspandsp2 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
 # fails by itself, and is listed in failures.csv of its study.
 set -eu
@@ -51,7 +52,12 @@ more() { # options of the time and of the other benchmarks: name, command
     "$python" -m plc_bench "$@" --json "$out/$name.json" > "$out/$name.txt"
 }
 
-music=auto,ar,auto@lookahead1,jacktrip,opus,burg:5/50,repeat,zeros,ffmpeg
+music=auto,ar,auto@lookahead1,jacktrip,opus,neteq,burg:5/50,repeat,zeros,ffmpeg
+scores=nmse,lsd,level,click,zeros,nmse_30ms,lsd_30ms
+if "$python" -c 'import sys; from importlib.util import find_spec as f; sys.exit(not f("basic_pitch"))'
+then
+    scores=$scores,fad
+fi
 small=auto,jacktrip,burg:5/50,zeros
 speech=auto,ar,auto@lookahead1,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
 phone=auto,ar,g711,spandsp,burg:5/50,repeat,zeros
@@ -64,7 +70,8 @@ if [ -n "${QUICK:-}" ]; then
 fi
 
 say "music and instruments, packets of 10 ms"
-study music "$(clips music)" "$(clips instruments)" --methods "$music" --excerpts 16
+study music "$(clips music)" "$(clips instruments)" --methods "$music" --metrics "$scores" \
+    --excerpts 16
 say "instruments, packets of 128 samples, as JackTrip has them"
 study small-packets "$(clips instruments)" --methods "$small" --packet-samples 128 --excerpts 0
 say "speech, packets of 20 ms"

@@ -2,8 +2,8 @@
 
 ``python -m plc_bench.headline OUT STUDY ...`` reads what ``plc bench quality --out`` kept and
 writes ``OUT/headline.md`` and a PNG for each study. A table has a row for each method and a column
-for each score by domain: of speech those that were made for it, of all else NMSE and LSD. The best
-in a column is bold, but for methods that wait for later packets, and so know more.
+for each score by domain: of speech those that were made for it, of all else NMSE, LSD and FAD. The
+best in a column is bold, but for methods that wait for later packets, and so know more.
 
 A codec is compared with its own loss-free decode, and marked so; what it plays through is never
 the original. Its PLCMOS has no reference, and holds the coding as well.
@@ -26,7 +26,8 @@ from plc_bench.scores import MUSIC_DOMAINS
 from plc_bench.study import OWN_DECODE, Row, Study
 from plc_bench.summary import gap_curve
 
-MUSIC_SCORES = ("nmse", "lsd")
+MUSIC_SCORES = ("nmse", "lsd", "fad")
+CURVES = ("nmse", "lsd")
 SPEECH_SCORES = ("plcmos", "pesq", "stoi")
 CODED_MARK = "†"
 # A mean over fewer gaps is not drawn.
@@ -132,7 +133,7 @@ def _columns(each: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
     for domain in sorted({row.domain for row in rows}):
         wanted = MUSIC_SCORES if domain in MUSIC_DOMAINS else SPEECH_SCORES
         known = [name for name in wanted if name in each.settings["metrics"]]
-        columns += [(domain, name) for name in known or MUSIC_SCORES]
+        columns += [(domain, name) for name in known or CURVES]
     return [column for column in columns if column[1] in each.settings["metrics"]]
 
 
@@ -186,17 +187,17 @@ def _notes(studies: Sequence[Study]) -> str:
     failed = sum(len(each.missing) for each in studies)
     return (
         f"Means over clips (how many in brackets); plc {version}, seed {seeds}; every method met "
-        "the same losses. NMSE and LSD: lower is better; all others: higher. Bold: the best that "
-        f"does not wait. {CODED_MARK} compared with its own loss-free decode (PLCMOS has no "
+        "the same losses. NMSE, LSD and FAD: lower is better; all others: higher. Bold: the best "
+        f"that does not wait. {CODED_MARK} compared with its own loss-free decode (PLCMOS has no "
         "reference, and holds the coding). - not measured, or not comparable. "
         f"{failed} scores failed" + (": `failures.csv` of each study says why." if failed else ".")
     )
 
 
 def _curves(each: Study, methods: Sequence[str]) -> Any:
-    figure = blank_figure(10.0, 4.2)
+    figure = blank_figure(12.0, 4.2)
     panels = figure.subplots(1, 2)
-    for panel, metric in zip(panels, MUSIC_SCORES, strict=True):
+    for panel, metric in zip(panels, CURVES, strict=True):
         for number, method in enumerate(methods):
             if metric in _not_comparable(method):
                 continue
@@ -214,7 +215,7 @@ def _curves(each: Study, methods: Sequence[str]) -> Any:
         panel.set_xlabel("length of the gap (ms)")
         panel.set_ylabel(f"{scores.label(metric)} (lower is better)")
         panel.grid(alpha=0.3)
-    panels[1].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     figure.suptitle(_title(each))
     return figure
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_bench import metrics, speech
+from plc_bench import frechet, metrics, speech
 from plc_bench.corpus import resample
 from plc_bench.metrics import Mask, Signal
 
@@ -86,6 +86,10 @@ def _stoi(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> 
     return speech.stoi(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
 
 
+def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return frechet.fad_notes(reference, estimate, sample_rate)
+
+
 METRICS = {
     "nmse": Metric("NMSE dB", True, 2, _nmse),
     "sdr": Metric("SDR dB", False, 2, _sdr),
@@ -94,6 +98,7 @@ METRICS = {
     "level": Metric("level dB", None, 1, _level),
     "click": Metric("click", True, 2, metrics.click_ratio),
     "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
+    "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
     "stoi": Metric("STOI", False, 3, _stoi, of_bursts=False, of_speech=True),
