@@ -30,9 +30,17 @@ class Background:
 
     Frames are cut from the received samples regardless of packets, so that the same samples in
     packets of another size give the same state.
+
+    Parameters
+    ----------
+    channels, sample_rate, seed : int
+        Of the stream, and of the noise.
+    content_frames : int
+        Frames of 20 ms over which it is averaged how unsteady the content is.
     """
 
     __slots__ = (
+        "_content_frames",
         "_fill",
         "_flux_db",
         "_flux_frames",
@@ -46,7 +54,10 @@ class Background:
         "_states",
     )
 
-    def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
+    def __init__(
+        self, channels: int, sample_rate: int, seed: int, content_frames: int = _CONTENT_FRAMES
+    ) -> None:
+        self._content_frames = content_frames
         n = frame_samples(sample_rate)
         self._seed = seed
         first = NoiseState.allocate(sample_rate, seed)
@@ -71,6 +82,11 @@ class Background:
         self._made = self._half
         self._flux_db = _PRIOR_DB
         self._flux_frames = _PRIOR_FRAMES
+
+    @property
+    def flux_db(self) -> float:
+        """Change of the band levels from frame to frame, in dB, over the last seconds."""
+        return self._flux_db
 
     @property
     def unsteady(self) -> bool:
@@ -106,7 +122,7 @@ class Background:
             state.listen(self._frame[c])
             flux_db = max(flux_db, float(state.flux[0]))
         if flux_db >= 0.0:
-            self._flux_frames = min(self._flux_frames + 1, _CONTENT_FRAMES)
+            self._flux_frames = min(self._flux_frames + 1, self._content_frames)
             self._flux_db += (flux_db - self._flux_db) / self._flux_frames
 
     def make_noise(self, out: NDArray[np.float32]) -> None:

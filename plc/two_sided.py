@@ -27,8 +27,13 @@ DRAFTS = ("forward", "backward", "interpolated")
 """What a model of this kind is given: each side continued, and the gap as it is filled so far."""
 
 CONTENTS = ("music", "speech")
-# How far around a gap is listened to, to tell what it is.
-_LISTEN_S = 2.0
+# How far around a gap is listened to, to tell what it is, and the frames of 20 ms in that.
+_LISTEN_S = 8.0
+_LISTEN_FRAMES = 800
+# Background.flux_db up to which it is music alone, and from which on speech alone. Either model
+# spoils the other's content. On validation clips, against a step at 3.7 dB and 2 s of listening:
+# music +0.07 dB SNR_MS, instruments +0.01, speech +0.08.
+_MUSIC_DB, _SPEECH_DB = 3.3, 4.1
 
 _opened = threading.local()
 
@@ -80,11 +85,21 @@ class TwoSidedEncoder:
             Places in it. Gaps longer than the model's horizon, or with less known around them
             than its context, stay as they are, and so does one for which the network fails.
         """
+        fill = self.fill(row, start, stop, end)
+        if fill is None:
+            return False
+        row[start:stop] = fill
+        return True
+
+    def fill(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int
+    ) -> NDArray[np.float32] | None:
+        """Return what :meth:`refine` would write, good until the next call; None if nothing."""
         gap = self._gap
         length = stop - start
         first = start - gap.gap_start
         if length > gap.horizon or first < 0 or first + gap.samples > end:
-            return False
+            return None
         gap.set_gap(length)
         gap.lines[0, :] = row[first : first + gap.samples]
         hole = slice(gap.gap_start, gap.gap_start + length)
@@ -93,10 +108,10 @@ class TwoSidedEncoder:
         gap.lines[0, 1, hole] = continued(after[::-1], length, self._rate)[::-1]
         gap.analyse()
         if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
-            return False
+            return None
         gap.synthesise(self._fill[:, :length])
-        row[start:stop] = self._fill[0, :length]
-        return True
+        fill: NDArray[np.float32] = self._fill[0, :length]
+        return fill
 
 
 class TwoSidedEncoders:
@@ -121,9 +136,18 @@ class TwoSidedEncoders:
         self._encoders = {content: opened[m.name] for content, m in manifests.items()}
 
     def refine(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
-        """As :meth:`TwoSidedEncoder.refine`, by the model for what is around the gap."""
-        encoder = self._encoders.get(content_around(row, self._rate, start, stop, end))
-        return encoder is not None and encoder.refine(row, start, stop, end)
+        """As :meth:`TwoSidedEncoder.refine`, by the model for what is around the gap, or both."""
+        share = speech_around(row, self._rate, start, stop, end)
+        music, speech = (self._encoders.get(content) for content in CONTENTS)
+        if music is speech or speech is None or share == 0.0:
+            return music is not None and music.refine(row, start, stop, end)
+        if music is None or share == 1.0:
+            return speech.refine(row, start, stop, end)
+        fills = music.fill(row, start, stop, end), speech.fill(row, start, stop, end)
+        if fills[0] is None or fills[1] is None:
+            return False
+        row[start:stop] = fills[0] + np.float32(share) * (fills[1] - fills[0])
+        return True
 
 
 class PaperRefiner:
@@ -152,10 +176,10 @@ class PaperRefiner:
         return True
 
 
-def content_around(
+def speech_around(
     row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int
-) -> str:
-    """Return what a gap's surroundings sound like: ``"music"`` or ``"speech"``.
+) -> float:
+    """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
 
     Parameters
     ----------
@@ -167,12 +191,12 @@ def content_around(
         The gap, and until where what follows is known.
     """
     reach = round(_LISTEN_S * sample_rate)
-    background = Background(1, sample_rate, 0)
+    background = Background(1, sample_rate, 0, _LISTEN_FRAMES)
     background.listen(row[None, max(0, start - reach) : start])
     background.interrupt()
     background.listen(row[None, stop : min(end, stop + reach)])
-    # Either model spoils the other's content alike: here the middle is the place to part them.
-    return "speech" if background.unsteady else "music"
+    share = (background.flux_db - _MUSIC_DB) / (_SPEECH_DB - _MUSIC_DB)
+    return min(max(share, 0.0), 1.0)
 
 
 def open_refiner(model: str, sample_rate: int) -> Refiner | None:
