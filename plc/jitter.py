@@ -258,6 +258,7 @@ class JitterBuffer:
         self._position = 0
         self._pulled_s = 0.0
         self._begun = False
+        self._hurries = False
         self._held = 0
         self._starved = 0
         self._last_sequence: int | None = None
@@ -494,7 +495,7 @@ class JitterBuffer:
         self._pulled_s = now_s
         if not self._begun and not self._begin(now_s):
             return Turn.WAIT
-        if self.delay_s(now_s) > self._max_s + 2.0 * self.block / self._rate:
+        if self._is_overdue(now_s):
             return self._skip(now_s)
         self._drop_played()
         if self._slots and (self._held or self._starved):
@@ -505,6 +506,17 @@ class JitterBuffer:
         if not self._slots or self._slots[-1].start <= hole:
             return self._starve(now_s)
         return self._pass_hole(hole)
+
+    def hurry(self) -> None:
+        """Let the next pull leave out what the delay is too long: its player stood still."""
+        self._hurries = True
+
+    def _is_overdue(self, now_s: float) -> bool:
+        """Tell whether to leave something out rather than to bear the delay."""
+        block_s = self.block / self._rate
+        limit_s = self.delays.target_s + block_s if self._hurries else self._max_s + 2.0 * block_s
+        self._hurries = False
+        return self.delay_s(now_s) > limit_s
 
     def _begin(self, now_s: float) -> bool:
         """Tell whether it is time to play the first block, and go to where it stands."""

@@ -159,7 +159,8 @@ class LiveEngine:
 
     def step(self, ours_s: float) -> int:
         """Do what is due by our clock; return how many blocks were made."""
-        self.sink.update(ours_s)
+        if self.sink.update(ours_s):
+            self.playout.buffer.hurry()
         now_s = self.sink.clock.now_s
         for datagram in self.source.datagrams(ours_s):
             self.impairment.put(datagram, now_s)

@@ -20,7 +20,7 @@ from plc.stats import TimeHistogram
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
-_UNCONFIRMED_S = 0.05
+_UNCONFIRMED_S = 0.1
 # Clocks that are slower by more than this are followed late.
 _SLOWEST = 1e-3
 # Where there is no output, blocks that are overdue by more than this are left out.
@@ -123,23 +123,38 @@ class PlayClock:
     """The output device's clock, read between its callbacks.
 
     What a callback confirms is late by as much as it was held up, so the promptest ones count: the
-    clock is as far ahead of ours as it ever was, less what it may have fallen behind since.
+    clock is as far ahead of ours as it ever was, less what it may have fallen behind since. If
+    nothing is confirmed for a while, it stands still as the device does.
     """
 
-    __slots__ = ("_ahead_s", "_last_s", "now_s")
+    __slots__ = ("_ahead_s", "_confirmed_s", "_last_s", "_stands", "now_s")
 
     def __init__(self) -> None:
         self._ahead_s = -math.inf
+        self._confirmed_s = -math.inf
         self._last_s = -math.inf
+        self._stands = False
         self.now_s = 0.0
 
-    def update(self, ours_s: float, confirmed_s: float) -> None:
-        """Take in that at ``ours_s`` of our clock the device had played ``confirmed_s``."""
+    def update(self, ours_s: float, confirmed_s: float) -> bool:
+        """Take in that at ``ours_s`` of our clock the device had played ``confirmed_s``.
+
+        Returns whether it goes on after it has stood still.
+        """
         if self._ahead_s > -math.inf:
             self._ahead_s -= _SLOWEST * (ours_s - self._last_s)
+        if self._stands and confirmed_s > self._confirmed_s:
+            self._ahead_s = -math.inf
         self._ahead_s = max(self._ahead_s, confirmed_s - ours_s)
-        self._ahead_s = min(self._ahead_s, confirmed_s + _UNCONFIRMED_S - ours_s)
+        limit_s = confirmed_s + _UNCONFIRMED_S - ours_s
+        beyond = self._ahead_s > limit_s
+        self._ahead_s = min(self._ahead_s, limit_s)
+        # The device has come as far as was taken for granted when it stopped.
+        goes_on = self._stands and not beyond and ours_s + self._ahead_s >= self.now_s
+        self._stands = beyond or (self._stands and not goes_on)
+        self._confirmed_s = confirmed_s
         self._advance(ours_s)
+        return goes_on
 
     def run(self, ours_s: float) -> None:
         """Go on without a device."""
@@ -326,23 +341,25 @@ class DeviceSink:
             return 0.0
         return self._stream.ring.waiting / self._stream.sample_rate
 
-    def update(self, ours_s: float) -> None:
-        """See how far the device is."""
+    def update(self, ours_s: float) -> bool:
+        """See how far the device is; return whether it goes on after it has stood still."""
         stream = self._port.stream
         if stream is not None and stream is not self._stream and not self._runs(stream):
             stream = None
-        if stream is not self._stream:
+        changed = stream is not self._stream
+        if changed:
             self._begin(stream)
         if stream is None:
             self.clock.run(ours_s)
-            return
+            return changed
         passed_s = stream.ring.passed / stream.sample_rate
-        self.clock.update(ours_s, self._begin_s + passed_s)
+        goes_on = self.clock.update(ours_s, self._begin_s + passed_s)
         starved = stream.ring.missed - self._starved
         if starved > 0:
             self._starved += starved
             self._stats.starved_samples += starved
             self._raise_reserve()
+        return goes_on or changed
 
     def _runs(self, stream: DeviceStream) -> bool:
         """Tell whether a device has begun to play; filling its buffer before that is no sign."""
