@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from plc.cli_network import register
+from plc import cli_embed, cli_live, cli_network
 from plc.cli_values import print_json, share
 from plc.errors import ConfigError, MissingExtraError, PlcError
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from plc.recording import ConcealReport, InpaintReport, Progress
 
 REFUSED = 1
+# Panels of plc --help, in its order.
+_FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
 
 
 class _Refusing(TyperGroup):
@@ -156,10 +158,11 @@ def _options(
 
 
 @app.command(
+    rich_help_panel=_FILES,
     epilog=_examples(
         "plc demo",
         "plc demo --loss 20% --burst 3 --packet-ms 10 --out demo-20",
-    )
+    ),
 )
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("plc-demo"),
@@ -191,11 +194,12 @@ def demo(
 
 
 @app.command(
+    rich_help_panel=_FILES,
     epilog=_examples(
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
-    )
+    ),
 )
 def conceal(
     source: Source,
@@ -243,10 +247,11 @@ def conceal(
 
 
 @app.command(
+    rich_help_panel=_FILES,
     epilog=_examples(
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
         "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
-    )
+    ),
 )
 def inpaint(
     source: Source,
@@ -298,10 +303,11 @@ def inpaint(
 
 
 @app.command(
+    rich_help_panel=_FILES,
     epilog=_examples(
         "plc lose clean.wav lossy.wav --loss 10% --burst 3",
         "plc conceal lossy.wav heard.wav --trace lossy.trace",
-    )
+    ),
 )
 def lose(
     source: Source,
@@ -331,7 +337,10 @@ def lose(
     )
 
 
-@app.command(epilog=_examples("plc doctor", "plc doctor --warm        in an image build"))
+@app.command(
+    rich_help_panel=_HERE,
+    epilog=_examples("plc doctor", "plc doctor --warm        in an image build"),
+)
 def doctor(
     warm: Annotated[
         bool, typer.Option("--warm", help="Compile every kernel into the cache first.")
@@ -357,7 +366,10 @@ def doctor(
         raise typer.Exit(REFUSED)
 
 
-@app.command(epilog=_examples("plc models", "plc conceal in.wav out.wav --loss 10% --model speech"))
+@app.command(
+    rich_help_panel=_HERE,
+    epilog=_examples("plc models", "plc conceal in.wav out.wav --loss 10% --model speech"),
+)
 def models(as_json: AsJson = False) -> None:
     """List the networks in the package: what each is for, how it was trained, how good it is."""
     from plc.models import available, models_table
@@ -370,6 +382,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command(
+    rich_help_panel=_MEASURE,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -379,6 +392,7 @@ def bench(ctx: typer.Context) -> None:
 
 
 @app.command(
+    rich_help_panel=_MEASURE,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -400,6 +414,7 @@ def _benchmark(arguments: list[str]) -> None:
 
 
 @app.command(
+    rich_help_panel=_MEASURE,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -409,6 +424,7 @@ def train(ctx: typer.Context) -> None:
 
 
 @app.command(
+    rich_help_panel=_MEASURE,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -417,7 +433,8 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-register(app)
+for _commands in (cli_live, cli_network, cli_embed):
+    _commands.register(app)
 
 
 def _training(command: str, arguments: list[str]) -> None:

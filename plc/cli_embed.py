@@ -110,6 +110,7 @@ def _print_installed(installed: "Installed") -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(serve)
-    app.add_typer(c)
-    app.add_typer(gstreamer)
+    panel = "For other programs"
+    app.command(rich_help_panel=panel)(serve)
+    app.add_typer(c, rich_help_panel=panel)
+    app.add_typer(gstreamer, rich_help_panel=panel)

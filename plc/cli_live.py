@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from plc.devices import Device
     from plc.events import Note
     from plc.impair import ImpairConfig
-    from plc.live import Live
+    from plc.live import Live, LiveConfig
     from plc.network import Endpoint
 
 _BACKENDS = ("sounddevice", "pyaudio")
@@ -149,9 +149,7 @@ def live(
         int, typer.Option(metavar="HZ", help="Of the stream; devices are converted.")
     ] = 48_000,
     channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
-    codec: Annotated[
-        str | None, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.", show_default="l16")
-    ] = None,
+    codec: Annotated[str, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.")] = "l16",
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
@@ -203,14 +201,11 @@ def live(
 
     Devices that go away are waited for. Ends on Ctrl-C or SIGTERM, after what is there was played.
     """
-    from plc.devices import open_backend
-    from plc.live import LiveConfig, run_live
+    from plc.live import LiveConfig
     from plc.loss import TraceLosses, read_trace
     from plc.network import parse_endpoint, parse_network
 
     from_network = source.startswith("udp://")
-    if codec is not None and not from_network:
-        raise typer.BadParameter("--codec goes with --in udp://HOST:PORT", param_hint="--codec")
     settings: dict[str, Any] = {}
     if impair is not None:
         settings["impair"] = impairment_of(impair)
@@ -228,19 +223,41 @@ def live(
         codec=codec,
         **settings,
     )
-    came: str | Endpoint = parse_endpoint(source) if from_network else source
-    with quiet_libraries(), _watchers(view, metrics, log_json, source) as (note, watch):
+    run(
+        config,
+        parse_endpoint(source) if from_network else source,
+        output,
+        backend=backend,
+        losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
+        allow=tuple(parse_network(text) for text in allow or []),
+        duration_s=duration_s,
+        give_up_s=give_up_s,
+        view=view,
+        metrics=metrics,
+        log_json=log_json,
+        as_json=as_json,
+    )
+
+
+def run(
+    config: "LiveConfig",
+    source: "str | Endpoint",
+    output: str,
+    *,
+    backend: str = "sounddevice",
+    view: bool | None = None,
+    metrics: str | None = None,
+    log_json: bool = False,
+    as_json: bool = False,
+    **settings: Any,
+) -> None:
+    """Run a live stream with all that looks at it, and print what it counted."""
+    from plc.devices import open_backend
+    from plc.live import run_live
+
+    with quiet_libraries(), _watchers(view, metrics, log_json, str(source)) as (note, watch):
         report = run_live(
-            config,
-            open_backend(backend),
-            came,
-            output,
-            losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
-            allow=tuple(parse_network(text) for text in allow or []),
-            duration_s=duration_s,
-            give_up_s=give_up_s,
-            note=note,
-            watch=watch,
+            config, open_backend(backend), source, output, note=note, watch=watch, **settings
         )
     print_json(report) if as_json else _print_live(report)
 
@@ -341,4 +358,4 @@ def _print_live(report: dict[str, Any]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (live, devices):
-        app.command()(command)
+        app.command(rich_help_panel="Live and on the wire")(command)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from plc.relay import Relay, StreamConfig
     from plc.sdp import AudioMedia
 
+_DEVICE = "device:"
+
 # One knob: how many packets may come too late. Numbers between 0 and 1 do, too.
 SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
 
@@ -62,7 +64,8 @@ def relay(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="udp://HOST:PORT|FILE", help="Where it goes: one for each --listen, in order."
+            metavar="udp://HOST:PORT|FILE|device:DEV",
+            help="Where it goes: one for each --listen, in order; one stream can go to a device.",
         ),
     ] = None,
     codec: Codec = "l16",
@@ -142,6 +145,14 @@ def relay(
         "payload_type": payload_type,
         "red_payload_type": red_payload_type,
     }
+    if any(target.startswith(_DEVICE) for target in to or []):
+        if workers > 1 or sdp is not None or sdp_out is not None:
+            raise typer.BadParameter("a device goes without --workers, --sdp and --sdp-out")
+        running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
+        _relay_to_device(
+            listen or [], to or [], allow or [], coding | settings, running | {"as_json": as_json}
+        )
+        return
     configs = _streams(listen or [], to or [], sdp, allow or [], coding, settings)
 
     if workers > 1 and (sdp_out is not None or metrics is not None or log_json):
@@ -280,7 +291,7 @@ def impair(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (relay, send, impair):
-        app.command()(command)
+        app.command(rich_help_panel="Live and on the wire")(command)
 
 
 def delay_of(
@@ -298,6 +309,30 @@ def delay_of(
             mode=DelayMode.HEADROOM, safety=safety, delay_ms=headroom_ms, max_delay_ms=max_ms
         )
     return DelayConfig(safety=safety, max_delay_ms=max_ms)
+
+
+def _relay_to_device(
+    listen: list[str],
+    to: list[str],
+    allow: list[str],
+    settings: dict[str, Any],
+    running: dict[str, Any],
+) -> None:
+    """Play a stream on a sound card, by the card's clock instead of ours."""
+    from plc.cli_live import run
+    from plc.live import LiveConfig
+    from plc.network import parse_endpoint, parse_network
+
+    if len(to) != 1 or len(listen) != 1:
+        raise typer.BadParameter("a device takes one stream: one --listen and one --to")
+    run(
+        LiveConfig(**settings),
+        parse_endpoint(listen[0]),
+        to[0].removeprefix(_DEVICE),
+        allow=tuple(parse_network(text) for text in allow),
+        view=False,
+        **running,
+    )
 
 
 def _relay_watch(
