@@ -71,8 +71,12 @@ class LiveConfig:
         What is kept ready for the output device to begin with.
     lookahead, method, model, budget_ms
         As for :class:`~plc.playout.Playout`.
-    codec : str or None
-        Of RTP from the network; None: the input is a device.
+    codec : str
+        Of RTP, where the input is the network.
+    payload_type, red_payload_type : int or None
+        Of its packets, and of redundancy; None: the codec's usual one, and none.
+    packets_per_s : float
+        What is taken from a sender at most.
     """
 
     sample_rate: int = 48_000
@@ -86,7 +90,10 @@ class LiveConfig:
     method: str = "auto"
     model: str = "auto"
     budget_ms: float | None = None
-    codec: str | None = None
+    codec: str = "l16"
+    payload_type: int | None = None
+    red_payload_type: int | None = None
+    packets_per_s: float = 2000.0
 
     def __post_init__(self) -> None:
         """Check what the parts do not."""
@@ -134,12 +141,14 @@ class LiveEngine:
         local = Float32(config.sample_rate, config.channels)
         codec: Codec = local
         if isinstance(source, Endpoint):
-            codec = open_codec(config.codec or "l16", config.sample_rate, config.channels)
+            codec = open_codec(config.codec, config.sample_rate, config.channels)
         self.block = packet_samples(config.packet_ms, config.sample_rate)
         self.playout = Playout(
             codec,
             self.block,
             config.delay,
+            payload_type=config.payload_type,
+            red_payload_type=config.red_payload_type,
             lookahead=config.lookahead,
             method=config.method,
             model=config.model,
@@ -149,7 +158,7 @@ class LiveEngine:
         self.impairment = Impairment(config.impair, config.seed, losses)
         self.source: DeviceSource | NetworkSource
         if isinstance(source, Endpoint):
-            self.source = NetworkSource(source, self.stats, allow)
+            self.source = NetworkSource(source, self.stats, allow, config.packets_per_s)
         else:
             self.source = DeviceSource(source, local, self.block, self.stats)
         self.sink = DeviceSink(

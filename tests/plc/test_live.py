@@ -1,20 +1,29 @@
 """The live stream: by fake cards and a clock of the test's own, and on a real sound server."""
 
+import gc
 import math
+import socket
+import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.codecs import L16
 from plc.delay import DelayConfig, DelayMode
 from plc.devices import DevicePort, tend
-from plc.errors import ConfigError
+from plc.errors import ConfigError, DeviceError
 from plc.impair import ImpairConfig
-from plc.live import LiveConfig, LiveEngine
-from plc.live_ends import PlayClock, as_channels
+from plc.live import Live, LiveConfig, LiveEngine, run_live
+from plc.live_ends import NetworkSource, PlayClock, as_channels
+from plc.network import Endpoint
+from plc.send import Packetizer
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import noise, tones
 
@@ -310,3 +319,105 @@ def test_the_clock_stands_where_the_device_does_and_runs_without_one() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         LiveConfig(**settings)
+
+
+@pytest.mark.parametrize("red", [0, 1])
+def test_rtp_from_the_network_is_played(red: int) -> None:
+    signal = noise(13, 6 * RATE)
+    sent = (np.rint(np.clip(signal, -1, 1) * 32768) / 32768).astype(np.float32)
+    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=30)
+    config = replace(CONFIG, delay=delay, red_payload_type=100)
+    backend = FakeBackend(cards=[card(0, "card", 0, 1)])
+    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+    port.open(0.0)
+    engine = LiveEngine(config, Endpoint("127.0.0.1", 0), port, allow=[ip_network("127.0.0.0/8")])
+    assert isinstance(engine.source, NetworkSource)
+    packetizer = Packetizer(L16(RATE, 1), ssrc=1, redundancy=red)
+    with closing(engine), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
+        address = ("127.0.0.1", engine.source.port.endpoint.port)
+        stream = backend.stream(False)
+        for number in range(600):
+            packet = packetizer.pack(sent[number * BLOCK : (number + 1) * BLOCK, None])
+            if not red or number % 10 != 5:
+                sender.sendto(packet, address)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+                if number == 300:
+                    thief.sendto(packet, address)
+            stream.take(BLOCK)
+            engine.step(0.01 * (number + 1))
+    heard = np.concatenate(stream.played)[:, 0]
+    assert found(heard, sent) > 5.8 * RATE
+    assert engine.stats.refused_datagrams == 1
+    assert engine.playout.received.redundant_packets == 60 * red
+
+
+class Running(FakeBackend):
+    """Cards whose streams call from a thread of their own, in their own time."""
+
+    def open(self, *settings: Any, **named: Any) -> Any:
+        stream = super().open(*settings, **named)
+
+        def call() -> None:
+            while not stream.closed:
+                if stream.is_input:
+                    stream.give(np.zeros((stream.block, stream.channels), np.float32))
+                else:
+                    stream.take(stream.block)
+                time.sleep(stream.block / stream.sample_rate)
+
+        threading.Thread(target=call, daemon=True).start()
+        return stream
+
+
+def test_a_live_stream_runs_in_its_thread_and_reports() -> None:
+    seen: list[Live] = []
+    backend = Running(cards=[card(0, "card")])
+    report = run_live(CONFIG, backend, "card", "card", duration_s=0.5, watch=seen.append)
+    assert all(stream.closed for stream in backend.streams)
+    assert report["devices"]["input"]["opened"] == report["devices"]["output"]["opened"] == 1
+    assert report["live"]["captured_packets"] > 0
+    assert report["live"]["played_blocks"] > 0
+    assert len(seen) >= 2
+    assert gc.isenabled()
+
+
+def test_a_device_that_stays_away_ends_the_stream_if_that_is_asked() -> None:
+    noted: list[str] = []
+    backend = Running(cards=[card(0, "card")])
+
+    def unplug(live: Live) -> None:
+        backend.broken = True
+        for stream in backend.streams:
+            stream.active = False
+
+    run_live(
+        CONFIG,
+        backend,
+        "card",
+        "card",
+        duration_s=60.0,
+        give_up_s=0.2,
+        watch=unplug,
+        note=lambda event, **_: noted.append(event),
+    )
+    assert noted[-1] == "gave_up"
+    assert noted.count("device_lost") == 2
+
+
+def test_a_failure_of_the_engine_ends_the_stream() -> None:
+    backend = Running(cards=[card(0, "card")])
+
+    def break_it(live: Live) -> None:
+        live.engine.sink.write = None  # type: ignore[assignment,method-assign]
+
+    with pytest.raises(TypeError, match="not callable"):
+        run_live(CONFIG, backend, "card", "card", duration_s=60.0, watch=break_it)
+    assert all(stream.closed for stream in backend.streams)
+
+
+def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
+    backend = FakeBackend(cards=[card(0, "card", outputs=0)])
+    with pytest.raises(DeviceError, match="no output device"):
+        run_live(CONFIG, backend, "card", "card", duration_s=1.0)
+    assert all(stream.closed for stream in backend.streams)
