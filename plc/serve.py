@@ -30,8 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedStream, StreamSettings
-from plc.errors import ModelError, NetworkError, PlcError
+from plc.embed.stream import EmbeddedStream, StreamSettings, prepare
+from plc.errors import NetworkError, PlcError
 from plc.jsonable import to_json
 from plc.network import stop_signals
 from plc.warm import warm_up
@@ -370,8 +370,7 @@ def run_sidecar(
         As :class:`Sidecar`.
     """
     warm_up()
-    with contextlib.suppress(ModelError):
-        EmbeddedStream(StreamSettings()).close()
+    prepare(StreamSettings())
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()
@@ -385,6 +384,8 @@ def run_sidecar(
 
 
 def _listen(path: Path) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise NetworkError("this system has no Unix sockets for Python; use the C library")
     _make_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)  # so that there is no moment at which others could connect

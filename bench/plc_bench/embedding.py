@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,22 @@ from plc.client import Client
 from plc.concealer import Packet
 from plc.embed.library import build_library
 from plc.embed.stream import Flag, Format, StreamSettings
-from plc.errors import NetworkError
+from plc.errors import MissingExtraError, NetworkError
 from plc.jsonable import to_json
 from plc.serve import Conversation
 from plc.stats import TimeHistogram, percentiles
-from plc.wire import HEADER, LOST, Kind, pack, pack_hello
+from plc.wire import (
+    HEADER,
+    LOST,
+    FrameReader,
+    Kind,
+    WireError,
+    pack,
+    pack_hello,
+    parse_error,
+    parse_hello,
+    parse_ready,
+)
 from plc_bench.synth import music
 
 _START_S = 60.0
@@ -276,6 +287,54 @@ def fuzz(inputs: int, seed: int = 0) -> Fuzzed:
     )
 
 
+def parse_anything(data: bytes) -> None:
+    """Give bytes, cut as the first of them says, to every parser of the protocol."""
+    reader = FrameReader(64)
+    rest = memoryview(data)
+    with contextlib.suppress(WireError):
+        while rest:
+            room = reader.room()
+            count = min(len(room), len(rest), 1 + data[0] % 40)
+            room[:count] = rest[:count]
+            reader.came(count)
+            rest = rest[count:]
+            while (frame := reader.next()) is not None:
+                _PARSERS.get(frame.kind, bytes)(frame.payload)
+    with contextlib.suppress(WireError):
+        parse_hello(b"PLC1" + data)
+
+
+_PARSERS: dict[Kind, Callable[[memoryview], object]] = {
+    Kind.HELLO: parse_hello,
+    Kind.READY: parse_ready,
+    Kind.ERROR: parse_error,
+}
+
+
+def fuzz_by_coverage(inputs: int, seed: int) -> None:
+    """Let atheris look for bytes that :func:`parse_anything` does not bear; end the process.
+
+    Parameters
+    ----------
+    inputs, seed : int
+        How many, and of what is drawn.
+
+    Raises
+    ------
+    MissingExtraError
+        If atheris is not installed.
+    """
+    try:
+        import atheris
+    except ImportError as error:
+        raise MissingExtraError("this needs atheris; pip install atheris") from error
+    for function in (FrameReader.next, parse_hello, parse_ready, parse_error):
+        atheris.instrument_func(function)
+    options = [sys.argv[0], f"-runs={inputs}", f"-seed={seed}", "-max_len=300"]
+    atheris.Setup(options, parse_anything)
+    atheris.Fuzz()
+
+
 def _hostile(rng: random.Random, settings: StreamSettings, count: int) -> Iterator[bytes]:
     """Yield bytes of a conversation, most of them sound, cut and damaged here and there."""
     damage = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
@@ -331,6 +390,7 @@ def main() -> None:
     fuzzing = commands.add_parser("fuzz")
     fuzzing.add_argument("--inputs", type=int, default=1_000_000)
     fuzzing.add_argument("--seed", type=int, default=0)
+    fuzzing.add_argument("--atheris", action="store_true", help="the parsers alone, by coverage")
     echoing = commands.add_parser("echo")
     echoing.add_argument("path")
     echoing.add_argument("size", type=int)
@@ -339,6 +399,8 @@ def main() -> None:
         echo(given.path, given.size)
     elif given.command == "c":
         print(push_from_c(given.packets, given.lost_every, given.model), end="")
+    elif given.command == "fuzz" and given.atheris:
+        fuzz_by_coverage(given.inputs, given.seed)
     elif given.command == "fuzz":
         print(to_json(fuzz(given.inputs, given.seed)))
     else:

@@ -1,5 +1,6 @@
 """A concealer for callers in other languages: one format, memory of theirs, flags for answers."""
 
+import contextlib
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.concealer import Concealer, Packet
-from plc.errors import ConfigError
+from plc.errors import ConfigError, PlcError
 
 _FULL_SCALE = 32768.0
 
@@ -169,6 +170,15 @@ class EmbeddedStream:
     def close(self) -> None:
         """End the threads that it has."""
         self.concealer.close()
+
+
+def prepare(settings: StreamSettings) -> None:
+    """Compile and load what such a stream needs, so that the first one opens as fast as any.
+
+    What is wrong with the settings, if anything, is left to whoever opens it.
+    """
+    with contextlib.suppress(PlcError):
+        EmbeddedStream(settings).close()
 
 
 def as_packet(memory: object, settings: StreamSettings) -> NDArray[np.float32] | NDArray[np.int16]:

@@ -119,12 +119,14 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
     )
 
     def do_change_state(self, transition: Any) -> Any:
-        """Compile before there is any audio; forget the stream after."""
+        """Compile and load before there is any audio; forget the stream after."""
         if transition == Gst.StateChange.NULL_TO_READY:
             try:
+                from plc.embed.stream import StreamSettings, prepare
                 from plc.warm import warm_up
 
                 warm_up()
+                prepare(StreamSettings(method=self.method, model=self.model))
             except Exception as error:
                 self._fail(error)
                 return Gst.StateChangeReturn.FAILURE

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from plc import cli_embed, conceal, warm_up
+from plc import serve as serving
 from plc.client import Client
 from plc.embed.stream import EmbeddedStream, Flag, Format, StreamSettings
 from plc.errors import ConfigError, NetworkError, PacketError
@@ -219,6 +220,32 @@ def test_who_sends_and_does_not_read_is_not_read_from(sidecar: Sidecar) -> None:
         assert sent < 1 << 24  # or it is buffered somewhere
         samples, _ = other.push(np.ones((BLOCK, 1), np.float32))
     assert samples.all()
+
+
+def test_who_does_not_say_hello_in_time_is_cut_off(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_HELLO_S", 0.05)
+    with raw(sidecar) as connection:
+        assert read_all(connection) == b""
+    assert is_served(sidecar)
+
+
+def test_who_does_not_read_answers_in_time_is_cut_off(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_ANSWER_S", 0.05)
+    with raw(sidecar) as connection:
+        connection.sendall(pack_hello(QUICK))
+        frames = pack(Kind.PUSH, bytes(4 * BLOCK)) * 100
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_for_ever(connection, frames)
+    assert is_served(sidecar)
+
+
+def send_for_ever(connection: socket.socket, data: bytes) -> None:
+    while True:
+        connection.sendall(data)
 
 
 def test_more_clients_than_allowed_are_turned_away(sidecar: Sidecar) -> None:
@@ -425,7 +452,7 @@ frames_ = st.one_of(
 
 
 @given(st.lists(frames_, max_size=10).map(b"".join), st.integers(1, 500))
-@settings(max_examples=1500)
+@settings(max_examples=500)
 def test_whatever_a_client_says_a_conversation_answers_in_frames(data: bytes, step: int) -> None:
     """After HELLO as before it: one READY at most, and nothing after a BYE or an ERROR."""
     conversation = Conversation()

@@ -68,7 +68,7 @@ places_ = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 @given(st.lists(frames_, max_size=8), places_)
-@settings(max_examples=1000)
+@settings(max_examples=800)
 def test_frames_come_out_as_they_were_packed_however_they_are_cut(
     frames: list[bytes], places: list[int]
 ) -> None:
@@ -78,7 +78,7 @@ def test_frames_come_out_as_they_were_packed_however_they_are_cut(
 
 
 @given(st.lists(frames_ | st.binary(max_size=80), max_size=8).map(b"".join), places_)
-@settings(max_examples=2000)
+@settings(max_examples=1200)
 def test_any_bytes_mean_the_same_however_they_are_cut(data: bytes, places: list[int]) -> None:
     assert parse(cut(data, places)) == parse([data])
 
