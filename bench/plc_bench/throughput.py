@@ -7,6 +7,10 @@ follows when each would have been done had they begun every ``packet_ms`` (Lindl
 thousand (in a hundred below 1000 ticks) would have been done before the next one's turn are those
 that run in real time. A live server wants some of it left over.
 
+**Clocks.** A tick is timed by processor time, where the system counts it finely, and so is the
+engine's own budget but for methods with a network, whose deadlines are the wall's. Else a machine
+that is busy with other things would make the engine step down, and its streams look cheap.
+
 **Cost** is processor time, with that of the networks' threads: in microseconds a packet, and as
 the share of one core that a stream takes.
 
@@ -24,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +49,9 @@ _PRECISION = 0.03
 _STRIDE = 1.3
 # Streams stand at places of the piece that are so many packets apart.
 _APART = 37
+_NETWORK_METHOD = "auto"
+# Windows counts processor time in steps of 16 ms: too coarse for a tick.
+_FINE_S = 1e-5
 _WARM_UP_S = 0.5
 # A single stream is cheap, and long bursts take long to come in their number.
 _ALONE_LONGER = 10.0
@@ -112,6 +120,7 @@ class StreamSettings:
             method=self.method,
             budget_ms=self.budget_ms,
             provider=self.provider,
+            clock=time.perf_counter if self.method == _NETWORK_METHOD else _fine("thread_time"),
         )
 
 
@@ -123,14 +132,12 @@ class Crowd:
     settings : StreamSettings
         Of each.
     clock : callable
-        Returns nanoseconds.
+        Returns seconds; processor time by default.
     """
 
-    def __init__(
-        self, settings: StreamSettings, clock: Callable[[], int] = time.perf_counter_ns
-    ) -> None:
+    def __init__(self, settings: StreamSettings, clock: Callable[[], float] | None = None) -> None:
         self.settings = settings
-        self._clock = clock
+        self._clock = clock or _fine("process_time")
         self._packets = cut(
             music(settings.sample_rate, _PIECE_S, settings.channels), settings.packet_samples
         )
@@ -145,19 +152,19 @@ class Crowd:
             self._streams.append(self.settings.open())
 
     def drive(self, streams: int, ticks: int | None = None) -> tuple[NDArray[np.float64], float]:
-        """Return the duration of each tick of the first streams in ms, and processor time in s."""
+        """Return the duration of each tick of the first streams in ms, and wall time in s."""
         self.grow(streams)
         ticks = min(ticks or self.settings.ticks, self.settings.ticks)
         packets, clock = self._packets, self._clock
         pushes = [stream.push for stream in self._streams[:streams]]
-        took_ns = np.zeros(ticks, np.int64)
-        cpu_s = time.process_time()
+        took_s = np.zeros(ticks)
+        wall_s = time.perf_counter()
         for t in range(ticks):
-            begun_ns = clock()
+            begun_s = clock()
             for s, push in enumerate(pushes):
                 push(None if self._lost[s][t] else packets[(t + _APART * s) % len(packets)])
-            took_ns[t] = clock() - begun_ns
-        return took_ns / 1e6, time.process_time() - cpu_s
+            took_s[t] = clock() - begun_s
+        return 1e3 * took_s, time.perf_counter() - wall_s
 
     @property
     def lost_share(self) -> float:
@@ -199,7 +206,7 @@ class Cost:
     real_time_factor : float
         Audio time of all streams over wall time.
     tick_p50_ms, tick_p99_ms : float
-        What a tick of all streams takes.
+        What a tick of all streams takes, in processor time.
     rungs : mapping from str to int
         Concealed samples by what made them: where a machine is busy, the engine steps down.
     """
@@ -221,8 +228,9 @@ def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -
     crowd = Crowd(settings)
     crowd.drive(streams, _warm_up_ticks(settings))
     with watched(False):
-        tick_ms, cpu_s = crowd.drive(streams)
+        tick_ms, wall_s = crowd.drive(streams)
     crowd.close()
+    cpu_s = 1e-3 * float(tick_ms.sum())
     audio_s = tick_ms.size * streams * settings.packet_ms / 1000
     p50_ms, p99_ms = (float(value) for value in np.percentile(tick_ms, [50, 99]))
     return Cost(
@@ -232,7 +240,7 @@ def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -
         lost_share=crowd.lost_share,
         packet_us=1e6 * cpu_s / (tick_ms.size * streams),
         core_percent=100 * cpu_s / audio_s,
-        real_time_factor=audio_s / (1e-3 * float(tick_ms.sum())),
+        real_time_factor=audio_s / wall_s,
         tick_p50_ms=p50_ms,
         tick_p99_ms=p99_ms,
         rungs=crowd.rungs,
@@ -290,7 +298,7 @@ class Capacity:
     real_time_factor : float
         At that number: audio time over wall time.
     by_processor_time : float
-        Streams that the core would carry were it never taken away, by what they cost there.
+        The same over processor time: the streams that fit in were all ticks equally long.
     rungs : mapping from str to int
         Concealed samples by what made them, of all streams and measurements.
     """
@@ -317,10 +325,10 @@ def measure_capacity(settings: StreamSettings, most: int) -> Capacity:
 
     def in_time(streams: int) -> bool:
         with watched(False):
-            tick_ms, cpu_s = crowd.drive(streams)
+            tick_ms, wall_s = crowd.drive(streams)
         late = late_share(tick_ms, settings.packet_ms)
         audio_ms = streams * settings.packet_ms * tick_ms.size
-        seen[streams] = late, audio_ms / float(tick_ms.sum()), audio_ms / (1e3 * cpu_s)
+        seen[streams] = late, audio_ms / (1e3 * wall_s), audio_ms / float(tick_ms.sum())
         return late <= allowed
 
     tick_ms, _ = crowd.drive(few)
@@ -413,6 +421,13 @@ def measure_memory(settings: StreamSettings, streams: int) -> Memory:
     return Memory(
         settings=settings, streams=streams, first_mb=first_mb, stream_mb=grown_mb / streams
     )
+
+
+def _fine(name: Literal["process_time", "thread_time"]) -> Callable[[], float]:
+    """Return the clock of that name in :mod:`time` if its steps are fine, else the wall's."""
+    fine = time.get_clock_info(name).resolution <= _FINE_S
+    clock: Callable[[], float] = getattr(time, name) if fine else time.perf_counter
+    return clock
 
 
 def _warm_up_ticks(settings: StreamSettings) -> int:
