@@ -343,15 +343,16 @@ def _print_live(report: dict[str, Any]) -> None:
         f"(at most {delay['max']:.0f})"
     )
     for direction, device in report["devices"].items():
-        missed = "dropped" if direction == "input" else "missing in time"
+        is_input = direction == "input"
+        samples = device["missed_samples"] if is_input else live["starved_samples"]
         typer.echo(
             f"{direction} {device['device']}: {device['losses']} times lost, {device['breaks']} "
-            f"xruns, {device['missed_samples']} samples {missed}"
+            f"xruns, {samples} samples {'dropped' if is_input else 'not in time'}"
         )
-    if live["starved_samples"]:
+    if live["reserve_raises"]:
         typer.echo(
-            f"the output waited for {live['starved_samples']} samples; "
-            f"{report['reserve_ms']:.0f} ms are kept ready by now: --reserve-ms"
+            f"{report['reserve_ms']:.0f} ms are kept ready for the output by now; --reserve-ms "
+            "begins with that"
         )
 
 

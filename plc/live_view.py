@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from plc.devices import DevicePort
     from plc.live import Live
 
 _WIDTH = 30
@@ -51,7 +52,7 @@ def render(live: "Live") -> "RenderableType":
         table.add_row("input", meter(engine.source.peak.level))
     table.add_row("output", meter(engine.sink.peak.level))
     for port in live.ports:
-        table.add_row(f"{port.direction} device", _device(live, port.is_input))
+        table.add_row("from" if port.is_input else "to", _device(port))
     expected = max(1, received.packets_expected)
     table.add_row(
         "packets",
@@ -65,26 +66,23 @@ def render(live: "Live") -> "RenderableType":
     table.add_row(
         "concealed", f"{concealed.concealment_events} bursts: {shares or 'nothing so far'}"
     )
-    table.add_row("concealing", f"{_times(concealed.concealed_time)}, {_misses(live)}")
-    table.add_row("delay", f"{_times(stats.delay)}, {1000.0 * engine.sink.reserve_s:.0f} ms ready")
+    misses = f"{concealed.deadline_misses} over the time"
+    table.add_row("concealing", f"{_times(concealed.concealed_time)}; {misses}")
+    table.add_row("delay", _times(stats.delay))
+    reserve_ms, starved = 1000.0 * engine.sink.reserve_s, stats.starved_samples
+    table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
     table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
     return table
 
 
-def _misses(live: "Live") -> str:
-    concealment, stats = live.engine.playout.concealment, live.engine.stats
-    return (
-        f"{concealment.deadline_misses} over the time, {stats.starved_samples} samples not in time"
-    )
-
-
-def _device(live: "Live", is_input: bool) -> "Text":
+def _device(port: "DevicePort") -> "Text":
     from rich.text import Text
 
-    port = next(port for port in live.ports if port.is_input == is_input)
     stream, counted = port.stream, port.stats
     if stream is None:
-        return Text(f"{port.name}: away. {port.latest_error}"[:100], style="red")
+        away = port.away_since_s is not None
+        text = f"{port.name}: away. {port.latest_error}" if away else f"{port.name}: closed"
+        return Text(text, style="red" if away else "dim")
     text = f"{port.name}: {stream.sample_rate} Hz, {stream.channels} ch"
     troubles = f", {counted.breaks} xruns, {counted.losses} times lost"
     return Text(text) + Text(troubles, style="yellow" if counted.breaks + counted.losses else "dim")

@@ -48,7 +48,16 @@ def test_all_that_matters_is_on_it(live: Live) -> None:
     assert f"{lost} lost" in text
     bursts = live.engine.playout.concealment.concealment_events
     assert f"{bursts} bursts: ar" in text
-    for part in ("input", "output", "delay", "p99", "over the time", "16000 Hz, 1 ch", "ppm"):
+    for part in (
+        "input",
+        "output",
+        "delay",
+        "p99",
+        "over the time",
+        "20 ms kept ready",
+        "16000 Hz, 1 ch",
+        "ppm",
+    ):
         assert part in text, text
 
 
@@ -56,9 +65,11 @@ def test_a_device_that_is_away_is_said_to_be(live: Live) -> None:
     port = live.ports[0]
     stream, port.stream, port.latest_error = port.stream, None, "no input is called 'card'"
     try:
+        assert "card: closed" in text_of(live)
+        port.away_since_s = 1.0
         assert "card: away. no input is called 'card'" in text_of(live)
     finally:
-        port.stream = stream
+        port.stream, port.away_since_s = stream, None
 
 
 def test_it_is_drawn_where_it_should_be_and_fits_a_narrow_terminal(live: Live) -> None:

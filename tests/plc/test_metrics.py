@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,13 @@ import pytest
 from plc.codecs import L16
 from plc.delay import DelayConfig, DelayMode
 from plc.errors import ConfigError, MissingExtraError, NetworkError
-from plc.metrics import Exporter, playout_samples
+from plc.live import Live
+from plc.metrics import Exporter, live_samples, playout_samples, relay_samples
+from plc.network import Endpoint
 from plc.playout import Playout
+from plc.relay import StreamConfig, StreamRelay
 from plc.send import Packetizer
+from tests.plc.test_live import CONFIG, Bench
 from tests.signals import tones
 
 pytest.importorskip("prometheus_client")
@@ -165,3 +170,17 @@ def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
     assert json.loads(out)[0]["relay"]["datagrams_received"] == 39
     events = [json.loads(line)["event"] for line in errors.splitlines()]
     assert "stream_begun" in events
+
+
+def test_what_is_served_is_what_is_documented() -> None:
+    bench = Bench(CONFIG)
+    bench.run(0.5)
+    live = Live(bench.engine, bench.backend, bench.ports)
+    config = StreamConfig(
+        listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9), model="ar", sample_rate=RATE
+    )
+    samples = [*live_samples("a", live), *relay_samples("b", StreamRelay(config))]
+    served = {f"plc_{each.name}" + ("_total" if each.counts else "") for each in samples}
+    text = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
+    table = text[text.index("| name | meaning |") : text.index("The mean delay is")]
+    assert set(re.findall(r"plc_\w+", table)) == served
