@@ -338,18 +338,14 @@ def _hurry() -> str:
 def without_pauses() -> Iterator[None]:
     """Let neither the collector of garbage nor a busy thread hold Python up for long."""
     interval_s = sys.getswitchinterval()
-    enabled = gc.isenabled()
     gc.collect()
-    gc.freeze()
-    gc.disable()
+    gc.freeze()  # what is here stays; a collection need not walk it
     sys.setswitchinterval(_POLL_S / 2.0)
     try:
         yield
     finally:
         sys.setswitchinterval(interval_s)
         gc.unfreeze()
-        if enabled:
-            gc.enable()
 
 
 def run_live(

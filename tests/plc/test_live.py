@@ -3,6 +3,7 @@
 import gc
 import math
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -373,13 +374,15 @@ class Running(FakeBackend):
 def test_a_live_stream_runs_in_its_thread_and_reports() -> None:
     seen: list[Live] = []
     backend = Running(cards=[card(0, "card")])
+    interval_s = sys.getswitchinterval()
     report = run_live(CONFIG, backend, "card", "card", duration_s=0.5, watch=seen.append)
     assert all(stream.closed for stream in backend.streams)
     assert report["devices"]["input"]["opened"] == report["devices"]["output"]["opened"] == 1
     assert report["live"]["captured_packets"] > 0
     assert report["live"]["played_blocks"] > 0
     assert len(seen) >= 2
-    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    assert sys.getswitchinterval() == interval_s
 
 
 def test_a_device_that_stays_away_ends_the_stream_if_that_is_asked() -> None:
