@@ -27,6 +27,7 @@ out=$1
 data=${2:-$here/bench/data}
 python=${PYTHON:-python}
 export PYTHONPATH="$here:$here/kernels:$here/bench:$here/training${PYTHONPATH:+:$PYTHONPATH}"
+export COLUMNS=110 # of tables that go to files
 mkdir -p "$out"
 
 clips() { # the folder of a domain's clips
@@ -93,4 +94,9 @@ fi
 say "tables and pictures"
 "$python" -m plc_bench.headline "$out" \
     "$out/music" "$out/small-packets" "$out/speech" "$out/telephone" >&2
+for name in inpaint-music inpaint-instruments latency; do
+    if [ -s "$out/$name.txt" ]; then
+        printf '\n## %s\n\n```\n%s\n```\n' "$name" "$(cat "$out/$name.txt")" >> "$out/headline.md"
+    fi
+done
 cat "$out/headline.md"

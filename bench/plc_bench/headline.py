@@ -3,7 +3,7 @@
 ``python -m plc_bench.headline OUT STUDY ...`` reads what ``plc bench quality --out`` kept and
 writes ``OUT/headline.md`` and a PNG for each study. A table has a row for each method and a column
 for each score by domain: of speech those that were made for it, of all else NMSE, LSD and FAD. The
-best in a column is bold, but for methods that wait for later packets, and so know more.
+best in a column is bold, but for methods that wait for later packets (a lookahead, NetEq).
 
 A codec is compared with its own loss-free decode, and marked so; what it plays through is never
 the original. Its PLCMOS has no reference, and holds the coding as well.
@@ -34,7 +34,8 @@ CODED_MARK = "†"
 LEAST_GAPS = 12
 # NetEq moves in time: what compares sample by sample or frame by frame says nothing of it.
 _NOT_COMPARABLE = {"neteq": frozenset({"nmse", "lsd", "stoi"})}
-_WAITS = re.compile(r"@lookahead[1-9]")
+# These know more: they wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
+_WAITS = re.compile(r"@lookahead[1-9]|^neteq")
 
 
 def page(studies: Sequence[Study]) -> str:
@@ -242,7 +243,7 @@ def _bars(each: Study, methods: Sequence[str]) -> Any:
     panel.invert_yaxis()
     panel.set_xlim(1.0, 5.0)
     panel.set_xlabel("PLCMOS (higher is better)")
-    panel.legend(fontsize="small", loc="lower right")
+    figure.legend(loc="outside right upper")
     figure.suptitle(_title(each))
     return figure
 
