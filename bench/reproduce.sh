@@ -87,7 +87,7 @@ if [ -z "${QUICK:-}" ]; then
     say "64 ms gaps of instruments, both sides known"
     more inpaint-instruments inpaint "$(clips instruments)" --jobs "${JOBS:-0}"
     say "time inside push"
-    more latency latency
+    more latency latency --quick
     say "a page to listen to"
     "$python" -m plc_bench report "$out/music" --out "$out/report" >&2
 fi

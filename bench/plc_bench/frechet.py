@@ -66,6 +66,14 @@ def note_frames(signal: Signal, sample_rate: int) -> NDArray[np.float64]:
     mono = np.asarray(signal, np.float32).mean(axis=1)
     if sample_rate != NOTE_RATE:
         mono = resample(mono, sample_rate, NOTE_RATE)
+    return _frames_of(mono.tobytes())
+
+
+# One clip is compared with what many methods make of it, one after the other.
+@lru_cache(maxsize=4)
+def _frames_of(samples: bytes) -> NDArray[np.float64]:
+    """Return the frames of float32 samples at :data:`NOTE_RATE`; the caller does not write them."""
+    mono = np.frombuffer(samples, np.float32)
     hop = _USED_FRAMES * FRAME_HOP
     windows = max(1, math.ceil(mono.size / hop))
     padded = np.zeros((windows - 1) * hop + _WINDOW, np.float32)
