@@ -265,6 +265,18 @@ def test_a_library_of_other_domains_is_refused(bench: Bench, tmp_path: Path) -> 
         run_recipe(recipe, place, accelerator="cpu")
 
 
+def test_clips_that_are_kept_to_test_with_are_left_out(tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips", 4)
+    counts = {}
+    for pattern in ("nothing*", "clip[01].wav"):
+        text = read_recipe("tiny").text.replace("[data]", f'leave_out = ["{pattern}"]\n[data]', 1)
+        place = Place(data=tmp_path / "clips", folder=tmp_path / pattern, cache=tmp_path / "cache")
+        run_recipe(parse_recipe(text, "t", "t").with_steps(1), place, accelerator="cpu")
+        made = json.loads((place.folder / "run.json").read_text())
+        counts[pattern] = sum(made["segments"].values())
+    assert 0 < counts["clip[01].wav"] < counts["nothing*"]
+
+
 def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
     trained = CliRunner().invoke(app, bench.command("tiny_causal", "causal", "--steps", "3"))
     assert trained.exit_code == 0, trained.output

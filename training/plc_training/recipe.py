@@ -71,12 +71,16 @@ class TaskChoice:
         So many validate, as many of each domain as there are; 0: all.
     source_top_hz : float
         Clips whose source holds nothing up to this frequency are left out.
+    leave_out : tuple of str
+        Patterns of file names, as a shell has them, of clips that are left out: those kept to
+        test with.
     """
 
     kind: str
     begin_from: str = ""
     valid_segments: int = 0
     source_top_hz: float = 0.0
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -214,7 +215,12 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
 
 def _wanted(recipe: Recipe, clips: list[Clip], data: Path) -> list[Clip]:
     domains = {name for plan in (recipe.train, recipe.valid) for name in domains_of(plan)}
-    high = [clip for clip in clips if clip.top_hz >= recipe.task.source_top_hz]
+    kept = [
+        clip
+        for clip in clips
+        if not any(fnmatchcase(clip.path.name, pattern) for pattern in recipe.task.leave_out)
+    ]
+    high = [clip for clip in kept if clip.top_hz >= recipe.task.source_top_hz]
     wanted = [clip for clip in high if clip.domain in domains]
     for split in SPLITS:
         if not any(clip.split == split for clip in wanted):
