@@ -12,8 +12,8 @@
 # libopus that was built with deep concealment, to be compared as well), QUICK (set: two methods and
 # no other benchmarks, to see whether everything is there).
 #
-# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos (and basic-pitch, for FAD; it is
-# left out without), and for the peers
+# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos basic-pitch (for PLCMOS and FAD,
+# which are left out without), and for the peers
 # apt-get install libopus0 libspandsp2 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
 # fails by itself, and is listed in failures.csv of its study.
 set -eu
@@ -32,6 +32,10 @@ mkdir -p "$out"
 
 clips() { # the folder of a domain's clips
     if [ -d "$data/$1/test" ]; then echo "$data/$1/test"; else echo "$data/$1"; fi
+}
+
+has() { # a Python package, without importing it
+    "$python" -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec(sys.argv[1]))' "$1"
 }
 
 step=0
@@ -55,9 +59,12 @@ more() { # options of the time and of the other benchmarks: name, command
 
 music=auto,ar,auto@lookahead1,jacktrip,opus,neteq,burg:5/50,repeat,zeros,ffmpeg
 scores=nmse,lsd,level,click,zeros,nmse_30ms,lsd_30ms
-if "$python" -c 'import sys; from importlib.util import find_spec as f; sys.exit(not f("basic_pitch"))'
-then
+voice=nmse,lsd,level
+if has basic_pitch; then
     scores=$scores,fad
+fi
+if has speechmos; then
+    voice=$voice,plcmos
 fi
 small=auto,jacktrip,burg:5/50,zeros
 speech=auto,ar,auto@lookahead1,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
@@ -77,10 +84,10 @@ say "instruments, packets of 128 samples, as JackTrip has them"
 study small-packets "$(clips instruments)" --methods "$small" --packet-samples 128 --excerpts 0
 say "speech, packets of 20 ms"
 study speech "$(clips speech)" --methods "$speech" --sample-rate 16000 --packet-ms 20 \
-    --loss 10%,20% --metrics nmse,lsd,level,plcmos,pesq,stoi --excerpts 8
+    --loss 10%,20% --metrics "$voice,pesq,stoi" --excerpts 8
 say "speech at 8 kHz, packets of 20 ms"
 study telephone "$(clips speech)" --methods "$phone" --sample-rate 8000 --packet-ms 20 \
-    --metrics nmse,lsd,level,plcmos,stoi --excerpts 0
+    --metrics "$voice,stoi" --excerpts 0
 if [ -z "${QUICK:-}" ]; then
     say "64 ms gaps of music, both sides known"
     more inpaint-music inpaint "$(clips music)" --jobs "${JOBS:-0}"

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +135,8 @@ def test_a_run_begins_from_the_mean_weights_of_another(tmp_path: Path) -> None:
     load_mean(tmp_path / "a" / BEST, network)
     schedule = Schedule(steps=1, batch=8, learning_rate=1e-12, weight_decay=0.0)
     fabric = open_devices(accelerator="cpu")
-    begin = tmp_path / "a" / BEST
-    train(ToyTask(), schedule, tmp_path / "b", "toy", fabric=fabric, begin_from=begin)
+    begin = partial(load_mean, tmp_path / "a" / BEST)
+    train(ToyTask(), schedule, tmp_path / "b", "toy", fabric=fabric, begin=begin)
     weights = tensors(tmp_path / "b" / CHECKPOINT)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(weights[f"network.{name}"], value, atol=1e-9, rtol=0)

@@ -10,9 +10,11 @@ ort = pytest.importorskip("onnxruntime")
 
 from torch import Tensor, nn  # noqa: E402
 
+from plc.errors import ConfigError  # noqa: E402
 from plc.onnx_file import inspect_onnx  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
-from plc_training.onnx_graph import OPSET, to_onnx  # noqa: E402
+from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
+from plc_training.onnx_graph import OPSET, load_onnx, to_onnx  # noqa: E402
 
 
 class Recurrent(nn.Module):
@@ -59,3 +61,46 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
             expected = network(spectra, lost).numpy()
         found = session.run(None, {"spectra": spectra.numpy(), "lost": lost.numpy()})[0]
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
+HYBRID = HybridShape(
+    drafts=3, bins=17, context_frames=3, context_frames_after=3, channels=(4, 6), gru=5
+)
+
+
+def graph_of(network: nn.Module, shape: FramesShape | HybridShape) -> bytes:
+    frames = 9 + getattr(shape, "context_frames_after", 0)
+    inputs = {
+        "spectra": torch.randn(2, shape.drafts, 2, shape.bins, frames),
+        "lost": torch.rand(2, frames),
+    }
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    return to_onnx(network.eval(), inputs, axes, "filled")
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(FramesNet, FRAMES), (HybridNet, HYBRID)])
+def test_a_graph_gives_back_the_weights_it_was_made_of(
+    kind: type[nn.Module], shape: FramesShape | HybridShape
+) -> None:
+    torch.manual_seed(0)
+    network, other = kind(shape), kind(shape)
+    # Fresh biases are zero, which no graph holds; one of them stays so.
+    for value in list(network.parameters())[:-1]:
+        nn.init.normal_(value)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    load_onnx(graph_of(network, shape), other, "test")
+    for name, value in other.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
+
+
+def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None:
+    torch.manual_seed(0)
+    data = graph_of(FramesNet(FRAMES), FRAMES)
+    wider = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=12))
+    for network in (wider, HybridNet(HYBRID)):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        with pytest.raises(ConfigError, match="test holds the weights of another network"):
+            load_onnx(data, network, "test")
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(value, before[name], atol=0, rtol=0)

@@ -168,6 +168,20 @@ def test_a_recipe_begins_from_anothers_weights(bench: Bench) -> None:
         run_recipe(absent, bench.place("never"), accelerator="cpu")
 
 
+@pytest.mark.usefixtures("said")
+def test_a_recipe_begins_from_a_model(bench: Bench, model: Manifest) -> None:
+    text = read_recipe("tiny").text.replace("learning_rate = 2e-3", "learning_rate = 1e-12")
+    begun = text.replace("[data]", f'begin_from = "model:{model.path}"\n\n[data]', 1)
+    run_recipe(parse_recipe(begun, "f", "f").with_steps(1), bench.place("more"), accelerator="cpu")
+    first, more = (load_file(bench.root / run / BEST) for run in ("first", "more"))
+    for name, value in first.items():
+        if name.startswith("mean."):
+            torch.testing.assert_close(more[name], value, atol=1e-6, rtol=0)
+    other = text.replace("[data]", 'begin_from = "model:speech"\n\n[data]', 1)
+    with pytest.raises(ConfigError, match="holds the weights of another network"):
+        run_recipe(parse_recipe(other, "f", "f"), bench.place("never"), accelerator="cpu")
+
+
 @pytest.fixture(scope="module")
 def model(bench: Bench, said: str) -> Manifest:
     out = bench.root / "models"

@@ -23,7 +23,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
-from plc_training.checkpoint import Progress, load_checkpoint, load_mean, save_checkpoint
+from plc_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
@@ -188,7 +188,7 @@ def train(
     fingerprint: str,
     on_step: Callable[[Event], None] = lambda event: None,
     fabric: Fabric | None = None,
-    begin_from: Path | None = None,
+    begin: Callable[[nn.Module], object] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Ending:
     """Train until the steps are done or patience ends; go on from the folder's checkpoint.
@@ -207,8 +207,8 @@ def train(
         Told of each step, on the first device's process, before its checkpoint is written.
     fabric : Fabric, optional
         From :func:`open_devices`; without one, one device of the best kind.
-    begin_from : Path, optional
-        A checkpoint whose weights (their mean) to begin with, where the folder holds none.
+    begin : callable, optional
+        Puts the weights to begin with into the network, where the folder holds no checkpoint.
     should_stop : callable
         Asked after each step; where it says so on any device, training ends with a checkpoint.
 
@@ -219,7 +219,7 @@ def train(
         or the loss or its gradients are no longer finite.
     """
     fabric = fabric or open_devices(precision=schedule.precision)
-    run = _Run(task, schedule, folder, fingerprint, fabric, begin_from)
+    run = _Run(task, schedule, folder, fingerprint, fabric, begin)
     saved = time.monotonic()
     ending = Ending(run.progress, Reason.DONE)
     for step in range(run.progress.step, schedule.steps):
@@ -267,7 +267,7 @@ class _Run:
         folder: Path,
         fingerprint: str,
         fabric: Fabric,
-        begin_from: Path | None,
+        begin: Callable[[nn.Module], object] | None,
     ) -> None:
         if schedule.batch % fabric.world_size:
             raise ConfigError(
@@ -279,8 +279,8 @@ class _Run:
         # Which Fabric would remember in the environment, for processes that it does not start.
         torch.manual_seed(schedule.seed)
         self._network = task.make_network()
-        if begin_from is not None and not (folder / CHECKPOINT).exists():
-            load_mean(begin_from, self._network)
+        if begin is not None and not (folder / CHECKPOINT).exists():
+            begin(self._network)
         optimiser = torch.optim.AdamW(
             self._network.parameters(),
             lr=schedule.learning_rate,

@@ -3,18 +3,23 @@
 Traced by ``torch.export``. A GRU is handed over as the one ONNX operator that it is: left to the
 tracer, it would be walked through frame by frame, and the graph would take one number of frames
 only. What the tracer notes beside the graph (source lines, paths of this machine) is dropped.
+
+And back: the weights of such a file in a network of its shape, to train on from.
 """
 
 import copy
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from plc.errors import MissingExtraError
+from plc.errors import ConfigError, MissingExtraError
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
 OPSET = 20
@@ -46,12 +51,7 @@ def to_onnx(
     MissingExtraError
         If the packages ``onnx`` and ``onnxscript`` are not installed.
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"plc export needs {error.name}: pip install 'plc-engine[train]'"
-        ) from error
+    _require("onnxscript", "plc export")
     dims = {name: torch.export.Dim(name) for of_one in axes.values() for name in of_one.values()}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -71,6 +71,89 @@ def to_onnx(
     _strip(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
+    """Put the weights of a graph that :func:`to_onnx` made into a network of its shape.
+
+    Parameters
+    ----------
+    data : bytes
+        The graph.
+    network : nn.Module
+        Its weights are replaced, all of them or none.
+    label : str
+        What errors call the graph.
+
+    Raises
+    ------
+    ConfigError
+        If the graph is one of another network.
+    MissingExtraError
+        If the package ``onnx`` is not installed.
+    """
+    onnx = _require("onnx", "beginning from a model")
+    graph = onnx.load_from_string(data).graph
+    tensors = {
+        each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
+        for each in graph.initializer
+    }
+    found = {name: value for name, value in tensors.items() if value.is_floating_point()}
+    found |= _factors(graph, tensors)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.GRU) and f"{name}.biases" in tensors:
+            found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
+    known = network.state_dict()
+    for name, value in known.items():
+        # The tracer leaves out a bias of zeros.
+        if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
+            found.setdefault(name, torch.zeros_like(value))
+    try:
+        network.load_state_dict({name: found[name] for name in known})
+    except (RuntimeError, KeyError) as error:
+        network.load_state_dict(known)
+        raise ConfigError(f"{label} holds the weights of another network: {error}") from error
+
+
+def _factors(graph: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of linear layers, of which the tracer keeps only the biases' names."""
+    products = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    made = {}
+    for node in graph.node:
+        if node.op_type != "Add":
+            continue
+        for one, other in (node.input, reversed(node.input)):
+            if other.endswith(".bias") and products.get(one) in tensors:
+                made[other.removesuffix("bias") + "weight"] = tensors[products[one]].T.contiguous()
+    return made
+
+
+def _of_gru(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a GRU's weights by torch's names and in torch's order of gates."""
+    by_input, recurrent, biases = (
+        tensors[f"{name}.{field}"] for field in ("inputs", "recurrent", "biases")
+    )
+    bias_input, bias_recurrent = biases.chunk(2, dim=1)
+    made = {}
+    for direction, way in enumerate(["", "_reverse"][: len(biases)]):
+        for key, value in (
+            ("weight_ih_l0", by_input),
+            ("weight_hh_l0", recurrent),
+            ("bias_ih_l0", bias_input),
+            ("bias_hh_l0", bias_recurrent),
+        ):
+            # Which exchanges the first two gates, and so is its own inverse.
+            made[key + way] = _reordered(value[direction])
+    return made
+
+
+def _require(module: str, what: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs {error.name}: pip install 'plc-engine[train]'"
+        ) from error
 
 
 class _OnnxGru(nn.Module):

@@ -50,6 +50,9 @@ KINDS: dict[str, tuple[type[AnyPlan], type[AnySettings]]] = {
 }
 """For each kind of task, the types of its plan and settings."""
 
+MODEL_PREFIX = "model:"
+"""Of what a run begins from that is a model, not another recipe."""
+
 # Of which there must be some.
 _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
@@ -66,7 +69,8 @@ class TaskChoice:
     kind : str
         Of :data:`KINDS`.
     begin_from : str
-        Another recipe, whose best weights to begin with; empty: from weights drawn anew.
+        Another recipe, whose best weights to begin with; or ``model:`` and the name of a model of
+        the package or the path of a manifest; empty: from weights drawn anew.
     valid_segments : int
         So many validate, as many of each domain as there are; 0: all.
     source_top_hz : float

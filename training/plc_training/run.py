@@ -25,18 +25,22 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import nn
 
 from plc.errors import ConfigError
 from plc.jsonable import to_json
+from plc.models import find
+from plc.session import read_weights
 from plc_training.causal import CausalSettings, CausalTask
-from plc_training.checkpoint import read_progress
+from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display
 from plc_training.journal import Journal
 from plc_training.library import SPLITS, Clip, Decoded, decode_library, find_library
 from plc_training.loop import BEST, CHECKPOINT, Ending, Event, Task, open_devices, train
+from plc_training.onnx_graph import load_onnx
 from plc_training.paper_plan import at_their_level
 from plc_training.paper_task import PaperTask
-from plc_training.recipe import Recipe, domains_of, parse_recipe
+from plc_training.recipe import MODEL_PREFIX, Recipe, domains_of, parse_recipe
 from plc_training.segments import (
     DOMAINS,
     CausalPlan,
@@ -326,17 +330,21 @@ def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> Non
         )
 
 
-def _beginning(recipe: Recipe, folder: Path) -> Path | None:
-    """Return the weights to begin with: those of another run, which stands beside this one."""
-    if not recipe.task.begin_from or (folder / CHECKPOINT).exists():
+def _beginning(recipe: Recipe, folder: Path) -> Callable[[nn.Module], object] | None:
+    """Return what puts in the weights to begin with: those of a model, or of a run beside this."""
+    name = recipe.task.begin_from
+    if not name or (folder / CHECKPOINT).exists():
         return None
-    path = folder.parent / recipe.task.begin_from / BEST
+    if name.startswith(MODEL_PREFIX):
+        manifest = find(name.removeprefix(MODEL_PREFIX))
+        data = read_weights(manifest)
+        return lambda network: load_onnx(data, network, str(manifest.onnx_path))
+    path = folder.parent / name / BEST
     if not path.exists():
         raise ConfigError(
-            f"{recipe.name} begins from {recipe.task.begin_from}, but there is no {path}; run "
-            f"plc train {recipe.task.begin_from} first"
+            f"{recipe.name} begins from {name}, but there is no {path}; run plc train {name} first"
         )
-    return path
+    return lambda network: load_mean(path, network)
 
 
 def _both(note: Callable[[Event], None], tell: Callable[[Event], None], event: Event) -> None:
