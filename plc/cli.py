@@ -368,17 +368,25 @@ def doctor(
 
 @app.command(
     rich_help_panel=_HERE,
-    epilog=_examples("plc models", "plc conceal in.wav out.wav --loss 10% --model speech"),
+    epilog=_examples(
+        "plc models", "plc models speech", "plc conceal in.wav out.wav --loss 10% --model speech"
+    ),
 )
-def models(as_json: AsJson = False) -> None:
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Its name or path: all that is known of this one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the networks in the package: what each is for, how it was trained, how good it is."""
-    from plc.models import available, models_table
+    from plc.models import available, find, model_table, models_table
 
-    found = available()
+    found = available() if name is None else [find(name)]
     if as_json:
         print_json({"models": found})
         return
-    _console().print(models_table(found))
+    _console().print(models_table(found) if name is None else model_table(found[0]))
 
 
 @app.command(

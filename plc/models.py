@@ -1,9 +1,9 @@
 """Which networks there are: those in the package, by name, and any other by its path."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plc.errors import ModelError
 from plc.manifest import Manifest
@@ -64,25 +64,59 @@ def models_table(models: Sequence[Manifest]) -> "Table":
     from rich.table import Table
 
     table = Table(title="networks", show_lines=True)
-    for heading in ("name", "for", "size", "grid", "rates", "training", "licence", "figures"):
+    for heading in ("name", "for", "size", "rates", "trained", "licence", "figures"):
         table.add_column(heading, overflow="fold")
     for model in models:
         table.add_row(
             model.name,
             f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms",
             f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters",
-            _grid(model),
-            f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz",
-            "\n".join(f"{name}: {_inline(value)}" for name, value in model.training.items()),
+            _rates(model),
+            _trained(model.training),
             model.licence,
-            "\n".join(f"{name}: {value:g}" for name, value in model.figures.items()),
+            "\n".join(f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()),
         )
     return table
 
 
-def _grid(model: Manifest) -> str:
+def model_table(model: Manifest) -> "Table":
+    """Return a table of all that a manifest says."""
+    from rich.table import Table
+
+    table = Table(title=model.name, show_header=False, show_lines=True)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_row("for", f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms")
+    table.add_row("file", f"{model.onnx_path}\n{model.bytes} bytes, SHA-256 {model.sha256}")
+    table.add_row("network", f"{_count(model.parameters)} parameters, ONNX opset {model.opset}")
     top = "all" if model.top_hz is None else f"to {model.top_hz / 1000:g} kHz"
-    return f"bins of {model.bin_hz:g} Hz, {top}"
+    table.add_row("grid", f"bins of {model.bin_hz:g} Hz, {top}")
+    table.add_row("rates", _rates(model))
+    table.add_row("drafts", ", ".join(model.drafts))
+    table.add_row("licence", model.licence)
+    for title, values in (("training", model.training), ("figures", model.figures)):
+        table.add_row(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
+    return table
+
+
+def _rates(model: Manifest) -> str:
+    return f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz"
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    """Return by which recipe, for how long and on how much a network was trained."""
+    shown = {name: value for name, value in training.items() if name in ("recipe", "steps")}
+    lines = [f"{name}: {value}" for name, value in shown.items()]
+    segments = training.get("segments")
+    if isinstance(segments, Mapping):
+        lines += [f"{name}: {count} segments" for name, count in segments.items()]
+    return "\n".join(lines)
+
+
+def _chosen(figures: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the figures of a test split; where there are none, those of what was validated."""
+    tested = {name: value for name, value in figures.items() if name.startswith("test ")}
+    return tested or {name: value for name, value in figures.items() if "draft_" not in name}
 
 
 def _count(parameters: int) -> str:
@@ -93,5 +127,8 @@ def _count(parameters: int) -> str:
 
 
 def _inline(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    return (
+        ", ".join(f"{k} {v}" for k, v in value.items())
+        if isinstance(value, Mapping)
+        else str(value)
+    )

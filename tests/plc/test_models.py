@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from plc.errors import ModelError
 from plc.manifest import Manifest
-from plc.models import available, find, models_folder, models_table
+from plc.models import available, find, model_table, models_folder, models_table
 from tests.plc.test_manifest import VALID
 
 
@@ -53,8 +54,7 @@ def test_an_unknown_name_tells_the_known_ones(tmp_path: Path) -> None:
 
 def test_the_table_shows_what_a_user_chooses_by() -> None:
     model = Manifest.from_fields(VALID)
-    shown = io.StringIO()
-    Console(file=shown, width=250).print(models_table([model]))
+    shown = printed(models_table([model]))
     for part in (
         "music-causal",
         "music, causal, gaps to 60 ms",
@@ -65,4 +65,31 @@ def test_the_table_shows_what_a_user_chooses_by() -> None:
         "validation NMSE dB: -8.25",
         "8 to 192 kHz",
     ):
-        assert part in shown.getvalue()
+        assert part in shown
+
+
+def test_figures_of_a_test_split_go_before_those_of_validation() -> None:
+    figures = {"test SNR_MS speech": 3.5, "valid speech": 4.5, "valid draft_speech": 2.0}
+    tested = Manifest.from_fields(VALID | {"figures": figures})
+    shown = printed(models_table([tested]))
+    assert "test SNR_MS speech: 3.5" in shown
+    assert "valid" not in shown
+    del figures["test SNR_MS speech"]
+    shown = printed(models_table([Manifest.from_fields(VALID | {"figures": figures})]))
+    assert "valid speech: 4.5" in shown
+    assert "draft_" not in shown
+
+
+def test_one_model_is_told_of_in_full() -> None:
+    for model in available():
+        shown = printed(model_table(model))
+        for part in (str(model.onnx_path), model.sha256, "opset 20", "grid", "settings", "plan"):
+            assert part in shown.replace("\n", "")
+        for name in (*model.training, *model.figures):
+            assert f"{name}: " in shown
+
+
+def printed(table: Table) -> str:
+    shown = io.StringIO()
+    Console(file=shown, width=250).print(table)
+    return shown.getvalue()
