@@ -1,5 +1,8 @@
 """The hybrid networks: shapes, where training begins, and what levels do to them."""
 
+import dataclasses
+from typing import TypeVar
+
 import pytest
 
 pytest.importorskip("torch")
@@ -11,6 +14,8 @@ from plc_training.networks.frames import FramesNet, FramesShape
 from plc_training.networks.hybrid import HybridNet, HybridShape
 
 BINS, CONTEXT = 33, 4
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def hybrid() -> HybridNet:
@@ -31,7 +36,7 @@ def frames() -> FramesNet:
     return FramesNet(FramesShape(drafts=2, bins=BINS, context_frames=CONTEXT, width=16)).eval()
 
 
-def disturbed(network: nn.Module) -> nn.Module:
+def disturbed(network: Network) -> Network:
     """Return the network as if it had been trained: all of its weights are at work."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -68,6 +73,17 @@ def test_training_begins_at_the_last_draft() -> None:
     fill = frames()(lines, lost)
     draft = lines[:, -1, :, :, CONTEXT:]
     assert float((fill - draft).norm() / draft.norm()) < 0.3
+
+
+@torch.no_grad()
+def test_a_trained_network_gives_the_draft_its_share() -> None:
+    network = disturbed(frames())
+    lines, lost = spectra(2, 2, 15)
+    full = network(lines, lost)
+    network.shape = dataclasses.replace(network.shape, draft_share=0.25)
+    draft = lines[:, -1, :, :, CONTEXT:]
+    torch.testing.assert_close(network(lines, lost), 0.75 * full + 0.25 * draft)
+    torch.testing.assert_close(network.train()(lines, lost), full)
 
 
 @pytest.mark.parametrize(("make", "drafts"), [(hybrid, 3), (frames, 2)])

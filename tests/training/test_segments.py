@@ -66,6 +66,13 @@ def test_lines_are_alike_outside_the_gap_and_the_first_is_the_truth() -> None:
         assert (lines[1:, ~outside] != lines[0, ~outside]).any()
 
 
+def test_drafts_are_made_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("plc.inpainting.open_refiner", lambda model, _: asked.append(model))
+    next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
+    assert asked == ["ar"]
+
+
 def test_drafts_of_two_sides_are_those_of_the_engine() -> None:
     lines, gap = next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
     x, start, stop, context = signal(), 704, 704 + gap, 64 * RATE // 1000
@@ -75,7 +82,7 @@ def test_drafts_of_two_sides_are_those_of_the_engine() -> None:
     np.testing.assert_array_equal(lines[1, hole], continued(before, gap, RATE))
     np.testing.assert_array_equal(lines[2, hole], continued(after[::-1], gap, RATE)[::-1])
     seen = np.concatenate([before, np.zeros(gap, np.float32), after])
-    filled = plc.inpaint(seen, RATE, [(context, context + gap)])
+    filled = plc.inpaint(seen, RATE, [(context, context + gap)], model="ar")
     np.testing.assert_array_equal(lines[3, hole], filled[context : context + gap])
 
 

@@ -46,7 +46,7 @@ class CausalSettings:
         answer in the second's.
     recovery_ms : float
         Of the crossfade into what is received after the burst.
-    width : int
+    width, draft_share : int, float
         As for :class:`FramesShape`.
     lsd, mel, log_mel, nmse, level : float
         Weights of the terms of the loss: log-spectral distance (per dB), relative error of mel
@@ -60,6 +60,7 @@ class CausalSettings:
     onset_ms: float = 0.0
     recovery_ms: float = RECOVERY_MS
     width: int = 256
+    draft_share: float = 0.0
     lsd: float = 0.0
     mel: float = 0.0
     log_mel: float = 0.0
@@ -109,6 +110,7 @@ class CausalTask:
                 bins=self.grid.bins,
                 context_frames=self.settings.context_frames,
                 width=self.settings.width,
+                draft_share=self.settings.draft_share,
             )
         )
 

@@ -350,6 +350,8 @@ def _check_two_sided(plan: TwoSidedPlan, settings: TwoSidedSettings) -> None:
 
 
 def _check_causal(plan: CausalPlan, settings: CausalSettings) -> None:
+    if settings.draft_share > 1.0:
+        raise ConfigError(f"settings.draft_share is {settings.draft_share}; expected 0 to 1")
     hop = grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
     judged = grid_window_samples(plan.sample_rate, 1000.0 / WINDOW_MS)
     needed = max((settings.context_frames + 3) * hop, judged)

@@ -36,6 +36,8 @@ from plc_bench.workers import Failure, score_clips
 from plc_training.library import Decoded, read_samples
 
 _PEAK = 30_000.0
+# Raised where the same plan comes to give other segments, so that none are taken from a cache.
+_FORMAT = 2
 DOMAINS = ("music", "instruments", "speech", "any")
 
 _Piece = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
@@ -129,7 +131,9 @@ class TwoSidedPlan:
         before = x[max(0, start - context) : start]
         after = x[stop : stop + context]
         seen = np.concatenate([before, np.zeros(gap, np.float32), after])
-        filled = plc.inpaint(seen, self.sample_rate, [(before.size, before.size + gap)])
+        # Without the networks that come along: this is what one is to start from.
+        gaps = [(before.size, before.size + gap)]
+        filled = plc.inpaint(seen, self.sample_rate, gaps, model="ar")
         first = start - self.margin
         lines = np.repeat(x[None, first : first + self.samples], len(self.lines), axis=0)
         hole = slice(self.margin, self.margin + gap)
@@ -271,7 +275,7 @@ def prepare_segments(
         If no clip gave a segment.
     """
     names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
-    key = json.dumps([type(plan).__name__, asdict(plan), names], sort_keys=True)
+    key = json.dumps([_FORMAT, type(plan).__name__, asdict(plan), names], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     failures: list[Failure] = []
     if not (folder / "domains.npy").exists():

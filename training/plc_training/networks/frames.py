@@ -47,12 +47,15 @@ class FramesShape:
         Frames at the left of which no output is wanted.
     width : int
         Channels of its layers.
+    draft_share : float
+        Share of the last draft in what comes out, once it is trained.
     """
 
     drafts: int
     bins: int
     context_frames: int
     width: int = 256
+    draft_share: float = 0.0
 
 
 class FramesNet(nn.Module):
@@ -97,7 +100,11 @@ class FramesNet(nn.Module):
         x = self.head(x).float()
         batch, _, frames = x.shape
         x = x.reshape(batch, self.shape.drafts + 1, self.shape.bins, frames)
-        return _weighed(spectra[..., self.shape.context_frames :], x, level)
+        spectra = spectra[..., self.shape.context_frames :]
+        filled = _weighed(spectra, x, level)
+        if self.shape.draft_share and not self.training:
+            filled = torch.lerp(filled, spectra[:, -1], self.shape.draft_share)
+        return filled
 
 
 def _features(spectra: Tensor, lost: Tensor, context_frames: int) -> tuple[Tensor, Tensor]:
