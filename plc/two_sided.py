@@ -27,6 +27,12 @@ DRAFTS = ("forward", "backward", "interpolated")
 """What a model of this kind is given: each side continued, and the gap as it is filled so far."""
 
 CONTENTS = ("music", "speech")
+LEAST_KNOWN_MS = 30.0
+"""On either side of a gap. What lies beyond is predicted where the network wants to see more.
+
+Gaps of 10 and 20 ms, validation clips, dB of SNR gained with 40 ms known behind them: music 0.4,
+instruments 0.5, speech 3.4; with 20 ms 0.3, -0.1, 2.0; with all that it wants 0.3, 0.6, 3.8.
+"""
 # How far around a gap is listened to, to tell what it is, and the frames of 20 ms in that.
 _LISTEN_S = 8.0
 _LISTEN_FRAMES = 800
@@ -70,6 +76,7 @@ class TwoSidedEncoder:
                 f"kind lookahead with {', '.join(DRAFTS)}: plc models lists them"
             )
         self._rate = sample_rate
+        self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)
         self._gap = GapSpectra(manifest, sample_rate, 1)
         self._encoder = open_encoder(manifest, [self._gap.shape])
         self._fill = np.zeros((1, self._gap.horizon), np.float32)
@@ -82,8 +89,8 @@ class TwoSidedEncoder:
         row : float32, shape (n,), written from start to stop
             One channel; known before ``start`` and from ``stop`` to ``end``, filled between.
         start, stop, end : int
-            Places in it. Gaps longer than the model's horizon, or with less known around them
-            than its context, stay as they are, and so does one for which the network fails.
+            Places in it. Gaps longer than the model's horizon, or with less than 30 ms known on a
+            side, stay as they are, and so does one for which the network fails.
         """
         fill = self.fill(row, start, stop, end)
         if fill is None:
@@ -97,11 +104,10 @@ class TwoSidedEncoder:
         """Return what :meth:`refine` would write, good until the next call; None if nothing."""
         gap = self._gap
         length = stop - start
-        first = start - gap.gap_start
-        if length > gap.horizon or first < 0 or first + gap.samples > end:
+        if length > gap.horizon or min(start, end - stop) < self._least:
             return None
         gap.set_gap(length)
-        gap.lines[0, :] = row[first : first + gap.samples]
+        gap.lines[0, :] = self._line(row[:end], start - gap.gap_start)
         hole = slice(gap.gap_start, gap.gap_start + length)
         gap.lines[0, 0, hole] = continued(row[:start], length, self._rate)
         after = row[stop:end]
@@ -112,6 +118,17 @@ class TwoSidedEncoder:
         gap.synthesise(self._fill[:, :length])
         fill: NDArray[np.float32] = self._fill[0, :length]
         return fill
+
+    def _line(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+        """Return what the network sees, from ``first`` on; predicted where nothing is known."""
+        last = first + self._gap.samples
+        line = known[max(0, first) : last]
+        if first < 0:
+            before = continued(known[::-1], -first, self._rate)[::-1]
+            line = np.concatenate([before, line])
+        if last > known.size:
+            line = np.concatenate([line, continued(known, last - known.size, self._rate)])
+        return line
 
 
 class TwoSidedEncoders:

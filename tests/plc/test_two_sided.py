@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
 from plc import inpaint, two_sided
 from plc.context_encoder import open_context_encoder
 from plc.errors import ConfigError
+from plc.hybrid import GapSpectra
 from plc.models import find
 from plc.two_sided import DRAFTS, TwoSidedEncoders, open_refiner, speech_around
 from tests.plc.test_context_encoder import write_paper_model
@@ -51,6 +53,41 @@ def test_what_the_network_makes_is_what_fills_the_gap(tmp_path: Path) -> None:
     outside[4000:4800] = False
     np.testing.assert_array_equal(forward[outside], signal[outside])
     assert abs(forward[4000] - plain[4000]) < 0.1 * np.abs(forward - plain).max()
+
+
+@pytest.mark.parametrize("gap", [(300, 700), (15_000, 15_400)])
+def test_where_less_is_known_than_the_network_sees_the_rest_is_predicted(
+    tmp_path: Path, gap: tuple[int, int]
+) -> None:
+    signal = tones(2, RATE, RATE)
+    start, stop = gap
+    seen: list[NDArray[np.float32]] = []
+
+    class Seeing(GapSpectra):
+        def analyse(self) -> None:
+            seen.append(self.lines[0].copy())
+            super().analyse()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two_sided, "GapSpectra", Seeing)
+        patch.setattr(two_sided, "LEAST_KNOWN_MS", 10.0)
+        model = _model(tmp_path, "pass")
+        filled = inpaint(signal, RATE, [gap], model=model)
+    assert (filled != inpaint(signal, RATE, [gap], model="ar"))[start:stop].any()
+    [lines] = seen
+    spectra = GapSpectra(find(model), RATE, 1)
+    first = start - spectra.gap_start
+    known = signal[max(0, first) : first + lines.shape[1]]
+    assert known.size < lines.shape[1]
+    place = max(0, -first)
+    outside = np.ones(lines.shape[1], bool)
+    outside[spectra.gap_start : spectra.gap_start + stop - start] = False
+    for line in lines:
+        parts = outside[place : place + known.size]
+        np.testing.assert_array_equal(line[place : place + known.size][parts], known[parts])
+    # Chords go on as they were: prediction is near them, silence is not.
+    extended = np.delete(lines[-1], slice(place, place + known.size))
+    assert 0.5 < np.std(extended) / np.std(known) < 2.0
 
 
 @pytest.mark.parametrize("gap", [(200, 600), (15_000, 15_800), (4000, 8000)])
