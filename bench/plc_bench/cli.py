@@ -58,15 +58,15 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD[@lookaheadK][@model=NAME]; the first is compared with "
-            "each other one."
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@model=NAME]; the first is compared "
+            "with each other one."
         ),
     ] = "auto,burg:5/50",
     metrics: Annotated[
         str | None,
         typer.Option(
             help="By comma: nmse sdr lsd mel level click zeros fad, for speech plcmos pesq stoi; "
-            "with _single or _30ms behind one, of such bursts alone. [default: nmse,lsd; with "
+            "with _single or _30ms behind one, of such bursts alone. \\[default: nmse,lsd; with "
             "--out all but fad and those of speech]"
         ),
     ] = None,
@@ -132,6 +132,12 @@ def quality(
     from plc_bench import contenders, study
 
     peers = dict(contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or [])
+    if unknown := set(_names(coded)) - set(peers):
+        raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
+    if out and (per_clip or csv_file):
+        raise ConfigError(
+            "with --out every clip's scores are in scores.csv; leave --per-clip and --csv"
+        )
     names = _names(methods)
     names += tuple(name for name in peers if name not in names)
     lookaheads = _numbers("lookahead", lookahead, int)
@@ -228,7 +234,7 @@ def inpaint(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD[@model=NAME]; the others are compared with the first."
+            help="Methods by comma, METHOD\\[@model=NAME]; the others are compared with the first."
         ),
     ] = "lpc,auto",
     gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
@@ -418,7 +424,7 @@ def throughput(
     loss: Loss = 0.1,
     burst: Burst = 1.5,
     budget_ms: Annotated[
-        str, typer.Option(help="Time for a packet in ms; a list. [default: the engine's]")
+        str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
     cores: Annotated[int, typer.Option(min=0, help="Most at once; 0 is all.")] = 0,
@@ -626,6 +632,8 @@ def _conditions(
     packets = packets or [{"packet_ms": packet_ms} for packet_ms in packets_ms]
     damages: list[dict[str, Any]] = [{"trace": trace} for trace in traces]
     damages = damages or [{"loss": p, "mean_burst": burst} for p in losses for burst in bursts]
+    if not packets or not damages:
+        raise ConfigError("--loss, --burst and --packet-ms need a number at least")
     return tuple(Condition(**damage, **packet) for packet in packets for damage in damages)
 
 
@@ -705,11 +713,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(option: str, text: str, read: Callable[[str], _Number]) -> list[_Number]:
-    """Return the numbers in an option that takes a list."""
+    """Return the numbers in an option that takes a list; none where it is not given."""
     try:
-        return list(dict.fromkeys(read(part) for part in _names(text)))
+        numbers = list(dict.fromkeys(read(part) for part in _names(text)))
     except ValueError:
-        raise ConfigError(f"--{option} is {text}; give numbers, by comma") from None
+        numbers = []
+    if text and not numbers:
+        raise ConfigError(f"--{option} is {text}; give numbers, by comma")
+    return numbers
 
 
 def _share(text: str) -> float:
