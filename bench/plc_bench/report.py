@@ -326,7 +326,8 @@ def _gap_chart(study: Study, metric: str) -> str:
             )
     if not series:
         return ""
-    reach = [value for one in series for value in (*one.low, *one.high)]
+    ends = [value for one in series for value in (*one.y, *one.low, *one.high)]
+    reach = [value for value in ends if math.isfinite(value)]
     lengths = [value for one in series for value in one.x]
     title = f"{scores.label(metric)} over the length of the gap"
     chart = line_chart(
@@ -335,7 +336,10 @@ def _gap_chart(study: Study, metric: str) -> str:
         Axis(scores.label(metric), round_ticks(min(reach), max(reach))),
         title,
     )
-    note = "All conditions; bands are 95 % intervals over clips. Lower is better."
+    note = (
+        "All conditions; bands are 95 % intervals over clips, where there are several. Lower is "
+        "better."
+    )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 
 

@@ -60,7 +60,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with the 95 % interval of the mean."""
+    """A method's mean over the gaps of one class, with its 95 % interval; NaN for one clip."""
 
     gap_ms: float
     mean: float
@@ -403,10 +403,11 @@ def _difference_cell(difference: PairedDifference, metric: str, with_share: bool
     mean, low, high = (
         f"{value:+.{one.digits}f}" for value in (difference.mean, difference.low, difference.high)
     )
+    interval = "" if math.isnan(difference.low) else f" [{low}, {high}]"
     share = ""
     if with_share and one.lower_is_better is not None:
         share = f", {100 * difference.share_better:.0f} %"
-    return Cell(f"{mean} [{low}, {high}]{share}", difference.mean)
+    return Cell(f"{mean}{interval}{share}", difference.mean)
 
 
 def _markdown_table(table: SummaryTable) -> str:

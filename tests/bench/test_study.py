@@ -306,6 +306,12 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
     assert sum(int(row["gaps"]) for row in gaps) == sum(int(row["bursts"]) for row in repeat)
 
 
+def test_one_clip_has_no_interval(tmp_path: Path, clips: list[Clip]) -> None:
+    result = study.run(tmp_path / "out", clips[:1], settings(excerpt_count=0))
+    for table in summary.summary_tables(result):
+        assert not any("[" in cell.text for row in table.rows for cell in row)
+
+
 def test_a_mean_over_fewer_clips_says_so(tmp_path: Path, clips: list[Clip]) -> None:
     once = peer("os.path.exists(sys.argv[4]) or sys.exit(soundfile.write(sys.argv[3],x,r))")
     flaky = replace(once, command=f"{once.command} {shlex.quote(str(tmp_path / 'seen'))}")
