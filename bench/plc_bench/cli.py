@@ -281,14 +281,14 @@ def inpaint(
         ]
     for report in reports:
         _report_failures(report.failures, len(clips))
-    if csv_file:
-        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     tables = [twosided.result_table(report) for report in reports]
     if len(reports) > 1:
         tables.append(gap_curve.curve_table(reports))
+    _show(reports if len(reports) > 1 else reports[0], tables, json_file)
+    if csv_file:
+        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         gap_curve.draw_curves(reports, picture)
-    _show(reports if len(reports) > 1 else reports[0], tables, json_file)
 
 
 @app.command()
@@ -317,9 +317,9 @@ def paper(
     with _progress("clips", len(clips)) as advance:
         report = paper_tables.measure_paper_tables(clips, settings, _jobs(jobs), advance)
     _report_failures(report.failures, len(clips))
+    _show(report, [paper_tables.result_table(report)], json_file)
     if csv_file:
         results.write_csv(csv_file, paper_tables.csv_rows(report))
-    _show(report, [paper_tables.result_table(report)], json_file)
 
 
 @app.command()
@@ -404,13 +404,13 @@ def latency(
     expected_s = runs * sum(one.expected_s for one in combinations)
     with _progress("seconds", round(expected_s)) as advance:
         report = bench.measure(combinations, runs, advance)
-    if picture and report.rows:
-        latency_picture.draw(picture, report)
     shown = latency_tables.latency_tables(report)
     if compare and old and report.rows:
         comparison = latency_compare.compare(compare.name, old, report)
         shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
     _show(report, shown, json_file)
+    if picture and report.rows:
+        latency_picture.draw(picture, report)
     _report_failures(report.failures, len(combinations))
 
 
@@ -608,14 +608,14 @@ def _compare(
         with _progress("clips", len(clips)) as advance:
             reports.append(causal.measure_quality(clips, each, jobs, advance))
         _report_failures(reports[-1].failures, len(clips))
-    if csv_file:
-        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
     tables = [
         table
         for report in reports
         for table in [*([causal.clip_table(report)] if per_clip else []), causal.mean_table(report)]
     ]
     _show(reports[0] if len(reports) == 1 else reports, tables, json_file)
+    if csv_file:
+        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
 
 
 def _conditions(

@@ -227,3 +227,21 @@ def test_options_that_would_change_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(what)):
         run("quality", clip, "--methods", "zeros", *options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("quality", "--methods", "zeros", "--csv"),
+        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--csv"),
+        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--picture"),
+    ],
+)
+def test_what_cannot_be_written_does_not_cost_the_table(
+    tmp_path: Path, clip: Path, command: tuple[str, ...]
+) -> None:
+    name, *options = command
+    arguments = [name, str(clip), *options, str(tmp_path / "none" / "file.png")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert "method" in result.stdout
