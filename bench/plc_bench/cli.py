@@ -22,6 +22,9 @@ from plc.errors import ConfigError, PlcError
 
 _Number = TypeVar("_Number", int, float)
 
+# Of tables that go to a file or a pipe: at the usual 80 a grid's numbers are cut off.
+_FILE_COLUMNS = 160
+
 app = typer.Typer(
     name="bench",
     help="Measure quality, time and robustness. Defaults are those of the README's figures.",
@@ -579,8 +582,9 @@ def _study(
     for line in summary.write_tables(result):
         console.print(line, soft_wrap=True, highlight=False)
     if json_file != Path("-"):
+        tables = _stdout()
         for table in summary.summary_tables(result):
-            Console().print(summary.rich_table(table))
+            tables.print(summary.rich_table(table))
     if json_file:
         _show(result, [], json_file)
     _report_failures(result.missing, 0)
@@ -678,11 +682,19 @@ def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:
     if json_file == Path("-"):
         typer.echo(results.to_json(result))
         return
-    console = Console()
+    console = _stdout()
     for table in tables:
         console.print(table)
     if json_file:
         results.write_json(json_file, result)
+
+
+def _stdout() -> Console:
+    """Return a console on stdout, with room for the widest table where that is no terminal."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_COLUMNS
+    return console
 
 
 def _report_failures(failures: list[Any], clips: int) -> None:

@@ -245,3 +245,15 @@ def test_what_cannot_be_written_does_not_cost_the_table(
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
     assert "method" in result.stdout
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(None, 160), ("90", 90)])
+def test_a_file_has_room_for_a_wide_table(
+    monkeypatch: pytest.MonkeyPatch, clip: Path, columns: str | None, widest: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    metrics = "nmse,sdr,lsd,mel,level,click,nmse_single,nmse_30ms,lsd_single,lsd_30ms,mel_single"
+    arguments = ["quality", str(clip), "--methods", "zeros,repeat", "--metrics", metrics]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": columns} if columns else {})
+    assert result.exit_code == 0
+    assert 80 < max(map(len, result.stdout.splitlines())) <= widest
