@@ -251,7 +251,7 @@ def mean_table(report: QualityReport) -> Table:
         )
         table.add_row(
             "  95 % interval",
-            *[_interval_cell(d, scores.metric(n).digits) for n, d in differences.items()],
+            *[d.interval(f"+.{scores.metric(n).digits}f") for n, d in differences.items()],
         )
         table.add_row(
             f"  {first} is better on",
@@ -314,7 +314,3 @@ def _better_cell(difference: PairedDifference, metric: scores.Metric) -> str:
     if metric.lower_is_better is None:
         return ""
     return f"{100 * difference.share_better:.0f} % of {difference.pairs}"
-
-
-def _interval_cell(difference: PairedDifference, digits: int) -> str:
-    return f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"

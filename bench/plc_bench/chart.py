@@ -27,7 +27,7 @@ class Series:
     x, y : sequence of float
         The points.
     low, high : sequence of float, optional
-        An interval around each.
+        An interval around each; NaN where none is known.
     """
 
     name: str
@@ -130,15 +130,11 @@ def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> str:
     if not points:
         return ""
     band = ""
-    if series.low:
-        upper = [
-            f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}"
-            for x, y in zip(series.x, series.high, strict=True)
-        ]
-        lower = [
-            f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}"
-            for x, y in zip(series.x, series.low, strict=True)
-        ]
+    reach = zip(series.x, series.low, series.high, strict=True) if series.low else ()
+    known = [(x, low, high) for x, low, high in reach if math.isfinite(low)]
+    if known:
+        upper = [f"{_x(x_axis, x):.1f} {_y(y_axis, high):.1f}" for x, _, high in known]
+        lower = [f"{_x(x_axis, x):.1f} {_y(y_axis, low):.1f}" for x, low, _ in known]
         outline = "L".join(upper + lower[::-1])
         band = f'<path class="band" d="M{outline}Z" style="fill:{colour}"/>'
     dots = "".join(

@@ -22,6 +22,9 @@ from plc.errors import ConfigError, PlcError
 
 _Number = TypeVar("_Number", int, float)
 
+# Of tables that go to a file or a pipe: at the usual 80 a grid's numbers are cut off.
+_FILE_COLUMNS = 160
+
 app = typer.Typer(
     name="bench",
     help="Measure quality, time and robustness. Defaults are those of the README's figures.",
@@ -58,15 +61,15 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD[@lookaheadK][@model=NAME]; the first is compared with "
-            "each other one."
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@model=NAME]; the first is compared "
+            "with each other one."
         ),
     ] = "auto,burg:5/50",
     metrics: Annotated[
         str | None,
         typer.Option(
             help="By comma: nmse sdr lsd mel level click zeros fad, for speech plcmos pesq stoi; "
-            "with _single or _30ms behind one, of such bursts alone. [default: nmse,lsd; with "
+            "with _single or _30ms behind one, of such bursts alone. \\[default: nmse,lsd; with "
             "--out all but fad and those of speech]"
         ),
     ] = None,
@@ -132,6 +135,12 @@ def quality(
     from plc_bench import contenders, study
 
     peers = dict(contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or [])
+    if unknown := set(_names(coded)) - set(peers):
+        raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
+    if out and (per_clip or csv_file):
+        raise ConfigError(
+            "with --out every clip's scores are in scores.csv; leave --per-clip and --csv"
+        )
     names = _names(methods)
     names += tuple(name for name in peers if name not in names)
     lookaheads = _numbers("lookahead", lookahead, int)
@@ -228,7 +237,7 @@ def inpaint(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD[@model=NAME]; the others are compared with the first."
+            help="Methods by comma, METHOD\\[@model=NAME]; the others are compared with the first."
         ),
     ] = "lpc,auto",
     gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
@@ -275,14 +284,14 @@ def inpaint(
         ]
     for report in reports:
         _report_failures(report.failures, len(clips))
-    if csv_file:
-        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     tables = [twosided.result_table(report) for report in reports]
     if len(reports) > 1:
         tables.append(gap_curve.curve_table(reports))
+    _show(reports if len(reports) > 1 else reports[0], tables, json_file)
+    if csv_file:
+        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         gap_curve.draw_curves(reports, picture)
-    _show(reports if len(reports) > 1 else reports[0], tables, json_file)
 
 
 @app.command()
@@ -311,9 +320,9 @@ def paper(
     with _progress("clips", len(clips)) as advance:
         report = paper_tables.measure_paper_tables(clips, settings, _jobs(jobs), advance)
     _report_failures(report.failures, len(clips))
+    _show(report, [paper_tables.result_table(report)], json_file)
     if csv_file:
         results.write_csv(csv_file, paper_tables.csv_rows(report))
-    _show(report, [paper_tables.result_table(report)], json_file)
 
 
 @app.command()
@@ -398,13 +407,13 @@ def latency(
     expected_s = runs * sum(one.expected_s for one in combinations)
     with _progress("seconds", round(expected_s)) as advance:
         report = bench.measure(combinations, runs, advance)
-    if picture and report.rows:
-        latency_picture.draw(picture, report)
     shown = latency_tables.latency_tables(report)
     if compare and old and report.rows:
         comparison = latency_compare.compare(compare.name, old, report)
         shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
     _show(report, shown, json_file)
+    if picture and report.rows:
+        latency_picture.draw(picture, report)
     _report_failures(report.failures, len(combinations))
 
 
@@ -418,7 +427,7 @@ def throughput(
     loss: Loss = 0.1,
     burst: Burst = 1.5,
     budget_ms: Annotated[
-        str, typer.Option(help="Time for a packet in ms; a list. [default: the engine's]")
+        str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
     cores: Annotated[int, typer.Option(min=0, help="Most at once; 0 is all.")] = 0,
@@ -573,8 +582,9 @@ def _study(
     for line in summary.write_tables(result):
         console.print(line, soft_wrap=True, highlight=False)
     if json_file != Path("-"):
+        tables = _stdout()
         for table in summary.summary_tables(result):
-            Console().print(summary.rich_table(table))
+            tables.print(summary.rich_table(table))
     if json_file:
         _show(result, [], json_file)
     _report_failures(result.missing, 0)
@@ -602,14 +612,14 @@ def _compare(
         with _progress("clips", len(clips)) as advance:
             reports.append(causal.measure_quality(clips, each, jobs, advance))
         _report_failures(reports[-1].failures, len(clips))
-    if csv_file:
-        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
     tables = [
         table
         for report in reports
         for table in [*([causal.clip_table(report)] if per_clip else []), causal.mean_table(report)]
     ]
     _show(reports[0] if len(reports) == 1 else reports, tables, json_file)
+    if csv_file:
+        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
 
 
 def _conditions(
@@ -626,6 +636,8 @@ def _conditions(
     packets = packets or [{"packet_ms": packet_ms} for packet_ms in packets_ms]
     damages: list[dict[str, Any]] = [{"trace": trace} for trace in traces]
     damages = damages or [{"loss": p, "mean_burst": burst} for p in losses for burst in bursts]
+    if not packets or not damages:
+        raise ConfigError("--loss, --burst and --packet-ms need a number at least")
     return tuple(Condition(**damage, **packet) for packet in packets for damage in damages)
 
 
@@ -670,11 +682,19 @@ def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:
     if json_file == Path("-"):
         typer.echo(results.to_json(result))
         return
-    console = Console()
+    console = _stdout()
     for table in tables:
         console.print(table)
     if json_file:
         results.write_json(json_file, result)
+
+
+def _stdout() -> Console:
+    """Return a console on stdout, with room for the widest table where that is no terminal."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_COLUMNS
+    return console
 
 
 def _report_failures(failures: list[Any], clips: int) -> None:
@@ -705,11 +725,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(option: str, text: str, read: Callable[[str], _Number]) -> list[_Number]:
-    """Return the numbers in an option that takes a list."""
+    """Return the numbers in an option that takes a list; none where it is not given."""
     try:
-        return list(dict.fromkeys(read(part) for part in _names(text)))
+        numbers = list(dict.fromkeys(read(part) for part in _names(text)))
     except ValueError:
-        raise ConfigError(f"--{option} is {text}; give numbers, by comma") from None
+        numbers = []
+    if text and not numbers:
+        raise ConfigError(f"--{option} is {text}; give numbers, by comma")
+    return numbers
 
 
 def _share(text: str) -> float:

@@ -50,7 +50,8 @@ class PairedDifference:
     mean : float
         Mean of first minus second over the pairs in which both are defined.
     low, high : float
-        Bootstrap 95 % confidence interval of the mean.
+        Bootstrap 95 % confidence interval of the mean; NaN where all pairs are of one group, which
+        says nothing of others.
     share_better : float
         Share of pairs, 0 to 1, in which the first is strictly better.
     pairs : int
@@ -62,6 +63,12 @@ class PairedDifference:
     high: float
     share_better: float
     pairs: int
+
+    def interval(self, form: str) -> str:
+        """Return the interval as text, its ends written in a form such as ``+.2f``."""
+        if math.isnan(self.low):
+            return "-"
+        return f"{self.low:{form}} to {self.high:{form}}"
 
 
 def summarise(scores: Sequence[float]) -> Summary:
@@ -115,6 +122,8 @@ def _bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile interval of the mean when whole groups are drawn with replacement."""
     index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    if len(index) < 2:
+        return math.nan, math.nan
     group = np.array([index[key] for key in keys])
     sums = np.bincount(group, values)
     counts = np.bincount(group)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.errors import TraceError
+from plc.errors import ConfigError, TraceError
 from plc.loss import GilbertElliott, packet_samples_of_trace, read_trace
 from plc.recording import samples_of_packet
 from plc_bench.corpus import clip_seed
@@ -48,6 +48,8 @@ class Condition:
     def __post_init__(self) -> None:
         """Check what does not depend on the clip."""
         GilbertElliott(self.loss, self.mean_burst)
+        if self.packet_samples is not None and self.packet_samples < 1:
+            raise ConfigError(f"packets of {self.packet_samples} samples; 1 is the least")
         if self.trace is not None and not Path(self.trace).exists():
             raise TraceError(f"the trace {self.trace} does not exist")
 

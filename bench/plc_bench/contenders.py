@@ -229,10 +229,13 @@ def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray
     """
     from plc_bench.corpus import read_clip
 
+    # Without the path, which is another for each clip: what many share is said once.
+    if not path.exists():
+        raise PeerError("wrote nothing")
     try:
         recording = read_clip(path)
     except AudioFileError as error:
-        raise PeerError(f"wrote no audio: {error}") from error
+        raise PeerError(f"wrote no audio: {error}".replace(str(path), path.name)) from error
     played = recording.signal
     if recording.sample_rate != sample_rate:
         raise PeerError(f"wrote {recording.sample_rate} Hz; expected {sample_rate} Hz")

@@ -165,10 +165,8 @@ def _domain_of(path: Path) -> str:
 
 
 def _manifest_domains(manifest: Path) -> dict[Path, str]:
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     return {
-        manifest.parent / row["path"]: row.get("domain") or "" for row in rows if row.get("path")
+        manifest.parent / row["path"]: row.get("domain") or "" for row in _manifest_rows(manifest)
     }
 
 
@@ -176,7 +174,7 @@ def _clips_of(source: Path, include_stereo: bool) -> list[Path]:
     if source.is_dir():
         clips = [path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
     elif source.suffix.lower() == ".csv" and source.exists():
-        clips = _manifest_clips(source)
+        clips = [source.parent / row["path"] for row in _manifest_rows(source)]
     elif source.exists():
         return [source]
     else:
@@ -184,9 +182,13 @@ def _clips_of(source: Path, include_stereo: bool) -> list[Path]:
     return [clip for clip in clips if include_stereo or not clip.name.startswith(STEREO_PREFIX)]
 
 
-def _manifest_clips(manifest: Path) -> list[Path]:
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if "path" not in (rows.fieldnames or []):
-            raise ConfigError(f"{manifest} has no column named path")
-        return [manifest.parent / row["path"] for row in rows]
+def _manifest_rows(manifest: Path) -> list[dict[str, str]]:
+    """Return the rows of a manifest that name a file."""
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if "path" not in (rows.fieldnames or []):
+                raise ConfigError(f"{manifest} has no column named path")
+            return [row for row in rows if row["path"]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {manifest}: {error}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from plc.errors import ConfigError
 from plc.picture import blank_figure
 from plc_bench.twosided import InpaintReport
 
@@ -39,6 +40,8 @@ def draw_curves(reports: Sequence[InpaintReport], path: Path) -> None:
     ------
     MissingExtraError
         If matplotlib is missing.
+    ConfigError
+        If ``path`` cannot be written.
     """
     figure = blank_figure(10.0, 4.0)
     for k, (score, label) in enumerate(_SCORES):
@@ -55,4 +58,7 @@ def draw_curves(reports: Sequence[InpaintReport], path: Path) -> None:
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=150)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no format
+        raise ConfigError(f"cannot write {path}: {error}") from error

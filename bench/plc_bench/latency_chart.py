@@ -10,6 +10,7 @@ from plc_bench.chart import Axis, Series, decade_ticks, line_chart
 from plc_bench.histogram import merged
 from plc_bench.latency import KINDS
 from plc_bench.latency_compare import read_report
+from plc_bench.latency_tables import missed
 
 
 def latency_section(folder: Path) -> str:
@@ -55,7 +56,7 @@ def _figure(name: str, row: Mapping[str, Any], machine: Mapping[str, str]) -> st
     title = (
         f"{name}, {row['mode']}: {settings['method']}, {settings['sample_rate']} Hz, "
         f"{settings['channels']} ch, {settings['packet_ms']:g} ms packets; "
-        f"{row['deadline_misses']} of {row['pushes']} packets took longer than they last; "
+        f"{row['deadline_misses']} of {row['pushes']} packets {missed(row['mode'])}; "
         f"{machine['cpu']}"
     )
     chart = line_chart(

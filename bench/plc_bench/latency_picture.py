@@ -17,7 +17,12 @@ _DPI = 110
 # More curves in a panel are a tangle.
 _MOST_CURVES = 10
 _GREY = "#8a8f98"
+# The same in every panel, whichever of them it has.
 _STYLES = {
+    KINDS["good"]: {"color": "C0"},
+    KINDS["concealed"]: {"color": "C1"},
+    KINDS["answer"]: {"color": "C2"},
+    KINDS["first"]: {"color": "C3"},
     KINDS["null_loop"]: {"color": _GREY, "linestyle": "--"},
     KINDS["null_answer"]: {"color": _GREY, "linestyle": ":"},
 }

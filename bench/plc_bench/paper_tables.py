@@ -299,5 +299,5 @@ def _cells(report: PaperReport, gap_ms: float, method: str) -> list[str]:
             groups=[gap.clip for gap in report.gaps if gap.gap_ms == gap_ms],
             seed=report.settings.seed,
         )
-        over = f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+        over = f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
     return [f"{summary.mean:.2f} ± {summary.std:.1f}", over]

@@ -177,7 +177,7 @@ def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
             [
                 Cell(label),
                 Cell(f"{mean.mean:.1f}", mean.mean),
-                Cell(f"{mean.low:.1f} to {mean.high:.1f}"),
+                Cell(mean.interval(".1f")),
                 Cell(str(len(values)), len(values)),
             ]
         )

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -40,6 +41,8 @@ from plc_bench.summary import SummaryTable, gap_curve, summary_tables
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
+# Files of a page in its folder of clips; what else lies there is somebody's.
+_OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
 _SCRIPTS = ("player.js", "page.js", "listen.js")
 # What stands beside a version's name.
 _SHOWN = ("plcmos", "nmse", "lsd", "level")
@@ -97,14 +100,18 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
     clips = out / "clips"
     try:
         clips.mkdir(parents=True, exist_ok=True)
-        for stale in [*clips.glob("*.js"), *clips.glob("*.png")]:
-            stale.unlink()
+        for stale in clips.iterdir():
+            if _OURS.fullmatch(stale.name):
+                stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
         page = _page(study, described, rating_tables(heard), title)
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
-    written = [out / "index.html", *clips.iterdir()]
+    written = [
+        out / "index.html",
+        *(path for path in clips.iterdir() if _OURS.fullmatch(path.name)),
+    ]
     return Page(out / "index.html", len(kept), sum(path.stat().st_size for path in written))
 
 
@@ -319,7 +326,8 @@ def _gap_chart(study: Study, metric: str) -> str:
             )
     if not series:
         return ""
-    reach = [value for one in series for value in (*one.low, *one.high)]
+    ends = [value for one in series for value in (*one.y, *one.low, *one.high)]
+    reach = [value for value in ends if math.isfinite(value)]
     lengths = [value for one in series for value in one.x]
     title = f"{scores.label(metric)} over the length of the gap"
     chart = line_chart(
@@ -328,7 +336,10 @@ def _gap_chart(study: Study, metric: str) -> str:
         Axis(scores.label(metric), round_ticks(min(reach), max(reach))),
         title,
     )
-    note = "All conditions; bands are 95 % intervals over clips. Lower is better."
+    note = (
+        "All conditions; bands are 95 % intervals over clips, where there are several. Lower is "
+        "better."
+    )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 
 

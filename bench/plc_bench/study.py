@@ -452,9 +452,9 @@ def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dic
     wanted: dict[str, Any] = json.loads(to_json(_description(clips, settings)))
     if (folder / SETTINGS_FILE).exists():
         wanted = _continued(folder, _read_settings(folder), wanted)
-    elif folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no study; give a new folder")
     try:
+        if not (folder / SETTINGS_FILE).exists() and folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty and holds no study; give a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         partial_file = folder / f".{SETTINGS_FILE}.part"
         partial_file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
@@ -544,6 +544,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ConfigError(f"{path} is of another format than {FORMAT}, the one that is read here")
+    missing = [name for name in (*_AXES, "metrics", "excerpts") if name not in settings]
+    if missing:
+        raise ConfigError(f"{path} is damaged: it has no {', '.join(missing)}")
     return settings
 
 

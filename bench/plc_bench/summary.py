@@ -60,7 +60,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with the 95 % interval of the mean."""
+    """A method's mean over the gaps of one class, with its 95 % interval; NaN for one clip."""
 
     gap_ms: float
     mean: float
@@ -245,7 +245,7 @@ def _means(
     for method in study.methods:
         own = [row for row in rows if row.method == method]
         if own:
-            table.rows.append([Cell(method), *[_mean(own, name) for name in metrics]])
+            table.rows.append([Cell(method), *[_mean(own, name, rows) for name in metrics]])
     return table
 
 
@@ -294,7 +294,7 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
             for name in shown:
                 difference = _difference(inside, method, first, name)
                 cells += [
-                    _mean(own, name),
+                    _mean(own, name, inside),
                     Cell("") if method == first else _difference_cell(difference, name, False),
                 ]
             table.rows.append([Cell(domain), Cell(method), Cell(str(clips), clips), *cells])
@@ -322,7 +322,7 @@ def _by_burst(study: Study, metric: str) -> SummaryTable:
         for name in names:
             difference = _difference(study.rows, method, first, name)
             cells += [
-                _mean(own, name),
+                _mean(own, name, study.rows),
                 Cell("") if method == first else _difference_cell(difference, name, False),
             ]
         table.rows.append([Cell(method), *cells])
@@ -369,13 +369,16 @@ def _gap_heading(low_ms: float, high_ms: float) -> str:
     return f"to {high_ms / 1.005:g} ms"
 
 
-def _mean(rows: Sequence[Row], metric: str) -> Cell:
-    summary = summarise([row.scores[metric] for row in rows])
+def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
+    """Return the mean over a method's rows; say what is not in it but in that of others."""
+    summary = summarise([row.scores[metric] for row in own])
     if not summary.count:
         return Cell("")
+    missing = len({(row.clip, row.condition) for row in every}) - len(own)
+    counts = {"missing": missing, "undefined": summary.left_out}
+    left_out = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     text = f"{summary.mean:.{scores.metric(metric).digits}f}"
-    left_out = f" ({summary.left_out} undefined)" if summary.left_out else ""
-    return Cell(text + left_out, summary.mean)
+    return Cell(f"{text} ({left_out})" if left_out else text, summary.mean)
 
 
 def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> PairedDifference:
@@ -400,10 +403,11 @@ def _difference_cell(difference: PairedDifference, metric: str, with_share: bool
     mean, low, high = (
         f"{value:+.{one.digits}f}" for value in (difference.mean, difference.low, difference.high)
     )
+    interval = "" if math.isnan(difference.low) else f" [{low}, {high}]"
     share = ""
     if with_share and one.lower_is_better is not None:
         share = f", {100 * difference.share_better:.0f} %"
-    return Cell(f"{mean} [{low}, {high}]{share}", difference.mean)
+    return Cell(f"{mean}{interval}{share}", difference.mean)
 
 
 def _markdown_table(table: SummaryTable) -> str:

@@ -270,6 +270,6 @@ def _filled(
 def _versus(difference: PairedDifference) -> list[str]:
     return [
         f"{difference.mean:+.2f}",
-        f"{difference.low:+.2f} to {difference.high:+.2f}",
+        difference.interval("+.2f"),
         f"{100 * difference.share_better:.0f} %",
     ]

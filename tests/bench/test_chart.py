@@ -1,3 +1,4 @@
+import math
 import re
 from xml.etree import ElementTree
 
@@ -33,6 +34,18 @@ def test_a_point_lies_where_its_values_say() -> None:
     )
     assert 0 < x0 < x1 < WIDTH
     assert 0 < y1 < y0 < HEIGHT
+
+
+def test_a_band_leaves_out_where_no_interval_is_known() -> None:
+    axis = Axis("x", [(0.0, "0"), (3.0, "3")])
+    nan = math.nan
+    some = Series("a", 0, [1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, nan], [2.0, 2.0, nan])
+    (band,) = re.findall(r'class="band" d="M(.*?)Z"', line_chart([some], axis, axis, "t"))
+    assert len(band.split("L")) == 4
+    none = Series("a", 0, [1.0], [1.0], [nan], [nan])
+    html = line_chart([none], axis, axis, "t")
+    assert "band" not in html
+    assert "nan" not in html
 
 
 def test_a_chart_is_well_formed_whatever_its_names_are() -> None:

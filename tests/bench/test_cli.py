@@ -1,8 +1,11 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 import soundfile
+import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from plc.errors import ConfigError, ModelError
@@ -199,3 +202,58 @@ def test_a_failures_reason_is_not_taken_for_markup(
     monkeypatch.setattr("plc_bench.causal.score_clip", fail)
     result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
     assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))
+def test_help_shows_what_stands_in_brackets(command: str) -> None:
+    # Rich takes [words] for markup, and leaves out what it does not know.
+    for option in typer.main.get_group(app).commands[command].params:
+        said = getattr(option, "help", None) or ""
+        assert Text.from_markup(said).plain == said.replace("\\[", "[")
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--loss", ","], "--loss is ,; give numbers"),
+        (["--burst", ""], "need a number at least"),
+        (["--packet-samples", "0"], "packets of 0 samples"),
+        (["--coded", "opus"], "--coded names opus, which no --peer does"),
+        (["--out", "results", "--csv", "rows.csv"], "leave --per-clip and --csv"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(
+    clip: Path, options: list[str], what: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(what)):
+        run("quality", clip, "--methods", "zeros", *options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("quality", "--methods", "zeros", "--csv"),
+        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--csv"),
+        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--picture"),
+    ],
+)
+def test_what_cannot_be_written_does_not_cost_the_table(
+    tmp_path: Path, clip: Path, command: tuple[str, ...]
+) -> None:
+    name, *options = command
+    arguments = [name, str(clip), *options, str(tmp_path / "none" / "file.png")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert "method" in result.stdout
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(None, 160), ("90", 90)])
+def test_a_file_has_room_for_a_wide_table(
+    monkeypatch: pytest.MonkeyPatch, clip: Path, columns: str | None, widest: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    metrics = "nmse,sdr,lsd,mel,level,click,nmse_single,nmse_30ms,lsd_single,lsd_30ms,mel_single"
+    arguments = ["quality", str(clip), "--methods", "zeros,repeat", "--metrics", metrics]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": columns} if columns else {})
+    assert result.exit_code == 0
+    assert 80 < max(map(len, result.stdout.splitlines())) <= widest

@@ -61,6 +61,16 @@ def test_a_pair_with_an_undefined_score_is_left_out() -> None:
     assert math.isnan(paired_difference([math.nan], [1.0], lower_is_better=True).mean)
 
 
+def test_one_group_has_no_interval() -> None:
+    one_clip = paired_difference([1.0, 3.0], [0.0, 0.0], lower_is_better=True, groups=["a", "a"])
+    assert one_clip.mean == 2.0
+    assert math.isnan(one_clip.low)
+    assert math.isnan(one_clip.high)
+    assert one_clip.interval("+.2f") == "-"
+    two = paired_difference([1.0, 3.0], [0.0, 0.0], lower_is_better=True)
+    assert two.interval("+.2f") == "+1.00 to +3.00"
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     sample = list(np.random.default_rng(4).standard_normal(30))
     zeros = [0.0] * 30

@@ -65,3 +65,5 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         Condition(trace=str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="loss is"):
         Condition(loss=1.5)
+    with pytest.raises(ConfigError, match="packets of 0 samples"):
+        Condition(packet_samples=0)

@@ -118,3 +118,11 @@ def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"two clips are named a\.wav"):
         find_named_clips([tmp_path / "one", tmp_path / "two"])
     assert len(find_named_clips([tmp_path / "one", tmp_path / "one" / "a.wav"])) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a,b\n1,2\n", b""])
+def test_a_file_that_is_no_manifest_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"manifest\.csv"):
+        find_named_clips([manifest])

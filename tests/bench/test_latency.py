@@ -185,6 +185,9 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
     assert lines[0].startswith("2 of 4000 packets took longer than they last: 500 per million")
     assert "50 times faster" in lines[1]
     assert lines[2].startswith("meanwhile: 0 garbage collections, +0 Python blocks")
+    assert latency_lines(report.rows[1])[0].startswith(
+        "2 of 4000 packets came a packet or more late"
+    )
     ahead = dataclasses.replace(report.rows[1], delay_ms=20.0)
     assert latency_lines(ahead)[1] == "the lookahead adds 20 ms to all of them"
 

@@ -108,6 +108,18 @@ def test_a_spectrogram_marks_what_was_lost() -> None:
     assert brightness[:, width * 53 // 100 : width * 57 // 100].max() < 60  # the hole
 
 
+def test_what_lies_beside_a_page_stays(results: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "report" / "clips"
+    clips.mkdir(parents=True)
+    for name in ("mine.png", "app.js", "7.js", "7-2.png"):
+        (clips / name).touch()
+    page = report.build(results, tmp_path / "report")
+    left = {path.name for path in clips.iterdir()}
+    assert {"mine.png", "app.js"} <= left
+    assert not {"7.js", "7-2.png"} & left
+    assert page.total_bytes == sum(path.stat().st_size for path in (*clips.iterdir(), page.path))
+
+
 def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
     path = results / "latency-test.json"
     settings = LatencySettings(method="zeros", seconds=0.5, modes=(BACK_TO_BACK,))

@@ -232,7 +232,7 @@ def test_a_peer_is_a_method_and_its_faults_are_its_own(tmp_path: Path, clips: li
         "rate": "PeerError: wrote 16000 Hz; expected 8000 Hz",
         "mute": reasons["mute"],
     }
-    assert "wrote no audio" in reasons["mute"]
+    assert "wrote nothing" in reasons["mute"]
 
 
 def test_a_codec_is_also_compared_with_its_own_decode(tmp_path: Path, clips: list[Clip]) -> None:
@@ -304,6 +304,36 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
     with (folder / "gaps.csv").open() as file:
         gaps = [row for row in csv.DictReader(file) if row["method"] == "repeat"]
     assert sum(int(row["gaps"]) for row in gaps) == sum(int(row["bursts"]) for row in repeat)
+
+
+def test_one_clip_has_no_interval(tmp_path: Path, clips: list[Clip]) -> None:
+    result = study.run(tmp_path / "out", clips[:1], settings(excerpt_count=0))
+    for table in summary.summary_tables(result):
+        assert not any("[" in cell.text for row in table.rows for cell in row)
+
+
+def test_a_mean_over_fewer_clips_says_so(tmp_path: Path, clips: list[Clip]) -> None:
+    once = peer("os.path.exists(sys.argv[4]) or sys.exit(soundfile.write(sys.argv[3],x,r))")
+    flaky = replace(once, command=f"{once.command} {shlex.quote(str(tmp_path / 'seen'))}")
+    options = {"methods": (*METHODS, "flaky"), "peers": {"flaky": flaky}, "excerpt_count": 0}
+    study.run(tmp_path / "out", clips[:1], settings(**options))
+    (tmp_path / "seen").touch()
+    result = study.run(tmp_path / "out", clips, settings(**options))
+    assert [one.reason for one in result.missing] == ["PeerError: wrote nothing"]
+    means = summary.summary_tables(result)[0]
+    shown = {row[0].text: [cell.text for cell in row[1:]] for row in means.rows}
+    assert all("missing" not in text for method in METHODS for text in shown[method])
+    assert shown["flaky"][0] == "0.00 (1 missing)"
+
+
+def test_a_folder_that_is_a_file_or_damaged_is_said(tmp_path: Path, clips: list[Clip]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write"):
+        study.run(tmp_path / "file", clips, settings())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / study.SETTINGS_FILE).write_text('{"format": 1, "methods": []}')
+    with pytest.raises(ConfigError, match="is damaged: it has no peers, conditions"):
+        study.run(tmp_path / "out", clips, settings())
 
 
 def test_the_curve_over_gaps_weighs_by_how_many_there_were(tmp_path: Path) -> None:

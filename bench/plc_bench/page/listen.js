@@ -261,10 +261,13 @@ class ListeningTest {
   const mode = document.getElementById("listen-mode");
   const pair = [document.getElementById("ab-first"), document.getElementById("ab-second")];
   const count = document.getElementById("listen-count");
+  // A codec's comparison with its own decode is a score; what it plays has one name.
+  const played = study.methods.filter((method) => study.clips.some(
+    (clip) => clip.tracks.some((track) => track.name === method)));
   for (const select of pair) {
-    for (const method of study.methods) select.append(element("option", {}, method));
+    for (const method of played) select.append(element("option", {}, method));
   }
-  pair[1].selectedIndex = Math.min(1, study.methods.length - 1);
+  pair[1].selectedIndex = Math.min(1, played.length - 1);
   count.max = study.clips.length;
   count.value = Math.min(12, study.clips.length);
   const showPair = () => {
