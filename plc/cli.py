@@ -251,6 +251,7 @@ def conceal(
     epilog=_examples(
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
         "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
+        "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
     ),
 )
 def inpaint(
@@ -263,6 +264,9 @@ def inpaint(
     gaps: Annotated[
         Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
     ] = None,
+    trace: Trace = None,
+    loop: Loop = False,
+    packet_ms: PacketMs = 10.0,
     quality: Annotated[
         str, typer.Option(help="fast, good or best; best takes several times as long.")
     ] = "good",
@@ -274,8 +278,10 @@ def inpaint(
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     A longer one gets what fast gives: the blend of a prediction from either side.
+    With --trace the gaps are its lost packets: better than plc conceal, which waits for nothing.
     """
-    from plc.recording import inpaint_file, parse_gap, read_gaps
+    from plc.loss import TraceLosses, read_trace
+    from plc.recording import inpaint_file, lost_gaps, parse_gap, read_gaps
 
     try:
         gaps_s = [parse_gap(text) for text in gap or []]
@@ -283,8 +289,12 @@ def inpaint(
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     if gaps is not None:
         gaps_s += read_gaps(gaps)
+    if trace is not None:
+        gaps_s += lost_gaps(source, TraceLosses(read_trace(trace), loop, path=trace), packet_ms)
     if not gaps_s:
-        raise typer.BadParameter("say where: --gap START:STOP or --gaps FILE", param_hint="--gap")
+        raise typer.BadParameter(
+            "say where: --gap START:STOP, --gaps FILE or --trace FILE", param_hint="--gap"
+        )
     with _progress("inpainting") as progress:
         report = inpaint_file(
             source,

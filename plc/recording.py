@@ -331,6 +331,40 @@ def inpaint_file(
         )
 
 
+def lost_gaps(
+    source: str | Path, losses: TraceLosses, packet_ms: float
+) -> list[tuple[float, float]]:
+    """Return the gaps that a trace leaves in a recording, in seconds, for :func:`inpaint_file`.
+
+    Parameters
+    ----------
+    source : str or Path
+        The recording.
+    losses : TraceLosses
+        Which of its packets are lost.
+    packet_ms : float
+        Length of a packet in ms, rounded to whole samples.
+
+    Raises
+    ------
+    TraceError
+        If the trace is of other packets or of fewer than the recording has, or none is lost.
+    """
+    source = Path(source)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace(losses, source, reader, packet_samples)
+        samples = reader.samples if reader.samples is not None else count_samples(source)
+        lost = losses.take(-(-samples // packet_samples))
+        if not lost.any():
+            raise TraceError(
+                f"no packet of {source} is lost by the trace: there is nothing to fill"
+            )
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]))) * packet_samples
+        seconds = np.minimum(edges, samples) / reader.sample_rate
+        return [(float(start), float(stop)) for start, stop in seconds.reshape(-1, 2)]
+
+
 def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
     """Return a packet's length in whole samples, at least one."""
     packet_samples = round(sample_rate * packet_ms / 1000) if math.isfinite(packet_ms) else 0

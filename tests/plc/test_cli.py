@@ -138,6 +138,23 @@ def test_gaps_are_inpainted(clip: Path) -> None:
     assert np.mean((filled[gap] - truth[gap]) ** 2) < 0.5 * np.mean(truth[gap] ** 2)
 
 
+def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
+    lossy, ahead, both = (clip.with_name(f"{name}.wav") for name in ("lossy", "ahead", "both"))
+    run("lose", clip, lossy, "--loss", "10%", "--packet-ms", 20)
+    trace = ("--trace", lossy.with_suffix(".trace"), "--packet-ms", 20)
+    run("conceal", lossy, ahead, *trace)
+    assert "filled" in run("inpaint", lossy, both, *trace).stdout
+    truth = read_audio(clip)[0]
+    lost = np.repeat(read_trace(trace[1]), RATE // 50)[: len(truth)]
+    heard = read_audio(both)[0]
+    np.testing.assert_array_equal(heard[~lost], truth[~lost])
+    errors = [np.sum((read_audio(path)[0] - truth)[lost] ** 2) for path in (both, ahead)]
+    assert errors[0] < errors[1]
+    assert "give --packet-ms 20" in refusal("inpaint", lossy, both, *trace[:2])
+    trace[1].write_text("0" * 2 * RATE)
+    assert "nothing to fill" in refusal("inpaint", lossy, both, *trace)
+
+
 def test_gaps_that_were_too_long_to_be_refined_are_named(clip: Path) -> None:
     target = clip.with_name("b.wav")
     gaps = ["--gap", "0.5:0.52", "--gap", "1:1.3"]
