@@ -11,7 +11,8 @@ sequence numbers alone::
 
     PLAY     the block is there
     LOST     it is not, but packets after it are: conceal it, go on
-    SILENCE  the same, but the packets around the hole are numbered without one: none were sent
+    SILENCE  the same, but the packets around the hole are numbered without one: none were sent,
+             or none with audio
     HOLD     nothing is there (yet): conceal, but let the line wait
     WAIT     the stream has not begun: play silence
 
@@ -57,6 +58,7 @@ _LATE_S = 0.1
 _LATE_PACKETS = 3
 _SLOTS = 4096
 _SEEN_BITS = 1024
+_SEEN_MASK = (1 << _SEEN_BITS) - 1
 # A packet longer than this is no audio packet.
 _PACKET_MAX_S = 1.0
 
@@ -255,6 +257,7 @@ class JitterBuffer:
         self._shift = 0
         self._sequence_shift = 0
         self._seen = 0
+        self._without_audio = 0
         self._position = 0
         self._pulled_s = 0.0
         self._begun = False
@@ -310,6 +313,21 @@ class JitterBuffer:
         self.stats.foreign_packets += len(self._audition.packets)
         self._audition.packets.clear()
         return self._take(packet, samples, now_s)
+
+    def pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        """Take note of a packet that holds no audio, but has a number of the same sequence.
+
+        Senders put comfort noise (RFC 3389) and telephone events (RFC 4733) between their audio;
+        without this they would pass for losses.
+        """
+        newest = self._sequences.newest
+        if packet.ssrc != self.ssrc or newest is None:
+            return
+        if not -_MISORDER_MAX <= self._sequences.peek(packet.sequence) - newest <= _DROPOUT_MAX:
+            return
+        self._last_arrival_s = now_s
+        _, is_new = self._count(packet.sequence, has_audio=False)
+        self.stats.duplicate_packets += not is_new
 
     def put_redundant(
         self,
@@ -379,10 +397,12 @@ class JitterBuffer:
             self.stats.source_changes += 1
         self.ssrc = first.ssrc
         newest = self._sequences.newest
-        # A hole in the numbers, so that what is missing between the two never passes for a pause.
-        after = 0 if newest is None else newest + self._sequence_shift + 2
+        # A hole in the numbers, so that what is missing between the two never passes for a pause,
+        # not even when packets from before ``first`` come after it.
+        after = 0 if newest is None else newest + self._sequence_shift + _MISORDER_MAX + 2
         self._sequences.reset()
         self._seen = 0
+        self._without_audio = 0
         self._sequence_shift = after - first.sequence
         self._move_line(first.timestamp, now_s)
 
@@ -425,23 +445,27 @@ class JitterBuffer:
         )
         return self._insert(slot)
 
-    def _count(self, number: int) -> tuple[int, bool]:
+    def _count(self, number: int, has_audio: bool = True) -> tuple[int, bool]:
         """Unwrap a sequence number; return it, and whether it is seen for the first time."""
         before = self._sequences.newest
         whole = self._sequences.unwrap(number)
         if before is None:
-            self._seen = 1
+            bit = 1
             self.stats.packets_expected += 1
         elif whole > before:
             step = whole - before
-            self._seen = ((self._seen << step) | 1) & ((1 << _SEEN_BITS) - 1)
+            bit = 1
+            self._seen = (self._seen << step) & _SEEN_MASK
+            self._without_audio = (self._without_audio << step) & _SEEN_MASK
             self.stats.packets_expected += step
         else:
             bit = 1 << (before - whole)
             if self._seen & bit or before - whole >= _SEEN_BITS:
                 return 0, False
-            self._seen |= bit
             self.stats.reordered_packets += 1
+        self._seen |= bit
+        if not has_audio:
+            self._without_audio |= bit
         self.stats.packets_received += 1
         return whole + self._sequence_shift, True
 
@@ -568,7 +592,17 @@ class JitterBuffer:
         """Tell whether no packet is missing by number around a hole, so that none was sent."""
         before = self.pieces[-1].slot.sequence if self.pieces else self._last_sequence
         after = next(slot.sequence for slot in self._slots if slot.start > hole)
-        return before is not None and after == before + 1
+        return self._follows(before, after)
+
+    def _follows(self, before: int | None, after: int) -> bool:
+        """Tell whether no packet with audio was sent between two, by their numbers."""
+        if before is None or after <= before:
+            return False
+        newest = self._sequences.newest
+        assert newest is not None
+        between = (1 << (after - before - 1)) - 1
+        first_bit = newest + self._sequence_shift - after + 1
+        return self._without_audio >> first_bit & between == between
 
     def _starve(self, now_s: float) -> Turn:
         """Let the line wait, as long as the delay may grow; else go on."""
@@ -589,10 +623,8 @@ class JitterBuffer:
         filled = min(self._held, gap)
         self._position += filled
         self.stats.held_samples -= filled
-        numbered_next = (
-            self._last_sequence is not None and first.sequence == self._last_sequence + 1
-        )
-        if numbered_next and gap + self._starved > 0:  # a pause, not a loss
+        is_pause = self._follows(self._last_sequence, first.sequence)
+        if is_pause and gap + self._starved > 0:
             self.stats.silent_samples += filled + self._starved
             self.stats.lost_samples -= self._starved
         else:

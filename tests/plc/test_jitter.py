@@ -216,6 +216,49 @@ def test_a_pause_with_a_packet_lost_at_its_end_is_a_loss() -> None:
 
 
 @pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
+@pytest.mark.parametrize("lost", [(), (45,)])
+def test_a_pause_with_comfort_noise_is_silence_only_if_nothing_else_is_missing(
+    mode: DelayMode, lost: tuple[int, ...]
+) -> None:
+    # Packets 40 to 49 are of another payload type; after them the audio goes on.
+    buffer = make(mode, 60.0)
+    run = Run(buffer).feed(steady(40), 40 * TICK_S)
+    for k in range(40, 50):
+        if k not in lost:
+            buffer.pass_over(rtp(k), k * TICK_S)
+        run.feed((), (k + 1) * TICK_S)
+    run.feed([(k * TICK_S, rtp(k)) for k in range(50, 80)], 80 * TICK_S)
+    stats = buffer.stats
+    assert stats.lost_packets == len(lost)
+    assert stats.packets_received == 80 - len(lost)
+    assert stats.silent_samples == (0 if lost else 10 * PACKET)
+    assert stats.lost_samples == (10 * PACKET if lost else 0)
+    assert {*range(36), *range(50, 70)} <= set(run.numbers())
+
+
+def test_packets_without_audio_of_other_sources_and_strays_are_not_counted() -> None:
+    buffer = make(FIXED, 40.0)
+    buffer.pass_over(rtp(0), 0.0)
+    Run(buffer).feed(steady(20), 20 * TICK_S)
+    for packet in (rtp(20, ssrc=2), rtp(20, sequence=30_000), rtp(20, sequence=-1000)):
+        buffer.pass_over(packet, 20 * TICK_S)
+    assert buffer.stats.packets_received == buffer.stats.packets_expected == 20
+
+
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
+def test_what_is_missing_between_two_sources_is_no_pause_in_whatever_order_they_come(
+    mode: DelayMode,
+) -> None:
+    after = [(k * TICK_S, rtp(k, sequence=500, ssrc=2)) for k in range(90, 130)]
+    # The first packet comes after the two that are believed.
+    after[0] = (92.5 * TICK_S, after[0][1])
+    run = Run(make(mode, 80.0)).feed(steady(40) + after, 130 * TICK_S)
+    assert run.buffer.stats.source_changes == 1
+    assert run.buffer.stats.silent_samples == 0
+    assert run.buffer.stats.lost_samples >= 40 * PACKET
+
+
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
 @pytest.mark.parametrize(
     ("sequence", "timestamp", "ssrc"),
     [

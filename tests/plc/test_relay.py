@@ -435,6 +435,9 @@ def test_a_codec_that_does_not_take_the_recording_is_refused(tmp_path: Path) -> 
     for codec, wanted in (("pcmu", "8000"), ("opus", "48000"), ("mp3", "l16")):
         with pytest.raises(ConfigError, match=wanted):
             open_sender(path, Endpoint("127.0.0.1", 9), codec)
+    for number in (None, 96):  # 96 is L16's own
+        with pytest.raises(ConfigError, match="both"):
+            StreamRelay(replace(CONFIG, payload_type=number, red_payload_type=96))
 
 
 # ---- as programs --------------------------------------------------------------------------------
