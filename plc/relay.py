@@ -110,8 +110,9 @@ class StreamConfig:
 class Latch:
     """Whose datagrams count: the first sender that is believed, until it falls silent.
 
-    A sender is heard provisionally until a packet of its was accepted; then it keeps its place as
-    long as it sends. Others are refused by their address alone, before anything is parsed.
+    A sender is heard provisionally until a packet of its was accepted, and gives way to others soon
+    if none is; then it keeps its place as long as it sends. Others are refused by their address
+    alone, before anything is parsed.
 
     Parameters
     ----------
@@ -148,8 +149,10 @@ class Latch:
         if source != self.source:
             self.source = source
             self.believed = False
+            self._heard_s = now_s
         self.believed |= believed
-        self._heard_s = now_s
+        if self.believed:
+            self._heard_s = now_s
 
 
 class RateCap:

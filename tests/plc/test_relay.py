@@ -116,6 +116,13 @@ def test_a_sender_that_was_started_again_is_let_in_sooner_than_a_stranger() -> N
     assert not latch.admits(OTHER, 0.4)
 
 
+def test_a_source_that_is_never_believed_keeps_nobody_out() -> None:
+    latch = Latch()
+    for tick in range(40):
+        latch.heard(OTHER, False, tick * TICK_S)
+    assert latch.admits(SOURCE, 0.4)
+
+
 def test_only_those_allowed_are_admitted() -> None:
     latch = Latch([ip_network("192.0.2.0/31")])
     assert latch.admits(SOURCE, 0.0)
