@@ -307,6 +307,22 @@ def test_a_stream_goes_through_sender_relay_and_sockets(receiver: Receiver) -> N
     assert relay.report()[0]["concealment"]["lost_packets"] <= 20
 
 
+def test_packets_of_any_length_arrive_whole() -> None:
+    there = UdpPort(HERE)
+    sent = [bytes(range(256)) * 8, bytes(7680), b"", b"ab"]
+    with closing(there.socket):
+        for datagram in sent:
+            there.send(datagram, there.target(there.endpoint))
+        assert [datagram for datagram, _ in there.arrived()] == sent
+
+
+def test_where_nobody_can_listen_nothing_is_sent() -> None:
+    with pytest.raises(ConfigError, match="port 0"):
+        Relay([replace(CONFIG, to=Endpoint("127.0.0.1", 0))])
+    with pytest.raises(NetworkError, match=r"IPv4, as udp://127\.0\.0\.1"):
+        Relay([replace(CONFIG, to=Endpoint("::1", 9))])
+
+
 def test_streams_do_not_mix(receiver: Receiver) -> None:
     second = Receiver()
     signals = [as_sent(noise(seed, 8000)) for seed in (1, 2)]
