@@ -435,6 +435,9 @@ def test_impossible_streams_are_refused() -> None:
     for change in changes:
         with pytest.raises(ConfigError):
             replace(CONFIG, **change)  # type: ignore[arg-type]  # one of several numbers
+    for number in (None, 96):  # 96 is L16's own
+        with pytest.raises(ConfigError, match="both"):
+            StreamRelay(replace(CONFIG, payload_type=number, red_payload_type=96))
     with pytest.raises(ConfigError, match="stream"):
         Relay([])
 
@@ -458,9 +461,23 @@ def test_a_codec_that_does_not_take_the_recording_is_refused(tmp_path: Path) -> 
     for codec, wanted in (("pcmu", "8000"), ("opus", "48000"), ("mp3", "l16")):
         with pytest.raises(ConfigError, match=wanted):
             open_sender(path, Endpoint("127.0.0.1", 9), codec)
-    for number in (None, 96):  # 96 is L16's own
-        with pytest.raises(ConfigError, match="both"):
-            StreamRelay(replace(CONFIG, payload_type=number, red_payload_type=96))
+
+
+@pytest.mark.parametrize(
+    ("packet_ms", "redundancy", "says"),
+    [(40.0, 1, "1280 bytes"), (30.0, 8, None)],
+)
+def test_redundancy_that_packets_cannot_carry_is_refused(
+    tmp_path: Path, packet_ms: float, redundancy: int, says: str | None
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, as_sent(noise(1, 1000)), RATE)
+    to = Endpoint("127.0.0.1", 9)
+    if says is None:
+        open_sender(path, to, packet_ms=packet_ms, redundancy=redundancy).close()
+        return
+    with pytest.raises(ConfigError, match=says):
+        open_sender(path, to, packet_ms=packet_ms, redundancy=redundancy)
 
 
 # ---- as programs --------------------------------------------------------------------------------
