@@ -57,7 +57,7 @@ class StreamConfig:
     to : Endpoint or Path
         Where it goes: a host, or an audio file.
     codec : str
-        What both are coded in.
+        What both are coded in, in any case.
     sample_rate, channels : int
         Of it.
     packet_ms : float
@@ -97,6 +97,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check what the parts do not."""
+        object.__setattr__(self, "codec", self.codec.lower())
         samples = packet_samples(self.packet_ms, self.sample_rate)
         if self.codec == "opus":
             check_opus_frame(samples)

@@ -430,8 +430,9 @@ def test_impossible_streams_are_refused() -> None:
         {"packets_per_s": 0.0},
         {"payload_type": 200},
     ]
-    with pytest.raises(ConfigError, match="Opus has frames"):
-        replace(CONFIG, codec="opus", sample_rate=48_000, packet_ms=15.0)
+    for codec in ("opus", "Opus"):
+        with pytest.raises(ConfigError, match="Opus has frames"):
+            replace(CONFIG, codec=codec, sample_rate=48_000, packet_ms=15.0)
     for change in changes:
         with pytest.raises(ConfigError):
             replace(CONFIG, **change)  # type: ignore[arg-type]  # one of several numbers
@@ -534,6 +535,27 @@ def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> N
     written, _ = soundfile.read(target, dtype="float32")
     assert written.size > RATE
     assert np.isfinite(written).all()
+
+
+def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, as_sent(tones(1, 8000, 4000)), 8000)
+    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "b.wav",
+                    "--codec", "PCMU", "--model", "ar")  # fmt: skip
+    try:
+        endpoint = listening(relay)
+        for codec in ("pcma", "pcmu"):
+            sender = program("send", source, "--to", endpoint, "--codec", codec)
+            assert sender.communicate(timeout=120)[1] == ""
+    finally:
+        relay.send_signal(signal.SIGTERM)
+        out, errors = relay.communicate(timeout=120)
+    assert relay.returncode == 0, errors
+    assert ": 50 packets in, 0 lost" in out
+    assert "packets left out: 50 of another payload type" in out
+    assert soundfile.info(tmp_path / "b.wav").samplerate == 8000
 
 
 # Prints what arrives first, then goes on receiving.
