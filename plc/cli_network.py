@@ -448,20 +448,19 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
             f"{relay['packets_sent']} out, {relay['late_packets_sent']} late; "
             f"{report['concealment']['concealment_events']} bursts concealed; delay "
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
-            f"{_left_out(report)}"
+            f"{left_out(report, relay['refused_datagrams'])}"
         )
 
 
-def _left_out(report: dict[str, Any]) -> str:
+def left_out(report: dict[str, Any], refused: int) -> str:
     """Return what came and was not taken, if anything: where nothing is heard, why."""
-    relay = report["relay"]
     counts = {
         "of another payload type": report["unknown_packets"],
         "that could not be decoded": report["undecodable_packets"],
         "that were no RTP": sum(report["malformed_packets"].values()),
-        "from others": relay["refused_datagrams"],
-        "too many in a second": relay["capped_datagrams"],
-        "that could not be sent": report["failed_sends"],
+        "from others": refused,
+        "too many in a second": report.get("relay", {}).get("capped_datagrams", 0),
+        "that could not be sent": report.get("failed_sends", 0),
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
     return f"; packets left out: {', '.join(found)}" if found else ""

@@ -170,6 +170,15 @@ class Playout:
         limit_s = 2.0 * self.buffer.config.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
+    def left_out(self) -> dict[str, Any]:
+        """Return how many packets came and could not be used, by name, for reports."""
+        malformed = self.stats.malformed_packets
+        return {
+            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
+            "unknown_packets": self.stats.unknown_packets,
+            "undecodable_packets": self.stats.undecodable_packets,
+        }
+
     def drain(self) -> None:
         """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
         self._drained_samples = 0

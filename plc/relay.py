@@ -296,7 +296,6 @@ class StreamRelay:
         del stats["lateness"], stats["delay"]
         jitter = asdict(self.playout.received)
         jitter["lost_packets"] = self.playout.received.lost_packets
-        malformed = self.playout.stats.malformed_packets
         return {
             "listen": str(self.config.listen),
             "to": str(to),
@@ -306,11 +305,8 @@ class StreamRelay:
             "jitter_buffer": jitter,
             "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
             "stretch_ppm": 1e6 * self.playout.stretch,
-            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
-            "unknown_packets": self.playout.stats.unknown_packets,
-            "undecodable_packets": self.playout.stats.undecodable_packets,
             "concealment": self.playout.concealment.as_dict(),
-        }
+        } | self.playout.left_out()
 
 
 class Relay:
