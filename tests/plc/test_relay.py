@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_network
@@ -556,6 +557,71 @@ def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
     assert ": 50 packets in, 0 lost" in out
     assert "packets left out: 50 of another payload type" in out
     assert soundfile.info(tmp_path / "b.wav").samplerate == 8000
+
+
+def test_a_worker_that_fails_ends_the_relay(tmp_path: Path) -> None:
+    with closing(UdpPort(HERE).socket) as taken:
+        port = taken.getsockname()[1]
+        relay = program(
+            *("relay", "--workers", 2, "--model", "ar"),
+            *("--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav"),
+            *("--listen", f"udp://127.0.0.1:{port}", "--to", tmp_path / "b.wav"),
+        )
+        _, errors = relay.communicate(timeout=120)
+    assert relay.returncode == 1
+    assert "in use" in errors
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def comes_true(condition: Callable[[], object], within_s: float = 60.0) -> bool:
+    """Tell whether ``condition`` becomes true."""
+    limit_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > limit_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_taken(port: int) -> bool:
+    try:
+        UdpPort(Endpoint("127.0.0.1", port)).socket.close()
+    except NetworkError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")
+@pytest.mark.parametrize("killed", ["worker", "parent"])
+def test_workers_and_their_parent_end_together_when_one_is_killed(
+    tmp_path: Path, killed: str
+) -> None:
+    ports = []
+    for _ in range(2):
+        with closing(UdpPort(HERE).socket) as free:
+            ports.append(free.getsockname()[1])
+    relay = program(
+        *("relay", "--workers", 2, "--model", "ar"),
+        *(f"--listen=udp://127.0.0.1:{port}" for port in ports),
+        *("--to", tmp_path / "a.wav", "--to", tmp_path / "b.wav"),
+    )
+    try:
+        assert comes_true(lambda: all(is_taken(port) for port in ports))
+        if killed == "worker":
+            os.kill(children_of(relay)[-1], signal.SIGKILL)
+            _, errors = relay.communicate(timeout=120)
+            assert relay.returncode == 1
+            assert "status -9" in errors
+        else:
+            relay.kill()
+        assert comes_true(lambda: not any(is_taken(port) for port in ports))
+    finally:
+        relay.kill()
+        relay.communicate()
 
 
 # Prints what arrives first, then goes on receiving.
