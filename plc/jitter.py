@@ -28,6 +28,7 @@ block, so that each jump is led into by a concealment and out of by its crossfad
 Sources: packets are numbered and timed as RFC 3550 has it. A new source (SSRC), or a jump of the
 known one, is believed after two packets in a row, which are then played, too; between packets of
 the known one it never is. The known one must have been quiet for 50 ms before another takes over.
+Of several sources that share a port, one is played: the first that is believed.
 
 No clock is read: the time comes with each call. Memory is bounded by ``_SLOTS`` packets.
 """
@@ -51,6 +52,8 @@ _STRAY_S = 3.0
 _PROBATION = 2
 _PROBATION_STEP_MAX = 3
 _AUDITION_MAX = 32
+# Sources that may be on probation at once: several share a port.
+_AUDITIONS_MAX = 8
 # The known source has been quiet this long when another takes over.
 _QUIET_S = 0.05
 # Every packet of this long came too late, and nothing else: the line is moved to the packets.
@@ -240,7 +243,7 @@ class JitterBuffer:
         self._timestamps = Unwrapper(TIMESTAMP_BITS)
         self._slots: list[Slot] = []
         self._starts: list[int] = []
-        self._audition = _Audition()
+        self._auditions: dict[int, _Audition] = {}
         self.ssrc: int | None = None
         self.reset()
 
@@ -251,7 +254,7 @@ class JitterBuffer:
         self.delays.reset()
         self._slots.clear()
         self._starts.clear()
-        self._audition.packets.clear()
+        self._auditions.clear()
         self.pieces.clear()
         self.ssrc = None
         self._shift = 0
@@ -310,8 +313,8 @@ class JitterBuffer:
             return Verdict.EMPTY
         if packet.ssrc != self.ssrc or self._strays(packet, now_s):
             return self._hear(packet, samples, now_s)
-        self.stats.foreign_packets += len(self._audition.packets)
-        self._audition.packets.clear()
+        while self._auditions:
+            self._dismiss(next(iter(self._auditions)))
         return self._take(packet, samples, now_s)
 
     def pass_over(self, packet: RtpPacket, now_s: float) -> None:
@@ -378,8 +381,13 @@ class JitterBuffer:
 
     def _hear(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Take in a packet that is not believed, and believe it if it is one of a row."""
-        self.stats.foreign_packets += self._audition.hear(packet, samples, now_s)
-        heard = self._audition.packets
+        audition = self._auditions.get(packet.ssrc)
+        if audition is None:
+            if len(self._auditions) >= _AUDITIONS_MAX:
+                self._dismiss(next(iter(self._auditions)))
+            audition = self._auditions[packet.ssrc] = _Audition()
+        self.stats.foreign_packets += audition.hear(packet, samples, now_s)
+        heard = audition.packets
         quiet = packet.ssrc == self.ssrc or now_s - self._last_arrival_s >= _QUIET_S
         if len(heard) < _PROBATION or not quiet:
             return Verdict.PROBATION
@@ -388,8 +396,12 @@ class JitterBuffer:
         verdict = Verdict.ACCEPTED
         for each, length, arrived_s in heard:
             verdict = self._take(each, length, arrived_s)
-        heard.clear()
+        del self._auditions[packet.ssrc]
         return verdict
+
+    def _dismiss(self, ssrc: int) -> None:
+        """Forget what came from a source that was not believed."""
+        self.stats.foreign_packets += len(self._auditions.pop(ssrc).packets)
 
     def _adopt(self, first: RtpPacket, now_s: float) -> None:
         """Let ``first`` be the next packet of the line, wherever its own numbers stand."""

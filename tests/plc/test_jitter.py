@@ -304,6 +304,25 @@ def test_a_packet_of_another_source_in_between_changes_nothing() -> None:
     assert mixed.buffer.stats.foreign_packets >= 79
 
 
+def test_of_several_sources_that_share_a_port_the_first_one_is_played() -> None:
+    arrivals = steady(60)
+    for ssrc in (2, 3):
+        arrivals += steady(60, ssrc=ssrc, sequence=100 * ssrc, timestamp=7 * ssrc)
+    run = Run(make(FIXED, 40.0)).feed(arrivals, 60 * TICK_S)
+    assert run.buffer.ssrc == 1
+    assert run.numbers() == list(range(58))
+    assert (run.buffer.stats.lost_samples, run.buffer.stats.source_changes) == (0, 0)
+    assert run.buffer.stats.foreign_packets >= 2 * 58
+
+
+def test_any_number_of_sources_takes_a_bounded_memory() -> None:
+    buffer = make()
+    for k in range(1000):
+        buffer.put(rtp(0, ssrc=k), PACKET, 0.001 * k)
+    assert buffer.stats.foreign_packets == 1000 - 8
+    assert buffer.ssrc is None
+
+
 def test_stray_packets_of_the_known_source_change_nothing() -> None:
     rng = np.random.default_rng(1)
     strays = [
