@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plc.cli_network import AsJson, LogJson, Metrics, delay_of, safety_of
+from plc.cli_network import (
+    AsJson,
+    LogJson,
+    Metrics,
+    delay_of,
+    left_out,
+    safety_of,
+    usual_rate,
+)
 from plc.cli_values import print_json, share
 
 if TYPE_CHECKING:
@@ -146,8 +154,13 @@ def live(
     seed: Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)] = 0,
     packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 10.0,
     sample_rate: Annotated[
-        int, typer.Option(metavar="HZ", help="Of the stream; devices are converted.")
-    ] = 48_000,
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            help="Of the stream; devices are converted.",
+            show_default="48000; 8000 for RTP in pcmu, pcma",
+        ),
+    ] = None,
     channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
     codec: Annotated[str, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.")] = "l16",
     allow: Annotated[
@@ -206,6 +219,8 @@ def live(
     from plc.network import parse_endpoint, parse_network
 
     from_network = source.startswith("udp://")
+    if sample_rate is None:
+        sample_rate = usual_rate(codec if from_network else "l16")
     settings: dict[str, Any] = {}
     if impair is not None:
         settings["impair"] = impairment_of(impair)
@@ -341,6 +356,7 @@ def _print_live(report: dict[str, Any]) -> None:
         f"{concealment['concealment_events']} bursts concealed, "
         f"{concealment['deadline_misses']} over the time; delay {delay['p50']:.0f} ms "
         f"(at most {delay['max']:.0f})"
+        f"{left_out(report, live['refused_datagrams'])}"
     )
     for direction, device in report["devices"].items():
         is_input = direction == "input"

@@ -41,6 +41,11 @@ def safety_of(value: str | float) -> float:
     return number
 
 
+def usual_rate(codec: str) -> int:
+    """Return the sample rate of a codec where none is given."""
+    return 8_000 if codec.lower() in ("pcmu", "pcma") else 48_000
+
+
 Codec = Annotated[str, typer.Option(help="l16, pcmu, pcma or opus.")]
 PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet sent.")]
 Duration = Annotated[
@@ -69,7 +74,12 @@ def relay(
         ),
     ] = None,
     codec: Codec = "l16",
-    sample_rate: Annotated[int, typer.Option(metavar="HZ", help="Of the samples.")] = 48_000,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ", help="Of the samples.", show_default="48000; 8000 for pcmu, pcma"
+        ),
+    ] = None,
     channels: Annotated[int, typer.Option(help="Of each stream.", min=1, max=8)] = 1,
     packet_ms: PacketMs = 10.0,
     safety: Annotated[
@@ -139,7 +149,7 @@ def relay(
     }
     coding = {
         "codec": codec,
-        "sample_rate": sample_rate,
+        "sample_rate": usual_rate(codec) if sample_rate is None else sample_rate,
         "channels": channels,
         "packet_ms": packet_ms,
         "payload_type": payload_type,
@@ -438,4 +448,19 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
             f"{relay['packets_sent']} out, {relay['late_packets_sent']} late; "
             f"{report['concealment']['concealment_events']} bursts concealed; delay "
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
+            f"{left_out(report, relay['refused_datagrams'])}"
         )
+
+
+def left_out(report: dict[str, Any], refused: int) -> str:
+    """Return what came and was not taken, if anything: where nothing is heard, why."""
+    counts = {
+        "of another payload type": report["unknown_packets"],
+        "that could not be decoded": report["undecodable_packets"],
+        "that were no RTP": sum(report["malformed_packets"].values()),
+        "from others": refused,
+        "too many in a second": report.get("relay", {}).get("capped_datagrams", 0),
+        "that could not be sent": report.get("failed_sends", 0),
+    }
+    found = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"; packets left out: {', '.join(found)}" if found else ""

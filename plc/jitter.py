@@ -11,7 +11,8 @@ sequence numbers alone::
 
     PLAY     the block is there
     LOST     it is not, but packets after it are: conceal it, go on
-    SILENCE  the same, but the packets around the hole are numbered without one: none were sent
+    SILENCE  the same, but the packets around the hole are numbered without one: none were sent,
+             or none with audio
     HOLD     nothing is there (yet): conceal, but let the line wait
     WAIT     the stream has not begun: play silence
 
@@ -27,6 +28,7 @@ block, so that each jump is led into by a concealment and out of by its crossfad
 Sources: packets are numbered and timed as RFC 3550 has it. A new source (SSRC), or a jump of the
 known one, is believed after two packets in a row, which are then played, too; between packets of
 the known one it never is. The known one must have been quiet for 50 ms before another takes over.
+Of several sources that share a port, one is played: the first that is believed.
 
 No clock is read: the time comes with each call. Memory is bounded by ``_SLOTS`` packets.
 """
@@ -50,6 +52,8 @@ _STRAY_S = 3.0
 _PROBATION = 2
 _PROBATION_STEP_MAX = 3
 _AUDITION_MAX = 32
+# Sources that may be on probation at once: several share a port.
+_AUDITIONS_MAX = 8
 # The known source has been quiet this long when another takes over.
 _QUIET_S = 0.05
 # Every packet of this long came too late, and nothing else: the line is moved to the packets.
@@ -57,6 +61,7 @@ _LATE_S = 0.1
 _LATE_PACKETS = 3
 _SLOTS = 4096
 _SEEN_BITS = 1024
+_SEEN_MASK = (1 << _SEEN_BITS) - 1
 # A packet longer than this is no audio packet.
 _PACKET_MAX_S = 1.0
 
@@ -238,7 +243,7 @@ class JitterBuffer:
         self._timestamps = Unwrapper(TIMESTAMP_BITS)
         self._slots: list[Slot] = []
         self._starts: list[int] = []
-        self._audition = _Audition()
+        self._auditions: dict[int, _Audition] = {}
         self.ssrc: int | None = None
         self.reset()
 
@@ -249,12 +254,13 @@ class JitterBuffer:
         self.delays.reset()
         self._slots.clear()
         self._starts.clear()
-        self._audition.packets.clear()
+        self._auditions.clear()
         self.pieces.clear()
         self.ssrc = None
         self._shift = 0
         self._sequence_shift = 0
         self._seen = 0
+        self._without_audio = 0
         self._position = 0
         self._pulled_s = 0.0
         self._begun = False
@@ -307,9 +313,24 @@ class JitterBuffer:
             return Verdict.EMPTY
         if packet.ssrc != self.ssrc or self._strays(packet, now_s):
             return self._hear(packet, samples, now_s)
-        self.stats.foreign_packets += len(self._audition.packets)
-        self._audition.packets.clear()
+        while self._auditions:
+            self._dismiss(next(iter(self._auditions)))
         return self._take(packet, samples, now_s)
+
+    def pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        """Take note of a packet that holds no audio, but has a number of the same sequence.
+
+        Senders put comfort noise (RFC 3389) and telephone events (RFC 4733) between their audio;
+        without this they would pass for losses.
+        """
+        newest = self._sequences.newest
+        if packet.ssrc != self.ssrc or newest is None:
+            return
+        if not -_MISORDER_MAX <= self._sequences.peek(packet.sequence) - newest <= _DROPOUT_MAX:
+            return
+        self._last_arrival_s = now_s
+        _, is_new = self._count(packet.sequence, has_audio=False)
+        self.stats.duplicate_packets += not is_new
 
     def put_redundant(
         self,
@@ -360,8 +381,13 @@ class JitterBuffer:
 
     def _hear(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Take in a packet that is not believed, and believe it if it is one of a row."""
-        self.stats.foreign_packets += self._audition.hear(packet, samples, now_s)
-        heard = self._audition.packets
+        audition = self._auditions.get(packet.ssrc)
+        if audition is None:
+            if len(self._auditions) >= _AUDITIONS_MAX:
+                self._dismiss(next(iter(self._auditions)))
+            audition = self._auditions[packet.ssrc] = _Audition()
+        self.stats.foreign_packets += audition.hear(packet, samples, now_s)
+        heard = audition.packets
         quiet = packet.ssrc == self.ssrc or now_s - self._last_arrival_s >= _QUIET_S
         if len(heard) < _PROBATION or not quiet:
             return Verdict.PROBATION
@@ -370,8 +396,12 @@ class JitterBuffer:
         verdict = Verdict.ACCEPTED
         for each, length, arrived_s in heard:
             verdict = self._take(each, length, arrived_s)
-        heard.clear()
+        del self._auditions[packet.ssrc]
         return verdict
+
+    def _dismiss(self, ssrc: int) -> None:
+        """Forget what came from a source that was not believed."""
+        self.stats.foreign_packets += len(self._auditions.pop(ssrc).packets)
 
     def _adopt(self, first: RtpPacket, now_s: float) -> None:
         """Let ``first`` be the next packet of the line, wherever its own numbers stand."""
@@ -379,10 +409,12 @@ class JitterBuffer:
             self.stats.source_changes += 1
         self.ssrc = first.ssrc
         newest = self._sequences.newest
-        # A hole in the numbers, so that what is missing between the two never passes for a pause.
-        after = 0 if newest is None else newest + self._sequence_shift + 2
+        # A hole in the numbers, so that what is missing between the two never passes for a pause,
+        # not even when packets from before ``first`` come after it.
+        after = 0 if newest is None else newest + self._sequence_shift + _MISORDER_MAX + 2
         self._sequences.reset()
         self._seen = 0
+        self._without_audio = 0
         self._sequence_shift = after - first.sequence
         self._move_line(first.timestamp, now_s)
 
@@ -425,23 +457,27 @@ class JitterBuffer:
         )
         return self._insert(slot)
 
-    def _count(self, number: int) -> tuple[int, bool]:
+    def _count(self, number: int, has_audio: bool = True) -> tuple[int, bool]:
         """Unwrap a sequence number; return it, and whether it is seen for the first time."""
         before = self._sequences.newest
         whole = self._sequences.unwrap(number)
         if before is None:
-            self._seen = 1
+            bit = 1
             self.stats.packets_expected += 1
         elif whole > before:
             step = whole - before
-            self._seen = ((self._seen << step) | 1) & ((1 << _SEEN_BITS) - 1)
+            bit = 1
+            self._seen = (self._seen << step) & _SEEN_MASK
+            self._without_audio = (self._without_audio << step) & _SEEN_MASK
             self.stats.packets_expected += step
         else:
             bit = 1 << (before - whole)
             if self._seen & bit or before - whole >= _SEEN_BITS:
                 return 0, False
-            self._seen |= bit
             self.stats.reordered_packets += 1
+        self._seen |= bit
+        if not has_audio:
+            self._without_audio |= bit
         self.stats.packets_received += 1
         return whole + self._sequence_shift, True
 
@@ -568,7 +604,17 @@ class JitterBuffer:
         """Tell whether no packet is missing by number around a hole, so that none was sent."""
         before = self.pieces[-1].slot.sequence if self.pieces else self._last_sequence
         after = next(slot.sequence for slot in self._slots if slot.start > hole)
-        return before is not None and after == before + 1
+        return self._follows(before, after)
+
+    def _follows(self, before: int | None, after: int) -> bool:
+        """Tell whether no packet with audio was sent between two, by their numbers."""
+        if before is None or after <= before:
+            return False
+        newest = self._sequences.newest
+        assert newest is not None
+        between = (1 << (after - before - 1)) - 1
+        first_bit = newest + self._sequence_shift - after + 1
+        return self._without_audio >> first_bit & between == between
 
     def _starve(self, now_s: float) -> Turn:
         """Let the line wait, as long as the delay may grow; else go on."""
@@ -589,10 +635,8 @@ class JitterBuffer:
         filled = min(self._held, gap)
         self._position += filled
         self.stats.held_samples -= filled
-        numbered_next = (
-            self._last_sequence is not None and first.sequence == self._last_sequence + 1
-        )
-        if numbered_next and gap + self._starved > 0:  # a pause, not a loss
+        is_pause = self._follows(self._last_sequence, first.sequence)
+        if is_pause and gap + self._starved > 0:
             self.stats.silent_samples += filled + self._starved
             self.stats.lost_samples -= self._starved
         else:

@@ -230,7 +230,7 @@ class LiveEngine:
             "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
             "stretch_ppm": 1e6 * self.playout.stretch,
             "concealment": self.playout.concealment.as_dict(),
-        }
+        } | self.playout.left_out()
 
 
 class Live:

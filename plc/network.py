@@ -22,8 +22,8 @@ from plc.errors import ConfigError, NetworkError
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
 
-# A datagram is at most this long; what is longer is no RTP for us.
-_DATAGRAM_BYTES = 2048
+# UDP carries no more; what is read is never cut, as a cut packet passes for a shorter one.
+_DATAGRAM_BYTES = 65_535
 # Datagrams read from a port before the others, and the clock, have their turn.
 _READ_AT_ONCE = 64
 # The kernel's buffer: half a second of 64 streams, should the process be held up.
@@ -138,11 +138,26 @@ class UdpPort:
             ) from error
         self.family = family
         self.endpoint = Endpoint(endpoint.host, self.socket.getsockname()[1])
+        self._datagram = bytearray(_DATAGRAM_BYTES)
         self.failed_sends = 0
 
     def target(self, endpoint: Endpoint) -> Address:
-        """Return the address to send to, for :meth:`send`; raise NetworkError if there is none."""
-        return _resolve(endpoint, self.family)[1]
+        """Return the address to send to, for :meth:`send`.
+
+        Raises
+        ------
+        ConfigError
+            If the port is 0, which nobody listens on.
+        NetworkError
+            If there is no such host for a socket of this kind.
+        """
+        if endpoint.port == 0:
+            raise ConfigError(f"cannot send to {endpoint}: port 0 is none; give 1 to 65535")
+        try:
+            return _resolve(endpoint, self.family)[1]
+        except NetworkError as error:
+            kind = "IPv6" if self.family == socket.AF_INET6 else "IPv4"
+            raise NetworkError(f"{error} (by {kind}, as {self.endpoint} is)") from error
 
     def send(self, datagram: bytes, target: Address) -> None:
         """Send, or count that it was not possible; UDP promises no more."""
@@ -155,12 +170,12 @@ class UdpPort:
         """Yield what has arrived, and from where, without waiting."""
         for _ in range(at_most):
             try:
-                datagram, source = self.socket.recvfrom(_DATAGRAM_BYTES)
+                size, source = self.socket.recvfrom_into(self._datagram)
             except BlockingIOError:
                 return
             except OSError:  # what one of our own datagrams met with: its receiver is not there
                 continue
-            yield datagram, (source[0], source[1])
+            yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1])
 
     def close(self) -> None:
         """Close the socket."""

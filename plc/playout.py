@@ -26,6 +26,7 @@ from plc.codecs import Codec
 from plc.concealer import Concealer
 from plc.config import DEFAULT_BUDGET_SHARE
 from plc.delay import DelayConfig, DriftControl
+from plc.errors import ConfigError
 from plc.jitter import JitterBuffer, JitterConfig, JitterStats, Turn, Verdict
 from plc.rtp import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.stats import Stats
@@ -44,7 +45,7 @@ class PlayoutStats:
     malformed_packets: dict[Malformed, int] = field(default_factory=dict)
     """By reason; redundancy that could not be read among them."""
     unknown_packets: int = 0
-    """Of another payload type."""
+    """Of another payload type: comfort noise and telephone events, say, which are not played."""
     undecodable_packets: int = 0
     ticks: int = 0
     inserted_samples: float = 0.0
@@ -104,6 +105,10 @@ class Playout:
         self.block = block
         self.payload_type = codec.payload_type if payload_type is None else payload_type
         self.red_payload_type = red_payload_type
+        if self.payload_type == red_payload_type:
+            raise ConfigError(
+                f"payload type {red_payload_type} is both the audio's and the redundancy's"
+            )
         self.buffer = JitterBuffer(
             JitterConfig(
                 mode=delay.mode,
@@ -165,6 +170,15 @@ class Playout:
         limit_s = 2.0 * self.buffer.config.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
+    def left_out(self) -> dict[str, Any]:
+        """Return how many packets came and could not be used, by name, for reports."""
+        malformed = self.stats.malformed_packets
+        return {
+            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
+            "unknown_packets": self.stats.unknown_packets,
+            "undecodable_packets": self.stats.undecodable_packets,
+        }
+
     def drain(self) -> None:
         """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
         self._drained_samples = 0
@@ -184,7 +198,7 @@ class Playout:
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s)
         if packet.payload_type != self.payload_type:
-            self.stats.unknown_packets += 1
+            self._pass_over(packet, now_s)
             return None
         return self._put_primary(packet, now_s)
 
@@ -195,7 +209,7 @@ class Playout:
             return blocks
         primary = blocks[-1]
         if primary.payload_type != self.payload_type:
-            self.stats.unknown_packets += 1
+            self._pass_over(packet, now_s)
             return None
         whole = RtpPacket(
             primary.payload_type,
@@ -217,6 +231,10 @@ class Playout:
                         self.codec.samples(block.payload),
                     )
         return verdict
+
+    def _pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        self.stats.unknown_packets += 1
+        self.buffer.pass_over(packet, now_s)
 
     def _put_primary(self, packet: RtpPacket, now_s: float) -> Verdict:
         samples = self.codec.samples(packet.payload)

@@ -16,10 +16,13 @@ import gc
 import math
 import multiprocessing
 import multiprocessing.connection
+import os
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +60,7 @@ class StreamConfig:
     to : Endpoint or Path
         Where it goes: a host, or an audio file.
     codec : str
-        What both are coded in.
+        What both are coded in, in any case.
     sample_rate, channels : int
         Of it.
     packet_ms : float
@@ -97,6 +100,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check what the parts do not."""
+        object.__setattr__(self, "codec", self.codec.lower())
         samples = packet_samples(self.packet_ms, self.sample_rate)
         if self.codec == "opus":
             check_opus_frame(samples)
@@ -110,8 +114,9 @@ class StreamConfig:
 class Latch:
     """Whose datagrams count: the first sender that is believed, until it falls silent.
 
-    A sender is heard provisionally until a packet of its was accepted; then it keeps its place as
-    long as it sends. Others are refused by their address alone, before anything is parsed.
+    A sender is heard provisionally until a packet of its was accepted, and gives way to others soon
+    if none is; then it keeps its place as long as it sends. Others are refused by their address
+    alone, before anything is parsed.
 
     Parameters
     ----------
@@ -148,8 +153,10 @@ class Latch:
         if source != self.source:
             self.source = source
             self.believed = False
+            self._heard_s = now_s
         self.believed |= believed
-        self._heard_s = now_s
+        if self.believed:
+            self._heard_s = now_s
 
 
 class RateCap:
@@ -292,7 +299,6 @@ class StreamRelay:
         del stats["lateness"], stats["delay"]
         jitter = asdict(self.playout.received)
         jitter["lost_packets"] = self.playout.received.lost_packets
-        malformed = self.playout.stats.malformed_packets
         return {
             "listen": str(self.config.listen),
             "to": str(to),
@@ -302,11 +308,8 @@ class StreamRelay:
             "jitter_buffer": jitter,
             "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
             "stretch_ppm": 1e6 * self.playout.stretch,
-            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
-            "unknown_packets": self.playout.stats.unknown_packets,
-            "undecodable_packets": self.playout.stats.undecodable_packets,
             "concealment": self.playout.concealment.as_dict(),
-        }
+        } | self.playout.left_out()
 
 
 class Relay:
@@ -496,7 +499,10 @@ def _watched(relay: Relay, watch: Callable[[Relay], None] | None) -> Iterator[No
 def _run_workers(
     configs: Sequence[StreamConfig], workers: int, duration_s: float
 ) -> list[dict[str, Any]]:
-    """Let each of several processes relay some of the streams; collect their reports in order."""
+    """Let each of several processes relay some of the streams; collect their reports in order.
+
+    If one of them fails, the others come to their end, as streams of one process would.
+    """
     context = multiprocessing.get_context("spawn")
     started = []
     for number in range(workers):
@@ -506,31 +512,65 @@ def _run_workers(
         process.start()
         theirs.close()
         started.append((process, ours))
+    answers: dict[int, list[dict[str, Any]] | PlcError] = {}
+    failure: PlcError | None = None
     with stop_signals() as signals:
         sent = 0
-        while any(process.is_alive() for process, _ in started):
+        while len(answers) < workers:
             for process, _ in started:
                 for _ in signals[sent:]:
                     process.terminate()
             sent = len(signals)
-            multiprocessing.connection.wait(
-                [process.sentinel for process, _ in started if process.is_alive()], 0.1
-            )
-    reports: list[dict[str, Any]] = [{} for _ in configs]
-    for number, (process, ours) in enumerate(started):
-        answer = ours.recv() if ours.poll() else NetworkError("a worker ended without a report")
+            waited_for = [ours for number, (_, ours) in enumerate(started) if number not in answers]
+            ready = multiprocessing.connection.wait(waited_for, 0.1)
+            for number, (process, ours) in enumerate(started):
+                if ours not in ready:
+                    continue
+                answers[number] = answer = _answer_of(process, ours)
+                if failure is None and isinstance(answer, PlcError):
+                    failure = answer
+                    for other, _ in started:
+                        other.terminate()
+    for process, _ in started:
         process.join()
-        if isinstance(answer, PlcError):
-            raise answer
+    if failure is not None:
+        raise failure
+    reports: list[dict[str, Any]] = [{} for _ in configs]
+    for number, answer in answers.items():
+        assert not isinstance(answer, PlcError)
         reports[number::workers] = answer
     return reports
+
+
+def _answer_of(
+    process: BaseProcess, ours: "multiprocessing.connection.Connection"
+) -> list[dict[str, Any]] | PlcError:
+    """Return a worker's reports, or why there are none."""
+    try:
+        answer: list[dict[str, Any]] | PlcError = ours.recv()
+    except (EOFError, OSError):
+        process.join()
+        return NetworkError(f"a worker ended without a report (status {process.exitcode})")
+    return answer
 
 
 def _work(
     configs: list[StreamConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
 ) -> None:
     """Be a worker: relay, and send the reports, or what went wrong, back."""
+    threading.Thread(target=_end_with_parent, name="plc relay parent", daemon=True).start()
+    done: list[dict[str, Any]] | PlcError
     try:
-        answer.send(run_relay(configs, duration_s=duration_s))
+        done = run_relay(configs, duration_s=duration_s)
     except PlcError as error:
-        answer.send(error)
+        done = error
+    with contextlib.suppress(OSError):  # nobody is there any more
+        answer.send(done)
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one has: killed, it ends no worker, and ports stay."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -29,8 +29,8 @@ _EXTENSION = struct.Struct("!HH")
 # type; no RTP payload type may make it with the marker set (64 to 95).
 _RTCP_TYPES = range(192, 224)
 # RFC 2198, section 3: 14 bits of timestamp offset, 10 bits of length.
-_RED_OFFSET_MAX = 2**14 - 1
-_RED_LENGTH_MAX = 2**10 - 1
+RED_OFFSET_MAX = 2**14 - 1
+RED_LENGTH_MAX = 2**10 - 1
 
 
 class Malformed(Enum):
@@ -156,7 +156,7 @@ def parse_red(payload: bytes) -> list[RedBlock] | Malformed:
         if at + 4 > len(payload):
             return Malformed.RED_HEADER
         word = int.from_bytes(payload[at : at + 4], "big")
-        heads.append((word >> 24 & 0x7F, word >> 10 & _RED_OFFSET_MAX, word & _RED_LENGTH_MAX))
+        heads.append((word >> 24 & 0x7F, word >> 10 & RED_OFFSET_MAX, word & RED_LENGTH_MAX))
         at += 4
     if at >= len(payload):
         return Malformed.RED_HEADER
@@ -182,7 +182,7 @@ def build_red(blocks: list[RedBlock]) -> bytes:
     kept = [
         block
         for block in blocks[:-1]
-        if 0 < block.offset <= _RED_OFFSET_MAX and len(block.payload) <= _RED_LENGTH_MAX
+        if 0 < block.offset <= RED_OFFSET_MAX and len(block.payload) <= RED_LENGTH_MAX
     ]
     heads = b"".join(
         (1 << 31 | block.payload_type << 24 | block.offset << 10 | len(block.payload)).to_bytes(

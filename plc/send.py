@@ -17,7 +17,14 @@ from plc.codecs import Codec, check_opus_frame, open_codec
 from plc.errors import ConfigError
 from plc.files import AudioReader
 from plc.network import Address, Endpoint, UdpPort
-from plc.rtp import RedBlock, RtpPacket, build_red, build_rtp
+from plc.rtp import (
+    RED_LENGTH_MAX,
+    RED_OFFSET_MAX,
+    RedBlock,
+    RtpPacket,
+    build_red,
+    build_rtp,
+)
 from plc.sdp import AudioMedia
 
 RED_PAYLOAD_TYPE = 100
@@ -212,7 +219,8 @@ def open_sender(
     AudioFileError
         If the recording cannot be read.
     ConfigError
-        If the codec does not take it: resample it first.
+        If the codec does not take it: resample it first; or if its packets are too long for the
+        redundancy.
     """
     with AudioReader(path) as reader:
         coding = open_codec(codec, reader.sample_rate, reader.channels)
@@ -232,7 +240,26 @@ def open_sender(
     block = packet_samples(packet_ms, coding.sample_rate)
     if coding.name == "opus":
         check_opus_frame(block)
+    if redundancy:
+        _check_redundancy(coding, block, redundancy)
     return RtpSender(blocks_of(path, block, loop), packetizer, to, clock_ppm)
+
+
+def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
+    """Raise ConfigError if packets of this length cannot repeat so many before them."""
+    if redundancy * block > RED_OFFSET_MAX:
+        raise ConfigError(
+            f"redundancy is {redundancy} packets of {block} samples; RFC 2198 reaches back "
+            f"{RED_OFFSET_MAX} samples: repeat fewer, or send shorter ones"
+        )
+    if codec.name == "opus":
+        return  # as long as it comes out; a long one is not repeated
+    size = len(codec.encode(np.zeros((block, codec.channels), np.float32)))
+    if size > RED_LENGTH_MAX:
+        raise ConfigError(
+            f"packets hold {size} bytes; RFC 2198 repeats at most {RED_LENGTH_MAX}: send shorter "
+            "ones, or without redundancy"
+        )
 
 
 def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDArray[np.float32]]:

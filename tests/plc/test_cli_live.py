@@ -104,6 +104,9 @@ def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
     done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])
     assert done.exit_code == 0, done.exception
     assert list(json.loads(done.stdout)["devices"]) == ["output"]
+    plain = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--codec", "pcmu"])
+    assert "0 packets in" in plain.stdout
+    assert "left out" not in plain.stdout
     for wrong in (["--to", "device:USB", "--workers", "2"], ["--to", "device:a", "--to", "b.wav"]):
         refused = runner.invoke(app, ["relay", *options, *wrong])
         assert refused.exit_code == 2

@@ -216,6 +216,49 @@ def test_a_pause_with_a_packet_lost_at_its_end_is_a_loss() -> None:
 
 
 @pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
+@pytest.mark.parametrize("lost", [(), (45,)])
+def test_a_pause_with_comfort_noise_is_silence_only_if_nothing_else_is_missing(
+    mode: DelayMode, lost: tuple[int, ...]
+) -> None:
+    # Packets 40 to 49 are of another payload type; after them the audio goes on.
+    buffer = make(mode, 60.0)
+    run = Run(buffer).feed(steady(40), 40 * TICK_S)
+    for k in range(40, 50):
+        if k not in lost:
+            buffer.pass_over(rtp(k), k * TICK_S)
+        run.feed((), (k + 1) * TICK_S)
+    run.feed([(k * TICK_S, rtp(k)) for k in range(50, 80)], 80 * TICK_S)
+    stats = buffer.stats
+    assert stats.lost_packets == len(lost)
+    assert stats.packets_received == 80 - len(lost)
+    assert stats.silent_samples == (0 if lost else 10 * PACKET)
+    assert stats.lost_samples == (10 * PACKET if lost else 0)
+    assert {*range(36), *range(50, 70)} <= set(run.numbers())
+
+
+def test_packets_without_audio_of_other_sources_and_strays_are_not_counted() -> None:
+    buffer = make(FIXED, 40.0)
+    buffer.pass_over(rtp(0), 0.0)
+    Run(buffer).feed(steady(20), 20 * TICK_S)
+    for packet in (rtp(20, ssrc=2), rtp(20, sequence=30_000), rtp(20, sequence=-1000)):
+        buffer.pass_over(packet, 20 * TICK_S)
+    assert buffer.stats.packets_received == buffer.stats.packets_expected == 20
+
+
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
+def test_what_is_missing_between_two_sources_is_no_pause_in_whatever_order_they_come(
+    mode: DelayMode,
+) -> None:
+    after = [(k * TICK_S, rtp(k, sequence=500, ssrc=2)) for k in range(90, 130)]
+    # The first packet comes after the two that are believed.
+    after[0] = (92.5 * TICK_S, after[0][1])
+    run = Run(make(mode, 80.0)).feed(steady(40) + after, 130 * TICK_S)
+    assert run.buffer.stats.source_changes == 1
+    assert run.buffer.stats.silent_samples == 0
+    assert run.buffer.stats.lost_samples >= 40 * PACKET
+
+
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
 @pytest.mark.parametrize(
     ("sequence", "timestamp", "ssrc"),
     [
@@ -259,6 +302,25 @@ def test_a_packet_of_another_source_in_between_changes_nothing() -> None:
     mixed = Run(make(FIXED, 60.0)).feed(steady(100) + strange, 100 * TICK_S)
     assert mixed.played == alone.played
     assert mixed.buffer.stats.foreign_packets >= 79
+
+
+def test_of_several_sources_that_share_a_port_the_first_one_is_played() -> None:
+    arrivals = steady(60)
+    for ssrc in (2, 3):
+        arrivals += steady(60, ssrc=ssrc, sequence=100 * ssrc, timestamp=7 * ssrc)
+    run = Run(make(FIXED, 40.0)).feed(arrivals, 60 * TICK_S)
+    assert run.buffer.ssrc == 1
+    assert run.numbers() == list(range(58))
+    assert (run.buffer.stats.lost_samples, run.buffer.stats.source_changes) == (0, 0)
+    assert run.buffer.stats.foreign_packets >= 2 * 58
+
+
+def test_any_number_of_sources_takes_a_bounded_memory() -> None:
+    buffer = make()
+    for k in range(1000):
+        buffer.put(rtp(0, ssrc=k), PACKET, 0.001 * k)
+    assert buffer.stats.foreign_packets == 1000 - 8
+    assert buffer.ssrc is None
 
 
 def test_stray_packets_of_the_known_source_change_nothing() -> None:

@@ -345,10 +345,15 @@ def test_rtp_from_the_network_is_played(red: int) -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
                 if number == 300:
                     thief.sendto(packet, address)
+            if number == 599:
+                sender.sendto(b"nonsense" * 4, address)
+                sender.sendto(packet[:1] + b"\x0d" + packet[2:], address)
             stream.take(BLOCK)
             engine.step(0.01 * (number + 1))
     heard = np.concatenate(stream.played)[:, 0]
     assert found(heard, sent) > 5.8 * RATE
+    assert engine.report()["unknown_packets"] == 1
+    assert engine.report()["malformed_packets"] == {"version": 1}
     assert engine.stats.refused_datagrams == 1
     assert engine.playout.received.redundant_packets == 60 * red
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from plc.delay import DelayConfig, DelayMode
 from plc.jitter import Verdict
 from plc.loss import GilbertElliott
 from plc.playout import Playout
-from plc.rtp import Malformed, RedBlock, RtpPacket, build_red, build_rtp
+from plc.rtp import Malformed, RedBlock, RtpPacket, build_red, build_rtp, parse_rtp
 from tests.signals import noise, sine, tones
 
 RATE = 16_000
@@ -177,6 +178,24 @@ def test_what_is_wrong_with_a_packet_is_counted() -> None:
     assert playout.stats.malformed_packets == {Malformed.SHORT: 1}
     assert playout.stats.unknown_packets == 1
     assert playout.received.empty_packets == 1
+
+
+def test_comfort_noise_between_packets_is_no_loss() -> None:
+    codec = L16(RATE, 1)
+    arrivals = stream(tones(4, RATE, 100 * BLOCK)[:, None], codec, [BLOCK] * 100)
+    # Four packets are comfort noise (RFC 3389), one of them within redundancy.
+    for k in range(50, 54):
+        at_s, datagram = arrivals[k]
+        packet = parse_rtp(datagram)
+        assert isinstance(packet, RtpPacket)
+        payload = build_red([RedBlock(13, 0, b"\x40")]) if k == 51 else b"\x40"
+        noise_ = replace(packet, payload_type=100 if k == 51 else 13, payload=payload)
+        arrivals[k] = (at_s, build_rtp(noise_))
+    playout = Playout(codec, BLOCK, FIXED_60, red_payload_type=100, budget_ms=math.inf)
+    play(playout, arrivals, 95)
+    assert playout.stats.unknown_packets == 4
+    assert playout.received.lost_packets == playout.received.lost_samples == 0
+    assert playout.received.silent_samples == 4 * BLOCK
 
 
 def test_silence_is_played_before_anything_came() -> None:

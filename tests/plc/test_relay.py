@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_network
@@ -114,6 +115,13 @@ def test_a_sender_that_was_started_again_is_let_in_sooner_than_a_stranger() -> N
     assert not latch.admits(again, 0.2)
     assert latch.admits(again, 0.4)
     assert not latch.admits(OTHER, 0.4)
+
+
+def test_a_source_that_is_never_believed_keeps_nobody_out() -> None:
+    latch = Latch()
+    for tick in range(40):
+        latch.heard(OTHER, False, tick * TICK_S)
+    assert latch.admits(SOURCE, 0.4)
 
 
 def test_only_those_allowed_are_admitted() -> None:
@@ -300,6 +308,22 @@ def test_a_stream_goes_through_sender_relay_and_sockets(receiver: Receiver) -> N
     assert relay.report()[0]["concealment"]["lost_packets"] <= 20
 
 
+def test_packets_of_any_length_arrive_whole() -> None:
+    there = UdpPort(HERE)
+    sent = [bytes(range(256)) * 8, bytes(7680), b"", b"ab"]
+    with closing(there.socket):
+        for datagram in sent:
+            there.send(datagram, there.target(there.endpoint))
+        assert [datagram for datagram, _ in there.arrived()] == sent
+
+
+def test_where_nobody_can_listen_nothing_is_sent() -> None:
+    with pytest.raises(ConfigError, match="port 0"):
+        Relay([replace(CONFIG, to=Endpoint("127.0.0.1", 0))])
+    with pytest.raises(NetworkError, match=r"IPv4, as udp://127\.0\.0\.1"):
+        Relay([replace(CONFIG, to=Endpoint("::1", 9))])
+
+
 def test_streams_do_not_mix(receiver: Receiver) -> None:
     second = Receiver()
     signals = [as_sent(noise(seed, 8000)) for seed in (1, 2)]
@@ -407,11 +431,15 @@ def test_impossible_streams_are_refused() -> None:
         {"packets_per_s": 0.0},
         {"payload_type": 200},
     ]
-    with pytest.raises(ConfigError, match="Opus has frames"):
-        replace(CONFIG, codec="opus", sample_rate=48_000, packet_ms=15.0)
+    for codec in ("opus", "Opus"):
+        with pytest.raises(ConfigError, match="Opus has frames"):
+            replace(CONFIG, codec=codec, sample_rate=48_000, packet_ms=15.0)
     for change in changes:
         with pytest.raises(ConfigError):
             replace(CONFIG, **change)  # type: ignore[arg-type]  # one of several numbers
+    for number in (None, 96):  # 96 is L16's own
+        with pytest.raises(ConfigError, match="both"):
+            StreamRelay(replace(CONFIG, payload_type=number, red_payload_type=96))
     with pytest.raises(ConfigError, match="stream"):
         Relay([])
 
@@ -435,6 +463,23 @@ def test_a_codec_that_does_not_take_the_recording_is_refused(tmp_path: Path) -> 
     for codec, wanted in (("pcmu", "8000"), ("opus", "48000"), ("mp3", "l16")):
         with pytest.raises(ConfigError, match=wanted):
             open_sender(path, Endpoint("127.0.0.1", 9), codec)
+
+
+@pytest.mark.parametrize(
+    ("packet_ms", "redundancy", "says"),
+    [(40.0, 1, "1280 bytes"), (30.0, 8, None)],
+)
+def test_redundancy_that_packets_cannot_carry_is_refused(
+    tmp_path: Path, packet_ms: float, redundancy: int, says: str | None
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, as_sent(noise(1, 1000)), RATE)
+    to = Endpoint("127.0.0.1", 9)
+    if says is None:
+        open_sender(path, to, packet_ms=packet_ms, redundancy=redundancy).close()
+        return
+    with pytest.raises(ConfigError, match=says):
+        open_sender(path, to, packet_ms=packet_ms, redundancy=redundancy)
 
 
 # ---- as programs --------------------------------------------------------------------------------
@@ -491,6 +536,92 @@ def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> N
     written, _ = soundfile.read(target, dtype="float32")
     assert written.size > RATE
     assert np.isfinite(written).all()
+
+
+def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, as_sent(tones(1, 8000, 4000)), 8000)
+    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "b.wav",
+                    "--codec", "PCMU", "--model", "ar")  # fmt: skip
+    try:
+        endpoint = listening(relay)
+        for codec in ("pcma", "pcmu"):
+            sender = program("send", source, "--to", endpoint, "--codec", codec)
+            assert sender.communicate(timeout=120)[1] == ""
+    finally:
+        relay.send_signal(signal.SIGTERM)
+        out, errors = relay.communicate(timeout=120)
+    assert relay.returncode == 0, errors
+    assert ": 50 packets in, 0 lost" in out
+    assert "packets left out: 50 of another payload type" in out
+    assert soundfile.info(tmp_path / "b.wav").samplerate == 8000
+
+
+def test_a_worker_that_fails_ends_the_relay(tmp_path: Path) -> None:
+    with closing(UdpPort(HERE).socket) as taken:
+        port = taken.getsockname()[1]
+        relay = program(
+            *("relay", "--workers", 2, "--model", "ar"),
+            *("--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav"),
+            *("--listen", f"udp://127.0.0.1:{port}", "--to", tmp_path / "b.wav"),
+        )
+        _, errors = relay.communicate(timeout=120)
+    assert relay.returncode == 1
+    assert "in use" in errors
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def comes_true(condition: Callable[[], object], within_s: float = 60.0) -> bool:
+    """Tell whether ``condition`` becomes true."""
+    limit_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > limit_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_taken(port: int) -> bool:
+    try:
+        UdpPort(Endpoint("127.0.0.1", port)).socket.close()
+    except NetworkError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")
+@pytest.mark.parametrize("killed", ["worker", "parent"])
+def test_workers_and_their_parent_end_together_when_one_is_killed(
+    tmp_path: Path, killed: str
+) -> None:
+    ports = []
+    for _ in range(2):
+        with closing(UdpPort(HERE).socket) as free:
+            ports.append(free.getsockname()[1])
+    relay = program(
+        *("relay", "--workers", 2, "--model", "ar"),
+        *(f"--listen=udp://127.0.0.1:{port}" for port in ports),
+        *("--to", tmp_path / "a.wav", "--to", tmp_path / "b.wav"),
+    )
+    try:
+        assert comes_true(lambda: all(is_taken(port) for port in ports))
+        if killed == "worker":
+            os.kill(children_of(relay)[-1], signal.SIGKILL)
+            _, errors = relay.communicate(timeout=120)
+            assert relay.returncode == 1
+            assert "status -9" in errors
+        else:
+            relay.kill()
+        assert comes_true(lambda: not any(is_taken(port) for port in ports))
+    finally:
+        relay.kill()
+        relay.communicate()
 
 
 # Prints what arrives first, then goes on receiving.
