@@ -213,6 +213,20 @@ class Concealer:
         if isinstance(self._filler, EncoderFiller):
             self._filler.close()
 
+    def hurry(self, limit_ms: float) -> None:
+        """Begin bursts with what takes at most this long, until told otherwise.
+
+        For a thread that has fallen behind, as one that serves many streams does when several
+        lose a packet at once. Networks are left out meanwhile.
+
+        Parameters
+        ----------
+        limit_ms : float
+            Where it is less than the stream's own; ``inf``: that again.
+        """
+        if isinstance(self._filler, ArFiller | EncoderFiller):
+            self._filler.limit_ms = limit_ms
+
     def push(self, packet: Packet | None, out: Packet | None = None) -> Packet:
         """Take the next packet of the stream and return the one whose turn it is to play.
 

@@ -134,6 +134,8 @@ class EncoderFiller:
         self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
+        self.limit_ms = float("inf")
+        """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
         """Of what the next burst interrupts: which network is asked."""
         self._voice: Voice | None = None
@@ -191,12 +193,14 @@ class EncoderFiller:
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
         deadline_s = self._clock() + self._limit_s
+        self.ar.limit_ms = self.limit_ms
         self.ar.begin(history, unsteady)
         self._position = 0
         self._made_by_network = False
         self._ticket = NO_TICKET
         voice = self._voices.get(self.content)
-        if voice is not None and history.filled < voice.gap.gap_start:
+        hurried = self.limit_ms < 1000.0 * self._limit_s
+        if voice is not None and (hurried or history.filled < voice.gap.gap_start):
             voice = None
         self._voice = voice
         if voice is None:

@@ -23,6 +23,7 @@ from plc.ladder import (
     Rung,
     Step,
     affordable,
+    within,
 )
 from plc_kernels.ar import ArWorkspace, burg, extrapolate, taps_of
 from plc_kernels.fade import mix_by_error
@@ -128,6 +129,8 @@ class ArFiller:
         assert self.past_samples <= MAX_PAST_SAMPLES
         assert most <= MAX_ORDER
         self.pace = Pace()
+        self.limit_ms = float("inf")
+        """Time that the next bursts' first concealment may take, where that is less than before."""
         self._steps = self.steady
         self._step: Step = self.steady[0]
         samples = self.past_samples + 2 * reach
@@ -165,7 +168,7 @@ class ArFiller:
     def begin(self, history: History, unsteady: bool) -> None:
         """Fit every channel's predictor to the newest samples."""
         self._steps = self.unsteady if unsteady else self.steady
-        self._step = self._steps[min(self.pace.depth, len(self._steps) - 1)]
+        self._step = within(self._steps, self.pace.depth, self.limit_ms)
         self._fitted = True
         past = min(self._step.past, history.filled)
         if unsteady and LEAST_PAST_SAMPLES <= history.trusted < past:

@@ -8,6 +8,7 @@ then, :class:`Pace` steps down, and up again after a calm while.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,6 +155,14 @@ def affordable(
         if cost_ms <= _HEADROOM * limit_ms or rung is rungs[-1]:
             steps.append(Step(rung, order, past, cost_ms))
     return tuple(steps)
+
+
+def within(steps: Sequence[Step], depth: int, limit_ms: float) -> Step:
+    """Return the first step from ``depth`` on that fits a time limit; the last fits any."""
+    for step in steps[depth:]:
+        if step.cost_ms <= _HEADROOM * limit_ms:
+            return step
+    return steps[-1]
 
 
 def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:

@@ -254,15 +254,18 @@ class Playout:
 
     # ---- blocks out -----------------------------------------------------------------------------
 
-    def tick(self, now_s: float) -> NDArray[np.float32]:
+    def tick(self, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
         """Return the next block: float32, shape (channels, block), good until the next tick.
 
         Parameters
         ----------
         now_s : float
             When it is due; ticks are one block apart by that clock.
+        limit_ms : float
+            As :meth:`~plc.concealer.Concealer.hurry` takes it.
         """
         self.stats.ticks += 1
+        self._concealer.hurry(limit_ms)
         if self.buffer.buffered_samples == 0:
             self._drained_samples += self.block
         step = 1.0 + self._control(now_s)

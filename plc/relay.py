@@ -20,6 +20,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
@@ -46,6 +47,10 @@ RELEASE_S = 2.0
 SAME_HOST_RELEASE_S = 0.3
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
+# Share of a packet by which a block may be behind before bursts begin with less, and share of the
+# time left that they may then take: several streams that lose a packet at once share one packet's
+# time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
+_BEHIND = 0.25
 _WATCH_S = 1.0
 
 
@@ -240,6 +245,7 @@ class StreamRelay:
         self._cap = RateCap(config.packets_per_s)
         self._period_s = self.block / codec.sample_rate
         self._begin_s = math.inf
+        self._due_s = math.inf
         self._ticks = 0
 
     @property
@@ -266,7 +272,11 @@ class StreamRelay:
             self._begin_s = now_s
 
     def play(self, now_s: float) -> NDArray[np.float32] | None:
-        """Return the block that is due, shape (n, channels); None if none is, or nothing began."""
+        """Return the block that is due, shape (n, channels); None if none is, or nothing began.
+
+        Once it is more than a quarter of a packet behind, a burst begins with what takes at most
+        a quarter of the time left.
+        """
         if now_s - self.next_s > _OVERDUE_S:
             overdue = int((now_s - self.next_s) / self._period_s)
             self._ticks += overdue
@@ -275,15 +285,23 @@ class StreamRelay:
             return None
         due_s = self.next_s
         self._ticks += 1
-        played = self.playout.tick(due_s)
+        behind_s = now_s - due_s
+        left_s = max(0.0, self._period_s - behind_s)
+        hurried = behind_s > _BEHIND * self._period_s
+        played = self.playout.tick(due_s, 1000.0 * _BEHIND * left_s if hurried else math.inf)
         if not self.playout.buffer.begun:
             return None
         stats = self.stats
         stats.packets_sent += 1
-        stats.late_packets_sent += now_s - due_s > self._period_s
-        stats.lateness.add(1000.0 * max(0.0, now_s - due_s))
         stats.delay.add(1000.0 * max(0.0, self.playout.delay_s))
+        self._due_s = due_s
         return played.T
+
+    def note_sent(self, now_s: float) -> None:
+        """Count how late the block that was last played has left."""
+        late_s = now_s - self._due_s
+        self.stats.late_packets_sent += late_s > self._period_s
+        self.stats.lateness.add(1000.0 * max(0.0, late_s))
 
     @property
     def drained(self) -> bool:
@@ -319,6 +337,9 @@ class Relay:
     ----------
     configs : sequence of StreamConfig
         The streams.
+    clock : callable, optional
+        Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
+        is then seen. Without one, no time passes meanwhile.
 
     Raises
     ------
@@ -326,9 +347,12 @@ class Relay:
         If a port is taken, or a host not found.
     """
 
-    def __init__(self, configs: Sequence[StreamConfig]) -> None:
+    def __init__(
+        self, configs: Sequence[StreamConfig], clock: Callable[[], float] | None = None
+    ) -> None:
         if not configs:
             raise ConfigError("a relay needs a stream at least")
+        self._clock = (lambda now_s: now_s) if clock is None else (lambda _: clock())
         self.streams = [StreamRelay(config) for config in configs]
         self._ports: list[UdpPort] = []
         self._targets: list[Address | AudioWriter] = []
@@ -367,12 +391,19 @@ class Relay:
             self.streams[port].receive(datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
-        """Send what is due."""
-        for number, stream in enumerate(self.streams):
+        """Send what is due, the oldest first."""
+        due = [
+            (stream.next_s, number)
+            for number, stream in enumerate(self.streams)
+            if stream.next_s <= now_s
+        ]
+        for _, number in sorted(due):
+            stream = self.streams[number]
             while stream.next_s <= now_s:
-                played = stream.play(now_s)
+                played = stream.play(self._clock(now_s))
                 if played is not None:
                     self._deliver(number, stream, played)
+                    stream.note_sent(self._clock(now_s))
 
     def _deliver(self, number: int, stream: StreamRelay, played: NDArray[np.float32]) -> None:
         target = self._targets[number]
@@ -458,7 +489,7 @@ def run_relay(
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
     if min(workers, len(configs)) > 1:
         return _run_workers(configs, min(workers, len(configs)), duration_s)
-    relay = Relay(configs)
+    relay = Relay(configs, time.monotonic)
     try:
         if announce is not None:
             announce(relay)

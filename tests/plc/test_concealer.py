@@ -1,6 +1,7 @@
 """The promises of a Concealer, for any losses and any format."""
 
 import tracemalloc
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -388,6 +389,21 @@ def test_late_concealments_step_down_and_calm_steps_up_again() -> None:
     lose_every_other(2500)
     assert concealer.stats.rung_changes == 3
     assert concealer.stats.rung_samples[top] > 0
+
+
+@pytest.mark.parametrize("model", ["ar", "auto"])
+def test_in_a_hurry_bursts_begin_with_what_is_quick(model: str) -> None:
+    if model == "auto":
+        pytest.importorskip("onnxruntime")
+    signal = tones(1, 48_000, 40 * 480).reshape(-1, 480, 1)
+    with closing(Concealer(budget_ms=1e6, model=model)) as concealer:
+        cheapest = concealer.describe()["ladders"]["steady"][-1]["rung"]
+        for k, packet in enumerate(signal):
+            concealer.hurry(0.0 if k < 30 else float("inf"))
+            concealer.push(None if k in (20, 35) else packet)
+        made = {rung for rung, samples in concealer.stats.rung_samples.items() if samples}
+    assert cheapest in made
+    assert len(made) == 2
 
 
 def test_more_channels_than_time_take_cheaper_rungs() -> None:

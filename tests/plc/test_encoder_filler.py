@@ -1,5 +1,6 @@
 """The network as the top rung: what it makes is played if it is there in time."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,17 @@ def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
     step = 0.5 * 2 * np.pi * 440 / RATE
     assert np.abs(np.diff(heard)).max() < 1.5 * step
     np.testing.assert_allclose(out[0, 16:880], 0.0, atol=1e-5)
+
+
+def test_in_a_hurry_no_network_is_asked(tmp_path: Path) -> None:
+    filler = _filler(_model(tmp_path, "lost"))
+    history = _history(tones(2, RATE, RATE), filler)
+    out = np.zeros((1, PACKET), np.float32)
+    for limit_ms, asked in ((0.0, False), (math.inf, True)):
+        filler.limit_ms = limit_ms
+        filler.begin(history, unsteady=True)
+        filler.extend(out)
+        assert (filler.name not in filler.ar.names) == asked
 
 
 def test_a_bridge_starts_from_what_was_played(tmp_path: Path) -> None:

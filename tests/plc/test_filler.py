@@ -238,6 +238,23 @@ def test_the_content_chooses_the_ladder_and_lateness_the_rung() -> None:
         assert ours.name == rungs[1].name
 
 
+def test_a_limit_picks_what_fits_it_and_leaves_the_pace_alone() -> None:
+    ours = ArFiller(SAMPLE_RATE, 1, PACKET, limit_ms=1e6)
+    history = remembered(noise(0, 16_000))
+    for limit_ms, step in ((1e6, 0), (0.0, -1), (float("inf"), 0)):
+        ours.limit_ms = limit_ms
+        for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
+            ours.begin(history, unsteady)
+            assert ours.name == rungs[step].name
+    costs = [step.cost_ms for step in ours.steady]
+    between = (costs[0] + costs[-1]) / 2
+    ours.limit_ms = between
+    ours.begin(history, False)
+    chosen = next(step for step in ours.steady if step.rung.name == ours.name)
+    assert chosen.cost_ms <= between
+    assert ours.pace.depth == 0
+
+
 def test_far_down_the_pace_the_shorter_ladder_stays_at_its_last_rung() -> None:
     ours = filler(rung=None)
     for _ in range(10 * len(STEADY)):

@@ -28,6 +28,7 @@ from plc.delay import DelayConfig, DelayMode
 from plc.errors import ConfigError, NetworkError
 from plc.impair import ImpairConfig, Impairment
 from plc.network import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
+from plc.playout import Playout
 from plc.relay import Latch, RateCap, Relay, StreamConfig, StreamRelay
 from plc.rtp import RtpPacket, parse_red, parse_rtp
 from plc.send import Packetizer, RtpSender, blocks_of, open_sender
@@ -85,6 +86,44 @@ def sent_at(
     packets: list[bytes], source: tuple[str, int] = SOURCE, begin_s: float = 0.0
 ) -> list[tuple[float, bytes, tuple[str, int]]]:
     return [(begin_s + k * TICK_S, packet, source) for k, packet in enumerate(packets)]
+
+
+def test_a_block_is_late_by_when_it_left() -> None:
+    """Also where the work on the streams before it held it up."""
+    ports = [UdpPort(HERE) for _ in range(4)]
+    configs = [replace(CONFIG, listen=port.endpoint) for port in ports]
+    for port in ports:
+        port.close()
+    for step_s, late in ((0.0, [0, 0, 0, 0]), (0.3 * TICK_S, [0, 0, 1, 1])):
+        times = iter(step_s * k for k in range(1000))
+        with closing(Relay(configs, lambda times=times: next(times))) as relay:  # type: ignore[misc]
+            for number, stream in enumerate(relay.streams):
+                for packet in packets_of(tones(number, RATE, 9 * BLOCK)):
+                    relay.receive(number, packet, SOURCE, -0.1)
+                while stream.next_s < -1e-9:
+                    stream.play(stream.next_s)
+            sent = [stream.stats.packets_sent for stream in relay.streams]
+            relay.advance(0.0)
+            for stream, before, is_late in zip(relay.streams, sent, late, strict=True):
+                assert stream.stats.packets_sent == before + 1
+                assert stream.stats.late_packets_sent == is_late
+
+
+def test_who_is_behind_conceals_by_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    plain = Playout.tick
+
+    def tick(self: Playout, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
+        limits.append(limit_ms)
+        return plain(self, now_s, limit_ms)
+
+    monkeypatch.setattr(Playout, "tick", tick)
+    relay = StreamRelay(CONFIG)
+    for packet in packets_of(np.zeros(3 * BLOCK, np.float32)):
+        relay.receive(packet, SOURCE, 0.0)
+    for behind in (0.0, 0.2, 0.6, 1.5):
+        relay.play(relay.next_s + behind * TICK_S)
+    assert limits == [math.inf, math.inf, pytest.approx(0.25 * 0.4 * 1000 * TICK_S), 0.0]
 
 
 def find(played: NDArray[np.float32], signal_: NDArray[np.float32]) -> int:
