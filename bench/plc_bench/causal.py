@@ -23,6 +23,7 @@ from plc_bench.conditions import Condition
 from plc_bench.contenders import CommandPeer, Contender, PeerError, contender
 from plc_bench.corpus import read_clip
 from plc_bench.metrics import Mask
+from plc_bench.peers import comparable
 from plc_bench.workers import Failure, score_clips
 
 
@@ -239,24 +240,18 @@ def mean_table(report: QualityReport) -> Table:
     for name in settings.metrics:
         table.add_column(scores.label(name), justify="right")
     for method in settings.methods:
-        cells = [_mean_cell(report.summary(method, name), name) for name in settings.metrics]
+        cells = [
+            _mean_cell(report.summary(method, name), name) if comparable(method, name) else "-"
+            for name in settings.metrics
+        ]
         table.add_row(method, *cells)
     first = settings.methods[0]
     for other in settings.methods[1:]:
         table.add_section()
-        differences = {name: report.difference(other, name) for name in settings.metrics}
-        table.add_row(
-            f"{first} - {other}",
-            *[f"{d.mean:+.{scores.metric(n).digits}f}" for n, d in differences.items()],
-        )
-        table.add_row(
-            "  95 % interval",
-            *[d.interval(f"+.{scores.metric(n).digits}f") for n, d in differences.items()],
-        )
-        table.add_row(
-            f"  {first} is better on",
-            *[_better_cell(d, scores.metric(n)) for n, d in differences.items()],
-        )
+        columns = [_difference_cells(report, other, name) for name in settings.metrics]
+        headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
+        for heading, *cells in zip(headings, *columns, strict=True):
+            table.add_row(heading, *cells)
     return table
 
 
@@ -272,6 +267,8 @@ def clip_table(report: QualityReport) -> Table:
     for clip in report.clips:
         cells = [
             f"{clip.scores[method][name]:.{scores.metric(name).digits}f}"
+            if comparable(method, name)
+            else "-"
             for name in settings.metrics
             for method in settings.methods
         ]
@@ -308,6 +305,19 @@ def _heading(report: QualityReport) -> str:
 def _mean_cell(summary: Summary, metric: str) -> str:
     cell = f"{summary.mean:.{scores.metric(metric).digits}f}"
     return f"{cell} ({summary.left_out} undefined)" if summary.left_out else cell
+
+
+def _difference_cells(report: QualityReport, other: str, name: str) -> tuple[str, str, str]:
+    """Return the mean difference, its interval, and on how many clips the first is better."""
+    if not (comparable(report.settings.methods[0], name) and comparable(other, name)):
+        return "-", "-", "-"
+    difference, metric = report.difference(other, name), scores.metric(name)
+    form = f"+.{metric.digits}f"
+    return (
+        f"{difference.mean:{form}}",
+        difference.interval(form),
+        _better_cell(difference, metric),
+    )
 
 
 def _better_cell(difference: PairedDifference, metric: scores.Metric) -> str:

@@ -35,6 +35,7 @@ from plc_bench import excerpts, scores
 from plc_bench.chart import Axis, Series, line_chart, round_ticks
 from plc_bench.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.latency_chart import latency_section
+from plc_bench.peers import comparable
 from plc_bench.ratings import rating_tables, read_ratings
 from plc_bench.study import GAP_METRICS, Study, load
 from plc_bench.summary import SummaryTable, gap_curve, summary_tables
@@ -274,7 +275,11 @@ def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
 def _shown_scores(study: Study, excerpt: Excerpt, method: str) -> str:
     for row in study.rows:
         if (row.clip, row.condition, row.method) == (excerpt.clip, excerpt.condition, method):
-            shown = [name for name in _SHOWN if math.isfinite(row.scores.get(name, math.nan))]
+            shown = [
+                name
+                for name in _SHOWN
+                if comparable(method, name) and math.isfinite(row.scores.get(name, math.nan))
+            ]
             return " · ".join(_score_text(name, row.scores[name]) for name in shown)
     return ""
 

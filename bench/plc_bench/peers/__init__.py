@@ -26,6 +26,19 @@ PEERS = {
 }
 """A line of help for each, by name."""
 
+NOT_COMPARABLE = {"neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "stoi"})}
+"""Scores that say nothing of a peer, by name.
+
+NetEq moves in time: what compares sample by sample or frame by frame, or looks at where a gap was,
+meets another moment of the signal.
+"""
+
+
+def comparable(method: str, metric: str) -> bool:
+    """Return whether a score, such as ``lsd_single``, says something of a method or a peer."""
+    name = re.split("[:@ ]", method)[0]  # without options, or that it is its own decode
+    return metric.partition("_")[0] not in NOT_COMPARABLE.get(name, ())
+
 
 def make_peer(name: str) -> Contender:
     """Return the peer of a name such as ``opus:64k``.
