@@ -20,7 +20,7 @@ from plc.errors import ConfigError
 from plc_bench import scores
 from plc_bench.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.conditions import Condition
-from plc_bench.contenders import CommandPeer, Contender, PeerError, contender
+from plc_bench.contenders import CommandPeer, Contender, PeerError, check_methods, contender
 from plc_bench.corpus import read_clip
 from plc_bench.metrics import Mask
 from plc_bench.peers import comparable
@@ -61,12 +61,11 @@ class QualitySettings:
     peers: Mapping[str, CommandPeer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the names; the engine checks the rest."""
+        """Check the names; the engine checks the rest when it plays."""
         scores.check_metrics(self.metrics)
         if not self.methods:
             raise ConfigError("no method given; try auto,burg:5/50")
-        for method in self.methods:
-            self.contender(method)
+        check_methods(self.methods, self.peers, self.sample_rate)
 
     def contender(self, method: str) -> Contender:
         """Return what plays a stream by a method."""

@@ -134,7 +134,10 @@ def quality(
     """
     from plc_bench import contenders, study
 
-    peers = dict(contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or [])
+    given = [contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or []]
+    peers = dict(given)
+    if len(peers) < len(given):
+        raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(_names(coded)) - set(peers):
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
     if out and (per_clip or csv_file):

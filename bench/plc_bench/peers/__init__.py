@@ -14,6 +14,7 @@ its own loss-free decode, not of its concealment.
 import re
 from importlib import import_module
 
+from plc.errors import ConfigError
 from plc_bench.contenders import Contender
 
 PEERS = {
@@ -48,6 +49,8 @@ def make_peer(name: str) -> Contender:
     ConfigError
         If its options are not understood.
     """
-    module = re.split("[:@]", name)[0]
+    module = name.partition(":")[0]
+    if module not in PEERS:
+        raise ConfigError(f"peer {name!r}: {module!r} is not understood; options stand behind :")
     made: Contender = import_module(f"{__name__}.{module}").peer(name)
     return made
