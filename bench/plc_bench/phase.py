@@ -358,23 +358,12 @@ def main(
     ] = None,
 ) -> None:
     """Measure how well phase is made from magnitudes."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from plc_bench import progress
     from plc_bench.results import to_json, write_json
 
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("clips", total=None)
-            report = measure(
-                sources,
-                clips,
-                seconds,
-                iterations,
-                jobs,
-                lambda total: progress.update(task, total=total),
-                lambda: progress.advance(task),
-            )
+        with progress.shown("clips") as meter:
+            report = measure(sources, clips, seconds, iterations, jobs, meter.start, meter.advance)
         text = markdown(report)
         if out:
             out.write_text(text, encoding="utf-8")
