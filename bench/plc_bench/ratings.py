@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plc.errors import ConfigError
-from plc_bench.compare import paired_difference
+from plc_bench.compare import INTERVAL_GROUPS_MIN, paired_difference
 from plc_bench.excerpts import LOSSY, REFERENCE
 from plc_bench.summary import Cell, SummaryTable
 
@@ -165,7 +165,7 @@ def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
         "Rated blind, 0 to 100",
         ["version", "mean", "95 % interval", "ratings"],
         note=f"{listeners} listeners{left_out}. Intervals are a bootstrap over listeners, or over "
-        "clips where there is one listener.",
+        f"clips where there is one listener; of fewer than {INTERVAL_GROUPS_MIN} there is none.",
     )
     for name in dict.fromkeys(name for one in kept for name in one.ratings):
         own = [one for one in kept if name in one.ratings]

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench import excerpts, scores
 from plc_bench.chart import Axis, Series, line_chart, round_ticks
+from plc_bench.compare import INTERVAL_GROUPS_MIN
 from plc_bench.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.latency_chart import latency_section
 from plc_bench.peers import comparable
@@ -342,8 +343,8 @@ def _gap_chart(study: Study, metric: str) -> str:
         title,
     )
     note = (
-        "All conditions; bands are 95 % intervals over clips, where there are several. Lower is "
-        "better."
+        "All conditions; bands are 95 % intervals over clips, where there are "
+        f"{INTERVAL_GROUPS_MIN} or more. Lower is better."
     )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench import scores
-from plc_bench.compare import PairedDifference, paired_difference, summarise
+from plc_bench.compare import INTERVAL_GROUPS_MIN, PairedDifference, paired_difference, summarise
 from plc_bench.conditions import Condition
 from plc_bench.peers import comparable
 from plc_bench.results import write_csv
@@ -64,7 +64,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with its 95 % interval; NaN for one clip."""
+    """A method's mean over the gaps of one class, with its 95 % interval; NaN for few clips."""
 
     gap_ms: float
     mean: float
@@ -263,7 +263,8 @@ def _differences(
         f"Difference to {first}: {condition.title}",
         ["method", *[scores.label(name) for name in metrics]],
         note=f"Method minus {first} on the same losses: mean, 95 % interval, share of clips on "
-        f"which the method is better.{_left_out(study)}",
+        f"which the method is better; intervals from {INTERVAL_GROUPS_MIN} clips on."
+        f"{_left_out(study)}",
     )
     for method in [name for name in study.methods[1:] if not name.endswith(OWN_DECODE)]:
         cells = [_difference_cell(rows, method, first, name) for name in metrics]

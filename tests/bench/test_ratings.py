@@ -31,8 +31,8 @@ def test_ratings_are_averaged_over_listeners(tmp_path: Path) -> None:
     ]
     (table,) = rating_tables(read_ratings(files, METHODS))
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
-    assert rows["hidden reference"] == ["97.5", "95.0 to 100.0", "2"]
-    assert rows["ar"] == ["70.0", "60.0 to 80.0", "2"]
+    assert rows["hidden reference"] == ["97.5", "-", "2"]
+    assert rows["ar"] == ["70.0", "-", "2"]
     assert [row[0].text for row in table.rows][-1] == "zeros"
     assert "2 listeners." in table.note
 
