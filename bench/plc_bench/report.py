@@ -97,7 +97,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
         If matplotlib is not installed.
     """
     study = load(results)
-    heard = read_ratings(ratings, study.methods)
+    heard = read_ratings(ratings, study)
     kept = excerpts.find(results)
     clips = out / "clips"
     try:
@@ -126,7 +126,13 @@ def _page(
     folder = resources.files("plc_bench") / "page"
     tables = summary_tables(study)
     data = json.dumps(
-        {"report": _identity(study), "methods": study.methods, "clips": clips}, ensure_ascii=False
+        {
+            "report": _identity(study),
+            "studyId": study.identity,
+            "methods": study.methods,
+            "clips": clips,
+        },
+        ensure_ascii=False,
     )
     return Template((folder / "index.html").read_text(encoding="utf-8")).substitute(
         title=escape(title or "Concealment compared"),

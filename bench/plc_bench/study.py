@@ -202,6 +202,14 @@ class Study:
         return [method for method in asked if method in scored]
 
     @property
+    def identity(self) -> str:
+        """What tells it from other studies; the same as it grows."""
+        fixed = {name: value for name, value in self.settings.items() if name not in _AXES}
+        heard = {clip: self.settings["clips"].get(clip) for clip, _ in self.settings["excerpts"]}
+        text = json.dumps([fixed, heard], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
     def conditions(self) -> list[Condition]:
         """Conditions in the order asked for."""
         return [Condition(**condition) for condition in self.settings["conditions"]]

@@ -172,7 +172,9 @@ def saved(page: Browser, path: Path) -> Path:
     return path
 
 
-def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -> None:
+def test_versions_are_rated_blind_and_read_back(
+    page: Browser, results: Path, tmp_path: Path
+) -> None:
     begin(page, "mushra")
     for _ in range(2):
         text = page.evaluate("document.getElementById('listen').textContent")
@@ -190,7 +192,7 @@ def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -
             "{ slider.value = 20 * i; slider.dispatchEvent(new Event('input')); })"
         )
         page.click(next_button)
-    ratings = read_ratings([saved(page, tmp_path / "r.json")], METHODS)
+    ratings = read_ratings([saved(page, tmp_path / "r.json")], study.load(results))
     assert len(ratings.rated) == 2
     for one in ratings.rated:
         assert set(one.ratings) == {"reference", *METHODS}
@@ -214,6 +216,6 @@ def test_one_of_two_is_preferred_and_a_break_is_survived(
     page.click("#listen-resume")
     assert page.evaluate("document.querySelector('#listen h2').textContent") == "Clip 2 of 2"
     page.evaluate("document.querySelector('#listen .choices:last-child button:last-child').click()")
-    (one,) = read_ratings([saved(page, tmp_path / "r.json")], METHODS).preferences
+    (one,) = read_ratings([saved(page, tmp_path / "r.json")], study.load(results)).preferences
     assert one.choice in ("repeat", "pitch")
     assert {one.first, one.second} == {"repeat", "pitch"}

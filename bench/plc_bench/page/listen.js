@@ -58,7 +58,8 @@ function ratingsOf(test) {
     return { ...what, a: trial.stimuli[0], b: trial.stimuli[1], choice: trial.answer };
   });
   const { format, mode, listener, began } = test;
-  return { format, mode, listener, began, ended: new Date().toISOString(), trials };
+  const ended = new Date().toISOString();
+  return { format, study: study.studyId, mode, listener, began, ended, trials };
 }
 
 class ListeningTest {
