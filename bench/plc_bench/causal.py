@@ -24,6 +24,7 @@ from plc_bench.contenders import CommandPeer, Contender, PeerError, check_method
 from plc_bench.corpus import read_clip
 from plc_bench.metrics import Mask
 from plc_bench.peers import comparable
+from plc_bench.results import counted
 from plc_bench.workers import Failure, score_clips
 
 
@@ -296,7 +297,7 @@ def _heading(report: QualityReport) -> str:
     lost = sum(clip.lost for clip in report.clips)
     packets = sum(clip.packets for clip in report.clips)
     return (
-        f"{len(report.clips)} clips, {settings.condition.title} "
+        f"{counted(len(report.clips), 'clip')}, {settings.condition.title} "
         f"({100 * lost / max(packets, 1):.1f} % here), lookahead {settings.lookahead}"
     )
 

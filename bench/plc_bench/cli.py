@@ -190,11 +190,14 @@ def report(
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
     from plc_bench import report as bench
+    from plc_bench.results import counted
 
     page = bench.build(results, out, ratings or [], title)
     megabytes = page.total_bytes / 1e6
     Console().print(
-        f"{page.path}: {page.clips} clips, {megabytes:.1f} MB", soft_wrap=True, highlight=False
+        f"{page.path}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
+        soft_wrap=True,
+        highlight=False,
     )
     if megabytes > bench.LARGE_MB:
         Console(stderr=True).print(
@@ -572,6 +575,7 @@ def _study(
 ) -> None:
     """Run a study, or what is missing of it, and print its first tables."""
     from plc_bench import corpus, progress, study, summary
+    from plc_bench.results import counted
 
     console = Console(stderr=True)
     clips = corpus.find_named_clips(sources, stereo)
@@ -579,7 +583,9 @@ def _study(
 
         def on_start(todo: int, there: int) -> None:
             if there:
-                console.print(f"{there} scores were there, {todo} to go", highlight=False)
+                was = "was" if there == 1 else "were"
+                said = f"{counted(there, 'score')} {was} there, {todo} to go"
+                console.print(said, highlight=False)
             meter.start(todo)
 
         try:

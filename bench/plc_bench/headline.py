@@ -23,6 +23,7 @@ from plc_bench import scores, study
 from plc_bench.compare import summarise
 from plc_bench.conditions import Condition
 from plc_bench.peers import comparable
+from plc_bench.results import counted
 from plc_bench.scores import MUSIC_DOMAINS
 from plc_bench.study import OWN_DECODE, Row, Study
 from plc_bench.summary import gap_curve
@@ -249,7 +250,7 @@ def _short(condition: Condition) -> str:
 def _title(each: Study) -> str:
     clips = len({row.clip for row in each.rows})
     losses = each.conditions[0].title if len(each.conditions) == 1 else "several losses"
-    return f"{each.folder.name}: {clips} clips, {losses}"
+    return f"{each.folder.name}: {counted(clips, 'clip')}, {losses}"
 
 
 if __name__ == "__main__":

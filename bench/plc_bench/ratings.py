@@ -16,6 +16,7 @@ from typing import Any
 from plc.errors import ConfigError
 from plc_bench.compare import INTERVAL_GROUPS_MIN, paired_difference
 from plc_bench.excerpts import LOSSY, REFERENCE
+from plc_bench.results import counted
 from plc_bench.study import Study
 from plc_bench.summary import Cell, SummaryTable
 
@@ -181,8 +182,9 @@ def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
     table = SummaryTable(
         "Rated blind, 0 to 100",
         ["version", "mean", "95 % interval", "ratings"],
-        note=f"{listeners} listeners{left_out}. Intervals are a bootstrap over listeners, or over "
-        f"clips where there is one listener; of fewer than {INTERVAL_GROUPS_MIN} there is none.",
+        note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
+        "listeners, or over clips where there is one listener; of fewer than "
+        f"{INTERVAL_GROUPS_MIN} there is none.",
     )
     for name in dict.fromkeys(name for one in kept for name in one.ratings):
         own = [one for one in kept if name in one.ratings]
@@ -206,7 +208,7 @@ def _preference_table(preferences: Sequence[Preference]) -> SummaryTable:
     table = SummaryTable(
         "Preferred blind, A/B",
         ["pair", "first preferred", "second preferred", "no difference", "sign test p"],
-        note=f"{len({one.listener for one in preferences})} listeners.",
+        note=f"{counted(len({one.listener for one in preferences}), 'listener')}.",
     )
     pairs: dict[tuple[str, str], list[str]] = {}
     for one in preferences:

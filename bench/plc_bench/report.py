@@ -39,7 +39,7 @@ from plc_bench.latency_chart import latency_section
 from plc_bench.peers import comparable
 from plc_bench.ratings import rating_tables, read_ratings
 from plc_bench.study import GAP_METRICS, Study, load
-from plc_bench.summary import SummaryTable, gap_curve, summary_tables
+from plc_bench.summary import SummaryTable, gap_curve, sizes, summary_tables
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
@@ -367,10 +367,8 @@ def _failures(study: Study) -> str:
 
 def _about(study: Study) -> str:
     settings = study.settings
-    clips = len({row.clip for row in study.rows})
     return (
-        f"{clips} clips, {len(study.conditions)} conditions, {len(study.methods)} methods, the "
-        f"same losses for all. plc {settings['plc']}, seed {settings['seed']}."
+        f"{sizes(study)}, the same losses for all. plc {settings['plc']}, seed {settings['seed']}."
     )
 
 

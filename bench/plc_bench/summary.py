@@ -23,7 +23,7 @@ from plc_bench import scores
 from plc_bench.compare import INTERVAL_GROUPS_MIN, PairedDifference, paired_difference, summarise
 from plc_bench.conditions import Condition
 from plc_bench.peers import comparable
-from plc_bench.results import write_csv
+from plc_bench.results import counted, write_csv
 from plc_bench.study import GAP_METRICS, OWN_DECODE, Row, Study
 
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
@@ -122,11 +122,10 @@ def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
 def markdown(study: Study) -> str:
     """Return the tables of a study as Markdown, and what failed."""
     settings = study.settings
-    clips = {row.clip for row in study.rows}
     parts = [
         "# Concealment compared\n",
-        f"{len(clips)} clips, {len(study.conditions)} conditions, {len(study.methods)} methods; "
-        f"plc {settings['plc']}, seed {settings['seed']}. Every method met the same losses.\n",
+        f"{sizes(study)}; plc {settings['plc']}, seed {settings['seed']}. "
+        "Every method met the same losses.\n",
     ]
     parts += [_markdown_table(table) for table in summary_tables(study)]
     if study.missing:
@@ -135,6 +134,16 @@ def markdown(study: Study) -> str:
             f"- {one.clip}, {one.condition}, {one.method}: {one.reason}" for one in study.missing
         ]
     return "\n".join(parts) + "\n"
+
+
+def sizes(study: Study) -> str:
+    """Return how many clips, conditions and methods there are, in words."""
+    counts = {
+        "clip": len({row.clip for row in study.rows}),
+        "condition": len(study.conditions),
+        "method": len(study.methods),
+    }
+    return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
 def rich_table(table: SummaryTable) -> Table:
@@ -245,8 +254,8 @@ def _means(
     table = SummaryTable(
         f"Means: {condition.title}",
         ["method", *[scores.label(name) for name in metrics]],
-        note=f"{len({row.clip for row in rows})} clips, {100 * lost / max(packets, 1):.1f} % of "
-        "packets lost.",
+        note=f"{counted(len({row.clip for row in rows}), 'clip')}, "
+        f"{100 * lost / max(packets, 1):.1f} % of packets lost.",
     )
     for method in study.methods:
         own = [row for row in rows if row.method == method]
