@@ -20,9 +20,11 @@ from plc.errors import ConfigError
 from plc_bench import scores
 from plc_bench.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.conditions import Condition
-from plc_bench.contenders import CommandPeer, Contender, PeerError, contender
+from plc_bench.contenders import CommandPeer, Contender, PeerError, check_methods, contender
 from plc_bench.corpus import read_clip
 from plc_bench.metrics import Mask
+from plc_bench.peers import comparable
+from plc_bench.results import counted
 from plc_bench.workers import Failure, score_clips
 
 
@@ -60,12 +62,11 @@ class QualitySettings:
     peers: Mapping[str, CommandPeer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the names; the engine checks the rest."""
+        """Check the names; the engine checks the rest when it plays."""
         scores.check_metrics(self.metrics)
         if not self.methods:
             raise ConfigError("no method given; try auto,burg:5/50")
-        for method in self.methods:
-            self.contender(method)
+        check_methods(self.methods, self.peers, self.sample_rate)
 
     def contender(self, method: str) -> Contender:
         """Return what plays a stream by a method."""
@@ -239,24 +240,18 @@ def mean_table(report: QualityReport) -> Table:
     for name in settings.metrics:
         table.add_column(scores.label(name), justify="right")
     for method in settings.methods:
-        cells = [_mean_cell(report.summary(method, name), name) for name in settings.metrics]
+        cells = [
+            _mean_cell(report.summary(method, name), name) if comparable(method, name) else "-"
+            for name in settings.metrics
+        ]
         table.add_row(method, *cells)
     first = settings.methods[0]
     for other in settings.methods[1:]:
         table.add_section()
-        differences = {name: report.difference(other, name) for name in settings.metrics}
-        table.add_row(
-            f"{first} - {other}",
-            *[f"{d.mean:+.{scores.metric(n).digits}f}" for n, d in differences.items()],
-        )
-        table.add_row(
-            "  95 % interval",
-            *[d.interval(f"+.{scores.metric(n).digits}f") for n, d in differences.items()],
-        )
-        table.add_row(
-            f"  {first} is better on",
-            *[_better_cell(d, scores.metric(n)) for n, d in differences.items()],
-        )
+        columns = [_difference_cells(report, other, name) for name in settings.metrics]
+        headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
+        for heading, *cells in zip(headings, *columns, strict=True):
+            table.add_row(heading, *cells)
     return table
 
 
@@ -272,6 +267,8 @@ def clip_table(report: QualityReport) -> Table:
     for clip in report.clips:
         cells = [
             f"{clip.scores[method][name]:.{scores.metric(name).digits}f}"
+            if comparable(method, name)
+            else "-"
             for name in settings.metrics
             for method in settings.methods
         ]
@@ -300,7 +297,7 @@ def _heading(report: QualityReport) -> str:
     lost = sum(clip.lost for clip in report.clips)
     packets = sum(clip.packets for clip in report.clips)
     return (
-        f"{len(report.clips)} clips, {settings.condition.title} "
+        f"{counted(len(report.clips), 'clip')}, {settings.condition.title} "
         f"({100 * lost / max(packets, 1):.1f} % here), lookahead {settings.lookahead}"
     )
 
@@ -308,6 +305,19 @@ def _heading(report: QualityReport) -> str:
 def _mean_cell(summary: Summary, metric: str) -> str:
     cell = f"{summary.mean:.{scores.metric(metric).digits}f}"
     return f"{cell} ({summary.left_out} undefined)" if summary.left_out else cell
+
+
+def _difference_cells(report: QualityReport, other: str, name: str) -> tuple[str, str, str]:
+    """Return the mean difference, its interval, and on how many clips the first is better."""
+    if not (comparable(report.settings.methods[0], name) and comparable(other, name)):
+        return "-", "-", "-"
+    difference, metric = report.difference(other, name), scores.metric(name)
+    form = f"+.{metric.digits}f"
+    return (
+        f"{difference.mean:{form}}",
+        difference.interval(form),
+        _better_cell(difference, metric),
+    )
 
 
 def _better_cell(difference: PairedDifference, metric: scores.Metric) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640, 300
+_DIGIT = 7  # no digit of the page's 12 pixels is wider
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 44
 COLOURS = 10
 
@@ -80,8 +81,9 @@ def line_chart(series: Sequence[Series], x_axis: Axis, y_axis: Axis, title: str)
     for value, label in x_axis.ticks:
         x = _x(x_axis, value)
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
+        inside = min(x, WIDTH - _DIGIT * len(label) / 2)
         parts.append(
-            f'<text x="{x:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
+            f'<text x="{inside:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
             f"{escape(label)}</text>"
         )
     parts.append(

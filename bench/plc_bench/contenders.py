@@ -27,14 +27,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
+from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.errors import AudioFileError, ConfigError, PlcError
 from plc.loss import write_trace
+from plc.methods import causal_models, rung_of
 from plc_bench.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
 PEER_TIMEOUT_S = 60.0
 # Of what a program says before it fails, a reason keeps this much.
 _REASON_CHARACTERS = 200
+# Where the clips' own rates are not known: what none of these allows, none does.
+_RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
 _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
 
 
@@ -285,8 +289,8 @@ def contender(
     Raises
     ------
     ConfigError
-        If the name has a part that is not understood. Whether the engine knows the method shows
-        when it plays.
+        If the name has a part that is not understood. Whether the engine knows the method says
+        :func:`check_methods`.
     """
     if peers and name in peers:
         return peers[name]
@@ -307,6 +311,53 @@ def contender(
                 "METHOD[@lookaheadK][@model=NAME]"
             )
     return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
+
+
+def check_methods(
+    names: Sequence[str],
+    peers: Mapping[str, CommandPeer] | None = None,
+    sample_rate: int | None = None,
+) -> None:
+    """Check all of a name that can be known before anything is played.
+
+    What a method needs from the system is not looked for: it may be there for a later run.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As :func:`contender` takes them.
+    peers : mapping, optional
+        Programs by name.
+    sample_rate : int, optional
+        In Hz; without one, a method must work at some rate.
+
+    Raises
+    ------
+    ConfigError
+        If a method or a peer's option is unknown, or a model is not for streams.
+    ModelError
+        If there is no such model.
+    """
+    for name in names:
+        made = contender(name, peers)
+        if isinstance(made, Engine):
+            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            if made.model != "auto":
+                causal_models(made.model, sample_rate or _RATES[0])
+
+
+def _check_predictor(method: str, rates: Sequence[int]) -> None:
+    """Check that a method is known, and possible at one of the rates."""
+    if method in plc.METHODS:
+        return
+    errors = []
+    for rate in rates:
+        try:
+            rung_of(method, rate)
+            return
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def with_lookaheads(

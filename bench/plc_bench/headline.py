@@ -22,6 +22,8 @@ from plc.picture import blank_figure
 from plc_bench import scores, study
 from plc_bench.compare import summarise
 from plc_bench.conditions import Condition
+from plc_bench.peers import comparable
+from plc_bench.results import counted
 from plc_bench.scores import MUSIC_DOMAINS
 from plc_bench.study import OWN_DECODE, Row, Study
 from plc_bench.summary import gap_curve
@@ -32,8 +34,6 @@ SPEECH_SCORES = ("plcmos", "pesq", "stoi")
 CODED_MARK = "†"
 # A mean over fewer gaps is not drawn.
 LEAST_GAPS = 12
-# NetEq moves in time: what compares sample by sample or frame by frame says nothing of it.
-_NOT_COMPARABLE = {"neteq": frozenset({"nmse", "lsd", "stoi"})}
 # These know more: they wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
 _WAITS = re.compile(r"@lookahead[1-9]|^neteq")
 
@@ -138,14 +138,9 @@ def _columns(each: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [column for column in columns if column[1] in each.settings["metrics"]]
 
 
-def _not_comparable(method: str) -> frozenset[str]:
-    name = method.removesuffix(OWN_DECODE).partition(":")[0]
-    return _NOT_COMPARABLE.get(name, frozenset())
-
-
 def _mean(rows: Sequence[Row], method: str, domain: str, metric: str) -> float:
     """Return the mean over the clips that have the score; NaN where none has, or it is unfair."""
-    if metric in _not_comparable(method):
+    if not comparable(method, metric):
         return math.nan
     values = [row.scores[metric] for row in rows if row.method == method and row.domain == domain]
     summary = summarise(values)
@@ -200,7 +195,7 @@ def _curves(each: Study, methods: Sequence[str]) -> Any:
     panels = figure.subplots(1, 2)
     for panel, metric in zip(panels, CURVES, strict=True):
         for number, method in enumerate(methods):
-            if metric in _not_comparable(method):
+            if not comparable(method, metric):
                 continue
             points = [
                 point for point in gap_curve(each, method, metric) if point.gaps >= LEAST_GAPS
@@ -255,7 +250,7 @@ def _short(condition: Condition) -> str:
 def _title(each: Study) -> str:
     clips = len({row.clip for row in each.rows})
     losses = each.conditions[0].title if len(each.conditions) == 1 else "several losses"
-    return f"{each.folder.name}: {clips} clips, {losses}"
+    return f"{each.folder.name}: {counted(clips, 'clip')}, {losses}"
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from plc.models import find
 from plc_bench import metrics
 from plc_bench.compare import Summary, paired_difference, summarise
 from plc_bench.corpus import clip_seed, read_clip
+from plc_bench.results import counted
 from plc_bench.twosided import InpaintSettings, draw_gaps
 from plc_bench.workers import Failure, score_clips
 
@@ -202,9 +203,8 @@ def score_gap(
 def result_table(report: PaperReport) -> Table:
     """Return each method's SNR_MS at both lengths and how it differs from the reference."""
     clips = len({gap.clip for gap in report.gaps})
-    table = Table(
-        title=f"SNR_MS in dB: {len(report.values(GAPS_MS[0], REFERENCE))} gaps in {clips} clips"
-    )
+    gaps = len(report.values(GAPS_MS[0], REFERENCE))
+    table = Table(title=f"SNR_MS in dB: {counted(gaps, 'gap')} in {counted(clips, 'clip')}")
     table.add_column("method")
     for gap_ms in GAPS_MS:
         table.add_column(f"{gap_ms:g} ms", justify="right")

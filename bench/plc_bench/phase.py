@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, PlcError
 from plc_bench.compare import summarise
 from plc_bench.corpus import find_clips, read_clip
+from plc_bench.results import counted
 from plc_bench.workers import Failure, score_clips
 from plc_kernels.offline import integrate_phase, refine_phase, signal_of, spectra_of
 from plc_kernels.pghi import TOLERANCE
@@ -315,7 +316,7 @@ def markdown(report: PhaseReport) -> str:
     lines = []
     for source in dict.fromkeys(score.source for score in report.scores):
         clips = len({score.clip for score in report.scores if score.source == source})
-        lines += [f"{source}: {clips} clips, {report.seconds:g} s each", ""]
+        lines += [f"{source}: {counted(clips, 'clip')}, {report.seconds:g} s each", ""]
         heads = [grid.name for grid in GRIDS]
         heads += [f"{grid.name}: error" for grid in GRIDS if grid.gaps]
         lines += [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
@@ -332,6 +333,8 @@ def markdown(report: PhaseReport) -> str:
 def _cell(report: PhaseReport, source: str, grid: str, method: str, field: str) -> str:
     values = report.values(source, grid, method, field)
     summary = summarise(values)
+    if not summary.count:
+        return "-"
     others = report.values(source, grid, "fgla", field)
     better = sum(ours < theirs for ours, theirs in zip(values, others, strict=True))
     count = "" if method == "fgla" else f" ({better})"
@@ -358,23 +361,12 @@ def main(
     ] = None,
 ) -> None:
     """Measure how well phase is made from magnitudes."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from plc_bench import progress
     from plc_bench.results import to_json, write_json
 
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("clips", total=None)
-            report = measure(
-                sources,
-                clips,
-                seconds,
-                iterations,
-                jobs,
-                lambda total: progress.update(task, total=total),
-                lambda: progress.advance(task),
-            )
+        with progress.shown("clips") as meter:
+            report = measure(sources, clips, seconds, iterations, jobs, meter.start, meter.advance)
         text = markdown(report)
         if out:
             out.write_text(text, encoding="utf-8")

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from plc.errors import ConfigError
-from plc_bench.compare import paired_difference
+from plc_bench.compare import INTERVAL_GROUPS_MIN, paired_difference
 from plc_bench.excerpts import LOSSY, REFERENCE
+from plc_bench.results import counted
+from plc_bench.study import Study
 from plc_bench.summary import Cell, SummaryTable
 
 FORMAT = "plc-ratings-1"
@@ -55,31 +57,40 @@ class Ratings:
     preferences: list[Preference]
 
 
-def read_ratings(paths: Sequence[Path], methods: Sequence[str]) -> Ratings:
+def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
     """Return what stands in files of the blind test.
+
+    A trial that two files have counts once: a file that is given twice, or one that was saved
+    before a break and again at the end.
 
     Parameters
     ----------
     paths : sequence of Path
         The files.
-    methods : sequence of str
-        Of the study; ratings of others are refused.
+    study : Study
+        That is rated; ratings of another, or of other methods, are refused.
 
     Raises
     ------
     ConfigError
         If one cannot be read, is no such file, or rates what is not in the study.
     """
-    known = {*methods, REFERENCE, LOSSY}
+    known = {*study.methods, REFERENCE, LOSSY}
     result = Ratings([], [])
+    counted: set[str] = set()
     for path in paths:
-        for trial in _trials(path):
+        trials = _trials(path, study)
+        texts = [json.dumps(trial, sort_keys=True) for trial in trials]
+        for trial, text in zip(trials, texts, strict=True):
+            if text in counted:
+                continue
             try:
                 _add(result, trial, known)
             except (KeyError, TypeError, ValueError) as error:
                 raise ConfigError(
                     f"{path}: a trial is not as the blind test writes it ({error})"
                 ) from error
+        counted.update(texts)
     return result
 
 
@@ -115,7 +126,7 @@ def sign_test(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**trials))
 
 
-def _trials(path: Path) -> list[dict[str, Any]]:
+def _trials(path: Path, study: Study) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > _BYTES_MAX:
             raise ConfigError(f"{path} is larger than {_BYTES_MAX / 1e6:g} MB: no ratings")
@@ -131,7 +142,14 @@ def _trials(path: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"{path} has no trials or no listener")
     if not all(isinstance(trial, dict) for trial in trials):
         raise ConfigError(f"{path}: a trial is not as the blind test writes it")
-    return [{**trial, "listener": listener} for trial in trials]
+    if "study" not in said:
+        raise ConfigError(
+            f"{path} does not say of which study it is; if it is of {study.folder}, add "
+            f'"study": "{study.identity}" to it'
+        )
+    if said["study"] != study.identity:
+        raise ConfigError(f"{path} is of another study than that in {study.folder}")
+    return [{**trial, "listener": listener, "began": said.get("began")} for trial in trials]
 
 
 def _add(result: Ratings, trial: dict[str, Any], known: set[str]) -> None:
@@ -164,8 +182,9 @@ def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
     table = SummaryTable(
         "Rated blind, 0 to 100",
         ["version", "mean", "95 % interval", "ratings"],
-        note=f"{listeners} listeners{left_out}. Intervals are a bootstrap over listeners, or over "
-        "clips where there is one listener.",
+        note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
+        "listeners, or over clips where there is one listener; of fewer than "
+        f"{INTERVAL_GROUPS_MIN} there is none.",
     )
     for name in dict.fromkeys(name for one in kept for name in one.ratings):
         own = [one for one in kept if name in one.ratings]
@@ -189,7 +208,7 @@ def _preference_table(preferences: Sequence[Preference]) -> SummaryTable:
     table = SummaryTable(
         "Preferred blind, A/B",
         ["pair", "first preferred", "second preferred", "no difference", "sign test p"],
-        note=f"{len({one.listener for one in preferences})} listeners.",
+        note=f"{counted(len({one.listener for one in preferences}), 'listener')}.",
     )
     pairs: dict[tuple[str, str], list[str]] = {}
     for one in preferences:

@@ -33,11 +33,13 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench import excerpts, scores
 from plc_bench.chart import Axis, Series, line_chart, round_ticks
+from plc_bench.compare import INTERVAL_GROUPS_MIN
 from plc_bench.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.latency_chart import latency_section
+from plc_bench.peers import comparable
 from plc_bench.ratings import rating_tables, read_ratings
 from plc_bench.study import GAP_METRICS, Study, load
-from plc_bench.summary import SummaryTable, gap_curve, summary_tables
+from plc_bench.summary import SummaryTable, gap_curve, sizes, summary_tables
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
@@ -95,7 +97,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
         If matplotlib is not installed.
     """
     study = load(results)
-    heard = read_ratings(ratings, study.methods)
+    heard = read_ratings(ratings, study)
     kept = excerpts.find(results)
     clips = out / "clips"
     try:
@@ -124,7 +126,13 @@ def _page(
     folder = resources.files("plc_bench") / "page"
     tables = summary_tables(study)
     data = json.dumps(
-        {"report": _identity(study), "methods": study.methods, "clips": clips}, ensure_ascii=False
+        {
+            "report": _identity(study),
+            "studyId": study.identity,
+            "methods": study.methods,
+            "clips": clips,
+        },
+        ensure_ascii=False,
     )
     return Template((folder / "index.html").read_text(encoding="utf-8")).substitute(
         title=escape(title or "Concealment compared"),
@@ -274,7 +282,11 @@ def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
 def _shown_scores(study: Study, excerpt: Excerpt, method: str) -> str:
     for row in study.rows:
         if (row.clip, row.condition, row.method) == (excerpt.clip, excerpt.condition, method):
-            shown = [name for name in _SHOWN if math.isfinite(row.scores.get(name, math.nan))]
+            shown = [
+                name
+                for name in _SHOWN
+                if comparable(method, name) and math.isfinite(row.scores.get(name, math.nan))
+            ]
             return " · ".join(_score_text(name, row.scores[name]) for name in shown)
     return ""
 
@@ -337,8 +349,8 @@ def _gap_chart(study: Study, metric: str) -> str:
         title,
     )
     note = (
-        "All conditions; bands are 95 % intervals over clips, where there are several. Lower is "
-        "better."
+        "All conditions; bands are 95 % intervals over clips, where there are "
+        f"{INTERVAL_GROUPS_MIN} or more. Lower is better."
     )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 
@@ -355,10 +367,8 @@ def _failures(study: Study) -> str:
 
 def _about(study: Study) -> str:
     settings = study.settings
-    clips = len({row.clip for row in study.rows})
     return (
-        f"{clips} clips, {len(study.conditions)} conditions, {len(study.methods)} methods, the "
-        f"same losses for all. plc {settings['plc']}, seed {settings['seed']}."
+        f"{sizes(study)}, the same losses for all. plc {settings['plc']}, seed {settings['seed']}."
     )
 
 

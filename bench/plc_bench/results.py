@@ -1,4 +1,4 @@
-"""Write what was measured, for other programs: JSON and CSV."""
+"""Write what was measured: JSON and CSV for other programs, counts in the words of a table."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from plc.errors import ConfigError
 from plc.jsonable import to_json
 
-__all__ = ["to_json", "write_csv", "write_json"]
+__all__ = ["counted", "to_json", "write_csv", "write_json"]
 
 
 def write_json(path: Path, result: Any) -> None:
@@ -25,6 +25,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             table.writerows(rows)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 clip``, ``2 clips``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _write(path: Path, text: str) -> None:

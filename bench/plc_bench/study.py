@@ -36,7 +36,7 @@ from plc_bench import excerpts, scores
 from plc_bench.causal import Stream, play, read_stream
 from plc_bench.cluster import as_done_on
 from plc_bench.conditions import Condition
-from plc_bench.contenders import CommandPeer, contender
+from plc_bench.contenders import CommandPeer, check_methods, contender
 from plc_bench.corpus import Clip
 from plc_bench.metrics import Signal
 from plc_bench.workers import Failure, as_done
@@ -95,12 +95,11 @@ class StudySettings:
     excerpt_s: float = excerpts.EXCERPT_S
 
     def __post_init__(self) -> None:
-        """Check the names; the engine checks the rest."""
+        """Check the names; the engine checks the rest when it plays."""
         scores.check_metrics(self.metrics)
         if not self.methods or not self.conditions:
             raise ConfigError("a study needs a method and a condition at least")
-        for method in self.methods:
-            contender(method, self.peers)
+        check_methods(self.methods, self.peers, self.sample_rate)
         names = [condition.name for condition in self.conditions]
         if len(set(names)) < len(names):
             raise ConfigError(f"two conditions are the same: {', '.join(names)}")
@@ -201,6 +200,14 @@ class Study:
             name for method in self.settings["methods"] for name in (method, method + OWN_DECODE)
         ]
         return [method for method in asked if method in scored]
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other studies; the same as it grows."""
+        fixed = {name: value for name, value in self.settings.items() if name not in _AXES}
+        heard = {clip: self.settings["clips"].get(clip) for clip, _ in self.settings["excerpts"]}
+        text = json.dumps([fixed, heard], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def conditions(self) -> list[Condition]:

@@ -3,7 +3,8 @@
 A difference is a method's score minus the first method's, on the same clip under the same
 condition; its interval is a bootstrap over clips (:mod:`plc_bench.compare`), because what one clip
 shows under several conditions is alike. Where a method has no score, or one that is not defined,
-the mean is over the others and says how many were left out.
+the mean is over the others and says how many were left out. A codec compared with its own decode
+has means but no differences, as the first method is compared with the original.
 """
 
 import math
@@ -19,13 +20,16 @@ from rich.text import Text
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench import scores
-from plc_bench.compare import PairedDifference, paired_difference, summarise
+from plc_bench.compare import INTERVAL_GROUPS_MIN, PairedDifference, paired_difference, summarise
 from plc_bench.conditions import Condition
-from plc_bench.results import write_csv
-from plc_bench.study import GAP_METRICS, Row, Study
+from plc_bench.peers import comparable
+from plc_bench.results import counted, write_csv
+from plc_bench.study import GAP_METRICS, OWN_DECODE, Row, Study
 
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
+# Stands for a score that says nothing of a method.
+_NOT_COMPARABLE = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with its 95 % interval; NaN for one clip."""
+    """A method's mean over the gaps of one class, with its 95 % interval; NaN for few clips."""
 
     gap_ms: float
     mean: float
@@ -90,6 +94,8 @@ def summary_tables(study: Study) -> list[SummaryTable]:
 
 def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
     """Return a method's score over the length of the gap, for the classes that have one."""
+    if not comparable(method, metric):
+        return []
     rows = [row for row in study.rows if row.method == method]
     points = []
     for low_ms, high_ms in _gap_classes():
@@ -116,11 +122,10 @@ def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
 def markdown(study: Study) -> str:
     """Return the tables of a study as Markdown, and what failed."""
     settings = study.settings
-    clips = {row.clip for row in study.rows}
     parts = [
         "# Concealment compared\n",
-        f"{len(clips)} clips, {len(study.conditions)} conditions, {len(study.methods)} methods; "
-        f"plc {settings['plc']}, seed {settings['seed']}. Every method met the same losses.\n",
+        f"{sizes(study)}; plc {settings['plc']}, seed {settings['seed']}. "
+        "Every method met the same losses.\n",
     ]
     parts += [_markdown_table(table) for table in summary_tables(study)]
     if study.missing:
@@ -129,6 +134,16 @@ def markdown(study: Study) -> str:
             f"- {one.clip}, {one.condition}, {one.method}: {one.reason}" for one in study.missing
         ]
     return "\n".join(parts) + "\n"
+
+
+def sizes(study: Study) -> str:
+    """Return how many clips, conditions and methods there are, in words."""
+    counts = {
+        "clip": len({row.clip for row in study.rows}),
+        "condition": len(study.conditions),
+        "method": len(study.methods),
+    }
+    return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
 def rich_table(table: SummaryTable) -> Table:
@@ -239,8 +254,8 @@ def _means(
     table = SummaryTable(
         f"Means: {condition.title}",
         ["method", *[scores.label(name) for name in metrics]],
-        note=f"{len({row.clip for row in rows})} clips, {100 * lost / max(packets, 1):.1f} % of "
-        "packets lost.",
+        note=f"{counted(len({row.clip for row in rows}), 'clip')}, "
+        f"{100 * lost / max(packets, 1):.1f} % of packets lost.",
     )
     for method in study.methods:
         own = [row for row in rows if row.method == method]
@@ -257,10 +272,11 @@ def _differences(
         f"Difference to {first}: {condition.title}",
         ["method", *[scores.label(name) for name in metrics]],
         note=f"Method minus {first} on the same losses: mean, 95 % interval, share of clips on "
-        "which the method is better.",
+        f"which the method is better; intervals from {INTERVAL_GROUPS_MIN} clips on."
+        f"{_left_out(study)}",
     )
-    for method in study.methods[1:]:
-        cells = [_difference_cell(_difference(rows, method, first, n), n) for n in metrics]
+    for method in [name for name in study.methods[1:] if not name.endswith(OWN_DECODE)]:
+        cells = [_difference_cell(rows, method, first, name) for name in metrics]
         if any(cell.text for cell in cells):
             table.rows.append([Cell(method), *cells])
     return table
@@ -281,7 +297,7 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
                 for heading in (scores.label(name), f"{scores.label(name)} to {first}")
             ],
         ],
-        note="All conditions together.",
+        note=f"All conditions together.{_left_out(study)}",
     )
     for domain in sorted({row.domain for row in study.rows}):
         inside = [row for row in study.rows if row.domain == domain]
@@ -292,11 +308,7 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
             clips = len({row.clip for row in own})
             cells = []
             for name in shown:
-                difference = _difference(inside, method, first, name)
-                cells += [
-                    _mean(own, name, inside),
-                    Cell("") if method == first else _difference_cell(difference, name, False),
-                ]
+                cells += [_mean(own, name, inside), _difference_to(inside, method, first, name)]
             table.rows.append([Cell(domain), Cell(method), Cell(str(clips), clips), *cells])
     return table
 
@@ -314,16 +326,15 @@ def _by_burst(study: Study, metric: str) -> SummaryTable:
     table = SummaryTable(
         f"By burst: {scores.label(metric)}",
         ["method", *headings],
-        note="All conditions together.",
+        note=f"All conditions together.{_left_out(study)}",
     )
     for method in study.methods:
         own = [row for row in study.rows if row.method == method]
         cells = []
         for name in names:
-            difference = _difference(study.rows, method, first, name)
             cells += [
                 _mean(own, name, study.rows),
-                Cell("") if method == first else _difference_cell(difference, name, False),
+                _difference_to(study.rows, method, first, name),
             ]
         table.rows.append([Cell(method), *cells])
     return table
@@ -352,7 +363,7 @@ def _by_gap(study: Study, metric: str) -> SummaryTable:
             digits = scores.metric(metric).digits
             cells += [
                 Cell(f"{point.mean:.{digits}f} ({point.gaps})", point.mean) for point in inside
-            ] or [Cell("")]
+            ] or [Cell("" if comparable(method, metric) else _NOT_COMPARABLE)]
         table.rows.append([Cell(method), *cells])
     return table
 
@@ -371,6 +382,8 @@ def _gap_heading(low_ms: float, high_ms: float) -> str:
 
 def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
     """Return the mean over a method's rows; say what is not in it but in that of others."""
+    if own and not comparable(own[0].method, metric):
+        return Cell(_NOT_COMPARABLE)
     summary = summarise([row.scores[metric] for row in own])
     if not summary.count:
         return Cell("")
@@ -396,7 +409,19 @@ def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> Pa
     )
 
 
-def _difference_cell(difference: PairedDifference, metric: str, with_share: bool = True) -> Cell:
+def _difference_to(rows: Sequence[Row], method: str, first: str, metric: str) -> Cell:
+    """Return a difference for a row that also has the mean: without the share, not for all."""
+    if method == first or method.endswith(OWN_DECODE):
+        return Cell("")
+    return _difference_cell(rows, method, first, metric, with_share=False)
+
+
+def _difference_cell(
+    rows: Sequence[Row], method: str, first: str, metric: str, *, with_share: bool = True
+) -> Cell:
+    if not (comparable(method, metric) and comparable(first, metric)):
+        return Cell(_NOT_COMPARABLE)
+    difference = _difference(rows, method, first, metric)
     if not difference.pairs:
         return Cell("")
     one = scores.metric(metric)
@@ -408,6 +433,14 @@ def _difference_cell(difference: PairedDifference, metric: str, with_share: bool
     if with_share and one.lower_is_better is not None:
         share = f", {100 * difference.share_better:.0f} %"
     return Cell(f"{mean}{interval}{share}", difference.mean)
+
+
+def _left_out(study: Study) -> str:
+    """Return what to add to the note of a table of differences."""
+    if not any(name.endswith(OWN_DECODE) for name in study.methods):
+        return ""
+    name = OWN_DECODE.strip()
+    return f" Rows {name} have no difference: they are scored against another reference."
 
 
 def _markdown_table(table: SummaryTable) -> str:

@@ -27,6 +27,7 @@ from plc.errors import ConfigError
 from plc_bench import metrics
 from plc_bench.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.corpus import clip_seed, read_clip
+from plc_bench.results import counted
 from plc_bench.workers import Failure, score_clips
 
 # Section 3.1 of the paper: 2048 samples at 16 kHz.
@@ -197,7 +198,8 @@ def result_table(report: InpaintReport) -> Table:
     first = settings.methods[0]
     clips = len({gap.clip for gap in report.gaps})
     table = Table(
-        title=f"{len(report.gaps)} gaps of {settings.gap_ms:g} ms in {clips} clips, "
+        title=f"{counted(len(report.gaps), 'gap')} of {settings.gap_ms:g} ms in "
+        f"{counted(clips, 'clip')}, "
         f"{settings.sample_rate} Hz, context {settings.context}, quality {settings.quality}"
     )
     table.add_column("method")

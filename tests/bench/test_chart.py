@@ -56,3 +56,13 @@ def test_a_chart_is_well_formed_whatever_its_names_are() -> None:
     ElementTree.fromstring(f"<p>{html}</p>")
     assert "<script>" not in html
     assert "var(--c1)" in html  # colours come round again
+
+
+@pytest.mark.parametrize("label", ["140", "100000", "1e+06"])
+def test_the_last_label_is_not_cut_off(label: str) -> None:
+    axis = Axis("x", [(0.0, "0"), (1.0, label)])
+    svg = line_chart([], axis, Axis("y", [(0.0, "0"), (1.0, "1")]), "t")
+    match = re.search(rf'<text x="([\d.]+)" y="\d+" text-anchor="middle">{re.escape(label)}<', svg)
+    assert match
+    assert float(match[1]) + 6.7 * len(label) / 2 <= WIDTH
+    assert '<text x="56.0" y=' in svg  # where there is room, a label stands below its line

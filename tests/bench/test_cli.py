@@ -8,9 +8,10 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
-from plc.errors import ConfigError, ModelError
+from plc.errors import ConfigError, ModelError, PlcError
 from plc_bench import cli
 from plc_bench.cli import app, main
+from plc_bench.peers import library
 from tests.signals import tones
 
 RATE = 16_000
@@ -61,10 +62,10 @@ def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
 def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
-    arguments = ["quality", str(tmp_path), "--methods", "nonsense", "--jobs", "1"]
+    arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--jobs", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
-    assert result.stderr.count("nonsense") == 1
+    assert result.stderr.count("999") == 1
     assert "a.wav and 1 more" in result.stderr
 
 
@@ -227,6 +228,55 @@ def test_options_that_would_change_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(what)):
         run("quality", clip, "--methods", "zeros", *options)
+
+
+@pytest.mark.parametrize(
+    ("methods", "what"),
+    [
+        ("zeros,nonsense", "method is 'nonsense'; known: auto"),
+        ("zeros,burg:5-50", "method is 'burg:5-50'; known: auto"),
+        ("zeros,burg:50/20", "method is 'burg:50/20'; at 48000 Hz the past may be"),
+        ("zeros@ahead1", "@ahead1 is not understood"),
+        ("zeros,nonsense@lookahead1@model=ar", "method is 'nonsense'"),
+        ("auto@model=speach", "model is 'speach'; in the package"),
+        ("auto@model=./none.json", "none.json"),
+        ("auto@model=music-lookahead", "a stream needs a causal one"),
+        ("zeros,opus:64k:loud", "'loud' is not understood"),
+        ("zeros,opus@lookahead1", "'opus@lookahead1' is not understood"),
+        ("zeros,neteq:48k", "neteq has no options"),
+    ],
+)
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_mistyped_method_is_refused_before_anything_is_written(
+    tmp_path: Path, clip: Path, methods: str, what: str, keep: bool
+) -> None:
+    out: list[str | Path] = ["--out", tmp_path / "results"] if keep else []
+    with pytest.raises(PlcError, match=re.escape(what)) as refused:
+        run("quality", clip, "--methods", methods, *out)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_not_installed_fails_and_the_rest_goes_on(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    library.load.cache_clear()
+    out = tmp_path / "results"
+    arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--jobs", "1"), "--out", out]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    library.load.cache_clear()
+    assert result.exit_code == 0
+    assert "apt-get install libspandsp2" in result.stderr
+    assert json.loads((out / "settings.json").read_text())["methods"] == ["zeros", "spandsp"]
+
+
+def test_two_peers_of_one_name_are_refused(clip: Path) -> None:
+    peers = [
+        word for command in "xy" for word in ("--peer", f"p={command} {{in}} {{trace}} {{out}}")
+    ]
+    with pytest.raises(ConfigError, match="two peers have one name: p, p"):
+        run("quality", clip, "--methods", "zeros", *peers)
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,20 @@ def test_a_pair_with_an_undefined_score_is_left_out() -> None:
     assert math.isnan(paired_difference([math.nan], [1.0], lower_is_better=True).mean)
 
 
-def test_one_group_has_no_interval() -> None:
-    one_clip = paired_difference([1.0, 3.0], [0.0, 0.0], lower_is_better=True, groups=["a", "a"])
-    assert one_clip.mean == 2.0
-    assert math.isnan(one_clip.low)
-    assert math.isnan(one_clip.high)
-    assert one_clip.interval("+.2f") == "-"
-    two = paired_difference([1.0, 3.0], [0.0, 0.0], lower_is_better=True)
-    assert two.interval("+.2f") == "+1.00 to +3.00"
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_few_groups_have_no_interval(count: int) -> None:
+    groups = [number % count for number in range(10)]
+    few = paired_difference([1.0, 3.0] * 5, [0.0] * 10, lower_is_better=True, groups=groups)
+    assert few.mean == 2.0
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    assert few.interval("+.2f") == "-"
+
+
+def test_six_groups_have_an_interval() -> None:
+    six = paired_difference([1.0, 1.0, 1.0, 3.0, 3.0, 3.0], [0.0] * 6, lower_is_better=True)
+    assert six.low < six.mean < six.high
+    assert six.interval("+.0f") == f"{six.low:+.0f} to {six.high:+.0f}"
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -39,6 +39,15 @@ def test_a_name_that_is_not_understood_is_refused(name: str) -> None:
         contender(name)
 
 
+def test_a_predictor_that_some_rate_allows_is_left_to_the_clips() -> None:
+    contenders.check_methods(["burg:0.2/0.5", "burg:200/2000", "burg:20/100", "burg"])
+    with pytest.raises(ConfigError, match="at 48000 Hz"):
+        contenders.check_methods(["burg:200/2000"], sample_rate=48_000)
+    with pytest.raises(ConfigError, match="method is 'mine'"):
+        contenders.check_methods(["mine"])
+    contenders.check_methods(["mine"], {"mine": CommandPeer(command="x {in} {trace} {out}")})
+
+
 def test_lookaheads_multiply_methods_that_do_not_name_their_own() -> None:
     names = contenders.with_lookaheads(["ar", "auto@lookahead2", "opus"], [0, 1], ["opus"])
     assert names == ("ar", "ar@lookahead1", "auto@lookahead2", "opus")

@@ -72,8 +72,11 @@ def test_the_path_of_a_library_is_left_out_of_a_name() -> None:
 
 
 def test_neteq_is_not_compared_sample_by_sample() -> None:
-    assert headline._not_comparable("neteq (own decode)") == {"nmse", "lsd", "stoi"}
-    assert not headline._not_comparable("opus:24k")
+    row = study.Row(
+        "a", "music", "c", "neteq", RATE, 1, 160, 1, 1, 1, {"nmse": 1.0, "fad": 2.0}, ()
+    )
+    assert math.isnan(headline._mean([row], "neteq", "music", "nmse"))
+    assert headline._mean([row], "neteq", "music", "fad") == 2.0
 
 
 def test_the_command_writes_the_page_and_a_picture_of_each_study(

@@ -172,7 +172,9 @@ def saved(page: Browser, path: Path) -> Path:
     return path
 
 
-def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -> None:
+def test_versions_are_rated_blind_and_read_back(
+    page: Browser, results: Path, tmp_path: Path
+) -> None:
     begin(page, "mushra")
     for _ in range(2):
         text = page.evaluate("document.getElementById('listen').textContent")
@@ -190,7 +192,7 @@ def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -
             "{ slider.value = 20 * i; slider.dispatchEvent(new Event('input')); })"
         )
         page.click(next_button)
-    ratings = read_ratings([saved(page, tmp_path / "r.json")], METHODS)
+    ratings = read_ratings([saved(page, tmp_path / "r.json")], study.load(results))
     assert len(ratings.rated) == 2
     for one in ratings.rated:
         assert set(one.ratings) == {"reference", *METHODS}
@@ -200,20 +202,70 @@ def test_versions_are_rated_blind_and_read_back(page: Browser, tmp_path: Path) -
     assert not page.evaluate("document.getElementById('report').hidden")
 
 
-def test_one_of_two_is_preferred_and_a_break_is_survived(
-    page: Browser, results: Path, tmp_path: Path
-) -> None:
-    begin(page, "ab")
+def prefer(page: Browser) -> None:
+    """Hear both versions, prefer the first, go to the next clip."""
     page.key(" ")
     page.wait("Deck.current?.playing")
     page.key("1")
     page.key("2")
     page.evaluate("document.querySelectorAll('#listen .choices button')[0].click()")
     page.evaluate("document.querySelector('#listen .choices:last-child button').click()")
+
+
+def break_off(page: Browser) -> None:
+    page.evaluate("document.querySelector('#listen .choices:last-child button:last-child').click()")
+
+
+def heading(page: Browser) -> str:
+    text: str = page.evaluate("document.querySelector('#listen h2').textContent")
+    return text
+
+
+def test_one_of_two_is_preferred_and_a_break_is_survived(
+    page: Browser, results: Path, tmp_path: Path
+) -> None:
+    begin(page, "ab")
+    prefer(page)
     page.open(results.parent / "report" / "index.html")
     page.click("#listen-resume")
-    assert page.evaluate("document.querySelector('#listen h2').textContent") == "Clip 2 of 2"
-    page.evaluate("document.querySelector('#listen .choices:last-child button:last-child').click()")
-    (one,) = read_ratings([saved(page, tmp_path / "r.json")], METHODS).preferences
+    assert heading(page) == "Clip 2 of 2"
+    break_off(page)
+    part = saved(page, tmp_path / "part.json")
+    (one,) = read_ratings([part], study.load(results)).preferences
     assert one.choice in ("repeat", "pitch")
     assert {one.first, one.second} == {"repeat", "pitch"}
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_test_that_was_broken_off_goes_on(
+    page: Browser, results: Path, tmp_path: Path, stored: bool
+) -> None:
+    if not stored:
+        page.evaluate("Storage.prototype.setItem = () => { throw new Error('no storage') }")
+    page.evaluate("localStorage.clear()")
+    begin(page, "ab")
+    break_off(page)  # before anything is answered
+    assert not page.evaluate("document.getElementById('report').hidden")
+    page.click("#listen-resume")
+    assert heading(page) == "Clip 1 of 2"
+    prefer(page)
+    break_off(page)
+    assert heading(page) == "Broken off"
+    assert "1 clip rated, 1 to go" in page.evaluate("document.getElementById('listen').textContent")
+    part = saved(page, tmp_path / "part.json")
+    page.click("#listen > button:last-child")  # back to the report
+    if stored:
+        page.open(results.parent / "report" / "index.html")
+    page.click("#listen-resume")
+    assert heading(page) == "Clip 2 of 2"
+    break_off(page)
+    page.click("#listen > button")  # go on
+    assert heading(page) == "Clip 2 of 2"
+    prefer(page)
+    assert heading(page) == "Done"
+    whole = saved(page, tmp_path / "whole.json")
+    kept = study.load(results)
+    assert [len(read_ratings([file], kept).preferences) for file in (part, whole)] == [1, 2]
+    assert len(read_ratings([part, whole], kept).preferences) == 2
+    page.click("#listen > button")
+    assert page.evaluate("document.getElementById('listen-resume').hidden")

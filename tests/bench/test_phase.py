@@ -106,3 +106,15 @@ def test_a_missing_folder_is_one_line_on_stderr(tmp_path: Path) -> None:
 def test_noise_is_scored_too() -> None:
     scores = convergence(noise(4, 8000), PAPER)
     assert scores["pghi+fgla"] < scores["pghi"] < scores["zero"]
+
+
+def test_a_score_that_no_clip_has_is_a_dash() -> None:
+    scores = [
+        phase.PhaseScore("music", "a.wav", grid.name, method, -20.0, float("nan"))
+        for grid in GRIDS
+        for method in METHODS
+    ]
+    text = phase.markdown(phase.PhaseReport(2.0, scores, []))
+    assert text.startswith("music: 1 clip, 2 s each")
+    assert "nan" not in text
+    assert "| -20.0 ± 0.0 | - |" in text

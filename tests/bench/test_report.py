@@ -127,7 +127,8 @@ def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> 
     try:
         trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}
         rated = tmp_path / "r.json"
-        rated.write_text(json.dumps({"format": FORMAT, "listener": "Ada", "trials": [trial]}))
+        said = {"format": FORMAT, "study": study.load(results).identity, "listener": "Ada"}
+        rated.write_text(json.dumps({**said, "trials": [trial]}))
         page = report.build(results, tmp_path / "report", [rated]).path.read_text()
         assert "of 50 packets took longer than they last" in page
         assert "Rated blind" in page

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plc.errors import ConfigError
-from plc_bench.results import to_json, write_csv, write_json
+from plc_bench.results import counted, to_json, write_csv, write_json
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         write_json(tmp_path / "absent" / "a.json", 1)
     with pytest.raises(ConfigError, match=r"cannot write .*absent"):
         write_csv(tmp_path / "absent" / "a.csv", [])
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(count, "clip") for count in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import shlex
 import sys
 from dataclasses import replace
@@ -296,7 +297,7 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
     mean = np.mean([float(row["nmse"]) for row in repeat])
     text = (folder / "summary.md").read_text()
     assert f"| repeat | {mean:.2f} |" in text
-    assert f"| {mean:+.2f} [" in text  # zeros have 0 dB, so the difference is the score
+    assert f"| {mean:+.2f}, " in text  # zeros have 0 dB, so the difference is the score
     assert "- music/test/a.wav, " in text
     assert "ended with 3" in text
     with (folder / "failures.csv").open() as file:
@@ -306,10 +307,56 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
     assert sum(int(row["gaps"]) for row in gaps) == sum(int(row["bursts"]) for row in repeat)
 
 
-def test_one_clip_has_no_interval(tmp_path: Path, clips: list[Clip]) -> None:
-    result = study.run(tmp_path / "out", clips[:1], settings(excerpt_count=0))
-    for table in summary.summary_tables(result):
-        assert not any("[" in cell.text for row in table.rows for cell in row)
+def test_a_codecs_own_decode_has_means_and_no_differences(
+    tmp_path: Path, clips: list[Clip]
+) -> None:
+    lossy = "'1' in open(sys.argv[2]).read().split('lost\\n')[1]"
+    code = f"soundfile.write(sys.argv[3],x*(0.5 if {lossy} else 0.9),r)"
+    codec = {"codec": peer(code, coded=True)}
+    methods, own = ("zeros", "repeat", "codec"), "codec" + OWN_DECODE
+    result = study.run(tmp_path / "out", clips, settings(methods=methods, peers=codec))
+    tables = {table.title.split(":")[0]: table for table in summary.summary_tables(result)}
+    means = {row[0].text: row for row in tables["Means"].rows}
+    assert means[own][1].text
+    differences = tables["Difference to zeros"]
+    assert [row[0].text for row in differences.rows] == ["repeat", "codec"]
+    for table in (differences, tables["By domain"], tables["By burst"]):
+        assert "(own decode) have no difference" in table.note
+    for table, name in ((tables["By domain"], 1), (tables["By burst"], 0)):
+        for row in table.rows:
+            shown = [
+                cell.text for cell, head in zip(row, table.headings, strict=True) if "to z" in head
+            ]
+            assert all(shown) == (row[name].text in ("repeat", "codec"))
+    alone = study.run(tmp_path / "alone", clips, settings())
+    assert not any("own decode" in table.note for table in summary.summary_tables(alone))
+
+
+def test_scores_that_say_nothing_of_a_peer_are_not_shown(tmp_path: Path, clips: list[Clip]) -> None:
+    result = study.run(tmp_path / "out", clips, settings())
+    rows = [replace(row, method="neteq") if row.method == "repeat" else row for row in result.rows]
+    moved = replace(result, rows=rows, settings={**result.settings, "methods": ["zeros", "neteq"]})
+    tables = {table.title.split(":")[0]: table for table in summary.summary_tables(moved)}
+    means, differences = tables["Means"], tables["Difference to zeros"]
+    # What the table of means has are the metrics without a class of bursts: nmse, level, zeros.
+    for table in (means, differences):
+        shown = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}["neteq"]
+        assert shown[:2] == ["-", "-"]
+        assert shown[2] != "-"
+    assert [cell.text for cell in tables["By burst"].rows[1][1:]] == ["-", "-"]
+    assert {cell.text for cell in tables["By length of the gap"].rows[1][1:]} == {"-"}
+    assert not summary.gap_curve(moved, "neteq", "lsd")
+    assert summary.score_rows(moved)[1]["nmse"] == result.rows[1].scores["nmse"]
+
+
+@pytest.mark.parametrize(("count", "known"), [(1, False), (5, False), (6, True)])
+def test_a_few_clips_have_no_interval(tmp_path: Path, count: int, known: bool) -> None:
+    clips = write_clips(tmp_path / "data", *[f"x/{n}.wav" for n in range(count)])
+    result = study.run(tmp_path / "out", clips, settings(excerpt_count=0))
+    (table,) = [one for one in summary.summary_tables(result) if one.title.startswith("Diff")]
+    assert ("[" in table.rows[0][1].text) == known
+    points = summary.gap_curve(result, "repeat", "nmse")
+    assert any(math.isfinite(point.low) for point in points) == known
 
 
 def test_a_mean_over_fewer_clips_says_so(tmp_path: Path, clips: list[Clip]) -> None:

@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
 from plc_bench.workers import Failure
-from plc_training.display import Display, duration
+from plc_training.display import Display
 from plc_training.loop import Event
 
 
@@ -40,11 +40,3 @@ def test_other_processes_say_nothing(capsys: pytest.CaptureFixture[str]) -> None
     with display.training(0, 1) as tell:
         tell(Event(1, 1.0, 1.0, {"gain": 1.0}))
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
-)
-def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

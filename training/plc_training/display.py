@@ -15,11 +15,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from plc_bench.progress import LINE_S, Lines, duration
 from plc_bench.workers import Failure
 from plc_training.loop import Event
 
-# Where nothing moves, a line this often.
-_LINE_S = 30.0
 # Of the running means of loss and speed.
 _SMOOTH = 0.98
 _SHOWN_FAILURES = 5
@@ -53,11 +52,12 @@ class Display:
     def stage(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Show a stage of ``total`` parts; yield what counts one of them as done."""
         with self._bar(what, total) as bar:
-            lines = _Lines(self, what, total, self._moving)
+            lines = None if self._moving else Lines(self.say, what, total, to_the_end=True)
 
             def advance() -> None:
                 bar.advance(bar.task_ids[0])
-                lines.advance()
+                if lines:
+                    lines.advance()
 
             yield advance
 
@@ -98,24 +98,6 @@ class Display:
             yield bar
 
 
-class _Lines:
-    """Plain lines of a stage, where no bar moves."""
-
-    def __init__(self, display: Display, what: str, total: int, moving: bool) -> None:
-        self._display, self._what, self._total, self._moving = display, what, total, moving
-        self._done = 0
-        self._began = self._told = time.monotonic()
-
-    def advance(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if self._moving or (now - self._told < _LINE_S and self._done < self._total):
-            return
-        self._told = now
-        left_s = (now - self._began) / self._done * (self._total - self._done)
-        self._display.say(f"{self._what}: {self._done} of {self._total}, {duration(left_s)} left")
-
-
 class _Training:
     """Running means of what a training does."""
 
@@ -143,19 +125,10 @@ class _Training:
 
     def line_is_due(self) -> bool:
         now = time.monotonic()
-        if now - self._told < _LINE_S:
+        if now - self._told < LINE_S:
             return False
         self._told = now
         return True
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def _mixed(mean: float, value: float) -> float:

@@ -14,14 +14,18 @@ function shuffled(items) {
   return out;
 }
 
+let last = null; // where a browser gives no storage to a file, a test lives as long as its page
+
 function remember(test) {
+  last = test;
   try {
     if (test) localStorage.setItem(STORE, JSON.stringify(test));
     else localStorage.removeItem(STORE);
-  } catch { /* a browser may refuse storage to a file; the test goes on without */ }
+  } catch { /* refused */ }
 }
 
 function remembered() {
+  if (last) return last;
   try {
     const test = JSON.parse(localStorage.getItem(STORE));
     return test?.report === study.report ? test : null;
@@ -58,7 +62,8 @@ function ratingsOf(test) {
     return { ...what, a: trial.stimuli[0], b: trial.stimuli[1], choice: trial.answer };
   });
   const { format, mode, listener, began } = test;
-  return { format, mode, listener, began, ended: new Date().toISOString(), trials };
+  const ended = new Date().toISOString();
+  return { format, study: study.studyId, mode, listener, began, ended, trials };
 }
 
 class ListeningTest {
@@ -230,30 +235,36 @@ class ListeningTest {
     const text = JSON.stringify(ratingsOf(this.test), null, 1);
     const link = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     const name = this.test.listener.replace(/[^A-Za-z0-9._-]+/g, "_") || "listener";
+    const { at, trials } = this.test;
+    const done = at === 1 ? "1 clip rated" : `${at} clips rated`;
+    const open = at < trials.length ? `, ${trials.length - at} to go` : "";
+    const goOn = element("button", { type: "button", onclick: () => this.show() }, "Go on");
     this.root.replaceChildren(
-      element("h2", {}, "Done"),
-      element("p", {}, `${this.test.at} clips rated. Save the file, then run plc report with it.`),
+      element("h2", {}, open ? "Broken off" : "Done"),
+      element("p", {}, `${done}${open}. Save the file, then run plc report with it.`),
       element("p", {}, element(
         "a", { href: link, download: `ratings-${name}.json`, id: "ratings-file" }, "Save the ratings",
       )),
+      ...(open ? [goOn] : []),
       element("button", { type: "button", onclick: () => this.close() }, "Back to the report"),
     );
   }
 
   // Keep what was answered; it can go on or be saved.
   leave() {
-    this.test.trials.length = this.test.at;
-    if (this.test.at) this.show();
+    this.silence();
+    if (this.test.at) this.showEnd();
     else this.close();
   }
 
+  // A test that is not at its end can go on later.
   close() {
     this.silence();
     document.removeEventListener("keydown", this.onKeyDown);
-    remember(null);
+    if (!this.trial) remember(null);
     this.root.hidden = true;
     document.getElementById("report").hidden = false;
-    document.getElementById("listen-resume").hidden = true;
+    document.getElementById("listen-resume").hidden = !this.trial;
   }
 }
 

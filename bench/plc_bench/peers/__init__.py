@@ -14,6 +14,7 @@ its own loss-free decode, not of its concealment.
 import re
 from importlib import import_module
 
+from plc.errors import ConfigError
 from plc_bench.contenders import Contender
 
 PEERS = {
@@ -26,6 +27,19 @@ PEERS = {
 }
 """A line of help for each, by name."""
 
+NOT_COMPARABLE = {"neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "stoi"})}
+"""Scores that say nothing of a peer, by name.
+
+NetEq moves in time: what compares sample by sample or frame by frame, or looks at where a gap was,
+meets another moment of the signal.
+"""
+
+
+def comparable(method: str, metric: str) -> bool:
+    """Return whether a score, such as ``lsd_single``, says something of a method or a peer."""
+    name = re.split("[:@ ]", method)[0]  # without options, or that it is its own decode
+    return metric.partition("_")[0] not in NOT_COMPARABLE.get(name, ())
+
 
 def make_peer(name: str) -> Contender:
     """Return the peer of a name such as ``opus:64k``.
@@ -35,6 +49,8 @@ def make_peer(name: str) -> Contender:
     ConfigError
         If its options are not understood.
     """
-    module = re.split("[:@]", name)[0]
+    module = name.partition(":")[0]
+    if module not in PEERS:
+        raise ConfigError(f"peer {name!r}: {module!r} is not understood; options stand behind :")
     made: Contender = import_module(f"{__name__}.{module}").peer(name)
     return made
