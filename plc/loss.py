@@ -254,6 +254,20 @@ def packet_samples_of_trace(path: str | Path) -> int | None:
     return int(stated.group(1)) if stated else None
 
 
+def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, int]]:
+    """Return where a trace's bursts begin and end, in samples.
+
+    Parameters
+    ----------
+    trace : bool, shape (packets,)
+        True = lost.
+    packet_samples : int
+        Length of a packet.
+    """
+    edges = np.flatnonzero(np.diff(trace, prepend=False, append=False)) * packet_samples
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
 def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()) -> None:
     """Write ``trace`` to a text file that :func:`read_trace` reads back, one packet a line.
 

@@ -21,7 +21,7 @@ from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
 from plc.inpainting import CONTEXT_S, inpaint, refinable, refines, with_known_ends
-from plc.loss import LossSource, TraceLosses, packet_samples_of_trace, write_trace
+from plc.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 
 # What most of live audio over IP is sent in.
 PACKET_MS = 10.0
@@ -360,9 +360,11 @@ def lost_gaps(
             raise TraceError(
                 f"no packet of {source} is lost by the trace: there is nothing to fill"
             )
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]))) * packet_samples
-        seconds = np.minimum(edges, samples) / reader.sample_rate
-        return [(float(start), float(stop)) for start, stop in seconds.reshape(-1, 2)]
+        rate = reader.sample_rate
+        return [
+            (start / rate, min(stop, samples) / rate)
+            for start, stop in gaps_of(lost, packet_samples)
+        ]
 
 
 def samples_of_packet(packet_ms: float, sample_rate: int) -> int:

@@ -2,7 +2,8 @@
 
 Three kinds, told apart by their name:
 
-* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``;
+* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
+  ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known;
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
   trace and writes what it plays (:class:`CommandPeer` says how);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
@@ -29,8 +30,9 @@ from numpy.typing import NDArray
 import plc
 from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.errors import AudioFileError, ConfigError, PlcError
-from plc.loss import write_trace
+from plc.loss import gaps_of, write_trace
 from plc.methods import causal_models, rung_of
+from plc.models import find
 from plc_bench.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
@@ -112,6 +114,33 @@ class Engine:
             budget_ms=self.budget_ms,
             seed=self.seed,
         )
+        return np.asarray(played, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRepair:
+    """A method of ``plc.inpaint``: the whole stream is there before any of it is played.
+
+    Attributes
+    ----------
+    method, model
+        As :func:`plc.inpaint` takes them.
+    """
+
+    method: str
+    model: str = "auto"
+
+    @property
+    def coded(self) -> bool:
+        """False: it conceals samples."""
+        return False
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears."""
+        gaps = gaps_of(trace, packet_samples)
+        played = plc.inpaint(signal, sample_rate, gaps, method=self.method, model=self.model)
         return np.asarray(played, np.float32)
 
 
@@ -299,17 +328,24 @@ def contender(
     if kind is not None:
         return kind(name)
     model = "auto"
+    of_file = False
     for part in parts:
         ahead = re.fullmatch(r"lookahead(\d+)", part)
         if ahead:
             lookahead = int(ahead[1])
         elif part.startswith("model="):
             model = part.removeprefix("model=")
+        elif part == "file":
+            of_file = True
         else:
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
-                "METHOD[@lookaheadK][@model=NAME]"
+                "METHOD[@lookaheadK][@model=NAME] or METHOD@file[@model=NAME]"
             )
+    if of_file and "@lookahead" in name:
+        raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
+    if of_file:
+        return FileRepair(method=head, model=model)
     return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
 
 
@@ -344,6 +380,10 @@ def check_methods(
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
             if made.model != "auto":
                 causal_models(made.model, sample_rate or _RATES[0])
+        elif isinstance(made, FileRepair):
+            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            if made.model not in ("auto", "ar"):
+                find(made.model)
 
 
 def _check_predictor(method: str, rates: Sequence[int]) -> None:
@@ -369,7 +409,10 @@ def with_lookaheads(
     """
     names: list[str] = []
     for method in methods:
-        fixed = method in peers or "@lookahead" in method or method.partition(":")[0] in KINDS
+        _, *parts = method.split("@")
+        of_file = "file" in parts
+        fixed = of_file or method in peers or "@lookahead" in method
+        fixed = fixed or method.partition(":")[0] in KINDS
         for lookahead in lookaheads[:1] if fixed else lookaheads:
             names.append(f"{method}@lookahead{lookahead}" if lookahead and not fixed else method)
     return tuple(dict.fromkeys(names))

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
+from plc import inpaint
+from plc.errors import ConfigError, ModelError
 from plc_bench import contenders
-from plc_bench.contenders import CommandPeer, Engine, PeerError, contender
+from plc_bench.contenders import CommandPeer, Engine, FileRepair, PeerError, contender
 from plc_bench.metrics import Mask
-from tests.signals import noise
+from tests.signals import noise, tones
 
 RATE = 16_000
 TRACE = np.array([False, True, False, False])
@@ -51,6 +52,25 @@ def test_a_predictor_that_some_rate_allows_is_left_to_the_clips() -> None:
 def test_lookaheads_multiply_methods_that_do_not_name_their_own() -> None:
     names = contenders.with_lookaheads(["ar", "auto@lookahead2", "opus"], [0, 1], ["opus"])
     assert names == ("ar", "ar@lookahead1", "auto@lookahead2", "opus")
+
+
+def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
+    made = contender("auto@file@model=ar", lookahead=1)
+    assert made == FileRepair(method="auto", model="ar")
+    trace = np.array([False, True, True, False, True, False])
+    signal = tones(1, RATE, 6 * 800)[:, None]
+    played = made.play(np.where(np.repeat(trace, 800)[:, None], 0, signal), trace, 800, RATE)
+    expected = inpaint(signal, RATE, [(800, 2400), (3200, 4000)], model="ar")
+    np.testing.assert_array_equal(played, expected)
+    assert contenders.with_lookaheads(["ar", "ar@file"], [0, 1]) == (
+        "ar",
+        "ar@lookahead1",
+        "ar@file",
+    )
+    with pytest.raises(ConfigError, match="leave @lookahead out"):
+        contender("ar@file@lookahead1")
+    with pytest.raises(ModelError, match="in the package"):
+        contenders.check_methods(["auto@file@model=nothing"])
 
 
 def test_an_engine_method_plays_with_its_lookahead() -> None:
