@@ -1,6 +1,8 @@
 """What a measurement of time runs in: the machine, one CPU of it, and load beside it."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import platform
 import subprocess
@@ -76,6 +78,17 @@ def background_load(processes: int) -> Iterator[None]:
             running.callback(burner.wait)
             running.callback(burner.kill)
         yield
+
+
+def kept_mb() -> float:
+    """Return the memory in use once all that is free was given back, as far as that can be asked.
+
+    The C library keeps what threads have freed, some for each of them.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_mb()
 
 
 def resident_mb() -> float:

@@ -16,7 +16,9 @@ Array = NDArray[np.float32]
 class Engine:
     """Zeros for what is lost, after the delay that was asked for."""
 
-    def __init__(self, *, channels: int, packet_samples: int, lookahead: int, **_: object) -> None:
+    def __init__(
+        self, *, packet_samples: int, channels: int = 1, lookahead: int = 0, **_: object
+    ) -> None:
         self.shape = (packet_samples, channels)
         self.lookahead = lookahead
 
@@ -26,6 +28,9 @@ class Engine:
 
     def flush(self) -> Array:
         return np.zeros((self.lookahead * self.shape[0], self.shape[1]), np.float32)
+
+    def close(self) -> None:
+        pass
 
 
 def run_with(
@@ -74,10 +79,17 @@ def test_a_broken_promise_is_a_violation(
     assert any(message in violation for violation in report.violations), report.violations
 
 
-def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident_mb = iter(np.linspace(100.0, 140.0, 100))
-    monkeypatch.setattr(bench, "resident_mb", lambda: float(next(resident_mb)))
-    monkeypatch.setattr(bench, "_RSS_EVERY_PACKETS", 50)
+@pytest.mark.parametrize("where", ["resident_mb", "kept_mb"])
+def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Within a stream, or by what streams leave behind."""
+    readings = {
+        name: iter(np.linspace(100.0, 2000.0 if name == where else 100.0, 500))
+        for name in ("resident_mb", "kept_mb")
+    }
+    monkeypatch.setattr(bench, "resident_mb", lambda: float(next(readings["resident_mb"])))
+    monkeypatch.setattr(bench, "kept_mb", lambda: float(next(readings["kept_mb"])))
+    monkeypatch.setattr(bench, "_RSS_EVERY_PACKETS", 10)
+    monkeypatch.setattr(bench, "_STREAM_PACKETS", (200, 300))
     report = run_with(monkeypatch, lambda output: output)
     assert any("memory grew" in violation for violation in report.violations)
 
