@@ -218,7 +218,8 @@ class Exporter:
             ) from error
         self._families: Any = {True: CounterMetricFamily, False: GaugeMetricFamily}
         self._collects: list[Collect] = []
-        endpoint = parse_endpoint(f"0.0.0.0{address}" if address.startswith(":") else address)
+        everywhere = f"0.0.0.0{address}" if address.startswith(":") else address
+        endpoint = parse_endpoint(everywhere, "[HOST]:PORT, such as :9464")
         registry = prometheus_client.CollectorRegistry(auto_describe=False)
         # The registry asks once what there is, which is nothing yet.
         registry.register(self)

@@ -76,8 +76,10 @@ class Endpoint:
         return f"udp://{host}:{self.port}"
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
     """Return the endpoint in ``udp://HOST:PORT``, or ``HOST:PORT``.
+
+    ``expected`` is what an error says it should have been.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def parse_endpoint(text: str) -> Endpoint:
     host, colon, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if "://" in rest or not (colon and host and port.isascii() and port.isdigit()):
-        raise ConfigError(f"{text!r} is no endpoint; expected udp://HOST:PORT")
+        raise ConfigError(f"{text!r} is no endpoint; expected {expected}")
     if int(port) > 65535:
         raise ConfigError(f"port is {port}; supported: 0 to 65535, 0 for any that is free")
     return Endpoint(host, int(port))

@@ -4,6 +4,7 @@ import math
 import os
 import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -539,10 +541,16 @@ def program(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def line_of(stream: IO[str] | None) -> str:
+    """Return a program's next line; fail rather than wait for ever."""
+    assert stream is not None
+    assert select.select([stream], [], [], 120.0)[0], "nothing was said for two minutes"
+    return stream.readline()
+
+
 def listening(process: subprocess.Popen[str]) -> str:
     """Return where a program says it listens, once it does."""
-    assert process.stderr is not None
-    found = re.match(r"plc: (udp://\S+) -> ", process.stderr.readline())
+    found = re.match(r"plc: (udp://\S+) -> ", line_of(process.stderr))
     assert found
     return found.group(1)
 
@@ -680,13 +688,11 @@ def sink(port: int = 0) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
         [sys.executable, "-c", SINK, str(port)], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    return process, int(process.stdout.readline())
+    return process, int(line_of(process.stdout))
 
 
 def hears_something(process: subprocess.Popen[str]) -> bool:
-    assert process.stdout is not None
-    return int(process.stdout.readline()) > 12
+    return int(line_of(process.stdout)) > 12
 
 
 def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_path: Path) -> None:
