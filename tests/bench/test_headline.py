@@ -17,6 +17,8 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> study.Study:
     """A study of two clips of music and one of speech by three methods."""
+    for module in ("pystoi", "soxr"):
+        pytest.importorskip(module)
     folder = tmp_path_factory.mktemp("headline")
     for number, place in enumerate(("music/one.flac", "music/two.flac", "speech/three.flac")):
         path = folder / "clips" / place

@@ -84,6 +84,7 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
 
 
 def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
+    pytest.importorskip("prometheus_client")
     options = ["--duration-s", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
     done = runner.invoke(app, ["live", *options, "--json", "--log-json", "--metrics", ":0"])
     assert done.exit_code == 0, done.exception
