@@ -16,11 +16,19 @@ import typer
 
 from plc.cli_network import (
     AsJson,
+    BudgetMs,
+    Duration,
+    HeadroomMs,
     LogJson,
+    Lookahead,
+    MaxDelayMs,
+    Method,
     Metrics,
+    Model,
+    Safety,
+    Seed,
     delay_of,
     left_out,
-    safety_of,
     usual_rate,
 )
 from plc.cli_values import print_json, share
@@ -151,7 +159,7 @@ def live(
     trace: Annotated[
         Path | None, typer.Option(help="Which are lost: a text file, 1 = lost; begins again.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)] = 0,
+    seed: Seed = 0,
     packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 10.0,
     sample_rate: Annotated[
         int | None,
@@ -168,36 +176,21 @@ def live(
         typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
     ] = None,
     backend: Annotated[str, typer.Option(help="sounddevice or pyaudio.")] = "sounddevice",
-    safety: Annotated[
-        float,
-        typer.Option(
-            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
-        ),
-    ] = 0.5,
+    safety: Safety = 0.5,
     fixed_delay_ms: Annotated[
         float | None,
         typer.Option(metavar="MS", help="This delay; unstretched, received samples pass exactly."),
     ] = None,
-    headroom_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
-    ] = None,
-    max_delay_ms: Annotated[
-        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
-    ] = 200.0,
+    headroom_ms: HeadroomMs = None,
+    max_delay_ms: MaxDelayMs = 200.0,
     reserve_ms: Annotated[
         float, typer.Option(metavar="MS", help="Ready for the output, at first.")
     ] = 20.0,
-    lookahead: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
-    ] = 0,
-    method: Annotated[str, typer.Option(help="How to conceal.")] = "auto",
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")] = "auto",
-    budget_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
-    ] = None,
-    duration_s: Annotated[
-        float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
-    ] = math.inf,
+    lookahead: Lookahead = 0,
+    method: Method = "auto",
+    model: Model = "auto",
+    budget_ms: BudgetMs = None,
+    duration_s: Duration = math.inf,
     give_up_s: Annotated[
         float,
         typer.Option(metavar="S", help="End when a device has been away this long.", min=0.0),

@@ -51,6 +51,22 @@ PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet 
 Duration = Annotated[
     float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
 ]
+Safety = Annotated[
+    float,
+    typer.Option(parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."),
+]
+HeadroomMs = Annotated[
+    float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
+]
+MaxDelayMs = Annotated[float, typer.Option(metavar="MS", help="The delay never exceeds this.")]
+Lookahead = Annotated[
+    int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
+]
+Method = Annotated[str, typer.Option(help="How to conceal.")]
+Model = Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")]
+BudgetMs = Annotated[
+    float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
+]
 Metrics = Annotated[
     str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
 ]
@@ -82,21 +98,12 @@ def relay(
     ] = None,
     channels: Annotated[int, typer.Option(help="Of each stream.", min=1, max=8)] = 1,
     packet_ms: PacketMs = 10.0,
-    safety: Annotated[
-        float,
-        typer.Option(
-            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
-        ),
-    ] = 0.5,
+    safety: Safety = 0.5,
     fixed_delay_ms: Annotated[
         float | None, typer.Option(metavar="MS", help="This delay, whatever the jitter.")
     ] = None,
-    headroom_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
-    ] = None,
-    max_delay_ms: Annotated[
-        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
-    ] = 200.0,
+    headroom_ms: HeadroomMs = None,
+    max_delay_ms: MaxDelayMs = 200.0,
     payload_type: Annotated[
         int | None, typer.Option(help="Of the packets, in and out.", show_default="the codec's")
     ] = None,
@@ -116,14 +123,10 @@ def relay(
     packets_per_s: Annotated[
         float, typer.Option(help="Take no more from a source.", min=1.0)
     ] = 2000.0,
-    lookahead: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
-    ] = 0,
-    method: Annotated[str, typer.Option(help="How to conceal.")] = "auto",
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")] = "auto",
-    budget_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
-    ] = None,
+    lookahead: Lookahead = 0,
+    method: Method = "auto",
+    model: Model = "auto",
+    budget_ms: BudgetMs = None,
     workers: Annotated[
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,

@@ -254,6 +254,11 @@ def packet_samples_of_trace(path: str | Path) -> int | None:
     return int(stated.group(1)) if stated else None
 
 
+def bursts_of(trace: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the bursts of a trace: int64, shape (bursts, 2), begin and end in packets."""
+    return np.flatnonzero(np.diff(trace, prepend=False, append=False)).reshape(-1, 2)
+
+
 def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, int]]:
     """Return where a trace's bursts begin and end, in samples.
 
@@ -264,8 +269,7 @@ def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, in
     packet_samples : int
         Length of a packet.
     """
-    edges = np.flatnonzero(np.diff(trace, prepend=False, append=False)) * packet_samples
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+    return [(int(start), int(stop)) for start, stop in bursts_of(trace) * packet_samples]
 
 
 def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()) -> None:

@@ -69,7 +69,7 @@ def models_table(models: Sequence[Manifest]) -> "Table":
     for model in models:
         table.add_row(
             model.name,
-            f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms",
+            _purpose(model),
             f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters",
             _rates(model),
             _trained(model.training),
@@ -86,7 +86,7 @@ def model_table(model: Manifest) -> "Table":
     table = Table(title=model.name, show_header=False, show_lines=True)
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
-    table.add_row("for", f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms")
+    table.add_row("for", _purpose(model))
     table.add_row("file", f"{model.onnx_path}\n{model.bytes} bytes, SHA-256 {model.sha256}")
     table.add_row("network", f"{_count(model.parameters)} parameters, ONNX opset {model.opset}")
     top = "all" if model.top_hz is None else f"to {model.top_hz / 1000:g} kHz"
@@ -97,6 +97,10 @@ def model_table(model: Manifest) -> "Table":
     for title, values in (("training", model.training), ("figures", model.figures)):
         table.add_row(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
     return table
+
+
+def _purpose(model: Manifest) -> str:
+    return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms"
 
 
 def _rates(model: Manifest) -> str:

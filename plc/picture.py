@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, MissingExtraError
+from plc.loss import bursts_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,8 +102,7 @@ def detail(
 
 def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
     """Return the gap within ``start`` to ``stop``, in samples, where the original is loudest."""
-    edges = np.flatnonzero(np.diff(stream.lost, prepend=False, append=False)).reshape(-1, 2)
-    gaps = edges * stream.packet_samples
+    gaps = bursts_of(stream.lost) * stream.packet_samples
     inside = gaps[(gaps[:, 0] >= start) & (gaps[:, 1] <= stop)]
     if not len(inside):
         return start, min(start + stream.packet_samples, stop)

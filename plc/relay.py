@@ -392,13 +392,7 @@ class Relay:
 
     def advance(self, now_s: float) -> None:
         """Send what is due, the oldest first."""
-        due = [
-            (stream.next_s, number)
-            for number, stream in enumerate(self.streams)
-            if stream.next_s <= now_s
-        ]
-        for _, number in sorted(due):
-            stream = self.streams[number]
+        for number, stream in sorted(enumerate(self.streams), key=lambda each: each[1].next_s):
             while stream.next_s <= now_s:
                 played = stream.play(self._clock(now_s))
                 if played is not None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.loss import bursts_of
 from plc_bench import frechet, metrics, speech
 from plc_bench.corpus import resample
 from plc_bench.metrics import Mask, Signal
@@ -154,9 +155,8 @@ def burst_lengths(trace: Mask) -> NDArray[np.int64]:
     int64, shape (packets,)
         In packets.
     """
-    edges = np.flatnonzero(np.diff(trace, prepend=False, append=False)).reshape(-1, 2)
     lengths = np.zeros(trace.size, np.int64)
-    for begin, end in edges:
+    for begin, end in bursts_of(trace):
         lengths[begin:end] = end - begin
     return lengths
 

@@ -139,8 +139,7 @@ def soak(
             break
         if number == 0:
             stream = Stream(8000, round(8 * _LONG_BURST_PACKET_MS), 1, 0, int16=False)
-            packets_of_it = min(left, packets // 8 + 1)
-            _run(stream, packets_of_it, rng, report, on_packets, outage=True)
+            _run(stream, min(left, packets // 8 + 1), rng, report, on_packets, outage=True)
         else:
             length = int(rng.integers(*_STREAM_PACKETS))
             _run(_draw_stream(rng), min(left, length), rng, report, on_packets)

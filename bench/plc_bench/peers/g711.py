@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.loss import bursts_of
 from plc_bench.contenders import Contender
 from plc_bench.metrics import Mask
-from plc_bench.peers.rates import INT16_SCALE, at_rate, packet_edges, runs_of
+from plc_bench.peers.rates import INT16_SCALE, at_rate, packet_edges
 
 RATE = 8_000
 # Appendix I, in samples at 8 kHz.
@@ -50,7 +51,7 @@ class G711:
         edges = packet_edges(trace.size, packet_samples, sample_rate, RATE)
 
         def conceal(narrow: NDArray[np.float32]) -> NDArray[np.float32]:
-            rows = [conceal_gaps(row, edges[runs_of(trace)]) for row in narrow.T]
+            rows = [conceal_gaps(row, edges[bursts_of(trace)]) for row in narrow.T]
             return np.stack(rows, axis=1).astype(np.float32)
 
         return at_rate(signal, sample_rate, RATE, conceal)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from plc_bench.contenders import PeerError
 from plc_bench.corpus import resample
-from plc_bench.metrics import Mask
 
 INT16_SCALE = 32768.0
 
@@ -72,11 +71,6 @@ def whole_packet(packet_samples: int, sample_rate: int, rate: int) -> int:
             f"samples at {rate} Hz; give packets of whole ms"
         )
     return samples
-
-
-def runs_of(lost: Mask) -> NDArray[np.int64]:
-    """Return the bursts of a trace: int64, shape (bursts, 2), begin and end in packets."""
-    return np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
 
 
 def to_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
