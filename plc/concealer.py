@@ -370,7 +370,7 @@ class Concealer:
         n = block.shape[1]
         burst = self._burst
         if burst is None or burst.recovered:
-            burst = self._begin_burst()
+            burst = self._begin_burst(play)
         if play is Play.BRIDGE:
             if burst.bridged == burst.bridge:
                 self._build_bridge(burst, slot, pending)
@@ -391,10 +391,11 @@ class Concealer:
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
         self._history.append(block, trusted)
 
-    def _begin_burst(self) -> Burst:
+    def _begin_burst(self, play: Play) -> Burst:
         unsteady = self._background.unsteady
         if isinstance(self._filler, EncoderFiller):
             self._filler.content = self._background.content
+            self._filler.bridging = play is Play.BRIDGE
         self._filler.begin(self._history, unsteady)
         burst = Burst(hold=self._holds[unsteady], fade=self._fade)
         self._burst = burst

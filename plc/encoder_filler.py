@@ -15,6 +15,10 @@ and its drafts are cheap. One for music is collected when the second packet of t
 until then a long prediction is as good as anything, and gets the first packet's time for itself,
 while the network has that packet's whole duration for its answer.
 
+**With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
+network for that (:mod:`plc.bridge_encoder`), where there is one for the content, improves on the
+bridge in that packet's time.
+
 The draft is always finished first, so there is always something to play, and there is no step
 where the one takes over from the other. Which model serves a burst follows from the content, as the
 ladder's rungs do.
@@ -22,20 +26,18 @@ ladder's rungs do.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.baselines import PitchFiller
-from plc.encoder import Encoder, encoder_signature, open_encoder
+from plc.bridge_encoder import BridgeEncoder
 from plc.filler import ArFiller
-from plc.governor import Governor
 from plc.history import History
-from plc.hybrid import EDGE_MS, GapSpectra
-from plc.line import NO_TICKET, EncoderCounters, EncoderLine, InlineEncoder, Outcome
+from plc.hybrid import EDGE_MS
+from plc.line import NO_TICKET, EncoderCounters, InlineEncoder
 from plc.manifest import Manifest
-from plc.worker import EncoderWorker
+from plc.voice import Voice, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 DRAFTS = (("ar",), ("pitch", "ar"))
@@ -43,31 +45,8 @@ DRAFTS = (("ar",), ("pitch", "ar"))
 
 # At the end of the horizon the fill returns to the draft within this time.
 _LEAVE_MS = 5.0
-# Waiting for a model to load and warm up, at construction.
-_OPEN_S = 120.0
-CALIBRATION_RUNS = 5
 # A network that takes a larger share of the time limit is left out.
 _MOST_SHARE = 0.5
-
-
-@dataclass(slots=True)
-class Voice:
-    """One model, open for a stream."""
-
-    manifest: Manifest
-    gap: GapSpectra
-    line: EncoderLine
-    governor: Governor
-    pitch: PitchFiller | None
-    prompt: bool
-    """Whether the first packet of a burst waits for it."""
-    cost_ms: float
-    """Of one burst: spectra, inference and samples, measured at construction."""
-
-    @property
-    def name(self) -> str:
-        """How ``stats`` call it."""
-        return f"encoder:{self.manifest.name}"
 
 
 class EncoderFiller:
@@ -84,6 +63,8 @@ class EncoderFiller:
         Returns seconds.
     provider : str
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
+    bridges : mapping
+        Manifests of models of kind ``bridge`` by content, for streams with lookahead.
 
     Raises
     ------
@@ -105,30 +86,34 @@ class EncoderFiller:
         reach: int = 0,
         clock: Callable[[], float] = time.perf_counter,
         provider: str = "auto",
+        bridges: Mapping[str, Manifest] = {},
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
         self.counters = EncoderCounters()
         self._clock = clock
         self._limit_s = limit_ms / 1000.0
-        self._voices = {
-            content: _open_voice(
-                manifest, content, stream, limit_ms, self.counters, clock, provider
-            )
-            for content, manifest in models.items()
+        voices_of = partial(
+            _open_voices,
+            stream=stream,
+            limit_ms=limit_ms,
+            counters=self.counters,
+            clock=clock,
+            provider=provider,
+        )
+        self._voices = voices_of(models)
+        self._bridges = {
+            content: BridgeEncoder(voice, channels, reach)
+            for content, voice in voices_of(bridges).items()
         }
-        for content, voice in list(self._voices.items()):
-            if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
-                voice.line.close()
-                del self._voices[content]  # the drafts would pay for it
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
-        cost_ms = max((v.cost_ms for v in voices if v.prompt), default=0.0)
+        cost_ms = max((v.cost_ms for v in self.voices if v.prompt), default=0.0)
         beyond = max((v.gap.samples - v.gap.gap_start for v in voices), default=0)
         self.ar = ArFiller(
             sample_rate, channels, max(packet_samples, beyond), limit_ms - cost_ms, reach
         )
-        pasts = [v.gap.gap_start for v in self._voices.values()]
-        pasts += [v.pitch.past_samples for v in self._voices.values() if v.pitch]
+        pasts = [v.gap.gap_start for v in self.voices]
+        pasts += [v.pitch.past_samples for v in voices if v.pitch]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
@@ -138,6 +123,10 @@ class EncoderFiller:
         """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
         """Of what the next burst interrupts: which network is asked."""
+        self.bridging = False
+        """Whether the next burst is to be bridged as a whole."""
+        self._deadline_s = 0.0
+        self._bridged_by = ""
         self._voice: Voice | None = None
         self._ticket = NO_TICKET
         self._made_by_network = False
@@ -146,11 +135,13 @@ class EncoderFiller:
     @property
     def names(self) -> tuple[str, ...]:
         """The models, then the rungs of linear prediction."""
-        return (*(voice.name for voice in self._voices.values()), *self.ar.names)
+        return (*(voice.name for voice in self.voices), *self.ar.names)
 
     @property
     def name(self) -> str:
         """What made the samples last written."""
+        if self._bridged_by:
+            return self._bridged_by
         voice = self._voice
         if voice is not None and self._made_by_network and self._position <= voice.gap.horizon:
             return voice.name
@@ -159,48 +150,54 @@ class EncoderFiller:
     @property
     def voices(self) -> tuple[Voice, ...]:
         """The models that are open."""
-        return tuple(self._voices.values())
+        return (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, and what a burst of each costs."""
+        voices = self._voices | {
+            f"{content}, bridged": bridge.voice for content, bridge in self._bridges.items()
+        }
         return {
             content: {
                 "model": voice.manifest.name,
                 "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
                 "cost_ms": round(voice.cost_ms, 4),
             }
-            for content, voice in self._voices.items()
+            for content, voice in voices.items()
         }
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
         self._voice = None
+        self._bridged_by = ""
         self._ticket = NO_TICKET
-        for voice in self._voices.values():
+        for voice in self.voices:
             voice.governor.reset()
 
     def close(self) -> None:
         """End the threads of the networks."""
-        for voice in self._voices.values():
+        for voice in self.voices:
             voice.line.close()
 
     def tick(self) -> None:
         """Say that a packet passed without a gap."""
-        for voice in self._voices.values():
+        for voice in self.voices:
             voice.line.tick()
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
-        deadline_s = self._clock() + self._limit_s
+        self._deadline_s = self._clock() + self._limit_s
         self.ar.limit_ms = self.limit_ms
         self.ar.begin(history, unsteady)
         self._position = 0
         self._made_by_network = False
+        self._bridged_by = ""
         self._ticket = NO_TICKET
         voice = self._voices.get(self.content)
-        hurried = self.limit_ms < 1000.0 * self._limit_s
-        if voice is not None and (hurried or history.filled < voice.gap.gap_start):
+        if self._hurried or (self.bridging and self.content in self._bridges):
+            voice = None
+        if voice is not None and history.filled < voice.gap.gap_start:
             voice = None
         self._voice = voice
         if voice is None:
@@ -210,7 +207,11 @@ class EncoderFiller:
         self._fill[:, : gap.horizon] = gap.lines[:, -1, gap.gap_start :][:, : gap.horizon]
         self._submit(voice)
         if voice.prompt and self._ticket != NO_TICKET:
-            self._collect(voice, deadline_s)
+            self._collect(voice, self._deadline_s)
+
+    @property
+    def _hurried(self) -> bool:
+        return self.limit_ms < 1000.0 * self._limit_s
 
     def catch_up(self) -> None:
         """Take the network's answer, where the burst goes on and has none yet."""
@@ -284,11 +285,19 @@ class EncoderFiller:
     def bridge(
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
-        """Blend what the network continues with what leads into ``after``."""
-        landed = self.ar.bridge_from(self.extend, history, after, out)
+        """Blend what continues the past with what leads into ``after``, and have it improved."""
+        network = self._bridges.get(self.content) if self.bridging and not self._hurried else None
+        sides = network.sides if network else None
+        landed = self.ar.bridge_from(self.extend, history, after, out, sides)
         if landed:
             self._voice = None  # linear prediction has set out from the far side
             self._ticket = NO_TICKET
+        if (
+            landed
+            and network is not None
+            and network.improve(history, after, out, self._deadline_s, self.counters)
+        ):
+            self._bridged_by = network.voice.name
         return landed
 
     def note_time(self, late: bool) -> bool:
@@ -296,50 +305,20 @@ class EncoderFiller:
         return self.ar.note_time(late)
 
 
-def _open_voice(
-    manifest: Manifest,
-    content: str,
+def _open_voices(
+    models: Mapping[str, Manifest],
     stream: tuple[int, int, int],
     limit_ms: float,
     counters: EncoderCounters,
     clock: Callable[[], float],
     provider: str,
-) -> Voice:
-    """Open a model: in the caller's thread if there is no time limit, else in one of its own."""
-    sample_rate, channels, _ = stream
-    gap = GapSpectra(manifest, sample_rate, channels)
-    signatures = [encoder_signature(manifest, gap.shape)]
-
-    def open_runner() -> Encoder:
-        return open_encoder(manifest, [gap.shape], providers=provider)
-
-    line: EncoderLine
-    if limit_ms == float("inf"):
-        line = InlineEncoder(open_runner(), signatures, clock)
-    else:
-        worker = EncoderWorker(open_runner, signatures, clock=clock)
-        worker.wait_until_open(_OPEN_S)
-        line = worker
-    line.counters = EncoderCounters()
-    pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    voice = Voice(manifest, gap, line, Governor(), pitch, content == "speech", 0.0)
-    voice.cost_ms = _measure_cost(voice)
-    line.counters = counters
-    return voice
-
-
-def _measure_cost(voice: Voice) -> float:
-    """Return the ms of one burst but for its draft: the least of a few; 0 if the network fails."""
-    gap = voice.gap
-    gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
-    out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
-    costs_ms = []
-    for _ in range(CALIBRATION_RUNS):
-        began = time.perf_counter()
-        gap.analyse()
-        ticket = voice.line.submit(gap.spectra, gap.lost)
-        outcome = voice.line.collect(ticket, float("inf"), gap.filled)
-        if outcome is Outcome.DONE:
-            gap.synthesise(out)
-            costs_ms.append(1e3 * (time.perf_counter() - began))
-    return min(costs_ms, default=0.0)
+) -> dict[str, Voice]:
+    """Open models by content; leave out those for whose time the drafts would have to pay."""
+    voices = {}
+    for content, manifest in models.items():
+        voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
+        if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
+            voice.line.close()
+        else:
+            voices[content] = voice
+    return voices

@@ -7,6 +7,7 @@ the :class:`~plc.Concealer`'s affair, so that every method is treated alike.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -86,6 +87,24 @@ class Filler(Protocol):
     def reset(self) -> None:
         """Forget the stream."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a bridge was built from, float32, kept where somebody wants to see it.
+
+    Attributes
+    ----------
+    forward, backward : shape (channels, n)
+        Each side of the gap continued through it, in the signal's direction; n is at least the
+        gap.
+    beyond : shape (channels, m)
+        What the far side's predictor says comes after the samples known beyond the gap.
+    """
+
+    forward: NDArray[np.float32]
+    backward: NDArray[np.float32]
+    beyond: NDArray[np.float32]
 
 
 class ArFiller:
@@ -233,8 +252,12 @@ class ArFiller:
         history: History,
         after: NDArray[np.float32],
         out: NDArray[np.float32],
+        sides: Sides | None = None,
     ) -> bool:
-        """Build the bridge of :meth:`bridge` from what ``forward`` writes, in place of extend."""
+        """Build the bridge of :meth:`bridge` from what ``forward`` writes, in place of extend.
+
+        ``sides``, if there, is written where a bridge was built.
+        """
         forward(out)
         gap = out.shape[1]
         known = min(after.shape[1], self._step.past)
@@ -261,6 +284,11 @@ class ArFiller:
             self._fitted = True
             self._predict(c, lead_in)
             backward_error = _error_power(lead_in[gap:], x[past - meet : past][::-1])
+            if sides is not None:
+                sides.forward[c, :gap] = out[c]
+                sides.backward[c, :gap] = lead_in[gap - 1 :: -1]
+                self._set_out_from(c, after[c], stages)
+                self._predict(c, sides.beyond[c])
             mix_by_error(forward_error, backward_error, lead_in[:gap], out[c])
         return True
 

@@ -20,8 +20,9 @@ from plc.jsonable import to_json
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "lookahead", "paper")
-"""Fills from the past; from both sides; the context encoder of Marafioti et al. 2019."""
+KINDS = ("causal", "bridge", "lookahead", "paper")
+"""For streams: fills from the past; from the past and the packets that a stream waits for. For
+files: fills from both sides; the context encoder of Marafioti et al. 2019."""
 CONTENTS = ("music", "speech", "instruments", "any")
 MAX_MODEL_BYTES = 64 << 20
 """Larger ONNX files are refused; the paper's network, the largest known here, has 45 MB."""

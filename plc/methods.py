@@ -78,11 +78,19 @@ def make_filler(
     if not isinstance(method, str):
         raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
     if method in LADDER_METHODS:
-        models = {} if method == "ar" else causal_models(model, config.sample_rate)
-        if models:
+        models, bridges = ({}, {}) if method == "ar" else stream_models(model, config.sample_rate)
+        if models or (bridges and reach):
             from plc.encoder_filler import EncoderFiller
 
-            return EncoderFiller(*stream, models, config.time_limit_ms, reach, clock, provider)
+            return EncoderFiller(
+                *stream,
+                models,
+                config.time_limit_ms,
+                reach,
+                clock,
+                provider,
+                bridges if reach else {},
+            )
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
@@ -90,8 +98,10 @@ def make_filler(
     return _FIXED[method](*stream)
 
 
-def causal_models(model: str, sample_rate: int) -> "dict[str, Manifest]":
-    """Return the manifests of the networks for a stream, by content: ``music`` and ``speech``.
+def stream_models(
+    model: str, sample_rate: int
+) -> "tuple[dict[str, Manifest], dict[str, Manifest]]":
+    """Return the networks for a stream by content: those that continue, and those that bridge.
 
     Parameters
     ----------
@@ -104,28 +114,26 @@ def causal_models(model: str, sample_rate: int) -> "dict[str, Manifest]":
     Raises
     ------
     ConfigError, ModelError
-        If a model that was asked for is not causal, or is not sound.
+        If a model that was asked for is not for streams, or is not sound.
     """
-    if model == "ar":
-        return {}
-    from plc.models import available, find
+    by_kind: dict[str, dict[str, Manifest]] = {"causal": {}, "bridge": {}}
+    if model != "ar":
+        from plc.models import available, find
 
-    if model == "auto":
-        if find_spec("onnxruntime") is None:
-            return {}
-        return {
-            manifest.content: manifest
-            for manifest in available()
-            if manifest.kind == "causal"
-            and manifest.sample_rates[0] <= sample_rate <= manifest.sample_rates[1]
-        }
-    manifest = find(model)
-    if manifest.kind != "causal":
-        raise ConfigError(
-            f"model {manifest.name} is {manifest.kind}; a stream needs a causal one: plc models "
-            "lists them"
-        )
-    return {"music": manifest, "speech": manifest}
+        if model != "auto":
+            manifest = find(model)
+            if manifest.kind not in by_kind:
+                raise ConfigError(
+                    f"model {manifest.name} is {manifest.kind}; a stream needs one that is "
+                    f"{' or '.join(by_kind)}: plc models lists them"
+                )
+            by_kind[manifest.kind] = {"music": manifest, "speech": manifest}
+        elif find_spec("onnxruntime") is not None:
+            for manifest in available():
+                low, high = manifest.sample_rates
+                if manifest.kind in by_kind and low <= sample_rate <= high:
+                    by_kind[manifest.kind][manifest.content] = manifest
+    return by_kind["causal"], by_kind["bridge"]
 
 
 def rung_of(method: str, sample_rate: int) -> Rung | None:

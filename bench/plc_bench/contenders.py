@@ -31,7 +31,7 @@ import plc
 from plc.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.errors import AudioFileError, ConfigError, PlcError
 from plc.loss import gaps_of, write_trace
-from plc.methods import causal_models, rung_of
+from plc.methods import rung_of, stream_models
 from plc.models import find
 from plc_bench.metrics import Mask
 
@@ -379,7 +379,7 @@ def check_methods(
         if isinstance(made, Engine):
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
             if made.model != "auto":
-                causal_models(made.model, sample_rate or _RATES[0])
+                stream_models(made.model, sample_rate or _RATES[0])
         elif isinstance(made, FileRepair):
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
             if made.model not in ("auto", "ar"):

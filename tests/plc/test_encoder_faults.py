@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import Concealer, encoder_filler
+from plc import Concealer, voice
 from plc.loss import GilbertElliott
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
@@ -36,7 +36,7 @@ class _Runner:
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         self._runs.append(1)
-        if len(self._runs) <= 2 * encoder_filler.CALIBRATION_RUNS:  # for both kinds of content
+        if len(self._runs) <= 2 * voice.CALIBRATION_RUNS:  # for both kinds of content
             out[:] = 0.0
             return True
         return self._fault(out)
@@ -64,7 +64,7 @@ def _with(
     monkeypatch: pytest.MonkeyPatch, model: str, fault: Callable[[NDArray[np.float32]], bool]
 ) -> Concealer:
     runs: list[int] = []
-    monkeypatch.setattr(encoder_filler, "open_encoder", lambda *_, **__: _Runner(fault, runs))
+    monkeypatch.setattr(voice, "open_encoder", lambda *_, **__: _Runner(fault, runs))
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=lambda: 0.0)
@@ -136,7 +136,7 @@ def test_whatever_a_network_makes_there_is_no_click(
     sine = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     trace = np.zeros(100, bool)
     trace[50:54] = True
-    monkeypatch.setattr(encoder_filler, "open_encoder", lambda *_, **__: _Runner(silence, []))
+    monkeypatch.setattr(voice, "open_encoder", lambda *_, **__: _Runner(silence, []))
     concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=float("inf"))
     packets = sine.reshape(-1, PACKET, 1)
     out = [

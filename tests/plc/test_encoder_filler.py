@@ -244,7 +244,7 @@ def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
     model = str(
         write_model(tmp_path, "last", kind="lookahead", context_frames_after=2, top_hz=8000.0)
     )
-    with pytest.raises(ConfigError, match="lookahead; a stream needs a causal one"):
+    with pytest.raises(ConfigError, match="lookahead; a stream needs one that is causal or bridge"):
         Concealer(RATE, 1, PACKET, model=model)
     with pytest.raises(ModelError, match="in the package"):
         Concealer(RATE, 1, PACKET, model="no-such-model")

@@ -26,6 +26,7 @@ from plc.manifest import FORMAT, Manifest
 from plc.providers import Signature
 from plc.session import BoundSession, open_session
 from plc_kernels.windows import grid_window_samples
+from plc_training.bridge import BridgeSettings
 from plc_training.causal import CausalSettings
 from plc_training.checkpoint import Progress, load_mean
 from plc_training.journal import read_log
@@ -33,7 +34,7 @@ from plc_training.loop import BEST, Task
 from plc_training.onnx_graph import OPSET, to_onnx
 from plc_training.recipe import PaperSettings, Recipe
 from plc_training.run import build_task, read_run
-from plc_training.segments import CausalPlan, Segments, TwoSidedPlan
+from plc_training.segments import BridgePlan, CausalPlan, Segments, TwoSidedPlan
 
 PARITY = 1e-4
 """How far the two may be apart, as a share of a segment's largest output."""
@@ -231,6 +232,13 @@ def _grid(recipe: Recipe) -> dict[str, Any]:
             "kind": "lookahead",
             "context_frames_after": settings.context_frames,
             "horizon_ms": 1000.0 * plan.longest / rate,
+        }
+    if isinstance(settings, BridgeSettings):
+        assert isinstance(plan, BridgePlan)
+        return grid | {
+            "kind": "bridge",
+            "context_frames_after": settings.context_frames_after,
+            "horizon_ms": 1000.0 * plan.horizon / rate,
         }
     assert isinstance(plan, CausalPlan)
     assert isinstance(settings, CausalSettings)

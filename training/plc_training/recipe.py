@@ -25,13 +25,15 @@ from plc.errors import ConfigError
 from plc.manifest import CONTENTS
 from plc.quality import WINDOW_MS
 from plc_kernels.windows import grid_window_samples
+from plc_training.bridge import BridgeSettings
 from plc_training.causal import CausalSettings
 from plc_training.loop import Schedule
 from plc_training.paper_plan import PaperPlan
-from plc_training.segments import DOMAINS, CausalPlan, TwoSidedPlan
+from plc_training.segments import DOMAINS, BridgePlan, CausalPlan, TwoSidedPlan
+from plc_training.stream_task import StreamSettings
 from plc_training.two_sided import TwoSidedSettings
 
-AnyPlan = TwoSidedPlan | CausalPlan | PaperPlan
+AnyPlan = TwoSidedPlan | CausalPlan | BridgePlan | PaperPlan
 _T = TypeVar("_T")
 
 
@@ -40,11 +42,12 @@ class PaperSettings:
     """The paper leaves nothing to set."""
 
 
-AnySettings = TwoSidedSettings | CausalSettings | PaperSettings
+AnySettings = TwoSidedSettings | CausalSettings | BridgeSettings | PaperSettings
 
 KINDS: dict[str, tuple[type[AnyPlan], type[AnySettings]]] = {
     "two_sided": (TwoSidedPlan, TwoSidedSettings),
     "causal": (CausalPlan, CausalSettings),
+    "bridge": (BridgePlan, BridgeSettings),
     "paper_magnitude": (PaperPlan, PaperSettings),
     "paper_complex": (PaperPlan, PaperSettings),
 }
@@ -56,6 +59,7 @@ MODEL_PREFIX = "model:"
 # Of which there must be some.
 _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
+    *("lookaheads", "beyond"),
     *("shift_ms", "bin_hz", "context_frames", "horizon_frames", "channels", "gru", "width"),
 }
 
@@ -312,6 +316,8 @@ def _check(recipe: Recipe) -> None:
             _check_two_sided(plan, recipe.settings)
         if isinstance(plan, CausalPlan) and isinstance(recipe.settings, CausalSettings):
             _check_causal(plan, recipe.settings)
+        if isinstance(plan, BridgePlan) and isinstance(recipe.settings, BridgeSettings):
+            _check_bridge(plan, recipe.settings)
     shapes = {(plan.sample_rate, plan.samples, plan.lines) for plan in (recipe.train, recipe.valid)}
     if len(shapes) > 1:
         raise ConfigError("data.train and data.valid differ in the rate or length of their lines")
@@ -352,13 +358,35 @@ def _check_two_sided(plan: TwoSidedPlan, settings: TwoSidedSettings) -> None:
 def _check_causal(plan: CausalPlan, settings: CausalSettings) -> None:
     if settings.draft_share > 1.0:
         raise ConfigError(f"settings.draft_share is {settings.draft_share}; expected 0 to 1")
-    hop = grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
-    judged = grid_window_samples(plan.sample_rate, 1000.0 / WINDOW_MS)
-    needed = max((settings.context_frames + 3) * hop, judged)
-    _check_margin(plan.margin, needed, "context_frames and the loss")
+    hop = _check_past(plan, settings)
     # Three hops at the end are needed to complete those before them.
     if plan.horizon < 4 * hop:
         raise ConfigError(f"data.horizon is {plan.horizon} samples; expected at least {4 * hop}")
+
+
+def _check_bridge(plan: BridgePlan, settings: BridgeSettings) -> None:
+    hop = _check_past(plan, settings)
+    if plan.horizon % hop:
+        raise ConfigError(
+            f"data.lookaheads of {plan.packet_ms:g} ms make a gap of {plan.horizon} samples; "
+            f"expected a multiple of the grid's hop, {hop}"
+        )
+    # What the network sees after the longest gap, and what the loss does.
+    needed = max(3 * hop + settings.context_frames_after * hop, _judged_samples(plan.sample_rate))
+    if plan.beyond < needed:
+        raise ConfigError(f"data.beyond is {plan.beyond} samples; expected at least {needed}")
+
+
+def _check_past(plan: CausalPlan | BridgePlan, settings: StreamSettings) -> int:
+    """Check what is known before a gap; return the grid's hop."""
+    hop = grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
+    needed = max((settings.context_frames + 3) * hop, _judged_samples(plan.sample_rate))
+    _check_margin(plan.margin, needed, "context_frames and the loss")
+    return hop
+
+
+def _judged_samples(sample_rate: int) -> int:
+    return grid_window_samples(sample_rate, 1000.0 / WINDOW_MS)
 
 
 def _check_margin(margin: int, needed: int, why: str) -> None:

@@ -31,6 +31,7 @@ from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models import find
 from plc.session import read_weights
+from plc_training.bridge import BridgeSettings, BridgeTask
 from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display
@@ -43,6 +44,7 @@ from plc_training.paper_task import PaperTask
 from plc_training.recipe import MODEL_PREFIX, Recipe, domains_of, parse_recipe
 from plc_training.segments import (
     DOMAINS,
+    BridgePlan,
     CausalPlan,
     Segments,
     TwoSidedPlan,
@@ -128,6 +130,8 @@ def build_task(recipe: Recipe, train_on: Segments, valid: Segments) -> Task:
         return TwoSidedTask(plan, settings, train_on, valid)
     if isinstance(settings, CausalSettings) and isinstance(plan, CausalPlan):
         return CausalTask(plan, settings, train_on, valid)
+    if isinstance(settings, BridgeSettings) and isinstance(plan, BridgePlan):
+        return BridgeTask(plan, settings, train_on, valid)
     outputs = 2 if recipe.task.kind == "paper_complex" else 1
     return PaperTask(outputs, at_their_level(train_on), at_their_level(valid))
 

@@ -26,10 +26,10 @@ import plc
 from plc.baselines import PitchFiller
 from plc.drafts import continued
 from plc.errors import ConfigError
-from plc.filler import ArFiller, Filler
+from plc.filler import ArFiller, Filler, Sides
 from plc.history import History
 from plc.ladder import Rung
-from plc.loss import GilbertElliott
+from plc.loss import GilbertElliott, gaps_of
 from plc_bench.corpus import clip_seed
 from plc_bench.metrics import GAP_RMS_MIN, rms
 from plc_bench.workers import Failure, score_clips
@@ -207,8 +207,8 @@ class CausalPlan:
                 model="ar",
             )
             heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
-            for first, count in _bursts(trace):
-                start, gap = first * n, min(count * n, self.horizon)
+            for start, stop in gaps_of(trace, n):
+                gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
                 if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
                     yield self._drafted(x, heard[:start], start, n), gap
@@ -231,11 +231,118 @@ class CausalPlan:
         return lines
 
 
-def _bursts(trace: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the first packet of each burst, and how many it has."""
-    edges = np.diff(np.concatenate([[0], trace.view(np.int8), [0]]))
-    starts, stops = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
-    return [(int(a), int(b - a)) for a, b in zip(starts, stops, strict=True)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgePlan:
+    """Gaps of a stream that waits for packets: the past, and what came right after the gap.
+
+    As for :class:`CausalPlan`, but that the stream has lookahead, and that bursts which outlast it
+    are left out.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    packet_ms : float
+        Packet length.
+    lookaheads : tuple of int
+        Packets that are waited for; every clip is damaged once with each.
+    loss, burst : float
+        Of the Gilbert-Elliott model.
+    margin, beyond : int
+        Samples of a line before the gap, and after the longest one.
+    rung : tuple of float
+        Order and past of the drafts, in ms.
+    domains : tuple of str
+        Those to use.
+    seed : int
+        Of the losses.
+    """
+
+    sample_rate: int
+    packet_ms: float
+    lookaheads: tuple[int, ...]
+    loss: float
+    burst: float
+    margin: int
+    beyond: int
+    rung: tuple[float, float]
+    domains: tuple[str, ...]
+    seed: int = 0
+
+    @property
+    def packet_samples(self) -> int:
+        """Samples of a packet."""
+        return round(self.packet_ms * self.sample_rate / 1000.0)
+
+    @property
+    def horizon(self) -> int:
+        """Samples of the longest gap."""
+        return max(self.lookaheads) * self.packet_samples
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return self.margin + self.horizon + self.beyond
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        return ("truth", "forward", "backward", "bridge")
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        if domain not in self.domains:
+            return
+        n = self.packet_samples
+        packets = x.size // n
+        for lookahead in self.lookaheads:
+            trace = GilbertElliott(self.loss, self.burst).trace(packets, int(rng.integers(2**31)))
+            played = plc.conceal(
+                x[: packets * n],
+                trace,
+                sample_rate=self.sample_rate,
+                packet_samples=n,
+                lookahead=lookahead,
+                model="ar",
+            )
+            heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
+            for start, stop in gaps_of(trace, n):
+                gap = stop - start
+                inside = self.margin <= start <= x.size - self.horizon - self.beyond
+                waited = lookahead * n - gap
+                if waited < 0 or not inside or rms(x[start:stop]) < GAP_RMS_MIN:
+                    continue
+                # The packets waited for, up to the next that is lost.
+                until = stop // n
+                arrived = np.append(~trace[until : until + waited // n + 1], False)
+                known = n * int(np.argmin(arrived))
+                yield self._drafted(x, heard[:start], start, gap, known), gap
+
+    def _drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, gap: int, known: int
+    ) -> NDArray[np.float32]:
+        lines = np.empty((len(self.lines), self.samples), np.float32)
+        lines[:, : self.margin] = played[start - self.margin :]
+        lines[0, self.margin :] = x[start : start + self.samples - self.margin]
+        stop, until = self.margin + gap, self.margin + gap + known
+        reach = max(gap, known)
+        filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
+        sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
+        history = History(1, filler.past_samples)
+        history.append(played[None, -filler.past_samples :], trusted=True)
+        filler.begin(history, unsteady=False)
+        after = np.ascontiguousarray(lines[:1, stop:until])
+        landed = filler.bridge_from(
+            filler.extend, history, after, lines[3:, self.margin : stop], sides
+        )
+        assert landed, "a packet is enough to build a bridge to"
+        lines[1, self.margin : stop] = sides.forward[0]
+        lines[2, self.margin : stop] = sides.backward[0]
+        lines[1:, stop:until] = after
+        lines[1:, until:] = sides.beyond[0, : self.samples - until]
+        return lines
 
 
 @dataclass(frozen=True, slots=True)

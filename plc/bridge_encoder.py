@@ -1,0 +1,113 @@
+"""The network for gaps of a stream that waits: it improves on the bridge of linear prediction.
+
+Everything that it sees is there when the gap's first packet is due: the past, what has arrived of
+the samples after the gap, and both sides of the gap continued into it. What lies beyond is
+predicted::
+
+    forward     |~~ played ~~|-- from the past ----|~~ arrived ~~|-- predicted --|
+    backward    |~~ played ~~|-- from what follows-|~~ arrived ~~|-- predicted --|
+    bridge      |~~ played ~~|-- both, blended ----|~~ arrived ~~|-- predicted --|
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.filler import Sides
+from plc.history import History
+from plc.line import EncoderCounters
+from plc.voice import Voice
+
+DRAFTS = ("forward", "backward", "bridge")
+"""What a model of this kind is given."""
+
+
+class BridgeEncoder:
+    """One model at work on the gaps of one stream.
+
+    Parameters
+    ----------
+    voice : Voice
+        A model of kind ``bridge``.
+    channels, reach : int
+        Of the stream; the longest bridge in samples.
+
+    Attributes
+    ----------
+    sides : Sides
+        For the bridge of linear prediction to write.
+
+    Raises
+    ------
+    ConfigError
+        If the model takes other drafts.
+    """
+
+    def __init__(self, voice: Voice, channels: int, reach: int) -> None:
+        manifest = voice.manifest
+        if manifest.drafts != DRAFTS:
+            raise ConfigError(
+                f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
+                f"a stream with lookahead makes {', '.join(DRAFTS)}"
+            )
+        self.voice = voice
+        after = voice.gap.samples - voice.gap.gap_start
+        self.sides = Sides(*(np.zeros((channels, n), np.float32) for n in (reach, reach, after)))
+
+    def improve(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        deadline_s: float,
+        counters: EncoderCounters,
+    ) -> bool:
+        """Improve on a bridge; return whether the network could, in time.
+
+        Parameters
+        ----------
+        history : History
+            Up to the gap.
+        after : float32, shape (channels, m)
+            What arrived right after it.
+        out : float32, shape (channels, n)
+            The bridge that ``sides`` was written with; changed where the network answers.
+        deadline_s : float
+            On the line's clock.
+        counters : EncoderCounters
+            Where a gap is counted for which the network is switched off.
+        """
+        voice = self.voice
+        gap = voice.gap
+        n = out.shape[1]
+        if n > gap.horizon or history.filled < gap.gap_start:
+            return False
+        if voice.governor.level is None:
+            counters.encoder_off += 1
+            voice.governor.note_off()
+            return False
+        gap.set_gap(n)
+        self._draft(history, after, out)
+        gap.analyse()
+        ticket = voice.line.submit(gap.spectra, gap.lost)
+        outcome = voice.line.collect(ticket, deadline_s, gap.filled)
+        voice.governor.note(outcome)
+        if outcome.usable:
+            gap.synthesise(out)
+        return outcome.usable
+
+    def _draft(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> None:
+        """Write what is known, and the drafts, into the lines of the gap."""
+        gap = self.voice.gap
+        start, stop = gap.gap_start, gap.gap_start + out.shape[1]
+        until = min(stop + after.shape[1], gap.samples)
+        drafts = (self.sides.forward, self.sides.backward, out)
+        for c, lines in enumerate(gap.lines):
+            history.newest(c, lines[0, :start])
+            for line, draft in zip(lines, drafts, strict=True):
+                line[:start] = lines[0, :start]
+                line[start:stop] = draft[c, : stop - start]
+                line[stop:until] = after[c, : until - stop]
+                line[until:] = self.sides.beyond[c, : gap.samples - until]

@@ -1,0 +1,214 @@
+"""The network for gaps of which a packet after them has arrived: what it sees, when it is asked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnxruntime")
+
+from plc import Concealer, conceal
+from plc.bridge_encoder import DRAFTS
+from plc.encoder_filler import EncoderFiller
+from plc.errors import ConfigError
+from plc.filler import ArFiller, Sides
+from plc.history import History
+from plc.line import EncoderCounters, Outcome
+from plc.manifest import Manifest
+from tests.plc.tiny_models import write_model
+from tests.signals import tones
+
+RATE = 16_000
+PACKET = 320
+LONGEST = 2 * PACKET
+SIGNAL = tones(31, RATE, 2 * RATE)
+TRACE = np.zeros(100, bool)
+# The first burst outlasts the lookahead: only its last two packets are bridged.
+TRACE[[20, 21, 22, 40, 51, 52, 60, 62, 80]] = True
+STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookahead": 2}
+
+
+def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
+    settings: dict[str, Any] = {
+        "kind": "bridge",
+        "drafts": DRAFTS,
+        "context_frames_after": 1,
+        "horizon_ms": 40.0,
+        "top_hz": 8000.0,
+    }
+    return write_model(folder, graph, **(settings | changes))
+
+
+class _Seen:
+    """A line that keeps what it was given, and answers as ``outcome`` says, with silence."""
+
+    last_error = ""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.counters = EncoderCounters()
+        self.outcome = outcome
+        self.asked = 0
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        self.asked += 1
+        return 1
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        out[:] = 0.0
+        return self.outcome
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _filler(folder: Path, line: _Seen | None = None) -> EncoderFiller:
+    manifest = Manifest.read(_model(folder))
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    if line:
+        filler.voices[0].line = line
+    return filler
+
+
+def _bridged(
+    filler: EncoderFiller | ArFiller, gap: int = PACKET, known: int = PACKET
+) -> NDArray[np.float32]:
+    history = History(1, filler.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    out = np.zeros((1, gap), np.float32)
+    if isinstance(filler, EncoderFiller):
+        filler.bridging = True
+    filler.begin(history, unsteady=False)
+    assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
+    bridge: NDArray[np.float32] = out[0]
+    return bridge
+
+
+def test_a_network_that_changes_nothing_is_the_bridge(tmp_path: Path) -> None:
+    with_network = conceal(SIGNAL, TRACE, model=str(_model(tmp_path)), **STREAM)
+    without = conceal(SIGNAL, TRACE, model="ar", **STREAM)
+    np.testing.assert_allclose(with_network, without, atol=2e-5)
+
+
+def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> None:
+    concealer = Concealer(**STREAM, model=str(_model(tmp_path, "lost")), budget_ms=float("inf"))
+    plain = Concealer(**STREAM, model="ar", budget_ms=float("inf"))
+    packets = SIGNAL.reshape(-1, PACKET)
+    out, draft = (
+        np.concatenate(
+            [
+                each.push(None if lost else packet)
+                for lost, packet in zip(TRACE, packets, strict=True)
+            ]
+        )[2 * PACKET :, 0]
+        for each in (concealer, plain)
+    )
+    differs = np.abs(out - draft).reshape(-1, PACKET).max(axis=1) > 1e-4
+    np.testing.assert_array_equal(np.flatnonzero(differs), [40, 51, 52, 60, 62, 80])
+    made = {k: n for k, n in concealer.stats.rung_samples.items() if n}
+    assert made.pop("encoder:lost") == 6 * PACKET
+    assert sum(made.values()) == 3 * PACKET
+    assert concealer.stats.encoder.encoder_done == 5
+
+
+def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
+    model = str(_model(tmp_path))
+    assert Concealer(RATE, 1, PACKET, model=model).describe()["networks"] == {}
+    waiting = Concealer(**STREAM, model=model)
+    assert waiting.describe()["networks"]["speech, bridged"]["model"] == "last"
+    waiting.close()
+
+
+@pytest.mark.parametrize(("gap", "known"), [(320, 320), (320, 640), (640, 320)])
+def test_each_line_holds_one_draft_between_what_is_known(
+    tmp_path: Path, gap: int, known: int
+) -> None:
+    filler = _filler(tmp_path, _Seen(Outcome.LATE))
+    out = _bridged(filler, gap, known)
+    spectra = filler.voices[0].gap
+    start, stop = spectra.gap_start, spectra.gap_start + gap
+    until = min(stop + known, spectra.samples)
+    forward, backward, bridge = spectra.lines[0]
+    plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
+    np.testing.assert_array_equal(_bridged(plain, gap, known), out)
+    for line in (forward, backward, bridge):
+        np.testing.assert_array_equal(line[:start], SIGNAL[RATE - start : RATE])
+        np.testing.assert_array_equal(line[stop:until], SIGNAL[RATE + gap :][: until - stop])
+        # These are steady tones: what is predicted beyond is not far from what comes.
+        truth = SIGNAL[RATE - start :][: spectra.samples]
+        assert np.abs(line[until:] - truth[until:]).max(initial=0.0) < 0.2 * np.abs(truth).max()
+    np.testing.assert_array_equal(bridge[start:stop], out)
+    history = History(1, plain.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    alone = np.zeros((1, gap), np.float32)
+    plain.begin(history, unsteady=False)
+    plain.extend(alone)
+    np.testing.assert_allclose(forward[start:stop], alone[0], atol=1e-6)
+    # Either draft meets its own side, and the bridge lies between them.
+    assert abs(backward[stop - 1] - bridge[stop - 1]) < 0.02
+    low, high = np.minimum(forward, backward), np.maximum(forward, backward)
+    assert (bridge >= low - 1e-6).all()
+    assert (bridge <= high + 1e-6).all()
+
+
+def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
+    line = _Seen(Outcome.LATE)
+    filler = _filler(tmp_path, line)
+    made = [_bridged(filler) for _ in range(3)]
+    plain = _bridged(ArFiller(RATE, 1, PACKET, reach=LONGEST))
+    for each in made:
+        np.testing.assert_array_equal(each, plain)
+    assert filler.name in filler.ar.names
+    assert line.asked == 2  # then it is switched off
+    assert filler.counters.encoder_off == 1
+
+
+def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
+    """Silence in place of tones: both edges are blended."""
+    filler = _filler(tmp_path, _Seen(Outcome.DONE))
+    made = _bridged(filler)
+    assert filler.name == "encoder:last"
+    heard = np.concatenate([SIGNAL[:RATE], made, SIGNAL[RATE + PACKET :]])
+    np.testing.assert_allclose(made[16:-16], 0.0, atol=1e-6)
+    step = np.abs(np.diff(SIGNAL)).max()
+    around = heard[RATE - 20 : RATE + PACKET + 20]
+    assert np.abs(np.diff(around)).max() < step + np.abs(SIGNAL).max() / 8
+
+
+def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
+    manifest = Manifest.read(_model(tmp_path, horizon_ms=10.0))
+    line = _Seen(Outcome.DONE)
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    filler.voices[0].line = line
+    _bridged(filler)
+    assert line.asked == 0
+    assert filler.name in filler.ar.names
+
+
+def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
+    line = _Seen(Outcome.DONE)
+    filler = _filler(tmp_path, line)
+    filler.limit_ms = 0.0
+    _bridged(filler)
+    assert line.asked == 0
+
+
+def test_other_drafts_are_refused(tmp_path: Path) -> None:
+    model = str(_model(tmp_path, drafts=("forward", "backward", "interpolated")))
+    with pytest.raises(ConfigError, match="makes forward, backward, bridge"):
+        Concealer(**STREAM, model=model)
+
+
+def test_sides_change_nothing_of_the_bridge() -> None:
+    plain, seen = (ArFiller(RATE, 1, PACKET, reach=LONGEST) for _ in range(2))
+    history = History(1, plain.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    out = np.zeros((2, 1, PACKET), np.float32)
+    after = SIGNAL[None, RATE + PACKET : RATE + 2 * PACKET]
+    sides = Sides(*(np.zeros((1, PACKET), np.float32) for _ in range(3)))
+    for filler, made, kept in ((plain, out[0], None), (seen, out[1], sides)):
+        filler.begin(history, unsteady=False)
+        filler.bridge_from(filler.extend, history, after, made, kept)
+    np.testing.assert_array_equal(out[0], out[1])
