@@ -22,9 +22,11 @@ from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.hybrid import GapSpectra
 from plc.manifest import Manifest
 from plc.models import available, find
+from plc.similar import REACH_S, similar
 
-DRAFTS = ("forward", "backward", "interpolated")
-"""What a model of this kind is given: each side continued, and the gap as it is filled so far."""
+DRAFTS = ("forward", "backward", "similar", "interpolated")
+"""What a model of this kind may be given: each side continued, passages like the surroundings
+summed, and the gap as it is filled so far, which is always the last."""
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
@@ -69,14 +71,18 @@ class TwoSidedEncoder:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        if manifest.kind != "lookahead" or manifest.drafts != DRAFTS:
+        known = set(manifest.drafts) <= set(DRAFTS) and manifest.drafts[-1:] == DRAFTS[-1:]
+        if manifest.kind != "lookahead" or not known:
             raise ConfigError(
                 f"model {manifest.name} is {manifest.kind}, with drafts "
                 f"{', '.join(manifest.drafts) or 'none'}; filling gaps of a file needs a model of "
-                f"kind lookahead with {', '.join(DRAFTS)}: plc models lists them"
+                f"kind lookahead with drafts of {', '.join(DRAFTS)}, the last of them last: plc "
+                "models lists them"
             )
         self._rate = sample_rate
+        self._drafts = manifest.drafts
         self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)
+        self._reach = round(REACH_S * sample_rate)
         self._gap = GapSpectra(manifest, sample_rate, 1)
         self._encoder = open_encoder(manifest, [self._gap.shape])
         self._fill = np.zeros((1, self._gap.horizon), np.float32)
@@ -109,15 +115,31 @@ class TwoSidedEncoder:
         gap.set_gap(length)
         gap.lines[0, :] = self._line(row[:end], start - gap.gap_start)
         hole = slice(gap.gap_start, gap.gap_start + length)
-        gap.lines[0, 0, hole] = continued(row[:start], length, self._rate)
         after = row[stop:end]
-        gap.lines[0, 1, hole] = continued(after[::-1], length, self._rate)[::-1]
+        for line, draft in zip(gap.lines[0], self._drafts, strict=True):
+            if draft == "forward":
+                line[hole] = continued(row[:start], length, self._rate)
+            elif draft == "backward":
+                line[hole] = continued(after[::-1], length, self._rate)[::-1]
+            elif draft == "similar":
+                self._find_similar(row[:end], start, stop, line)
         gap.analyse()
         if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
             return None
         gap.synthesise(self._fill[:, :length])
         fill: NDArray[np.float32] = self._fill[0, :length]
         return fill
+
+    def _find_similar(
+        self, known: NDArray[np.float32], start: int, stop: int, line: NDArray[np.float32]
+    ) -> None:
+        """Write what passages like the surroundings say; where there are none, leave the fill."""
+        low = max(0, start - self._reach)
+        seen = known[low : stop + self._reach]
+        first = start - self._gap.gap_start - low
+        found = similar(seen, start - low, stop - low, first, first + line.size, self._rate)
+        if found is not None:
+            line[:] = found
 
     def _line(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Return what the network sees, from ``first`` on; predicted where nothing is known."""

@@ -19,7 +19,7 @@ from plc.models import find
 from plc.two_sided import DRAFTS, TwoSidedEncoders, open_refiner, speech_around
 from tests.plc.test_context_encoder import write_paper_model
 from tests.plc.tiny_models import write_model
-from tests.signals import tones
+from tests.signals import noise, tones
 
 RATE = 16_000
 
@@ -53,6 +53,28 @@ def test_what_the_network_makes_is_what_fills_the_gap(tmp_path: Path) -> None:
     outside[4000:4800] = False
     np.testing.assert_array_equal(forward[outside], signal[outside])
     assert abs(forward[4000] - plain[4000]) < 0.1 * np.abs(forward - plain).max()
+
+
+def test_a_passage_that_came_before_is_one_of_the_drafts(tmp_path: Path) -> None:
+    signal = np.tile(noise(11, 6_000), 4)
+    start, stop = 14_000, 14_640
+    model = _model(tmp_path, "pass", drafts=("similar", "interpolated"))
+    seen = signal.copy()
+    seen[start:stop] = 0.0
+    filled = inpaint(seen, RATE, [(start, stop)], model=model)[start:stop]
+    plain = inpaint(seen, RATE, [(start, stop)], model="ar")[start:stop]
+    truth = signal[start:stop]
+    # Nothing of noise can be predicted; what came before is all there is to know of it.
+    assert np.dot(plain - truth, plain - truth) > 0.8 * np.dot(truth, truth)
+    assert np.dot(filled - truth, filled - truth) < 0.1 * np.dot(truth, truth)
+
+
+def test_drafts_that_are_not_known_are_refused(tmp_path: Path) -> None:
+    for drafts in (("forward", "pitch", "interpolated"), ("interpolated", "forward")):
+        with pytest.raises(ConfigError, match="the last of them last"):
+            inpaint(
+                tones(6, RATE, RATE), RATE, [(4000, 4800)], model=_model(tmp_path, drafts=drafts)
+            )
 
 
 @pytest.mark.parametrize("gap", [(300, 700), (15_000, 15_400)])

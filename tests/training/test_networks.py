@@ -116,3 +116,22 @@ def test_silence_gives_finite_numbers(make: object, drafts: int) -> None:
     network = disturbed(make())
     lines, lost = spectra(1, drafts, 15)
     assert bool(torch.isfinite(network(torch.zeros_like(lines), lost)).all())
+
+
+def test_a_network_with_one_draft_more_begins_where_the_other_ended() -> None:
+    few = disturbed(hybrid())
+    more = HybridNet(dataclasses.replace(few.shape, drafts=4)).eval()
+    more.load_state_dict(few.state_dict())
+    line = torch.randn(2, 1, 2, BINS, 3 * CONTEXT)
+    # One spectrum, turned by an angle for each draft: the level of all of them is that of any.
+    angles = torch.arange(4.0).reshape(1, 4, 1, 1)
+    real = torch.cos(angles) * line[:, :, 0] - torch.sin(angles) * line[:, :, 1]
+    spectra = torch.stack(
+        [real, torch.sin(angles) * line[:, :, 0] + torch.cos(angles) * line[:, :, 1]], dim=2
+    )
+    lost = torch.rand(2, 3 * CONTEXT)
+    with torch.no_grad():
+        expected, found = few(spectra[:, [0, 1, 3]], lost), more(spectra, lost)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        few.load_state_dict(more.state_dict())

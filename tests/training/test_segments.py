@@ -1,5 +1,6 @@
 """Segments: what stands in each line, and that it is what the engine makes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,23 @@ def test_the_papers_lines_get_their_level_back() -> None:
     )
     expected = np.stack([32767 * lines[0] for lines, _ in cut])
     assert np.abs(at_their_level(made) - expected).max() <= 1.0
+
+
+def test_passages_like_the_surroundings_are_searched_for_where_more_is_known() -> None:
+    plan = replace(TWO_SIDED, contexts_ms=(64.0, 200.0), similar_s=1.5)
+    x = np.tile(glide(4, RATE, RATE), 3)
+    place = plan.lines.index("similar")
+    assert plan.lines[-1] == "interpolated"
+    kinds = set()
+    for lines, gap in plan.cut(x, "music", np.random.default_rng(2)):
+        hole = slice(plan.margin, plan.margin + gap)
+        truth, alike = lines[0], lines[place]
+        if (alike == lines[-1]).all():
+            kinds.add("none")
+            continue
+        kinds.add("found")
+        # Also around the gap it is what the passages say, so that it shows how well they match.
+        assert (alike[: plan.margin] != truth[: plan.margin]).any()
+        error = alike[hole] - truth[hole]
+        assert np.dot(error, error) < 0.1 * np.dot(truth[hole], truth[hole])
+    assert kinds == {"none", "found"}

@@ -30,6 +30,7 @@ from plc.filler import ArFiller, Filler, Sides
 from plc.history import History
 from plc.ladder import Rung
 from plc.loss import GilbertElliott, gaps_of
+from plc.similar import similar
 from plc_bench.corpus import clip_seed
 from plc_bench.metrics import GAP_RMS_MIN, rms
 from plc_bench.workers import Failure, score_clips
@@ -86,6 +87,9 @@ class TwoSidedPlan:
         What the drafts may look at on either side, drawn alike.
     per_second : dict
         Segments for each second of audio, by domain; domains that are not named get none.
+    similar_s : float
+        Time around a gap that is searched for passages like its surroundings; 0: no such draft.
+        A gap of which no more is known than the shortest context gets the interpolation there.
     seed : int
         Of the places.
     """
@@ -94,6 +98,7 @@ class TwoSidedPlan:
     margin: int = 1408
     gaps_ms: tuple[float, ...] = (64.0,)
     contexts_ms: tuple[float, ...] = (128.0, 500.0)
+    similar_s: float = 0.0
     per_second: dict[str, float]
     seed: int = 0
 
@@ -110,7 +115,8 @@ class TwoSidedPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
-        return ("truth", "forward", "backward", "interpolated")
+        similar = ("similar",) if self.similar_s else ()
+        return ("truth", "forward", "backward", *similar, "interpolated")
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -139,8 +145,24 @@ class TwoSidedPlan:
         hole = slice(self.margin, self.margin + gap)
         lines[1, hole] = continued(before, gap, self.sample_rate)
         lines[2, hole] = continued(after[::-1], gap, self.sample_rate)[::-1]
-        lines[3, hole] = filled[before.size : before.size + gap]
+        lines[-1, hole] = filled[before.size : before.size + gap]
+        if self.similar_s:
+            alike = self._similar(x, start, gap, context)
+            lines[3] = lines[-1] if alike is None else alike
         return lines
+
+    def _similar(
+        self, x: NDArray[np.float32], start: int, gap: int, context: int
+    ) -> NDArray[np.float32] | None:
+        """Return the line of passages like the gap's surroundings, if there is more to search."""
+        if context <= round(min(self.contexts_ms) * self.sample_rate / 1000.0):
+            return None
+        reach = round(self.similar_s * self.sample_rate)
+        low = max(0, start - reach)
+        seen = x[low : start + gap + reach]
+        at = start - low
+        first = at - self.margin
+        return similar(seen, at, at + gap, first, first + self.samples, self.sample_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,10 +36,11 @@ class StreamSettings:
         Of the grid.
     context_frames : int
         Frames wholly before the gap.
-    lsd, mel, log_mel, nmse, level : float
+    lsd, mel, log_mel, nmse, error, level : float
         Weights of the terms of the loss: log-spectral distance (per dB), relative error of mel
         spectra, mean distance of log-mel spectra at three windows (per 10 dB), NMSE beyond the
-        draft's (per dB), and the squared mean error of the fill's level (per dB²).
+        draft's (per dB), all of the NMSE (per dB), and the squared mean error of the fill's level
+        (per dB²).
     """
 
     bin_hz: float = 50.0
@@ -48,6 +49,7 @@ class StreamSettings:
     mel: float = 0.0
     log_mel: float = 0.0
     nmse: float = 0.0
+    error: float = 0.0
     level: float = 0.0
 
 
@@ -125,6 +127,7 @@ class StreamTask(ABC):
         total = weights.lsd * terms["lsd"] + weights.mel * terms["mel"]
         total = total + weights.log_mel * terms["log_mel"] / 10.0
         total = total + weights.nmse * torch.relu(terms["nmse"] - draft["nmse"])
+        total = total + weights.error * terms["nmse"]
         return total.mean() + weights.level * terms["level"].mean() ** 2
 
     def validate(self, network: nn.Module) -> dict[str, float]:

@@ -97,7 +97,9 @@ class TwoSidedTask:
         lines = self._train.lines[chosen].astype(np.float32)
         gaps = self._train.gaps[chosen]
         reverse = (rng.random(size) < 0.5) & (gaps == self.plan.longest)
-        lines[reverse] = lines[reverse][:, [0, 2, 1, 3], ::-1]
+        # What continued the past now leads into what follows.
+        swapped = [0, 2, 1, *range(3, lines.shape[1])]
+        lines[reverse] = lines[reverse][:, swapped, ::-1]
         return self._tensors(lines, gaps)
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -125,7 +127,7 @@ class TwoSidedTask:
             batch = {name: value.to(device) for name, value in tensors.items()}
             output = network(*self.inputs(batch))
             ours, _ = self._scores(self._composed(output, batch), batch, 1e-9)
-            draft, _ = self._scores(batch["lines"][:, 3], batch, 1e-9)
+            draft, _ = self._scores(batch["lines"][:, -1], batch, 1e-9)
             for k in torch.nonzero(batch["whole"]).flatten().tolist():
                 name = DOMAINS[int(self._valid.domains[begin + k])]
                 scores.setdefault(name, []).append(float(ours[k]))
@@ -155,7 +157,7 @@ class TwoSidedTask:
     def _composed(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the segments, shape (batch, samples), with their gaps filled."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :]
-        draft = batch["lines"][:, 3]
+        draft = batch["lines"][:, -1]
         fill = nn.functional.pad(
             made[:, : self.plan.longest], (self.plan.margin, draft.shape[1] - self.plan.margin)
         )[:, : draft.shape[1]]

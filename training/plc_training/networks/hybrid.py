@@ -108,6 +108,7 @@ class HybridNet(nn.Module):
         bias[2 * shape.drafts - 2] = 1.0
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias)
+        self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -151,6 +152,43 @@ class HybridNet(nn.Module):
             x = block(torch.cat([x, self._inner(skip, spare)], dim=1))
         x = self.head(x).float()
         return x[..., spare : x.shape[-1] - spare] if spare else x
+
+
+def _widen(
+    network: HybridNet,
+    state: dict[str, Tensor],
+    prefix: str,
+    *_: object,
+) -> None:
+    """Make weights of a network with fewer drafts fit: the new ones are not looked at yet.
+
+    They stand before the last draft. Weights that differ otherwise stay as they are, to be refused.
+    """
+    head = state.get(f"{prefix}head.weight")
+    new = network.shape.drafts
+    old = 0 if head is None else head.shape[0] // 2
+    if not 0 < old < new:
+        return
+    # Where each old draft, product, and what belongs to none of them now stands.
+    drafts = [*range(old - 1), new - 1]
+    products = [new + k for k in range(2 * (old - 1))]
+    features = [*drafts, *products, *range(_feature_count(new) - 3, _feature_count(new))]
+    weights = [2 * d + part for d in drafts for part in (0, 1)] + [2 * new]
+    first, last = f"{prefix}down.0.convolution.weight", f"{prefix}up.{len(network.up) - 1}."
+    skip = f"{last}convolution.weight"
+    low = state[skip].shape[1] - _feature_count(old)
+    moves = (
+        (first, 1, features, _feature_count(new)),
+        (skip, 1, [*range(low), *(low + k for k in features)], low + _feature_count(new)),
+        (f"{prefix}head.weight", 0, weights, 2 * new + 1),
+        (f"{prefix}head.bias", 0, weights, 2 * new + 1),
+    )
+    for name, axis, places, size in moves:
+        value = state[name]
+        shape = list(value.shape)
+        shape[axis] = size
+        wide = value.new_zeros(shape)
+        state[name] = wide.index_copy(axis, torch.tensor(places), value)
 
 
 def _feature_count(drafts: int) -> int:

@@ -1,0 +1,156 @@
+"""What a gap sounded like elsewhere: the passages of a signal that resemble its surroundings.
+
+Music repeats itself. Of all places of a signal those are sought whose samples correlate best with
+the samples on both sides of the gap, and the sum of them that comes nearest to these (least squares
+with a little ridge) goes on into the gap::
+
+    signal    ...|~~~ like ~~~|~~~~~|~~~ like ~~~|......|~~ known ~~|  gap  |~~ known ~~|...
+                       │                                      ▲         ▲         ▲
+                       ╰──── times a coefficient, and added ──┴─────────┴─────────╯
+
+The idea is that of [1]_, which finds a passage by a graph of features and puts it in whole. Here
+samples are matched, several passages are summed, and how well the sum meets what is known is left
+to be seen by whoever makes use of it.
+
+References
+----------
+.. [1] N. Perraudin, N. Holighaus, P. Majdak, P. Balazs, "Inpainting of long audio segments with
+   similarity graphs", IEEE/ACM TASLP 26 (6), 2018.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+MATCH_MS = 40.0
+"""Of the signal on either side of a gap: what is matched."""
+REACH_S = 30.0
+"""How far around a gap is searched."""
+# Passages in the sum. On three tracks of validation, 64 ms gaps, SNR_MS of the sum alone: 1 gives
+# 5.6 dB, 8 gives 6.2, 24 gives 6.4.
+_PASSAGES = 24
+# Share of their mean energy that is added to the diagonal of the normal equations.
+_RIDGE = 0.02
+# Passages begin at least this far from each other, in samples of the search.
+_APART = 4
+# The search is made at no more than about this rate, each find then put right to the sample.
+_SEARCH_HZ = 16_000
+
+
+def similar(
+    signal: NDArray[np.float32], start: int, stop: int, first: int, last: int, sample_rate: int
+) -> NDArray[np.float32] | None:
+    """Return what other passages say stands in ``signal[first:last]``, the gap in it included.
+
+    Parameters
+    ----------
+    signal : float32, shape (n,)
+        Known but for the gap, which may hold anything finite.
+    start, stop : int
+        The gap.
+    first, last : int
+        What to return, ``first <= start`` and ``stop <= last``; either may lie outside of the
+        signal.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    float32, shape (last - first,), or None
+        None where less than 40 ms are known on a side, or there is no passage to take.
+    """
+    match = round(MATCH_MS * sample_rate / 1000.0)
+    if start < match or stop + match > signal.size:
+        return None
+    around = np.r_[0:match, stop - start + match : stop - start + 2 * match]
+    begins = _search(signal, start, stop, around, max(1, round(sample_rate / _SEARCH_HZ)))
+    if not begins.size:
+        return None
+    passages = signal[begins[:, None] + around].astype(np.float64)
+    wanted = signal[start - match + around].astype(np.float64)
+    normal = passages @ passages.T
+    normal.flat[:: begins.size + 1] += _RIDGE * np.trace(normal) / begins.size + 1e-12
+    shares = np.linalg.solve(normal, passages @ wanted).astype(np.float32)
+    # Where a passage would reach beyond the signal there is silence.
+    before, after = start - match - first, last - stop - match
+    padded = np.pad(signal, (max(before, 0), max(after, 0)))
+    places = begins[:, None] - before + max(before, 0) + np.arange(last - first)
+    line: NDArray[np.float32] = shares @ padded[places]
+    return line
+
+
+def _search(
+    signal: NDArray[np.float32],
+    start: int,
+    stop: int,
+    around: NDArray[np.int64],
+    stride: int,
+) -> NDArray[np.int64]:
+    """Return where the passages begin that match best, a few samples of them at once."""
+    match = around.size // 2
+    if stride == 1:
+        return _best(_scores(signal, start, stop, match))
+    known = signal.copy()
+    known[start:stop] = 0.0
+    coarse = known[: known.size // stride * stride].reshape(-1, stride).mean(axis=1)
+    rough = _best(_scores(coarse, start // stride, -(-stop // stride), match // stride)) * stride
+    # Rounding moved the template by less than a stride, and each find by as much.
+    near = rough[:, None] + np.arange(-2 * stride, 2 * stride + 1)
+    width = int(around[-1]) + 1
+    apart = (near + width <= start) | (near >= stop)
+    usable = (near >= 0) & (near + width <= signal.size) & apart
+    passages = signal[np.where(usable, near, 0)[..., None] + around]
+    products = np.abs(passages @ signal[start - match + around])
+    scores = products / np.sqrt((passages**2).sum(axis=2) + 1e-12)
+    scores[~usable] = -1.0
+    finest = scores.argmax(axis=1)
+    rows = np.arange(rough.size)
+    begins: NDArray[np.int64] = np.unique(near[rows, finest][scores[rows, finest] > 0.0])
+    return begins
+
+
+def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> NDArray[np.float64]:
+    """Return how well what begins at each place matches the surroundings: 0 to 1."""
+    gap = stop - start
+    width = gap + 2 * match
+    known = signal.astype(np.float64)
+    known[start:stop] = 0.0
+    template = known[start - match : stop + match]
+    places = max(known.size - width + 1, 0)
+    size = _smooth(known.size)
+    products = np.fft.rfft(known, size) * np.conj(np.fft.rfft(template, size))
+    correlation = np.fft.irfft(products, size)[:places]
+    sums = np.concatenate([[0.0], np.cumsum(known**2)])
+    begins = np.arange(places)
+    energies = sums[begins + match] - sums[begins]
+    energies += sums[begins + width] - sums[begins + match + gap]
+    scale = np.sqrt(np.maximum(energies, 1e-12) * np.dot(template, template))
+    scores: NDArray[np.float64] = np.abs(correlation) / np.maximum(scale, 1e-12)
+    # Passages that the gap is part of say nothing; next to silence everything is alike.
+    scores[max(0, start - width + 1) : stop] = 0.0
+    scores[energies < 1e-6 * energies.max(initial=0.0)] = 0.0
+    return scores
+
+
+def _best(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return where the best passages begin, the best first."""
+    # The highest of each few places, then the best of those: no more than one in a few is taken.
+    usable = scores.size // _APART * _APART
+    groups = scores[:usable].reshape(-1, _APART)
+    tops = groups.max(axis=1)
+    count = min(_PASSAGES, tops.size)
+    if not count:
+        return np.zeros(0, np.int64)
+    chosen = np.argpartition(tops, tops.size - count)[tops.size - count :]
+    chosen = chosen[np.argsort(-tops[chosen])]
+    chosen = chosen[tops[chosen] > 0.0]
+    begins: NDArray[np.int64] = chosen * _APART + groups[chosen].argmax(axis=1)
+    return begins
+
+
+def _smooth(least: int) -> int:
+    """Return a length of at least so many samples that has a fast transform."""
+    best = 1 << (least - 1).bit_length()
+    for odd in (9, 15, 5, 3):
+        shift = max(0, -(-least // odd) - 1).bit_length()
+        best = min(best, odd << shift)
+    return best
