@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from plc import cli_embed, cli_live, cli_network
+from plc import cli_embed, cli_live, cli_network, notice
 from plc.cli_values import print_json, share
 from plc.errors import ConfigError, MissingExtraError, PlcError
 
@@ -83,6 +83,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command."""
     _end_cleanly_on_signals()
+    notice.listener = lambda line: typer.echo(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")
     except OSError as error:  # stdout on a full disk; audio files have errors of their own

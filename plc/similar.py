@@ -112,14 +112,14 @@ def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> N
     """Return how well what begins at each place matches the surroundings: 0 to 1."""
     gap = stop - start
     width = gap + 2 * match
-    known = signal.astype(np.float64)
+    known = signal.copy()
     known[start:stop] = 0.0
     template = known[start - match : stop + match]
     places = max(known.size - width + 1, 0)
     size = _smooth(known.size)
     products = np.fft.rfft(known, size) * np.conj(np.fft.rfft(template, size))
     correlation = np.fft.irfft(products, size)[:places]
-    sums = np.concatenate([[0.0], np.cumsum(known**2)])
+    sums = np.concatenate([[0.0], np.cumsum(known**2, dtype=np.float64)])
     begins = np.arange(places)
     energies = sums[begins + match] - sums[begins]
     energies += sums[begins + width] - sums[begins + match + gap]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from plc import notice
 from plc.background import Background
 from plc_kernels import ar, denormals, fade, noise, packet, pitch, stft
 
@@ -40,6 +41,9 @@ _AUDIO_PATH: tuple[Any, ...] = (
 # Compiling everything takes a quarter of that on a slow core.
 _LONGEST_WAIT_S = 60.0
 _POLL_S = 0.02
+# From a warm cache it takes less.
+_SLOW_S = 2.5
+_COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
 
 _lock = threading.Lock()
 _warm = False
@@ -57,7 +61,7 @@ def warm_up() -> None:
     with _lock:
         if _warm:
             return
-        with _one_process_at_a_time():
+        with notice.if_slow(_COMPILING, _SLOW_S), _one_process_at_a_time():
             _run_all()
         for kernel in _AUDIO_PATH:
             kernel.disable_compile()

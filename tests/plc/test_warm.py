@@ -11,7 +11,7 @@ import pytest
 
 import plc
 import plc_kernels
-from plc import warm
+from plc import notice, warm
 from plc_kernels import ar, fade, packet
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
@@ -54,6 +54,28 @@ def answer(process: subprocess.Popen[str]) -> tuple[bool, int, int, int]:
 
 def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+
+
+def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    heard = threading.Event()
+
+    def listen(line: str) -> None:
+        told.append(line)
+        heard.set()
+
+    monkeypatch.setattr(notice, "listener", listen)
+    monkeypatch.setattr(warm, "_AUDIO_PATH", ())
+    monkeypatch.setattr(warm, "_warm", False)
+    monkeypatch.setattr(warm, "_SLOW_S", 0.0)
+    monkeypatch.setattr(warm, "_run_all", lambda: heard.wait(30.0))
+    warm.warm_up()
+    assert told == [warm._COMPILING]
+    monkeypatch.setattr(warm, "_warm", False)
+    monkeypatch.setattr(warm, "_SLOW_S", 60.0)
+    monkeypatch.setattr(warm, "_run_all", lambda: None)
+    warm.warm_up()
+    assert len(told) == 1
 
 
 def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

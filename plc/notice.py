@@ -1,0 +1,23 @@
+"""What a program wants to be told while it waits; nothing unless it says so."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+listener: Callable[[str], object] | None = None
+"""Called with a line, from a thread of its own, where something takes longer than expected."""
+
+
+@contextmanager
+def if_slow(line: str, after_s: float) -> Iterator[None]:
+    """Tell the listener ``line`` if the block takes longer than ``after_s`` seconds."""
+    if listener is None:
+        yield
+        return
+    timer = threading.Timer(after_s, listener, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
