@@ -42,6 +42,8 @@ class Burst:
     """Samples at full level."""
     fade: int
     """Samples from there to the background alone."""
+    late: int = 0
+    """Samples of the fade during which a bridge is still built."""
     age: int = 0
     """Samples concealed so far."""
     recovered: int = 0
@@ -81,5 +83,6 @@ def decide(arrived: bool, burst: Burst | None, far_side_known: bool, fades: bool
         return Play.BRIDGE
     if fades and burst.faded:
         return Play.NOISE
-    # Once the level falls there is nothing left on the near side to build a bridge from.
-    return Play.BRIDGE if far_side_known and burst.age < burst.hold else Play.EXTEND
+    # Once the level falls there is little left on the near side to build a bridge from.
+    bridged = far_side_known and burst.age < burst.hold + burst.late
+    return Play.BRIDGE if bridged else Play.EXTEND

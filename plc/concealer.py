@@ -397,7 +397,8 @@ class Concealer:
             self._filler.content = self._background.content
             self._filler.bridging = play is Play.BRIDGE
         self._filler.begin(self._history, unsteady)
-        burst = Burst(hold=self._holds[unsteady], fade=self._fade)
+        late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
+        burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
         self._burst = burst
         self.stats.concealment_events += 1
         return burst

@@ -45,6 +45,8 @@ DRAFTS = (("ar",), ("pitch", "ar"))
 
 # At the end of the horizon the fill returns to the draft within this time.
 _LEAVE_MS = 5.0
+# Until so long into the fade of a burst a network for bridges has been trained.
+_LATE_MS = 30.0
 # A network that takes a larger share of the time limit is left out.
 _MOST_SHARE = 0.5
 
@@ -119,12 +121,13 @@ class EncoderFiller:
         self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
+        self._late = round(sample_rate * _LATE_MS / 1000.0)
         self.limit_ms = float("inf")
         """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
         """Of what the next burst interrupts: which network is asked."""
         self.bridging = False
-        """Whether the next burst is to be bridged as a whole."""
+        """Whether the next burst is bridged from its first packet on."""
         self._deadline_s = 0.0
         self._bridged_by = ""
         self._voice: Voice | None = None
@@ -195,7 +198,7 @@ class EncoderFiller:
         self._bridged_by = ""
         self._ticket = NO_TICKET
         voice = self._voices.get(self.content)
-        if self._hurried or (self.bridging and self.content in self._bridges):
+        if self._hurried or (self.bridging and self._bridge() is not None):
             voice = None
         if voice is not None and history.filled < voice.gap.gap_start:
             voice = None
@@ -208,6 +211,16 @@ class EncoderFiller:
         self._submit(voice)
         if voice.prompt and self._ticket != NO_TICKET:
             self._collect(voice, self._deadline_s)
+
+    @property
+    def late(self) -> int:
+        """Samples of the burst's fade during which a bridge is still wanted."""
+        network = self._bridge()
+        usable = network is not None and network.voice.governor.level is not None
+        return self._late if usable else 0
+
+    def _bridge(self) -> BridgeEncoder | None:
+        return None if self._hurried else self._bridges.get(self.content)
 
     @property
     def _hurried(self) -> bool:
@@ -286,8 +299,10 @@ class EncoderFiller:
         self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         """Blend what continues the past with what leads into ``after``, and have it improved."""
-        network = self._bridges.get(self.content) if self.bridging and not self._hurried else None
+        network = self._bridge()
         sides = network.sides if network else None
+        if not self.bridging:  # the burst began earlier, and this packet has its own time
+            self._deadline_s = self._clock() + self._limit_s
         landed = self.ar.bridge_from(self.extend, history, after, out, sides)
         if landed:
             self._voice = None  # linear prediction has set out from the far side

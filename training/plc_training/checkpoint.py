@@ -97,16 +97,18 @@ def load_checkpoint(
 
 
 def load_mean(path: Path, network: nn.Module) -> Progress:
-    """Put the mean weights of a checkpoint into a network of its shape.
+    """Put the mean weights of a checkpoint into a network that takes them.
 
     Raises
     ------
     ConfigError
         As for :func:`load_checkpoint`.
     """
-    mean = {name: value.clone() for name, value in network.state_dict().items()}
-    progress = load_checkpoint(path, network, mean)
-    network.load_state_dict(mean)
+    tensors, progress = _read(path)
+    try:
+        network.load_state_dict(_under("mean.", tensors))
+    except RuntimeError as error:
+        raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
     return progress
 
 

@@ -257,8 +257,8 @@ class CausalPlan:
 class BridgePlan:
     """Gaps of a stream that waits for packets: the past, and what came right after the gap.
 
-    As for :class:`CausalPlan`, but that the stream has lookahead, and that bursts which outlast it
-    are left out.
+    As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
+    last packets are the gap; what was played of it before belongs to the past.
 
     Attributes
     ----------
@@ -274,6 +274,8 @@ class BridgePlan:
         Samples of a line before the gap, and after the longest one.
     rung : tuple of float
         Order and past of the drafts, in ms.
+    played_ms : float
+        Bursts of which more than this was played before are left out.
     domains : tuple of str
         Those to use.
     seed : int
@@ -283,6 +285,7 @@ class BridgePlan:
     sample_rate: int
     packet_ms: float
     lookaheads: tuple[int, ...]
+    played_ms: float = 0.0
     loss: float
     burst: float
     margin: int
@@ -330,16 +333,17 @@ class BridgePlan:
                 model="ar",
             )
             heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
-            for start, stop in gaps_of(trace, n):
-                gap = stop - start
+            for begin, stop in gaps_of(trace, n):
+                gap = min(stop - begin, lookahead * n)
+                start = stop - gap
                 inside = self.margin <= start <= x.size - self.horizon - self.beyond
-                waited = lookahead * n - gap
-                if waited < 0 or not inside or rms(x[start:stop]) < GAP_RMS_MIN:
+                early = start - begin <= self.played_ms * self.sample_rate / 1000.0
+                if not early or not inside or rms(x[start:stop]) < GAP_RMS_MIN:
                     continue
                 # The packets waited for, up to the next that is lost.
                 until = stop // n
-                arrived = np.append(~trace[until : until + waited // n + 1], False)
-                known = n * int(np.argmin(arrived))
+                waiting = trace[until : until + lookahead - gap // n + 1]
+                known = n * int(np.argmin(np.append(~waiting, False)))
                 yield self._drafted(x, heard[:start], start, gap, known), gap
 
     def _drafted(
