@@ -34,6 +34,8 @@ _RIDGE = 0.02
 _APART = 4
 # The search is made at no more than about this rate, each find then put right to the sample.
 _SEARCH_HZ = 16_000
+# In less there is nothing but the surroundings themselves.
+_LEAST_S = 0.5
 
 
 def similar(
@@ -56,10 +58,12 @@ def similar(
     Returns
     -------
     float32, shape (last - first,), or None
-        None where less than 40 ms are known on a side, or there is no passage to take.
+        None where less than 40 ms are known on a side or half a second in all, or where there is
+        no passage to take.
     """
     match = round(MATCH_MS * sample_rate / 1000.0)
-    if start < match or stop + match > signal.size:
+    known = signal.size - (stop - start)
+    if min(start, signal.size - stop) < match or known < _LEAST_S * sample_rate:
         return None
     around = np.r_[0:match, stop - start + match : stop - start + 2 * match]
     begins = _search(signal, start, stop, around, max(1, round(sample_rate / _SEARCH_HZ)))

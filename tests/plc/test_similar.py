@@ -95,6 +95,12 @@ def test_in_a_signal_that_is_all_surroundings_there_is_none() -> None:
     assert found(holed(x, MATCH + 20), MATCH + 20) is None
 
 
+def test_in_little_more_than_the_surroundings_there_is_none() -> None:
+    x = looped()[: RATE // 2 + GAP - 1]
+    assert found(holed(x, 1_000), 1_000) is None
+    assert found(holed(looped()[: RATE // 2 + GAP], 1_000), 1_000) is not None
+
+
 def test_in_silence_there_is_none_or_silence() -> None:
     line = found(np.zeros(25_000, np.float32))
     assert line is None or not line.any()
