@@ -67,7 +67,7 @@ if has speechmos; then
     voice=$voice,plcmos
 fi
 small=auto,jacktrip,burg:5/50,zeros
-speech=auto,ar,auto@lookahead1,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
+speech=auto,ar,auto@lookahead1,auto@lookahead2,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
 phone=auto,ar,g711,spandsp,burg:5/50,repeat,zeros
 steps=9
 if [ -n "${OPUS_LIBRARY:-}" ]; then

@@ -49,15 +49,18 @@ def cut() -> list[tuple[NDArray[np.float32], int]]:
     return list(PLAN.cut(clip(), "speech", np.random.default_rng(3)))
 
 
-@pytest.fixture(scope="module")
-def task() -> BridgeTask:
+def segments() -> Segments:
     made = cut()
     lines = np.stack([lines for lines, _ in made])
     peaks = np.abs(lines).max(axis=(1, 2))
     scaled = np.rint(lines * (30_000 / peaks)[:, None, None]).astype(np.int16)
     gaps = np.array([gap for _, gap in made], np.int32)
-    segments = Segments(scaled, gaps, peaks, np.full(len(made), 2, np.uint8))
-    return BridgeTask(PLAN, SETTINGS, segments, segments)
+    return Segments(scaled, gaps, peaks, np.full(len(made), 2, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def task() -> BridgeTask:
+    return BridgeTask(PLAN, SETTINGS, segments(), segments())
 
 
 class Answer(nn.Module):

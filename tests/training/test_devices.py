@@ -5,10 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from plc_training.bridge import BridgeTask  # noqa: E402
 from plc_training.causal import CausalTask  # noqa: E402
 from plc_training.loop import Task  # noqa: E402
 from plc_training.two_sided import TwoSidedTask  # noqa: E402
-from tests.training import test_causal, test_two_sided  # noqa: E402
+from tests.training import test_bridge, test_causal, test_two_sided  # noqa: E402
 
 TASKS = {
     "two-sided": TwoSidedTask(
@@ -19,6 +20,9 @@ TASKS = {
     ),
     "causal": CausalTask(
         test_causal.PLAN, test_causal.SETTINGS, test_causal.segments(), test_causal.segments()
+    ),
+    "bridge": BridgeTask(
+        test_bridge.PLAN, test_bridge.SETTINGS, test_bridge.segments(), test_bridge.segments()
     ),
 }
 

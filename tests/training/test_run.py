@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from plc import Concealer  # noqa: E402
 from plc.cli import app  # noqa: E402
 from plc.encoder import EncoderShape, open_encoder  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
@@ -37,6 +38,7 @@ from plc_training.run import (  # noqa: E402
     stop_on_signals,
 )
 from plc_training.segments import Segments  # noqa: E402
+from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_corrupt, write_manifest  # noqa: E402
 
 
@@ -299,6 +301,24 @@ def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
     assert made.manifest.kind == "causal"
     assert made.manifest.drafts == ("pitch", "ar")
     assert made.manifest.horizon_ms == 45.0
+
+
+def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench) -> None:
+    trained = CliRunner().invoke(app, bench.command("tiny_bridge", "bridge", "--steps", "3"))
+    assert trained.exit_code == 0, trained.output
+    made = export_run(bench.root / "bridge", bench.root / "models")
+    assert made.manifest.kind == "bridge"
+    assert made.manifest.drafts == ("forward", "backward", "bridge")
+    assert (made.manifest.context_frames, made.manifest.context_frames_after) == (4, 1)
+    assert made.manifest.horizon_ms == 20.0
+    model = str(bench.root / "models" / "tiny-bridge.json")
+    concealer = Concealer(16_000, 1, 320, lookahead=1, model=model, budget_ms=float("inf"))
+    for packet in tones(1, 16_000, 16_000).reshape(-1, 320):
+        concealer.push(packet)
+    concealer.push(None)
+    concealer.push(np.zeros(320, np.float32))
+    assert concealer.stats.rung_samples["encoder:tiny-bridge"] == 320
+    assert concealer.stats.encoder.encoder_done == 1
 
 
 def test_few_are_as_many_of_each_domain() -> None:
