@@ -109,10 +109,16 @@ class EncoderFiller:
         }
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
-        cost_ms = max((v.cost_ms for v in self.voices if v.prompt), default=0.0)
         beyond = max((v.gap.samples - v.gap.gap_start for v in voices), default=0)
+        # What is taken for speech is unsteady, so that its networks take nothing from tones.
+        taken_ms = self._taken_ms("music")
         self.ar = ArFiller(
-            sample_rate, channels, max(packet_samples, beyond), limit_ms - cost_ms, reach
+            sample_rate,
+            channels,
+            max(packet_samples, beyond),
+            limit_ms - taken_ms,
+            reach,
+            unsteady_limit_ms=limit_ms - max(taken_ms, self._taken_ms("speech")),
         )
         pasts = [v.gap.gap_start for v in self.voices]
         pasts += [v.pitch.past_samples for v in voices if v.pitch]
@@ -134,6 +140,12 @@ class EncoderFiller:
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
+
+    def _taken_ms(self, content: str) -> float:
+        """Return what the networks for a content leave less of a burst's first packet."""
+        served = [voice for key, voice in self._voices.items() if key == content]
+        served += [bridge.voice for key, bridge in self._bridges.items() if key == content]
+        return max((voice.cost_ms for voice in served if voice.prompt), default=0.0)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -120,6 +120,8 @@ class ArFiller:
         Samples of the longest bridge that will be asked for, and of the most known beyond it.
     rung : Rung or None
         One rung whatever it costs; None chooses from the ladders.
+    unsteady_limit_ms : float or None
+        As ``limit_ms``, where the content is unsteady; None: the same.
     """
 
     crossfades = True
@@ -134,13 +136,15 @@ class ArFiller:
         limit_ms: float = float("inf"),
         reach: int = 0,
         rung: Rung | None = None,
+        unsteady_limit_ms: float | None = None,
     ) -> None:
         fixed = (rung,) if rung else None
+        limits_ms = (limit_ms, limit_ms if unsteady_limit_ms is None else unsteady_limit_ms)
         if rung:
-            limit_ms = float("inf")
+            limits_ms = (float("inf"), float("inf"))
         self.steady, self.unsteady = (
-            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, limit_ms)
-            for rungs in (STEADY, UNSTEADY)
+            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, most_ms)
+            for rungs, most_ms in zip((STEADY, UNSTEADY), limits_ms, strict=True)
         )
         steps = self.steady + self.unsteady
         self.past_samples = max(step.past for step in steps)

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import Concealer, conceal
+from plc import Concealer, conceal, voice
+from plc import filler as filler_module
 from plc.background import Background
 from plc.bridge_encoder import DRAFTS
 from plc.encoder_filler import EncoderFiller
 from plc.errors import ConfigError
 from plc.filler import ArFiller, Sides
 from plc.history import History
+from plc.ladder import Rung, Step
 from plc.line import EncoderCounters, Outcome
 from plc.manifest import Manifest
 from tests.plc.tiny_models import write_model
@@ -241,3 +243,21 @@ class _Unsteady(Background):
     @property
     def unsteady(self) -> bool:
         return True
+
+
+def test_a_network_for_speech_takes_no_time_from_tones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "_measure_cost", lambda _: 4.0)
+    # A rung that costs what it was to fit.
+    monkeypatch.setattr(
+        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
+    )
+    manifest = Manifest.read(_model(tmp_path))
+    for content, steady_ms in (("speech", 10.0), ("music", 6.0)):
+        made = EncoderFiller(
+            RATE, 1, PACKET, {}, limit_ms=10.0, reach=LONGEST, bridges={content: manifest}
+        )
+        assert made.ar.steady[0].cost_ms == steady_ms
+        assert made.ar.unsteady[0].cost_ms == 6.0
+        made.close()
