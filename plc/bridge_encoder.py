@@ -54,6 +54,12 @@ class BridgeEncoder:
         after = voice.gap.samples - voice.gap.gap_start
         self.sides = Sides(*(np.zeros((channels, n), np.float32) for n in (reach, reach, after)))
 
+    def ready(self, history: History, gap_samples: int) -> bool:
+        """Tell whether it could be asked about such a gap; not whether it will be in time."""
+        gap = self.voice.gap
+        possible = gap_samples <= gap.horizon and history.filled >= gap.gap_start
+        return possible and self.voice.governor.level is not None
+
     def improve(
         self,
         history: History,

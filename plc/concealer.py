@@ -234,7 +234,7 @@ class Concealer:
         ----------
         packet : float32 or int16, shape (packet_samples, channels), or None
             As received; ``(packet_samples,)`` will do for one channel. None: lost, or not here
-            in time. A packet with a sample that is NaN, infinite or above 1e8 counts as lost.
+            in time. A packet with a sample that is NaN, infinite or above 1e6 counts as lost.
         out : same dtype and shape (packet_samples, channels), optional
             Array to write to and return, C-contiguous; without it a new one is made.
 
@@ -370,7 +370,7 @@ class Concealer:
         n = block.shape[1]
         burst = self._burst
         if burst is None or burst.recovered:
-            burst = self._begin_burst(play)
+            burst = self._begin_burst(pending * n if play is Play.BRIDGE else 0)
         if play is Play.BRIDGE:
             if burst.bridged == burst.bridge:
                 self._build_bridge(burst, slot, pending)
@@ -391,11 +391,11 @@ class Concealer:
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
         self._history.append(block, trusted)
 
-    def _begin_burst(self, play: Play) -> Burst:
+    def _begin_burst(self, bridging: int) -> Burst:
         unsteady = self._background.unsteady
         if isinstance(self._filler, EncoderFiller):
             self._filler.content = self._background.content
-            self._filler.bridging = play is Play.BRIDGE
+            self._filler.bridging = bridging
         self._filler.begin(self._history, unsteady)
         late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
         burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
@@ -437,6 +437,8 @@ class Concealer:
             known += n
         burst.bridged = 0
         burst.bridge = pending * n
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.fading = burst.age > burst.hold
         burst.landed = self._filler.bridge(
             self._history, self._after[:, :known], self._bridge[:, : burst.bridge]
         )

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.bridge_encoder import BridgeEncoder
-from plc.filler import ArFiller
+from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
 from plc.hybrid import EDGE_MS
 from plc.line import NO_TICKET, EncoderCounters, InlineEncoder
@@ -103,13 +103,19 @@ class EncoderFiller:
             provider=provider,
         )
         self._voices = voices_of(models)
+        # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
+        fitting = {
+            content: manifest
+            for content, manifest in bridges.items()
+            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
+        }
         self._bridges = {
             content: BridgeEncoder(voice, channels, reach)
-            for content, voice in voices_of(bridges).items()
+            for content, voice in voices_of(fitting).items()
         }
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
-        beyond = max((v.gap.samples - v.gap.gap_start for v in voices), default=0)
+        beyond = max((v.gap.samples - v.gap.gap_start for v in self.voices), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = self._taken_ms("music")
         self.ar = ArFiller(
@@ -132,8 +138,11 @@ class EncoderFiller:
         """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
         """Of what the next burst interrupts: which network is asked."""
-        self.bridging = False
-        """Whether the next burst is bridged from its first packet on."""
+        self.bridging = 0
+        """Samples of the next burst, if it is bridged as a whole; else 0."""
+        self.fading = False
+        """Whether the burst that is bridged next was faded already."""
+        self._unsteady = False
         self._deadline_s = 0.0
         self._bridged_by = ""
         self._voice: Voice | None = None
@@ -203,6 +212,7 @@ class EncoderFiller:
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
         self._deadline_s = self._clock() + self._limit_s
+        self._unsteady = unsteady
         self.ar.limit_ms = self.limit_ms
         self.ar.begin(history, unsteady)
         self._position = 0
@@ -210,7 +220,8 @@ class EncoderFiller:
         self._bridged_by = ""
         self._ticket = NO_TICKET
         voice = self._voices.get(self.content)
-        if self._hurried or (self.bridging and self._bridge() is not None):
+        network = self._bridge() if self.bridging else None
+        if self._hurried or (network is not None and network.ready(history, self.bridging)):
             voice = None
         if voice is not None and history.filled < voice.gap.gap_start:
             voice = None
@@ -315,6 +326,9 @@ class EncoderFiller:
         sides = network.sides if network else None
         if not self.bridging:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._limit_s
+        if self.fading:  # what the burst began with would go on at full level
+            self._voice = None
+            self.ar.begin(history, self._unsteady)
         landed = self.ar.bridge_from(self.extend, history, after, out, sides)
         if landed:
             self._voice = None  # linear prediction has set out from the far side

@@ -37,7 +37,7 @@ _SAMPLES_PER_COEFFICIENT = 4
 # Where nothing can be fitted, the last sample decays with this time constant: no step.
 _DECAY_MS = 0.5
 # Fewer samples beyond a gap than these do more harm than good.
-_LEAST_KNOWN = 96
+LEAST_KNOWN = 96
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
 _ALONE = 4
 # How far the two predictions of a bridge run into the samples known beyond it.
@@ -267,7 +267,7 @@ class ArFiller:
         known = min(after.shape[1], self._step.past)
         past = min(self._step.past, history.filled)
         order = min(self._step.order, known, (past + gap + known) // _SAMPLES_PER_COEFFICIENT)
-        if known < _LEAST_KNOWN or order < 2:
+        if known < LEAST_KNOWN or order < 2:
             return False
         x = self._past[: past + gap + known]
         meet = min(self._meet, past, known)

@@ -164,8 +164,9 @@ class Manifest:
 
         A frame is four hops long, so that three begin before the gap and touch it.
         """
-        hop = round(sample_rate / (4 * self.bin_hz))
-        touching = math.ceil(self.horizon_samples(sample_rate) / hop) + 3
+        # In hops of the grid as it was meant: where they come out in whole samples or not, a graph
+        # has so many frames.
+        touching = math.ceil(round(self.horizon_ms * 4 * self.bin_hz / 1000.0, 6)) + 3
         return self.context_frames + touching + self.context_frames_after
 
     @classmethod

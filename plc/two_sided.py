@@ -45,6 +45,9 @@ _MUSIC_DB, _SPEECH_DB = 3.3, 4.1
 
 _opened = threading.local()
 
+# By first and last place of a line: what stands there elsewhere in the signal, or nothing.
+Found = dict[tuple[int, int], NDArray[np.float32] | None]
+
 
 class Refiner(Protocol):
     """What improves on a gap that is filled already."""
@@ -105,9 +108,17 @@ class TwoSidedEncoder:
         return True
 
     def fill(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        found: Found | None = None,
     ) -> NDArray[np.float32] | None:
-        """Return what :meth:`refine` would write, good until the next call; None if nothing."""
+        """Return what :meth:`refine` would write, good until the next call; None if nothing.
+
+        ``found`` keeps what was found elsewhere in the signal, for another model on the same gap.
+        """
         gap = self._gap
         length = stop - start
         if length > gap.horizon or min(start, end - stop) < self._least:
@@ -122,7 +133,7 @@ class TwoSidedEncoder:
             elif draft == "backward":
                 line[hole] = continued(after[::-1], length, self._rate)[::-1]
             elif draft == "similar":
-                self._find_similar(row[:end], start, stop, line)
+                self._find_similar(row[:end], start, stop, line, {} if found is None else found)
         gap.analyse()
         if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
             return None
@@ -131,15 +142,24 @@ class TwoSidedEncoder:
         return fill
 
     def _find_similar(
-        self, known: NDArray[np.float32], start: int, stop: int, line: NDArray[np.float32]
+        self,
+        known: NDArray[np.float32],
+        start: int,
+        stop: int,
+        line: NDArray[np.float32],
+        found: Found,
     ) -> None:
         """Write what passages like the surroundings say; where there are none, leave the fill."""
-        low = max(0, start - self._reach)
-        seen = known[low : stop + self._reach]
-        first = start - self._gap.gap_start - low
-        found = similar(seen, start - low, stop - low, first, first + line.size, self._rate)
-        if found is not None:
-            line[:] = found
+        first = start - self._gap.gap_start
+        key = (first, first + line.size)
+        if key not in found:
+            low = max(0, start - self._reach)
+            seen = known[low : stop + self._reach]
+            last = first + line.size - low
+            found[key] = similar(seen, start - low, stop - low, first - low, last, self._rate)
+        alike = found[key]
+        if alike is not None:
+            line[:] = alike
 
     def _line(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Return what the network sees, from ``first`` on; predicted where nothing is known."""
@@ -182,7 +202,8 @@ class TwoSidedEncoders:
             return music is not None and music.refine(row, start, stop, end)
         if music is None or share == 1.0:
             return speech.refine(row, start, stop, end)
-        fills = music.fill(row, start, stop, end), speech.fill(row, start, stop, end)
+        found: Found = {}
+        fills = [each.fill(row, start, stop, end, found) for each in (music, speech)]
         if fills[0] is None or fills[1] is None:
             return False
         row[start:stop] = fills[0] + np.float32(share) * (fills[1] - fills[0])

@@ -11,12 +11,12 @@ INT16_SCALE = 32768.0
 """Full scale of int16: sample 1.0 as float32."""
 
 # +160 dBFS: not audio any more, and squares of it would overflow float32 in the fit.
-_LARGEST = np.float32(1e8)
+_LARGEST = np.float32(1e6)
 
 
 @kernel
 def unpack_float32(packet: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
-    """Copy a float32 packet into rows; tell whether every sample is finite and below 1e8.
+    """Copy a float32 packet into rows; tell whether every sample is finite and below 1e6.
 
     Parameters
     ----------

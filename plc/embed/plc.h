@@ -36,7 +36,7 @@ enum { PLC_FLOAT32 = 1, PLC_INT16 = 2 };
 enum {
     PLC_CONCEALED = 1,  /* the samples that came out were made up */
     PLC_CROSSFADED = 2, /* they were received, but begin in a crossfade out of a concealment */
-    PLC_REFUSED = 4     /* the packet had a NaN, an infinity or a sample above 1e8: it is lost */
+    PLC_REFUSED = 4     /* the packet had a NaN, an infinity or a sample above 1e6: it is lost */
 };
 
 /* What any function answers when it did nothing; plc_error says more. */

@@ -34,7 +34,7 @@ class Flag(IntFlag):
     CROSSFADED = 2
     """They were received, but begin in a crossfade out of a concealment."""
     REFUSED = 4
-    """The packet that went in had a sample that is NaN, infinite or above 1e8: lost."""
+    """The packet that went in had a sample that is NaN, infinite or above 1e6: lost."""
 
 
 # Sums of an IntFlag take microseconds.

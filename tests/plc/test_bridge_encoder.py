@@ -82,7 +82,7 @@ def _bridged(
     history.append(SIGNAL[None, :RATE], trusted=True)
     out = np.zeros((1, gap), np.float32)
     if isinstance(filler, EncoderFiller):
-        filler.bridging = True
+        filler.bridging = gap
     filler.begin(history, unsteady=False)
     assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
     bridge: NDArray[np.float32] = out[0]
@@ -181,11 +181,11 @@ def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
 
 
 def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
-    manifest = Manifest.read(_model(tmp_path, horizon_ms=10.0))
+    manifest = Manifest.read(_model(tmp_path, horizon_ms=20.0))
     line = _Seen(Outcome.DONE)
     filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
     filler.voices[0].line = line
-    _bridged(filler)
+    _bridged(filler, gap=2 * PACKET)
     assert line.asked == 0
     assert filler.name in filler.ar.names
 
@@ -235,6 +235,59 @@ def test_a_bridge_is_built_a_little_into_the_fade_where_a_network_improves_it(
     model = str(_model(tmp_path))
     assert [bridged("ar", burst) for burst in (1, 2, 3, 4)] == [1, 0, 0, 0]
     assert [bridged(model, burst) for burst in (1, 2, 3, 4)] == [1, 1, 1, 0]
+
+
+def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
+    """The burst has been faded by then: to go on with its prediction would be a step."""
+    sine = (0.5 * np.sin(2 * np.pi * 110.0 / RATE * np.arange(RATE))).astype(np.float32)
+    packets = sine.reshape(-1, PACKET)
+    concealer = Concealer(
+        **STREAM | {"lookahead": 1}, model=str(_model(tmp_path)), budget_ms=float("inf")
+    )
+    concealer._background = _Unsteady(1, RATE, 0)
+    out = [concealer.push(None if 30 <= k < 33 else packet) for k, packet in enumerate(packets)]
+    heard = np.concatenate(out)[:, 0]
+    assert concealer.stats.bridged_samples == PACKET
+    natural = float(np.abs(np.diff(sine)).max())
+    around = heard[33 * PACKET - 40 : 33 * PACKET + 40]  # where the third lost packet begins
+    assert np.abs(np.diff(around)).max() < 1.3 * natural
+
+
+@pytest.mark.parametrize(("packets", "asked"), [(3, 1), (2, 0)])
+def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
+    tmp_path: Path, packets: int, asked: int
+) -> None:
+    causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
+    bridge = Manifest.read(_model(tmp_path))
+    filler = EncoderFiller(
+        RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
+    )
+    filler.content = "speech"
+    filler.bridging = packets * PACKET
+    history = History(1, filler.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    filler.begin(history, unsteady=True)
+    assert filler.counters.encoder_runs == asked
+
+
+@pytest.mark.parametrize(("rate", "packet"), [(8_000, 80), (16_000, 80), (16_000, 960)])
+def test_where_it_could_never_run_it_is_not_opened(tmp_path: Path, rate: int, packet: int) -> None:
+    """Packets too short to be the end of a bridge, and too long to be its gap."""
+    made = Concealer(rate, 1, packet, lookahead=1, model=str(_model(tmp_path)))
+    assert made.describe()["networks"] == {}
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 12_000, 16_000, 22_050, 32_000, 44_100, 48_000])
+def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None:
+    packet = rate // 50
+    concealer = Concealer(
+        rate, 1, packet, lookahead=2, model="speech-bridge", budget_ms=float("inf")
+    )
+    packets = tones(4, rate, 60 * packet).reshape(-1, packet)
+    for k, each in enumerate(packets):
+        out = concealer.push(None if k in (40, 50, 51) else each)
+        assert np.isfinite(out).all()
+    assert concealer.stats.rung_samples["encoder:speech-bridge"] == 3 * packet
 
 
 class _Unsteady(Background):

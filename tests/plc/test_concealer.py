@@ -528,3 +528,18 @@ def test_time_is_only_judged_where_something_was_fitted() -> None:
     for _ in range(3000):
         concealer.push(None)
     assert concealer.stats.rung_changes == changes
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_what_is_just_below_the_largest_sample_gives_no_nan(rate: int) -> None:
+    """Whatever it is taken for: noise that comes and goes is unsteady, as speech is."""
+    n = rate // 50
+    rng = np.random.default_rng(5)
+    concealer = Concealer(rate, 1, n, model="ar", budget_ms=float("inf"))
+    for k in range(200):
+        level = 9.9e5 if k % 3 else 1.0
+        packet = (level * rng.uniform(-1.0, 1.0, n)).astype(np.float32)
+        out = concealer.push(None if k > 50 and k % 7 in (0, 1) else packet)
+        assert np.isfinite(out).all()
+    for _ in range(20):
+        assert np.isfinite(concealer.push(None)).all()

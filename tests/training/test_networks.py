@@ -135,3 +135,10 @@ def test_a_network_with_one_draft_more_begins_where_the_other_ended() -> None:
     torch.testing.assert_close(found, expected)
     with pytest.raises(RuntimeError, match="size mismatch"):
         few.load_state_dict(more.state_dict())
+
+
+def test_a_network_of_another_depth_is_refused_also_with_fewer_drafts() -> None:
+    few = hybrid()
+    deep = HybridNet(dataclasses.replace(few.shape, drafts=4, channels=(8, 12, 16)))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        deep.load_state_dict(few.state_dict())

@@ -103,6 +103,7 @@ def test_a_mistake_is_refused_by_its_name(old: str, new: str, match: str) -> Non
         ("lookaheads = [1]", "lookaheads = [0]", r"data.lookaheads is .*; expected above 0"),
         ("packet_ms = 20.0", "packet_ms = 12.0", "a gap of 192 samples; expected a multiple of"),
         ("beyond = 560", "beyond = 300", "data.beyond is 300 samples; expected at least 512"),
+        ("packet_ms = 20.0", "packet_ms = 40.0", "data.beyond is 560 samples; .* at least 640"),
         ("margin = 720", "margin = 400", "data.margin is 400 samples; .* need at least"),
     ],
 )

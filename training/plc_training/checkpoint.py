@@ -107,7 +107,7 @@ def load_mean(path: Path, network: nn.Module) -> Progress:
     tensors, progress = _read(path)
     try:
         network.load_state_dict(_under("mean.", tensors))
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
     return progress
 

@@ -371,8 +371,9 @@ def _check_bridge(plan: BridgePlan, settings: BridgeSettings) -> None:
             f"data.lookaheads of {plan.packet_ms:g} ms make a gap of {plan.horizon} samples; "
             f"expected a multiple of the grid's hop, {hop}"
         )
-    # What the network sees after the longest gap, and what the loss does.
-    needed = max(3 * hop + settings.context_frames_after * hop, _judged_samples(plan.sample_rate))
+    # What the network sees after the longest gap, what the loss does, and what has arrived.
+    seen = (3 + settings.context_frames_after) * hop
+    needed = max(seen, _judged_samples(plan.sample_rate), plan.packet_samples)
     if plan.beyond < needed:
         raise ConfigError(f"data.beyond is {plan.beyond} samples; expected at least {needed}")
 

@@ -167,15 +167,15 @@ def _widen(
     head = state.get(f"{prefix}head.weight")
     new = network.shape.drafts
     old = 0 if head is None else head.shape[0] // 2
-    if not 0 < old < new:
+    first, last = f"{prefix}down.0.convolution.weight", f"{prefix}up.{len(network.up) - 1}."
+    skip = f"{last}convolution.weight"
+    if not 0 < old < new or not {first, skip} <= set(state):
         return
     # Where each old draft, product, and what belongs to none of them now stands.
     drafts = [*range(old - 1), new - 1]
     products = [new + k for k in range(2 * (old - 1))]
     features = [*drafts, *products, *range(_feature_count(new) - 3, _feature_count(new))]
     weights = [2 * d + part for d in drafts for part in (0, 1)] + [2 * new]
-    first, last = f"{prefix}down.0.convolution.weight", f"{prefix}up.{len(network.up) - 1}."
-    skip = f"{last}convolution.weight"
     low = state[skip].shape[1] - _feature_count(old)
     moves = (
         (first, 1, features, _feature_count(new)),
