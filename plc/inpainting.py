@@ -48,6 +48,7 @@ from plc.filler import ArFiller, Filler
 from plc.history import History
 from plc.ladder import Rung
 from plc.methods import LADDER_METHODS, make_filler
+from plc.similar import REACH_S
 from plc.two_sided import Refiner, open_refiner
 from plc.warm import warm_up
 from plc.whole import check_signal
@@ -318,6 +319,12 @@ def _interpolated(
     if gap is None or not np.abs(gap).max() <= _OVERSHOOT * np.abs(line).max():
         return draft
     return gap
+
+
+def context_s(quality: str, method: str, model: str) -> float:
+    """Return how much of a signal on either side of a gap has a say in its filling, in seconds."""
+    networks = refines(quality, method) and method == "auto" and model != "ar"
+    return REACH_S if networks else CONTEXT_S
 
 
 def refines(quality: str, method: str) -> bool:

@@ -20,7 +20,7 @@ from plc import inpainting
 from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files import AudioReader, AudioWriter, check_target, count_samples
-from plc.inpainting import CONTEXT_S, inpaint, refinable, refines, with_known_ends
+from plc.inpainting import context_s, inpaint, refinable, refines, with_known_ends
 from plc.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 
 # What most of live audio over IP is sent in.
@@ -305,7 +305,7 @@ def inpaint_file(
         start_s = time.perf_counter()
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
-            context = math.ceil(CONTEXT_S * reader.sample_rate)
+            context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
             for start, stop, end in with_known_ends(gaps, samples):
                 first = max(0, start - context)
                 signal = window.move_to(first, min(stop + context, end))

@@ -23,7 +23,7 @@ from plc.recording import (
     read_gaps,
     samples_of_packet,
 )
-from tests.signals import tones
+from tests.signals import noise, tones
 
 RATE = 16_000
 PACKET = 160
@@ -304,3 +304,19 @@ def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
         read_gaps(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_gaps(tmp_path / "none.txt")
+
+
+def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    loop = noise(6, RATE)
+    signal = (0.3 * np.tile(loop, 8)).astype(np.float32)
+    gap = (4 * RATE + 3000, 4 * RATE + 3640)
+    damaged = signal.copy()
+    damaged[gap[0] : gap[1]] = 0.0
+    source, target = tmp_path / "loop.wav", tmp_path / "filled.wav"
+    soundfile.write(source, damaged, RATE, subtype="FLOAT")
+    inpaint_file(source, target, [(gap[0] / RATE, gap[1] / RATE)], model="music-lookahead")
+    filled = read_audio(target)[0][gap[0] : gap[1], 0]
+    error = filled - signal[gap[0] : gap[1]]
+    # Of noise nothing can be predicted: a second away is all that is known of it.
+    assert np.dot(error, error) < 0.5 * np.dot(filled, filled)
