@@ -56,9 +56,12 @@ class BridgeEncoder:
 
     def ready(self, history: History, gap_samples: int) -> bool:
         """Tell whether it could be asked about such a gap; not whether it will be in time."""
+        return self._serves(history, gap_samples) and self.voice.governor.level is not None
+
+    def _serves(self, history: History, gap_samples: int) -> bool:
+        """Tell whether such a gap is one for this model."""
         gap = self.voice.gap
-        possible = gap_samples <= gap.horizon and history.filled >= gap.gap_start
-        return possible and self.voice.governor.level is not None
+        return gap_samples <= gap.horizon and history.filled >= gap.gap_start
 
     def improve(
         self,
@@ -86,7 +89,7 @@ class BridgeEncoder:
         voice = self.voice
         gap = voice.gap
         n = out.shape[1]
-        if n > gap.horizon or history.filled < gap.gap_start:
+        if not self._serves(history, n):
             return False
         if voice.governor.level is None:
             counters.encoder_off += 1

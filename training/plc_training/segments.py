@@ -219,16 +219,8 @@ class CausalPlan:
             return
         for packet_ms in self.packet_ms:
             n = round(packet_ms * self.sample_rate / 1000.0)
-            packets = x.size // n
-            trace = GilbertElliott(self.loss, self.burst).trace(packets, int(rng.integers(2**31)))
-            played = plc.conceal(
-                x[: packets * n],
-                trace,
-                sample_rate=self.sample_rate,
-                packet_samples=n,
-                model="ar",
-            )
-            heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
+            losses = GilbertElliott(self.loss, self.burst)
+            trace, heard = _streamed(x, losses, self.sample_rate, n, 0, rng)
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
@@ -321,18 +313,9 @@ class BridgePlan:
         if domain not in self.domains:
             return
         n = self.packet_samples
-        packets = x.size // n
+        losses = GilbertElliott(self.loss, self.burst)
         for lookahead in self.lookaheads:
-            trace = GilbertElliott(self.loss, self.burst).trace(packets, int(rng.integers(2**31)))
-            played = plc.conceal(
-                x[: packets * n],
-                trace,
-                sample_rate=self.sample_rate,
-                packet_samples=n,
-                lookahead=lookahead,
-                model="ar",
-            )
-            heard = played.astype(np.float32, copy=False)  # which it is: for the type checker
+            trace, heard = _streamed(x, losses, self.sample_rate, n, lookahead, rng)
             for begin, stop in gaps_of(trace, n):
                 gap = min(stop - begin, lookahead * n)
                 start = stop - gap
@@ -369,6 +352,28 @@ class BridgePlan:
         lines[1:, stop:until] = after
         lines[1:, until:] = sides.beyond[0, : self.samples - until]
         return lines
+
+
+def _streamed(
+    x: NDArray[np.float32],
+    losses: GilbertElliott,
+    sample_rate: int,
+    packet_samples: int,
+    lookahead: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return a trace for a clip, and the clip as the ladder plays it under these losses."""
+    packets = x.size // packet_samples
+    trace = losses.trace(packets, int(rng.integers(2**31)))
+    played = plc.conceal(
+        x[: packets * packet_samples],
+        trace,
+        sample_rate=sample_rate,
+        packet_samples=packet_samples,
+        lookahead=lookahead,
+        model="ar",
+    )
+    return trace, played.astype(np.float32, copy=False)  # which it is: for the type checker
 
 
 @dataclass(frozen=True, slots=True)
