@@ -1,5 +1,7 @@
 """The causal task: what it shows, and that its figures are the benchmark's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -92,6 +94,18 @@ def test_nothing_of_the_future_is_shown(task: CausalTask) -> None:
 def test_a_batch_follows_from_its_generator(task: CausalTask) -> None:
     one, two = (task.batch(5, np.random.default_rng(7)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_colours_are_of_the_segment_not_of_its_lines() -> None:
+    made = segments()
+    made.lines[:, 1] = made.lines[:, 0]
+    coloured = CausalTask(PLAN, replace(SETTINGS, colour_db=6.0), made, made)
+    lines = coloured.batch(64, np.random.default_rng(1))["lines"].numpy()
+    plain = CausalTask(PLAN, SETTINGS, made, made).batch(64, np.random.default_rng(1))["lines"]
+    np.testing.assert_allclose(lines[:, 0], lines[:, 1], atol=1e-5)
+    gains = 20.0 * np.log10(np.abs(np.fft.rfft(lines[:, 0])) / np.abs(np.fft.rfft(plain[:, 0])))
+    # The tone glides, so its own lines stand high above everything else in the spectrum.
+    assert 3.0 < gains[:, 40:60].mean(axis=1).std() < 12.0
 
 
 def test_the_draft_gains_nothing_over_itself(task: CausalTask) -> None:

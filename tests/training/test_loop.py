@@ -26,6 +26,7 @@ from plc_training.loop import (  # noqa: E402
     Event,
     Reason,
     Schedule,
+    affordable_precision,
     learning_rate,
     open_devices,
     train,
@@ -223,3 +224,23 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="3 devices need a multiple"):
         train(ToyTask(), SCHEDULE, tmp_path, "toy", fabric=Three())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpu", "accelerator", "trained_in"),
+    [
+        ("AVX2", False, "auto", "32-true"),
+        ("AVX2", True, "cpu", "32-true"),
+        ("AVX2", True, "auto", "bf16-mixed"),
+        ("AVX2", False, "cuda", "bf16-mixed"),
+        ("AVX512", False, "cpu", "bf16-mixed"),
+    ],
+)
+def test_bfloat16_is_not_imitated(
+    monkeypatch: pytest.MonkeyPatch, processor: str, gpu: bool, accelerator: str, trained_in: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert affordable_precision("bf16-mixed", accelerator) == trained_in
+    assert affordable_precision("32-true", accelerator) == "32-true"

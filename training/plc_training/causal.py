@@ -9,6 +9,7 @@ from torch import Tensor
 
 from plc.burst import RECOVERY_MS
 from plc_kernels.windows import grid_window_samples
+from plc_training.colour import coloured
 from plc_training.networks.frames import FramesNet, FramesShape
 from plc_training.segments import CausalPlan, Segments
 from plc_training.stream_task import StreamSettings, StreamTask
@@ -32,6 +33,8 @@ class CausalSettings(StreamSettings):
         Of the crossfade into what is received after the burst.
     width, draft_share : int, float
         As for :class:`FramesShape`.
+    colour_db : float
+        Depth of the random filters that segments are trained in; 0: none.
     """
 
     horizon_frames: int = 24
@@ -39,6 +42,7 @@ class CausalSettings(StreamSettings):
     recovery_ms: float = RECOVERY_MS
     width: int = 256
     draft_share: float = 0.0
+    colour_db: float = 0.0
 
 
 class CausalTask(StreamTask):
@@ -76,8 +80,11 @@ class CausalTask(StreamTask):
         # Long bursts are rare, and they are what the network is for.
         longer = rng.random(size) < 0.5
         gaps = np.where(longer, gaps * rng.integers(1, 5, size), gaps)
+        lines = self._train.lines[chosen].astype(np.float32)
+        if self.settings.colour_db:
+            lines = coloured(lines, self.settings.colour_db, rng)
         return self._tensors(
-            self._train.lines[chosen].astype(np.float32),
+            lines,
             np.maximum(self._judged(gaps), 2 * self._onset_samples),
             self._train.peaks[chosen],
             int(rng.integers(self._judge.hop)),

@@ -37,7 +37,16 @@ from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display
 from plc_training.journal import Journal
 from plc_training.library import SPLITS, Clip, Decoded, decode_library, find_library
-from plc_training.loop import BEST, CHECKPOINT, Ending, Event, Task, open_devices, train
+from plc_training.loop import (
+    BEST,
+    CHECKPOINT,
+    Ending,
+    Event,
+    Task,
+    affordable_precision,
+    open_devices,
+    train,
+)
 from plc_training.onnx_graph import load_onnx
 from plc_training.paper_plan import at_their_level
 from plc_training.paper_task import PaperTask
@@ -95,8 +104,14 @@ def run_recipe(
     """
     # Rounding to nothing what is next to nothing: on a CPU that is up to a hundred times faster.
     torch.set_flush_denormal(True)
-    fabric = open_devices(devices, accelerator, recipe.schedule.precision)
+    precision = affordable_precision(recipe.schedule.precision, accelerator)
+    fabric = open_devices(devices, accelerator, precision)
     display = Display(quiet=not fabric.is_global_zero)
+    if precision != recipe.schedule.precision:
+        display.say(
+            f"training in {precision}, not {recipe.schedule.precision}: this processor would only "
+            "imitate that, many times slower"
+        )
     segments = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
     fingerprint = _fingerprint(recipe, segments)
