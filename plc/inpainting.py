@@ -19,7 +19,8 @@ Three qualities, each the start of the next, and a network that improves on the 
     0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.)
 
 The network (:mod:`plc.two_sided`) is given the result and each side's own continuation, and weighs
-them bin by bin; it is trained with ``good``.
+them bin by bin; it is trained with ``good``. Where the predictors agree with each other it has
+nothing to add: their errors are then as small as the differences between them.
 
 The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
@@ -247,9 +248,11 @@ def _fill(
     sizes = (gap.shape[1], before.shape[1], after.shape[1])
     if refines(quality, method) and refinable(*sizes):
         for c in range(rows.shape[0]):
-            _interpolate(rows[c], config.sample_rate, start, stop, end, QUALITIES[quality])
+            doubt_db = _interpolate(
+                rows[c], config.sample_rate, start, stop, end, QUALITIES[quality]
+            )
             if encoder is not None:
-                encoder.refine(rows[c], start, stop, end)
+                encoder.refine(rows[c], start, stop, end, doubt_db)
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
@@ -291,33 +294,45 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 def _interpolate(
     row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, quality: Quality
-) -> None:
-    """Replace the draft in ``row[start:stop]`` by the mean of several interpolations."""
+) -> float:
+    """Replace the draft in ``row[start:stop]`` by the mean of several interpolations.
+
+    Return by how much these disagree, relative to their mean, in dB: infinite if one of them could
+    not be made.
+    """
+    doubt_db = np.inf
     for _ in range(quality.rounds):
-        fills = [
+        draft = row[start:stop].astype(np.float64)
+        made = [
             _interpolated(row, sample_rate, start, stop, end, rung)
             for rung in _INTERPOLATORS[: quality.interpolators]
         ]
-        row[start:stop] = np.mean(fills, axis=0)
+        fills = np.stack([draft if fill is None else fill for fill in made])
+        mean = fills.mean(axis=0)
+        doubt_db = np.inf
+        if all(fill is not None for fill in made) and mean.any():
+            power = max(float(fills.var(axis=0, ddof=1).sum()), float(np.finfo(np.float64).tiny))
+            doubt_db = 10.0 * np.log10(power / float(mean @ mean))
+        row[start:stop] = mean
+    return float(doubt_db)
 
 
 def _interpolated(
     row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, rung: Rung
-) -> NDArray[np.float64]:
-    """Return the gap as the predictor of its surroundings has it; the gap itself if it has none."""
+) -> NDArray[np.float64] | None:
+    """Return the gap as the predictor of its surroundings has it; None if it has none."""
     context = round(rung.past_ms * sample_rate / 1000.0)
     first = max(0, start - context)
     line = row[first : min(end, stop + context)].astype(np.float64)
     begin = start - first
     length = stop - start
-    draft = line[begin : begin + length]
     order = round(rung.order_ms * sample_rate / 1000.0)
     order = min(order, begin, line.size - begin - length, line.size // 4)
     if order < _LEAST_ORDER or not line.any():
-        return draft
+        return None
     gap = solve_gap(line, begin, length, fit_burg(line, order))
     if gap is None or not np.abs(gap).max() <= _OVERSHOOT * np.abs(line).max():
-        return draft
+        return None
     return gap
 
 

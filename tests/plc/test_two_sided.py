@@ -43,8 +43,13 @@ def test_a_network_that_gives_the_last_draft_back_changes_nothing(tmp_path: Path
     )
 
 
+def uncertain(seed: int) -> NDArray[np.float32]:
+    """Return a signal that predictors disagree on."""
+    return tones(seed, RATE, RATE) + np.float32(0.3) * noise(seed, RATE)
+
+
 def test_what_the_network_makes_is_what_fills_the_gap(tmp_path: Path) -> None:
-    signal = tones(2, RATE, RATE)
+    signal = uncertain(2)
     gaps = [(4000, 4800)]
     plain = inpaint(signal, RATE, gaps, model="ar")
     forward = inpaint(signal, RATE, gaps, model=_model(tmp_path, "pass"))
@@ -81,7 +86,7 @@ def test_drafts_that_are_not_known_are_refused(tmp_path: Path) -> None:
 def test_where_less_is_known_than_the_network_sees_the_rest_is_predicted(
     tmp_path: Path, gap: tuple[int, int]
 ) -> None:
-    signal = tones(2, RATE, RATE)
+    signal = uncertain(2)
     start, stop = gap
     seen: list[NDArray[np.float32]] = []
 
@@ -167,6 +172,34 @@ def test_the_papers_network_is_for_16_khz(tmp_path: Path) -> None:
     model = str(write_paper_model(tmp_path, is_complex=False))
     with pytest.raises(ConfigError, match="16000 Hz"):
         inpaint(tones(8, 48_000, 48_000), 48_000, [(9000, 9900)], model=model)
+
+
+def test_what_can_be_predicted_is_left_to_prediction(tmp_path: Path) -> None:
+    gaps = [(4000, 4160)]
+    model = _model(tmp_path, "pass")
+    steady = np.sin(0.2 * np.arange(RATE)).astype(np.float32)
+    np.testing.assert_array_equal(
+        inpaint(steady, RATE, gaps, model=model), inpaint(steady, RATE, gaps, model="ar")
+    )
+
+
+def test_the_networks_say_grows_with_the_doubt(tmp_path: Path) -> None:
+    path = find(_model(tmp_path, "pass"))
+    encoders = TwoSidedEncoders({"music": path, "speech": path}, RATE)
+    signal = tones(9, RATE, RATE)
+    moved = []
+    for doubt_db in (-60.0, -38.0, -30.0, -22.0, 0.0, np.inf):
+        row = signal.copy()
+        row[4000:4800] *= 0.5
+        filled = row[4000:4800].copy()
+        assert encoders.refine(row, 4000, 4800, row.size, doubt_db) == (doubt_db > -38.0)
+        moved.append(row[4000:4800] - filled)
+    assert not moved[0].any()
+    assert not moved[1].any()
+    np.testing.assert_allclose(moved[2], 0.5 * moved[3], atol=1e-6)
+    np.testing.assert_array_equal(moved[3], moved[5])
+    np.testing.assert_array_equal(moved[4], moved[5])
+    assert np.abs(moved[5]).max() > 1e-2
 
 
 def test_an_encoder_is_opened_once(tmp_path: Path) -> None:
