@@ -14,7 +14,7 @@ from plc.errors import ConfigError  # noqa: E402
 from plc.onnx_file import inspect_onnx  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
-from plc_training.onnx_graph import OPSET, load_onnx, to_onnx  # noqa: E402
+from plc_training.onnx_graph import OPSET, load_onnx, round_weights, to_onnx  # noqa: E402
 
 
 class Recurrent(nn.Module):
@@ -104,3 +104,29 @@ def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None
             load_onnx(data, network, "test")
         for name, value in network.state_dict().items():
             torch.testing.assert_close(value, before[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("net", [FramesNet(FRAMES), HybridNet(HYBRID)], ids=["frames", "hybrid"])
+def test_weights_of_half_precision_take_half_the_space_and_come_back(net: nn.Module) -> None:
+    shape = FRAMES if isinstance(net, FramesNet) else HYBRID
+    plain = graph_of(net, shape)
+    round_weights(net)
+    data = graph_of(net, shape)
+    large = sum(weight.numel() for weight in net.parameters() if weight.numel() >= 256)
+    assert len(plain) - len(data) > 1.7 * large
+    graph = onnx.load_from_string(data).graph
+    halved = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
+    assert sum(int(np.prod(tensor.dims)) for tensor in halved) == large
+
+    frames = 9 + getattr(shape, "context_frames_after", 0)
+    inputs = torch.randn(3, shape.drafts, 2, shape.bins, frames), torch.rand(3, frames)
+    with torch.no_grad():
+        expected = net(*inputs).numpy()
+    session = ort.InferenceSession(data)
+    feed = dict(zip(("spectra", "lost"), (tensor.numpy() for tensor in inputs), strict=True))
+    np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-5)
+
+    other = type(net)(shape)
+    load_onnx(data, other, "test")
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, atol=0, rtol=0)

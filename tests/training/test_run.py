@@ -178,7 +178,8 @@ def test_a_recipe_begins_from_a_model(bench: Bench, model: Manifest) -> None:
     first, more = (load_file(bench.root / run / BEST) for run in ("first", "more"))
     for name, value in first.items():
         if name.startswith("mean."):
-            torch.testing.assert_close(more[name], value, atol=1e-6, rtol=0)
+            # A model's weights are rounded to half precision.
+            torch.testing.assert_close(more[name], value, atol=1e-6, rtol=5e-4)
     other = text.replace("[data]", 'begin_from = "model:speech"\n\n[data]', 1)
     with pytest.raises(ConfigError, match="holds the weights of another network"):
         run_recipe(parse_recipe(other, "f", "f"), bench.place("never"), accelerator="cpu")

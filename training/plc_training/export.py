@@ -2,9 +2,11 @@
 
 Proved on validation segments that the run kept: the graph in ONNX Runtime says what the network in
 torch says, for one segment and for many and, where the frames are free, for more of them; the
-figure that training was judged by comes out the same end to end; and the engine opens it.
+figure that training was judged by comes out the same end to end, though the weights are rounded to
+half precision; and the engine opens it.
 """
 
+import copy
 import hashlib
 import shutil
 import tempfile
@@ -31,7 +33,7 @@ from plc_training.causal import CausalSettings
 from plc_training.checkpoint import Progress, load_mean
 from plc_training.journal import read_log
 from plc_training.loop import BEST, Task
-from plc_training.onnx_graph import OPSET, to_onnx
+from plc_training.onnx_graph import OPSET, round_weights, to_onnx
 from plc_training.recipe import PaperSettings, Recipe
 from plc_training.run import build_task, read_run
 from plc_training.segments import BridgePlan, CausalPlan, Segments, TwoSidedPlan
@@ -99,6 +101,8 @@ def export_run(
     network = task.make_network()
     progress = load_mean(folder / BEST, network)
     network.eval()
+    trained = copy.deepcopy(network)
+    round_weights(network)
     batch = probe_batch(task, probe)
     with torch.no_grad():
         inputs = task.inputs(batch)
@@ -107,7 +111,7 @@ def export_run(
     manifest = _manifest(recipe, facts, progress, network, data, name, figures, folder)
     with tempfile.TemporaryDirectory() as scratch:
         path = _write(manifest, data, Path(scratch))
-        exported = _prove(Manifest.read(path), recipe, task, network, inputs)
+        exported = _prove(Manifest.read(path), recipe, task, network, trained, inputs)
         out.mkdir(parents=True, exist_ok=True)
         for each in (path.with_suffix(".onnx"), path):
             shutil.copyfile(each, out / each.name)
@@ -259,8 +263,14 @@ def _write(manifest: Manifest, data: bytes, folder: Path) -> Path:
 
 
 def _prove(
-    manifest: Manifest, recipe: Recipe, task: Task, network: nn.Module, inputs: tuple[Tensor, ...]
+    manifest: Manifest,
+    recipe: Recipe,
+    task: Task,
+    network: nn.Module,
+    trained: nn.Module,
+    inputs: tuple[Tensor, ...],
 ) -> Exported:
+    """Compare the model with the network that it was made of, and its figure with training's."""
     sets = [tuple(tensor[:1] for tensor in inputs), inputs]
     if manifest.kind != "paper":
         sets.append(tuple(_longer(tensor[:2]) for tensor in inputs))
@@ -275,7 +285,7 @@ def _prove(
     judged = OnnxNetwork(session)
     with torch.no_grad():
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
-        figures = _figures(task, network, judged)
+        figures = _figures(task, trained, judged)
     _refuse_difference(manifest, parity, figures)
     run_ms = _session_ms(session) if manifest.kind == "paper" else _encoder_ms(manifest, inputs)
     return Exported(manifest, parity, figures, run_ms, free_frames)
