@@ -37,7 +37,7 @@ from plc.history import History
 from plc.hybrid import EDGE_MS
 from plc.line import NO_TICKET, EncoderCounters, InlineEncoder
 from plc.manifest import Manifest
-from plc.voice import Voice, open_voice
+from plc.voice import Voice, is_prompt, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 DRAFTS = (("ar",), ("pitch", "ar"))
@@ -173,8 +173,9 @@ class EncoderFiller:
 
     @property
     def voices(self) -> tuple[Voice, ...]:
-        """The models that are open."""
-        return (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
+        """The models that are open, each once."""
+        opened = (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
+        return tuple({id(voice): voice for voice in opened}.values())
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, and what a burst of each costs."""
@@ -354,10 +355,17 @@ def _open_voices(
     clock: Callable[[], float],
     provider: str,
 ) -> dict[str, Voice]:
-    """Open models by content; leave out those for whose time the drafts would have to pay."""
-    voices = {}
+    """Open models by content; leave out those for whose time the drafts would have to pay.
+
+    One that serves two contents alike is opened once.
+    """
+    voices: dict[str, Voice] = {}
     for content, manifest in models.items():
-        voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
+        alike = (v for v in voices.values() if v.manifest is manifest)
+        prompt = is_prompt(manifest, content)
+        voice = next((v for v in alike if v.prompt == prompt), None)
+        if voice is None:
+            voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
         if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
             voice.line.close()
         else:

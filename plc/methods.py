@@ -133,6 +133,10 @@ def stream_models(
                 low, high = manifest.sample_rates
                 if manifest.kind in by_kind and low <= sample_rate <= high:
                     by_kind[manifest.kind][manifest.content] = manifest
+            # At the rates of music what changes as fast as speech is often percussion.
+            causal = by_kind["causal"]
+            if "music" in causal:
+                causal.setdefault("speech", causal["music"])
     return by_kind["causal"], by_kind["bridge"]
 
 

@@ -64,12 +64,18 @@ def open_voice(
         worker.wait_until_open(_OPEN_S)
         line = worker
     line.counters = EncoderCounters()
+    prompt = is_prompt(manifest, content)
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    prompt = content == "speech" or manifest.kind == "bridge"
     voice = Voice(manifest, gap, line, Governor(), pitch, prompt, 0.0)
     voice.cost_ms = _measure_cost(voice)
     line.counters = counters
     return voice
+
+
+def is_prompt(manifest: Manifest, content: str) -> bool:
+    """Tell whether the first packet of a burst waits for a model that serves such content."""
+    of_music = manifest.content == "music" or content == "music"
+    return manifest.kind == "bridge" or not of_music
 
 
 def _measure_cost(voice: Voice) -> float:

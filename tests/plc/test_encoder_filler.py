@@ -114,6 +114,25 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
     assert filler.name == "encoder:lost"
 
 
+def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    manifest = _model(tmp_path, "lost", content="music")
+    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest, "speech": manifest})
+    assert len(filler.voices) == 1
+    signal = tones(4, RATE, RATE)
+    for content in ("music", "speech"):
+        filler.content = content
+        filler.begin(_history(signal, filler), unsteady=True)
+        out = np.zeros((1, PACKET), np.float32)
+        filler.extend(out)
+        assert filler.name == filler.ar.name
+        filler.catch_up()
+        filler.extend(out)
+        assert filler.name == f"encoder:{manifest.name}"
+    filler.close()
+
+
 def test_the_pitch_draft_comes_first(tmp_path: Path) -> None:
     period = noise(4, 100)
     signal = np.tile(period, 160).astype(np.float32)

@@ -10,7 +10,7 @@ from plc.errors import ConfigError, ModelError
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import MAX_ORDER, MAX_PAST_SAMPLES, STEADY, UNSTEADY
-from plc.methods import METHODS, make_filler, rung_of
+from plc.methods import METHODS, make_filler, rung_of, stream_models
 from plc.reference import LpcFiller
 from tests.signals import glide
 
@@ -128,3 +128,22 @@ def test_an_unknown_model_says_what_would_do(model: str) -> None:
 def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the past may be 8\.0 to"):
         rung_of("burg:1/7", 8000)
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "served"),
+    [
+        (8_000, {}),
+        (16_000, {"speech": "speech"}),
+        (24_000, {"speech": "speech"}),
+        (44_100, {"music": "music", "speech": "music"}),
+        (48_000, {"music": "music", "speech": "music"}),
+    ],
+)
+def test_at_the_rates_of_music_its_network_serves_all_content(
+    sample_rate: int, served: dict[str, str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    causal, bridges = stream_models("auto", sample_rate)
+    assert {content: manifest.name for content, manifest in causal.items()} == served
+    assert {manifest.kind for manifest in bridges.values()} <= {"bridge"}
