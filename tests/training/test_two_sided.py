@@ -1,5 +1,7 @@
 """The two-sided task: what it shows, and that its figures are the benchmark's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,20 @@ def test_what_is_shown_is_what_the_network_takes(task: TwoSidedTask) -> None:
     output = task.make_network()(spectra, lost)
     assert output.shape == (3, 2, 129, 13)
     assert task.loss(output, batch).ndim == 0
+
+
+def test_what_is_known_is_the_same_in_all_drafts_also_in_colours(task: TwoSidedTask) -> None:
+    settings = replace(SETTINGS, colour_db=6.0)
+    coloured = TwoSidedTask(PLAN, settings, segments(), segments())
+    plain, batch = (each.batch(20, np.random.default_rng(3)) for each in (task, coloured))
+    known = (1.0 - batch["hole"])[:, None]
+    differences = (batch["lines"][:, 1:] - batch["lines"][:, :1]) * known
+    assert float(differences.abs().max()) < 1e-3 * float(batch["lines"].abs().max())
+    assert not torch.equal(plain["lines"], batch["lines"])
+    # The drafts are what they were of the truth.
+    hole = batch["hole"][:, None]
+    truth, draft = batch["lines"][:, :1] * hole, batch["lines"][:, 3:] * hole
+    assert float((draft - 0.8 * truth).norm() / truth.norm()) < 0.1
 
 
 def test_a_batch_follows_from_its_generator(task: TwoSidedTask) -> None:

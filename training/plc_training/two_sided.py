@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc_bench.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
+from plc_training.colour import coloured
 from plc_training.networks.hybrid import HybridNet, HybridShape
 from plc_training.segments import DOMAINS, Segments, TwoSidedPlan
 from plc_training.spectral import Grid
@@ -43,6 +44,8 @@ class TwoSidedSettings:
         Weight of the samples' SNR beside that of the magnitudes.
     domain_weights : dict
         How often segments of a domain are drawn, by name; 0 for those not named.
+    colour_db : float
+        Depth of the random filters that segments are trained in; 0: none.
     """
 
     bin_hz: float = 31.25
@@ -51,6 +54,7 @@ class TwoSidedSettings:
     gru: int = 144
     samples_share: float = 0.2
     domain_weights: dict[str, float]
+    colour_db: float = 0.0
 
 
 class TwoSidedTask:
@@ -100,7 +104,20 @@ class TwoSidedTask:
         # What continued the past now leads into what follows.
         swapped = [0, 2, 1, *range(3, lines.shape[1])]
         lines[reverse] = lines[reverse][:, swapped, ::-1]
+        if self.settings.colour_db:
+            lines = self._coloured(lines, gaps, rng)
         return self._tensors(lines, gaps)
+
+    def _coloured(
+        self, lines: NDArray[np.float32], gaps: NDArray[np.integer], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return segments in colours; what is known of them is the same in all drafts again."""
+        lines = coloured(lines, self.settings.colour_db, rng)
+        drafts = [k for k, name in enumerate(self.plan.lines) if name not in ("truth", "similar")]
+        for segment, gap in zip(lines, gaps, strict=True):
+            end = self.plan.margin + int(gap)
+            segment[drafts, end:] = segment[0, end:]
+        return lines
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return what the network is given: spectra of the drafts, and what of them is lost."""
