@@ -14,6 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """A mean, and of how many clips: other clips, another mean."""
+
+    value: float = math.nan
+    count: int = 0
+
+
 def _shown(each: Study) -> list[str]:
     """Return the methods to show: of a codec, its comparison with its own decode."""
     return [name for name in each.methods if name + OWN_DECODE not in each.methods]
@@ -113,7 +122,9 @@ def _table(each: Study, rows: Sequence[Row]) -> str:
     cells = {
         (method, column): _mean(rows, method, *column) for method in methods for column in columns
     }
-    best = {column: _best(cells, methods, column) for column in columns}
+    by_column = {column: [cells[method, column] for method in methods] for column in columns}
+    most = {column: max(mean.count for mean in means) for column, means in by_column.items()}
+    best = {column: _best(cells, methods, column, most[column]) for column in columns}
     clips = {
         domain: len({row.clip for row in rows if row.domain == domain}) for domain, _ in columns
     }
@@ -123,7 +134,10 @@ def _table(each: Study, rows: Sequence[Row]) -> str:
         "| --- |" + " ---: |" * len(columns),
     ]
     for method in methods:
-        shown = [_text(cells[method, column], column[1], best[column]) for column in columns]
+        shown = [
+            _text(cells[method, column], column[1], best[column], most[column])
+            for column in columns
+        ]
         lines.append("| " + " | ".join([_label(method), *shown]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -138,33 +152,36 @@ def _columns(each: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [column for column in columns if column[1] in each.settings["metrics"]]
 
 
-def _mean(rows: Sequence[Row], method: str, domain: str, metric: str) -> float:
-    """Return the mean over the clips that have the score; NaN where none has, or it is unfair."""
+def _mean(rows: Sequence[Row], method: str, domain: str, metric: str) -> _Mean:
+    """Return the mean over the clips that have the score; of none where it is unfair."""
     if not comparable(method, metric):
-        return math.nan
+        return _Mean()
     values = [row.scores[metric] for row in rows if row.method == method and row.domain == domain]
     summary = summarise(values)
-    return summary.mean if summary.count else math.nan
+    return _Mean(summary.mean, summary.count) if summary.count else _Mean()
 
 
 def _best(
-    cells: dict[tuple[str, tuple[str, str]], float],
+    cells: dict[tuple[str, tuple[str, str]], _Mean],
     methods: Sequence[str],
     column: tuple[str, str],
+    most: int,
 ) -> float:
-    """Return the best of those that do not wait for later packets."""
-    values = [cells[method, column] for method in methods if not _WAITS.search(method)]
-    defined = [value for value in values if math.isfinite(value)]
+    """Return the best of those that have all clips and do not wait for later packets."""
+    means = [cells[method, column] for method in methods if not _WAITS.search(method)]
+    defined = [each.value for each in means if math.isfinite(each.value) and each.count == most]
     if not defined:
         return math.nan
     return min(defined) if scores.metric(column[1]).lower_is_better else max(defined)
 
 
-def _text(value: float, metric: str, best: float) -> str:
-    if math.isnan(value):
+def _text(mean: _Mean, metric: str, best: float, most: int) -> str:
+    if math.isnan(mean.value):
         return "-"
     digits = scores.metric(metric).digits
-    text = f"{value:.{digits}f}"
+    text = f"{mean.value:.{digits}f}"
+    if mean.count < most:
+        return f"{text} ({mean.count} of {most})"
     return f"**{text}**" if text == f"{best:.{digits}f}" else text
 
 
@@ -185,7 +202,8 @@ def _notes(studies: Sequence[Study]) -> str:
         f"Means over clips (how many in brackets); plc {version}, seed {seeds}; every method met "
         "the same losses. NMSE, LSD and FAD: lower is better; all others: higher. Bold: the best "
         f"that does not wait. {CODED_MARK} compared with its own loss-free decode (PLCMOS has no "
-        "reference, and holds the coding). - not measured, or not comparable. "
+        "reference, and holds the coding). - not measured, or not comparable; (n of m): of fewer "
+        "clips, and so not to be compared. "
         f"{failed} scores failed" + (": `failures.csv` of each study says why." if failed else ".")
     )
 

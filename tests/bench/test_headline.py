@@ -61,12 +61,18 @@ def test_a_codec_is_shown_against_its_own_decode_alone(kept: study.Study) -> Non
 def test_the_best_is_bold_and_waiting_does_not_count() -> None:
     column = ("music", "nmse")
     values = {"a": -5.0, "a@lookahead1": -9.0, "neteq (own decode)": -7.0, "b": math.nan}
-    cells = {(method, column): value for method, value in values.items()}
-    best = headline._best(cells, list(values), column)
+    cells = {(method, column): headline._Mean(value, 4) for method, value in values.items()}
+    cells["c", column] = headline._Mean(-6.0, 3)
+    best = headline._best(cells, [*values, "c"], column, 4)
     assert best == -5.0
-    assert headline._text(-5.0, "nmse", best) == "**-5.00**"
-    assert headline._text(-9.0, "nmse", best) == "-9.00"
-    assert headline._text(math.nan, "nmse", best) == "-"
+    assert headline._text(cells["a", column], "nmse", best, 4) == "**-5.00**"
+    assert headline._text(cells["a@lookahead1", column], "nmse", best, 4) == "-9.00"
+    assert headline._text(cells["b", column], "nmse", best, 4) == "-"
+
+
+def test_a_mean_of_fewer_clips_says_so() -> None:
+    mean = headline._Mean(-5.0, 3)
+    assert headline._text(mean, "nmse", -5.0, 4) == "-5.00 (3 of 4)"
 
 
 def test_the_path_of_a_library_is_left_out_of_a_name() -> None:
@@ -77,8 +83,8 @@ def test_neteq_is_not_compared_sample_by_sample() -> None:
     row = study.Row(
         "a", "music", "c", "neteq", RATE, 1, 160, 1, 1, 1, {"nmse": 1.0, "fad": 2.0}, ()
     )
-    assert math.isnan(headline._mean([row], "neteq", "music", "nmse"))
-    assert headline._mean([row], "neteq", "music", "fad") == 2.0
+    assert headline._mean([row], "neteq", "music", "nmse").count == 0
+    assert headline._mean([row], "neteq", "music", "fad") == headline._Mean(2.0, 1)
 
 
 def test_the_command_writes_the_page_and_a_picture_of_each_study(
