@@ -11,9 +11,9 @@ draft and its past, and the burst's packets play what came out of it::
              fill    ╰────────────────╯────── linear prediction goes on
 
 **When.** A model for speech is collected at once: it makes every packet better, the first one too,
-and its drafts are cheap. One for music is collected when the second packet of the burst is due:
-until then a long prediction is as good as anything, and gets the first packet's time for itself,
-while the network has that packet's whole duration for its answer.
+and its drafts are cheap. One for music is collected when the second packet of the burst is due, or
+10 ms are over: until then a long prediction is as good as anything, and gets the first packet's
+time for itself, while the network has that packet's whole duration for its answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
 network for that (:mod:`plc.bridge_encoder`), where there is one for the content, improves on the
@@ -45,6 +45,9 @@ DRAFTS = (("ar",), ("pitch", "ar"))
 
 # At the end of the horizon the fill returns to the draft within this time.
 _LEAVE_MS = 5.0
+# A network that no packet waits for takes over no earlier: until here a long prediction is as good,
+# and the network is trained from here on.
+_ONSET_MS = 10.0
 # Until so long into the fade of a burst a network for bridges has been trained.
 _LATE_MS = 30.0
 # A network that takes a larger share of the time limit is left out.
@@ -134,6 +137,7 @@ class EncoderFiller:
         self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._late = round(sample_rate * _LATE_MS / 1000.0)
+        self._onset = round(sample_rate * _ONSET_MS / 1000.0)
         self.limit_ms = float("inf")
         """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
@@ -252,8 +256,10 @@ class EncoderFiller:
 
     def catch_up(self) -> None:
         """Take the network's answer, where the burst goes on and has none yet."""
-        if self._voice is not None and self._ticket != NO_TICKET:
-            self._collect(self._voice, self._clock() + self._limit_s)
+        voice = self._voice
+        if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
+            return
+        self._collect(voice, self._clock() + self._limit_s)
 
     def _draft(self, voice: Voice, history: History) -> None:
         """Write past and drafts into the lines of the gap."""

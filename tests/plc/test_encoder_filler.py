@@ -114,6 +114,17 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
     assert filler.name == "encoder:lost"
 
 
+def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
+    filler = _filler(_model(tmp_path, "lost"), "music")
+    filler.begin(_history(tones(12, RATE, RATE), filler), unsteady=False)
+    played = []
+    for _ in range(8):
+        filler.catch_up()
+        filler.extend(np.zeros((1, 40), np.float32))
+        played.append(filler.name)
+    assert played == [filler.ar.name] * 4 + ["encoder:lost"] * 4
+
+
 def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it(
     tmp_path: Path,
 ) -> None:
