@@ -300,8 +300,11 @@ def test_one_channel_may_be_flat() -> None:
 def test_channels_are_concealed_as_if_alone() -> None:
     left, right = tones(1, 48_000, 48_000), tones(2, 48_000, 48_000)
     trace = GilbertElliott(0.1, 1.5).trace(100, 6)
-    both = conceal(np.stack([left, right], 1), trace)
-    np.testing.assert_array_equal(both[:, 0], conceal(left, trace))
+    stereo = np.stack([left, right], 1)
+    alone = conceal(left, trace, model="ar")
+    np.testing.assert_array_equal(conceal(stereo, trace, model="ar")[:, 0], alone)
+    # On some processors ONNX Runtime rounds a batch of two otherwise than one.
+    np.testing.assert_allclose(conceal(stereo, trace)[:, 0], conceal(left, trace), atol=1e-5)
 
 
 @pytest.mark.parametrize(
