@@ -11,9 +11,9 @@ draft and its past, and the burst's packets play what came out of it::
              fill    ╰────────────────╯────── linear prediction goes on
 
 **When.** A model for speech is collected at once: it makes every packet better, the first one too,
-and its drafts are cheap. One for music is collected when the second packet of the burst is due, or
-10 ms are over: until then a long prediction is as good as anything, and gets the first packet's
-time for itself, while the network has that packet's whole duration for its answer.
+and its drafts are cheap. One for music is collected when the second packet of the burst is due, but
+not before 10 ms are over: until then a long prediction is as good as anything, and gets the first
+packet's time for itself, while the network has that packet's whole duration for its answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
 network for that (:mod:`plc.bridge_encoder`), where there is one for the content, improves on the
@@ -367,11 +367,12 @@ def _open_voices(
     """
     voices: dict[str, Voice] = {}
     for content, manifest in models.items():
-        alike = (v for v in voices.values() if v.manifest is manifest)
         prompt = is_prompt(manifest, content)
-        voice = next((v for v in alike if v.prompt == prompt), None)
-        if voice is None:
-            voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
+        alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
+        if alike:
+            voices[content] = alike[0]
+            continue
+        voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
         if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
             voice.line.close()
         else:

@@ -300,7 +300,7 @@ def _interpolate(
     Return by how much these disagree, relative to their mean, in dB: infinite if one of them could
     not be made.
     """
-    doubt_db = np.inf
+    doubt_db = float("inf")
     for _ in range(quality.rounds):
         draft = row[start:stop].astype(np.float64)
         made = [
@@ -308,13 +308,18 @@ def _interpolate(
             for rung in _INTERPOLATORS[: quality.interpolators]
         ]
         fills = np.stack([draft if fill is None else fill for fill in made])
-        mean = fills.mean(axis=0)
-        doubt_db = np.inf
-        if all(fill is not None for fill in made) and mean.any():
-            power = max(float(fills.var(axis=0, ddof=1).sum()), float(np.finfo(np.float64).tiny))
-            doubt_db = 10.0 * np.log10(power / float(mean @ mean))
-        row[start:stop] = mean
-    return float(doubt_db)
+        row[start:stop] = fills.mean(axis=0)
+        doubt_db = _doubt_db(fills) if all(fill is not None for fill in made) else float("inf")
+    return doubt_db
+
+
+def _doubt_db(fills: NDArray[np.float64]) -> float:
+    """Return by how much fills, shape (fills, n), disagree, in dB relative to their mean."""
+    mean = fills.mean(axis=0)
+    if not mean.any():
+        return float("inf")
+    power = max(float(fills.var(axis=0, ddof=1).sum()), float(np.finfo(np.float64).tiny))
+    return float(10.0 * np.log10(power / float(mean @ mean)))
 
 
 def _interpolated(

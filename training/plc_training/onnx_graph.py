@@ -35,11 +35,7 @@ _LEAST_HALVED = 256
 
 
 def round_weights(network: nn.Module) -> None:
-    """Round large weights to half precision, in place: :func:`to_onnx` then stores them in it.
-
-    Of a network with batch normalisation little is stored so, as the exporter merges that with the
-    weights.
-    """
+    """Round large weights to half precision, in place: :func:`to_onnx` then stores them in it."""
     with torch.no_grad():
         for weight in network.parameters():
             if weight.numel() >= _LEAST_HALVED:
@@ -238,10 +234,10 @@ def _with_onnx_grus(network: nn.Module) -> nn.Module:
     return made
 
 
-def _strip(model: object) -> None:
+def _strip(model: Any) -> None:
     """Remove comments and the tracer's notes."""
-    graph = model.graph  # type: ignore[attr-defined]  # a protobuf class, made at run time
-    lists: Sequence[Sequence[object]] = (
+    graph = model.graph
+    lists: Sequence[Sequence[Any]] = (
         [model, graph],
         graph.node,
         graph.value_info,
@@ -250,14 +246,14 @@ def _strip(model: object) -> None:
         graph.initializer,
     )
     for part in (part for parts in lists for part in parts):
-        part.ClearField("doc_string")  # type: ignore[attr-defined]
-        part.ClearField("metadata_props")  # type: ignore[attr-defined]
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
 
 
-def _halve(model: object) -> None:
+def _halve(model: Any) -> None:
     """Store the weights that half precision holds exactly in it, and cast them where they go in."""
     onnx = _require("onnx", "plc export")
-    graph = model.graph  # type: ignore[attr-defined]  # as above
+    graph = model.graph
     casts = []
     for tensor in graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT:
