@@ -78,6 +78,8 @@ class Ladder:
     rungs: dict[str, list[dict[str, Any]]]
     """The rungs that fit the budget, the best first, by kind of content: each with its order,
     the past it is fitted on and its cost in ms for all channels."""
+    networks: dict[str, dict[str, Any]]
+    """The networks by kind of content, as :meth:`plc.Concealer.describe` has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +205,18 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
                 packet_samples=round(sample_rate * packet_ms / 1000),
             )
             found = concealer.describe()
+            concealer.close()
         except (PlcError, RuntimeError, ImportError) as error:
             problems.append(f"{name}: {_line(error)}")
             continue
-        ladders.append(Ladder(format=name, budget_ms=found["budget_ms"], rungs=found["ladders"]))
+        ladders.append(
+            Ladder(
+                format=name,
+                budget_ms=found["budget_ms"],
+                rungs=found["ladders"],
+                networks=found["networks"],
+            )
+        )
     return tuple(ladders)
 
 
@@ -325,7 +335,7 @@ def facts(health: Health) -> list[tuple[str, str]]:
 
 
 def ladder_text(ladder: Ladder) -> str:
-    """Return a ladder for people: what it begins with and what that costs, a line a content."""
+    """Return a ladder for people: what it begins with, what that costs, and the networks on it."""
     lines = []
     for content, rungs in ladder.rungs.items():
         first = rungs[0]
@@ -333,4 +343,9 @@ def ladder_text(ladder: Ladder) -> str:
             f"{content}: order {first['order']} on {first['past_samples']} samples, "
             f"{first['cost_ms']:.2f} ms; {len(rungs) - 1} cheaper"
         )
+    for content, network in ladder.networks.items():
+        line = f"{content}: network {network['model']}, {network['cost_ms']:.2f} ms"
+        if network["mode"] == "left out":
+            line += f": too slow here, left out; budget_ms={network['budget_ms']:g} would do"
+        lines.append(line)
     return "\n".join(lines)

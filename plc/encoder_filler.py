@@ -24,6 +24,7 @@ where the one takes over from the other. Which model serves a burst follows from
 ladder's rungs do.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -50,8 +51,11 @@ _LEAVE_MS = 5.0
 _ONSET_MS = 10.0
 # Until so long into the fade of a burst a network for bridges has been trained.
 _LATE_MS = 30.0
-# A network that takes a larger share of the time limit is left out.
-_MOST_SHARE = 0.5
+# A network that takes a larger share of the time limit is left out. Those that a packet waits for
+# are for what glides, whose drafts are cheap.
+_MOST_SHARE = 0.7
+# An answer is waited for until this share of the time limit: it has to become samples, too.
+_ANSWER_BY = 0.85
 
 
 class EncoderFiller:
@@ -96,7 +100,8 @@ class EncoderFiller:
         stream = (sample_rate, channels, packet_samples)
         self.counters = EncoderCounters()
         self._clock = clock
-        self._limit_s = limit_ms / 1000.0
+        self._limit_ms = limit_ms
+        self._wait_s = _ANSWER_BY * limit_ms / 1000.0
         voices_of = partial(
             _open_voices,
             stream=stream,
@@ -105,7 +110,8 @@ class EncoderFiller:
             clock=clock,
             provider=provider,
         )
-        self._voices = voices_of(models)
+        self._left_out: dict[str, Voice] = {}
+        self._voices = self._affordable(voices_of(models), limit_ms)
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
         fitting = {
             content: manifest
@@ -114,7 +120,7 @@ class EncoderFiller:
         }
         self._bridges = {
             content: BridgeEncoder(voice, channels, reach)
-            for content, voice in voices_of(fitting).items()
+            for content, voice in self._affordable(voices_of(fitting), limit_ms).items()
         }
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
@@ -154,11 +160,22 @@ class EncoderFiller:
         self._made_by_network = False
         self._position = 0
 
+    def _affordable(self, voices: dict[str, Voice], limit_ms: float) -> dict[str, Voice]:
+        """Return the models that leave their drafts enough of a packet's time; end the others."""
+        afforded = {}
+        for content, voice in voices.items():
+            if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
+                voice.line.close()
+                self._left_out[_of(content, voice)] = voice
+            else:
+                afforded[content] = voice
+        return afforded
+
     def _taken_ms(self, content: str) -> float:
         """Return what the networks for a content leave less of a burst's first packet."""
         served = [voice for key, voice in self._voices.items() if key == content]
         served += [bridge.voice for key, bridge in self._bridges.items() if key == content]
-        return max((voice.cost_ms for voice in served if voice.prompt), default=0.0)
+        return max((voice.first_ms for voice in served), default=0.0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,18 +199,25 @@ class EncoderFiller:
         return tuple({id(voice): voice for voice in opened}.values())
 
     def describe(self) -> dict[str, dict[str, str | float]]:
-        """Return the models by content: name, mode, and what a burst of each costs."""
-        voices = self._voices | {
-            f"{content}, bridged": bridge.voice for content, bridge in self._bridges.items()
-        }
-        return {
-            content: {
+        """Return the models by content: name, mode, and what a burst of each costs.
+
+        One whose mode is ``"left out"`` takes too much of the stream's time: ``budget_ms`` is what
+        it would serve in.
+        """
+        voices = {_of(content, voice): voice for content, voice in self._voices.items()}
+        for content, bridge in self._bridges.items():
+            voices[_of(content, bridge.voice)] = bridge.voice
+        found: dict[str, dict[str, str | float]] = {}
+        for content, voice in (voices | self._left_out).items():
+            mode = "inline" if isinstance(voice.line, InlineEncoder) else "worker"
+            found[content] = {
                 "model": voice.manifest.name,
-                "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
+                "mode": "left out" if content in self._left_out else mode,
                 "cost_ms": round(voice.cost_ms, 4),
             }
-            for content, voice in voices.items()
-        }
+            if content in self._left_out:
+                found[content]["budget_ms"] = math.ceil(10.0 * voice.cost_ms / _MOST_SHARE) / 10.0
+        return found
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
@@ -216,7 +240,7 @@ class EncoderFiller:
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
-        self._deadline_s = self._clock() + self._limit_s
+        self._deadline_s = self._clock() + self._wait_s
         self._unsteady = unsteady
         self.ar.limit_ms = self.limit_ms
         self.ar.begin(history, unsteady)
@@ -252,14 +276,14 @@ class EncoderFiller:
 
     @property
     def _hurried(self) -> bool:
-        return self.limit_ms < 1000.0 * self._limit_s
+        return self.limit_ms < self._limit_ms
 
     def catch_up(self) -> None:
         """Take the network's answer, where the burst goes on and has none yet."""
         voice = self._voice
         if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
             return
-        self._collect(voice, self._clock() + self._limit_s)
+        self._collect(voice, self._clock() + self._wait_s)
 
     def _draft(self, voice: Voice, history: History) -> None:
         """Write past and drafts into the lines of the gap."""
@@ -332,7 +356,7 @@ class EncoderFiller:
         network = self._bridge()
         sides = network.sides if network else None
         if not self.bridging:  # the burst began earlier, and this packet has its own time
-            self._deadline_s = self._clock() + self._limit_s
+            self._deadline_s = self._clock() + self._wait_s
         if self.fading:  # what the burst began with would go on at full level
             self._voice = None
             self.ar.begin(history, self._unsteady)
@@ -361,20 +385,19 @@ def _open_voices(
     clock: Callable[[], float],
     provider: str,
 ) -> dict[str, Voice]:
-    """Open models by content; leave out those for whose time the drafts would have to pay.
-
-    One that serves two contents alike is opened once.
-    """
+    """Open models by content; one that serves two contents alike is opened once."""
     voices: dict[str, Voice] = {}
     for content, manifest in models.items():
         prompt = is_prompt(manifest, content)
         alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
-        if alike:
-            voices[content] = alike[0]
-            continue
-        voice = open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
-        if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
-            voice.line.close()
-        else:
-            voices[content] = voice
+        voices[content] = (
+            alike[0]
+            if alike
+            else open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
+        )
     return voices
+
+
+def _of(content: str, voice: Voice) -> str:
+    """Return what descriptions call a model's work."""
+    return f"{content}, bridged" if voice.manifest.kind == "bridge" else content

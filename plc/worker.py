@@ -36,7 +36,9 @@ runs after a pause take anything up to 100 ms: the worker.
 import _thread
 import atexit
 import contextlib
+import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -111,6 +113,7 @@ class _Life:
 def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
     """Open, run what is asked for, and leave a trace of whatever ends the thread."""
     try:
+        _give_way()
         flush_denormals()
         life.runner = open_runner()
         life.opened.set()
@@ -127,6 +130,16 @@ def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
         life.over.set()
         life.opened.set()
         life.results.put(_CLOSE)
+
+
+def _give_way() -> None:
+    """Have Linux wake the calling thread without interrupting another one.
+
+    Else it may do so on the audio thread's core although another is idle.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with contextlib.suppress(OSError):  # it may be forbidden, and is not needed
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _run(life: _Life, runner: Runner, slot: Slot | None) -> bool:

@@ -301,7 +301,7 @@ class _Unsteady(Background):
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_measure_cost", lambda _: 4.0)
+    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (4.0, 1.0))
     # A rung that costs what it was to fit.
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import Concealer, conceal
+from plc import Concealer, conceal, voice
+from plc import filler as filler_module
 from plc.encoder_filler import EncoderFiller
 from plc.errors import ConfigError, ModelError
 from plc.filler import ArFiller
 from plc.history import History
+from plc.ladder import Rung, Step
 from plc.line import EncoderCounters, Outcome
 from plc.loss import GilbertElliott
 from plc.manifest import Manifest
@@ -293,6 +295,51 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     assert counters["encoder_done"] == concealer.stats.encoder.encoder_done
     concealer.close()
     assert np.isfinite(_play(concealer, signal, trace)).all()
+
+
+def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (3.6, 0.5))
+    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0, content="speech"))
+    for budget_ms, mode in ((5.0, "left out"), (5.2, "worker")):
+        concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms)
+        found = concealer.describe()["networks"]["speech"]
+        assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, 3.6)
+        assert found.get("budget_ms") == (5.2 if mode == "left out" else None)
+        concealer.close()
+
+
+def test_asking_takes_its_time_from_the_ladder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (3.0, 0.5))
+    monkeypatch.setattr(
+        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
+    )
+    for content, left_ms in (("music", 9.5), ("speech", 7.0)):
+        manifest = _model(tmp_path, content=content)
+        filler = EncoderFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0)
+        assert filler.ar.unsteady[0].cost_ms == left_ms
+        filler.close()
+
+
+def test_costs_are_measured_once_for_many_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[float] = []
+
+    def measure(_: object, pause_s: float) -> tuple[float, float]:
+        measured.append(pause_s)
+        return 1.0, 0.1
+
+    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(voice, "_measure_cost", measure)
+    manifest = _model(tmp_path)
+    for _ in range(2):
+        EncoderFiller(RATE, 1, PACKET, {"speech": manifest}, limit_ms=1000.0).close()
+    assert len(measured) == 1
+    assert measured[0] > 0.0  # a network that just ran is faster than one that is asked again
 
 
 @pytest.mark.parametrize("budget_ms", [5.0, float("inf")])

@@ -1,8 +1,10 @@
 """The encoder against the clock: threads are steered by events, time by a clock of the test's."""
 
 import gc
+import os
 import queue
 import random
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -528,6 +530,31 @@ def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> 
     counters.reset()
     assert counters.encoder_runs == 0
     worker.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+@pytest.mark.parametrize("policy", ["SCHED_OTHER", "SCHED_FIFO"])
+def test_an_ordinary_thread_gives_way_and_a_real_time_one_stays_one(
+    monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: getattr(os, policy))
+    monkeypatch.setattr(os, "sched_setscheduler", lambda _, wanted, __: given.append(wanted))
+    worker = start(Fake())
+    assert given == ([os.SCHED_BATCH] if policy == "SCHED_OTHER" else [])
+    worker.close(PATIENCE_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+def test_a_worker_that_may_not_give_way_works_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    worker = start(Fake())
+    out = empty()
+    assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE
+    worker.close(PATIENCE_S)
 
 
 def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:

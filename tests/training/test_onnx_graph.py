@@ -12,7 +12,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
 from plc.onnx_file import inspect_onnx  # noqa: E402
-from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
+from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
 from plc_training.onnx_graph import OPSET, load_onnx, round_weights, to_onnx  # noqa: E402
 
@@ -64,6 +64,7 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
 
 
 FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
+SPLIT = FramesShape(drafts=2, bins=17, context_frames=3, width=8, groups=2)
 HYBRID = HybridShape(
     drafts=3, bins=17, context_frames=3, context_frames_after=3, channels=(4, 6), gru=5
 )
@@ -79,7 +80,9 @@ def graph_of(network: nn.Module, shape: FramesShape | HybridShape) -> bytes:
     return to_onnx(network.eval(), inputs, axes, "filled")
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(FramesNet, FRAMES), (HybridNet, HYBRID)])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(FramesNet, FRAMES), (FramesNet, SPLIT), (HybridNet, HYBRID)]
+)
 def test_a_graph_gives_back_the_weights_it_was_made_of(
     kind: type[nn.Module], shape: FramesShape | HybridShape
 ) -> None:
@@ -92,6 +95,15 @@ def test_a_graph_gives_back_the_weights_it_was_made_of(
     load_onnx(graph_of(network, shape), other, "test")
     for name, value in other.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
+
+
+def test_recurrent_layers_side_by_side_share_nothing() -> None:
+    torch.manual_seed(0)
+    both = SplitGru(8, 2)
+    one, other = torch.randn(2, 2, 5, 8)
+    mixed = torch.cat([one[..., :4], other[..., 4:]], dim=-1)
+    expected = torch.cat([both(one)[0][..., :4], both(other)[0][..., 4:]], dim=-1)
+    torch.testing.assert_close(both(mixed)[0], expected)
 
 
 def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None:

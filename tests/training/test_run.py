@@ -301,7 +301,10 @@ def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
     assert made.free_frames
     assert made.manifest.kind == "causal"
     assert made.manifest.drafts == ("pitch", "ar")
-    assert made.manifest.horizon_ms == 45.0
+    assert made.manifest.horizon_ms == 30.0
+    longer = (bench.root / "causal" / "recipe.toml").read_text().replace("horizon_ms = 30.0\n", "")
+    (bench.root / "causal" / "recipe.toml").write_text(longer)
+    assert export_run(bench.root / "causal", bench.root / "longer").manifest.horizon_ms == 45.0
 
 
 def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench) -> None:

@@ -31,7 +31,7 @@ class CausalSettings(StreamSettings):
         answer in the second's.
     recovery_ms : float
         Of the crossfade into what is received after the burst.
-    width, draft_share : int, float
+    width, draft_share, groups : int, float, int
         As for :class:`FramesShape`.
     colour_db : float
         Depth of the random filters that segments are trained in; 0: none.
@@ -42,6 +42,7 @@ class CausalSettings(StreamSettings):
     recovery_ms: float = RECOVERY_MS
     width: int = 256
     draft_share: float = 0.0
+    groups: int = 1
     colour_db: float = 0.0
 
 
@@ -70,6 +71,7 @@ class CausalTask(StreamTask):
                 context_frames=self.settings.context_frames,
                 width=self.settings.width,
                 draft_share=self.settings.draft_share,
+                groups=self.settings.groups,
             )
         )
 

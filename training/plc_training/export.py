@@ -248,10 +248,11 @@ def _grid(recipe: Recipe) -> dict[str, Any]:
     assert isinstance(settings, CausalSettings)
     # The last three frames are needed to complete those before them.
     hops = min(settings.horizon_frames + 3, plan.horizon // hop) - 3
+    horizon_ms = 1000.0 * hops * hop / rate
     return grid | {
         "kind": "causal",
         "context_frames_after": 0,
-        "horizon_ms": 1000.0 * hops * hop / rate,
+        "horizon_ms": min(recipe.model.horizon_ms or horizon_ms, horizon_ms),
     }
 
 
@@ -341,9 +342,10 @@ def _refuse_difference(
 
 def _encoder_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
     """Return the time of a segment as the engine runs it."""
-    spectra, lost = (tensor[:1].contiguous().numpy() for tensor in inputs)
     rate = manifest.sample_rates[1]
     bins, frames = manifest.bins(rate), manifest.frames(rate)
+    # A stream may ask for fewer than were trained.
+    spectra, lost = (tensor[:1, ..., :frames].contiguous().numpy() for tensor in inputs)
     assert spectra.shape[3:] == (bins, frames), "the manifest says another shape than was trained"
     filled = frames - manifest.context_frames - manifest.context_frames_after
     out = np.zeros((1, 2, bins, filled), np.float32)

@@ -60,7 +60,16 @@ MODEL_PREFIX = "model:"
 _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
     *("lookaheads", "beyond"),
-    *("shift_ms", "bin_hz", "context_frames", "horizon_frames", "channels", "gru", "width"),
+    *(
+        "shift_ms",
+        "bin_hz",
+        "context_frames",
+        "horizon_frames",
+        "channels",
+        "gru",
+        "width",
+        "groups",
+    ),
 }
 
 
@@ -105,12 +114,16 @@ class ModelCard:
         Of the weights.
     sample_rates : tuple of int
         Lowest and highest rate in Hz that it may be used at; none: the one of the data.
+    horizon_ms : float
+        Longest gap that a stream asks a causal model for, where that is less than it is trained
+        for: every frame costs time. 0: as trained.
     """
 
     name: str
     content: str
     licence: str
     sample_rates: tuple[int, ...] = ()
+    horizon_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +323,8 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError(
             f"model.sample_rates is {_shown(rates)}; expected the lowest, the highest"
         )
+    if recipe.model.horizon_ms < 0.0:
+        raise ConfigError(f"model.horizon_ms is {recipe.model.horizon_ms:g}; expected at least 0")
     for plan in (recipe.train, recipe.valid):
         _check_domains("data", domains_of(plan))
         if isinstance(plan, TwoSidedPlan) and isinstance(recipe.settings, TwoSidedSettings):
@@ -358,6 +373,10 @@ def _check_two_sided(plan: TwoSidedPlan, settings: TwoSidedSettings) -> None:
 def _check_causal(plan: CausalPlan, settings: CausalSettings) -> None:
     if settings.draft_share > 1.0:
         raise ConfigError(f"settings.draft_share is {settings.draft_share}; expected 0 to 1")
+    if settings.width % settings.groups:
+        raise ConfigError(
+            f"settings.groups is {settings.groups}; expected a divisor of width, {settings.width}"
+        )
     hop = _check_past(plan, settings)
     # Three hops at the end are needed to complete those before them.
     if plan.horizon < 4 * hop:

@@ -49,6 +49,8 @@ class FramesShape:
         Channels of its layers.
     draft_share : float
         Share of the last draft in what comes out, once it is trained.
+    groups : int
+        Recurrent layers side by side, each of its share of the channels.
     """
 
     drafts: int
@@ -56,6 +58,22 @@ class FramesShape:
     context_frames: int
     width: int = 256
     draft_share: float = 0.0
+    groups: int = 1
+
+
+class SplitGru(nn.Module):
+    """GRUs side by side, each of some of the channels: fewer weights to fetch for every frame."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        share = width // groups
+        self.parts = nn.ModuleList(nn.GRU(share, share, batch_first=True) for _ in range(groups))
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return what all say, shape (batch, frames, width), as ``x``; a tuple, as GRUs do."""
+        shares = x.chunk(len(self.parts), dim=-1)
+        made = [part(share)[0] for part, share in zip(self.parts, shares, strict=True)]
+        return (torch.cat(made, dim=-1),)
 
 
 class FramesNet(nn.Module):
@@ -68,7 +86,9 @@ class FramesNet(nn.Module):
         seen = shape.bins * (2 * shape.drafts - 1) + 2
         self.enter = nn.Conv1d(seen, width, 3, padding=1)
         self.mix = nn.Conv1d(width, width, 3, padding=1)
-        self.gru = nn.GRU(width, width, batch_first=True)
+        self.gru: nn.Module = nn.GRU(width, width, batch_first=True)
+        if shape.groups > 1:
+            self.gru = SplitGru(width, shape.groups)
         self.join = nn.Conv1d(2 * width, width, 3, padding=1)
         self.head = nn.Conv1d(width, (shape.drafts + 1) * shape.bins, 1)
         nn.init.normal_(self.head.weight, std=0.003)
