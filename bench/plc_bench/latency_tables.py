@@ -13,12 +13,13 @@ _PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
 
 def latency_tables(report: LatencyReport) -> list[Table | str]:
     """Return a full table of one combination, or a row for each of many."""
+    machine = f"on {report.machine['cpu']}, {report.machine['cores']} cores"
     if len({row.settings for row in report.rows}) > 1:
-        return [_overview(report)]
+        return [_overview(report), machine]
     shown: list[Table | str] = []
     for row in report.rows:
         shown += [_full_table(row, report.runs), *latency_lines(row)]
-    return shown
+    return [*shown, machine]
 
 
 def latency_lines(row: LatencyRow) -> list[str]:

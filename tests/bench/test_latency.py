@@ -195,9 +195,10 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
 def test_many_combinations_have_a_row_for_each_mode() -> None:
     reports = [made_report(1.0, settings=LatencySettings(channels=c)) for c in (1, 2)]
     both = dataclasses.replace(reports[0], rows=[*reports[0].rows, *reports[1].rows])
-    (table,) = latency_tables(both)
+    table, machine = latency_tables(both)
     assert not isinstance(table, str)
     assert table.row_count == 6
+    assert machine == f"on {both.machine['cpu']}, {both.machine['cores']} cores"
 
 
 def written(folder: Path, report: LatencyReport) -> Path:

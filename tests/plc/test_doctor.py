@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from plc import doctor
 from plc.cli import app
-from plc.doctor import FORMATS, NEEDED, OPTIONAL, Health, examine, facts
+from plc.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,34 @@ def test_this_machine_is_fit(health: Health) -> None:
     assert health.cpu
     assert health.versions["numpy"] == version("numpy")
     assert set(health.versions) == {*NEEDED, *OPTIONAL}
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [("fpu avx2 avx512f", "Quick 9 (AVX-512)"), ("fpu avx2", "Quick 9 (AVX2)"), ("", "Quick 9")],
+)
+def test_a_processor_is_told_by_its_name_and_vectors(
+    monkeypatch: pytest.MonkeyPatch, flags: str, name: str
+) -> None:
+    told = f"processor\t: 0\nmodel name\t: Quick 9\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_: told)
+    assert doctor.cpu_name() == name
+
+
+def test_networks_stand_beside_the_ladder(health: Health) -> None:
+    pytest.importorskip("onnxruntime")
+    served = {ladder.format: ladder for ladder in health.ladders}
+    music = served["48 kHz, 1 ch, 10 ms"].networks["music"]
+    assert f"music: network music, {music['cost_ms']:.2f} ms" in doctor.ladder_text(
+        served["48 kHz, 1 ch, 10 ms"]
+    )
+    out = {"model": "slow", "mode": "left out", "cost_ms": 9.0, "budget_ms": 12.9}
+    text = doctor.ladder_text(
+        Ladder(format="any", budget_ms=5.0, rungs={}, networks={"speech": out})
+    )
+    assert text == (
+        "speech: network slow, 9.00 ms: too slow here, left out; budget_ms=12.9 would do"
+    )
 
 
 def test_every_format_has_a_ladder_of_at_least_one_rung(health: Health) -> None:
