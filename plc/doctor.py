@@ -351,6 +351,8 @@ def ladder_text(ladder: Ladder) -> str:
     for content, network in ladder.networks.items():
         line = f"{content}: network {network['model']}, {network['cost_ms']:.2f} ms"
         if network["mode"] == "left out":
-            line += f": too slow here, left out; budget_ms={network['budget_ms']:g} would do"
+            line += ": too slow here, left out"
+            if "budget_ms" in network:
+                line += f"; budget_ms={network['budget_ms']:g} would do"
         lines.append(line)
     return "\n".join(lines)

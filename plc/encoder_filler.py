@@ -51,11 +51,12 @@ _LEAVE_MS = 5.0
 _ONSET_MS = 10.0
 # Until so long into the fade of a burst a network for bridges has been trained.
 _LATE_MS = 30.0
-# A network that takes a larger share of the time limit is left out. Those that a packet waits for
-# are for what glides, whose drafts are cheap.
-_MOST_SHARE = 0.7
 # An answer is waited for until this share of the time limit: it has to become samples, too.
 _ANSWER_BY = 0.85
+# Shares of the time limit that a network may take of a burst's first packet, where that waits for
+# its answer, and where it only asks. The rest is the drafts'.
+_ANSWER_SHARE = 0.6
+_ASKING_SHARE = 0.4
 
 
 class EncoderFiller:
@@ -98,6 +99,10 @@ class EncoderFiller:
         bridges: Mapping[str, Manifest] = {},
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
+        packet_ms = 1000.0 * packet_samples / sample_rate
+        self._packet_ms = packet_ms
+        # Of one that no packet waits for: the packets that pass before it takes over.
+        self._spare_ms = packet_ms * math.ceil(_ONSET_MS / packet_ms)
         self.counters = EncoderCounters()
         self._clock = clock
         self._limit_ms = limit_ms
@@ -110,8 +115,8 @@ class EncoderFiller:
             clock=clock,
             provider=provider,
         )
-        self._left_out: dict[str, Voice] = {}
-        self._voices = self._affordable(voices_of(models), limit_ms)
+        self._left_out: dict[str, dict[str, str | float]] = {}
+        self._voices = self._affordable(voices_of(models))
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
         fitting = {
             content: manifest
@@ -120,7 +125,7 @@ class EncoderFiller:
         }
         self._bridges = {
             content: BridgeEncoder(voice, channels, reach)
-            for content, voice in self._affordable(voices_of(fitting), limit_ms).items()
+            for content, voice in self._affordable(voices_of(fitting)).items()
         }
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
@@ -160,22 +165,38 @@ class EncoderFiller:
         self._made_by_network = False
         self._position = 0
 
-    def _affordable(self, voices: dict[str, Voice], limit_ms: float) -> dict[str, Voice]:
+    def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
         afforded = {}
         for content, voice in voices.items():
-            if voice.prompt and voice.cost_ms > _MOST_SHARE * limit_ms:
-                voice.line.close()
-                self._left_out[_of(content, voice)] = voice
-            else:
+            while self._least_limit_ms(voice) > self._limit_ms and voice.measure_again():
+                pass
+            least_ms = self._least_limit_ms(voice)
+            if least_ms <= self._limit_ms:
                 afforded[content] = voice
+                continue
+            voice.line.close()
+            self._left_out[_of(content, voice)] = _described(voice) | {"mode": "left out"}
+            if least_ms <= self._packet_ms:
+                budget_ms = math.ceil(10.0 * least_ms) / 10.0
+                self._left_out[_of(content, voice)]["budget_ms"] = budget_ms
         return afforded
+
+    def _least_limit_ms(self, voice: Voice) -> float:
+        """Return the least time limit in which a model answers in time."""
+        if voice.prompt:
+            return voice.cost.burst_ms / _ANSWER_SHARE
+        late_ms = voice.cost.burst_ms - self._spare_ms
+        return max(voice.cost.asking_ms / _ASKING_SHARE, late_ms / _ANSWER_BY)
 
     def _taken_ms(self, content: str) -> float:
         """Return what the networks for a content leave less of a burst's first packet."""
+        if self._limit_ms == float("inf"):
+            return 0.0
         served = [voice for key, voice in self._voices.items() if key == content]
         served += [bridge.voice for key, bridge in self._bridges.items() if key == content]
-        return max((voice.first_ms for voice in served), default=0.0)
+        after_ms = (1.0 - _ANSWER_BY) * self._limit_ms
+        return max((v.first_ms + after_ms * v.prompt for v in served), default=0.0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,23 +222,13 @@ class EncoderFiller:
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, and what a burst of each costs.
 
-        One whose mode is ``"left out"`` takes too much of the stream's time: ``budget_ms`` is what
-        it would serve in.
+        One whose mode is ``"left out"`` takes too much of the stream's time; ``budget_ms``, where
+        it is there, is what it would serve in.
         """
         voices = {_of(content, voice): voice for content, voice in self._voices.items()}
         for content, bridge in self._bridges.items():
             voices[_of(content, bridge.voice)] = bridge.voice
-        found: dict[str, dict[str, str | float]] = {}
-        for content, voice in (voices | self._left_out).items():
-            mode = "inline" if isinstance(voice.line, InlineEncoder) else "worker"
-            found[content] = {
-                "model": voice.manifest.name,
-                "mode": "left out" if content in self._left_out else mode,
-                "cost_ms": round(voice.cost_ms, 4),
-            }
-            if content in self._left_out:
-                found[content]["budget_ms"] = math.ceil(10.0 * voice.cost_ms / _MOST_SHARE) / 10.0
-        return found
+        return {of: _described(voice) for of, voice in voices.items()} | self._left_out
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
@@ -282,6 +293,9 @@ class EncoderFiller:
         """Take the network's answer, where the burst goes on and has none yet."""
         voice = self._voice
         if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
+            return
+        if self._position >= voice.gap.horizon:
+            self._ticket = NO_TICKET  # nobody will hear it
             return
         self._collect(voice, self._clock() + self._wait_s)
 
@@ -401,3 +415,12 @@ def _open_voices(
 def _of(content: str, voice: Voice) -> str:
     """Return what descriptions call a model's work."""
     return f"{content}, bridged" if voice.manifest.kind == "bridge" else content
+
+
+def _described(voice: Voice) -> dict[str, str | float]:
+    """Return what :meth:`EncoderFiller.describe` says of a model that serves."""
+    return {
+        "model": voice.manifest.name,
+        "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
+        "cost_ms": round(voice.cost.burst_ms, 4),
+    }

@@ -1,5 +1,6 @@
 """One network, open for a stream: its memory, its thread, and what a burst of it costs."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +21,23 @@ CALIBRATION_RUNS = 5
 # Before each of these: in a stream, too, the network's weights have left the processor's nearest
 # memory by the time of the next burst. Half as long again is common for what was just run.
 _PAUSE_S = 0.02
+# A machine may be busy when a cost is measured: one that is too high is measured again so often.
+_MOST_MEASUREMENTS = 3
 
-_costs: dict[tuple[object, ...], tuple[float, float]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a burst takes of this machine, in ms; the least of what was seen, 0 if it failed."""
+
+    burst_ms: float
+    """All but the draft: spectra, inference and samples."""
+    asking_ms: float
+    """Of that, what passes until the network is at work."""
+    measurements: int = 1
+
+
+_costs: dict[tuple[object, ...], Cost] = {}
+_measuring = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -35,10 +51,22 @@ class Voice:
     pitch: PitchFiller | None
     prompt: bool
     """Whether the first packet of a burst waits for it."""
-    cost_ms: float
-    """Of one burst: spectra, inference and samples, measured at construction."""
-    first_ms: float
-    """What the first packet of a burst pays of it: all, or only for the asking."""
+    provider: str
+    """What was asked for."""
+    cost: Cost
+
+    @property
+    def first_ms(self) -> float:
+        """What the first packet of a burst pays: all, or only for asking."""
+        return self.cost.burst_ms if self.prompt else self.cost.asking_ms
+
+    def measure_again(self) -> bool:
+        """Measure the cost once more, unless that was done often; return whether it was."""
+        known = _costs.get(_key(self))
+        if known is not None and known.measurements >= _MOST_MEASUREMENTS:
+            return False
+        self.cost = _measured(self)
+        return True
 
     @property
     def name(self) -> str:
@@ -73,9 +101,9 @@ def open_voice(
     line.counters = EncoderCounters()
     prompt = is_prompt(manifest, content)
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    voice = Voice(manifest, gap, line, Governor(), pitch, prompt, 0.0, 0.0)
-    voice.cost_ms, asking_ms = _cost_ms(voice, limit_ms, provider)
-    voice.first_ms = voice.cost_ms if prompt else asking_ms
+    unknown = Cost(0.0, 0.0, 0)
+    voice = Voice(manifest, gap, line, Governor(), pitch, prompt, provider, unknown)
+    voice.cost = _cost(voice)
     line.counters = counters
     return voice
 
@@ -86,30 +114,48 @@ def is_prompt(manifest: Manifest, content: str) -> bool:
     return manifest.kind == "bridge" or not of_music
 
 
-def _cost_ms(voice: Voice, limit_ms: float, provider: str) -> tuple[float, float]:
-    """Return what :func:`_measure_cost` says, measured once in a process and then remembered."""
-    if limit_ms == float("inf"):
-        return _measure_cost(voice, 0.0)
-    key = (voice.manifest.sha256, voice.gap.shape, provider)
-    if key not in _costs:
-        costs_ms = _measure_cost(voice, _PAUSE_S)
-        if costs_ms == (0.0, 0.0):
-            return costs_ms
-        _costs[key] = costs_ms
-    return _costs[key]
+def _cost(voice: Voice) -> Cost:
+    """Return the cost of a burst: measured once in a process and then remembered.
 
-
-def _measure_cost(voice: Voice, pause_s: float) -> tuple[float, float]:
-    """Return the ms of one burst but for its draft, and of asking alone; 0 if the network fails.
-
-    The least of a few.
+    Whichever it is, the stream's memory has been used once when this returns.
     """
+    if isinstance(voice.line, InlineEncoder):
+        return _measure(voice, 1, 0.0)
+    known = _costs.get(_key(voice))
+    if known is None:
+        return _measured(voice)
+    _measure(voice, 1, 0.0)
+    return known
+
+
+def _measured(voice: Voice) -> Cost:
+    """Measure the cost as it is in a stream, and remember the least."""
+    with _measuring:  # two at once would measure each other
+        key = _key(voice)
+        cost = _measure(voice, CALIBRATION_RUNS, _PAUSE_S)
+        known = _costs.get(key)
+        if known is not None:
+            cost = Cost(
+                min(cost.burst_ms, known.burst_ms),
+                min(cost.asking_ms, known.asking_ms),
+                known.measurements + 1,
+            )
+        if cost.burst_ms > 0.0:
+            _costs[key] = cost
+    return cost
+
+
+def _key(voice: Voice) -> tuple[object, ...]:
+    return voice.manifest.sha256, voice.gap.shape, voice.gap.lines.shape, voice.provider
+
+
+def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
     gap = voice.gap
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
-    costs_ms = []
+    bursts_ms = []
     asking_ms = []
-    for _ in range(CALIBRATION_RUNS):
+    for _ in range(runs):
         time.sleep(pause_s)
         began = time.perf_counter()
         gap.analyse()
@@ -118,6 +164,6 @@ def _measure_cost(voice: Voice, pause_s: float) -> tuple[float, float]:
         outcome = voice.line.collect(ticket, float("inf"), gap.filled)
         if outcome is Outcome.DONE:
             gap.synthesise(out)
-            costs_ms.append(1e3 * (time.perf_counter() - began))
+            bursts_ms.append(1e3 * (time.perf_counter() - began))
             asking_ms.append(1e3 * (asked - began))
-    return min(costs_ms, default=0.0), min(asking_ms, default=0.0)
+    return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0))

@@ -135,11 +135,13 @@ def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
 def _give_way() -> None:
     """Have Linux wake the calling thread without interrupting another one.
 
-    Else it may do so on the audio thread's core although another is idle.
+    Else it may do so on the audio thread's core although another is idle. Threads that ONNX Runtime
+    starts do as this one does.
     """
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with contextlib.suppress(OSError):  # it may be forbidden, and is not needed
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # some systems know or allow neither; it is not needed
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _run(life: _Life, runner: Runner, slot: Slot | None) -> bool:

@@ -301,16 +301,17 @@ class _Unsteady(Background):
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (4.0, 1.0))
+    monkeypatch.setattr(voice, "_cost", lambda _: voice.Cost(4.0, 1.0))
     # A rung that costs what it was to fit.
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
     )
     manifest = Manifest.read(_model(tmp_path))
-    for content, steady_ms in (("speech", 10.0), ("music", 6.0)):
+    # What is left is that and the time after the answer.
+    for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
         made = EncoderFiller(
             RATE, 1, PACKET, {}, limit_ms=10.0, reach=LONGEST, bridges={content: manifest}
         )
         assert made.ar.steady[0].cost_ms == steady_ms
-        assert made.ar.unsteady[0].cost_ms == 6.0
+        assert made.ar.unsteady[0].cost_ms == 4.5
         made.close()

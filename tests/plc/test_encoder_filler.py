@@ -297,49 +297,113 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     assert np.isfinite(_play(concealer, signal, trace)).all()
 
 
+def _costing(monkeypatch: pytest.MonkeyPatch, burst_ms: float, asking_ms: float) -> None:
+    """Make every network cost that, however often it is measured."""
+    cost = voice.Cost(burst_ms, asking_ms)
+    monkeypatch.setattr(voice, "_cost", lambda _: cost)
+    monkeypatch.setattr(voice.Voice, "measure_again", lambda _: False)
+
+
 def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (3.6, 0.5))
     model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0, content="speech"))
-    for budget_ms, mode in ((5.0, "left out"), (5.2, "worker")):
+    # What a packet waits for may take 0.6 of the budget; more than a packet is no budget.
+    for cost_ms, budget_ms, mode, needed_ms in (
+        (3.0, 5.0, "worker", None),
+        (3.5, 5.0, "left out", 5.9),
+        (6.5, 5.0, "left out", None),
+    ):
+        _costing(monkeypatch, cost_ms, 0.5)
         concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms)
         found = concealer.describe()["networks"]["speech"]
-        assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, 3.6)
-        assert found.get("budget_ms") == (5.2 if mode == "left out" else None)
+        assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, cost_ms)
+        assert found.get("budget_ms") == needed_ms
+        concealer.push(None)
         concealer.close()
+
+
+@pytest.mark.parametrize(
+    ("burst_ms", "asking_ms", "served"),
+    [(12.1, 0.9, True), (12.2, 0.9, False), (3.0, 1.1, False)],
+)
+def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    burst_ms: float,
+    asking_ms: float,
+    served: bool,
+) -> None:
+    _costing(monkeypatch, burst_ms, asking_ms)
+    manifest = _model(tmp_path, content="music")
+    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5)
+    assert len(filler.voices) == served
+    plain = ArFiller(RATE, 1, PACKET, 2.5)
+    assert served or filler.ar.steady == plain.steady
+    filler.close()
 
 
 def test_asking_takes_its_time_from_the_ladder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_cost_ms", lambda *_: (3.0, 0.5))
+    _costing(monkeypatch, 3.0, 0.5)
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
     )
-    for content, left_ms in (("music", 9.5), ("speech", 7.0)):
+    # One that is waited for leaves time to become samples, too.
+    for content, left_ms in (("music", 9.5), ("speech", 5.5)):
         manifest = _model(tmp_path, content=content)
         filler = EncoderFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0)
         assert filler.ar.unsteady[0].cost_ms == left_ms
         filler.close()
 
 
-def test_costs_are_measured_once_for_many_streams(
+def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_high(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[float] = []
 
-    def measure(_: object, pause_s: float) -> tuple[float, float]:
-        measured.append(pause_s)
-        return 1.0, 0.1
+    def measure(_: object, runs: int, pause_s: float) -> voice.Cost:
+        if runs > 1:
+            measured.append(pause_s)
+        return voice.Cost(9.0 - len(measured), 0.1)
 
     monkeypatch.setattr(voice, "_costs", {})
-    monkeypatch.setattr(voice, "_measure_cost", measure)
+    monkeypatch.setattr(voice, "_measure", measure)
     manifest = _model(tmp_path)
-    for _ in range(2):
-        EncoderFiller(RATE, 1, PACKET, {"speech": manifest}, limit_ms=1000.0).close()
+
+    def opened(rate: int, limit_ms: float) -> int:
+        filler = EncoderFiller(rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms)
+        count = len(filler.voices)
+        filler.close()
+        return count
+
+    assert [opened(RATE, 1000.0) for _ in range(3)] == [1, 1, 1]
     assert len(measured) == 1
     assert measured[0] > 0.0  # a network that just ran is faster than one that is asked again
+    assert opened(48_000, 1000.0)  # at another rate spectra cost something else
+    assert len(measured) == 2
+    assert not opened(RATE, 1.0)
+    assert len(measured) == 4
+    assert not opened(RATE, 1.0)  # it was measured often enough
+    assert len(measured) == 4
+
+
+def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
+    # A packet a little longer than the horizon: its end is no place for a crossfade.
+    manifest = _model(tmp_path, "lost", content="music", horizon_ms=10.0)
+    filler = EncoderFiller(RATE, 1, 162, {"music": manifest})
+    filler.content = "music"
+    filler.begin(_history(tones(5, RATE, RATE), filler), unsteady=False)
+    out = np.zeros((1, 162), np.float32)
+    filler.extend(out)
+    filler.catch_up()
+    assert filler.counters.encoder_runs == 1
+    assert filler.counters.encoder_done == 0
+    filler.extend(out)
+    assert filler.name == filler.ar.name
+    assert np.isfinite(out).all()
+    filler.close()
 
 
 @pytest.mark.parametrize("budget_ms", [5.0, float("inf")])

@@ -546,11 +546,14 @@ def test_an_ordinary_thread_gives_way_and_a_real_time_one_stays_one(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
-def test_a_worker_that_may_not_give_way_works_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["sched_getscheduler", "sched_setscheduler"])
+def test_a_worker_that_may_not_give_way_works_as_well(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     def refuse(*_: object) -> None:
-        raise PermissionError("no")
+        raise OSError(38, "not implemented")
 
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, call, refuse)
     worker = start(Fake())
     out = empty()
     assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE

@@ -86,11 +86,8 @@ def test_splits_differ_in_what_they_name() -> None:
         ("steps = 12\n", "", "schedule.steps is missing; expected a whole number"),
         ('content = "any"', 'content = "noise"', "model.content is 'noise'; expected music"),
         ('licence = "MIT"', "", "model.licence is missing"),
-        (
-            "[model]\n",
-            "[model]\nhorizon_ms = -1.0\n",
-            "model.horizon_ms is -1; expected",
-        ),
+        ("[model]\n", "[model]\nhorizon_ms = -1.0\n", "model.horizon_ms is -1; expected"),
+        ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),
         ("[task]", "[task", "no valid TOML"),
     ],

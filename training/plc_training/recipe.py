@@ -323,8 +323,10 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError(
             f"model.sample_rates is {_shown(rates)}; expected the lowest, the highest"
         )
-    if recipe.model.horizon_ms < 0.0:
+    if not 0.0 <= recipe.model.horizon_ms < float("inf"):
         raise ConfigError(f"model.horizon_ms is {recipe.model.horizon_ms:g}; expected at least 0")
+    if recipe.model.horizon_ms and not isinstance(recipe.settings, CausalSettings):
+        raise ConfigError(f"model.horizon_ms is for causal models, not {recipe.task.kind}")
     for plan in (recipe.train, recipe.valid):
         _check_domains("data", domains_of(plan))
         if isinstance(plan, TwoSidedPlan) and isinstance(recipe.settings, TwoSidedSettings):
