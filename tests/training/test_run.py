@@ -14,6 +14,7 @@ for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxsc
     pytest.importorskip(needed)
 pytest.importorskip("onnxruntime")
 
+from filelock import FileLock  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from plc import Concealer  # noqa: E402
@@ -280,6 +281,16 @@ def test_a_library_of_other_domains_is_refused(bench: Bench, tmp_path: Path) -> 
     place = Place(data=tmp_path / "clips", folder=tmp_path / "run", cache=tmp_path / "cache")
     with pytest.raises(ConfigError, match="--domain says what"):
         run_recipe(recipe, place, accelerator="cpu")
+
+
+def test_two_trainings_do_not_share_a_folder(bench: Bench) -> None:
+    (bench.root / "busy").mkdir()
+    with FileLock(bench.root / "busy" / "training.lock"):
+        refused = CliRunner().invoke(app, bench.command("tiny", "busy", "--steps", "1"))
+    assert refused.exit_code == 1
+    assert "another training is at work in" in refused.output
+    assert not (bench.root / "busy" / "recipe.toml").exists()
+    assert CliRunner().invoke(app, bench.command("tiny", "busy", "--steps", "1")).exit_code == 0
 
 
 def test_clips_that_are_kept_to_test_with_are_left_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ The folder holds all that is needed to go on and to export, without the library:
     last.safetensors    where the run stands            best.safetensors    its best weights
     log.jsonl           its validations                 tensorboard/        and curves
     probe.npz           a few validation segments, which the export is checked with
+    training.lock       held while a training is at work here
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
@@ -65,6 +67,7 @@ RECIPE = "recipe.toml"
 FACTS = "run.json"
 PROBE = "probe.npz"
 _PROBE_SEGMENTS = 48
+_LOCK = "training.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,8 @@ def run_recipe(
     Raises
     ------
     ConfigError
-        If the library gives no segments, the folder holds another run, or training fails.
+        If the library gives no segments, the folder holds another run, another training is at
+        work there, or this one fails.
     """
     # Rounding to nothing what is next to nothing: on a CPU that is up to a hundred times faster.
     torch.set_flush_denormal(True)
@@ -115,26 +119,27 @@ def run_recipe(
     segments = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
     fingerprint = _fingerprint(recipe, segments)
-    begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
-    if fabric.is_global_zero:
-        _open_folder(recipe, place, segments, fingerprint)
-        _announce(display, recipe, folder, begun)
     task = build_task(recipe, *segments)
-    with (
-        _journal(folder, begun, fabric) as note,
-        display.training(begun, recipe.schedule.steps) as tell,
-        stop_on_signals(display) as stop,
-    ):
-        ending = train(
-            task,
-            recipe.schedule,
-            folder,
-            fingerprint,
-            lambda event: _both(note, tell, event),
-            fabric,
-            _beginning(recipe, folder),
-            stop.is_set,
-        )
+    with _alone(folder, fabric):
+        begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
+        if fabric.is_global_zero:
+            _open_folder(recipe, place, segments, fingerprint)
+            _announce(display, recipe, folder, begun)
+        with (
+            _journal(folder, begun, fabric) as note,
+            display.training(begun, recipe.schedule.steps) as tell,
+            stop_on_signals(display) as stop,
+        ):
+            ending = train(
+                task,
+                recipe.schedule,
+                folder,
+                fingerprint,
+                lambda event: _both(note, tell, event),
+                fabric,
+                _beginning(recipe, folder),
+                stop.is_set,
+            )
     return ending if fabric.is_global_zero else None
 
 
@@ -303,6 +308,24 @@ def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
 
 def _bytes(values: NDArray[Any]) -> bytes:
     return values.astype("<i8").tobytes()
+
+
+@contextmanager
+def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Keep other trainings out of the folder meanwhile."""
+    if not fabric.is_global_zero:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / _LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(
+            f"another training is at work in {folder}; wait for its end, or name another folder "
+            "with --run"
+        ) from error
+    with lock:
+        yield
 
 
 def _open_folder(
