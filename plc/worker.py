@@ -17,7 +17,7 @@ not wanted any more.
 
 **What it costs.** From submission to result, ms, with a network of 0.67 ms on two cores of a
 server that seven other processes compete for (``python bench/gpu.py --provider cpu``, and the same
-with ``--realtime``; 2000 runs of each in turn):
+with ``--realtime``; 2000 runs of each in turn, before the worker's thread gave way to others):
 
 =================  ======  ======  =====  =====  =====
 scheduler          called  p50     p99    p99.9  max
