@@ -99,10 +99,9 @@ class EncoderFiller:
         bridges: Mapping[str, Manifest] = {},
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
-        packet_ms = 1000.0 * packet_samples / sample_rate
-        self._packet_ms = packet_ms
+        self._packet_ms = 1000.0 * packet_samples / sample_rate
         # Of one that no packet waits for: the packets that pass before it takes over.
-        self._spare_ms = packet_ms * math.ceil(_ONSET_MS / packet_ms)
+        self._spare_ms = self._packet_ms * math.ceil(_ONSET_MS / self._packet_ms)
         self.counters = EncoderCounters()
         self._clock = clock
         self._limit_ms = limit_ms
@@ -169,17 +168,17 @@ class EncoderFiller:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
         afforded = {}
         for content, voice in voices.items():
-            while self._least_limit_ms(voice) > self._limit_ms and voice.measure_again():
-                pass
             least_ms = self._least_limit_ms(voice)
+            while least_ms > self._limit_ms and voice.measure_again():
+                least_ms = self._least_limit_ms(voice)
             if least_ms <= self._limit_ms:
                 afforded[content] = voice
                 continue
             voice.line.close()
-            self._left_out[_of(content, voice)] = _described(voice) | {"mode": "left out"}
+            found = _described(voice) | {"mode": "left out"}
             if least_ms <= self._packet_ms:
-                budget_ms = math.ceil(10.0 * least_ms) / 10.0
-                self._left_out[_of(content, voice)]["budget_ms"] = budget_ms
+                found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
+            self._left_out[_of(content, voice)] = found
         return afforded
 
     def _least_limit_ms(self, voice: Voice) -> float:

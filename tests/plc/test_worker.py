@@ -532,7 +532,10 @@ def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> 
     worker.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+
+
+@on_linux
 @pytest.mark.parametrize("policy", ["SCHED_OTHER", "SCHED_FIFO"])
 def test_an_ordinary_thread_gives_way_and_a_real_time_one_stays_one(
     monkeypatch: pytest.MonkeyPatch, policy: str
@@ -545,7 +548,7 @@ def test_an_ordinary_thread_gives_way_and_a_real_time_one_stays_one(
     worker.close(PATIENCE_S)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+@on_linux
 @pytest.mark.parametrize("call", ["sched_getscheduler", "sched_setscheduler"])
 def test_a_worker_that_may_not_give_way_works_as_well(
     monkeypatch: pytest.MonkeyPatch, call: str

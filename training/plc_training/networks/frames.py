@@ -86,9 +86,11 @@ class FramesNet(nn.Module):
         seen = shape.bins * (2 * shape.drafts - 1) + 2
         self.enter = nn.Conv1d(seen, width, 3, padding=1)
         self.mix = nn.Conv1d(width, width, 3, padding=1)
-        self.gru: nn.Module = nn.GRU(width, width, batch_first=True)
+        self.gru: nn.Module
         if shape.groups > 1:
             self.gru = SplitGru(width, shape.groups)
+        else:
+            self.gru = nn.GRU(width, width, batch_first=True)
         self.join = nn.Conv1d(2 * width, width, 3, padding=1)
         self.head = nn.Conv1d(width, (shape.drafts + 1) * shape.bins, 1)
         nn.init.normal_(self.head.weight, std=0.003)
