@@ -1,5 +1,6 @@
 """A client of ``plc serve``, in Python: an example of the protocol, and what the tests use."""
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -60,7 +61,8 @@ class Client:
         self._socket.settimeout(timeout_s)
         try:
             self._socket.connect(str(path))
-            self._socket.sendall(pack_hello(settings))
+            with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
+                self._socket.sendall(pack_hello(settings))
             self.delay, size = parse_ready(self._receive(Kind.READY).payload)
         except OSError as error:
             self._socket.close()
