@@ -58,11 +58,18 @@ class Bench:
         )
 
     def place(self, name: str) -> Place:
-        return Place(data=self.library, folder=self.root / name, cache=self.root / "cache")
+        return Place(data=(self.library,), folder=self.root / name, cache=self.root / "cache")
 
     def command(self, recipe: str, name: str, *more: str) -> list[str]:
         place = self.place(name)
-        paths = ["--data", str(place.data), "--run", str(place.folder), "--cache", str(place.cache)]
+        paths = [
+            "--data",
+            str(self.library),
+            "--run",
+            str(place.folder),
+            "--cache",
+            str(place.cache),
+        ]
         return ["train", recipe, *paths, "--jobs", "1", "--accelerator", "cpu", *more]
 
 
@@ -278,7 +285,7 @@ def test_an_unknown_recipe_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_a_library_of_other_domains_is_refused(bench: Bench, tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", 2)
     recipe = read_recipe("causal_speech")
-    place = Place(data=tmp_path / "clips", folder=tmp_path / "run", cache=tmp_path / "cache")
+    place = Place(data=(tmp_path / "clips",), folder=tmp_path / "run", cache=tmp_path / "cache")
     with pytest.raises(ConfigError, match="--domain says what"):
         run_recipe(recipe, place, accelerator="cpu")
 
@@ -293,12 +300,28 @@ def test_two_trainings_do_not_share_a_folder(bench: Bench) -> None:
     assert CliRunner().invoke(app, bench.command("tiny", "busy", "--steps", "1")).exit_code == 0
 
 
+def test_several_libraries_are_one(bench: Bench, tmp_path: Path) -> None:
+    write_clips(tmp_path / "more", 3)
+    write_manifest(tmp_path / "more", [(f"clip{k}.wav", "music", "train") for k in range(3)])
+    facts = {}
+    for name, more in (("one", []), ("two", ["--data", str(tmp_path / "more")])):
+        result = CliRunner().invoke(app, bench.command("tiny", name, "--steps", "1", *more))
+        assert result.exit_code == 0, result.output
+        facts[name] = json.loads((bench.root / name / "run.json").read_text())
+    assert facts["one"]["library"] == "clips"
+    assert facts["two"]["library"] == "clips + more"
+    assert facts["two"]["segments"]["music"] > facts["one"]["segments"]["music"]
+    assert facts["two"]["valid_segments"] == facts["one"]["valid_segments"]
+
+
 def test_clips_that_are_kept_to_test_with_are_left_out(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", 4)
     counts = {}
     for pattern in ("nothing*", "clip[01].wav"):
         text = read_recipe("tiny").text.replace("[data]", f'leave_out = ["{pattern}"]\n[data]', 1)
-        place = Place(data=tmp_path / "clips", folder=tmp_path / pattern, cache=tmp_path / "cache")
+        place = Place(
+            data=(tmp_path / "clips",), folder=tmp_path / pattern, cache=tmp_path / "cache"
+        )
         run_recipe(parse_recipe(text, "t", "t").with_steps(1), place, accelerator="cpu")
         made = json.loads((place.folder / "run.json").read_text())
         counts[pattern] = sum(made["segments"].values())

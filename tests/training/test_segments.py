@@ -46,6 +46,13 @@ def signal() -> NDArray[np.float32]:
     return tones(3, RATE, 2 * RATE)
 
 
+def centroid(segments: Segments) -> float:
+    """Return the mean frequency of what is true, in Hz."""
+    power = np.abs(np.fft.rfft(segments.lines[:, 0])).mean(axis=0) ** 2
+    hertz = np.fft.rfftfreq(segments.lines.shape[2], 1.0 / RATE)
+    return float(hertz @ power / power.sum())
+
+
 def place_of(part: NDArray[np.float32], x: NDArray[np.float32]) -> int:
     """Return where ``part`` stands in ``x``."""
     windows = np.lib.stride_tricks.sliding_window_view(x, part.size)
@@ -183,6 +190,20 @@ def test_the_same_seed_makes_the_same_segments(prepared: tuple[Path, Segments]) 
     decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
     again, _ = prepare_segments(TWO_SIDED, decoded, folder / "elsewhere")
     np.testing.assert_array_equal(made.lines, again.lines)
+
+
+def test_clips_are_heard_at_every_speed(tmp_path: Path) -> None:
+    """At twice the speed all is an octave higher, and there is half as much of it."""
+    write_clips(tmp_path / "clips", 2, seconds=8.0)
+    decoded, _ = decode_library(find_library(tmp_path / "clips"), RATE, tmp_path / "decoded")
+    made = {}
+    for speeds in ((1.0,), (2.0,), (1.0, 2.0)):
+        plan = replace(TWO_SIDED, speeds=speeds)
+        made[speeds] = prepare_segments(plan, decoded, tmp_path / "cache")[0]
+    alone, fast, both = made.values()
+    assert centroid(fast) == pytest.approx(2.0 * centroid(alone), rel=0.1)
+    assert 0.25 < fast.gaps.size / alone.gaps.size < 0.8
+    assert 1.25 < both.gaps.size / alone.gaps.size < 1.8
 
 
 def test_a_library_of_silence_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def train(
         str, typer.Argument(help="Name of a recipe in the package, or path of a .toml file.")
     ],
     data: Annotated[
-        Path, typer.Option(help="Folder of audio, with or without a manifest.csv of splits.")
+        list[Path],
+        typer.Option(help="Folder of audio, with or without a manifest.csv of splits; may repeat."),
     ],
     run: Annotated[
         Path | None,
@@ -78,7 +79,7 @@ def train(
     chosen = read_recipe(recipe).with_steps(steps)
     name = chosen.name if steps is None else f"{chosen.name}-{steps}"
     place = Place(
-        data=data,
+        data=tuple(data),
         folder=run or Path("runs") / name,
         cache=cache or cache_root() / "training",
         jobs=jobs or _cores(),

@@ -47,6 +47,11 @@ class PaperPlan:
         return SAMPLE_RATE
 
     @property
+    def speeds(self) -> tuple[float, ...]:
+        """At which each clip is heard: as it is."""
+        return (1.0,)
+
+    @property
     def samples(self) -> int:
         """Samples of a line."""
         return 2 * CONTEXT_SAMPLES + GAP_SAMPLES

@@ -76,8 +76,8 @@ class Place:
 
     Attributes
     ----------
-    data : Path
-        The library.
+    data : tuple of Path
+        The libraries.
     folder : Path
         The run's own.
     cache : Path
@@ -85,10 +85,10 @@ class Place:
     jobs : int
         Processes that decode and prepare.
     domain : str
-        Of the clips of a library without a manifest.
+        Of the clips of libraries without a manifest.
     """
 
-    data: Path
+    data: tuple[Path, ...]
     folder: Path
     cache: Path
     jobs: int = 1
@@ -185,7 +185,8 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> tuple[Segments, S
     ConfigError
         If a split has no clip, or its clips give no segment.
     """
-    clips = _wanted(recipe, find_library(place.data, place.domain), place.data)
+    found = [clip for folder in place.data for clip in find_library(folder, place.domain)]
+    clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
     with display.stage("decoding", len(clips)) as advance:
         decoded, failures = decode_library(
             clips,
@@ -241,7 +242,7 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _wanted(recipe: Recipe, clips: list[Clip], data: Path) -> list[Clip]:
+def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
     domains = {name for plan in (recipe.train, recipe.valid) for name in domains_of(plan)}
     kept = [
         clip
@@ -344,7 +345,7 @@ def _open_folder(
         "recipe": recipe.name,
         "steps": recipe.schedule.steps,
         "seed": recipe.schedule.seed,
-        "library": place.data.resolve().name,
+        "library": " + ".join(folder.resolve().name for folder in place.data),
         "segments": domain_counts(segments[0]),
         "valid_segments": domain_counts(segments[1]),
     }

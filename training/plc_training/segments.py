@@ -64,6 +64,11 @@ class Plan(Protocol):
         """Of all that is drawn."""
         ...
 
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """At which each clip is heard."""
+        ...
+
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -92,6 +97,8 @@ class TwoSidedPlan:
         A gap of which no more is known than the shortest context gets the interpolation there.
     seed : int
         Of the places.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
     """
 
     sample_rate: int = 16_000
@@ -101,6 +108,7 @@ class TwoSidedPlan:
     similar_s: float = 0.0
     per_second: dict[str, float]
     seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def longest(self) -> int:
@@ -188,6 +196,8 @@ class CausalPlan:
         Those to use.
     seed : int
         Of the losses.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
     """
 
     sample_rate: int
@@ -200,6 +210,7 @@ class CausalPlan:
     pitch: bool
     domains: tuple[str, ...]
     seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def samples(self) -> int:
@@ -272,6 +283,8 @@ class BridgePlan:
         Those to use.
     seed : int
         Of the losses.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
     """
 
     sample_rate: int
@@ -285,6 +298,7 @@ class BridgePlan:
     rung: tuple[float, float]
     domains: tuple[str, ...]
     seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def packet_samples(self) -> int:
@@ -430,7 +444,14 @@ def _write(folder: Path, pieces: list[_Piece]) -> None:
         raise ConfigError("no clip is long and loud enough for a segment")
     folder.mkdir(parents=True, exist_ok=True)
     lines, gaps, peaks, domains = zip(*pieces, strict=True)
-    np.save(folder / "lines.npy", np.concatenate(lines))
+    shape = (sum(map(len, lines)), *lines[0].shape[1:])
+    # Piece by piece: all of them may fit the memory once, but not twice.
+    made = np.lib.format.open_memmap(folder / "lines.npy", "w+", np.int16, shape)
+    place = 0
+    for piece in lines:
+        made[place : place + len(piece)] = piece
+        place += len(piece)
+    made.flush()
     np.save(folder / "gaps.npy", np.concatenate(gaps))
     np.save(folder / "peaks.npy", np.concatenate(peaks))
     # Last: it is what says that the others are whole.
@@ -452,11 +473,13 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
     domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
     rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
     lines, gaps, peaks = [], [], []
-    for segment, gap in plan.cut(read_samples(decoded), domain, rng):
-        peak = max(float(np.abs(segment).max()), 1e-6)
-        lines.append(np.rint(segment * (_PEAK / peak)).astype(np.int16))
-        gaps.append(gap)
-        peaks.append(peak)
+    clip = read_samples(decoded)
+    for speed in plan.speeds:
+        for segment, gap in plan.cut(_at_speed(clip, speed), domain, rng):
+            peak = max(float(np.abs(segment).max()), 1e-6)
+            lines.append(np.rint(segment * (_PEAK / peak)).astype(np.int16))
+            gaps.append(gap)
+            peaks.append(peak)
     shape = (len(lines), len(plan.lines), plan.samples)
     return (
         np.array(lines, np.int16).reshape(shape),
@@ -464,3 +487,14 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
         np.array(peaks, np.float32),
         np.full(len(gaps), DOMAINS.index(domain), np.uint8),
     )
+
+
+def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    """Return a clip as a tape of it sounds at another speed: pitch and formants move along."""
+    if speed == 1.0:
+        return x
+    # The extra that brings torch brings it.
+    import soxr
+
+    played: NDArray[np.float32] = soxr.resample(x, speed, 1.0)
+    return played
