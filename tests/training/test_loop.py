@@ -18,6 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
+from plc_training import loop  # noqa: E402
 from plc_training.checkpoint import load_mean, read_progress  # noqa: E402
 from plc_training.loop import (  # noqa: E402
     BEST,
@@ -227,20 +228,32 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processor", "gpu", "accelerator", "trained_in"),
+    ("processor", "step", "gpu", "accelerator", "trained_in", "why"),
     [
-        ("AVX2", False, "auto", "32-true"),
-        ("AVX2", True, "cpu", "32-true"),
-        ("AVX2", True, "auto", "bf16-mixed"),
-        ("AVX2", False, "cuda", "bf16-mixed"),
-        ("AVX512", False, "cpu", "bf16-mixed"),
+        ("AVX2", "", False, "auto", "32-true", "only imitate"),
+        ("AVX2", "", True, "cpu", "32-true", "only imitate"),
+        ("AVX2", "", True, "auto", "bf16-mixed", ""),
+        ("AVX2", "", False, "cuda", "bf16-mixed", ""),
+        ("AVX512", "", False, "cpu", "bf16-mixed", ""),
+        ("AVX512", "import os; os.abort()", False, "cpu", "32-true", "a step in that fails"),
+        ("AVX512", "import os; os.abort()", False, "cuda", "bf16-mixed", ""),
     ],
 )
-def test_bfloat16_is_not_imitated(
-    monkeypatch: pytest.MonkeyPatch, processor: str, gpu: bool, accelerator: str, trained_in: str
+def test_bfloat16_is_neither_imitated_nor_fatal(
+    monkeypatch: pytest.MonkeyPatch,
+    processor: str,
+    step: str,
+    gpu: bool,
+    accelerator: str,
+    trained_in: str,
+    why: str,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert affordable_precision("bf16-mixed", accelerator) == trained_in
-    assert affordable_precision("32-true", accelerator) == "32-true"
+    monkeypatch.setattr(loop, "_BFLOAT16_STEP", step)
+    precision, said = affordable_precision("bf16-mixed", accelerator)
+    assert precision == trained_in
+    assert why in said
+    assert bool(why) == bool(said)
+    assert affordable_precision("32-true", accelerator) == ("32-true", "")

@@ -8,6 +8,8 @@ and number of threads), and any number of devices see the same data.
 
 import copy
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +33,13 @@ DECAYS = ("cosine", "tenth")
 PRECISIONS = ("32-true", "bf16-mixed")
 # What torch says of x86 processors that do not have it.
 _WITHOUT_BFLOAT16 = ("DEFAULT", "AVX2")
+# A step in bfloat16. Some virtual machines name instructions for it that they then do not allow.
+_BFLOAT16_STEP = """
+import torch
+layer = torch.nn.Linear(64, 64)
+with torch.autocast("cpu", torch.bfloat16):
+    layer(torch.ones(64, 64)).float().sum().backward()
+"""
 # Of the mean of the weights over steps; it warms up from 0.
 _MEAN_DECAY = 0.998
 # Share of the steps after which "tenth" lowers the learning rate: the paper's 600k of 800k.
@@ -183,8 +192,8 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
     return fabric
 
 
-def affordable_precision(precision: str, accelerator: str = "auto") -> str:
-    """Return the precision to train in: float32 where bfloat16 would only be imitated.
+def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str, str]:
+    """Return the precision to train in, float32 where bfloat16 would not do, and why not.
 
     x86 processors without AVX-512 have no arithmetic for bfloat16. A step of the paper's network of
     16 segments took 45 s there in it, 3.5 s in float32.
@@ -194,11 +203,17 @@ def affordable_precision(precision: str, accelerator: str = "auto") -> str:
     precision, accelerator : str
         As for :func:`open_devices`.
     """
-    imitated = torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16
     elsewhere = accelerator not in ("auto", "cpu") or (
         accelerator == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available())
     )
-    return "32-true" if imitated and not elsewhere else precision
+    if precision != "bf16-mixed" or elsewhere:
+        return precision, ""
+    if torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16:
+        return "32-true", "this processor would only imitate that, many times slower"
+    # In a process of its own: what is not allowed ends it.
+    if subprocess.run([sys.executable, "-c", _BFLOAT16_STEP], capture_output=True).returncode:
+        return "32-true", "a step in that fails on this machine"
+    return precision, ""
 
 
 def train(
@@ -238,7 +253,7 @@ def train(
         If the folder holds a run of another recipe, the batch cannot be shared among the devices,
         or the loss or its gradients are no longer finite.
     """
-    fabric = fabric or open_devices(precision=affordable_precision(schedule.precision))
+    fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
     run = _Run(task, schedule, folder, fingerprint, fabric, begin)
     saved = time.monotonic()
     ending = Ending(run.progress, Reason.DONE)

@@ -108,14 +108,11 @@ def run_recipe(
     """
     # Rounding to nothing what is next to nothing: on a CPU that is up to a hundred times faster.
     torch.set_flush_denormal(True)
-    precision = affordable_precision(recipe.schedule.precision, accelerator)
+    precision, why = affordable_precision(recipe.schedule.precision, accelerator)
     fabric = open_devices(devices, accelerator, precision)
     display = Display(quiet=not fabric.is_global_zero)
     if precision != recipe.schedule.precision:
-        display.say(
-            f"training in {precision}, not {recipe.schedule.precision}: this processor would only "
-            "imitate that, many times slower"
-        )
+        display.say(f"training in {precision}, not {recipe.schedule.precision}: {why}")
     segments = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
     fingerprint = _fingerprint(recipe, segments)
