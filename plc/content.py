@@ -1,0 +1,166 @@
+"""Whether a passage is music or speech, told from seconds of it or from a quarter of one.
+
+For filling gaps of a file, where there is time and both sides are known; a stream asks
+:class:`plc.background.Background`, which costs next to nothing and listens as it goes.
+
+Eight features of the power spectra of 32 ms frames, up to 8 kHz, and the probability that a
+logistic regression on them and their squares gives. ``python -m plc_training.content`` fits it and
+prints :data:`MODEL`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FRAME_MS, _HOP_MS = 32.0, 10.0
+# At 31.25 Hz each: up to 8 kHz.
+_BINS = 257
+# Frames this far below the loudest say nothing of the spectrum.
+_LOUD_DB, _PAUSE_DB, _LEAST_DB = 25.0, 20.0, 50.0
+_BASS, _TREBLE = slice(0, 3), slice(129, _BINS)
+_FLATNESS, _CHANGE = slice(6, 200), slice(3, 160)
+# Frames apart over which change is measured, and what passes for it in fewer frames.
+_APART, _UNKNOWN_CHANGE = 4, 2.0
+
+FEATURES = ("pauses", "dynamics", "bass", "centre", "movement", "treble", "flatness", "change")
+
+MODEL = np.array(
+    [
+        [
+            0.16984,
+            8.6276,
+            -24.252,
+            6.3847,
+            0.61803,
+            -26.895,
+            -5.418,
+            1.6968,
+            0.066339,
+            107.18,
+            816.19,
+            41.322,
+            0.60728,
+            864.23,
+            33.548,
+            3.0306,
+            0,
+        ],
+        [
+            0.19364,
+            5.7223,
+            15.101,
+            0.74663,
+            0.47468,
+            11.869,
+            2.0478,
+            0.38916,
+            0.11248,
+            115.07,
+            833.42,
+            9.2821,
+            0.83828,
+            768.2,
+            25.55,
+            1.3963,
+            1,
+        ],
+        [
+            0.24621,
+            0.82244,
+            -4.672,
+            -1.2023,
+            1.0214,
+            -0.39038,
+            3.9977,
+            5.2369,
+            0.4554,
+            -0.6956,
+            -3.5883,
+            0.66449,
+            0.026903,
+            1.3385,
+            2.2002,
+            -1.9693,
+            -0.04974,
+        ],
+    ]
+)
+"""Means, deviations and weights of the features and their squares; the last weight stands alone."""
+
+
+def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
+    """Return what tells speech from music in passages of one signal; None where there is nothing.
+
+    Parameters
+    ----------
+    passages : list of float32, shape (n,) each
+        What is known: the two sides of a gap, say.
+    sample_rate : int
+        In Hz; at least 16 000.
+
+    Returns
+    -------
+    float64, shape (8,)
+        In the order of :data:`FEATURES`: the share of frames 20 dB below the loud ones, the
+        deviation of the level in dB, power below 94 Hz in dB of all, the logarithm of the mean
+        spectral centroid in Hz, the centroid's deviation by its mean, power above 4 kHz in dB of
+        all, the logarithm of the spectral flatness, and how much log spectra change in 40 ms.
+    """
+    size = round(_FRAME_MS * sample_rate / 1000.0)
+    hop = round(_HOP_MS * sample_rate / 1000.0)
+    window = np.hanning(size).astype(np.float32)
+    frames = [
+        np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(x, size)[::hop] * window))
+        for x in passages
+        if x.size >= size
+    ]
+    if not frames:
+        return None
+    power = np.concatenate(frames)[:, :_BINS].astype(np.float64) ** 2
+    loudest = power.max()
+    if not loudest > 0.0:
+        return None
+    power += 1e-10 * loudest
+    level = 10.0 * np.log10(power.sum(axis=1))
+    top = np.percentile(level, 95.0)
+    loud = power[level > top - _LOUD_DB]
+    total = loud.sum(axis=1)
+    centroid = loud @ (np.arange(_BINS) * 1000.0 / _FRAME_MS) / total
+    logs = np.log(loud[:, _CHANGE])
+    logs -= logs.mean(axis=1, keepdims=True)
+    change = np.abs(logs[_APART:] - logs[:-_APART])
+    middle = loud[:, _FLATNESS]
+    return np.array(
+        [
+            (level < top - _PAUSE_DB).mean(),
+            np.maximum(level, top - _LEAST_DB).std(),
+            10.0 * np.log10(loud[:, _BASS].sum() / total.sum() + 1e-6),
+            np.log(centroid.mean()),
+            centroid.std() / centroid.mean(),
+            10.0 * np.log10(loud[:, _TREBLE].sum() / total.sum() + 1e-6),
+            (np.log(middle).mean(axis=1) - np.log(middle.mean(axis=1))).mean(),
+            change.mean() if len(change) > _APART else _UNKNOWN_CHANGE,
+        ]
+    )
+
+
+def expanded(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return features and their squares along the last axis."""
+    return np.concatenate([found, found**2], axis=-1)
+
+
+def speech_probability(passages: list[NDArray[np.float32]], sample_rate: int) -> float:
+    """Return how likely passages of one signal are speech, 0 to 1; 0.5 where nothing tells.
+
+    Parameters
+    ----------
+    passages : list of float32, shape (n,) each
+        As for :func:`features`.
+    sample_rate : int
+        In Hz; at least 16 000.
+    """
+    found = features(passages, sample_rate)
+    if found is None:
+        return 0.5
+    means, deviations, weights = MODEL
+    evidence = (expanded(found) - means[:-1]) / deviations[:-1] @ weights[:-1] + weights[-1]
+    return float(1.0 / (1.0 + np.exp(-np.clip(evidence, -50.0, 50.0))))
