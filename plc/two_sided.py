@@ -38,9 +38,9 @@ instruments 0.5, speech 3.4; with 20 ms 0.3, -0.1, 2.0; with all that it wants 0
 """
 # How far around a gap is listened to, to tell what it is.
 _LISTEN_S = 8.0
-# Probability of speech up to which it is music alone, and from which on speech alone. Either model
-# spoils the other's content, and what is certain takes one network's time.
-_MUSIC, _SPEECH = 0.1, 0.9
+# Probability of speech up to which it is music alone, and from which on speech alone: what is
+# certain takes one network's time. Either network spoils the other's content, by 0.6 to 3 dB.
+_MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # How much the predictors that filled a gap disagree, in dB relative to the fill: below the first a
 # network has no say, above the second all of it. Their error follows it (a correlation of 0.9 on
 # instruments), and a network's is seldom below -25 dB. Validation clips, which were coded: within
@@ -212,12 +212,10 @@ class TwoSidedEncoders:
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False
-        speech = speech_around(row, self._rate, start, stop, end)
-        wanted = {"music": 1.0 - speech, "speech": speech}
-        shares: dict[TwoSidedEncoder, float] = {}
-        for content, encoder in self._encoders.items():
-            share = wanted[content] if len(self._encoders) > 1 else 1.0
-            shares[encoder] = shares.get(encoder, 0.0) + share
+        shares = dict.fromkeys(self._encoders.values(), 1.0)
+        if len(shares) > 1:
+            speech = speech_around(row, self._rate, start, stop, end)
+            shares = {self._encoders["music"]: 1.0 - speech, self._encoders["speech"]: speech}
         filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
@@ -275,7 +273,7 @@ def speech_around(
     """
     reach = round(_LISTEN_S * sample_rate)
     sides = [row[max(0, start - reach) : start], row[stop : min(end, stop + reach)]]
-    share = (speech_probability(sides, sample_rate) - _MUSIC) / (_SPEECH - _MUSIC)
+    share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
     return min(max(share, 0.0), 1.0)
 
 

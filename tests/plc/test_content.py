@@ -66,6 +66,23 @@ def test_what_is_short_or_silent_tells_nothing(size: int) -> None:
     assert speech_probability([np.zeros(size, np.float32)] * 2, RATE) == 0.5
 
 
+@pytest.mark.parametrize("rate", [8000, 11025, 12000])
+def test_nothing_is_told_at_lower_rates(rate: int) -> None:
+    noise = np.random.default_rng(0).standard_normal(rate).astype(np.float32)
+    assert speech_probability([noise, noise], rate) == 0.5
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 96_000])
+def test_every_other_rate_is_heard_up_to_8_khz(rate: int) -> None:
+    """Noise is as flat, and as much of it treble and bass, whatever is above."""
+    noise = np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
+    pauses, _, bass, _, _, treble, flatness, _ = heard(noise, rate)
+    assert pauses == 0.0
+    assert bass == pytest.approx(-19.3, abs=1.0)
+    assert treble == pytest.approx(-3.0, abs=0.2)
+    assert flatness == pytest.approx(-0.577, abs=0.05)
+
+
 def test_the_extremes_stay_probabilities() -> None:
     click = np.zeros(8000, np.float32)
     click[4000] = 1.0

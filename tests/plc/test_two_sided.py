@@ -218,6 +218,16 @@ def test_a_voice_is_told_from_music(clip: str, share: float) -> None:
     assert np.mean(told) == pytest.approx(share, abs=0.2)
 
 
+def test_where_one_network_serves_all_nobody_asks_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = find(_model(tmp_path, "last"))
+    encoders = TwoSidedEncoders({"music": manifest, "speech": manifest}, RATE)
+    monkeypatch.setattr(two_sided, "speech_around", None)
+    row = tones(9, RATE, RATE)
+    assert encoders.refine(row, 4000, 4800, row.size)
+
+
 def test_where_the_content_is_in_doubt_both_networks_are_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from plc.content import FEATURES, expanded
 from plc_training import content
+from plc_training.content import Group
 from tests.signals import tones
-from tests.training.clips import RATE, write_manifest
+from tests.training.clips import RATE, write_clips, write_manifest
 
 
 def test_a_regression_tells_two_kinds_apart() -> None:
@@ -27,8 +28,34 @@ def test_a_regression_tells_two_kinds_apart() -> None:
     inputs = (expanded(found) - model[0, :-1]) / model[1, :-1]
     evidence = inputs @ model[2, :-1] + model[2, -1]
     assert ((evidence > 0.0) == speech).mean() > 0.95
-    # The feature that tells them apart has the largest weight, and more speech needs less of it.
+    # The feature that tells them apart has the largest weight.
     assert np.argmax(np.abs(model[2, : len(FEATURES)])) == 2
+
+
+def test_speech_counts_half_and_libraries_alike() -> None:
+    groups = [Group(0, "speech", "train")] * 3 + [Group(1, "speech", "train")]
+    groups += [Group(0, "music", "train")] * 2 + [Group(0, "music", "valid")]
+    expected = [0.25 / 3] * 3 + [0.25] + [0.25] * 2 + [0.0]
+    np.testing.assert_allclose(content.shares(groups), expected)
+    both = content.shares([*groups, Group(0, "instruments", "train")])
+    np.testing.assert_allclose(both[4:], [0.125, 0.125, 0.0, 0.25])
+    assert both.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("domain", ["music", "speech", "any"])
+def test_one_kind_is_refused_in_one_line(
+    tmp_path: Path, domain: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clips(tmp_path, 2)
+    write_manifest(tmp_path, [(f"clip{k}.wav", domain, "train") for k in range(2)])
+    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr("sys.argv", ["content", *paths])
+    with pytest.raises(SystemExit) as ended:
+        content.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "expected clips of speech and of music or instruments" in said
+    assert said.endswith("none" if domain == "any" else domain)
 
 
 def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from plc.errors import ConfigError
 from plc_training import debian
 from plc_training.debian import PACKAGES, Package, fetch, write_library
 from plc_training.library import find_library
-from tests.training.clips import write_clips
+from tests.training.clips import write_clips, write_manifest
 
 PROMPTS = Package("prompts", "speech", "CC0-1.0", ("sounds/**/*.wav",))
 SONGS = Package("songs", "music", "MIT", ("songs/*.wav",))
@@ -67,6 +67,34 @@ def test_a_package_without_its_audio_is_refused(tmp_path: Path) -> None:
         write_library(tmp_path, [PROMPTS])
 
 
+def test_what_was_fetched_before_stays_listed(tmp_path: Path) -> None:
+    unpack(tmp_path, PROMPTS, 3)
+    write_library(tmp_path, [PROMPTS, SONGS])
+    unpack(tmp_path, SONGS)
+    assert write_library(tmp_path, [PROMPTS, SONGS]) == {"prompts": 3, "songs": 2}
+    assert len(find_library(tmp_path)) == 5
+
+
+def test_another_librarys_manifest_is_not_overwritten(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, [("a.wav", "music", "test")])
+    before = manifest.read_text()
+    unpack(tmp_path, SONGS)
+    with pytest.raises(ConfigError, match="the manifest of another library"):
+        write_library(tmp_path, [SONGS])
+    assert manifest.read_text() == before
+
+
+def test_an_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["debian", "birds", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        debian.main()
+    assert ended.value.code == 1
+    expected = "plc_training.debian: domain is 'birds'; there is music and speech"
+    assert capsys.readouterr().err.strip() == expected
+
+
 def test_a_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = commands(monkeypatch, SONGS)
     fetch(tmp_path, SONGS)
@@ -81,7 +109,9 @@ def test_a_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         (FileNotFoundError(), "apt-get is not there: packages are fetched on Debian"),
         (
-            subprocess.CalledProcessError(100, "apt-get", stderr="E: Unable to locate"),
+            subprocess.CalledProcessError(
+                100, "apt-get", stderr="E: Unable to locate\nW: unsandboxed"
+            ),
             "failed: E: Unable to locate; apt-get update?",
         ),
         (subprocess.CalledProcessError(1, "apt-get", stderr=""), "failed: without a word"),

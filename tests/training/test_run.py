@@ -314,6 +314,14 @@ def test_several_libraries_are_one(bench: Bench, tmp_path: Path) -> None:
     assert facts["two"]["valid_segments"] == facts["one"]["valid_segments"]
 
 
+def test_libraries_that_share_files_are_refused(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(bench.library)
+    again = ["--data", str(tmp_path / "again")]
+    result = CliRunner().invoke(app, bench.command("tiny", "twice", "--steps", "1", *again))
+    assert result.exit_code == 1
+    assert "is listed twice; name libraries that share no files" in result.output
+
+
 def test_clips_that_are_kept_to_test_with_are_left_out(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", 4)
     counts = {}

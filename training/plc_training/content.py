@@ -3,12 +3,14 @@
     python -m plc_training.content --data CORPUS --data DEBIAN
 
 From every clip a few places are drawn, each heard with 8 s, 1 s and 128 ms on either side, as a
-file's gap is. Domains count alike, and so do the libraries in them. Printed are the model and, for
-the clips that validate, how far the probability is from the truth.
+file's gap is. Speech counts half and music and instruments the other, within each of them the
+libraries alike. Printed are the model and, for the clips that validate, how far the probability is
+from the truth.
 """
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from plc.content import expanded, features
 from plc.engine_cache import cache_root
-from plc.errors import PlcError
+from plc.errors import ConfigError, PlcError
 from plc_bench.corpus import clip_seed
 from plc_bench.metrics import GAP_RMS_MIN, rms
 from plc_training.display import Display
@@ -32,14 +34,21 @@ _PENALTY = 1e-4
 _NEWTON_STEPS = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What counts as one: a domain of a library."""
+
+    library: int
+    domain: str
+    split: str
+
+
 def examples(
     clip: NDArray[np.float32], places: int, rng: np.random.Generator
 ) -> Iterator[list[NDArray[np.float64]]]:
     """Yield the features of places in a clip, for each reach."""
-    for _ in range(places):
-        edge = round(REACHES_S[-1] * RATE)
-        if clip.size <= 2 * edge + _GAP:
-            return
+    edge = round(REACHES_S[-1] * RATE)
+    for _ in range(places if clip.size > 2 * edge + _GAP else 0):
         start = int(rng.integers(edge, clip.size - edge - _GAP))
         stop = start + _GAP
         if rms(clip[start:stop]) < GAP_RMS_MIN:
@@ -87,66 +96,98 @@ def fitted(
     return np.stack([np.append(means, 0.0), np.append(deviations, 1.0), weights])
 
 
+def shares(groups: list[Group]) -> NDArray[np.float64]:
+    """Return how much an example of each group counts; 0 for what validates.
+
+    Raises
+    ------
+    ConfigError
+        If there is no speech to train with, or nothing else.
+    """
+    share = np.zeros(len(groups))
+    kinds = {group for group in groups if group.split == "train"}
+    others = {group.domain for group in kinds} - {"speech"}
+    if not others or "speech" not in {group.domain for group in kinds}:
+        found = sorted({group.domain for group in kinds})
+        raise ConfigError(
+            "expected clips of speech and of music or instruments to train with; the libraries "
+            f"give {', '.join(found) or 'none'}"
+        )
+    for group in kinds:
+        members = np.array([each == group for each in groups])
+        libraries = sum(other.domain == group.domain for other in kinds)
+        content = 0.5 if group.domain == "speech" else 0.5 / len(others)
+        share[members] = content / libraries / members.sum()
+    return share
+
+
 def fit(
-    data: Annotated[list[Path], typer.Option(help="Libraries, as plc train has them.")],
-    clips: Annotated[int, typer.Option(help="At most, of each domain of a library.")] = 200,
-    places: Annotated[int, typer.Option(help="In each clip.")] = 3,
-    cache: Annotated[Path | None, typer.Option(help="Of decoded audio.")] = None,
+    data: Annotated[list[Path], typer.Option(help="Libraries, as plc train has them; may repeat.")],
+    clips: Annotated[int, typer.Option(min=1, help="At most, of each domain of a library.")] = 200,
+    places: Annotated[int, typer.Option(min=1, help="In each clip.")] = 3,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for decoded audio.", show_default="the user's cache folder"),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
 ) -> None:
     """Fit what tells speech from music, and print it."""
-    rng = np.random.default_rng(0)
-    chosen, groups = [], {}
-    for number, folder in enumerate(data):
-        by_domain: dict[tuple[int, str, str], list[Clip]] = {}
-        for clip in find_library(folder):
-            if clip.domain in _DOMAINS:
-                by_domain.setdefault((number, clip.domain, clip.split), []).append(clip)
-        for group, members in by_domain.items():
-            for k in rng.permutation(len(members))[:clips]:
-                chosen.append(members[k])
-                groups[members[k].path] = group
+    chosen = _drawn(data, clips)
     display = Display()
     folder = (cache or cache_root() / "training") / str(RATE)
     with display.stage("decoding", len(chosen)) as advance:
-        decoded, failures = decode_library(chosen, RATE, folder, 1, advance)
+        decoded, failures = decode_library(list(chosen), RATE, folder, jobs, advance)
     display.failures(failures)
-    rows, of = [], []
+    rows: list[NDArray[np.float64]] = []
+    groups: list[Group] = []
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
             for made in _heard(each, places):
-                rows.append(made)
-                of.append(groups[each.clip.path])
+                rows += made
+                groups += [chosen[each.clip]] * len(made)
             advance()
-    report(np.array(rows), of)
+    report(rows, groups)
 
 
-def report(rows: NDArray[np.float64], of: list[tuple[int, str, str]]) -> None:
-    """Print the model of the rows to train with, and its errors on those that validate."""
-    found = rows.reshape(-1, rows.shape[-1])
-    groups = [group for group in of for _ in REACHES_S]
-    split = np.array([group[2] for group in groups])
-    domain = np.array([group[1] for group in groups])
-    speech = domain == "speech"
-    train = split == "train"
-    share = np.zeros(len(found))
-    kinds = {group for group in groups if group[2] == "train"}
-    for group in kinds:
-        members = np.array([each == group for each in groups])
-        libraries = sum(other[1] == group[1] for other in kinds)
-        # Music and instruments together count as much as speech.
-        content = 0.5 if group[1] == "speech" else 0.25
-        share[members] = content / libraries / members.sum()
+def report(rows: list[NDArray[np.float64]], groups: list[Group]) -> None:
+    """Print the model of the rows to train with, and its errors on those that validate.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`shares`.
+    """
+    share = shares(groups)
+    found = np.array(rows)
+    speech = np.array([group.domain == "speech" for group in groups])
+    train = share > 0.0
     model = fitted(found[train], speech[train], share[train])
     inputs = (expanded(found) - model[0, :-1]) / model[1, :-1]
     said = 1.0 / (1.0 + np.exp(-np.clip(inputs @ model[2, :-1] + model[2, -1], -50.0, 50.0)))
-    reach = np.tile(REACHES_S, len(of))
-    for kind in _DOMAINS:
+    reach = np.tile(REACHES_S, len(groups) // len(REACHES_S))
+    for domain in _DOMAINS:
+        of_it = np.array([group.domain == domain for group in groups])
         for seconds in REACHES_S:
-            members = (split == "valid") & (domain == kind) & (reach == seconds)
+            members = ~train & of_it & (reach == seconds)
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
-                typer.echo(f"{kind}, {seconds:g} s on either side: {error:.3f} from the truth")
+                typer.echo(f"{domain}, {seconds:g} s on either side: {error:.3f} from the truth")
     typer.echo(np.array2string(model, separator=", ", precision=5, max_line_width=100))
+
+
+def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
+    """Return clips, as many of each group as there are to be."""
+    rng = np.random.default_rng(0)
+    chosen = {}
+    for number, folder in enumerate(data):
+        by_group: dict[Group, list[Clip]] = {}
+        for clip in find_library(folder):
+            if clip.domain in _DOMAINS:
+                by_group.setdefault(Group(number, clip.domain, clip.split), []).append(clip)
+        for group, members in by_group.items():
+            for k in rng.permutation(len(members))[:clips]:
+                chosen[members[k]] = group
+    return chosen
 
 
 def _heard(decoded: Decoded, places: int) -> Iterator[list[NDArray[np.float64]]]:

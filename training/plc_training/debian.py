@@ -7,6 +7,8 @@ what validates stays another library's.
 
     python -m plc_training.debian speech music --out DEBIAN
     plc train RECIPE --data CORPUS --data DEBIAN
+
+Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engine[media]`` does.
 """
 
 import csv
@@ -52,7 +54,7 @@ _SONGS = "games/fretsonfire/data/songs/**/*.ogg"
 PACKAGES = (
     # Telephone prompts at 16 kHz: a Canadian, an Italian, a Russian.
     Package("asterisk-core-sounds-fr-g722", "speech", _SHARE_ALIKE, ("asterisk/sounds/**/*.g722",)),
-    Package("asterisk-core-sounds-it-g722", "speech", _SHARE_ALIKE, ("asterisk/sounds/**/*.g722",)),
+    Package("asterisk-core-sounds-it-g722", "speech", "CC-BY-3.0", ("asterisk/sounds/**/*.g722",)),
     Package("asterisk-core-sounds-ru-g722", "speech", "CC-BY-3.0", ("asterisk/sounds/**/*.g722",)),
     # Dialogues of a game, acted in Czech and in Dutch.
     Package("fillets-ng-data-cs", "speech", "GPL-2+", ("games/fillets-ng/sound/**/*.ogg",)),
@@ -68,14 +70,19 @@ PACKAGES = (
     # Soundtracks of games, and rock songs.
     Package("warzone2100-music", "music", "GPL-2+", ("games/warzone2100/music/**/*.opus",)),
     Package("planetblupi-music-ogg", "music", "GPL-3+", ("planetblupi/music/*.ogg",)),
-    Package("naev-data", "music", "GPL-3 and CC-BY-3.0", ("naev/dat/snd/music/*.ogg",)),
+    Package(
+        "naev-data",
+        "music",
+        "GPL-2+, GPL-3, CC-BY-3.0, CC-BY-SA-3.0 and public domain",
+        ("naev/dat/snd/music/*.ogg",),
+    ),
     Package("colobot-common-sounds", "music", "GPL-3+", ("games/colobot/music/*.ogg",)),
-    Package("singularity-music", "music", "CC-BY-SA-3.0", ("games/singularity/music/**/*.ogg",)),
+    Package("singularity-music", "music", _SHARE_ALIKE, ("games/singularity/music/**/*.ogg",)),
     Package("megaglest-data", "music", _SHARE_ALIKE, ("games/megaglest/**/music/*.ogg",)),
     Package("freedroidrpg-data", "music", "GPL-2+", ("freedroidrpg/data/sound/music/*.ogg",)),
-    Package("flare-game", "music", _SHARE_ALIKE, ("games/flare/mods/*/music/*.ogg",)),
+    Package("flare-game", "music", "CC-BY-SA-3.0+", ("games/flare/mods/*/music/*.ogg",)),
     Package("pushover-data", "music", "GPL-3+", ("pushover/themes/*.ogg",)),
-    Package("hyperrogue-music", "music", _SHARE_ALIKE, ("hyperrogue/music/*.ogg",)),
+    Package("hyperrogue-music", "music", "GPL-2+ and CC-BY-SA-3.0", ("hyperrogue/music/*.ogg",)),
     Package("lordsawar-data", "music", "GPL-3+", ("games/lordsawar/music/*.ogg",)),
     Package("zaz-data", "music", _SHARE_ALIKE, ("games/zaz/mus*.ogg",)),
     Package("fretsonfire-songs-muldjord", "music", _SHARE_ALIKE, (_SONGS,)),
@@ -84,29 +91,34 @@ PACKAGES = (
 """What is known to hold audio worth training with."""
 
 
-def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
-    """Write the manifest of unpacked packages; return how many files each gave.
+def write_library(out: Path, packages: Sequence[Package] = PACKAGES) -> dict[str, int]:
+    """Write the manifest of all packages that are unpacked; return how many files each gave.
 
     Parameters
     ----------
     out : Path
-        Holds each package unpacked in a folder of its name.
+        Holds packages unpacked in folders of their names.
     packages : sequence of Package
-        Those to take.
+        Those that may be there.
 
     Raises
     ------
     ConfigError
-        If a package holds none of the files that it is known for.
+        If a package holds none of the files that it is known for, or the folder has a manifest of
+        something else.
     """
-    rows = [row for package in packages for row in _rows(out, package)]
-    with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+    manifest = out / "manifest.csv"
+    _refuse_another(manifest)
+    there = [each for each in packages if (out / each.name).exists()]
+    rows = {each.name: list(_rows(out, each)) for each in there}
+    part = out / "manifest.csv.part"
+    with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
-    return {
-        each.name: sum(row["source"] == f"Debian {each.name}" for row in rows) for each in packages
-    }
+        for made in rows.values():
+            writer.writerows(made)
+    part.replace(manifest)
+    return {name: len(made) for name, made in rows.items()}
 
 
 def fetch(out: Path, package: Package) -> None:
@@ -124,7 +136,7 @@ def fetch(out: Path, package: Package) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     _call(["apt-get", "download", "-q", package.name], part)
-    [archive] = part.glob("*.deb")
+    [archive] = sorted(part.glob("*.deb"))[:1] or [part / f"{package.name}.deb"]
     _call(["dpkg", "-x", archive.name, "."], part)
     archive.unlink()
     part.replace(target)
@@ -149,6 +161,17 @@ def _rows(out: Path, package: Package) -> Iterator[dict[str, str]]:
         }
 
 
+def _refuse_another(manifest: Path) -> None:
+    if not manifest.exists():
+        return
+    with manifest.open(newline="", encoding="utf-8") as file:
+        ours = csv.DictReader(file).fieldnames == list(_COLUMNS)
+    if not ours:
+        raise ConfigError(
+            f"{manifest} is the manifest of another library; name a folder of its own with --out"
+        )
+
+
 def _call(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
@@ -157,8 +180,10 @@ def _call(command: list[str], folder: Path) -> None:
             f"{command[0]} is not there: packages are fetched on Debian and its derivatives"
         ) from error
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines() or ["without a word"]
-        raise ConfigError(f"{' '.join(command)} failed: {said[-1]}; apt-get update?") from error
+        said = error.stderr.strip().splitlines()
+        errors = [line for line in said if line.startswith("E:")] or said or ["without a word"]
+        hint = "; apt-get update?" if command[0] == "apt-get" else ""
+        raise ConfigError(f"{' '.join(command)} failed: {errors[-1]}{hint}") from error
 
 
 def main() -> None:
@@ -181,10 +206,11 @@ def gather(
             raise ConfigError(f"domain is {name!r}; there is {' and '.join(known)}")
     chosen = [each for each in PACKAGES if each.domain in domains]
     out.mkdir(parents=True, exist_ok=True)
+    _refuse_another(out / "manifest.csv")
     for package in chosen:
         typer.echo(f"{package.name}: {package.licence}", err=True)
         fetch(out, package)
-    for name, files in write_library(out, chosen).items():
+    for name, files in write_library(out, PACKAGES).items():
         typer.echo(f"{name}: {files} files")
 
 

@@ -211,8 +211,10 @@ def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str
     if torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16:
         return "32-true", "this processor would only imitate that, many times slower"
     # In a process of its own: what is not allowed ends it.
-    if subprocess.run([sys.executable, "-c", _BFLOAT16_STEP], capture_output=True).returncode:
-        return "32-true", "a step in that fails on this machine"
+    tried = subprocess.run([sys.executable, "-c", _BFLOAT16_STEP], capture_output=True, text=True)
+    if tried.returncode:
+        said = tried.stderr.strip().splitlines() or [f"it ends with status {tried.returncode}"]
+        return "32-true", f"a trial step failed on this machine ({said[-1]})"
     return precision, ""
 
 

@@ -321,6 +321,7 @@ def _check(recipe: Recipe) -> None:
         raise ConfigError(f"model.horizon_ms is for causal models, not {recipe.task.kind}")
     for plan in (recipe.train, recipe.valid):
         _check_domains("data", domains_of(plan))
+        _check_speeds(plan.speeds)
         if isinstance(plan, TwoSidedPlan) and isinstance(recipe.settings, TwoSidedSettings):
             _check_two_sided(plan, recipe.settings)
         if isinstance(plan, CausalPlan) and isinstance(recipe.settings, CausalSettings):
@@ -352,6 +353,14 @@ def _check_domains(where: str, domains: typing.Iterable[str]) -> None:
     for name in domains:
         if name not in DOMAINS:
             raise ConfigError(f"{where} names {name!r}; known domains: {', '.join(DOMAINS)}")
+
+
+def _check_speeds(speeds: tuple[float, ...]) -> None:
+    if 1.0 not in speeds or min(speeds) < 0.5 or max(speeds) > 2.0:
+        raise ConfigError(
+            f"data.speeds is {_shown(speeds)}; expected 1 and others from 0.5 to 2: without 1 a "
+            "network never hears the topmost bins, which resampling empties"
+        )
 
 
 def _check_two_sided(plan: TwoSidedPlan, settings: TwoSidedSettings) -> None:

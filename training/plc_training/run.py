@@ -183,6 +183,7 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> tuple[Segments, S
         If a split has no clip, or its clips give no segment.
     """
     found = [clip for folder in place.data for clip in find_library(folder, place.domain)]
+    _refuse_shared(found)
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
     with display.stage("decoding", len(clips)) as advance:
         decoded, failures = decode_library(
@@ -237,6 +238,18 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _refuse_shared(clips: list[Clip]) -> None:
+    """Refuse libraries that share files: one may test with what another trains on."""
+    files: set[Path] = set()
+    for clip in clips:
+        file = clip.path.resolve()
+        if file in files:
+            raise ConfigError(
+                f"{clip.path} is listed twice; name libraries that share no files with --data"
+            )
+        files.add(file)
 
 
 def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
