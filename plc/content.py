@@ -149,6 +149,19 @@ def expanded(found: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([found, found**2], axis=-1)
 
 
+def logistic(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of a logit."""
+    told: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(evidence, -50.0, 50.0)))
+    return told
+
+
+def probability(model: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what a model like :data:`MODEL` makes of features, shape (..., 8), shape (...)."""
+    means, deviations, weights = model
+    inputs = (expanded(found) - means[:-1]) / deviations[:-1]
+    return logistic(inputs @ weights[:-1] + weights[-1])
+
+
 def speech_probability(passages: list[NDArray[np.float32]], sample_rate: int) -> float:
     """Return how likely passages of one signal are speech, 0 to 1; 0.5 where nothing tells.
 
@@ -162,6 +175,4 @@ def speech_probability(passages: list[NDArray[np.float32]], sample_rate: int) ->
     found = features(passages, sample_rate)
     if found is None:
         return 0.5
-    means, deviations, weights = MODEL
-    evidence = (expanded(found) - means[:-1]) / deviations[:-1] @ weights[:-1] + weights[-1]
-    return float(1.0 / (1.0 + np.exp(-np.clip(evidence, -50.0, 50.0))))
+    return float(probability(MODEL, found))

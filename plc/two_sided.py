@@ -39,7 +39,7 @@ instruments 0.5, speech 3.4; with 20 ms 0.3, -0.1, 2.0; with all that it wants 0
 # How far around a gap is listened to, to tell what it is.
 _LISTEN_S = 8.0
 # Probability of speech up to which it is music alone, and from which on speech alone: what is
-# certain takes one network's time. Either network spoils the other's content, by 0.6 to 3 dB.
+# certain takes one network's time. Either network spoils the other's content, by 0.6 to 2.7 dB.
 _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # How much the predictors that filled a gap disagree, in dB relative to the fill: below the first a
 # network has no say, above the second all of it. Their error follows it (a correlation of 0.9 on

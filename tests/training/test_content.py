@@ -11,7 +11,7 @@ pytest.importorskip("soxr")
 import typer
 from typer.testing import CliRunner
 
-from plc.content import FEATURES, expanded
+from plc.content import FEATURES, probability
 from plc_training import content
 from plc_training.content import Group
 from tests.signals import tones
@@ -25,9 +25,7 @@ def test_a_regression_tells_two_kinds_apart() -> None:
     found[:, 2] += 4.0 * speech
     share = np.where(speech, 0.5 / speech.sum(), 0.5 / (~speech).sum())
     model = content.fitted(found, speech, share)
-    inputs = (expanded(found) - model[0, :-1]) / model[1, :-1]
-    evidence = inputs @ model[2, :-1] + model[2, -1]
-    assert ((evidence > 0.0) == speech).mean() > 0.95
+    assert ((probability(model, found) > 0.5) == speech).mean() > 0.95
     # The feature that tells them apart has the largest weight.
     assert np.argmax(np.abs(model[2, : len(FEATURES)])) == 2
 

@@ -5,13 +5,12 @@ Each command parses, calls one function, prints. What they need is imported insi
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plc.errors import PlcError
+from plc_training.command import run_command
 
 STOPPED = 130
 """Status after Ctrl-C, as a shell has it."""
@@ -134,11 +133,7 @@ def export(
 
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr."""
-    try:
-        app()
-    except PlcError as error:
-        typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
+    run_command("plc", app)
 
 
 def _figure(text: str) -> tuple[str, float]:

@@ -8,7 +8,6 @@ libraries alike. Printed are the model and, for the clips that validate, how far
 from the truth.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from plc.content import expanded, features
+from plc.content import expanded, features, logistic, probability
 from plc.engine_cache import cache_root
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
 from plc_bench.corpus import clip_seed
 from plc_bench.metrics import GAP_RMS_MIN, rms
+from plc_training.command import run_command
 from plc_training.display import Display
-from plc_training.library import Clip, Decoded, decode_library, find_library, read_samples
+from plc_training.library import Clip, decode_library, find_libraries, read_samples
 
 RATE = 16_000
 REACHES_S = (8.0, 1.0, 0.128)
@@ -89,7 +89,7 @@ def fitted(
     weights = np.zeros(inputs.shape[1])
     penalty = _PENALTY * np.eye(weights.size)
     for _ in range(_NEWTON_STEPS):
-        said = 1.0 / (1.0 + np.exp(-np.clip(inputs @ weights, -50.0, 50.0)))
+        said = logistic(inputs @ weights)
         slope = inputs.T @ (share * (said - speech)) + penalty @ weights
         curvature = (inputs.T * (share * said * (1.0 - said))) @ inputs + penalty
         weights -= np.linalg.solve(curvature, slope)
@@ -142,7 +142,8 @@ def fit(
     groups: list[Group] = []
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
-            for made in _heard(each, places):
+            rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
+            for made in examples(read_samples(each), places, rng):
                 rows += made
                 groups += [chosen[each.clip]] * len(made)
             advance()
@@ -162,8 +163,7 @@ def report(rows: list[NDArray[np.float64]], groups: list[Group]) -> None:
     speech = np.array([group.domain == "speech" for group in groups])
     train = share > 0.0
     model = fitted(found[train], speech[train], share[train])
-    inputs = (expanded(found) - model[0, :-1]) / model[1, :-1]
-    said = 1.0 / (1.0 + np.exp(-np.clip(inputs @ model[2, :-1] + model[2, -1], -50.0, 50.0)))
+    said = probability(model, found)
     reach = np.tile(REACHES_S, len(groups) // len(REACHES_S))
     for domain in _DOMAINS:
         of_it = np.array([group.domain == domain for group in groups])
@@ -179,9 +179,9 @@ def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
     """Return clips, as many of each group as there are to be."""
     rng = np.random.default_rng(0)
     chosen = {}
-    for number, folder in enumerate(data):
+    for number, library in enumerate(find_libraries(data)):
         by_group: dict[Group, list[Clip]] = {}
-        for clip in find_library(folder):
+        for clip in library:
             if clip.domain in _DOMAINS:
                 by_group.setdefault(Group(number, clip.domain, clip.split), []).append(clip)
         for group, members in by_group.items():
@@ -190,18 +190,9 @@ def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
     return chosen
 
 
-def _heard(decoded: Decoded, places: int) -> Iterator[list[NDArray[np.float64]]]:
-    rng = np.random.default_rng(clip_seed(decoded.clip.path.name, 0))
-    yield from examples(read_samples(decoded), places, rng)
-
-
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr."""
-    try:
-        typer.run(fit)
-    except PlcError as error:
-        typer.echo(f"plc_training.content: {error}", err=True)
-        sys.exit(1)
+    run_command("plc_training.content", lambda: typer.run(fit))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engi
 import csv
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Annotated
 
 import typer
 
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
+from plc_training.command import run_command
 
 _COLUMNS = ("path", "domain", "split", "source", "licence")
 
@@ -91,7 +91,7 @@ PACKAGES = (
 """What is known to hold audio worth training with."""
 
 
-def write_library(out: Path, packages: Sequence[Package] = PACKAGES) -> dict[str, int]:
+def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
     """Write the manifest of all packages that are unpacked; return how many files each gave.
 
     Parameters
@@ -136,7 +136,7 @@ def fetch(out: Path, package: Package) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     _call(["apt-get", "download", "-q", package.name], part)
-    [archive] = sorted(part.glob("*.deb"))[:1] or [part / f"{package.name}.deb"]
+    archive = next(part.glob("*.deb"), part / f"{package.name}.deb")
     _call(["dpkg", "-x", archive.name, "."], part)
     archive.unlink()
     part.replace(target)
@@ -188,11 +188,7 @@ def _call(command: list[str], folder: Path) -> None:
 
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr."""
-    try:
-        typer.run(gather)
-    except PlcError as error:
-        typer.echo(f"plc_training.debian: {error}", err=True)
-        sys.exit(1)
+    run_command("plc_training.debian", lambda: typer.run(gather))
 
 
 def gather(

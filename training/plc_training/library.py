@@ -76,6 +76,26 @@ def find_library(folder: Path, domain: str = "any") -> list[Clip]:
     return sorted(clips, key=lambda clip: clip.path.parts)
 
 
+def find_libraries(folders: Sequence[Path], domain: str = "any") -> list[list[Clip]]:
+    """Return the clips of several folders, those of each as :func:`find_library` has them.
+
+    Raises
+    ------
+    ConfigError
+        As there; or if they share files: one may test with what another trains on.
+    """
+    libraries = [find_library(folder, domain) for folder in folders]
+    files: set[Path] = set()
+    for clip in (clip for library in libraries for clip in library):
+        file = clip.path.resolve()
+        if file in files:
+            raise ConfigError(
+                f"{clip.path} is listed twice; name libraries that share no files with --data"
+            )
+        files.add(file)
+    return libraries
+
+
 def decode_library(
     clips: Sequence[Clip],
     sample_rate: int,

@@ -59,7 +59,7 @@ MODEL_PREFIX = "model:"
 # Of which there must be some.
 _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
-    *("lookaheads", "beyond", "speeds"),
+    *("lookaheads", "beyond"),
     *("shift_ms", "bin_hz", "context_frames", "horizon_frames"),
     *("channels", "gru", "width", "groups"),
 }

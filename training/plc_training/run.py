@@ -38,7 +38,7 @@ from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display
 from plc_training.journal import Journal
-from plc_training.library import SPLITS, Clip, Decoded, decode_library, find_library
+from plc_training.library import SPLITS, Clip, Decoded, decode_library, find_libraries
 from plc_training.loop import (
     BEST,
     CHECKPOINT,
@@ -182,8 +182,8 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> tuple[Segments, S
     ConfigError
         If a split has no clip, or its clips give no segment.
     """
-    found = [clip for folder in place.data for clip in find_library(folder, place.domain)]
-    _refuse_shared(found)
+    libraries = find_libraries(place.data, place.domain)
+    found = [clip for library in libraries for clip in library]
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
     with display.stage("decoding", len(clips)) as advance:
         decoded, failures = decode_library(
@@ -238,18 +238,6 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _refuse_shared(clips: list[Clip]) -> None:
-    """Refuse libraries that share files: one may test with what another trains on."""
-    files: set[Path] = set()
-    for clip in clips:
-        file = clip.path.resolve()
-        if file in files:
-            raise ConfigError(
-                f"{clip.path} is listed twice; name libraries that share no files with --data"
-            )
-        files.add(file)
 
 
 def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:

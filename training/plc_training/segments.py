@@ -99,7 +99,7 @@ class TwoSidedPlan:
         Of the places.
     speeds : tuple of float
         At which each clip is heard, as a tape is played: other speeds are other voices and keys.
-        Keep 1 among them: what is resampled has nothing in the topmost bins.
+        1 is among them: what is resampled has nothing in the topmost bins.
     """
 
     sample_rate: int = 16_000
@@ -199,7 +199,7 @@ class CausalPlan:
         Of the losses.
     speeds : tuple of float
         At which each clip is heard, as a tape is played: other speeds are other voices and keys.
-        Keep 1 among them: what is resampled has nothing in the topmost bins.
+        1 is among them: what is resampled has nothing in the topmost bins.
     """
 
     sample_rate: int
@@ -287,7 +287,7 @@ class BridgePlan:
         Of the losses.
     speeds : tuple of float
         At which each clip is heard, as a tape is played: other speeds are other voices and keys.
-        Keep 1 among them: what is resampled has nothing in the topmost bins.
+        1 is among them: what is resampled has nothing in the topmost bins.
     """
 
     sample_rate: int
