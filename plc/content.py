@@ -87,6 +87,75 @@ MODEL = np.array(
 )
 """Means, deviations and weights of the features and their squares; the last weight stands alone."""
 
+STREAM_MODEL = np.array(
+    [
+        [
+            0.13171,
+            10.662,
+            -23.052,
+            2.4932,
+            0.7458,
+            -27.979,
+            -5.3278,
+            1.5708,
+            3.2825,
+            0.045524,
+            156.07,
+            734.55,
+            6.8129,
+            0.81492,
+            939.43,
+            32.835,
+            2.5779,
+            13.197,
+            0,
+        ],
+        [
+            0.16786,
+            6.5117,
+            14.253,
+            0.77249,
+            0.50864,
+            12.514,
+            2.1093,
+            0.33236,
+            1.5563,
+            0.1015,
+            189.5,
+            757.53,
+            3.6609,
+            1.0283,
+            840.41,
+            26.815,
+            1.0405,
+            11.347,
+            1,
+        ],
+        [
+            0.885,
+            0.82039,
+            -5.5091,
+            0.24824,
+            1.9066,
+            -0.15124,
+            6.0504,
+            4.8553,
+            3.2675,
+            -1.0251,
+            -0.46236,
+            -4.5669,
+            -0.45275,
+            -0.61033,
+            1.6041,
+            4.6472,
+            -1.2831,
+            -3.1215,
+            -0.9063,
+        ],
+    ]
+)
+"""The same for what a stream hears as it goes: :mod:`plc_kernels.content`, and the flux."""
+
 
 def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
     """Return what tells speech from music in passages of one signal; None where there is nothing.

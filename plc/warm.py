@@ -13,7 +13,8 @@ import numpy as np
 
 from plc import notice
 from plc.background import Background
-from plc_kernels import ar, denormals, fade, noise, packet, pitch, stft
+from plc.content import STREAM_MODEL
+from plc_kernels import ar, content, denormals, fade, noise, packet, pitch, stft
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -125,4 +126,10 @@ def _run_all() -> None:
     background = Background(1, 8000, 0)
     background.listen(rows[:1])
     background.make_noise(rows[:1])
+    heard = content.ContentState.allocate()
+    powers = np.ones(content.BINS, np.float32)
+    content.follow_content(powers, heard.averages, heard.logs, heard.counts)
+    features = np.zeros(len(content.FEATURES) + 1)
+    content.content_features(heard.averages, 0.0, features)
+    content.logit(STREAM_MODEL, features)
     denormals.restore_denormals(denormals.flush_denormals())

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc_kernels import ar, click, denormals, fade, noise, packet, pitch, ring, toeplitz
+from plc.content import STREAM_MODEL
+from plc_kernels import ar, click, content, denormals, fade, noise, packet, pitch, ring, toeplitz
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
 PREDICTOR = np.zeros(65)
 ROWS = np.ones((2, 240), np.float32)
 STATE = noise.NoiseState.allocate(16_000, 0)
+HEARD = content.ContentState.allocate()
+FEATURES = np.zeros(len(content.FEATURES) + 1)
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
 RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
@@ -31,6 +34,9 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         (np.eye(8)[0].copy(), np.empty((8, 8)), np.empty((2, 8)), np.ones(8)),
     ),
     (click.click_ratio, (96, np.ones(480), np.ones(480), np.arange(480) // 96 == 2)),
+    (content.follow_content, (STATE.powers, HEARD.averages, HEARD.logs, HEARD.counts)),
+    (content.content_features, (HEARD.averages, 3.0, FEATURES)),
+    (content.logit, (STREAM_MODEL, FEATURES)),
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
     (fade.crossfade, (X, Y, Z)),
     (fade.burst_gain, (0, 10, 10, X)),

@@ -1,5 +1,8 @@
+from importlib.resources import files
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -181,3 +184,50 @@ def test_every_rate_works(sample_rate: int) -> None:
     signal = noise(1, int((MEMORY_S + 1) * sample_rate))
     background.listen(signal.reshape(1, -1))
     assert abs(rms_db(made(background, samples=sample_rate)) - rms_db(signal)) < 1.5
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 48_000])
+@pytest.mark.parametrize(("name", "content"), [("music", "music"), ("speech", "speech")])
+def test_a_stream_tells_a_voice_from_music_though_packets_are_lost(
+    name: str, content: str, sample_rate: int
+) -> None:
+    soxr = pytest.importorskip("soxr")
+    path = str(files("plc") / "data" / f"{name}.flac")
+    clip, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    signal = soxr.resample(clip[:, 0], rate, sample_rate).astype(np.float32)
+    packet = sample_rate // 50
+    background = Background(1, sample_rate, 0)
+    told = []
+    for k, lost in enumerate(np.random.default_rng(1).random(signal.size // packet) < 0.1):
+        if lost:
+            background.interrupt()
+        else:
+            background.listen(signal[None, k * packet : (k + 1) * packet])
+        told.append(background.content == content)
+    assert np.mean(told[50:]) > 0.9
+
+
+def test_half_a_second_is_heard_before_the_spectrum_has_a_say() -> None:
+    background = heard(syllables(1, 24 * FRAME))
+    assert background.features is None
+    background.listen(SYLLABLES)
+    assert background.features is not None
+    background.reset()
+    assert background.features is None
+
+
+def test_below_16_khz_the_change_alone_says_what_it_is() -> None:
+    background = Background(1, 8000, 0)
+    background.listen(syllables(1, 4 * SAMPLE_RATE)[None, ::2].copy())
+    assert background.features is None
+    assert background.flux_db > 4.2
+    assert background.content == "speech"
+
+
+def test_what_is_taken_for_speech_is_unsteady() -> None:
+    clip, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
+    assert rate == SAMPLE_RATE
+    background = Background(1, rate, 0)
+    for begin in range(0, clip.size - FRAME, FRAME):
+        background.listen(clip[None, begin : begin + FRAME])
+        assert background.unsteady or background.content == "music"
