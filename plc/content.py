@@ -6,7 +6,7 @@ nothing and listens as it goes.
 
 Eight features of the power spectra of 32 ms frames, up to 8 kHz, and the probability that a
 logistic regression on them and their squares gives. ``python -m plc_training.content`` fits it and
-prints :data:`MODEL`.
+prints :data:`MODEL`, and :data:`STREAM_MODEL`, which is the background's.
 """
 
 import numpy as np
@@ -90,71 +90,71 @@ MODEL = np.array(
 STREAM_MODEL = np.array(
     [
         [
-            0.13171,
-            10.662,
-            -23.052,
-            2.4932,
-            0.7458,
-            -27.979,
-            -5.3278,
-            1.5708,
-            3.2825,
-            0.045524,
-            156.07,
-            734.55,
-            6.8129,
-            0.81492,
-            939.43,
-            32.835,
-            2.5779,
-            13.197,
+            0.097051,
+            10.826,
+            -17.374,
+            2.501,
+            0.74743,
+            -24.004,
+            -5.2972,
+            1.5724,
+            3.2881,
+            0.027008,
+            161.42,
+            453.76,
+            6.8536,
+            0.81403,
+            743.03,
+            32.499,
+            2.5815,
+            13.237,
             0,
         ],
         [
-            0.16786,
-            6.5117,
-            14.253,
-            0.77249,
-            0.50864,
-            12.514,
-            2.1093,
-            0.33236,
-            1.5563,
-            0.1015,
-            189.5,
-            757.53,
-            3.6609,
-            1.0283,
-            840.41,
-            26.815,
-            1.0405,
-            11.347,
+            0.13263,
+            6.6505,
+            12.325,
+            0.77361,
+            0.50535,
+            12.917,
+            2.1068,
+            0.33049,
+            1.5574,
+            0.065855,
+            194.01,
+            594.89,
+            3.6732,
+            1.0204,
+            785.07,
+            26.643,
+            1.0367,
+            11.367,
             1,
         ],
         [
-            0.885,
-            0.82039,
-            -5.5091,
-            0.24824,
-            1.9066,
-            -0.15124,
-            6.0504,
-            4.8553,
-            3.2675,
-            -1.0251,
-            -0.46236,
-            -4.5669,
-            -0.45275,
-            -0.61033,
-            1.6041,
-            4.6472,
-            -1.2831,
-            -3.1215,
-            -0.9063,
+            0.3283,
+            2.4024,
+            -1.2598,
+            1.7698,
+            1.8486,
+            0.18624,
+            4.0557,
+            5.1076,
+            2.8418,
+            -0.53828,
+            -1.2936,
+            -1.4128,
+            -0.94563,
+            -0.55035,
+            2.6298,
+            2.5178,
+            -1.1969,
+            -3.117,
+            -0.93269,
         ],
     ]
 )
-"""The same for what a stream hears as it goes: :mod:`plc_kernels.content`, and the flux."""
+"""The same for what a stream hears as it goes: :mod:`plc_kernels.content`."""
 
 
 def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
@@ -225,7 +225,7 @@ def logistic(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def probability(model: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what a model like :data:`MODEL` makes of features, shape (..., 8), shape (...)."""
+    """Return what a model like :data:`MODEL` makes of features, shape (..., n): shape (...)."""
     means, deviations, weights = model
     inputs = (expanded(found) - means[:-1]) / deviations[:-1]
     return logistic(inputs @ weights[:-1] + weights[-1])

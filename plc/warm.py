@@ -20,6 +20,9 @@ _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
     ar.taps_of,
+    content.content_features,
+    content.follow_content,
+    content.logit,
     denormals.flush_denormals,
     denormals.restore_denormals,
     fade.burst_gain,
@@ -129,7 +132,7 @@ def _run_all() -> None:
     heard = content.ContentState.allocate()
     powers = np.ones(content.BINS, np.float32)
     content.follow_content(powers, heard.averages, heard.logs, heard.counts)
-    features = np.zeros(len(content.FEATURES) + 1)
+    features = np.zeros(len(content.FEATURES))
     content.content_features(heard.averages, 0.0, features)
     content.logit(STREAM_MODEL, features)
     denormals.restore_denormals(denormals.flush_denormals())

@@ -33,7 +33,7 @@ def heard(powers: NDArray[np.float32], state: ContentState | None = None) -> NDA
     state = state or ContentState.allocate()
     for frame in powers:
         follow_content(frame, state.averages, state.logs, state.counts)
-    out = np.zeros(len(FEATURES) + 1)
+    out = np.zeros(len(FEATURES))
     content_features(state.averages, 3.5, out)
     return out
 
@@ -41,13 +41,16 @@ def heard(powers: NDArray[np.float32], state: ContentState | None = None) -> NDA
 def by_numpy(powers: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the features of fewer frames than the memory has, where averages are plain means."""
     assert len(powers) <= MEMORY_FRAMES
-    power = powers[powers.sum(axis=1) > 0.0].astype(np.float64)
+    sounding = powers.sum(axis=1) > 0.0
+    power = powers[sounding].astype(np.float64)
+    place = np.flatnonzero(sounding)
     total = power.sum(axis=1)
     level = 10.0 * np.log10(total)
     peak = np.empty_like(level)
     loudest = -np.inf
     for k, each in enumerate(level):
-        loudest = peak[k] = max(each, loudest - 0.02)
+        fall = max(0.02, 0.01 * (loudest - each)) if k else 0.0
+        loudest = peak[k] = max(each, loudest - fall)
     loud = level > peak - 25.0
     bins = np.arange(BINS)
     centre = (power @ bins / total)[loud]
@@ -58,17 +61,17 @@ def by_numpy(powers: NDArray[np.float32]) -> NDArray[np.float64]:
     changes = [
         np.abs(shape[k] - shape[k - 2]).mean()
         for k in range(2, len(power))
-        if loud[k - 2 : k + 1].all()
+        if loud[k - 2 : k + 1].all() and place[k] - place[k - 2] == 2
     ]
-    power = power[loud]
+    shares = power[loud] / 10.0 ** (peak[loud, None] / 10.0)
     return np.array(
         [
             (level < peak - 20.0).mean(),
             np.maximum(level, peak - 50.0).std(),
-            10.0 * np.log10(power[:, :2].sum() / power.sum() + 1e-6),
+            10.0 * np.log10(shares[:, :2].sum() / shares.sum() + 1e-6),
             np.log(centre.mean() + 1e-3),
             centre.std() / (centre.mean() + 1e-3),
-            10.0 * np.log10(power[:, 81:].sum() / power.sum() + 1e-6),
+            10.0 * np.log10(shares[:, 81:].sum() / shares.sum() + 1e-6),
             flatness.mean(),
             np.mean(changes),
             3.5,
@@ -91,6 +94,18 @@ def test_old_frames_are_forgotten() -> None:
 def test_level_does_not_count() -> None:
     powers = spectra(3)
     np.testing.assert_allclose(heard(powers), heard(1e-8 * powers), rtol=1e-3, atol=1e-3)
+
+
+def test_a_bump_is_forgotten_in_a_second() -> None:
+    rng = np.random.default_rng(9)
+    powers = rng.exponential(size=(100, BINS)).astype(np.float32)
+    state = ContentState.allocate()
+    heard(powers, state)
+    heard(1e4 * powers[:1], state)
+    heard(powers[:25], state)
+    assert state.counts[3] == 0
+    heard(powers[:25], state)
+    assert state.counts[3] > 0
 
 
 def test_silence_says_nothing() -> None:

@@ -207,13 +207,48 @@ def test_a_stream_tells_a_voice_from_music_though_packets_are_lost(
     assert np.mean(told[50:]) > 0.9
 
 
-def test_half_a_second_is_heard_before_the_spectrum_has_a_say() -> None:
+def test_half_a_second_of_sound_is_heard_before_the_spectrum_has_a_say() -> None:
     background = heard(syllables(1, 24 * FRAME))
+    background.listen(1e-3 * noise(1, 40 * FRAME)[None])
     assert background.features is None
     background.listen(SYLLABLES)
     assert background.features is not None
     background.reset()
     assert background.features is None
+
+
+def test_where_no_frames_follow_each_other_the_change_alone_says_what_it_is() -> None:
+    background = Background(1, SAMPLE_RATE, 0)
+    signal = syllables(1, 6 * SAMPLE_RATE)
+    for k in range(0, signal.size - 3 * FRAME, 3 * FRAME):
+        background.listen(signal[None, k : k + 2 * FRAME])
+        background.interrupt()
+    assert background.features is None
+    assert background.content == "speech"
+
+
+def test_a_bump_of_the_microphone_does_not_make_a_voice_music() -> None:
+    clip, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
+    voice = (0.01 * np.tile(clip, 3)).astype(np.float32)
+    background = Background(1, rate, 0)
+    background.listen(voice[None, : 3 * rate])
+    background.listen(noise(1, FRAME)[None])
+    told = []
+    for begin in range(3 * rate, 12 * rate, FRAME):
+        background.listen(voice[None, begin : begin + FRAME])
+        told.append(background.content == "speech")
+    assert np.mean(told[3 * rate // FRAME :]) > 0.8
+
+
+def test_channels_are_heard_together() -> None:
+    n = 4 * SAMPLE_RATE
+    mono, stereo = Background(1, SAMPLE_RATE, 0), Background(2, SAMPLE_RATE, 0)
+    signal = syllables(1, n)[None]
+    mono.listen(signal)
+    stereo.listen(np.repeat(signal, 2, axis=0))
+    assert mono.features is not None
+    assert stereo.features is not None
+    np.testing.assert_allclose(mono.features, stereo.features, rtol=1e-4)
 
 
 def test_below_16_khz_the_change_alone_says_what_it_is() -> None:
@@ -228,6 +263,9 @@ def test_what_is_taken_for_speech_is_unsteady() -> None:
     clip, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
     assert rate == SAMPLE_RATE
     background = Background(1, rate, 0)
+    though_slow = 0
     for begin in range(0, clip.size - FRAME, FRAME):
         background.listen(clip[None, begin : begin + FRAME])
         assert background.unsteady or background.content == "music"
+        though_slow += background.content == "speech" and background.flux_db < 3.7
+    assert though_slow > 0

@@ -1,5 +1,6 @@
 """Fitting what tells speech from music."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from plc.content import FEATURES, probability
+from plc_kernels.content import FEATURES as STREAM_FEATURES
 from plc_training import content
 from plc_training.content import Group
 from tests.signals import tones
@@ -74,6 +76,10 @@ def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "speech, 0.128 s on either side: 0.0" in said.output
     assert "music, 8 s on either side: 0.0" in said.output
-    printed = said.output[said.output.index("[[") :].split("]]")[0]
-    numbers = printed.replace("[", " ").replace("]", " ").replace(",", " ").split()
-    assert len(numbers) == 3 * (2 * len(FEATURES) + 1)
+    assert re.search(r"speech, in a stream: 0\.\d+ from the truth, 100% speech", said.output)
+    assert re.search(r"music, in a stream: 0\.\d+ from the truth, 0% speech", said.output)
+    for printed, count in zip(
+        said.output.split("[[")[1:], (len(FEATURES), len(STREAM_FEATURES)), strict=True
+    ):
+        numbers = re.sub(r"[\[\],]", " ", printed.split("]]")[0]).split()
+        assert len(numbers) == 3 * (2 * count + 1)

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from plc.background import Background
+from plc.background import SPEECH_FROM, Background
 from plc.content import expanded, features, logistic, probability
 from plc.engine_cache import cache_root
 from plc.errors import ConfigError
@@ -179,14 +179,17 @@ def fit(
             stream_groups += [chosen[each.clip]] * len(heard)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    report(rows, groups, reaches)
-    report(stream_rows, stream_groups, ["in a stream"])
+    report(rows, groups, reaches, 0.5)
+    report(stream_rows, stream_groups, ["in a stream"], SPEECH_FROM)
 
 
-def report(rows: list[NDArray[np.float64]], groups: list[Group], ways: list[str]) -> None:
+def report(
+    rows: list[NDArray[np.float64]], groups: list[Group], ways: list[str], speech_from: float
+) -> None:
     """Print the model of the rows to train with, and its errors on those that validate.
 
-    ``ways`` are those in which each place was heard, one row after the other.
+    ``ways`` are those in which each place was heard, one row after the other; ``speech_from`` is
+    the probability from which on something is taken for speech.
 
     Raises
     ------
@@ -206,8 +209,8 @@ def report(rows: list[NDArray[np.float64]], groups: list[Group], ways: list[str]
             members = ~train & of_it & (way == number)
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
-                wrong = float(((said[members] > 0.5) != speech[members]).mean())
-                typer.echo(f"{domain}, {name}: {error:.3f} from the truth, {wrong:.1%} wrong")
+                taken = float((said[members] > speech_from).mean())
+                typer.echo(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
     typer.echo(np.array2string(model, separator=", ", precision=5, max_line_width=100))
 
 
