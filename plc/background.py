@@ -46,7 +46,7 @@ _NOISE_END_DB = -40.0
 
 
 class Background:
-    """Tracks the background of every channel, and makes noise that sounds like it.
+    """Tracks every channel's background, makes noise like it, and tells speech from music.
 
     Frames are cut from the received samples regardless of packets, so that the same samples in
     packets of another size give the same state.

@@ -454,10 +454,11 @@ class Concealer:
         tail = self._tail[:, :n]
         self._continue_burst(tail, burst)
         now = slice(burst.recovered, burst.recovered + n)
-        steady = burst.recovered == 0 and not self._background.unsteady
-        for c in range(block.shape[0]):
-            if burst.recovered == 0:
+        if burst.recovered == 0:
+            steady = not self._background.unsteady
+            for c in range(block.shape[0]):
                 self._quick[c] = steady and _apart(tail[c], block[c, :n])
+        for c in range(block.shape[0]):
             ramp = self._quick_ramp if self._quick[c] else self._ramp
             crossfade(block[c, :n], ramp[now], tail[c])
         block[:, :n] = tail

@@ -61,7 +61,7 @@ class ContentState:
         """Return the state of a stream that has heard nothing yet."""
         return cls(
             averages=np.zeros(11),
-            logs=np.zeros((_APART, _CHANGE_TO - _CHANGE_FROM)),
+            logs=np.zeros((_APART + 1, _CHANGE_TO - _CHANGE_FROM)),
             counts=np.zeros(4, np.int64),
         )
 
@@ -160,19 +160,19 @@ def _change(
     logs: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> float:
-    """Keep the log spectrum without its mean; return how far it is from that 40 ms earlier."""
+    """Keep the log spectrum; return how far, but for its level, it is from that 40 ms earlier."""
     size = _CHANGE_TO - _CHANGE_FROM
-    kept = logs[counts[3] % _APART]
+    new = logs[counts[3] % (_APART + 1)]
+    old = logs[(counts[3] - _APART) % (_APART + 1)]
     least = 1e-10 * total
     mean = 0.0
     for k in range(size):
-        mean += math.log(powers[_CHANGE_FROM + k] + least)
+        new[k] = math.log(powers[_CHANGE_FROM + k] + least)
+        mean += new[k] - old[k]
     mean /= size
     change = 0.0
     for k in range(size):
-        now = math.log(powers[_CHANGE_FROM + k] + least) - mean
-        change += abs(now - kept[k])
-        kept[k] = now
+        change += abs(new[k] - old[k] - mean)
     return change / size
 
 
