@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from plc_training.loop import (  # noqa: E402
     open_devices,
     train,
 )
+from plc_training.optimiser import OPTIMISERS  # noqa: E402
 from tests.training.toy import ToyTask  # noqa: E402
 from tests.training.two_devices import SCHEDULE as SHARED  # noqa: E402
 
@@ -75,16 +77,20 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     assert not torch.equal(a["network.0.weight"], b["network.0.weight"])
 
 
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("stop_at", [1, 4, 7])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path, stop_at: int) -> None:
-    stopped = trained(tmp_path / "a", stop_at=stop_at)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, stop_at: int, optimiser: str
+) -> None:
+    schedule = replace(SCHEDULE, optimiser=optimiser)
+    stopped = trained(tmp_path / "a", schedule, stop_at=stop_at)
     assert stopped.reason is Reason.STOPPED
     assert stopped.progress.step == stop_at
     assert read_progress(tmp_path / "a" / CHECKPOINT) == stopped.progress
     # A generator that somebody used in between makes no difference.
     torch.manual_seed(12345)
-    again = trained(tmp_path / "a")
-    whole = trained(tmp_path / "b")
+    again = trained(tmp_path / "a", schedule)
+    whole = trained(tmp_path / "b", schedule)
     assert again == whole
     for name in (CHECKPOINT, BEST):
         assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
@@ -186,6 +192,7 @@ def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
         ("learning_rate", math.nan),
         ("beta2", 1.0),
         ("decay", "linear"),
+        ("optimiser", "sgd"),
         ("precision", "8"),
         ("patience", -1),
     ],

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 TAPS = 4
+WIDTH = 16
 
 
 class ToyTask:
@@ -15,7 +16,12 @@ class ToyTask:
         self.validations = 0
 
     def make_network(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(TAPS, 8), nn.Dropout(self._dropout), nn.Linear(8, 1))
+        return nn.Sequential(
+            nn.Linear(TAPS, WIDTH),
+            nn.Linear(WIDTH, WIDTH),
+            nn.Dropout(self._dropout),
+            nn.Linear(WIDTH, 1),
+        )
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         x = torch.from_numpy(rng.standard_normal((size, TAPS)).astype(np.float32))

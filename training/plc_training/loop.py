@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from plc.errors import ConfigError
 from plc_training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from plc_training.optimiser import OPTIMISERS, make_optimiser
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
@@ -88,8 +89,10 @@ class Schedule:
     decay : str
         ``"cosine"``: down to nothing along a cosine; ``"tenth"``: a tenth from three quarters of
         the steps on.
+    optimiser : str
+        ``"adamw"``, or ``"muon"`` (:class:`plc_training.optimiser.Muon`).
     weight_decay : float
-        Of AdamW; with 0 that is Adam.
+        Of AdamW, with 0 that is Adam, or of Muon.
     beta2 : float
         Of AdamW.
     clip_norm : float
@@ -116,6 +119,7 @@ class Schedule:
     learning_rate: float = 1e-3
     decay: str = "cosine"
     warm_up: int = 200
+    optimiser: str = "adamw"
     weight_decay: float = 1e-4
     beta2: float = 0.98
     clip_norm: float = 5.0
@@ -134,6 +138,8 @@ class Schedule:
         _check("learning_rate", self.learning_rate, 0 < self.learning_rate <= 1, "above 0, up to 1")
         _check("beta2", self.beta2, 0 <= self.beta2 < 1, "0 to below 1")
         _check("decay", self.decay, self.decay in DECAYS, " or ".join(DECAYS))
+        known = self.optimiser in OPTIMISERS
+        _check("optimiser", self.optimiser, known, " or ".join(OPTIMISERS))
         _check("precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
 
 
@@ -318,11 +324,12 @@ class _Run:
         self._network = task.make_network()
         if begin is not None and not (folder / CHECKPOINT).exists():
             begin(self._network)
-        optimiser = torch.optim.AdamW(
+        optimiser = make_optimiser(
+            schedule.optimiser,
             self._network.parameters(),
-            lr=schedule.learning_rate,
-            weight_decay=schedule.weight_decay,
-            betas=(0.9, schedule.beta2),
+            schedule.learning_rate,
+            schedule.weight_decay,
+            schedule.beta2,
         )
         self._wrapped, self._optimiser = fabric.setup(self._network, optimiser)
         self._mean = {name: value.clone() for name, value in self._network.state_dict().items()}
