@@ -18,6 +18,8 @@ References
    similarity graphs", IEEE/ACM TASLP 26 (6), 2018.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +40,49 @@ _SEARCH_HZ = 16_000
 _LEAST_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Passages that resemble a gap's surroundings.
+
+    Attributes
+    ----------
+    begins : int64, shape (passages,)
+        Where each begins, in samples of the signal that was searched.
+    shares : float32, shape (passages,)
+        Of each in their sum.
+    start : int
+        Where the gap's own surroundings begin.
+    """
+
+    begins: NDArray[np.int64]
+    shares: NDArray[np.float32]
+    start: int
+
+    def line(self, signal: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
+        """Return what the passages' sum has for ``signal[first:last]``.
+
+        Parameters
+        ----------
+        signal : float32, shape (n,)
+            The one that was searched.
+        first, last : int
+            Around the gap; either may lie outside of the signal. Where a passage would reach
+            beyond the signal there is silence.
+
+        Returns
+        -------
+        float32, shape (last - first,)
+        """
+        moved = self.begins + (first - self.start)
+        before = max(0, -int(moved.min()))
+        after = max(0, int(moved.max()) + last - first - signal.size)
+        padded = np.pad(signal, (before, after))
+        line: NDArray[np.float32] = (
+            self.shares @ padded[moved[:, None] + before + np.arange(last - first)]
+        )
+        return line
+
+
 def similar(
     signal: NDArray[np.float32], start: int, stop: int, first: int, last: int, sample_rate: int
 ) -> NDArray[np.float32] | None:
@@ -45,19 +90,37 @@ def similar(
 
     Parameters
     ----------
+    signal, start, stop, sample_rate
+        As for :func:`find_passages`.
+    first, last : int
+        What to return; either may lie outside of the signal.
+
+    Returns
+    -------
+    float32, shape (last - first,), or None
+        None where there are no passages.
+    """
+    passages = find_passages(signal, start, stop, sample_rate)
+    return None if passages is None else passages.line(signal, first, last)
+
+
+def find_passages(
+    signal: NDArray[np.float32], start: int, stop: int, sample_rate: int
+) -> Passages | None:
+    """Return the passages that resemble a gap's surroundings most.
+
+    Parameters
+    ----------
     signal : float32, shape (n,)
         Known but for the gap, which may hold anything finite.
     start, stop : int
         The gap.
-    first, last : int
-        What to return, ``first <= start`` and ``stop <= last``; either may lie outside of the
-        signal.
     sample_rate : int
         In Hz.
 
     Returns
     -------
-    float32, shape (last - first,), or None
+    Passages or None
         None where less than 40 ms are known on a side or half a second in all, or where there is
         no passage to take.
     """
@@ -69,17 +132,12 @@ def similar(
     begins = _search(signal, start, stop, around, max(1, round(sample_rate / _SEARCH_HZ)))
     if not begins.size:
         return None
-    passages = signal[begins[:, None] + around].astype(np.float64)
+    parts = signal[begins[:, None] + around].astype(np.float64)
     wanted = signal[start - match + around].astype(np.float64)
-    normal = passages @ passages.T
+    normal = parts @ parts.T
     normal.flat[:: begins.size + 1] += _RIDGE * np.trace(normal) / begins.size + 1e-12
-    shares = np.linalg.solve(normal, passages @ wanted).astype(np.float32)
-    # Where a passage would reach beyond the signal there is silence.
-    before, after = start - match - first, last - stop - match
-    padded = np.pad(signal, (max(before, 0), max(after, 0)))
-    places = begins[:, None] - before + max(before, 0) + np.arange(last - first)
-    line: NDArray[np.float32] = shares @ padded[places]
-    return line
+    shares = np.linalg.solve(normal, parts @ wanted).astype(np.float32)
+    return Passages(begins, shares, start - match)
 
 
 def _search(

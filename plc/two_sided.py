@@ -23,7 +23,7 @@ from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.hybrid import GapSpectra
 from plc.manifest import Manifest
 from plc.models import available, find
-from plc.similar import REACH_S, similar
+from plc.similar import REACH_S, Passages, find_passages
 
 DRAFTS = ("forward", "backward", "similar", "interpolated")
 """What a model of this kind may be given: each side continued, passages like the surroundings
@@ -50,8 +50,8 @@ _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 
 _opened = threading.local()
 
-# By first and last place of a line: what stands there elsewhere in the signal, or nothing.
-Found = dict[tuple[int, int], NDArray[np.float32] | None]
+# By a gap's start and stop: the passages like its surroundings, or nothing.
+Found = dict[tuple[int, int], Passages | None]
 
 
 class Refiner(Protocol):
@@ -161,16 +161,14 @@ class TwoSidedEncoder:
         found: Found,
     ) -> None:
         """Write what passages like the surroundings say; where there are none, leave the fill."""
-        first = start - self._gap.gap_start
-        key = (first, first + line.size)
-        if key not in found:
-            low = max(0, start - self._reach)
-            seen = known[low : stop + self._reach]
-            last = first + line.size - low
-            found[key] = similar(seen, start - low, stop - low, first - low, last, self._rate)
-        alike = found[key]
-        if alike is not None:
-            line[:] = alike
+        low = max(0, start - self._reach)
+        seen = known[low : stop + self._reach]
+        if (start, stop) not in found:
+            found[start, stop] = find_passages(seen, start - low, stop - low, self._rate)
+        passages = found[start, stop]
+        if passages is not None:
+            first = start - self._gap.gap_start - low
+            line[:] = passages.line(seen, first, first + line.size)
 
     def _line(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Return what the network sees, from ``first`` on; predicted where nothing is known."""

@@ -16,6 +16,7 @@ from plc.context_encoder import open_context_encoder
 from plc.errors import ConfigError
 from plc.hybrid import GapSpectra
 from plc.models import find
+from plc.similar import find_passages
 from plc.two_sided import DRAFTS, TwoSidedEncoders, open_refiner, speech_around
 from tests.plc.test_context_encoder import write_paper_model
 from tests.plc.tiny_models import write_model
@@ -72,6 +73,34 @@ def test_a_passage_that_came_before_is_one_of_the_drafts(tmp_path: Path) -> None
     # Nothing of noise can be predicted; what came before is all there is to know of it.
     assert np.dot(plain - truth, plain - truth) > 0.8 * np.dot(truth, truth)
     assert np.dot(filled - truth, filled - truth) < 0.1 * np.dot(truth, truth)
+
+
+def test_networks_that_see_unlike_stretches_search_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafts = ("similar", "interpolated")
+    paths = {"music": tmp_path / "a", "speech": tmp_path / "b"}
+    manifests = {}
+    for after, (content, folder) in enumerate(paths.items(), 2):
+        folder.mkdir()
+        model = _model(folder, "pass", drafts=drafts, context_frames_after=after, name=content)
+        manifests[content] = find(model)
+    encoders = TwoSidedEncoders(manifests, RATE)
+    monkeypatch.setattr(two_sided, "speech_around", lambda *_: 0.5)
+    searched: list[int] = []
+
+    def counting(*arguments: Any) -> Any:
+        searched.append(1)
+        return find_passages(*arguments)
+
+    monkeypatch.setattr(two_sided, "find_passages", counting)
+    signal = np.tile(noise(11, 6_000), 4)
+    row = signal.copy()
+    row[14_000:14_640] = 0.0
+    assert encoders.refine(row, 14_000, 14_640, row.size)
+    assert searched == [1]
+    error, truth = row[14_000:14_640] - signal[14_000:14_640], signal[14_000:14_640]
+    assert np.dot(error, error) < 0.1 * np.dot(truth, truth)
 
 
 def test_drafts_that_are_not_known_are_refused(tmp_path: Path) -> None:

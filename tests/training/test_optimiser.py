@@ -67,7 +67,22 @@ def test_kernels_of_a_convolution_are_one_matrix() -> None:
     assert torch.equal(kernels.flatten(1), matrix)
 
 
-@pytest.mark.parametrize("shape", [(40,), (9, 40), (40, 9), (40, 1, 5, 3)])
+@pytest.mark.parametrize("shape", [(32, 64), (64, 32), (16, 40)])
+def test_matrices_follow_the_momentum_seen_a_step_ahead(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    gradients = [torch.randn(shape, generator=generator) for _ in range(6)]
+    value = drawn(*shape)
+    made = stepped("muon", value, gradients, 0.1)
+    expected, momentum = value.clone(), torch.zeros(shape)
+    for gradient in gradients:
+        momentum = 0.95 * momentum + 0.05 * gradient
+        ahead = 0.95 * momentum + 0.05 * gradient
+        turned = orthogonal(ahead)
+        expected = expected * (1.0 - RATE * 0.1) - RATE * 0.2 * max(shape) ** 0.5 * turned
+    assert torch.allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40,), (9, 40), (40, 9), (15, 40), (40, 1, 5, 3)])
 def test_what_is_no_matrix_or_a_small_one_moves_as_under_adamw(shape: tuple[int, ...]) -> None:
     value = drawn(*shape)
     gradients = [drawn(*shape), -0.1 * drawn(*shape), drawn(*shape).flip(0)]

@@ -50,7 +50,7 @@ def test_every_recipe_of_the_package_is_valid(name: str) -> None:
         begun = read_recipe(recipe.task.begin_from)
         for size in ("bin_hz", "channels", "gru", "width"):
             assert getattr(begun.settings, size, 0) == getattr(recipe.settings, size, 0)
-        # The same weights look at as many frames as there are.
+        # The same weights look at as many frames as there are, and what they learnt of few is kept.
         before, now = (getattr(each.settings, "context_frames", 0) for each in (begun, recipe))
         assert before <= now
         lines = recipe.train.lines  # with new drafts before the last

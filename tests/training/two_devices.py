@@ -8,7 +8,9 @@ import torch
 from plc_training.loop import Schedule, open_devices, train
 from tests.training.toy import ToyTask
 
-SCHEDULE = Schedule(steps=6, batch=8, validate_every=3, warm_up=2, learning_rate=1e-2)
+SCHEDULE = Schedule(
+    steps=6, batch=8, validate_every=3, warm_up=2, learning_rate=1e-2, optimiser="muon"
+)
 
 
 def main(folder: Path) -> None:

@@ -135,8 +135,8 @@ def shares(groups: list[Group]) -> NDArray[np.float64]:
     if not others or "speech" not in {group.domain for group in kinds}:
         found = sorted({group.domain for group in kinds})
         raise ConfigError(
-            "expected clips of speech and of music or instruments, seconds long, to train with; "
-            f"the libraries give {', '.join(found) or 'none'}"
+            "expected clips of speech and of music or instruments, some seconds long, to train "
+            f"with; the libraries give {', '.join(found) or 'none'}"
         )
     for group in kinds:
         members = np.array([each == group for each in groups])

@@ -92,9 +92,9 @@ class Schedule:
     optimiser : str
         ``"adamw"``, or ``"muon"`` (:class:`plc_training.optimiser.Muon`).
     weight_decay : float
-        Of AdamW, with 0 that is Adam, or of Muon.
+        Of either optimiser; AdamW with 0 is Adam.
     beta2 : float
-        Of AdamW.
+        Of AdamW, which under Muon moves biases and small matrices.
     clip_norm : float
         Gradients are scaled down to this norm; 0: never.
     validate_every : int

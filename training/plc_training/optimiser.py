@@ -58,6 +58,8 @@ def make_optimiser(
 class Muon(Optimizer):
     """Orthogonal momentum for matrices and convolutions, AdamW for biases and what is small.
 
+    The gates of a recurrent layer, which lie in one tensor, are one matrix.
+
     Parameters
     ----------
     weights, learning_rate, weight_decay, beta2
@@ -117,7 +119,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Parameters
     ----------
     matrix : float32, shape (rows, columns)
-        Directions that are a hundredth of its loudest or less stay below that.
+        Directions below 0.0015 of its norm (Frobenius) stay below that.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.T if tall else matrix
