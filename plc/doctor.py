@@ -225,24 +225,16 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return where numba keeps kernels, and how many of ours it has."""
-    from plc.warm import _AUDIO_PATH
+    from plc.warm import _AUDIO_PATH, compiled
 
-    folder: str | None = None
-    compiled = 0
-    for kernel in _AUDIO_PATH:
-        cache = getattr(kernel, "_cache", None)
-        path = getattr(cache, "cache_path", None)
-        if path is None:  # compiled without a cache
-            continue
-        folder = folder or str(path)
-        # numba offers no other way to ask; without it the count is 0 and nothing else changes.
-        load_index: Any = getattr(getattr(cache, "_cache_file", None), "_load_index", dict)
-        compiled += bool(load_index())
+    caches = (getattr(kernel, "_cache", None) for kernel in _AUDIO_PATH)
+    paths = (getattr(cache, "cache_path", None) for cache in caches)
+    folder = next((str(path) for path in paths if path is not None), None)
     return Cache(
         folder=folder,
         writable=folder is not None and _writable(Path(folder)),
         kernels=len(_AUDIO_PATH),
-        compiled=compiled,
+        compiled=compiled(),
     )
 
 
@@ -349,8 +341,12 @@ def ladder_text(ladder: Ladder) -> str:
             f"{first['cost_ms']:.2f} ms; {len(rungs) - 1} cheaper"
         )
     for content, network in ladder.networks.items():
-        line = f"{content}: network {network['model']}, {network['cost_ms']:.2f} ms"
-        if network["mode"] == "left out":
+        line = f"{content}: network {network['model']}"
+        if "cost_ms" in network:
+            line += f", {network['cost_ms']:.2f} ms"
+        if "why" in network:
+            line += f": left out, {network['why']}"
+        elif network["mode"] == "left out":
             line += ": too slow here, left out"
             if "budget_ms" in network:
                 line += f"; budget_ms={network['budget_ms']:g} would do"

@@ -32,13 +32,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.bridge_encoder import BridgeEncoder
+from plc.errors import MissingExtraError, ModelError
 from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
 from plc.hybrid import EDGE_MS
-from plc.line import NO_TICKET, EncoderCounters, InlineEncoder
+from plc.line import NO_TICKET, EncoderCounters, InlineEncoder, in_a_line
 from plc.manifest import Manifest
-from plc.voice import Voice, is_prompt, open_voice
+from plc.voice import ANSWER_WITHIN_S, Voice, is_prompt, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 DRAFTS = (("ar",), ("pitch", "ar"))
@@ -75,6 +77,9 @@ class EncoderFiller:
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
     bridges : mapping
         Manifests of models of kind ``bridge`` by content, for streams with lookahead.
+    optional : bool
+        Whether a model that cannot be opened is left out, which :meth:`describe` then tells,
+        instead of being an error.
 
     Raises
     ------
@@ -97,6 +102,7 @@ class EncoderFiller:
         clock: Callable[[], float] = time.perf_counter,
         provider: str = "auto",
         bridges: Mapping[str, Manifest] = {},
+        optional: bool = False,
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
         self._packet_ms = 1000.0 * packet_samples / sample_rate
@@ -106,6 +112,7 @@ class EncoderFiller:
         self._clock = clock
         self._limit_ms = limit_ms
         self._wait_s = _ANSWER_BY * limit_ms / 1000.0
+        self._left_out: dict[str, dict[str, str | float]] = {}
         voices_of = partial(
             _open_voices,
             stream=stream,
@@ -113,8 +120,8 @@ class EncoderFiller:
             counters=self.counters,
             clock=clock,
             provider=provider,
+            left_out=self._left_out if optional else None,
         )
-        self._left_out: dict[str, dict[str, str | float]] = {}
         self._voices = self._affordable(voices_of(models))
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
         fitting = {
@@ -163,6 +170,8 @@ class EncoderFiller:
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
+        self._steps = 0
+        """By networks that were switched off or on again since the last packet's time was noted."""
 
     def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
@@ -176,9 +185,12 @@ class EncoderFiller:
                 continue
             voice.line.close()
             found = _described(voice) | {"mode": "left out"}
-            if least_ms <= self._packet_ms:
+            if least_ms == float("inf"):
+                del found["cost_ms"]
+                found["why"] = f"it did not answer within {ANSWER_WITHIN_S:g} s"
+            elif least_ms <= self._packet_ms:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
-            self._left_out[_of(content, voice)] = found
+            self._left_out[_of(content, voice.manifest)] = found
         return afforded
 
     def _least_limit_ms(self, voice: Voice) -> float:
@@ -219,14 +231,16 @@ class EncoderFiller:
         return tuple({id(voice): voice for voice in opened}.values())
 
     def describe(self) -> dict[str, dict[str, str | float]]:
-        """Return the models by content: name, mode, and what a burst of each costs.
+        """Return the models by content: name, mode, state, and what a burst of each costs.
 
-        One whose mode is ``"left out"`` takes too much of the stream's time; ``budget_ms``, where
-        it is there, is what it would serve in.
+        ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
+        wrong. One whose mode is ``"left out"`` cannot be opened or does not answer, which ``why``
+        tells, or takes too much of the stream's time; ``budget_ms``, where it is there, is what
+        it would serve in.
         """
-        voices = {_of(content, voice): voice for content, voice in self._voices.items()}
+        voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
         for content, bridge in self._bridges.items():
-            voices[_of(content, bridge.voice)] = bridge.voice
+            voices[_of(content, bridge.voice.manifest)] = bridge.voice
         return {of: _described(voice) for of, voice in voices.items()} | self._left_out
 
     def reset(self) -> None:
@@ -235,7 +249,9 @@ class EncoderFiller:
         self._voice = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
+        self._steps = 0
         for voice in self.voices:
+            voice.line.abandon()
             voice.governor.reset()
 
     def close(self) -> None:
@@ -245,6 +261,7 @@ class EncoderFiller:
 
     def tick(self) -> None:
         """Say that a packet passed without a gap."""
+        self._abandon()
         for voice in self.voices:
             voice.line.tick()
 
@@ -257,7 +274,7 @@ class EncoderFiller:
         self._position = 0
         self._made_by_network = False
         self._bridged_by = ""
-        self._ticket = NO_TICKET
+        self._abandon()
         voice = self._voices.get(self.content)
         network = self._bridge() if self.bridging else None
         if self._hurried or (network is not None and network.ready(history, self.bridging)):
@@ -294,9 +311,15 @@ class EncoderFiller:
         if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
             return
         if self._position >= voice.gap.horizon:
-            self._ticket = NO_TICKET  # nobody will hear it
+            self._abandon()  # nobody will hear it
             return
         self._collect(voice, self._clock() + self._wait_s)
+
+    def _abandon(self) -> None:
+        """Give up the answer that is still to come, if there is one."""
+        if self._ticket != NO_TICKET and self._voice is not None:
+            self._voice.line.abandon()
+        self._ticket = NO_TICKET
 
     def _draft(self, voice: Voice, history: History) -> None:
         """Write past and drafts into the lines of the gap."""
@@ -313,7 +336,7 @@ class EncoderFiller:
     def _submit(self, voice: Voice) -> None:
         if voice.governor.level is None:
             self.counters.encoder_off += 1
-            voice.governor.note_off()
+            self._steps += voice.governor.note_off()
             return
         voice.gap.analyse()
         self._ticket = voice.line.submit(voice.gap.spectra, voice.gap.lost)
@@ -322,7 +345,7 @@ class EncoderFiller:
         """Go over from the draft to what the network made, if it is there in time."""
         outcome = voice.line.collect(self._ticket, deadline_s, voice.gap.filled)
         self._ticket = NO_TICKET
-        voice.governor.note(outcome)
+        self._steps += voice.governor.note(outcome)
         if not outcome.usable:
             return
         gap = voice.gap
@@ -371,23 +394,24 @@ class EncoderFiller:
         if not self.bridging:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
         if self.fading:  # what the burst began with would go on at full level
+            self._abandon()
             self._voice = None
             self.ar.begin(history, self._unsteady)
         landed = self.ar.bridge_from(self.extend, history, after, out, sides)
         if landed:
+            self._abandon()
             self._voice = None  # linear prediction has set out from the far side
-            self._ticket = NO_TICKET
-        if (
-            landed
-            and network is not None
-            and network.improve(history, after, out, self._deadline_s, self.counters)
-        ):
-            self._bridged_by = network.voice.name
+        if landed and network is not None:
+            before = network.voice.governor.level
+            if network.improve(history, after, out, self._deadline_s, self.counters):
+                self._bridged_by = network.voice.name
+            self._steps += network.voice.governor.level != before
         return landed
 
-    def note_time(self, late: bool) -> bool:
-        """As :meth:`ArFiller.note_time`."""
-        return self.ar.note_time(late)
+    def note_time(self, late: bool) -> int:
+        """As :meth:`ArFiller.note_time`; networks switched off or on count as steps, too."""
+        steps, self._steps = self._steps, 0
+        return steps + self.ar.note_time(late)
 
 
 def _open_voices(
@@ -397,29 +421,49 @@ def _open_voices(
     counters: EncoderCounters,
     clock: Callable[[], float],
     provider: str,
+    left_out: dict[str, dict[str, str | float]] | None,
 ) -> dict[str, Voice]:
-    """Open models by content; one that serves two contents alike is opened once."""
+    """Open models by content; one that serves two contents alike is opened once.
+
+    One that cannot be opened is written into ``left_out``, or is an error where that is None.
+    """
     voices: dict[str, Voice] = {}
     for content, manifest in models.items():
         prompt = is_prompt(manifest, content)
         alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
-        voices[content] = (
-            alike[0]
-            if alike
-            else open_voice(manifest, content, stream, limit_ms, counters, clock, provider)
-        )
+        if alike:
+            voices[content] = alike[0]
+            continue
+        try:
+            voices[content] = open_voice(
+                manifest, content, stream, limit_ms, counters, clock, provider
+            )
+        except (ModelError, MissingExtraError) as error:
+            if left_out is None:
+                raise
+            why = in_a_line(error)
+            left_out[_of(content, manifest)] = {
+                "model": manifest.name,
+                "mode": "left out",
+                "why": why,
+            }
+            notice.tell(f"the network {manifest.name} is left out: {why}")
     return voices
 
 
-def _of(content: str, voice: Voice) -> str:
+def _of(content: str, manifest: Manifest) -> str:
     """Return what descriptions call a model's work."""
-    return f"{content}, bridged" if voice.manifest.kind == "bridge" else content
+    return f"{content}, bridged" if manifest.kind == "bridge" else content
 
 
 def _described(voice: Voice) -> dict[str, str | float]:
     """Return what :meth:`EncoderFiller.describe` says of a model that serves."""
-    return {
+    found: dict[str, str | float] = {
         "model": voice.manifest.name,
         "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
+        "state": voice.state,
         "cost_ms": round(voice.cost.burst_ms, 4),
     }
+    if voice.line.last_error:
+        found["error"] = voice.line.last_error
+    return found

@@ -180,7 +180,8 @@ class Pace:
     """Steps down a ladder when concealments come late, and up again when they have been fast.
 
     Two late ones within a hundred step down; two hundred in time step up, and each further step
-    down doubles that wait: hysteresis.
+    down doubles that wait: hysteresis. A thousand in time at the top halve it again, so that
+    misses hours apart do not add up.
     """
 
     __slots__ = ("_calm", "_late", "_patience", "depth")
@@ -188,6 +189,7 @@ class Pace:
     _LATE = 2
     _CALM = 100
     _MOST_PATIENCE = 100_000
+    _FORGIVEN = 1000
 
     def __init__(self) -> None:
         self.reset()
@@ -214,6 +216,8 @@ class Pace:
         self._calm += 1
         if self._calm % self._CALM == 0:
             self._late = 0
+        if self.depth == 0 and self._calm % self._FORGIVEN == 0:
+            self._patience = max(self._patience // 2, self._CALM)
         if self.depth > 0 and self._calm >= self._patience:
             self.depth -= 1
             self._calm = 0

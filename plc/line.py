@@ -87,7 +87,7 @@ class EncoderCounters:
     encoder_refused: int = 0
     """Submissions not taken: starting, busy with a late one, or given up."""
     encoder_dropped: int = 0
-    """Results that came after their deadline."""
+    """Results that came after their deadline, or when nobody wanted them any more."""
     encoder_restarts: int = 0
     """Workers replaced because they had ended or hung."""
     encoder_warm_runs: int = 0
@@ -113,6 +113,15 @@ class EncoderLine(Protocol):
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
         """Wait for the result until the deadline; ``out`` is written only if it is done."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready``, ``busy``, ``ended``, ``given up`` or ``closed``."""
+        ...
+
+    def abandon(self) -> None:
+        """Say that nobody will collect what was submitted."""
         ...
 
     def tick(self) -> None:
@@ -224,6 +233,10 @@ class InlineEncoder:
             return Outcome.SLOW
         self.counters.encoder_done += 1
         return Outcome.DONE
+
+    def abandon(self) -> None:
+        """Forget the newest result."""
+        self._newest = None
 
     def tick(self) -> None:
         """Do nothing: a CPU does not cool down."""

@@ -1,11 +1,14 @@
-"""What a program wants to be told while it waits; nothing unless it says so."""
+"""What a program wants to be told while it waits or makes do; nothing unless it says so."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 listener: Callable[[str], object] | None = None
-"""Called with a line, from a thread of its own, where something takes longer than expected."""
+"""Called with a line where something takes longer than expected, or goes on without a part.
+
+It may be called from a thread of its own.
+"""
 
 
 @contextmanager
@@ -21,3 +24,9 @@ def if_slow(line: str, after_s: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def tell(line: str) -> None:
+    """Tell the listener ``line`` now."""
+    if listener is not None:
+        listener(line)

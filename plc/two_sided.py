@@ -3,11 +3,13 @@
 import math
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.content import speech_probability
 from plc.context_encoder import (
     CONTEXT_SAMPLES,
@@ -21,6 +23,7 @@ from plc.drafts import continued
 from plc.encoder import open_encoder
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.hybrid import GapSpectra
+from plc.line import in_a_line
 from plc.manifest import Manifest
 from plc.models import available, find
 from plc.similar import REACH_S, Passages, find_passages
@@ -282,7 +285,8 @@ def open_refiner(model: str, sample_rate: int) -> Refiner | None:
     ----------
     model : str
         ``"ar"``: none. ``"auto"``: those in the package, by content; none where there is none for
-        this sample rate or ONNX Runtime is not installed. Any other: a name or a path, for all
+        this sample rate, ONNX Runtime is not installed, or one of them is not sound (which
+        :mod:`plc.notice` is told). Any other: a name or a path, for all
         content.
     sample_rate : int
         In Hz.
@@ -313,9 +317,12 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
         if manifest.kind == "lookahead" and low <= sample_rate <= high:
             served = CONTENTS if manifest.content == "any" else (manifest.content,)
             by_content = dict.fromkeys(served, manifest) | by_content
+    if not by_content or find_spec("onnxruntime") is None:
+        return None
     try:
-        return TwoSidedEncoders(by_content, sample_rate) if by_content else None
-    except MissingExtraError:
+        return TwoSidedEncoders(by_content, sample_rate)
+    except (ModelError, MissingExtraError) as error:
+        notice.tell(f"gaps are filled without a network: {in_a_line(error)}")
         return None
 
 

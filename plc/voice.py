@@ -21,13 +21,18 @@ CALIBRATION_RUNS = 5
 # Before each of these: in a stream, too, the network's weights have left the processor's nearest
 # memory by the time of the next burst. Half as long again is common for what was just run.
 _PAUSE_S = 0.02
+# A network that has not answered by then, while its cost is measured, is not used.
+ANSWER_WITHIN_S = 5.0
 # A machine may be busy when a cost is measured: one that is too high is measured again so often.
 _MOST_MEASUREMENTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a burst takes of this machine, in ms; the least of what was seen, 0 if it failed."""
+    """What a burst takes of this machine, in ms: the least of what was seen.
+
+    0 if it failed each time, infinite if it did not answer.
+    """
 
     burst_ms: float
     """All but the draft: spectra, inference and samples."""
@@ -54,6 +59,15 @@ class Voice:
     provider: str
     """What was asked for."""
     cost: Cost
+    clock: Callable[[], float]
+    """The line's."""
+
+    @property
+    def state(self) -> str:
+        """``on``; ``off`` while it is too often late or fails; ``given up`` if its thread ended."""
+        if self.line.state == "given up":
+            return "given up"
+        return "off" if self.governor.level is None else "on"
 
     @property
     def first_ms(self) -> float:
@@ -63,6 +77,8 @@ class Voice:
     def measure_again(self) -> bool:
         """Measure the cost once more, unless that was done often; return whether it was."""
         known = _costs.get(_key(self))
+        if self.cost.burst_ms == float("inf"):
+            return False
         if known is not None and known.measurements >= _MOST_MEASUREMENTS:
             return False
         self.cost = _measured(self)
@@ -98,13 +114,12 @@ def open_voice(
         worker = EncoderWorker(open_runner, signatures, clock=clock)
         worker.wait_until_open(_OPEN_S)
         line = worker
-    line.counters = EncoderCounters()
+    line.counters = counters
     prompt = is_prompt(manifest, content)
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
     unknown = Cost(0.0, 0.0, 0)
-    voice = Voice(manifest, gap, line, Governor(), pitch, prompt, provider, unknown)
+    voice = Voice(manifest, gap, line, Governor(), pitch, prompt, provider, unknown, clock)
     voice.cost = _cost(voice)
-    line.counters = counters
     return voice
 
 
@@ -140,7 +155,7 @@ def _measured(voice: Voice) -> Cost:
                 min(cost.asking_ms, known.asking_ms),
                 known.measurements + 1,
             )
-        if cost.burst_ms > 0.0:
+        if 0.0 < cost.burst_ms < float("inf"):
             _costs[key] = cost
     return cost
 
@@ -150,6 +165,15 @@ def _key(voice: Voice) -> tuple[object, ...]:
 
 
 def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
+    counters = voice.line.counters
+    voice.line.counters = EncoderCounters()  # these are no bursts of the stream
+    try:
+        return _measure_bursts(voice, runs, pause_s)
+    finally:
+        voice.line.counters = counters
+
+
+def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     gap = voice.gap
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
@@ -157,13 +181,15 @@ def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
     asking_ms = []
     for _ in range(runs):
         time.sleep(pause_s)
-        began = time.perf_counter()
+        began = voice.clock()
         gap.analyse()
         ticket = voice.line.submit(gap.spectra, gap.lost)
-        asked = time.perf_counter()
-        outcome = voice.line.collect(ticket, float("inf"), gap.filled)
-        if outcome is Outcome.DONE:
+        asked = voice.clock()
+        outcome = voice.line.collect(ticket, asked + ANSWER_WITHIN_S, gap.filled)
+        if outcome is Outcome.LATE:
+            return Cost(float("inf"), float("inf"))
+        if outcome.usable:
             gap.synthesise(out)
-            bursts_ms.append(1e3 * (time.perf_counter() - began))
+            bursts_ms.append(1e3 * (voice.clock() - began))
             asking_ms.append(1e3 * (asked - began))
     return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0))

@@ -45,9 +45,10 @@ _AUDIO_PATH: tuple[Any, ...] = (
 # Compiling everything takes a quarter of that on a slow core.
 _LONGEST_WAIT_S = 60.0
 _POLL_S = 0.02
-# From a warm cache it takes less.
+# From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
 _COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
+_LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.Lock()
 _warm = False
@@ -65,11 +66,23 @@ def warm_up() -> None:
     with _lock:
         if _warm:
             return
-        with notice.if_slow(_COMPILING, _SLOW_S), _one_process_at_a_time():
+        line = _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
+        with notice.if_slow(line, _SLOW_S), _one_process_at_a_time():
             _run_all()
         for kernel in _AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
+
+
+def compiled() -> int:
+    """Return how many of these kernels numba keeps compiled for this machine."""
+    count = 0
+    for kernel in _AUDIO_PATH:
+        # numba offers no other way to ask; without it the count is 0 and nothing else changes.
+        file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+        load_index: Any = getattr(file, "_load_index", dict)
+        count += bool(load_index())
+    return count
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ ordinary           worker   7.06    19.2   22.1   26.6
 =================  ======  ======  =====  =====  =====
 
 So the hand-over itself takes 80 µs, but where cores are contended each of its two switches waits
-for its turn. On a CPU: inline, unless both threads run under a real-time scheduler. On a GPU, whose
-runs after a pause take anything up to 100 ms: the worker.
+for its turn. That is the price of a bound: whatever a run takes, its caller goes on at the
+deadline. So every stream with a time limit has a worker, and only what has all the time there is
+runs inline.
 """
 
 import _thread
@@ -79,6 +80,8 @@ __all__ = [
 
 _CLOSE = -1
 _KEEP_WARM = -2
+# So many results in time earn a worker one restart back.
+_HEALTHY = 10_000
 
 
 class _Life:
@@ -171,7 +174,8 @@ class EncoderWorker:
     clock : callable
         Returns seconds.
     restarts : int
-        Workers that may be replaced before it gives up.
+        Workers that may be replaced before it gives up; one more after each 10 000 results in time,
+        up to that number again.
     hang_s : float
         Time after which a busy worker is replaced.
     keep_warm_s : float
@@ -193,7 +197,9 @@ class EncoderWorker:
         self._open_runner = open_runner
         self._signatures = tuple(signatures)
         self._clock = clock
-        self._restarts_left = restarts
+        self._restarts = self._restarts_left = restarts
+        self._healthy = 0
+        """Results in time since a worker was replaced, or a restart earned back."""
         self._hang_s = hang_s
         self._keep_warm_s = keep_warm_s
         self._serial = NO_TICKET
@@ -218,7 +224,7 @@ class EncoderWorker:
 
     @property
     def state(self) -> str:
-        """``starting``, ``ready``, ``busy``, ``given up`` or ``closed``."""
+        """As :attr:`EncoderLine.state`."""
         if self._closed:
             return "closed"
         if self._life.over.is_set():
@@ -256,7 +262,7 @@ class EncoderWorker:
         lost : float32, shape (batch, frames)
             Copied.
         """
-        self._pending = NO_TICKET  # one that nobody collected is dropped
+        self.abandon()  # what nobody collected is dropped
         self._attend()
         life = self._life
         slot = slot_for(life.slots, spectra)
@@ -309,6 +315,10 @@ class EncoderWorker:
         assert self._slot is not None, "a ticket was given for it"
         np.copyto(out, self._slot.out)
         self.counters.encoder_done += 1
+        self._healthy += 1
+        if self._healthy >= _HEALTHY:
+            self._healthy = 0
+            self._restarts_left = min(self._restarts_left + 1, self._restarts)
         return Outcome.DONE
 
     def _next_result(self, wait_s: float) -> int | None:
@@ -328,6 +338,13 @@ class EncoderWorker:
             life.error = None
         else:
             self.last_error = getattr(life.runner, "last_error", "") or "the result was not usable"
+
+    def abandon(self) -> None:
+        """Say that nobody will collect what was submitted: the burst was over before its answer.
+
+        Until then the worker counts as waited for, and is neither kept warm nor watched.
+        """
+        self._pending = NO_TICKET
 
     def tick(self) -> None:
         """Say that a packet's time passed: a GPU that was idle for long is run for nothing."""
@@ -363,6 +380,7 @@ class EncoderWorker:
         why = "hung" if hung else f"ended: {in_a_line(life.error or SystemExit())}"
         self.last_error = f"the worker {why}"
         self._restarts_left -= 1
+        self._healthy = 0
         self._pending = self._owed = NO_TICKET
         self._life = _Life(self._signatures)
         try:

@@ -62,6 +62,10 @@ class _Seen:
         out[:] = 0.0
         return self.outcome
 
+    state = "ready"
+
+    def abandon(self) -> None: ...
+
     def tick(self) -> None: ...
 
     def close(self) -> None: ...

@@ -50,6 +50,11 @@ def test_networks_stand_beside_the_ladder(health: Health) -> None:
     assert text == (
         "speech: network slow, 9.00 ms: too slow here, left out; budget_ms=12.9 would do"
     )
+    broken = {"model": "odd", "mode": "left out", "why": "the file was changed"}
+    text = doctor.ladder_text(
+        Ladder(format="any", budget_ms=5.0, rungs={}, networks={"speech": broken})
+    )
+    assert text == "speech: network odd: left out, the file was changed"
 
 
 def test_every_format_has_a_ladder_of_at_least_one_rung(health: Health) -> None:

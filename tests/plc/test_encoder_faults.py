@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, voice
+from plc.encoder_filler import EncoderFiller
 from plc.loss import GilbertElliott
+from plc.worker import EncoderWorker
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -25,18 +27,25 @@ TRACE = GilbertElliott(0.3, 4.0).trace(200, 5)
 class _Runner:
     """Behaves for the calibration at construction, and then as ``fault`` says."""
 
-    on_gpu = False
     last_error = ""
 
-    def __init__(self, fault: Callable[[NDArray[np.float32]], bool], runs: list[int]) -> None:
+    def __init__(
+        self,
+        fault: Callable[[NDArray[np.float32]], bool],
+        runs: list[int],
+        behaved: int = voice.CALIBRATION_RUNS,
+        on_gpu: bool = False,
+    ) -> None:
         self._fault = fault
         self._runs = runs
+        self._behaved = behaved
+        self.on_gpu = on_gpu
 
     def run(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         self._runs.append(1)
-        if len(self._runs) <= voice.CALIBRATION_RUNS:
+        if len(self._runs) <= self._behaved:
             out[:] = 0.0
             return True
         return self._fault(out)
@@ -61,14 +70,22 @@ def _play(concealer: Concealer) -> NDArray[Any]:
 
 
 def _with(
-    monkeypatch: pytest.MonkeyPatch, model: str, fault: Callable[[NDArray[np.float32]], bool]
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    fault: Callable[[NDArray[np.float32]], bool],
+    *,
+    behaved: int = voice.CALIBRATION_RUNS,
+    on_gpu: bool = False,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Concealer:
     runs: list[int] = []
-    monkeypatch.setattr(voice, "open_encoder", lambda *_, **__: _Runner(fault, runs))
+    monkeypatch.setattr(
+        voice, "open_encoder", lambda *_, **__: _Runner(fault, runs, behaved, on_gpu)
+    )
     monkeypatch.setattr(voice, "_costs", {})
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
-    return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=lambda: 0.0)
+    return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock)
 
 
 @pytest.fixture
@@ -122,6 +139,80 @@ def test_a_killed_worker_costs_no_packet(
     np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
     assert concealer.stats.encoder.encoder_failed >= 1
     assert concealer.stats.encoder.encoder_restarts >= 1
+    concealer.close()
+
+
+def test_a_packet_that_waits_for_a_network_waits_no_longer_than_its_time(
+    monkeypatch: pytest.MonkeyPatch, model: str, asleep: threading.Event
+) -> None:
+    """On a clock that waiting alone moves, a sleeper takes what is left of the time, once."""
+    now_s = 0.0
+    waits_s: list[float] = []
+
+    def sleep(out: NDArray[np.float32]) -> bool:
+        asleep.wait(60.0)
+        return True
+
+    next_result = EncoderWorker._next_result
+
+    def wait(self: EncoderWorker, wait_s: float) -> int | None:
+        nonlocal now_s
+        if calibrated and wait_s > 0.0:
+            waits_s.append(wait_s)
+            now_s += wait_s
+            return next_result(self, 0.0)
+        return next_result(self, wait_s)
+
+    calibrated = False
+    monkeypatch.setattr(EncoderWorker, "_next_result", wait)
+    concealer = _with(monkeypatch, model, sleep, clock=lambda: now_s)
+    calibrated = True
+    assert np.isfinite(_play(concealer)).all()
+    assert 0.0 < sum(waits_s) == now_s < 5e-3
+    assert concealer.stats.deadline_misses == 0
+    assert concealer.stats.encoder.encoder_late == 1
+    concealer.close()
+
+
+def test_a_network_that_never_answers_is_left_out_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, model: str, ladder: NDArray[Any], asleep: threading.Event
+) -> None:
+    monkeypatch.setattr(voice, "ANSWER_WITHIN_S", 0.05)
+
+    def sleep(out: NDArray[np.float32]) -> bool:
+        asleep.wait(60.0)
+        return True
+
+    concealer = _with(monkeypatch, model, sleep, behaved=0)
+    found = concealer.describe()["networks"]["music"]
+    assert (found["mode"], found["why"]) == ("left out", "it did not answer within 5 s")
+    np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
+    concealer.close()
+
+
+def test_a_burst_of_one_packet_leaves_a_gpu_warm(
+    monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """Its network is asked, and no second packet comes to collect the answer."""
+
+    def answer(out: NDArray[np.float32]) -> bool:
+        out[:] = 0.0
+        return True
+
+    concealer = _with(monkeypatch, model, answer, on_gpu=True)
+    counters = concealer.stats.encoder
+    packets = SIGNAL.reshape(-1, PACKET, 1)
+    for packet in packets[:60]:
+        concealer.push(packet)
+    concealer.push(None)
+    assert counters.encoder_runs == 1
+    pause = threading.Event()
+    for packet in packets[61:100]:
+        concealer.push(packet)
+        pause.wait(0.005)
+    assert counters.encoder_dropped == 1
+    assert isinstance(concealer._filler, EncoderFiller)
+    assert concealer._filler.voices[0].line.state == "ready"
     concealer.close()
 
 

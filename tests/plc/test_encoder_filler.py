@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import Concealer, conceal, voice
+from plc import Concealer, conceal, notice, voice
 from plc import filler as filler_module
 from plc.encoder_filler import EncoderFiller
-from plc.errors import ConfigError, ModelError
+from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import Rung, Step
@@ -190,6 +190,10 @@ class _Late:
             out[:] = 0.0
         return outcome
 
+    state = "ready"
+
+    def abandon(self) -> None: ...
+
     def tick(self) -> None: ...
 
     def close(self) -> None: ...
@@ -221,10 +225,17 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
     filler.begin(history, unsteady=True)
     assert line.asked == 2
     assert filler.counters.encoder_off == 1
+    assert filler.describe()["speech"]["state"] == "off"
+    line.last_error = "out of memory"
+    assert filler.describe()["speech"]["error"] == "out of memory"
+    assert filler.note_time(late=False) == 1
+    assert filler.note_time(late=False) == 0
     for _ in range(1000):
         filler.begin(history, unsteady=True)
     assert line.asked > 2
     assert filler.name == "encoder:last"
+    assert filler.describe()["speech"]["state"] == "on"
+    assert filler.note_time(late=False) == 1
 
 
 def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
@@ -404,6 +415,30 @@ def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
     assert filler.name == filler.ar.name
     assert np.isfinite(out).all()
     filler.close()
+
+
+@pytest.mark.parametrize("error", [ModelError("SHA-256 differs"), MissingExtraError("broken")])
+def test_what_cannot_be_opened_is_left_out_unless_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    told: list[str] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(notice, "listener", told.append)
+    monkeypatch.setattr(voice, "open_encoder", refuse)
+    signal = tones(12, RATE, RATE)
+    trace = GilbertElliott(0.2, 2.0).trace(100, 3)
+    for budget_ms in (5.0, float("inf")):
+        concealer = Concealer(RATE, 1, PACKET, budget_ms=budget_ms)
+        assert np.isfinite(_play(concealer, signal, trace)).all()
+        found = concealer.describe()["networks"]["speech"]
+        assert found == {"model": "speech", "mode": "left out", "why": str(error)}
+        concealer.close()
+        with pytest.raises(type(error), match=str(error)):
+            Concealer(RATE, 1, PACKET, model="speech", budget_ms=budget_ms)
+    assert told[0] == f"the network speech is left out: {error}"
 
 
 @pytest.mark.parametrize("budget_ms", [5.0, float("inf")])

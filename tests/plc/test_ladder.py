@@ -188,6 +188,15 @@ def test_a_rung_that_fails_again_is_waited_for_twice_as_long() -> None:
     assert waits[1:] == [2 * wait for wait in waits[:-1]]
 
 
+def test_misses_far_apart_do_not_add_up() -> None:
+    pace = Pace()
+    for _ in range(100):
+        step_down(pace, 1)
+        assert bursts_until_change(pace, 1) <= 4 * Pace._CALM
+        for _ in range(10_000):
+            pace.note(False, 1)
+
+
 def test_the_wait_has_an_end() -> None:
     pace = Pace()
     for _ in range(14):

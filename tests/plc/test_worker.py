@@ -314,6 +314,52 @@ def test_ticks_between_submission_and_collection_lose_nothing() -> None:
     worker.close()
 
 
+def test_what_nobody_will_collect_neither_cools_a_gpu_nor_hides_that_the_worker_hangs(
+    hanging: Fake,
+) -> None:
+    clock = Clock()
+    warm = Fake(on_gpu=True)
+    opened = iter([hanging, warm])
+    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker.wait_until_open(PATIENCE_S)
+    ticket = worker.submit(*gap(1.0))
+    clock.now_s = 6.0
+    worker.tick()
+    assert worker.counters.encoder_restarts == 0, "it is still waited for"
+    worker.abandon()
+    worker.tick()
+    assert worker.counters.encoder_restarts == 1
+    assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.ABSENT
+    wait_for_ready(worker)
+    worker.submit(*gap(1.0))
+    worker.abandon()
+    wait_for_ready(worker)
+    assert worker.counters.encoder_dropped == 1
+    clock.now_s += 1.0
+    worker.tick()
+    assert worker.counters.encoder_warm_runs >= 1
+    worker.close()
+
+
+def test_long_health_earns_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plc.worker._HEALTHY", 2)
+
+    def die_every_third_time(fake: Fake) -> None:
+        if fake.runs % 3 == 0:
+            raise SystemExit("killed")
+
+    worker = start(Fake(die_every_third_time), restarts=1)
+    for _ in range(5):
+        for expected in (Outcome.DONE, Outcome.DONE, Outcome.FAILED):
+            worker.wait_until_open(PATIENCE_S)
+            assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is expected
+        worker._life.over.wait(PATIENCE_S)
+        worker.tick()
+    assert worker.counters.encoder_restarts == 5
+    assert worker.state != "given up"
+    worker.close()
+
+
 def test_a_result_that_nobody_collects_is_dropped() -> None:
     worker = start(Fake())
     first = worker.submit(*gap(1.0))

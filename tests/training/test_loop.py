@@ -29,6 +29,7 @@ from plc_training.loop import (  # noqa: E402
     Reason,
     Schedule,
     affordable_precision,
+    available_accelerator,
     learning_rate,
     open_devices,
     train,
@@ -271,3 +272,11 @@ def test_bfloat16_is_neither_imitated_nor_fatal(
     assert why in said
     assert bool(why) == bool(said)
     assert affordable_precision("32-true", accelerator) == ("32-true", "")
+
+
+def test_devices_that_are_not_there_are_refused_in_one_line() -> None:
+    if available_accelerator() == "cuda":
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ConfigError, match="--accelerator auto, which takes") as refused:
+        open_devices(accelerator="cuda")
+    assert "\n" not in str(refused.value)

@@ -1,9 +1,11 @@
 """From audio files to a model that conceals, by the commands as they are typed."""
 
+import copy
 import json
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ pytest.importorskip("onnxruntime")
 from filelock import FileLock  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from plc import Concealer  # noqa: E402
+from plc import Concealer, inpaint  # noqa: E402
 from plc.cli import app  # noqa: E402
 from plc.encoder import EncoderShape, open_encoder  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
@@ -29,6 +31,7 @@ from plc_training.display import Display  # noqa: E402
 from plc_training.export import export_run  # noqa: E402
 from plc_training.journal import read_log  # noqa: E402
 from plc_training.loop import BEST, CHECKPOINT, Event, Reason  # noqa: E402
+from plc_training.onnx_graph import to_onnx  # noqa: E402
 from plc_training.recipe import parse_recipe, read_recipe  # noqa: E402
 from plc_training.run import (  # noqa: E402
     Place,
@@ -39,7 +42,7 @@ from plc_training.run import (  # noqa: E402
     stop_on_signals,
 )
 from plc_training.segments import Segments  # noqa: E402
-from tests.signals import tones  # noqa: E402
+from tests.signals import noise, tones  # noqa: E402
 from tests.training.clips import write_clips, write_corrupt, write_manifest  # noqa: E402
 
 
@@ -248,12 +251,33 @@ def test_the_model_conceals(bench: Bench, model: Manifest) -> None:
         assert snr_ms_db(truth, heard, (margin, margin + gap)) > 3.0
 
 
+def test_the_model_fills_the_gaps_of_a_file(model: Manifest) -> None:
+    signal = tones(3, 16_000, 16_000) + noise(4, 16_000, 0.01)
+    gaps = [(4000, 4640), (9000, 9320)]
+    with_it, without = (
+        inpaint(signal, 16_000, gaps, model=name) for name in (str(model.path), "ar")
+    )
+    for start, stop in gaps:
+        part = slice(start, stop)
+        assert not np.array_equal(with_it[part], without[part])
+        error = np.square(with_it[part] - signal[part]).sum()
+        assert error < 0.5 * np.square(signal[part]).sum()
+        with_it[part] = signal[part]
+    np.testing.assert_array_equal(with_it, signal)
+
+
 def test_a_graph_that_differs_is_not_written(
     bench: Bench, model: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = model.onnx_path.read_bytes()
-    monkeypatch.setattr(export_module, "PARITY", -1.0)
-    monkeypatch.setattr(export_module, "to_onnx", lambda *_: before)
+
+    def to_onnx_of_another(network: Any, *rest: Any) -> bytes:
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            other.head.bias[0] += 1e-3
+        return to_onnx(other, *rest)
+
+    monkeypatch.setattr(export_module, "to_onnx", to_onnx_of_another)
     with pytest.raises(ModelError, match="differs from torch's"):
         export_run(bench.root / "first", bench.root / "models", "mine")
     result = CliRunner().invoke(app, ["export", str(bench.root / "first"), "--name", "other"])
@@ -344,6 +368,13 @@ def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
     assert made.manifest.kind == "causal"
     assert made.manifest.drafts == ("pitch", "ar")
     assert made.manifest.horizon_ms == 30.0
+    model = str(bench.root / "models" / "tiny-causal.json")
+    concealer = Concealer(16_000, 1, 320, model=model, budget_ms=float("inf"))
+    for packet in tones(1, 16_000, 16_000).reshape(-1, 320):
+        concealer.push(packet)
+    for _ in range(2):
+        assert np.isfinite(concealer.push(None)).all()
+    assert concealer.stats.encoder.encoder_done == 1
     longer = (bench.root / "causal" / "recipe.toml").read_text().replace("horizon_ms = 30.0\n", "")
     (bench.root / "causal" / "recipe.toml").write_text(longer)
     assert export_run(bench.root / "causal", bench.root / "longer").manifest.horizon_ms == 45.0

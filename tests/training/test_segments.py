@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from plc.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.drafts import continued
 from plc.errors import ConfigError
 from plc.loss import GilbertElliott
+from plc_bench.workers import score_clips
 from plc_training import segments as module
-from plc_training.library import decode_library, find_library, read_samples
+from plc_training.library import Decoded, decode_library, find_library, read_samples
 from plc_training.paper_plan import PaperPlan, at_their_level
 from plc_training.segments import (
     CausalPlan,
@@ -183,6 +185,47 @@ def test_prepared_segments_come_from_the_cache_the_second_time(
     again, _ = prepare_segments(TWO_SIDED, decoded, folder / "cache")
     np.testing.assert_array_equal(made.lines, again.lines)
     np.testing.assert_array_equal(made.gaps, again.gaps)
+
+
+def test_two_runs_that_prepare_at_once_do_not_disturb_each_other(
+    prepared: tuple[Path, Segments], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second cuts while the first reads already: nothing is written where it reads."""
+    folder, made = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    cut = score_clips
+    first: list[Segments] = []
+
+    def cut_after_another(*arguments: Any) -> Any:
+        outcome = cut(*arguments)
+        monkeypatch.setattr(module, "score_clips", cut)
+        first.append(prepare_segments(TWO_SIDED, decoded, folder / "shared")[0])
+        return outcome
+
+    monkeypatch.setattr(module, "score_clips", cut_after_another)
+    second, _ = prepare_segments(TWO_SIDED, decoded, folder / "shared")
+    assert first[0].lines.filename == second.lines.filename  # type: ignore[attr-defined]  # a map
+    for each in (*first, second):
+        np.testing.assert_array_equal(each.lines, made.lines)
+    assert len(list((folder / "shared").iterdir())) == 1
+
+
+def test_a_clip_that_gave_nothing_is_told_of_each_time(
+    prepared: tuple[Path, Segments], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    read = read_samples
+
+    def fail(clip: Decoded) -> Any:
+        if clip.clip.path.name == "clip1.wav":
+            raise OSError("disk error")
+        return read(clip)
+
+    monkeypatch.setattr(module, "read_samples", fail)
+    told = [prepare_segments(TWO_SIDED, decoded, folder / "failing")[1] for _ in range(2)]
+    assert told[0] == told[1]
+    assert [failure.reason for failure in told[0]] == ["OSError: disk error"]
 
 
 def test_the_same_seed_makes_the_same_segments(prepared: tuple[Path, Segments]) -> None:

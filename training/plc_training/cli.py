@@ -6,7 +6,7 @@ Each command parses, calls one function, prints. What they need is imported insi
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -54,7 +54,9 @@ def train(
     devices: Annotated[
         int, typer.Option(min=0, help="Devices; 0 is one or, under torchrun, its processes.")
     ] = 0,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    accelerator: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to train on.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of a CPU; 0 is torch's choice.")] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Instead of the recipe's, for a trial.")

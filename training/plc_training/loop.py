@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
@@ -184,18 +185,37 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
         On this machine.
     accelerator, precision : str
         As Lightning Fabric names them.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such devices, or not so many.
     """
     several = devices > 1 or torch.distributed.is_torchelastic_launched()
     # A GPU's processes talk through NCCL, those of a CPU through gloo: Fabric's choice.
     strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        precision=precision,  # type: ignore[arg-type]  # one of a Literal's, checked by Schedule
-    )
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]  # a Literal's, checked by Schedule
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: {said}; "
+            f"try --accelerator auto, which takes {available_accelerator()} on this machine"
+        ) from error
     fabric.launch()
     return fabric
+
+
+def available_accelerator() -> str:
+    """Return what ``auto`` trains on here."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str, str]:
@@ -209,10 +229,8 @@ def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str
     precision, accelerator : str
         As for :func:`open_devices`.
     """
-    elsewhere = accelerator not in ("auto", "cpu") or (
-        accelerator == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available())
-    )
-    if precision != "bf16-mixed" or elsewhere:
+    used = available_accelerator() if accelerator == "auto" else accelerator
+    if precision != "bf16-mixed" or used != "cpu":
         return precision, ""
     if torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16:
         return "32-true", "this processor would only imitate that, many times slower"

@@ -13,6 +13,8 @@ Lines are int16, each segment scaled to its peak: levels carry nothing, the netw
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, asdict, dataclass
 from functools import partial
@@ -40,6 +42,10 @@ _PEAK = 30_000.0
 # Raised where the same plan comes to give other segments, so that none are taken from a cache.
 _FORMAT = 2
 DOMAINS = ("music", "instruments", "speech", "any")
+# Written last: it says that the others are whole.
+_LAST = "domains.npy"
+# Clips that gave no segments, so that later runs tell of them, too.
+_FAILURES = "failures.json"
 
 _Piece = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
 
@@ -432,20 +438,38 @@ def prepare_segments(
     names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
     key = json.dumps([_FORMAT, type(plan).__name__, asdict(plan), names], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
-    failures: list[Failure] = []
-    if not (folder / "domains.npy").exists():
+    if not (folder / _LAST).exists():
         by_path = {decoded.samples: decoded for decoded in clips}
         cut = partial(_cut_clip, plan=plan, clips=by_path)
         outcome = score_clips(cut, list(by_path), jobs, on_done)
-        failures = outcome.failures
-        _write(folder, [piece for piece in outcome.results if piece[1].size])
-    return _read(folder), failures
+        pieces = [piece for piece in outcome.results if piece[1].size]
+        if not pieces:
+            raise ConfigError("no clip is long and loud enough for a segment")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
+            made = Path(scratch) / "segments"
+            _write(made, pieces, outcome.failures)
+            _put(made, folder)
+    failures = json.loads((folder / _FAILURES).read_text()) if (folder / _FAILURES).exists() else []
+    return _read(folder), [Failure(**failure) for failure in failures]
 
 
-def _write(folder: Path, pieces: list[_Piece]) -> None:
-    if not pieces:
-        raise ConfigError("no clip is long and loud enough for a segment")
-    folder.mkdir(parents=True, exist_ok=True)
+def _put(made: Path, folder: Path) -> None:
+    """Rename what was made into the cache, unless another run did so first.
+
+    A file in place is never written to: a run may be reading it.
+    """
+    if folder.exists() and not (folder / _LAST).exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped while it wrote here
+    try:
+        made.rename(folder)
+    except OSError:
+        if not (folder / _LAST).exists():
+            raise
+
+
+def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
+    folder.mkdir()
     lines, gaps, peaks, domains = zip(*pieces, strict=True)
     shape = (sum(map(len, lines)), *lines[0].shape[1:])
     # Piece by piece: all of them may fit the memory once, but not twice.
@@ -457,8 +481,8 @@ def _write(folder: Path, pieces: list[_Piece]) -> None:
     made.flush()
     np.save(folder / "gaps.npy", np.concatenate(gaps))
     np.save(folder / "peaks.npy", np.concatenate(peaks))
-    # Last: it is what says that the others are whole.
-    np.save(folder / "domains.npy", np.concatenate(domains))
+    (folder / _FAILURES).write_text(json.dumps([asdict(failure) for failure in failures]))
+    np.save(folder / _LAST, np.concatenate(domains))
 
 
 def _read(folder: Path) -> Segments:
@@ -466,7 +490,7 @@ def _read(folder: Path) -> Segments:
         np.load(folder / "lines.npy", mmap_mode="r"),
         np.load(folder / "gaps.npy"),
         np.load(folder / "peaks.npy"),
-        np.load(folder / "domains.npy"),
+        np.load(folder / _LAST),
     )
 
 
