@@ -72,7 +72,7 @@ def models_table(models: Sequence[Manifest]) -> "Table":
             _purpose(model),
             f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters",
             _rates(model),
-            _trained(model.training),
+            _trained(model.name, model.training),
             model.licence,
             "\n".join(f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()),
         )
@@ -94,7 +94,14 @@ def model_table(model: Manifest) -> "Table":
     table.add_row("rates", _rates(model))
     table.add_row("drafts", ", ".join(model.drafts))
     table.add_row("licence", model.licence)
-    for title, values in (("training", model.training), ("figures", model.figures)):
+    training = {name: value for name, value in model.training.items() if name != "sources"}
+    sources = model.training.get("sources")
+    parts = {
+        "training": training,
+        "sources": sources if isinstance(sources, Mapping) else {},
+        "figures": model.figures,
+    }
+    for title, values in parts.items():
         table.add_row(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
     return table
 
@@ -107,13 +114,18 @@ def _rates(model: Manifest) -> str:
     return f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz"
 
 
-def _trained(training: Mapping[str, Any]) -> str:
-    """Return by which recipe, for how long and on how much a network was trained."""
-    shown = {name: value for name, value in training.items() if name in ("recipe", "steps")}
-    lines = [f"{name}: {value}" for name, value in shown.items()]
+def _trained(name: str, training: Mapping[str, Any]) -> str:
+    """Return by which recipes, for how long and on what a network was trained."""
+    lines = list(training.get("after", ()))
+    if "recipe" in training:
+        steps = training.get("step", training.get("steps", "?"))
+        lines.append(f"{training['recipe']}, {steps} steps")
     segments = training.get("segments")
     if isinstance(segments, Mapping):
-        lines += [f"{name}: {count} segments" for name, count in segments.items()]
+        lines += [f"{domain}: {count} segments" for domain, count in segments.items()]
+    sources = training.get("sources")
+    if isinstance(sources, Mapping) and sources:
+        lines.append(f"{len(sources)} sources: plc models {name}")
     return "\n".join(lines)
 
 
@@ -131,8 +143,6 @@ def _count(parameters: int) -> str:
 
 
 def _inline(value: object) -> str:
-    return (
-        ", ".join(f"{k} {v}" for k, v in value.items())
-        if isinstance(value, Mapping)
-        else str(value)
-    )
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

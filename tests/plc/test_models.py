@@ -60,7 +60,7 @@ def test_the_table_shows_what_a_user_chooses_by() -> None:
         "music, causal, gaps to 60 ms",
         "5.0 MB",
         "1.25 M parameters",
-        "recipe: music.toml",
+        "music.toml, ",
         "MIT",
         "validation NMSE dB: -8.25",
         "8 to 192 kHz",
@@ -86,7 +86,19 @@ def test_one_model_is_told_of_in_full() -> None:
         for part in (str(model.onnx_path), model.sha256, "opset 20", "grid", "settings", "plan"):
             assert part in shown.replace("\n", "")
         for name in (*model.training, *model.figures):
-            assert f"{name}: " in shown
+            assert f"{name}: " in shown or name == "sources"
+
+
+def test_every_model_in_the_package_says_what_it_has_heard_and_under_which_licences() -> None:
+    listed = printed(models_table(available()))
+    for model in available():
+        sources = model.training["sources"]
+        assert sources
+        assert f"{len(sources)} sources: plc models {model.name}" in listed
+        shown = printed(model_table(model))
+        for source, licence in sources.items():
+            assert f"{source}: {licence}" in shown
+        assert all(earlier in listed for earlier in model.training["after"])
 
 
 def printed(table: Table) -> str:

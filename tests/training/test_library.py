@@ -11,7 +11,12 @@ soxr = pytest.importorskip("soxr")
 from plc.errors import ConfigError  # noqa: E402
 from plc.files import AudioReader  # noqa: E402
 from plc_training import library  # noqa: E402
-from plc_training.library import decode_library, find_library, read_samples  # noqa: E402
+from plc_training.library import (  # noqa: E402
+    decode_library,
+    find_library,
+    read_samples,
+    sources_of,
+)
 from tests.training.clips import (  # noqa: E402
     RATE,
     stereo_at,
@@ -65,6 +70,21 @@ def test_a_manifest_says_the_splits_and_domains(tmp_path: Path) -> None:
     write_manifest(tmp_path, [*rows, ("clip2.wav", "music", "test")])
     found = [(clip.path.name, clip.domain, clip.split) for clip in find_library(tmp_path)]
     assert found == rows
+
+
+def test_sources_are_told_with_all_their_licences(tmp_path: Path) -> None:
+    rows = [
+        ("a.wav", "music", "train", "here", "MIT"),
+        ("b.wav", "music", "train", "here", "CC0"),
+        ("c.wav", "music", "valid", "there", ""),
+        ("d.wav", "music", "train", "", "MIT"),
+    ]
+    header = "path,domain,split,source,licence"
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    assert sources_of(find_library(tmp_path)) == {
+        "here": "CC0; MIT",
+        "there": "licence not said",
+    }
 
 
 def test_nothing_of_the_test_split_is_opened(

@@ -186,6 +186,8 @@ def test_a_recipe_begins_from_a_model(bench: Bench, model: Manifest) -> None:
     text = read_recipe("tiny").text.replace("learning_rate = 2e-3", "learning_rate = 1e-12")
     begun = text.replace("[data]", f'begin_from = "model:{model.path}"\n\n[data]', 1)
     run_recipe(parse_recipe(begun, "f", "f").with_steps(1), bench.place("more"), accelerator="cpu")
+    facts = json.loads((bench.root / "more" / "run.json").read_text())
+    assert facts["after"] == [f"tiny, {model.training['step']} steps"]
     first, more = (load_file(bench.root / run / BEST) for run in ("first", "more"))
     for name, value in first.items():
         if name.startswith("mean."):

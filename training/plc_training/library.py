@@ -43,6 +43,9 @@ class Clip:
     split: str
     top_hz: float
     """Half the sample rate of its source: above is nothing. Infinite where nothing says."""
+    source: str = ""
+    """Where it comes from; empty where nothing says."""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,15 @@ def read_samples(decoded: Decoded) -> NDArray[np.float32]:
     return samples
 
 
+def sources_of(clips: Sequence[Clip]) -> dict[str, str]:
+    """Return where clips come from, by name, and under which licences."""
+    found: dict[str, set[str]] = {}
+    for clip in clips:
+        if clip.source:
+            found.setdefault(clip.source, set()).add(clip.licence or "licence not said")
+    return {source: "; ".join(sorted(found[source])) for source in sorted(found)}
+
+
 def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
     """Return samples of full scale 1.0 as int16, clipped."""
     rounded: NDArray[np.int16] = np.clip(np.rint(samples * INT16_PEAK), -32768, 32767).astype(
@@ -161,7 +173,14 @@ def _of_row(manifest: Path, line: int, row: dict[str, str]) -> Clip:
         raise ConfigError(f"{label}: split is {row['split']!r}; known: {', '.join(SPLITS)}, test")
     top = row.get("source_nyquist_hz") or "inf"
     try:
-        return Clip(manifest.parent / row["path"], row["domain"] or "any", row["split"], float(top))
+        return Clip(
+            manifest.parent / row["path"],
+            row["domain"] or "any",
+            row["split"],
+            float(top),
+            row.get("source") or "",
+            row.get("licence") or "",
+        )
     except ValueError as error:
         raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error
 

@@ -38,7 +38,14 @@ from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display
 from plc_training.journal import Journal
-from plc_training.library import SPLITS, Clip, Decoded, decode_library, find_libraries
+from plc_training.library import (
+    SPLITS,
+    Clip,
+    Decoded,
+    decode_library,
+    find_libraries,
+    sources_of,
+)
 from plc_training.loop import (
     BEST,
     CHECKPOINT,
@@ -339,11 +346,14 @@ def _open_folder(
             "with --run"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    after, earlier = _before(recipe, folder)
     facts = {
         "recipe": recipe.name,
         "steps": recipe.schedule.steps,
         "seed": recipe.schedule.seed,
+        "after": after,
         "library": " + ".join(folder.resolve().name for folder in place.data),
+        "sources": earlier | sources_of(_heard(recipe, place)),
         "segments": domain_counts(segments[0]),
         "valid_segments": domain_counts(segments[1]),
     }
@@ -357,6 +367,28 @@ def _open_folder(
         peaks=probe.peaks,
         domains=probe.domains,
     )
+
+
+def _heard(recipe: Recipe, place: Place) -> list[Clip]:
+    """Return the clips that a recipe trains on."""
+    clips = [clip for library in find_libraries(place.data, place.domain) for clip in library]
+    domains = domains_of(recipe.train)
+    wanted = _wanted(recipe, clips, " and ".join(map(str, place.data)))
+    return [clip for clip in wanted if clip.split == "train" and clip.domain in domains]
+
+
+def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the trainings that a recipe goes on from, the first first, and their sources."""
+    name = recipe.task.begin_from
+    if not name:
+        return [], {}
+    if name.startswith(MODEL_PREFIX):
+        facts = dict(find(name.removeprefix(MODEL_PREFIX)).training)
+    else:
+        path = folder.parent / name / FACTS
+        facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    last = f"{facts.get('recipe', name)}, {facts.get('step', facts.get('steps', '?'))} steps"
+    return [*facts.get("after", []), last], dict(facts.get("sources", {}))
 
 
 def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> None:
