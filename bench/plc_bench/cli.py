@@ -359,6 +359,9 @@ def latency(
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
+    fault: Annotated[
+        str, typer.Option(help="What networks do once they run: none, sleep, throw, die; a list.")
+    ] = "none",
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
     collector: Annotated[
         bool, typer.Option("--gc", help="Leave Python's garbage collector on.")
@@ -382,6 +385,9 @@ def latency(
     Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
 
     Before and after:  plc bench latency --runs 5 --json a.json, then … --compare a.json
+
+    Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
+    --fault none,sleep,throw,die --load 4
     """
     from plc_bench import latency as bench
     from plc_bench import latency_compare, latency_picture, latency_tables
@@ -407,6 +413,7 @@ def latency(
         lookahead=_numbers("lookahead", lookahead, int),
         loss=_numbers("loss", loss, _share),
         mean_burst=_numbers("burst", burst, float),
+        fault=_names(fault),
     )
     old = latency_compare.read_report(compare) if compare else None
     expected_s = runs * sum(one.expected_s for one in combinations)

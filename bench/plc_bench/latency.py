@@ -32,6 +32,7 @@ from plc.loss import GilbertElliott
 from plc.warm import warm_up
 from plc_bench import workers
 from plc_bench.corpus import read_clip
+from plc_bench.faults import NO_FAULT, check_fault, faulty_networks
 from plc_bench.histogram import Histogram, Times, summarise_times
 from plc_bench.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.synth import music
@@ -98,6 +99,8 @@ class LatencySettings:
         The CPU that the process is bound to.
     load : int
         Busy processes beside it.
+    fault : str
+        What its networks do, of :data:`plc_bench.faults.FAULTS`.
     file : Path or None
         Audio to push, repeated; else a made piece of music.
     """
@@ -118,6 +121,7 @@ class LatencySettings:
     collector: bool = False
     cpu: int | None = None
     load: int = 0
+    fault: str = NO_FAULT
     file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +134,7 @@ class LatencySettings:
             if not 0.0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}; give a time above 0")
         check_cpu(self.cpu)
+        check_fault(self.fault)
 
     @property
     def packet_samples(self) -> int:
@@ -152,9 +157,10 @@ class LatencySettings:
         through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
+        fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}"
+            f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
         )
 
     def trace(self, mode: str) -> NDArray[np.bool_]:
@@ -166,13 +172,15 @@ class LatencySettings:
 
 
 def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
-    """Return every combination of what the lists hold; providers only where there is a network."""
+    """Return every combination of what the lists hold; providers, faults only of networks."""
     combined = [
         dataclasses.replace(common, **dict(zip(lists, values, strict=True)))
         for values in itertools.product(*lists.values())
     ]
     whole = [
-        one if one.method == _NETWORK_METHOD else dataclasses.replace(one, provider=_NO_PROVIDER)
+        one
+        if one.method == _NETWORK_METHOD
+        else dataclasses.replace(one, provider=_NO_PROVIDER, fault=NO_FAULT)
         for one in combined
     ]
     return list(dict.fromkeys(whole))
@@ -335,15 +343,17 @@ def _run_mode(
     sleep: Callable[[float], object],
 ) -> Sample:
     trace = settings.trace(mode)
-    begin_s = time.perf_counter()
-    concealer = open_stream(settings)
-    construction_ms = 1e3 * (time.perf_counter() - begin_s)
-    calls = concealer.push, packets, trace
-    if mode == BACK_TO_BACK:
-        timed = time_back_to_back(*calls, settings.collector, clock)
-    else:
-        timed = time_paced(*calls, settings.packet_ms, settings.collector, clock, sleep)
-    concealer.close()
+    with faulty_networks(settings.fault) as go_wrong:
+        begin_s = time.perf_counter()
+        concealer = open_stream(settings)
+        construction_ms = 1e3 * (time.perf_counter() - begin_s)
+        go_wrong()
+        calls = concealer.push, packets, trace
+        if mode == BACK_TO_BACK:
+            timed = time_back_to_back(*calls, settings.collector, clock)
+        else:
+            timed = time_paced(*calls, settings.packet_ms, settings.collector, clock, sleep)
+        concealer.close()
     paced = mode != BACK_TO_BACK
     slow_ms = timed.answer_ms if paced else timed.push_ms
     null_slow_ms = timed.null_answer_ms if paced else timed.null_ms

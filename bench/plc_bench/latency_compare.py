@@ -36,7 +36,7 @@ _LEAST_BEYOND = 5
 # What two rows must share to be compared.
 _SAME = (
     *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
-    *("loss", "mean_burst", "load"),
+    *("loss", "mean_burst", "load", "fault"),
 )
 _COMPARED = ("good", "concealed", "first", "answer")
 

@@ -146,6 +146,31 @@ def test_a_run_has_a_process_of_its_own() -> None:
     assert report.rows[0].times["concealed"].count == settings.trace(bench.BACK_TO_BACK).sum()
 
 
+@pytest.mark.parametrize("fault", ["sleep", "throw", "die"])
+def test_networks_go_wrong_once_they_run(fault: str) -> None:
+    pytest.importorskip("onnxruntime")
+    settings = dataclasses.replace(
+        SETTINGS,
+        sample_rate=48_000,
+        method="auto",
+        fault=fault,
+        budget_ms=1000.0,
+        seconds=1.0,
+        loss=0.3,
+        mean_burst=3.0,
+        modes=(bench.BACK_TO_BACK,),
+    )
+    assert settings.name.endswith(f"networks {fault}")
+    taken = bench.run(settings)[bench.BACK_TO_BACK]
+    sound = bench.run(dataclasses.replace(settings, fault="none"))[bench.BACK_TO_BACK]
+    assert sound.rungs["encoder:music"] > 0
+    if fault == "sleep":  # there is time enough to wait for it
+        assert taken.rungs["encoder:music"] > 0
+        assert taken.times_ms["concealed"].max() > 50.0
+    else:
+        assert "encoder:music" not in taken.rungs
+
+
 def test_a_grid_has_every_combination_and_providers_only_for_networks() -> None:
     combined = bench.grid(
         SETTINGS, channels=[1, 2], method=["ar", "auto"], provider=["cpu", "cuda"]
@@ -165,6 +190,7 @@ def test_a_grid_has_every_combination_and_providers_only_for_networks() -> None:
         ({"seconds": 0.0}, "seconds is 0.0; give a time above 0"),
         ({"packet_ms": math.nan}, "packet_ms is nan"),
         ({"idle_s": math.inf}, "idle_s is inf"),
+        ({"fault": "burn"}, "fault is 'burn'; known: none, sleep, throw, die"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], what: str) -> None:
