@@ -38,9 +38,9 @@ from plc.errors import MissingExtraError, ModelError
 from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
 from plc.hybrid import EDGE_MS
-from plc.line import NO_TICKET, EncoderCounters, InlineEncoder, in_a_line
+from plc.line import NO_TICKET, EncoderCounters, InlineEncoder, Outcome, in_a_line
 from plc.manifest import Manifest
-from plc.voice import ANSWER_WITHIN_S, Voice, is_prompt, open_voice
+from plc.voice import Voice, is_prompt, no_answer, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 DRAFTS = (("ar",), ("pitch", "ar"))
@@ -187,7 +187,7 @@ class EncoderFiller:
             found = _described(voice) | {"mode": "left out"}
             if least_ms == float("inf"):
                 del found["cost_ms"]
-                found["why"] = f"it did not answer within {ANSWER_WITHIN_S:g} s"
+                found["why"] = no_answer()
             elif least_ms <= self._packet_ms:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, voice.manifest)] = found
@@ -264,6 +264,8 @@ class EncoderFiller:
         self._abandon()
         for voice in self.voices:
             voice.line.tick()
+            if voice.line.take_failure():
+                self._steps += voice.governor.note(Outcome.FAILED)
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
@@ -428,11 +430,16 @@ def _open_voices(
     One that cannot be opened is written into ``left_out``, or is an error where that is None.
     """
     voices: dict[str, Voice] = {}
+    refused: dict[str, dict[str, str | float]] = {}
     for content, manifest in models.items():
         prompt = is_prompt(manifest, content)
         alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
         if alike:
             voices[content] = alike[0]
+            continue
+        if manifest.name in refused:
+            assert left_out is not None, "else it would have been an error"
+            left_out[_of(content, manifest)] = refused[manifest.name]
             continue
         try:
             voices[content] = open_voice(
@@ -442,11 +449,9 @@ def _open_voices(
             if left_out is None:
                 raise
             why = in_a_line(error)
-            left_out[_of(content, manifest)] = {
-                "model": manifest.name,
-                "mode": "left out",
-                "why": why,
-            }
+            found: dict[str, str | float]
+            found = {"model": manifest.name, "mode": "left out", "why": why}
+            left_out[_of(content, manifest)] = refused[manifest.name] = found
             notice.tell(f"the network {manifest.name} is left out: {why}")
     return voices
 

@@ -296,8 +296,8 @@ class ArFiller:
             mix_by_error(forward_error, backward_error, lead_in[:gap], out[c])
         return True
 
-    def note_time(self, late: bool) -> bool:
-        """Tell how a concealment kept its time; return whether the next one takes another rung.
+    def note_time(self, late: bool) -> int:
+        """Tell how a concealment kept its time; return the steps that the next one takes for it.
 
         Packets for which nothing was fitted are cheap at any rung, and say nothing.
         """

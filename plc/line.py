@@ -124,6 +124,10 @@ class EncoderLine(Protocol):
         """Say that nobody will collect what was submitted."""
         ...
 
+    def take_failure(self) -> bool:
+        """Return whether what was abandoned failed, once for each."""
+        ...
+
     def tick(self) -> None:
         """Say that a packet's time passed without a gap."""
         ...
@@ -198,6 +202,7 @@ class InlineEncoder:
         self._newest: Slot | None = None
         self._ticket = NO_TICKET
         self._sound = False
+        self._failed = False
         self._end_s = 0.0
 
     @property
@@ -235,8 +240,16 @@ class InlineEncoder:
         return Outcome.DONE
 
     def abandon(self) -> None:
-        """Forget the newest result."""
+        """Forget the newest result, but not that it failed."""
+        if self._newest is not None and not self._sound:
+            self.counters.encoder_failed += 1
+            self._failed = True
         self._newest = None
+
+    def take_failure(self) -> bool:
+        """As :meth:`EncoderLine.take_failure`."""
+        failed, self._failed = self._failed, False
+        return failed
 
     def tick(self) -> None:
         """Do nothing: a CPU does not cool down."""

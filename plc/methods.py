@@ -90,7 +90,7 @@ def make_filler(
                 clock,
                 provider,
                 bridges if reach else {},
-                optional=model == "auto",
+                optional=model == provider == "auto",
             )
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)

@@ -106,7 +106,11 @@ def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
             concealed.deadline_misses,
             "concealments that took longer than their time",
         ),
-        ("rung_changes", concealed.rung_changes, "steps on the ladder for want of time"),
+        (
+            "rung_changes",
+            concealed.rung_changes,
+            "steps on the ladder, for want of time or a network",
+        ),
         ("source_changes", received.source_changes, "senders that took over or started anew"),
         ("unknown_packets", played.unknown_packets, "packets of another payload type"),
         ("undecodable_packets", played.undecodable_packets, "packets that could not be decoded"),

@@ -72,7 +72,8 @@ class Stats:
     deadline_misses: int = 0
     """Concealments that took longer than ``budget_ms``."""
     rung_changes: int = 0
-    """Steps down or up the ladder because of the time that concealments took."""
+    """Steps down or up the ladder: for the time that concealments took, and networks switched off
+    or on again, because they were late or failed."""
     longest_burst_samples: int = 0
     rung_samples: dict[str, int] = field(default_factory=dict)
     """Concealed samples by the rung that made them."""

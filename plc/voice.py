@@ -64,7 +64,10 @@ class Voice:
 
     @property
     def state(self) -> str:
-        """``on``; ``off`` while it is too often late or fails; ``given up`` if its thread ended."""
+        """``on``; ``off`` while it is too often late or fails.
+
+        ``given up`` if its thread ended or hangs and was replaced as often as that is done.
+        """
         if self.line.state == "given up":
             return "given up"
         return "off" if self.governor.level is None else "on"
@@ -139,8 +142,8 @@ def _cost(voice: Voice) -> Cost:
     known = _costs.get(_key(voice))
     if known is None:
         return _measured(voice)
-    _measure(voice, 1, 0.0)
-    return known
+    seen = _measure(voice, 1, 0.0)
+    return seen if seen.burst_ms == float("inf") else known
 
 
 def _measured(voice: Voice) -> Cost:
@@ -149,15 +152,23 @@ def _measured(voice: Voice) -> Cost:
         key = _key(voice)
         cost = _measure(voice, CALIBRATION_RUNS, _PAUSE_S)
         known = _costs.get(key)
+        if cost.burst_ms == float("inf"):
+            return cost
         if known is not None:
+            seen = cost if cost.burst_ms > 0.0 else known
             cost = Cost(
-                min(cost.burst_ms, known.burst_ms),
-                min(cost.asking_ms, known.asking_ms),
+                min(seen.burst_ms, known.burst_ms),
+                min(seen.asking_ms, known.asking_ms),
                 known.measurements + 1,
             )
-        if 0.0 < cost.burst_ms < float("inf"):
+        if cost.burst_ms > 0.0:
             _costs[key] = cost
     return cost
+
+
+def no_answer() -> str:
+    """Return why a network is not used whose cost is infinite."""
+    return f"it did not answer within {ANSWER_WITHIN_S:g} s"
 
 
 def _key(voice: Voice) -> tuple[object, ...]:

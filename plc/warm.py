@@ -75,13 +75,14 @@ def warm_up() -> None:
 
 
 def compiled() -> int:
-    """Return how many of these kernels numba keeps compiled for this machine."""
+    """Return how many of these kernels numba keeps compiled, for whichever processors."""
     count = 0
     for kernel in _AUDIO_PATH:
         # numba offers no other way to ask; without it the count is 0 and nothing else changes.
         file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
         load_index: Any = getattr(file, "_load_index", dict)
-        count += bool(load_index())
+        with contextlib.suppress(Exception):  # damaged, or being replaced by another process
+            count += bool(load_index())
     return count
 
 

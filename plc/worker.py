@@ -205,6 +205,9 @@ class EncoderWorker:
         self._serial = NO_TICKET
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
+        self._abandoned = NO_TICKET
+        self._failed = False
+        """Whether what was abandoned failed."""
         self._slot: Slot | None = None
         """What was submitted last."""
         self._owed = NO_TICKET
@@ -229,9 +232,15 @@ class EncoderWorker:
             return "closed"
         if self._life.over.is_set():
             return "given up" if self._restarts_left <= 0 else "ended"
+        if self._hangs and self._restarts_left <= 0:
+            return "given up"
         if not self._life.opened.is_set():
             return "starting"
         return "busy" if self._owed else "ready"
+
+    @property
+    def _hangs(self) -> bool:
+        return bool(self._owed) and self._clock() - self._since_s > self._hang_s
 
     def wait_until_open(self, timeout_s: float) -> None:
         """Wait for the encoder to be opened; not for the audio thread.
@@ -342,9 +351,17 @@ class EncoderWorker:
     def abandon(self) -> None:
         """Say that nobody will collect what was submitted: the burst was over before its answer.
 
-        Until then the worker counts as waited for, and is neither kept warm nor watched.
+        Until then the worker counts as waited for, and is neither kept warm nor watched. The run is
+        not cancelled: it is nearly over as a rule, and must not look like one that failed.
         """
+        if self._pending:
+            self._abandoned = self._pending
         self._pending = NO_TICKET
+
+    def take_failure(self) -> bool:
+        """As :meth:`EncoderLine.take_failure`."""
+        failed, self._failed = self._failed, False
+        return failed
 
     def tick(self) -> None:
         """Say that a packet's time passed: a GPU that was idle for long is run for nothing."""
@@ -367,10 +384,15 @@ class EncoderWorker:
         while (done := self._next_result(0.0)) is not None:
             if done == self._owed:
                 self._owed = NO_TICKET
-                if done != _KEEP_WARM:
+                if done == _KEEP_WARM:
+                    continue
+                if done == self._abandoned and not life.sound:
+                    self._note_failure()
+                    self._failed = True
+                else:
                     self.counters.encoder_dropped += 1
         ended = life.over.is_set()
-        hangs = bool(self._owed) and self._clock() - self._since_s > self._hang_s
+        hangs = self._hangs
         if (ended or hangs) and not self._closed and self._restarts_left > 0:
             self._replace(hangs and not ended)
 

@@ -26,6 +26,7 @@ import numpy as np
 from rich.table import Table
 
 from plc.errors import ConfigError, MissingExtraError
+from plc_bench.faults import NO_FAULT
 from plc_bench.histogram import Histogram
 from plc_bench.latency import FORMAT, KINDS, LatencyReport, LatencyRow
 
@@ -214,7 +215,9 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _key(settings: Mapping[str, Any], mode: str) -> tuple[Any, ...]:
-    return (mode, *(settings[name] for name in _SAME))
+    # Reports of before there were faults do not name one.
+    known = {"fault": NO_FAULT} | dict(settings)
+    return (mode, *(known[name] for name in _SAME))
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -251,6 +251,16 @@ def test_runs_that_are_all_slower_are_significantly_so(tmp_path: Path) -> None:
     )
 
 
+def test_a_report_of_before_there_were_faults_is_compared_with(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    write_json(path, made_report(1.0, 1.1))
+    old = json.loads(path.read_text())
+    for row in old["rows"]:
+        del row["settings"]["fault"]
+    path.write_text(json.dumps(old))
+    assert compare("before", read_report(path), made_report(1.0, 1.1)).changes
+
+
 def test_one_run_decides_nothing(tmp_path: Path) -> None:
     old = read_report(written(tmp_path, made_report(1.0)))
     changes = compare("old", old, made_report(9.0)).changes

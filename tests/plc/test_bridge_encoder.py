@@ -66,6 +66,9 @@ class _Seen:
 
     def abandon(self) -> None: ...
 
+    def take_failure(self) -> bool:
+        return False
+
     def tick(self) -> None: ...
 
     def close(self) -> None: ...

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, voice
-from plc.encoder_filler import EncoderFiller
 from plc.loss import GilbertElliott
 from plc.worker import EncoderWorker
 from tests.plc.tiny_models import write_model
@@ -77,12 +76,16 @@ def _with(
     behaved: int = voice.CALIBRATION_RUNS,
     on_gpu: bool = False,
     clock: Callable[[], float] = lambda: 0.0,
+    known: dict[int, voice.Cost] | None = None,
 ) -> Concealer:
+    """Return a stream whose networks fail; ``known`` is what another stream measured, if any."""
     runs: list[int] = []
     monkeypatch.setattr(
         voice, "open_encoder", lambda *_, **__: _Runner(fault, runs, behaved, on_gpu)
     )
-    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(voice, "_costs", known or {})
+    if known:
+        monkeypatch.setattr(voice, "_key", lambda _: 0)
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock)
@@ -126,6 +129,29 @@ def test_a_network_that_throws_is_replaced_by_the_draft(
     np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
     assert concealer.stats.encoder.encoder_failed >= 2
     assert concealer.stats.encoder.encoder_off > 0
+    concealer.close()
+
+
+def test_one_that_throws_is_noticed_where_no_packet_comes_to_hear_of_it(
+    monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """Bursts of one packet, after which a network of music is only asked."""
+
+    def throw(out: NDArray[np.float32]) -> bool:
+        raise RuntimeError("out of memory")
+
+    concealer = _with(monkeypatch, model, throw)
+    pause = threading.Event()
+    for k, packet in enumerate(SIGNAL.reshape(-1, PACKET, 1)):
+        concealer.push(None if k % 20 == 10 else packet)
+        pause.wait(0.002)
+    counters = concealer.stats.encoder
+    assert counters.encoder_done == counters.encoder_dropped == 0
+    assert 2 <= counters.encoder_failed <= 4
+    assert counters.encoder_off > 0
+    found = concealer.describe()["networks"]["music"]
+    assert (found["state"], found["error"]) == ("off", "out of memory")
+    assert concealer.stats.rung_changes == 1
     concealer.close()
 
 
@@ -183,11 +209,12 @@ def test_a_network_that_never_answers_is_left_out_and_holds_nobody_up(
         asleep.wait(60.0)
         return True
 
-    concealer = _with(monkeypatch, model, sleep, behaved=0)
-    found = concealer.describe()["networks"]["music"]
-    assert (found["mode"], found["why"]) == ("left out", "it did not answer within 5 s")
-    np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
-    concealer.close()
+    for known in ({}, {0: voice.Cost(1.0, 0.5)}):
+        concealer = _with(monkeypatch, model, sleep, behaved=0, known=known)
+        found = concealer.describe()["networks"]["music"]
+        assert (found["mode"], found["why"]) == ("left out", "it did not answer within 0.05 s")
+        np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
+        concealer.close()
 
 
 def test_a_burst_of_one_packet_leaves_a_gpu_warm(
@@ -199,7 +226,8 @@ def test_a_burst_of_one_packet_leaves_a_gpu_warm(
         out[:] = 0.0
         return True
 
-    concealer = _with(monkeypatch, model, answer, on_gpu=True)
+    now_s = 0.0
+    concealer = _with(monkeypatch, model, answer, on_gpu=True, clock=lambda: now_s)
     counters = concealer.stats.encoder
     packets = SIGNAL.reshape(-1, PACKET, 1)
     for packet in packets[:60]:
@@ -208,11 +236,11 @@ def test_a_burst_of_one_packet_leaves_a_gpu_warm(
     assert counters.encoder_runs == 1
     pause = threading.Event()
     for packet in packets[61:100]:
+        now_s += 0.01
         concealer.push(packet)
         pause.wait(0.005)
     assert counters.encoder_dropped == 1
-    assert isinstance(concealer._filler, EncoderFiller)
-    assert concealer._filler.voices[0].line.state == "ready"
+    assert counters.encoder_warm_runs > 1
     concealer.close()
 
 

@@ -194,6 +194,9 @@ class _Late:
 
     def abandon(self) -> None: ...
 
+    def take_failure(self) -> bool:
+        return False
+
     def tick(self) -> None: ...
 
     def close(self) -> None: ...

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,24 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(warm, "_run_all", lambda: None)
     warm.warm_up()
     assert not told
+
+
+def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class File:
+        def __init__(self, index: dict[str, str] | None) -> None:
+            self._index = index
+
+        def _load_index(self) -> dict[str, str]:
+            if self._index is None:
+                raise PermissionError("it is being replaced")
+            return self._index
+
+    kernels = tuple(
+        SimpleNamespace(_cache=SimpleNamespace(_cache_file=File(index)))
+        for index in (None, {}, {"key": "file"})
+    )
+    monkeypatch.setattr(warm, "_AUDIO_PATH", (*kernels, SimpleNamespace()))
+    assert warm.compiled() == 1
 
 
 def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

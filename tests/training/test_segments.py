@@ -1,5 +1,6 @@
 """Segments: what stands in each line, and that it is what the engine makes."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,24 +191,40 @@ def test_prepared_segments_come_from_the_cache_the_second_time(
 def test_two_runs_that_prepare_at_once_do_not_disturb_each_other(
     prepared: tuple[Path, Segments], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second cuts while the first reads already: nothing is written where it reads."""
+    """The second comes while the first cuts, and reads what that made."""
     folder, made = prepared
     decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
-    cut = score_clips
-    first: list[Segments] = []
+    shared = folder / "shared"
+    second: list[Segments] = []
+    runs: list[threading.Thread] = []
 
-    def cut_after_another(*arguments: Any) -> Any:
-        outcome = cut(*arguments)
-        monkeypatch.setattr(module, "score_clips", cut)
-        first.append(prepare_segments(TWO_SIDED, decoded, folder / "shared")[0])
-        return outcome
+    def prepare_too() -> None:
+        second.append(prepare_segments(TWO_SIDED, decoded, shared)[0])
 
-    monkeypatch.setattr(module, "score_clips", cut_after_another)
-    second, _ = prepare_segments(TWO_SIDED, decoded, folder / "shared")
-    assert first[0].lines.filename == second.lines.filename  # type: ignore[attr-defined]  # a map
-    for each in (*first, second):
+    def cut_while_another_comes(*arguments: Any) -> Any:
+        runs.append(threading.Thread(target=prepare_too))
+        runs[-1].start()
+        return score_clips(*arguments)
+
+    monkeypatch.setattr(module, "score_clips", cut_while_another_comes)
+    first, _ = prepare_segments(TWO_SIDED, decoded, shared)
+    runs[0].join(60.0)
+    assert len(runs) == 1
+    for each in (first, *second):
         np.testing.assert_array_equal(each.lines, made.lines)
-    assert len(list((folder / "shared").iterdir())) == 1
+    assert len(second) == 1
+
+
+def test_what_a_killed_run_left_is_made_again(prepared: tuple[Path, Segments]) -> None:
+    folder, made = prepared
+    decoded, _ = decode_library(find_library(folder / "clips"), RATE, folder / "decoded")
+    name = next(each.name for each in (folder / "cache").iterdir() if each.is_dir())
+    for unfinished in (name, f"{name}.part"):
+        (folder / "killed" / unfinished).mkdir(parents=True)
+        (folder / "killed" / unfinished / "lines.npy").write_bytes(b"half")
+    again, _ = prepare_segments(TWO_SIDED, decoded, folder / "killed")
+    np.testing.assert_array_equal(made.lines, again.lines)
+    assert [each.name for each in (folder / "killed").iterdir() if each.is_dir()] == [name]
 
 
 def test_a_clip_that_gave_nothing_is_told_of_each_time(

@@ -205,7 +205,7 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
         said = " ".join(str(error).split())
         raise ConfigError(
             f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: {said}; "
-            f"try --accelerator auto, which takes {available_accelerator()} on this machine"
+            f"this machine has {available_accelerator()}: try --accelerator auto --devices 1"
         ) from error
     fabric.launch()
     return fabric

@@ -353,7 +353,7 @@ def _open_folder(
         "seed": recipe.schedule.seed,
         "after": after,
         "library": " + ".join(folder.resolve().name for folder in place.data),
-        "sources": earlier | sources_of(_heard(recipe, place)),
+        "sources": _together(earlier, sources_of(_heard(recipe, place))),
         "segments": domain_counts(segments[0]),
         "valid_segments": domain_counts(segments[1]),
     }
@@ -387,8 +387,23 @@ def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
     else:
         path = folder.parent / name / FACTS
         facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    last = f"{facts.get('recipe', name)}, {facts.get('step', facts.get('steps', '?'))} steps"
-    return [*facts.get("after", []), last], dict(facts.get("sources", {}))
+        best = path.with_name(BEST)
+        facts["step"] = read_progress(best).step if best.exists() else "?"
+    unknown = {f"what {name} has heard": "not recorded"}
+    last = f"{facts.get('recipe', name)}, {facts.get('step', '?')} steps"
+    return [*facts.get("after", []), last], dict(facts.get("sources", unknown))
+
+
+def _together(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Return sources of both, each with all its licences."""
+    return {
+        source: "; ".join(
+            sorted(
+                {each for part in (one, other) for each in part.get(source, "").split("; ")} - {""}
+            )
+        )
+        for source in sorted({*one, *other})
+    }
 
 
 def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> None:

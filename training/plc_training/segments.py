@@ -14,7 +14,6 @@ Lines are int16, each segment scaled to its peak: levels carry nothing, the netw
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, asdict, dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 import plc
@@ -438,34 +438,29 @@ def prepare_segments(
     names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
     key = json.dumps([_FORMAT, type(plan).__name__, asdict(plan), names], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
-    if not (folder / _LAST).exists():
-        by_path = {decoded.samples: decoded for decoded in clips}
-        cut = partial(_cut_clip, plan=plan, clips=by_path)
-        outcome = score_clips(cut, list(by_path), jobs, on_done)
-        pieces = [piece for piece in outcome.results if piece[1].size]
-        if not pieces:
-            raise ConfigError("no clip is long and loud enough for a segment")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
-            made = Path(scratch) / "segments"
-            _write(made, pieces, outcome.failures)
-            _put(made, folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{folder.name}.lock"):  # another run may be making the same
+        if not (folder / _LAST).exists():
+            _make(folder, plan, clips, jobs, on_done)
     failures = json.loads((folder / _FAILURES).read_text()) if (folder / _FAILURES).exists() else []
     return _read(folder), [Failure(**failure) for failure in failures]
 
 
-def _put(made: Path, folder: Path) -> None:
-    """Rename what was made into the cache, unless another run did so first.
-
-    A file in place is never written to: a run may be reading it.
-    """
-    if folder.exists() and not (folder / _LAST).exists():
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped while it wrote here
-    try:
-        made.rename(folder)
-    except OSError:
-        if not (folder / _LAST).exists():
-            raise
+def _make(
+    folder: Path, plan: Plan, clips: Sequence[Decoded], jobs: int, on_done: Callable[[], None]
+) -> None:
+    """Write a plan's segments, under another name until they are whole."""
+    by_path = {decoded.samples: decoded for decoded in clips}
+    cut = partial(_cut_clip, plan=plan, clips=by_path)
+    outcome = score_clips(cut, list(by_path), jobs, on_done)
+    pieces = [piece for piece in outcome.results if piece[1].size]
+    if not pieces:
+        raise ConfigError("no clip is long and loud enough for a segment")
+    made = folder.with_suffix(".part")
+    for unfinished in (made, folder):  # of runs that were killed
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _write(made, pieces, outcome.failures)
+    made.rename(folder)
 
 
 def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
