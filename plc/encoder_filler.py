@@ -185,6 +185,7 @@ class EncoderFiller:
                 continue
             voice.line.close()
             found = _described(voice) | {"mode": "left out"}
+            del found["state"]
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()

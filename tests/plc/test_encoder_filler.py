@@ -333,6 +333,7 @@ def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
         found = concealer.describe()["networks"]["speech"]
         assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, cost_ms)
         assert found.get("budget_ms") == needed_ms
+        assert found.get("state") == ("on" if mode == "worker" else None)
         concealer.push(None)
         concealer.close()
 
