@@ -120,7 +120,8 @@ class EncoderFiller:
             counters=self.counters,
             clock=clock,
             provider=provider,
-            left_out=self._left_out if optional else None,
+            left_out=self._left_out,
+            optional=optional,
         )
         self._voices = self._affordable(voices_of(models))
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
@@ -170,8 +171,6 @@ class EncoderFiller:
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
-        self._steps = 0
-        """By networks that were switched off or on again since the last packet's time was noted."""
 
     def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
@@ -250,7 +249,6 @@ class EncoderFiller:
         self._voice = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
-        self._steps = 0
         for voice in self.voices:
             voice.line.abandon()
             voice.governor.reset()
@@ -266,7 +264,7 @@ class EncoderFiller:
         for voice in self.voices:
             voice.line.tick()
             if voice.line.take_failure():
-                self._steps += voice.governor.note(Outcome.FAILED)
+                voice.governor.note(Outcome.FAILED)
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
@@ -339,7 +337,7 @@ class EncoderFiller:
     def _submit(self, voice: Voice) -> None:
         if voice.governor.level is None:
             self.counters.encoder_off += 1
-            self._steps += voice.governor.note_off()
+            voice.governor.note_off()
             return
         voice.gap.analyse()
         self._ticket = voice.line.submit(voice.gap.spectra, voice.gap.lost)
@@ -348,7 +346,7 @@ class EncoderFiller:
         """Go over from the draft to what the network made, if it is there in time."""
         outcome = voice.line.collect(self._ticket, deadline_s, voice.gap.filled)
         self._ticket = NO_TICKET
-        self._steps += voice.governor.note(outcome)
+        voice.governor.note(outcome)
         if not outcome.usable:
             return
         gap = voice.gap
@@ -404,16 +402,17 @@ class EncoderFiller:
         if landed:
             self._abandon()
             self._voice = None  # linear prediction has set out from the far side
-        if landed and network is not None:
-            before = network.voice.governor.level
-            if network.improve(history, after, out, self._deadline_s, self.counters):
-                self._bridged_by = network.voice.name
-            self._steps += network.voice.governor.level != before
+        if (
+            landed
+            and network is not None
+            and network.improve(history, after, out, self._deadline_s, self.counters)
+        ):
+            self._bridged_by = network.voice.name
         return landed
 
     def note_time(self, late: bool) -> int:
         """As :meth:`ArFiller.note_time`; networks switched off or on count as steps, too."""
-        steps, self._steps = self._steps, 0
+        steps = sum(voice.governor.take_steps() for voice in self.voices)
         return steps + self.ar.note_time(late)
 
 
@@ -424,11 +423,12 @@ def _open_voices(
     counters: EncoderCounters,
     clock: Callable[[], float],
     provider: str,
-    left_out: dict[str, dict[str, str | float]] | None,
+    left_out: dict[str, dict[str, str | float]],
+    optional: bool,
 ) -> dict[str, Voice]:
     """Open models by content; one that serves two contents alike is opened once.
 
-    One that cannot be opened is written into ``left_out``, or is an error where that is None.
+    One that cannot be opened is written into ``left_out`` if it is optional, else an error.
     """
     voices: dict[str, Voice] = {}
     refused: dict[str, dict[str, str | float]] = {}
@@ -439,7 +439,6 @@ def _open_voices(
             voices[content] = alike[0]
             continue
         if manifest.name in refused:
-            assert left_out is not None, "else it would have been an error"
             left_out[_of(content, manifest)] = refused[manifest.name]
             continue
         try:
@@ -447,12 +446,11 @@ def _open_voices(
                 manifest, content, stream, limit_ms, counters, clock, provider
             )
         except (ModelError, MissingExtraError) as error:
-            if left_out is None:
+            if not optional:
                 raise
             why = in_a_line(error)
-            found: dict[str, str | float]
-            found = {"model": manifest.name, "mode": "left out", "why": why}
-            left_out[_of(content, manifest)] = refused[manifest.name] = found
+            refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
+            left_out[_of(content, manifest)] = refused[manifest.name]
             notice.tell(f"the network {manifest.name} is left out: {why}")
     return voices
 

@@ -20,13 +20,14 @@ class Governor:
     encoder count as calm.
     """
 
-    __slots__ = ("_levels", "_pace")
+    __slots__ = ("_levels", "_pace", "_steps")
 
     def __init__(self, levels: int = 1) -> None:
         if levels < 1:
             raise ConfigError(f"levels is {levels}; give at least 1 encoder")
         self._levels = levels
         self._pace = Pace()
+        self._steps = 0
 
     @property
     def level(self) -> int | None:
@@ -37,12 +38,23 @@ class Governor:
         """Count one outcome; return whether the level changes."""
         if outcome is Outcome.ABSENT:
             return False  # what it is busy with has been counted
-        return self._pace.note(outcome is not Outcome.DONE, self._levels)
+        return self._note(late=outcome is not Outcome.DONE)
 
     def note_off(self) -> bool:
         """Count a concealment for which the level was None; return whether it changes."""
-        return self._pace.note(False, self._levels)
+        return self._note(late=False)
+
+    def _note(self, late: bool) -> bool:
+        changes = self._pace.note(late, self._levels)
+        self._steps += changes
+        return changes
+
+    def take_steps(self) -> int:
+        """Return how often the level has changed since this was asked last."""
+        steps, self._steps = self._steps, 0
+        return steps
 
     def reset(self) -> None:
         """Return to the best encoder."""
         self._pace.reset()
+        self._steps = 0

@@ -12,12 +12,12 @@ It may be called from a thread of its own.
 
 
 @contextmanager
-def if_slow(line: str, after_s: float) -> Iterator[None]:
-    """Tell the listener ``line`` if the block takes longer than ``after_s`` seconds."""
+def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
+    """Tell the listener why, if the block takes longer than ``after_s`` seconds."""
     if listener is None:
         yield
         return
-    timer = threading.Timer(after_s, listener, [line])
+    timer = threading.Timer(after_s, lambda: tell(why()))
     timer.daemon = True
     timer.start()
     try:

@@ -286,8 +286,7 @@ def open_refiner(model: str, sample_rate: int) -> Refiner | None:
     model : str
         ``"ar"``: none. ``"auto"``: those in the package, by content; none where there is none for
         this sample rate, ONNX Runtime is not installed, or one of them is not sound (which
-        :mod:`plc.notice` is told). Any other: a name or a path, for all
-        content.
+        :mod:`plc.notice` is told). Any other: a name or a path, for all content.
     sample_rate : int
         In Hz.
 

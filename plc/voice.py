@@ -79,9 +79,9 @@ class Voice:
 
     def measure_again(self) -> bool:
         """Measure the cost once more, unless that was done often; return whether it was."""
-        known = _costs.get(_key(self))
         if self.cost.burst_ms == float("inf"):
             return False
+        known = _costs.get(_key(self))
         if known is not None and known.measurements >= _MOST_MEASUREMENTS:
             return False
         self.cost = _measured(self)

@@ -66,12 +66,15 @@ def warm_up() -> None:
     with _lock:
         if _warm:
             return
-        line = _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
-        with notice.if_slow(line, _SLOW_S), _one_process_at_a_time():
+        with notice.if_slow(_why_slow, _SLOW_S), _one_process_at_a_time():
             _run_all()
         for kernel in _AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
+
+
+def _why_slow() -> str:
+    return _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
 
 
 def compiled() -> int:

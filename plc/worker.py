@@ -206,6 +206,7 @@ class EncoderWorker:
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
         self._abandoned = NO_TICKET
+        """Submitted last of what nobody will collect."""
         self._failed = False
         """Whether what was abandoned failed."""
         self._slot: Slot | None = None
@@ -392,9 +393,8 @@ class EncoderWorker:
                 else:
                     self.counters.encoder_dropped += 1
         ended = life.over.is_set()
-        hangs = self._hangs
-        if (ended or hangs) and not self._closed and self._restarts_left > 0:
-            self._replace(hangs and not ended)
+        if (ended or self._hangs) and not self._closed and self._restarts_left > 0:
+            self._replace(hung=not ended)
 
     def _replace(self, hung: bool) -> None:
         life = self._life

@@ -16,6 +16,7 @@ from plc_training.library import (  # noqa: E402
     find_library,
     read_samples,
     sources_of,
+    together,
 )
 from tests.training.clips import (  # noqa: E402
     RATE,
@@ -84,6 +85,15 @@ def test_sources_are_told_with_all_their_licences(tmp_path: Path) -> None:
     assert sources_of(find_library(tmp_path)) == {
         "here": "CC0; MIT",
         "there": "licence not said",
+    }
+
+
+def test_sources_of_two_trainings_keep_all_their_licences() -> None:
+    one = {"game": "CC-BY-SA; GPL", "piano": "CC0"}
+    assert together(one, {"game": "GPL", "voice": "MIT"}) == {
+        "game": "CC-BY-SA; GPL",
+        "piano": "CC0",
+        "voice": "MIT",
     }
 
 

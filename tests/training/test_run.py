@@ -35,7 +35,6 @@ from plc_training.onnx_graph import to_onnx  # noqa: E402
 from plc_training.recipe import parse_recipe, read_recipe  # noqa: E402
 from plc_training.run import (  # noqa: E402
     Place,
-    _together,
     build_task,
     few,
     read_run,
@@ -424,12 +423,3 @@ def test_the_second_ctrl_c_ends_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_sources_of_two_trainings_keep_all_their_licences() -> None:
-    one = {"game": "CC-BY-SA; GPL", "piano": "CC0"}
-    assert _together(one, {"game": "GPL", "voice": "MIT"}) == {
-        "game": "CC-BY-SA; GPL",
-        "piano": "CC0",
-        "voice": "MIT",
-    }

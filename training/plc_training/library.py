@@ -31,6 +31,7 @@ INT16_PEAK = 32767.0
 # One file in so many of a folder without a manifest validates.
 _VALID_SHARE = 10
 _BLOCK_SAMPLES = 1 << 18
+_NEXT_LICENCE = "; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,16 @@ def read_samples(decoded: Decoded) -> NDArray[np.float32]:
 
 def sources_of(clips: Sequence[Clip]) -> dict[str, str]:
     """Return where clips come from, by name, and under which licences."""
+    heard = [clip for clip in clips if clip.source]
+    return together(*({clip.source: clip.licence or "licence not said"} for clip in heard))
+
+
+def together(*sources: dict[str, str]) -> dict[str, str]:
+    """Return what :func:`sources_of` said, more than once, as one: each with all its licences."""
     found: dict[str, set[str]] = {}
-    for clip in clips:
-        if clip.source:
-            found.setdefault(clip.source, set()).add(clip.licence or "licence not said")
-    return {source: "; ".join(sorted(found[source])) for source in sorted(found)}
+    for source, licences in (item for each in sources for item in each.items()):
+        found.setdefault(source, set()).update(licences.split(_NEXT_LICENCE))
+    return {source: _NEXT_LICENCE.join(sorted(found[source])) for source in sorted(found)}
 
 
 def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -45,6 +45,7 @@ from plc_training.library import (
     decode_library,
     find_libraries,
     sources_of,
+    together,
 )
 from plc_training.loop import (
     BEST,
@@ -120,14 +121,14 @@ def run_recipe(
     display = Display(quiet=not fabric.is_global_zero)
     if precision != recipe.schedule.precision:
         display.say(f"training in {precision}, not {recipe.schedule.precision}: {why}")
-    segments = _prepared_once(recipe, place, display, fabric)
+    prepared = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
-    fingerprint = _fingerprint(recipe, segments)
-    task = build_task(recipe, *segments)
+    fingerprint = _fingerprint(recipe, (prepared.train, prepared.valid))
+    task = build_task(recipe, prepared.train, prepared.valid)
     with _alone(folder, fabric):
         begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
         if fabric.is_global_zero:
-            _open_folder(recipe, place, segments, fingerprint)
+            _open_folder(recipe, place, prepared, fingerprint)
             _announce(display, recipe, folder, begun)
         with (
             _journal(folder, begun, fabric) as note,
@@ -181,8 +182,25 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
         raise ConfigError(f"{folder} holds no run of plc train: {error}") from error
 
 
-def prepare(recipe: Recipe, place: Place, display: Display) -> tuple[Segments, Segments]:
-    """Return the segments to train on and to validate with, made or from the cache.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a library gave.
+
+    Attributes
+    ----------
+    train, valid : Segments
+        To train on and to validate with.
+    sources : dict
+        Where the clips to train on come from, and under which licences.
+    """
+
+    train: Segments
+    valid: Segments
+    sources: dict[str, str]
+
+
+def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
+    """Return what a library gives, made or from the cache.
 
     Raises
     ------
@@ -202,7 +220,9 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> tuple[Segments, S
         )
     display.failures(failures)
     made = [_segments(recipe, split, decoded, place, display) for split in SPLITS]
-    return made[0], few(made[1], recipe.task.valid_segments)
+    domains = domains_of(recipe.train)
+    heard = [clip for clip in clips if clip.split == "train" and clip.domain in domains]
+    return Prepared(made[0], few(made[1], recipe.task.valid_segments), sources_of(heard))
 
 
 def few(segments: Segments, most: int) -> Segments:
@@ -294,10 +314,8 @@ def domain_counts(segments: Segments) -> dict[str, int]:
     return {name: int(n) for name, n in zip(DOMAINS, counts, strict=True) if n}
 
 
-def _prepared_once(
-    recipe: Recipe, place: Place, display: Display, fabric: Fabric
-) -> tuple[Segments, Segments]:
-    """Return the segments; the first process makes them, the others read what it made."""
+def _prepared_once(recipe: Recipe, place: Place, display: Display, fabric: Fabric) -> Prepared:
+    """As :func:`prepare`; the first process makes the segments, the others read them."""
     made = prepare(recipe, place, display) if fabric.is_global_zero else None
     fabric.barrier()
     return made if made is not None else prepare(recipe, place, display)
@@ -334,9 +352,7 @@ def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def _open_folder(
-    recipe: Recipe, place: Place, segments: tuple[Segments, Segments], fingerprint: str
-) -> None:
+def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: str) -> None:
     """Write what stands in the folder from the start, but not over another run's."""
     folder = place.folder
     last = folder / CHECKPOINT
@@ -353,13 +369,13 @@ def _open_folder(
         "seed": recipe.schedule.seed,
         "after": after,
         "library": " + ".join(folder.resolve().name for folder in place.data),
-        "sources": _together(earlier, sources_of(_heard(recipe, place))),
-        "segments": domain_counts(segments[0]),
-        "valid_segments": domain_counts(segments[1]),
+        "sources": together(earlier, prepared.sources),
+        "segments": domain_counts(prepared.train),
+        "valid_segments": domain_counts(prepared.valid),
     }
     (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
     (folder / FACTS).write_text(to_json(facts) + "\n", encoding="utf-8")
-    probe = few(segments[1], _PROBE_SEGMENTS)
+    probe = few(prepared.valid, _PROBE_SEGMENTS)
     np.savez_compressed(
         folder / PROBE,
         lines=probe.lines,
@@ -367,14 +383,6 @@ def _open_folder(
         peaks=probe.peaks,
         domains=probe.domains,
     )
-
-
-def _heard(recipe: Recipe, place: Place) -> list[Clip]:
-    """Return the clips that a recipe trains on."""
-    clips = [clip for library in find_libraries(place.data, place.domain) for clip in library]
-    domains = domains_of(recipe.train)
-    wanted = _wanted(recipe, clips, " and ".join(map(str, place.data)))
-    return [clip for clip in wanted if clip.split == "train" and clip.domain in domains]
 
 
 def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -392,18 +400,6 @@ def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
     unknown = {f"what {name} has heard": "not recorded"}
     last = f"{facts.get('recipe', name)}, {facts.get('step', '?')} steps"
     return [*facts.get("after", []), last], dict(facts.get("sources", unknown))
-
-
-def _together(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    """Return sources of both, each with all its licences."""
-    return {
-        source: "; ".join(
-            sorted(
-                {each for part in (one, other) for each in part.get(source, "").split("; ")} - {""}
-            )
-        )
-        for source in sorted({*one, *other})
-    }
 
 
 def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> None:
