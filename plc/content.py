@@ -4,23 +4,39 @@ For filling gaps of a file, where there is time (20 ms for two sides of 8 s at 1
 and both sides are known; a stream asks :class:`plc.background.Background`, which costs next to
 nothing and listens as it goes.
 
-Eight features of the power spectra of 32 ms frames, up to 8 kHz, and the probability that a
-logistic regression on them and their squares gives. ``python -m plc_training.content`` fits it and
-prints :data:`MODEL`, and :data:`STREAM_MODEL`, which is the background's.
+Eight features of the power spectra of 32 ms frames, up to 8 kHz or, at lower rates, up to 4 kHz,
+and the probability that a logistic regression on them and their squares gives. ``python -m
+plc_training.content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and
+:data:`STREAM_MODEL`, which is the background's.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 _FRAME_MS, _HOP_MS = 32.0, 10.0
-# At 31.25 Hz each: up to 8 kHz.
-_BINS = 257
+WIDE_RATE, NARROW_RATE = 16_000, 8_000
+"""Least rates, in Hz, of what is heard up to 8 kHz, and up to 4 kHz."""
 # Frames this far below the loudest say nothing of the spectrum.
 _LOUD_DB, _PAUSE_DB, _LEAST_DB = 25.0, 20.0, 50.0
-_BASS, _TREBLE = slice(0, 3), slice(129, _BINS)
-_FLATNESS, _CHANGE = slice(6, 200), slice(3, 160)
+_BASS = slice(0, 3)
 # Frames apart over which change is measured, and what passes for it in fewer frames.
 _APART, _UNKNOWN_CHANGE = 4, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Bins, 31.25 Hz each, of which the features are made."""
+
+    bins: int
+    treble: slice
+    flatness: slice
+    change: slice
+
+
+_WIDE = _Band(257, slice(129, 257), slice(6, 200), slice(3, 160))
+_NARROW = _Band(129, slice(65, 129), slice(6, 100), slice(3, 100))
 
 FEATURES = ("pauses", "dynamics", "bass", "centre", "movement", "treble", "flatness", "change")
 
@@ -86,6 +102,69 @@ MODEL = np.array(
     ]
 )
 """Means, deviations and weights of the features and their squares; the last weight stands alone."""
+
+NARROW_MODEL = np.array(
+    [
+        [
+            0.19415,
+            8.5609,
+            -42.007,
+            6.4198,
+            0.40166,
+            -18.163,
+            -4.1741,
+            1.6511,
+            0.083266,
+            104.06,
+            2200.8,
+            41.559,
+            0.2481,
+            410.08,
+            20.624,
+            2.9012,
+            0,
+        ],
+        [
+            0.21348,
+            5.5475,
+            20.885,
+            0.58817,
+            0.29457,
+            8.9553,
+            1.7891,
+            0.41829,
+            0.12922,
+            108.74,
+            1503.2,
+            7.2252,
+            0.34989,
+            440.33,
+            20.088,
+            1.4707,
+            1,
+        ],
+        [
+            1.2395,
+            0.80162,
+            -5.2828,
+            0.41962,
+            0.05256,
+            -0.47059,
+            3.3678,
+            4.232,
+            -0.29082,
+            -0.8598,
+            -4.5999,
+            -1.1378,
+            0.42386,
+            0.26708,
+            2.0114,
+            -0.93995,
+            0.086176,
+        ],
+    ]
+)
+"""The same below :data:`WIDE_RATE`."""
 
 STREAM_MODEL = np.array(
     [
@@ -165,16 +244,20 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
     passages : list of float32, shape (n,) each
         What is known: the two sides of a gap, say.
     sample_rate : int
-        In Hz. Below 16 000 nothing is told: half of what is listened to is not there.
+        In Hz; below :data:`NARROW_RATE` nothing is told.
 
     Returns
     -------
     float64, shape (8,)
         In the order of :data:`FEATURES`: the share of frames 20 dB below the loud ones, the
         deviation of the level in dB, power below 94 Hz in dB of all, the logarithm of the mean
-        spectral centroid in Hz, the centroid's deviation by its mean, power above 4 kHz in dB of
-        all, the logarithm of the spectral flatness, and how much log spectra change in 40 ms.
+        spectral centroid in Hz, the centroid's deviation by its mean, power in the upper half of
+        the band in dB of all, the logarithm of the spectral flatness, and how much log spectra
+        change in 40 ms.
     """
+    if sample_rate < NARROW_RATE:
+        return None
+    band = _WIDE if sample_rate >= WIDE_RATE else _NARROW
     size = round(_FRAME_MS * sample_rate / 1000.0)
     hop = round(_HOP_MS * sample_rate / 1000.0)
     window = np.hanning(size).astype(np.float32)
@@ -183,9 +266,9 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
         for x in passages
         if x.size >= size
     ]
-    if not frames or frames[0].shape[1] < _BINS:
+    if not frames:
         return None
-    power = np.concatenate(frames)[:, :_BINS].astype(np.float64) ** 2
+    power = np.concatenate(frames)[:, : band.bins].astype(np.float64) ** 2
     loudest = power.max()
     if not loudest > 0.0:
         return None
@@ -194,11 +277,11 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
     top = np.percentile(level, 95.0)
     loud = power[level > top - _LOUD_DB]
     total = loud.sum(axis=1)
-    centroid = loud @ (np.arange(_BINS) * 1000.0 / _FRAME_MS) / total
-    logs = np.log(loud[:, _CHANGE])
+    centroid = loud @ (np.arange(band.bins) * 1000.0 / _FRAME_MS) / total
+    logs = np.log(loud[:, band.change])
     logs -= logs.mean(axis=1, keepdims=True)
     change = np.abs(logs[_APART:] - logs[:-_APART])
-    middle = loud[:, _FLATNESS]
+    middle = loud[:, band.flatness]
     return np.array(
         [
             (level < top - _PAUSE_DB).mean(),
@@ -206,7 +289,7 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
             10.0 * np.log10(loud[:, _BASS].sum() / total.sum() + 1e-6),
             np.log(centroid.mean()),
             centroid.std() / centroid.mean(),
-            10.0 * np.log10(loud[:, _TREBLE].sum() / total.sum() + 1e-6),
+            10.0 * np.log10(loud[:, band.treble].sum() / total.sum() + 1e-6),
             (np.log(middle).mean(axis=1) - np.log(middle.mean(axis=1))).mean(),
             change.mean() if len(change) > _APART else _UNKNOWN_CHANGE,
         ]
@@ -244,4 +327,4 @@ def speech_probability(passages: list[NDArray[np.float32]], sample_rate: int) ->
     found = features(passages, sample_rate)
     if found is None:
         return 0.5
-    return float(probability(MODEL, found))
+    return float(probability(MODEL if sample_rate >= WIDE_RATE else NARROW_MODEL, found))

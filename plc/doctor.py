@@ -32,7 +32,14 @@ OPTIONAL = {
     "sounddevice": "live audio: pip install 'plc-engine[live]'",
 }
 # Sample rate in Hz, channels, packet in ms: what streams commonly are.
-FORMATS = ((48_000, 1, 10.0), (48_000, 2, 10.0), (16_000, 1, 20.0), (48_000, 8, 10.0))
+FORMATS = (
+    (48_000, 1, 10.0),
+    (48_000, 2, 10.0),
+    (48_000, 8, 10.0),
+    (48_000, 1, 20.0),
+    (16_000, 1, 20.0),
+    (8_000, 1, 20.0),
+)
 
 # What kernels and networks run on is twice as wide in the first.
 _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
@@ -350,5 +357,7 @@ def ladder_text(ladder: Ladder) -> str:
             line += ": too slow here, left out"
             if "budget_ms" in network:
                 line += f"; budget_ms={network['budget_ms']:g} would do"
+        if "instead" in network:
+            line += f"; {network['instead']} serves instead"
         lines.append(line)
     return "\n".join(lines)

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
+from plc.background import MUSIC_RATE
 from plc.bridge_encoder import BridgeEncoder
 from plc.errors import MissingExtraError, ModelError
 from plc.filler import LEAST_KNOWN, ArFiller
@@ -124,6 +125,10 @@ class EncoderFiller:
             optional=optional,
         )
         self._voices = self._affordable(voices_of(models))
+        if sample_rate >= MUSIC_RATE and "music" in self._voices and "speech" in self._left_out:
+            # It is better than none, and as good on percussion that passes for speech.
+            self._voices["speech"] = self._voices["music"]
+            self._left_out["speech"]["instead"] = self._voices["music"].manifest.name
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
         fitting = {
             content: manifest
@@ -236,7 +241,7 @@ class EncoderFiller:
         ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
         wrong. One whose mode is ``"left out"`` cannot be opened or does not answer, which ``why``
         tells, or takes too much of the stream's time; ``budget_ms``, where it is there, is what
-        it would serve in.
+        it would serve in, and ``instead`` the model that serves its content meanwhile.
         """
         voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
         for content, bridge in self._bridges.items():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.background import Background
+from plc.background import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM, Background
 from plc_kernels.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
 from tests.signals import glide, noise, sine, tones
 
@@ -238,6 +238,19 @@ def test_a_bump_of_the_microphone_does_not_make_a_voice_music() -> None:
         background.listen(voice[None, begin : begin + FRAME])
         told.append(background.content == "speech")
     assert np.mean(told[3 * rate // FRAME :]) > 0.8
+
+
+def test_speech_is_less_likely_at_the_rates_of_music(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability = (SPEECH_FROM + MUSIC_RATE_SPEECH_FROM) / 2
+    monkeypatch.setattr(
+        "plc.background.logit", lambda *_: np.log(probability / (1.0 - probability))
+    )
+    told = []
+    for rate in (24_000, 32_000, 48_000):
+        background = Background(1, rate, 0)
+        background.listen(noise(1, 4 * rate)[None])
+        told.append(background.content)
+    assert told == ["speech", "music", "music"]
 
 
 def test_channels_are_heard_together() -> None:

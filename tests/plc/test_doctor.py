@@ -43,12 +43,13 @@ def test_networks_stand_beside_the_ladder(health: Health) -> None:
     assert f"music: network music, {music['cost_ms']:.2f} ms" in doctor.ladder_text(
         served["48 kHz, 1 ch, 10 ms"]
     )
-    out = {"model": "slow", "mode": "left out", "cost_ms": 9.0, "budget_ms": 12.9}
+    out = {"model": "slow", "mode": "left out", "cost_ms": 9.0, "budget_ms": 12.9, "instead": "b"}
     text = doctor.ladder_text(
         Ladder(format="any", budget_ms=5.0, rungs={}, networks={"speech": out})
     )
     assert text == (
-        "speech: network slow, 9.00 ms: too slow here, left out; budget_ms=12.9 would do"
+        "speech: network slow, 9.00 ms: too slow here, left out; budget_ms=12.9 would do; "
+        "b serves instead"
     )
     broken = {"model": "odd", "mode": "left out", "why": "the file was changed"}
     text = doctor.ladder_text(

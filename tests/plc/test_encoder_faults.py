@@ -23,7 +23,8 @@ Fault = Callable[[NDArray[np.float32]], bool]
 RATE = 16_000
 PACKET = 160
 CALIBRATIONS = 2 * voice.CALIBRATION_RUNS
-"""Runs by which a stream measures a network, for music and for speech."""
+"""Runs by which a stream measures a network, for music and for speech: on a clock that stands still
+nothing is remembered of the first."""
 SIGNAL = tones(21, RATE, 2 * RATE)
 TRACE = GilbertElliott(0.3, 4.0).trace(200, 5)
 

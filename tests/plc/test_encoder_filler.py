@@ -1,11 +1,13 @@
 """The network as the top rung: what it makes is played if it is there in time."""
 
 import math
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
@@ -20,6 +22,7 @@ from plc.ladder import Rung, Step
 from plc.line import EncoderCounters, Outcome
 from plc.loss import GilbertElliott
 from plc.manifest import Manifest
+from plc.quality import lsd_db
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 
@@ -339,6 +342,55 @@ def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
 
 
 @pytest.mark.parametrize(
+    "rate", [8_000, 11_025, 12_000, 15_999, 16_000, 22_050, 44_100, 48_000, 96_000]
+)
+@pytest.mark.parametrize("filtered", [True, False])
+def test_at_every_rate_the_packages_networks_improve_on_the_draft(
+    rate: int, filtered: bool
+) -> None:
+    """Also where nothing kept what lies at half the rate from being heard."""
+    soxr = pytest.importorskip("soxr")
+    path = str(files("plc") / "data" / "speech.flac")
+    clip, clip_rate = soundfile.read(path, dtype="float32")
+    signal = soxr.resample(clip, clip_rate, rate)
+    if not filtered:
+        signal = soxr.resample(clip, clip_rate, 2 * rate)[::2]
+    packet = rate // 50
+    signal = signal[: signal.size // packet * packet].copy()
+    trace = GilbertElliott(0.15, 2.0).trace(signal.size // packet, 4)
+    lost = np.repeat(trace, packet)
+    distance, level = {}, {}
+    for model in ("ar", "auto"):
+        played = conceal(signal, trace, sample_rate=rate, packet_samples=packet, model=model)
+        distance[model] = lsd_db(signal, played.astype(np.float32), lost, rate)
+        power = np.sum(played[lost] ** 2) / np.sum(signal[lost] ** 2)
+        level[model] = 10.0 * np.log10(power)
+    assert distance["auto"] < 0.97 * distance["ar"]
+    assert level["ar"] < level["auto"] < -1.0
+
+
+@pytest.mark.parametrize(("rate", "instead"), [(16_000, False), (48_000, True)])
+def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, instead: bool
+) -> None:
+    models = {
+        content: _model(tmp_path, content=content, name=content) for content in ("music", "speech")
+    }
+    costs = {"music": voice.Cost(1.0, 0.1), "speech": voice.Cost(9.0, 0.1)}
+    monkeypatch.setattr(voice, "_cost", lambda of: costs[of.manifest.name])
+    monkeypatch.setattr(voice.Voice, "measure_again", lambda _: False)
+    filler = EncoderFiller(rate, 1, rate // 50, models, limit_ms=5.0)
+    found = filler.describe()
+    assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
+    assert found["speech"].get("instead") == ("music" if instead else None)
+    filler.content = "speech"
+    filler.begin(History(1, filler.past_samples), unsteady=True)
+    assert len(filler.voices) == 1
+    assert ("speech" in filler._voices) == instead
+    filler.close()
+
+
+@pytest.mark.parametrize(
     ("burst_ms", "asking_ms", "served"),
     [(12.1, 0.9, True), (12.2, 0.9, False), (3.0, 1.1, False)],
 )
@@ -442,7 +494,7 @@ def test_what_cannot_be_opened_is_left_out_unless_it_was_asked_for(
         concealer.close()
         with pytest.raises(type(error), match=str(error)):
             Concealer(RATE, 1, PACKET, model="speech", budget_ms=budget_ms)
-    assert told[0] == f"the network speech is left out: {error}"
+    assert told[:2] == [f"the network {name} is left out: {error}" for name in ("music", "speech")]
 
 
 @pytest.mark.parametrize("budget_ms", [5.0, float("inf")])

@@ -130,20 +130,31 @@ def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:
         rung_of("burg:1/7", 8000)
 
 
+NARROW = {"speech": "speech-narrowband"}
+BOTH = {"music": "music", "speech": "speech"}
+MUSIC = {"music": "music", "speech": "music"}
+
+
 @pytest.mark.parametrize(
-    ("sample_rate", "served"),
+    ("sample_rate", "packet_ms", "served", "bridged"),
     [
-        (8_000, {}),
-        (16_000, {"speech": "speech"}),
-        (24_000, {"speech": "speech"}),
-        (44_100, {"music": "music", "speech": "music"}),
-        (48_000, {"music": "music", "speech": "music"}),
+        (8_000, 10.0, NARROW, True),
+        (15_999, 20.0, NARROW, True),
+        (16_000, 10.0, BOTH, True),
+        (24_000, 10.0, BOTH, True),
+        (32_000, 19.0, MUSIC, True),
+        (32_000, 20.0, BOTH, True),
+        (48_000, 10.0, MUSIC, True),
+        (96_000, 20.0, BOTH, False),
+        (96_001, 20.0, MUSIC, False),
+        (192_000, 20.0, MUSIC, False),
     ],
 )
-def test_at_the_rates_of_music_its_network_serves_all_content(
-    sample_rate: int, served: dict[str, str]
+def test_a_stream_has_the_networks_that_help_at_its_rate_and_in_its_packets(
+    sample_rate: int, packet_ms: float, served: dict[str, str], bridged: bool
 ) -> None:
     pytest.importorskip("onnxruntime")
-    causal, bridges = stream_models("auto", sample_rate)
+    causal, bridges = stream_models("auto", sample_rate, packet_ms)
     assert {content: manifest.name for content, manifest in causal.items()} == served
-    assert {manifest.kind for manifest in bridges.values()} <= {"bridge"}
+    expected = {"speech": "speech-bridge"} if bridged else {}
+    assert {content: manifest.name for content, manifest in bridges.items()} == expected

@@ -645,6 +645,21 @@ def test_two_misses_step_down_to_the_next_encoder_and_at_last_to_none() -> None:
     assert governor.level is None
 
 
+def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
+    governor = Governor(levels=2)
+    for _ in range(4):
+        governor.note(Outcome.LATE)
+    assert governor.level is None
+    assert (governor.take_steps(), governor.take_steps()) == (2, 0)
+    while not governor.note_off():
+        pass
+    assert governor.take_steps() == 1
+    governor.note(Outcome.FAILED)
+    governor.note(Outcome.FAILED)
+    governor.reset()
+    assert governor.take_steps() == 0
+
+
 def test_calm_steps_up_again_and_each_relapse_waits_twice_as_long() -> None:
     governor = Governor(levels=1)
     waits = []

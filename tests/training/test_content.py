@@ -32,6 +32,13 @@ def test_a_regression_tells_two_kinds_apart() -> None:
     assert np.argmax(np.abs(model[2, : len(FEATURES)])) == 2
 
 
+def test_a_telephone_lets_the_middle_through() -> None:
+    seconds = np.arange(8000) / 8000
+    low, middle, high = (np.sin(2 * np.pi * hz * seconds) for hz in (100, 1000, 3700))
+    heard = content.through_a_telephone((low + middle + high).astype(np.float32), 8000)
+    np.testing.assert_allclose(heard, middle, atol=1e-4)
+
+
 def test_speech_counts_half_and_libraries_alike() -> None:
     groups = [Group(0, "speech", "train")] * 3 + [Group(1, "speech", "train")]
     groups += [Group(0, "music", "train")] * 2 + [Group(0, "music", "valid")]
@@ -76,10 +83,10 @@ def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "speech, 0.128 s on either side: 0.0" in said.output
     assert "music, 8 s on either side: 0.0" in said.output
+    assert "speech, 0.128 s on either side, 8 kHz: 0.0" in said.output
     assert re.search(r"speech, in a stream: 0\.\d+ from the truth, 100% speech", said.output)
     assert re.search(r"music, in a stream: 0\.\d+ from the truth, 0% speech", said.output)
-    for printed, count in zip(
-        said.output.split("[[")[1:], (len(FEATURES), len(STREAM_FEATURES)), strict=True
-    ):
+    counts = (len(FEATURES), len(FEATURES), len(STREAM_FEATURES))
+    for printed, count in zip(said.output.split("[[")[1:], counts, strict=True):
         numbers = re.sub(r"[\[\],]", " ", printed.split("]]")[0]).split()
         assert len(numbers) == 3 * (2 * count + 1)

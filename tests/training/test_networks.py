@@ -63,6 +63,18 @@ def test_the_causal_network_fills_the_frames_after_the_context() -> None:
 
 
 @torch.no_grad()
+def test_a_hidden_top_bin_is_the_drafts_and_changes_no_other() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=BINS, context_frames=CONTEXT, width=16, top_bin=False)
+    network = disturbed(FramesNet(shape).eval())
+    made, lost = spectra(2, 2, 9)
+    filled = network(made, lost)
+    torch.testing.assert_close(filled[:, :, -1], made[:, -1, :, -1, CONTEXT:])
+    made[:, :, :, -1] *= 100.0
+    torch.testing.assert_close(network(made, lost)[:, :, :-1], filled[:, :, :-1])
+
+
+@torch.no_grad()
 def test_training_begins_at_the_last_draft() -> None:
     lines, lost = spectra(2, 3, 15)
     fill = hybrid()(lines, lost)

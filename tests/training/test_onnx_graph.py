@@ -63,6 +63,24 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
+    """Its gain is next to 0, where ONNX Runtime's own sigmoid is a sixth off."""
+    torch.manual_seed(0)
+    network = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=8)).eval()
+    nn.init.zeros_(network.head.weight)
+    gains_and_magnitude = torch.tensor([-15.0, -15.0, 2.0])
+    network.head.bias = nn.Parameter(gains_and_magnitude.repeat_interleave(17))
+    spectra, lost = torch.randn(1, 2, 2, 17, 9), torch.rand(1, 9)
+    spectra[..., 3:] *= 100.0
+    inputs = {"spectra": spectra, "lost": lost}
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    session = ort.InferenceSession(to_onnx(network, inputs, axes, "filled"))
+    found = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
+    with torch.no_grad():
+        expected = network(spectra, lost).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
 FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
 SPLIT = FramesShape(drafts=2, bins=17, context_frames=3, width=8, groups=2)
 HYBRID = HybridShape(

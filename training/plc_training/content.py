@@ -1,12 +1,12 @@
-"""Fit :data:`plc.content.MODEL` and ``STREAM_MODEL``, which tell speech from music.
+"""Fit :data:`plc.content.MODEL` and its like, which tell speech from music.
 
     python -m plc_training.content --data CORPUS --data DEBIAN
 
 For files, a few places are drawn from every clip, each heard with 8 s, 1 s and 128 ms on either
-side, as a gap is. For streams, the clip is heard as a stream that loses every tenth packet, and a
-few moments are drawn, early ones more often. Speech counts half and music and instruments the
-other, within each of them the libraries alike. Printed are the models and, for the clips that
-validate, how far the probability is from the truth.
+side, as a gap is; at 8 kHz, too, whole and as a telephone lets it through. For streams, the clip is
+heard as a stream that loses every tenth packet, and a few moments are drawn, early ones more often.
+Speech counts half and music and instruments the other, within each of them the libraries alike.
+Printed are the models and, for the clips that validate, how far the probability is from the truth.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ import typer
 from numpy.typing import NDArray
 
 from plc.background import SPEECH_FROM, Background
-from plc.content import expanded, features, logistic, probability
+from plc.content import NARROW_RATE, expanded, features, logistic, probability
 from plc.engine_cache import cache_root
 from plc.errors import ConfigError
-from plc_bench.corpus import clip_seed
+from plc_bench.corpus import clip_seed, resample
 from plc_bench.metrics import GAP_RMS_MIN, rms
 from plc_training.command import run_command
 from plc_training.display import Display
@@ -30,12 +30,14 @@ from plc_training.library import Clip, decode_library, find_libraries, read_samp
 
 RATE = 16_000
 REACHES_S = (8.0, 1.0, 0.128)
-_GAP = round(0.064 * RATE)
+_GAP_S = 0.064
 # Of streams: packets, the share that is lost, and when the first moment may be drawn.
 _PACKET = round(0.02 * RATE)
 _LOSS = 0.1
 _FIRST_S = 0.6
 _DOMAINS = ("music", "instruments", "speech")
+# What a telephone lets through, in Hz.
+_TELEPHONE_HZ = 300.0, 3400.0
 _PENALTY = 1e-4
 _NEWTON_STEPS = 50
 
@@ -50,24 +52,33 @@ class Group:
 
 
 def examples(
-    clip: NDArray[np.float32], places: int, rng: np.random.Generator
+    clip: NDArray[np.float32], sample_rate: int, places: int, rng: np.random.Generator
 ) -> Iterator[list[NDArray[np.float64]]]:
     """Yield the features of places in a clip, for each reach."""
-    edge = round(REACHES_S[-1] * RATE)
-    for _ in range(places if clip.size > 2 * edge + _GAP else 0):
-        start = int(rng.integers(edge, clip.size - edge - _GAP))
-        stop = start + _GAP
+    edge = round(REACHES_S[-1] * sample_rate)
+    gap = round(_GAP_S * sample_rate)
+    for _ in range(places if clip.size > 2 * edge + gap else 0):
+        start = int(rng.integers(edge, clip.size - edge - gap))
+        stop = start + gap
         if rms(clip[start:stop]) < GAP_RMS_MIN:
             continue
         found = []
         for reach_s in REACHES_S:
-            reach = round(reach_s * RATE)
+            reach = round(reach_s * sample_rate)
             sides = [clip[max(0, start - reach) : start], clip[stop : stop + reach]]
-            made = features(sides, RATE)
+            made = features(sides, sample_rate)
             if made is not None:
                 found.append(made)
         if len(found) == len(REACHES_S):
             yield found
+
+
+def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Return what is left of a clip between 300 and 3400 Hz."""
+    spectrum = np.fft.rfft(clip)
+    hz = np.fft.rfftfreq(clip.size, 1.0 / sample_rate)
+    spectrum[(hz < _TELEPHONE_HZ[0]) | (hz > _TELEPHONE_HZ[1])] = 0.0
+    return np.fft.irfft(spectrum, clip.size).astype(np.float32)
 
 
 def moments(
@@ -165,21 +176,29 @@ def fit(
     display.failures(failures)
     rows: list[NDArray[np.float64]] = []
     groups: list[Group] = []
+    narrow_rows: list[NDArray[np.float64]] = []
+    narrow_groups: list[Group] = []
     stream_rows: list[NDArray[np.float64]] = []
     stream_groups: list[Group] = []
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
             rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
             samples = read_samples(each)
-            for made in examples(samples, places, rng):
+            for made in examples(samples, RATE, places, rng):
                 rows += made
                 groups += [chosen[each.clip]] * len(made)
             heard = list(moments(samples, places * len(REACHES_S), rng))
             stream_rows += heard
             stream_groups += [chosen[each.clip]] * len(heard)
+            narrow = resample(samples, RATE, NARROW_RATE)
+            for band in (narrow, through_a_telephone(narrow, NARROW_RATE)):
+                for made in examples(band, NARROW_RATE, places, rng):
+                    narrow_rows += made
+                    narrow_groups += [chosen[each.clip]] * len(made)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
     report(rows, groups, reaches, 0.5)
+    report(narrow_rows, narrow_groups, [f"{way}, 8 kHz" for way in reaches], 0.5)
     report(stream_rows, stream_groups, ["in a stream"], SPEECH_FROM)
 
 
