@@ -24,20 +24,6 @@ _BASS = slice(0, 3)
 # Frames apart over which change is measured, and what passes for it in fewer frames.
 _APART, _UNKNOWN_CHANGE = 4, 2.0
 
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """Bins, 31.25 Hz each, of which the features are made."""
-
-    bins: int
-    treble: slice
-    flatness: slice
-    change: slice
-
-
-_WIDE = _Band(257, slice(129, 257), slice(6, 200), slice(3, 160))
-_NARROW = _Band(129, slice(65, 129), slice(6, 100), slice(3, 100))
-
 FEATURES = ("pauses", "dynamics", "bass", "centre", "movement", "treble", "flatness", "change")
 
 MODEL = np.array(
@@ -236,6 +222,25 @@ STREAM_MODEL = np.array(
 """The same for what a stream hears as it goes: :mod:`plc_kernels.content`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Bins, 31.25 Hz each, of which the features are made, and what tells speech by them."""
+
+    bins: int
+    treble: slice
+    flatness: slice
+    change: slice
+    model: NDArray[np.float64]
+
+
+_WIDE = _Band(257, slice(129, 257), slice(6, 200), slice(3, 160), MODEL)
+_NARROW = _Band(129, slice(65, 129), slice(6, 100), slice(3, 100), NARROW_MODEL)
+
+
+def _band(sample_rate: int) -> _Band:
+    return _WIDE if sample_rate >= WIDE_RATE else _NARROW
+
+
 def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
     """Return what tells speech from music in passages of one signal; None where there is nothing.
 
@@ -257,7 +262,7 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
     """
     if sample_rate < NARROW_RATE:
         return None
-    band = _WIDE if sample_rate >= WIDE_RATE else _NARROW
+    band = _band(sample_rate)
     size = round(_FRAME_MS * sample_rate / 1000.0)
     hop = round(_HOP_MS * sample_rate / 1000.0)
     window = np.hanning(size).astype(np.float32)
@@ -327,4 +332,4 @@ def speech_probability(passages: list[NDArray[np.float32]], sample_rate: int) ->
     found = features(passages, sample_rate)
     if found is None:
         return 0.5
-    return float(probability(MODEL if sample_rate >= WIDE_RATE else NARROW_MODEL, found))
+    return float(probability(_band(sample_rate).model, found))

@@ -164,7 +164,6 @@ def test_one_that_throws_is_noticed_where_no_packet_comes_to_hear_of_it(
     monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     """Bursts of one packet, after which a network of music is only asked."""
-
     concealer = _with(monkeypatch, model, _throw)
     counters = concealer.stats.encoder
     for k, packet in enumerate(SIGNAL.reshape(-1, PACKET, 1)):

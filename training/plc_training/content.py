@@ -10,7 +10,7 @@ Printed are the models and, for the clips that validate, how far the probability
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,19 @@ class Group:
     library: int
     domain: str
     split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Features, and the group of each."""
+
+    rows: list[NDArray[np.float64]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+    def add(self, rows: list[NDArray[np.float64]], group: Group) -> None:
+        """Add features of a clip."""
+        self.rows.extend(rows)
+        self.groups.extend([group] * len(rows))
 
 
 def examples(
@@ -174,38 +187,28 @@ def fit(
     with display.stage("decoding", len(chosen)) as advance:
         decoded, failures = decode_library(list(chosen), RATE, folder, jobs, advance)
     display.failures(failures)
-    rows: list[NDArray[np.float64]] = []
-    groups: list[Group] = []
-    narrow_rows: list[NDArray[np.float64]] = []
-    narrow_groups: list[Group] = []
-    stream_rows: list[NDArray[np.float64]] = []
-    stream_groups: list[Group] = []
+    wide, narrow, streams = Heard(), Heard(), Heard()
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
             rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
             samples = read_samples(each)
-            for made in examples(samples, RATE, places, rng):
-                rows += made
-                groups += [chosen[each.clip]] * len(made)
-            heard = list(moments(samples, places * len(REACHES_S), rng))
-            stream_rows += heard
-            stream_groups += [chosen[each.clip]] * len(heard)
-            narrow = resample(samples, RATE, NARROW_RATE)
-            for band in (narrow, through_a_telephone(narrow, NARROW_RATE)):
-                for made in examples(band, NARROW_RATE, places, rng):
-                    narrow_rows += made
-                    narrow_groups += [chosen[each.clip]] * len(made)
+            group = chosen[each.clip]
+            for found in examples(samples, RATE, places, rng):
+                wide.add(found, group)
+            streams.add(list(moments(samples, places * len(REACHES_S), rng)), group)
+            at_narrow = resample(samples, RATE, NARROW_RATE)
+            for clip in (at_narrow, through_a_telephone(at_narrow, NARROW_RATE)):
+                for found in examples(clip, NARROW_RATE, places, rng):
+                    narrow.add(found, group)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    report(rows, groups, reaches, 0.5)
-    report(narrow_rows, narrow_groups, [f"{way}, 8 kHz" for way in reaches], 0.5)
-    report(stream_rows, stream_groups, ["in a stream"], SPEECH_FROM)
+    report(wide, reaches, 0.5)
+    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5)
+    report(streams, ["in a stream"], SPEECH_FROM)
 
 
-def report(
-    rows: list[NDArray[np.float64]], groups: list[Group], ways: list[str], speech_from: float
-) -> None:
-    """Print the model of the rows to train with, and its errors on those that validate.
+def report(heard: Heard, ways: list[str], speech_from: float) -> None:
+    """Print the model of what is to train with, and its errors on what validates.
 
     ``ways`` are those in which each place was heard, one row after the other; ``speech_from`` is
     the probability from which on something is taken for speech.
@@ -215,8 +218,9 @@ def report(
     ConfigError
         As for :func:`shares`.
     """
+    groups = heard.groups
     share = shares(groups)
-    found = np.array(rows)
+    found = np.array(heard.rows)
     speech = np.array([group.domain == "speech" for group in groups])
     train = share > 0.0
     model = fitted(found[train], speech[train], share[train])

@@ -102,10 +102,6 @@ class FramesNet(nn.Module):
         bias[: shape.drafts - 1] = -4.0
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias.flatten())
-        below_top = torch.ones(shape.bins, 1)
-        below_top[-1] = 0.0
-        self.register_buffer("below_top", below_top, persistent=False)
-        self.below_top: Tensor
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -123,7 +119,7 @@ class FramesNet(nn.Module):
         """
         draft = spectra[:, -1, ..., self.shape.context_frames :]
         if not self.shape.top_bin:
-            spectra = spectra * self.below_top
+            spectra = nn.functional.pad(spectra[..., :-1, :], (0, 0, 0, 1))
         level, x = _features(spectra, lost, self.shape.context_frames)
         x = nn.functional.leaky_relu(self.enter(x), 0.1)
         x = x + nn.functional.leaky_relu(self.mix(x), 0.1)
@@ -135,7 +131,7 @@ class FramesNet(nn.Module):
         x = x.reshape(batch, self.shape.drafts + 1, self.shape.bins, frames)
         filled = _weighed(spectra[..., self.shape.context_frames :], x, level)
         if not self.shape.top_bin:
-            filled = filled + draft * (1.0 - self.below_top)
+            filled = torch.cat([filled[..., :-1, :], draft[..., -1:, :]], dim=-2)
         if self.shape.draft_share and not self.training:
             filled = torch.lerp(filled, draft, self.shape.draft_share)
         return filled
