@@ -64,7 +64,8 @@ def models_table(models: Sequence[Manifest]) -> "Table":
     from rich.table import Table
 
     table = Table(title="networks", show_lines=True)
-    for heading in ("name", "for", "size", "rates", "trained", "licence", "figures"):
+    table.add_column("name", no_wrap=True)
+    for heading in ("for", "size", "rates", "trained", "licence", "figures"):
         table.add_column(heading, overflow="fold")
     for model in models:
         table.add_row(

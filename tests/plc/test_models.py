@@ -89,6 +89,12 @@ def test_one_model_is_told_of_in_full() -> None:
             assert f"{name}: " in shown or name == "sources"
 
 
+def test_names_are_whole_however_narrow_the_list() -> None:
+    listed = printed(models_table(available()), width=60)
+    for model in available():
+        assert f" {model.name} " in listed
+
+
 def test_every_model_in_the_package_says_what_it_has_heard_and_under_which_licences() -> None:
     listed = printed(models_table(available()))
     for model in available():
@@ -101,7 +107,7 @@ def test_every_model_in_the_package_says_what_it_has_heard_and_under_which_licen
         assert all(earlier in listed for earlier in model.training["after"])
 
 
-def printed(table: Table) -> str:
+def printed(table: Table, width: int = 250) -> str:
     shown = io.StringIO()
-    Console(file=shown, width=250).print(table)
+    Console(file=shown, width=width).print(table)
     return shown.getvalue()
