@@ -82,6 +82,9 @@ _CLOSE = -1
 _KEEP_WARM = -2
 # So many results in time earn a worker one restart back.
 _HEALTHY = 10_000
+# So long the process waits at its end, for all threads together: a run is cancelled, but opening a
+# session is not.
+_EXIT_S = 5.0
 
 
 class _Life:
@@ -113,6 +116,12 @@ class _Life:
                 runner.cancel()
 
 
+_running: set[_Life] = set()
+"""Whose threads have not ended yet."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # they stayed with the parent
+
+
 def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
     """Open, run what is asked for, and leave a trace of whatever ends the thread."""
     try:
@@ -130,6 +139,7 @@ def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
         life.error = error
     finally:
         life.runner = None  # the session goes in the thread that made it
+        _running.discard(life)
         life.over.set()
         life.opened.set()
         life.results.put(_CLOSE)
@@ -218,12 +228,16 @@ class EncoderWorker:
         self._closed = False
         self._life = _Life(self._signatures)
         self._start()
-        _workers.add(self)
 
     def _start(self) -> None:
         # Not threading.Thread, whose start() waits for the thread to run: this may be called
         # from the audio thread.
-        _thread.start_new_thread(_serve, (self._life, self._open_runner))
+        _running.add(self._life)
+        try:
+            _thread.start_new_thread(_serve, (self._life, self._open_runner))
+        except RuntimeError:
+            _running.discard(self._life)
+            raise
         weakref.finalize(self, self._life.end).atexit = False
 
     @property
@@ -420,11 +434,15 @@ class EncoderWorker:
         self._life.over.wait(timeout_s)
 
 
-_workers: "weakref.WeakSet[EncoderWorker]" = weakref.WeakSet()
-
-
 @atexit.register
-def _close_all() -> None:
-    """End runs before the interpreter takes ONNX Runtime's memory away from under them."""
-    for worker in list(_workers):
-        worker.close(0.5)
+def _end_all() -> None:
+    """Wait for all threads to end before the interpreter does, forgotten workers' ones, too.
+
+    A run that returns into an interpreter that is gone ends the process with an abort.
+    """
+    limit_s = time.monotonic() + _EXIT_S
+    lives = list(_running)
+    for life in lives:
+        life.end()
+    for life in lives:
+        life.over.wait(max(0.0, limit_s - time.monotonic()))

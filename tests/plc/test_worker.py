@@ -4,6 +4,7 @@ import gc
 import os
 import queue
 import random
+import subprocess
 import sys
 import threading
 import weakref
@@ -38,6 +39,7 @@ def signature(frames: int = 4) -> Signature:
     )
 
 
+ROOT = Path(__file__).parents[2]
 SIGNATURES = [signature(4), signature(6)]
 
 
@@ -506,6 +508,51 @@ def test_a_worker_that_is_forgotten_ends_its_thread() -> None:
     gc.collect()
     assert forgotten() is None
     assert life.over.wait(PATIENCE_S)
+
+
+FORGETFUL = """
+import sys, time
+import numpy as np
+import plc.worker
+from plc.providers import Signature
+
+class Slow:
+    on_gpu = False
+    def run(self, spectra, lost, out):
+        time.sleep(0.3 if sys.argv[1] == "ends" else 1000.0)
+        print("ran")
+        return True
+    def cancel(self):
+        print("cancelled")
+
+def main():
+    inputs = (("spectra", (1, 1, 2, 3, 4)), ("lost", (1, 4)))
+    signature = Signature(inputs, ("filled", (1, 2, 3, 4)))
+    worker = plc.worker.EncoderWorker(Slow, [signature])
+    worker.wait_until_open(60.0)
+    assert worker.submit(*(np.zeros(shape, np.float32) for _, shape in inputs))
+
+plc.worker._EXIT_S = float(sys.argv[2])
+main()
+"""
+
+
+@pytest.mark.parametrize(("run", "wait_s", "says"), [("ends", PATIENCE_S, "ran"), ("hangs", 0, "")])
+def test_a_process_waits_for_the_runs_of_forgotten_workers_but_not_for_ever(
+    run: str, wait_s: float, says: str
+) -> None:
+    # One that returned into an interpreter that is gone would end the process with an abort.
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, run, str(wait_s)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["cancelled", "cancelled", *says.split()]
 
 
 def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> None:
