@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.background import MUSIC_RATE
 from plc.bridge_encoder import BridgeEncoder
+from plc.contour import CONTOUR_DRAFTS
 from plc.errors import MissingExtraError, ModelError
 from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
@@ -44,7 +45,7 @@ from plc.manifest import Manifest
 from plc.voice import Voice, is_prompt, no_answer, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
-DRAFTS = (("ar",), ("pitch", "ar"))
+DRAFTS = (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS)
 """What a causal model may be given, the last being what it improves on."""
 
 # At the end of the horizon the fill returns to the draft within this time.
@@ -141,7 +142,7 @@ class EncoderFiller:
         }
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
-        beyond = max((v.gap.samples - v.gap.gap_start for v in self.voices), default=0)
+        beyond = max((v.draft_samples for v in self.voices), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = self._taken_ms("music")
         self.ar = ArFiller(
@@ -154,6 +155,7 @@ class EncoderFiller:
         )
         pasts = [v.gap.gap_start for v in self.voices]
         pasts += [v.pitch.past_samples for v in voices if v.pitch]
+        pasts += [v.contour.past_samples for v in voices if v.contour]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
@@ -333,6 +335,11 @@ class EncoderFiller:
         lines = voice.gap.lines
         for c in range(lines.shape[0]):
             history.newest(c, lines[c, -1, :start])
+        if voice.contour is not None:
+            lines[:, 0, :start] = lines[:, -1, :start]
+            voice.contour.draft(history, self.ar.extend, lines[:, :, start:])
+            self.ar.resume(lines[:, -1])
+            return
         self.ar.extend(lines[:, -1, start:])
         if voice.pitch is not None:
             lines[:, 0, :start] = lines[:, -1, :start]

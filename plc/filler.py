@@ -225,6 +225,12 @@ class ArFiller:
         for c in range(out.shape[0]):
             self._predict(c, out[c])
 
+    def resume(self, lines: NDArray[np.float32]) -> None:
+        """Go on from the end of ``lines``, shape (channels, n), not from what it wrote last."""
+        for c, line in enumerate(lines):
+            order = self._orders[c]
+            self._recent[c, :order] = line[line.size - order :]
+
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]
         limit = self._limits[c]

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.baselines import PitchFiller
+from plc.contour import CONTOUR_DRAFTS, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
 from plc.governor import Governor
+from plc.history import History
 from plc.hybrid import GapSpectra
 from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
 from plc.manifest import Manifest
@@ -35,7 +38,7 @@ class Cost:
     """
 
     burst_ms: float
-    """All but the draft: spectra, inference and samples."""
+    """All but linear prediction: drafts that follow the pitch, spectra, inference and samples."""
     asking_ms: float
     """Of that, what passes until the network is at work."""
     measurements: int = 1
@@ -54,6 +57,7 @@ class Voice:
     line: EncoderLine
     governor: Governor
     pitch: PitchFiller | None
+    contour: PitchContour | None
     prompt: bool
     """Whether the first packet of a burst waits for it."""
     provider: str
@@ -71,6 +75,11 @@ class Voice:
         if self.line.state == "given up":
             return "given up"
         return "off" if self.governor.level is None else "on"
+
+    @property
+    def draft_samples(self) -> int:
+        """Samples of linear prediction that a burst's drafts take."""
+        return self.contour.ahead if self.contour else self.gap.samples - self.gap.gap_start
 
     @property
     def first_ms(self) -> float:
@@ -120,8 +129,11 @@ def open_voice(
     line.counters = counters
     prompt = is_prompt(manifest, content)
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
+    contour = None
+    if manifest.drafts == CONTOUR_DRAFTS:
+        contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
     unknown = Cost(0.0, 0.0, 0)
-    voice = Voice(manifest, gap, line, Governor(), pitch, prompt, provider, unknown, clock)
+    voice = Voice(manifest, gap, line, Governor(), pitch, contour, prompt, provider, unknown, clock)
     voice.cost = _cost(voice)
     return voice
 
@@ -188,11 +200,14 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     gap = voice.gap
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
+    history = _voiced_history(voice)
     bursts_ms = []
     asking_ms = []
     for _ in range(runs):
         time.sleep(pause_s)
         began = voice.clock()
+        if voice.contour is not None:
+            voice.contour.draft(history, _predict_nothing, gap.lines[:, :, gap.gap_start :])
         gap.analyse()
         ticket = voice.line.submit(gap.spectra, gap.lost)
         asked = voice.clock()
@@ -204,3 +219,18 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
             bursts_ms.append(1e3 * (voice.clock() - began))
             asking_ms.append(1e3 * (asked - began))
     return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0))
+
+
+def _voiced_history(voice: Voice) -> History:
+    """Return a past in which there is a pitch, which takes more time than none."""
+    channels = voice.gap.lines.shape[0]
+    samples = voice.contour.past_samples if voice.contour else 1
+    history = History(channels, samples)
+    cycle = np.random.default_rng(1).standard_normal(max(samples // 12, 1))
+    past = np.tile(np.resize(cycle, samples), (channels, 1))
+    history.append(past.astype(np.float32), trusted=True)
+    return history
+
+
+def _predict_nothing(out: NDArray[np.float32]) -> None:
+    out.fill(0.0)

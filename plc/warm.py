@@ -14,7 +14,9 @@ import numpy as np
 from plc import notice
 from plc.background import Background
 from plc.content import STREAM_MODEL
-from plc_kernels import ar, content, denormals, fade, noise, packet, pitch, stft
+from plc.contour import PitchContour
+from plc.history import History
+from plc_kernels import ar, content, contour, denormals, fade, noise, packet, pitch, stft
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -23,6 +25,11 @@ _AUDIO_PATH: tuple[Any, ...] = (
     content.content_features,
     content.follow_content,
     content.logit,
+    contour.bend,
+    contour.expect,
+    contour.look_back,
+    contour.period_around,
+    contour.repeat_cycle,
     denormals.flush_denormals,
     denormals.restore_denormals,
     fade.burst_gain,
@@ -135,6 +142,10 @@ def _run_all() -> None:
     packet.pack_float32(rows, floats)
     packet.pack_int16(rows, integers)
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
+    voice = PitchContour(8000, 1, 64)
+    history = History(1, voice.past_samples)
+    history.append(np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None], trusted=True)
+    voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
     grid = stft.Stft.allocate(np.ones(32), 8)
     tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
     spectrum = np.zeros(grid.bins, np.complex64)

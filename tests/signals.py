@@ -42,3 +42,17 @@ def tones(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDAr
             if f0_hz * harmonic < 0.45 * sample_rate:
                 out += decay / harmonic * np.sin(2 * np.pi * f0_hz * harmonic * t + phase)
     return (level * out / np.std(out)).astype(np.float32)
+
+
+def voice(
+    rate: int, seconds: float, hertz: float, per_second: float, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return harmonics through a formant; their pitch falls by ``per_second`` of itself."""
+    t = np.arange(round(seconds * rate)) / rate
+    frequency = hertz * np.exp(-per_second * t)
+    phase = 2.0 * np.pi * np.cumsum(frequency) / rate
+    count = int(min(3500, rate / 2.2) / hertz)
+    sound = np.zeros(t.size)
+    for k in range(1, count + 1):
+        sound += np.cos(k * phase + k * k) / (1.0 + ((k * hertz - 500.0) / 400.0) ** 2)
+    return (0.1 * sound + 3e-4 * noise(seed, t.size)).astype(np.float32)

@@ -3,7 +3,7 @@
 The engine's other kernels, each once per call as the audio path calls it at 48 kHz: packets of
 10 ms in two channels, blends over them, noise in frames of 20 ms. The weighted fit and the
 Toeplitz solver run at the sizes of an engine's fit and of an inpainted gap, the click metric on a
-second with every fifth packet lost.
+second with every fifth packet lost; drafts follow the pitch over 75 ms.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc.background import Background
+from plc.contour import PitchContour
+from plc.history import History
 from plc_bench.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
 from plc_bench.synth import music
 from plc_kernels.ar import ArWorkspace, burg_weighted, fit_burg, taps_of
@@ -116,6 +118,15 @@ def test_best_lag(benchmark: BenchmarkFixture) -> None:
     history = piece(template_samples + lag_max)
     score = np.empty(lag_max - lag_min + 1, np.float32)
     benchmark(best_lag, history, template_samples, lag_min, score)
+
+
+def test_drafts_that_follow_the_pitch(benchmark: BenchmarkFixture) -> None:
+    samples = RATE * 75 // 1000
+    contour = PitchContour(RATE, 1, samples)
+    history = History(1, contour.past_samples)
+    history.append(np.resize(piece(RATE // 110), contour.past_samples)[None], trusted=True)
+    drafts = np.empty((1, 2, samples), np.float32)
+    benchmark(contour.draft, history, lambda predicted: predicted.fill(0.0), drafts)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,20 @@ import pytest
 from numba.core.runtime.nrt import rtsys
 
 from plc.content import STREAM_MODEL
-from plc_kernels import ar, click, content, denormals, fade, noise, packet, pitch, ring, toeplitz
+from plc.contour import contour_model
+from plc_kernels import (
+    ar,
+    click,
+    content,
+    contour,
+    denormals,
+    fade,
+    noise,
+    packet,
+    pitch,
+    ring,
+    toeplitz,
+)
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
@@ -19,6 +32,10 @@ HEARD = content.ContentState.allocate()
 FEATURES = np.zeros(len(content.FEATURES))
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
 RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2
+PAST = np.sin(np.arange(920, dtype=np.float32) / 8.0)
+POINTS = np.zeros(contour.POINTS, np.float32)
+LOOKED = np.zeros(contour.FEATURES, np.float32)
+SCORE = np.zeros(160, np.float32)
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
 
 DEFAULT_CONTROL = denormals.flush_denormals()
@@ -85,6 +102,11 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (ring.take_in, (RING_HEADER, X, False, Y)),
     (ring.give_out, (RING_HEADER, X, False, Z)),
     (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
+    (contour.look_back, (PAST, 8000.0, SCORE, LOOKED)),
+    (contour.period_around, (PAST, 460, 50.0, 0.1, 8000.0, SCORE)),
+    (contour.expect, (LOOKED, contour_model(), np.zeros((2, 96), np.float32), POINTS)),
+    (contour.repeat_cycle, (PAST, 50.0, POINTS, 8000.0, X)),
+    (contour.bend, (PAST, 100, 50.0, 50.0, POINTS, 8000.0, X)),
 ]
 
 
@@ -100,5 +122,6 @@ def test_a_kernel_allocates_nothing(
     before = rtsys.get_allocation_stats().alloc
     kernel(*args)
     # numba itself makes one small header for each array handed over from Python.
-    headers = sum(isinstance(arg, np.ndarray) for arg in args)
+    arrays = [each for arg in args for each in (arg if isinstance(arg, tuple) else (arg,))]
+    headers = sum(isinstance(each, np.ndarray) for each in arrays)
     assert rtsys.get_allocation_stats().alloc - before == headers

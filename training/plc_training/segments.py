@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.baselines import PitchFiller
+from plc.contour import CONTOUR_DRAFTS, PitchContour
 from plc.drafts import continued
 from plc.errors import ConfigError
 from plc.filler import ArFiller, Filler, Sides
@@ -201,6 +202,8 @@ class CausalPlan:
         Order and past of the draft, in ms.
     domains : tuple of str
         Those to use.
+    contour : bool
+        Whether the drafts follow the expected contour of the pitch (:mod:`plc.contour`).
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -217,6 +220,7 @@ class CausalPlan:
     rung: tuple[float, float]
     pitch: bool
     domains: tuple[str, ...]
+    contour: bool = False
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
@@ -228,6 +232,8 @@ class CausalPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
+        if self.contour:
+            return ("truth", *CONTOUR_DRAFTS)
         return ("truth", "pitch", "ar") if self.pitch else ("truth", "ar")
 
     def cut(
@@ -253,7 +259,15 @@ class CausalPlan:
         lines[:, : self.margin] = played[start - self.margin :]
         lines[0, self.margin :] = x[start : start + self.horizon]
         stream = (self.sample_rate, 1, packet)
-        fillers: list[Filler] = [ArFiller(*stream, rung=Rung(*self.rung))]
+        ar = ArFiller(*stream, rung=Rung(*self.rung))
+        if self.contour:
+            contour = PitchContour(self.sample_rate, 1, self.horizon)
+            history = History(1, max(ar.past_samples, contour.past_samples))
+            history.append(played[None, -history.capacity :], trusted=True)
+            ar.begin(history, unsteady=False)
+            contour.draft(history, ar.extend, lines[None, 1:, self.margin :])
+            return lines
+        fillers: list[Filler] = [ar]
         if self.pitch:
             fillers.insert(0, PitchFiller(*stream))
         for line, filler in zip(lines[1:], fillers, strict=True):

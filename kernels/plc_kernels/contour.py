@@ -1,0 +1,330 @@
+"""The contour of a voice's pitch: how it went, how it goes on, and a cycle that follows it.
+
+The period is measured where the past ends and, around that, every 5 ms back. What it does next is
+said by a small network (:func:`expect`); drafts of a gap are made to follow it: the last cycle is
+repeated at the expected length (:func:`repeat_cycle`), and what was predicted at a period of its
+own is read faster or slower (:func:`bend`).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import kernel
+
+STEPS = 16
+"""Of 5 ms, that are looked back."""
+FEATURES = 3 * STEPS + 3
+POINT_MS = 10.0
+"""Apart are the points of what is expected, the first where the past ends."""
+POINTS = 7
+LONGEST_MS = 20.0
+"""The longest period."""
+PAST_MS = 115.0
+"""What :func:`look_back` reads."""
+MOST_BEND = 1.25
+"""A draft is read so much faster at most, or slower."""
+
+_SHORTEST_MS = 2.0
+_STEP_MS = 5.0
+_EDGE_MS, _AROUND_MS = 20.0, 15.0
+# A period half or a third of the best one's is taken where it is nearly as good.
+_AS_GOOD = 0.92
+_STRAY = 0.15
+# Below these a period is not believed: not as a feature, not to look on from.
+_BELIEVED, _FOLLOWED = 0.5, 0.6
+_FLOOR = 1e-7
+_LEVEL_FLOOR = 1e-8
+_USUAL_MS = 6.25
+# Further than that no period moves within a gap, whatever the network makes of what it never heard.
+_MOST_DRIFT = 0.4
+# Cycles are crossfaded over their last part.
+_SEAM = 0.3
+
+
+class ContourModel(NamedTuple):
+    """A network of two hidden layers, float32: ``matrices[i]`` has shape (outputs, inputs)."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    enter: NDArray[np.float32]
+    enter_bias: NDArray[np.float32]
+    middle: NDArray[np.float32]
+    middle_bias: NDArray[np.float32]
+    leave: NDArray[np.float32]
+    leave_bias: NDArray[np.float32]
+
+
+@kernel
+def _likeness(x: NDArray[np.float32], first: int, second: int, samples: int) -> float:
+    """Return the normalised correlation of two parts of ``x``."""
+    a = x[first : first + samples]
+    b = x[second : second + samples]
+    cross = np.float32(0.0)
+    power_a = np.float32(0.0)
+    power_b = np.float32(0.0)
+    for i in range(samples):
+        cross += a[i] * b[i]
+        power_a += a[i] * a[i]
+        power_b += b[i] * b[i]
+    return float(cross / math.sqrt(power_a * power_b + _FLOOR))
+
+
+@kernel
+def _between(score: NDArray[np.float32], n: int, best: int) -> float:
+    """Return how far beside ``best`` the summit of a parabola through its neighbours lies."""
+    if not 0 < best < n - 1:
+        return 0.0
+    left, top, right = score[best - 1], score[best], score[best + 1]
+    bow = left - 2.0 * top + right
+    return 0.5 * (left - right) / bow if bow < -1e-9 else 0.0
+
+
+@kernel
+def edge_period(
+    x: NDArray[np.float32], sample_rate: float, score: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Return the period at the end of ``x``, in samples, and how alike its cycles are, -1 to 1.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The past, newest last, at least 40 ms.
+    sample_rate : float
+        In Hz.
+    score : float32, shape (lags,), written
+        Room for 18 ms and a sample.
+    """
+    template = round(sample_rate * _EDGE_MS / 1000.0)
+    shortest = round(sample_rate * _SHORTEST_MS / 1000.0)
+    n = round(sample_rate * LONGEST_MS / 1000.0) - shortest + 1
+    first = x.size - template
+    most = np.float32(-1.0)
+    best = 0
+    for k in range(n):
+        score[k] = _likeness(x, first, first - shortest - k, template)
+        if score[k] > most:
+            most = score[k]
+            best = k
+    for k in range(1, n - 1):
+        if score[k] >= _AS_GOOD * most and score[k] >= score[k - 1] and score[k] >= score[k + 1]:
+            best = k
+            break
+    return shortest + best + _between(score, n, best), score[best]
+
+
+@kernel
+def period_around(
+    x: NDArray[np.float32],
+    centre: int,
+    near: float,
+    stray: float,
+    sample_rate: float,
+    score: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Return the period around a place, in samples, and how alike its cycles are.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Known 18 ms on either side of ``centre``; what is not counts as 0 alike.
+    near, stray : float
+        The period, in samples, and the share of it by which it may differ.
+    sample_rate, score
+        As for :func:`edge_period`.
+    """
+    template = round(sample_rate * _AROUND_MS / 1000.0)
+    shortest = max(int(near * (1.0 - stray)), 4)
+    n = min(int(near * (1.0 + stray)) + 2 - shortest, score.size)
+    best = 0
+    for k in range(n):
+        first = centre - (template + shortest + k) // 2
+        inside = first >= 0 and first + shortest + k + template <= x.size
+        score[k] = _likeness(x, first, first + shortest + k, template) if inside else 0.0
+        if score[k] > score[best]:
+            best = k
+    return shortest + best + _between(score, n, best), score[best]
+
+
+@kernel
+def look_back(
+    x: NDArray[np.float32],
+    sample_rate: float,
+    score: NDArray[np.float32],
+    features: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Return what :func:`edge_period` does; write what :func:`expect` needs to know.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The past, newest last: :data:`PAST_MS` of it.
+    sample_rate, score
+        As for :func:`edge_period`.
+    features : float32, shape (FEATURES,), written
+        Every 5 ms, the newest first: logarithm of the period relative to that at the end, and
+        likeness; the oldest first: log power relative to the newest; then the logarithm of the
+        period at the end, its likeness, and the newest log power.
+    """
+    period, alike = edge_period(x, sample_rate, score)
+    step = round(sample_rate * _STEP_MS / 1000.0)
+    template = round(sample_rate * _AROUND_MS / 1000.0)
+    near = period
+    for j in range(STEPS):
+        centre = x.size - 2 - (template + int(near)) // 2 - j * step
+        found, likeness = period_around(x, centre, near, _STRAY, sample_rate, score)
+        features[j] = math.log(found / period) if likeness > _BELIEVED else 0.0
+        features[STEPS + j] = likeness
+        if likeness > _FOLLOWED:
+            near = found
+        power = np.float32(0.0)
+        end = x.size - j * step
+        for i in range(end - 2 * step, end):
+            power += x[i] * x[i]
+        features[3 * STEPS - 1 - j] = math.log(power / (2 * step) + _LEVEL_FLOOR)
+    newest = features[3 * STEPS - 1]
+    for j in range(STEPS):
+        features[2 * STEPS + j] -= newest
+    features[3 * STEPS] = math.log(1000.0 * period / (sample_rate * _USUAL_MS))
+    features[3 * STEPS + 1] = alike
+    features[3 * STEPS + 2] = newest / 10.0
+    return period, alike
+
+
+@kernel
+def expect(
+    features: NDArray[np.float32],
+    model: ContourModel,
+    work: NDArray[np.float32],
+    points: NDArray[np.float32],
+) -> None:
+    """Write the contour that is expected.
+
+    Parameters
+    ----------
+    features : float32, shape (FEATURES,)
+        From :func:`look_back`.
+    model : ContourModel
+        The network.
+    work : float32, shape (2, width), written
+        At least as wide as its layers and its input.
+    points : float32, shape (POINTS,), written
+        Logarithm of the period, relative to that at the past's end, every 10 ms from there; within
+        0.4 of 0.
+    """
+    for i in range(features.size):
+        value = (features[i] - model.mean[i]) / model.scale[i]
+        work[0, i] = min(max(value, -4.0), 4.0)
+    _layer(model.enter, model.enter_bias, work[0], work[1], True)
+    _layer(model.middle, model.middle_bias, work[1], work[0], True)
+    _layer(model.leave, model.leave_bias, work[0], points, False)
+    for i in range(points.size):
+        points[i] = min(max(points[i], -_MOST_DRIFT), _MOST_DRIFT)
+
+
+@kernel
+def _layer(
+    matrix: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    x: NDArray[np.float32],
+    out: NDArray[np.float32],
+    bent: bool,
+) -> None:
+    """Write a dense layer's output; bent: through x / (1 + exp(-x)), SiLU."""
+    for i in range(matrix.shape[0]):
+        total = bias[i]
+        for j in range(matrix.shape[1]):
+            total += matrix[i, j] * x[j]
+        out[i] = total / (np.float32(1.0) + math.exp(-total)) if bent else total
+
+
+@kernel
+def _expected(points: NDArray[np.float32], place: float) -> float:
+    """Return the relative period at a place, counted in points."""
+    before = int(place)
+    if before >= points.size - 1:
+        return math.exp(points[points.size - 1])
+    share = place - before
+    return math.exp((1.0 - share) * points[before] + share * points[before + 1])
+
+
+@kernel
+def _read(x: NDArray[np.float32], place: float) -> float:
+    """Return ``x`` between its samples, by the cubic of Catmull and Rom."""
+    i = min(max(math.floor(place), 1), x.size - 3)
+    f = place - i
+    a, b, c, d = x[i - 1], x[i], x[i + 1], x[i + 2]
+    bow = 2.0 * a - 5.0 * b + 4.0 * c - d + f * (3.0 * (b - c) + d - a)
+    return float(b + 0.5 * f * (c - a + f * bow))
+
+
+@kernel
+def repeat_cycle(
+    past: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+    sample_rate: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Repeat the last cycle along the contour.
+
+    Parameters
+    ----------
+    past : float32, shape (n,)
+        Newest last, two periods and 3 samples at least.
+    period : float
+        At the end of ``past``, in samples.
+    points : float32, shape (POINTS,)
+        From :func:`expect`.
+    sample_rate : float
+        In Hz.
+    out : float32, shape (m,), written
+        What follows ``past``.
+    """
+    per_sample = 1000.0 / (sample_rate * POINT_MS)
+    last = past.size - 1
+    phase = 0.0
+    for i in range(out.size):
+        phase += 1.0 / (period * _expected(points, i * per_sample))
+        if phase > 1.0:
+            phase -= 1.0
+        at = last + (phase - 1.0) * period
+        value = _read(past, at)
+        seam = (phase - (1.0 - _SEAM)) / _SEAM
+        if seam > 0.0:
+            # A cycle earlier, this place runs into where the next one begins.
+            share = 0.5 - 0.5 * math.cos(math.pi * seam)
+            value += share * (_read(past, at - period) - value)
+        out[i] = value
+
+
+@kernel
+def bend(
+    line: NDArray[np.float32],
+    known: int,
+    own: float,
+    period: float,
+    points: NDArray[np.float32],
+    sample_rate: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Read a draft so fast or slowly that its period follows the contour.
+
+    Parameters
+    ----------
+    line : float32, shape (known + n,)
+        Two samples of the past at least, then the draft, whose period is ``own`` samples; ``n`` is
+        at least :data:`MOST_BEND` times as many samples as ``out`` has, and 3.
+    period, points, sample_rate
+        As for :func:`repeat_cycle`.
+    out : float32, shape (m,), written
+        The draft, bent.
+    """
+    per_sample = 1000.0 / (sample_rate * POINT_MS)
+    at = known - 1.0
+    for i in range(out.size):
+        speed = own / (period * _expected(points, i * per_sample))
+        at += min(max(speed, 1.0 / MOST_BEND), MOST_BEND)
+        out[i] = _read(line, at)

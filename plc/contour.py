@@ -1,0 +1,157 @@
+"""Drafts of a gap that follow the contour which a voice's pitch is expected to take.
+
+A voice's pitch moves by a semitone and more within a burst, and what holds it as it was is soon
+out of tune with what comes: after 30 ms its 20th harmonic lies where the 21st should. How the pitch
+moved before a gap says about half of how it moves in it (`plc_training.contour` has the figures).
+"""
+
+import importlib.resources
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.baselines import PitchFiller
+from plc.history import History
+from plc_kernels.contour import (
+    FEATURES,
+    MOST_BEND,
+    PAST_MS,
+    POINTS,
+    ContourModel,
+    bend,
+    expect,
+    look_back,
+    period_around,
+    repeat_cycle,
+)
+
+CONTOUR_DRAFTS = ("contour", "ar_contour")
+"""How manifests call the drafts that :meth:`PitchContour.draft` writes."""
+# The pitch is measured at this rate or up to half as much again and more, where that divides.
+_LOOK_RATE = 16_000
+# Cycles less alike than that are no voice's.
+VOICED = 0.6
+# Around so long after the past's end the period of a draft is measured, and with this share of
+# tolerance.
+_OWN_AT_MS = 10.0
+_OWN_STRAY = 0.1
+
+
+class PitchContour:
+    """Makes drafts follow the expected contour, channel by channel.
+
+    Where there is no pitch the last cycle is repeated and other drafts are left as they are.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream.
+    samples : int
+        Of the longest draft.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
+        self._rate = float(sample_rate)
+        self._plain = PitchFiller(sample_rate, channels, samples)
+        self._every = max(sample_rate // _LOOK_RATE, 1)
+        """Samples that become one to look at."""
+        looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
+        self.past_samples = max(looked * self._every, self._plain.past_samples)
+        wide = int(samples * MOST_BEND) + 4
+        self._lines = np.zeros((channels, self.past_samples + wide), np.float32)
+        self._seen = np.zeros(self._lines.shape[1] // self._every, np.float32)
+        self._score = np.zeros(self._seen.size, np.float32)
+        self._features = np.zeros(FEATURES, np.float32)
+        self._model = contour_model()
+        width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
+        self._work = np.zeros((2, width), np.float32)
+        self._points = np.zeros((channels, POINTS), np.float32)
+        self._periods = [0.0] * channels
+        """In samples; 0 where there is no pitch."""
+
+    @property
+    def ahead(self) -> int:
+        """Samples that are predicted: more than a draft has, as they may be read faster."""
+        return self._lines.shape[1] - self.past_samples
+
+    def draft(
+        self,
+        history: History,
+        predict: Callable[[NDArray[np.float32]], None],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write both drafts of a gap.
+
+        Parameters
+        ----------
+        history : History
+            The past.
+        predict : callable
+            Writes what linear prediction says comes next, shape (channels, n).
+        out : float32, shape (channels, 2, n), written
+            The last cycle, repeated, and the prediction, bent; :data:`CONTOUR_DRAFTS`.
+        """
+        self._follow(history)
+        predict(self._lines[:, self.past_samples :])
+        self._repeat(out[:, 0])
+        self._bend(out[:, 1])
+
+    def _follow(self, history: History) -> None:
+        """Look at the past, and expect what comes."""
+        look_rate = self._rate / self._every
+        seen = self._seen[: self.past_samples // self._every]
+        for c, line in enumerate(self._lines):
+            past = line[: self.past_samples]
+            history.newest(c, past)
+            self._look_at(past, seen)
+            period, alike = look_back(seen, look_rate, self._score, self._features)
+            self._periods[c] = period * self._every if alike >= VOICED else 0.0
+            if self._periods[c]:
+                expect(self._features, self._model, self._work, self._points[c])
+        if not all(self._periods):
+            self._plain.begin(history, unsteady=False)
+
+    def _look_at(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> None:
+        """Write means of so many samples, the newest whole."""
+        newest = x[x.size - seen.size * self._every :]
+        np.mean(newest.reshape(-1, self._every), axis=1, out=seen)
+
+    def _repeat(self, out: NDArray[np.float32]) -> None:
+        """Write the last cycle again and again, shape (channels, n)."""
+        if not all(self._periods):
+            self._plain.extend(out)
+        for c, period in enumerate(self._periods):
+            if period:
+                past = self._lines[c, : self.past_samples]
+                repeat_cycle(past, period, self._points[c], self._rate, out[c])
+
+    def _bend(self, out: NDArray[np.float32]) -> None:
+        """Write what was predicted as it is when it follows, shape (channels, n)."""
+        known = self.past_samples
+        for c, period in enumerate(self._periods):
+            line = self._lines[c]
+            if not period:
+                out[c] = line[known : known + out.shape[1]]
+                continue
+            self._look_at(line, self._seen)
+            # Means are taken from the end: what is left over lies at the beginning.
+            centre = known + round(self._rate * _OWN_AT_MS / 1000.0) - line.size % self._every
+            own, _ = period_around(
+                self._seen,
+                centre // self._every,
+                period / self._every,
+                _OWN_STRAY,
+                self._rate / self._every,
+                self._score,
+            )
+            bend(line, known, own * self._every, period, self._points[c], self._rate, out[c])
+
+
+@cache
+def contour_model() -> ContourModel:
+    """Return the network of the package; ``python -m plc_training.contour`` makes it."""
+    file = importlib.resources.files("plc").joinpath("data/contour.npz")
+    with importlib.resources.as_file(file) as path, np.load(path, allow_pickle=False) as arrays:
+        return ContourModel(*(arrays[name].astype(np.float32) for name in ContourModel._fields))

@@ -1,0 +1,210 @@
+"""The contour of pitch, beside plain NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc_kernels.contour import (
+    FEATURES,
+    MOST_BEND,
+    POINTS,
+    STEPS,
+    ContourModel,
+    bend,
+    edge_period,
+    expect,
+    look_back,
+    period_around,
+    repeat_cycle,
+)
+from tests.signals import noise
+
+RATE = 16_000.0
+FLOAT32_ATOL = 2e-4
+LEVEL = np.zeros(POINTS, np.float32)
+
+
+def score() -> NDArray[np.float32]:
+    return np.zeros(289, np.float32)
+
+
+def voice(samples: int, period: float, drift: float = 0.0) -> NDArray[np.float32]:
+    """Return a sound of ten harmonics whose log period changes by ``drift`` a second."""
+    t = np.arange(samples) / RATE
+    frequency = RATE / period * np.exp(-drift * (t - t[-1]))
+    phase = 2.0 * np.pi * np.cumsum(frequency) / RATE
+    sound = sum(np.cos(k * phase + k * k) / k for k in range(1, 11))
+    return (0.1 * np.asarray(sound)).astype(np.float32)
+
+
+def likeness(x: NDArray[np.float64], first: int, second: int, samples: int) -> float:
+    a, b = x[first : first + samples], x[second : second + samples]
+    return float(a @ b / np.sqrt((a @ a) * (b @ b) + 1e-7))
+
+
+def summit(scores: NDArray[np.float64], best: int) -> float:
+    if not 0 < best < scores.size - 1:
+        return float(best)
+    left, top, right = scores[best - 1 : best + 2]
+    bow = left - 2.0 * top + right
+    return best + float(0.5 * (left - right) / bow) if bow < -1e-9 else float(best)
+
+
+def edge_by_definition(x: NDArray[np.float64]) -> tuple[float, float]:
+    scores = np.array(
+        [likeness(x, x.size - 320, x.size - 320 - lag, 320) for lag in range(32, 321)]
+    )
+    best = int(scores.argmax())
+    for k in range(1, scores.size - 1):
+        if scores[k] >= 0.92 * scores.max() and scores[k] == scores[k - 1 : k + 2].max():
+            best = k
+            break
+    return 32 + summit(scores, best), float(scores[best])
+
+
+def around_by_definition(
+    x: NDArray[np.float64], centre: int, near: float, stray: float
+) -> tuple[float, float]:
+    shortest = max(int(near * (1.0 - stray)), 4)
+    scores = []
+    for lag in range(shortest, min(int(near * (1.0 + stray)) + 2, shortest + 289)):
+        first = centre - (240 + lag) // 2
+        inside = first >= 0 and first + lag + 240 <= x.size
+        scores.append(likeness(x, first, first + lag, 240) if inside else 0.0)
+    best = int(np.argmax(scores))
+    return shortest + summit(np.array(scores), best), scores[best]
+
+
+@given(seed=st.integers(0, 2**32 - 1), period=st.floats(40.0, 300.0))
+def test_the_period_at_the_end_is_that_of_the_definition(seed: int, period: float) -> None:
+    x = voice(1840, period, 1.0) + 0.02 * noise(seed, 1840)
+    found = edge_period(x, RATE, score())
+    np.testing.assert_allclose(found, edge_by_definition(x.astype(np.float64)), rtol=1e-3)
+
+
+@given(seed=st.integers(0, 2**32 - 1), centre=st.integers(0, 1839), period=st.floats(40.0, 300.0))
+def test_the_period_around_a_place_is_that_of_the_definition(
+    seed: int, centre: int, period: float
+) -> None:
+    x = voice(1840, period, 1.0) + 0.02 * noise(seed, 1840)
+    found = period_around(x, centre, 1.05 * period, 0.15, RATE, score())
+    expected = around_by_definition(x.astype(np.float64), centre, 1.05 * period, 0.15)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=FLOAT32_ATOL)
+
+
+@pytest.mark.parametrize("period", [33.3, 72.7, 145.45, 301.9])
+def test_a_steady_pitch_is_found_to_a_twentieth_of_a_sample(period: float) -> None:
+    x = voice(1840, period)
+    assert edge_period(x, RATE, score())[0] == pytest.approx(period, abs=0.05)
+    assert period_around(x, 900, period, 0.1, RATE, score())[0] == pytest.approx(period, abs=0.05)
+
+
+@given(seed=st.integers(0, 2**32 - 1), drift=st.floats(-3.0, 3.0))
+def test_what_is_known_of_the_past_is_as_described(seed: int, drift: float) -> None:
+    x = voice(1840, 120.0, drift) + 0.01 * noise(seed, 1840)
+    features = np.zeros(FEATURES, np.float32)
+    period, alike = look_back(x, RATE, score(), features)
+    y = x.astype(np.float64)
+    near = period
+    for j in range(STEPS):
+        found, sure = around_by_definition(
+            y, y.size - 2 - (240 + int(near)) // 2 - 80 * j, near, 0.15
+        )
+        assert features[STEPS + j] == pytest.approx(sure, abs=FLOAT32_ATOL)
+        assert features[j] == pytest.approx(np.log(found / period), abs=1e-3)
+        near = found
+    ends = [y.size - 80 * j for j in range(STEPS)]
+    powers = [np.log(np.mean(y[end - 160 : end] ** 2) + 1e-8) for end in ends]
+    levels = np.array(powers[::-1]) - powers[0]
+    np.testing.assert_allclose(features[2 * STEPS : 3 * STEPS], levels, atol=1e-3)
+    rest = [np.log(period / 100.0), alike, powers[0] / 10.0]
+    np.testing.assert_allclose(features[3 * STEPS :], rest, atol=1e-4)
+
+
+def test_silence_has_no_pitch() -> None:
+    features = np.zeros(FEATURES, np.float32)
+    period, alike = look_back(np.zeros(1840, np.float32), RATE, score(), features)
+    assert period > 0.0
+    assert alike == 0.0
+    assert np.isfinite(features).all()
+
+
+def random_model(seed: int) -> ContourModel:
+    rng = np.random.default_rng(seed)
+    shapes = [
+        (FEATURES,),
+        (FEATURES,),
+        (20, FEATURES),
+        (20,),
+        (30, 20),
+        (30,),
+        (POINTS, 30),
+        (POINTS,),
+    ]
+    arrays = [(0.2 * rng.standard_normal(shape)).astype(np.float32) for shape in shapes]
+    arrays[1] = (np.abs(arrays[1]) + 0.1).astype(np.float32)
+    return ContourModel(*arrays)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_network_is_three_dense_layers(seed: int) -> None:
+    model = random_model(seed)
+    features = np.random.default_rng(seed).standard_normal(FEATURES).astype(np.float32)
+    points = np.zeros(POINTS, np.float32)
+    expect(features, model, np.zeros((2, FEATURES), np.float32), points)
+    x = np.clip((features - model.mean) / model.scale, -4.0, 4.0).astype(np.float64)
+    for matrix, bias in ((model.enter, model.enter_bias), (model.middle, model.middle_bias)):
+        x = matrix @ x + bias
+        x = x / (1.0 + np.exp(-x))
+    expected = np.clip(model.leave @ x + model.leave_bias, -0.4, 0.4)
+    np.testing.assert_allclose(points, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("period", [50.0, 97.3])
+@pytest.mark.parametrize("fall", [0.0, 0.15, -0.15])
+def test_a_cycle_is_repeated_at_the_expected_pace(period: float, fall: float) -> None:
+    past = np.sin(2.0 * np.pi * (np.arange(-600, 0) + 1) / period).astype(np.float32)
+    points = np.linspace(0.0, fall, POINTS).astype(np.float32)
+    out = np.zeros(1200, np.float32)
+    repeat_cycle(past, period, points, RATE, out)
+    places = np.arange(1200) / 160.0
+    phase = np.cumsum(np.exp(-np.interp(places, np.arange(POINTS), points)) / period)
+    np.testing.assert_allclose(out, np.sin(2.0 * np.pi * phase), atol=0.01)
+
+
+def test_a_cycle_whose_ends_differ_is_repeated_without_a_step() -> None:
+    past = voice(600, 97.3, 3.0)
+    out = np.zeros(900, np.float32)
+    repeat_cycle(past, 97.3, LEVEL, RATE, out)
+    steepest = np.abs(np.diff(past)).max()
+    assert np.abs(np.diff(np.concatenate([past[-1:], out]))).max() < 1.3 * steepest
+
+
+def test_a_draft_of_the_expected_period_is_left_as_it_is() -> None:
+    line = noise(3, 1000)
+    out = np.zeros(600, np.float32)
+    bend(line, 200, 80.0, 80.0, LEVEL, RATE, out)
+    np.testing.assert_array_equal(out, line[200:800])
+
+
+@pytest.mark.parametrize("fall", [0.1, -0.1])
+def test_a_draft_is_read_at_the_expected_pace(fall: float) -> None:
+    period, own = 80.0, 82.0
+    n = 960
+    place = np.arange(-200, int(MOST_BEND * n) + 4)
+    line = np.sin(2.0 * np.pi * (place + 1) / own).astype(np.float32)
+    points = np.linspace(0.0, fall, POINTS).astype(np.float32)
+    out = np.zeros(n, np.float32)
+    bend(line, 200, own, period, points, RATE, out)
+    pace = np.exp(-np.interp(np.arange(n) / 160.0, np.arange(POINTS), points)) / period
+    np.testing.assert_allclose(out, np.sin(2.0 * np.pi * np.cumsum(pace)), atol=0.01)
+
+
+@pytest.mark.parametrize("points", [-5.0, 5.0])
+def test_nonsense_bends_within_bounds(points: float) -> None:
+    line = noise(4, 200 + int(MOST_BEND * 600) + 4)
+    out = np.zeros(600, np.float32)
+    bend(line, 200, 80.0, 80.0, np.full(POINTS, points, np.float32), RATE, out)
+    assert np.abs(out).max() < 2.0 * np.abs(line).max()
