@@ -6,13 +6,17 @@ moved before a gap says about half of how it moves in it (`plc_training.contour`
 """
 
 import importlib.resources
+import io
+import zlib
 from collections.abc import Callable
 from functools import cache
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.baselines import PitchFiller
+from plc.errors import ModelError
 from plc.history import History
 from plc_kernels.contour import (
     FEATURES,
@@ -29,7 +33,8 @@ from plc_kernels.contour import (
 
 CONTOUR_DRAFTS = ("contour", "ar_contour")
 """How manifests call the drafts that :meth:`PitchContour.draft` writes."""
-# The pitch is measured at this rate or up to half as much again and more, where that divides.
+_FILE = "data/contour.npz"
+# The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
 _LOOK_RATE = 16_000
 # Cycles less alike than that are no voice's.
 VOICED = 0.6
@@ -50,9 +55,18 @@ class PitchContour:
         Of the stream.
     samples : int
         Of the longest draft.
+    model : ContourModel or None
+        What expects the contour; None: the package's.
+
+    Raises
+    ------
+    ModelError
+        If the package's is damaged.
     """
 
-    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
+    def __init__(
+        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
+    ) -> None:
         self._rate = float(sample_rate)
         self._plain = PitchFiller(sample_rate, channels, samples)
         self._every = max(sample_rate // _LOOK_RATE, 1)
@@ -64,7 +78,7 @@ class PitchContour:
         self._seen = np.zeros(self._lines.shape[1] // self._every, np.float32)
         self._score = np.zeros(self._seen.size, np.float32)
         self._features = np.zeros(FEATURES, np.float32)
-        self._model = contour_model()
+        self._model = model or contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
         self._work = np.zeros((2, width), np.float32)
         self._points = np.zeros((channels, POINTS), np.float32)
@@ -138,7 +152,7 @@ class PitchContour:
             self._look_at(line, self._seen)
             # Means are taken from the end: what is left over lies at the beginning.
             centre = known + round(self._rate * _OWN_AT_MS / 1000.0) - line.size % self._every
-            own, _ = period_around(
+            own, alike = period_around(
                 self._seen,
                 centre // self._every,
                 period / self._every,
@@ -146,12 +160,34 @@ class PitchContour:
                 self._rate / self._every,
                 self._score,
             )
-            bend(line, known, own * self._every, period, self._points[c], self._rate, out[c])
+            own = own * self._every if alike > 0.0 else period
+            bend(line, known, own, period, self._points[c], self._rate, out[c])
 
 
 @cache
 def contour_model() -> ContourModel:
-    """Return the network of the package; ``python -m plc_training.contour`` makes it."""
-    file = importlib.resources.files("plc").joinpath("data/contour.npz")
-    with importlib.resources.as_file(file) as path, np.load(path, allow_pickle=False) as arrays:
-        return ContourModel(*(arrays[name].astype(np.float32) for name in ContourModel._fields))
+    """Return the network of the package; ``python -m plc_training.contour`` makes it.
+
+    Raises
+    ------
+    ModelError
+        If its file is missing or not sound.
+    """
+    file = importlib.resources.files("plc").joinpath(_FILE)
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            found = [arrays[name].astype(np.float32) for name in ContourModel._fields]
+        model = ContourModel(*found)
+        sound = all(np.isfinite(array).all() for array in model) and _fits(model)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise ModelError(f"cannot read {file}: {error}; install plc again") from error
+    if not sound:
+        raise ModelError(f"{file} is not a network that expects a pitch; install plc again")
+    return model
+
+
+def _fits(model: ContourModel) -> bool:
+    """Tell whether one layer's output is the next one's input."""
+    wide, narrow = model.enter_bias.size, model.middle_bias.size
+    matrices = ((wide, FEATURES), (wide,), (narrow, wide), (narrow,), (POINTS, narrow), (POINTS,))
+    return [array.shape for array in model] == [(FEATURES,), (FEATURES,), *matrices]

@@ -184,7 +184,8 @@ def no_answer() -> str:
 
 
 def _key(voice: Voice) -> tuple[object, ...]:
-    return voice.manifest.sha256, voice.gap.shape, voice.gap.lines.shape, voice.provider
+    manifest, gap = voice.manifest, voice.gap
+    return manifest.sha256, manifest.drafts, gap.shape, gap.lines.shape, voice.provider
 
 
 def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:

@@ -142,7 +142,10 @@ def _run_all() -> None:
     packet.pack_float32(rows, floats)
     packet.pack_int16(rows, integers)
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
-    voice = PitchContour(8000, 1, 64)
+    # With no file read: a damaged one is the affair of whoever needs it.
+    shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
+    blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
+    voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
     history = History(1, voice.past_samples)
     history.append(np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None], trusted=True)
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))

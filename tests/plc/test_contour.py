@@ -1,11 +1,16 @@
 """Drafts that follow the pitch: nearer the voice, and as before where there is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc import Concealer
+from plc import contour as module
 from plc.baselines import PitchFiller
-from plc.contour import PitchContour
+from plc.contour import PitchContour, contour_model
+from plc.errors import ModelError
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import Rung
@@ -94,3 +99,30 @@ def test_prediction_goes_on_from_a_draft_that_was_bent() -> None:
     rest = np.zeros((1, 320), np.float32)
     ar.extend(rest)
     np.testing.assert_allclose(rest, whole[:, 320:], atol=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "shape", "nan", "field"])
+def test_a_damaged_file_is_a_clear_error_and_no_stream_without_it_notices(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = contour_model()._asdict()
+    if damage == "shape":
+        arrays["leave"] = arrays["leave"][:-1]
+    elif damage == "nan":
+        arrays["scale"] = np.full_like(arrays["scale"], np.nan)
+    elif damage == "field":
+        del arrays["middle"]
+    path = tmp_path / "contour.npz"
+    np.savez(path, **arrays)
+    if damage == "missing":
+        path.unlink()
+    elif damage in ("empty", "cut"):
+        path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 9000])
+    monkeypatch.setattr(module, "_FILE", str(path))
+    contour_model.cache_clear()
+    try:
+        with pytest.raises(ModelError, match=r"contour\.npz"):
+            PitchContour(16_000, 1, 960)
+        assert Concealer(16_000, 1, 320, model="ar").push(None).shape == (320, 1)
+    finally:
+        contour_model.cache_clear()
