@@ -29,6 +29,7 @@ from plc_kernels.contour import (
     look_back,
     period_around,
     repeat_cycle,
+    thin_out,
 )
 
 CONTOUR_DRAFTS = ("contour", "ar_contour")
@@ -42,6 +43,8 @@ VOICED = 0.6
 # tolerance.
 _OWN_AT_MS = 10.0
 _OWN_STRAY = 0.1
+# For that so much is looked at on either side: half a template and half of the longest period.
+_OWN_AROUND_MS = 20.0
 
 
 class PitchContour:
@@ -73,10 +76,15 @@ class PitchContour:
         """Samples that become one to look at."""
         looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
         self.past_samples = max(looked * self._every, self._plain.past_samples)
-        wide = int(samples * MOST_BEND) + 4
-        self._lines = np.zeros((channels, self.past_samples + wide), np.float32)
-        self._seen = np.zeros(self._lines.shape[1] // self._every, np.float32)
+        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
+        self._middle = self.past_samples + round(sample_rate * _OWN_AT_MS / 1000.0)
+        wide = self.past_samples + int(samples * MOST_BEND) + 4
+        self._lines = np.zeros(
+            (channels, max(wide, self._middle + around * self._every)), np.float32
+        )
+        self._seen = np.zeros(self.past_samples // self._every, np.float32)
         self._score = np.zeros(self._seen.size, np.float32)
+        self._around = np.zeros(2 * around, np.float32)
         self._features = np.zeros(FEATURES, np.float32)
         self._model = model or contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
@@ -115,22 +123,16 @@ class PitchContour:
     def _follow(self, history: History) -> None:
         """Look at the past, and expect what comes."""
         look_rate = self._rate / self._every
-        seen = self._seen[: self.past_samples // self._every]
+        first = self.past_samples - self._seen.size * self._every
         for c, line in enumerate(self._lines):
-            past = line[: self.past_samples]
-            history.newest(c, past)
-            self._look_at(past, seen)
-            period, alike = look_back(seen, look_rate, self._score, self._features)
+            history.newest(c, line[: self.past_samples])
+            thin_out(line[first:], self._every, self._seen)
+            period, alike = look_back(self._seen, look_rate, self._score, self._features)
             self._periods[c] = period * self._every if alike >= VOICED else 0.0
             if self._periods[c]:
                 expect(self._features, self._model, self._work, self._points[c])
         if not all(self._periods):
             self._plain.begin(history, unsteady=False)
-
-    def _look_at(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> None:
-        """Write means of so many samples, the newest whole."""
-        newest = x[x.size - seen.size * self._every :]
-        np.mean(newest.reshape(-1, self._every), axis=1, out=seen)
 
     def _repeat(self, out: NDArray[np.float32]) -> None:
         """Write the last cycle again and again, shape (channels, n)."""
@@ -144,17 +146,16 @@ class PitchContour:
     def _bend(self, out: NDArray[np.float32]) -> None:
         """Write what was predicted as it is when it follows, shape (channels, n)."""
         known = self.past_samples
+        first = self._middle - self._around.size // 2 * self._every
         for c, period in enumerate(self._periods):
             line = self._lines[c]
             if not period:
                 out[c] = line[known : known + out.shape[1]]
                 continue
-            self._look_at(line, self._seen)
-            # Means are taken from the end: what is left over lies at the beginning.
-            centre = known + round(self._rate * _OWN_AT_MS / 1000.0) - line.size % self._every
+            thin_out(line[first:], self._every, self._around)
             own, alike = period_around(
-                self._seen,
-                centre // self._every,
+                self._around,
+                self._around.size // 2,
                 period / self._every,
                 _OWN_STRAY,
                 self._rate / self._every,

@@ -478,7 +478,7 @@ def _described(voice: Voice) -> dict[str, str | float]:
         "model": voice.manifest.name,
         "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
         "state": voice.state,
-        "cost_ms": round(voice.cost.burst_ms, 4),
+        "cost_ms": round(voice.cost.draft_ms + voice.cost.burst_ms, 4),
     }
     if voice.line.last_error:
         found["error"] = voice.line.last_error

@@ -30,6 +30,7 @@ _AUDIO_PATH: tuple[Any, ...] = (
     contour.look_back,
     contour.period_around,
     contour.repeat_cycle,
+    contour.thin_out,
     denormals.flush_denormals,
     denormals.restore_denormals,
     fade.burst_gain,

@@ -42,6 +42,8 @@ _USUAL_MS = 6.25
 _MOST_DRIFT = 0.4
 # Cycles are crossfaded over their last part.
 _SEAM = 0.3
+# Within so many samples the pace changes in a straight line.
+_CHUNK = 32
 
 
 class ContourModel(NamedTuple):
@@ -55,6 +57,16 @@ class ContourModel(NamedTuple):
     middle_bias: NDArray[np.float32]
     leave: NDArray[np.float32]
     leave_bias: NDArray[np.float32]
+
+
+@kernel
+def thin_out(x: NDArray[np.float32], every: int, out: NDArray[np.float32]) -> None:
+    """Write means of ``every`` samples each; ``x`` has so many for each of ``out``."""
+    for i in range(out.size):
+        total = np.float32(0.0)
+        for k in range(i * every, (i + 1) * every):
+            total += x[k]
+        out[i] = total / every
 
 
 @kernel
@@ -241,19 +253,20 @@ def _layer(
 
 
 @kernel
-def _expected(points: NDArray[np.float32], place: float) -> float:
-    """Return the relative period at a place, counted in points."""
+def _pace(points: NDArray[np.float32], sample: int, sample_rate: float) -> float:
+    """Return how much faster than at the past's end cycles are expected to follow each other."""
+    place = sample * 1000.0 / (sample_rate * POINT_MS)
     before = int(place)
     if before >= points.size - 1:
-        return math.exp(points[points.size - 1])
+        return math.exp(-points[points.size - 1])
     share = place - before
-    return math.exp((1.0 - share) * points[before] + share * points[before + 1])
+    return math.exp((share - 1.0) * points[before] - share * points[before + 1])
 
 
 @kernel
 def _read(x: NDArray[np.float32], place: float) -> float:
-    """Return ``x`` between its samples, by the cubic of Catmull and Rom."""
-    i = min(max(math.floor(place), 1), x.size - 3)
+    """Return ``x`` between its samples, by the cubic of Catmull and Rom; ``place`` is positive."""
+    i = min(max(int(place), 1), x.size - 3)
     f = place - i
     a, b, c, d = x[i - 1], x[i], x[i + 1], x[i + 2]
     bow = 2.0 * a - 5.0 * b + 4.0 * c - d + f * (3.0 * (b - c) + d - a)
@@ -283,21 +296,24 @@ def repeat_cycle(
     out : float32, shape (m,), written
         What follows ``past``.
     """
-    per_sample = 1000.0 / (sample_rate * POINT_MS)
     last = past.size - 1
     phase = 0.0
-    for i in range(out.size):
-        phase += 1.0 / (period * _expected(points, i * per_sample))
-        if phase > 1.0:
-            phase -= 1.0
-        at = last + (phase - 1.0) * period
-        value = _read(past, at)
-        seam = (phase - (1.0 - _SEAM)) / _SEAM
-        if seam > 0.0:
-            # A cycle earlier, this place runs into where the next one begins.
-            share = 0.5 - 0.5 * math.cos(math.pi * seam)
-            value += share * (_read(past, at - period) - value)
-        out[i] = value
+    for begin in range(0, out.size, _CHUNK):
+        pace = _pace(points, begin, sample_rate) / period
+        step = (_pace(points, begin + _CHUNK, sample_rate) / period - pace) / _CHUNK
+        for i in range(begin, min(begin + _CHUNK, out.size)):
+            phase += pace
+            pace += step
+            if phase > 1.0:
+                phase -= 1.0
+            at = last + (phase - 1.0) * period
+            value = _read(past, at)
+            seam = (phase - (1.0 - _SEAM)) / _SEAM
+            if seam > 0.0:
+                # A cycle earlier, this place runs into where the next one begins.
+                share = seam * seam * (3.0 - 2.0 * seam)
+                value += share * (_read(past, at - period) - value)
+            out[i] = value
 
 
 @kernel
@@ -322,9 +338,17 @@ def bend(
     out : float32, shape (m,), written
         The draft, bent.
     """
-    per_sample = 1000.0 / (sample_rate * POINT_MS)
     at = known - 1.0
-    for i in range(out.size):
-        speed = own / (period * _expected(points, i * per_sample))
-        at += min(max(speed, 1.0 / MOST_BEND), MOST_BEND)
-        out[i] = _read(line, at)
+    for begin in range(0, out.size, _CHUNK):
+        pace = _bounded(own / period * _pace(points, begin, sample_rate))
+        after = _bounded(own / period * _pace(points, begin + _CHUNK, sample_rate))
+        step = (after - pace) / _CHUNK
+        for i in range(begin, min(begin + _CHUNK, out.size)):
+            at += pace
+            pace += step
+            out[i] = _read(line, at)
+
+
+@kernel
+def _bounded(pace: float) -> float:
+    return min(max(pace, 1.0 / MOST_BEND), MOST_BEND)

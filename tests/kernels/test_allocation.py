@@ -105,6 +105,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (contour.look_back, (PAST, 8000.0, SCORE, LOOKED)),
     (contour.period_around, (PAST, 460, 50.0, 0.1, 8000.0, SCORE)),
     (contour.expect, (LOOKED, contour_model(), np.zeros((2, 96), np.float32), POINTS)),
+    (contour.thin_out, (PAST, 2, SCORE)),
     (contour.repeat_cycle, (PAST, 50.0, POINTS, 8000.0, X)),
     (contour.bend, (PAST, 100, 50.0, 50.0, POINTS, 8000.0, X)),
 ]

@@ -18,6 +18,7 @@ from plc_kernels.contour import (
     look_back,
     period_around,
     repeat_cycle,
+    thin_out,
 )
 from tests.signals import noise
 
@@ -160,6 +161,15 @@ def test_the_network_is_three_dense_layers(seed: int) -> None:
         x = x / (1.0 + np.exp(-x))
     expected = np.clip(model.leave @ x + model.leave_bias, -0.4, 0.4)
     np.testing.assert_allclose(points, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_thinned_out_samples_are_means(every: int) -> None:
+    x = noise(5, 300)
+    out = np.zeros(100, np.float32)
+    thin_out(x, every, out)
+    means = x[: 100 * every].reshape(-1, every).mean(axis=1)
+    np.testing.assert_allclose(out, means, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("period", [50.0, 97.3])

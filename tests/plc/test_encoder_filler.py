@@ -468,7 +468,8 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         manifest = _model(tmp_path, drafts=drafts)
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
         filler = EncoderFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
-        assert filler.voices[0].cost.asking_ms == pytest.approx(cost_ms)
+        assert filler.voices[0].first_ms == pytest.approx(cost_ms)
+        assert filler.describe()["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
 
 
