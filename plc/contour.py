@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.baselines import PitchFiller
+from plc.baselines import PITCH_MAX_HZ, PITCH_MIN_HZ, TEMPLATE_MS, repeat_period
 from plc.errors import ModelError
 from plc.history import History
 from plc_kernels.contour import (
@@ -31,6 +31,7 @@ from plc_kernels.contour import (
     repeat_cycle,
     thin_out,
 )
+from plc_kernels.pitch import best_lag
 
 CONTOUR_DRAFTS = ("contour", "ar_contour")
 """How manifests call the drafts that :meth:`PitchContour.draft` writes."""
@@ -71,11 +72,10 @@ class PitchContour:
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
     ) -> None:
         self._rate = float(sample_rate)
-        self._plain = PitchFiller(sample_rate, channels, samples)
         self._every = max(sample_rate // _LOOK_RATE, 1)
         """Samples that become one to look at."""
         looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
-        self.past_samples = max(looked * self._every, self._plain.past_samples)
+        self.past_samples = looked * self._every
         around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
         self._middle = self.past_samples + round(sample_rate * _OWN_AT_MS / 1000.0)
         wide = self.past_samples + int(samples * MOST_BEND) + 4
@@ -92,6 +92,8 @@ class PitchContour:
         self._points = np.zeros((channels, POINTS), np.float32)
         self._periods = [0.0] * channels
         """In samples; 0 where there is no pitch."""
+        self._lags = [1] * channels
+        """In whole samples, where there is no pitch."""
 
     @property
     def ahead(self) -> int:
@@ -103,7 +105,7 @@ class PitchContour:
         history: History,
         predict: Callable[[NDArray[np.float32]], None],
         out: NDArray[np.float32],
-    ) -> None:
+    ) -> NDArray[np.float32]:
         """Write both drafts of a gap.
 
         Parameters
@@ -114,11 +116,20 @@ class PitchContour:
             Writes what linear prediction says comes next, shape (channels, n).
         out : float32, shape (channels, 2, n), written
             The last cycle, repeated, and the prediction, bent; :data:`CONTOUR_DRAFTS`.
+
+        Returns
+        -------
+        float32, shape (channels, past samples + n)
+            The past and the bent prediction, until the next draft.
         """
+        known = self.past_samples
         self._follow(history)
-        predict(self._lines[:, self.past_samples :])
+        predict(self._lines[:, known:])
         self._repeat(out[:, 0])
         self._bend(out[:, 1])
+        bent = self._lines[:, : known + out.shape[2]]
+        bent[:, known:] = out[:, 1]
+        return bent
 
     def _follow(self, history: History) -> None:
         """Look at the past, and expect what comes."""
@@ -128,20 +139,28 @@ class PitchContour:
             history.newest(c, line[: self.past_samples])
             thin_out(line[first:], self._every, self._seen)
             period, alike = look_back(self._seen, look_rate, self._score, self._features)
-            self._periods[c] = period * self._every if alike >= VOICED else 0.0
-            if self._periods[c]:
+            if alike >= VOICED:
+                self._periods[c] = period * self._every
                 expect(self._features, self._model, self._work, self._points[c])
-        if not all(self._periods):
-            self._plain.begin(history, unsteady=False)
+            else:
+                self._periods[c] = 0.0
+                self._lags[c] = self._every * self._best_lag()
+
+    def _best_lag(self) -> int:
+        """Return what :class:`~plc.baselines.PitchFiller` would repeat, in samples looked at."""
+        rate = self._rate / self._every
+        shortest, longest = int(rate / PITCH_MAX_HZ), int(rate / PITCH_MIN_HZ)
+        template = round(rate * TEMPLATE_MS / 1000.0)
+        return best_lag(self._seen, template, shortest, self._score[: longest - shortest + 1])
 
     def _repeat(self, out: NDArray[np.float32]) -> None:
         """Write the last cycle again and again, shape (channels, n)."""
-        if not all(self._periods):
-            self._plain.extend(out)
         for c, period in enumerate(self._periods):
+            past = self._lines[c, : self.past_samples]
             if period:
-                past = self._lines[c, : self.past_samples]
                 repeat_cycle(past, period, self._points[c], self._rate, out[c])
+            else:
+                repeat_period(past[None, -self._lags[c] :], 0, out[c : c + 1])
 
     def _bend(self, out: NDArray[np.float32]) -> None:
         """Write what was predicted as it is when it follows, shape (channels, n)."""

@@ -337,8 +337,7 @@ class EncoderFiller:
             history.newest(c, lines[c, -1, :start])
         if voice.contour is not None:
             lines[:, 0, :start] = lines[:, -1, :start]
-            voice.contour.draft(history, self.ar.extend, lines[:, :, start:])
-            self.ar.resume(lines[:, -1])
+            self.ar.resume(voice.contour.draft(history, self.ar.extend, lines[:, :, start:]))
             return
         self.ar.extend(lines[:, -1, start:])
         if voice.pitch is not None:

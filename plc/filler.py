@@ -226,7 +226,13 @@ class ArFiller:
             self._predict(c, out[c])
 
     def resume(self, lines: NDArray[np.float32]) -> None:
-        """Go on from the end of ``lines``, shape (channels, n), not from what it wrote last."""
+        """Go on from the end of ``lines``, not from what was written last.
+
+        Parameters
+        ----------
+        lines : float32, shape (channels, n)
+            The past and what was made of it, at least as many samples as the order in use.
+        """
         for c, line in enumerate(lines):
             order = self._orders[c]
             self._recent[c, :order] = line[line.size - order :]

@@ -85,7 +85,7 @@ class Voice:
 
     @property
     def first_ms(self) -> float:
-        """What the first packet of a burst pays: all, or only for asking."""
+        """What the first packet of a burst pays: its drafts, and all or only for asking."""
         network_ms = self.cost.burst_ms if self.prompt else self.cost.asking_ms
         return self.cost.draft_ms + network_ms
 
@@ -118,6 +118,10 @@ def open_voice(
     sample_rate, channels, _ = stream
     gap = GapSpectra(manifest, sample_rate, channels)
     signatures = [encoder_signature(manifest, gap.shape)]
+    pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
+    contour = None
+    if manifest.drafts == CONTOUR_DRAFTS:
+        contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
 
     def open_runner() -> Encoder:
         return open_encoder(manifest, [gap.shape], providers=provider)
@@ -131,10 +135,6 @@ def open_voice(
         line = worker
     line.counters = counters
     prompt = is_prompt(manifest, content)
-    pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    contour = None
-    if manifest.drafts == CONTOUR_DRAFTS:
-        contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
     unknown = Cost(0.0, 0.0, 0)
     voice = Voice(manifest, gap, line, Governor(), pitch, contour, prompt, provider, unknown, clock)
     voice.cost = _cost(voice)
@@ -230,7 +230,7 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
 
 
 def _voiced_history(voice: Voice) -> History:
-    """Return a past in which there is a pitch, which takes more time than none."""
+    """Return a past in which there is a pitch; none takes as long."""
     channels = voice.gap.lines.shape[0]
     samples = voice.contour.past_samples if voice.contour else 1
     history = History(channels, samples)

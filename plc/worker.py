@@ -118,8 +118,18 @@ class _Life:
 
 _running: set[_Life] = set()
 """Whose threads have not ended yet."""
+_exiting = threading.Event()
+"""Set when the process ends: from then on no thread is started."""
+
+
+def _forget() -> None:
+    """Know nothing of threads that stayed with the parent of a fork."""
+    _running.clear()
+    _exiting.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_running.clear)  # they stayed with the parent
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
@@ -232,8 +242,11 @@ class EncoderWorker:
     def _start(self) -> None:
         # Not threading.Thread, whose start() waits for the thread to run: this may be called
         # from the audio thread.
+        # First added, then asked: whoever ends the process does it the other way round.
         _running.add(self._life)
         try:
+            if _exiting.is_set():
+                raise RuntimeError("the process is ending")
             _thread.start_new_thread(_serve, (self._life, self._open_runner))
         except RuntimeError:
             _running.discard(self._life)
@@ -422,7 +435,7 @@ class EncoderWorker:
         try:
             self._start()
             self.counters.encoder_restarts += 1
-        except RuntimeError as error:  # the system has no thread to give
+        except RuntimeError as error:  # there is no thread to be had, or none any more
             self._life.error = error
             self._life.over.set()
 
@@ -440,6 +453,7 @@ def _end_all() -> None:
 
     A run that returns into an interpreter that is gone ends the process with an abort.
     """
+    _exiting.set()
     limit_s = time.monotonic() + _EXIT_S
     lives = list(_running)
     for life in lives:

@@ -451,6 +451,17 @@ def test_asking_takes_its_time_from_the_ladder(
         filler.close()
 
 
+def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path) -> None:
+    manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, bin_hz=400.0, horizon_ms=5.0)
+    for content in ("speech", "music"):
+        filler = _filler(manifest, content)
+        filler.begin(_history(tones(3, RATE, RATE), filler), unsteady=content == "speech")
+        out = np.zeros((1, 2 * PACKET), np.float32)
+        filler.extend(out)
+        assert np.abs(out).max() > 0.01
+        filler.close()
+
+
 def test_following_the_pitch_is_part_of_what_a_burst_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -510,31 +510,83 @@ def test_a_worker_that_is_forgotten_ends_its_thread() -> None:
     assert life.over.wait(PATIENCE_S)
 
 
-FORGETFUL = """
-import sys, time
+PRELUDE = """
+import atexit, sys, threading
 import numpy as np
+
+begun, freed, ticked = threading.Event(), threading.Event(), threading.Event()
+"""
+SETTING = """
 import plc.worker
 from plc.providers import Signature
 
-class Slow:
+INPUTS = (("spectra", (1, 1, 2, 3, 4)), ("lost", (1, 4)))
+GAP = [np.zeros(shape, np.float32) for _, shape in INPUTS]
+
+class Blocked:
     on_gpu = False
+    cancels = 0
+    def __init__(self):
+        print("opened", flush=True)
     def run(self, spectra, lost, out):
-        time.sleep(0.3 if sys.argv[1] == "ends" else 1000.0)
-        print("ran")
+        begun.set()
+        freed.wait()
+        print("ran", flush=True)
         return True
     def cancel(self):
-        print("cancelled")
+        self.cancels += 1
+        print("cancelled", flush=True)
+        if sys.argv[1] == "ends" and self.cancels == 2:
+            freed.set()
 
-def main():
-    inputs = (("spectra", (1, 1, 2, 3, 4)), ("lost", (1, 4)))
-    signature = Signature(inputs, ("filled", (1, 2, 3, 4)))
-    worker = plc.worker.EncoderWorker(Slow, [signature])
+def start():
+    signature = Signature(INPUTS, ("filled", (1, 2, 3, 4)))
+    worker = plc.worker.EncoderWorker(Blocked, [signature])
     worker.wait_until_open(60.0)
-    assert worker.submit(*(np.zeros(shape, np.float32) for _, shape in inputs))
+    return worker
+"""
+FORGETFUL = """
+def main():
+    assert start().submit(*GAP)
+    begun.wait()
 
 plc.worker._EXIT_S = float(sys.argv[2])
 main()
 """
+UNTIRING = """
+def play():
+    while True:
+        worker.submit(*GAP)
+        worker.tick()
+        if plc.worker._exiting.is_set():
+            ticked.set()
+
+freed.set()
+worker = start()
+threading.Thread(target=play, daemon=True).start()
+begun.wait()
+"""
+# What is registered first runs last: after plc.worker's own.
+TELLING = """
+@atexit.register
+def tell():
+    ticked.wait()
+    ticked.clear()
+    ticked.wait()
+    print("restarts:", worker.counters.encoder_restarts)
+"""
+
+
+def run_program(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(("run", "wait_s", "says"), [("ends", PATIENCE_S, "ran"), ("hangs", 0, "")])
@@ -542,17 +594,16 @@ def test_a_process_waits_for_the_runs_of_forgotten_workers_but_not_for_ever(
     run: str, wait_s: float, says: str
 ) -> None:
     # One that returned into an interpreter that is gone would end the process with an abort.
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
-    done = subprocess.run(
-        [sys.executable, "-c", FORGETFUL, run, str(wait_s)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = run_program(PRELUDE + SETTING + FORGETFUL, run, wait_s)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["cancelled", "cancelled", *says.split()]
+    assert done.stdout.split() == ["opened", "cancelled", "cancelled", *says.split()]
+
+
+def test_a_stream_that_goes_on_while_the_process_ends_gets_no_other_worker() -> None:
+    done = run_program(PRELUDE + TELLING + SETTING + UNTIRING, "goes on")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines().count("opened") == 1
+    assert "restarts: 0" in done.stdout
 
 
 def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> None:

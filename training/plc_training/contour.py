@@ -50,8 +50,8 @@ _STRAY = 0.25
 _WIDTH = 96
 _BATCH = 1024
 _RATE = 3e-3
-# A semitone is an error of 1.7; larger ones than half a semitone count by their size.
-_UNIT = 10.0 / math.log(2.0) * 1.2
+# Errors are in semitones; those above 0.9 count by their size, smaller ones by its square.
+_UNIT = 12.0 / math.log(2.0)
 _BEND = 0.9
 
 
