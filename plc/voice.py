@@ -230,7 +230,7 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
 
 
 def _voiced_history(voice: Voice) -> History:
-    """Return a past in which there is a pitch; none takes as long."""
+    """Return a past with a pitch; drafts take as long without one."""
     channels = voice.gap.lines.shape[0]
     samples = voice.contour.past_samples if voice.contour else 1
     history = History(channels, samples)
