@@ -11,9 +11,9 @@ from plc_kernels.pitch import best_lag
 from plc_kernels.windows import grid_window_samples, window
 
 # G.711 Appendix I, section I.2.3: pitch between 66 and 200 Hz; widened for music and children.
-PITCH_MIN_HZ = 50.0
-PITCH_MAX_HZ = 500.0
-TEMPLATE_MS = 20.0
+_PITCH_MIN_HZ = 50.0
+_PITCH_MAX_HZ = 500.0
+_TEMPLATE_MS = 20.0
 
 
 class _Baseline:
@@ -82,9 +82,9 @@ class PitchFiller(_Baseline):
     """The last pitch period again and again, as G.711 Appendix I does without its fade."""
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        self._lag_min = int(sample_rate / PITCH_MAX_HZ)
-        lag_max = int(sample_rate / PITCH_MIN_HZ)
-        self._template = round(sample_rate * TEMPLATE_MS / 1000.0)
+        self._lag_min = int(sample_rate / _PITCH_MAX_HZ)
+        lag_max = int(sample_rate / _PITCH_MIN_HZ)
+        self._template = round(sample_rate * _TEMPLATE_MS / 1000.0)
         super().__init__("pitch", channels, self._template + lag_max)
         self._score = np.empty(lag_max - self._lag_min + 1, np.float32)
         self._lags = [self._lag_min] * channels

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.baselines import PITCH_MAX_HZ, PITCH_MIN_HZ, TEMPLATE_MS, repeat_period
+from plc.baselines import repeat_period
 from plc.errors import ModelError
 from plc.history import History
 from plc_kernels.contour import (
@@ -31,7 +31,6 @@ from plc_kernels.contour import (
     repeat_cycle,
     thin_out,
 )
-from plc_kernels.pitch import best_lag
 
 CONTOUR_DRAFTS = ("contour", "ar_contour")
 """How manifests call the drafts that :meth:`PitchContour.draft` writes."""
@@ -138,20 +137,13 @@ class PitchContour:
         for c, line in enumerate(self._lines):
             history.newest(c, line[: self.past_samples])
             thin_out(line[first:], self._every, self._seen)
-            period, alike = look_back(self._seen, look_rate, self._score, self._features)
+            period, alike, lag = look_back(self._seen, look_rate, self._score, self._features)
             if alike >= VOICED:
                 self._periods[c] = period * self._every
                 expect(self._features, self._model, self._work, self._points[c])
             else:
                 self._periods[c] = 0.0
-                self._lags[c] = self._every * self._best_lag()
-
-    def _best_lag(self) -> int:
-        """Return what :class:`~plc.baselines.PitchFiller` would repeat, in samples looked at."""
-        rate = self._rate / self._every
-        shortest, longest = int(rate / PITCH_MAX_HZ), int(rate / PITCH_MIN_HZ)
-        template = round(rate * TEMPLATE_MS / 1000.0)
-        return best_lag(self._seen, template, shortest, self._score[: longest - shortest + 1])
+                self._lags[c] = self._every * lag
 
     def _repeat(self, out: NDArray[np.float32]) -> None:
         """Write the last cycle again and again, shape (channels, n)."""

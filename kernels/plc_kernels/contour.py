@@ -48,7 +48,7 @@ _CHUNK = 32
 
 
 class ContourModel(NamedTuple):
-    """A network of two hidden layers, float32: ``matrices[i]`` has shape (outputs, inputs)."""
+    """A network of two hidden layers, float32; matrices have shape (outputs, inputs)."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -98,8 +98,10 @@ def _between(score: NDArray[np.float32], n: int, best: int) -> float:
 @kernel
 def edge_period(
     x: NDArray[np.float32], sample_rate: float, score: NDArray[np.float32]
-) -> tuple[float, float]:
+) -> tuple[float, float, int]:
     """Return the period at the end of ``x``, in samples, and how alike its cycles are, -1 to 1.
+
+    And the lag at which the end is most like what was before, which may be several periods.
 
     Parameters
     ----------
@@ -121,11 +123,12 @@ def edge_period(
         if score[k] > most:
             most = score[k]
             best = k
+    lag = shortest + best
     for k in range(1, n - 1):
         if score[k] >= _AS_GOOD * most and score[k] >= score[k - 1] and score[k] >= score[k + 1]:
             best = k
             break
-    return shortest + best + _between(score, n, best), score[best]
+    return shortest + best + _between(score, n, best), score[best], lag
 
 
 @kernel
@@ -167,7 +170,7 @@ def look_back(
     sample_rate: float,
     score: NDArray[np.float32],
     features: NDArray[np.float32],
-) -> tuple[float, float]:
+) -> tuple[float, float, int]:
     """Return what :func:`edge_period` does; write what :func:`expect` needs to know.
 
     Parameters
@@ -181,7 +184,7 @@ def look_back(
         likeness; the oldest first: log power relative to the newest; then the logarithm of the
         period at the end, its likeness, and the newest log power.
     """
-    period, alike = edge_period(x, sample_rate, score)
+    period, alike, lag = edge_period(x, sample_rate, score)
     step = round(sample_rate * _STEP_MS / 1000.0)
     template = round(sample_rate * _AROUND_MS / 1000.0)
     near = period
@@ -203,7 +206,7 @@ def look_back(
     features[3 * STEPS] = math.log(1000.0 * period / (sample_rate * _USUAL_MS))
     features[3 * STEPS + 1] = alike
     features[3 * STEPS + 2] = newest / 10.0
-    return period, alike
+    return period, alike, lag
 
 
 @kernel

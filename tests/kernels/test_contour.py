@@ -53,16 +53,17 @@ def summit(scores: NDArray[np.float64], best: int) -> float:
     return best + float(0.5 * (left - right) / bow) if bow < -1e-9 else float(best)
 
 
-def edge_by_definition(x: NDArray[np.float64]) -> tuple[float, float]:
+def edge_by_definition(x: NDArray[np.float64]) -> tuple[float, float, int]:
     scores = np.array(
         [likeness(x, x.size - 320, x.size - 320 - lag, 320) for lag in range(32, 321)]
     )
     best = int(scores.argmax())
+    lag = 32 + best
     for k in range(1, scores.size - 1):
         if scores[k] >= 0.92 * scores.max() and scores[k] == scores[k - 1 : k + 2].max():
             best = k
             break
-    return 32 + summit(scores, best), float(scores[best])
+    return 32 + summit(scores, best), float(scores[best]), lag
 
 
 def around_by_definition(
@@ -106,7 +107,7 @@ def test_a_steady_pitch_is_found_to_a_twentieth_of_a_sample(period: float) -> No
 def test_what_is_known_of_the_past_is_as_described(seed: int, drift: float) -> None:
     x = voice(1840, 120.0, drift) + 0.01 * noise(seed, 1840)
     features = np.zeros(FEATURES, np.float32)
-    period, alike = look_back(x, RATE, score(), features)
+    period, alike, _ = look_back(x, RATE, score(), features)
     y = x.astype(np.float64)
     near = period
     for j in range(STEPS):
@@ -126,7 +127,7 @@ def test_what_is_known_of_the_past_is_as_described(seed: int, drift: float) -> N
 
 def test_silence_has_no_pitch() -> None:
     features = np.zeros(FEATURES, np.float32)
-    period, alike = look_back(np.zeros(1840, np.float32), RATE, score(), features)
+    period, alike, _ = look_back(np.zeros(1840, np.float32), RATE, score(), features)
     assert period > 0.0
     assert alike == 0.0
     assert np.isfinite(features).all()

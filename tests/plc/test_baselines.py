@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.baselines import (
-    PITCH_MAX_HZ,
-    PITCH_MIN_HZ,
-    TEMPLATE_MS,
+    _PITCH_MAX_HZ,
+    _PITCH_MIN_HZ,
+    _TEMPLATE_MS,
     MagnitudeFiller,
     PitchFiller,
     RepeatFiller,
@@ -46,10 +46,10 @@ def rms(x: NDArray[np.float32]) -> float:
 
 def pitch_lag(x: NDArray[np.float32]) -> int:
     """Return the lag of the best normalised correlation, by its definition in float64."""
-    n = round(SAMPLE_RATE * TEMPLATE_MS / 1000)
+    n = round(SAMPLE_RATE * _TEMPLATE_MS / 1000)
     y = x.astype(np.float64)
     template = y[-n:]
-    lags = range(int(SAMPLE_RATE / PITCH_MAX_HZ), int(SAMPLE_RATE / PITCH_MIN_HZ) + 1)
+    lags = range(int(SAMPLE_RATE / _PITCH_MAX_HZ), int(SAMPLE_RATE / _PITCH_MIN_HZ) + 1)
     scores = []
     for lag in lags:
         shifted = y[y.size - n - lag : y.size - lag]

@@ -18,6 +18,7 @@ from plc.demo import clip_audio
 from plc.files import read_audio
 from plc.inpainting import LONGEST_REFINED_GAP
 from plc.loss import GilbertElliott, read_trace, write_trace
+from tests.processes import environment
 from tests.signals import tones
 
 ROOT = Path(__file__).parents[2]
@@ -48,10 +49,9 @@ def misuse(*arguments: object) -> str:
 
 
 def in_a_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     return subprocess.run(
         [sys.executable, "-m", "plc", *map(str, arguments)],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -315,10 +315,9 @@ def test_the_program_refuses_with_one_line_and_no_traceback(tmp_path: Path) -> N
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m plc doctor --methods | true"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     done = subprocess.run(
         ["sh", "-c", command],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -336,10 +335,10 @@ def test_help_and_version_load_nothing_heavy() -> None:
             "heavy = {'numpy', 'numba', 'soundfile', 'matplotlib', 'av', 'onnxruntime'}\n"
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
         )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        alone = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env=environment,
+            env=alone,
             capture_output=True,
             text=True,
             timeout=60,
@@ -354,8 +353,7 @@ def test_sigterm_leaves_no_half_file(tmp_path: Path) -> None:
     source = tmp_path / "long.wav"
     soundfile.write(source, np.tile(tones(1, 48_000, 48_000), 1200), 48_000)
     command = [sys.executable, "-m", "plc", "conceal", str(source), str(tmp_path / "out.wav")]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
-    running = subprocess.Popen([*command, "--loss", "10%"], env=environment)
+    running = subprocess.Popen([*command, "--loss", "10%"], env=environment())
     while sum(path.stat().st_size for path in tmp_path.glob(".out*")) < 100_000:
         assert running.poll() is None
     running.terminate()
@@ -383,11 +381,10 @@ def test_packets_with_nan_are_mentioned(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_a_full_disk_under_the_output_is_one_line(arguments: list[str]) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "plc", *arguments],
-            env=environment,
+            env=environment(),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -34,9 +34,9 @@ from plc.playout import Playout
 from plc.relay import Latch, RateCap, Relay, StreamConfig, StreamRelay
 from plc.rtp import RtpPacket, parse_red, parse_rtp
 from plc.send import Packetizer, RtpSender, blocks_of, open_sender
+from tests.processes import environment
 from tests.signals import noise, tones
 
-ROOT = Path(__file__).parents[2]
 RATE = 16_000
 BLOCK = 160
 TICK_S = BLOCK / RATE
@@ -534,10 +534,9 @@ def program(*arguments: object) -> subprocess.Popen[str]:
         "import typer, sys; from plc.cli_network import register\n"
         "app = typer.Typer(); register(app); app(sys.argv[1:], standalone_mode=True)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -26,6 +26,7 @@ from plc.worker import (
     Outcome,
     Runner,
 )
+from tests.processes import environment
 
 # Longer than any machine needs to run a few lines in another thread; only a broken test waits.
 PATIENCE_S = 60.0
@@ -39,7 +40,6 @@ def signature(frames: int = 4) -> Signature:
     )
 
 
-ROOT = Path(__file__).parents[2]
 SIGNATURES = [signature(4), signature(6)]
 
 
@@ -578,10 +578,9 @@ def tell():
 
 
 def run_program(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from plc_training.command import run_command
+from plc_training.command import default_cache, run_command
 
 STOPPED = 130
 """Status after Ctrl-C, as a shell has it."""
@@ -70,7 +70,6 @@ def train(
     """
     import torch
 
-    from plc.engine_cache import cache_root
     from plc_training.loop import Reason
     from plc_training.recipe import read_recipe
     from plc_training.run import Place, run_recipe
@@ -82,7 +81,7 @@ def train(
     place = Place(
         data=tuple(data),
         folder=run or Path("runs") / name,
-        cache=cache or cache_root() / "training",
+        cache=cache or default_cache(),
         jobs=jobs or _cores(),
         domain=domain,
     )

@@ -2,10 +2,27 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from plc.engine_cache import cache_root
 from plc.errors import PlcError
+
+Libraries = Annotated[
+    list[Path], typer.Option(help="Libraries, as plc train has them; may repeat.")
+]
+DecodedCache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for decoded audio.", show_default="the user's cache folder"),
+]
+DecodingJobs = Annotated[int, typer.Option(min=1, help="Processes that decode.")]
+
+
+def default_cache() -> Path:
+    """Return where decoded audio is kept if nobody says otherwise."""
+    return cache_root() / "training"
 
 
 def run_command(name: str, command: Callable[[], object]) -> None:

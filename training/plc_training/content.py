@@ -20,13 +20,18 @@ from numpy.typing import NDArray
 
 from plc.background import SPEECH_FROM, Background
 from plc.content import NARROW_RATE, expanded, features, logistic, probability
-from plc.engine_cache import cache_root
 from plc.errors import ConfigError
 from plc_bench.corpus import clip_seed, resample
 from plc_bench.metrics import GAP_RMS_MIN, rms
-from plc_training.command import run_command
-from plc_training.display import Display
-from plc_training.library import Clip, decode_library, find_libraries, read_samples
+from plc_training.command import (
+    DecodedCache,
+    DecodingJobs,
+    Libraries,
+    default_cache,
+    run_command,
+)
+from plc_training.display import Display, decode_shown
+from plc_training.library import Clip, find_libraries, read_samples
 
 RATE = 16_000
 REACHES_S = (8.0, 1.0, 0.128)
@@ -171,22 +176,16 @@ def shares(groups: list[Group]) -> NDArray[np.float64]:
 
 
 def fit(
-    data: Annotated[list[Path], typer.Option(help="Libraries, as plc train has them; may repeat.")],
+    data: Libraries,
     clips: Annotated[int, typer.Option(min=1, help="At most, of each domain of a library.")] = 200,
     places: Annotated[int, typer.Option(min=1, help="In each clip.")] = 3,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for decoded audio.", show_default="the user's cache folder"),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    cache: DecodedCache = None,
+    jobs: DecodingJobs = 1,
 ) -> None:
     """Fit what tells speech from music, and print it."""
     chosen = _drawn(data, clips)
     display = Display()
-    folder = (cache or cache_root() / "training") / str(RATE)
-    with display.stage("decoding", len(chosen)) as advance:
-        decoded, failures = decode_library(list(chosen), RATE, folder, jobs, advance)
-    display.failures(failures)
+    decoded = decode_shown(list(chosen), RATE, cache or default_cache(), jobs, display)
     wide, narrow, streams = Heard(), Heard(), Heard()
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:

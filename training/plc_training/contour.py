@@ -1,4 +1,4 @@
-"""Train the network that expects a voice's pitch contour (:data:`plc_kernels.contour.expect`).
+"""Train the network that expects a voice's pitch contour (:func:`plc_kernels.contour.expect`).
 
     python -m plc_training.contour --data CORPUS --out contour.npz
 
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.contour import VOICED
-from plc.engine_cache import cache_root
 from plc.errors import ConfigError
 from plc_kernels.compile import kernel
 from plc_kernels.contour import (
@@ -32,9 +31,15 @@ from plc_kernels.contour import (
     look_back,
     period_around,
 )
-from plc_training.command import run_command
-from plc_training.display import Display
-from plc_training.library import decode_library, find_libraries, read_samples
+from plc_training.command import (
+    DecodedCache,
+    DecodingJobs,
+    Libraries,
+    default_cache,
+    run_command,
+)
+from plc_training.display import Display, decode_shown
+from plc_training.library import find_libraries, read_samples
 
 RATE = 16_000
 _EVERY = round(0.01 * RATE)
@@ -75,7 +80,7 @@ def places(
     for end in range(_PAST, x.size - _AFTER, _EVERY):
         if count == features.shape[0]:
             break
-        period, alike = look_back(x[end - _PAST : end], float(RATE), score, features[count])
+        period, alike, _ = look_back(x[end - _PAST : end], float(RATE), score, features[count])
         if alike < VOICED or features[count, FEATURES - 1] < math.log(_LEAST_POWER) / 10.0:
             continue
         near = period
@@ -147,7 +152,7 @@ def fitted(
             error = _UNIT * (network(given[drawn]) - target)[known]
             loss = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=_BEND)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
             advance()
@@ -161,22 +166,16 @@ def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tu
 
 
 def train(
-    data: Annotated[list[Path], typer.Option(help="Libraries, as plc train has them; may repeat.")],
+    data: Libraries,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("contour.npz"),
     steps: Annotated[int, typer.Option(min=1, help=f"Of {_BATCH} places.")] = 12_000,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for decoded audio.", show_default="the user's cache folder"),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    cache: DecodedCache = None,
+    jobs: DecodingJobs = 1,
 ) -> None:
     """Train what expects a voice's pitch contour, and write it."""
     clips = [clip for found in find_libraries(data) for clip in found if clip.domain == "speech"]
     display = Display()
-    with display.stage("decoding", len(clips)) as advance:
-        folder = (cache or cache_root() / "training") / str(RATE)
-        decoded, failures = decode_library(clips, RATE, folder, jobs, advance)
-    display.failures(failures)
+    decoded = decode_shown(clips, RATE, cache or default_cache(), jobs, display)
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +18,7 @@ from rich.progress import (
 
 from plc_bench.progress import LINE_S, Lines, duration
 from plc_bench.workers import Failure
+from plc_training.library import Clip, Decoded, decode_library
 from plc_training.loop import Event
 
 # Of the running means of loss and speed.
@@ -137,3 +139,18 @@ def _mixed(mean: float, value: float) -> float:
 
 def _figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+
+def decode_shown(
+    clips: Sequence[Clip], sample_rate: int, cache: Path, jobs: int, display: Display
+) -> list[Decoded]:
+    """Return the clips that could be decoded; show how far it is, and name the others.
+
+    As :func:`~plc_training.library.decode_library`, but that ``cache`` has a folder for each rate.
+    """
+    with display.stage("decoding", len(clips)) as advance:
+        decoded, failures = decode_library(
+            clips, sample_rate, cache / str(sample_rate), jobs, advance
+        )
+    display.failures(failures)
+    return decoded

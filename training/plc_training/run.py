@@ -36,13 +36,12 @@ from plc.session import read_weights
 from plc_training.bridge import BridgeSettings, BridgeTask
 from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
-from plc_training.display import Display
+from plc_training.display import Display, decode_shown
 from plc_training.journal import Journal
 from plc_training.library import (
     SPLITS,
     Clip,
     Decoded,
-    decode_library,
     find_libraries,
     sources_of,
     together,
@@ -210,15 +209,7 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
     libraries = find_libraries(place.data, place.domain)
     found = [clip for library in libraries for clip in library]
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
-    with display.stage("decoding", len(clips)) as advance:
-        decoded, failures = decode_library(
-            clips,
-            recipe.train.sample_rate,
-            place.cache / str(recipe.train.sample_rate),
-            place.jobs,
-            advance,
-        )
-    display.failures(failures)
+    decoded = decode_shown(clips, recipe.train.sample_rate, place.cache, place.jobs, display)
     made = [_segments(recipe, split, decoded, place, display) for split in SPLITS]
     domains = domains_of(recipe.train)
     heard = [clip for clip in clips if clip.split == "train" and clip.domain in domains]
