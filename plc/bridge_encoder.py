@@ -12,14 +12,16 @@ predicted::
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.contour import CONTOUR_BRIDGE_DRAFTS, ContourBridge
 from plc.errors import ConfigError
 from plc.filler import Sides
 from plc.history import History
 from plc.line import EncoderCounters
 from plc.voice import Voice
 
-DRAFTS = ("forward", "backward", "bridge")
-"""What a model of this kind is given."""
+PLAIN_DRAFTS = ("forward", "backward", "bridge")
+DRAFTS = (PLAIN_DRAFTS, CONTOUR_BRIDGE_DRAFTS)
+"""What a model of this kind may be given; the latter on the contour that a pitch takes."""
 
 
 class BridgeEncoder:
@@ -45,10 +47,11 @@ class BridgeEncoder:
 
     def __init__(self, voice: Voice, channels: int, reach: int) -> None:
         manifest = voice.manifest
-        if manifest.drafts != DRAFTS:
+        if manifest.drafts not in DRAFTS:
+            made = " or ".join(", ".join(drafts) for drafts in DRAFTS)
             raise ConfigError(
                 f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
-                f"a stream with lookahead makes {', '.join(DRAFTS)}"
+                f"a stream with lookahead makes {made}"
             )
         self.voice = voice
         after = voice.gap.samples - voice.gap.gap_start
@@ -57,6 +60,10 @@ class BridgeEncoder:
     def ready(self, history: History, gap_samples: int) -> bool:
         """Tell whether it could be asked about such a gap; not whether it will be in time."""
         return self._serves(history, gap_samples) and self.voice.governor.level is not None
+
+    def contour(self, history: History, gap_samples: int) -> ContourBridge | None:
+        """Return what the bridge of such a gap is to follow, if it is one for this model."""
+        return self.voice.contour_bridge if self._serves(history, gap_samples) else None
 
     def _serves(self, history: History, gap_samples: int) -> bool:
         """Tell whether such a gap is one for this model."""

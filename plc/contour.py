@@ -3,10 +3,13 @@
 A voice's pitch moves by a semitone and more within a burst, and what holds it as it was is soon
 out of tune with what comes: after 30 ms its 20th harmonic lies where the 21st should. How the pitch
 moved before a gap says about half of how it moves in it (`plc_training.contour` has the figures).
+Where samples behind the gap are there already, they say nearly all of the rest: its contour is the
+one on which the voice arrives in step with them.
 """
 
 import importlib.resources
 import io
+import math
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -22,18 +25,23 @@ from plc_kernels.contour import (
     FEATURES,
     MOST_BEND,
     PAST_MS,
+    POINT_MS,
     POINTS,
     ContourModel,
     bend,
     expect,
     look_back,
+    meet,
     period_around,
     repeat_cycle,
     thin_out,
+    turn,
 )
 
 CONTOUR_DRAFTS = ("contour", "ar_contour")
 """How manifests call the drafts that :meth:`PitchContour.draft` writes."""
+CONTOUR_BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
+"""How they call those of a bridge whose sides a :class:`ContourBridge` writes."""
 _FILE = "data/contour.npz"
 # The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
 _LOOK_RATE = 16_000
@@ -45,6 +53,79 @@ _OWN_AT_MS = 10.0
 _OWN_STRAY = 0.1
 # For that so much is looked at on either side: half a template and half of the longest period.
 _OWN_AROUND_MS = 20.0
+# So much behind a gap says whether a contour runs into it, and it is followed if it does so well.
+_MEET_MS = 10.0
+_MET = 0.0
+# Longer gaps' contours are not followed: much further it is not known how a pitch goes on.
+_LONGEST_MS = POINTS * POINT_MS
+
+
+class _Pitch:
+    """Measures the pitch of one line after another, and expects what it does next.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Of the lines.
+    model : ContourModel or None
+        What expects the contour; None: the package's.
+    """
+
+    def __init__(self, sample_rate: int, model: ContourModel | None) -> None:
+        self.every = max(sample_rate // _LOOK_RATE, 1)
+        """Samples that become one to look at."""
+        self.look_rate = sample_rate / self.every
+        looked = int(sample_rate * PAST_MS / 1000.0) // self.every + 1
+        self.past_samples = looked * self.every
+        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self.every
+        self._own_at = round(sample_rate * _OWN_AT_MS / 1000.0)
+        self.own_samples = self._own_at + around * self.every
+        """Of a draft, that are read to measure its own period."""
+        self.seen = np.zeros(looked, np.float32)
+        """What was looked at last."""
+        self.score = np.zeros(looked, np.float32)
+        self._around = np.zeros(2 * around, np.float32)
+        self._features = np.zeros(FEATURES, np.float32)
+        self._model = model or contour_model()
+        width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
+        self._work = np.zeros((2, width), np.float32)
+
+    def follow(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
+        """Return the period at the end of ``past``, and the lag at which the end is most alike.
+
+        In samples; the period is 0 where there is no pitch, else ``points`` is written: what is
+        expected of it.
+        """
+        thin_out(past, self.every, self.seen)
+        period, alike, lag = look_back(self.seen, self.look_rate, self.score, self._features)
+        if alike < VOICED:
+            return 0.0, lag * self.every
+        expect(self._features, self._model, self._work, points)
+        return period * self.every, lag * self.every
+
+    def bend(
+        self,
+        line: NDArray[np.float32],
+        known: int,
+        period: float,
+        points: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write the draft that ``line`` has after what is known, as it is when it follows."""
+        first = known + self._own_at - self._around.size // 2 * self.every
+        own = period
+        if first >= 0:
+            thin_out(line[first:], self.every, self._around)
+            found, alike = period_around(
+                self._around,
+                self._around.size // 2,
+                period / self.every,
+                _OWN_STRAY,
+                self.look_rate,
+                self.score,
+            )
+            own = found * self.every if alike > 0.0 else period
+        bend(line, known, own, period, points, self.look_rate * self.every, out)
 
 
 class PitchContour:
@@ -71,28 +152,14 @@ class PitchContour:
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
     ) -> None:
         self._rate = float(sample_rate)
-        self._every = max(sample_rate // _LOOK_RATE, 1)
-        """Samples that become one to look at."""
-        looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
-        self.past_samples = looked * self._every
-        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
-        self._middle = self.past_samples + round(sample_rate * _OWN_AT_MS / 1000.0)
-        wide = self.past_samples + int(samples * MOST_BEND) + 4
-        self._lines = np.zeros(
-            (channels, max(wide, self._middle + around * self._every)), np.float32
-        )
-        self._seen = np.zeros(self.past_samples // self._every, np.float32)
-        self._score = np.zeros(self._seen.size, np.float32)
-        self._around = np.zeros(2 * around, np.float32)
-        self._features = np.zeros(FEATURES, np.float32)
-        self._model = model or contour_model()
-        width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
-        self._work = np.zeros((2, width), np.float32)
+        self._pitch = _Pitch(sample_rate, model)
+        self.past_samples = self._pitch.past_samples
+        ahead = max(int(samples * MOST_BEND) + 4, self._pitch.own_samples)
+        self._lines = np.zeros((channels, self.past_samples + ahead), np.float32)
         self._points = np.zeros((channels, POINTS), np.float32)
         self._periods = [0.0] * channels
         """In samples; 0 where there is no pitch."""
         self._lags = [1] * channels
-        """In whole samples, where there is no pitch."""
 
     @property
     def ahead(self) -> int:
@@ -122,28 +189,15 @@ class PitchContour:
             The past and the bent prediction, until the next draft.
         """
         known = self.past_samples
-        self._follow(history)
+        for c, line in enumerate(self._lines):
+            history.newest(c, line[:known])
+            self._periods[c], self._lags[c] = self._pitch.follow(line[:known], self._points[c])
         predict(self._lines[:, known:])
         self._repeat(out[:, 0])
         self._bend(out[:, 1])
         bent = self._lines[:, : known + out.shape[2]]
         bent[:, known:] = out[:, 1]
         return bent
-
-    def _follow(self, history: History) -> None:
-        """Look at the past, and expect what comes."""
-        look_rate = self._rate / self._every
-        first = self.past_samples - self._seen.size * self._every
-        for c, line in enumerate(self._lines):
-            history.newest(c, line[: self.past_samples])
-            thin_out(line[first:], self._every, self._seen)
-            period, alike, lag = look_back(self._seen, look_rate, self._score, self._features)
-            if alike >= VOICED:
-                self._periods[c] = period * self._every
-                expect(self._features, self._model, self._work, self._points[c])
-            else:
-                self._periods[c] = 0.0
-                self._lags[c] = self._every * lag
 
     def _repeat(self, out: NDArray[np.float32]) -> None:
         """Write the last cycle again and again, shape (channels, n)."""
@@ -157,23 +211,145 @@ class PitchContour:
     def _bend(self, out: NDArray[np.float32]) -> None:
         """Write what was predicted as it is when it follows, shape (channels, n)."""
         known = self.past_samples
-        first = self._middle - self._around.size // 2 * self._every
         for c, period in enumerate(self._periods):
-            line = self._lines[c]
-            if not period:
-                out[c] = line[known : known + out.shape[1]]
+            if period:
+                self._pitch.bend(self._lines[c], known, period, self._points[c], out[c])
+            else:
+                out[c] = self._lines[c, known : known + out.shape[1]]
+
+
+class ContourBridge:
+    """Makes both sides of a gap run through it on the contour that leads from one to the other.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream.
+    reach : int
+        Samples of the longest gap, with what it runs into beyond.
+    model : ContourModel or None
+        What expects the contour; None: the package's.
+
+    Raises
+    ------
+    ModelError
+        If the package's is damaged.
+    """
+
+    def __init__(
+        self, sample_rate: int, channels: int, reach: int, model: ContourModel | None = None
+    ) -> None:
+        self._rate = float(sample_rate)
+        self._pitch = _Pitch(sample_rate, model)
+        self.past_samples = self._pitch.past_samples
+        longest = self.past_samples + self._needed(reach)
+        self._lines = np.zeros((channels, longest), np.float32)
+        self._far_line = np.zeros(longest, np.float32)
+        met = round(sample_rate * _MEET_MS / 1000.0) // self._pitch.every
+        self._seen_after = np.zeros(met, np.float32)
+        self._expected = np.zeros(POINTS, np.float32)
+        self._points = np.zeros((channels, POINTS), np.float32)
+        self._turned = np.zeros(POINTS, np.float32)
+        self._periods = [0.0] * channels
+        """In samples; 0 where there is no pitch."""
+
+    @property
+    def followed(self) -> tuple[bool, ...]:
+        """Whether the last gap had a pitch to follow, channel by channel."""
+        return tuple(period > 0.0 for period in self._periods)
+
+    def _needed(self, samples: int) -> int:
+        """Return how much is predicted for so many samples of a side: it may be read faster."""
+        return max(int(samples * MOST_BEND) + 4, self._pitch.own_samples)
+
+    def forward(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        predict: Callable[[NDArray[np.float32]], None],
+        gap: int,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write how the near side goes on, through the gap and beyond.
+
+        Parameters
+        ----------
+        history : History
+            Up to the gap.
+        after : float32, shape (channels, m)
+            What is known behind it.
+        predict : callable
+            Writes what comes next, shape (channels, n).
+        gap : int
+            Its samples.
+        out : float32, shape (channels, n), written
+            From the gap's beginning.
+        """
+        known = self.past_samples
+        gap_ms = 1000.0 * gap / self._rate
+        every = self._pitch.every
+        seen_after = self._seen_after[: after.shape[1] // every]
+        for c, line in enumerate(self._lines):
+            history.newest(c, line[:known])
+            self._periods[c] = 0.0
+            if gap_ms > _LONGEST_MS:
                 continue
-            thin_out(line[first:], self._every, self._around)
-            own, alike = period_around(
-                self._around,
-                self._around.size // 2,
-                period / self._every,
-                _OWN_STRAY,
-                self._rate / self._every,
-                self._score,
+            period, _ = self._pitch.follow(line[:known], self._expected)
+            if not period:
+                continue
+            thin_out(after[c], every, seen_after)
+            alike = meet(
+                self._pitch.seen,
+                period / every,
+                self._expected,
+                self._pitch.look_rate,
+                gap / every,
+                seen_after,
+                self._pitch.score,
+                self._points[c],
             )
-            own = own * self._every if alike > 0.0 else period
-            bend(line, known, own, period, self._points[c], self._rate, out[c])
+            if alike > _MET:
+                self._periods[c] = period
+        predict(self._lines[:, known : known + self._needed(out.shape[1])])
+        for c, (period, line) in enumerate(zip(self._periods, self._lines, strict=True)):
+            if period:
+                self._pitch.bend(line, known, period, self._points[c], out[c])
+            else:
+                out[c] = line[known : known + out.shape[1]]
+
+    def backward(
+        self,
+        c: int,
+        far_side: NDArray[np.float32],
+        predict: Callable[[NDArray[np.float32]], None],
+        gap: int,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write what leads into the far side, through the gap and beyond, in reverse.
+
+        Parameters
+        ----------
+        c : int
+            The channel.
+        far_side : float32, shape (m,)
+            What is known behind the gap, in reverse.
+        predict : callable
+            Writes what continues that, shape (n,).
+        gap : int
+            Its samples.
+        out : float32, shape (n,), written
+            From the gap's end.
+        """
+        period = self._periods[c]
+        if not period:
+            predict(out)
+            return
+        known = min(far_side.size, self.past_samples)
+        line = self._far_line[: known + self._needed(out.size)]
+        line[:known] = far_side[far_side.size - known :]
+        predict(line[known:])
+        end = turn(self._points[c], 1000.0 * gap / self._rate, self._turned)
+        self._pitch.bend(line, known, period * math.exp(end), self._turned, out)
 
 
 @cache

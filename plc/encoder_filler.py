@@ -156,6 +156,7 @@ class EncoderFiller:
         pasts = [v.gap.gap_start for v in self.voices]
         pasts += [v.pitch.past_samples for v in voices if v.pitch]
         pasts += [v.contour.past_samples for v in voices if v.contour]
+        pasts += [v.contour_bridge.past_samples for v in self.voices if v.contour_bridge]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
@@ -403,13 +404,14 @@ class EncoderFiller:
         """Blend what continues the past with what leads into ``after``, and have it improved."""
         network = self._bridge()
         sides = network.sides if network else None
+        contour = network.contour(history, out.shape[1]) if network else None
         if not self.bridging:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
         if self.fading:  # what the burst began with would go on at full level
             self._abandon()
             self._voice = None
             self.ar.begin(history, self._unsteady)
-        landed = self.ar.bridge_from(self.extend, history, after, out, sides)
+        landed = self.ar.bridge_from(self.extend, history, after, out, sides, contour)
         if landed:
             self._abandon()
             self._voice = None  # linear prediction has set out from the far side

@@ -8,11 +8,13 @@ the :class:`~plc.Concealer`'s affair, so that every method is treated alike.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.contour import ContourBridge
 from plc.history import History
 from plc.ladder import (
     LEAST_PAST_SAMPLES,
@@ -41,7 +43,7 @@ LEAST_KNOWN = 96
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
 _ALONE = 4
 # How far the two predictions of a bridge run into the samples known beyond it.
-_MEET_MS = 5.0
+MEET_MS = 5.0
 
 
 class Filler(Protocol):
@@ -165,9 +167,9 @@ class ArFiller:
         self._taps = np.zeros((channels, most))
         self._recent = np.zeros((channels, most))
         self._line = np.zeros(most + _CHUNK)
-        self._meet = round(sample_rate * _MEET_MS / 1000.0)
+        self._meet = round(sample_rate * MEET_MS / 1000.0)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
-        self._ahead = np.zeros((channels, self._meet), np.float32)
+        self._through = np.zeros((channels, reach + self._meet), np.float32)
         self._orders = [0] * channels
         self._limits = [0.0] * channels
 
@@ -269,23 +271,30 @@ class ArFiller:
         after: NDArray[np.float32],
         out: NDArray[np.float32],
         sides: Sides | None = None,
+        contour: ContourBridge | None = None,
     ) -> bool:
         """Build the bridge of :meth:`bridge` from what ``forward`` writes, in place of extend.
 
-        ``sides``, if there, is written where a bridge was built.
+        ``sides``, if there, is written where a bridge was built. With a contour both sides run
+        through the gap along it.
         """
-        forward(out)
         gap = out.shape[1]
         known = min(after.shape[1], self._step.past)
         past = min(self._step.past, history.filled)
         order = min(self._step.order, known, (past + gap + known) // _SAMPLES_PER_COEFFICIENT)
         if known < LEAST_KNOWN or order < 2:
+            forward(out)
             return False
         x = self._past[: past + gap + known]
         meet = min(self._meet, past, known)
         lead_in = self._lead_in[: gap + meet]
-        ahead = self._ahead[:, :meet]
-        forward(ahead)
+        through = self._through[:, : gap + meet]
+        if contour is None:
+            forward(through)
+        else:
+            contour.forward(history, after, forward, gap, through)
+        out[:] = through[:, :gap]
+        ahead = through[:, gap:]
         work = self._work
         for c in range(out.shape[0]):
             history.newest(c, x[:past])
@@ -298,7 +307,11 @@ class ArFiller:
             # The predictor of a stationary signal serves in both directions.
             self._set_out_from(c, far_side[::-1], stages)
             self._fitted = True
-            self._predict(c, lead_in)
+            lead = partial(self._predict, c)
+            if contour is None:
+                lead(lead_in)
+            else:
+                contour.backward(c, far_side[::-1], lead, gap, lead_in)
             backward_error = _error_power(lead_in[gap:], x[past - meet : past][::-1])
             if sides is not None:
                 sides.forward[c, :gap] = out[c]

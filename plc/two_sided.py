@@ -19,7 +19,8 @@ from plc.context_encoder import (
     ContextEncoder,
     open_context_encoder,
 )
-from plc.drafts import continued
+from plc.contour import contour_model
+from plc.drafts import bridged_along_the_pitch, continued
 from plc.encoder import open_encoder
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.hybrid import GapSpectra
@@ -28,9 +29,10 @@ from plc.manifest import Manifest
 from plc.models import available, find
 from plc.similar import REACH_S, Passages, find_passages
 
-DRAFTS = ("forward", "backward", "similar", "interpolated")
+DRAFTS = ("forward", "backward", "similar", "contour", "interpolated")
 """What a model of this kind may be given: each side continued, passages like the surroundings
-summed, and the gap as it is filled so far, which is always the last."""
+summed, both sides on the contour of a voice's pitch, and the gap as it is filled so far, which is
+always the last and stands in for what there is not."""
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
@@ -106,6 +108,8 @@ class TwoSidedEncoder:
         self._drafts = manifest.drafts
         self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)
         self._reach = round(REACH_S * sample_rate)
+        if "contour" in manifest.drafts:
+            contour_model()  # which may be damaged
         self._gap = GapSpectra(manifest, sample_rate, 1)
         self._encoder = open_encoder(manifest, [self._gap.shape])
         self._fill = np.zeros((1, self._gap.horizon), np.float32)
@@ -148,6 +152,10 @@ class TwoSidedEncoder:
                 line[hole] = continued(after[::-1], length, self._rate)[::-1]
             elif draft == "similar":
                 self._find_similar(row[:end], start, stop, line, found)
+            elif draft == "contour":
+                bridged = bridged_along_the_pitch(row[:start], after, length, self._rate)
+                if bridged is not None:
+                    line[hole] = bridged
         gap.analyse()
         if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
             return None

@@ -4,13 +4,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.baselines import PitchFiller
-from plc.contour import CONTOUR_DRAFTS, PitchContour
+from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
+from plc.filler import MEET_MS
 from plc.governor import Governor
 from plc.history import History
 from plc.hybrid import GapSpectra
@@ -60,6 +62,7 @@ class Voice:
     governor: Governor
     pitch: PitchFiller | None
     contour: PitchContour | None
+    contour_bridge: ContourBridge | None
     prompt: bool
     """Whether the first packet of a burst waits for it."""
     provider: str
@@ -122,6 +125,10 @@ def open_voice(
     contour = None
     if manifest.drafts == CONTOUR_DRAFTS:
         contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
+    contour_bridge = None
+    if manifest.drafts == CONTOUR_BRIDGE_DRAFTS:
+        met = round(sample_rate * MEET_MS / 1000.0)
+        contour_bridge = ContourBridge(sample_rate, channels, gap.horizon + met)
 
     def open_runner() -> Encoder:
         return open_encoder(manifest, [gap.shape], providers=provider)
@@ -136,7 +143,19 @@ def open_voice(
     line.counters = counters
     prompt = is_prompt(manifest, content)
     unknown = Cost(0.0, 0.0, 0)
-    voice = Voice(manifest, gap, line, Governor(), pitch, contour, prompt, provider, unknown, clock)
+    voice = Voice(
+        manifest=manifest,
+        gap=gap,
+        line=line,
+        governor=Governor(),
+        pitch=pitch,
+        contour=contour,
+        contour_bridge=contour_bridge,
+        prompt=prompt,
+        provider=provider,
+        cost=unknown,
+        clock=clock,
+    )
     voice.cost = _cost(voice)
     return voice
 
@@ -205,15 +224,14 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     gap = voice.gap
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
-    history = _voiced_history(voice)
+    draft = _voiced_draft(voice)
     drafts_ms = []
     bursts_ms = []
     asking_ms = []
     for _ in range(runs):
         time.sleep(pause_s)
         began = voice.clock()
-        if voice.contour is not None:
-            voice.contour.draft(history, _predict_nothing, gap.lines[:, :, gap.gap_start :])
+        draft()
         drafted = voice.clock()
         drafts_ms.append(1e3 * (drafted - began))
         gap.analyse()
@@ -229,15 +247,30 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0), draft_ms=min(drafts_ms))
 
 
-def _voiced_history(voice: Voice) -> History:
-    """Return a past with a pitch; drafts take as long without one."""
-    channels = voice.gap.lines.shape[0]
-    samples = voice.contour.past_samples if voice.contour else 1
-    history = History(channels, samples)
-    cycle = np.random.default_rng(1).standard_normal(max(samples // 12, 1))
-    past = np.tile(np.resize(cycle, samples), (channels, 1))
-    history.append(past.astype(np.float32), trusted=True)
-    return history
+def _voiced_draft(voice: Voice) -> Callable[[], object]:
+    """Return what makes the drafts of a gap in a voice follow it; without one it takes as long."""
+    gap = voice.gap
+    channels = gap.lines.shape[0]
+    followed = voice.contour or voice.contour_bridge
+    if followed is None:
+        return lambda: None
+    past = followed.past_samples
+    cycle = np.random.default_rng(1).standard_normal(past // 12)
+    sound = np.tile(np.resize(cycle, past + 2 * gap.horizon), (channels, 1)).astype(np.float32)
+    history = History(channels, past)
+    history.append(sound[:, :past], trusted=True)
+    if isinstance(followed, PitchContour):
+        out = gap.lines[:, :, gap.gap_start :]
+        return partial(followed.draft, history, _predict_nothing, out)
+    after = np.ascontiguousarray(sound[:, past + gap.horizon :])
+    side = np.zeros((channels, gap.horizon), np.float32)
+
+    def bridge() -> None:
+        followed.forward(history, after, _predict_nothing, gap.horizon, side)
+        for c in range(channels):
+            followed.backward(c, after[c, ::-1], _predict_nothing, gap.horizon, side[c])
+
+    return bridge
 
 
 def _predict_nothing(out: NDArray[np.float32]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from plc import notice
 from plc.background import Background
 from plc.content import STREAM_MODEL
-from plc.contour import PitchContour
+from plc.contour import ContourBridge, PitchContour
 from plc.history import History
 from plc_kernels import ar, content, contour, denormals, fade, noise, packet, pitch, stft
 
@@ -28,9 +28,11 @@ _AUDIO_PATH: tuple[Any, ...] = (
     contour.bend,
     contour.expect,
     contour.look_back,
+    contour.meet,
     contour.period_around,
     contour.repeat_cycle,
     contour.thin_out,
+    contour.turn,
     denormals.flush_denormals,
     denormals.restore_denormals,
     fade.burst_gain,
@@ -147,9 +149,14 @@ def _run_all() -> None:
     shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
     blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
     voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
+    bridge = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
     history = History(1, voice.past_samples)
-    history.append(np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None], trusted=True)
+    tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
+    history.append(tone, trusted=True)
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
+    bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
+    points = np.zeros((2, contour.POINTS), np.float32)
+    contour.turn(points[0], 5.0, points[1])
     grid = stft.Stft.allocate(np.ones(32), 8)
     tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
     spectrum = np.zeros(grid.bins, np.complex64)

@@ -3,8 +3,9 @@
 The period is measured where the past ends and, around that, every 5 ms back. What it does next is
 said by a small network (:func:`expect`); drafts of a gap are made to follow it: the last cycle is
 repeated at the expected length (:func:`repeat_cycle`), and what was predicted at a period of its
-own is read faster or slower (:func:`bend`). Sums are taken in float32: of a few hundred samples,
-for periods to a thousandth.
+own is read faster or slower (:func:`bend`). Where samples behind the gap are known, the contour
+is the one on which cycles run into them (:func:`meet`). Sums are taken in float32: of a few hundred
+samples, for periods to a thousandth.
 """
 
 import math
@@ -45,6 +46,12 @@ _MOST_DRIFT = 0.4
 _SEAM = 0.3
 # Within so many samples the pace changes in a straight line.
 _CHUNK = 32
+# So many slopes are tried on either side of the expected contour to meet what is known behind a
+# gap. The steepest moves the logarithm of the period by so much over a long one, over others by
+# less in proportion; its likeness counts as so much lower.
+_SLOPES = 20
+_STEEPEST, _LONG_MS = 0.5, 60.0
+_UNLIKELY = 0.3
 
 
 class ContourModel(NamedTuple):
@@ -257,14 +264,19 @@ def _layer(
 
 
 @kernel
-def _pace(points: NDArray[np.float32], sample: int, sample_rate: float) -> float:
-    """Return how much faster than at the past's end cycles are expected to follow each other."""
-    place = sample * 1000.0 / (sample_rate * POINT_MS)
-    before = int(place)
+def _contour(points: NDArray[np.float32], place_ms: float) -> float:
+    """Return the logarithm of the expected period, relative to that at the past's end."""
+    before = int(place_ms / POINT_MS)
     if before >= points.size - 1:
-        return math.exp(-points[points.size - 1])
-    share = place - before
-    return math.exp((share - 1.0) * points[before] - share * points[before + 1])
+        return float(points[points.size - 1])
+    share = place_ms / POINT_MS - before
+    return float((1.0 - share) * points[before] + share * points[before + 1])
+
+
+@kernel
+def _pace(points: NDArray[np.float32], sample: float, sample_rate: float) -> float:
+    """Return how much faster than at the past's end cycles are expected to follow each other."""
+    return math.exp(-_contour(points, sample * 1000.0 / sample_rate))
 
 
 @kernel
@@ -275,6 +287,19 @@ def _read(x: NDArray[np.float32], place: float) -> float:
     a, b, c, d = x[i - 1], x[i], x[i + 1], x[i + 2]
     bow = 2.0 * a - 5.0 * b + 4.0 * c - d + f * (3.0 * (b - c) + d - a)
     return float(b + 0.5 * f * (c - a + f * bow))
+
+
+@kernel
+def _cycle(past: NDArray[np.float32], period: float, phase: float) -> float:
+    """Return the last cycle of ``past`` where so much of it has passed, 0 to 1."""
+    at = past.size - 1 + (phase - 1.0) * period
+    value = _read(past, at)
+    seam = (phase - (1.0 - _SEAM)) / _SEAM
+    if seam > 0.0:
+        # A cycle earlier, this place runs into where the next one begins.
+        share = seam * seam * (3.0 - 2.0 * seam)
+        value += share * (_read(past, at - period) - value)
+    return value
 
 
 @kernel
@@ -300,7 +325,6 @@ def repeat_cycle(
     out : float32, shape (m,), written
         What follows ``past``.
     """
-    last = past.size - 1
     phase = 0.0
     for begin in range(0, out.size, _CHUNK):
         pace = _pace(points, begin, sample_rate) / period
@@ -310,14 +334,107 @@ def repeat_cycle(
             pace += step
             if phase > 1.0:
                 phase -= 1.0
-            at = last + (phase - 1.0) * period
-            value = _read(past, at)
-            seam = (phase - (1.0 - _SEAM)) / _SEAM
-            if seam > 0.0:
-                # A cycle earlier, this place runs into where the next one begins.
-                share = seam * seam * (3.0 - 2.0 * seam)
-                value += share * (_read(past, at - period) - value)
-            out[i] = value
+            out[i] = _cycle(past, period, phase)
+
+
+@kernel
+def meet(
+    past: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+    sample_rate: float,
+    gap: float,
+    after: NDArray[np.float32],
+    score: NDArray[np.float32],
+    tilted: NDArray[np.float32],
+) -> float:
+    """Tilt the contour so that the last cycle, repeated along it, runs into what is known.
+
+    Parameters
+    ----------
+    past, period, points, sample_rate
+        As for :func:`repeat_cycle`.
+    gap : float
+        Samples between ``past`` and ``after``.
+    after : float32, shape (n,)
+        What is known beyond.
+    score : float32, shape (k,), written
+        Room for 41.
+    tilted : float32, shape (POINTS,), written
+        The contour that meets it.
+
+    Returns
+    -------
+    float
+        How alike the repeated cycles and ``after`` are there, -1 to 1.
+    """
+    gap_ms = 1000.0 * gap / sample_rate
+    steepest = _STEEPEST * min(gap_ms / _LONG_MS, 1.0)
+    best = 0
+    for k in range(2 * _SLOPES + 1):
+        steep = (k - _SLOPES) / _SLOPES
+        _tilt(points, steep * steepest / gap_ms, tilted)
+        alike = _runs_into(past, period, tilted, sample_rate, gap, after)
+        score[k] = alike - _UNLIKELY * steep * steep
+        if score[k] > score[best]:
+            best = k
+    steep = (best + _between(score, 2 * _SLOPES + 1, best) - _SLOPES) / _SLOPES
+    _tilt(points, steep * steepest / gap_ms, tilted)
+    return _runs_into(past, period, tilted, sample_rate, gap, after)
+
+
+@kernel
+def _tilt(points: NDArray[np.float32], slope: float, tilted: NDArray[np.float32]) -> None:
+    """Write the contour with so much more slope, per millisecond."""
+    for i in range(points.size):
+        place = points[i] + slope * i * POINT_MS
+        tilted[i] = min(max(place, -_MOST_DRIFT), _MOST_DRIFT)
+
+
+@kernel
+def _runs_into(
+    past: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+    sample_rate: float,
+    gap: float,
+    after: NDArray[np.float32],
+) -> float:
+    """Return how alike ``after`` and the last cycle are, repeated along the contour."""
+    pieces = int(gap / _CHUNK) + 1
+    width = gap / pieces
+    phase = 0.0
+    for i in range(pieces):
+        ends = _pace(points, i * width, sample_rate) + _pace(points, (i + 1) * width, sample_rate)
+        phase += 0.5 * ends * width / period
+    cross = np.float32(0.0)
+    power = np.float32(0.0)
+    wanted = np.float32(0.0)
+    for begin in range(0, after.size, _CHUNK):
+        pace = _pace(points, gap + begin, sample_rate) / period
+        step = (_pace(points, gap + begin + _CHUNK, sample_rate) / period - pace) / _CHUNK
+        for i in range(begin, min(begin + _CHUNK, after.size)):
+            phase += pace
+            pace += step
+            phase -= math.floor(phase)
+            value = np.float32(_cycle(past, period, phase))
+            cross += value * after[i]
+            power += value * value
+            wanted += after[i] * after[i]
+    return float(cross / math.sqrt(power * wanted + _FLOOR))
+
+
+@kernel
+def turn(points: NDArray[np.float32], gap_ms: float, turned: NDArray[np.float32]) -> float:
+    """Write the contour as it is seen from behind a gap; return the logarithm of its period there.
+
+    Relative, as in ``points``, to the period at the past's end; ``turned`` is relative to that
+    behind the gap.
+    """
+    end = _contour(points, gap_ms)
+    for i in range(turned.size):
+        turned[i] = _contour(points, max(gap_ms - i * POINT_MS, 0.0)) - end
+    return end
 
 
 @kernel

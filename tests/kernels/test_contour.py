@@ -16,9 +16,11 @@ from plc_kernels.contour import (
     edge_period,
     expect,
     look_back,
+    meet,
     period_around,
     repeat_cycle,
     thin_out,
+    turn,
 )
 from tests.signals import noise
 
@@ -191,6 +193,85 @@ def test_a_cycle_whose_ends_differ_is_repeated_without_a_step() -> None:
     repeat_cycle(past, 97.3, LEVEL, RATE, out)
     steepest = np.abs(np.diff(past)).max()
     assert np.abs(np.diff(np.concatenate([past[-1:], out]))).max() < 1.3 * steepest
+
+
+def tilted(points: NDArray[np.float32], slope: float, gap_ms: float) -> NDArray[np.float64]:
+    return np.clip(points + slope * 10.0 * np.arange(POINTS) / gap_ms, -0.4, 0.4)
+
+
+def met_by_definition(
+    past: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+    gap: int,
+    after: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return the contour whose repeated cycles are most like what is known behind the gap."""
+    gap_ms = 1000.0 * gap / RATE
+    steepest = 0.5 * min(gap_ms / 60.0, 1.0)
+    slopes = np.arange(-20, 21) / 20.0
+    scores = np.zeros(slopes.size)
+    for k, slope in enumerate(slopes):
+        contour = tilted(points, slope * steepest, gap_ms).astype(np.float32)
+        line = np.zeros(gap + after.size, np.float32)
+        repeat_cycle(past, period, contour, RATE, line)
+        both = np.concatenate([line[gap:], after]).astype(np.float64)
+        scores[k] = likeness(both, 0, after.size, after.size) - 0.3 * slope**2
+    best = summit(scores, int(scores.argmax()))
+    return tilted(points, (best - 20.0) / 20.0 * steepest, gap_ms)
+
+
+@pytest.mark.parametrize(("drift", "expected"), [(3.0, 0.0), (-2.0, -0.05), (0.0, 0.05)])
+@pytest.mark.parametrize("gap", [320, 640, 877])
+def test_the_contour_that_meets_what_is_known_is_that_of_the_definition(
+    drift: float, expected: float, gap: int
+) -> None:
+    x = voice(1200 + gap + 160, 90.0, drift)
+    past, after = x[:1200], x[1200 + gap :]
+    period, _, _ = edge_period(past, RATE, score())
+    points = np.linspace(0.0, expected, POINTS).astype(np.float32)
+    met = np.zeros(POINTS, np.float32)
+    alike = meet(past, period, points, RATE, float(gap), after, score(), met)
+    np.testing.assert_allclose(met, met_by_definition(past, period, points, gap, after), atol=2e-3)
+    made = np.zeros(gap + 160, np.float32)
+    repeat_cycle(past, period, met, RATE, made)
+    both = np.concatenate([made[gap:], after]).astype(np.float64)
+    assert alike == pytest.approx(likeness(both, 0, 160, 160), abs=0.02)
+
+
+@pytest.mark.parametrize("drift", [-2.5, -1.0, 1.0, 2.5])
+def test_the_contour_of_a_voice_is_found_from_both_sides(drift: float) -> None:
+    gap = 640
+    x = voice(1200 + gap + 160, 90.0, drift)
+    period, _, _ = edge_period(x[:1200], RATE, score())
+    met = np.zeros(POINTS, np.float32)
+    alike = meet(x[:1200], period, LEVEL, RATE, float(gap), x[1200 + gap :], score(), met)
+    assert alike > 0.9
+    made = np.zeros(gap, np.float32)
+    for points, least in ((met, 0.65), (LEVEL, -1.0)):
+        repeat_cycle(x[:1200], period, points, RATE, made)
+        both = np.concatenate([made, x[1200 : 1200 + gap]]).astype(np.float64)
+        alike = likeness(both, gap // 2, gap + gap // 2, gap // 2)
+        assert alike > least
+    assert alike < 0.5
+
+
+def test_a_contour_is_seen_from_the_other_side() -> None:
+    points = np.array([0.02, 0.05, 0.0, -0.1, -0.1, 0.0, 0.1], np.float32)
+    turned = np.zeros(POINTS, np.float32)
+    end = turn(points, 25.0, turned)
+    assert end == pytest.approx(-0.05, abs=1e-6)
+    np.testing.assert_allclose(
+        turned, np.array([-0.05, 0.025, 0.035, 0.02, 0.02, 0.02, 0.02]) + 0.05, atol=1e-6
+    )
+
+
+def test_silence_and_nonsense_are_met_with_something_finite() -> None:
+    for after in (np.zeros(160, np.float32), np.zeros(0, np.float32)):
+        met = np.full(POINTS, np.nan, np.float32)
+        alike = meet(voice(1200, 90.0), 90.0, LEVEL, RATE, 1.0, after, score(), met)
+        assert alike == 0.0
+        assert np.isfinite(met).all()
 
 
 def test_a_draft_of_the_expected_period_is_left_as_it_is() -> None:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import Concealer, conceal, voice
+from plc import Concealer, conceal, contour, methods, voice
 from plc import filler as filler_module
 from plc.background import Background
-from plc.bridge_encoder import DRAFTS
+from plc.bridge_encoder import PLAIN_DRAFTS
+from plc.contour import CONTOUR_BRIDGE_DRAFTS
 from plc.encoder_filler import EncoderFiller
-from plc.errors import ConfigError
+from plc.errors import ConfigError, ModelError
 from plc.filler import ArFiller, Sides
 from plc.history import History
 from plc.ladder import Rung, Step
@@ -22,6 +23,7 @@ from plc.line import EncoderCounters, Outcome
 from plc.manifest import Manifest
 from tests.plc.tiny_models import write_model
 from tests.signals import glide, tones
+from tests.signals import voice as voice_of
 
 RATE = 16_000
 PACKET = 320
@@ -36,7 +38,7 @@ STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookah
 def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "kind": "bridge",
-        "drafts": DRAFTS,
+        "drafts": PLAIN_DRAFTS,
         "context_frames_after": 1,
         "horizon_ms": 40.0,
         "top_hz": 8000.0,
@@ -163,6 +165,73 @@ def test_each_line_holds_one_draft_between_what_is_known(
     assert (bridge <= high + 1e-6).all()
 
 
+def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) -> None:
+    x = voice_of(RATE, 1.0, 160.0, 0.8)
+    place, truth = RATE // 2, x[RATE // 2 : RATE // 2 + LONGEST]
+    errors = {}
+    for drafts in (PLAIN_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
+        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+        history = History(1, filler.past_samples)
+        history.append(x[None, :place], trusted=True)
+        out = np.zeros((1, LONGEST), np.float32)
+        filler.bridging = LONGEST
+        filler.begin(history, unsteady=False)
+        after = np.ascontiguousarray(x[None, place + LONGEST :][:, :PACKET])
+        assert filler.bridge(history, after, out)
+        lines = filler.voices[0].gap.lines[0]
+        start = filler.voices[0].gap.gap_start
+        made = [*lines[:2, start : start + LONGEST], out[0]]
+        errors[drafts] = [np.mean((each - truth) ** 2) / np.mean(truth**2) for each in made]
+        filler.close()
+    for bent, plain in zip(errors[CONTOUR_BRIDGE_DRAFTS], errors[PLAIN_DRAFTS], strict=True):
+        assert bent < 0.6 * plain
+
+
+def test_a_gap_that_is_none_for_the_model_follows_no_pitch(tmp_path: Path) -> None:
+    manifest = Manifest.read(_model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=20.0))
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
+    made = _bridged(filler, gap=LONGEST)
+    np.testing.assert_array_equal(made, _bridged(plain, gap=LONGEST))
+
+
+def test_a_damaged_contour_leaves_the_model_out_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged() -> None:
+        raise ModelError("contour.npz is not sound")
+
+    manifest = Manifest.read(_model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS))
+    monkeypatch.setattr(contour, "contour_model", damaged)
+    monkeypatch.setattr(methods, "stream_models", lambda *_: ({}, {"speech": manifest}))
+    concealer = Concealer(**STREAM)
+    said = concealer.describe()["networks"]["speech, bridged"]
+    assert said["mode"] == "left out"
+    assert "contour.npz" in str(said["why"])
+
+
+def test_following_the_pitch_is_part_of_what_a_bridge_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    follow = contour.ContourBridge.forward
+
+    def slowly(self: contour.ContourBridge, *args: Any) -> None:
+        nonlocal now_s
+        now_s += 0.004
+        follow(self, *args)
+
+    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
+    for drafts, cost_ms in ((PLAIN_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
+        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
+        filler = EncoderFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
+        assert filler.voices[0].first_ms == pytest.approx(cost_ms)
+        filler.close()
+
+
 def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
     line = _Seen(Outcome.LATE)
     filler = _filler(tmp_path, line)
@@ -207,7 +276,7 @@ def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
 
 def test_other_drafts_are_refused(tmp_path: Path) -> None:
     model = str(_model(tmp_path, drafts=("forward", "backward", "interpolated")))
-    with pytest.raises(ConfigError, match="makes forward, backward, bridge"):
+    with pytest.raises(ConfigError, match="makes forward, backward, bridge or contour_forward, "):
         Concealer(**STREAM, model=model)
 
 

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
 
-from plc import inpaint, two_sided
+from plc import inpaint, notice, two_sided
 from plc.context_encoder import open_context_encoder
-from plc.errors import ConfigError
+from plc.drafts import bridged_along_the_pitch
+from plc.errors import ConfigError, ModelError
 from plc.hybrid import GapSpectra
 from plc.models import find
 from plc.similar import find_passages
 from plc.two_sided import DRAFTS, TwoSidedEncoders, open_refiner, speech_around
 from tests.plc.test_context_encoder import write_paper_model
 from tests.plc.tiny_models import write_model
-from tests.signals import noise, tones
+from tests.signals import noise, tones, voice
 
 RATE = 16_000
 
@@ -73,6 +74,45 @@ def test_a_passage_that_came_before_is_one_of_the_drafts(tmp_path: Path) -> None
     # Nothing of noise can be predicted; what came before is all there is to know of it.
     assert np.dot(plain - truth, plain - truth) > 0.8 * np.dot(truth, truth)
     assert np.dot(filled - truth, filled - truth) < 0.1 * np.dot(truth, truth)
+
+
+def test_a_voice_is_bridged_along_its_pitch(tmp_path: Path) -> None:
+    signal = voice(RATE, 1.0, 180.0, 0.8)
+    start, stop = 8_000, 8_640
+    model = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
+    filled, plain = (
+        inpaint(signal, RATE, [(start, stop)], model=each)[start:stop] for each in (model, "ar")
+    )
+    truth = signal[start:stop]
+    assert np.sum((filled - truth) ** 2) < 0.5 * np.sum((plain - truth) ** 2)
+    made = bridged_along_the_pitch(signal[:start], signal[stop:], stop - start, RATE)
+    assert made is not None
+    np.testing.assert_allclose(filled[16:-16], made[16:-16], atol=1e-3)
+
+
+def test_where_there_is_no_pitch_the_interpolation_stands_in_for_its_draft(tmp_path: Path) -> None:
+    signal = noise(2, RATE)
+    model = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
+    filled, plain = (inpaint(signal, RATE, [(4000, 4800)], model=each) for each in (model, "ar"))
+    np.testing.assert_allclose(filled, plain, atol=1e-4)
+
+
+def test_a_damaged_contour_is_a_clear_error_or_leaves_gaps_to_the_interpolation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged() -> None:
+        raise ModelError("contour.npz is not sound")
+
+    path = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
+    monkeypatch.setattr(two_sided, "contour_model", damaged)
+    monkeypatch.setattr(two_sided, "available", lambda: [find(path)])
+    with pytest.raises(ModelError, match=r"contour\.npz"):
+        open_refiner(path, RATE)
+    told: list[str] = []
+    monkeypatch.setattr(notice, "tell", told.append)
+    monkeypatch.setattr(two_sided._opened, "encoders", {}, raising=False)
+    assert open_refiner("auto", RATE) is None
+    assert "contour.npz" in told[0]
 
 
 def test_networks_that_see_unlike_stretches_search_once(

@@ -1,5 +1,7 @@
 """The task of streams that wait: what its segments hold, what it shows, and what it judges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,10 +11,11 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 import plc  # noqa: E402
+from plc.contour import CONTOUR_BRIDGE_DRAFTS  # noqa: E402
 from plc.loss import GilbertElliott, gaps_of  # noqa: E402
 from plc_training.bridge import BridgeSettings, BridgeTask  # noqa: E402
 from plc_training.segments import BridgePlan, Segments  # noqa: E402
-from tests.signals import glide  # noqa: E402
+from tests.signals import glide, voice  # noqa: E402
 
 RATE = 16_000
 PACKET = 320
@@ -47,6 +50,19 @@ def clip() -> NDArray[np.float32]:
 
 def cut() -> list[tuple[NDArray[np.float32], int]]:
     return list(PLAN.cut(clip(), "speech", np.random.default_rng(3)))
+
+
+def test_drafts_that_follow_the_pitch_are_nearer_a_voice() -> None:
+    x = voice(RATE, 3.0, 320.0, 0.4)
+    errors = []
+    for plan in (PLAN, replace(PLAN, contour=True)):
+        cut = list(plan.cut(x, "speech", np.random.default_rng(3)))
+        assert all(lines.shape == (4, plan.samples) for lines, _ in cut)
+        holes = [(lines, slice(plan.margin, plan.margin + gap)) for lines, gap in cut]
+        errors.append([np.sum((lines[1:, h] - lines[0, h]) ** 2) for lines, h in holes])
+    assert PLAN.lines == ("truth", "forward", "backward", "bridge")
+    assert plan.lines == ("truth", *CONTOUR_BRIDGE_DRAFTS)
+    assert np.median(np.divide(errors[1], errors[0])) < 0.6
 
 
 def segments() -> Segments:

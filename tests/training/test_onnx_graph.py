@@ -136,17 +136,28 @@ def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None
             torch.testing.assert_close(value, before[name], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("net", [FramesNet(FRAMES), HybridNet(HYBRID)], ids=["frames", "hybrid"])
-def test_weights_of_half_precision_take_half_the_space_and_come_back(net: nn.Module) -> None:
-    shape = FRAMES if isinstance(net, FramesNet) else HYBRID
+@pytest.mark.parametrize("kind", ["frames", "hybrid"])
+@pytest.mark.parametrize(("bits", "saved"), [(16, 1.7), (8, 1.8)])
+def test_rounded_weights_take_less_space_and_come_back(kind: str, bits: int, saved: float) -> None:
+    torch.manual_seed(1)
+    shape: FramesShape | HybridShape = FRAMES if kind == "frames" else HYBRID
+    net: nn.Module = FramesNet(FRAMES) if kind == "frames" else HybridNet(HYBRID)
+    exact = {name: weight.detach().clone() for name, weight in net.named_parameters()}
     plain = graph_of(net, shape)
-    round_weights(net)
+    round_weights(net, bits)
+    for name, weight in net.named_parameters():
+        largest = float(exact[name].abs().max())
+        torch.testing.assert_close(weight, exact[name], atol=0.0045 * largest, rtol=0)
     data = graph_of(net, shape)
     large = sum(weight.numel() for weight in net.parameters() if weight.numel() >= 256)
-    assert len(plain) - len(data) > 1.7 * large
+    assert len(plain) - len(data) > saved * large
     graph = onnx.load_from_string(data).graph
-    halved = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
-    assert sum(int(np.prod(tensor.dims)) for tensor in halved) == large
+    short = [
+        t
+        for t in graph.initializer
+        if t.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8)
+    ]
+    assert sum(int(np.prod(tensor.dims)) for tensor in short) == large
 
     frames = 9 + getattr(shape, "context_frames_after", 0)
     inputs = torch.randn(3, shape.drafts, 2, shape.bins, frames), torch.rand(3, frames)
@@ -156,7 +167,7 @@ def test_weights_of_half_precision_take_half_the_space_and_come_back(net: nn.Mod
     feed = dict(zip(("spectra", "lost"), (tensor.numpy() for tensor in inputs), strict=True))
     np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-5)
 
-    other = type(net)(shape)
+    other: nn.Module = FramesNet(FRAMES) if kind == "frames" else HybridNet(HYBRID)
     load_onnx(data, other, "test")
     for name, value in net.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value, atol=0, rtol=0)

@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
-from plc.contour import CONTOUR_DRAFTS
+from plc.bridge_encoder import PLAIN_DRAFTS
+from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS
 from plc.errors import ConfigError
 from plc_training.paper_plan import PaperPlan
 from plc_training.recipe import (
@@ -42,7 +43,9 @@ def test_a_recipe_becomes_what_it_says() -> None:
     assert domains_of(recipe.train) == ("music", "any")
 
 
-_PLAIN = dict(zip(CONTOUR_DRAFTS, ("pitch", "ar"), strict=True))
+_PLAIN = dict(
+    zip((*CONTOUR_DRAFTS, *CONTOUR_BRIDGE_DRAFTS), ("pitch", "ar", *PLAIN_DRAFTS), strict=True)
+)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -100,6 +103,7 @@ def test_splits_differ_in_what_they_name() -> None:
         ('content = "any"', 'content = "noise"', "model.content is 'noise'; expected music"),
         ('licence = "MIT"', "", "model.licence is missing"),
         ("[model]\n", "[model]\nhorizon_ms = -1.0\n", "model.horizon_ms is -1; expected"),
+        ("[model]\n", "[model]\nweight_bits = 4\n", "model.weight_bits is 4; known: 16, 8"),
         ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),
         ("[task]", "[task", "no valid TOML"),

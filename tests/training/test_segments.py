@@ -13,7 +13,7 @@ pytest.importorskip("soxr")
 
 import plc
 from plc.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
-from plc.drafts import continued
+from plc.drafts import bridged_along_the_pitch, continued
 from plc.errors import ConfigError
 from plc.loss import GilbertElliott
 from plc_bench.workers import score_clips
@@ -26,7 +26,7 @@ from plc_training.segments import (
     TwoSidedPlan,
     prepare_segments,
 )
-from tests.signals import glide, tones
+from tests.signals import glide, noise, tones, voice
 from tests.training.clips import RATE, write_clips
 
 TWO_SIDED = TwoSidedPlan(
@@ -289,6 +289,24 @@ def test_the_papers_lines_get_their_level_back() -> None:
     )
     expected = np.stack([32767 * lines[0] for lines, _ in cut])
     assert np.abs(at_their_level(made) - expected).max() <= 1.0
+
+
+def test_both_sides_are_bridged_along_the_pitch_where_there_is_one() -> None:
+    plan = replace(TWO_SIDED, contour=True)
+    assert plan.lines == ("truth", "forward", "backward", "contour", "interpolated")
+    voiced = voice(RATE, 2.0, 200.0, 0.5)
+    context = 64 * RATE // 1000
+    for x, followed in ((voiced, True), (noise(3, 2 * RATE), False)):
+        lines, gap = next(plan.cut(x, "music", np.random.default_rng(0)))
+        hole = slice(plan.margin, plan.margin + gap)
+        first = place_of(lines[0], x) + plan.margin
+        before, after = x[first - context : first], x[first + gap : first + gap + context]
+        bridged = bridged_along_the_pitch(before, after, gap, RATE)
+        assert (bridged is not None) == followed
+        np.testing.assert_array_equal(
+            lines[3, hole], lines[4, hole] if bridged is None else bridged
+        )
+        np.testing.assert_array_equal(lines[3, : plan.margin], lines[0, : plan.margin])
 
 
 def test_passages_like_the_surroundings_are_searched_for_where_more_is_known() -> None:

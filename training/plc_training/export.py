@@ -102,7 +102,7 @@ def export_run(
     progress = load_mean(folder / BEST, network)
     network.eval()
     trained = copy.deepcopy(network)
-    round_weights(network)
+    round_weights(network, recipe.model.weight_bits)
     batch = probe_batch(task, probe)
     with torch.no_grad():
         inputs = task.inputs(batch)

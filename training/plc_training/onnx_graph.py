@@ -6,8 +6,9 @@ only. What the tracer notes beside the graph (source lines, paths of this machin
 
 And back: the weights of such a file in a network of its shape, to train on from.
 
-Weights that half precision holds exactly (:func:`round_weights`) are stored in it, which halves the
-file; ONNX Runtime makes them float32 again when it opens it, so an inference costs what it did.
+Weights that half precision or a byte for each holds exactly (:func:`round_weights`) are stored so,
+which halves or quarters the file; ONNX Runtime makes them float32 again when it opens it, so an
+inference costs what it did.
 """
 
 import copy
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, MissingExtraError
@@ -30,15 +32,39 @@ OPSET = 20
 
 Axes = dict[int, str]
 
+WEIGHT_BITS = (16, 8)
+"""What a weight may be stored in."""
+
 # Smaller tensors stay as they are: next to nothing is gained.
-_LEAST_HALVED = 256
+_LEAST_SHORTENED = 256
+# The largest of an output's weights becomes this many steps of its scale, when they take a byte.
+_STEPS = 127
+# Outputs with fewer weights than that have no scale of their own.
+_LEAST_OF_AN_OUTPUT = 8
+_SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
-def round_weights(network: nn.Module) -> None:
-    """Round large weights to half precision, in place: :func:`to_onnx` then stores them in it."""
+def round_weights(network: nn.Module, bits: int = 16) -> None:
+    """Round large weights, in place, so that :func:`to_onnx` stores them in fewer bits.
+
+    Parameters
+    ----------
+    network : nn.Module
+        To be exported.
+    bits : int
+        16: half precision. 8: whole multiples of a scale for each output, itself of half
+        precision; where an output has few weights, they are stored in that.
+    """
     with torch.no_grad():
         for weight in network.parameters():
-            if weight.numel() >= _LEAST_HALVED:
+            if weight.numel() < _LEAST_SHORTENED:
+                continue
+            rows = weight.flatten(1) if weight.dim() > 1 else weight[:, None]
+            if bits == 8 and rows.shape[1] >= _LEAST_OF_AN_OUTPUT:
+                scale = (rows.abs().amax(dim=1, keepdim=True) / _STEPS).half().float()
+                steps = (rows / scale.clamp_min(_SMALLEST)).round().clamp(-_STEPS, _STEPS)
+                weight.copy_((steps * scale).view_as(weight))
+            else:
                 weight.copy_(weight.half())
 
 
@@ -84,7 +110,7 @@ def to_onnx(
     assert program is not None
     model = program.model_proto
     _strip(model)
-    _halve(model)
+    _shorten(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -117,6 +143,9 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
     for node in graph.node:
         if node.op_type == "Cast" and node.input[0] in tensors:
             tensors[node.output[0]] = tensors.pop(node.input[0]).float()
+        elif node.op_type == "Mul" and set(node.input) <= set(tensors):
+            steps, scale = (tensors.pop(name) for name in node.input)
+            tensors[node.output[0]] = steps * scale
     found = {name: value for name, value in tensors.items() if value.is_floating_point()}
     found |= _factors(graph, tensors)
     for name, module in network.named_modules():
@@ -250,29 +279,63 @@ def _strip(model: Any) -> None:
         part.ClearField("metadata_props")
 
 
-def _halve(model: Any) -> None:
-    """Store the weights that half precision holds exactly in it, and cast them where they go in."""
+def _shorten(model: Any) -> None:
+    """Store weights in half precision or bytes where these hold them exactly.
+
+    They become float32 where they go in, by operators that ONNX Runtime runs once, on loading.
+    """
     onnx = _require("onnx", "plc export")
     graph = model.graph
-    casts = []
+    widened = []
+    scales = []
     for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
         weights = onnx.numpy_helper.to_array(tensor)
+        if tensor.data_type != onnx.TensorProto.FLOAT or weights.size < _LEAST_SHORTENED:
+            continue
+        name = tensor.name
         with np.errstate(over="ignore"):
             halved = weights.astype(np.float16)
-        if weights.size < _LEAST_HALVED or not np.array_equal(halved.astype(np.float32), weights):
-            continue
-        name = f"{tensor.name}.half"
-        casts.append(
-            onnx.helper.make_node("Cast", [name], [tensor.name], to=onnx.TensorProto.FLOAT)
-        )
-        tensor.CopyFrom(onnx.numpy_helper.from_array(halved, name))
+        if (found := _in_bytes(weights)) is not None:
+            steps, scale = found
+            tensor.CopyFrom(onnx.numpy_helper.from_array(steps, f"{name}.steps"))
+            scales.append(onnx.numpy_helper.from_array(scale, f"{name}.scale"))
+            widened += [_as_float(f"{name}.steps", f"{name}.whole")]
+            names = [f"{name}.whole", f"{name}.scale"]
+            widened += [onnx.helper.make_node("Mul", names, [name])]
+        elif np.array_equal(halved.astype(np.float32), weights):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(halved, f"{name}.half"))
+            widened += [_as_float(f"{name}.half", name)]
+    graph.initializer.extend(scales)
     nodes = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*casts, *nodes])
+    graph.node.extend([*widened, *nodes])
     # What the tracer says of the types of tensors within the graph is not needed.
     del graph.value_info[:]
+
+
+def _as_float(name: str, out: str) -> Any:
+    onnx = _require("onnx", "plc export")
+    return onnx.helper.make_node("Cast", [name], [out], to=onnx.TensorProto.FLOAT)
+
+
+def _in_bytes(
+    weights: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """Return weights as whole steps and their scale, which broadcasts; None if they are no such.
+
+    The outputs, which have a scale each, are along one of the axes, or, of GRUs in two directions,
+    all but the last.
+    """
+    axes = range(weights.ndim)
+    of_outputs = [tuple(k for k in axes if k != axis) for axis in axes] if weights.ndim > 1 else []
+    for others in [*of_outputs, (weights.ndim - 1,)]:
+        scale = np.abs(weights).max(axis=others, keepdims=True) / np.float32(_STEPS)
+        steps = np.rint(weights / np.maximum(scale, np.float32(_SMALLEST))).astype(np.int8)
+        if _LEAST_OF_AN_OUTPUT * scale.size <= weights.size and np.array_equal(
+            steps * scale, weights
+        ):
+            return steps, scale
+    return None
 
 
 @contextmanager

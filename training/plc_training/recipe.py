@@ -28,6 +28,7 @@ from plc_kernels.windows import grid_window_samples
 from plc_training.bridge import BridgeSettings
 from plc_training.causal import CausalSettings
 from plc_training.loop import Schedule
+from plc_training.onnx_graph import WEIGHT_BITS
 from plc_training.paper_plan import PaperPlan
 from plc_training.segments import DOMAINS, BridgePlan, CausalPlan, TwoSidedPlan
 from plc_training.stream_task import StreamSettings
@@ -109,6 +110,8 @@ class ModelCard:
     horizon_ms : float
         Longest gap that a stream asks a causal model for, where that is less than it is trained
         for: every frame costs time. 0: as trained.
+    weight_bits : int
+        Of a weight in the file: 16 (half precision) or 8 (a scale for each output).
     """
 
     name: str
@@ -116,6 +119,7 @@ class ModelCard:
     licence: str
     sample_rates: tuple[int, ...] = ()
     horizon_ms: float = 0.0
+    weight_bits: int = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +318,11 @@ def _check(recipe: Recipe) -> None:
     if rates and not (len(rates) == 2 and rates[0] <= rates[1]):
         raise ConfigError(
             f"model.sample_rates is {_shown(rates)}; expected the lowest, the highest"
+        )
+    if recipe.model.weight_bits not in WEIGHT_BITS:
+        raise ConfigError(
+            f"model.weight_bits is {recipe.model.weight_bits}; known: "
+            f"{', '.join(map(str, WEIGHT_BITS))}"
         )
     if not 0.0 <= recipe.model.horizon_ms < float("inf"):
         raise ConfigError(f"model.horizon_ms is {recipe.model.horizon_ms:g}; expected at least 0")

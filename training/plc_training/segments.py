@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 import plc
 from plc.baselines import PitchFiller
-from plc.contour import CONTOUR_DRAFTS, PitchContour
-from plc.drafts import continued
+from plc.bridge_encoder import PLAIN_DRAFTS
+from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
+from plc.drafts import bridged_along_the_pitch, continued
 from plc.errors import ConfigError
-from plc.filler import ArFiller, Filler, Sides
+from plc.filler import MEET_MS, ArFiller, Filler, Sides
 from plc.history import History
 from plc.ladder import Rung
 from plc.loss import GilbertElliott, gaps_of
@@ -102,6 +103,8 @@ class TwoSidedPlan:
     similar_s : float
         Time around a gap that is searched for passages like its surroundings; 0: no such draft.
         A gap of which no more is known than the shortest context gets the interpolation there.
+    contour : bool
+        Whether there is a draft that follows the contour of a voice's pitch (:mod:`plc.contour`).
     seed : int
         Of the places.
     speeds : tuple of float
@@ -114,6 +117,7 @@ class TwoSidedPlan:
     gaps_ms: tuple[float, ...] = (64.0,)
     contexts_ms: tuple[float, ...] = (128.0, 500.0)
     similar_s: float = 0.0
+    contour: bool = False
     per_second: dict[str, float]
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
@@ -132,7 +136,8 @@ class TwoSidedPlan:
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
         similar = ("similar",) if self.similar_s else ()
-        return ("truth", "forward", "backward", *similar, "interpolated")
+        contour = ("contour",) if self.contour else ()
+        return ("truth", "forward", "backward", *similar, *contour, "interpolated")
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -165,6 +170,9 @@ class TwoSidedPlan:
         if self.similar_s:
             alike = self._similar(x, start, gap, context)
             lines[3] = lines[-1] if alike is None else alike
+        if self.contour:
+            bridged = bridged_along_the_pitch(before, after, gap, self.sample_rate)
+            lines[-2, hole] = lines[-1, hole] if bridged is None else bridged
         return lines
 
     def _similar(
@@ -303,6 +311,8 @@ class BridgePlan:
         Bursts of which more than this was played before are left out.
     domains : tuple of str
         Those to use.
+    contour : bool
+        Whether the drafts follow the contour of the pitch through the gap (:mod:`plc.contour`).
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -320,6 +330,7 @@ class BridgePlan:
     beyond: int
     rung: tuple[float, float]
     domains: tuple[str, ...]
+    contour: bool = False
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
@@ -341,7 +352,7 @@ class BridgePlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
-        return ("truth", "forward", "backward", "bridge")
+        return ("truth", *(CONTOUR_BRIDGE_DRAFTS if self.contour else PLAIN_DRAFTS))
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -376,12 +387,17 @@ class BridgePlan:
         reach = max(gap, known)
         filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
         sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
-        history = History(1, filler.past_samples)
-        history.append(played[None, -filler.past_samples :], trusted=True)
+        contour = None
+        if self.contour:
+            met = round(self.sample_rate * MEET_MS / 1000.0)
+            contour = ContourBridge(self.sample_rate, 1, gap + met)
+        past = max(filler.past_samples, contour.past_samples if contour else 0)
+        history = History(1, past)
+        history.append(played[None, -past:], trusted=True)
         filler.begin(history, unsteady=False)
         after = np.ascontiguousarray(lines[:1, stop:until])
         landed = filler.bridge_from(
-            filler.extend, history, after, lines[3:, self.margin : stop], sides
+            filler.extend, history, after, lines[3:, self.margin : stop], sides, contour
         )
         assert landed, "a packet is enough to build a bridge to"
         lines[1, self.margin : stop] = sides.forward[0]
