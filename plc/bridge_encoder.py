@@ -12,16 +12,11 @@ predicted::
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.contour import CONTOUR_BRIDGE_DRAFTS, ContourBridge
-from plc.errors import ConfigError
+from plc.contour import ContourBridge
 from plc.filler import Sides
 from plc.history import History
 from plc.line import EncoderCounters
 from plc.voice import Voice
-
-PLAIN_DRAFTS = ("forward", "backward", "bridge")
-DRAFTS = (PLAIN_DRAFTS, CONTOUR_BRIDGE_DRAFTS)
-"""What a model of this kind may be given; the latter on the contour that a pitch takes."""
 
 
 class BridgeEncoder:
@@ -38,21 +33,9 @@ class BridgeEncoder:
     ----------
     sides : Sides
         For the bridge of linear prediction to write.
-
-    Raises
-    ------
-    ConfigError
-        If the model takes other drafts.
     """
 
     def __init__(self, voice: Voice, channels: int, reach: int) -> None:
-        manifest = voice.manifest
-        if manifest.drafts not in DRAFTS:
-            made = " or ".join(", ".join(drafts) for drafts in DRAFTS)
-            raise ConfigError(
-                f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
-                f"a stream with lookahead makes {made}"
-            )
         self.voice = voice
         after = voice.gap.samples - voice.gap.gap_start
         self.sides = Sides(*(np.zeros((channels, n), np.float32) for n in (reach, reach, after)))

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.background import MUSIC_RATE
 from plc.bridge_encoder import BridgeEncoder
-from plc.contour import CONTOUR_DRAFTS
 from plc.errors import MissingExtraError, ModelError
 from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
@@ -44,9 +43,6 @@ from plc.line import NO_TICKET, EncoderCounters, InlineEncoder, Outcome, in_a_li
 from plc.manifest import Manifest
 from plc.voice import Voice, is_prompt, no_answer, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
-
-DRAFTS = (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS)
-"""What a causal model may be given, the last being what it improves on."""
 
 # At the end of the horizon the fill returns to the draft within this time.
 _LEAVE_MS = 5.0
@@ -404,7 +400,10 @@ class EncoderFiller:
         """Blend what continues the past with what leads into ``after``, and have it improved."""
         network = self._bridge()
         sides = network.sides if network else None
-        contour = network.contour(history, out.shape[1]) if network else None
+        contour = None
+        if network and self.bridging:
+            # What was played of a burst before is in no step with what follows it.
+            contour = network.contour(history, out.shape[1])
         if not self.bridging:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
         if self.fading:  # what the burst began with would go on at full level

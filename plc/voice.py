@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from plc.baselines import PitchFiller
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
+from plc.errors import ConfigError
 from plc.filler import MEET_MS
 from plc.governor import Governor
 from plc.history import History
@@ -20,6 +21,13 @@ from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
 from plc.manifest import Manifest
 from plc.worker import EncoderWorker
 
+BRIDGE_DRAFTS = ("forward", "backward", "bridge")
+"""What a model for bridges is given: each side continued, and both blended."""
+DRAFTS = {
+    "causal": (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS),
+    "bridge": (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS),
+}
+"""By kind: what a model may be given, the last being what it improves on."""
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
 CALIBRATION_RUNS = 5
@@ -117,7 +125,19 @@ def open_voice(
     clock: Callable[[], float],
     provider: str,
 ) -> Voice:
-    """Open a model: in the caller's thread if there is no time limit, else in one of its own."""
+    """Open a model: in the caller's thread if there is no time limit, else in one of its own.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If the model takes other drafts or is not sound, or ONNX Runtime is not installed.
+    """
+    if manifest.drafts not in DRAFTS[manifest.kind]:
+        made = " or ".join(", ".join(drafts) for drafts in DRAFTS[manifest.kind])
+        raise ConfigError(
+            f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
+            f"a stream makes {made} for one that is {manifest.kind}"
+        )
     sample_rate, channels, _ = stream
     gap = GapSpectra(manifest, sample_rate, channels)
     signatures = [encoder_signature(manifest, gap.shape)]

@@ -12,7 +12,6 @@ pytest.importorskip("onnxruntime")
 from plc import Concealer, conceal, contour, methods, voice
 from plc import filler as filler_module
 from plc.background import Background
-from plc.bridge_encoder import PLAIN_DRAFTS
 from plc.contour import CONTOUR_BRIDGE_DRAFTS
 from plc.encoder_filler import EncoderFiller
 from plc.errors import ConfigError, ModelError
@@ -21,6 +20,7 @@ from plc.history import History
 from plc.ladder import Rung, Step
 from plc.line import EncoderCounters, Outcome
 from plc.manifest import Manifest
+from plc.voice import BRIDGE_DRAFTS
 from tests.plc.tiny_models import write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -38,7 +38,7 @@ STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookah
 def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "kind": "bridge",
-        "drafts": PLAIN_DRAFTS,
+        "drafts": BRIDGE_DRAFTS,
         "context_frames_after": 1,
         "horizon_ms": 40.0,
         "top_hz": 8000.0,
@@ -85,13 +85,13 @@ def _filler(folder: Path, line: _Seen | None = None) -> EncoderFiller:
 
 
 def _bridged(
-    filler: EncoderFiller | ArFiller, gap: int = PACKET, known: int = PACKET
+    filler: EncoderFiller | ArFiller, gap: int = PACKET, known: int = PACKET, whole: bool = True
 ) -> NDArray[np.float32]:
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     out = np.zeros((1, gap), np.float32)
     if isinstance(filler, EncoderFiller):
-        filler.bridging = gap
+        filler.bridging = gap * whole
     filler.begin(history, unsteady=False)
     assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
     bridge: NDArray[np.float32] = out[0]
@@ -169,7 +169,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
     x = voice_of(RATE, 1.0, 160.0, 0.8)
     place, truth = RATE // 2, x[RATE // 2 : RATE // 2 + LONGEST]
     errors = {}
-    for drafts in (PLAIN_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
+    for drafts in (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
         filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
         history = History(1, filler.past_samples)
@@ -184,15 +184,20 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
         made = [*lines[:2, start : start + LONGEST], out[0]]
         errors[drafts] = [np.mean((each - truth) ** 2) / np.mean(truth**2) for each in made]
         filler.close()
-    for bent, plain in zip(errors[CONTOUR_BRIDGE_DRAFTS], errors[PLAIN_DRAFTS], strict=True):
+    for bent, plain in zip(errors[CONTOUR_BRIDGE_DRAFTS], errors[BRIDGE_DRAFTS], strict=True):
         assert bent < 0.6 * plain
 
 
-def test_a_gap_that_is_none_for_the_model_follows_no_pitch(tmp_path: Path) -> None:
-    manifest = Manifest.read(_model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=20.0))
-    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+@pytest.mark.parametrize(("horizon_ms", "whole"), [(20.0, True), (40.0, False)])
+def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
+    tmp_path: Path, horizon_ms: float, whole: bool
+) -> None:
+    model = _model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=horizon_ms)
+    bridges = {"music": Manifest.read(model)}
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
+    filler.voices[0].line = _Seen(Outcome.LATE)
     plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
-    made = _bridged(filler, gap=LONGEST)
+    made = _bridged(filler, gap=LONGEST, whole=whole)
     np.testing.assert_array_equal(made, _bridged(plain, gap=LONGEST))
 
 
@@ -224,7 +229,7 @@ def test_following_the_pitch_is_part_of_what_a_bridge_costs(
 
     monkeypatch.setattr(voice, "_costs", {})
     monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
-    for drafts, cost_ms in ((PLAIN_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
+    for drafts, cost_ms in ((BRIDGE_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
         filler = EncoderFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
@@ -274,10 +279,18 @@ def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
     assert line.asked == 0
 
 
-def test_other_drafts_are_refused(tmp_path: Path) -> None:
-    model = str(_model(tmp_path, drafts=("forward", "backward", "interpolated")))
-    with pytest.raises(ConfigError, match="makes forward, backward, bridge or contour_forward, "):
-        Concealer(**STREAM, model=model)
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("bridge", "makes forward, backward, bridge or contour_forward, "),
+        ("causal", "makes ar or pitch, ar or contour, ar_contour for one that is causal"),
+    ],
+)
+def test_other_drafts_are_refused(tmp_path: Path, kind: str, made: str) -> None:
+    changes = {"kind": kind, "context_frames_after": int(kind == "bridge")}
+    model = _model(tmp_path, drafts=("forward", "backward", "interpolated"), **changes)
+    with pytest.raises(ConfigError, match=made):
+        Concealer(**STREAM, model=str(model))
 
 
 def test_sides_change_nothing_of_the_bridge() -> None:

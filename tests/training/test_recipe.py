@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
-from plc.bridge_encoder import PLAIN_DRAFTS
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS
 from plc.errors import ConfigError
+from plc.voice import BRIDGE_DRAFTS
 from plc_training.paper_plan import PaperPlan
 from plc_training.recipe import (
     KINDS,
@@ -44,7 +44,7 @@ def test_a_recipe_becomes_what_it_says() -> None:
 
 
 _PLAIN = dict(
-    zip((*CONTOUR_DRAFTS, *CONTOUR_BRIDGE_DRAFTS), ("pitch", "ar", *PLAIN_DRAFTS), strict=True)
+    zip((*CONTOUR_DRAFTS, *CONTOUR_BRIDGE_DRAFTS), ("pitch", "ar", *BRIDGE_DRAFTS), strict=True)
 )
 
 

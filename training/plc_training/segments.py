@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 import plc
 from plc.baselines import PitchFiller
-from plc.bridge_encoder import PLAIN_DRAFTS
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.drafts import bridged_along_the_pitch, continued
 from plc.errors import ConfigError
@@ -35,6 +34,7 @@ from plc.history import History
 from plc.ladder import Rung
 from plc.loss import GilbertElliott, gaps_of
 from plc.similar import similar
+from plc.voice import BRIDGE_DRAFTS
 from plc_bench.corpus import clip_seed
 from plc_bench.metrics import GAP_RMS_MIN, rms
 from plc_bench.workers import Failure, score_clips
@@ -312,7 +312,8 @@ class BridgePlan:
     domains : tuple of str
         Those to use.
     contour : bool
-        Whether the drafts follow the contour of the pitch through the gap (:mod:`plc.contour`).
+        Whether the drafts follow the contour of the pitch through the gap (:mod:`plc.contour`),
+        where nothing of the burst was played before.
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -352,7 +353,7 @@ class BridgePlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
-        return ("truth", *(CONTOUR_BRIDGE_DRAFTS if self.contour else PLAIN_DRAFTS))
+        return ("truth", *(CONTOUR_BRIDGE_DRAFTS if self.contour else BRIDGE_DRAFTS))
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -375,10 +376,17 @@ class BridgePlan:
                 until = stop // n
                 waiting = trace[until : until + lookahead - gap // n + 1]
                 known = n * int(np.argmin(np.append(~waiting, False)))
-                yield self._drafted(x, heard[:start], start, gap, known), gap
+                whole = start == begin
+                yield self._drafted(x, heard[:start], start, gap, known, whole), gap
 
     def _drafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, gap: int, known: int
+        self,
+        x: NDArray[np.float32],
+        played: NDArray[np.float32],
+        start: int,
+        gap: int,
+        known: int,
+        whole: bool,
     ) -> NDArray[np.float32]:
         lines = np.empty((len(self.lines), self.samples), np.float32)
         lines[:, : self.margin] = played[start - self.margin :]
@@ -388,7 +396,7 @@ class BridgePlan:
         filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
         sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
         contour = None
-        if self.contour:
+        if self.contour and whole:
             met = round(self.sample_rate * MEET_MS / 1000.0)
             contour = ContourBridge(self.sample_rate, 1, gap + met)
         past = max(filler.past_samples, contour.past_samples if contour else 0)
