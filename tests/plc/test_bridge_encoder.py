@@ -287,7 +287,7 @@ def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
     ],
 )
 def test_other_drafts_are_refused(tmp_path: Path, kind: str, made: str) -> None:
-    changes = {"kind": kind, "context_frames_after": int(kind == "bridge")}
+    changes: dict[str, Any] = {"kind": kind, "context_frames_after": int(kind == "bridge")}
     model = _model(tmp_path, drafts=("forward", "backward", "interpolated"), **changes)
     with pytest.raises(ConfigError, match=made):
         Concealer(**STREAM, model=str(model))
