@@ -13,7 +13,8 @@ draft and its past, and the burst's packets play what came out of it::
 **When.** A model for speech is collected at once: it makes every packet better, the first one too,
 and its drafts are cheap. One for music is collected when the second packet of the burst is due, but
 not before 10 ms are over: until then a long prediction is as good as anything, and gets the first
-packet's time for itself, while the network has that packet's whole duration for its answer.
+packet's time for itself, while the network has that packet's whole duration for its answer. So is
+one for speech in short packets at the rates of music, which are over before it could answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
 network for that (:mod:`plc.bridge_encoder`), where there is one for the content, improves on the
@@ -445,7 +446,7 @@ def _open_voices(
     voices: dict[str, Voice] = {}
     refused: dict[str, dict[str, str | float]] = {}
     for content, manifest in models.items():
-        prompt = is_prompt(manifest, content)
+        prompt = is_prompt(manifest, content, stream)
         alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
         if alike:
             voices[content] = alike[0]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from plc.background import MUSIC_RATE
 from plc.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.config import StreamConfig
 from plc.errors import ConfigError
@@ -33,11 +32,6 @@ LADDER_METHODS = ("auto", "ar")
 """Those that are the ladder itself."""
 
 _PLAIN_BURG = Rung(5.0, 50.0)
-
-# From MUSIC_RATE on, in shorter packets, what passes for speech is taken to be percussion: the
-# network of speech, worth 0.16 in PESQ there, seldom fits into the time of the first packet, and a
-# track of music that is mistaken loses half a dB by it.
-_SPEECH_PACKET_MS = 20.0
 
 _FIXED: dict[str, Callable[[int, int, int], Filler]] = {
     "zeros": ZerosFiller,
@@ -85,7 +79,7 @@ def make_filler(
         raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else model
-        models, bridges = stream_models(networks, config.sample_rate, config.packet_ms)
+        models, bridges = stream_models(networks, config.sample_rate)
         if models or (bridges and reach):
             from plc.encoder_filler import EncoderFiller
 
@@ -107,7 +101,7 @@ def make_filler(
 
 
 def stream_models(
-    model: str, sample_rate: int, packet_ms: float = _SPEECH_PACKET_MS
+    model: str, sample_rate: int
 ) -> "tuple[dict[str, Manifest], dict[str, Manifest]]":
     """Return the networks for a stream by content: those that continue, and those that bridge.
 
@@ -115,12 +109,10 @@ def stream_models(
     ----------
     model : str
         ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
-        music alone in short packets at the rates of music; none where ONNX Runtime is not
-        installed. Any other: a name or a path, for all content.
+        music alone where there is none for speech; none where ONNX Runtime is not installed. Any
+        other: a name or a path, for all content.
     sample_rate : int
         In Hz.
-    packet_ms : float
-        Packet length.
 
     Raises
     ------
@@ -145,8 +137,7 @@ def stream_models(
                 if manifest.kind in by_kind and low <= sample_rate <= high:
                     by_kind[manifest.kind][manifest.content] = manifest
             causal = by_kind["causal"]
-            of_music = sample_rate >= MUSIC_RATE and packet_ms < _SPEECH_PACKET_MS
-            if "music" in causal and (of_music or "speech" not in causal):
+            if "music" in causal and "speech" not in causal:
                 causal["speech"] = causal["music"]
     return by_kind["causal"], by_kind["bridge"]
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.background import MUSIC_RATE
 from plc.baselines import PitchFiller
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
@@ -28,6 +29,10 @@ DRAFTS = {
     "bridge": (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS),
 }
 """By kind: what a model may be given, the last being what it improves on."""
+# From MUSIC_RATE on the first packet waits for a model for speech only if it is as long as that: in
+# 10 ms at 48 kHz it would seldom be there in time, and those that follow gain nearly as much alone
+# (docs/design.md).
+_PROMPT_PACKET_MS = 20.0
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
 CALIBRATION_RUNS = 5
@@ -161,7 +166,7 @@ def open_voice(
         worker.wait_until_open(_OPEN_S)
         line = worker
     line.counters = counters
-    prompt = is_prompt(manifest, content)
+    prompt = is_prompt(manifest, content, stream)
     unknown = Cost(0.0, 0.0, 0)
     voice = Voice(
         manifest=manifest,
@@ -180,10 +185,15 @@ def open_voice(
     return voice
 
 
-def is_prompt(manifest: Manifest, content: str) -> bool:
-    """Tell whether the first packet of a burst waits for a model that serves such content."""
+def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
+    """Tell whether the first packet of a burst waits for a model that serves such content.
+
+    ``stream`` is sample rate, channels and samples of a packet.
+    """
+    sample_rate, _, packet_samples = stream
     of_music = manifest.content == "music" or content == "music"
-    return manifest.kind == "bridge" or not of_music
+    short = sample_rate >= MUSIC_RATE and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
+    return manifest.kind == "bridge" or not (of_music or short)
 
 
 def _cost(voice: Voice) -> Cost:

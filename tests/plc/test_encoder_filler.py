@@ -484,6 +484,35 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         filler.close()
 
 
+@pytest.mark.parametrize(
+    ("rate", "packet", "content", "prompt"),
+    [
+        (48_000, 480, "speech", False),
+        (48_000, 960, "speech", True),
+        (32_000, 639, "speech", False),
+        (24_000, 240, "speech", True),
+        (16_000, 160, "speech", True),
+        (48_000, 960, "music", False),
+    ],
+)
+def test_a_packet_waits_for_speech_where_it_is_long_enough(
+    tmp_path: Path, rate: int, packet: int, content: str, prompt: bool
+) -> None:
+    manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, content="speech")
+    filler = EncoderFiller(rate, 1, packet, {content: manifest})
+    assert filler.voices[0].prompt == prompt
+    filler.content = content
+    filler.begin(_history(tones(3, rate, rate), filler), unsteady=True)
+    made = []
+    for _ in range(2 * rate // (100 * packet) + 2):
+        out = np.zeros((1, packet), np.float32)
+        filler.extend(out)
+        made.append(filler.name)
+        filler.catch_up()
+    assert made[0] == ("encoder:last" if prompt else filler.ar.name)
+    assert made[-1] == "encoder:last"
+
+
 def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_high(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
