@@ -42,6 +42,8 @@ CONTOUR_DRAFTS = ("contour", "ar_contour")
 """How manifests call the drafts that :meth:`PitchContour.draft` writes."""
 CONTOUR_BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
 """How they call those of a bridge whose sides a :class:`ContourBridge` writes."""
+RUN_ON_MS = 5.0
+"""So far both sides of a bridge run on beyond the gap, where it shows how well they meet."""
 _FILE = "data/contour.npz"
 # The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
 _LOOK_RATE = 16_000
@@ -60,50 +62,64 @@ _MET = 0.0
 _LONGEST_MS = POINTS * POINT_MS
 
 
-class _Pitch:
-    """Measures the pitch of one line after another, and expects what it does next.
+class _Following:
+    """What follows a pitch: it measures it, expects what it does next, and bends drafts to that."""
 
-    Parameters
-    ----------
-    sample_rate : int
-        Of the lines.
-    model : ContourModel or None
-        What expects the contour; None: the package's.
-    """
-
-    def __init__(self, sample_rate: int, model: ContourModel | None) -> None:
-        self.every = max(sample_rate // _LOOK_RATE, 1)
+    def __init__(
+        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
+    ) -> None:
+        self._rate = float(sample_rate)
+        self._every = max(sample_rate // _LOOK_RATE, 1)
         """Samples that become one to look at."""
-        self.look_rate = sample_rate / self.every
-        looked = int(sample_rate * PAST_MS / 1000.0) // self.every + 1
-        self.past_samples = looked * self.every
-        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self.every
+        self._look_rate = self._rate / self._every
+        looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
+        self.past_samples = looked * self._every
+        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
         self._own_at = round(sample_rate * _OWN_AT_MS / 1000.0)
-        self.own_samples = self._own_at + around * self.every
+        self._own_samples = self._own_at + around * self._every
         """Of a draft, that are read to measure its own period."""
-        self.seen = np.zeros(looked, np.float32)
+        self._seen = np.zeros(looked, np.float32)
         """What was looked at last."""
-        self.score = np.zeros(looked, np.float32)
+        self._score = np.zeros(looked, np.float32)
         self._around = np.zeros(2 * around, np.float32)
         self._features = np.zeros(FEATURES, np.float32)
         self._model = model or contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
         self._work = np.zeros((2, width), np.float32)
+        longest = self.past_samples + self._predicted(samples)
+        self._lines = np.zeros((channels, longest), np.float32)
+        """The past, and what was predicted of what follows."""
+        self._points = np.zeros((channels, POINTS), np.float32)
+        self._periods = [0.0] * channels
+        """In samples; 0 where there is no pitch to follow."""
 
-    def follow(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
+    def _predicted(self, samples: int) -> int:
+        """Return how much is predicted for a draft of so many samples: it may be read faster."""
+        return max(int(samples * MOST_BEND) + 4, self._own_samples)
+
+    def _look(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
         """Return the period at the end of ``past``, and the lag at which the end is most alike.
 
         In samples; the period is 0 where there is no pitch, else ``points`` is written: what is
         expected of it.
         """
-        thin_out(past, self.every, self.seen)
-        period, alike, lag = look_back(self.seen, self.look_rate, self.score, self._features)
+        thin_out(past, self._every, self._seen)
+        period, alike, lag = look_back(self._seen, self._look_rate, self._score, self._features)
         if alike < VOICED:
-            return 0.0, lag * self.every
+            return 0.0, lag * self._every
         expect(self._features, self._model, self._work, points)
-        return period * self.every, lag * self.every
+        return period * self._every, lag * self._every
 
-    def bend(
+    def _bend_all(self, out: NDArray[np.float32]) -> None:
+        """Write the lines' predictions as they are when they follow, shape (channels, n)."""
+        known = self.past_samples
+        for c, period in enumerate(self._periods):
+            if period:
+                self._bend(self._lines[c], known, period, self._points[c], out[c])
+            else:
+                out[c] = self._lines[c, known : known + out.shape[1]]
+
+    def _bend(
         self,
         line: NDArray[np.float32],
         known: int,
@@ -112,23 +128,23 @@ class _Pitch:
         out: NDArray[np.float32],
     ) -> None:
         """Write the draft that ``line`` has after what is known, as it is when it follows."""
-        first = known + self._own_at - self._around.size // 2 * self.every
+        first = known + self._own_at - self._around.size // 2 * self._every
         own = period
         if first >= 0:
-            thin_out(line[first:], self.every, self._around)
+            thin_out(line[first:], self._every, self._around)
             found, alike = period_around(
                 self._around,
                 self._around.size // 2,
-                period / self.every,
+                period / self._every,
                 _OWN_STRAY,
-                self.look_rate,
-                self.score,
+                self._look_rate,
+                self._score,
             )
-            own = found * self.every if alike > 0.0 else period
-        bend(line, known, own, period, points, self.look_rate * self.every, out)
+            own = found * self._every if alike > 0.0 else period
+        bend(line, known, own, period, points, self._rate, out)
 
 
-class PitchContour:
+class PitchContour(_Following):
     """Makes drafts follow the expected contour, channel by channel.
 
     Where there is no pitch the last cycle is repeated and other drafts are left as they are.
@@ -151,14 +167,7 @@ class PitchContour:
     def __init__(
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
     ) -> None:
-        self._rate = float(sample_rate)
-        self._pitch = _Pitch(sample_rate, model)
-        self.past_samples = self._pitch.past_samples
-        ahead = max(int(samples * MOST_BEND) + 4, self._pitch.own_samples)
-        self._lines = np.zeros((channels, self.past_samples + ahead), np.float32)
-        self._points = np.zeros((channels, POINTS), np.float32)
-        self._periods = [0.0] * channels
-        """In samples; 0 where there is no pitch."""
+        super().__init__(sample_rate, channels, samples, model)
         self._lags = [1] * channels
 
     @property
@@ -191,10 +200,10 @@ class PitchContour:
         known = self.past_samples
         for c, line in enumerate(self._lines):
             history.newest(c, line[:known])
-            self._periods[c], self._lags[c] = self._pitch.follow(line[:known], self._points[c])
+            self._periods[c], self._lags[c] = self._look(line[:known], self._points[c])
         predict(self._lines[:, known:])
         self._repeat(out[:, 0])
-        self._bend(out[:, 1])
+        self._bend_all(out[:, 1])
         bent = self._lines[:, : known + out.shape[2]]
         bent[:, known:] = out[:, 1]
         return bent
@@ -208,25 +217,16 @@ class PitchContour:
             else:
                 repeat_period(past[None, -self._lags[c] :], 0, out[c : c + 1])
 
-    def _bend(self, out: NDArray[np.float32]) -> None:
-        """Write what was predicted as it is when it follows, shape (channels, n)."""
-        known = self.past_samples
-        for c, period in enumerate(self._periods):
-            if period:
-                self._pitch.bend(self._lines[c], known, period, self._points[c], out[c])
-            else:
-                out[c] = self._lines[c, known : known + out.shape[1]]
 
-
-class ContourBridge:
+class ContourBridge(_Following):
     """Makes both sides of a gap run through it on the contour that leads from one to the other.
 
     Parameters
     ----------
     sample_rate, channels : int
         Of the stream.
-    reach : int
-        Samples of the longest gap, with what it runs into beyond.
+    gap : int
+        Samples of the longest one.
     model : ContourModel or None
         What expects the contour; None: the package's.
 
@@ -237,30 +237,20 @@ class ContourBridge:
     """
 
     def __init__(
-        self, sample_rate: int, channels: int, reach: int, model: ContourModel | None = None
+        self, sample_rate: int, channels: int, gap: int, model: ContourModel | None = None
     ) -> None:
-        self._rate = float(sample_rate)
-        self._pitch = _Pitch(sample_rate, model)
-        self.past_samples = self._pitch.past_samples
-        longest = self.past_samples + self._needed(reach)
-        self._lines = np.zeros((channels, longest), np.float32)
-        self._far_line = np.zeros(longest, np.float32)
-        met = round(sample_rate * _MEET_MS / 1000.0) // self._pitch.every
-        self._seen_after = np.zeros(met, np.float32)
+        run_on = round(sample_rate * RUN_ON_MS / 1000.0)
+        super().__init__(sample_rate, channels, gap + run_on, model)
+        self._far_line = np.zeros(self._lines.shape[1], np.float32)
+        met = round(sample_rate * _MEET_MS / 1000.0) // self._every
+        self._beyond = np.zeros(2 * met, np.float32)
         self._expected = np.zeros(POINTS, np.float32)
-        self._points = np.zeros((channels, POINTS), np.float32)
         self._turned = np.zeros(POINTS, np.float32)
-        self._periods = [0.0] * channels
-        """In samples; 0 where there is no pitch."""
 
     @property
     def followed(self) -> tuple[bool, ...]:
         """Whether the last gap had a pitch to follow, channel by channel."""
         return tuple(period > 0.0 for period in self._periods)
-
-    def _needed(self, samples: int) -> int:
-        """Return how much is predicted for so many samples of a side: it may be read faster."""
-        return max(int(samples * MOST_BEND) + 4, self._pitch.own_samples)
 
     def forward(
         self,
@@ -286,36 +276,31 @@ class ContourBridge:
             From the gap's beginning.
         """
         known = self.past_samples
-        gap_ms = 1000.0 * gap / self._rate
-        every = self._pitch.every
-        seen_after = self._seen_after[: after.shape[1] // every]
+        met = min(self._beyond.size // 2, after.shape[1] // self._every)
+        beyond = self._beyond[: 2 * met]
         for c, line in enumerate(self._lines):
             history.newest(c, line[:known])
             self._periods[c] = 0.0
-            if gap_ms > _LONGEST_MS:
+            if 1000.0 * gap / self._rate > _LONGEST_MS:
                 continue
-            period, _ = self._pitch.follow(line[:known], self._expected)
+            period, _ = self._look(line[:known], self._expected)
             if not period:
                 continue
-            thin_out(after[c], every, seen_after)
+            thin_out(after[c], self._every, beyond[met:])
             alike = meet(
-                self._pitch.seen,
-                period / every,
+                self._seen,
+                period / self._every,
                 self._expected,
-                self._pitch.look_rate,
-                gap / every,
-                seen_after,
-                self._pitch.score,
+                self._look_rate,
+                gap / self._every,
+                beyond,
+                self._score,
                 self._points[c],
             )
             if alike > _MET:
                 self._periods[c] = period
-        predict(self._lines[:, known : known + self._needed(out.shape[1])])
-        for c, (period, line) in enumerate(zip(self._periods, self._lines, strict=True)):
-            if period:
-                self._pitch.bend(line, known, period, self._points[c], out[c])
-            else:
-                out[c] = line[known : known + out.shape[1]]
+        predict(self._lines[:, known : known + self._predicted(out.shape[1])])
+        self._bend_all(out)
 
     def backward(
         self,
@@ -345,11 +330,11 @@ class ContourBridge:
             predict(out)
             return
         known = min(far_side.size, self.past_samples)
-        line = self._far_line[: known + self._needed(out.size)]
+        line = self._far_line[: known + self._predicted(out.size)]
         line[:known] = far_side[far_side.size - known :]
         predict(line[known:])
         end = turn(self._points[c], 1000.0 * gap / self._rate, self._turned)
-        self._pitch.bend(line, known, period * math.exp(end), self._turned, out)
+        self._bend(line, known, period * math.exp(end), self._turned, out)
 
 
 @cache

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.contour import ContourBridge
-from plc.filler import LEAST_KNOWN, MEET_MS, ArFiller
+from plc.filler import LEAST_KNOWN, ArFiller
 from plc.history import History
 from plc.ladder import LEAST_PAST_SAMPLES, Rung
 
@@ -72,8 +72,7 @@ def bridged_along_the_pitch(
     """
     if min(before.size, after.size) < LEAST_KNOWN:
         return None
-    met = round(sample_rate * MEET_MS / 1000.0)
-    contour = ContourBridge(sample_rate, 1, samples + met)
+    contour = ContourBridge(sample_rate, 1, samples)
     reach = max(samples, min(after.size, round(sample_rate * _VOICE_RUNG.past_ms / 1000.0)))
     filler = ArFiller(sample_rate, 1, 1, reach=reach, rung=_VOICE_RUNG)
     history = History(1, max(filler.past_samples, contour.past_samples))

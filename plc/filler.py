@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.contour import ContourBridge
+from plc.contour import RUN_ON_MS, ContourBridge
 from plc.history import History
 from plc.ladder import (
     LEAST_PAST_SAMPLES,
@@ -42,8 +42,6 @@ _DECAY_MS = 0.5
 LEAST_KNOWN = 96
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
 _ALONE = 4
-# How far the two predictions of a bridge run into the samples known beyond it.
-MEET_MS = 5.0
 
 
 class Filler(Protocol):
@@ -167,7 +165,7 @@ class ArFiller:
         self._taps = np.zeros((channels, most))
         self._recent = np.zeros((channels, most))
         self._line = np.zeros(most + _CHUNK)
-        self._meet = round(sample_rate * MEET_MS / 1000.0)
+        self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
         self._through = np.zeros((channels, reach + self._meet), np.float32)
         self._orders = [0] * channels

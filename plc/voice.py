@@ -14,7 +14,6 @@ from plc.baselines import PitchFiller
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
 from plc.errors import ConfigError
-from plc.filler import MEET_MS
 from plc.governor import Governor
 from plc.history import History
 from plc.hybrid import GapSpectra
@@ -152,8 +151,7 @@ def open_voice(
         contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
     contour_bridge = None
     if manifest.drafts == CONTOUR_BRIDGE_DRAFTS:
-        met = round(sample_rate * MEET_MS / 1000.0)
-        contour_bridge = ContourBridge(sample_rate, channels, gap.horizon + met)
+        contour_bridge = ContourBridge(sample_rate, channels, gap.horizon)
 
     def open_runner() -> Encoder:
         return open_encoder(manifest, [gap.shape], providers=provider)

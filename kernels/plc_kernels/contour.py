@@ -325,10 +325,23 @@ def repeat_cycle(
     out : float32, shape (m,), written
         What follows ``past``.
     """
-    phase = 0.0
+    _go_on(past, period, points, sample_rate, 0.0, 0.0, out)
+
+
+@kernel
+def _go_on(
+    past: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+    sample_rate: float,
+    place: float,
+    phase: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Repeat the last cycle from ``place`` samples after ``past``, where ``phase`` has passed."""
     for begin in range(0, out.size, _CHUNK):
-        pace = _pace(points, begin, sample_rate) / period
-        step = (_pace(points, begin + _CHUNK, sample_rate) / period - pace) / _CHUNK
+        pace = _pace(points, place + begin, sample_rate) / period
+        step = (_pace(points, place + begin + _CHUNK, sample_rate) / period - pace) / _CHUNK
         for i in range(begin, min(begin + _CHUNK, out.size)):
             phase += pace
             pace += step
@@ -344,7 +357,7 @@ def meet(
     points: NDArray[np.float32],
     sample_rate: float,
     gap: float,
-    after: NDArray[np.float32],
+    beyond: NDArray[np.float32],
     score: NDArray[np.float32],
     tilted: NDArray[np.float32],
 ) -> float:
@@ -355,9 +368,9 @@ def meet(
     past, period, points, sample_rate
         As for :func:`repeat_cycle`.
     gap : float
-        Samples between ``past`` and ``after``.
-    after : float32, shape (n,)
-        What is known beyond.
+        Samples between ``past`` and what is known beyond.
+    beyond : float32, shape (2 * n,), the first half written
+        The second half is what is known; the first becomes what the cycles are there.
     score : float32, shape (k,), written
         Room for 41.
     tilted : float32, shape (POINTS,), written
@@ -366,7 +379,7 @@ def meet(
     Returns
     -------
     float
-        How alike the repeated cycles and ``after`` are there, -1 to 1.
+        How alike the halves of ``beyond`` are, -1 to 1.
     """
     gap_ms = 1000.0 * gap / sample_rate
     steepest = _STEEPEST * min(gap_ms / _LONG_MS, 1.0)
@@ -374,13 +387,13 @@ def meet(
     for k in range(2 * _SLOPES + 1):
         steep = (k - _SLOPES) / _SLOPES
         _tilt(points, steep * steepest / gap_ms, tilted)
-        alike = _runs_into(past, period, tilted, sample_rate, gap, after)
+        alike = _runs_into(past, period, tilted, sample_rate, gap, beyond)
         score[k] = alike - _UNLIKELY * steep * steep
         if score[k] > score[best]:
             best = k
     steep = (best + _between(score, 2 * _SLOPES + 1, best) - _SLOPES) / _SLOPES
     _tilt(points, steep * steepest / gap_ms, tilted)
-    return _runs_into(past, period, tilted, sample_rate, gap, after)
+    return _runs_into(past, period, tilted, sample_rate, gap, beyond)
 
 
 @kernel
@@ -398,30 +411,18 @@ def _runs_into(
     points: NDArray[np.float32],
     sample_rate: float,
     gap: float,
-    after: NDArray[np.float32],
+    beyond: NDArray[np.float32],
 ) -> float:
-    """Return how alike ``after`` and the last cycle are, repeated along the contour."""
+    """Repeat the last cycle beyond the gap; return how alike it is to what is known there."""
     pieces = int(gap / _CHUNK) + 1
     width = gap / pieces
     phase = 0.0
     for i in range(pieces):
         ends = _pace(points, i * width, sample_rate) + _pace(points, (i + 1) * width, sample_rate)
         phase += 0.5 * ends * width / period
-    cross = np.float32(0.0)
-    power = np.float32(0.0)
-    wanted = np.float32(0.0)
-    for begin in range(0, after.size, _CHUNK):
-        pace = _pace(points, gap + begin, sample_rate) / period
-        step = (_pace(points, gap + begin + _CHUNK, sample_rate) / period - pace) / _CHUNK
-        for i in range(begin, min(begin + _CHUNK, after.size)):
-            phase += pace
-            pace += step
-            phase -= math.floor(phase)
-            value = np.float32(_cycle(past, period, phase))
-            cross += value * after[i]
-            power += value * value
-            wanted += after[i] * after[i]
-    return float(cross / math.sqrt(power * wanted + _FLOOR))
+    n = beyond.size // 2
+    _go_on(past, period, points, sample_rate, gap, phase - math.floor(phase), beyond[:n])
+    return _likeness(beyond, 0, n, n)
 
 
 @kernel

@@ -107,7 +107,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (contour.expect, (LOOKED, contour_model(), np.zeros((2, 96), np.float32), POINTS)),
     (contour.thin_out, (PAST, 2, SCORE)),
     (contour.repeat_cycle, (PAST, 50.0, POINTS, 8000.0, X)),
-    (contour.meet, (PAST, 50.0, POINTS, 8000.0, 160.0, X, SCORE, POINTS.copy())),
+    (contour.meet, (PAST, 50.0, POINTS, 8000.0, 160.0, X.copy(), SCORE, POINTS.copy())),
     (contour.turn, (POINTS, 20.0, POINTS.copy())),
     (contour.bend, (PAST, 100, 50.0, 50.0, POINTS, 8000.0, X)),
 ]

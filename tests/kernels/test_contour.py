@@ -231,7 +231,8 @@ def test_the_contour_that_meets_what_is_known_is_that_of_the_definition(
     period, _, _ = edge_period(past, RATE, score())
     points = np.linspace(0.0, expected, POINTS).astype(np.float32)
     met = np.zeros(POINTS, np.float32)
-    alike = meet(past, period, points, RATE, float(gap), after, score(), met)
+    beyond = np.concatenate([np.zeros_like(after), after])
+    alike = meet(past, period, points, RATE, float(gap), beyond, score(), met)
     np.testing.assert_allclose(met, met_by_definition(past, period, points, gap, after), atol=2e-3)
     made = np.zeros(gap + 160, np.float32)
     repeat_cycle(past, period, met, RATE, made)
@@ -245,7 +246,8 @@ def test_the_contour_of_a_voice_is_found_from_both_sides(drift: float) -> None:
     x = voice(1200 + gap + 160, 90.0, drift)
     period, _, _ = edge_period(x[:1200], RATE, score())
     met = np.zeros(POINTS, np.float32)
-    alike = meet(x[:1200], period, LEVEL, RATE, float(gap), x[1200 + gap :], score(), met)
+    beyond = np.concatenate([np.zeros(160, np.float32), x[1200 + gap :]])
+    alike = meet(x[:1200], period, LEVEL, RATE, float(gap), beyond, score(), met)
     assert alike > 0.9
     made = np.zeros(gap, np.float32)
     for points, least in ((met, 0.65), (LEVEL, -1.0)):
@@ -267,9 +269,9 @@ def test_a_contour_is_seen_from_the_other_side() -> None:
 
 
 def test_silence_and_nonsense_are_met_with_something_finite() -> None:
-    for after in (np.zeros(160, np.float32), np.zeros(0, np.float32)):
+    for beyond in (np.zeros(320, np.float32), np.zeros(0, np.float32)):
         met = np.full(POINTS, np.nan, np.float32)
-        alike = meet(voice(1200, 90.0), 90.0, LEVEL, RATE, 1.0, after, score(), met)
+        alike = meet(voice(1200, 90.0), 90.0, LEVEL, RATE, 1.0, beyond, score(), met)
         assert alike == 0.0
         assert np.isfinite(met).all()
 

@@ -12,7 +12,7 @@ from plc.baselines import PitchFiller
 from plc.contour import ContourBridge, PitchContour, contour_model
 from plc.drafts import bridged_along_the_pitch
 from plc.errors import ModelError
-from plc.filler import MEET_MS, ArFiller
+from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import Rung
 from tests.signals import noise, voice
@@ -108,7 +108,7 @@ def bridged(
     """Return a gap filled from both sides, shape (channels, gap), and which channels follow."""
     channels = x.shape[0]
     reach = max(gap, known)
-    contour = ContourBridge(rate, channels, gap + round(rate * MEET_MS / 1000.0))
+    contour = ContourBridge(rate, channels, gap)
     ar = ArFiller(rate, channels, gap, reach=reach, rung=Rung(15.0, 30.0))
     history = history_of(x[:, :start], max(ar.past_samples, contour.past_samples))
     ar.begin(history, unsteady=False)

@@ -288,34 +288,35 @@ def _shorten(model: Any) -> None:
     graph = model.graph
     widened = []
     scales = []
+
+    def as_float(name: str, out: str) -> None:
+        node = onnx.helper.make_node("Cast", [name], [out], to=onnx.TensorProto.FLOAT)
+        widened.append(node)
+
     for tensor in graph.initializer:
         weights = onnx.numpy_helper.to_array(tensor)
         if tensor.data_type != onnx.TensorProto.FLOAT or weights.size < _LEAST_SHORTENED:
             continue
         name = tensor.name
-        with np.errstate(over="ignore"):
-            halved = weights.astype(np.float16)
         if (found := _in_bytes(weights)) is not None:
             steps, scale = found
             tensor.CopyFrom(onnx.numpy_helper.from_array(steps, f"{name}.steps"))
             scales.append(onnx.numpy_helper.from_array(scale, f"{name}.scale"))
-            widened += [_as_float(f"{name}.steps", f"{name}.whole")]
+            as_float(f"{name}.steps", f"{name}.whole")
             names = [f"{name}.whole", f"{name}.scale"]
-            widened += [onnx.helper.make_node("Mul", names, [name])]
-        elif np.array_equal(halved.astype(np.float32), weights):
+            widened.append(onnx.helper.make_node("Mul", names, [name]))
+            continue
+        with np.errstate(over="ignore"):
+            halved = weights.astype(np.float16)
+        if np.array_equal(halved.astype(np.float32), weights):
             tensor.CopyFrom(onnx.numpy_helper.from_array(halved, f"{name}.half"))
-            widened += [_as_float(f"{name}.half", name)]
+            as_float(f"{name}.half", name)
     graph.initializer.extend(scales)
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*widened, *nodes])
     # What the tracer says of the types of tensors within the graph is not needed.
     del graph.value_info[:]
-
-
-def _as_float(name: str, out: str) -> Any:
-    onnx = _require("onnx", "plc export")
-    return onnx.helper.make_node("Cast", [name], [out], to=onnx.TensorProto.FLOAT)
 
 
 def _in_bytes(

@@ -29,7 +29,7 @@ from plc.baselines import PitchFiller
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.drafts import bridged_along_the_pitch, continued
 from plc.errors import ConfigError
-from plc.filler import MEET_MS, ArFiller, Filler, Sides
+from plc.filler import ArFiller, Filler, Sides
 from plc.history import History
 from plc.ladder import Rung
 from plc.loss import GilbertElliott, gaps_of
@@ -395,10 +395,7 @@ class BridgePlan:
         reach = max(gap, known)
         filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
         sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
-        contour = None
-        if self.contour and whole:
-            met = round(self.sample_rate * MEET_MS / 1000.0)
-            contour = ContourBridge(self.sample_rate, 1, gap + met)
+        contour = ContourBridge(self.sample_rate, 1, gap) if self.contour and whole else None
         past = max(filler.past_samples, contour.past_samples if contour else 0)
         history = History(1, past)
         history.append(played[None, -past:], trusted=True)
