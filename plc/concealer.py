@@ -349,7 +349,7 @@ class Concealer:
             if play is Play.RECOVER:
                 self._recover(block)
             self._background.listen(self._pending[slot])
-            self._history.append(block, trusted=True)
+            self._remember(block, trusted=True)
             if isinstance(self._filler, EncoderFiller):
                 self._filler.tick()
             return False
@@ -389,7 +389,12 @@ class Concealer:
         stats.silent_concealed_samples += n if silent else 0
         stats.concealed_samples += n
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
+        self._remember(block, trusted)
+
+    def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
         self._history.append(block, trusted)
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.listen(block)
 
     def _begin_burst(self, bridging: int) -> Burst:
         unsteady = self._background.unsteady

@@ -42,6 +42,7 @@ from plc.history import History
 from plc.hybrid import EDGE_MS
 from plc.line import NO_TICKET, EncoderCounters, InlineEncoder, Outcome, in_a_line
 from plc.manifest import Manifest
+from plc.passages import PASSAGE_DRAFTS, draft_from
 from plc.voice import Voice, is_prompt, no_answer, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
@@ -58,6 +59,8 @@ _ANSWER_BY = 0.85
 # its answer, and where it only asks. The rest is the drafts'.
 _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
+# Passages that take more of it are not looked for.
+_PASSAGES_SHARE = 0.25
 
 
 class EncoderFiller:
@@ -154,6 +157,8 @@ class EncoderFiller:
         pasts += [v.pitch.past_samples for v in voices if v.pitch]
         pasts += [v.contour.past_samples for v in voices if v.contour]
         pasts += [v.contour_bridge.past_samples for v in self.voices if v.contour_bridge]
+        self._listening = [v.passages for v in self.voices if v.passages]
+        pasts += [passages.past_samples for passages in self._listening]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
@@ -186,6 +191,8 @@ class EncoderFiller:
                 least_ms = self._least_limit_ms(voice)
             if least_ms <= self._limit_ms:
                 afforded[content] = voice
+                if voice.passages and voice.cost.draft_ms > _PASSAGES_SHARE * self._limit_ms:
+                    voice.leave_passages()
                 continue
             voice.line.close()
             found = _described(voice) | {"mode": "left out"}
@@ -251,6 +258,8 @@ class EncoderFiller:
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
+        for passages in self._listening:
+            passages.reset()
         self._voice = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
@@ -262,6 +271,11 @@ class EncoderFiller:
         """End the threads of the networks."""
         for voice in self.voices:
             voice.line.close()
+
+    def listen(self, played: NDArray[np.float32]) -> None:
+        """Take in what was played, shape (channels, n), once it is in the history."""
+        for passages in self._listening:
+            passages.listen(played)
 
     def tick(self) -> None:
         """Say that a packet passed without a gap."""
@@ -337,7 +351,12 @@ class EncoderFiller:
             lines[:, 0, :start] = lines[:, -1, :start]
             self.ar.resume(voice.contour.draft(history, self.ar.extend, lines[:, :, start:]))
             return
+        if voice.passages is not None:
+            draft_from(voice.passages, history, self.ar, lines)
+            return
         self.ar.extend(lines[:, -1, start:])
+        if voice.manifest.drafts == PASSAGE_DRAFTS:
+            lines[:, 0] = lines[:, -1]
         if voice.pitch is not None:
             lines[:, 0, :start] = lines[:, -1, :start]
             voice.pitch.begin(history, unsteady=False)

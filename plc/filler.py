@@ -30,6 +30,7 @@ from plc.ladder import (
 )
 from plc_kernels.ar import ArWorkspace, burg, extrapolate, taps_of
 from plc_kernels.fade import mix_by_error
+from plc_kernels.passages import innovation_share
 
 _CHUNK = 1024
 # A prediction may overshoot what it was fitted on by this much; beyond, it is held.
@@ -40,6 +41,9 @@ _SAMPLES_PER_COEFFICIENT = 4
 _DECAY_MS = 0.5
 # Fewer samples beyond a gap than these do more harm than good.
 LEAST_KNOWN = 96
+# Of the innovations of so long before a gap, one in so many tells whether another line's are alike.
+_COMPARED_MS = 35.0
+_EVERY = 8
 # The far side of a gap is fitted alone if it has this many samples for each coefficient.
 _ALONE = 4
 
@@ -166,6 +170,7 @@ class ArFiller:
         self._recent = np.zeros((channels, most))
         self._line = np.zeros(most + _CHUNK)
         self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
+        self._compared = round(sample_rate * _COMPARED_MS / 1000.0)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
         self._through = np.zeros((channels, reach + self._meet), np.float32)
         self._orders = [0] * channels
@@ -236,6 +241,43 @@ class ArFiller:
         for c, line in enumerate(lines):
             order = self._orders[c]
             self._recent[c, :order] = line[line.size - order :]
+
+    def join(
+        self,
+        history: History,
+        beside: NDArray[np.float32],
+        peaks: NDArray[np.float64],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write the next samples along another line: its innovation drives the predictors.
+
+        Parameters
+        ----------
+        history : History
+            What :meth:`begin` looked at.
+        beside : float32, shape (channels, past + n)
+            What the signal may be like, before the gap and in it.
+        peaks : float64, shape (channels,)
+            As loud as that line may become.
+        out : float32, shape (channels, n), written
+        """
+        past = beside.shape[1] - out.shape[1]
+        for c, made in enumerate(out):
+            order = min(self._orders[c], past)
+            known = self._past[: min(order + self._compared, past)]
+            history.newest(c, known)
+            line = beside[c, past - known.size : past]
+            share = innovation_share(self._taps[c, :order], known, line, _EVERY)
+            part = np.float32(share) * beside[c, past - order :]
+            self._recent[c, :order] -= part[:order]
+            self._predict(c, made)
+            limit = max(self._limits[c], _OVERSHOOT * peaks[c])
+            made += part[order:]
+            np.clip(made, -limit, limit, out=made)
+            kept = min(order, made.size)
+            self._recent[c, : order - kept] = known[known.size - order + kept :]
+            self._recent[c, order - kept : order] = made[made.size - kept :]
+            self._limits[c] = limit
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]

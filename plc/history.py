@@ -19,12 +19,23 @@ class History:
     __slots__ = ("_position", "_ring", "filled", "trusted")
 
     def __init__(self, channels: int, samples: int) -> None:
-        self._ring = np.zeros((channels, samples), np.float32)
+        self._ring = np.empty((channels, samples), np.float32)
+        self._ring.fill(0.0)  # all of it touched now, not page by page while audio runs
         self._position = 0
         self.filled = 0
         """Samples written since the stream began, at most the capacity."""
         self.trusted = 0
         """Newest samples in a row that were received or concealed at full level."""
+
+    @property
+    def ring(self) -> NDArray[np.float32]:
+        """The memory, shape (channels, samples), for kernels that look for something in it."""
+        return self._ring
+
+    @property
+    def position(self) -> int:
+        """Where in :attr:`ring` the next sample will stand; before it stands the newest."""
+        return self._position
 
     @property
     def capacity(self) -> int:

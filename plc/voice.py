@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,12 +19,13 @@ from plc.history import History
 from plc.hybrid import GapSpectra
 from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
 from plc.manifest import Manifest
+from plc.passages import PASSAGE_DRAFTS, Passages
 from plc.worker import EncoderWorker
 
 BRIDGE_DRAFTS = ("forward", "backward", "bridge")
 """What a model for bridges is given: each side continued, and both blended."""
 DRAFTS = {
-    "causal": (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS),
+    "causal": (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS, PASSAGE_DRAFTS),
     "bridge": (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS),
 }
 """By kind: what a model may be given, the last being what it improves on."""
@@ -57,7 +58,7 @@ class Cost:
     """Of that, what passes until the network is at work."""
     measurements: int = 1
     draft_ms: float = 0.0
-    """What it takes to let drafts follow the pitch."""
+    """What it takes to let drafts follow the pitch, or passages that sound alike."""
 
 
 _costs: dict[tuple[object, ...], Cost] = {}
@@ -75,6 +76,7 @@ class Voice:
     pitch: PitchFiller | None
     contour: PitchContour | None
     contour_bridge: ContourBridge | None
+    passages: Passages | None
     prompt: bool
     """Whether the first packet of a burst waits for it."""
     provider: str
@@ -114,6 +116,11 @@ class Voice:
         self.cost = _measured(self)
         return True
 
+    def leave_passages(self) -> None:
+        """Draft without passages from now on."""
+        self.passages = None
+        self.cost = replace(self.cost, draft_ms=0.0)
+
     @property
     def name(self) -> str:
         """How ``stats`` call it."""
@@ -152,6 +159,10 @@ def open_voice(
     contour_bridge = None
     if manifest.drafts == CONTOUR_BRIDGE_DRAFTS:
         contour_bridge = ContourBridge(sample_rate, channels, gap.horizon)
+    passages = None
+    if manifest.drafts == PASSAGE_DRAFTS:
+        ahead = gap.samples - gap.gap_start
+        passages = Passages(sample_rate, channels, gap.gap_start, ahead)
 
     def open_runner() -> Encoder:
         return open_encoder(manifest, [gap.shape], providers=provider)
@@ -174,6 +185,7 @@ def open_voice(
         pitch=pitch,
         contour=contour,
         contour_bridge=contour_bridge,
+        passages=passages,
         prompt=prompt,
         provider=provider,
         cost=unknown,
@@ -246,13 +258,15 @@ def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
         return _measure_bursts(voice, runs, pause_s)
     finally:
         voice.line.counters = counters
+        if voice.passages is not None:
+            voice.passages.reset()
 
 
 def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     gap = voice.gap
     gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
     out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
-    draft = _voiced_draft(voice)
+    draft = _dearer_draft(voice)
     drafts_ms = []
     bursts_ms = []
     asking_ms = []
@@ -275,10 +289,15 @@ def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
     return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0), draft_ms=min(drafts_ms))
 
 
-def _voiced_draft(voice: Voice) -> Callable[[], object]:
-    """Return what makes the drafts of a gap in a voice follow it; without one it takes as long."""
+def _dearer_draft(voice: Voice) -> Callable[[], object]:
+    """Return what a gap's drafts take beside linear prediction, for sound that asks most of them.
+
+    Other sound takes no longer.
+    """
     gap = voice.gap
     channels = gap.lines.shape[0]
+    if voice.passages is not None:
+        return _repeated_draft(voice.passages, channels)
     followed = voice.contour or voice.contour_bridge
     if followed is None:
         return lambda: None
@@ -299,6 +318,16 @@ def _voiced_draft(voice: Voice) -> Callable[[], object]:
             followed.backward(c, after[c, ::-1], _predict_nothing, gap.horizon, side[c])
 
     return bridge
+
+
+def _repeated_draft(passages: Passages, channels: int) -> Callable[[], object]:
+    history = History(channels, passages.past_samples)
+    rng = np.random.default_rng(1)
+    bar = rng.standard_normal((channels, history.capacity // 16), np.float32)
+    sound: NDArray[np.float32] = np.tile(bar, 16)
+    history.append(sound, trusted=True)
+    passages.listen(sound)
+    return partial(passages.find, history)
 
 
 def _predict_nothing(out: NDArray[np.float32]) -> None:

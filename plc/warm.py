@@ -15,8 +15,22 @@ from plc import notice
 from plc.background import Background
 from plc.content import STREAM_MODEL
 from plc.contour import ContourBridge, PitchContour
+from plc.filler import ArFiller
 from plc.history import History
-from plc_kernels import ar, content, contour, denormals, fade, noise, packet, pitch, stft
+from plc.ladder import Rung
+from plc.passages import Passages, draft_from
+from plc_kernels import (
+    ar,
+    content,
+    contour,
+    denormals,
+    fade,
+    noise,
+    packet,
+    passages,
+    pitch,
+    stft,
+)
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -46,6 +60,13 @@ _AUDIO_PATH: tuple[Any, ...] = (
     packet.pack_int16,
     packet.unpack_float32,
     packet.unpack_int16,
+    passages.add_passages,
+    passages.best_lags,
+    passages.follow_lags,
+    passages.innovation_share,
+    passages.refine_lags,
+    passages.thin_flattened,
+    passages.weigh_passages,
     pitch.best_lag,
     stft.analyse_frames,
     stft.synthesise_frames,
@@ -157,6 +178,15 @@ def _run_all() -> None:
     bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
     points = np.zeros((2, contour.POINTS), np.float32)
     contour.turn(points[0], 5.0, points[1])
+    repeated = Passages(8000, 1, 64, 64)
+    history = History(1, repeated.past_samples)
+    sound = np.tile(np.random.default_rng(0).standard_normal((1, 4096), np.float32), 2)
+    history.append(sound, trusted=True)
+    repeated.listen(sound)
+    filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
+    filler.begin(history, unsteady=False)
+    lines = np.zeros((1, 2, 128), np.float32)
+    draft_from(repeated, history, filler, lines)
     grid = stft.Stft.allocate(np.ones(32), 8)
     tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
     spectrum = np.zeros(grid.bins, np.complex64)

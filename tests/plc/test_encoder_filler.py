@@ -23,7 +23,8 @@ from plc.ladder import Rung, Step
 from plc.line import EncoderCounters, Outcome
 from plc.loss import GilbertElliott
 from plc.manifest import Manifest
-from plc.quality import lsd_db
+from plc.passages import PASSAGE_DRAFTS, Passages, draft_from
+from plc.quality import lsd_db, nmse_db
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 from tests.signals import voice as voice_signal
@@ -482,6 +483,116 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         assert filler.voices[0].first_ms == pytest.approx(cost_ms)
         assert filler.describe()["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
+
+
+def _beats(seconds: float) -> NDArray[np.float32]:
+    """Return a second of noise that dies away, again and again."""
+    bar = noise(5, RATE) * np.exp(-4.0 * np.arange(RATE) / RATE).astype(np.float32)
+    return np.tile(bar, math.ceil(seconds))[: round(seconds * RATE)]
+
+
+@pytest.mark.parametrize(("graph", "draft"), [("pass", 0), ("last", 1)])
+def test_music_is_drafted_from_passages_that_sound_alike(
+    tmp_path: Path, graph: str, draft: int
+) -> None:
+    signal = _beats(3.6)
+    start = round(2.99 * RATE)  # the next beat is not heard yet
+    manifest = _model(tmp_path, graph, drafts=PASSAGE_DRAFTS, content="music")
+    filler = _filler(manifest, "music")
+    history = _history(signal[:start], filler)
+    filler.listen(signal[None, :start])
+    filler.begin(history, unsteady=False)
+    out = np.zeros((1, 960), np.float32)
+    filler.extend(out[:, :PACKET])
+    filler.catch_up()
+    filler.extend(out[:, PACKET:])
+    gap = filler.voices[0].gap
+    ahead = gap.samples - gap.gap_start
+    passages = Passages(RATE, 1, gap.gap_start, ahead)
+    passages.listen(signal[None, :start])
+    ar = ArFiller(RATE, 1, PACKET)
+    ar.begin(history, unsteady=False)
+    drafts = np.zeros((1, 2, gap.samples), np.float32)
+    drafts[0, 1, : gap.gap_start] = signal[start - gap.gap_start : start]
+    draft_from(passages, history, ar, drafts)
+    inside = drafts[0, :, gap.gap_start :]
+    np.testing.assert_allclose(out[0, :PACKET], inside[1, :PACKET], atol=1e-6)
+    np.testing.assert_allclose(
+        out[0, PACKET + 16 : 880], inside[draft, PACKET + 16 : 880], atol=1e-5
+    )
+    truth = signal[start : start + 880]
+    assert np.abs(out[0, :880] - truth).max() < 0.3 * np.abs(truth).max()
+
+
+def test_a_stream_that_repeats_itself_is_concealed_with_what_it_played(tmp_path: Path) -> None:
+    signal = _beats(6.0)
+    trace = np.zeros(600, np.bool_)
+    trace[[299, 300, 301, 420, 421, 499, 500]] = True
+    lost = np.repeat(trace, PACKET)
+    model = str(write_model(tmp_path, "last", drafts=PASSAGE_DRAFTS, top_hz=8000.0))
+    settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
+    errors = {
+        name: nmse_db(signal, conceal(signal, trace, model=name, **settings).astype(float), lost)
+        for name in (model, "ar")
+    }
+    assert errors["ar"] > -1.0
+    assert errors[model] < -9.0
+
+
+def test_a_stream_begun_anew_takes_no_passage_of_the_one_before(tmp_path: Path) -> None:
+    model = str(write_model(tmp_path, "pass", drafts=PASSAGE_DRAFTS, top_hz=8000.0))
+    settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "model": model}
+    signal = _beats(3.0)
+    trace = np.zeros(300, np.bool_)
+    trace[200:202] = True
+    concealer = Concealer(**settings, budget_ms=math.inf)
+    first = _play(concealer, signal, trace)
+    concealer.reset()
+    np.testing.assert_array_equal(_play(concealer, signal, trace), first)
+    concealer.close()
+
+
+def test_passages_that_take_too_long_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    find = Passages.find
+
+    def slowly(self: Passages, history: History) -> bool:
+        nonlocal now_s
+        now_s += 0.003
+        return find(self, history)
+
+    monkeypatch.setattr(Passages, "find", slowly)
+    signal = _beats(2.5)
+    manifest = _model(tmp_path, "pass", drafts=PASSAGE_DRAFTS, content="music")
+    played = {}
+    for limit_ms, cost_ms in ((13.0, 3.0), (11.0, 0.0)):
+        monkeypatch.setattr(voice, "_costs", {})
+        filler = EncoderFiller(
+            RATE, 1, PACKET, {"music": manifest}, limit_ms=limit_ms, clock=lambda: now_s
+        )
+        assert filler.describe()["music"]["cost_ms"] == pytest.approx(cost_ms)
+        filler.content = "music"
+        history = _history(signal, filler)
+        filler.listen(signal[None])
+        filler.begin(history, unsteady=False)
+        played[limit_ms] = np.zeros((1, PACKET), np.float32)
+        filler.extend(played[limit_ms])
+        filler.close()
+    plain = ArFiller(RATE, 1, PACKET, rung=None)
+    plain.begin(_history(signal, plain), unsteady=False)
+    wanted = np.zeros((1, PACKET), np.float32)
+    plain.extend(wanted)
+    assert np.abs(played[13.0] - wanted).max() > 0.01
+    # A rung below the ladder's best may have been taken for time.
+    assert np.abs(played[11.0] - wanted).max() < 0.5 * np.abs(played[13.0] - wanted).max()
+
+
+def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
+    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, horizon_ms=200.0)
+    with pytest.raises(ConfigError, match="shorter horizon"):
+        _filler(manifest)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from plc_training.networks.frames import FramesNet, FramesShape
+from plc_training.networks.frames import FramesNet, FramesShape, _features
 from plc_training.networks.hybrid import HybridNet, HybridShape
 
 BINS, CONTEXT = 33, 4
@@ -147,6 +147,57 @@ def test_a_network_with_one_draft_more_begins_where_the_other_ended() -> None:
     torch.testing.assert_close(found, expected)
     with pytest.raises(RuntimeError, match="size mismatch"):
         few.load_state_dict(more.state_dict())
+
+
+def test_other_drafts_are_seen_in_bands() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=BINS, context_frames=CONTEXT, width=16, bands=4)
+    network = disturbed(FramesNet(shape)).eval()
+    assert network.enter.in_channels == BINS + 2 * 9 + 2
+    lines, lost = spectra(2, 2, 15)
+    level, seen = _features(lines, lost, CONTEXT, 4)
+    magnitudes = torch.sqrt(lines[:, :, 0] ** 2 + lines[:, :, 1] ** 2)
+    first = torch.sqrt((magnitudes[:, 0, :4] ** 2).sum(dim=1))
+    torch.testing.assert_close(seen[:, 0], torch.log(first / level[:, 0] + 1e-4) / 3.0 + 1.0)
+    last = magnitudes[:, 0, 32]  # a band of one bin
+    torch.testing.assert_close(seen[:, 8], torch.log(last / level[:, 0] + 1e-4) / 3.0 + 1.0)
+    alike = seen[:, 9 + BINS : 18 + BINS]
+    product = (lines[:, 0, :, :4] * lines[:, 1, :, :4]).sum(dim=(1, 2))
+    norms = (magnitudes[:, :, :4] ** 2).sum(dim=2).prod(dim=1).sqrt()
+    torch.testing.assert_close(alike[:, 0], product / norms)
+    # Of every bin it is what it was, and drafts that are the same are wholly alike.
+    every = _features(lines, lost, CONTEXT, 1)[1]
+    assert every.shape[1] == 3 * BINS + 2
+    torch.testing.assert_close(every[:, BINS : 2 * BINS], seen[:, 9 : 9 + BINS])
+    same = _features(lines[:, [0, 0]], lost, CONTEXT, 4)[1][:, 9 + BINS : 18 + BINS]
+    torch.testing.assert_close(same, torch.ones_like(same))
+    torch.testing.assert_close(
+        network(0.01 * lines, lost), 0.01 * network(lines, lost), rtol=1e-2, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("old", [1, 2])
+def test_a_frame_network_with_drafts_more_begins_where_the_other_ended(old: int) -> None:
+    shape = dataclasses.replace(frames().shape, drafts=old)
+    few = disturbed(FramesNet(shape))
+    more = FramesNet(dataclasses.replace(shape, drafts=3)).eval()
+    more.load_state_dict(few.state_dict())
+    spectra = torch.randn(2, 3, 2, BINS, 3 * CONTEXT)
+    lost = torch.rand(2, 3 * CONTEXT)
+    kept = [*range(old - 1), 2]
+    spectra[:, [k for k in range(3) if k not in kept]] = 0.0
+    with torch.no_grad():
+        expected, found = few(spectra[:, kept], lost), more(spectra, lost)
+    torch.testing.assert_close(found, expected)
+    # And of those that are there a little is taken, so that there is something to learn from.
+    spectra[:, 0 if old == 1 else 1] = torch.randn(2, 2, BINS, 3 * CONTEXT)
+    with torch.no_grad():
+        assert not torch.allclose(more(spectra, lost), expected)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        few.load_state_dict(more.state_dict())
+    wider = FramesNet(dataclasses.replace(shape, drafts=3, width=24))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        wider.load_state_dict(few.state_dict())
 
 
 def test_a_network_of_another_depth_is_refused_also_with_fewer_drafts() -> None:

@@ -45,9 +45,13 @@ def test_a_gru_of_two_directions_is_one_operator_for_any_number_of_frames() -> N
         np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-6)
 
 
-def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this_machine() -> None:
+@pytest.mark.parametrize("bands", [1, 4])
+def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this_machine(
+    bands: int,
+) -> None:
     torch.manual_seed(0)
-    network = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=8)).eval()
+    shape = FramesShape(drafts=2, bins=17, context_frames=3, width=8, bands=bands)
+    network = FramesNet(shape).eval()
     inputs = {"spectra": torch.randn(2, 2, 2, 17, 9), "lost": torch.rand(2, 9)}
     axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
     data = to_onnx(network, inputs, axes, "filled")
@@ -83,6 +87,7 @@ def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
 
 FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
 SPLIT = FramesShape(drafts=2, bins=17, context_frames=3, width=8, groups=2)
+BANDS = FramesShape(drafts=2, bins=17, context_frames=3, width=8, bands=4)
 HYBRID = HybridShape(
     drafts=3, bins=17, context_frames=3, context_frames_after=3, channels=(4, 6), gru=5
 )
@@ -99,7 +104,8 @@ def graph_of(network: nn.Module, shape: FramesShape | HybridShape) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [(FramesNet, FRAMES), (FramesNet, SPLIT), (HybridNet, HYBRID)]
+    ("kind", "shape"),
+    [(FramesNet, FRAMES), (FramesNet, SPLIT), (FramesNet, BANDS), (HybridNet, HYBRID)],
 )
 def test_a_graph_gives_back_the_weights_it_was_made_of(
     kind: type[nn.Module], shape: FramesShape | HybridShape

@@ -15,7 +15,12 @@ import plc
 from plc.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.drafts import bridged_along_the_pitch, continued
 from plc.errors import ConfigError
+from plc.filler import ArFiller
+from plc.history import History
+from plc.ladder import Rung
 from plc.loss import GilbertElliott
+from plc.passages import Passages, draft_from
+from plc_bench.metrics import rms
 from plc_bench.workers import score_clips
 from plc_training import segments as module
 from plc_training.library import Decoded, decode_library, find_library, read_samples
@@ -126,6 +131,37 @@ def test_the_past_of_a_burst_is_what_the_engine_played() -> None:
         np.testing.assert_array_equal(lines[0, CAUSAL.margin :], x[start : start + CAUSAL.horizon])
         burst = int(np.argmin(np.append(trace[start // n :], False)))
         assert gap == min(burst * n, CAUSAL.horizon)
+
+
+def test_drafts_from_passages_are_those_of_the_engine() -> None:
+    plan = replace(CAUSAL, passages=True, pitch=False)
+    assert plan.lines == ("truth", "passages", "joined")
+    x = np.tile(noise(3, RATE), 4)  # the same second four times
+    n = RATE // 50
+    seed = int(np.random.default_rng(5).integers(2**31))
+    trace = GilbertElliott(plan.loss, plan.burst).trace(x.size // n, seed)
+    played = plc.conceal(x, trace, sample_rate=RATE, packet_samples=n, model="ar")
+    starts = [k * n for k in range(1, trace.size) if trace[k] and not trace[k - 1]]
+    inside = [s for s in starts if plan.margin <= s <= x.size - plan.horizon]
+    cut = list(plan.cut(x, "music", np.random.default_rng(5)))
+    assert len(cut) == len(inside)
+    for (lines, _), start in list(zip(cut, inside, strict=True))[::3]:
+        passages = Passages(RATE, 1, plan.margin, plan.horizon)
+        history = History(1, passages.past_samples)
+        for begin in range(0, start, n):
+            block = played[None, begin : begin + n].astype(np.float32)
+            history.append(block, trusted=True)
+            passages.listen(block)
+        ar = ArFiller(RATE, 1, n, rung=Rung(*plan.rung))
+        ar.begin(history, unsteady=False)
+        drafts = np.zeros((1, 2, plan.samples), np.float32)
+        drafts[0, 1, : plan.margin] = played[start - plan.margin : start]
+        draft_from(passages, history, ar, drafts)
+        np.testing.assert_allclose(lines[1:, plan.margin :], drafts[0, :, plan.margin :], atol=1e-4)
+        assert (lines[2, : plan.margin] == played[start - plan.margin : start]).all()
+        if start > 3 * RATE // 2:  # and they say what comes
+            error = lines[2, plan.margin :] - lines[0, plan.margin :]
+            assert rms(error) < 0.3 * rms(lines[0, plan.margin :])
 
 
 def test_causal_drafts_know_nothing_of_the_future() -> None:

@@ -31,7 +31,7 @@ class CausalSettings(StreamSettings):
         answer in the second's.
     recovery_ms : float
         Of the crossfade into what is received after the burst.
-    width, draft_share, groups, top_bin : int, float, int, bool
+    width, draft_share, groups, bands, top_bin : int, float, int, int, bool
         As for :class:`FramesShape`.
     colour_db : float
         Depth of the random filters that segments are trained in; 0: none.
@@ -43,6 +43,7 @@ class CausalSettings(StreamSettings):
     width: int = 256
     draft_share: float = 0.0
     groups: int = 1
+    bands: int = 1
     top_bin: bool = True
     colour_db: float = 0.0
 
@@ -73,6 +74,7 @@ class CausalTask(StreamTask):
                 width=self.settings.width,
                 draft_share=self.settings.draft_share,
                 groups=self.settings.groups,
+                bands=self.settings.bands,
                 top_bin=self.settings.top_bin,
             )
         )

@@ -62,7 +62,7 @@ _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
     *("lookaheads", "beyond"),
     *("shift_ms", "bin_hz", "context_frames", "horizon_frames"),
-    *("channels", "gru", "width", "groups"),
+    *("channels", "gru", "width", "groups", "bands"),
 }
 
 

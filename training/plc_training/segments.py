@@ -33,6 +33,7 @@ from plc.filler import ArFiller, Filler, Sides
 from plc.history import History
 from plc.ladder import Rung
 from plc.loss import GilbertElliott, gaps_of
+from plc.passages import PASSAGE_DRAFTS, Passages, draft_from
 from plc.similar import similar
 from plc.voice import BRIDGE_DRAFTS
 from plc_bench.corpus import clip_seed
@@ -212,6 +213,8 @@ class CausalPlan:
         Those to use.
     contour : bool
         Whether the drafts follow the expected contour of the pitch (:mod:`plc.contour`).
+    passages : bool
+        Whether they are joined with passages of the past that sound alike (:mod:`plc.passages`).
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -229,6 +232,7 @@ class CausalPlan:
     pitch: bool
     domains: tuple[str, ...]
     contour: bool = False
+    passages: bool = False
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
@@ -242,6 +246,8 @@ class CausalPlan:
         """What each line of a segment is; the first is the truth."""
         if self.contour:
             return ("truth", *CONTOUR_DRAFTS)
+        if self.passages:
+            return ("truth", *PASSAGE_DRAFTS)
         return ("truth", "pitch", "ar") if self.pitch else ("truth", "ar")
 
     def cut(
@@ -254,10 +260,15 @@ class CausalPlan:
             n = round(packet_ms * self.sample_rate / 1000.0)
             losses = GilbertElliott(self.loss, self.burst)
             trace, heard = _streamed(x, losses, self.sample_rate, n, 0, rng)
+            joined = _Joined(self) if self.passages else None
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
-                if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
+                if not inside or rms(x[start : start + gap]) < GAP_RMS_MIN:
+                    continue
+                if joined:
+                    yield joined.drafted(x, heard, start), gap
+                else:
                     yield self._drafted(x, heard[:start], start, n), gap
 
     def _drafted(
@@ -283,6 +294,32 @@ class CausalPlan:
             history.append(played[None, -filler.past_samples :], trusted=True)
             filler.begin(history, unsteady=False)
             filler.extend(line[None, self.margin :])
+        return lines
+
+
+class _Joined:
+    """Drafts of a clip's bursts from what was played before each, in their order."""
+
+    def __init__(self, plan: CausalPlan) -> None:
+        self._plan = plan
+        self._ar = ArFiller(plan.sample_rate, 1, 1, rung=Rung(*plan.rung))
+        self._passages = Passages(plan.sample_rate, 1, plan.margin, plan.horizon)
+        self._history = History(1, self._passages.past_samples)
+        self._heard = 0
+
+    def drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
+    ) -> NDArray[np.float32]:
+        plan = self._plan
+        new = played[None, self._heard : start]
+        self._history.append(new, trusted=True)
+        self._passages.listen(new)
+        self._heard = start
+        lines = np.empty((len(plan.lines), plan.samples), np.float32)
+        lines[:, : plan.margin] = played[start - plan.margin : start]
+        lines[0, plan.margin :] = x[start : start + plan.horizon]
+        self._ar.begin(self._history, unsteady=False)
+        draft_from(self._passages, self._history, self._ar, lines[None, 1:])
         return lines
 
 

@@ -25,6 +25,8 @@ _FLOOR = 1e-4
 # Magnitudes do not fall below this: 0 has no phase.
 _SILENCE = 1e-7
 _MOST_GAIN = 2.0
+# What the gains of all drafts but the last begin as: 4 % is taken of them.
+_UNUSED = -4.0
 # What the generated magnitude begins as, relative to the level: exp(-7), next to nothing.
 _QUIET = -7.0
 _LOUDEST = 3.0
@@ -51,6 +53,8 @@ class FramesShape:
         Share of the last draft in what comes out, once it is trained.
     groups : int
         Recurrent layers side by side, each of its share of the channels.
+    bands : int
+        Bins in which what the network sees of the other drafts is summed; 1: of every bin.
     top_bin : bool
         Whether the topmost bin is seen and filled. Where all clips are resampled to its rate it is
         empty in training, and a network that has never seen it otherwise goes wrong in all bins.
@@ -62,7 +66,13 @@ class FramesShape:
     width: int = 256
     draft_share: float = 0.0
     groups: int = 1
+    bands: int = 1
     top_bin: bool = True
+
+    @property
+    def features(self) -> int:
+        """How many numbers the network sees of a frame."""
+        return self.bins + 2 * (self.drafts - 1) * -(-self.bins // self.bands) + 2
 
 
 class SplitGru(nn.Module):
@@ -87,8 +97,7 @@ class FramesNet(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        seen = shape.bins * (2 * shape.drafts - 1) + 2
-        self.enter = nn.Conv1d(seen, width, 3, padding=1)
+        self.enter = nn.Conv1d(shape.features, width, 3, padding=1)
         self.mix = nn.Conv1d(width, width, 3, padding=1)
         self.gru: nn.Module
         if shape.groups > 1:
@@ -99,9 +108,10 @@ class FramesNet(nn.Module):
         self.head = nn.Conv1d(width, (shape.drafts + 1) * shape.bins, 1)
         nn.init.normal_(self.head.weight, std=0.003)
         bias = torch.zeros(shape.drafts + 1, shape.bins)
-        bias[: shape.drafts - 1] = -4.0
+        bias[: shape.drafts - 1] = _UNUSED
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias.flatten())
+        self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -120,7 +130,7 @@ class FramesNet(nn.Module):
         draft = spectra[:, -1, ..., self.shape.context_frames :]
         if not self.shape.top_bin:
             spectra = nn.functional.pad(spectra[..., :-1, :], (0, 0, 0, 1))
-        level, x = _features(spectra, lost, self.shape.context_frames)
+        level, x = _features(spectra, lost, self.shape.context_frames, self.shape.bands)
         x = nn.functional.leaky_relu(self.enter(x), 0.1)
         x = x + nn.functional.leaky_relu(self.mix(x), 0.1)
         remembered = self.gru(x.transpose(1, 2))[0].transpose(1, 2)
@@ -137,19 +147,68 @@ class FramesNet(nn.Module):
         return filled
 
 
-def _features(spectra: Tensor, lost: Tensor, context_frames: int) -> tuple[Tensor, Tensor]:
+def _widen(
+    network: FramesNet,
+    state: dict[str, Tensor],
+    prefix: str,
+    *_: object,
+) -> None:
+    """Make weights of a network with fewer drafts fit: the new ones are not looked at yet.
+
+    They stand before the last draft. Weights that differ otherwise stay as they are, to be refused.
+    """
+    bins, new = network.shape.bins, network.shape.drafts
+    enter, head = f"{prefix}enter.weight", f"{prefix}head."
+    if not {enter, f"{head}weight", f"{head}bias"} <= set(state):
+        return
+    old = state[f"{head}bias"].shape[0] // bins - 1
+    fits = state[enter].shape[0] == network.shape.width and network.shape.bands == 1
+    if not (0 < old < new and fits):
+        return
+    # Where each block of bins of the old drafts, and of their products, now stands.
+    drafts = [*range(old - 1), new - 1]
+    blocks = drafts + [new + d for d in range(old - 1)]
+    features = [block * bins + k for block in blocks for k in range(bins)]
+    features += [bins * (2 * new - 1), bins * (2 * new - 1) + 1]
+    weights = [block * bins + k for block in (*drafts, new) for k in range(bins)]
+    unused = torch.zeros(new + 1, bins)
+    unused[: new - 1] = _UNUSED
+    moves = (
+        (enter, 1, features, network.enter.weight.new_zeros(network.enter.weight.shape)),
+        (f"{head}weight", 0, weights, network.head.weight.new_zeros(network.head.weight.shape)),
+        (f"{head}bias", 0, weights, unused.flatten()),
+    )
+    for name, axis, places, wide in moves:
+        state[name] = wide.index_copy(axis, torch.tensor(places), state[name])
+
+
+def _features(
+    spectra: Tensor, lost: Tensor, context_frames: int, bands: int
+) -> tuple[Tensor, Tensor]:
     """Return each segment's level, shape (batch, 1, 1), and what the network sees of it."""
     magnitudes = magnitude(spectra[:, :, 0], spectra[:, :, 1], _SILENCE)
     drafts = magnitudes.shape[1]
     level = magnitudes[:, -1, :, :context_frames].mean(dim=(1, 2)).reshape(-1, 1, 1) + 1e-6
-    features = [torch.log(magnitudes[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts)]
-    for d in range(drafts - 1):
-        product = spectra[:, d, 0] * spectra[:, -1, 0] + spectra[:, d, 1] * spectra[:, -1, 1]
-        features.append(product / (magnitudes[:, d] * magnitudes[:, -1]))
+    products = spectra[:, :-1, 0] * spectra[:, -1:, 0] + spectra[:, :-1, 1] * spectra[:, -1:, 1]
+    seen = magnitudes
+    if bands > 1:
+        products = _in_bands(products, bands)
+        seen = torch.sqrt(_in_bands(magnitudes**2, bands))
+    features = [torch.log(seen[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts - 1)]
+    features.append(torch.log(magnitudes[:, -1] / level + _FLOOR) / 3.0 + 1.0)
+    features += [products[:, d] / (seen[:, d] * seen[:, -1]) for d in range(drafts - 1)]
     frames = lost.shape[1]
     time = torch.arange(frames).to(spectra) / 32.0
     features += [lost[:, None], time.reshape(1, 1, frames).expand(lost.shape[0], 1, frames)]
     return level, torch.cat(features, dim=1)
+
+
+def _in_bands(x: Tensor, bins: int) -> Tensor:
+    """Sum neighbouring bins, shape (batch, drafts, bins, frames); the last band may have fewer."""
+    batch, drafts, all_bins, frames = x.shape
+    count = -(-all_bins // bins)
+    padded = nn.functional.pad(x, (0, 0, 0, count * bins - all_bins))
+    return padded.reshape(batch, drafts, count, bins, frames).sum(dim=3)
 
 
 def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:

@@ -1,0 +1,202 @@
+"""Passages that sound alike, beside plain NumPy."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plc_kernels.passages import (
+    add_passages,
+    best_lags,
+    flattened_at,
+    follow_lags,
+    innovation_share,
+    refine_lags,
+    thin_flattened,
+    weigh_passages,
+)
+from tests.signals import noise
+
+FLATTEN = 0.95
+RIDGE = 0.05
+FLOAT32_RTOL = 2e-4
+
+
+def flattened(x: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return a signal with its spectrum flattened, along the last axis; it began with silence."""
+    x = np.asarray(x, np.float64)
+    before = np.concatenate([np.zeros((*x.shape[:-1], 1)), x[..., :-1]], axis=-1)
+    return x - FLATTEN * before
+
+
+def ring_of(x: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], int]:
+    """Return a ring that was written a signal, and where its next sample will stand."""
+    ring = np.zeros((x.shape[0], size), np.float32)
+    for i in range(x.shape[1]):
+        ring[:, i % size] = x[:, i]
+    return ring, x.shape[1] % size
+
+
+@pytest.mark.parametrize("stride", [1, 4, 11])
+def test_a_signal_is_thinned_alike_whatever_the_packets(stride: int) -> None:
+    x = np.stack([noise(0, 700), noise(1, 700)])
+    state = np.zeros(4)
+    thinned: list[NDArray[np.float32]] = []
+    for begin, stop in ((0, 100), (100, 103), (103, 640), (640, 700)):
+        out = np.full(700, np.nan, np.float32)
+        count = thin_flattened(x, begin, stop, stride, state, out)
+        assert np.isnan(out[count:]).all()
+        thinned.append(out[:count])
+    triangle = np.concatenate([np.arange(stride), np.arange(stride, 0, -1)])
+    smooth = np.convolve(flattened(x.sum(axis=0)), triangle / stride**2)
+    whole = smooth[stride - 1 : 700 : stride] / 2
+    np.testing.assert_allclose(np.concatenate(thinned), whole, rtol=FLOAT32_RTOL, atol=1e-7)
+
+
+def followed(
+    line: NDArray[np.float32], lags: int, decay: float, blocks: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the correlation of every lag, and the powers, of a line after so many zeros."""
+    padded = np.concatenate([np.zeros(lags, np.float32), line])
+    power = np.zeros_like(padded)
+    correlation = np.zeros(lags, np.float32)
+    weights = np.zeros(max(blocks), np.float32)
+    begin = lags
+    for count in blocks:
+        follow_lags(padded, begin, count, decay, power, weights, correlation)
+        begin += count
+    assert begin == padded.size
+    return correlation, power
+
+
+@pytest.mark.parametrize("blocks", [(3000,), (40,) * 75, (1, 2, 997, 2000)])
+def test_correlations_are_those_of_the_definition(blocks: tuple[int, ...]) -> None:
+    lags, decay = 2500, 0.99
+    line = noise(2, 3000)
+    correlation, power = followed(line, lags, decay, blocks)
+    padded = np.concatenate([np.zeros(lags), line.astype(np.float64)])
+    weights = decay ** np.arange(3000)[::-1]
+    for lag in (1, 2, 100, 1234, 2499, 2500):
+        products = padded[lags:] * padded[lags - lag : padded.size - lag]
+        assert correlation[lags - lag] == pytest.approx(weights @ products, rel=1e-3, abs=2e-4)
+    for last in (0, 10, 2999):
+        energies = decay ** np.arange(last + 1)[::-1] * line[: last + 1].astype(np.float64) ** 2
+        assert power[lags + last] == pytest.approx(energies.sum(), rel=1e-4)
+
+
+def test_the_best_lags_are_those_of_a_sorted_list() -> None:
+    lags, decay, least, most = 2500, 0.99, 100, 2400
+    line = noise(3, 3000)
+    line[2700:] = line[1500:1800] - 0.5 * line[700:1000]  # lags of 1200 and 2000
+    correlation, power = followed(line, lags, decay, (3000,))
+    found = np.zeros(24, np.int64)
+    scores = np.zeros(24, np.float32)
+    assert best_lags(correlation, power, lags + 2999, least, most, found, scores) == 24
+    assert found[0] == 1200
+    assert found[1] == 2000
+    every = np.arange(least, most + 1)
+    value = correlation[lags - every].astype(np.float64)
+    heard = power[lags + 2999 - every].astype(np.float64)
+    score = value**2 / heard / float(power[lags + 2999])
+    groups = np.resize(score, -(-score.size // 4) * 4).reshape(-1, 4)
+    groups[-1, score.size % 4 or 4 :] = 0.0
+    tops = np.sort(groups.max(axis=1))[::-1][:24]
+    np.testing.assert_allclose(scores, tops, rtol=1e-4)
+    np.testing.assert_allclose(score[found - least], scores, rtol=1e-4)
+
+
+def test_silence_resembles_nothing() -> None:
+    line = np.zeros(3000, np.float32)
+    line[-40:] = noise(4, 40)
+    correlation, power = followed(line, 2500, 0.99, (3000,))
+    found, scores = np.zeros(24, np.int64), np.zeros(24, np.float32)
+    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, found, scores) == 0
+    nothing = np.zeros_like(line)
+    correlation, power = followed(nothing, 2500, 0.99, (3000,))
+    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, found, scores) == 0
+
+
+@pytest.mark.parametrize("end", [300, 500, 517, 1000])
+def test_a_ring_is_flattened_across_its_end(end: int) -> None:
+    x = np.stack([noise(5, 1000), noise(6, 1000)])
+    ring, _ = ring_of(x, 1000)
+    wanted = flattened(np.concatenate([x, x], axis=1))[:, 1000 + end - 400 : 1000 + end]
+    out = np.zeros(400, np.float32)
+    flattened_at(ring, end, out)
+    np.testing.assert_allclose(out, wanted.sum(axis=0), rtol=FLOAT32_RTOL, atol=1e-6)
+
+
+@pytest.mark.parametrize("written", [5000, 6200, 7777])
+def test_lags_are_put_right_to_the_sample(written: int) -> None:
+    x = np.stack([noise(7, written), noise(8, written)])
+    x[:, -700:] = x[:, -700 - 3217 : -3217]
+    ring, position = ring_of(x, 5000)
+    for slack in (1, 12):
+        lags = np.array([3217 - slack, 3217, 3217 + slack, 2000])
+        around = np.zeros(600 + 2 * slack, np.float32)
+        refine_lags(ring, position, slack, np.zeros(600, np.float32), around, lags)
+        assert lags[:3].tolist() == [3217] * 3
+        assert abs(lags[3] - 2000) <= slack
+
+
+def test_passages_of_silence_stay_where_they_are() -> None:
+    x = np.zeros((1, 4000), np.float32)
+    x[0, -600:] = noise(9, 600)
+    ring, position = ring_of(x, 4000)
+    lags = np.array([2000])
+    refine_lags(ring, position, 12, np.zeros(500, np.float32), np.zeros(524, np.float32), lags)
+    assert abs(lags[0] - 2000) <= 12
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shares_are_those_of_least_squares(channels: int) -> None:
+    n, found = 400, 6
+    x = np.stack([noise(10 + c, 6000) for c in range(channels)])
+    lags = np.array([700, 1500, 1504, 2500, 3100, 4000])
+    x[:, -n - 1 :] += 0.8 * x[:, -n - 1 - 1500 : -1500] - 0.3 * x[:, -n - 1 - 3100 : -3100]
+    ring, position = ring_of(x, 5200)
+    shares = np.zeros(8)
+    scratch = (np.zeros(n, np.float32), np.zeros((8, n), np.float32), np.zeros((8, 8)))
+    weigh_passages(ring, position, lags, *scratch, shares)
+    y = flattened(x.sum(axis=0))
+    rows = np.stack([y[y.size - n - lag : y.size - lag] for lag in lags])
+    normal = rows @ rows.T
+    normal += np.diag(RIDGE * normal.diagonal() + 1e-12)
+    wanted = np.linalg.solve(normal, rows @ y[-n:])
+    np.testing.assert_allclose(shares[:found], wanted, rtol=1e-3, atol=1e-4)
+    assert not shares[found:].any()
+
+
+@pytest.mark.parametrize("written", [4000, 4800, 5003])
+def test_passages_are_added_across_the_end_of_the_ring(written: int) -> None:
+    x = np.stack([noise(20, written), noise(21, written)])
+    ring, position = ring_of(x, 4000)
+    lags, shares, past, gap = np.array([500, 2900, 3100]), np.array([0.5, -1.0, 2.0]), 300, 200
+    out = np.full((2, past + gap), np.nan, np.float32)
+    peaks = np.zeros(2)
+    add_passages(ring, position, lags, shares, past, peaks, out)
+    wanted = sum(
+        share * x[:, written - lag - past : written - lag + gap]
+        for lag, share in zip(lags, shares, strict=True)
+    )
+    np.testing.assert_allclose(out, wanted, rtol=FLOAT32_RTOL, atol=1e-6)
+    heard = [x[:, written - lag - past : written - lag + gap] for lag in lags]
+    np.testing.assert_array_equal(peaks, np.abs(heard).max(axis=(0, 2)).astype(np.float64))
+
+
+@pytest.mark.parametrize("every", [1, 8])
+def test_the_share_is_that_of_the_innovations(every: int) -> None:
+    taps = np.array([0.1, -0.5, 1.2])
+    line, other = noise(30, 600), noise(31, 600)
+    innovations = [
+        np.array([x[i] - taps @ x[i - 3 : i] for i in range(3, 600, every)])
+        for x in (line.astype(np.float64), other.astype(np.float64))
+    ]
+    share = float(innovations[0] @ innovations[1] / (innovations[1] @ innovations[1]))
+    found = innovation_share(taps, line, other, every)
+    assert found == pytest.approx(min(max(share, 0.0), 1.0) ** 0.5, abs=1e-4)
+    mixed = (0.4 * other + 0.01 * line).astype(np.float32)
+    assert innovation_share(taps, mixed, other, every) == pytest.approx(0.4**0.5, abs=0.02)
+    assert innovation_share(taps, -mixed, other, every) == 0.0
+    assert innovation_share(taps, 3.0 * mixed, other, every) == 1.0
+    assert innovation_share(taps, line, np.zeros_like(line), every) == 0.0
+    assert innovation_share(taps, line[:3], other[:3], every) == 0.0
