@@ -18,6 +18,7 @@ from plc_kernels import (
     fade,
     noise,
     packet,
+    passages,
     pitch,
     ring,
     toeplitz,
@@ -36,6 +37,8 @@ PAST = np.sin(np.arange(920, dtype=np.float32) / 8.0)
 POINTS = np.zeros(contour.POINTS, np.float32)
 LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
+LAGS = np.array([60, 90])
+SHARES, NORMAL = np.zeros(2), np.zeros((2, 2))
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
 
 DEFAULT_CONTROL = denormals.flush_denormals()
@@ -102,6 +105,20 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (ring.take_in, (RING_HEADER, X, False, Y)),
     (ring.give_out, (RING_HEADER, X, False, Z)),
     (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
+    (passages.thin_flattened, (ROWS, 0, 240, 4, np.zeros(4), Y)),
+    (passages.follow_lags, (X, 240, 40, 0.9, Y, Z, np.zeros(200, np.float32))),
+    (passages.best_lags, (X, Y, 400, 20, 200, np.zeros(8, np.int64), np.zeros(8, np.float32))),
+    (passages.flattened_at, (ROWS, 20, Z)),
+    (passages.refine_lags, (ROWS, 20, 4, Y[:40], Z[:48], LAGS.copy())),
+    (
+        passages.weigh_passages,
+        (ROWS, 20, LAGS, Y[:40], np.zeros((2, 40), np.float32), NORMAL, SHARES),
+    ),
+    (
+        passages.add_passages,
+        (ROWS, 20, LAGS, SHARES, 30, np.zeros(2), np.zeros((2, 50), np.float32)),
+    ),
+    (passages.innovation_share, (PREDICTOR[1:], X, Y, 8)),
     (contour.look_back, (PAST, 8000.0, SCORE, LOOKED)),
     (contour.period_around, (PAST, 460, 50.0, 0.1, 8000.0, SCORE)),
     (contour.expect, (LOOKED, contour_model(), np.zeros((2, 96), np.float32), POINTS)),
