@@ -246,8 +246,9 @@ class EncoderFiller:
         """Return the models by content: name, mode, state, and what a burst of each costs.
 
         ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
-        wrong. One whose mode is ``"left out"`` cannot be opened or does not answer, which ``why``
-        tells, or takes too much of the stream's time; ``budget_ms``, where it is there, is what
+        wrong, and ``without`` which of its drafts would take too long here. One whose mode is
+        ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
+        of the stream's time; ``budget_ms``, where it is there, is what
         it would serve in, and ``instead`` the model that serves its content meanwhile.
         """
         voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
@@ -500,6 +501,8 @@ def _described(voice: Voice) -> dict[str, str | float]:
         "state": voice.state,
         "cost_ms": round(voice.cost.draft_ms + voice.cost.burst_ms, 4),
     }
+    if voice.manifest.drafts == PASSAGE_DRAFTS and voice.passages is None:
+        found["without"] = PASSAGE_DRAFTS[0]
     if voice.line.last_error:
         found["error"] = voice.line.last_error
     return found

@@ -56,6 +56,11 @@ def test_networks_stand_beside_the_ladder(health: Health) -> None:
         Ladder(format="any", budget_ms=5.0, rungs={}, networks={"speech": broken})
     )
     assert text == "speech: network odd: left out, the file was changed"
+    plain = {"model": "tune", "mode": "worker", "cost_ms": 2.0, "without": "passages"}
+    text = doctor.ladder_text(
+        Ladder(format="any", budget_ms=5.0, rungs={}, networks={"music": plain})
+    )
+    assert text == "music: network tune, 2.00 ms, without passages: too slow here"
 
 
 def test_every_format_has_a_ladder_of_at_least_one_rung(health: Health) -> None:
