@@ -60,7 +60,7 @@ _ANSWER_BY = 0.85
 _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
-_PASSAGES_SHARE = 0.25
+_PASSAGES_SHARE = 0.4
 
 
 class EncoderFiller:

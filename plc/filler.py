@@ -246,7 +246,7 @@ class ArFiller:
         self,
         history: History,
         beside: NDArray[np.float32],
-        peaks: NDArray[np.float64],
+        peaks: NDArray[np.float32],
         out: NDArray[np.float32],
     ) -> None:
         """Write the next samples along another line: its innovation drives the predictors.
@@ -257,7 +257,7 @@ class ArFiller:
             What :meth:`begin` looked at.
         beside : float32, shape (channels, past + n)
             What the signal may be like, before the gap and in it.
-        peaks : float64, shape (channels,)
+        peaks : float32, shape (channels,)
             As loud as that line may become.
         out : float32, shape (channels, n), written
         """
@@ -271,7 +271,7 @@ class ArFiller:
             part = np.float32(share) * beside[c, past - order :]
             self._recent[c, :order] -= part[:order]
             self._predict(c, made)
-            limit = max(self._limits[c], _OVERSHOOT * peaks[c])
+            limit = max(self._limits[c], _OVERSHOOT * float(peaks[c]))
             made += part[order:]
             np.clip(made, -limit, limit, out=made)
             kept = min(order, made.size)

@@ -68,6 +68,8 @@ class Passages:
     """
 
     def __init__(self, sample_rate: int, channels: int, past: int, ahead: int) -> None:
+        self.sample_rate = sample_rate
+        """In Hz."""
         self._stride = stride = max(1, round(sample_rate / _SEARCH_HZ))
         least = round(sample_rate * LEAST_LAG_MS / 1000.0)
         if ahead > least:
@@ -87,6 +89,7 @@ class Passages:
         self._line = np.zeros(2 * lags + _PIECE + 1, np.float32)
         self._power = np.zeros_like(self._line)
         self._correlation = np.zeros(lags, np.float32)
+        self._every = np.zeros(lags + 1, np.float32)
         self._end = lags
         refined = round(sample_rate * _REFINE_MS / 1000.0)
         self._newest = np.zeros(refined, np.float32)
@@ -101,7 +104,7 @@ class Passages:
         """Samples of :attr:`sum` before the gap."""
         self.sum = np.zeros((channels, self.known + ahead), np.float32)
         """What was found last, for each channel."""
-        self.peaks = np.zeros(channels)
+        self.peaks = np.zeros(channels, np.float32)
         """The largest sample of each channel in any of the passages summed."""
         self.reset()  # all memory touched now, not page by page while audio runs
 
@@ -172,6 +175,7 @@ class Passages:
                 self._end - 1,
                 self._least,
                 most,
+                self._every,
                 self._lags,
                 self._scores,
             )

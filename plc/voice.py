@@ -14,9 +14,11 @@ from plc.baselines import PitchFiller
 from plc.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.encoder import Encoder, encoder_signature, open_encoder
 from plc.errors import ConfigError
+from plc.filler import ArFiller
 from plc.governor import Governor
 from plc.history import History
 from plc.hybrid import GapSpectra
+from plc.ladder import STEADY
 from plc.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
 from plc.manifest import Manifest
 from plc.passages import PASSAGE_DRAFTS, Passages
@@ -297,7 +299,7 @@ def _dearer_draft(voice: Voice) -> Callable[[], object]:
     gap = voice.gap
     channels = gap.lines.shape[0]
     if voice.passages is not None:
-        return _repeated_draft(voice.passages, channels)
+        return _repeated_draft(voice.passages)
     followed = voice.contour or voice.contour_bridge
     if followed is None:
         return lambda: None
@@ -320,14 +322,25 @@ def _dearer_draft(voice: Voice) -> Callable[[], object]:
     return bridge
 
 
-def _repeated_draft(passages: Passages, channels: int) -> Callable[[], object]:
+def _repeated_draft(passages: Passages) -> Callable[[], object]:
+    """Return what passages cost a burst: all but the prediction, which is predicted anyhow."""
+    channels = passages.sum.shape[0]
     history = History(channels, passages.past_samples)
     rng = np.random.default_rng(1)
     bar = rng.standard_normal((channels, history.capacity // 16), np.float32)
     sound: NDArray[np.float32] = np.tile(bar, 16)
     history.append(sound, trusted=True)
     passages.listen(sound)
-    return partial(passages.find, history)
+    ar = ArFiller(passages.sample_rate, channels, 1, rung=STEADY[0])
+    ar.begin(history, unsteady=False)
+    sample = np.zeros((channels, 1), np.float32)
+
+    def draft() -> None:
+        passages.find(history)
+        beside = passages.sum[:, : passages.known + 1]
+        ar.join(history, beside, passages.peaks, sample)
+
+    return draft
 
 
 def _predict_nothing(out: NDArray[np.float32]) -> None:

@@ -28,6 +28,8 @@ _TILE = 2048
 # Passages with less than this share of the newest samples' power (-12 dB) are not taken: played as
 # loud as now, what followed them could be louder than anything.
 _QUIET = np.float32(0.06)
+# The bits of a float32 but its sign.
+_MAGNITUDE = np.int32(0x7FFFFFFF)
 # Share of a passage's energy that is added to the diagonal of the normal equations.
 _RIDGE = 0.05
 
@@ -152,6 +154,7 @@ def best_lags(
     last: int,
     least: int,
     most: int,
+    every: NDArray[np.float32],
     lags: NDArray[np.int64],
     scores: NDArray[np.float32],
 ) -> int:
@@ -165,6 +168,8 @@ def best_lags(
         Index of the newest sample in ``power``.
     least, most : int
         Lags to look at.
+    every : float32, shape (at least most - least + 1,), written
+        Scratch.
     lags : int64, shape (n,), written
     scores : float32, shape (n,), written
         Squared correlation over both powers: 0 to 1.
@@ -175,20 +180,24 @@ def best_lags(
         Lags found, at most ``n``.
     """
     size = correlation.size
-    floor = _QUIET * power[last]
+    floor = max(_QUIET * power[last], np.float32(1e-30))
+    # Slices of both, from the longest lag on: their loops become one for many lags at a time.
+    values = correlation[size - most : size - least + 1]
+    energies = power[last - most : last - least + 1]
+    for k in range(values.size):
+        # Opposite sign is as good: a share may be negative.
+        score = values[k] * values[k] / max(energies[k], floor)
+        every[k] = score if energies[k] > floor else np.float32(0.0)
     found = 0
-    for group in range(least, most + 1, _APART):
-        best = np.float32(0.0)
-        at = 0
-        for lag in range(group, min(group + _APART, most + 1)):
-            energy = power[last - lag]
-            value = correlation[size - lag]
-            # Opposite sign is as good: a share may be negative.
-            score = value * value / energy if energy > floor else np.float32(0.0)
-            if score > best:
-                best = score
-                at = lag
-        if at == 0 or (found == lags.size and best <= scores[found - 1]):
+    least_score = np.float32(0.0)
+    for group in range(0, values.size, _APART):
+        best = least_score
+        at = -1
+        for k in range(group, min(group + _APART, values.size)):
+            if every[k] > best:
+                best = every[k]
+                at = k
+        if at < 0:
             continue
         place = found if found < lags.size else found - 1
         found = place + 1
@@ -197,9 +206,11 @@ def best_lags(
             lags[place] = lags[place - 1]
             place -= 1
         scores[place] = best
-        lags[place] = at
+        lags[place] = most - at
+        if found == lags.size:
+            least_score = scores[found - 1]
     for i in range(found):
-        scores[i] /= max(power[last], np.float32(1e-30))
+        scores[i] /= power[last]
     return found
 
 
@@ -226,12 +237,17 @@ def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) 
         row = ring[c]
         # What comes before index 0 is the ring's end.
         out[0] += row[begin] - _FLATTEN * row[begin - 1]
-        for i in range(1, first):
-            out[i] += row[begin + i] - _FLATTEN * row[begin + i - 1]
+        _add_flattened(row[begin : begin + first], out[:first])
         if first < n:
             out[first] += row[0] - _FLATTEN * row[-1]
-        for i in range(first + 1, n):
-            out[i] += row[i - first] - _FLATTEN * row[i - first - 1]
+            _add_flattened(row[: n - first], out[first:])
+
+
+@kernel
+def _add_flattened(line: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Add a line to ``out``, its spectrum flattened, but for the first sample."""
+    for i in range(1, line.size):
+        out[i] += line[i] - _FLATTEN * line[i - 1]
 
 
 @kernel
@@ -283,6 +299,35 @@ def refine_lags(
             if shift < 2 * slack:
                 left, right = np.float64(around[shift]), np.float64(around[shift + n])
                 energy += right * right - left * left
+
+
+@kernel
+def _products(
+    line: NDArray[np.float32],
+    others: NDArray[np.float32],
+    count: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Write the inner products of a line with others: four at a time, which reads it less often."""
+    n = line.size
+    for k in range(0, count - count % 4, 4):
+        first, second, third, fourth = others[k], others[k + 1], others[k + 2], others[k + 3]
+        a = np.float32(0.0)
+        b = np.float32(0.0)
+        c = np.float32(0.0)
+        d = np.float32(0.0)
+        for i in range(n):
+            a += line[i] * first[i]
+            b += line[i] * second[i]
+            c += line[i] * third[i]
+            d += line[i] * fourth[i]
+        out[k], out[k + 1], out[k + 2], out[k + 3] = a, b, c, d
+    for k in range(count - count % 4, count):
+        other = others[k]
+        a = np.float32(0.0)
+        for i in range(n):
+            a += line[i] * other[i]
+        out[k] = a
 
 
 @kernel
@@ -342,15 +387,26 @@ def weigh_passages(
         for i in range(n):
             product += passage[i] * template[i]
         shares[j] = product
-        for k in range(j + 1):
-            other = passages[k]
-            product = np.float32(0.0)
-            for i in range(n):
-                product += passage[i] * other[i]
-            normal[j, k] = product
+        _products(passage, passages, j + 1, normal[j])
     for j in range(found):
         normal[j, j] += _RIDGE * normal[j, j] + 1e-12
     _solve(normal, shares, found)
+
+
+@kernel
+def _add_scaled(
+    share: np.float32,
+    line: NDArray[np.float32],
+    bits: NDArray[np.int32],
+    out: NDArray[np.float32],
+    largest: np.int32,
+) -> np.int32:
+    """Add a share of a line to ``out``; return the bits of its largest magnitude, if larger."""
+    for i in range(line.size):
+        out[i] += share * line[i]
+    for i in range(bits.size):
+        largest = max(largest, np.int32(bits[i] & _MAGNITUDE))
+    return largest
 
 
 @kernel
@@ -360,7 +416,7 @@ def add_passages(
     lags: NDArray[np.int64],
     shares: NDArray[np.float64],
     past: int,
-    peaks: NDArray[np.float64],
+    peaks: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """Write the sum of the passages, from ``past`` samples before the gap on.
@@ -375,29 +431,37 @@ def add_passages(
         Of each.
     past : int
         Samples before the gap.
-    peaks : float64, shape (channels,), written
+    peaks : float32, shape (channels,), written
         The largest sample in any of the passages.
     out : float32, shape (channels, past + gap), written
     """
     channels, size = ring.shape
     n = out.shape[1]
+    # As integers the bits of floats without their sign stand in the floats' order, and the largest
+    # is found many at a time.
+    all_bits = ring.view(np.int32)
+    peak_bits = peaks.view(np.int32)
     for c in range(channels):
         row = ring[c]
+        bits = all_bits[c]
         line = out[c]
         for i in range(n):
             line[i] = 0.0
-        peak = np.float32(0.0)
+        largest = np.int32(0)
         for j in range(lags.size):
             share = np.float32(shares[j])
             begin = (position - lags[j] - past) % size
             first = min(n, size - begin)
-            for i in range(first):
-                line[i] += share * row[begin + i]
-                peak = max(peak, abs(row[begin + i]))
-            for i in range(first, n):
-                line[i] += share * row[i - first]
-                peak = max(peak, abs(row[i - first]))
-        peaks[c] = peak
+            largest = _add_scaled(
+                share,
+                row[begin : begin + first],
+                bits[begin : begin + first],
+                line[:first],
+                largest,
+            )
+            rest = n - first
+            largest = _add_scaled(share, row[:rest], bits[:rest], line[first:], largest)
+        peak_bits[c] = largest
 
 
 @kernel

@@ -107,7 +107,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
     (passages.thin_flattened, (ROWS, 0, 240, 4, np.zeros(4), Y)),
     (passages.follow_lags, (X, 240, 40, 0.9, Y, Z, np.zeros(200, np.float32))),
-    (passages.best_lags, (X, Y, 400, 20, 200, np.zeros(8, np.int64), np.zeros(8, np.float32))),
+    (passages.best_lags, (X, Y, 400, 20, 200, Z, np.zeros(8, np.int64), np.zeros(8, np.float32))),
     (passages.flattened_at, (ROWS, 20, Z)),
     (passages.refine_lags, (ROWS, 20, 4, Y[:40], Z[:48], LAGS.copy())),
     (
@@ -116,7 +116,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     ),
     (
         passages.add_passages,
-        (ROWS, 20, LAGS, SHARES, 30, np.zeros(2), np.zeros((2, 50), np.float32)),
+        (ROWS, 20, LAGS, SHARES, 30, X[:2], np.zeros((2, 50), np.float32)),
     ),
     (passages.innovation_share, (PREDICTOR[1:], X, Y, 8)),
     (contour.look_back, (PAST, 8000.0, SCORE, LOOKED)),

@@ -90,12 +90,13 @@ def test_the_best_lags_are_those_of_a_sorted_list() -> None:
     correlation, power = followed(line, lags, decay, (3000,))
     found = np.zeros(24, np.int64)
     scores = np.zeros(24, np.float32)
-    assert best_lags(correlation, power, lags + 2999, least, most, found, scores) == 24
+    every = np.zeros(most + 1, np.float32)
+    assert best_lags(correlation, power, lags + 2999, least, most, every, found, scores) == 24
     assert found[0] == 1200
     assert found[1] == 2000
-    every = np.arange(least, most + 1)
-    value = correlation[lags - every].astype(np.float64)
-    heard = power[lags + 2999 - every].astype(np.float64)
+    tried = np.arange(least, most + 1)
+    value = correlation[lags - tried].astype(np.float64)
+    heard = power[lags + 2999 - tried].astype(np.float64)
     score = value**2 / heard / float(power[lags + 2999])
     groups = np.resize(score, -(-score.size // 4) * 4).reshape(-1, 4)
     groups[-1, score.size % 4 or 4 :] = 0.0
@@ -109,10 +110,11 @@ def test_silence_resembles_nothing() -> None:
     line[-40:] = noise(4, 40)
     correlation, power = followed(line, 2500, 0.99, (3000,))
     found, scores = np.zeros(24, np.int64), np.zeros(24, np.float32)
-    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, found, scores) == 0
+    every = np.zeros(2401, np.float32)
+    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, every, found, scores) == 0
     nothing = np.zeros_like(line)
     correlation, power = followed(nothing, 2500, 0.99, (3000,))
-    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, found, scores) == 0
+    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, every, found, scores) == 0
 
 
 @pytest.mark.parametrize("end", [300, 500, 517, 1000])
@@ -172,7 +174,7 @@ def test_passages_are_added_across_the_end_of_the_ring(written: int) -> None:
     ring, position = ring_of(x, 4000)
     lags, shares, past, gap = np.array([500, 2900, 3100]), np.array([0.5, -1.0, 2.0]), 300, 200
     out = np.full((2, past + gap), np.nan, np.float32)
-    peaks = np.zeros(2)
+    peaks = np.zeros(2, np.float32)
     add_passages(ring, position, lags, shares, past, peaks, out)
     wanted = sum(
         share * x[:, written - lag - past : written - lag + gap]
@@ -180,7 +182,7 @@ def test_passages_are_added_across_the_end_of_the_ring(written: int) -> None:
     )
     np.testing.assert_allclose(out, wanted, rtol=FLOAT32_RTOL, atol=1e-6)
     heard = [x[:, written - lag - past : written - lag + gap] for lag in lags]
-    np.testing.assert_array_equal(peaks, np.abs(heard).max(axis=(0, 2)).astype(np.float64))
+    np.testing.assert_array_equal(peaks, np.abs(heard).max(axis=(0, 2)))
 
 
 @pytest.mark.parametrize("every", [1, 8])

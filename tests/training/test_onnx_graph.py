@@ -177,3 +177,24 @@ def test_rounded_weights_take_less_space_and_come_back(kind: str, bits: int, sav
     load_onnx(data, other, "test")
     for name, value in net.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value, atol=0, rtol=0)
+
+
+def test_weights_of_loud_inputs_cost_the_others_no_precision() -> None:
+    torch.manual_seed(2)
+    convolution = nn.Conv1d(32, 16, 3)
+    with torch.no_grad():
+        convolution.weight[:, 5] *= 300.0
+    exact = convolution.weight.detach().clone()
+    round_weights(convolution, 8)
+    others = [k for k in range(32) if k != 5]
+    error = (convolution.weight - exact).detach()
+    assert float(error[:, others].abs().max()) < 0.005 * float(exact[:, others].abs().max())
+    # Of few outputs each input has too few weights for a scale of its own.
+    narrow = nn.Conv1d(100, 2, 3)
+    with torch.no_grad():
+        narrow.weight[:, 5] *= 300.0
+    loud = narrow.weight.detach().clone()
+    round_weights(narrow, 8)
+    scales = loud.abs().amax(dim=(1, 2), keepdim=True).div(127).half().float()
+    steps = narrow.weight.detach() / scales
+    torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)

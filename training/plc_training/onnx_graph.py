@@ -37,10 +37,10 @@ WEIGHT_BITS = (16, 8)
 
 # Smaller tensors stay as they are: next to nothing is gained.
 _LEAST_SHORTENED = 256
-# The largest of an output's weights becomes this many steps of its scale, when they take a byte.
+# The largest of the weights of a scale becomes this many steps of it, when they take a byte.
 _STEPS = 127
-# Outputs with fewer weights than that have no scale of their own.
-_LEAST_OF_AN_OUTPUT = 8
+# Outputs or inputs with fewer weights than that have no scale of their own.
+_LEAST_OF_A_SCALE = 8
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
@@ -52,20 +52,31 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
     network : nn.Module
         To be exported.
     bits : int
-        16: half precision. 8: whole multiples of a scale for each output, itself of half
-        precision; where an output has few weights, they are stored in that.
+        16: half precision. 8: whole multiples of a scale, itself of half precision, for each
+        output, or of a convolution for each input where that is nearer; where each of them has
+        few weights, they are stored in half precision.
     """
     with torch.no_grad():
         for weight in network.parameters():
             if weight.numel() < _LEAST_SHORTENED:
                 continue
-            rows = weight.flatten(1) if weight.dim() > 1 else weight[:, None]
-            if bits == 8 and rows.shape[1] >= _LEAST_OF_AN_OUTPUT:
-                scale = (rows.abs().amax(dim=1, keepdim=True) / _STEPS).half().float()
-                steps = (rows / scale.clamp_min(_SMALLEST)).round().clamp(-_STEPS, _STEPS)
-                weight.copy_((steps * scale).view_as(weight))
+            # The outputs, and of a convolution the inputs; not so that each has but a few weights.
+            axes = range(min(weight.dim() - 1, 2)) if weight.dim() > 1 else range(0)
+            usable = [a for a in axes if weight.numel() >= _LEAST_OF_A_SCALE * weight.shape[a]]
+            if bits == 8 and usable:
+                choices = [_in_steps(weight, axis) for axis in usable]
+                errors = [float(((choice - weight) ** 2).sum()) for choice in choices]
+                weight.copy_(choices[int(np.argmin(errors))])
             else:
                 weight.copy_(weight.half())
+
+
+def _in_steps(weight: Tensor, axis: int) -> Tensor:
+    """Return weights as whole multiples of a scale for each place along an axis."""
+    others = [k for k in range(weight.dim()) if k != axis]
+    scale = (weight.abs().amax(dim=others, keepdim=True) / _STEPS).half().float()
+    steps = (weight / scale.clamp_min(_SMALLEST)).round().clamp(-_STEPS, _STEPS)
+    return steps * scale
 
 
 def to_onnx(
@@ -324,15 +335,15 @@ def _in_bytes(
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
     """Return weights as whole steps and their scale, which broadcasts; None if they are no such.
 
-    The outputs, which have a scale each, are along one of the axes, or, of GRUs in two directions,
-    all but the last.
+    The outputs or inputs, which have a scale each, are along one of the axes, or, of GRUs in two
+    directions, all but the last.
     """
     axes = range(weights.ndim)
     of_outputs = [tuple(k for k in axes if k != axis) for axis in axes] if weights.ndim > 1 else []
     for others in [*of_outputs, (weights.ndim - 1,)]:
         scale = np.abs(weights).max(axis=others, keepdims=True) / np.float32(_STEPS)
         steps = np.rint(weights / np.maximum(scale, np.float32(_SMALLEST))).astype(np.int8)
-        if _LEAST_OF_AN_OUTPUT * scale.size <= weights.size and np.array_equal(
+        if _LEAST_OF_A_SCALE * scale.size <= weights.size and np.array_equal(
             steps * scale, weights
         ):
             return steps, scale
