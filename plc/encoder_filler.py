@@ -61,6 +61,8 @@ _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
 _PASSAGES_SHARE = 0.4
+# What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
+_OVERSHOOT = 1.5
 
 
 class EncoderFiller:
@@ -191,8 +193,7 @@ class EncoderFiller:
                 least_ms = self._least_limit_ms(voice)
             if least_ms <= self._limit_ms:
                 afforded[content] = voice
-                if voice.passages and voice.cost.draft_ms > _PASSAGES_SHARE * self._limit_ms:
-                    voice.leave_passages()
+                self._drop_slow_passages(voice)
                 continue
             voice.line.close()
             found = _described(voice) | {"mode": "left out"}
@@ -204,6 +205,12 @@ class EncoderFiller:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, voice.manifest)] = found
         return afforded
+
+    def _drop_slow_passages(self, voice: Voice) -> None:
+        most_ms = _PASSAGES_SHARE * self._limit_ms
+        while voice.passages and voice.cost.draft_ms > most_ms:
+            if not voice.measure_again():
+                voice.leave_passages()
 
     def _least_limit_ms(self, voice: Voice) -> float:
         """Return the least time limit in which a model answers in time."""
@@ -381,6 +388,8 @@ class EncoderFiller:
         gap = voice.gap
         made = self._made[:, : gap.horizon]
         gap.synthesise(made)
+        if voice.passages is not None:
+            self._hold(voice, made)
         leave = min(self._leave.size, gap.horizon)
         end = gap.gap_start + gap.horizon
         now = self._position
@@ -396,6 +405,13 @@ class EncoderFiller:
             else:  # it begins as the draft already
                 self._fill[c, : gap.horizon] = made[c]
         self._made_by_network = True
+
+    @staticmethod
+    def _hold(voice: Voice, made: NDArray[np.float32]) -> None:
+        """Keep a fill within what its drafts and their past reach, and half as much again."""
+        for line, lines in zip(made, voice.gap.lines, strict=True):
+            limit = _OVERSHOOT * max(float(lines.max()), -float(lines.min()))
+            np.clip(line, -limit, limit, out=line)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the next samples of the fill; then of the draft, then of linear prediction."""

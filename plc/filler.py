@@ -247,6 +247,7 @@ class ArFiller:
         history: History,
         beside: NDArray[np.float32],
         peaks: NDArray[np.float32],
+        there: NDArray[np.bool_],
         out: NDArray[np.float32],
     ) -> None:
         """Write the next samples along another line: its innovation drives the predictors.
@@ -259,10 +260,15 @@ class ArFiller:
             What the signal may be like, before the gap and in it.
         peaks : float32, shape (channels,)
             As loud as that line may become.
+        there : bool, shape (channels,)
+            Which channels have such a line; the others are predicted.
         out : float32, shape (channels, n), written
         """
         past = beside.shape[1] - out.shape[1]
         for c, made in enumerate(out):
+            if not there[c]:
+                self._predict(c, made)
+                continue
             order = min(self._orders[c], past)
             known = self._past[: min(order + self._compared, past)]
             history.newest(c, known)
@@ -271,7 +277,7 @@ class ArFiller:
             part = np.float32(share) * beside[c, past - order :]
             self._recent[c, :order] -= part[:order]
             self._predict(c, made)
-            limit = max(self._limits[c], _OVERSHOOT * float(peaks[c]))
+            limit = max(self._limits[c], float(peaks[c]))
             made += part[order:]
             np.clip(made, -limit, limit, out=made)
             kept = min(order, made.size)

@@ -52,7 +52,9 @@ _PIECE = 256
 
 
 class Passages:
-    """Remembers how a stream sounded when, and drafts a gap from where it sounded as it does now.
+    """Remembers how a stream sounded when, and finds where it sounded as it does now.
+
+    Each channel for itself.
 
     Parameters
     ----------
@@ -68,29 +70,26 @@ class Passages:
     """
 
     def __init__(self, sample_rate: int, channels: int, past: int, ahead: int) -> None:
-        self.sample_rate = sample_rate
-        """In Hz."""
-        self._stride = stride = max(1, round(sample_rate / _SEARCH_HZ))
         least = round(sample_rate * LEAST_LAG_MS / 1000.0)
         if ahead > least:
             raise ConfigError(
                 f"drafts of {1000.0 * ahead / sample_rate:g} ms; passages of the past reach "
                 f"through {LEAST_LAG_MS:g} ms at most: give a shorter horizon"
             )
-        self._match = match = round(sample_rate * MATCH_MS / 1000.0)
+        self.sample_rate = sample_rate
+        """In Hz."""
+        self._stride = stride = max(1, round(sample_rate / _SEARCH_HZ))
+        match = round(sample_rate * MATCH_MS / 1000.0)
+        self.known = max(match, past)
+        """Samples of :attr:`sum` before the gap."""
         self.past_samples = round(sample_rate * REACH_S)
         """Samples of history that it reads."""
-        lags = self.past_samples // stride
         self._least = -(-least // stride) + 1  # a lag may move by a stride
         self._decay = math.exp(-1000.0 * stride / (sample_rate * _FORGET_MS))
-        self._thinning = np.zeros(4)
+        self._searches = [_Search(self.past_samples // stride) for _ in range(channels)]
         self._thinned = np.zeros(_PIECE + 1, np.float32)
         self._weights = np.zeros(_PIECE + 1, np.float32)
-        self._line = np.zeros(2 * lags + _PIECE + 1, np.float32)
-        self._power = np.zeros_like(self._line)
-        self._correlation = np.zeros(lags, np.float32)
-        self._every = np.zeros(lags + 1, np.float32)
-        self._end = lags
+        self._every = np.zeros(self.past_samples // stride + 1, np.float32)
         refined = round(sample_rate * _REFINE_MS / 1000.0)
         self._newest = np.zeros(refined, np.float32)
         self._around = np.zeros(refined + 2 * stride, np.float32)
@@ -100,8 +99,8 @@ class Passages:
         self._shares = np.zeros(_PASSAGES)
         self._lags = np.zeros(_PASSAGES, np.int64)
         self._scores = np.zeros(_PASSAGES, np.float32)
-        self.known = max(match, past)
-        """Samples of :attr:`sum` before the gap."""
+        self.found = np.zeros(channels, np.bool_)
+        """Of which channels there are passages."""
         self.sum = np.zeros((channels, self.known + ahead), np.float32)
         """What was found last, for each channel."""
         self.peaks = np.zeros(channels, np.float32)
@@ -110,69 +109,68 @@ class Passages:
 
     def reset(self) -> None:
         """Forget the stream."""
-        self._thinning.fill(0.0)
-        self._line.fill(0.0)
-        self._power.fill(0.0)
-        self._correlation.fill(0.0)
-        self._end = self._correlation.size
+        for search in self._searches:
+            search.reset()
 
     def listen(self, block: NDArray[np.float32]) -> None:
         """Take in what was played, shape (channels, n), C-contiguous."""
         n = block.shape[1]
         piece = _PIECE * self._stride
-        for begin in range(0, n, piece):
-            self._listen(block, begin, min(begin + piece, n))
+        for c, search in enumerate(self._searches):
+            for begin in range(0, n, piece):
+                stop = min(begin + piece, n)
+                self._listen(search, block[c], begin, stop)
 
-    def _listen(self, block: NDArray[np.float32], begin: int, stop: int) -> None:
-        count = thin_flattened(block, begin, stop, self._stride, self._thinning, self._thinned)
-        lags = self._correlation.size
-        if self._end + count > self._line.size:
-            for line in (self._line, self._power):
-                line[:lags] = line[self._end - lags : self._end]
-            self._end = lags
-        self._line[self._end : self._end + count] = self._thinned[:count]
+    def _listen(self, search: "_Search", line: NDArray[np.float32], begin: int, stop: int) -> None:
+        stride = self._stride
+        count = thin_flattened(line, begin, stop, stride, search.thinning, self._thinned)
+        end = search.room_for(count)
+        search.line[end : end + count] = self._thinned[:count]
         follow_lags(
-            self._line,
-            self._end,
+            search.line,
+            end,
             count,
             self._decay,
-            self._power,
+            search.power,
             self._weights,
-            self._correlation,
+            search.correlation,
         )
-        self._end += count
+        search.end += count
 
-    def find(self, history: History) -> bool:
+    def find(self, history: History) -> None:
         """Sum the passages that resemble the newest samples, and what followed them.
+
+        A sum is no louder than any of its passages. There are none where too little was heard,
+        and after silence.
 
         Parameters
         ----------
         history : History
             Of at least :attr:`past_samples`; all of it was listened to.
-
-        Returns
-        -------
-        bool
-            Whether there are any: not where too little was heard, nor after silence.
         """
-        lags = self._lags_of(history)
-        if not lags.size:
-            return False
-        where = (history.ring, history.position)
-        add_passages(*where, lags, self._shares, self.known, self.peaks, self.sum)
-        return True
+        for c, search in enumerate(self._searches):
+            row = history.ring[c]
+            lags = self._lags_of(search, row, history)
+            self.found[c] = lags.size > 0
+            if lags.size:
+                line, peak = self.sum[c], self.peaks[c : c + 1]
+                where = (row, history.position)
+                add_passages(*where, lags, self._shares, self.known, peak, line)
+                np.clip(line, -peak[0], peak[0], out=line)
 
-    def _lags_of(self, history: History) -> NDArray[np.int64]:
-        """Return the lags of the passages, their shares written."""
+    def _lags_of(
+        self, search: "_Search", row: NDArray[np.float32], history: History
+    ) -> NDArray[np.int64]:
+        """Return the lags of a channel's passages, their shares written."""
         stride = self._stride
         longest = history.filled - self.known - 2
-        most = min(longest // stride - 1, self._correlation.size)
+        most = min(longest // stride - 1, search.correlation.size)
         found = 0
         if most >= self._least:
             found = best_lags(
-                self._correlation,
-                self._power,
-                self._end - 1,
+                search.correlation,
+                search.power,
+                search.end - 1,
                 self._least,
                 most,
                 self._every,
@@ -182,10 +180,46 @@ class Passages:
         lags = self._lags[:found]
         if found:
             lags *= stride
-            where = (history.ring, history.position)
+            where = (row, history.position)
             refine_lags(*where, stride, self._newest, self._around, lags)
             weigh_passages(*where, lags, self._template, self._matched, self._normal, self._shares)
         return lags
+
+
+class _Search:
+    """What a channel's search remembers.
+
+    Parameters
+    ----------
+    lags : int
+        To be searched.
+    """
+
+    __slots__ = ("correlation", "end", "line", "power", "thinning")
+
+    def __init__(self, lags: int) -> None:
+        self.thinning = np.zeros(4)
+        self.line = np.zeros(2 * lags + _PIECE + 1, np.float32)
+        self.power = np.zeros_like(self.line)
+        self.correlation = np.zeros(lags, np.float32)
+        self.end = lags
+
+    def reset(self) -> None:
+        """Forget the channel."""
+        self.thinning.fill(0.0)
+        self.line.fill(0.0)
+        self.power.fill(0.0)
+        self.correlation.fill(0.0)
+        self.end = self.correlation.size
+
+    def room_for(self, count: int) -> int:
+        """Return where so many samples fit behind those that are there; move these if need be."""
+        lags = self.correlation.size
+        if self.end + count > self.line.size:
+            for line in (self.line, self.power):
+                line[:lags] = line[self.end - lags : self.end]
+            self.end = lags
+        return self.end
 
 
 def draft_from(
@@ -207,9 +241,8 @@ def draft_from(
     """
     gap = passages.sum.shape[1] - passages.known
     past = lines.shape[2] - gap
-    if passages.find(history):
-        lines[:, 0] = passages.sum[:, passages.known - past :]
-        ar.join(history, passages.sum, passages.peaks, lines[:, 1, past:])
-    else:
-        ar.extend(lines[:, 1, past:])
-        lines[:, 0] = lines[:, 1]
+    passages.find(history)
+    ar.join(history, passages.sum, passages.peaks, passages.found, lines[:, 1, past:])
+    lines[:, 0] = passages.sum[:, passages.known - past :]
+    if not passages.found.all():
+        lines[~passages.found, 0] = lines[~passages.found, 1]

@@ -43,6 +43,8 @@ CALIBRATION_RUNS = 5
 _PAUSE_S = 0.02
 # A network that has not answered by then, while its cost is measured, is not used.
 ANSWER_WITHIN_S = 5.0
+# Of a stream that remembers passages, each packet is listened to: for so long, in that cost.
+_LISTENED_S = 0.02
 # A machine may be busy when a cost is measured: one that is too high is measured again so often.
 _MOST_MEASUREMENTS = 3
 
@@ -250,7 +252,8 @@ def no_answer() -> str:
 
 def _key(voice: Voice) -> tuple[object, ...]:
     manifest, gap = voice.manifest, voice.gap
-    return manifest.sha256, manifest.drafts, gap.shape, gap.lines.shape, voice.provider
+    drafts = (*manifest.drafts, voice.passages is not None)
+    return manifest.sha256, drafts, gap.shape, gap.lines.shape, voice.provider
 
 
 def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
@@ -324,21 +327,24 @@ def _dearer_draft(voice: Voice) -> Callable[[], object]:
 
 def _repeated_draft(passages: Passages) -> Callable[[], object]:
     """Return what passages cost a burst: all but the prediction, which is predicted anyhow."""
-    channels = passages.sum.shape[0]
+    channels, rate = passages.sum.shape[0], passages.sample_rate
     history = History(channels, passages.past_samples)
     rng = np.random.default_rng(1)
     bar = rng.standard_normal((channels, history.capacity // 16), np.float32)
-    sound: NDArray[np.float32] = np.tile(bar, 16)
-    history.append(sound, trusted=True)
+    sound: NDArray[np.float32] = np.tile(bar, 2)
+    for _ in range(8):
+        history.append(sound, trusted=True)
     passages.listen(sound)
-    ar = ArFiller(passages.sample_rate, channels, 1, rung=STEADY[0])
+    packet = np.ascontiguousarray(sound[:, : round(_LISTENED_S * rate)])
+    ar = ArFiller(rate, channels, 1, rung=STEADY[0])
     ar.begin(history, unsteady=False)
     sample = np.zeros((channels, 1), np.float32)
 
     def draft() -> None:
         passages.find(history)
         beside = passages.sum[:, : passages.known + 1]
-        ar.join(history, beside, passages.peaks, sample)
+        ar.join(history, beside, passages.peaks, passages.found, sample)
+        passages.listen(packet)
 
     return draft
 

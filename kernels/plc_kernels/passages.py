@@ -25,9 +25,9 @@ _FLATTEN = np.float32(0.95)
 _APART = 4
 # Correlations are updated so many lags at a time, which stay in the nearest memory.
 _TILE = 2048
-# Passages with less than this share of the newest samples' power (-12 dB) are not taken: played as
+# Passages with less than this share of the newest samples' power (-6 dB) are not taken: played as
 # loud as now, what followed them could be louder than anything.
-_QUIET = np.float32(0.06)
+_QUIET = np.float32(0.25)
 # The bits of a float32 but its sign.
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 # Share of a passage's energy that is added to the diagonal of the normal equations.
@@ -36,22 +36,22 @@ _RIDGE = 0.05
 
 @kernel
 def thin_flattened(
-    block: NDArray[np.float32],
+    line: NDArray[np.float32],
     begin: int,
     stop: int,
     stride: int,
     state: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> int:
-    """Average the channels, flatten the spectrum, and keep a mean of every few samples.
+    """Flatten a spectrum, and keep a mean of every few samples.
 
     Means of twice as many samples, weighted by a triangle: what lies above half the new rate, such
     as most of a cymbal, would otherwise say how the grid falls on it.
 
     Parameters
     ----------
-    block : float32, shape (channels, n)
-        Samples.
+    line : float32, shape (n,)
+        A channel.
     begin, stop : int
         The next ones.
     stride : int
@@ -66,21 +66,20 @@ def thin_flattened(
     int
         Samples written.
     """
-    channels = block.shape[0]
     last, falling, rising = state[0], state[1], state[2]
     held = int(state[3])
     written = 0
     for i in range(begin, stop):
-        mixed = 0.0
-        for c in range(channels):
-            mixed += block[c, i]
-        flattened = mixed - _FLATTEN * last
-        last = mixed
+        sample = float(line[i])
+        if not math.isfinite(sample):  # what is kept of it would never be gone again
+            sample = 0.0
+        flattened = sample - _FLATTEN * last
+        last = sample
         falling += (stride - 1 - held) * flattened
         rising += (held + 1) * flattened
         held += 1
         if held == stride:
-            out[written] = falling / (stride * stride * channels)
+            out[written] = falling / (stride * stride)
             written += 1
             falling = rising
             rising = 0.0
@@ -216,38 +215,33 @@ def best_lags(
 
 @kernel
 def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) -> None:
-    """Write the sum of a ring's channels, its spectrum flattened.
+    """Write what stands in a ring, its spectrum flattened.
 
     Parameters
     ----------
-    ring : float32, shape (channels, size)
-        The stream.
+    ring : float32, shape (size,)
+        A channel.
     end : int
         Index after the last sample wanted, modulo the size.
     out : float32, shape (n,), written
         At most as long as the ring.
     """
-    channels, size = ring.shape
     n = out.size
-    begin = (end - n) % size
-    first = min(n, size - begin)
-    for i in range(n):
-        out[i] = 0.0
-    for c in range(channels):
-        row = ring[c]
-        # What comes before index 0 is the ring's end.
-        out[0] += row[begin] - _FLATTEN * row[begin - 1]
-        _add_flattened(row[begin : begin + first], out[:first])
-        if first < n:
-            out[first] += row[0] - _FLATTEN * row[-1]
-            _add_flattened(row[: n - first], out[first:])
+    begin = (end - n) % ring.size
+    first = min(n, ring.size - begin)
+    # What comes before index 0 is the ring's end.
+    out[0] = ring[begin] - _FLATTEN * ring[begin - 1]
+    _flatten(ring[begin : begin + first], out[:first])
+    if first < n:
+        out[first] = ring[0] - _FLATTEN * ring[-1]
+        _flatten(ring[: n - first], out[first:])
 
 
 @kernel
-def _add_flattened(line: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Add a line to ``out``, its spectrum flattened, but for the first sample."""
+def _flatten(line: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Flatten the spectrum of all samples but the first."""
     for i in range(1, line.size):
-        out[i] += line[i] - _FLATTEN * line[i - 1]
+        out[i] = line[i] - _FLATTEN * line[i - 1]
 
 
 @kernel
@@ -263,8 +257,8 @@ def refine_lags(
 
     Parameters
     ----------
-    ring : float32, shape (channels, size)
-        The stream.
+    ring : float32, shape (size,)
+        A channel.
     position : int
         Where its next sample will stand.
     slack : int
@@ -361,7 +355,8 @@ def weigh_passages(
 ) -> None:
     """Write the shares of passages whose sum comes nearest to the newest samples.
 
-    Least squares with a little ridge, on the channels' flattened sum, by Cholesky.
+    Least squares with a little ridge, on flattened spectra, by Cholesky. Those that are too quiet
+    have no share.
 
     Parameters
     ----------
@@ -388,7 +383,16 @@ def weigh_passages(
             product += passage[i] * template[i]
         shares[j] = product
         _products(passage, passages, j + 1, normal[j])
+    energy = 0.0
+    for i in range(n):
+        energy += template[i] * template[i]
     for j in range(found):
+        if normal[j, j] < _QUIET * energy:
+            shares[j] = 0.0
+            for k in range(j):
+                normal[j, k] = 0.0
+            for k in range(j + 1, found):
+                normal[k, j] = 0.0
         normal[j, j] += _RIDGE * normal[j, j] + 1e-12
     _solve(normal, shares, found)
 
@@ -416,7 +420,7 @@ def add_passages(
     lags: NDArray[np.int64],
     shares: NDArray[np.float64],
     past: int,
-    peaks: NDArray[np.float32],
+    peak: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """Write the sum of the passages, from ``past`` samples before the gap on.
@@ -431,37 +435,29 @@ def add_passages(
         Of each.
     past : int
         Samples before the gap.
-    peaks : float32, shape (channels,), written
-        The largest sample in any of the passages.
-    out : float32, shape (channels, past + gap), written
+    peak : float32, shape (1,), written
+        The largest sample in any of the passages that have a share.
+    out : float32, shape (past + gap,), written
     """
-    channels, size = ring.shape
-    n = out.shape[1]
+    n = out.size
     # As integers the bits of floats without their sign stand in the floats' order, and the largest
     # is found many at a time.
-    all_bits = ring.view(np.int32)
-    peak_bits = peaks.view(np.int32)
-    for c in range(channels):
-        row = ring[c]
-        bits = all_bits[c]
-        line = out[c]
-        for i in range(n):
-            line[i] = 0.0
-        largest = np.int32(0)
-        for j in range(lags.size):
-            share = np.float32(shares[j])
-            begin = (position - lags[j] - past) % size
-            first = min(n, size - begin)
-            largest = _add_scaled(
-                share,
-                row[begin : begin + first],
-                bits[begin : begin + first],
-                line[:first],
-                largest,
-            )
-            rest = n - first
-            largest = _add_scaled(share, row[:rest], bits[:rest], line[first:], largest)
-        peak_bits[c] = largest
+    bits = ring.view(np.int32)
+    largest = peak.view(np.int32)
+    largest[0] = 0
+    for i in range(n):
+        out[i] = 0.0
+    for j in range(lags.size):
+        if shares[j] == 0.0:
+            continue
+        share = np.float32(shares[j])
+        begin = (position - lags[j] - past) % ring.size
+        first = min(n, ring.size - begin)
+        rest = n - first
+        largest[0] = _add_scaled(
+            share, ring[begin : begin + first], bits[begin : begin + first], out[:first], largest[0]
+        )
+        largest[0] = _add_scaled(share, ring[:rest], bits[:rest], out[first:], largest[0])
 
 
 @kernel
@@ -491,11 +487,13 @@ def innovation_share(
         The root of the share that least squares gives, no less than 0 and no more than 1. What the
         passages have that the signal has not makes that share too small, most of all at high
         frequencies, where innovations are strong and little is heard: the root is worth 0.4 dB on
-        music that repeats itself and costs nothing on what does not.
+        music that repeats itself and costs nothing on what does not. Where the passages are only
+        louder than the signal, it is the share itself.
     """
     order = taps.size
     both = 0.0
     own = 1e-20
+    wanted = 0.0
     for i in range(order, line.size, every):
         seen = line[i - order : i]
         heard = passages[i - order : i]
@@ -508,4 +506,6 @@ def innovation_share(
         of_passages = passages[i] - of_passages
         both += of_line * of_passages
         own += of_passages * of_passages
-    return math.sqrt(min(max(both / own, 0.0), 1.0))
+        wanted += of_line * of_line
+    quieter = math.sqrt(min(wanted / own, 1.0))
+    return math.sqrt(min(max(both / own, 0.0), 1.0) * quieter)

@@ -30,15 +30,15 @@ def flattened(x: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def ring_of(x: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], int]:
     """Return a ring that was written a signal, and where its next sample will stand."""
-    ring = np.zeros((x.shape[0], size), np.float32)
-    for i in range(x.shape[1]):
-        ring[:, i % size] = x[:, i]
-    return ring, x.shape[1] % size
+    ring = np.zeros(size, np.float32)
+    for i in range(x.size):
+        ring[i % size] = x[i]
+    return ring, x.size % size
 
 
 @pytest.mark.parametrize("stride", [1, 4, 11])
 def test_a_signal_is_thinned_alike_whatever_the_packets(stride: int) -> None:
-    x = np.stack([noise(0, 700), noise(1, 700)])
+    x = noise(0, 700)
     state = np.zeros(4)
     thinned: list[NDArray[np.float32]] = []
     for begin, stop in ((0, 100), (100, 103), (103, 640), (640, 700)):
@@ -47,8 +47,8 @@ def test_a_signal_is_thinned_alike_whatever_the_packets(stride: int) -> None:
         assert np.isnan(out[count:]).all()
         thinned.append(out[:count])
     triangle = np.concatenate([np.arange(stride), np.arange(stride, 0, -1)])
-    smooth = np.convolve(flattened(x.sum(axis=0)), triangle / stride**2)
-    whole = smooth[stride - 1 : 700 : stride] / 2
+    smooth = np.convolve(flattened(x), triangle / stride**2)
+    whole = smooth[stride - 1 : 700 : stride]
     np.testing.assert_allclose(np.concatenate(thinned), whole, rtol=FLOAT32_RTOL, atol=1e-7)
 
 
@@ -119,18 +119,18 @@ def test_silence_resembles_nothing() -> None:
 
 @pytest.mark.parametrize("end", [300, 500, 517, 1000])
 def test_a_ring_is_flattened_across_its_end(end: int) -> None:
-    x = np.stack([noise(5, 1000), noise(6, 1000)])
+    x = noise(5, 1000)
     ring, _ = ring_of(x, 1000)
-    wanted = flattened(np.concatenate([x, x], axis=1))[:, 1000 + end - 400 : 1000 + end]
+    wanted = flattened(np.concatenate([x, x]))[1000 + end - 400 : 1000 + end]
     out = np.zeros(400, np.float32)
     flattened_at(ring, end, out)
-    np.testing.assert_allclose(out, wanted.sum(axis=0), rtol=FLOAT32_RTOL, atol=1e-6)
+    np.testing.assert_allclose(out, wanted, rtol=FLOAT32_RTOL, atol=1e-6)
 
 
 @pytest.mark.parametrize("written", [5000, 6200, 7777])
 def test_lags_are_put_right_to_the_sample(written: int) -> None:
-    x = np.stack([noise(7, written), noise(8, written)])
-    x[:, -700:] = x[:, -700 - 3217 : -3217]
+    x = noise(7, written)
+    x[-700:] = x[-700 - 3217 : -3217]
     ring, position = ring_of(x, 5000)
     for slack in (1, 12):
         lags = np.array([3217 - slack, 3217, 3217 + slack, 2000])
@@ -141,48 +141,47 @@ def test_lags_are_put_right_to_the_sample(written: int) -> None:
 
 
 def test_passages_of_silence_stay_where_they_are() -> None:
-    x = np.zeros((1, 4000), np.float32)
-    x[0, -600:] = noise(9, 600)
+    x = np.zeros(4000, np.float32)
+    x[-600:] = noise(9, 600)
     ring, position = ring_of(x, 4000)
     lags = np.array([2000])
     refine_lags(ring, position, 12, np.zeros(500, np.float32), np.zeros(524, np.float32), lags)
     assert abs(lags[0] - 2000) <= 12
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shares_are_those_of_least_squares(channels: int) -> None:
+def test_shares_are_those_of_least_squares() -> None:
     n, found = 400, 6
-    x = np.stack([noise(10 + c, 6000) for c in range(channels)])
+    x = noise(10, 6000)
     lags = np.array([700, 1500, 1504, 2500, 3100, 4000])
-    x[:, -n - 1 :] += 0.8 * x[:, -n - 1 - 1500 : -1500] - 0.3 * x[:, -n - 1 - 3100 : -3100]
+    x[-n - 1 :] += 0.8 * x[-n - 1 - 1500 : -1500] - 0.3 * x[-n - 1 - 3100 : -3100]
+    x[-n - 1 - 2500 : -2500] *= 0.3  # more than 6 dB below: it has no share
     ring, position = ring_of(x, 5200)
     shares = np.zeros(8)
     scratch = (np.zeros(n, np.float32), np.zeros((8, n), np.float32), np.zeros((8, 8)))
     weigh_passages(ring, position, lags, *scratch, shares)
-    y = flattened(x.sum(axis=0))
-    rows = np.stack([y[y.size - n - lag : y.size - lag] for lag in lags])
+    y = flattened(x)
+    loud = [0, 1, 2, 4, 5]
+    rows = np.stack([y[y.size - n - lag : y.size - lag] for lag in lags[loud]])
     normal = rows @ rows.T
     normal += np.diag(RIDGE * normal.diagonal() + 1e-12)
     wanted = np.linalg.solve(normal, rows @ y[-n:])
-    np.testing.assert_allclose(shares[:found], wanted, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(shares[:found][loud], wanted, rtol=1e-3, atol=1e-4)
+    assert shares[3] == 0.0
     assert not shares[found:].any()
 
 
 @pytest.mark.parametrize("written", [4000, 4800, 5003])
 def test_passages_are_added_across_the_end_of_the_ring(written: int) -> None:
-    x = np.stack([noise(20, written), noise(21, written)])
+    x = noise(20, written)
     ring, position = ring_of(x, 4000)
-    lags, shares, past, gap = np.array([500, 2900, 3100]), np.array([0.5, -1.0, 2.0]), 300, 200
-    out = np.full((2, past + gap), np.nan, np.float32)
-    peaks = np.zeros(2, np.float32)
-    add_passages(ring, position, lags, shares, past, peaks, out)
-    wanted = sum(
-        share * x[:, written - lag - past : written - lag + gap]
-        for lag, share in zip(lags, shares, strict=True)
-    )
+    lags, past, gap = np.array([500, 2900, 700, 3100]), 300, 200
+    shares = np.array([0.5, -1.0, 0.0, 2.0])
+    out, peak = np.full(past + gap, np.nan, np.float32), np.zeros(1, np.float32)
+    add_passages(ring, position, lags, shares, past, peak, out)
+    heard = [x[written - lag - past : written - lag + gap] for lag in lags]
+    wanted = sum(share * line for share, line in zip(shares, heard, strict=True))
     np.testing.assert_allclose(out, wanted, rtol=FLOAT32_RTOL, atol=1e-6)
-    heard = [x[:, written - lag - past : written - lag + gap] for lag in lags]
-    np.testing.assert_array_equal(peaks, np.abs(heard).max(axis=(0, 2)))
+    assert peak[0] == np.abs([heard[0], heard[1], heard[3]]).max()
 
 
 @pytest.mark.parametrize("every", [1, 8])
@@ -195,9 +194,12 @@ def test_the_share_is_that_of_the_innovations(every: int) -> None:
     ]
     share = float(innovations[0] @ innovations[1] / (innovations[1] @ innovations[1]))
     found = innovation_share(taps, line, other, every)
-    assert found == pytest.approx(min(max(share, 0.0), 1.0) ** 0.5, abs=1e-4)
+    quieter = min(innovations[0].std() / innovations[1].std(), 1.0)
+    wanted = (min(max(share, 0.0), 1.0) * quieter) ** 0.5
+    assert found == pytest.approx(wanted, abs=5e-4)
     mixed = (0.4 * other + 0.01 * line).astype(np.float32)
-    assert innovation_share(taps, mixed, other, every) == pytest.approx(0.4**0.5, abs=0.02)
+    # All that is there, but quieter: the share itself, no root.
+    assert innovation_share(taps, mixed, other, every) == pytest.approx(0.4, abs=0.02)
     assert innovation_share(taps, -mixed, other, every) == 0.0
     assert innovation_share(taps, 3.0 * mixed, other, every) == 1.0
     assert innovation_share(taps, line, np.zeros_like(line), every) == 0.0

@@ -558,10 +558,10 @@ def test_passages_that_take_too_long_are_not_looked_for(
     now_s = 0.0
     find = Passages.find
 
-    def slowly(self: Passages, history: History) -> bool:
+    def slowly(self: Passages, history: History) -> None:
         nonlocal now_s
         now_s += 0.003
-        return find(self, history)
+        find(self, history)
 
     monkeypatch.setattr(Passages, "find", slowly)
     signal = _beats(2.5)

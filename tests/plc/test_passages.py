@@ -168,6 +168,34 @@ def test_loud_and_quiet_neighbours_leave_it_finite() -> None:
         assert np.isfinite(stream.drafts()).all()
 
 
+def test_a_fill_is_never_louder_than_what_was_heard() -> None:
+    """A roll, a crash; then the roll again, 10 dB louder than before, and no crash."""
+    rate = 16_000
+    rng = np.random.default_rng(0)
+    roll = 0.003 * rng.standard_normal(round(0.6 * rate))
+    crash = rng.standard_normal(rate // 2) * np.exp(-6.0 * np.arange(rate // 2) / rate)
+    calm = 0.001 * rng.standard_normal(round(1.5 * rate))
+    crash *= 0.9 / np.abs(crash).max()
+    for louder in (1.0, 1.8, 3.35):
+        x = np.concatenate([calm, roll, crash, calm, louder * roll]).astype(np.float32)
+        stream = Stream(rate, 1)
+        stream.hear(x[None], 160)
+        drafts = stream.drafts()[0, :, stream.past :]
+        assert np.abs(drafts).max() <= 0.9
+        if louder > 2.0:  # more than 6 dB quieter then: no passage to take
+            assert np.abs(drafts).max() < 0.1
+
+
+def test_channels_look_for_passages_of_their_own() -> None:
+    rate = 16_000
+    x = beats(rate, 4.0, 0.7, 2)[:, : round(3.5 * rate)]
+    x[1] = noise(9, x.shape[1])
+    stream, alone = Stream(rate, 2), Stream(rate, 1)
+    stream.hear(x, 160)
+    alone.hear(x[:1], 160)
+    np.testing.assert_array_equal(stream.drafts()[:1], alone.drafts())
+
+
 def test_prediction_goes_on_from_the_joined_draft() -> None:
     rate = 16_000
     stream = Stream(rate, 1)

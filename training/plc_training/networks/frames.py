@@ -162,7 +162,8 @@ def _widen(
     if not {enter, f"{head}weight", f"{head}bias"} <= set(state):
         return
     old = state[f"{head}bias"].shape[0] // bins - 1
-    fits = state[enter].shape[0] == network.shape.width and network.shape.bands == 1
+    one_bin = bins * (2 * old - 1) + 2
+    fits = state[enter].shape[:2] == (network.shape.width, one_bin) and network.shape.bands == 1
     if not (0 < old < new and fits):
         return
     # Where each block of bins of the old drafts, and of their products, now stands.
