@@ -1,7 +1,8 @@
 """From lines of samples to the encoder's spectra, and from its answer to the samples of a gap.
 
-A gap reaches the network as several lines, alike where the signal is known, each with another draft
-in the gap. Frames of four hops stand at multiples of the hop from the gap's first sample::
+A gap reaches the network as several lines, each with another draft in the gap and alike where the
+signal is known (but for passages of the past, which have a past of their own). Frames of four hops
+stand at multiples of the hop from the gap's first sample::
 
     line        |<- context ->|<--- gap --->|<- context ->|     (a causal model has none after)
     frames   [-----]                                            context: the network sees them

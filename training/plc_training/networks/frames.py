@@ -1,8 +1,9 @@
 """The causal encoder: frame by frame, small enough for the audio path.
 
-Of a burst only the past is known. The network sees the spectra of the past and of the draft that
-linear prediction made of the whole horizon, and returns for every bin of every frame that touches
-the gap a gain for each draft and a magnitude to add on the phase of their sum::
+Of a burst only the past is known. The network sees the spectra of the past and of the drafts of the
+whole horizon, the last bin by bin, others if wanted in wider bands, and returns for every bin of
+every frame that touches the gap a gain for each draft and a magnitude to add on the phase of their
+sum::
 
     spectra of past and draft ──▶ log magnitudes ──▶ convolution over frames ──▶ GRU ──▶ per bin:
                                                                                          gains,
