@@ -61,6 +61,8 @@ _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
 _PASSAGES_SHARE = 0.4
+# A machine may be busy when that is measured: it is measured again so often.
+_MORE_MEASUREMENTS = 2
 # What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
 _OVERSHOOT = 1.5
 
@@ -208,9 +210,11 @@ class EncoderFiller:
 
     def _drop_slow_passages(self, voice: Voice) -> None:
         most_ms = _PASSAGES_SHARE * self._limit_ms
-        while voice.passages and voice.cost.draft_ms > most_ms:
-            if not voice.measure_again():
-                voice.leave_passages()
+        for _ in range(_MORE_MEASUREMENTS):
+            if not voice.passages or voice.cost.draft_ms <= most_ms or not voice.measure_again():
+                break
+        if voice.passages and voice.cost.draft_ms > most_ms:
+            voice.leave_passages()
 
     def _least_limit_ms(self, voice: Voice) -> float:
         """Return the least time limit in which a model answers in time."""
