@@ -16,7 +16,7 @@ later::
                      │ burst begins                   │ recovery
 
 The class does no input or output and reads no clock but the one it is given. After construction
-nothing grows (temporaries of a few KB come and go, and the array returned, unless the caller
+nothing grows (temporaries of some KB come and go, and the array returned, unless the caller
 brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
 """
 

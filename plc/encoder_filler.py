@@ -1,7 +1,8 @@
 """The top rung of the ladder: a network that improves on linear prediction, within a deadline.
 
-At the start of a burst linear prediction drafts the whole horizon, the network is run once on that
-draft and its past, and the burst's packets play what came out of it::
+At the start of a burst linear prediction drafts the whole horizon, alone or along the pitch or
+passages of the past, the network is run once on that draft and its past, and the burst's packets
+play what came out of it::
 
     begin    draft ──▶ spectra ──▶ submit ······▶ collect by the deadline ──▶ fill
                                      (a thread of its own)     │ late, failed, off
@@ -61,8 +62,6 @@ _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
 _PASSAGES_SHARE = 0.4
-# A machine may be busy when that is measured: it is measured again so often.
-_MORE_MEASUREMENTS = 2
 # What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
 _OVERSHOOT = 1.5
 
@@ -210,11 +209,9 @@ class EncoderFiller:
 
     def _drop_slow_passages(self, voice: Voice) -> None:
         most_ms = _PASSAGES_SHARE * self._limit_ms
-        for _ in range(_MORE_MEASUREMENTS):
-            if not voice.passages or voice.cost.draft_ms <= most_ms or not voice.measure_again():
-                break
-        if voice.passages and voice.cost.draft_ms > most_ms:
-            voice.leave_passages()
+        while voice.passages and voice.cost.draft_ms > most_ms:
+            if not voice.measure_again():
+                voice.leave_passages()
 
     def _least_limit_ms(self, voice: Voice) -> float:
         """Return the least time limit in which a model answers in time."""
@@ -259,8 +256,8 @@ class EncoderFiller:
         ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
         wrong, and ``without`` which of its drafts would take too long here. One whose mode is
         ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
-        of the stream's time; ``budget_ms``, where it is there, is what
-        it would serve in, and ``instead`` the model that serves its content meanwhile.
+        of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
+        ``instead`` the model that serves its content meanwhile.
         """
         voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
         for content, bridge in self._bridges.items():

@@ -112,7 +112,7 @@ class Voice:
 
     def measure_again(self) -> bool:
         """Measure the cost once more, unless that was done often; return whether it was."""
-        if self.cost.burst_ms == float("inf"):
+        if self.cost.burst_ms in (0.0, float("inf")):
             return False
         known = _costs.get(_key(self))
         if known is not None and known.measurements >= _MOST_MEASUREMENTS:

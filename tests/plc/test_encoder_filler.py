@@ -591,6 +591,21 @@ def test_passages_that_take_too_long_are_not_looked_for(
     assert np.abs(played[7.0] - wanted).max() < 0.5 * np.abs(played[8.0] - wanted).max()
 
 
+def test_passages_that_were_slow_once_are_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [voice.Cost(1.0, 0.1, draft_ms=9.0), voice.Cost(1.0, 0.1, draft_ms=0.5)]
+    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(voice, "_measure", lambda *_: found.pop(0))
+    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
+    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    said = filler.describe()["music"]
+    assert "without" not in said
+    assert said["cost_ms"] == pytest.approx(1.5)
+    assert not found
+    filler.close()
+
+
 def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, horizon_ms=200.0)
     with pytest.raises(ConfigError, match="shorter horizon"):

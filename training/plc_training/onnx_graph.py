@@ -61,7 +61,7 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
             if weight.numel() < _LEAST_SHORTENED:
                 continue
             # The outputs, and of a convolution the inputs; not so that each has but a few weights.
-            axes = range(min(weight.dim() - 1, 2)) if weight.dim() > 1 else range(0)
+            axes = range(min(weight.dim() - 1, 2))
             usable = [a for a in axes if weight.numel() >= _LEAST_OF_A_SCALE * weight.shape[a]]
             if bits == 8 and usable:
                 choices = [_in_steps(weight, axis) for axis in usable]

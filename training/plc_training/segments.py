@@ -1,7 +1,8 @@
 """Segments with a gap in the middle and the drafts that the engine makes of it, made once.
 
 The kernels that fill gaps at run time make the drafts here, so that the network meets what it was
-trained on. A segment is a few lines of samples, all alike outside the gap::
+trained on. A segment is a few lines of samples, all alike outside the gap (but for the past that
+passages have of their own)::
 
     line      truth      |~~~~ known ~~~~|~~ truth ~~|~~~~ known ~~~~|
               forward    |~~~~ known ~~~~|-- draft --|~~~~ known ~~~~|
@@ -271,12 +272,19 @@ class CausalPlan:
                 else:
                     yield self._drafted(x, heard[:start], start, n), gap
 
+    def undrafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of a burst with their past and the truth; drafts are to be written."""
+        lines = np.empty((len(self.lines), self.samples), np.float32)
+        lines[:, : self.margin] = played[start - self.margin : start]
+        lines[0, self.margin :] = x[start : start + self.horizon]
+        return lines
+
     def _drafted(
         self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
     ) -> NDArray[np.float32]:
-        lines = np.empty((len(self.lines), self.samples), np.float32)
-        lines[:, : self.margin] = played[start - self.margin :]
-        lines[0, self.margin :] = x[start : start + self.horizon]
+        lines = self.undrafted(x, played, start)
         stream = (self.sample_rate, 1, packet)
         ar = ArFiller(*stream, rung=Rung(*self.rung))
         if self.contour:
@@ -310,14 +318,11 @@ class _Joined:
     def drafted(
         self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
     ) -> NDArray[np.float32]:
-        plan = self._plan
         new = played[None, self._heard : start]
         self._history.append(new, trusted=True)
         self._passages.listen(new)
         self._heard = start
-        lines = np.empty((len(plan.lines), plan.samples), np.float32)
-        lines[:, : plan.margin] = played[start - plan.margin : start]
-        lines[0, plan.margin :] = x[start : start + plan.horizon]
+        lines = self._plan.undrafted(x, played, start)
         self._ar.begin(self._history, unsteady=False)
         draft_from(self._passages, self._history, self._ar, lines[None, 1:])
         return lines
