@@ -190,11 +190,14 @@ class EncoderFiller:
         afforded = {}
         for content, voice in voices.items():
             least_ms = self._least_limit_ms(voice)
-            while least_ms > self._limit_ms and voice.measure_again():
+            while (
+                least_ms > self._limit_ms or self._slow_passages(voice)
+            ) and voice.measure_again():
                 least_ms = self._least_limit_ms(voice)
             if least_ms <= self._limit_ms:
+                if self._slow_passages(voice):
+                    voice.leave_passages()
                 afforded[content] = voice
-                self._drop_slow_passages(voice)
                 continue
             voice.line.close()
             found = _described(voice) | {"mode": "left out"}
@@ -207,11 +210,9 @@ class EncoderFiller:
             self._left_out[_of(content, voice.manifest)] = found
         return afforded
 
-    def _drop_slow_passages(self, voice: Voice) -> None:
+    def _slow_passages(self, voice: Voice) -> bool:
         most_ms = _PASSAGES_SHARE * self._limit_ms
-        while voice.passages and voice.cost.draft_ms > most_ms:
-            if not voice.measure_again():
-                voice.leave_passages()
+        return voice.passages is not None and voice.cost.draft_ms > most_ms
 
     def _least_limit_ms(self, voice: Voice) -> float:
         """Return the least time limit in which a model answers in time."""

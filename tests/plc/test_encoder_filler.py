@@ -606,6 +606,20 @@ def test_passages_that_were_slow_once_are_timed_again(
     filler.close()
 
 
+def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [voice.Cost(1.0, 0.1, draft_ms=9.0), voice.Cost(float("inf"), float("inf"))]
+    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(voice, "_measure", lambda *_: found.pop(0))
+    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
+    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    said = filler.describe()["music"]
+    assert said["mode"] == "left out"
+    assert "did not answer" in str(said["why"])
+    filler.close()
+
+
 def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, horizon_ms=200.0)
     with pytest.raises(ConfigError, match="shorter horizon"):
