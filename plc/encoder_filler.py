@@ -47,8 +47,8 @@ from plc.passages import PASSAGE_DRAFTS, draft_from
 from plc.voice import Voice, is_prompt, no_answer, open_voice
 from plc_kernels.fade import crossfade, crossfade_ramp
 
-# At the end of the horizon the fill returns to the draft within this time.
-_LEAVE_MS = 5.0
+LEAVE_MS = 5.0
+"""At the end of the horizon the fill returns to the draft within this time."""
 # A network that no packet waits for takes over no earlier: until here a long prediction is as good,
 # and the network is trained from here on.
 _ONSET_MS = 10.0
@@ -165,7 +165,7 @@ class EncoderFiller:
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
-        self._leave = crossfade_ramp(round(sample_rate * _LEAVE_MS / 1000.0))
+        self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._late = round(sample_rate * _LATE_MS / 1000.0)
         self._onset = round(sample_rate * _ONSET_MS / 1000.0)

@@ -8,8 +8,8 @@ same metric over the losses of that class alone. What a class is follows from th
 ``30ms``    bursts of 30 ms or more, however many packets that is
 ==========  =====================================================
 
-PLCMOS, PESQ and STOI judge a whole clip of speech; of a clip whose domain is music or instruments
-they are not defined.
+PLCMOS, DNSMOS, PESQ and STOI judge a whole clip of speech; of a clip whose domain is music or
+instruments they are not defined.
 """
 
 import math
@@ -79,6 +79,10 @@ def _plcmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -
     return speech.plcmos(_as_speech(estimate, sample_rate))
 
 
+def _dnsmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return speech.dnsmos(_as_speech(estimate, sample_rate))
+
+
 def _pesq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return speech.pesq_wb(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
 
@@ -101,6 +105,7 @@ METRICS = {
     "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
+    "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
     "stoi": Metric("STOI", False, 3, _stoi, of_bursts=False, of_speech=True),
 }

@@ -1,12 +1,12 @@
-"""Scores of speech: PLCMOS, PESQ and STOI, each from the library that defines it.
+"""Scores of speech: PLCMOS, DNSMOS, PESQ and STOI, each from the library that defines it.
 
-All three want 16 kHz mono. None of them was made for music, and PLCMOS says so itself. Each
+All of them want 16 kHz mono. None of them was made for music, and PLCMOS says so itself. Each
 library is imported when first asked for; an absent one is a
 :class:`~plc.errors.MissingExtraError` that names the command that brings it.
 
-PLCMOS comes as an ONNX file in the ``speechmos`` package (MIT), whose own code would need librosa
-and pandas. The file is found without importing the package and run directly; only the features
-in front of it are computed here.
+PLCMOS and DNSMOS come as ONNX files in the ``speechmos`` package (MIT), whose own code would need
+librosa and pandas. The files are found without importing the package and run directly; only what
+stands in front of them and after them is computed here.
 """
 
 import importlib.util
@@ -34,6 +34,11 @@ _RATER_SEED = 0
 # A bin without any power counts this much below the least one that has some.
 _EMPTY_BIN_DB = -120.0
 _ALL_EMPTY_DB = -80.0
+# DNSMOS P.835, as there: 9.01 s from every second on, and what its overall score is brought to the
+# scale of listeners by, highest power first.
+_DNSMOS_SAMPLES = 144_160
+_DNSMOS_OVERALL = (-0.06766283, 1.11546468, 0.04602535)
+_PLCMOS = "plcmos_models/plcmos_v2.onnx"
 _SPEECHMOS_COMMAND = "pip install --no-deps speechmos"
 
 
@@ -55,7 +60,7 @@ def plcmos(signal: Signal) -> float:
     .. [1] L. Diener et al., "PLCMOS: a data-driven non-intrusive metric for the evaluation of
        packet loss concealment algorithms", Interspeech, 2023.
     """
-    session = _plcmos_session()
+    session = _session(_PLCMOS)
     features = _plcmos_features(np.clip(signal, -1.0, 1.0))[None, None].astype(np.float32)
     raters = np.random.default_rng(_RATER_SEED).standard_normal((_RATERS, 1, _RATER_SIZE))
     scores = [
@@ -63,6 +68,39 @@ def plcmos(signal: Signal) -> float:
         for rater in raters.astype(np.float32)
     ]
     return float(np.mean(scores))
+
+
+def dnsmos(signal: Signal) -> float:
+    """Return the overall score that DNSMOS P.835 predicts, about 1 to 5; higher is better.
+
+    It was made for noise suppressors, and nothing of this project was trained or chosen by it.
+
+    Parameters
+    ----------
+    signal : float, shape (n,)
+        Speech at 16 kHz, at least one sample; samples past full scale are clipped, what is shorter
+        than 9 s is repeated.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``speechmos`` (for its ONNX file) or ``onnxruntime`` is not installed.
+
+    References
+    ----------
+    .. [1] C. Reddy et al., "DNSMOS P.835: a non-intrusive perceptual objective speech quality
+       metric to evaluate noise suppressors", ICASSP, 2022.
+    """
+    session = _session("dnsmos_models/sig_bak_ovr.onnx")
+    heard = np.clip(signal, -1.0, 1.0).astype(np.float32)
+    while heard.size < _DNSMOS_SAMPLES:
+        heard = np.tile(heard, 2)
+    last = heard.size - _DNSMOS_SAMPLES
+    scores = [
+        session.run(None, {"input_1": heard[None, begin : begin + _DNSMOS_SAMPLES]})[0][0][2]
+        for begin in range(0, last + 1, SPEECH_RATE)
+    ]
+    return float(np.mean(np.polyval(_DNSMOS_OVERALL, scores)))
 
 
 def pesq_wb(reference: Signal, estimate: Signal) -> float:
@@ -118,16 +156,32 @@ def _plcmos_features(signal: Signal) -> NDArray[np.float64]:
     return log_power / 20.0
 
 
-@lru_cache(maxsize=1)
-def _plcmos_session() -> Any:
-    model = _speechmos_folder() / "plcmos_models" / "plcmos_v2.onnx"
+def plcmos_path() -> Path:
+    """Return where the ONNX file of PLCMOS v2 lies.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``speechmos`` is not installed.
+    """
+    return _model_path(_PLCMOS)
+
+
+def _model_path(name: str) -> Path:
+    model = _speechmos_folder() / name
     if not model.exists():
         raise MissingExtraError(f"{model} is not there; reinstall it: {_SPEECHMOS_COMMAND}")
+    return model
+
+
+@lru_cache(maxsize=2)
+def _session(name: str) -> Any:
+    model = _model_path(name)
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError(
-            "PLCMOS needs ONNX Runtime: pip install 'plc-engine[cpu]'"
+            "PLCMOS and DNSMOS need ONNX Runtime: pip install 'plc-engine[cpu]'"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips run in parallel, each on its own core
@@ -139,5 +193,5 @@ def _speechmos_folder() -> Path:
     """Return where speechmos lies, without importing it (it would want librosa and pandas)."""
     spec = importlib.util.find_spec("speechmos")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"PLCMOS needs the model in speechmos: {_SPEECHMOS_COMMAND}")
+        raise MissingExtraError(f"PLCMOS and DNSMOS need speechmos: {_SPEECHMOS_COMMAND}")
     return Path(spec.submodule_search_locations[0])

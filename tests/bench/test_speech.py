@@ -67,6 +67,16 @@ def test_plcmos_hears_holes() -> None:
     assert speech.plcmos(with_holes(vowel())) < speech.plcmos(vowel()) - 0.1
 
 
+@needs_speechmos
+def test_dnsmos_hears_noise_and_repeats_short_clips() -> None:
+    clean = vowel(2 * RATE)
+    noisy = clean + noise(3, clean.size, 0.05)
+    assert 1.0 < speech.dnsmos(noisy) < speech.dnsmos(clean) < 5.0
+    repeated = np.tile(clean, 8)
+    assert speech.dnsmos(clean) == pytest.approx(speech.dnsmos(repeated), abs=0.02)
+    assert speech.dnsmos(np.zeros(1, np.float32)) < speech.dnsmos(clean)
+
+
 def test_plcmos_names_the_command_that_brings_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install --no-deps speechmos"):

@@ -31,7 +31,7 @@ class CausalSettings(StreamSettings):
         answer in the second's.
     recovery_ms : float
         Of the crossfade into what is received after the burst.
-    width, draft_share, groups, bands, top_bin : int, float, int, int, bool
+    width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
     colour_db : float
         Depth of the random filters that segments are trained in; 0: none.
@@ -45,6 +45,7 @@ class CausalSettings(StreamSettings):
     groups: int = 1
     bands: int = 1
     top_bin: bool = True
+    adapters: int = 0
     colour_db: float = 0.0
 
 
@@ -76,6 +77,7 @@ class CausalTask(StreamTask):
                 groups=self.settings.groups,
                 bands=self.settings.bands,
                 top_bin=self.settings.top_bin,
+                adapters=self.settings.adapters,
             )
         )
 

@@ -31,6 +31,7 @@ from plc_kernels.windows import grid_window_samples
 from plc_training.bridge import BridgeSettings
 from plc_training.causal import CausalSettings
 from plc_training.checkpoint import Progress, load_mean
+from plc_training.heard_plan import HeardPlan
 from plc_training.journal import read_log
 from plc_training.loop import BEST, Task
 from plc_training.onnx_graph import OPSET, round_weights, to_onnx
@@ -134,7 +135,7 @@ class OnnxNetwork(nn.Module):
         self.register_parameter("place", nn.Parameter(torch.zeros(1)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the output of the signature that the inputs fit."""
+        """Return the output of the signature that the inputs fit; without one, of each alone."""
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
         for index, bound in enumerate(self._session.inputs):
             if bound[0].shape == arrays[0].shape:
@@ -142,7 +143,9 @@ class OnnxNetwork(nn.Module):
                     np.copyto(to, array)
                 self._session.run(index)
                 return torch.from_numpy(self._session.outputs[index].copy())
-        raise AssertionError(f"no signature for {arrays[0].shape}")
+        assert len(inputs[0]) > 1, f"no signature for {arrays[0].shape}"
+        each = zip(*(torch.split(tensor, 1) for tensor in inputs), strict=True)
+        return torch.cat([self(*one) for one in each])
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,8 @@ def _valid_figures(folder: Path, step: int) -> dict[str, float]:
 def _grid(recipe: Recipe) -> dict[str, Any]:
     """Return the manifest's fields about kind, grid, drafts and gaps."""
     plan, settings = recipe.train, recipe.settings
+    if isinstance(plan, HeardPlan):
+        plan = plan.bursts
     rate = plan.sample_rate
     rates = recipe.model.sample_rates or (rate, rate)
     common = {"sample_rates": rates, "drafts": plan.lines[1:]}

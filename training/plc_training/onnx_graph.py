@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, MissingExtraError
+from plc_training.networks.adapter import ADAPTERS
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
 OPSET = 20
@@ -164,6 +165,9 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
             found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
     known = network.state_dict()
     for name, value in known.items():
+        # A graph without adapters says nothing of them.
+        if name.endswith(ADAPTERS):
+            found.setdefault(name, value)
         # The tracer leaves out a bias of zeros.
         if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
             found.setdefault(name, torch.zeros_like(value))

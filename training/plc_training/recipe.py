@@ -24,9 +24,12 @@ from typing import Any, TypeVar
 from plc.errors import ConfigError
 from plc.manifest import CONTENTS
 from plc.quality import WINDOW_MS
+from plc_bench.speech import SPEECH_RATE
 from plc_kernels.windows import grid_window_samples
 from plc_training.bridge import BridgeSettings
 from plc_training.causal import CausalSettings
+from plc_training.heard import HeardSettings
+from plc_training.heard_plan import HeardPlan
 from plc_training.loop import Schedule
 from plc_training.onnx_graph import WEIGHT_BITS
 from plc_training.paper_plan import PaperPlan
@@ -34,7 +37,7 @@ from plc_training.segments import DOMAINS, BridgePlan, CausalPlan, TwoSidedPlan
 from plc_training.stream_task import StreamSettings
 from plc_training.two_sided import TwoSidedSettings
 
-AnyPlan = TwoSidedPlan | CausalPlan | BridgePlan | PaperPlan
+AnyPlan = TwoSidedPlan | CausalPlan | HeardPlan | BridgePlan | PaperPlan
 _T = TypeVar("_T")
 
 
@@ -43,11 +46,12 @@ class PaperSettings:
     """The paper leaves nothing to set."""
 
 
-AnySettings = TwoSidedSettings | CausalSettings | BridgeSettings | PaperSettings
+AnySettings = TwoSidedSettings | CausalSettings | HeardSettings | BridgeSettings | PaperSettings
 
 KINDS: dict[str, tuple[type[AnyPlan], type[AnySettings]]] = {
     "two_sided": (TwoSidedPlan, TwoSidedSettings),
     "causal": (CausalPlan, CausalSettings),
+    "heard": (HeardPlan, HeardSettings),
     "bridge": (BridgePlan, BridgeSettings),
     "paper_magnitude": (PaperPlan, PaperSettings),
     "paper_complex": (PaperPlan, PaperSettings),
@@ -60,7 +64,7 @@ MODEL_PREFIX = "model:"
 # Of which there must be some.
 _POSITIVE = {
     *("sample_rate", "margin", "horizon", "gaps_ms", "contexts_ms", "packet_ms", "rung", "burst"),
-    *("lookaheads", "beyond"),
+    *("lookaheads", "beyond", "losses", "piece_s"),
     *("shift_ms", "bin_hz", "context_frames", "horizon_frames"),
     *("channels", "gru", "width", "groups", "bands"),
 }
@@ -335,6 +339,9 @@ def _check(recipe: Recipe) -> None:
             _check_two_sided(plan, recipe.settings)
         if isinstance(plan, CausalPlan) and isinstance(recipe.settings, CausalSettings):
             _check_causal(plan, recipe.settings)
+        if isinstance(plan, HeardPlan) and isinstance(recipe.settings, HeardSettings):
+            _check_heard(plan)
+            _check_causal(plan.bursts, recipe.settings)
         if isinstance(plan, BridgePlan) and isinstance(recipe.settings, BridgeSettings):
             _check_bridge(plan, recipe.settings)
     shapes = {(plan.sample_rate, plan.samples, plan.lines) for plan in (recipe.train, recipe.valid)}
@@ -393,6 +400,15 @@ def _check_causal(plan: CausalPlan, settings: CausalSettings) -> None:
     # Three hops at the end are needed to complete those before them.
     if plan.horizon < 4 * hop:
         raise ConfigError(f"data.horizon is {plan.horizon} samples; expected at least {4 * hop}")
+
+
+def _check_heard(plan: HeardPlan) -> None:
+    if plan.sample_rate != SPEECH_RATE:
+        raise ConfigError(f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}")
+    if plan.samples <= plan.sample_rate + plan.horizon:
+        raise ConfigError(
+            f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and data.horizon"
+        )
 
 
 def _check_bridge(plan: BridgePlan, settings: BridgeSettings) -> None:

@@ -37,6 +37,8 @@ from plc_training.bridge import BridgeSettings, BridgeTask
 from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
 from plc_training.display import Display, decode_shown
+from plc_training.heard import HeardSettings, HeardTask
+from plc_training.heard_plan import HeardPlan
 from plc_training.journal import Journal
 from plc_training.library import (
     SPLITS,
@@ -152,6 +154,8 @@ def build_task(recipe: Recipe, train_on: Segments, valid: Segments) -> Task:
     settings, plan = recipe.settings, recipe.train
     if isinstance(settings, TwoSidedSettings) and isinstance(plan, TwoSidedPlan):
         return TwoSidedTask(plan, settings, train_on, valid)
+    if isinstance(settings, HeardSettings) and isinstance(plan, HeardPlan):
+        return HeardTask(plan, settings, train_on, valid)
     if isinstance(settings, CausalSettings) and isinstance(plan, CausalPlan):
         return CausalTask(plan, settings, train_on, valid)
     if isinstance(settings, BridgeSettings) and isinstance(plan, BridgePlan):

@@ -270,7 +270,7 @@ class CausalPlan:
                 if joined:
                     yield joined.drafted(x, heard, start), gap
                 else:
-                    yield self._drafted(x, heard[:start], start, n), gap
+                    yield self.drafted(x, heard, start, n), gap
 
     def undrafted(
         self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
@@ -281,10 +281,12 @@ class CausalPlan:
         lines[0, self.margin :] = x[start : start + self.horizon]
         return lines
 
-    def _drafted(
+    def drafted(
         self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
     ) -> NDArray[np.float32]:
+        """Return the lines of a burst without passages, from what was ``played`` before it."""
         lines = self.undrafted(x, played, start)
+        played = played[:start]
         stream = (self.sample_rate, 1, packet)
         ar = ArFiller(*stream, rung=Rung(*self.rung))
         if self.contour:

@@ -119,8 +119,11 @@ class StreamTask(ABC):
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms that have a weight."""
+        return self._cost(self._fill(output, batch), batch)
+
+    def _cost(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
         weights = self._weights
-        terms = self._terms(self._composed(self._fill(output, batch), batch), batch)
+        terms = self._terms(self._composed(fill, batch), batch)
         draft = self._terms(
             self._composed(batch["lines"][:, -1, self._plan.margin :], batch), batch
         )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from plc_training.networks.adapter import AdaptedConv1d, freeze_all_but_adapters
 from plc_training.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
@@ -59,6 +60,9 @@ class FramesShape:
     top_bin : bool
         Whether the topmost bin is seen and filled. Where all clips are resampled to its rate it is
         empty in training, and a network that has never seen it otherwise goes wrong in all bins.
+    adapters : int
+        Rank of what is learnt beside the convolutions while all other weights stay as they are
+        (:mod:`plc_training.networks.adapter`); 0: none, every weight learns.
     """
 
     drafts: int
@@ -69,6 +73,7 @@ class FramesShape:
     groups: int = 1
     bands: int = 1
     top_bin: bool = True
+    adapters: int = 0
 
     @property
     def features(self) -> int:
@@ -98,21 +103,24 @@ class FramesNet(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        self.enter = nn.Conv1d(shape.features, width, 3, padding=1)
-        self.mix = nn.Conv1d(width, width, 3, padding=1)
+        rank = shape.adapters
+        self.enter = _convolution(shape.features, width, 3, rank)
+        self.mix = _convolution(width, width, 3, rank)
         self.gru: nn.Module
         if shape.groups > 1:
             self.gru = SplitGru(width, shape.groups)
         else:
             self.gru = nn.GRU(width, width, batch_first=True)
-        self.join = nn.Conv1d(2 * width, width, 3, padding=1)
-        self.head = nn.Conv1d(width, (shape.drafts + 1) * shape.bins, 1)
+        self.join = _convolution(2 * width, width, 3, rank)
+        self.head = _convolution(width, (shape.drafts + 1) * shape.bins, 1, rank)
         nn.init.normal_(self.head.weight, std=0.003)
         bias = torch.zeros(shape.drafts + 1, shape.bins)
         bias[: shape.drafts - 1] = _UNUSED
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias.flatten())
         self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
+        if rank:
+            freeze_all_but_adapters(self)
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -146,6 +154,12 @@ class FramesNet(nn.Module):
         if self.shape.draft_share and not self.training:
             filled = torch.lerp(filled, draft, self.shape.draft_share)
         return filled
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, adapters: int) -> nn.Conv1d:
+    if adapters:
+        return AdaptedConv1d(inputs, outputs, kernel, adapters)
+    return nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
 
 
 def _widen(
