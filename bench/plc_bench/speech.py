@@ -34,8 +34,8 @@ _RATER_SEED = 0
 # A bin without any power counts this much below the least one that has some.
 _EMPTY_BIN_DB = -120.0
 _ALL_EMPTY_DB = -80.0
-# DNSMOS P.835, as there: 9.01 s from every second on, and what its overall score is brought to the
-# scale of listeners by, highest power first.
+# DNSMOS P.835: 9.01 s from every second on (speechmos stops up to a second before the end), and
+# what its overall score is brought to the scale of listeners by, highest power first.
 _DNSMOS_SAMPLES = 144_160
 _DNSMOS_OVERALL = (-0.06766283, 1.11546468, 0.04602535)
 _PLCMOS = "plcmos_models/plcmos_v2.onnx"

@@ -15,11 +15,12 @@ pytest.importorskip("onnxruntime")
 
 from plc import conceal  # noqa: E402
 from plc.burst import UNSTEADY_HOLD_MS  # noqa: E402
-from plc.errors import ConfigError, MissingExtraError  # noqa: E402
+from plc.errors import ConfigError, MissingExtraError, ModelError  # noqa: E402
 from plc.loss import GilbertElliott  # noqa: E402
 from plc.manifest import Manifest  # noqa: E402
 from plc.models import find  # noqa: E402
 from plc_bench.speech import pesq_wb, plcmos, plcmos_path  # noqa: E402
+from plc_training.causal import CausalTask  # noqa: E402
 from plc_training.export import export_run  # noqa: E402
 from plc_training.heard import HeardSettings, HeardTask, _flat  # noqa: E402
 from plc_training.heard_plan import JUDGED, PLAYED, REST, HeardPlan, share_of_fill  # noqa: E402
@@ -155,6 +156,46 @@ def test_an_adapter_begins_as_nothing_and_learns_alone() -> None:
     assert not torch.allclose(plain(*inputs), adapted(*inputs))
 
 
+def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
+    adapted = shipped()
+    plain = FramesNet(replace(adapted.shape, adapters=0)).eval()
+    load_onnx(find("speech").onnx_path.read_bytes(), plain, "speech")
+    torch.manual_seed(1)
+    inputs = torch.randn(2, 2, 2, 161, 31), torch.rand(2, 31)
+    with torch.no_grad():
+        expected = adapted(*inputs)
+        torch.testing.assert_close(
+            plain(*inputs), expected, rtol=0, atol=1e-5 * float(expected.abs().max())
+        )
+
+
+def test_the_distance_of_bands_is_that_of_their_power() -> None:
+    class Deaf(HeardTask):
+        def __init__(self) -> None:
+            CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
+            self._pieces = PLAN
+
+    segments = pieces()
+    task = Deaf()
+    batch = task._heard(segments, np.arange(2), 0)
+    loud = torch.where(batch["truth"] == 0.0, 1e-3, batch["truth"])
+    batch["truth"] = loud
+    same = task._band_distance(loud, batch)
+    assert [float(value) for value in same] == [0.0, 0.0]
+    distance, bias = (float(value) for value in task._band_distance(2.0 * loud, batch))
+    # 6 dB but for what lies below the floor.
+    assert 4.0 < distance <= 6.03
+    assert bias == pytest.approx(distance, abs=1e-3)
+
+
+def test_the_outline_of_pesq_has_gradients_in_silence() -> None:
+    signal = torch.from_numpy(speech(0))[None]
+    silent = torch.zeros_like(signal).requires_grad_()
+    PesqOutline()(signal, silent).sum().backward()
+    assert silent.grad is not None
+    assert bool(torch.isfinite(silent.grad).all())
+
+
 @with_plcmos
 def test_plcmos_is_that_of_its_file() -> None:
     clip = damaged(speech(2), 0.2)
@@ -193,7 +234,7 @@ def test_the_network_that_played_the_pieces_is_heard_as_they_were_played() -> No
 
 
 @with_plcmos
-def test_pieces_with_fewer_bursts_do_not_count_more() -> None:
+def test_pieces_are_judged_together_as_alone() -> None:
     segments = pieces(3)
     task = HeardTask(PLAN, SETTINGS, segments, segments)
     network = shipped()
@@ -237,7 +278,14 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
     for name, value in again.state_dict().items():
         if not name.endswith(ADAPTERS):
             torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
-    assert again.state_dict()["head.up.weight"].abs().max() > 0.0
+    learnt = "head.up.weight"
+    assert not torch.equal(again.state_dict()[learnt], kept[learnt])
+
+
+def test_a_model_that_is_not_there_is_named() -> None:
+    text = RECIPE.text.replace('model = "speech"', 'model = "nobody"')
+    with pytest.raises(ModelError, match="model is 'nobody'"):
+        parse_recipe(text, "r", "r")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +294,14 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
         ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
         ("piece_s = 8.0", "piece_s = 1.0", "more than 1 s"),
         ("losses = [0.1, 0.2]", "losses = []", "data.losses is empty"),
+        ("horizon_frames = 12", "horizon_frames = 24", "fills 960 samples"),
+        ("horizon = 2160", "horizon = 1200", "data.margin and data.horizon"),
+        ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
+        ('model = "speech"', 'model = "speech"\nmodel_sha256 = "0"', "expected 0"),
+        ('begin_from = "model:speech"', "", "begins from another"),
+        ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
+        ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
+        ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
         ("plcmos = 0.15", "plcmos = -1.0", "settings.plcmos"),
     ],
 )

@@ -54,7 +54,7 @@ class HeardTask(CausalTask):
     Raises
     ------
     MissingExtraError
-        If ``speechmos`` is not installed.
+        If ``speechmos`` or ``onnx`` is not installed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class HeardTask(CausalTask):
         stays[-leave.size :] -= leave
         self._stays = torch.from_numpy(stays)
         generator = torch.Generator().manual_seed(_RATER_SEED)
-        self._valid_raters = torch.randn(_VALID_RATERS, 64, generator=generator)
+        self._valid_raters = drawn_raters(_VALID_RATERS, generator)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return pieces drawn alike."""
@@ -82,7 +82,11 @@ class HeardTask(CausalTask):
         return super().inputs(_flat(batch))
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the causal task's loss less what the judges give."""
+        """Return the causal task's loss of what is heard, less what the judges give.
+
+        Judges count pieces alike, the other terms bursts: of devices that share a batch, one whose
+        pieces have fewer bursts weighs each of them a little more.
+        """
         bursts = _flat(batch)
         fill = self._fill(output, bursts)
         draft = self._draft(bursts)
@@ -109,7 +113,7 @@ class HeardTask(CausalTask):
             distance, bias = self._band_distance(streams, batch)
             worse = self._cost(fill, bursts) + self._judges.spectrum * (distance + _BIAS * bias)
             better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
-            terms = {"better": better, "plcmos": plcmos, "pesq": mapped(pesq)}
+            terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
             terms |= {"spectrum": distance, "spectrum_bias": bias}
             terms |= self._terms(self._composed(fill, bursts), bursts)
             for name, value in terms.items():

@@ -23,6 +23,7 @@ import plc
 from plc.burst import FADE_MS, RECOVERY_MS, UNSTEADY_HOLD_MS
 from plc.encoder import open_encoder
 from plc.encoder_filler import LEAVE_MS
+from plc.errors import ConfigError, ModelError
 from plc.hybrid import GapSpectra
 from plc.loss import GilbertElliott, gaps_of
 from plc.models import find
@@ -55,8 +56,16 @@ class HeardPlan:
     model : str
         What the engine conceals with: a causal model of the package on the contour of the pitch,
         or the path of such a manifest.
+    model_sha256 : str
+        Of that model; empty: of the one that there is. So pieces that another one played are not
+        taken for its own.
     margin, horizon, rung, domains, seed, speeds
         As for :class:`~plc_training.segments.CausalPlan`.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If there is no such model, or another one of that name.
     """
 
     sample_rate: int
@@ -69,8 +78,18 @@ class HeardPlan:
     horizon: int
     rung: tuple[float, float]
     domains: tuple[str, ...]
+    model_sha256: str = ""
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        """Look the model up."""
+        found = find(self.model).sha256
+        if self.model_sha256 not in ("", found):
+            raise ConfigError(
+                f"data.model {self.model} has the SHA-256 {found}; expected {self.model_sha256}"
+            )
+        object.__setattr__(self, "model_sha256", found)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -104,7 +123,10 @@ class HeardPlan:
         )
 
     def gaps(self, judged: NDArray[np.bool_]) -> list[tuple[int, int]]:
-        """Return begin and end of the bursts that a network is judged by, of their packets."""
+        """Return begin and end, in samples, of the bursts that a network is judged by.
+
+        ``judged``, shape (packets,), says which packets are theirs.
+        """
         last = self.samples - self.horizon
         gaps = gaps_of(judged, self.packet_samples)
         return [(start, stop) for start, stop in gaps if self.margin <= start <= last]
@@ -116,6 +138,8 @@ class HeardPlan:
         if domain not in self.domains:
             return
         n = self.packet_samples
+        # Later samples hold the background as well.
+        full = min(n, round(UNSTEADY_HOLD_MS * self.sample_rate / 1000.0))
         network = _Network(self)
         for first in range(0, x.size - self.samples + 1, self.samples):
             truth = x[first : first + self.samples]
@@ -133,7 +157,7 @@ class HeardPlan:
                 fill = network.fill(self.bursts.drafted(truth, lines[PLAYED], start, n)[1:])
                 rest = lines[REST, start : start + fill.size]
                 left = rest - share_of_fill(self.sample_rate, stop - start, fill.size) * fill
-                if np.abs(left[:n]).max() <= _LEFT * peak:
+                if np.abs(left[:full]).max() <= _LEFT * peak:
                     rest[:] = left
                     lines[JUDGED, start:stop] = peak
             judged = int(np.count_nonzero(lines[JUDGED]))
@@ -176,7 +200,8 @@ class _Network:
         gap = self._gap
         gap.lines[0] = drafts[:, self._first : self._first + gap.samples]
         gap.analyse()
-        self._encoder.run(gap.spectra, gap.lost, gap.filled)
+        if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
+            raise ModelError(f"the model does not answer: {self._encoder.last_error}")
         made = np.empty((1, gap.horizon), np.float32)
         gap.synthesise(made)
         end = gap.gap_start + gap.horizon

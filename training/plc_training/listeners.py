@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.errors import MissingExtraError
-from plc_bench.speech import SPEECH_RATE, plcmos_path
+from plc_bench.speech import plcmos_path
 
 # PLCMOS v2: frames of 512 every 256, Hamming; their log power over this.
 _FRAME = 512
@@ -54,7 +54,7 @@ _THRESHOLDS = (
 _POWER_SCALE = 6.910853e-6
 _LOUDNESS_SCALE = 0.1866055
 _LOUDNESS_POWER = 0.23
-# Mean power between 350 and 3250 Hz that both signals are brought to.
+# Mean power between 350 and 3250 Hz that the reference is brought to, and the signal with it.
 _LEVEL = 1e7
 _SPEECH_BINS = slice(11, 105)
 # Disturbances are averaged by their sixth power within 20 frames, every 10, then by their square.
@@ -68,6 +68,8 @@ _BEST_SCORE, _SYMMETRIC, _ADDED = 4.351, 0.0867, 0.0486
 
 class Plcmos(nn.Module):
     """PLCMOS v2 [1]_, of the file in the ``speechmos`` package; it does not learn.
+
+    As :func:`plc_bench.speech.plcmos`, but that bins without any power count -120 dB.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Plcmos(nn.Module):
             each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
             for each in graph.initializer
         }
+        # Tensors that the exporter made have its mark; the GRUs' are found by their nodes.
         named = {name: value for name, value in tensors.items() if "::" not in name}
         self._names = {name: name.replace(".", "_") for name in named}
         for name, value in named.items():
@@ -187,8 +190,9 @@ def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
 class PesqOutline(nn.Module):
     """Wide-band PESQ in outline: loudness in Bark bands, masked disturbance, asymmetry.
 
-    What aligns the signals in time and what evens out their spectra is left away: a concealed
-    signal is as long as its reference and mostly the same.
+    What aligns the signals in time, evens out their spectra and levels and judges bad intervals
+    anew is left away, as is the filter before it: a concealed signal is as long as its reference
+    and mostly the same.
 
     References
     ----------
@@ -223,7 +227,7 @@ class PesqOutline(nn.Module):
         self.register_buffer("window", torch.hann_window(_FRAME))
 
     def forward(self, references: Tensor, signals: Tensor) -> Tensor:
-        """Return about PESQ's raw score of each signal, up to 4.5; higher is better.
+        """Return about PESQ's raw score of each signal, up to 4.35; higher is better.
 
         :func:`mapped` makes what is reported of it. The raw score asks as much of a bad clip as of
         a good one, which the mapped one does not.
@@ -231,14 +235,14 @@ class PesqOutline(nn.Module):
         Parameters
         ----------
         references, signals : float32, shape (batch, n)
-            Speech at 16 kHz.
+            Speech at 16 kHz, ``n`` at least 5376: twenty frames.
 
         Returns
         -------
         float32, shape (batch,)
         """
         wanted, found = (_power(x, self.window, _HOP) for x in (references, signals))
-        # A power spectrum of this window and length holds 96 times a sample's power for each bin.
+        # In the spectra of this window, one side of them, is 96 times the length as much power.
         scale = _LEVEL * 96.0 * _FRAME / (wanted[..., _SPEECH_BINS].sum(-1).mean(1) + 1e-9)
         wanted, found = ((x * scale[:, None, None]) @ self.bands.T for x in (wanted, found))
         found = found * _level_of(self._audible(wanted), self._audible(found))[..., None]
@@ -289,10 +293,6 @@ def _over_time(frames: Tensor) -> Tensor:
     return torch.sqrt((worst**2).mean(1) + 1e-9)
 
 
-def drawn_raters(count: int) -> Tensor:
-    """Return raters for :class:`Plcmos`, drawn by torch's generator."""
-    return torch.randn(count, _RATER)
-
-
-assert sum(_BINS) == _FRAME // 2
-assert SPEECH_RATE == 16_000
+def drawn_raters(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return raters for :class:`Plcmos`, shape (count, 64); without a generator, by torch's own."""
+    return torch.randn(count, _RATER, generator=generator)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, MissingExtraError
-from plc_training.networks.adapter import ADAPTERS
+from plc_training.networks.adapter import with_adapters_folded
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
 OPSET = 20
@@ -135,7 +135,8 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
     data : bytes
         The graph.
     network : nn.Module
-        Its weights are replaced, all of them or none.
+        Its weights are replaced, all of them or none. Adapters that it lacks become part of its
+        convolutions; those that the graph lacks stay as they begin.
     label : str
         What errors call the graph.
 
@@ -165,15 +166,13 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
             found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
     known = network.state_dict()
     for name, value in known.items():
-        # A graph without adapters says nothing of them.
-        if name.endswith(ADAPTERS):
-            found.setdefault(name, value)
         # The tracer leaves out a bias of zeros.
         if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
             found.setdefault(name, torch.zeros_like(value))
+    found = with_adapters_folded(found, network)
     try:
-        network.load_state_dict({name: found[name] for name in known})
-    except (RuntimeError, KeyError) as error:
+        network.load_state_dict({name: found[name] for name in known if name in found})
+    except RuntimeError as error:
         network.load_state_dict(known)
         raise ConfigError(f"{label} holds the weights of another network: {error}") from error
 

@@ -21,8 +21,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from plc.burst import RECOVERY_MS
 from plc.errors import ConfigError
 from plc.manifest import CONTENTS
+from plc.models import find
 from plc.quality import WINDOW_MS
 from plc_bench.speech import SPEECH_RATE
 from plc_kernels.windows import grid_window_samples
@@ -340,12 +342,17 @@ def _check(recipe: Recipe) -> None:
         if isinstance(plan, CausalPlan) and isinstance(recipe.settings, CausalSettings):
             _check_causal(plan, recipe.settings)
         if isinstance(plan, HeardPlan) and isinstance(recipe.settings, HeardSettings):
-            _check_heard(plan)
+            _check_heard(recipe, plan, recipe.settings)
             _check_causal(plan.bursts, recipe.settings)
         if isinstance(plan, BridgePlan) and isinstance(recipe.settings, BridgeSettings):
             _check_bridge(plan, recipe.settings)
     shapes = {(plan.sample_rate, plan.samples, plan.lines) for plan in (recipe.train, recipe.valid)}
-    if len(shapes) > 1:
+    pieces = {
+        (plan.margin, plan.horizon, plan.packet_samples)
+        for plan in (recipe.train, recipe.valid)
+        if isinstance(plan, HeardPlan)
+    }
+    if len(shapes) > 1 or len(pieces) > 1:
         raise ConfigError("data.train and data.valid differ in the rate or length of their lines")
 
 
@@ -402,12 +409,36 @@ def _check_causal(plan: CausalPlan, settings: CausalSettings) -> None:
         raise ConfigError(f"data.horizon is {plan.horizon} samples; expected at least {4 * hop}")
 
 
-def _check_heard(plan: HeardPlan) -> None:
+def _check_heard(recipe: Recipe, plan: HeardPlan, settings: HeardSettings) -> None:
     if plan.sample_rate != SPEECH_RATE:
         raise ConfigError(f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}")
     if plan.samples <= plan.sample_rate + plan.horizon:
         raise ConfigError(
             f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and data.horizon"
+        )
+    if settings.adapters and not recipe.task.begin_from:
+        raise ConfigError("settings.adapters is for a network that begins from another")
+    for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
+        if getattr(settings, name) != only:
+            raise ConfigError(
+                f"settings.{name} is {getattr(settings, name):g}; streams are heard as they are "
+                f"played: {only:g}"
+            )
+    manifest = find(plan.model)
+    hop = grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
+    filled = settings.horizon_frames * hop
+    played = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "causal" else 0
+    if manifest.drafts != plan.bursts.lines[1:] or filled != played:
+        raise ConfigError(
+            f"data.model {plan.model} fills {played} samples of a causal stream from the drafts "
+            f"{', '.join(manifest.drafts)}; expected settings.horizon_frames of {hop} samples, "
+            f"{filled}, from {', '.join(plan.bursts.lines[1:])}"
+        )
+    needed = (manifest.frames(plan.sample_rate) + 3) * hop
+    if plan.margin + plan.horizon < needed or plan.horizon < filled + 4 * hop:
+        raise ConfigError(
+            f"data.margin and data.horizon are {plan.margin} and {plan.horizon} samples; the "
+            f"model's frames need {needed} and at least {filled + 4 * hop} of them behind the gap"
         )
 
 

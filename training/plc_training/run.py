@@ -33,6 +33,7 @@ from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models import find
 from plc.session import read_weights
+from plc_bench.speech import plcmos_path
 from plc_training.bridge import BridgeSettings, BridgeTask
 from plc_training.causal import CausalSettings, CausalTask
 from plc_training.checkpoint import load_mean, read_progress
@@ -209,7 +210,11 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
     ------
     ConfigError
         If a split has no clip, or its clips give no segment.
+    MissingExtraError
+        If what judges them is not installed.
     """
+    if isinstance(recipe.settings, HeardSettings):
+        plcmos_path()  # before minutes are spent on the pieces
     libraries = find_libraries(place.data, place.domain)
     found = [clip for library in libraries for clip in library]
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))

@@ -19,7 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from plc_training.networks.adapter import AdaptedConv1d, freeze_all_but_adapters
+from plc_training.networks.adapter import (
+    AdaptedConv1d,
+    freeze_all_but_adapters,
+    keep_missing_adapters,
+)
 from plc_training.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
@@ -121,6 +125,9 @@ class FramesNet(nn.Module):
         self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
         if rank:
             freeze_all_but_adapters(self)
+            self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+                keep_missing_adapters
+            )
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
