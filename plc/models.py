@@ -95,7 +95,8 @@ def model_table(model: Manifest) -> "Table":
     table.add_row("rates", _rates(model))
     table.add_row("drafts", ", ".join(model.drafts))
     table.add_row("licence", model.licence)
-    training = {name: value for name, value in model.training.items() if name != "sources"}
+    # Not what says nothing, such as that it came after no other.
+    training = {k: v for k, v in model.training.items() if k != "sources" and v not in ("", [], {})}
     sources = model.training.get("sources")
     parts = {
         "training": training,
