@@ -24,6 +24,9 @@ from plc.errors import ConfigError
 from plc.filler import ArFiller
 from plc.history import History
 from plc_kernels.passages import (
+    LAG_ROW,
+    LINE_ROW,
+    ROWS,
     add_passages,
     best_lags,
     follow_lags,
@@ -86,10 +89,11 @@ class Passages:
         """Samples of history that it reads."""
         self._least = -(-least // stride) + 1  # a lag may move by a stride
         self._decay = math.exp(-1000.0 * stride / (sample_rate * _FORGET_MS))
-        self._searches = [_Search(self.past_samples // stride) for _ in range(channels)]
+        lags = self.past_samples // stride // ROWS * ROWS
+        self._searches = [_Search(lags) for _ in range(channels)]
         self._thinned = np.zeros(_PIECE + 1, np.float32)
-        self._weights = np.zeros(_PIECE + 1, np.float32)
-        self._every = np.zeros(self.past_samples // stride + 1, np.float32)
+        self._weights = np.zeros(_PIECE + 3 * ROWS, np.float32)
+        self._every = np.zeros(ROWS * LAG_ROW, np.float32)
         refined = round(sample_rate * _REFINE_MS / 1000.0)
         self._newest = np.zeros(refined, np.float32)
         self._around = np.zeros(refined + 2 * stride, np.float32)
@@ -124,13 +128,13 @@ class Passages:
     def _listen(self, search: "_Search", line: NDArray[np.float32], begin: int, stop: int) -> None:
         stride = self._stride
         count = thin_flattened(line, begin, stop, stride, search.thinning, self._thinned)
-        end = search.room_for(count)
-        search.line[end : end + count] = self._thinned[:count]
         follow_lags(
-            search.line,
-            end,
+            self._thinned,
             count,
+            search.room_for(count),
+            search.lags,
             self._decay,
+            search.line,
             search.power,
             self._weights,
             search.correlation,
@@ -164,12 +168,13 @@ class Passages:
         """Return the lags of a channel's passages, their shares written."""
         stride = self._stride
         longest = history.filled - self.known - 2
-        most = min(longest // stride - 1, search.correlation.size)
+        most = min(longest // stride - 1, search.lags)
         found = 0
         if most >= self._least:
             found = best_lags(
                 search.correlation,
                 search.power,
+                search.lags,
                 search.end - 1,
                 self._least,
                 most,
@@ -187,7 +192,7 @@ class Passages:
 
 
 class _Search:
-    """What a channel's search remembers.
+    """What a channel's search remembers, in rows (:mod:`plc_kernels.passages`).
 
     Parameters
     ----------
@@ -195,13 +200,14 @@ class _Search:
         To be searched.
     """
 
-    __slots__ = ("correlation", "end", "line", "power", "thinning")
+    __slots__ = ("correlation", "end", "lags", "line", "power", "thinning")
 
     def __init__(self, lags: int) -> None:
         self.thinning = np.zeros(4)
-        self.line = np.zeros(2 * lags + _PIECE + 1, np.float32)
+        self.line = np.zeros(ROWS * LINE_ROW, np.float32)
         self.power = np.zeros_like(self.line)
-        self.correlation = np.zeros(lags, np.float32)
+        self.correlation = np.zeros(ROWS * LAG_ROW, np.float32)
+        self.lags = lags
         self.end = lags
 
     def reset(self) -> None:
@@ -210,15 +216,17 @@ class _Search:
         self.line.fill(0.0)
         self.power.fill(0.0)
         self.correlation.fill(0.0)
-        self.end = self.correlation.size
+        self.end = self.lags
 
     def room_for(self, count: int) -> int:
         """Return where so many samples fit behind those that are there; move these if need be."""
-        lags = self.correlation.size
-        if self.end + count > self.line.size:
-            for line in (self.line, self.power):
-                line[:lags] = line[self.end - lags : self.end]
-            self.end = lags
+        if self.end + count > 2 * self.lags + _PIECE:
+            columns = (self.end - self.lags) // ROWS
+            kept = self.lags // ROWS + 1
+            for rows in (self.line, self.power):
+                for row in rows.reshape(ROWS, LINE_ROW):
+                    row[:kept] = row[columns : columns + kept]
+            self.end -= ROWS * columns
         return self.end
 
 

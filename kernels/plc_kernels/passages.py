@@ -2,8 +2,10 @@
 
 Every lag of the last seconds has a running correlation with the newest samples, kept on a signal of
 a few kHz whose spectrum was made flatter, so that a bass does not decide alone. A packet costs one
-multiplication for each of its samples and each lag. The best lags are put right to the sample at
-the stream's own rate, and the passages there are weighed by least squares::
+multiplication for each of its samples and each lag. The signal and the correlations stand in four
+rows each, one for every fourth sample or lag, so that what is fetched serves four lags. The best
+lags are put right to the sample at the stream's own rate, and the passages there are weighed by
+least squares::
 
     lag     ────╮                 ╭── newest samples
     ...|~~ like ~~|....|~~ like ~~|.......|~~ now ~~|  gap
@@ -20,11 +22,20 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
 
+ROWS = 4
+"""In which the search's signal and correlations stand: element ``i`` in row ``i % ROWS``."""
+LINE_ROW = 36_992
+"""Elements from one row of the signal, or of its powers, to the next: a constant, so that rows are
+known to be apart when the kernels are compiled, and no multiple of a page, so that a store is not
+taken for one of what is fetched next."""
+LAG_ROW = 18_560
+"""The same of the correlations: room for 72 000 lags, 8 s at 9 kHz."""
+
 _FLATTEN = np.float32(0.95)
-# Lags are taken no more than one in so many neighbours: the next is the same passage.
-_APART = 4
-# Correlations are updated so many lags at a time, which stay in the nearest memory.
-_TILE = 2048
+# Louder samples are no sound, and their squares might not be finite.
+_LOUDEST = 1e15
+# Correlations are updated so many columns at a time, which stay in the nearest memory.
+_TILE = 256
 # Passages with less than this share of the newest samples' power (-6 dB) are not taken: played as
 # loud as now, what followed them could be louder than anything.
 _QUIET = np.float32(0.25)
@@ -71,7 +82,7 @@ def thin_flattened(
     written = 0
     for i in range(begin, stop):
         sample = float(line[i])
-        if not math.isfinite(sample):  # what is kept of it would never be gone again
+        if not abs(sample) <= _LOUDEST:  # nor NaN: what is kept of it would never be gone again
             sample = 0.0
         flattened = sample - _FLATTEN * last
         last = sample
@@ -90,10 +101,12 @@ def thin_flattened(
 
 @kernel
 def follow_lags(
-    line: NDArray[np.float32],
-    begin: int,
+    fresh: NDArray[np.float32],
     count: int,
+    begin: int,
+    lags: int,
     decay: float,
+    line: NDArray[np.float32],
     power: NDArray[np.float32],
     weights: NDArray[np.float32],
     correlation: NDArray[np.float32],
@@ -102,54 +115,76 @@ def follow_lags(
 
     Parameters
     ----------
-    line : float32, shape (m,)
-        The thinned signal; before ``begin`` there are at least as many samples as lags.
-    begin, count : int
-        Where the new samples are.
+    fresh : float32, shape (at least count,)
+        New samples of the thinned signal.
+    count : int
+        How many.
+    begin : int
+        Index of the first of them in the signal; at least ``lags``.
+    lags : int
+        A multiple of :data:`ROWS`, at most ``ROWS * LAG_ROW``.
     decay : float
         Of the correlations, for each sample.
-    power : float32, shape (m,), written
+    line : float32, shape (ROWS * LINE_ROW,), read and written
+        The thinned signal in rows.
+    power : float32, shape (ROWS * LINE_ROW,), read and written
         Of the signal up to each sample, forgotten alike.
-    weights : float32, shape (at least count,), written
+    weights : float32, shape (at least count + 2 * ROWS + 3,), written
         Scratch.
-    correlation : float32, shape (lags,), read and written
-        The last element is of lag 1, the one before of lag 2.
+    correlation : float32, shape (ROWS * LAG_ROW,), read and written
+        In rows; element 0 is of lag ``lags``, the next of the lag before.
     """
-    lags = correlation.size
-    before = power[begin - 1]
+    before = power[(begin - 1) % ROWS * LINE_ROW + (begin - 1) // ROWS]
+    ahead = begin % ROWS
+    blocks = (ahead + count + 2 * ROWS - 1) // (2 * ROWS)
+    for i in range(2 * ROWS * blocks):
+        weights[i] = 0.0
     weight = 1.0
     for i in range(count - 1, -1, -1):
-        weights[i] = weight * line[begin + i]
+        weights[ahead + i] = weight * fresh[i]
         weight *= decay
-    for i in range(begin, begin + count):
-        before = np.float32(decay * before + line[i] * line[i])
-        power[i] = before
+    for i in range(count):
+        place = (begin + i) % ROWS * LINE_ROW + (begin + i) // ROWS
+        line[place] = fresh[i]
+        before = np.float32(decay * before + fresh[i] * fresh[i])
+        power[place] = before
     forgotten = np.float32(weight)
-    for first in range(0, lags, _TILE):
-        tile = correlation[first : first + _TILE]
-        for k in range(tile.size):
-            tile[k] *= forgotten
-        # Eight samples at a time: each element of the tile is fetched and stored that much less.
-        start = begin - lags + first
-        for i in range(0, count - count % 8, 8):
+    columns = lags // ROWS
+    for first in range(0, columns, _TILE):
+        n = min(_TILE, columns - first)
+        for row in range(ROWS):
+            part = correlation[row * LAG_ROW + first : row * LAG_ROW + first + n]
+            for k in range(n):
+                part[k] *= forgotten
+        tile = correlation[first:]
+        for block in range(blocks):
+            i = 2 * ROWS * block
             a, b, c, d = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
             e, f, g, h = weights[i + 4], weights[i + 5], weights[i + 6], weights[i + 7]
-            past = line[start + i : start + i + 7 + tile.size]
-            for k in range(tile.size):
-                one = a * past[k] + b * past[k + 1] + c * past[k + 2] + d * past[k + 3]
-                two = e * past[k + 4] + f * past[k + 5] + g * past[k + 6] + h * past[k + 7]
-                tile[k] += one + two
-        for i in range(count - count % 8, count):
-            a = weights[i]
-            past = line[start + i : start + i + tile.size]
-            for k in range(tile.size):
-                tile[k] += a * past[k]
+            past = line[begin // ROWS + 2 * block - columns + first :]
+            for k in range(n):
+                p0, p4, p8 = past[k], past[k + 1], past[k + 2]
+                p1, p5, p9 = past[k + LINE_ROW], past[k + LINE_ROW + 1], past[k + LINE_ROW + 2]
+                p2, p6 = past[k + 2 * LINE_ROW], past[k + 2 * LINE_ROW + 1]
+                p3, p7 = past[k + 3 * LINE_ROW], past[k + 3 * LINE_ROW + 1]
+                p10 = past[k + 2 * LINE_ROW + 2]
+                tile[k] += a * p0 + b * p1 + c * p2 + d * p3 + e * p4 + f * p5 + g * p6 + h * p7
+                tile[k + LAG_ROW] += (
+                    a * p1 + b * p2 + c * p3 + d * p4 + e * p5 + f * p6 + g * p7 + h * p8
+                )
+                tile[k + 2 * LAG_ROW] += (
+                    a * p2 + b * p3 + c * p4 + d * p5 + e * p6 + f * p7 + g * p8 + h * p9
+                )
+                tile[k + 3 * LAG_ROW] += (
+                    a * p3 + b * p4 + c * p5 + d * p6 + e * p7 + f * p8 + g * p9 + h * p10
+                )
 
 
 @kernel
 def best_lags(
     correlation: NDArray[np.float32],
     power: NDArray[np.float32],
+    size: int,
     last: int,
     least: int,
     most: int,
@@ -159,15 +194,17 @@ def best_lags(
 ) -> int:
     """Write the lags that resemble the newest samples most, the best first.
 
+    No more than one of those that stand in a column: its neighbours are the same passage.
+
     Parameters
     ----------
-    correlation, power : float32
-        As :func:`follow_lags` keeps them.
+    correlation, power, size
+        As :func:`follow_lags` keeps them, and its ``lags``.
     last : int
-        Index of the newest sample in ``power``.
+        Index of the newest sample.
     least, most : int
-        Lags to look at.
-    every : float32, shape (at least most - least + 1,), written
+        Lags to look at, whole columns of them.
+    every : float32, shape (ROWS * LAG_ROW,), written
         Scratch.
     lags : int64, shape (n,), written
     scores : float32, shape (n,), written
@@ -178,24 +215,29 @@ def best_lags(
     int
         Lags found, at most ``n``.
     """
-    size = correlation.size
-    floor = max(_QUIET * power[last], np.float32(1e-30))
-    # Slices of both, from the longest lag on: their loops become one for many lags at a time.
-    values = correlation[size - most : size - least + 1]
-    energies = power[last - most : last - least + 1]
-    for k in range(values.size):
-        # Opposite sign is as good: a share may be negative.
-        score = values[k] * values[k] / max(energies[k], floor)
-        every[k] = score if energies[k] > floor else np.float32(0.0)
+    newest = power[last % ROWS * LINE_ROW + last // ROWS]
+    floor = max(_QUIET * newest, np.float32(1e-30))
+    begin = (size - most + ROWS - 1) // ROWS
+    columns = max((size - least + 1) // ROWS - begin, 0)
+    for row in range(ROWS):
+        there = last - size + row
+        source = there % ROWS * LINE_ROW + there // ROWS + begin
+        energies = power[source : source + columns]
+        values = correlation[row * LAG_ROW + begin : row * LAG_ROW + begin + columns]
+        out = every[row * LAG_ROW : row * LAG_ROW + columns]
+        for k in range(columns):
+            # Opposite sign is as good: a share may be negative.
+            score = values[k] * values[k] / max(energies[k], floor)
+            out[k] = score if energies[k] > floor else np.float32(0.0)
     found = 0
     least_score = np.float32(0.0)
-    for group in range(0, values.size, _APART):
+    for k in range(columns):
         best = least_score
         at = -1
-        for k in range(group, min(group + _APART, values.size)):
-            if every[k] > best:
-                best = every[k]
-                at = k
+        for row in range(ROWS):
+            if every[row * LAG_ROW + k] > best:
+                best = every[row * LAG_ROW + k]
+                at = row
         if at < 0:
             continue
         place = found if found < lags.size else found - 1
@@ -205,11 +247,11 @@ def best_lags(
             lags[place] = lags[place - 1]
             place -= 1
         scores[place] = best
-        lags[place] = most - at
+        lags[place] = size - ROWS * (begin + k) - at
         if found == lags.size:
             least_score = scores[found - 1]
     for i in range(found):
-        scores[i] /= power[last]
+        scores[i] /= newest
     return found
 
 

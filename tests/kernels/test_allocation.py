@@ -39,6 +39,8 @@ LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
 LAGS = np.array([60, 90])
 SHARES, NORMAL = np.zeros(2), np.zeros((2, 2))
+SEARCHED, POWERS = np.ones((2, passages.ROWS * passages.LINE_ROW), np.float32)
+CORRELATION, EVERY = np.ones((2, passages.ROWS * passages.LAG_ROW), np.float32)
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
 
 DEFAULT_CONTROL = denormals.flush_denormals()
@@ -106,8 +108,8 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (ring.give_out, (RING_HEADER, X, False, Z)),
     (pitch.best_lag, (X, 160, 32, np.zeros(64, np.float32))),
     (passages.thin_flattened, (X, 0, 240, 4, np.zeros(4), Y)),
-    (passages.follow_lags, (X, 240, 40, 0.9, Y, Z, np.zeros(200, np.float32))),
-    (passages.best_lags, (X, Y, 400, 20, 200, Z, np.zeros(8, np.int64), np.zeros(8, np.float32))),
+    (passages.follow_lags, (X, 40, 240, 200, 0.9, SEARCHED, POWERS, Z, CORRELATION)),
+    (passages.best_lags, (CORRELATION, POWERS, 200, 279, 20, 200, EVERY, LAGS.copy(), Z)),
     (passages.flattened_at, (X, 20, Z)),
     (passages.refine_lags, (X, 20, 4, Y[:40], Z[:48], LAGS.copy())),
     (passages.weigh_passages, (X, 20, LAGS, Y[:40], np.zeros((2, 40), np.float32), NORMAL, SHARES)),

@@ -5,6 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from plc_kernels.passages import (
+    LAG_ROW,
+    LINE_ROW,
+    ROWS,
     add_passages,
     best_lags,
     flattened_at,
@@ -52,30 +55,51 @@ def test_a_signal_is_thinned_alike_whatever_the_packets(stride: int) -> None:
     np.testing.assert_allclose(np.concatenate(thinned), whole, rtol=FLOAT32_RTOL, atol=1e-7)
 
 
-def followed(
-    line: NDArray[np.float32], lags: int, decay: float, blocks: tuple[int, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the correlation of every lag, and the powers, of a line after so many zeros."""
-    padded = np.concatenate([np.zeros(lags, np.float32), line])
-    power = np.zeros_like(padded)
-    correlation = np.zeros(lags, np.float32)
-    weights = np.zeros(max(blocks), np.float32)
-    begin = lags
-    for count in blocks:
-        follow_lags(padded, begin, count, decay, power, weights, correlation)
-        begin += count
-    assert begin == padded.size
-    return correlation, power
+def in_order(rows: NDArray[np.float32], row: int) -> NDArray[np.float32]:
+    """Return what stands in rows of so many elements."""
+    return rows.reshape(ROWS, row).T.ravel()
 
 
-@pytest.mark.parametrize("blocks", [(3000,), (40,) * 75, (1, 2, 997, 2000)])
+class Followed:
+    """The correlation of every lag of a line, and its powers."""
+
+    def __init__(
+        self, line: NDArray[np.float32], lags: int, decay: float, blocks: tuple[int, ...]
+    ) -> None:
+        self.lags = lags
+        self.end = lags
+        heard = np.zeros(ROWS * LINE_ROW, np.float32)
+        self.power = np.zeros_like(heard)
+        self.correlation = np.zeros(ROWS * LAG_ROW, np.float32)
+        weights = np.full(max(blocks) + 3 * ROWS, np.nan, np.float32)
+        for count in blocks:
+            fresh = line[self.end - lags :][:count]
+            where = (self.end, lags, decay)
+            follow_lags(fresh, count, *where, heard, self.power, weights, self.correlation)
+            self.end += count
+        assert self.end == lags + line.size
+        np.testing.assert_array_equal(in_order(heard, LINE_ROW)[lags : self.end], line)
+        assert not self.correlation.reshape(ROWS, LAG_ROW)[:, lags // ROWS :].any()
+
+    def best(self, least: int, most: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+        """Return how many lags were found, these, and their scores."""
+        found, scores = np.zeros(24, np.int64), np.zeros(24, np.float32)
+        every = np.full(ROWS * LAG_ROW, np.nan, np.float32)
+        where = (self.lags, self.end - 1, least, most)
+        count = best_lags(self.correlation, self.power, *where, every, found, scores)
+        return count, found, scores
+
+
+@pytest.mark.parametrize("blocks", [(3000,), (40,) * 75, (1, 2, 997, 2000), (63,) * 47 + (39,)])
 def test_correlations_are_those_of_the_definition(blocks: tuple[int, ...]) -> None:
     lags, decay = 2500, 0.99
     line = noise(2, 3000)
-    correlation, power = followed(line, lags, decay, blocks)
+    followed = Followed(line, lags, decay, blocks)
+    correlation = in_order(followed.correlation, LAG_ROW)
+    power = in_order(followed.power, LINE_ROW)
     padded = np.concatenate([np.zeros(lags), line.astype(np.float64)])
     weights = decay ** np.arange(3000)[::-1]
-    for lag in (1, 2, 100, 1234, 2499, 2500):
+    for lag in (1, 2, 3, 4, 5, 100, 1234, 2498, 2499, 2500):
         products = padded[lags:] * padded[lags - lag : padded.size - lag]
         assert correlation[lags - lag] == pytest.approx(weights @ products, rel=1e-3, abs=2e-4)
     for last in (0, 10, 2999):
@@ -83,38 +107,36 @@ def test_correlations_are_those_of_the_definition(blocks: tuple[int, ...]) -> No
         assert power[lags + last] == pytest.approx(energies.sum(), rel=1e-4)
 
 
-def test_the_best_lags_are_those_of_a_sorted_list() -> None:
-    lags, decay, least, most = 2500, 0.99, 100, 2400
-    line = noise(3, 3000)
-    line[2700:] = line[1500:1800] - 0.5 * line[700:1000]  # lags of 1200 and 2000
-    correlation, power = followed(line, lags, decay, (3000,))
-    found = np.zeros(24, np.int64)
-    scores = np.zeros(24, np.float32)
-    every = np.zeros(most + 1, np.float32)
-    assert best_lags(correlation, power, lags + 2999, least, most, every, found, scores) == 24
+@pytest.mark.parametrize("length", [3000, 3001, 3002, 3003])
+def test_the_best_lags_are_those_of_a_sorted_list(length: int) -> None:
+    lags, decay, least, most = 2500, 0.99, 102, 2399
+    line = noise(3, length)
+    line[-300:] = line[-1500:-1200] - 0.5 * line[-2300:-2000]  # lags of 1200 and 2000
+    followed = Followed(line, lags, decay, (length,))
+    count, found, scores = followed.best(least, most)
+    assert count == 24
     assert found[0] == 1200
     assert found[1] == 2000
-    tried = np.arange(least, most + 1)
+    correlation = in_order(followed.correlation, LAG_ROW)
+    power = in_order(followed.power, LINE_ROW)[: followed.end]
+    tried = np.arange(2396, 104, -1)  # whole columns: element 0 is of lag 2500
     value = correlation[lags - tried].astype(np.float64)
-    heard = power[lags + 2999 - tried].astype(np.float64)
-    score = value**2 / heard / float(power[lags + 2999])
-    groups = np.resize(score, -(-score.size // 4) * 4).reshape(-1, 4)
-    groups[-1, score.size % 4 or 4 :] = 0.0
-    tops = np.sort(groups.max(axis=1))[::-1][:24]
+    heard = power[power.size - 1 - tried].astype(np.float64)
+    score = value**2 / heard / float(power[-1])
+    tops = np.sort(score.reshape(-1, ROWS).max(axis=1))[::-1][:24]
     np.testing.assert_allclose(scores, tops, rtol=1e-4)
-    np.testing.assert_allclose(score[found - least], scores, rtol=1e-4)
+    np.testing.assert_allclose(score[2396 - found], scores, rtol=1e-4)
 
 
 def test_silence_resembles_nothing() -> None:
     line = np.zeros(3000, np.float32)
+    assert Followed(line, 2500, 0.99, (3000,)).best(100, 2400)[0] == 0
     line[-40:] = noise(4, 40)
-    correlation, power = followed(line, 2500, 0.99, (3000,))
-    found, scores = np.zeros(24, np.int64), np.zeros(24, np.float32)
-    every = np.zeros(2401, np.float32)
-    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, every, found, scores) == 0
-    nothing = np.zeros_like(line)
-    correlation, power = followed(nothing, 2500, 0.99, (3000,))
-    assert best_lags(correlation, power, 2500 + 2999, 100, 2400, every, found, scores) == 0
+    assert Followed(line, 2500, 0.99, (3000,)).best(100, 2400)[0] == 0
+
+
+def test_no_lags_are_none() -> None:
+    assert Followed(noise(5, 3000), 2500, 0.99, (3000,)).best(101, 99)[0] == 0
 
 
 @pytest.mark.parametrize("end", [300, 500, 517, 1000])
