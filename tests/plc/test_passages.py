@@ -126,7 +126,8 @@ def test_packets_of_any_size_give_the_same() -> None:
         np.testing.assert_allclose(other, made[0], atol=2e-4)
 
 
-def test_a_long_stream_is_remembered_to_the_end_and_no_further() -> None:
+@pytest.mark.parametrize("packet", [80, 81])
+def test_a_long_stream_is_remembered_to_the_end_and_no_further(packet: int) -> None:
     rate = 8000
     jingle = noise(7, rate)
     stream = Stream(rate, 1)
@@ -137,7 +138,7 @@ def test_a_long_stream_is_remembered_to_the_end_and_no_further() -> None:
         stream.history.reset()
         between = filler[: round(gap_s * rate)] * 0.5
         x = np.concatenate([filler, jingle, between, jingle[: rate // 2]])
-        stream.hear(x[None], 80)
+        stream.hear(x[None], packet)
         truth = jingle[None, rate // 2 : rate // 2 + stream.ahead]
         error = error_db(stream.drafts()[:, 0, stream.past :], truth)
         assert error < -20.0 if known else error > -1.0
@@ -166,6 +167,22 @@ def test_loud_and_quiet_neighbours_leave_it_finite() -> None:
         stream.history.reset()
         stream.hear(x[:, :stop], 160)
         assert np.isfinite(stream.drafts()).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_what_is_no_sound_is_not_remembered(bad: float) -> None:
+    rate = 16_000
+    x = beats(rate, 4.0, 0.7)
+    worse = x.copy()
+    worse[:, 5000:5100] = bad
+    ahead = 18_000  # what is compared begins behind that
+    stream = Stream(rate, 1)
+    for begin in range(0, ahead, 160):
+        stream.passages.listen(np.ascontiguousarray(worse[:, begin : begin + 160]))
+    stream.history.append(x[:, :ahead], trusted=True)
+    stream.hear(x[:, ahead : 3 * rate], 160)
+    truth = x[:, 3 * rate : 3 * rate + stream.ahead]
+    assert error_db(stream.drafts()[:, 0, stream.past :], truth) < -20.0
 
 
 def test_a_fill_is_never_louder_than_what_was_heard() -> None:
