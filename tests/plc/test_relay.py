@@ -546,8 +546,15 @@ def program(*arguments: object) -> subprocess.Popen[str]:
 def line_of(stream: IO[str] | None) -> str:
     """Return a program's next line; fail rather than wait for ever."""
     assert stream is not None
-    assert select.select([stream], [], [], 120.0)[0], "nothing was said for two minutes"
-    return stream.readline()
+    # Byte by byte: of two lines that are there at once, a buffer would keep the second one.
+    line = b""
+    while not line.endswith(b"\n"):
+        assert select.select([stream], [], [], 120.0)[0], "nothing was said for two minutes"
+        byte = os.read(stream.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode()
 
 
 def listening(process: subprocess.Popen[str]) -> str:
