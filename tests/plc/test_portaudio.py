@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 RATE = 48_000
 LIVE = "import typer; from plc.cli_live import register; a = typer.Typer(); register(a); a()"
-# The server stops for a second or two as programs come and go: what is asserted holds anyway.
-EXACT = ["--model", "ar", "--fixed-delay-ms", "100", "--reserve-ms", "80"]
+# The server stops for a second or two as programs come and go: what is asserted holds anyway. With
+# so much held ready a stop of a tenth of a second is no drift of clocks, for which all that follows
+# would be stretched a little.
+EXACT = ["--model", "ar", "--fixed-delay-ms", "2000", "--max-delay-ms", "2500"]
+EXACT += ["--reserve-ms", "400"]
 
 
 class Server:
@@ -148,6 +151,7 @@ def events(process: subprocess.Popen[bytes], last: str, count: int = 1) -> list[
     assert process.stderr is not None
     read: list[dict[str, Any]] = []
     for line in process.stderr:
+        assert line.startswith(b"{"), line + process.stderr.read()
         read.append(json.loads(line))
         if sum(each["event"] == last for each in read) == count:
             return read
@@ -163,19 +167,19 @@ def finish(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return report
 
 
-def longest_exact_s(sent: NDArray[np.int16], heard: NDArray[np.int16]) -> float:
-    """Return the length of the longest stretch of what was sent that was heard exactly."""
-    whole, longest, at = sent.tobytes(), 0, 0
+def exact_s(sent: NDArray[np.int16], heard: NDArray[np.int16]) -> float:
+    """Return how much of what was sent was heard exactly, in stretches of 20 ms and more."""
+    whole, total, at = sent.tobytes(), 0, 0
     while at + 16 < len(heard):
-        place = whole.find(heard[at : at + 16].tobytes())
+        place = whole.find(heard[at : at + 16].tobytes()) if heard[at : at + 16].any() else -1
         n = 0
-        if place >= 0 and place % 2 == 0 and heard[at : at + 16].any():
+        if place >= 0 and place % 2 == 0:
             n = min(len(sent) - place // 2, len(heard) - at)
             same = heard[at : at + n] == sent[place // 2 : place // 2 + n]
             n = n if same.all() else int(np.argmin(same))
-        longest = max(longest, n)
+        total += n if n >= 960 else 0
         at += max(n, 480)
-    return longest / RATE
+    return total / RATE
 
 
 def loudness(heard: NDArray[np.int16], samples: int = 480) -> NDArray[np.float64]:
@@ -190,14 +194,12 @@ def loud_packets(heard: NDArray[np.int16]) -> int:
     return int(np.count_nonzero(loudness(heard) > 5000))
 
 
-def calmest(heard: NDArray[np.int16]) -> tuple[NDArray[np.int16], float]:
-    """Return the two seconds that sound most throughout, and how loud 98 % of them are at least."""
-    levels = loudness(heard)
-    lows = [np.percentile(levels[at : at + 200], 2) for at in range(0, levels.size - 199, 10)]
-    if not lows:
-        return heard, 0.0
-    best = int(np.argmax(lows))
-    return heard[4800 * best : 4800 * best + 2 * RATE], float(lows[best])
+def stretches(heard: NDArray[np.int16], least: float) -> list[NDArray[np.int16]]:
+    """Return pieces of 150 ms that sound at least so loud throughout."""
+    loud = np.r_[False, loudness(heard, 240) > least, False]
+    edges = np.flatnonzero(loud[1:] != loud[:-1]).reshape(-1, 2)
+    begins = [at for a, b in edges for at in range(a, b - 29, 30)]
+    return [heard[240 * at : 240 * (at + 30)] for at in begins]
 
 
 def white(seconds: float) -> NDArray[np.int16]:
@@ -208,54 +210,48 @@ def white(seconds: float) -> NDArray[np.int16]:
 @pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
 def test_a_stream_without_loss_passes_sample_for_sample(server: Server, library: str) -> None:
     needs(library)
-    sent = white(40.0)
+    sent = white(90.0)
     server.play(sent)
     server.record()
     live = server.live("--backend", library, *EXACT)
     events(live, "stream_begun")
-    heard = server.hear(
-        lambda heard: loud_packets(heard) > 350 and longest_exact_s(sent, heard) > 1.0
-    )
+    heard = server.hear(lambda heard: loud_packets(heard) > 450 and exact_s(sent, heard) > 1.0)
     report = finish(live)
-    assert longest_exact_s(sent, heard) > 1.0
+    assert exact_s(sent, heard) > 1.0
     assert report["devices"]["input"]["opened"] >= 1
     assert report["concealment"]["total_samples_received"] > 3 * RATE
 
 
 def test_losses_are_concealed_on_the_way(server: Server) -> None:
     needs("sounddevice")
-    t = np.arange(40 * RATE) / RATE
+    t = np.arange(90 * RATE) / RATE
     tone = np.rint(8000 * np.sin(2 * np.pi * 441.0 * t)).astype(np.int16)
     server.play(tone)
     server.record()
-    live = server.live("--impair", "loss=10%,burst=1.5", *EXACT)
+    # So much is lost that no more than four packets in a row arrive, but for one time in 250: what
+    # sounds for 150 ms was concealed on the way, however often the server itself stops.
+    live = server.live("--impair", "loss=60%,burst=2", *EXACT)
     events(live, "concealed", 2)
     low = 0.5 * 8000 / np.sqrt(2)
 
     def goes_on(heard: NDArray[np.int16]) -> bool:
         # So many packets are enough for the rate of losses below.
-        return loud_packets(heard) > 400 and calmest(heard)[1] > low
+        return loud_packets(heard) > 400 and len(stretches(heard, low)) >= 10
 
     heard = server.hear(goes_on)
     report = finish(live)
     lost = report["impairment"]["lost"] / report["impairment"]["received"]
-    assert 0.04 < lost < 0.18
-    assert report["concealment"]["concealed_samples"] >= 480 * report["impairment"]["lost"] * 0.5
-    # The tone goes on through two hundred packets, though every tenth was lost.
-    middle, least = calmest(heard)
-    assert least > low
-    # Nor is it that the losses were elsewhere: each would leave 5 ms silent, somewhere in it.
-    halves = loudness(heard, 240)
-    sounding = np.flatnonzero(halves > low)
-    quiet = np.count_nonzero(halves[sounding[0] : sounding[-1]] < low)
-    assert quiet < 0.5 * report["impairment"]["lost"]
-    spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size)))
-    assert np.argmax(spectrum) / 2 == pytest.approx(441.0, abs=0.5)
+    assert 0.45 < lost < 0.75
+    assert report["concealment"]["lost_packets"] > 0.4 * report["concealment"]["packets"]
+    found = stretches(heard, low)
+    assert len(found) >= 10
+    peaks = [np.argmax(np.abs(np.fft.rfft(x * np.hanning(x.size), 10 * RATE))) / 10 for x in found]
+    assert np.median(peaks) == pytest.approx(441.0, abs=0.5)
 
 
 def test_a_sound_server_that_dies_is_waited_for(server: Server) -> None:
     needs("sounddevice")
-    sent = white(40.0)
+    sent = white(90.0)
     server.play(sent)
     live = server.live(*EXACT)
     events(live, "stream_begun")
