@@ -218,23 +218,20 @@ def serve(
     with stop_signals() as signals, selectors.DefaultSelector() as selector:
         for number, port in enumerate(service.ports):
             selector.register(port.socket, selectors.EVENT_READ, (number, port))
-
-        def receive(wait_s: float) -> None:
-            for key, _ in selector.select(max(0.0, wait_s)):
-                number, port = key.data
-                for datagram, source in port.arrived():
-                    service.receive(number, datagram, source, clock())
-
         end_s = clock() + duration_s
         stopping = False
         while not service.done and len(signals) < 2:
             now_s = clock()
-            if not stopping and (signals or now_s >= end_s):
-                stopping = True
-                receive(0.0)
-                service.stop(clock())
-            receive(min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S))
+            ending = not stopping and (bool(signals) or now_s >= end_s)
+            wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
+            for key, _ in selector.select(0.0 if ending else max(0.0, wait_s)):
+                number, port = key.data
+                for datagram, source in port.arrived():
+                    service.receive(number, datagram, source, clock())
             now_s = clock()
+            if ending:
+                stopping = True
+                service.stop(now_s)
             if now_s >= service.next_s:
                 service.advance(now_s)
 
