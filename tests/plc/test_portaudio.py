@@ -194,11 +194,15 @@ def loud_packets(heard: NDArray[np.int16]) -> int:
     return int(np.count_nonzero(loudness(heard) > 5000))
 
 
+def sounding(heard: NDArray[np.int16], least: float) -> NDArray[np.intp]:
+    """Return what sounds at least so loud throughout, in steps of 5 ms: (n, 2), begins and ends."""
+    loud = np.r_[False, loudness(heard, 240) > least, False]
+    return np.flatnonzero(loud[1:] != loud[:-1]).reshape(-1, 2)
+
+
 def stretches(heard: NDArray[np.int16], least: float) -> list[NDArray[np.int16]]:
     """Return pieces of 150 ms that sound at least so loud throughout."""
-    loud = np.r_[False, loudness(heard, 240) > least, False]
-    edges = np.flatnonzero(loud[1:] != loud[:-1]).reshape(-1, 2)
-    begins = [at for a, b in edges for at in range(a, b - 29, 30)]
+    begins = [at for a, b in sounding(heard, least) for at in range(a, b - 29, 30)]
     return [heard[240 * at : 240 * (at + 30)] for at in begins]
 
 
@@ -215,9 +219,9 @@ def test_a_stream_without_loss_passes_sample_for_sample(server: Server, library:
     server.record()
     live = server.live("--backend", library, *EXACT)
     events(live, "stream_begun")
-    heard = server.hear(lambda heard: loud_packets(heard) > 450 and exact_s(sent, heard) > 1.0)
+    heard = server.hear(lambda heard: loud_packets(heard) > 450 and exact_s(sent, heard) > 3.0)
     report = finish(live)
-    assert exact_s(sent, heard) > 1.0
+    assert exact_s(sent, heard) > 3.0
     assert report["devices"]["input"]["opened"] >= 1
     assert report["concealment"]["total_samples_received"] > 3 * RATE
 
@@ -245,6 +249,10 @@ def test_losses_are_concealed_on_the_way(server: Server) -> None:
     assert report["concealment"]["lost_packets"] > 0.4 * report["concealment"]["packets"]
     found = stretches(heard, low)
     assert len(found) >= 10
+    # Nor is it that the losses were elsewhere: each burst would leave a short silence.
+    within = sounding(heard, low)
+    short = np.count_nonzero(within[1:, 0] - within[:-1, 1] <= 6)
+    assert short < 0.3 * report["concealment"]["concealment_events"]
     peaks = [np.argmax(np.abs(np.fft.rfft(x * np.hanning(x.size), 10 * RATE))) / 10 for x in found]
     assert np.median(peaks) == pytest.approx(441.0, abs=0.5)
 
