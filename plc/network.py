@@ -230,7 +230,8 @@ def serve(
                     service.receive(number, datagram, source, clock())
             now_s = clock()
             if ending:
-                stopping = True
+                # What is under way has its own times: a time that is over would never let it wait.
+                stopping, end_s = True, math.inf
                 service.stop(now_s)
             if now_s >= service.next_s:
                 service.advance(now_s)

@@ -615,32 +615,48 @@ def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
     assert soundfile.info(tmp_path / "b.wav").samplerate == 8000
 
 
+class Ending:
+    """A service that ends some time after it is told to, and notes what is said to it."""
+
+    next_s = math.inf
+
+    def __init__(self, port: UdpPort, *, lasts_s: float) -> None:
+        self.ports = (port,)
+        self.done = False
+        self.heard: list[bytes] = []
+        self.lasts_s = lasts_s
+
+    def receive(self, port: int, datagram: bytes, source: object, now_s: float) -> None:
+        self.heard.append(datagram)
+
+    def advance(self, now_s: float) -> None:
+        self.done = True
+
+    def stop(self, now_s: float) -> None:
+        self.heard.append(b"the end")
+        self.next_s = now_s + self.lasts_s
+
+
 def test_what_had_arrived_when_the_end_came_is_received() -> None:
-    class Ending:
-        """Notes what is said to it."""
-
-        next_s = math.inf
-
-        def __init__(self, port: UdpPort) -> None:
-            self.ports = (port,)
-            self.done = False
-            self.heard: list[bytes] = []
-
-        def receive(self, port: int, datagram: bytes, source: object, now_s: float) -> None:
-            self.heard.append(datagram)
-
-        def advance(self, now_s: float) -> None: ...
-
-        def stop(self, now_s: float) -> None:
-            self.heard.append(b"the end")
-            self.done = True
-
     with closing(UdpPort(HERE)) as port, socket.socket(type=socket.SOCK_DGRAM) as out:
         for datagram in (b"one", b"two"):
             out.sendto(datagram, (port.endpoint.host, port.endpoint.port))
-        service = Ending(port)
+        service = Ending(port, lasts_s=0.0)
         serve(service, duration_s=0.0)
     assert service.heard == [b"one", b"two", b"the end"]
+
+
+def test_a_service_that_ends_after_its_time_waits_for_its_end() -> None:
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(time.monotonic())
+        return times[-1]
+
+    with closing(UdpPort(HERE)) as port:
+        serve(Ending(port, lasts_s=0.2), duration_s=0.0, clock=clock)
+    assert times[-1] - times[0] >= 0.2
+    assert len(times) < 20  # not one turn after the other until it ends
 
 
 def test_a_worker_that_fails_ends_the_relay(tmp_path: Path) -> None:
