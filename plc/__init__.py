@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plc.config import StreamConfig
     from plc.errors import (
         AudioFileError,
+        ConcurrentPushError,
         ConfigError,
         MissingExtraError,
         ModelError,
@@ -38,6 +39,7 @@ __all__ = [
     "METHODS",
     "AudioFileError",
     "Concealer",
+    "ConcurrentPushError",
     "ConfigError",
     "MissingExtraError",
     "ModelError",
@@ -57,6 +59,7 @@ _HOMES = {
     "METHODS": "plc.methods",
     "AudioFileError": "plc.errors",
     "Concealer": "plc.concealer",
+    "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",

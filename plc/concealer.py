@@ -15,7 +15,7 @@ later::
     background       ──────────────────╲──────────────┴──
                      │ burst begins                   │ recovery
 
-The class does no input or output and reads no clock but the one it is given. After construction
+The class does no input or output and reads no clocks but those it is given. After construction
 nothing grows (temporaries of some KB come and go, and the array returned, unless the caller
 brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
 """
@@ -41,10 +41,11 @@ from plc.burst import (
 )
 from plc.config import StreamConfig
 from plc.encoder_filler import EncoderFiller
-from plc.errors import PacketError
+from plc.errors import ConcurrentPushError, PacketError
 from plc.filler import ArFiller
 from plc.history import History
 from plc.methods import make_filler
+from plc.processor_time import thread_clock
 from plc.stats import Stats
 from plc.warm import warm_up
 from plc_kernels.denormals import flush_denormals, restore_denormals
@@ -69,11 +70,14 @@ class Concealer:
         Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
         ``"ar"`` is linear prediction alone, any other is a model's name or path.
     clock : callable
-        Returns seconds; only differences are used, and only for statistics and the choice of
-        rungs.
+        Returns seconds; only differences are used, and only for statistics and the deadlines of
+        networks.
     provider : str
         What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
         and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
+    cpu_clock : callable or None
+        Returns seconds of processor time, by which rungs are chosen. None: the calling thread's,
+        where the system counts it finely and no other ``clock`` is given; else that one.
 
     Attributes
     ----------
@@ -86,6 +90,12 @@ class Concealer:
         If a setting is out of range.
     ModelError, MissingExtraError
         If a model that was asked for by name is not sound, or ONNX Runtime is not installed.
+
+    Notes
+    -----
+    A stream is for one thread at a time, any one. A call while another thread is inside ``push``,
+    ``flush``, ``reset`` or ``close`` raises :class:`~plc.errors.ConcurrentPushError` and changes
+    nothing; it never waits.
 
     Examples
     --------
@@ -109,6 +119,7 @@ class Concealer:
         seed: int = 0,
         clock: Callable[[], float] = time.perf_counter,
         provider: str = "auto",
+        cpu_clock: Callable[[], float] | None = None,
     ) -> None:
         self.config = StreamConfig(
             sample_rate=sample_rate,
@@ -129,8 +140,16 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self._filler = make_filler(method, model, self.config, reach, clock, provider)
+        self._paced = self._filler if isinstance(self._filler, ArFiller | EncoderFiller) else None
         self._limit_ms = self.config.time_limit_ms
+        self._packet_ms = self.config.packet_ms
         self._clock = clock
+        if cpu_clock is None:
+            cpu_clock = thread_clock() if clock is time.perf_counter else clock
+        self._cpu_clock = cpu_clock
+        self._cpu_began = 0.0
+        # Holds one thing while nobody is inside: taking it is atomic, and never waits.
+        self._idle = [True]
         slots = lookahead + 1
         self._pending = np.zeros((slots, channels, packet_samples), np.float32)
         self._arrived = [False] * slots
@@ -164,9 +183,28 @@ class Concealer:
         return self.config.lookahead * self.config.packet_samples
 
     def reset(self) -> None:
-        """Make the concealer as new: history, background, ladder and statistics."""
-        self._forget()
-        self.stats.reset()
+        """Make the concealer as new: history, background, ladder and statistics.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        self._enter()
+        try:
+            self._forget()
+            self.stats.reset()
+        finally:
+            self._idle.append(True)
+
+    def _enter(self) -> None:
+        try:
+            self._idle.pop()
+        except IndexError:
+            raise ConcurrentPushError(
+                "another thread is at work on this stream; a Concealer serves one thread at a "
+                "time: give each stream its own, or let the threads take turns"
+            ) from None
 
     def _forget(self) -> None:
         self._filler.reset()
@@ -209,9 +247,19 @@ class Concealer:
         }
 
     def close(self) -> None:
-        """End the threads of the networks, if there are any; a burst now gets the draft."""
-        if isinstance(self._filler, EncoderFiller):
-            self._filler.close()
+        """End the threads of the networks, if there are any; a burst now gets the draft.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        self._enter()
+        try:
+            if isinstance(self._filler, EncoderFiller):
+                self._filler.close()
+        finally:
+            self._idle.append(True)
 
     def hurry(self, limit_ms: float) -> None:
         """Begin bursts with what takes at most this long, until told otherwise.
@@ -224,8 +272,8 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        if isinstance(self._filler, ArFiller | EncoderFiller):
-            self._filler.limit_ms = limit_ms
+        if self._paced is not None:
+            self._paced.limit_ms = limit_ms
 
     def push(self, packet: Packet | None, out: Packet | None = None) -> Packet:
         """Take the next packet of the stream and return the one whose turn it is to play.
@@ -248,7 +296,16 @@ class Concealer:
         ------
         PacketError
             If the packet or ``out`` has another shape or dtype; the stream is not advanced.
+        ConcurrentPushError
+            If another thread is at work on this stream, which goes on untouched.
         """
+        self._enter()
+        try:
+            return self._push(packet, out)
+        finally:
+            self._idle.append(True)
+
+    def _push(self, packet: Packet | None, out: Packet | None) -> Packet:
         began = self._clock()
         if packet is not None:
             self._check(packet)
@@ -265,7 +322,19 @@ class Concealer:
 
         Packets lost at the very end are concealed without a far side. The concealer is then as
         new, but for its statistics; without lookahead there is nothing to return.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
         """
+        self._enter()
+        try:
+            return self._flush()
+        finally:
+            self._idle.append(True)
+
+    def _flush(self) -> Packet:
         n = self.config.packet_samples
         tail = self._empty(self.delay)
         for begin in range(0, self.delay, n):
@@ -353,6 +422,7 @@ class Concealer:
             if isinstance(self._filler, EncoderFiller):
                 self._filler.tick()
             return False
+        self._cpu_began = self._cpu_clock()
         self._background.interrupt()
         self._conceal(block, play, slot, pending)
         return True
@@ -489,12 +559,15 @@ class Concealer:
     def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
         stats = self.stats
         (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
-        if not concealed:
+        stats.deadline_misses += concealed and elapsed_ms > self._limit_ms
+        paced = self._paced
+        if paced is None:
             return
-        late = elapsed_ms > self._limit_ms
-        stats.deadline_misses += late
-        if isinstance(self._filler, ArFiller | EncoderFiller):
-            stats.rung_changes += self._filler.note_time(late)
+        if concealed:
+            # What others did with the processor meanwhile says nothing about the rung.
+            spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
+            stats.rung_changes += paced.note_time(spent_ms > self._limit_ms)
+        stats.rung_changes += paced.pass_time(self._packet_ms)
 
 
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:

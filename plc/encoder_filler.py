@@ -143,6 +143,9 @@ class EncoderFiller:
             content: BridgeEncoder(voice, channels, reach)
             for content, voice in self._affordable(voices_of(fitting)).items()
         }
+        opened = (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
+        self.voices = tuple({id(voice): voice for voice in opened}.values())
+        """The models that are open, each once."""
         voices = self._voices.values()
         longest = max((v.gap.horizon for v in voices), default=0)
         beyond = max((v.draft_samples for v in self.voices), default=0)
@@ -244,12 +247,6 @@ class EncoderFiller:
         if voice is not None and self._made_by_network and self._position <= voice.gap.horizon:
             return voice.name
         return self.ar.name
-
-    @property
-    def voices(self) -> tuple[Voice, ...]:
-        """The models that are open, each once."""
-        opened = (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
-        return tuple({id(voice): voice for voice in opened}.values())
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, and what a burst of each costs.
@@ -463,8 +460,20 @@ class EncoderFiller:
 
     def note_time(self, late: bool) -> int:
         """As :meth:`ArFiller.note_time`; networks switched off or on count as steps, too."""
-        steps = sum(voice.governor.take_steps() for voice in self.voices)
-        return steps + self.ar.note_time(late)
+        return self.ar.note_time(late) + self._switched()
+
+    def pass_time(self, ms: float) -> int:
+        """As :meth:`ArFiller.pass_time`; networks switched on again count as steps, too."""
+        for voice in self.voices:
+            voice.governor.pass_time(ms)
+        return self.ar.pass_time(ms) + self._switched()
+
+    def _switched(self) -> int:
+        """Return how often networks were switched off or on since this was asked last."""
+        steps = 0
+        for voice in self.voices:
+            steps += voice.governor.take_steps()
+        return steps
 
 
 def _open_voices(

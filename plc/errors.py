@@ -5,6 +5,7 @@
     PlcError
     ├── ConfigError        a setting that cannot work            (also a ValueError)
     ├── PacketError        a packet of the wrong shape or type   (also a ValueError)
+    ├── ConcurrentPushError  two threads at one stream           (also a RuntimeError)
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
     ├── TraceError         a trace that does not fit             (also a ValueError)
     ├── ModelError         a network that is refused             (also a ValueError)
@@ -26,6 +27,10 @@ class ConfigError(PlcError, ValueError):
 
 class PacketError(PlcError, ValueError):
     """A pushed packet has the wrong shape, dtype or size."""
+
+
+class ConcurrentPushError(PlcError, RuntimeError):
+    """A stream is called while another thread is at work on it."""
 
 
 class AudioFileError(PlcError, OSError):

@@ -368,14 +368,18 @@ class ArFiller:
         return True
 
     def note_time(self, late: bool) -> int:
-        """Tell how a concealment kept its time; return the steps that the next one takes for it.
+        """Tell whether a concealment took too long; return the steps that the next takes for it.
 
         Packets for which nothing was fitted are cheap at any rung, and say nothing.
         """
         if not self._fitted:
-            return False
+            return 0
         self._fitted = False
         return self.pace.note(late, len(self._steps) - 1)
+
+    def pass_time(self, ms: float) -> int:
+        """Let so much of the stream pass; return the steps that the next concealment takes."""
+        return self.pace.pass_time(ms)
 
 
 def _error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

@@ -15,9 +15,9 @@ class Governor:
 
     Notes
     -----
-    The steps are :class:`~plc.ladder.Pace`'s: two misses within a hundred step down, calm steps
-    up again, with twice the patience after each step down. While off, concealments without an
-    encoder count as calm.
+    The steps are :class:`~plc.ladder.Pace`'s: two misses within a hundred step down, and seconds of
+    calm up again. While off, concealments without an encoder count as calm. A network is judged by
+    the wall's time, as its answer is of no use after its deadline, whoever had the processor.
     """
 
     __slots__ = ("_levels", "_pace", "_steps")
@@ -38,16 +38,19 @@ class Governor:
         """Count one outcome; return whether the level changes."""
         if outcome is Outcome.ABSENT:
             return False  # what it is busy with has been counted
-        return self._note(late=outcome is not Outcome.DONE)
+        return self._count(self._pace.note(outcome is not Outcome.DONE, self._levels))
 
-    def note_off(self) -> bool:
-        """Count a concealment for which the level was None; return whether it changes."""
-        return self._note(late=False)
+    def note_off(self) -> None:
+        """Count a concealment for which the level was None."""
+        self._pace.note(False, self._levels)
 
-    def _note(self, late: bool) -> bool:
-        changes = self._pace.note(late, self._levels)
-        self._steps += changes
-        return changes
+    def pass_time(self, ms: float) -> bool:
+        """Let so much of the stream pass; return whether the level changes."""
+        return self._count(self._pace.pass_time(ms))
+
+    def _count(self, steps: int) -> bool:
+        self._steps += steps
+        return steps > 0
 
     def take_steps(self) -> int:
         """Return how often the level has changed since this was asked last."""

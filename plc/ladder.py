@@ -4,15 +4,16 @@ A rung is an order and a past. Long orders on long pasts are better on music as 
 be afforded; speech changes too fast for a long past to help. Costs are measured once for each
 process, at construction, and the rung is chosen before the work begins: the budget is kept by
 choosing cheaper work, never by interrupting it. Should the machine turn out slower than it was
-then, :class:`Pace` steps down, and up again after a calm while.
+then, :class:`Pace` steps down, and up again after a calm while. What a rung costs is the thread's
+own processor time: that others had the processor says nothing about the rung.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
 
 MAX_ORDER = 2048
@@ -98,12 +99,13 @@ def measure_cost(order: int, past: int) -> tuple[float, float]:
         predictor = np.empty(order + 1)
         line = np.zeros(order + 250)
         fit_s = extend_s = float("inf")
+        clock = thread_clock()
         for _ in range(_CALIBRATION_RUNS):
-            begin = time.perf_counter()
+            begin = clock()
             burg(order, x, work.forward, work.backward, work.mirror, predictor)
-            middle = time.perf_counter()
+            middle = clock()
             extrapolate(predictor[1:], line)
-            end = time.perf_counter()
+            end = clock()
             fit_s = min(fit_s, middle - begin)
             extend_s = min(extend_s, end - middle)
         _costs[key] = (1e3 * fit_s, 4e3 * extend_s)
@@ -177,19 +179,40 @@ def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:
 
 
 class Pace:
-    """Steps down a ladder when concealments come late, and up again when they have been fast.
+    """Steps down a ladder when concealments take too long, and up again after a calm while.
 
-    Two late ones within a hundred step down; two hundred in time step up, and each further step
-    down doubles that wait: hysteresis. A thousand in time at the top halve it again, so that
-    misses hours apart do not add up.
+    Two too long within a hundred concealments step down. The way up is measured in the stream's
+    time, not in losses, so that it takes seconds however few packets are lost::
+
+        depth 0 ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄╭──  top: after 10 s without a step all is forgotten
+              1 ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄╭─╯    a quarter of a second each
+              2 ┄┄┄┄┄┄┄┄┄╭╮┄┄┄┄╭─╯      failed last: it is tried after 1, 2, 4, 4, … s
+              3 ─────────╯╰────╯        held
+
+    A rung that failed is tried again only after two concealments in time on the one below, and is
+    left at the first that takes too long again: a machine that is too slow for it pays one in three
+    for that at worst, where losses are seconds apart, and else one in 4 s. A rung that was climbed
+    to without a concealment on the way is left in the same way, for the one that held.
     """
 
-    __slots__ = ("_calm", "_late", "_patience", "depth")
+    __slots__ = (
+        "_calm_ms",
+        "_failed",
+        "_in_time",
+        "_late",
+        "_patience_ms",
+        "_proven",
+        "_settled",
+        "depth",
+    )
 
     _LATE = 2
     _CALM = 100
-    _MOST_PATIENCE = 100_000
-    _FORGIVEN = 1000
+    _TRIED = 2
+    _STEP_MS = 250.0
+    _LEAST_MS = 1000.0
+    _MOST_MS = 4000.0
+    _FORGIVEN_MS = 10_000.0
 
     def __init__(self) -> None:
         self.reset()
@@ -198,28 +221,68 @@ class Pace:
         """Return to the top."""
         self.depth = 0
         """Rungs below the best affordable one."""
-        self._calm = 0
+        self._proven = 0
+        """Where a concealment last was in time."""
+        self._failed = -1
+        """Where one last was not, and led down; below 0: nowhere."""
         self._late = 0
-        self._patience = self._CALM
+        self._in_time = 0
+        """Since the last that was late, or the last step."""
+        self._calm_ms = 0.0
+        """Likewise."""
+        self._patience_ms = self._LEAST_MS / 2.0
+        self._settled = True
+        """Whether there is nothing to come back from."""
 
-    def note(self, late: bool, deepest: int) -> bool:
-        """Count one concealed packet; return whether the rung changes."""
+    def note(self, late: bool, deepest: int) -> int:
+        """Count one concealment; return the steps down that it leads to."""
         if late:
-            self._late += 1
-            self._calm = 0
-            if self._late >= self._LATE and self.depth < deepest:
-                self.depth += 1
-                self._late = 0
-                self._patience = min(2 * self._patience, self._MOST_PATIENCE)
-                return True
-            return False
-        self._calm += 1
-        if self._calm % self._CALM == 0:
+            return self._fall(deepest)
+        self._in_time += 1
+        self._proven = self.depth
+        if self._in_time % self._CALM == 0:
             self._late = 0
-        if self.depth == 0 and self._calm % self._FORGIVEN == 0:
-            self._patience = max(self._patience // 2, self._CALM)
-        if self.depth > 0 and self._calm >= self._patience:
-            self.depth -= 1
-            self._calm = 0
-            return True
-        return False
+        if self.depth <= self._failed:
+            self._failed = -1
+        return 0
+
+    def _fall(self, deepest: int) -> int:
+        self._in_time = 0
+        self._calm_ms = 0.0
+        self._late += 1
+        tried = self.depth < self._proven
+        if self.depth >= deepest or not (tried or self._late >= self._LATE):
+            return 0
+        failed = self._failed = self.depth
+        self.depth = min(self._proven, deepest) if tried else failed + 1
+        self._proven = self.depth
+        self._late = 0
+        self._patience_ms = min(2.0 * self._patience_ms, self._MOST_MS)
+        self._settled = False
+        return self.depth - failed
+
+    def pass_time(self, ms: float) -> int:
+        """Let so much of the stream pass; return the steps up that it leads to."""
+        if self._settled:
+            return 0
+        self._calm_ms += ms
+        if self.depth == 0:
+            if self._calm_ms >= self._FORGIVEN_MS:
+                self._patience_ms = self._LEAST_MS / 2.0
+                self._failed = -1
+                self._settled = True
+            return 0
+        if not self._may_climb():
+            return 0
+        self.depth -= 1
+        self._late = self._in_time = 0
+        self._calm_ms = 0.0
+        return 1
+
+    def _may_climb(self) -> bool:
+        above = self.depth - 1
+        if above > self._failed:
+            return self._calm_ms >= self._STEP_MS
+        if above < self._failed:  # what is being tried was not judged yet
+            return False
+        return self._calm_ms >= self._patience_ms and self._in_time >= self._TRIED

@@ -70,10 +70,10 @@ class Stats:
     bridged_samples: int = 0
     """Concealed samples for which the far side of the gap was known."""
     deadline_misses: int = 0
-    """Concealments that took longer than ``budget_ms``."""
+    """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
     rung_changes: int = 0
-    """Steps down or up the ladder: for the time that concealments took, and networks switched off
-    or on again, because they were late or failed."""
+    """Steps down or up the ladder: for the processor time that concealments took, and networks
+    switched off or on again, because they were late or failed."""
     longest_burst_samples: int = 0
     rung_samples: dict[str, int] = field(default_factory=dict)
     """Concealed samples by the rung that made them."""

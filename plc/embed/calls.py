@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from plc.embed.stream import EmbeddedStream, Format, StreamSettings, as_packet
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConcurrentPushError, ConfigError, PlcError
 
 ERROR_ARGUMENT = -2
 ERROR_SETTINGS = -3
@@ -211,6 +211,8 @@ class Calls:
         code, text = ERROR_INTERNAL, repr(fault)
         if isinstance(fault, _CallError):
             code, text = fault.code, str(fault)
+        elif isinstance(fault, ConcurrentPushError):
+            code, text = ERROR_BUSY, str(fault)
         elif isinstance(fault, PlcError):
             code, text = ERROR_SETTINGS, str(fault)
         data = text.encode(errors="replace").replace(b"\0", b"?")[: _TEXT_ROOM - 1] + b"\0"

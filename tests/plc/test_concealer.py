@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plc import METHODS, Concealer, ConfigError, PacketError, conceal, ladder
 from plc.loss import GilbertElliott
+from plc.stats import Stats
 from tests.signals import glide, noise, sine, tones
 
 RECOVERY_SAMPLES = 120
@@ -389,9 +390,91 @@ def test_late_concealments_step_down_and_calm_steps_up_again() -> None:
     assert concealer.stats.rung_changes == 3
     clock.step = 0.0
     concealer.stats.reset()
-    lose_every_other(2500)
+    lose_every_other(250)
     assert concealer.stats.rung_changes == 3
     assert concealer.stats.rung_samples[top] > 0
+
+
+class Machine:
+    """Two clocks: each concealment takes so much wall time, and so much of the thread's own."""
+
+    def __init__(self, budget_ms: float) -> None:
+        self.wall_ms = self.cpu_ms = 0.0
+        self.wall_s = self.cpu_s = 0.0
+        self.concealer = Concealer(
+            clock=self.wall, cpu_clock=self.cpu, budget_ms=float("inf"), model="ar"
+        )
+        self.concealer._limit_ms = budget_ms
+        self.packets = tones(1, 48_000, 48_000).reshape(-1, 480, 1)
+        self.pushed = 0
+
+    def wall(self) -> float:
+        self.wall_s += self.wall_ms / 1000.0
+        return self.wall_s
+
+    def cpu(self) -> float:
+        self.cpu_s += self.cpu_ms / 1000.0
+        return self.cpu_s
+
+    def run(self, packets: int, lose_every: int) -> Stats:
+        """Push so many and return what became of them."""
+        self.concealer.stats.reset()
+        for _ in range(packets):
+            self.pushed += 1
+            lost = self.pushed % lose_every == 0
+            self.concealer.push(None if lost else self.packets[self.pushed % 100])
+        return self.concealer.stats
+
+    @property
+    def top(self) -> str:
+        return str(self.concealer.describe()["ladders"]["steady"][0]["rung"])
+
+
+def test_being_interrupted_is_a_missed_deadline_and_no_reason_for_a_cheaper_rung() -> None:
+    machine = Machine(budget_ms=2.0)
+    machine.wall_ms = 50.0
+    stats = machine.run(1000, lose_every=10)
+    assert stats.deadline_misses == 100
+    assert stats.rung_changes == 0
+    assert stats.rung_samples[machine.top] == stats.concealed_samples == 100 * 480
+
+
+def test_processor_time_over_the_budget_takes_cheaper_rungs() -> None:
+    machine = Machine(budget_ms=2.0)
+    machine.cpu_ms = 3.0
+    stats = machine.run(1000, lose_every=10)
+    assert stats.deadline_misses == 0
+    assert stats.rung_changes >= 11
+    assert stats.rung_samples[machine.top] == 2 * 480
+
+
+@pytest.mark.parametrize("lose_every", [10, 100])
+def test_after_load_seconds_of_calm_are_enough_for_the_best_rung(lose_every: int) -> None:
+    machine = Machine(budget_ms=2.0)
+    machine.cpu_ms = 3.0
+    machine.run(3000, lose_every)
+    machine.cpu_ms = 1.0
+    machine.run(900, lose_every)
+    stats = machine.run(500, lose_every)
+    assert stats.rung_changes == 0
+    assert stats.rung_samples[machine.top] == stats.concealed_samples
+
+
+def test_another_clock_alone_is_both() -> None:
+    clock = SlowClock()
+    clock.step = 0.01
+    concealer = Concealer(clock=clock, budget_ms=float("inf"), model="ar")
+    assert concealer._cpu_clock is clock
+
+
+def test_only_concealed_packets_read_the_processors_time() -> None:
+    readings = []
+    concealer = Concealer(cpu_clock=lambda: readings.append(0.0) or 0.0, model="ar")
+    for packet in tones(1, 48_000, 4800).reshape(-1, 480, 1):
+        concealer.push(packet)
+    assert not readings
+    concealer.push(None)
+    assert len(readings) == 2
 
 
 @pytest.mark.parametrize("model", ["ar", "auto"])

@@ -263,12 +263,14 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
     assert filler.describe()["speech"]["error"] == "out of memory"
     assert filler.note_time(late=False) == 1
     assert filler.note_time(late=False) == 0
-    for _ in range(1000):
+    switched = 0
+    for _ in range(20):
         filler.begin(history, unsteady=True)
+        switched += filler.pass_time(100.0)
     assert line.asked > 2
     assert filler.name == "encoder:last"
     assert filler.describe()["speech"]["state"] == "on"
-    assert filler.note_time(late=False) == 1
+    assert switched == 1
 
 
 def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:

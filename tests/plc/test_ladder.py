@@ -137,20 +137,36 @@ def test_a_cost_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -
     assert measure_cost(16, 64) == first
 
 
-def bursts_until_change(pace: Pace, deepest: int, most: int = 200_000) -> int:
-    """Return after how many bursts in time the rung changes."""
-    return next(k for k in range(1, most) if pace.note(False, deepest))
+# Of a stream that loses one packet in so many, of 10 ms each.
+PACKET_MS = 10.0
+SPARSE = 100
+DENSE = 10
+
+
+def climb(pace: Pace, deepest: int, every: int = DENSE, slow_above: int = -1) -> float:
+    """Return after how many s of calm the top is reached, or 20 s.
+
+    Rungs up to ``slow_above`` take too long.
+    """
+    for k in range(1, 2001):
+        if k % every == 0:
+            pace.note(pace.depth <= slow_above, deepest)
+        pace.pass_time(PACKET_MS)
+        if pace.depth == 0:
+            return k * PACKET_MS / 1000.0
+    return 20.0
 
 
 def step_down(pace: Pace, deepest: int) -> None:
     for _ in range(Pace._LATE):
         changed = pace.note(True, deepest)
-    assert changed
+    assert changed == 1
 
 
 def test_a_pace_begins_at_the_top_and_stays_there_in_time() -> None:
     pace = Pace()
-    assert not any(pace.note(False, 3) for _ in range(1000))
+    for _ in range(1000):
+        assert pace.note(False, 3) == pace.pass_time(PACKET_MS) == 0
     assert pace.depth == 0
 
 
@@ -167,7 +183,7 @@ def test_a_late_burst_is_forgotten_after_a_calm_while(calm: int, steps: bool) ->
     pace.note(True, 3)
     for _ in range(calm):
         assert not pace.note(False, 3)
-    assert pace.note(True, 3) is steps
+    assert pace.note(True, 3) == steps
 
 
 def test_it_never_steps_below_the_last_rung() -> None:
@@ -177,43 +193,98 @@ def test_it_never_steps_below_the_last_rung() -> None:
     assert not Pace().note(True, 0)
 
 
-def test_a_rung_that_fails_again_is_waited_for_twice_as_long() -> None:
+@pytest.mark.parametrize("every", [DENSE, SPARSE])
+@pytest.mark.parametrize("load_s", [1, 30, 600])
+def test_seconds_of_calm_lead_from_the_bottom_to_the_top(load_s: int, every: int) -> None:
     pace = Pace()
+    for k in range(100 * load_s):
+        pace.pass_time(PACKET_MS)
+        if k % every == 0:
+            pace.note(True, 11)
+    assert climb(pace, 11, every) < 8.0
+
+
+def test_a_rung_that_fails_again_is_waited_for_twice_as_long_to_an_end() -> None:
+    pace = Pace()
+    step_down(pace, 1)
     waits = []
     for _ in range(5):
+        waits.append(climb(pace, 1))
+        pace.note(False, 1)
         step_down(pace, 1)
-        waits.append(bursts_until_change(pace, 1))
-        assert pace.depth == 0
-    assert waits[0] >= Pace._CALM
-    assert waits[1:] == [2 * wait for wait in waits[:-1]]
+    least_s, most_s = Pace._LEAST_MS / 1000.0, Pace._MOST_MS / 1000.0
+    assert waits == pytest.approx([least_s, 2 * least_s, most_s, most_s, most_s])
+
+
+@pytest.mark.parametrize(("every", "most"), [(DENSE, 0.03), (SPARSE, 0.34)])
+@pytest.mark.parametrize("slow", [0, 3, 7])
+def test_a_machine_too_slow_for_some_rungs_rarely_tries_them(
+    slow: int, every: int, most: float
+) -> None:
+    """Ten minutes of it, in which each rung above the one that fits takes too long."""
+    pace = Pace()
+    depths = []
+    for k in range(60_000):
+        if k % every == 0:
+            depths.append(pace.depth)
+            pace.note(pace.depth <= slow, 11)
+        pace.pass_time(PACKET_MS)
+    settled = depths[30:]
+    assert sum(depth <= slow for depth in settled) <= most * len(settled)
+    assert set(settled) == {slow, slow + 1}
+
+
+def test_what_was_climbed_without_a_concealment_is_left_at_the_first_late_one() -> None:
+    pace = Pace()
+    for _ in range(8):
+        step_down(pace, 8)
+    pace.note(False, 8)
+    pace.note(False, 8)
+    for _ in range(1 + round(Pace._MOST_MS / PACKET_MS)):
+        pace.pass_time(PACKET_MS)
+    assert pace.depth == 7
+    pace.note(False, 8)
+    for _ in range(200):
+        pace.pass_time(PACKET_MS)
+    assert pace.depth == 0
+    assert pace.note(True, 8) == 7
+    assert pace.depth == 7
 
 
 def test_misses_far_apart_do_not_add_up() -> None:
     pace = Pace()
     for _ in range(100):
         step_down(pace, 1)
-        assert bursts_until_change(pace, 1) <= 4 * Pace._CALM
-        for _ in range(10_000):
-            pace.note(False, 1)
+        assert climb(pace, 1) == pytest.approx(Pace._LEAST_MS / 1000.0)
+        pace.note(False, 1)
+        pace.pass_time(Pace._FORGIVEN_MS)
 
 
-def test_the_wait_has_an_end() -> None:
+def test_time_alone_does_not_try_a_rung_that_failed() -> None:
     pace = Pace()
-    for _ in range(14):
-        step_down(pace, 14)
-    assert bursts_until_change(pace, 14) == Pace._MOST_PATIENCE
+    step_down(pace, 3)
+    assert not pace.pass_time(1e6)
+    pace.note(False, 3)
+    assert not pace.pass_time(1e6)
+    pace.note(False, 3)
+    assert pace.pass_time(1e6)
 
 
-@given(late=st.lists(st.booleans(), max_size=400), deepest=st.integers(0, 4))
-def test_the_depth_is_on_the_ladder_and_every_change_is_one_rung(
-    late: list[bool], deepest: int
+@given(
+    late=st.lists(st.tuples(st.booleans(), st.floats(0.0, 5000.0)), max_size=400),
+    deepest=st.integers(0, 4),
+)
+def test_the_depth_is_on_the_ladder_and_every_change_is_counted(
+    late: list[tuple[bool, float]], deepest: int
 ) -> None:
     pace = Pace()
-    for each in late:
+    for each, ms in late:
         before = pace.depth
-        changed = pace.note(each, deepest)
+        down = pace.note(each, deepest)
+        assert pace.depth - before == down >= 0
+        up = pace.pass_time(ms)
+        assert before + down - pace.depth == up in (0, 1)
         assert 0 <= pace.depth <= deepest
-        assert abs(pace.depth - before) == changed
 
 
 def test_reset_returns_to_the_top_and_forgets_the_wait() -> None:
@@ -225,4 +296,4 @@ def test_reset_returns_to_the_top_and_forgets_the_wait() -> None:
     for each in (pace, new):
         assert each.depth == 0
         step_down(each, 9)
-    assert bursts_until_change(pace, 9) == bursts_until_change(new, 9)
+    assert climb(pace, 9) == climb(new, 9)

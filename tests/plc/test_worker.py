@@ -748,8 +748,9 @@ def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
         governor.note(Outcome.LATE)
     assert governor.level is None
     assert (governor.take_steps(), governor.take_steps()) == (2, 0)
-    while not governor.note_off():
-        pass
+    for _ in range(3):
+        governor.note_off()
+    assert governor.pass_time(1e6)
     assert governor.take_steps() == 1
     governor.note(Outcome.FAILED)
     governor.note(Outcome.FAILED)
@@ -757,19 +758,41 @@ def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
     assert governor.take_steps() == 0
 
 
-def test_calm_steps_up_again_and_each_relapse_waits_twice_as_long() -> None:
+def _seconds_until_on(governor: Governor, loss_every: int) -> float:
+    """Return after how many s the encoder is asked again, with packets of 10 ms."""
+    for k in range(1, 10_000):
+        if k % loss_every == 0:
+            governor.note_off()
+        if governor.pass_time(10.0):
+            return k / 100.0
+    return 100.0
+
+
+@pytest.mark.parametrize("loss_every", [10, 100])
+def test_seconds_of_calm_switch_it_on_again_however_long_it_was_late(loss_every: int) -> None:
     governor = Governor(levels=1)
     waits = []
-    for _ in range(3):
-        governor.note(Outcome.LATE)
+    governor.note(Outcome.LATE)
+    for _ in range(20):
         governor.note(Outcome.LATE)
         assert governor.level is None
-        waits.append(1)
-        while not governor.note_off():
-            waits[-1] += 1
+        waits.append(_seconds_until_on(governor, loss_every))
         assert governor.level == 0
-    assert waits == [waits[0], 2 * waits[0], 4 * waits[0]]
-    assert waits[0] > 100
+    assert waits == sorted(waits)
+    assert waits[-1] < 6.0
+
+
+def test_the_first_miss_after_it_was_switched_on_switches_it_off() -> None:
+    governor = Governor(levels=1)
+    governor.note(Outcome.LATE)
+    governor.note(Outcome.LATE)
+    _seconds_until_on(governor, 10)
+    governor.note(Outcome.LATE)
+    assert governor.level is None
+    _seconds_until_on(governor, 10)
+    governor.note(Outcome.DONE)
+    governor.note(Outcome.LATE)
+    assert governor.level == 0
 
 
 def test_single_misses_far_apart_change_nothing() -> None:

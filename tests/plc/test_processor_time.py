@@ -1,0 +1,38 @@
+import time
+from collections.abc import Callable
+
+import pytest
+
+from plc import processor_time
+from plc.processor_time import is_fine, thread_clock
+
+
+def stepping(step_s: float) -> Callable[[], float]:
+    """Return a clock that is read every microsecond and goes on in such steps."""
+    readings = 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return step_s * int(readings * 1e-6 / step_s)
+
+    return clock
+
+
+@pytest.mark.parametrize(("step_s", "fine"), [(1e-6, True), (1e-5, True), (0.0156, False)])
+def test_a_clock_is_fine_if_its_steps_are(step_s: float, fine: bool) -> None:
+    assert is_fine(stepping(step_s)) == fine
+
+
+def test_where_the_threads_time_is_coarse_the_walls_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread_clock.cache_clear()
+    monkeypatch.setattr(processor_time.time, "thread_time", stepping(0.0156), raising=False)
+    try:
+        assert thread_clock() is time.perf_counter
+        thread_clock.cache_clear()
+        monkeypatch.delattr(processor_time.time, "thread_time")
+        assert thread_clock() is time.perf_counter
+    finally:
+        thread_clock.cache_clear()
