@@ -492,6 +492,60 @@ def throughput(
 
 
 @app.command()
+def busy(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
+    ] = None,
+    load: Annotated[int, typer.Option(min=0, help="Busy processes.")] = 2,
+    calm_s: Annotated[float, typer.Option(help="Before and after them.")] = 20.0,
+    load_s: Annotated[float, typer.Option(help="Beside them.")] = 60.0,
+    piece_s: Annotated[float, typer.Option(help="Length of what is played over and over.")] = 20.0,
+    real_time: Annotated[
+        bool, typer.Option("--real-time/--as-fast", help="A packet waits for its turn.")
+    ] = True,
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_ms: PacketMs = 10.0,
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    method: Method = "ar",
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
+    ] = None,
+    cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Push a stream alone, beside busy processes, and alone again: which rungs, how close.
+
+    On real clips:  plc bench busy CORPUS/music/valid
+
+    As fast as it goes:  plc bench busy --as-fast
+    """
+    from plc_bench import busy as bench
+
+    settings = bench.BusySettings(
+        sample_rate=sample_rate,
+        packet_ms=packet_ms,
+        method=method,
+        budget_ms=budget_ms,
+        loss=loss,
+        mean_burst=burst,
+        seed=seed,
+        piece_s=piece_s,
+        calm_s=calm_s,
+        load_s=load_s,
+        load=load,
+        real_time=real_time,
+        cpu=cpu,
+        clips=tuple(sources or ()),
+    )
+    with _progress("seconds", round(2 * calm_s + load_s)) as advance:
+        report = bench.measure(settings, lambda seconds: advance(round(seconds)))
+    _show(report, [bench.busy_table(report)], json_file)
+
+
+@app.command()
 def soak(
     packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
     seed: Seed = 0,

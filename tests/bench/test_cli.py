@@ -102,6 +102,17 @@ def test_latency_reads_a_file(clip: Path) -> None:
     assert "of 100 packets took longer" in text
 
 
+def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "busy.json"
+    status, text = run(
+        *("busy", clip, "--sample-rate", "16000", "--method", "ar", "--as-fast", "--load", "1"),
+        *("--calm-s", "1", "--load-s", "1", "--piece-s", "1", "--json", str(numbers)),
+    )
+    assert status == 0
+    assert all(phase in text for phase in ("before", "during", "after"))
+    assert len(json.loads(numbers.read_text())["phases"]) == 3
+
+
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
     numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
     arguments = [

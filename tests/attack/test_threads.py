@@ -1,0 +1,186 @@
+"""Several threads at one stream: the second is told, and the first goes on as if alone."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plc import Concealer, ConcurrentPushError, PlcError
+from plc.embed.calls import ERROR_BUSY, Calls
+from plc.embed.stream import EmbeddedStream, StreamSettings
+from plc.serve import Conversation
+from plc.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
+from tests.signals import tones
+
+RATE = 16_000
+PACKET = 160
+PACKETS = tones(1, RATE, 100 * PACKET).reshape(-1, PACKET, 1)
+PATIENCE_S = 30.0
+
+CALLS: dict[str, Callable[[Concealer], object]] = {
+    "push": lambda concealer: concealer.push(PACKETS[0]),
+    "lost": lambda concealer: concealer.push(None),
+    "flush": lambda concealer: concealer.flush(),
+    "reset": lambda concealer: concealer.reset(),
+    "close": lambda concealer: concealer.close(),
+}
+
+
+class Gate:
+    """A clock that stops whoever reads it, once it is shut, until it is opened."""
+
+    def __init__(self) -> None:
+        self.shut = False
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self) -> float:
+        if self.shut:
+            self.reached.set()
+            assert self.opened.wait(PATIENCE_S)
+        return 0.0
+
+
+@contextlib.contextmanager
+def somebody_inside(concealer: Concealer, gate: Gate) -> Iterator[list[NDArray[np.float32]]]:
+    """Keep a thread in the middle of a concealment; yield where its packet comes to lie."""
+    made: list[NDArray[np.float32]] = []
+    gate.shut = True
+    thread = threading.Thread(target=lambda: made.append(concealer.push(None)))
+    thread.start()
+    assert gate.reached.wait(PATIENCE_S)
+    gate.shut = False
+    try:
+        yield made
+    finally:
+        gate.opened.set()
+        thread.join(PATIENCE_S)
+
+
+def played(disturb: Callable[[Concealer], object] | None) -> NDArray[np.float32]:
+    """Return a stream in the middle of whose concealment somebody else calls."""
+    gate = Gate()
+    concealer = Concealer(
+        RATE, 1, PACKET, model="ar", lookahead=1, cpu_clock=gate, budget_ms=float("inf")
+    )
+    out = [concealer.push(packet) for packet in PACKETS[:50]]
+    concealer.push(None)
+    with somebody_inside(concealer, gate) as made:
+        if disturb is not None:
+            with pytest.raises(ConcurrentPushError, match="one thread at a time"):
+                disturb(concealer)
+    out += made
+    out += [concealer.push(packet) for packet in PACKETS[52:]]
+    assert concealer.stats.packets == len(PACKETS)
+    return np.concatenate([*out, concealer.flush()])
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_from_another_thread_is_refused_and_changes_nothing(call: str) -> None:
+    np.testing.assert_array_equal(played(CALLS[call]), played(None))
+
+
+def test_the_error_is_one_of_ours_and_a_runtime_error() -> None:
+    assert issubclass(ConcurrentPushError, PlcError)
+    assert issubclass(ConcurrentPushError, RuntimeError)
+
+
+def test_a_packet_that_is_refused_leaves_the_stream_open() -> None:
+    concealer = Concealer(RATE, 1, PACKET, model="ar")
+    for _ in range(3):
+        with pytest.raises(PlcError, match="shape"):
+            concealer.push(np.zeros((1, 1), np.float32))
+    assert concealer.push(PACKETS[0]).shape == (PACKET, 1)
+
+
+def test_many_threads_that_push_as_they_like_get_sound_or_an_error() -> None:
+    concealer = Concealer(RATE, 1, PACKET, model="ar", budget_ms=float("inf"))
+    done = [0] * 4
+    faults: list[str] = []
+
+    def hammer(number: int) -> None:
+        for k in range(400):
+            try:
+                out = concealer.push(None if k % 3 == number % 3 else PACKETS[k % 100])
+            except ConcurrentPushError:
+                continue
+            except Exception as error:
+                faults.append(repr(error))
+                return
+            done[number] += 1
+            if not np.isfinite(out).all() or np.abs(out).max() > 10.0:
+                faults.append("not finite, or far too loud")
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=hammer, args=(k,)) for k in range(len(done))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert not faults
+    assert concealer.stats.packets == sum(done) > 0
+    assert concealer.stats.total_samples_received == sum(done) * PACKET
+    assert np.isfinite(concealer.push(None)).all()
+
+
+def embedded() -> tuple[EmbeddedStream, Gate]:
+    stream = EmbeddedStream(StreamSettings(sample_rate=RATE, packet_samples=PACKET, model="ar"))
+    gate = Gate()
+    stream.concealer._cpu_clock = gate
+    out = np.zeros((PACKET, 1), np.float32)
+    for packet in PACKETS[:20]:
+        stream.push(packet, out)
+    return stream, gate
+
+
+def test_an_embedded_stream_refuses_a_second_thread() -> None:
+    stream, gate = embedded()
+    out = np.zeros((PACKET, 1), np.float32)
+    with somebody_inside(stream.concealer, gate) as made:
+        for call in (lambda: stream.push(None, out), lambda: stream.flush(out[:0]), stream.close):
+            with pytest.raises(ConcurrentPushError):
+                call()
+    assert np.isfinite(made[0]).all()
+    assert not out.any()
+    stream.push(PACKETS[21], out)
+    assert out.any()
+    stream.close()
+
+
+def test_the_c_library_calls_that_busy() -> None:
+    class Memory:
+        NULL = None
+        text = b""
+
+        def memmove(self, target: object, data: bytes, size: int) -> None:
+            self.text = data[:size]
+
+    memory = Memory()
+    assert Calls(memory)._say(None, ConcurrentPushError("another thread")) == ERROR_BUSY
+    assert memory.text.startswith(b"another thread")
+
+
+def test_a_clients_stream_that_is_busy_ends_the_conversation_with_an_error() -> None:
+    stream, gate = embedded()
+    conversation = Conversation(lambda settings: stream)
+
+    def ask(frame: bytes) -> bytes:
+        conversation.reader.room()[: len(frame)] = frame
+        conversation.reader.came(len(frame))
+        return bytes(conversation.answer() or b"")
+
+    assert ask(pack_hello(stream.settings))[4] == Kind.READY
+    with somebody_inside(stream.concealer, gate):
+        answer = ask(pack(Kind.PUSH, flags=LOST))
+        assert answer[4] == Kind.ERROR
+        assert "another thread" in parse_error(answer[HEADER.size :])[1]
+        assert conversation.done
+    conversation.close()
