@@ -227,7 +227,7 @@ def _drive(
             heard.turns.append(turn)
             heard.rungs.append(next(made, ""))
             if turn < turns:  # as fast as it goes, it would be too many to keep
-                heard.played.append(played.copy())
+                heard.played.append(played.astype(np.float32))
         else:
             concealer.push(packets[place])
         turn += 1

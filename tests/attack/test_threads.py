@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from plc import Concealer, ConcurrentPushError, PlcError
+from plc.concealer import Packet
 from plc.embed.calls import ERROR_BUSY, Calls
 from plc.embed.stream import EmbeddedStream, StreamSettings
 from plc.serve import Conversation
@@ -46,9 +46,9 @@ class Gate:
 
 
 @contextlib.contextmanager
-def somebody_inside(concealer: Concealer, gate: Gate) -> Iterator[list[NDArray[np.float32]]]:
+def somebody_inside(concealer: Concealer, gate: Gate) -> Iterator[list[Packet]]:
     """Keep a thread in the middle of a concealment; yield where its packet comes to lie."""
-    made: list[NDArray[np.float32]] = []
+    made: list[Packet] = []
     gate.shut = True
     thread = threading.Thread(target=lambda: made.append(concealer.push(None)))
     thread.start()
@@ -61,7 +61,7 @@ def somebody_inside(concealer: Concealer, gate: Gate) -> Iterator[list[NDArray[n
         thread.join(PATIENCE_S)
 
 
-def played(disturb: Callable[[Concealer], object] | None) -> NDArray[np.float32]:
+def played(disturb: Callable[[Concealer], object] | None) -> Packet:
     """Return a stream in the middle of whose concealment somebody else calls."""
     gate = Gate()
     concealer = Concealer(

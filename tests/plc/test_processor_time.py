@@ -3,7 +3,6 @@ from collections.abc import Callable
 
 import pytest
 
-from plc import processor_time
 from plc.processor_time import is_fine, thread_clock
 
 
@@ -28,11 +27,11 @@ def test_where_the_threads_time_is_coarse_the_walls_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     thread_clock.cache_clear()
-    monkeypatch.setattr(processor_time.time, "thread_time", stepping(0.0156), raising=False)
+    monkeypatch.setattr(time, "thread_time", stepping(0.0156), raising=False)
     try:
         assert thread_clock() is time.perf_counter
         thread_clock.cache_clear()
-        monkeypatch.delattr(processor_time.time, "thread_time")
+        monkeypatch.delattr(time, "thread_time")
         assert thread_clock() is time.perf_counter
     finally:
         thread_clock.cache_clear()
