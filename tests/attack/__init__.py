@@ -1,0 +1,1 @@
+"""Attacks: what somebody does to the programs who means no good."""
