@@ -112,7 +112,7 @@ def test_after_a_longer_pause_the_sender_has_its_stream_back_at_once(pause_s: fl
     played = play(relay, with_pause(pause_s) + theft, 2.0 + pause_s)
     stolen = times(played, STEALS)
     assert stolen[0] >= 1.0 + RELEASE_S - TICK_S
-    # Its packets are dropped; what is concealed until the first of the sender is due sounds like it.
+    # Its packets are dropped; what is concealed until the sender's are due sounds like it.
     assert stolen[-1] <= 1.0 + pause_s + DELAY_S + 2 * TICK_S
     again = times(played, OWNS)
     again = again[again > 1.5]
