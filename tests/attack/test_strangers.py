@@ -89,7 +89,8 @@ def play(relay: StreamRelay, sent: Sent, until_s: float) -> NDArray[np.float32]:
 def times(played: NDArray[np.float32], level: np.float32) -> NDArray[np.float64]:
     """Return when blocks of that level alone were played."""
     # Where the delay is brought back to its aim, samples are resampled and not exact.
-    return np.flatnonzero((np.abs(played - level) < 1e-3).all(axis=1)) * TICK_S
+    blocks = np.flatnonzero((np.abs(played - level) < 1e-3).all(axis=1))
+    return blocks.astype(np.float64) * TICK_S
 
 
 @pytest.mark.parametrize("thief", [NEIGHBOUR, FAR])

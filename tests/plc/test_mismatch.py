@@ -60,9 +60,11 @@ def sent_by(
     ]
 
 
-def playout_of(name: str, sample_rate: int, channels: int = 1, **options: int) -> Playout:
+def playout_of(
+    name: str, sample_rate: int, channels: int = 1, payload_type: int | None = None
+) -> Playout:
     codec = open_codec(name, sample_rate, channels)
-    return Playout(codec, round(sample_rate * PACKET_S), model="ar", **options)
+    return Playout(codec, round(sample_rate * PACKET_S), model="ar", payload_type=payload_type)
 
 
 @pytest.mark.parametrize(
