@@ -28,6 +28,7 @@ from plc.cli_network import (
     Safety,
     Seed,
     delay_of,
+    end_unheard,
     left_out,
     usual_rate,
 )
@@ -171,6 +172,12 @@ def live(
     ] = None,
     channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
     codec: Annotated[str, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.")] = "l16",
+    payload_type: Annotated[
+        int | None, typer.Option(help="Of RTP.", show_default="the codec's", min=0, max=127)
+    ] = None,
+    red_payload_type: Annotated[
+        int | None, typer.Option(help="Of redundancy in RTP (RFC 2198).", min=0, max=127)
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
@@ -229,6 +236,8 @@ def live(
         model=model,
         budget_ms=budget_ms,
         codec=codec,
+        payload_type=payload_type,
+        red_payload_type=red_payload_type,
         **settings,
     )
     run(
@@ -268,6 +277,8 @@ def run(
             config, open_backend(backend), source, output, note=note, watch=watch, **settings
         )
     print_json(report) if as_json else _print_live(report)
+    if not isinstance(source, str):
+        end_unheard([report | {"listen": str(source)}])
 
 
 @contextlib.contextmanager
@@ -275,11 +286,11 @@ def _watchers(
     view: bool | None, metrics: str | None, log_json: bool, stream: str
 ) -> Iterator[tuple["Note", Callable[["Live"], None]]]:
     """Open what looks at a stream while it runs: the view, the metrics, the log."""
-    from plc.events import EventLog, StreamWatch, ignore
+    from plc.events import EventLog, StreamWatch, in_words
     from plc.live_view import open_view
     from plc.metrics import Exporter, playout_samples
 
-    note: Note = EventLog(sys.stderr) if log_json else ignore
+    note: Note = EventLog(sys.stderr) if log_json else in_words
     watch_events: StreamWatch | None = None
     looks = 0
     with contextlib.ExitStack() as opened:

@@ -6,6 +6,7 @@ inside. ``register`` adds them to the command.
 
 import contextlib
 import math
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -139,6 +140,7 @@ def relay(
 
     Ends on Ctrl-C or SIGTERM, after what was received has been played; a second one ends at once.
     """
+    from plc.events import EventLog, in_words
     from plc.relay import run_relay
 
     delay = delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
@@ -184,8 +186,10 @@ def relay(
             duration_s=duration_s,
             announce=announce,
             watch=_relay_watch(opened, metrics, log_json),
+            note=EventLog(sys.stderr) if log_json else in_words,
         )
     print_json(reports) if as_json else _print_relay(reports)
+    end_unheard(reports)
 
 
 def send(
@@ -312,16 +316,23 @@ def delay_of(
 ) -> "DelayConfig":
     """Return the delay that the options ask for."""
     from plc.delay import DelayConfig, DelayMode
+    from plc.errors import ConfigError
 
     if fixed_ms is not None and headroom_ms is not None:
         raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
+    asked: dict[str, Any] = {"safety": safety, "max_delay_ms": max_ms}
+    option = "--headroom-ms"
     if fixed_ms is not None:
-        return DelayConfig(mode=DelayMode.FIXED, delay_ms=fixed_ms, max_delay_ms=max_ms)
-    if headroom_ms is not None:
-        return DelayConfig(
-            mode=DelayMode.HEADROOM, safety=safety, delay_ms=headroom_ms, max_delay_ms=max_ms
-        )
-    return DelayConfig(safety=safety, max_delay_ms=max_ms)
+        option = "--fixed-delay-ms"
+        asked |= {"mode": DelayMode.FIXED, "delay_ms": fixed_ms}
+    elif headroom_ms is not None:
+        asked |= {"mode": DelayMode.HEADROOM, "delay_ms": headroom_ms}
+    try:
+        return DelayConfig(**asked)
+    except ConfigError as error:
+        text = re.sub(r"\bdelay_ms\b", option, str(error))
+        text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
+        raise ConfigError(text) from None
 
 
 def _relay_to_device(
@@ -453,6 +464,18 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
             f"{left_out(report, relay['refused_datagrams'])}"
         )
+
+
+def end_unheard(reports: list[dict[str, Any]]) -> None:
+    """Say to which ports nothing came that can be played; end with status 1 if that is all."""
+    unheard = [each for each in reports if not each["jitter_buffer"]["packets_received"]]
+    for report in unheard:
+        counted = report.get("relay") or report["live"]
+        why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
+        why = why or "no datagram at all"
+        typer.echo(f"plc: {report['listen']} heard no stream: {why}", err=True)
+    if len(unheard) == len(reports):
+        raise typer.Exit(1)
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:

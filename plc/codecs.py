@@ -230,6 +230,13 @@ class Opus:
 
 
 CODECS = ("l16", "pcmu", "pcma", "opus")
+# RFC 3551, table 4: payload types that say all by themselves, and what they say.
+STATIC_CODINGS = {
+    0: ("pcmu", 8000, 1),
+    8: ("pcma", 8000, 1),
+    10: ("l16", 44_100, 2),
+    11: ("l16", 44_100, 1),
+}
 
 
 def open_codec(name: str, sample_rate: int, channels: int) -> Codec:

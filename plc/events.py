@@ -11,10 +11,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from plc import notice
 from plc.jsonable import plain
 from plc.playout import Playout
 
 Note = Callable[..., None]
+
+
+def in_words(_event: str, *, says: str = "", **_particulars: Any) -> None:
+    """Tell the listener of notices what an event says in words, if it does."""
+    if says:
+        notice.tell(says)
 
 
 def ignore(_event: str, **_particulars: Any) -> None:

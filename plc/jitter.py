@@ -332,6 +332,15 @@ class JitterBuffer:
         _, is_new = self._count(packet.sequence, has_audio=False)
         self.stats.duplicate_packets += not is_new
 
+    def yield_place(self) -> None:
+        """Let the known source, which had no right to its place, be gone.
+
+        What is here of it is not played, and another one is believed without a pause.
+        """
+        self._slots.clear()
+        self._starts.clear()
+        self._last_arrival_s = -math.inf
+
     def put_redundant(
         self,
         packet: RtpPacket,

@@ -37,10 +37,11 @@ from plc.codecs import Codec, open_codec
 from plc.delay import DelayConfig
 from plc.devices import Backend, DevicePort, tend
 from plc.errors import ConfigError
-from plc.events import Note, ignore
+from plc.events import Note, in_words
 from plc.impair import ImpairConfig, Impairment
 from plc.live_ends import MAX_RESERVE_S, DeviceSink, DeviceSource, Float32, LiveStats, NetworkSource
 from plc.loss import LossSource
+from plc.mismatch import Told
 from plc.network import Endpoint, Network, stop_signals
 from plc.playout import Playout
 from plc.send import packet_samples
@@ -155,6 +156,7 @@ class LiveEngine:
             budget_ms=config.budget_ms,
             seed=config.seed,
         )
+        self._told = Told(self.playout.inspection)
         self.impairment = Impairment(config.impair, config.seed, losses)
         self.source: DeviceSource | NetworkSource
         if isinstance(source, Endpoint):
@@ -186,7 +188,14 @@ class LiveEngine:
         for datagram in self.impairment.due(now_s):
             verdict = self.playout.put(datagram, now_s)
             if isinstance(self.source, NetworkSource):
-                self.source.believe(verdict)
+                self._told.note_source(self.source.sender)
+                if self.source.believe(datagram, verdict):
+                    self.playout.yield_place(verdict)
+
+    def tell(self, note: Note) -> None:
+        """Note what comes from the network and is not what was configured."""
+        if isinstance(self.source, NetworkSource):
+            self._told.tell(str(self.source.port.endpoint), note)
 
     def _play(self, due_s: float, ours_s: float) -> None:
         block = self.playout.tick(due_s)
@@ -358,7 +367,7 @@ def run_live(
     allow: Sequence[Network] = (),
     duration_s: float = math.inf,
     give_up_s: float = math.inf,
-    note: Note = ignore,
+    note: Note = in_words,
     watch: Callable[["Live"], None] | None = None,
 ) -> dict[str, Any]:
     """Run until SIGTERM, SIGINT or the end of the time; return what was counted.
@@ -418,6 +427,7 @@ def run_live(
             end_s = time.monotonic() + duration_s
             while not signals and time.monotonic() < end_s:
                 live.tend()
+                engine.tell(note)
                 if watch is not None:
                     watch(live)
                 if live.longest_absence_s() > give_up_s:
@@ -426,6 +436,7 @@ def run_live(
                 time.sleep(min(_TEND_S, max(0.0, end_s - time.monotonic())))
         finally:
             live.stop()
+    engine.tell(note)
     if watch is not None:
         watch(live)
     return live.report()

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from plc.devices import DevicePort, DeviceStream
 from plc.jitter import Verdict
+from plc.latch import Latch
 from plc.network import Address, Endpoint, Network, UdpPort
 from plc.rates import RateConverter
-from plc.relay import Latch, RateCap
+from plc.relay import RateCap
+from plc.rtp import Malformed, ssrc_of
 from plc.send import Packetizer
 from plc.stats import TimeHistogram
 
@@ -279,8 +281,7 @@ class NetworkSource:
         self._cap = RateCap(packets_per_s)
         self._stats = stats
         self._stopped = False
-        self._sender: Address = ("", 0)
-        self._now_s = 0.0
+        self._last: tuple[Address, bytes, float] | None = None
 
     def stop(self) -> None:
         """Take nothing more in."""
@@ -291,16 +292,29 @@ class NetworkSource:
         if self._stopped:
             return
         for datagram, sender in self.port.arrived():
-            if self.latch.admits(sender, ours_s) and self._cap.take(ours_s):
-                self._sender, self._now_s = sender, ours_s
+            if self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s):
+                self._last = sender, datagram, ours_s
                 yield datagram
             else:
                 self._stats.refused_datagrams += 1
 
-    def believe(self, verdict: object) -> None:
-        """Take in what became of the last datagram."""
-        if isinstance(verdict, Verdict) and verdict is not Verdict.EMPTY:
-            self.latch.heard(self._sender, verdict is Verdict.ACCEPTED, self._now_s)
+    @property
+    def sender(self) -> Address:
+        """Who sent the newest datagram that was admitted."""
+        return ("", 0) if self._last is None else self._last[0]
+
+    def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:
+        """Take in what became of a datagram; return whether an elder has its place back.
+
+        One that was held up on the way tells nothing of who sends now, unless it is of the same
+        stream as the newest.
+        """
+        if self._last is None or isinstance(verdict, Malformed):
+            return False
+        sender, newest, now_s = self._last
+        if ssrc_of(datagram) != ssrc_of(newest):
+            return False
+        return self.latch.heard(sender, newest, verdict, now_s)
 
 
 class DeviceSink:

@@ -3,6 +3,7 @@
 A :class:`Service` is a state machine: datagrams and the time go in, datagrams come out. The loop
 waits for whichever is first, a datagram or the service's next time, and hands it over; it has one
 thread, no callback of its own and nothing to lock. Tests hand over time and datagrams themselves.
+Groups are joined by :mod:`plc.multicast`.
 """
 
 import contextlib
@@ -18,9 +19,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from plc.errors import ConfigError, NetworkError
+from plc.multicast import join, send_from
 
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
+
+_INTERFACE = "?interface="
 
 # UDP carries no more; what is read is never cut, as a cut packet passes for a shorter one.
 _DATAGRAM_BYTES = 65_535
@@ -65,20 +69,33 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host and a port."""
+    """A host and a port.
+
+    Parameters
+    ----------
+    host : str
+        Its name or address; to listen, that of a multicast group is joined.
+    port : int
+        0: any that is free.
+    interface : str, optional
+        Of a multicast group: the network card, by its name or, with IPv4, its address.
+    """
 
     host: str
     port: int
+    interface: str | None = None
 
     def __str__(self) -> str:
         """Return it as a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"udp://{host}:{self.port}"
+        where = "" if self.interface is None else f"{_INTERFACE}{self.interface}"
+        return f"udp://{host}:{self.port}{where}"
 
 
 def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
     """Return the endpoint in ``udp://HOST:PORT``, or ``HOST:PORT``.
 
+    ``?interface=eth0`` or ``?interface=192.0.2.1`` may follow: the card of a multicast group.
     ``expected`` is what an error says it should have been.
 
     Raises
@@ -86,14 +103,15 @@ def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
     ConfigError
         If it is none.
     """
-    rest = text.removeprefix("udp://")
+    rest, with_interface, interface = text.removeprefix("udp://").partition(_INTERFACE)
     host, colon, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if "://" in rest or not (colon and host and port.isascii() and port.isdigit()):
+    is_url = colon and host and port.isascii() and port.isdigit() and "://" not in rest
+    if not is_url or bool(with_interface) != bool(interface):
         raise ConfigError(f"{text!r} is no endpoint; expected {expected}")
     if int(port) > 65535:
         raise ConfigError(f"port is {port}; supported: 0 to 65535, 0 for any that is free")
-    return Endpoint(host, int(port))
+    return Endpoint(host, int(port), interface or None)
 
 
 def parse_network(text: str) -> Network:
@@ -129,17 +147,24 @@ class UdpPort:
         family, address = _resolve(endpoint)
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
+        self._leave: Callable[[], None] | None = None
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         try:
-            self.socket.bind(address)
+            if ip_address(address[0].partition("%")[0]).is_multicast:
+                self._leave = join(self.socket, address, endpoint.interface)
+            else:
+                self.socket.bind(address)
         except OSError as error:
             self.socket.close()
+            if isinstance(error, NetworkError):
+                raise
             raise NetworkError(
                 f"cannot listen on {endpoint}: {error.strerror}; take another port, or 0 for any"
             ) from error
         self.family = family
-        self.endpoint = Endpoint(endpoint.host, self.socket.getsockname()[1])
+        port = self.socket.getsockname()[1]
+        self.endpoint = Endpoint(endpoint.host, port, endpoint.interface)
         self._datagram = bytearray(_DATAGRAM_BYTES)
         self.failed_sends = 0
 
@@ -151,10 +176,12 @@ class UdpPort:
         ConfigError
             If the port is 0, which nobody listens on.
         NetworkError
-            If there is no such host for a socket of this kind.
+            If there is no such host for a socket of this kind, or no such interface.
         """
         if endpoint.port == 0:
             raise ConfigError(f"cannot send to {endpoint}: port 0 is none; give 1 to 65535")
+        if endpoint.interface is not None:
+            send_from(self.socket, endpoint.interface)
         try:
             return _resolve(endpoint, self.family)[1]
         except NetworkError as error:
@@ -180,7 +207,10 @@ class UdpPort:
             yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1])
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and leave the group."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
         self.socket.close()
 
 

@@ -28,6 +28,7 @@ from plc.config import DEFAULT_BUDGET_SHARE
 from plc.delay import DelayConfig, DriftControl
 from plc.errors import ConfigError
 from plc.jitter import JitterBuffer, JitterConfig, JitterStats, Turn, Verdict
+from plc.mismatch import Inspection
 from plc.rtp import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.stats import Stats
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
@@ -84,6 +85,8 @@ class Playout:
         What is to come.
     stats : PlayoutStats
         What happened so far; ``buffer.stats`` and ``concealment`` have the rest.
+    inspection : Inspection
+        What came that is not as configured.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Playout:
             raise ConfigError(
                 f"payload type {red_payload_type} is both the audio's and the redundancy's"
             )
+        self.inspection = Inspection(codec, self.payload_type, red_payload_type)
         self.buffer = JitterBuffer(
             JitterConfig(
                 mode=delay.mode,
@@ -198,9 +202,15 @@ class Playout:
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s)
         if packet.payload_type != self.payload_type:
+            self.inspection.note_other(packet, now_s)
             self._pass_over(packet, now_s)
             return None
         return self._put_primary(packet, now_s)
+
+    def yield_place(self, verdict: Verdict | Malformed | None) -> None:
+        """Let what is played give way to the stream of the packet that this became of."""
+        if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
+            self.buffer.yield_place()
 
     def _put_redundant(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
         blocks = parse_red(packet.payload)
@@ -239,6 +249,10 @@ class Playout:
     def _put_primary(self, packet: RtpPacket, now_s: float) -> Verdict:
         samples = self.codec.samples(packet.payload)
         verdict = self.buffer.put(packet, samples, now_s)
+        if verdict is Verdict.EMPTY:
+            self.inspection.note_without_audio(packet)
+        elif packet.ssrc == self.buffer.ssrc:
+            self.inspection.note_audio(packet, samples, now_s)
         if verdict is Verdict.ACCEPTED and not self.buffer.begun and samples % self._grain:
             self._set_grain(self._fitting_grain(samples))
         repeated = self.codec.repeated(packet.payload)

@@ -5,10 +5,11 @@
     port ──▶ latch ──▶ Playout (jitter buffer, concealer, resampler) ──▶ encode ──▶ to
              whose       one block each packet length
 
-For each stream: a :class:`Latch` decides whose datagrams count, a :class:`~plc.playout.Playout`
-makes a steady stream of them, and a :class:`~plc.send.Packetizer` or a file takes it. From the
-first block on the output never pauses: what is not received is concealed, and after a long while
-silence. All is a state machine with the clock passed in; :func:`plc.network.serve` runs it.
+For each stream: a :class:`~plc.latch.Latch` decides whose datagrams count, a
+:class:`~plc.playout.Playout` makes a steady stream of them, and a
+:class:`~plc.send.Packetizer` or a file takes it. From the first block on the output never pauses:
+what is not received is concealed, and after a long while silence. All is a state machine with the
+clock passed in; :func:`plc.network.serve` runs it.
 """
 
 import contextlib
@@ -30,21 +31,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.codecs import check_opus_frame, open_codec
 from plc.delay import DelayConfig
 from plc.errors import ConfigError, NetworkError, PlcError
+from plc.events import Note, in_words
 from plc.files import AudioWriter
 from plc.jitter import Verdict
-from plc.network import Address, Endpoint, Network, UdpPort, is_in, serve, stop_signals
+from plc.latch import Latch
+from plc.mismatch import Told
+from plc.network import Address, Endpoint, Network, UdpPort, serve, stop_signals
 from plc.playout import Playout
 from plc.sdp import AudioMedia
 from plc.send import Packetizer, packet_samples
 from plc.stats import TimeHistogram, percentiles
 
-# A source that has been silent this long no longer keeps its place; its own host may take it
-# earlier, as a sender does that was started again.
-RELEASE_S = 2.0
-SAME_HOST_RELEASE_S = 0.3
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
 # Share of a packet by which a block may be behind before bursts begin with less, and share of the
@@ -114,54 +115,6 @@ class StreamConfig:
         for number in (self.payload_type, self.red_payload_type):
             if number is not None and not 0 <= number <= 127:
                 raise ConfigError(f"payload type is {number}; supported: 0 to 127")
-
-
-class Latch:
-    """Whose datagrams count: the first sender that is believed, until it falls silent.
-
-    A sender is heard provisionally until a packet of its was accepted, and gives way to others soon
-    if none is; then it keeps its place as long as it sends. Others are refused by their address
-    alone, before anything is parsed.
-
-    Parameters
-    ----------
-    allow : sequence of Network
-        Who may send; empty: everybody.
-    """
-
-    __slots__ = ("_allow", "_heard_s", "believed", "source")
-
-    def __init__(self, allow: Sequence[Network] = ()) -> None:
-        self._allow = tuple(allow)
-        self._heard_s = -math.inf
-        self.source: Address | None = None
-        self.believed = False
-
-    def admits(self, source: Address, now_s: float) -> bool:
-        """Tell whether a datagram from there is to be looked at."""
-        if source == self.source:
-            return True
-        if self.source is not None and not self._released(source, now_s):
-            return False
-        return not self._allow or is_in(source[0], self._allow)
-
-    def _released(self, source: Address, now_s: float) -> bool:
-        assert self.source is not None
-        silent_s = now_s - self._heard_s
-        same_host = source[0] == self.source[0]
-        if not self.believed or same_host:
-            return silent_s >= SAME_HOST_RELEASE_S
-        return silent_s >= RELEASE_S
-
-    def heard(self, source: Address, believed: bool, now_s: float) -> None:
-        """Note that RTP of the right kind came from an admitted source."""
-        if source != self.source:
-            self.source = source
-            self.believed = False
-            self._heard_s = now_s
-        self.believed |= believed
-        if self.believed:
-            self._heard_s = now_s
 
 
 class RateCap:
@@ -242,6 +195,7 @@ class StreamRelay:
         )
         self.stats = RelayStats()
         self.latch = Latch(config.allow)
+        self.told = Told(self.playout.inspection)
         self._cap = RateCap(config.packets_per_s)
         self._period_s = self.block / codec.sample_rate
         self._begin_s = math.inf
@@ -257,17 +211,18 @@ class StreamRelay:
         """Take in a datagram."""
         stats = self.stats
         stats.datagrams_received += 1
-        if not self.latch.admits(source, now_s):
+        if not self.latch.admits(source, datagram, now_s):
             stats.refused_datagrams += 1
             return
         if not self._cap.take(now_s):
             stats.capped_datagrams += 1
             return
         verdict = self.playout.put(datagram, now_s)
-        if not isinstance(verdict, Verdict) or verdict is Verdict.EMPTY:
-            return
-        stats.source_changes += self.latch.source not in (None, source)
-        self.latch.heard(source, verdict is Verdict.ACCEPTED, now_s)
+        self.told.note_source(source)
+        before = self.latch.source
+        if self.latch.heard(source, datagram, verdict, now_s):
+            self.playout.yield_place(verdict)
+        stats.source_changes += self.latch.source != before is not None
         if verdict is Verdict.ACCEPTED and self._begin_s == math.inf:
             self._begin_s = now_s
 
@@ -412,10 +367,15 @@ class Relay:
         for stream in self.streams:
             stream.playout.drain()
 
+    def tell(self, note: Note) -> None:
+        """Note what came to the streams and is not what they were configured for."""
+        for port, stream in zip(self._ports, self.streams, strict=True):
+            stream.told.tell(str(port.endpoint), note)
+
     def report(self) -> list[dict[str, Any]]:
         """Return what each stream counted."""
         return [
-            stream.report() | {"failed_sends": port.failed_sends}
+            stream.report() | {"listen": str(port.endpoint), "failed_sends": port.failed_sends}
             for stream, port in zip(self.streams, self._ports, strict=True)
         ]
 
@@ -458,6 +418,7 @@ def run_relay(
     duration_s: float = math.inf,
     announce: Callable[["Relay"], None] | None = None,
     watch: Callable[["Relay"], None] | None = None,
+    note: Note = in_words,
 ) -> list[dict[str, Any]]:
     """Relay until SIGTERM, SIGINT or the end of the time; return what each stream counted.
 
@@ -473,6 +434,9 @@ def run_relay(
         Called once the ports are open; not with several workers, each of which has its own.
     watch : callable, optional
         Called every second from another thread, and at the end; not with several workers either.
+    note : callable
+        Told, from that thread, what comes and is not what a stream was configured for; with several
+        workers :mod:`plc.notice` is.
 
     Raises
     ------
@@ -489,7 +453,7 @@ def run_relay(
             announce(relay)
         gc.collect()
         gc.freeze()  # what is here stays; a collection need not walk it
-        with _watched(relay, watch):
+        with _watched(relay, watch, note):
             serve(relay, duration_s=duration_s)
     except BaseException:
         relay.discard()
@@ -499,26 +463,28 @@ def run_relay(
 
 
 @contextlib.contextmanager
-def _watched(relay: Relay, watch: Callable[[Relay], None] | None) -> Iterator[None]:
-    """Let ``watch`` look at the relay once a second, in a thread that no packet waits for."""
-    if watch is None:
-        yield
-        return
+def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) -> Iterator[None]:
+    """Look at the relay once a second, in a thread that no packet waits for."""
     end = threading.Event()
 
     def look() -> None:
-        watch(relay)
-        while not end.wait(_WATCH_S):
+        relay.tell(note)
+        if watch is not None:
             watch(relay)
 
-    thread = threading.Thread(target=look, name="plc relay watch", daemon=True)
+    def go_on_looking() -> None:
+        look()
+        while not end.wait(_WATCH_S):
+            look()
+
+    thread = threading.Thread(target=go_on_looking, name="plc relay watch", daemon=True)
     thread.start()
     try:
         yield
     finally:
         end.set()
         thread.join()
-        watch(relay)
+        look()
 
 
 def _run_workers(
@@ -551,7 +517,11 @@ def _run_workers(
             for number, (process, ours) in enumerate(started):
                 if ours not in ready:
                     continue
-                answers[number] = answer = _answer_of(process, ours)
+                answer = _answer_of(process, ours)
+                if isinstance(answer, str):
+                    notice.tell(answer)
+                    continue
+                answers[number] = answer
                 if failure is None and isinstance(answer, PlcError):
                     failure = answer
                     for other, _ in started:
@@ -569,10 +539,10 @@ def _run_workers(
 
 def _answer_of(
     process: BaseProcess, ours: "multiprocessing.connection.Connection"
-) -> list[dict[str, Any]] | PlcError:
-    """Return a worker's reports, or why there are none."""
+) -> list[dict[str, Any]] | PlcError | str:
+    """Return a worker's reports, or why there are none; or a line to tell, before them."""
     try:
-        answer: list[dict[str, Any]] | PlcError = ours.recv()
+        answer: list[dict[str, Any]] | PlcError | str = ours.recv()
     except (EOFError, OSError):
         process.join()
         return NetworkError(f"a worker ended without a report (status {process.exitcode})")
@@ -584,12 +554,19 @@ def _work(
 ) -> None:
     """Be a worker: relay, and send the reports, or what went wrong, back."""
     threading.Thread(target=_end_with_parent, name="plc relay parent", daemon=True).start()
+    one_at_a_time = threading.Lock()
+
+    def tell(line: str) -> None:
+        with one_at_a_time, contextlib.suppress(OSError):
+            answer.send(line)
+
+    notice.listener = tell
     done: list[dict[str, Any]] | PlcError
     try:
         done = run_relay(configs, duration_s=duration_s)
     except PlcError as error:
         done = error
-    with contextlib.suppress(OSError):  # nobody is there any more
+    with one_at_a_time, contextlib.suppress(OSError):  # nobody is there any more
         answer.send(done)
 
 

@@ -127,6 +127,11 @@ def parse_rtp(datagram: bytes) -> RtpPacket | Malformed:
     )
 
 
+def ssrc_of(datagram: bytes) -> int:
+    """Return the SSRC in an RTP packet; of what is shorter than a header, that of what is there."""
+    return int.from_bytes(datagram[8:12], "big")
+
+
 def build_rtp(packet: RtpPacket) -> bytes:
     """Return the bytes of ``packet``, without extension and padding."""
     first = _VERSION << 6 | len(packet.csrcs)

@@ -9,17 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plc.codecs import CODECS
+from plc.codecs import CODECS, STATIC_CODINGS
 from plc.errors import ConfigError
 from plc.network import Endpoint
 
-# RFC 3551, table 4: payload types that need no rtpmap.
-_STATIC = {
-    0: ("pcmu", 8000, 1),
-    8: ("pcma", 8000, 1),
-    10: ("l16", 44_100, 2),
-    11: ("l16", 44_100, 1),
-}
 _LARGEST_BYTES = 1 << 20
 
 
@@ -159,7 +152,7 @@ def _stream_of(section: _Section) -> AudioMedia | None:
     """Return what the first payload type that we know says; None if we know none."""
     red = None
     for number in section.payload_types:
-        codec, rate, channels = section.maps.get(number) or _STATIC.get(number, ("", 0, 0))
+        codec, rate, channels = section.maps.get(number) or STATIC_CODINGS.get(number, ("", 0, 0))
         if codec == "red":
             red = number
         elif codec in CODECS and rate > 0 and 1 <= channels <= 8:

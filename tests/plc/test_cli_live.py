@@ -103,7 +103,8 @@ def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
 def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
     options = ["--listen", "udp://127.0.0.1:0", "--duration-s", "0.2", "--model", "ar"]
     done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])
-    assert done.exit_code == 0, done.exception
+    assert done.exit_code == 1, done.exception  # it heard nothing
+    assert "udp://127.0.0.1:0 heard no stream: no datagram at all" in done.stderr
     assert list(json.loads(done.stdout)["devices"]) == ["output"]
     plain = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--codec", "pcmu"])
     assert "0 packets in" in plain.stdout

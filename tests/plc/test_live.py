@@ -358,6 +358,30 @@ def test_rtp_from_the_network_is_played(red: int) -> None:
     assert engine.playout.received.redundant_packets == 60 * red
 
 
+def test_what_comes_from_the_network_and_is_not_as_configured_is_told() -> None:
+    backend = FakeBackend(cards=[card(0, "card", 0, 1)])
+    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+    port.open(0.0)
+    engine = LiveEngine(CONFIG, Endpoint("127.0.0.1", 0), port)
+    assert isinstance(engine.source, NetworkSource)
+    packetizer = Packetizer(L16(RATE, 1), ssrc=1, payload_type=97)
+    said: list[str] = []
+    with closing(engine), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
+        here = engine.source.port.endpoint
+        for number in range(10):
+            sender.sendto(packetizer.pack(np.zeros((BLOCK, 1), np.float32)), (here.host, here.port))
+            backend.stream(False).take(BLOCK)
+            engine.step(0.01 * (number + 1))
+            engine.tell(lambda _, says, **__: said.append(says))
+        source = f"127.0.0.1:{sender.getsockname()[1]}"
+    (line,) = said
+    assert line.startswith(f"{here} receives payload type 97 (packets of 320 bytes, ")
+    assert line.endswith(
+        f" from {source}, not 96 (l16, 16000 Hz, 1 channel): give --payload-type 97"
+    )
+
+
 class Running(FakeBackend):
     """Cards whose streams call from a thread of their own, in their own time."""
 

@@ -29,10 +29,12 @@ from plc.codecs import L16
 from plc.delay import DelayConfig, DelayMode
 from plc.errors import ConfigError, NetworkError
 from plc.impair import ImpairConfig, Impairment
+from plc.jitter import Verdict
+from plc.latch import Latch
 from plc.network import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
 from plc.playout import Playout
-from plc.relay import Latch, RateCap, Relay, StreamConfig, StreamRelay
-from plc.rtp import RtpPacket, parse_red, parse_rtp
+from plc.relay import RateCap, Relay, StreamConfig, StreamRelay
+from plc.rtp import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.send import Packetizer, RtpSender, blocks_of, open_sender
 from tests.processes import environment
 from tests.signals import noise, tones
@@ -139,36 +141,29 @@ def find(played: NDArray[np.float32], signal_: NDArray[np.float32]) -> int:
 # ---- latching -----------------------------------------------------------------------------------
 
 
-def test_the_first_source_that_is_believed_keeps_its_place() -> None:
-    latch = Latch()
-    assert latch.admits(SOURCE, 0.0)
-    latch.heard(SOURCE, True, 0.0)
-    assert not latch.admits(OTHER, 1.9)
-    latch.heard(SOURCE, True, 1.9)
-    assert not latch.admits(OTHER, 3.8)
-    assert latch.admits(OTHER, 4.0)
-
-
-def test_a_sender_that_was_started_again_is_let_in_sooner_than_a_stranger() -> None:
-    latch = Latch()
-    latch.heard(SOURCE, True, 0.0)
-    again = (SOURCE[0], 4001)
-    assert not latch.admits(again, 0.2)
-    assert latch.admits(again, 0.4)
-    assert not latch.admits(OTHER, 0.4)
+def packet_of(ssrc: int, sequence: int = 0) -> bytes:
+    return packets_of(np.zeros(BLOCK, np.float32), ssrc, sequence)[0]
 
 
 def test_a_source_that_is_never_believed_keeps_nobody_out() -> None:
     latch = Latch()
     for tick in range(40):
-        latch.heard(OTHER, False, tick * TICK_S)
-    assert latch.admits(SOURCE, 0.4)
+        latch.heard(OTHER, packet_of(8), Verdict.PROBATION, tick * TICK_S)
+    assert not latch.admits(SOURCE, packet_of(7), 0.2)
+    assert latch.admits(SOURCE, packet_of(7), 0.4)
+
+
+def test_what_is_no_audio_gets_nobody_a_place() -> None:
+    latch = Latch()
+    for verdict in (None, Verdict.EMPTY, Malformed.RTCP):
+        assert not latch.heard(OTHER, packet_of(8), verdict, 0.0)
+    assert latch.source is None
 
 
 def test_only_those_allowed_are_admitted() -> None:
     latch = Latch([ip_network("192.0.2.0/31")])
-    assert latch.admits(SOURCE, 0.0)
-    assert not latch.admits(OTHER, 0.0)
+    assert latch.admits(SOURCE, packet_of(7), 0.0)
+    assert not latch.admits(OTHER, packet_of(8), 0.0)
     assert is_in("::ffff:192.0.2.1", [ip_network("192.0.2.0/31")])
 
 
