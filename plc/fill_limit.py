@@ -1,0 +1,119 @@
+"""No concealment is much louder than what was received lately, whatever made it.
+
+Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
+before it is played and before it becomes history. The bound follows from received samples alone, so
+it holds for a filler that feeds on its own output and for a network that answers anything.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.level import FORGET_S, HOLD_S, allowed_level, follow_level, hold_level
+
+PEAK_RATIO = 1.5
+"""A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
+may overshoot what it was fitted on."""
+POWER_RATIO = 2.0
+"""The same for the mean power: +3 dB."""
+# Slots of received samples, and the time constant of the mean power.
+_SLOT_MS = 5.0
+# The gain of a limited concealment changes within this time.
+_GLIDE_MS = 1.0
+
+
+class FillLimit:
+    """Tracks the level of what a stream receives, and holds its concealments within that.
+
+    Parameters
+    ----------
+    channels, sample_rate : int
+        Of the stream.
+    delay : int
+        Samples by which a packet is received before its turn to play.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_forget",
+        "_glide",
+        "_hold",
+        "_hop",
+        "_newest",
+        "_peaks",
+        "_powers",
+        "_ratios",
+        "_running",
+        "_slots",
+        "_smoothing",
+        "_state",
+    )
+
+    def __init__(self, channels: int, sample_rate: int, delay: int) -> None:
+        self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
+        self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
+        size = self._forget + -(-delay // hop) + 2
+        self._smoothing = -math.expm1(-1.0 / hop)
+        self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
+        self._running = np.zeros(channels + 1)
+        self._slots = np.full(size, -1, np.int64)
+        self._peaks = np.zeros((channels, size), np.float32)
+        self._powers = np.zeros((channels, size), np.float32)
+        self._allowed = np.zeros((channels, 2))
+        self._ratios = np.array([PEAK_RATIO, POWER_RATIO])
+        self._state = np.zeros((channels, 2))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything received."""
+        self._slots.fill(-1)
+        self._newest = 0
+        self.interrupt()
+        self.begin()
+
+    def follow(self, block: NDArray[np.float32], position: int) -> None:
+        """Take in received samples, shape (channels, n), that begin at a position of the stream."""
+        self._newest = (position + block.shape[1] - 1) // self._hop
+        follow_level(
+            block,
+            position,
+            self._hop,
+            self._smoothing,
+            self._running,
+            self._slots,
+            self._peaks,
+            self._powers,
+        )
+
+    def interrupt(self) -> None:
+        """Say that a packet did not arrive: what comes after it is measured apart."""
+        self._running.fill(0.0)
+
+    def begin(self) -> None:
+        """Say that a burst begins."""
+        self._state[:] = 1.0, 0.0
+
+    def hold(self, block: NDArray[np.float32], position: int) -> bool:
+        """Keep a concealment within the bound; return whether that changed it.
+
+        Parameters
+        ----------
+        block : float32, shape (channels, n), read and written
+            The concealment, from ``position`` of the stream on.
+        position : int
+            Samples of the stream played before it.
+        """
+        newest = min(self._newest, position // self._hop)
+        allowed_level(
+            newest,
+            self._hold,
+            self._forget,
+            self._slots,
+            self._peaks,
+            self._powers,
+            self._allowed,
+        )
+        self._allowed *= self._ratios
+        return bool(hold_level(self._allowed, self._smoothing, self._glide, self._state, block))
