@@ -151,7 +151,7 @@ class Concealer:
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
         self._background = Background(channels, sample_rate, seed)
-        self._limit = FillLimit(channels, sample_rate, self.delay)
+        self._limit = FillLimit(channels, sample_rate, packet_samples, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0
         self._integer = False
@@ -415,6 +415,7 @@ class Concealer:
         if isinstance(self._filler, EncoderFiller):
             self._filler.content = self._background.content
             self._filler.bridging = bridging
+            self._filler.received_share = self._limit.received_share
         self._filler.begin(self._history, unsteady)
         late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
         burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)

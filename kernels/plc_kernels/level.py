@@ -29,15 +29,12 @@ def follow_level(
     block: NDArray[np.float32],
     position: int,
     hop: int,
-    smoothing: float,
-    running: NDArray[np.float64],
     slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
     peaks: NDArray[np.float32],
-    powers: NDArray[np.float32],
+    energies: NDArray[np.float64],
 ) -> None:
-    """Note the peak and the mean power of received samples, slot by slot.
-
-    The power is a running mean, corrected for the few samples it begins with.
+    """Note the peak and the energy of received samples, slot by slot.
 
     Parameters
     ----------
@@ -47,53 +44,48 @@ def follow_level(
         Samples of the stream before the block.
     hop : int
         Samples of a slot.
-    smoothing : float
-        Weight of a new sample in the running mean.
-    running : float64, shape (channels + 1,), read and written
-        Running sum of each channel, and of the weights; zeros where a run of packets begins.
     slots : int64, shape (size,), read and written
-        The slot of the stream that stands at each place; −1: none.
-    peaks, powers : float32, shape (channels, size), read and written
-        Largest magnitude and largest mean power in each slot.
+        The slot of the stream that stands at each place; -1: none.
+    counts : int64, shape (size,), read and written
+        Samples received in each slot.
+    peaks, energies : float32 and float64, shape (channels, size), read and written
+        Largest magnitude and sum of squares in each slot.
     """
     channels, n = block.shape
-    size = slots.size
-    keep = 1.0 - smoothing
-    weight = running[channels]
     done = 0
     while done < n:
         slot = (position + done) // hop
         stop = min(n, (slot + 1) * hop - position)
-        place = slot % size
+        place = slot % slots.size
         if slots[place] != slot:
             slots[place] = slot
+            counts[place] = 0
             for c in range(channels):
                 peaks[c, place] = 0.0
-                powers[c, place] = 0.0
-        for i in range(done, stop):
-            weight = keep * weight + smoothing
+                energies[c, place] = 0.0
+        counts[place] += stop - done
         for c in range(channels):
             row = block[c, done:stop]
-            total = running[c]
-            peak = peaks[c, place]
+            energy = 0.0
+            peak = np.float32(0.0)
             for i in range(row.size):
-                total = keep * total + smoothing * row[i] * row[i]
-                peak = max(peak, np.float32(math.fabs(row[i])))
-            running[c] = total
-            peaks[c, place] = peak
-            powers[c, place] = max(powers[c, place], np.float32(total / weight))
+                energy += row[i] * row[i]
+                peak = max(peak, abs(row[i]))
+            energies[c, place] += energy
+            peaks[c, place] = max(peaks[c, place], peak)
         done = stop
-    running[channels] = weight
 
 
 @kernel
 def allowed_level(
     newest: int,
+    hop: int,
     hold: int,
     forget: int,
     slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
     peaks: NDArray[np.float32],
-    powers: NDArray[np.float32],
+    energies: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
     """Write how loud a concealment may be, from what was received lately.
@@ -102,9 +94,12 @@ def allowed_level(
     ----------
     newest : int
         Slot that ages are counted from; younger slots count as this one.
+    hop : int
+        Samples of a slot. Of fewer than a quarter the mean power says little: they count as that
+        many.
     hold, forget : int
         Ages in slots: full level up to the one, nothing from the other on.
-    slots, peaks, powers
+    slots, counts, peaks, energies
         As :func:`follow_level` writes them.
     out : float64, shape (channels, 2), written
         Peak and mean power.
@@ -118,9 +113,10 @@ def allowed_level(
         gain = 1.0
         if age > hold:
             gain = 10.0 ** (-fall * (age - hold) / 20.0)
+        share = gain * gain / max(counts[place], hop // 4, 1)
         for c in range(out.shape[0]):
             out[c, 0] = max(out[c, 0], gain * peaks[c, place])
-            out[c, 1] = max(out[c, 1], gain * gain * powers[c, place])
+            out[c, 1] = max(out[c, 1], share * energies[c, place])
 
 
 @kernel
@@ -169,11 +165,10 @@ def hold_level(
             else:
                 gain = target
             sample = row[i] * gain
+            rest = allowed[c, 1] - (1.0 - smoothing) * power
+            loudest = min(most, math.sqrt(max(rest, 0.0) / smoothing))
+            sample = min(max(sample, -loudest), loudest)
             power += smoothing * (sample * sample - power)
-            if power > allowed[c, 1]:
-                sample *= math.sqrt(allowed[c, 1] / power)
-                power = allowed[c, 1]
-            sample = min(max(sample, -most), most)
             limited = np.float32(sample)
             acted = acted or limited != row[i]
             row[i] = limited
