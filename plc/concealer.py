@@ -435,6 +435,7 @@ class Concealer:
             return True
         noise = self._noise[:, :n]
         self._background.make_noise(noise)
+        self._limit.quieten(noise, self._played)
         if faded:
             out[:] = noise
             return False

@@ -12,13 +12,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.level import FORGET_S, HOLD_S, allowed_level, follow_level, hold_level
+from plc_kernels.level import (
+    FORGET_S,
+    HOLD_S,
+    allowed_level,
+    follow_level,
+    hold_level,
+    quieten,
+    quietest_power,
+)
 
 PEAK_RATIO = 1.5
 """A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
 may overshoot what it was fitted on."""
 POWER_RATIO = 1.5
 """The same for the mean power over 5 ms: +1.8 dB, of which a burst's begin adds as much again."""
+# Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
+_NOISE_RATIO = 10.0
+_NOISE_MEAN_MS = 20.0
 # Time constant of the share of packets that were received.
 _SHARE_S = 0.5
 # Slots of received samples, and the time constant of the mean power.
@@ -54,7 +65,10 @@ class FillLimit:
         "_hold",
         "_hop",
         "_newest",
+        "_noise_power",
+        "_noise_smoothing",
         "_peaks",
+        "_quietest",
         "_ratios",
         "_remember",
         "_slots",
@@ -78,6 +92,9 @@ class FillLimit:
         self._allowed = np.zeros((channels, 2))
         self._ratios = np.array([PEAK_RATIO, POWER_RATIO])
         self._state = np.zeros((channels, 2))
+        self._quietest = np.zeros(channels)
+        self._noise_power = np.zeros(channels)
+        self._noise_smoothing = -math.expm1(-1000.0 / (sample_rate * _NOISE_MEAN_MS))
         self.reset()
 
     def reset(self) -> None:
@@ -108,6 +125,25 @@ class FillLimit:
     def begin(self) -> None:
         """Say that a burst begins."""
         self._state[:] = 1.0, 0.0
+        self._noise_power.fill(0.0)
+
+    def quieten(self, noise: NDArray[np.float32], position: int) -> None:
+        """Keep comfort noise, shape (channels, n), near the quietest that was received lately.
+
+        The background is no louder than that, whatever was made of it before.
+        """
+        newest = min(self._newest, position // self._hop)
+        quietest_power(
+            newest,
+            self._hop,
+            self._hold,
+            self._slots,
+            self._counts,
+            self._energies,
+            self._quietest,
+        )
+        self._quietest *= _NOISE_RATIO
+        quieten(self._quietest, self._noise_smoothing, self._noise_power, noise)
 
     def hold(self, block: NDArray[np.float32], position: int) -> bool:
         """Keep a concealment within the bound; return whether that changed it.

@@ -59,6 +59,8 @@ _AUDIO_PATH: tuple[Any, ...] = (
     level.allowed_level,
     level.follow_level,
     level.hold_level,
+    level.quieten,
+    level.quietest_power,
     noise.comfort_noise,
     noise.track_noise,
     packet.pack_float32,
@@ -202,6 +204,7 @@ def _run_all() -> None:
     )
     limit = FillLimit(1, 8000, 64, 0)
     limit.follow(rows[:1], 0)
+    limit.quieten(rows[:1], 0)
     limit.hold(rows[:1], 0)
     background = Background(1, 8000, 0)
     background.listen(rows[:1])

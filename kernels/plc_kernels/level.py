@@ -120,6 +120,63 @@ def allowed_level(
 
 
 @kernel
+def quietest_power(
+    newest: int,
+    hop: int,
+    hold: int,
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    energies: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Write the least mean power of any slot received lately; infinite where there is none.
+
+    Parameters
+    ----------
+    newest, hop, hold, slots, counts, energies
+        As for :func:`allowed_level`. Slots of which less than an eighth was received do not count.
+    out : float64, shape (channels,), written
+        Mean power.
+    """
+    out[:] = np.inf
+    for place in range(slots.size):
+        if slots[place] < 0 or newest - slots[place] > hold or counts[place] < max(hop // 8, 1):
+            continue
+        for c in range(out.size):
+            out[c] = min(out[c], energies[c, place] / counts[place])
+
+
+@kernel
+def quieten(
+    most: NDArray[np.float64],
+    smoothing: float,
+    state: NDArray[np.float64],
+    noise: NDArray[np.float32],
+) -> None:
+    """Turn comfort noise down to a mean power.
+
+    Parameters
+    ----------
+    most : float64, shape (channels,)
+        Mean power, at least 0.
+    smoothing : float
+        Weight of a new sample in the running mean of the power.
+    state : float64, shape (channels,), read and written
+        That mean; 0 when a burst begins.
+    noise : float32, shape (channels, n), read and written
+        Stays bit for bit where it is no louder.
+    """
+    for c in range(noise.shape[0]):
+        row = noise[c]
+        power = state[c]
+        for i in range(row.size):
+            power += smoothing * (row[i] * row[i] - power)
+            if power > most[c]:
+                row[i] *= np.float32(math.sqrt(most[c] / power))
+        state[c] = power
+
+
+@kernel
 def hold_level(
     allowed: NDArray[np.float64],
     smoothing: float,

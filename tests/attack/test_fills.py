@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -136,6 +136,7 @@ def test_no_fill_outgrows_any_content(content: str, model: str) -> None:
     ),
     lookahead=st.integers(0, 2),
 )
+@example("music", 8000, 60.0, (0.5, 23), 0)
 def test_no_losses_make_a_fill_louder_than_what_was_received(
     content: str,
     sample_rate: int,

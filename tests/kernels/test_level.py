@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.level import FALL_DB, allowed_level, follow_level, hold_level
+from plc_kernels.level import (
+    FALL_DB,
+    allowed_level,
+    follow_level,
+    hold_level,
+    quieten,
+    quietest_power,
+)
 from tests.signals import noise, sine
 
 HOP = 80
@@ -140,3 +147,25 @@ def test_the_shortest_block_is_held_too() -> None:
     out, acted = held(np.ones(1, np.float32), 0.5, 1.0)
     assert acted
     assert abs(out[0]) <= 0.5
+
+
+def test_the_quietest_slot_is_that_of_the_least_mean_power() -> None:
+    x = np.concatenate([noise(7, HOP, 0.5), noise(8, HOP, 0.01), noise(9, HOP, 0.2)])[None]
+    found = Followed().follow(x)
+    out = np.zeros(1)
+    quietest_power(2, HOP, 4, found.slots, found.counts, found.energies, out)
+    np.testing.assert_allclose(out[0], np.mean(x[0, HOP : 2 * HOP].astype(np.float64) ** 2), 1e-5)
+    quietest_power(7, HOP, 4, found.slots, found.counts, found.energies, out)
+    assert out[0] == np.inf
+
+
+def test_noise_is_turned_down_to_a_power_and_left_alone_below() -> None:
+    loud = noise(10, 9600, 0.1)[None]
+    made = loud.copy()
+    quieten(np.array([1e-4]), 1.0 / 1600, np.zeros(1), made)
+    assert np.mean(made[0, 3200:].astype(np.float64) ** 2) == pytest.approx(1e-4, rel=0.1)
+    made = loud.copy()
+    quieten(np.array([1.0]), 1.0 / 1600, np.zeros(1), made)
+    np.testing.assert_array_equal(made, loud)
+    quieten(np.array([0.0]), 1.0 / 1600, np.zeros(1), made)
+    assert not made.any()
