@@ -25,8 +25,8 @@ from plc_kernels.level import (
 PEAK_RATIO = 1.5
 """A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
 may overshoot what it was fitted on."""
-POWER_RATIO = 1.5
-"""The same for the mean power over 5 ms: +1.8 dB, of which a burst's begin adds as much again."""
+POWER_RATIO = 1.9
+"""The same for the mean power over 5 ms: +2.8 dB; while it rises, 1 dB more."""
 # Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
 _NOISE_RATIO = 10.0
 _NOISE_MEAN_MS = 20.0
@@ -58,6 +58,7 @@ class FillLimit:
 
     __slots__ = (
         "_allowed",
+        "_begins",
         "_counts",
         "_energies",
         "_forget",
@@ -124,7 +125,8 @@ class FillLimit:
 
     def begin(self) -> None:
         """Say that a burst begins."""
-        self._state[:] = 1.0, 0.0
+        self._state[:, 0] = 1.0
+        self._begins = True
         self._noise_power.fill(0.0)
 
     def quieten(self, noise: NDArray[np.float32], position: int) -> None:
@@ -167,6 +169,9 @@ class FillLimit:
             self._energies,
             self._allowed,
         )
+        if self._begins:
+            self._begins = False
+            self._state[:, 1] = self._allowed[:, 1]
         self._allowed *= self._ratios
         return bool(hold_level(self._allowed, self._smoothing, self._glide, self._state, block))
 
@@ -194,8 +199,8 @@ def hold_between(
             powers = np.add.reduceat(np.square(row, dtype=np.float64), np.arange(0, row.size, hop))
             peak = max(float(row.max()), -float(row.min()))
             allowed[c] = np.maximum(allowed[c], [peak, float(powers.max()) / min(hop, row.size)])
+    state = np.stack([np.ones(gap.shape[0]), allowed[:, 1]], axis=1)
     allowed *= (PEAK_RATIO, POWER_RATIO)
-    state = np.array([[1.0, 0.0]] * gap.shape[0])
     held = np.ascontiguousarray(gap)
     glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
     if hold_level(allowed, -math.expm1(-1.0 / hop), glide, state, held):

@@ -198,8 +198,8 @@ def hold_level(
     glide : int
         Samples within which the gain goes over to that of the block.
     state : float64, shape (channels, 2), read and written
-        Gain and running mean of the power at the end of the last block; 1 and 0 when a burst
-        begins.
+        Gain and running mean of the power at the end of the last block; when a burst begins, 1 and
+        the power that was received.
     block : float32, shape (channels, n), read and written
         The concealment.
     """
