@@ -42,6 +42,7 @@ from plc.burst import (
 from plc.config import StreamConfig
 from plc.encoder_filler import EncoderFiller
 from plc.errors import ConcurrentPushError, PacketError
+from plc.fill_limit import FillLimit
 from plc.filler import ArFiller
 from plc.history import History
 from plc.methods import make_filler
@@ -169,6 +170,7 @@ class Concealer:
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
         self._background = Background(channels, sample_rate, seed)
+        self._limit = FillLimit(channels, sample_rate, packet_samples, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0
         self._integer = False
@@ -210,6 +212,7 @@ class Concealer:
         self._filler.reset()
         self._history.reset()
         self._background.reset()
+        self._limit.reset()
         self._arrived = [False] * len(self._arrived)
         self._burst = None
         self._pushed = 0
@@ -384,7 +387,12 @@ class Concealer:
         """Take one packet in and play one into ``self._block``; return whether it was concealed."""
         slots = len(self._arrived)
         newest = self._pushed % slots
-        self._arrived[newest] = packet is not None and self._unpack(packet, newest)
+        arrived = packet is not None and self._unpack(packet, newest)
+        self._arrived[newest] = arrived
+        if arrived:
+            self._limit.follow(self._pending[newest], self._pushed * self._block.shape[1])
+        else:
+            self._limit.interrupt()
         self._pushed += 1
         if self._pushed < slots:
             self._block.fill(0.0)
@@ -427,6 +435,11 @@ class Concealer:
         self._conceal(block, play, slot, pending)
         return True
 
+    @property
+    def _played(self) -> int:
+        """Samples of the stream that were played before the packet whose turn it is."""
+        return self._pushed * self._block.shape[1] - self.delay - self._block.shape[1]
+
     def _packets_until_arrival(self, slot: int) -> int:
         """Return how many packets after ``slot`` the first one that arrived stands; 0: none."""
         slots = len(self._arrived)
@@ -459,6 +472,7 @@ class Concealer:
         stats.silent_concealed_samples += n if silent else 0
         stats.concealed_samples += n
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
+        stats.fills_limited += self._limit.hold(block, self._played)
         self._remember(block, trusted)
 
     def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
@@ -471,10 +485,12 @@ class Concealer:
         if isinstance(self._filler, EncoderFiller):
             self._filler.content = self._background.content
             self._filler.bridging = bridging
+            self._filler.received_share = self._limit.received_share
         self._filler.begin(self._history, unsteady)
         late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
         burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
         self._burst = burst
+        self._limit.begin()
         self.stats.concealment_events += 1
         return burst
 
@@ -489,6 +505,7 @@ class Concealer:
             return True
         noise = self._noise[:, :n]
         self._background.make_noise(noise)
+        self._limit.quieten(noise, self._played)
         if faded:
             out[:] = noise
             return False
@@ -528,6 +545,7 @@ class Concealer:
         n = min(self._ramp.size - burst.recovered, block.shape[1])
         tail = self._tail[:, :n]
         self._continue_burst(tail, burst)
+        self._limit.hold(tail, self._played)
         now = slice(burst.recovered, burst.recovered + n)
         if burst.recovered == 0:
             steady = not self._background.unsteady

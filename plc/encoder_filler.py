@@ -62,6 +62,10 @@ _ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
 _PASSAGES_SHARE = 0.4
+# Where less than the first share of the last half second was received, passages of the past are
+# concealment for the most part. They and what the network makes of them then weigh less, and
+# nothing below the second share.
+_ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
 # What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
 _OVERSHOOT = 1.5
 
@@ -176,6 +180,8 @@ class EncoderFiller:
         """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
         self.content = "music"
         """Of what the next burst interrupts: which network is asked."""
+        self.received_share = 1.0
+        """How much of what lies before the next burst was received, 0 to 1."""
         self.bridging = 0
         """Samples of the next burst, if it is bridged as a whole; else 0."""
         self.fading = False
@@ -187,6 +193,7 @@ class EncoderFiller:
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
+        self._weight = 1.0
 
     def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
@@ -299,6 +306,8 @@ class EncoderFiller:
         self.ar.limit_ms = self.limit_ms
         self.ar.begin(history, unsteady)
         self._position = 0
+        span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
+        self._weight = min(max((self.received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
         self._made_by_network = False
         self._bridged_by = ""
         self._abandon()
@@ -307,6 +316,8 @@ class EncoderFiller:
         if self._hurried or (network is not None and network.ready(history, self.bridging)):
             voice = None
         if voice is not None and history.filled < voice.gap.gap_start:
+            voice = None
+        if voice is not None and voice.passages is not None and self._weight == 0.0:
             voice = None
         self._voice = voice
         if voice is None:
@@ -359,7 +370,7 @@ class EncoderFiller:
             self.ar.resume(voice.contour.draft(history, self.ar.extend, lines[:, :, start:]))
             return
         if voice.passages is not None:
-            draft_from(voice.passages, history, self.ar, lines)
+            draft_from(voice.passages, history, self.ar, lines, self._weight)
             return
         self.ar.extend(lines[:, -1, start:])
         if voice.manifest.drafts == PASSAGE_DRAFTS:
@@ -388,7 +399,7 @@ class EncoderFiller:
         made = self._made[:, : gap.horizon]
         gap.synthesise(made)
         if voice.passages is not None:
-            self._hold(voice, made)
+            self._weigh(voice, made)
         leave = min(self._leave.size, gap.horizon)
         end = gap.gap_start + gap.horizon
         now = self._position
@@ -405,9 +416,16 @@ class EncoderFiller:
                 self._fill[c, : gap.horizon] = made[c]
         self._made_by_network = True
 
-    @staticmethod
-    def _hold(voice: Voice, made: NDArray[np.float32]) -> None:
-        """Keep a fill within what its drafts and their past reach, and half as much again."""
+    def _weigh(self, voice: Voice, made: NDArray[np.float32]) -> None:
+        """Keep a fill within what its drafts and their past reach, and half as much again.
+
+        Where little was received it stays near the draft.
+        """
+        if self._weight < 1.0:
+            draft = voice.gap.lines[:, -1, voice.gap.gap_start :][:, : made.shape[1]]
+            made -= draft
+            made *= np.float32(self._weight)
+            made += draft
         for line, lines in zip(made, voice.gap.lines, strict=True):
             limit = _OVERSHOOT * max(float(lines.max()), -float(lines.min()))
             np.clip(line, -limit, limit, out=line)

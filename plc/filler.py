@@ -249,6 +249,7 @@ class ArFiller:
         peaks: NDArray[np.float32],
         there: NDArray[np.bool_],
         out: NDArray[np.float32],
+        weight: float = 1.0,
     ) -> None:
         """Write the next samples along another line: its innovation drives the predictors.
 
@@ -263,6 +264,8 @@ class ArFiller:
         there : bool, shape (channels,)
             Which channels have such a line; the others are predicted.
         out : float32, shape (channels, n), written
+        weight : float
+            Of the other line, 0 to 1.
         """
         past = beside.shape[1] - out.shape[1]
         for c, made in enumerate(out):
@@ -274,7 +277,7 @@ class ArFiller:
             history.newest(c, known)
             line = beside[c, past - known.size : past]
             share = innovation_share(self._taps[c, :order], known, line, _EVERY)
-            part = np.float32(share) * beside[c, past - order :]
+            part = np.float32(weight * share) * beside[c, past - order :]
             self._recent[c, :order] -= part[:order]
             self._predict(c, made)
             limit = max(self._limits[c], float(peaks[c]))

@@ -45,6 +45,7 @@ from plc.concealer import Packet
 from plc.config import StreamConfig
 from plc.drafts import SIDE_RUNG
 from plc.errors import ConfigError, PacketError
+from plc.fill_limit import hold_between
 from plc.filler import ArFiller, Filler
 from plc.history import History
 from plc.ladder import Rung
@@ -243,6 +244,7 @@ def _fill(
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
         _run(filler, after[:, ::-1], after[:, :0], bend, gap[:, ::-1])
+        hold_between((after,), config.sample_rate, gap)
         return
     _run(filler, before, after, bend, gap)
     sizes = (gap.shape[1], before.shape[1], after.shape[1])
@@ -253,6 +255,7 @@ def _fill(
             )
             if encoder is not None:
                 encoder.refine(rows[c], start, stop, end, doubt_db)
+    hold_between((before, after), config.sample_rate, gap)
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:

@@ -231,7 +231,11 @@ class _Search:
 
 
 def draft_from(
-    passages: Passages, history: History, ar: ArFiller, lines: NDArray[np.float32]
+    passages: Passages,
+    history: History,
+    ar: ArFiller,
+    lines: NDArray[np.float32],
+    weight: float = 1.0,
 ) -> None:
     """Write the drafts of a gap: the passages' sum, and what it and linear prediction make.
 
@@ -246,11 +250,13 @@ def draft_from(
     lines : float32, shape (channels, 2, past + ahead)
         :data:`PASSAGE_DRAFTS`. The second holds the past already; the rest is written. Where there
         are no passages both are what linear prediction says.
+    weight : float
+        Of the passages, 0 to 1.
     """
     gap = passages.sum.shape[1] - passages.known
     past = lines.shape[2] - gap
     passages.find(history)
-    ar.join(history, passages.sum, passages.peaks, passages.found, lines[:, 1, past:])
+    ar.join(history, passages.sum, passages.peaks, passages.found, lines[:, 1, past:], weight)
     lines[:, 0] = passages.sum[:, passages.known - past :]
     if not passages.found.all():
         lines[~passages.found, 0] = lines[~passages.found, 1]

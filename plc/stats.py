@@ -69,6 +69,9 @@ class Stats:
     """Received samples blended with a concealment on recovery."""
     bridged_samples: int = 0
     """Concealed samples for which the far side of the gap was known."""
+    fills_limited: int = 0
+    """Concealed packets that would have been much louder than what was received lately, and were
+    turned down (:mod:`plc.fill_limit`)."""
     deadline_misses: int = 0
     """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
     rung_changes: int = 0

@@ -15,6 +15,7 @@ from plc import notice
 from plc.background import Background
 from plc.content import STREAM_MODEL
 from plc.contour import ContourBridge, PitchContour
+from plc.fill_limit import FillLimit
 from plc.filler import ArFiller
 from plc.history import History
 from plc.ladder import Rung
@@ -25,6 +26,7 @@ from plc_kernels import (
     contour,
     denormals,
     fade,
+    level,
     noise,
     packet,
     passages,
@@ -54,6 +56,11 @@ _AUDIO_PATH: tuple[Any, ...] = (
     fade.fade_into,
     fade.mix_by_cosine,
     fade.mix_by_error,
+    level.allowed_level,
+    level.follow_level,
+    level.hold_level,
+    level.quieten,
+    level.quietest_power,
     noise.comfort_noise,
     noise.track_noise,
     packet.pack_float32,
@@ -195,6 +202,10 @@ def _run_all() -> None:
     stft.synthesise_frames(
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
+    limit = FillLimit(1, 8000, 64, 0)
+    limit.follow(rows[:1], 0)
+    limit.quieten(rows[:1], 0)
+    limit.hold(rows[:1], 0)
     background = Background(1, 8000, 0)
     background.listen(rows[:1])
     background.make_noise(rows[:1])

@@ -1,0 +1,61 @@
+"""How much louder a concealment is than what was received: what no filler may pass."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOUDEST_FILL_DB = 4.0
+"""No concealment is louder than what was received lately by more than this."""
+LATELY_S = 8.0
+"""What counts as lately."""
+GHOST_DB = -60.0
+"""No concealment is louder than this, re full scale, in silence that has lasted."""
+GHOST_AFTER_S = 0.5
+"""How long silence lasts until then."""
+_POWER_MS = 5.0
+# What is quieter counts as this: -80 dB.
+_LEAST = 1e-4
+
+
+class Loudness:
+    """Follows a stream, packet by packet, and says how loud each concealment is.
+
+    Parameters
+    ----------
+    sample_rate, packet_samples : int
+        Of the stream.
+    """
+
+    def __init__(self, sample_rate: int, packet_samples: int) -> None:
+        self._window = max(1, min(packet_samples, round(sample_rate * _POWER_MS / 1000.0)))
+        lately = max(1, math.ceil(LATELY_S * sample_rate / packet_samples))
+        self._received = np.zeros((lately, 2))
+        self._count = 0
+
+    def receive(self, packet: NDArray[np.float32] | None) -> None:
+        """Take in a packet, float32, shape (n, channels), or None for a lost one.
+
+        A lost packet does not age what was received before it: while nothing is received, nothing
+        newer is known.
+        """
+        if packet is None:
+            return
+        self._received[self._count % len(self._received)] = self._levels(packet)
+        self._count += 1
+
+    def excess_db(self, fill: NDArray[np.float32]) -> float:
+        """Return by how much a concealment passes the loudest packet received lately, in dB.
+
+        Peak against peak and power over 5 ms against power over 5 ms; the greater of the two.
+        """
+        loudest = np.maximum(self._received.max(axis=0), (_LEAST, _LEAST**2))
+        peak, power = np.maximum(self._levels(fill), 1e-30) / loudest
+        return max(20.0 * math.log10(peak), 10.0 * math.log10(power))
+
+    def _levels(self, packet: NDArray[np.float32]) -> tuple[float, float]:
+        """Return the peak and the largest mean power, over the channels."""
+        samples = packet.astype(np.float64)
+        sums = np.cumsum(np.pad(samples**2, ((1, 0), (0, 0))), axis=0)
+        powers = (sums[self._window :] - sums[: -self._window]) / self._window
+        return float(np.abs(samples).max()), float(powers.max())

@@ -1,0 +1,234 @@
+"""How loud a stream was received lately, and concealment held within that.
+
+Received samples leave a peak and a mean power for each slot of a few ms. What a slot allows falls
+with its age; the loudest of them bounds a concealment, whatever made it::
+
+    received   ▂▅█▇▆▅▃▂▂▁▁▁▁                     slots, the newest on the right
+    allowed    ───────────╮                       full up to HOLD
+                           ╲_____________________ nothing from FORGET on
+
+Concealed samples never enter, so a filler that feeds on its own output cannot raise the bound.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import kernel
+
+# A slot allows its full level up to this age, and then falls in a line, in dB, …
+HOLD_S = 0.4
+# … by this much at this age, beyond which it is forgotten.
+FORGET_S = 0.5
+FALL_DB = 70.0
+
+
+@kernel
+def follow_level(
+    block: NDArray[np.float32],
+    position: int,
+    hop: int,
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    peaks: NDArray[np.float32],
+    energies: NDArray[np.float64],
+) -> None:
+    """Note the peak and the energy of received samples, slot by slot.
+
+    Parameters
+    ----------
+    block : float32, shape (channels, n)
+        Received samples.
+    position : int
+        Samples of the stream before the block.
+    hop : int
+        Samples of a slot.
+    slots : int64, shape (size,), read and written
+        The slot of the stream that stands at each place; -1: none.
+    counts : int64, shape (size,), read and written
+        Samples received in each slot.
+    peaks, energies : float32 and float64, shape (channels, size), read and written
+        Largest magnitude and sum of squares in each slot.
+    """
+    channels, n = block.shape
+    done = 0
+    while done < n:
+        slot = (position + done) // hop
+        stop = min(n, (slot + 1) * hop - position)
+        place = slot % slots.size
+        if slots[place] != slot:
+            slots[place] = slot
+            counts[place] = 0
+            for c in range(channels):
+                peaks[c, place] = 0.0
+                energies[c, place] = 0.0
+        counts[place] += stop - done
+        for c in range(channels):
+            row = block[c, done:stop]
+            energy = 0.0
+            peak = np.float32(0.0)
+            for i in range(row.size):
+                energy += row[i] * row[i]
+                peak = max(peak, abs(row[i]))
+            energies[c, place] += energy
+            peaks[c, place] = max(peaks[c, place], peak)
+        done = stop
+
+
+@kernel
+def allowed_level(
+    newest: int,
+    hop: int,
+    hold: int,
+    forget: int,
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    peaks: NDArray[np.float32],
+    energies: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Write how loud a concealment may be, from what was received lately.
+
+    Parameters
+    ----------
+    newest : int
+        Slot that ages are counted from; younger slots count as this one.
+    hop : int
+        Samples of a slot. Of fewer than a quarter the mean power says little: they count as that
+        many.
+    hold, forget : int
+        Ages in slots: full level up to the one, nothing from the other on.
+    slots, counts, peaks, energies
+        As :func:`follow_level` writes them.
+    out : float64, shape (channels, 2), written
+        Peak and mean power.
+    """
+    out[:] = 0.0
+    fall = FALL_DB / (forget - hold)
+    for place in range(slots.size):
+        age = newest - slots[place]
+        if slots[place] < 0 or age >= forget:
+            continue
+        gain = 1.0
+        if age > hold:
+            gain = 10.0 ** (-fall * (age - hold) / 20.0)
+        share = gain * gain / max(counts[place], hop // 4, 1)
+        for c in range(out.shape[0]):
+            out[c, 0] = max(out[c, 0], gain * peaks[c, place])
+            out[c, 1] = max(out[c, 1], share * energies[c, place])
+
+
+@kernel
+def quietest_power(
+    newest: int,
+    hop: int,
+    hold: int,
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    energies: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Write the least mean power of any slot received lately; infinite where there is none.
+
+    Parameters
+    ----------
+    newest, hop, hold, slots, counts, energies
+        As for :func:`allowed_level`. Slots of which less than an eighth was received do not count.
+    out : float64, shape (channels,), written
+        Mean power.
+    """
+    out[:] = np.inf
+    for place in range(slots.size):
+        if slots[place] < 0 or newest - slots[place] > hold or counts[place] < max(hop // 8, 1):
+            continue
+        for c in range(out.size):
+            out[c] = min(out[c], energies[c, place] / counts[place])
+
+
+@kernel
+def quieten(
+    most: NDArray[np.float64],
+    smoothing: float,
+    state: NDArray[np.float64],
+    noise: NDArray[np.float32],
+) -> None:
+    """Turn comfort noise down to a mean power.
+
+    Parameters
+    ----------
+    most : float64, shape (channels,)
+        Mean power, at least 0.
+    smoothing : float
+        Weight of a new sample in the running mean of the power.
+    state : float64, shape (channels,), read and written
+        That mean; 0 when a burst begins.
+    noise : float32, shape (channels, n), read and written
+        Stays bit for bit where it is no louder.
+    """
+    for c in range(noise.shape[0]):
+        row = noise[c]
+        power = state[c]
+        for i in range(row.size):
+            power += smoothing * (row[i] * row[i] - power)
+            if power > most[c]:
+                row[i] *= np.float32(math.sqrt(most[c] / power))
+        state[c] = power
+
+
+@kernel
+def hold_level(
+    allowed: NDArray[np.float64],
+    smoothing: float,
+    glide: int,
+    state: NDArray[np.float64],
+    block: NDArray[np.float32],
+) -> bool:
+    """Keep a concealment within a peak and a mean power; tell whether that changed it.
+
+    What is within both is left as it is, bit for bit. What is not is turned down by a gain without
+    steps, and what is not finite becomes silence.
+
+    Parameters
+    ----------
+    allowed : float64, shape (channels, 2)
+        Peak and mean power.
+    smoothing : float
+        Weight of a new sample in the running mean of the power.
+    glide : int
+        Samples within which the gain goes over to that of the block.
+    state : float64, shape (channels, 2), read and written
+        Gain and running mean of the power at the end of the last block; when a burst begins, 1 and
+        the power that was received.
+    block : float32, shape (channels, n), read and written
+        The concealment.
+    """
+    acted = False
+    for c in range(block.shape[0]):
+        row = block[c]
+        peak = 0.0
+        for i in range(row.size):
+            if not math.isfinite(row[i]):
+                row[i] = np.float32(0.0)
+                acted = True
+            peak = max(peak, math.fabs(row[i]))
+        most = allowed[c, 0]
+        target = min(1.0, most / peak) if peak > 0.0 else 1.0
+        gain, power = state[c, 0], state[c, 1]
+        step = (target - gain) / glide
+        for i in range(row.size):
+            if i < glide:
+                gain += step
+            else:
+                gain = target
+            sample = row[i] * gain
+            rest = allowed[c, 1] - (1.0 - smoothing) * power
+            loudest = min(most, math.sqrt(max(rest, 0.0) / smoothing))
+            sample = min(max(sample, -loudest), loudest)
+            power += smoothing * (sample * sample - power)
+            limited = np.float32(sample)
+            acted = acted or limited != row[i]
+            row[i] = limited
+        state[c, 0] = gain
+        state[c, 1] = power
+    return acted

@@ -1,0 +1,207 @@
+"""No concealment is much louder than what was received lately, whatever made it.
+
+Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
+before it is played and before it becomes history. The bound follows from received samples alone, so
+it holds for a filler that feeds on its own output and for a network that answers anything. Gaps of
+recordings are held within what is known on either side.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.level import (
+    FORGET_S,
+    HOLD_S,
+    allowed_level,
+    follow_level,
+    hold_level,
+    quieten,
+    quietest_power,
+)
+
+PEAK_RATIO = 1.5
+"""A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
+may overshoot what it was fitted on."""
+POWER_RATIO = 1.9
+"""The same for the mean power over 5 ms: +2.8 dB; while it rises, 1 dB more."""
+# Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
+_NOISE_RATIO = 10.0
+_NOISE_MEAN_MS = 20.0
+# Time constant of the share of packets that were received.
+_SHARE_S = 0.5
+# Slots of received samples, and the time constant of the mean power.
+_SLOT_MS = 5.0
+# The gain of a limited concealment changes within this time.
+_GLIDE_MS = 1.0
+
+
+class FillLimit:
+    """Tracks the level of what a stream receives, and holds its concealments within that.
+
+    Parameters
+    ----------
+    channels, sample_rate : int
+        Of the stream.
+    packet_samples : int
+        Samples of a packet.
+    delay : int
+        Samples by which a packet is received before its turn to play.
+
+    Attributes
+    ----------
+    received_share : float
+        How much of the last half second was received, 0 to 1.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_begins",
+        "_counts",
+        "_energies",
+        "_forget",
+        "_glide",
+        "_hold",
+        "_hop",
+        "_newest",
+        "_noise_power",
+        "_noise_smoothing",
+        "_peaks",
+        "_quietest",
+        "_ratios",
+        "_remember",
+        "_slots",
+        "_smoothing",
+        "_state",
+        "received_share",
+    )
+
+    def __init__(self, channels: int, sample_rate: int, packet_samples: int, delay: int) -> None:
+        self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
+        self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
+        size = self._forget + -(-delay // hop) + 2
+        self._smoothing = -math.expm1(-1.0 / hop)
+        self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
+        self._remember = math.exp(-packet_samples / (sample_rate * _SHARE_S))
+        self._slots = np.full(size, -1, np.int64)
+        self._counts = np.zeros(size, np.int64)
+        self._peaks = np.zeros((channels, size), np.float32)
+        self._energies = np.zeros((channels, size))
+        self._allowed = np.zeros((channels, 2))
+        self._ratios = np.array([PEAK_RATIO, POWER_RATIO])
+        self._state = np.zeros((channels, 2))
+        self._quietest = np.zeros(channels)
+        self._noise_power = np.zeros(channels)
+        self._noise_smoothing = -math.expm1(-1000.0 / (sample_rate * _NOISE_MEAN_MS))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything received."""
+        self._slots.fill(-1)
+        self._newest = 0
+        self.received_share = 1.0
+        self.begin()
+
+    def follow(self, block: NDArray[np.float32], position: int) -> None:
+        """Take in received samples, shape (channels, n), that begin at a position of the stream."""
+        self.received_share = 1.0 - self._remember * (1.0 - self.received_share)
+        self._newest = (position + block.shape[1] - 1) // self._hop
+        follow_level(
+            block,
+            position,
+            self._hop,
+            self._slots,
+            self._counts,
+            self._peaks,
+            self._energies,
+        )
+
+    def interrupt(self) -> None:
+        """Say that a packet did not arrive."""
+        self.received_share *= self._remember
+
+    def begin(self) -> None:
+        """Say that a burst begins."""
+        self._state[:, 0] = 1.0
+        self._begins = True
+        self._noise_power.fill(0.0)
+
+    def quieten(self, noise: NDArray[np.float32], position: int) -> None:
+        """Keep comfort noise, shape (channels, n), near the quietest that was received lately.
+
+        The background is no louder than that, whatever was made of it before.
+        """
+        newest = min(self._newest, position // self._hop)
+        quietest_power(
+            newest,
+            self._hop,
+            self._hold,
+            self._slots,
+            self._counts,
+            self._energies,
+            self._quietest,
+        )
+        self._quietest *= _NOISE_RATIO
+        quieten(self._quietest, self._noise_smoothing, self._noise_power, noise)
+
+    def hold(self, block: NDArray[np.float32], position: int) -> bool:
+        """Keep a concealment within the bound; return whether that changed it.
+
+        Parameters
+        ----------
+        block : float32, shape (channels, n), read and written
+            The concealment, from ``position`` of the stream on.
+        position : int
+            Samples of the stream played before it.
+        """
+        newest = min(self._newest, position // self._hop)
+        allowed_level(
+            newest,
+            self._hop,
+            self._hold,
+            self._forget,
+            self._slots,
+            self._counts,
+            self._peaks,
+            self._energies,
+            self._allowed,
+        )
+        if self._begins:
+            self._begins = False
+            self._state[:, 1] = self._allowed[:, 1]
+        self._allowed *= self._ratios
+        return bool(hold_level(self._allowed, self._smoothing, self._glide, self._state, block))
+
+
+def hold_between(
+    sides: Sequence[NDArray[np.float32]], sample_rate: int, gap: NDArray[np.float32]
+) -> None:
+    """Keep the fill of a recording's gap within the bound of what is known around it.
+
+    Parameters
+    ----------
+    sides : sequence of float32, shape (channels, n)
+        What is known before and after the gap; a side may be empty.
+    sample_rate : int
+        In Hz.
+    gap : float32, shape (channels, n), read and written
+        The fill.
+    """
+    hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+    allowed = np.zeros((gap.shape[0], 2))
+    for side in sides:
+        for c, row in enumerate(side):
+            if not row.size:
+                continue
+            powers = np.add.reduceat(np.square(row, dtype=np.float64), np.arange(0, row.size, hop))
+            peak = max(float(row.max()), -float(row.min()))
+            allowed[c] = np.maximum(allowed[c], [peak, float(powers.max()) / min(hop, row.size)])
+    state = np.stack([np.ones(gap.shape[0]), allowed[:, 1]], axis=1)
+    allowed *= (PEAK_RATIO, POWER_RATIO)
+    held = np.ascontiguousarray(gap)
+    glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
+    if hold_level(allowed, -math.expm1(-1.0 / hop), glide, state, held):
+        gap[:] = held
