@@ -31,18 +31,23 @@ class Loudness:
         self._window = max(1, min(packet_samples, round(sample_rate * _POWER_MS / 1000.0)))
         lately = max(1, math.ceil(LATELY_S * sample_rate / packet_samples))
         self._received = np.zeros((lately, 2))
-        self._count = 0
+        self._place = 0
+        self._lost = 0
 
     def receive(self, packet: NDArray[np.float32] | None) -> None:
         """Take in a packet, float32, shape (n, channels), or None for a lost one.
 
-        A lost packet does not age what was received before it: while nothing is received, nothing
-        newer is known.
+        Lost packets age what was received before them as soon as something newer is received.
         """
         if packet is None:
+            self._lost += 1
             return
-        self._received[self._count % len(self._received)] = self._levels(packet)
-        self._count += 1
+        size = len(self._received)
+        self._received[(self._place + np.arange(min(self._lost, size))) % size] = 0.0
+        self._place = (self._place + self._lost) % size
+        self._received[self._place] = self._levels(packet)
+        self._place = (self._place + 1) % size
+        self._lost = 0
 
     def excess_db(self, fill: NDArray[np.float32]) -> float:
         """Return by how much a concealment passes the loudest packet received lately, in dB.

@@ -1,14 +1,17 @@
 """Whatever arrives, for as long as it likes: ``plc bench soak``.
 
 A run is many *streams*, each with its own drawn rate, packet size, channels, lookahead and sample
-type. A stream is many *stretches*: each draws what the packets hold (music, noise, silence,
-clipping, denormal numbers, NaN and infinity) and how they are lost (not, at random, or in one burst
-of up to an hour). After every push the output must have the right shape and type, be finite, and
-not be far louder than anything that went in; at the end of a stream its length must be exact; over
-the run the resident memory must not grow.
+type. A stream is many *stretches*: each draws what the packets hold (music, a voice, notes that
+end, chirps, squares, noise, silence, clipping, denormal numbers, NaN and infinity) and how they are
+lost (not, at random, by a regular pattern, or in one burst of up to an hour). After every push the
+output must have the right shape and type and be finite, and a concealment must be no louder than
+what was received lately (:mod:`plc_bench.loudness`); at the end of a stream its length must be
+exact; over the run the resident memory must not grow.
 """
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,13 +21,32 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import plc
+from plc_bench.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 from plc_bench.surroundings import kept_mb, resident_mb
 from plc_bench.synth import music
 
-SAMPLE_RATES = (8000, 8000, 8000, 16_000, 44_100)  # mostly the cheapest: many packets matter here
-PACKET_MS = (1.0, 2.5, 5.0, 10.0, 20.0)
-CONTENTS = ("music", "noise", "silence", "clipped", "denormal", "broken")
-LOSSES = ("none", "light", "heavy", "burst")
+SAMPLE_RATES = (
+    8000,
+    8000,
+    8000,
+    16_000,
+    44_100,
+    48_000,
+)  # mostly the cheapest: many packets matter here
+PACKET_MS = (1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
+CONTENTS = (
+    "music",
+    "voice",
+    "notes",
+    "chirp",
+    "square",
+    "noise",
+    "silence",
+    "clipped",
+    "denormal",
+    "broken",
+)
+LOSSES = ("none", "light", "heavy", "regular", "burst")
 LONGEST_BURST_S = 3600.0
 # Packets of the stream with the longest burst: an hour of them is 60 000.
 _LONG_BURST_PACKET_MS = 60.0
@@ -32,10 +54,6 @@ _STREAM_PACKETS = (2000, 40_000)
 _STRETCH_PACKETS = (20, 2000)
 # Distinct packets of each content in a stream, handed in again and again.
 _VARIETY = 32
-# Comfort noise is Gaussian: at the RMS of a square wave its peaks reach five times the square's.
-LOUDNESS_MAX = 6.0
-# Input below -60 dB counts as -60 dB, so that comfort noise after silence is not called loud.
-_QUIET = 1e-3
 # The allocator's own ups and downs between streams of different sizes stay below this.
 GROWTH_MAX_MB = 8.0
 _RSS_EVERY_PACKETS = 1000
@@ -79,8 +97,11 @@ class SoakReport:
         Longest burst that was drawn on purpose.
     audio_s, elapsed_s : float
         Audio that went through, and the time it took.
-    loudness : float
-        Largest output sample over the largest input sample of its stream so far.
+    loudest_fill_db : float
+        By how much a concealment passed what was received in the 8 s before, at most.
+    loudest_ghost_db : float
+        The loudest sample concealed in silence, half a second and more after a sound, re full
+        scale.
     rss_mb : list of float
         Resident memory after each stream, in MiB: what streams leave behind. What one needs
         while it is open depends on its rate and whether there is a network for it.
@@ -97,7 +118,8 @@ class SoakReport:
     longest_burst_s: float = 0.0
     audio_s: float = 0.0
     elapsed_s: float = 0.0
-    loudness: float = 0.0
+    loudest_fill_db: float = -math.inf
+    loudest_ghost_db: float = -math.inf
     rss_mb: list[float] = field(default_factory=list)
     within_mb: float = 0.0
     violations: list[str] = field(default_factory=list)
@@ -157,7 +179,8 @@ def soak_table(report: SoakReport) -> Table:
     table.add_row("lost", f"{report.lost}, longest burst {report.longest_burst_s:.0f} s")
     table.add_row("with NaN or infinity", str(report.broken))
     table.add_row("audio", f"{report.audio_s / 3600:.1f} h in {report.elapsed_s:.0f} s")
-    table.add_row("loudest output", f"{report.loudness:.2f} times the loudest input")
+    table.add_row("loudest concealment", f"{report.loudest_fill_db:+.1f} dB re what was received")
+    table.add_row("in silence after a sound", f"{max(report.loudest_ghost_db, -200.0):.0f} dBFS")
     if report.rss_mb:
         table.add_row(
             "resident memory", f"{report.rss_mb[-1]:.0f} MiB, growth {report.growth_mb:+.1f} MiB"
@@ -206,8 +229,9 @@ def _run(
         lost = _draw_losses(loss, length, stream, rng, report)
         choices = supply[str(rng.choice(CONTENTS))]
         for i in range(length):
-            packet = None if lost[i] else choices[i % len(choices)]
-            watch.check(packet, concealer.push(packet))
+            sent = choices[i % len(choices)]
+            packet = None if lost[i] else sent
+            watch.check(sent, packet, concealer.push(packet))
         pushed += length
         on_packets(length)
     watch.close(concealer.flush())
@@ -230,25 +254,43 @@ class _Watch:
     report: SoakReport
     samples_in: int = 0
     samples_out: int = 0
-    loudest: float = 0.0
     heard: bool = False
+    # Of the packets whose turn to play is still to come: whether each was lost.
+    pending: deque[bool] = field(default_factory=deque)
+    # Packets played since the last one that was not silent, and whether one of them was received.
+    silent: int = 0
+    silence_heard: bool = False
     rss_mb: list[float] = field(default_factory=list)
 
-    def check(self, packet: Packet | None, output: Packet) -> None:
-        """Look at a packet and what was played for it."""
+    def __post_init__(self) -> None:
+        """Listen from the stream's begin on."""
+        self.loudness = Loudness(self.stream.sample_rate, self.stream.packet_samples)
+
+    def check(self, sent: Packet, packet: Packet | None, output: Packet) -> None:
+        """Look at what was sent, what arrived of it, and what was played."""
         report = self.report
         report.packets += 1
         self.samples_in += self.stream.packet_samples
+        received = None
         if packet is None:
             report.lost += 1
         else:
             self.heard = True
-            peak = _peak(packet)
-            if np.isfinite(peak):
-                self.loudest = max(self.loudest, peak)
+            samples = _as_float(packet)
+            if np.isfinite(samples).all():
+                received = samples
             else:
                 report.broken += 1
+        self.loudness.receive(received)
+        self.pending.append(received is None)
+        if np.any(sent):
+            self.silent, self.silence_heard = 0, False
+        else:
+            self.silent += 1
+            self.silence_heard = self.silence_heard or received is not None
         self._look(output)
+        if len(self.pending) > self.stream.lookahead and self.pending.popleft():
+            self._listen(output)
         expected = (self.stream.packet_samples, self.stream.channels)
         if output.shape != expected:
             report.complain(f"packet {report.packets}: {output.shape} came out of {self.stream}")
@@ -270,16 +312,24 @@ class _Watch:
         self.samples_out += len(output)
         if output.dtype != (np.int16 if self._plays_int16() else np.float32):
             self.report.complain(f"{output.dtype} came out of {self.stream}")
-        loudness = _peak(output) / max(self.loudest, _QUIET)
-        if not np.isfinite(loudness):
+        if not np.isfinite(_as_float(output)).all():
             self.report.complain(f"not finite: packet {self.report.packets} of {self.stream}")
-            return
-        self.report.loudness = max(self.report.loudness, loudness)
-        if loudness > LOUDNESS_MAX:
-            self.report.complain(
-                f"{loudness:.1f} times louder than its input: packet {self.report.packets} "
-                f"of {self.stream}"
-            )
+
+    def _listen(self, fill: Packet) -> None:
+        report = self.report
+        samples = _as_float(fill)
+        excess_db = self.loudness.excess_db(samples)
+        report.loudest_fill_db = max(report.loudest_fill_db, excess_db)
+        where = f"packet {report.packets} of {self.stream}"
+        if excess_db > LOUDEST_FILL_DB:
+            report.complain(f"{excess_db:.1f} dB louder than what was received: {where}")
+        packet_s = self.stream.packet_samples / self.stream.sample_rate
+        silent_s = (self.silent - 1 - self.stream.lookahead) * packet_s
+        if self.silence_heard and silent_s >= GHOST_AFTER_S:
+            ghost_db = 20.0 * math.log10(max(float(np.abs(samples).max()), 1e-30))
+            report.loudest_ghost_db = max(report.loudest_ghost_db, ghost_db)
+            if ghost_db > GHOST_DB:
+                report.complain(f"{ghost_db:.0f} dBFS in silence: {where}")
 
     def _plays_int16(self) -> bool:
         # What went in decides, and until something has, float32 is played.
@@ -294,6 +344,9 @@ def _make_packets(content: str, stream: Stream, rng: np.random.Generator) -> lis
     if content == "music":
         seconds = samples / stream.sample_rate
         signal = music(stream.sample_rate, seconds, stream.channels, int(rng.integers(2**31)))
+    elif content in _LINES:
+        t = np.arange(samples)[:, None] / stream.sample_rate
+        signal[:] = _LINES[content](t, stream.sample_rate, float(rng.uniform(80.0, 800.0)))
     elif content == "clipped":
         # Squares far past full scale, of random length.
         signal[:] = np.where(rng.random(shape).cumsum(axis=0) % 40 < 20, 4.0, -4.0)
@@ -314,7 +367,11 @@ def _draw_losses(
     loss: str, packets: int, stream: Stream, rng: np.random.Generator, report: SoakReport
 ) -> list[bool]:
     """Return the trace of one stretch."""
-    share = {"none": 0.0, "light": 0.03, "heavy": float(rng.uniform(0.2, 0.95)), "burst": 1.0}[loss]
+    if loss == "regular":
+        period = int(rng.integers(2, 8))
+        pattern = np.arange(period) < rng.integers(1, period)
+        return [bool(lost) for lost in np.resize(rng.permutation(pattern), packets)]
+    share = {"none": 0.0, "light": 0.03, "heavy": float(rng.uniform(0.1, 0.95)), "burst": 1.0}[loss]
     if loss == "burst":
         burst_s = packets * stream.packet_samples / stream.sample_rate
         report.longest_burst_s = max(report.longest_burst_s, burst_s)
@@ -325,7 +382,30 @@ def _outage_packets(stream: Stream) -> int:
     return round(LONGEST_BURST_S * stream.sample_rate / stream.packet_samples)
 
 
-def _peak(packet: Packet) -> float:
-    """Return the largest magnitude, full scale 1.0; NaN if there is one."""
-    scale = 1 / 32768 if packet.dtype == np.int16 else 1.0
-    return scale * float(np.abs(packet.astype(np.float32)).max(initial=0.0))
+def _as_float(packet: Packet) -> NDArray[np.float32]:
+    """Return samples of full scale 1.0."""
+    scale = np.float32(1 / 32768 if packet.dtype == np.int16 else 1.0)
+    return packet.astype(np.float32) * scale
+
+
+def _voice(t: NDArray[np.float64], sample_rate: int, hertz: float) -> NDArray[np.float64]:
+    phase = 2.0 * np.pi * (hertz * t + 0.5 * np.sin(2.0 * np.pi * 5.0 * t))
+    harmonics = range(1, max(2, int(min(3500.0, 0.4 * sample_rate) / hertz)))
+    sound = sum(np.cos(k * phase + k * k) / k for k in harmonics)
+    return 0.1 * np.asarray(sound) * (np.sin(2.0 * np.pi * 3.0 * t) > -0.5)
+
+
+def _notes(t: NDArray[np.float64], sample_rate: int, hertz: float) -> NDArray[np.float64]:
+    into = t % 1.2
+    return 0.5 * np.exp(-5.0 * into) * np.sin(2.0 * np.pi * hertz * t) * (into < 0.3)
+
+
+def _chirp(t: NDArray[np.float64], sample_rate: int, hertz: float) -> NDArray[np.float64]:
+    return 0.5 * np.sin(2.0 * np.pi * (hertz + 0.2 * sample_rate * (t % 1.0)) * (t % 1.0))
+
+
+def _square(t: NDArray[np.float64], sample_rate: int, hertz: float) -> NDArray[np.float64]:
+    return np.where((t * hertz) % 1.0 < 0.5, 1.0, -1.0)
+
+
+_LINES = {"voice": _voice, "notes": _notes, "chirp": _chirp, "square": _square}
