@@ -144,8 +144,9 @@ class FillLimit:
             self._energies,
             self._quietest,
         )
-        self._quietest *= _NOISE_RATIO
-        quieten(self._quietest, self._noise_smoothing, self._noise_power, noise)
+        for c, row in enumerate(noise):
+            most = _NOISE_RATIO * self._quietest[c]
+            quieten(most, self._noise_smoothing, self._noise_power[c : c + 1], row)
 
     def hold(self, block: NDArray[np.float32], position: int) -> bool:
         """Keep a concealment within the bound; return whether that changed it.
@@ -173,7 +174,10 @@ class FillLimit:
             self._begins = False
             self._state[:, 1] = self._allowed[:, 1]
         self._allowed *= self._ratios
-        return bool(hold_level(self._allowed, self._smoothing, self._glide, self._state, block))
+        acted = False
+        for (peak, power), state, row in zip(self._allowed, self._state, block, strict=True):
+            acted |= hold_level(peak, power, self._smoothing, self._glide, state, row)
+        return acted
 
 
 def hold_between(
@@ -191,17 +195,15 @@ def hold_between(
         The fill.
     """
     hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
-    allowed = np.zeros((gap.shape[0], 2))
-    for side in sides:
-        for c, row in enumerate(side):
-            if not row.size:
-                continue
-            powers = np.add.reduceat(np.square(row, dtype=np.float64), np.arange(0, row.size, hop))
-            peak = max(float(row.max()), -float(row.min()))
-            allowed[c] = np.maximum(allowed[c], [peak, float(powers.max()) / min(hop, row.size)])
-    state = np.stack([np.ones(gap.shape[0]), allowed[:, 1]], axis=1)
-    allowed *= (PEAK_RATIO, POWER_RATIO)
-    held = np.ascontiguousarray(gap)
     glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
-    if hold_level(allowed, -math.expm1(-1.0 / hop), glide, state, held):
-        gap[:] = held
+    smoothing = -math.expm1(-1.0 / hop)
+    for c in range(gap.shape[0]):
+        peak = power = 0.0
+        for row in (side[c] for side in sides if side.shape[1]):
+            powers = np.add.reduceat(np.square(row, dtype=np.float64), np.arange(0, row.size, hop))
+            power = max(power, float(powers.max()) / min(hop, row.size))
+            peak = max(peak, float(row.max()), -float(row.min()))
+        row = np.ascontiguousarray(gap[c])
+        state = np.array([1.0, power])
+        if hold_level(PEAK_RATIO * peak, POWER_RATIO * power, smoothing, glide, state, row):
+            gap[c] = row

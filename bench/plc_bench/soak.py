@@ -261,6 +261,7 @@ class _Watch:
     silent: int = 0
     silence_heard: bool = False
     rss_mb: list[float] = field(default_factory=list)
+    loudness: Loudness = field(init=False)
 
     def __post_init__(self) -> None:
         """Listen from the stream's begin on."""

@@ -148,41 +148,37 @@ def quietest_power(
 
 @kernel
 def quieten(
-    most: NDArray[np.float64],
-    smoothing: float,
-    state: NDArray[np.float64],
-    noise: NDArray[np.float32],
+    most: float, smoothing: float, state: NDArray[np.float64], noise: NDArray[np.float32]
 ) -> None:
     """Turn comfort noise down to a mean power.
 
     Parameters
     ----------
-    most : float64, shape (channels,)
+    most : float
         Mean power, at least 0.
     smoothing : float
         Weight of a new sample in the running mean of the power.
-    state : float64, shape (channels,), read and written
+    state : float64, shape (1,), read and written
         That mean; 0 when a burst begins.
-    noise : float32, shape (channels, n), read and written
+    noise : float32, shape (n,), read and written
         Stays bit for bit where it is no louder.
     """
-    for c in range(noise.shape[0]):
-        row = noise[c]
-        power = state[c]
-        for i in range(row.size):
-            power += smoothing * (row[i] * row[i] - power)
-            if power > most[c]:
-                row[i] *= np.float32(math.sqrt(most[c] / power))
-        state[c] = power
+    power = state[0]
+    for i in range(noise.size):
+        power += smoothing * (noise[i] * noise[i] - power)
+        if power > most:
+            noise[i] *= np.float32(math.sqrt(most / power))
+    state[0] = power
 
 
 @kernel
 def hold_level(
-    allowed: NDArray[np.float64],
+    peak: float,
+    power: float,
     smoothing: float,
     glide: int,
     state: NDArray[np.float64],
-    block: NDArray[np.float32],
+    row: NDArray[np.float32],
 ) -> bool:
     """Keep a concealment within a peak and a mean power; tell whether that changed it.
 
@@ -191,44 +187,40 @@ def hold_level(
 
     Parameters
     ----------
-    allowed : float64, shape (channels, 2)
-        Peak and mean power.
+    peak, power : float
+        Largest magnitude and mean power, at least 0.
     smoothing : float
         Weight of a new sample in the running mean of the power.
     glide : int
         Samples within which the gain goes over to that of the block.
-    state : float64, shape (channels, 2), read and written
+    state : float64, shape (2,), read and written
         Gain and running mean of the power at the end of the last block; when a burst begins, 1 and
         the power that was received.
-    block : float32, shape (channels, n), read and written
+    row : float32, shape (n,), read and written
         The concealment.
     """
     acted = False
-    for c in range(block.shape[0]):
-        row = block[c]
-        peak = 0.0
-        for i in range(row.size):
-            if not math.isfinite(row[i]):
-                row[i] = np.float32(0.0)
-                acted = True
-            peak = max(peak, math.fabs(row[i]))
-        most = allowed[c, 0]
-        target = min(1.0, most / peak) if peak > 0.0 else 1.0
-        gain, power = state[c, 0], state[c, 1]
-        step = (target - gain) / glide
-        for i in range(row.size):
-            if i < glide:
-                gain += step
-            else:
-                gain = target
-            sample = row[i] * gain
-            rest = allowed[c, 1] - (1.0 - smoothing) * power
-            loudest = min(most, math.sqrt(max(rest, 0.0) / smoothing))
-            sample = min(max(sample, -loudest), loudest)
-            power += smoothing * (sample * sample - power)
-            limited = np.float32(sample)
-            acted = acted or limited != row[i]
-            row[i] = limited
-        state[c, 0] = gain
-        state[c, 1] = power
+    loudest = 0.0
+    for i in range(row.size):
+        if not math.isfinite(row[i]):
+            row[i] = np.float32(0.0)
+            acted = True
+        loudest = max(loudest, math.fabs(row[i]))
+    target = min(1.0, peak / loudest) if loudest > 0.0 else 1.0
+    gain, mean = state[0], state[1]
+    step = (target - gain) / glide
+    for i in range(row.size):
+        if i < glide:
+            gain += step
+        else:
+            gain = target
+        rest = max(power - (1.0 - smoothing) * mean, 0.0)
+        most = min(peak, math.sqrt(rest / smoothing))
+        sample = min(max(row[i] * gain, -most), most)
+        mean += smoothing * (sample * sample - mean)
+        limited = np.float32(sample)
+        acted = acted or limited != row[i]
+        row[i] = limited
+    state[0] = gain
+    state[1] = mean
     return acted

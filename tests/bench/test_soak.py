@@ -44,7 +44,7 @@ def run_with(
         def push(self, packet: Array | None) -> Array:
             self.pushed += 1
             output = super().push(packet)
-            return spoil(output) if at <= self.pushed < at + 50 else output
+            return spoil(output) if at <= self.pushed < at + 10 else output
 
     monkeypatch.setattr(plc, "Concealer", Spoilt)
     # float32 streams only: what a fake plays before a packet has arrived is not the question.

@@ -71,8 +71,8 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (level.follow_level, (ROWS, 0, 80, SLOTS, COUNTS, PEAKS, ENERGIES)),
     (level.allowed_level, (2, 80, 4, 8, SLOTS, COUNTS, PEAKS, ENERGIES, LEVELS)),
     (level.quietest_power, (2, 80, 4, SLOTS, COUNTS, ENERGIES, np.zeros(2))),
-    (level.quieten, (np.ones(2), 0.01, np.zeros(2), ROWS)),
-    (level.hold_level, (LEVELS, 0.01, 10, LEVELS, ROWS)),
+    (level.quieten, (1.0, 0.01, np.zeros(1), X)),
+    (level.hold_level, (1.0, 1.0, 0.01, 10, np.ones(2), X)),
     (
         noise.track_noise,
         (

@@ -93,10 +93,9 @@ def running_power(x: NDArray[np.float32]) -> NDArray[np.float64]:
 def held(
     x: NDArray[np.float32], peak: float, power: float, glide: int = 10
 ) -> tuple[NDArray[np.float32], bool]:
-    block = x.copy()[None]
-    state = np.array([[1.0, 0.0]])
-    acted = hold_level(np.array([[peak, power]]), SMOOTHING, glide, state, block)
-    return block[0], bool(acted)
+    row = x.copy()
+    acted = hold_level(peak, power, SMOOTHING, glide, np.array([1.0, 0.0]), row)
+    return row, bool(acted)
 
 
 def test_what_is_within_the_bound_stays_bit_for_bit() -> None:
@@ -160,12 +159,12 @@ def test_the_quietest_slot_is_that_of_the_least_mean_power() -> None:
 
 
 def test_noise_is_turned_down_to_a_power_and_left_alone_below() -> None:
-    loud = noise(10, 9600, 0.1)[None]
+    loud = noise(10, 9600, 0.1)
     made = loud.copy()
-    quieten(np.array([1e-4]), 1.0 / 1600, np.zeros(1), made)
-    assert np.mean(made[0, 3200:].astype(np.float64) ** 2) == pytest.approx(1e-4, rel=0.1)
+    quieten(1e-4, 1.0 / 1600, np.zeros(1), made)
+    assert np.mean(made[3200:].astype(np.float64) ** 2) == pytest.approx(1e-4, rel=0.1)
     made = loud.copy()
-    quieten(np.array([1.0]), 1.0 / 1600, np.zeros(1), made)
+    quieten(1.0, 1.0 / 1600, np.zeros(1), made)
     np.testing.assert_array_equal(made, loud)
-    quieten(np.array([0.0]), 1.0 / 1600, np.zeros(1), made)
+    quieten(0.0, 1.0 / 1600, np.zeros(1), made)
     assert not made.any()
