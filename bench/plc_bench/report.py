@@ -323,13 +323,13 @@ def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
 
 def _gap_chart(study: Study, metric: str) -> str:
     series = []
-    for colour, method in enumerate(study.methods):
+    for number, method in enumerate(study.methods):
         points = gap_curve(study, method, metric)
         if points:
             series.append(
                 Series(
                     method,
-                    colour,
+                    number,
                     [point.gap_ms for point in points],
                     [point.mean for point in points],
                     [point.low for point in points],
