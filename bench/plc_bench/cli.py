@@ -8,7 +8,7 @@ numbers go to a file, ``-`` is stdout in place of the table.
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -297,6 +297,7 @@ def inpaint(
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         gap_curve.draw_curves(reports, picture)
+    _end([failure for report in reports for failure in report.failures])
 
 
 @app.command()
@@ -328,6 +329,7 @@ def paper(
     _show(report, [paper_tables.result_table(report)], json_file)
     if csv_file:
         results.write_csv(csv_file, paper_tables.csv_rows(report))
+    _end(report.failures)
 
 
 @app.command()
@@ -427,6 +429,7 @@ def latency(
     if picture and report.rows:
         latency_picture.draw(picture, report)
     _report_failures(report.failures, len(combinations))
+    _end(report.failures)
 
 
 @app.command()
@@ -489,6 +492,7 @@ def throughput(
         report = throughput_report.measure(plan, advance)
     _show(report, throughput_report.throughput_tables(report), json_file)
     _report_failures(report.failures, len(plan.jobs()))
+    _end(report.failures)
 
 
 @app.command()
@@ -608,9 +612,8 @@ def _study(
             tables.print(summary.rich_table(table))
     if json_file:
         _show(result, [], json_file)
-    _report_failures(result.missing, 0)
-    if not result.rows:
-        raise typer.Exit(1)
+    _report_failures(result.missing)
+    _end(result.missing)
 
 
 def _compare(
@@ -641,6 +644,7 @@ def _compare(
     _show(reports[0] if len(reports) == 1 else reports, tables, json_file)
     if csv_file:
         results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
+    _end([failure for report in reports for failure in report.failures])
 
 
 def _conditions(
@@ -693,18 +697,30 @@ def _stdout() -> Console:
     return console
 
 
-def _report_failures(failures: list[Any], clips: int) -> None:
-    """Say on stderr which clips have no score, once for each reason; exit with 1 if all of them."""
+def _report_failures(failures: list[Any], clips: int = 0) -> None:
+    """Say on stderr which clips and methods have no score, once for each reason.
+
+    Exit with 1 if all of so many clips have none; :func:`_end` does where only some have.
+    """
     console = Console(stderr=True)
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
-        by_reason.setdefault(failure.reason, []).append(failure.clip)
-    for reason, names in by_reason.items():
+        condition = getattr(failure, "condition", "")
+        place = f"{failure.clip} ({condition})" if condition else failure.clip
+        by_reason.setdefault((failure.method, failure.reason), []).append(place)
+    for (method, reason), names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        who = f"{method} on " if method else ""
         # Escaped: 'plc-engine[gpu]' is no markup.
-        said = escape(f"{names[0]}{more}: {reason}")
-        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True)
-    if clips and len(failures) == clips:
+        said = escape(f"{who}{names[0]}{more}: {reason}")
+        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
+    if clips and sum(not failure.method for failure in failures) == clips:
+        raise typer.Exit(1)
+
+
+def _end(failures: Sequence[Any]) -> None:
+    """Exit with 1 if anything that was asked for has no score."""
+    if failures:
         raise typer.Exit(1)
 
 

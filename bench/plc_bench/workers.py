@@ -13,10 +13,11 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A clip without a score, and why."""
+    """A clip without a score, and why; with a method, without a score of that one alone."""
 
     clip: str
     reason: str
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,12 @@ def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure
         return work(item)
     # A clip can fail in any library that touches it, and the others are still worth scoring.
     except Exception as error:
-        return Failure(name, f"{type(error).__name__}: {error}")
+        return Failure(name, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something has no score, as tables say it."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _in_processes(
