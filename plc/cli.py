@@ -6,6 +6,7 @@ Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand th
 that ``plc --help`` answers at once.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -391,13 +392,17 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the networks in the package: what each is for, how it was trained, how good it is."""
-    from plc.models import available, find, model_table, models_table
+    from plc.models import LIST_COLUMNS, available, find, model_table, models_table
 
     found = available() if name is None else [find(name)]
     if as_json:
         print_json({"models": found})
         return
-    _console().print(models_table(found) if name is None else model_table(found[0]))
+    console = _console()
+    if name is None:
+        console.print(models_table(found), width=min(console.width, LIST_COLUMNS))
+    else:
+        console.print(model_table(found[0]))
 
 
 @app.command(
@@ -522,8 +527,9 @@ def _status() -> "Iterator[Any]":
 def _console() -> "Console":
     from rich.console import Console
 
-    # A program that reads a table through a pipe gets whole lines.
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    # A program that reads a table through a pipe gets whole lines, unless it asks for others.
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if asked else 120, highlight=False, markup=False)
 
 
 def _print_demo(report: "DemoReport") -> None:

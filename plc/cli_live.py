@@ -6,7 +6,6 @@ inside. ``register`` adds them to the command.
 
 import contextlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from plc.cli_network import (
     usual_rate,
 )
 from plc.cli_values import print_json, share
+from plc.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from plc.devices import Device
@@ -305,38 +305,6 @@ def _watchers(
         from plc.metrics import live_samples
 
         yield note, watch
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep the sound libraries, which write to stderr as they like, from it; Python still may.
-
-    PortAudio and ALSA print a dozen lines where there is no card, and others when one is unplugged.
-    """
-    try:
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-    except OSError:
-        yield
-        return
-    before = sys.stderr
-    try:
-        same = before.fileno() == 2
-    except (OSError, ValueError, AttributeError):
-        same = False
-    ours = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace") if same else before
-    sys.stderr.flush()
-    os.dup2(nowhere, 2)
-    sys.stderr = ours
-    try:
-        yield
-    finally:
-        sys.stderr = before
-        if same:
-            ours.close()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _print_live(report: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 def test_what_libraries_print_is_kept_off_the_terminal_but_not_what_we_do() -> None:
     script = (
-        "import os, sys\nfrom plc.cli_live import quiet_libraries\n"
+        "import os, sys\nfrom plc.quiet import quiet_libraries\n"
         "with quiet_libraries():\n    os.write(2, b'library'); print('ours', file=sys.stderr)\n"
         "os.write(2, b'after\\n')\n"
     )
