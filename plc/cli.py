@@ -19,8 +19,9 @@ import typer
 from typer.core import TyperGroup
 
 from plc import cli_embed, cli_live, cli_network, notice
-from plc.cli_values import print_json, share
-from plc.errors import ConfigError, MissingExtraError, PlcError
+from plc.cli_errors import REFUSED, flush, line_of, mend_streams
+from plc.cli_values import Overwrite, Quality, print_json, share
+from plc.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from plc.loss import LossSource
     from plc.recording import ConcealReport, InpaintReport, Progress
 
-REFUSED = 1
 # Panels of plc --help, in its order.
 _FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
 
@@ -39,11 +39,14 @@ class _Refusing(TyperGroup):
     """A group whose commands end with one line on stderr where ``plc`` refuses."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the subcommand; turn our own errors into a line and a status."""
+        """Run the subcommand; turn errors into a line and a status."""
         try:
             return super().invoke(ctx)
-        except PlcError as error:
-            typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
+        except Exception as error:
+            line = line_of(error)
+            if line is None:
+                raise
+            typer.echo(f"plc: {line}", err=True)
             raise typer.Exit(REFUSED) from None
 
 
@@ -83,12 +86,16 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command."""
+    mend_streams()
     _end_cleanly_on_signals()
     notice.listener = lambda line: typer.echo(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")
-    except OSError as error:  # stdout on a full disk; audio files have errors of their own
-        typer.echo(f"plc: cannot write the result: {error.strerror or error}", err=True)
+    except SystemExit:
+        unwritten = flush(sys.stdout)
+        if unwritten is None:
+            raise
+        typer.echo(f"plc: {line_of(unwritten)}", err=True)
         raise SystemExit(REFUSED) from None
 
 
@@ -175,6 +182,7 @@ def demo(
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw spectrograms (needs matplotlib).")
     ] = True,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Lose packets of two recordings and conceal them: listen, look, compare."""
@@ -188,6 +196,7 @@ def demo(
             packet_ms=packet_ms,
             seed=seed,
             pictures=picture,
+            overwrite=overwrite,
             progress=tell,
         )
     if report.picture_problem:
@@ -221,6 +230,7 @@ def conceal(
         float,
         typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
     ] = float("inf"),
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Conceal the lost packets of a recording, as a receiver would while it plays.
@@ -242,6 +252,7 @@ def conceal(
             model=model,
             budget_ms=budget_ms,
             seed=seed,
+            overwrite=overwrite,
             progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
@@ -270,10 +281,12 @@ def inpaint(
     loop: Loop = False,
     packet_ms: PacketMs = 10.0,
     quality: Annotated[
-        str, typer.Option(help="fast, good or best; best takes several times as long.")
+        Quality,
+        typer.Option(case_sensitive=False, help="How well; best takes several times as long."),
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill gaps of a recording from what stands before and after them.
@@ -305,6 +318,7 @@ def inpaint(
             quality=quality,
             method=method,
             model=model,
+            overwrite=overwrite,
             progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
@@ -330,6 +344,7 @@ def lose(
     trace: Trace = None,
     loop: Loop = False,
     packet_ms: PacketMs = 10.0,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Lose packets of a recording on purpose; the trace is written beside the result."""
@@ -337,7 +352,9 @@ def lose(
 
     losses = _losses(trace, loop, loss, burst, seed)
     with _progress("losing") as progress:
-        report = lose_file(source, target, losses, packet_ms=packet_ms, progress=progress)
+        report = lose_file(
+            source, target, losses, packet_ms=packet_ms, overwrite=overwrite, progress=progress
+        )
     _warn_of_clipping(report.clipped_samples, target)
     if as_json:
         print_json(report.as_dict())

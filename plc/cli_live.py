@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ from plc.cli_network import (
     left_out,
     usual_rate,
 )
-from plc.cli_values import print_json, share
+from plc.cli_values import Codec, print_json, share
 from plc.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _number(name: str, text: str) -> float:
 
 def devices(
     backend: Annotated[
-        str, typer.Option(help="sounddevice, pyaudio, or all.", show_default=True)
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Of which library.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
@@ -170,12 +170,14 @@ def live(
         ),
     ] = None,
     channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
-    codec: Annotated[str, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.")] = "l16",
+    codec: Codec = "l16",
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="sounddevice or pyaudio.")] = "sounddevice",
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio"], typer.Option(help="By which library.")
+    ] = "sounddevice",
     safety: Safety = 0.5,
     fixed_delay_ms: Annotated[
         float | None,
