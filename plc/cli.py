@@ -91,9 +91,16 @@ def main() -> None:
     notice.listener = lambda line: typer.echo(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")
-    except SystemExit:
+    except Exception as error:  # before there is a subcommand: stdout under --help, above all
+        line = line_of(error)
+        if line is None:
+            raise
+        flush(sys.stdout)
+        typer.echo(f"plc: {line}", err=True)
+        raise SystemExit(REFUSED) from None
+    except SystemExit as end:
         unwritten = flush(sys.stdout)
-        if unwritten is None:
+        if unwritten is None or end.code:  # a refusal has had its line
             raise
         typer.echo(f"plc: {line_of(unwritten)}", err=True)
         raise SystemExit(REFUSED) from None

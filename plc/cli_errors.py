@@ -16,6 +16,8 @@ REFUSED = 1
 INTERRUPTED = 130
 # What a write meets that does not know the name of its file: that to stdout, above all.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
+# Of what was given, a line repeats no more: a path may have 4096.
+_LINE_CHARACTERS = 6000
 _HANDLER = "plc.names"
 
 
@@ -41,7 +43,8 @@ def line_of(error: Exception) -> str | None:
         said = "there is not enough memory for that"
     else:
         return None
-    return " ".join(said.split())
+    line = " ".join(said.split())
+    return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"
 
 
 def mend_streams() -> None:

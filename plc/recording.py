@@ -379,7 +379,8 @@ def lost_gaps(
 
 def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
     """Return a packet's length in whole samples, at least one."""
-    packet_samples = round(sample_rate * packet_ms / 1000) if math.isfinite(packet_ms) else 0
+    samples = sample_rate * packet_ms / 1000
+    packet_samples = round(samples) if math.isfinite(samples) else 0
     if packet_samples < 1:
         raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
     return packet_samples

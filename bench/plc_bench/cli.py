@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from plc.errors import ConfigError, PlcError
+from plc.cli_errors import REFUSED, line_of
+from plc.cli_values import Overwrite, Quality
+from plc.errors import ConfigError
 
 _Number = TypeVar("_Number", int, float)
 
@@ -145,7 +147,7 @@ def quality(
         )
     names = _names(methods)
     names += tuple(name for name in peers if name not in names)
-    lookaheads = _numbers("lookahead", lookahead, int)
+    lookaheads = _numbers("lookahead", lookahead, int, needed=True)
     conditions = _conditions(
         _numbers("loss", loss, _share),
         _numbers("burst", burst, float),
@@ -211,6 +213,7 @@ def report(
 def trace(
     source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng), or 0/1 text.")],
     target: Annotated[Path, typer.Argument(help="The trace to write.")],
+    overwrite: Overwrite = False,
     ssrc: Annotated[
         str | None, typer.Option(help="Which stream, such as 0x1a2b3c4d; else the longest.")
     ] = None,
@@ -222,8 +225,12 @@ def trace(
     ] = None,
 ) -> None:
     """Make a trace of what a network really lost."""
+    from plc.files import check_new
     from plc_bench import traces
 
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"{target} is the source itself; choose another name for the trace")
+    check_new(target, overwrite)
     number: int | None = None
     if ssrc is not None:
         try:
@@ -249,9 +256,10 @@ def inpaint(
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
-        str, typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side.")
+        Literal["full", "paper"],
+        typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side."),
     ] = "full",
-    quality: Annotated[str, typer.Option(help="As plc inpaint --quality.")] = "good",
+    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
     picture: Annotated[
         Path | None, typer.Option(help="Draw curves over the length of the gap here.")
     ] = None,
@@ -475,7 +483,7 @@ def throughput(
             mean_burst=burst,
             seconds=2.0 if quick else seconds,
         )
-        for name in _names(method)
+        for name in _names(method) or [""]
         for budget in budgets
     ]
     for one in streams:
@@ -570,9 +578,12 @@ def main() -> None:
     """Run the command; an error of ours becomes one line on stderr."""
     try:
         app()
-    except PlcError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        Console(stderr=True).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+        sys.exit(REFUSED)
 
 
 def _study(
@@ -736,14 +747,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _numbers(option: str, text: str, read: Callable[[str], _Number]) -> list[_Number]:
+def _numbers(
+    option: str, text: str, read: Callable[[str], _Number], needed: bool = False
+) -> list[_Number]:
     """Return the numbers in an option that takes a list; none where it is not given."""
     try:
         numbers = list(dict.fromkeys(read(part) for part in _names(text)))
     except ValueError:
         numbers = []
-    if text and not numbers:
-        raise ConfigError(f"--{option} is {text}; give numbers, by comma")
+    if (text or needed) and not numbers:
+        raise ConfigError(f"--{option} is {text or 'empty'}; give numbers, by comma")
     return numbers
 
 
