@@ -138,7 +138,7 @@ def _origin(data: bytes) -> dict[str, str]:
 def _made(tags: Tags) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks for what came from a file of another kind."""
     names = {comment: info for info, comment in _INFO.items()}
-    infos = {}
+    infos: dict[str, str] = {}
     for name, value in tags.comments:
         if name.upper() in names:
             infos.setdefault(names[name.upper()], value)

@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 import plc
 from plc.errors import ConfigError
 from plc.loss import GilbertElliott
-from plc.recording import samples_of_packet
 from plc_bench.surroundings import pin, resident_mb, usable_cpus
 from plc_bench.synth import music
 from plc_bench.timing import cut, watched
@@ -92,7 +91,7 @@ class StreamSettings:
     @property
     def packet_samples(self) -> int:
         """Samples of a packet."""
-        return samples_of_packet(self.packet_ms, self.sample_rate)
+        return max(1, round(self.sample_rate * self.packet_ms / 1000))
 
     @property
     def ticks(self) -> int:
@@ -111,8 +110,10 @@ class StreamSettings:
     def check(self) -> None:
         """Raise ConfigError if there can be no such stream, or no such losses."""
         GilbertElliott(self.loss, self.mean_burst)
-        if not math.isfinite(self.seconds):
-            raise ConfigError(f"seconds is {self.seconds}; give how long a stream is to be")
+        for name in ("packet_ms", "seconds"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; give a time above 0")
         self.open().close()
 
     def open(self) -> plc.Concealer:
