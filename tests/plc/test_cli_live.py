@@ -63,11 +63,11 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
 
 @pytest.mark.usefixtures("cards")
 def test_devices_are_listed() -> None:
-    listed = runner.invoke(app, ["devices", "--backend", "fake"])
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
     assert listed.exit_code == 0
     assert "USB Interface" in listed.stdout
     assert "44100" in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--backend", "fake", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
     assert [each["index"] for each in found["devices"]] == [0, 4]
     assert found["devices"][0]["is_default_input"] is True
 
