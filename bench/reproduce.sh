@@ -51,10 +51,12 @@ study() { # name, options; a study in which some scores fail goes on
         > "$out/$name.txt" || [ -s "$out/$name/journal.jsonl" ]
 }
 
-more() { # options of the time and of the other benchmarks: name, command
+more() { # options of the time and of the other benchmarks: name, command; goes on as a study does
     name=$1
     shift
-    "$python" -m plc_bench "$@" --json "$out/$name.json" > "$out/$name.txt"
+    rm -f "$out/$name.json"
+    "$python" -m plc_bench "$@" --json "$out/$name.json" > "$out/$name.txt" \
+        || [ -s "$out/$name.json" ]
 }
 
 music=auto,ar,auto@lookahead1,jacktrip,opus,neteq,burg:5/50,repeat,zeros,ffmpeg

@@ -6,6 +6,7 @@ Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand th
 that ``plc --help`` answers at once.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -18,8 +19,9 @@ import typer
 from typer.core import TyperGroup
 
 from plc import cli_embed, cli_live, cli_network, notice
-from plc.cli_values import print_json, share
-from plc.errors import ConfigError, MissingExtraError, PlcError
+from plc.cli_errors import REFUSED, flush, line_of, mend_streams
+from plc.cli_values import Overwrite, Quality, print_json, share
+from plc.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from plc.loss import LossSource
     from plc.recording import ConcealReport, InpaintReport, Progress
 
-REFUSED = 1
 # Panels of plc --help, in its order.
 _FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
 
@@ -38,11 +39,14 @@ class _Refusing(TyperGroup):
     """A group whose commands end with one line on stderr where ``plc`` refuses."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the subcommand; turn our own errors into a line and a status."""
+        """Run the subcommand; turn errors into a line and a status."""
         try:
             return super().invoke(ctx)
-        except PlcError as error:
-            typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
+        except Exception as error:
+            line = line_of(error)
+            if line is None:
+                raise
+            typer.echo(f"plc: {line}", err=True)
             raise typer.Exit(REFUSED) from None
 
 
@@ -82,12 +86,23 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command."""
+    mend_streams()
     _end_cleanly_on_signals()
     notice.listener = lambda line: typer.echo(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")
-    except OSError as error:  # stdout on a full disk; audio files have errors of their own
-        typer.echo(f"plc: cannot write the result: {error.strerror or error}", err=True)
+    except Exception as error:  # before there is a subcommand: stdout under --help, above all
+        line = line_of(error)
+        if line is None:
+            raise
+        flush(sys.stdout)
+        typer.echo(f"plc: {line}", err=True)
+        raise SystemExit(REFUSED) from None
+    except SystemExit as end:
+        unwritten = flush(sys.stdout)
+        if unwritten is None or end.code:  # a refusal has had its line
+            raise
+        typer.echo(f"plc: {line_of(unwritten)}", err=True)
         raise SystemExit(REFUSED) from None
 
 
@@ -174,6 +189,7 @@ def demo(
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw spectrograms (needs matplotlib).")
     ] = True,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Lose packets of two recordings and conceal them: listen, look, compare."""
@@ -187,6 +203,7 @@ def demo(
             packet_ms=packet_ms,
             seed=seed,
             pictures=picture,
+            overwrite=overwrite,
             progress=tell,
         )
     if report.picture_problem:
@@ -220,6 +237,7 @@ def conceal(
         float,
         typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
     ] = float("inf"),
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Conceal the lost packets of a recording, as a receiver would while it plays.
@@ -241,6 +259,7 @@ def conceal(
             model=model,
             budget_ms=budget_ms,
             seed=seed,
+            overwrite=overwrite,
             progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
@@ -269,10 +288,12 @@ def inpaint(
     loop: Loop = False,
     packet_ms: PacketMs = 10.0,
     quality: Annotated[
-        str, typer.Option(help="fast, good or best; best takes several times as long.")
+        Quality,
+        typer.Option(case_sensitive=False, help="How well; best takes several times as long."),
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill gaps of a recording from what stands before and after them.
@@ -304,6 +325,7 @@ def inpaint(
             quality=quality,
             method=method,
             model=model,
+            overwrite=overwrite,
             progress=progress,
         )
     _warn_of_clipping(report.clipped_samples, target)
@@ -329,6 +351,7 @@ def lose(
     trace: Trace = None,
     loop: Loop = False,
     packet_ms: PacketMs = 10.0,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Lose packets of a recording on purpose; the trace is written beside the result."""
@@ -336,7 +359,9 @@ def lose(
 
     losses = _losses(trace, loop, loss, burst, seed)
     with _progress("losing") as progress:
-        report = lose_file(source, target, losses, packet_ms=packet_ms, progress=progress)
+        report = lose_file(
+            source, target, losses, packet_ms=packet_ms, overwrite=overwrite, progress=progress
+        )
     _warn_of_clipping(report.clipped_samples, target)
     if as_json:
         print_json(report.as_dict())
@@ -391,13 +416,17 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the networks in the package: what each is for, how it was trained, how good it is."""
-    from plc.models import available, find, model_table, models_table
+    from plc.models import LIST_COLUMNS, available, find, model_table, models_table
 
     found = available() if name is None else [find(name)]
     if as_json:
         print_json({"models": found})
         return
-    _console().print(models_table(found) if name is None else model_table(found[0]))
+    console = _console()
+    if name is None:
+        console.print(models_table(found), width=min(console.width, LIST_COLUMNS))
+    else:
+        console.print(model_table(found[0]))
 
 
 @app.command(
@@ -522,8 +551,9 @@ def _status() -> "Iterator[Any]":
 def _console() -> "Console":
     from rich.console import Console
 
-    # A program that reads a table through a pipe gets whole lines.
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    # A program that reads a table through a pipe gets whole lines, unless it asks for others.
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if asked else 120, highlight=False, markup=False)
 
 
 def _print_demo(report: "DemoReport") -> None:

@@ -6,11 +6,10 @@ inside. ``register`` adds them to the command.
 
 import contextlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,7 +31,8 @@ from plc.cli_network import (
     left_out,
     usual_rate,
 )
-from plc.cli_values import print_json, share
+from plc.cli_values import Codec, print_json, share
+from plc.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from plc.devices import Device
@@ -93,7 +93,7 @@ def _number(name: str, text: str) -> float:
 
 def devices(
     backend: Annotated[
-        str, typer.Option(help="sounddevice, pyaudio, or all.", show_default=True)
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Of which library.")
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
@@ -171,7 +171,7 @@ def live(
         ),
     ] = None,
     channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
-    codec: Annotated[str, typer.Option(help="Of RTP: l16, pcmu, pcma or opus.")] = "l16",
+    codec: Codec = "l16",
     payload_type: Annotated[
         int | None, typer.Option(help="Of RTP.", show_default="the codec's", min=0, max=127)
     ] = None,
@@ -182,7 +182,9 @@ def live(
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="sounddevice or pyaudio.")] = "sounddevice",
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio"], typer.Option(help="By which library.")
+    ] = "sounddevice",
     safety: Safety = 0.5,
     fixed_delay_ms: Annotated[
         float | None,
@@ -316,38 +318,6 @@ def _watchers(
         from plc.metrics import live_samples
 
         yield note, watch
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep the sound libraries, which write to stderr as they like, from it; Python still may.
-
-    PortAudio and ALSA print a dozen lines where there is no card, and others when one is unplugged.
-    """
-    try:
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-    except OSError:
-        yield
-        return
-    before = sys.stderr
-    try:
-        same = before.fileno() == 2
-    except (OSError, ValueError, AttributeError):
-        same = False
-    ours = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace") if same else before
-    sys.stderr.flush()
-    os.dup2(nowhere, 2)
-    sys.stderr = ours
-    try:
-        yield
-    finally:
-        sys.stderr = before
-        if same:
-            ours.close()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _print_live(report: dict[str, Any]) -> None:

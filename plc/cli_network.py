@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plc.cli_values import print_json, share
+from plc.cli_values import Codec, Overwrite, print_json, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,6 @@ def usual_rate(codec: str) -> int:
     return 8_000 if codec.lower() in ("pcmu", "pcma") else 48_000
 
 
-Codec = Annotated[str, typer.Option(help="l16, pcmu, pcma or opus.")]
 PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet sent.")]
 Duration = Annotated[
     float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
@@ -134,6 +133,7 @@ def relay(
     duration_s: Duration = math.inf,
     metrics: Metrics = None,
     log_json: LogJson = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
@@ -141,6 +141,7 @@ def relay(
     Ends on Ctrl-C or SIGTERM, after what was received has been played; a second one ends at once.
     """
     from plc.events import EventLog, in_words
+    from plc.files import check_new
     from plc.relay import run_relay
 
     delay = delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
@@ -169,6 +170,9 @@ def relay(
         )
         return
     configs = _streams(listen or [], to or [], sdp, allow or [], coding, settings)
+    for written in (sdp_out, *(config.to for config in configs)):
+        if isinstance(written, Path):
+            check_new(written, overwrite)
 
     if workers > 1 and (sdp_out is not None or metrics is not None or log_json):
         raise typer.BadParameter("--sdp-out, --metrics and --log-json go with one worker")
@@ -212,12 +216,16 @@ def send(
         Path | None, typer.Option(help="Write a description of what is sent here.")
     ] = None,
     duration_s: Duration = math.inf,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a recording as RTP, in its own time."""
+    from plc.files import check_new
     from plc.network import parse_endpoint, serve
     from plc.send import open_sender
 
+    if sdp_out is not None:
+        check_new(sdp_out, overwrite)
     target = parse_endpoint(to)
     sender = open_sender(
         source,

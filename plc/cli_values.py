@@ -1,8 +1,17 @@
 """What every command takes and gives alike."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", "-y", help="Replace what is there under that name.")
+]
+Quality = Literal["fast", "good", "best"]
+Codec = Annotated[
+    Literal["l16", "pcmu", "pcma", "opus"],
+    typer.Option(case_sensitive=False, help="How RTP is coded."),
+]
 
 
 def share(value: str | float) -> float:

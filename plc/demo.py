@@ -77,6 +77,7 @@ def run(
     seed: int = 1,
     budget_ms: float | None = float("inf"),
     pictures: bool = True,
+    overwrite: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> DemoReport:
     """Conceal the bundled clips; write audio files, traces and pictures into ``folder``.
@@ -93,6 +94,9 @@ def run(
         As of :class:`plc.Concealer`: by default no limit, so that every machine makes the same.
     pictures : bool
         Draw them, if matplotlib is there.
+    overwrite : bool
+        Whether files that are there may be replaced; those of an earlier demonstration may be
+        without.
     progress : callable, optional
         Called with what comes next.
     """
@@ -102,6 +106,8 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not overwrite:
+        _check_folder(folder)
     rows: list[DemoRow] = []
     drawn: list[str] = []
     problem: str | None = None
@@ -127,6 +133,23 @@ def run(
         pictures=tuple(drawn),
         picture_problem=problem,
     )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with files of these names that no demonstration has written."""
+    names = [
+        f"{clip}{ending}"
+        for clip in CLIPS
+        for ending in (
+            ".trace",
+            *(f"-{label.lower()}.wav" for label in ("original", LOSSY, *LABELS.values())),
+        )
+    ]
+    there = [name for name in names if (folder / name).exists()]
+    pictures = [f"{clip}.png" for clip in CLIPS if (folder / f"{clip}.png").exists()]
+    if 0 < len(there) < len(names) or (pictures and not there):
+        name = (there or pictures)[0]
+        raise AudioFileError(f"{folder / name} exists; give --overwrite, or another folder")
 
 
 def clip_audio(clip: str) -> tuple[NDArray[np.float32], int]:

@@ -4,6 +4,7 @@ Every installed provider is tried by itself with every network of the package, f
 the same as working; opening it is timed as a stream would have to wait for it.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,19 @@ from plc.errors import MissingExtraError, PlcError
 from plc.manifest import Manifest
 from plc.models import available
 from plc.providers import gpu_name, installed_providers
-from plc.session import runtime
+from plc.quiet import quiet_libraries
+from plc.session import TELLS, runtime
 
 Progress = Callable[[str], None]
 
 SAMPLE_RATE = 48_000
+# Of what a provider says for itself, a line keeps this much; --json has all of it.
+_REASON_CHARACTERS = 160
+# What brings the libraries that a provider misses.
+_PACKAGES = {
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]' brings its libraries",
+    "tensorrt": "pip install tensorrt brings its libraries",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +93,8 @@ def examine_encoder(
             continue
         for provider in providers:
             tell(f"trying {model.name} on {provider}")
-            trials.append(_try(model, provider))
+            with quiet_libraries():
+                trials.append(_try(model, provider))
     for name in names:
         tried = [trial for trial in trials if trial.model == name]
         if tried and all(trial.report is None for trial in tried):
@@ -117,31 +127,86 @@ def _try(model: Manifest, provider: str) -> Trial:
 
 
 def encoder_facts(health: EncoderHealth) -> list[tuple[str, str]]:
-    """Return the findings as lines for people: a name and what is so."""
+    """Return the findings as lines for people: what runs where, and a line for each provider."""
     if health.runtime is None:
         return [("networks", health.problems[-1])]
     lines = [
-        ("ONNX Runtime", f"{health.runtime}: {', '.join(health.providers)}"),
+        ("ONNX Runtime", health.runtime),
         ("GPU", health.gpu or "none that nvidia-smi knows"),
-        ("networks", ", ".join(health.models) or "none in the package"),
+        ("networks", _verdict(health)),
     ]
-    if "tensorrt" in health.providers:
+    lines += [(f"on {name}", _on_provider(health, name)) for name in health.providers]
+    if health.gpu and "tensorrt" in health.providers:
         lines.append(("engine cache", str(health.cache / "tensorrt")))
-    for trial in health.trials:
-        lines.append((f"{trial.model} on {trial.provider}", _outcome(trial)))
     return lines
 
 
-def _outcome(trial: Trial) -> str:
-    report = trial.report
-    if report is None:
-        return f"does not work: {trial.problem}"
-    graph = ", CUDA graphs" if report.cuda_graph else ""
-    notes = "".join(f"; {note}" for note in report.notes)
-    return (
-        f"{trial.run_ms:.2f} ms a gap{graph}; load {report.load_ms:.0f} ms, "
-        f"warm-up {report.warm_up_ms:.0f} ms{notes}"
+def _verdict(health: EncoderHealth) -> str:
+    """Return how many networks run, each counted on the first provider that runs it."""
+    models = list(dict.fromkeys(trial.model for trial in health.trials))
+    if not models:
+        return "none in the package"
+    serving = {
+        model: next(
+            (t.provider for t in health.trials if t.model == model and t.report is not None), ""
+        )
+        for model in models
+    }
+    used = [name for name in health.providers if name in serving.values()]
+    counts = [f"{list(serving.values()).count(name)} of {len(models)} on {name}" for name in used]
+    nowhere = [model for model in models if not serving[model]]
+    if nowhere:
+        counts.append(f"{len(nowhere)} of {len(models)} nowhere: {', '.join(nowhere)}")
+    return "; ".join(counts)
+
+
+def _on_provider(health: EncoderHealth, provider: str) -> str:
+    """Return what a provider runs and how fast; where it runs nothing, why and what to do."""
+    trials = [trial for trial in health.trials if trial.provider == provider]
+    works = [trial for trial in trials if trial.report is not None]
+    if not trials:
+        return "nothing to try"
+    if not works:
+        return f"none of {len(trials)}: {_remedy(health, provider, trials)}"
+    times = ", ".join(f"{trial.model} {trial.run_ms:.2f}{_extras(trial)}" for trial in works)
+    failed = [trial.model for trial in trials if trial.report is None]
+    but = f"; not {', '.join(failed)}: {_reason(trials, provider)}" if failed else ""
+    return f"{len(works)} of {len(trials)}, ms a gap: {times}{but}"
+
+
+def _extras(trial: Trial) -> str:
+    assert trial.report is not None
+    graph = ["CUDA graphs"] if trial.report.cuda_graph else []
+    extras = "; ".join([*graph, *trial.report.notes])
+    return f" ({_shortened(extras)})" if extras else ""
+
+
+def _remedy(health: EncoderHealth, provider: str, trials: Sequence[Trial]) -> str:
+    """Return why a provider runs nothing, and what would help."""
+    if provider == "cpu":
+        return _reason(trials, provider)
+    if not health.gpu:
+        return (
+            "no NVIDIA GPU; install its driver where there is one, else pip install "
+            "'plc-engine[cpu]' in place of [gpu]"
+        )
+    packages = _PACKAGES.get(provider, "")
+    return f"{_reason(trials, provider)}{f'; {packages}' if packages else ''}"
+
+
+def _reason(trials: Sequence[Trial], provider: str) -> str:
+    """Return the first trial's problem, without what is the same for all of them."""
+    problem = next(trial.problem for trial in trials if trial.report is None)
+    _, _, own = problem.partition(f" {provider}: ")
+    return _shortened((own or problem).removesuffix(f"; {TELLS}"))
+
+
+def _shortened(text: str) -> str:
+    """Return one line of a message: without the places in ONNX Runtime's sources it names."""
+    plain = " ".join(
+        re.sub(r"\S*/\S+\.(?:cc|cpp|h):\d+\s*(?:\S+ \S+\([^)]*\))?", " ", text).split()
     )
+    return plain if len(plain) <= _REASON_CHARACTERS else plain[: _REASON_CHARACTERS - 1] + "…"
 
 
 def _line(error: BaseException) -> str:

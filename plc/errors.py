@@ -16,6 +16,10 @@
 A message says what was given, what would do, and what to do about it.
 """
 
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class PlcError(Exception):
     """Above all errors of this package; catch it to catch them all."""
@@ -55,3 +59,16 @@ class DeviceError(PlcError, OSError):
 
 class MissingExtraError(PlcError, ImportError):
     """A feature needs a library that is not installed; the message names the command."""
+
+
+def why(error: OSError) -> str:
+    """Return what the system says of an error, and of a full disk what to do."""
+    said = error.strerror or str(error) or type(error).__name__
+    return (
+        f"{said} (the disk is full: make room, or choose another place)" if is_full(error) else said
+    )
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether there is no room left, or no more is allowed."""
+    return error.errno in _FULL

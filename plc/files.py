@@ -10,6 +10,7 @@ integer format stores are rounded here, not in libsndfile, whose scale (32767) w
 samples that only pass through.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, MissingExtraError
+from plc.errors import AudioFileError, MissingExtraError, why
+from plc.tags import Picture, Tags, mapped, mime_of, read_tags, write_tags
+from plc.tags_riff import bytes_of
 
 # Format and the subtypes that may be kept from the source, the first for any other source.
 _CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -46,8 +49,21 @@ _WAV_BYTES_MAX = 2**32 - 2**16
 _RIFF_SIZE_UNKNOWN = 0x7FFF0000
 # One write of minutes overruns the stack inside libsndfile's Vorbis coder.
 _WRITE_SAMPLES = 2**15
+# What is tried to write where libsndfile could not: more than a file system keeps back.
+_PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 # What libsndfile hands over at once to be cut to the caller's blocks.
 _READ_SAMPLES = 2**14
+
+# FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
+_AV_NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
+_AV_OWN = {
+    "MAJOR_BRAND",
+    "MINOR_VERSION",
+    "COMPATIBLE_BRANDS",
+    "ENCODER",
+    "HANDLER_NAME",
+    "VENDOR_ID",
+}
 
 WRITABLE_SUFFIXES = tuple(_CONTAINERS)
 
@@ -62,6 +78,8 @@ class _Decoder(Protocol):
     subtype: str | None
 
     def pieces(self) -> Iterator[NDArray[np.float32]]: ...
+
+    def tags(self) -> Tags: ...
 
     def close(self) -> None: ...
 
@@ -130,6 +148,10 @@ class AudioReader:
         elif not any_sample:
             raise AudioFileError(f"{self.path} holds no samples; expected at least one")
 
+    def tags(self) -> Tags:
+        """Return what the file says of itself; what is damaged of it is left out."""
+        return self._decoder.tags()
+
     def close(self) -> None:
         """Close the file."""
         self._decoder.close()
@@ -159,6 +181,8 @@ class AudioWriter:
         format can.
     expected_samples : int or None
         About how long it will be; beyond 4 GB a WAV file is written as RF64.
+    tags : Tags, optional
+        What it shall say of itself.
 
     Attributes
     ----------
@@ -179,13 +203,16 @@ class AudioWriter:
         channels: int,
         source_subtype: str | None = None,
         expected_samples: int | None = None,
+        tags: Tags | None = None,
     ) -> None:
         self.path = Path(path)
         check_target(self.path)
         container, self.subtype = _coding(self.path, source_subtype)
         self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
-        self._wav_bytes = 0
-        if container == "WAV" and (expected_samples or 0) * self._sample_bytes > _WAV_BYTES_MAX:
+        self._tags = tags or Tags()
+        self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
+        expected_bytes = (expected_samples or 0) * self._sample_bytes + self._wav_bytes
+        if container == "WAV" and expected_bytes > _WAV_BYTES_MAX:
             container = "RF64"
         self._bytes_max = _WAV_BYTES_MAX if container == "WAV" else None
         self.clipped_samples = 0
@@ -204,7 +231,7 @@ class AudioWriter:
             try:
                 self._file.write(self._stored(piece))
             except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioFileError(f"cannot write {self.path}: {_reason(error)}") from error
+                raise self._failed(error) from error
 
     def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
         """Return ``piece`` as the coding stores it; count what does not fit."""
@@ -226,15 +253,24 @@ class AudioWriter:
         """Close the file and give it its name."""
         try:
             self._file.close()
+            write_tags(self._partial, self.path.suffix.lower(), self._tags)
             os.replace(self._partial, self.path)
         except (soundfile.LibsndfileError, OSError) as error:
+            failure = self._failed(error)
             self._partial.unlink(missing_ok=True)
-            raise AudioFileError(f"cannot write {self.path}: {_reason(error)}") from error
+            raise failure from error
+
+    def _failed(self, error: BaseException) -> AudioFileError:
+        """Return why it cannot be written; libsndfile itself only says "System error"."""
+        reason = _place_error(self._partial) or _reason(error)
+        return AudioFileError(f"cannot write {self.path}: {reason}")
 
     def discard(self) -> None:
         """Close the file and remove it."""
         try:
-            self._file.close()
+            # It may have been closed already, or what it holds back fails again; it goes anyway.
+            with contextlib.suppress(soundfile.LibsndfileError, OSError):
+                self._file.close()
         finally:
             self._partial.unlink(missing_ok=True)
 
@@ -269,13 +305,13 @@ def count_samples(path: str | Path) -> int:
         return sum(len(block) for block in reader.stream(_READ_SAMPLES))
 
 
-def check_target(target: Path, source: Path | None = None) -> None:
+def check_target(target: Path, source: Path | None = None, overwrite: bool = True) -> None:
     """Refuse a target that cannot be written, or that is the file it is made from.
 
     Raises
     ------
     AudioFileError
-        Before anything was written.
+        Before anything was written; without ``overwrite`` also where there is such a file.
     """
     if target.suffix.lower() not in _CONTAINERS:
         raise AudioFileError(
@@ -290,6 +326,13 @@ def check_target(target: Path, source: Path | None = None) -> None:
         raise AudioFileError(f"{target.parent} is not writable; choose another place")
     if source is not None and target.exists() and source.exists() and target.samefile(source):
         raise AudioFileError(f"{target} is the source itself; choose another name for the result")
+    check_new(target, overwrite)
+
+
+def check_new(target: Path, overwrite: bool) -> None:
+    """Refuse to write over a file unasked; raise AudioFileError before anything was written."""
+    if not overwrite and (target.exists() or target.is_symlink()):
+        raise AudioFileError(f"{target} exists; give --overwrite, or another name")
 
 
 def _check_readable(path: Path) -> None:
@@ -334,7 +377,7 @@ class _Libsndfile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = soundfile.SoundFile(path)
+        self.file = soundfile.SoundFile(_library_name(path))
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.subtype: str | None = self.file.subtype
@@ -365,6 +408,9 @@ class _Libsndfile:
             f"({reason}); copy it again, or save what is left with: ffmpeg -i FILE rescued.wav"
         )
 
+    def tags(self) -> Tags:
+        return read_tags(self.path)
+
     def close(self) -> None:
         self.file.close()
 
@@ -375,8 +421,7 @@ class _PyAV:
     def __init__(self, av: ModuleType, path: Path) -> None:
         self.av, self.path = av, path
         try:
-            # "file:" keeps a name with a colon from being taken for a protocol.
-            self.container: Any = av.open(f"file:{path}")
+            self.container: Any = self._opened()
         except (av.error.FFmpegError, OSError) as error:
             raise AudioFileError(
                 f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
@@ -385,14 +430,48 @@ class _PyAV:
             self.container.close()
             raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
         self.audio: Any = self.container.streams.audio[0]
-        self.sample_rate: int = self.audio.rate
-        self.channels: int = self.audio.channels
+        # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
+        known = self.audio.codec_context is not None
+        self.sample_rate: int = (self.audio.rate or 0) if known else 0
+        self.channels: int = (self.audio.channels or 0) if known else 0
+        if not (self.sample_rate > 0 and self.channels > 0):
+            self.container.close()
+            raise AudioFileError(
+                f"{path} is no audio file that can be read: its header names no coding, sample "
+                "rate or channels that there are"
+            )
         self.subtype: str | None = None
         self.samples: int | None = None
         duration = self.container.duration
         self.expected_samples: int | None = (
             None if duration is None else round(duration / av.time_base * self.sample_rate)
         )
+
+    def _opened(self) -> Any:
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol.
+            return self.av.open(f"file:{self.path}")
+        except UnicodeEncodeError:  # a name that is no UTF-8
+            return self.av.open(self.path.open("rb"))
+
+    def tags(self) -> Tags:
+        found = {**self.audio.metadata, **self.container.metadata}
+        comments = mapped({name.upper(): value for name, value in found.items()}, _AV_NAMES)
+        own = tuple((name, value) for name, value in comments if name not in _AV_OWN)
+        pictures = []
+        with contextlib.suppress(self.av.error.FFmpegError, OSError), self._opened() as container:
+            covers = [
+                stream
+                for stream in container.streams.video
+                if stream.disposition & self.av.stream.Disposition.attached_pic
+            ]
+            for packet in container.demux(covers) if covers else ():
+                data = bytes(packet)
+                if data:
+                    pictures.append(Picture(data, mime=mime_of(data)))
+                if len(pictures) == len(covers):
+                    break
+        return Tags(own, tuple(pictures))
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         resampler = self.av.AudioResampler(
@@ -414,6 +493,11 @@ class _PyAV:
 
     def close(self) -> None:
         self.container.close()
+
+
+def _library_name(path: Path) -> str | bytes:
+    """Return a path as libsndfile's package takes it, in whatever coding the name is."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _av() -> ModuleType:
@@ -446,20 +530,38 @@ def _create(
         raise AudioFileError(f"cannot write {writer.path}: {_reason(error)}") from error
     try:
         return soundfile.SoundFile(
-            partial, "w", sample_rate, channels, subtype=writer.subtype, format=container
+            _library_name(partial),
+            "w",
+            sample_rate,
+            channels,
+            subtype=writer.subtype,
+            format=container,
         )
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        reason = _place_error(partial)
         partial.unlink(missing_ok=True)
+        if reason:
+            raise AudioFileError(f"cannot write {writer.path}: {reason}") from error
         raise AudioFileError(
             f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
             f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
         ) from error
 
 
+def _place_error(partial: Path) -> str:
+    """Return why nothing more can be written to a file that is not wanted any more, if so."""
+    try:
+        with partial.open("ab", buffering=0) as file:
+            for _ in range(_PROBE_BLOCKS):
+                file.write(bytes(_PROBE_BYTES))
+            os.fsync(file.fileno())
+    except OSError as error:
+        return why(error)
+    return ""
+
+
 def _reason(error: BaseException) -> str:
     """Return what a library's error says, without our path and its numbers."""
     if isinstance(error, soundfile.LibsndfileError):
         return str(error.error_string).removeprefix("Error : ").rstrip(".")
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)
+    return why(error) if isinstance(error, OSError) else str(error)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, PlcError
 from plc.loss import GilbertElliott, LossSource
 from plc.network import Address, Endpoint, UdpPort
 
@@ -216,7 +216,11 @@ class ImpairProxy:
     def __init__(self, listen: Endpoint, to: Endpoint, impairment: Impairment) -> None:
         self.impairment = impairment
         self._port = UdpPort(listen)
-        self._target = self._port.target(to)
+        try:
+            self._target = self._port.target(to)
+        except PlcError:
+            self._port.close()
+            raise
         self._stopped = False
 
     @property

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LIST_COLUMNS = 80
+"""The list of networks is no wider."""
+
+
 def models_folder() -> Path:
     """Return the folder of the networks in the package; it need not exist."""
     return Path(str(resources.files("plc"))) / "data" / "models"
@@ -60,23 +64,25 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
 
 
 def models_table(models: Sequence[Manifest]) -> "Table":
-    """Return a table of networks: what each is for, how large, trained on what, how good."""
+    """Return a table of networks: what each is for, how large, trained on what, how good.
+
+    Two columns, so that it can be read on a terminal of :data:`LIST_COLUMNS`.
+    """
     from rich.table import Table
 
     table = Table(title="networks", show_lines=True)
     table.add_column("name", no_wrap=True)
-    for heading in ("for", "size", "rates", "trained", "licence", "figures"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("for, rates, size; trained; figures", overflow="fold")
     for model in models:
-        table.add_row(
-            model.name,
-            _purpose(model),
-            f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters",
-            _rates(model),
-            _trained(model.name, model.training),
-            model.licence,
-            "\n".join(f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()),
+        figures = [f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()]
+        size = f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters"
+        parts = (
+            f"{_purpose(model)}; {_rates(model)}",
+            f"{size}; {model.licence}",
+            "\n".join(_trained(model.name, model.training)),
+            "\n".join(figures),
         )
+        table.add_row(model.name, "\n".join(part for part in parts if part))
     return table
 
 
@@ -116,7 +122,7 @@ def _rates(model: Manifest) -> str:
     return f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz"
 
 
-def _trained(name: str, training: Mapping[str, Any]) -> str:
+def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
     """Return by which recipes, for how long and on what a network was trained."""
     lines = list(training.get("after", ()))
     if "recipe" in training:
@@ -128,7 +134,7 @@ def _trained(name: str, training: Mapping[str, Any]) -> str:
     sources = training.get("sources")
     if isinstance(sources, Mapping) and sources:
         lines.append(f"{len(sources)} sources: plc models {name}")
-    return "\n".join(lines)
+    return lines
 
 
 def _chosen(figures: Mapping[str, float]) -> Mapping[str, float]:

@@ -32,6 +32,9 @@ _DATAGRAM_BYTES = 65_535
 _READ_AT_ONCE = 64
 # The kernel's buffer: half a second of 64 streams, should the process be held up.
 _RECEIVE_BYTES = 1 << 20
+_PORT_DIGITS = 5
+# Of a host that is none, a message keeps this much; a longer name exists nowhere.
+_HOST_CHARACTERS = 253
 # A signal is noticed within this time.
 _LONGEST_WAIT_S = 0.1
 
@@ -109,9 +112,21 @@ def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
     is_url = colon and host and port.isascii() and port.isdigit() and "://" not in rest
     if not is_url or bool(with_interface) != bool(interface):
         raise ConfigError(f"{text!r} is no endpoint; expected {expected}")
-    if int(port) > 65535:
-        raise ConfigError(f"port is {port}; supported: 0 to 65535, 0 for any that is free")
+    if len(port.lstrip("0")) > _PORT_DIGITS or int(port) > 65535:
+        raise ConfigError(f"port is {port[:20]}; supported: 0 to 65535, 0 for any that is free")
+    _check_host(host)
     return Endpoint(host, int(port), interface or None)
+
+
+def _check_host(host: str) -> None:
+    """Refuse what no resolver takes: empty or overlong labels, letters that are none."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ConfigError(
+            f"{host[:_HOST_CHARACTERS]!r} is no host; its parts between dots have 1 to 63 letters, "
+            "digits or hyphens"
+        ) from None
 
 
 def parse_network(text: str) -> Network:
@@ -219,8 +234,9 @@ def _resolve(
 ) -> tuple[socket.AddressFamily, Address]:
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_DGRAM)
-    except OSError as error:
-        raise NetworkError(f"cannot find {endpoint.host}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        raise NetworkError(f"cannot find {endpoint.host}: {reason}") from error
     kind, _, _, _, address = found[0]
     return kind, (str(address[0]), int(address[1]))
 

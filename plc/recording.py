@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plc import inpainting
 from plc.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
-from plc.files import AudioReader, AudioWriter, check_target, count_samples
+from plc.files import AudioReader, AudioWriter, check_new, check_target, count_samples
 from plc.inpainting import context_s, inpaint, refinable, refines, with_known_ends
 from plc.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 
@@ -125,6 +125,7 @@ def conceal_file(
     model: str = "auto",
     budget_ms: float | None = math.inf,
     seed: int = 0,
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> ConcealReport:
     """Conceal the lost packets of a recording, as a receiver would while it plays.
@@ -148,6 +149,8 @@ def conceal_file(
         depend on the machine.
     seed : int
         Of the concealer's comfort noise.
+    overwrite : bool
+        Whether a file that is there may be replaced.
     progress : callable, optional
         Called after each block.
 
@@ -157,7 +160,7 @@ def conceal_file(
         Counts, time and the concealer's own statistics.
     """
     source, target = Path(source), Path(target)
-    check_target(target, source)
+    check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace(losses, source, reader, packet_samples)
@@ -203,6 +206,7 @@ def lose_file(
     *,
     packet_ms: float = PACKET_MS,
     trace: str | Path | None = None,
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> LoseReport:
     """Put silence in place of lost packets, and write down which they were.
@@ -217,6 +221,8 @@ def lose_file(
         Length of a packet, rounded to whole samples.
     trace : str or Path, optional
         Where the trace shall stand; by default beside the target, its suffix ``.trace``.
+    overwrite : bool
+        Whether a file that is there may be replaced.
     progress : callable, optional
         Called after each block.
 
@@ -231,9 +237,10 @@ def lose_file(
         If the trace would be written over the source, or over the one that the losses come from.
     """
     source, target = Path(source), Path(target)
-    check_target(target, source)
+    check_target(target, source, overwrite)
     trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
     _check_trace_target(trace_path, losses, source)
+    check_new(trace_path, overwrite)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace(losses, source, reader, packet_samples)
@@ -272,6 +279,7 @@ def inpaint_file(
     quality: str = "good",
     method: str = "auto",
     model: str = "auto",
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> InpaintReport:
     """Fill gaps of a recording from what stands before and after them.
@@ -289,6 +297,8 @@ def inpaint_file(
         One of :data:`plc.METHODS`.
     model : str
         Network to use, as of :func:`plc.inpaint`.
+    overwrite : bool
+        Whether a file that is there may be replaced.
     progress : callable, optional
         Called after each block.
 
@@ -298,7 +308,7 @@ def inpaint_file(
         The gaps as they were filled.
     """
     source, target = Path(source), Path(target)
-    check_target(target, source)
+    check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         samples = reader.samples if reader.samples is not None else count_samples(source)
         gaps = merge_gaps(gaps_s, reader.sample_rate, samples)
@@ -369,7 +379,8 @@ def lost_gaps(
 
 def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
     """Return a packet's length in whole samples, at least one."""
-    packet_samples = round(sample_rate * packet_ms / 1000) if math.isfinite(packet_ms) else 0
+    samples = sample_rate * packet_ms / 1000
+    packet_samples = round(samples) if math.isfinite(samples) else 0
     if packet_samples < 1:
         raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
     return packet_samples
@@ -568,7 +579,12 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
 
 def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
     return AudioWriter(
-        target, reader.sample_rate, reader.channels, reader.subtype, reader.expected_samples
+        target,
+        reader.sample_rate,
+        reader.channels,
+        reader.subtype,
+        reader.expected_samples,
+        reader.tags(),
     )
 
 

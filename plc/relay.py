@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc import notice
+from plc import children, notice
 from plc.codecs import check_opus_frame, open_codec
 from plc.delay import DelayConfig
 from plc.errors import ConfigError, NetworkError, PlcError
@@ -500,7 +500,8 @@ def _run_workers(
         ours, theirs = context.Pipe(duplex=False)
         mine = list(configs[number::workers])
         process = context.Process(target=_work, args=(mine, duration_s, theirs), daemon=True)
-        process.start()
+        with children.undisturbed():
+            process.start()
         theirs.close()
         started.append((process, ours))
     answers: dict[int, list[dict[str, Any]] | PlcError] = {}
@@ -528,6 +529,9 @@ def _run_workers(
                         other.terminate()
     for process, _ in started:
         process.join()
+    if failure is not None and signals:
+        # Asked to end before the workers had begun, or twice: nobody waits for what they counted.
+        raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
     if failure is not None:
         raise failure
     reports: list[dict[str, Any]] = [{} for _ in configs]

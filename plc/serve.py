@@ -54,6 +54,8 @@ MAX_CLIENTS = 256
 # Who connects says HELLO within this time, and reads an answer within that.
 _HELLO_S = 5.0
 _ANSWER_S = 5.0
+# The kernel's shortest wait; 0 would be for ever.
+_LEAST_WAIT_S = 1e-4
 # Streams that are open when the end is asked for get this long to finish.
 _DRAIN_S = 2.0
 # A signal is noticed within this time.
@@ -321,12 +323,18 @@ class Sidecar:
             setattr(self.stats, outcome, getattr(self.stats, outcome) + 1)
 
     def _converse(self, connection: socket.socket, conversation: Conversation) -> str:
-        _limit_time(connection, socket.SO_RCVTIMEO, _HELLO_S)
+        greet_by_s = time.monotonic() + _HELLO_S
         _limit_time(connection, socket.SO_SNDTIMEO, _ANSWER_S)
         reader = conversation.reader
         greeted = False
         last: bytes | bytearray = b""
         while True:
+            if not greeted:
+                # A HELLO that comes byte by byte has no more time than one that does not come.
+                left_s = greet_by_s - time.monotonic()
+                if left_s < _LEAST_WAIT_S:
+                    return "stalled"
+                _limit_time(connection, socket.SO_RCVTIMEO, left_s)
             count = connection.recv_into(reader.room())
             if count == 0:
                 if not greeted or reader.waiting:

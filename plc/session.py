@@ -53,6 +53,8 @@ from plc.providers import (
 __all__ = ["BoundSession", "SessionReport", "open_session", "read_weights", "runtime"]
 
 MAX_SHAPES = 64
+# How the message that no provider runs a network ends.
+TELLS = "plc doctor tells what works here"
 _WARM_UP_RUNS = 3
 """The first run plans memory, the second uses it; on a GPU the second is captured as a graph."""
 # How far a GPU may be from the CPU, as a share of the largest output: sums in another order differ
@@ -217,7 +219,7 @@ class _Opener:
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise ModelError(
             f"{self._manifest.onnx_path}: no provider runs it: {reasons or 'none is installed'}; "
-            "plc doctor tells what works here"
+            f"{TELLS}"
         )
 
     def _open_one(self, name: str) -> BoundSession:

@@ -25,7 +25,7 @@ from plc_bench.corpus import read_clip
 from plc_bench.metrics import Mask
 from plc_bench.peers import comparable
 from plc_bench.results import counted
-from plc_bench.workers import Failure, score_clips
+from plc_bench.workers import Failure, reason_of, score_clips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,9 @@ class ClipScores:
     packets, lost : int
         In the stream, and lost among them.
     scores : dict
-        Score by method and metric.
+        Score by method and metric; NaN by a method that failed.
+    failures : dict
+        Why, by method that failed.
     """
 
     clip: str
@@ -131,11 +133,12 @@ class ClipScores:
     packets: int
     lost: int
     scores: dict[str, dict[str, float]]
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """Every clip's scores, in the order of the clips, and the clips that have none."""
+    """Every clip's scores, in the order of the clips, and what has none: clips, or methods."""
 
     settings: QualitySettings
     clips: list[ClipScores]
@@ -167,29 +170,32 @@ def measure_quality(
 ) -> QualityReport:
     """Return the scores of every clip, computed in ``jobs`` processes."""
     outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
-    return QualityReport(settings, outcome.results, outcome.failures)
+    failures = list(outcome.failures)
+    for clip in outcome.results:
+        failures += [Failure(clip.clip, why, method) for method, why in clip.failures.items()]
+    return QualityReport(settings, outcome.results, failures)
 
 
 def score_clip(path: Path, settings: QualitySettings) -> ClipScores:
-    """Return one clip's scores; a piece of a packet at its end is left away."""
+    """Return one clip's scores; a piece of a packet at its end is left away.
+
+    A method that fails, fails alone.
+    """
     stream = read_stream(path, settings.condition, settings.sample_rate, settings.seed)
     lost = stream.lost_by_class()
-    by_method = {
-        method: scores.score(
-            settings.metrics,
-            scores.Comparison(
-                stream.signal,
-                play(settings.contender(method), stream),
-                lost[""],
-                stream.sample_rate,
-            ),
-            lost,
-        )
-        for method in settings.methods
-    }
-    return ClipScores(
-        path.name, stream.sample_rate, stream.trace.size, int(stream.trace.sum()), by_method
-    )
+    by_method: dict[str, dict[str, float]] = {}
+    failures: dict[str, str] = {}
+    for method in settings.methods:
+        try:
+            played = play(settings.contender(method), stream)
+            comparison = scores.Comparison(stream.signal, played, lost[""], stream.sample_rate)
+            by_method[method] = scores.score(settings.metrics, comparison, lost)
+        # A method may fail in any library or program it uses; the others are worth scoring.
+        except Exception as error:
+            by_method[method] = dict.fromkeys(settings.metrics, math.nan)
+            failures[method] = reason_of(error)
+    packets, lost_packets = stream.trace.size, int(stream.trace.sum())
+    return ClipScores(path.name, stream.sample_rate, packets, lost_packets, by_method, failures)
 
 
 def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed: int) -> Stream:

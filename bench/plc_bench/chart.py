@@ -1,7 +1,8 @@
 """Curves as SVG text for a page: no font, no script, colours from the page's style sheet.
 
-A chart is drawn in its own units, 640 by 300, and scales with the page. Series ``k`` has the
-colour ``var(--ck)``, so that it follows a dark page and a legend can share it.
+A chart is drawn in its own units, 640 by 300, and scales with the page. Series ``k`` looks as
+:mod:`plc_bench.palette` says; its colour is ``var(--ck)`` of the page's style sheet, so that it
+follows a dark page, and the legend shows the same line and marker.
 """
 
 import math
@@ -9,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from plc_bench import palette
+
 WIDTH, HEIGHT = 640, 300
 _DIGIT = 7  # no digit of the page's 12 pixels is wider
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 44
-COLOURS = 10
+# A piece of the line in the legend.
+_SAMPLE_WIDTH, _SAMPLE_HEIGHT = 34, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,8 @@ class Series:
     ----------
     name : str
         For the legend.
-    colour : int
-        Which of the page's colours.
+    number : int
+        Which colour, marker and dash of :mod:`plc_bench.palette` it has.
     x, y : sequence of float
         The points.
     low, high : sequence of float, optional
@@ -32,7 +36,7 @@ class Series:
     """
 
     name: str
-    colour: int
+    number: int
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
@@ -100,11 +104,8 @@ def line_chart(series: Sequence[Series], x_axis: Axis, y_axis: Axis, title: str)
 
 
 def legend(series: Sequence[Series]) -> str:
-    """Return which colour is which, as HTML."""
-    entries = "".join(
-        f'<span><i style="background:var(--c{one.colour % COLOURS})"></i>{escape(one.name)}</span>'
-        for one in series
-    )
+    """Return which line is which, as HTML."""
+    entries = "".join(f"<span>{_sample(one.number)}{escape(one.name)}</span>" for one in series)
     return f'<div class="legend">{entries}</div>'
 
 
@@ -124,8 +125,29 @@ def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(10.0**k, f"{10.0**k:g}") for k in range(first, max(last, first + 1) + 1)]
 
 
+def _sample(number: int) -> str:
+    """Return a piece of a series' line with its marker, for the legend."""
+    middle = f"M{_SAMPLE_WIDTH / 2:g} {_SAMPLE_HEIGHT / 2:g}"
+    return (
+        f'<svg class="sample" viewBox="0 0 {_SAMPLE_WIDTH} {_SAMPLE_HEIGHT}" aria-hidden="true">'
+        f'<path class="curve" d="M0 {_SAMPLE_HEIGHT / 2:g}H{_SAMPLE_WIDTH}" '
+        f'style="{_line(number)}"/>'
+        f'<path d="{middle}{palette.marker_path(number)}" style="fill:{_colour(number)}"/></svg>'
+    )
+
+
+def _colour(number: int) -> str:
+    return f"var(--c{palette.colour(number)})"
+
+
+def _line(number: int) -> str:
+    """Return the style of a series' line."""
+    dash = ",".join(map(str, palette.dash(number)))
+    return f"stroke:{_colour(number)}" + (f";stroke-dasharray:{dash}" if dash else "")
+
+
 def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> str:
-    colour = f"var(--c{series.colour % COLOURS})"
+    colour = _colour(series.number)
     points = [
         f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}" for x, y in zip(series.x, series.y, strict=True)
     ]
@@ -139,12 +161,12 @@ def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> str:
         lower = [f"{_x(x_axis, x):.1f} {_y(y_axis, low):.1f}" for x, low, _ in known]
         outline = "L".join(upper + lower[::-1])
         band = f'<path class="band" d="M{outline}Z" style="fill:{colour}"/>'
+    path = palette.marker_path(series.number)
     dots = "".join(
-        f'<circle cx="{point.split()[0]}" cy="{point.split()[1]}" r="3" style="fill:{colour}"/>'
-        for point in points
+        f'<path class="dot" d="M{point}{path}" style="fill:{colour}"/>' for point in points
     )
     name = escape(series.name)
-    line = f'<path class="curve" d="M{"L".join(points)}" style="stroke:{colour}"/>'
+    line = f'<path class="curve" d="M{"L".join(points)}" style="{_line(series.number)}"/>'
     return f"<g><title>{name}</title>{band}{line}{dots}</g>"
 
 

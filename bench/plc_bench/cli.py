@@ -8,16 +8,18 @@ numbers go to a file, ``-`` is stdout in place of the table.
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from plc.errors import ConfigError, PlcError
+from plc.cli_errors import REFUSED, line_of
+from plc.cli_values import Overwrite, Quality
+from plc.errors import ConfigError
 
 _Number = TypeVar("_Number", int, float)
 
@@ -145,7 +147,7 @@ def quality(
         )
     names = _names(methods)
     names += tuple(name for name in peers if name not in names)
-    lookaheads = _numbers("lookahead", lookahead, int)
+    lookaheads = _numbers("lookahead", lookahead, int, needed=True)
     conditions = _conditions(
         _numbers("loss", loss, _share),
         _numbers("burst", burst, float),
@@ -211,6 +213,7 @@ def report(
 def trace(
     source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng), or 0/1 text.")],
     target: Annotated[Path, typer.Argument(help="The trace to write.")],
+    overwrite: Overwrite = False,
     ssrc: Annotated[
         str | None, typer.Option(help="Which stream, such as 0x1a2b3c4d; else the longest.")
     ] = None,
@@ -222,8 +225,12 @@ def trace(
     ] = None,
 ) -> None:
     """Make a trace of what a network really lost."""
+    from plc.files import check_new
     from plc_bench import traces
 
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"{target} is the source itself; choose another name for the trace")
+    check_new(target, overwrite)
     number: int | None = None
     if ssrc is not None:
         try:
@@ -249,9 +256,10 @@ def inpaint(
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
-        str, typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side.")
+        Literal["full", "paper"],
+        typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side."),
     ] = "full",
-    quality: Annotated[str, typer.Option(help="As plc inpaint --quality.")] = "good",
+    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
     picture: Annotated[
         Path | None, typer.Option(help="Draw curves over the length of the gap here.")
     ] = None,
@@ -297,6 +305,7 @@ def inpaint(
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         gap_curve.draw_curves(reports, picture)
+    _end([failure for report in reports for failure in report.failures])
 
 
 @app.command()
@@ -328,6 +337,7 @@ def paper(
     _show(report, [paper_tables.result_table(report)], json_file)
     if csv_file:
         results.write_csv(csv_file, paper_tables.csv_rows(report))
+    _end(report.failures)
 
 
 @app.command()
@@ -427,6 +437,7 @@ def latency(
     if picture and report.rows:
         latency_picture.draw(picture, report)
     _report_failures(report.failures, len(combinations))
+    _end(report.failures)
 
 
 @app.command()
@@ -472,7 +483,7 @@ def throughput(
             mean_burst=burst,
             seconds=2.0 if quick else seconds,
         )
-        for name in _names(method)
+        for name in _names(method) or [""]
         for budget in budgets
     ]
     for one in streams:
@@ -489,6 +500,7 @@ def throughput(
         report = throughput_report.measure(plan, advance)
     _show(report, throughput_report.throughput_tables(report), json_file)
     _report_failures(report.failures, len(plan.jobs()))
+    _end(report.failures)
 
 
 @app.command()
@@ -620,9 +632,12 @@ def main() -> None:
     """Run the command; an error of ours becomes one line on stderr."""
     try:
         app()
-    except PlcError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        Console(stderr=True).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+        sys.exit(REFUSED)
 
 
 def _study(
@@ -662,9 +677,8 @@ def _study(
             tables.print(summary.rich_table(table))
     if json_file:
         _show(result, [], json_file)
-    _report_failures(result.missing, 0)
-    if not result.rows:
-        raise typer.Exit(1)
+    _report_failures(result.missing)
+    _end(result.missing)
 
 
 def _compare(
@@ -695,6 +709,7 @@ def _compare(
     _show(reports[0] if len(reports) == 1 else reports, tables, json_file)
     if csv_file:
         results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
+    _end([failure for report in reports for failure in report.failures])
 
 
 def _conditions(
@@ -747,18 +762,30 @@ def _stdout() -> Console:
     return console
 
 
-def _report_failures(failures: list[Any], clips: int) -> None:
-    """Say on stderr which clips have no score, once for each reason; exit with 1 if all of them."""
+def _report_failures(failures: list[Any], clips: int = 0) -> None:
+    """Say on stderr which clips and methods have no score, once for each reason.
+
+    Exit with 1 if all of so many clips have none; :func:`_end` does where only some have.
+    """
     console = Console(stderr=True)
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
-        by_reason.setdefault(failure.reason, []).append(failure.clip)
-    for reason, names in by_reason.items():
+        condition = getattr(failure, "condition", "")
+        place = f"{failure.clip} ({condition})" if condition else failure.clip
+        by_reason.setdefault((failure.method, failure.reason), []).append(place)
+    for (method, reason), names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        who = f"{method} on " if method else ""
         # Escaped: 'plc-engine[gpu]' is no markup.
-        said = escape(f"{names[0]}{more}: {reason}")
-        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True)
-    if clips and len(failures) == clips:
+        said = escape(f"{who}{names[0]}{more}: {reason}")
+        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
+    if clips and sum(not failure.method for failure in failures) == clips:
+        raise typer.Exit(1)
+
+
+def _end(failures: Sequence[Any]) -> None:
+    """Exit with 1 if anything that was asked for has no score."""
+    if failures:
         raise typer.Exit(1)
 
 
@@ -774,14 +801,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _numbers(option: str, text: str, read: Callable[[str], _Number]) -> list[_Number]:
+def _numbers(
+    option: str, text: str, read: Callable[[str], _Number], needed: bool = False
+) -> list[_Number]:
     """Return the numbers in an option that takes a list; none where it is not given."""
     try:
         numbers = list(dict.fromkeys(read(part) for part in _names(text)))
     except ValueError:
         numbers = []
-    if text and not numbers:
-        raise ConfigError(f"--{option} is {text}; give numbers, by comma")
+    if (text or needed) and not numbers:
+        raise ConfigError(f"--{option} is {text or 'empty'}; give numbers, by comma")
     return numbers
 
 

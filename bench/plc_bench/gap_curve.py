@@ -7,6 +7,7 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.picture import blank_figure
+from plc_bench.palette import line_style
 from plc_bench.twosided import InpaintReport
 
 _SCORES = (("snr_db", "SNR of the samples (dB)"), ("snr_ms_db", "SNR_MS (dB)"))
@@ -47,12 +48,12 @@ def draw_curves(reports: Sequence[InpaintReport], path: Path) -> None:
     for k, (score, label) in enumerate(_SCORES):
         axes = figure.add_subplot(1, 2, 1 + k)
         shown = [r for r in reports if score == "snr_db" or r.settings.has_frame]
-        for method in reports[0].settings.methods:
+        for number, method in enumerate(reports[0].settings.methods):
             axes.plot(
                 [report.settings.gap_ms for report in shown],
                 [report.summary(method, score).mean for report in shown],
-                marker="o",
                 label=method,
+                **line_style(number),
             )
         axes.set_xlabel("length of the gap (ms)")
         axes.set_ylabel(label)

@@ -23,6 +23,7 @@ from plc.picture import blank_figure
 from plc_bench import scores, study
 from plc_bench.compare import summarise
 from plc_bench.conditions import Condition
+from plc_bench.palette import bar_style, line_style
 from plc_bench.peers import comparable
 from plc_bench.results import counted
 from plc_bench.scores import MUSIC_DOMAINS
@@ -221,10 +222,10 @@ def _curves(each: Study, methods: Sequence[str]) -> Any:
             panel.plot(
                 [point.gap_ms for point in points],
                 [point.mean for point in points],
-                marker="o",
-                markersize=3,
+                markersize=4,
                 linewidth=2.2 if number == 0 else 1.1,
                 label=_name(method),
+                **line_style(number),
             )
         panel.set_xlabel("length of the gap (ms)")
         panel.set_ylabel(f"{scores.label(metric)} (lower is better)")
@@ -246,7 +247,9 @@ def _bars(each: Study, methods: Sequence[str]) -> Any:
             for method in methods
         ]
         at = [number + place * height for number in range(len(methods))]
-        bars = panel.barh(at, values, height=0.9 * height, label=_short(condition))
+        bars = panel.barh(
+            at, values, height=0.9 * height, label=_short(condition), **bar_style(place)
+        )
         panel.bar_label(bars, fmt="%.2f", fontsize="x-small", padding=2)
     middle = 0.5 * (len(conditions) - 1) * height
     panel.set_yticks(

@@ -45,11 +45,11 @@ def latency_section(folder: Path) -> str:
 def _figure(name: str, row: Mapping[str, Any], machine: Mapping[str, str]) -> str:
     """Return one row's times over their rarity."""
     series = []
-    for colour, (kind, label) in enumerate(KINDS.items()):
+    for number, (kind, label) in enumerate(KINDS.items()):
         histograms = row["histograms"].get(kind, [])
         if histograms:
             rarity, took_ms = merged(histograms).curve()
-            series.append(Series(label, colour, rarity, took_ms))
+            series.append(Series(label, number, rarity, took_ms))
     every = [value for one in series for value in one.y]
     rarest = max(value for one in series for value in one.x)
     settings = row["settings"]

@@ -11,18 +11,21 @@ from pathlib import Path
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench.histogram import Histogram, merged
 from plc_bench.latency import KINDS, LatencyReport, LatencyRow
+from plc_bench.palette import line_style
 
 _PANEL_INCHES = (7.0, 4.4)
 _DPI = 110
 # More curves in a panel are a tangle.
 _MOST_CURVES = 10
+# On a curve of many points, a marker for each would hide it.
+_MARKERS = 12
 _GREY = "#8a8f98"
 # The same in every panel, whichever of them it has.
 _STYLES = {
-    KINDS["good"]: {"color": "C0"},
-    KINDS["concealed"]: {"color": "C1"},
-    KINDS["answer"]: {"color": "C2"},
-    KINDS["first"]: {"color": "C3"},
+    KINDS["good"]: line_style(0),
+    KINDS["concealed"]: line_style(1),
+    KINDS["answer"]: line_style(2),
+    KINDS["first"]: line_style(3),
     KINDS["null_loop"]: {"color": _GREY, "linestyle": "--"},
     KINDS["null_answer"]: {"color": _GREY, "linestyle": ":"},
 }
@@ -56,10 +59,11 @@ def draw(path: Path, report: LatencyReport) -> None:
     figure = Figure(figsize=(width * len(panels), height), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for (title, curves), panel in zip(panels.items(), axes, strict=True):
-        for name, histogram in curves.items():
+        for number, (name, histogram) in enumerate(curves.items()):
             rarity, took_ms = histogram.curve()
-            style = _STYLES.get(name, {})
-            panel.plot(rarity, took_ms, label=name, **style)
+            style = _STYLES.get(name) or line_style(number)
+            every = max(1, len(rarity) // _MARKERS)
+            panel.plot(rarity, took_ms, label=name, markevery=every, **style)
         rarest = max(histogram.total for histogram in curves.values())
         ticks = rarity_ticks(rarest)
         panel.set(xscale="log", yscale="log", title=title, ylabel="ms", xlabel="percentile")

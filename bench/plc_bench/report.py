@@ -45,6 +45,8 @@ from plc_bench.summary import SummaryTable, gap_curve, sizes, summary_tables
 LARGE_MB = 60.0
 # Files of a page in its folder of clips; what else lies there is somebody's.
 _OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
+# Stands in every page of ours.
+_OWN_PAGE = "plcClip"
 _SCRIPTS = ("player.js", "page.js", "listen.js")
 # What stands beside a version's name.
 _SHOWN = ("plcmos", "nmse", "lsd", "level")
@@ -100,6 +102,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
     heard = read_ratings(ratings, study)
     kept = excerpts.find(results)
     clips = out / "clips"
+    _check_folder(out)
     try:
         clips.mkdir(parents=True, exist_ok=True)
         for stale in clips.iterdir():
@@ -115,6 +118,16 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
         *(path for path in clips.iterdir() if _OURS.fullmatch(path.name)),
     ]
     return Page(out / "index.html", len(kept), sum(path.stat().st_size for path in written))
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to write over a page that is none of ours."""
+    try:
+        page = (out / "index.html").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if _OWN_PAGE not in page:
+        raise ConfigError(f"{out / 'index.html'} is another page; give another folder")
 
 
 def _page(
@@ -323,13 +336,13 @@ def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
 
 def _gap_chart(study: Study, metric: str) -> str:
     series = []
-    for colour, method in enumerate(study.methods):
+    for number, method in enumerate(study.methods):
         points = gap_curve(study, method, metric)
         if points:
             series.append(
                 Series(
                     method,
-                    colour,
+                    number,
                     [point.gap_ms for point in points],
                     [point.mean for point in points],
                     [point.low for point in points],

@@ -39,7 +39,7 @@ from plc_bench.conditions import Condition
 from plc_bench.contenders import CommandPeer, check_methods, contender
 from plc_bench.corpus import Clip
 from plc_bench.metrics import Signal
-from plc_bench.workers import Failure, as_done
+from plc_bench.workers import Failure, as_done, reason_of
 
 FORMAT = 1
 SETTINGS_FILE = "settings.json"
@@ -360,8 +360,7 @@ def _score(unit: _Unit, settings: StudySettings) -> list[dict[str, Any]]:
         # A method may fail in any library or program it uses; the others are worth scoring.
         except Exception as error:
             played.pop(method, None)
-            reason = f"{type(error).__name__}: {error}"
-            entries.append(_failure(unit, method, reason))
+            entries.append(_failure(unit, method, reason_of(error)))
     if unit.audio is not None and played:
         excerpts.keep(
             unit.audio, unit.clip, unit.condition.name, stream, played, settings.excerpt_s

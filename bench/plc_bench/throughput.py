@@ -24,6 +24,7 @@ References
 """
 
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -109,6 +110,10 @@ class StreamSettings:
     def check(self) -> None:
         """Raise ConfigError if there can be no such stream, or no such losses."""
         GilbertElliott(self.loss, self.mean_burst)
+        for name in ("packet_ms", "seconds"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; give a time above 0")
         self.open().close()
 
     def open(self) -> plc.Concealer:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+from plc import children
 from plc_bench.surroundings import usable_cpus
 from plc_bench.throughput import Crowd, StreamSettings
 
@@ -96,8 +97,16 @@ def real_time_factor(settings: StreamSettings, workers: str, count: int) -> floa
     else:
         barrier = threading.Barrier(count)
         pool = ThreadPoolExecutor(count, initializer=_meet_at, initargs=(barrier,))
-    with pool:
-        spans = list(pool.map(_drive, [settings] * count))
+    before = children.running()
+    try:
+        with children.undisturbed():
+            drives = pool.map(_drive, [settings] * count)
+        spans = list(drives)
+    except BaseException:
+        children.end(children.running() - before)
+        raise
+    finally:
+        pool.shutdown()
     wall_s = max(end for _, end in spans) - min(begin for begin, _ in spans)
     return settings.seconds * _STREAMS_EACH * count / wall_s
 

@@ -1,5 +1,6 @@
 """Score many clips at once, each in a process of its own; one bad clip fails alone."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -7,16 +8,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from plc import children
+
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A clip without a score, and why."""
+    """A clip without a score, and why; with a method, without a score of that one alone."""
 
     clip: str
     reason: str
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,12 @@ def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure
         return work(item)
     # A clip can fail in any library that touches it, and the others are still worth scoring.
     except Exception as error:
-        return Failure(name, f"{type(error).__name__}: {error}")
+        return Failure(name, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something has no score, as tables say it."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _in_processes(
@@ -95,19 +104,16 @@ def _in_processes(
 ) -> Iterator[tuple[int, _T | Failure]]:
     broken: list[int] = []
     with _pool(jobs) as pool:
-        futures = {
-            pool.submit(attempt, work, item, name(item)): number
-            for number, item in enumerate(items)
-        }
-        try:
-            for future in as_completed(futures):
-                if isinstance(future.exception(), BrokenExecutor):
-                    broken.append(futures[future])
-                else:
-                    yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        with children.undisturbed():
+            futures = {
+                pool.submit(attempt, work, item, name(item)): number
+                for number, item in enumerate(items)
+            }
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenExecutor):
+                broken.append(futures[future])
+            else:
+                yield futures[future], future.result()
     for number in sorted(broken):
         yield number, alone(work, items[number], name(items[number]))
 
@@ -119,10 +125,25 @@ def alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
     """
     with _pool(1) as pool:
         try:
-            return pool.submit(attempt, work, item, name).result()
+            with children.undisturbed():
+                future = pool.submit(attempt, work, item, name)
+            return future.result()
         except BrokenExecutor:
             return Failure(name, "its process died")
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+@contextlib.contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield processes; whatever ends the block ends them too, and what they run."""
+    before = children.running()
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=children.raise_on_term
+    )
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.end(children.running() - before)
+        raise
+    finally:
+        pool.shutdown()

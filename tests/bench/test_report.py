@@ -120,6 +120,15 @@ def test_what_lies_beside_a_page_stays(results: Path, tmp_path: Path) -> None:
     assert page.total_bytes == sum(path.stat().st_size for path in (*clips.iterdir(), page.path))
 
 
+def test_a_page_of_somebody_else_is_not_written_over(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>Mine</h1>")
+    with pytest.raises(ConfigError, match="is another page"):
+        report.build(results, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "<h1>Mine</h1>"
+    page = report.build(results, tmp_path / "report").path
+    assert report.build(results, tmp_path / "report").path == page
+
+
 def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
     path = results / "latency-test.json"
     settings = LatencySettings(method="zeros", seconds=0.5, modes=(BACK_TO_BACK,))

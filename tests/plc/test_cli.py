@@ -95,7 +95,7 @@ def test_json_is_all_there_is_on_stdout(clip: Path) -> None:
 def test_a_recording_of_which_everything_is_lost_is_silence(clip: Path) -> None:
     for command, options in [("conceal", ["--lookahead", 1]), ("conceal", []), ("lose", [])]:
         target = clip.with_name(f"{command}.wav")
-        result = run(command, clip, target, "--loss", "100%", *options)
+        result = run(command, clip, target, "--loss", "100%", "-y", *options)
         assert "200 of 200 packets (100.0 %)" in result.stdout
         played, _ = read_audio(target)
         assert played.shape == (2 * RATE, 1)
@@ -157,7 +157,7 @@ def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
 
 def test_gaps_that_were_too_long_to_be_refined_are_named(clip: Path) -> None:
     target = clip.with_name("b.wav")
-    gaps = ["--gap", "0.5:0.52", "--gap", "1:1.3"]
+    gaps = ["--gap", "0.5:0.52", "--gap", "1:1.3", "-y"]
     text = run("inpaint", clip, target, *gaps).stdout
     assert "refined 1 of 2 gaps" in text
     assert "longer than 256 ms" in text
@@ -391,4 +391,78 @@ def test_a_full_disk_under_the_output_is_one_line(arguments: list[str]) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["plc: cannot write the result: No space left on device"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("plc: cannot write the result: No space left on device (the disk is")
+
+
+@pytest.mark.parametrize("command", ["conceal", "inpaint", "lose"])
+@pytest.mark.parametrize("consent", ["--overwrite", "-y"])
+def test_a_file_that_is_there_is_replaced_only_with_consent(
+    clip: Path, command: str, consent: str
+) -> None:
+    target = clip.with_name("out.wav")
+    target.write_text("somebody's")
+    what = ["--gap", "0.5:0.51"] if command == "inpaint" else ["--loss", "10%"]
+    how = [] if command == "lose" else ["--method", "zeros"]
+    said = refusal(command, clip, target, *what, *how)
+    assert said == f"plc: {target} exists; give --overwrite, or another name"
+    assert target.read_text() == "somebody's"
+    run(command, clip, target, *what, *how, consent)
+    assert read_audio(target)[1] == RATE
+    same = refusal(command, clip, clip, *what, *how, consent)
+    assert "is the source itself" in same
+
+
+def test_a_trace_that_is_there_is_kept_too(clip: Path) -> None:
+    trace = clip.with_name("out.trace")
+    trace.write_text("somebody's")
+    said = refusal("lose", clip, clip.with_name("out.wav"), "--loss", "10%")
+    assert said == f"plc: {trace} exists; give --overwrite, or another name"
+    assert not clip.with_name("out.wav").exists()
+    assert trace.read_text() == "somebody's"
+
+
+def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) -> None:
+    target = clip.with_name("out.wav")
+    target.write_text("somebody's")
+    relay = ("relay", "--listen", "udp://127.0.0.1:0", "--duration-s", "0", "--to")
+    assert "out.wav exists; give --overwrite" in refusal(*relay, target)
+    to = ("--to", "udp://127.0.0.1:9", "--duration-s", "0", "--sdp-out", target)
+    assert "out.wav exists; give --overwrite" in refusal("send", clip, *to)
+    assert target.read_text() == "somebody's"
+
+
+def test_a_demonstration_renews_its_own_folder_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.demo.LABELS", {"zeros": "zeros"})
+    mine = ("demo", "--no-picture", "--out")
+    run(*mine, tmp_path / "new")
+    run(*mine, tmp_path / "new")
+    (tmp_path / "speech.trace").write_text("somebody's")
+    assert "speech.trace exists; give --overwrite" in refusal(*mine, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["speech.trace"]
+    run(*mine, tmp_path, "-y")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (("inpaint", "a", "b", "--quality", "x"), "'fast', 'good', 'best'"),
+        (("send", "a", "--to", "b", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
+        (("relay", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
+        (("live", "--backend", "x"), "'sounddevice', 'pyaudio'"),
+        (("devices", "--backend", "x"), "'sounddevice', 'pyaudio', 'all'"),
+        (("bench", "inpaint", "a", "--quality", "x"), "'fast', 'good', 'best'"),
+        (("bench", "inpaint", "a", "--context", "x"), "'full', 'paper'"),
+    ],
+)
+def test_a_word_that_is_no_choice_is_misuse_and_the_choices_are_told(
+    arguments: tuple[str, ...], choices: str
+) -> None:
+    assert choices in misuse(*arguments)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "a" * 64, "\udcff", "xn--a\u0080"])
+def test_a_host_that_is_none_is_refused_where_it_is_given(clip: Path, host: str) -> None:
+    assert "is no host" in refusal("send", clip, "--to", f"udp://{host}:5")

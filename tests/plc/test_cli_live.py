@@ -63,11 +63,11 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
 
 @pytest.mark.usefixtures("cards")
 def test_devices_are_listed() -> None:
-    listed = runner.invoke(app, ["devices", "--backend", "fake"])
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
     assert listed.exit_code == 0
     assert "USB Interface" in listed.stdout
     assert "44100" in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--backend", "fake", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
     assert [each["index"] for each in found["devices"]] == [0, 4]
     assert found["devices"][0]["is_default_input"] is True
 
@@ -124,7 +124,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 def test_what_libraries_print_is_kept_off_the_terminal_but_not_what_we_do() -> None:
     script = (
-        "import os, sys\nfrom plc.cli_live import quiet_libraries\n"
+        "import os, sys\nfrom plc.quiet import quiet_libraries\n"
         "with quiet_libraries():\n    os.write(2, b'library'); print('ours', file=sys.stderr)\n"
         "os.write(2, b'after\\n')\n"
     )

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.table import Table
+from typer.testing import CliRunner
 
+from plc.cli import app
 from plc.errors import ModelError
 from plc.manifest import Manifest
 from plc.models import available, find, model_table, models_folder, models_table
@@ -87,6 +89,18 @@ def test_one_model_is_told_of_in_full() -> None:
             assert part in shown.replace("\n", "")
         for name, value in {**model.training, **model.figures}.items():
             assert (f"{name}: " in shown) == (value != []) or name == "sources"
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_command_lists_within_80_columns(columns: str) -> None:
+    result = CliRunner().invoke(app, ["models"], env={"COLUMNS": columns})
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    for model in available():
+        assert f" {model.name} " in result.stdout
+    # Words are whole: nothing is squeezed into a column that is too narrow for it.
+    assert "parameters" in result.stdout
+    assert "two_sided_music_longer, " in result.stdout
 
 
 def test_names_are_whole_however_narrow_the_list() -> None:

@@ -231,6 +231,25 @@ def test_who_does_not_say_hello_in_time_is_cut_off(
     assert is_served(sidecar)
 
 
+def test_a_hello_that_drips_has_no_more_time_than_one_that_does_not_come(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_s = 0.3
+    monkeypatch.setattr(serving, "_HELLO_S", limit_s)
+    hello = pack_hello(QUICK)
+    sent = 0
+    with raw(sidecar) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.settimeout(limit_s / 10)
+        while sent < len(hello) - 1:
+            connection.send(hello[sent : sent + 1])
+            sent += 1
+            with contextlib.suppress(TimeoutError):
+                if connection.recv(1) == b"":
+                    break
+    assert sent < len(hello) - 1  # it was cut off before
+    assert is_served(sidecar)
+
+
 def test_who_does_not_read_answers_in_time_is_cut_off(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
