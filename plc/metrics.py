@@ -170,6 +170,7 @@ def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
         ("packetsSent", stats.packets_sent, "packets sent on"),
         ("late_packets_sent", stats.late_packets_sent, "sent over a packet's length too late"),
         ("skipped_packets", stats.skipped_packets, "not sent, the machine slept"),
+        ("unwritten_samples", stats.unwritten_samples, "not in the recording, its disk failed"),
     ]
     for name, value, text in counts:
         yield Sample(name, value, text, label)
