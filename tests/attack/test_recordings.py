@@ -356,6 +356,7 @@ def test_packets_read_late_are_recorded_in_the_order_in_which_they_came(tmp_path
 
 def test_a_port_tells_how_long_a_datagram_has_waited() -> None:
     with closing(UdpPort(HERE)) as port, socket.socket(type=socket.SOCK_DGRAM) as out:
+        time.sleep(0.5)  # the kernel begins to note the times a little after it was asked to
         out.sendto(b"one", (port.endpoint.host, port.endpoint.port))
         time.sleep(0.2)
         [(datagram, _, age_s)] = list(port.aged())
