@@ -1,7 +1,8 @@
 """How steadily a relay sends while many connect to its metrics: ``python -m`` this module.
 
 Senders, receivers and those that connect are processes of their own. Printed is the pause between
-two packets of a stream, at the receiver, with nobody connected and under attack.
+two packets of a stream, at the receiver: with nobody connected, while metrics of another process
+are attacked, which costs the machine as much, and while the relay's own are.
 """
 
 import argparse
@@ -103,8 +104,19 @@ def pauses(sockets: list[socket.socket], until_s: float) -> list[float]:
     return found
 
 
-def measure(streams: int, connections: int, seconds: float) -> list[float]:
-    """Run a relay, attacked or not; return the pauses, in ms."""
+def stand_in() -> tuple[subprocess.Popen[str], int]:
+    """Return a process that serves metrics and does nothing else, and its port."""
+    code = (
+        "import time; from plc.metrics import Exporter\n"
+        "print(Exporter('127.0.0.1:0').endpoint.port, flush=True); time.sleep(1e6)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    return other, int(other.stdout.readline())
+
+
+def measure(streams: int, connections: int, seconds: float, elsewhere: bool) -> None:
+    """Run a relay, attacked or not; print the pauses."""
     sinks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(streams)]
     for sink in sinks:
         sink.bind(("127.0.0.1", 0))
@@ -125,9 +137,11 @@ def measure(streams: int, connections: int, seconds: float) -> list[float]:
             ports.append(int(re.findall(r":(\d+) ->", line)[0]))
         elif "metrics at" in line:
             metrics = int(re.findall(r":(\d+)/", line)[0])
+    other, others_port = stand_in()
+    attacked = others_port if elsewhere else metrics
     helpers = [multiprocessing.Process(target=send, args=(ports, seconds + 10.0), daemon=True)]
     if connections:
-        for target, arguments_ in ((connect, (metrics, connections)), (scrape, (metrics,))):
+        for target, arguments_ in ((connect, (attacked, connections)), (scrape, (attacked,))):
             helpers.append(multiprocessing.Process(target=target, args=arguments_, daemon=True))
     for helper in helpers:
         helper.start()
@@ -138,26 +152,32 @@ def measure(streams: int, connections: int, seconds: float) -> list[float]:
     for helper in helpers:
         helper.terminate()
         helper.join()
+    other.kill()
+    other.communicate()
     relay.send_signal(signal.SIGTERM)
     relay.communicate(timeout=60)
     for sink in sinks:
         sink.close()
-    print(f"{connections:5d} connections, {threads:4d} threads: ", end="")
+    where = "to another process" if elsewhere else "to the relay"
+    print(f"{connections:5d} connections {where}, {threads:4d} threads: ", end="")
     p = np.percentile(found, [50, 99, 99.9])
     print(f"p50 {p[0]:.2f}, p99 {p[1]:.2f}, p99.9 {p[2]:.2f}, max {max(found):.2f} ms", end="")
     print(f" ({len(found)} pauses)", flush=True)
-    return found
 
 
 def main() -> None:
-    """Print both."""
+    """Print the three."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--connections", type=int, default=1024)
     chosen = parser.parse_args()
-    for connections in (0, chosen.connections):
-        measure(chosen.streams, connections, chosen.seconds)
+    for connections, elsewhere in (
+        (0, False),
+        (chosen.connections, True),
+        (chosen.connections, False),
+    ):
+        measure(chosen.streams, connections, chosen.seconds, elsewhere)
 
 
 if __name__ == "__main__":
