@@ -58,8 +58,9 @@ def _end_cleanly_on_signals() -> None:
 
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):  # the latter is unknown to Windows
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), stop)
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, stop)
 
 
 def _examples(*lines: str) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from plc.sdp import AudioMedia
 
 _DEVICE = "device:"
+# Status of a relay of which a recording is not whole.
+_UNFINISHED = 1
 
 # One knob: how many packets may come too late. Numbers between 0 and 1 do, too.
 SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
@@ -138,7 +140,8 @@ def relay(
 ) -> None:
     """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
 
-    Ends on Ctrl-C or SIGTERM, after what was received has been played; a second one ends at once.
+    Ends on Ctrl-C, SIGTERM or SIGHUP, after what was received has been played; a second one ends at
+    once. Recordings are kept; where one is not whole, the status is 1.
     """
     from plc.events import EventLog, in_words
     from plc.files import check_new
@@ -194,6 +197,8 @@ def relay(
         )
     print_json(reports) if as_json else _print_relay(reports)
     end_unheard(reports)
+    if any(report.get("recording", {}).get("unwritten_samples") for report in reports):
+        raise typer.Exit(_UNFINISHED)
 
 
 def send(
@@ -471,6 +476,7 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
             f"{report['concealment']['concealment_events']} bursts concealed; delay "
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
             f"{left_out(report, relay['refused_datagrams'])}"
+            f"{_unwritten(report.get('recording'))}"
         )
 
 
@@ -484,6 +490,17 @@ def end_unheard(reports: list[dict[str, Any]]) -> None:
         typer.echo(f"plc: {report['listen']} heard no stream: {why}", err=True)
     if len(unheard) == len(reports):
         raise typer.Exit(1)
+
+
+def _unwritten(recording: dict[str, Any] | None) -> str:
+    """Return what is missing from a recording, if anything."""
+    if recording is None or not recording["unwritten_samples"]:
+        return ""
+    why = recording["error"] or "its disk was too slow; silence stands for them"
+    return (
+        f"; {recording['recorded_s']:.1f} s recorded, {recording['unwritten_samples']} samples not "
+        f"written: {why}"
+    )
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:

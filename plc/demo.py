@@ -242,7 +242,7 @@ def _percentile(values: NDArray[np.float64], percent: float) -> float | None:
 
 
 def _write(path: Path, signal: NDArray[np.float32], sample_rate: int) -> None:
-    with AudioWriter(path, sample_rate, 1, "PCM_16") as writer:
+    with AudioWriter(path, sample_rate, 1, "PCM_16", len(signal)) as writer:
         writer.write(signal[:, None])
 
 

@@ -8,10 +8,14 @@ Neither holds a file in memory. A file is written under a temporary name beside 
 renamed when it is complete, so that an interrupted run leaves no half file behind. Samples that an
 integer format stores are rounded here, not in libsndfile, whose scale (32767) would change 16-bit
 samples that only pass through.
+
+A WAV file whose length nobody knows beforehand is written as RF64 (EBU Tech 3306), which has no
+limit, and becomes an ordinary WAV file at its end if it is one of less than 4 GB.
 """
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -45,6 +49,13 @@ _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 # A WAV file counts its bytes in 32 bits; the rest is room for the headers.
 _WAV_BYTES_MAX = 2**32 - 2**16
+# libsndfile's RF64 header: RIFF, ds64, fmt in its extensible form, and the data's own eight bytes.
+_RF64 = struct.Struct("<4sI4s 4sIQQ12x 4sI 2s14s8x2s14x 4sI")
+_RF64_MARKS = (b"RF64", b"WAVE", b"ds64", 28, b"fmt ", 40, b"\xfe\xff", b"data")
+# The same bytes as a WAV header: RIFF, fmt, fact, room that readers pass over, data.
+_WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
+# In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
+_FLAC_SAMPLES_AT = 21
 # From here on a RIFF size is the "not known yet" of a program that wrote into a pipe.
 _RIFF_SIZE_UNKNOWN = 0x7FFF0000
 # One write of minutes overruns the stack inside libsndfile's Vorbis coder.
@@ -180,12 +191,14 @@ class AudioWriter:
         The coding of the recording it is made from (:attr:`AudioReader.subtype`), kept if the
         format can.
     expected_samples : int or None
-        About how long it will be; beyond 4 GB a WAV file is written as RF64.
+        About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
     tags : Tags, optional
         What it shall say of itself.
 
     Attributes
     ----------
+    written_samples : int
+        Samples that :meth:`write` took.
     clipped_samples : int
         Samples of single channels that were beyond full scale, or not finite, and so were changed
         to fit an integer format.
@@ -212,17 +225,19 @@ class AudioWriter:
         self._tags = tags or Tags()
         self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
         expected_bytes = (expected_samples or 0) * self._sample_bytes + self._wav_bytes
-        if container == "WAV" and expected_bytes > _WAV_BYTES_MAX:
+        if container == "WAV" and (expected_samples is None or 2 * expected_bytes > _WAV_BYTES_MAX):
             container = "RF64"
+        self._container = container
         self._bytes_max = _WAV_BYTES_MAX if container == "WAV" else None
+        self.written_samples = 0
         self.clipped_samples = 0
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._file = _create(self, container, sample_rate, channels)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
-        self._wav_bytes += len(block) * self._sample_bytes
-        if self._bytes_max is not None and self._wav_bytes > self._bytes_max:
+        size = (self.written_samples + len(block)) * self._sample_bytes
+        if self._bytes_max is not None and size > self._bytes_max:
             raise AudioFileError(
                 f"{self.path} would pass the 4 GB that a WAV file can hold; write FLAC instead"
             )
@@ -232,6 +247,7 @@ class AudioWriter:
                 self._file.write(self._stored(piece))
             except (soundfile.LibsndfileError, OSError) as error:
                 raise self._failed(error) from error
+            self.written_samples += len(piece)
 
     def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
         """Return ``piece`` as the coding stores it; count what does not fit."""
@@ -253,6 +269,8 @@ class AudioWriter:
         """Close the file and give it its name."""
         try:
             self._file.close()
+            if self._container == "RF64":
+                _as_wav(self._partial)
             write_tags(self._partial, self.path.suffix.lower(), self._tags)
             os.replace(self._partial, self.path)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -264,6 +282,27 @@ class AudioWriter:
         """Return why it cannot be written; libsndfile itself only says "System error"."""
         reason = _place_error(self._partial) or _reason(error)
         return AudioFileError(f"cannot write {self.path}: {reason}")
+
+    def salvage(self) -> None:
+        """Close the file after an error and keep what was written, under its name if that can be.
+
+        Raises
+        ------
+        AudioFileError
+            If it stays under its temporary name, which the error tells.
+        """
+        with contextlib.suppress(soundfile.LibsndfileError, OSError):
+            self._file.close()
+        try:
+            if self._container == "RF64":
+                _as_wav(self._partial)
+            elif self._container == "FLAC":
+                _tell_length(self._partial)
+            os.replace(self._partial, self.path)
+        except OSError as error:
+            raise AudioFileError(
+                f"cannot name {self.path}: {_reason(error)}; what was written is in {self._partial}"
+            ) from error
 
     def discard(self) -> None:
         """Close the file and remove it."""
@@ -549,15 +588,51 @@ def _create(
 
 
 def _place_error(partial: Path) -> str:
-    """Return why nothing more can be written to a file that is not wanted any more, if so."""
+    """Return why nothing more can be written to a file, if so; the file stays as it is."""
     try:
         with partial.open("ab", buffering=0) as file:
-            for _ in range(_PROBE_BLOCKS):
-                file.write(bytes(_PROBE_BYTES))
-            os.fsync(file.fileno())
+            size = file.seek(0, os.SEEK_END)
+            try:
+                for _ in range(_PROBE_BLOCKS):
+                    file.write(bytes(_PROBE_BYTES))
+                os.fsync(file.fileno())
+            finally:
+                file.truncate(size)
     except OSError as error:
         return why(error)
     return ""
+
+
+def _as_wav(path: Path) -> None:
+    """Make an RF64 file an ordinary WAV file, in place, if it is one of less than 4 GB."""
+    with path.open("r+b") as file:
+        head = file.read(_RF64.size)
+        size = os.fstat(file.fileno()).st_size
+        if len(head) < _RF64.size:
+            return
+        riff, _, wave, ds64, ds64_size, _, data_size, fmt, fmt_size, tag, rest, form, data, _ = (
+            _RF64.unpack(head)
+        )
+        marks = (riff, wave, ds64, ds64_size, fmt, fmt_size, tag, data)
+        if marks != _RF64_MARKS or size > _WAV_BYTES_MAX:
+            return
+        samples = data_size // int.from_bytes(rest[10:12], "little")
+        wav = (b"RIFF", size - 8, b"WAVE", b"fmt ", 16, form, rest, b"fact", 4, samples)
+        file.seek(0)
+        file.write(_WAV.pack(*wav, b"JUNK", 40, b"data", data_size))
+
+
+def _tell_length(path: Path) -> None:
+    """Write into a FLAC file that ends early how long it is, by decoding it."""
+    samples = 0
+    with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as file:
+        while len(piece := file.read(_READ_SAMPLES, dtype="int32")):
+            samples += len(piece)
+    with path.open("r+b") as file:
+        file.seek(_FLAC_SAMPLES_AT)
+        high = file.read(1)[0] & 0xF0 | samples >> 32 & 0x0F
+        file.seek(_FLAC_SAMPLES_AT)
+        file.write(struct.pack(">BI", high, samples & 0xFFFF_FFFF))
 
 
 def _reason(error: BaseException) -> str:

@@ -22,21 +22,32 @@ style. Each has a label ``stream``.
 =============================================  ====================================================
 
 Nothing is counted for this: a scrape reads, in a thread of its own, integers that are there anyway.
+What connects cannot hold the audio up: see :mod:`plc.page_server`.
 
 .. [1] https://www.w3.org/TR/webrtc-stats/#inboundrtpstats-dict*
 """
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from plc.errors import MissingExtraError, NetworkError
+from plc.errors import MissingExtraError
 from plc.network import Endpoint, parse_endpoint
+from plc.page_server import PageServer
 from plc.playout import Playout
 
 if TYPE_CHECKING:
     from plc.live import Live
     from plc.relay import StreamRelay
+
+_OPENMETRICS = "application/openmetrics-text"
+# A page is served again for this long; a scraper comes every few seconds.
+_KEPT_S = 1.0
+# What is done of a page at once, and the pause after it.
+_PIECE_S = 0.0002
+_REST_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,7 @@ def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
         ("packetsSent", stats.packets_sent, "packets sent on"),
         ("late_packets_sent", stats.late_packets_sent, "sent over a packet's length too late"),
         ("skipped_packets", stats.skipped_packets, "not sent, the machine slept"),
+        ("unwritten_samples", stats.unwritten_samples, "not in the recording, its disk failed"),
     ]
     for name, value, text in counts:
         yield Sample(name, value, text, label)
@@ -195,12 +207,15 @@ def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
 
 
 class Exporter:
-    """A web server for Prometheus, in threads of its own.
+    """A web server for Prometheus, in a thread of its own.
+
+    The page is made at most once a second, in short pieces with pauses between them: Python runs
+    one thread at a time, and the audio's would wait for this one.
 
     Parameters
     ----------
     address : str
-        ``HOST:PORT``; ``:PORT`` answers at every address of the machine, port 0 takes any.
+        ``HOST:PORT``; ``:PORT`` and ``PORT`` are those of 127.0.0.1, port 0 takes any.
 
     Raises
     ------
@@ -221,33 +236,36 @@ class Exporter:
                 "--metrics needs prometheus-client: pip install 'plc-engine[rtp]'"
             ) from error
         self._families: Any = {True: CounterMetricFamily, False: GaugeMetricFamily}
+        choose = prometheus_client.exposition.choose_encoder
+        self._encoders = {kind: choose(kind) for kind in ("", _OPENMETRICS)}
         self._collects: list[Collect] = []
-        everywhere = f"0.0.0.0{address}" if address.startswith(":") else address
-        endpoint = parse_endpoint(everywhere, "[HOST]:PORT, such as :9464")
-        registry = prometheus_client.CollectorRegistry(auto_describe=False)
-        # The registry asks once what there is, which is nothing yet.
-        registry.register(self)
-        try:
-            self._server, self._thread = prometheus_client.start_http_server(
-                endpoint.port, addr=endpoint.host, registry=registry
-            )
-        except OSError as error:
-            raise NetworkError(
-                f"cannot serve metrics on {endpoint.host}:{endpoint.port}: {error.strerror}; "
-                "take another port, or 0 for any"
-            ) from error
-        self.endpoint = Endpoint(endpoint.host, self._server.server_port)
+        self._pages: dict[str, tuple[float, bytes]] = {}
+        self._rested_s = 0.0
+        self._server = PageServer(metrics_endpoint(address), self._page)
+        self.endpoint = self._server.endpoint
 
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
         host = self.endpoint.host
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.endpoint.port}/metrics"
 
     def add(self, collect: Collect) -> None:
         """Serve also what ``collect`` returns, when asked; it runs in another thread."""
         self._collects.append(collect)
+        self._pages.clear()
+
+    def _page(self, accept: str) -> tuple[str, bytes]:
+        """Return the page in one of two formats, as it was less than a second ago."""
+        wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
+        encode, kind = self._encoders[wanted]
+        made_s, page = self._pages.get(wanted, (-math.inf, b""))
+        if time.monotonic() - made_s >= _KEPT_S:
+            page = encode(self)
+            self._pages[wanted] = time.monotonic(), page
+        return kind, page
 
     def collect(self) -> Iterator[Any]:
         """Yield all samples, those of one name together."""
@@ -260,13 +278,20 @@ class Exporter:
                         f"plc_{sample.name}", sample.help, labels=list(sample.labels)
                     )
                 family.add_metric(list(sample.labels.values()), sample.value)
-        yield from families.values()
+                self._rest()
+        for family in families.values():
+            yield family
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let others run, if this thread has done so for a while."""
+        if time.monotonic() - self._rested_s > _PIECE_S:
+            time.sleep(_REST_S)
+            self._rested_s = time.monotonic()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
     def __enter__(self) -> Self:
         """Return it."""
@@ -275,3 +300,10 @@ class Exporter:
     def __exit__(self, *_: object) -> None:
         """Stop serving."""
         self.close()
+
+
+def metrics_endpoint(text: str) -> Endpoint:
+    """Return where metrics are served: on this machine only, unless an address is given."""
+    port = text.removeprefix(":")
+    whole = f"127.0.0.1:{port}" if port.isdecimal() else text
+    return parse_endpoint(whole, "[HOST]:PORT, such as :9464")

@@ -11,6 +11,8 @@ import math
 import selectors
 import signal
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from plc.errors import ConfigError, NetworkError
 from plc.multicast import join, send_from
 
 Address = tuple[str, int]
+Ready = list[tuple[selectors.SelectorKey, int]]
 Network = IPv4Network | IPv6Network
 
 _INTERFACE = "?interface="
@@ -30,11 +33,21 @@ _INTERFACE = "?interface="
 _DATAGRAM_BYTES = 65_535
 # Datagrams read from a port before the others, and the clock, have their turn.
 _READ_AT_ONCE = 64
-# The kernel's buffer: half a second of 64 streams, should the process be held up.
-_RECEIVE_BYTES = 1 << 20
 _PORT_DIGITS = 5
 # Of a host that is none, a message keeps this much; a longer name exists nowhere.
 _HOST_CHARACTERS = 253
+# The kernel's buffer, should the process be held up: seconds of a stream, also where it counts 2 to
+# 4 kB for each packet. Without privileges it grants net.core.rmem_max at most.
+_RECEIVE_BYTES = 1 << 22
+_SO_RCVBUFFORCE = 33
+# Linux notes when a datagram came in (socket(7); a struct timespec).
+_SO_TIMESTAMPNS = 35
+_STAMP = struct.Struct("@ll")
+_STAMPS = sys.platform == "linux"
+# Reads of each port when the end comes.
+_LAST_READS = 256
+# Held up by more than this while it waited, the loop looks again at what has arrived.
+_HELD_UP_S = 0.005
 # A signal is noticed within this time.
 _LONGEST_WAIT_S = 0.1
 
@@ -163,8 +176,9 @@ class UdpPort:
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self._leave: Callable[[], None] | None = None
-        with contextlib.suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        _enlarge(self.socket)
+        if _STAMPS:
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         try:
             if ip_address(address[0].partition("%")[0]).is_multicast:
                 self._leave = join(self.socket, address, endpoint.interface)
@@ -182,6 +196,8 @@ class UdpPort:
         self.endpoint = Endpoint(endpoint.host, port, endpoint.interface)
         self._datagram = bytearray(_DATAGRAM_BYTES)
         self.failed_sends = 0
+        self.drained = True
+        """Whether nothing was left when it was last read."""
 
     def target(self, endpoint: Endpoint) -> Address:
         """Return the address to send to, for :meth:`send`.
@@ -212,14 +228,35 @@ class UdpPort:
 
     def arrived(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address]]:
         """Yield what has arrived, and from where, without waiting."""
+        for datagram, source, _ in self.aged(at_most):
+            yield datagram, source
+
+    def aged(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address, float]]:
+        """Yield what has arrived, from where, and how many seconds ago, without waiting."""
+        self.drained = False
         for _ in range(at_most):
             try:
-                size, source = self.socket.recvfrom_into(self._datagram)
+                size, source, age_s = self._read()
             except BlockingIOError:
+                self.drained = True
                 return
             except OSError:  # what one of our own datagrams met with: its receiver is not there
                 continue
-            yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1])
+            yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1]), age_s
+
+    def _read(self) -> tuple[int, Address, float]:
+        """Read a datagram; return its size, its source, and how long ago it came, 0 if unknown."""
+        if not _STAMPS:
+            size, source = self.socket.recvfrom_into(self._datagram)
+            return size, source, 0.0
+        size, notes, _, source = self.socket.recvmsg_into(
+            [self._datagram], socket.CMSG_SPACE(_STAMP.size)
+        )
+        for level, kind, note in notes:
+            if (level, kind, len(note)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _STAMP.size):
+                seconds, nanoseconds = _STAMP.unpack(note)
+                return size, source, max(0.0, time.time() - seconds - 1e-9 * nanoseconds)
+        return size, source, 0.0
 
     def close(self) -> None:
         """Close the socket, and leave the group."""
@@ -227,6 +264,14 @@ class UdpPort:
             self._leave()
             self._leave = None
         self.socket.close()
+
+
+def _enlarge(port: socket.socket) -> None:
+    """Let the kernel keep as much as is wanted, or as it allows."""
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
+        with contextlib.suppress(OSError):
+            port.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BYTES)
+            return
 
 
 def _resolve(
@@ -256,43 +301,71 @@ def serve(
     duration_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Serve until the service is done, the time is over, or SIGTERM or SIGINT asks for an end.
+    """Serve until the service is done, the time is over, or a signal asks for an end.
 
-    A first signal lets the service finish what is under way, a second one ends at once. What had
-    arrived when the end came is received.
+    A first signal (SIGTERM, SIGINT, SIGHUP) lets the service finish what is under way, a second one
+    ends at once. What had arrived when the end came is received. A datagram is handed over with the
+    time at which it came in, where the kernel tells (Linux), and the service is told a time only
+    when what came before it was handed over, or a port has more than is read at once
+    (:attr:`UdpPort.drained`): what comes while the process is held up is not late for that.
     """
     with stop_signals() as signals, selectors.DefaultSelector() as selector:
         for number, port in enumerate(service.ports):
             selector.register(port.socket, selectors.EVENT_READ, (number, port))
+        heard_s = [-math.inf] * len(service.ports)
+
+        def take(ready: Ready, until_s: float) -> None:
+            for key, _ in ready:
+                number, port = key.data
+                for datagram, source, age_s in port.aged():
+                    # No earlier than what was here before, should the wall clock be set.
+                    heard_s[number] = max(heard_s[number], clock() - age_s)
+                    service.receive(number, datagram, source, heard_s[number])
+                if port.drained:
+                    heard_s[number] = max(heard_s[number], until_s)
+
         end_s = clock() + duration_s
         stopping = False
         while not service.done and len(signals) < 2:
             now_s = clock()
             ending = not stopping and (bool(signals) or now_s >= end_s)
             wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
-            for key, _ in selector.select(0.0 if ending else max(0.0, wait_s)):
-                number, port = key.data
-                for datagram, source in port.arrived():
-                    service.receive(number, datagram, source, clock())
+            wait_s = 0.0 if ending else max(0.0, wait_s)
+            limit_s = now_s + wait_s + _HELD_UP_S
+            ready = selector.select(wait_s)
             now_s = clock()
+            if now_s > limit_s:
+                ready = selector.select(0.0)
+            # What came until now is heard before the service is told the time.
+            take(ready, now_s)
             if ending:
+                for _ in range(_LAST_READS):
+                    if all(port.drained for port in service.ports):
+                        break
+                    take(selector.select(0.0), now_s)
                 # What is under way has its own times: a time that is over would never let it wait.
                 stopping, end_s = True, math.inf
-                service.stop(now_s)
+                service.stop(clock())
             if now_s >= service.next_s:
                 service.advance(now_s)
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list instead of letting them end the process."""
+    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of letting them end the process.
+
+    SIGHUP where it is not ignored, as ``nohup`` has it.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    hangup = getattr(signal, "SIGHUP", None)  # unknown to Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
     before = {
-        number: signal.signal(number, lambda got, _: caught.append(got))
-        for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, lambda got, _: caught.append(got)) for number in numbers
     }
     try:
         yield caught

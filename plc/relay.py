@@ -10,6 +10,10 @@ For each stream: a :class:`~plc.latch.Latch` decides whose datagrams count, a
 :class:`~plc.send.Packetizer` or a file takes it. From the first block on the output never pauses:
 what is not received is concealed, and after a long while silence. All is a state machine with the
 clock passed in; :func:`plc.network.serve` runs it.
+
+A packet sent too late is worth nothing, a recording can wait: its blocks are played in the order of
+time between the packets that came in, however late those are read, so that a process that was held
+up loses none of them.
 """
 
 import contextlib
@@ -36,18 +40,22 @@ from plc.codecs import check_opus_frame, open_codec
 from plc.delay import DelayConfig
 from plc.errors import ConfigError, NetworkError, PlcError
 from plc.events import Note, in_words
-from plc.files import AudioWriter
 from plc.jitter import Verdict
 from plc.latch import Latch
 from plc.mismatch import Told
 from plc.network import Address, Endpoint, Network, UdpPort, serve, stop_signals
 from plc.playout import Playout
+from plc.recorder import Recorder
 from plc.sdp import AudioMedia
 from plc.send import Packetizer, packet_samples
 from plc.stats import TimeHistogram, percentiles
 
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
+# The same of a recording, where nothing was received for so long.
+_RECORDING_OVERDUE_S = 30.0
+# Blocks of a recording played before the other streams, and the ports, have their turn.
+_RECORDED_AT_ONCE = 64
 # Share of a packet by which a block may be behind before bursts begin with less, and share of the
 # time left that they may then take: several streams that lose a packet at once share one packet's
 # time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
@@ -153,6 +161,8 @@ class RelayStats:
     """Sent more than one packet length after they were due."""
     skipped_packets: int = 0
     """Not sent: the machine was asleep when they were due."""
+    unwritten_samples: int = 0
+    """Played for a recording and not in its file, whose disk was full or stood still."""
     source_changes: int = 0
     lateness: TimeHistogram = field(default_factory=TimeHistogram)
     """By how much packets were sent after they were due."""
@@ -198,9 +208,15 @@ class StreamRelay:
         self.told = Told(self.playout.inspection)
         self._cap = RateCap(config.packets_per_s)
         self._period_s = self.block / codec.sample_rate
+        self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
         self._due_s = math.inf
         self._ticks = 0
+
+    @property
+    def records(self) -> bool:
+        """Whether it goes to a file."""
+        return isinstance(self.config.to, Path)
 
     @property
     def next_s(self) -> float:
@@ -226,13 +242,13 @@ class StreamRelay:
         if verdict is Verdict.ACCEPTED and self._begin_s == math.inf:
             self._begin_s = now_s
 
-    def play(self, now_s: float) -> NDArray[np.float32] | None:
+    def play(self, now_s: float, seen_s: float | None = None) -> NDArray[np.float32] | None:
         """Return the block that is due, shape (n, channels); None if none is, or nothing began.
 
-        Once it is more than a quarter of a packet behind, a burst begins with what takes at most
-        a quarter of the time left.
+        Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, a burst
+        begins with what takes at most a quarter of the time left.
         """
-        if now_s - self.next_s > _OVERDUE_S:
+        if now_s - self.next_s > self._overdue_s:
             overdue = int((now_s - self.next_s) / self._period_s)
             self._ticks += overdue
             self.stats.skipped_packets += overdue
@@ -240,7 +256,7 @@ class StreamRelay:
             return None
         due_s = self.next_s
         self._ticks += 1
-        behind_s = now_s - due_s
+        behind_s = (now_s if seen_s is None else seen_s) - due_s
         left_s = max(0.0, self._period_s - behind_s)
         hurried = behind_s > _BEHIND * self._period_s
         played = self.playout.tick(due_s, 1000.0 * _BEHIND * left_s if hurried else math.inf)
@@ -310,20 +326,20 @@ class Relay:
         self._clock = (lambda now_s: now_s) if clock is None else (lambda _: clock())
         self.streams = [StreamRelay(config) for config in configs]
         self._ports: list[UdpPort] = []
-        self._targets: list[Address | AudioWriter] = []
+        self._targets: list[Address | Recorder] = []
         self._stopped_s = math.inf
         try:
             for config in configs:
                 self._ports.append(UdpPort(config.listen))
                 self._targets.append(self._open_target(config))
         except BaseException:
-            self.discard()
+            self.close()
             raise
 
-    def _open_target(self, config: StreamConfig) -> Address | AudioWriter:
+    def _open_target(self, config: StreamConfig) -> Address | Recorder:
         if isinstance(config.to, Endpoint):
             return self._ports[-1].target(config.to)
-        return AudioWriter(config.to, config.sample_rate, config.channels)
+        return Recorder(config.to, config.sample_rate, config.channels)
 
     @property
     def ports(self) -> Sequence[UdpPort]:
@@ -337,29 +353,48 @@ class Relay:
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and what had been received was played."""
+        """Whether it was stopped, and what had been received was played, or no stream goes on."""
+        if all(isinstance(each, Recorder) and each.error for each in self._targets):
+            return True
         return self._stopped_s < math.inf and all(stream.drained for stream in self.streams)
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
-        """Take in a datagram, unless stopped."""
+        """Take in a datagram that came at ``now_s``, unless stopped."""
         if now_s < self._stopped_s:
-            self.streams[port].receive(datagram, source, now_s)
+            stream = self.streams[port]
+            if stream.records:
+                while stream.next_s <= now_s:
+                    self._record(port, stream, now_s)
+            stream.receive(datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
         """Send what is due, the oldest first."""
         for number, stream in sorted(enumerate(self.streams), key=lambda each: each[1].next_s):
+            if stream.records:
+                self._catch_up(number, stream, now_s)
+                continue
             while stream.next_s <= now_s:
                 played = stream.play(self._clock(now_s))
                 if played is not None:
-                    self._deliver(number, stream, played)
+                    target = self._targets[number]
+                    assert not isinstance(target, Recorder)
+                    self._ports[number].send(stream.packetizer.pack(played), target)
                     stream.note_sent(self._clock(now_s))
 
-    def _deliver(self, number: int, stream: StreamRelay, played: NDArray[np.float32]) -> None:
-        target = self._targets[number]
-        if isinstance(target, AudioWriter):
-            target.write(np.ascontiguousarray(played))
-        else:
-            self._ports[number].send(stream.packetizer.pack(played), target)
+    def _catch_up(self, number: int, stream: StreamRelay, now_s: float) -> None:
+        """Record what is due, unless what came before that is still to be read."""
+        for _ in range(_RECORDED_AT_ONCE):
+            if stream.next_s > now_s or not self._ports[number].drained:
+                return
+            self._record(number, stream, now_s)
+
+    def _record(self, number: int, stream: StreamRelay, now_s: float) -> None:
+        played = stream.play(now_s, self._clock(now_s))
+        if played is not None:
+            target = self._targets[number]
+            assert isinstance(target, Recorder)
+            target.write(played)
+            stream.stats.unwritten_samples = target.unwritten_samples
 
     def stop(self, now_s: float) -> None:
         """Receive nothing more; what was received is still played."""
@@ -374,10 +409,16 @@ class Relay:
 
     def report(self) -> list[dict[str, Any]]:
         """Return what each stream counted."""
-        return [
-            stream.report() | {"listen": str(port.endpoint), "failed_sends": port.failed_sends}
-            for stream, port in zip(self.streams, self._ports, strict=True)
-        ]
+        reports = []
+        for stream, port, target in zip(self.streams, self._ports, self._targets, strict=True):
+            if isinstance(target, Recorder):
+                stream.stats.unwritten_samples = target.unwritten_samples
+            report = stream.report()
+            report |= {"listen": str(port.endpoint), "failed_sends": port.failed_sends}
+            if isinstance(target, Recorder):
+                report["recording"] = target.report()
+            reports.append(report)
+        return reports
 
     def media(self) -> list[AudioMedia]:
         """Return what is sent, for a description; streams into files are left out."""
@@ -395,20 +436,12 @@ class Relay:
         ]
 
     def close(self) -> None:
-        """Close the ports and keep the files."""
+        """Close the ports, and the files with all that was recorded."""
         for port in self._ports:
             port.close()
         for target in self._targets:
-            if isinstance(target, AudioWriter):
-                target.commit()
-
-    def discard(self) -> None:
-        """Close the ports and remove the files."""
-        for port in self._ports:
-            port.close()
-        for target in self._targets:
-            if isinstance(target, AudioWriter):
-                target.discard()
+            if isinstance(target, Recorder):
+                target.close()
 
 
 def run_relay(
@@ -420,7 +453,10 @@ def run_relay(
     watch: Callable[["Relay"], None] | None = None,
     note: Note = in_words,
 ) -> list[dict[str, Any]]:
-    """Relay until SIGTERM, SIGINT or the end of the time; return what each stream counted.
+    """Relay until a signal or the end of the time; return what each stream counted.
+
+    However it ends, what was recorded is kept. A recording that could not go on is told by
+    :func:`plc.notice.tell`, and by ``recording`` in its report.
 
     Parameters
     ----------
@@ -445,6 +481,10 @@ def run_relay(
     """
     if not 1 <= workers <= 256:
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
+    files = [config.to.resolve() for config in configs if isinstance(config.to, Path)]
+    for path in files:
+        if files.count(path) > 1:
+            raise ConfigError(f"{path} is where several streams go; give each a file of its own")
     if min(workers, len(configs)) > 1:
         return _run_workers(configs, min(workers, len(configs)), duration_s)
     relay = Relay(configs, time.monotonic)
@@ -455,10 +495,8 @@ def run_relay(
         gc.freeze()  # what is here stays; a collection need not walk it
         with _watched(relay, watch, note):
             serve(relay, duration_s=duration_s)
-    except BaseException:
-        relay.discard()
-        raise
-    relay.close()
+    finally:
+        relay.close()
     return relay.report()
 
 
@@ -557,21 +595,24 @@ def _work(
     configs: list[StreamConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
 ) -> None:
     """Be a worker: relay, and send the reports, or what went wrong, back."""
+    # A terminal's signals are for the parent, which hands them on: here a second one would end at
+    # once.
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
     threading.Thread(target=_end_with_parent, name="plc relay parent", daemon=True).start()
     one_at_a_time = threading.Lock()
 
-    def tell(line: str) -> None:
-        with one_at_a_time, contextlib.suppress(OSError):
-            answer.send(line)
+    def send(what: list[dict[str, Any]] | PlcError | str) -> None:
+        with one_at_a_time, contextlib.suppress(OSError):  # nobody is there any more
+            answer.send(what)
 
-    notice.listener = tell
+    notice.listener = send
     done: list[dict[str, Any]] | PlcError
     try:
         done = run_relay(configs, duration_s=duration_s)
     except PlcError as error:
         done = error
-    with one_at_a_time, contextlib.suppress(OSError):  # nobody is there any more
-        answer.send(done)
+    send(done)
 
 
 def _end_with_parent() -> None:

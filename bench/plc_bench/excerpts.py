@@ -225,5 +225,5 @@ def slug(name: str) -> str:
 
 
 def _write(path: Path, signal: NDArray[np.float32], sample_rate: int) -> None:
-    with AudioWriter(path, sample_rate, signal.shape[1], "PCM_16") as writer:
+    with AudioWriter(path, sample_rate, signal.shape[1], "PCM_16", len(signal)) as writer:
         writer.write(signal)

@@ -153,12 +153,15 @@ def test_a_target_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.flac"]
 
 
-def test_a_wav_file_beyond_4_gb_is_refused_unless_it_was_foreseen(
+def test_a_wav_file_beyond_4_gb_is_refused_where_it_was_to_be_shorter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("plc.files._WAV_BYTES_MAX", 10_000)
-    with pytest.raises(AudioFileError, match="4 GB"), AudioWriter(tmp_path / "a.wav", RATE, 2) as w:
-        w.write(stereo())
+    with (
+        pytest.raises(AudioFileError, match="4 GB"),
+        AudioWriter(tmp_path / "a.wav", RATE, 2, expected_samples=100) as writer,
+    ):
+        writer.write(stereo())
     assert not os.listdir(tmp_path)
     with AudioWriter(tmp_path / "b.wav", RATE, 2, expected_samples=SAMPLES) as writer:
         writer.write(stereo())
