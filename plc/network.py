@@ -3,6 +3,9 @@
 A :class:`Service` is a state machine: datagrams and the time go in, datagrams come out. The loop
 waits for whichever is first, a datagram or the service's next time, and hands it over; it has one
 thread, no callback of its own and nothing to lock. Tests hand over time and datagrams themselves.
+
+Ports take turns, and what is due is done between two turns: whatever comes in at one port, and
+however long it takes to see to, what the others' streams have to send is held up by one turn.
 """
 
 import contextlib
@@ -24,8 +27,9 @@ Network = IPv4Network | IPv6Network
 
 # UDP carries no more; what is read is never cut, as a cut packet passes for a shorter one.
 _DATAGRAM_BYTES = 65_535
-# Datagrams read from a port before the others, and the clock, have their turn.
+# Datagrams read from a port before the others have their turn, and the time that may take.
 _READ_AT_ONCE = 64
+_TURN_S = 0.001
 # The kernel's buffer: half a second of 64 streams, should the process be held up.
 _RECEIVE_BYTES = 1 << 20
 # A signal is noticed within this time.
@@ -224,10 +228,16 @@ def serve(
             now_s = clock()
             ending = not stopping and (bool(signals) or now_s >= end_s)
             wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
-            for key, _ in selector.select(0.0 if ending else max(0.0, wait_s)):
-                number, port = key.data
-                for datagram, source in port.arrived():
-                    service.receive(number, datagram, source, clock())
+            ready = selector.select(0.0 if ending else max(0.0, wait_s))
+            began_s = clock()
+            for key, _ in ready:
+                until_s = math.inf if ending else clock() + _TURN_S
+                _take_turn(service, *key.data, until_s, clock)
+                now_s = clock()
+                if now_s - began_s >= _TURN_S and not ending:
+                    if now_s >= service.next_s:
+                        service.advance(now_s)
+                    began_s = clock()
             now_s = clock()
             if ending:
                 # What is under way has its own times: a time that is over would never let it wait.
@@ -235,6 +245,17 @@ def serve(
                 service.stop(now_s)
             if now_s >= service.next_s:
                 service.advance(now_s)
+
+
+def _take_turn(
+    service: Service, number: int, port: UdpPort, until_s: float, clock: Callable[[], float]
+) -> None:
+    """Hand over what has arrived at a port, as far as the time reaches."""
+    for datagram, source in port.arrived():
+        now_s = clock()
+        service.receive(number, datagram, source, now_s)
+        if now_s >= until_s:
+            return
 
 
 @contextlib.contextmanager
