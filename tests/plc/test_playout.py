@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import conceal
+import plc.playout
+from plc import Concealer, conceal
 from plc.codecs import L16, Codec, open_codec
 from plc.delay import DelayConfig, DelayMode
 from plc.jitter import Verdict
@@ -295,3 +297,39 @@ def test_packets_of_any_length_are_concealed_as_they_are_offline(
         assert error_db(heard) == pytest.approx(error_db(offline), abs=0.5)
     else:
         assert error_db(heard) < error_db(offline) + 1.5
+
+
+def test_no_concealer_is_built_once_packets_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long, and whatever else the thread serves would wait."""
+    built: list[Concealer] = []
+
+    def build(**settings_: Any) -> Concealer:
+        built.append(Concealer(**settings_))
+        return built[-1]
+
+    monkeypatch.setattr(plc.playout, "Concealer", build)
+    codec = L16(48_000, 1)
+    playout = make(codec, block=480, model="ar")
+    signal = noise(7, 24_000)[:, None]
+    lengths = [594, 430, 48, 64, 128, 256, 441, 1024, 1, 119, 480]
+    play(playout, stream(signal, codec, [n for n in lengths for _ in range(4)]), 30)
+    assert playout.received.packets_received == 4 * len(lengths)
+    assert len(built) == 1
+
+
+def test_what_lies_between_two_near_holes_begins_no_burst_of_its_own() -> None:
+    # Every other sample is lost: 240 bursts in each block would stop everything else.
+    codec = L16(48_000, 1)
+    arrivals = stream(noise(8, 4800)[:, None], codec, [480] * 4 + [1] * 2880)
+    kept = arrivals[:4] + arrivals[4::2]
+    playout = make(codec, block=480, model="ar")
+    assert np.isfinite(play(playout, kept, 20)).all()
+    assert 0 < playout.concealment.concealment_events <= 3
+
+
+def test_a_closed_playout_ends_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Concealer] = []
+    monkeypatch.setattr(Concealer, "close", closed.append)
+    playout = make(model="ar")
+    playout.close()
+    assert closed == [playout._concealer]
