@@ -231,8 +231,9 @@ def serve(
             ready = selector.select(0.0 if ending else max(0.0, wait_s))
             began_s = clock()
             for key, _ in ready:
+                number, port = key.data
                 until_s = math.inf if ending else clock() + _TURN_S
-                _take_turn(service, *key.data, until_s, clock)
+                _take_turn(service, number, port, until_s, clock)
                 now_s = clock()
                 if now_s - began_s >= _TURN_S and not ending:
                     if now_s >= service.next_s:
