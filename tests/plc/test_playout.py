@@ -289,7 +289,7 @@ def test_packets_of_any_length_are_concealed_as_they_are_offline(
         lookahead=lookahead * 480 // packet,
     )[: heard.size, 0]
 
-    def error_db(made: NDArray[np.float32]) -> float:
+    def error_db(made: NDArray[Any]) -> float:
         power = float(np.sum(whole[missing] ** 2))
         return 10.0 * math.log10(float(np.sum((made - whole)[missing] ** 2)) / power)
 
