@@ -15,13 +15,16 @@ later::
     background       ──────────────────╲──────────────┴──
                      │ burst begins                   │ recovery
 
+A packet may arrive in part, as a block does that is cut from packets of another length: what is
+there is played, and what is missing concealed, sample for sample.
+
 The class does no input or output and reads no clocks but those it is given. After construction
 nothing grows (temporaries of some KB come and go, and the array returned, unless the caller
 brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +57,8 @@ from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
+Part = tuple[int, int, bool]
+"""First sample of a part of a packet, the one after its last, and whether it arrived."""
 
 _NOISE_RUNG = "noise"
 
@@ -153,7 +158,12 @@ class Concealer:
         self._idle = [True]
         slots = lookahead + 1
         self._pending = np.zeros((slots, channels, packet_samples), np.float32)
-        self._arrived = [False] * slots
+        self._whole: tuple[Part, ...] = ((0, packet_samples, True),)
+        self._lost: tuple[Part, ...] = ((0, packet_samples, False),)
+        self._parts: list[Sequence[Part]] = [self._lost] * slots
+        self._part = np.zeros(channels * packet_samples, np.float32)
+        self._hurry_ms = float("inf")
+        self._played = 0
         self._block = np.zeros((channels, packet_samples), np.float32)
         self._noise = np.zeros((channels, packet_samples), np.float32)
         self._gain = np.zeros(packet_samples, np.float32)
@@ -170,7 +180,7 @@ class Concealer:
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
         self._background = Background(channels, sample_rate, seed)
-        self._limit = FillLimit(channels, sample_rate, packet_samples, self.delay)
+        self._limit = FillLimit(channels, sample_rate, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0
         self._integer = False
@@ -213,7 +223,7 @@ class Concealer:
         self._history.reset()
         self._background.reset()
         self._limit.reset()
-        self._arrived = [False] * len(self._arrived)
+        self._parts = [self._lost] * len(self._parts)
         self._burst = None
         self._pushed = 0
         self._integer = False
@@ -275,10 +285,16 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
+        self._hurry_ms = limit_ms
         if self._paced is not None:
             self._paced.limit_ms = limit_ms
 
-    def push(self, packet: Packet | None, out: Packet | None = None) -> Packet:
+    def push(
+        self,
+        packet: Packet | None,
+        out: Packet | None = None,
+        missing: Sequence[tuple[int, int]] = (),
+    ) -> Packet:
         """Take the next packet of the stream and return the one whose turn it is to play.
 
         Parameters
@@ -288,6 +304,10 @@ class Concealer:
             in time. A packet with a sample that is NaN, infinite or above 1e6 counts as lost.
         out : same dtype and shape (packet_samples, channels), optional
             Array to write to and return, C-contiguous; without it a new one is made.
+        missing : sequence of (int, int), optional
+            Parts of the packet that did not arrive: the first sample of each, and the one after
+            its last; in order, with something between them. What stands there is not looked at.
+            Several of them share the time that the stream has for one.
 
         Returns
         -------
@@ -298,25 +318,31 @@ class Concealer:
         Raises
         ------
         PacketError
-            If the packet or ``out`` has another shape or dtype; the stream is not advanced.
+            If the packet or ``out`` has another shape or dtype, or ``missing`` is no such parts;
+            the stream is not advanced.
         ConcurrentPushError
             If another thread is at work on this stream, which goes on untouched.
         """
         self._enter()
         try:
-            return self._push(packet, out)
+            return self._push(packet, out, missing)
         finally:
             self._idle.append(True)
 
-    def _push(self, packet: Packet | None, out: Packet | None) -> Packet:
+    def _push(
+        self, packet: Packet | None, out: Packet | None, missing: Sequence[tuple[int, int]]
+    ) -> Packet:
         began = self._clock()
         if packet is not None:
             self._check(packet)
+        if missing:
+            self._check_missing(missing)
         if out is not None:
             self._check_out(out, packet)
         self.stats.packets += 1
         self.stats.lost_packets += packet is None
-        concealed, played = self._step(packet, out)
+        self.stats.partial_packets += packet is not None and bool(missing)
+        concealed, played = self._step(packet, out, missing)
         self._note_time(concealed, 1e3 * (self._clock() - began))
         return played
 
@@ -345,11 +371,16 @@ class Concealer:
         self._forget()
         return tail
 
-    def _step(self, packet: Packet | None, out: Packet | None) -> tuple[bool, Packet]:
+    def _step(
+        self,
+        packet: Packet | None,
+        out: Packet | None,
+        missing: Sequence[tuple[int, int]] = (),
+    ) -> tuple[bool, Packet]:
         """Take one packet in and one out; return whether that was concealed, and its samples."""
         before = flush_denormals()
         try:
-            return self._advance(packet), self._deliver(out)
+            return self._advance(packet, missing), self._deliver(out)
         finally:
             restore_denormals(before)
 
@@ -368,6 +399,17 @@ class Concealer:
                 f"packet_samples={n}, channels={channels} at {self.config.sample_rate} Hz"
             )
 
+    def _check_missing(self, missing: Sequence[tuple[int, int]]) -> None:
+        n = self.config.packet_samples
+        at = -1
+        for begin, stop in missing:
+            if not at < begin < stop <= n:
+                raise PacketError(
+                    f"missing is {list(missing)}; give parts of 0 to {n} in order, (begin, stop) "
+                    "each, with something between them"
+                )
+            at = stop
+
     def _check_out(self, out: Packet, packet: Packet | None) -> None:
         shape = (self.config.packet_samples, self.config.channels)
         integer = packet.dtype == np.int16 if packet is not None else self._integer
@@ -383,23 +425,48 @@ class Concealer:
                 f"out must be a writable C-contiguous {wanted} array of shape {shape}"
             )
 
-    def _advance(self, packet: Packet | None) -> bool:
-        """Take one packet in and play one into ``self._block``; return whether it was concealed."""
-        slots = len(self._arrived)
+    def _advance(self, packet: Packet | None, missing: Sequence[tuple[int, int]]) -> bool:
+        """Take one packet in and play one into ``self._block``.
+
+        Returns whether any of it was concealed.
+        """
+        slots = len(self._parts)
         newest = self._pushed % slots
-        arrived = packet is not None and self._unpack(packet, newest)
-        self._arrived[newest] = arrived
-        if arrived:
-            self._limit.follow(self._pending[newest], self._pushed * self._block.shape[1])
-        else:
-            self._limit.interrupt()
+        arrived = packet is not None and self._unpack(packet, newest, missing)
+        self._parts[newest] = self._parts_of(missing) if arrived else self._lost
+        self._follow_level(newest)
         self._pushed += 1
         if self._pushed < slots:
             self._block.fill(0.0)
             return False
         return self._play(self._pushed % slots)
 
-    def _unpack(self, packet: Packet, slot: int) -> bool:
+    def _follow_level(self, slot: int) -> None:
+        """Tell the bound on concealments what arrived in ``slot``, the newest."""
+        position = self._pushed * self.config.packet_samples
+        for begin, stop, arrived in self._parts[slot]:
+            if arrived:
+                received = np.ascontiguousarray(self._pending[slot][:, begin:stop])
+                self._limit.follow(received, position + begin)
+            else:
+                self._limit.miss(stop - begin)
+
+    def _parts_of(self, missing: Sequence[tuple[int, int]]) -> Sequence[Part]:
+        """Return the parts of a packet of which these are missing."""
+        if not missing:
+            return self._whole
+        parts: list[Part] = []
+        at = 0
+        for begin, stop in missing:
+            if begin > at:
+                parts.append((at, begin, True))
+            parts.append((begin, stop, False))
+            at = stop
+        if at < self.config.packet_samples:
+            parts.append((at, self.config.packet_samples, True))
+        return parts
+
+    def _unpack(self, packet: Packet, slot: int, missing: Sequence[tuple[int, int]]) -> bool:
         if packet.dtype == np.int16:
             self._integer = True
             inbox: Any = self._int16_inbox
@@ -410,53 +477,89 @@ class Concealer:
             unpack = unpack_float32
         # The kernels are compiled for one layout; this copy takes any: strided, read-only.
         np.copyto(inbox, packet.reshape(inbox.shape))
+        for begin, stop in missing:
+            inbox[begin:stop] = 0
         sound = bool(unpack(inbox, self._pending[slot]))
         self.stats.invalid_packets += not sound
         return sound
 
     def _play(self, slot: int) -> bool:
-        block = self._block
-        pending = self._packets_until_arrival(slot) if self._filler.bridges else 0
-        n = block.shape[1]
-        bridgeable = 0 < pending * n <= self._reach
-        play = decide(self._arrived[slot], self._burst, bridgeable, self._filler.fades)
+        """Play a packet, part by part; return whether any of it was concealed."""
+        parts = self._parts[slot]
+        gaps = sum(not arrived for _, _, arrived in parts)
+        if gaps:
+            self._cpu_began = self._cpu_clock()
+        if len(parts) == 1:
+            return self._play_part(self._block, slot, 0)
+        channels = self._block.shape[0]
+        self._share_time(gaps)
+        for place, (begin, stop, _) in enumerate(parts):
+            # Rows of a view would not lie together, as kernels want them.
+            part = self._part[: channels * (stop - begin)].reshape(channels, stop - begin)
+            self._play_part(part, slot, place)
+            self._block[:, begin:stop] = part
+        self._share_time(1)
+        return gaps > 0
+
+    def _share_time(self, gaps: int) -> None:
+        """Let each of several bursts in one packet take its share of the packet's time."""
+        if self._paced is not None:
+            share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
+            self._paced.limit_ms = min(self._hurry_ms, share_ms)
+
+    def _play_part(self, block: NDArray[np.float32], slot: int, place: int) -> bool:
+        """Play a part of a packet into ``block``; return whether it was concealed."""
+        begin, stop, arrived = self._parts[slot][place]
+        n = stop - begin
+        self._played = (self._pushed - len(self._parts)) * self.config.packet_samples + begin
+        gap = self._gap_from(slot, place) if self._filler.bridges and not arrived else 0
+        play = decide(arrived, self._burst, 0 < gap <= self._reach, self._filler.fades)
         self.stats.total_samples_received += n
         if play in (Play.RECEIVED, Play.RECOVER):
-            block[:] = self._pending[slot]
+            received = self._pending[slot][:, begin:stop]
+            block[:] = received
             if play is Play.RECOVER:
                 self._recover(block)
-            self._background.listen(self._pending[slot])
+            self._background.listen(received)
             self._remember(block, trusted=True)
             if isinstance(self._filler, EncoderFiller):
                 self._filler.tick()
             return False
-        self._cpu_began = self._cpu_clock()
         self._background.interrupt()
-        self._conceal(block, play, slot, pending)
+        self._conceal(block, play, slot, place, gap)
         return True
 
-    @property
-    def _played(self) -> int:
-        """Samples of the stream that were played before the packet whose turn it is."""
-        return self._pushed * self._block.shape[1] - self.delay - self._block.shape[1]
+    def _parts_from(self, slot: int, place: int) -> Iterator[tuple[int, Part]]:
+        """Yield a part of the packet in ``slot`` and all that follow, each with its slot."""
+        slots = len(self._parts)
+        newest = (self._pushed - 1) % slots
+        while True:
+            for part in self._parts[slot][place:]:
+                yield slot, part
+            if slot == newest:
+                return
+            slot, place = (slot + 1) % slots, 0
 
-    def _packets_until_arrival(self, slot: int) -> int:
-        """Return how many packets after ``slot`` the first one that arrived stands; 0: none."""
-        slots = len(self._arrived)
-        for ahead in range(1, slots):
-            if self._arrived[(slot + ahead) % slots]:
-                return ahead
+    def _gap_from(self, slot: int, place: int) -> int:
+        """Return how many samples are missing from here until one that arrived; 0: to the end."""
+        gap = 0
+        for _, (begin, stop, arrived) in self._parts_from(slot, place):
+            if arrived:
+                return gap
+            gap += stop - begin
         return 0
 
-    def _conceal(self, block: NDArray[np.float32], play: Play, slot: int, pending: int) -> None:
+    def _conceal(
+        self, block: NDArray[np.float32], play: Play, slot: int, place: int, gap: int
+    ) -> None:
         stats = self.stats
         n = block.shape[1]
         burst = self._burst
         if burst is None or burst.recovered:
-            burst = self._begin_burst(pending * n if play is Play.BRIDGE else 0)
+            burst = self._begin_burst(gap if play is Play.BRIDGE else 0)
         if play is Play.BRIDGE:
             if burst.bridged == burst.bridge:
-                self._build_bridge(burst, slot, pending)
+                self._build_bridge(burst, slot, place, gap)
             block[:] = self._bridge[:, burst.bridged : burst.bridged + n]
             burst.bridged += n
             burst.age += n
@@ -516,19 +619,20 @@ class Concealer:
             fade_into(noise[c], gain, out[c])
         return False
 
-    def _build_bridge(self, burst: Burst, slot: int, pending: int) -> None:
+    def _build_bridge(self, burst: Burst, slot: int, place: int, gap: int) -> None:
         """Fill the rest of the gap at once, from both sides."""
-        n = self._block.shape[1]
-        slots = len(self._arrived)
-        known = 0
-        for ahead in range(pending, slots):
-            place = (slot + ahead) % slots
-            if not self._arrived[place] or known + n > self._reach:
+        known = passed = 0
+        for there, (begin, stop, arrived) in self._parts_from(slot, place):
+            n = stop - begin
+            passed += n
+            if passed <= gap:
+                continue
+            if not arrived or known + n > self._reach:
                 break
-            self._after[:, known : known + n] = self._pending[place]
+            self._after[:, known : known + n] = self._pending[there][:, begin:stop]
             known += n
         burst.bridged = 0
-        burst.bridge = pending * n
+        burst.bridge = gap
         if isinstance(self._filler, EncoderFiller):
             self._filler.fading = burst.age > burst.hold
         burst.landed = self._filler.bridge(

@@ -70,7 +70,8 @@ class DelayConfig:
     delay_ms : float
         The delay of the fixed mode, the headroom of the headroom mode.
     max_delay_ms : float
-        What the delay never exceeds, but for one packet.
+        What the delay never exceeds, but for a few packets: beyond two of those played, what is too
+        much is left out.
     """
 
     mode: DelayMode = DelayMode.ADAPTIVE

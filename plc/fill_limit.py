@@ -45,8 +45,6 @@ class FillLimit:
     ----------
     channels, sample_rate : int
         Of the stream.
-    packet_samples : int
-        Samples of a packet.
     delay : int
         Samples by which a packet is received before its turn to play.
 
@@ -71,21 +69,21 @@ class FillLimit:
         "_peaks",
         "_quietest",
         "_ratios",
-        "_remember",
+        "_share_rate",
         "_slots",
         "_smoothing",
         "_state",
         "received_share",
     )
 
-    def __init__(self, channels: int, sample_rate: int, packet_samples: int, delay: int) -> None:
+    def __init__(self, channels: int, sample_rate: int, delay: int) -> None:
         self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
         self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
         self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
         size = self._forget + -(-delay // hop) + 2
         self._smoothing = -math.expm1(-1.0 / hop)
         self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
-        self._remember = math.exp(-packet_samples / (sample_rate * _SHARE_S))
+        self._share_rate = -1.0 / (sample_rate * _SHARE_S)
         self._slots = np.full(size, -1, np.int64)
         self._counts = np.zeros(size, np.int64)
         self._peaks = np.zeros((channels, size), np.float32)
@@ -106,8 +104,12 @@ class FillLimit:
         self.begin()
 
     def follow(self, block: NDArray[np.float32], position: int) -> None:
-        """Take in received samples, shape (channels, n), that begin at a position of the stream."""
-        self.received_share = 1.0 - self._remember * (1.0 - self.received_share)
+        """Take in received samples, shape (channels, n), C-contiguous.
+
+        They begin at ``position`` of the stream.
+        """
+        remembered = math.exp(self._share_rate * block.shape[1])
+        self.received_share = 1.0 - remembered * (1.0 - self.received_share)
         self._newest = (position + block.shape[1] - 1) // self._hop
         follow_level(
             block,
@@ -119,9 +121,9 @@ class FillLimit:
             self._energies,
         )
 
-    def interrupt(self) -> None:
-        """Say that a packet did not arrive."""
-        self.received_share *= self._remember
+    def miss(self, samples: int) -> None:
+        """Say that so many samples did not arrive."""
+        self.received_share *= math.exp(self._share_rate * samples)
 
     def begin(self) -> None:
         """Say that a burst begins."""

@@ -10,6 +10,7 @@ sequence numbers alone::
                         └ position           └ hole
 
     PLAY     the block is there
+    PART     some of it is there: play that, and conceal the rest, which is any of what follows
     LOST     it is not, but packets after it are: conceal it, go on
     SILENCE  the same, but the packets around the hole are numbered without one: none were sent,
              or none with audio
@@ -22,8 +23,13 @@ those few that may come too late, and is left out as far as it was concealed. Is
 then what was missing is lost, has been concealed already, and the line moves on by as much; the
 delay is what it was. So a lost packet costs no delay. The fixed mode never holds.
 
-Whoever plays the blocks conceals every block that is not PLAY. The line jumps only inside such a
-block, so that each jump is led into by a concealment and out of by its crossfade.
+Blocks have one length, packets may have any: a block is cut from as many packets as it spans. What
+of it is there is never held back or left out for what is not, so that a packet of 594 samples that
+is lost leaves a hole of 594 samples, wherever it lies in its blocks. A hold begins where the hole
+does.
+
+Whoever plays the blocks conceals what is not there of them. The line jumps only inside such a hole,
+so that each jump is led into by a concealment and out of by its crossfade.
 
 Sources: packets are numbered and timed as RFC 3550 has it. A new source (SSRC), or a jump of the
 known one, is believed after two packets in a row, which are then played, too; between packets of
@@ -85,6 +91,7 @@ class Turn(Enum):
     """What a block is; see the module's text."""
 
     PLAY = auto()
+    PART = auto()
     LOST = auto()
     SILENCE = auto()
     HOLD = auto()
@@ -117,6 +124,8 @@ class Piece:
     begin: int
     """Sample of the packet at which the part begins."""
     samples: int
+    at: int
+    """Sample of the block at which it stands."""
 
 
 @dataclass(slots=True)
@@ -143,7 +152,7 @@ class JitterStats:
     """New sources and restarts that were believed, the first one not counted."""
     played_samples: int = 0
     lost_samples: int = 0
-    """Blocks that were not there when it was their turn."""
+    """That were not there when it was their turn."""
     silent_samples: int = 0
     """Of pauses in which the sender sent nothing on purpose (DTX)."""
     held_samples: int = 0
@@ -227,7 +236,8 @@ class JitterBuffer:
     stats : JitterStats
         What happened so far.
     pieces : list of Piece
-        Of what the block pulled last consists, if it was PLAY.
+        What is there of the block pulled last, in order: all of it if that was PLAY, some of it if
+        it was PART, else nothing.
     """
 
     def __init__(self, config: JitterConfig) -> None:
@@ -455,7 +465,8 @@ class JitterBuffer:
             return Verdict.DUPLICATE
         start = self._timestamps.unwrap(packet.timestamp) + self._shift
         self._packet_samples = samples
-        self.delays.coarseness_s = max(0, self.block - samples) / self._rate
+        # The last packet that a block needs begins so far behind the block, at most.
+        self.delays.coarseness_s = (self.block - self._common_samples()) / self._rate
         self.delays.note(now_s - start / self._rate, now_s)
         if self._begun and start + samples <= self._position:
             return self._take_late(packet, samples, now_s)
@@ -535,7 +546,7 @@ class JitterBuffer:
     # ---- blocks out -----------------------------------------------------------------------------
 
     def pull(self, now_s: float) -> Turn:
-        """Return what the next block is; its packets, if it is PLAY, are in :attr:`pieces`."""
+        """Return what the next block is; what is there of it is in :attr:`pieces`."""
         self.pieces.clear()
         self._pulled_s = now_s
         if not self._begun and not self._begin(now_s):
@@ -545,12 +556,7 @@ class JitterBuffer:
         self._drop_played()
         if self._slots and (self._held or self._starved):
             self._settle(now_s)
-        hole = self._gather()
-        if hole is None:
-            return self._play()
-        if not self._slots or self._slots[-1].start <= hole:
-            return self._starve(now_s)
-        return self._pass_hole(hole)
+        return self._pass_block(now_s, self._gather())
 
     def hurry(self) -> None:
         """Let the next pull leave out what the delay is too long: its player stood still."""
@@ -576,44 +582,53 @@ class JitterBuffer:
         self._begun = True
         return True
 
-    def _gather(self) -> int | None:
-        """Collect the pieces of the next block; return where one is missing, None if none is."""
+    def _gather(self) -> Slot | None:
+        """Collect what is there of the next block; return the first packet behind it."""
         at = self._position
         stop = at + self.block
         for slot in self._slots:
+            if slot.start >= stop:
+                return slot
             if slot.stop <= at:
                 continue
-            if slot.start > at:
-                return at
-            samples = min(slot.stop, stop) - at
-            self.pieces.append(Piece(slot, at - slot.start, samples))
-            at += samples
-            if at == stop:
-                return None
-        return at
+            begin = max(slot.start, at)
+            at = min(slot.stop, stop)
+            self.pieces.append(Piece(slot, begin - slot.start, at - begin, begin - self._position))
+        return None
 
-    def _play(self) -> Turn:
-        self._last_sequence = self.pieces[-1].slot.sequence
-        self._position += self.block
-        self.stats.played_samples += self.block
-        return Turn.PLAY
+    def _pass_block(self, now_s: float, behind: Slot | None) -> Turn:
+        """Go on over a block, hole by hole; at one that ends nowhere, see whether to wait.
 
-    def _pass_hole(self, hole: int) -> Turn:
-        """Go on over a block that is missing between packets that are there."""
-        silent = self._is_pause(hole)
-        self.pieces.clear()
-        self._position += self.block
-        if silent:
-            self.stats.silent_samples += self.block
+        ``behind`` is the first packet that begins after the block.
+        """
+        at = 0
+        turn = Turn.PLAY
+        for piece in self.pieces:
+            if piece.at > at:
+                turn = self._count_hole(piece.at - at, piece.slot.sequence)
+            at = piece.at + piece.samples
+            self._last_sequence = piece.slot.sequence
+            self.stats.played_samples += piece.samples
+        if at < self.block:
+            if behind is None:
+                turn = self._starve(now_s, at)
+            else:
+                turn = self._count_hole(self.block - at, behind.sequence)
+        if turn is not Turn.HOLD:
+            at = self.block
+        self._position += at
+        return Turn.PART if self.pieces and turn is not Turn.PLAY else turn
+
+    def _count_hole(self, samples: int, after: int) -> Turn:
+        """Count what is missing before the packet of that number, as lost or as a pause.
+
+        It is a pause if no packet is missing by number around it, so that none was sent.
+        """
+        if self._follows(self._last_sequence, after):
+            self.stats.silent_samples += samples
             return Turn.SILENCE
-        self.stats.lost_samples += self.block
+        self.stats.lost_samples += samples
         return Turn.LOST
-
-    def _is_pause(self, hole: int) -> bool:
-        """Tell whether no packet is missing by number around a hole, so that none was sent."""
-        before = self.pieces[-1].slot.sequence if self.pieces else self._last_sequence
-        after = next(slot.sequence for slot in self._slots if slot.start > hole)
-        return self._follows(before, after)
 
     def _follows(self, before: int | None, after: int) -> bool:
         """Tell whether no packet with audio was sent between two, by their numbers."""
@@ -625,16 +640,15 @@ class JitterBuffer:
         first_bit = newest + self._sequence_shift - after + 1
         return self._without_audio >> first_bit & between == between
 
-    def _starve(self, now_s: float) -> Turn:
-        """Let the line wait, as long as the delay may grow; else go on."""
-        self.pieces.clear()
+    def _starve(self, now_s: float, at: int) -> Turn:
+        """Let the line wait there, as long as the delay may grow; else go on."""
+        samples = self.block - at
         if self._holds and self.delay_s(now_s) + self.block / self._rate <= self._max_s:
-            self._held += self.block
-            self.stats.held_samples += self.block
+            self._held += samples
+            self.stats.held_samples += samples
             return Turn.HOLD
-        self._position += self.block
-        self._starved += self.block
-        self.stats.lost_samples += self.block
+        self._starved += samples
+        self.stats.lost_samples += samples
         return Turn.LOST
 
     def _settle(self, now_s: float) -> None:
@@ -656,14 +670,22 @@ class JitterBuffer:
         self._starved = 0
 
     def _settle_late(self, held: int, now_s: float) -> None:
-        """Keep the delay that a late packet has brought, less the blocks that are too many."""
+        """Keep the delay that a late packet has brought, less what is too much.
+
+        What is left out keeps packets and blocks as they stand to each other.
+        """
+        unit = self._common_samples()
         excess = (self.delay_s(now_s) - self.delays.target_s) * self._rate
-        blocks = min(max(0, int(excess) // self.block), held // self.block)
-        self._position += blocks * self.block
-        self.stats.held_samples -= blocks * self.block
-        self.stats.lost_samples += blocks * self.block
+        left_out = min(max(0, int(excess)), held) // unit * unit
+        self._position += left_out
+        self.stats.held_samples -= left_out
+        self.stats.lost_samples += left_out
         self._drop_played()
-        self.stats.merged_packets += blocks * self.block < held
+        self.stats.merged_packets += left_out < held
+
+    def _common_samples(self) -> int:
+        """Return the samples of which packets and blocks are made, one as the other."""
+        return math.gcd(self.block, self._packet_samples)
 
     def _skip(self, now_s: float) -> Turn:
         """Leave out what is too much; this block is concealed, and leads over the jump."""

@@ -220,7 +220,8 @@ class LiveEngine:
         return self._drained and self.sink.waiting_s == 0.0
 
     def close(self) -> None:
-        """Close the network's port, if there is one."""
+        """End the networks' threads, and close the port, if there are any."""
+        self.playout.close()
         if isinstance(self.source, NetworkSource):
             self.source.port.close()
 

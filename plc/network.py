@@ -4,6 +4,9 @@ A :class:`Service` is a state machine: datagrams and the time go in, datagrams c
 waits for whichever is first, a datagram or the service's next time, and hands it over; it has one
 thread, no callback of its own and nothing to lock. Tests hand over time and datagrams themselves.
 Groups are joined by :mod:`plc.multicast`.
+
+Ports take turns, and what is due is done between two turns: whatever comes in at one port, and
+however long it takes to see to, what the others' streams have to send is held up by one turn.
 """
 
 import contextlib
@@ -31,8 +34,9 @@ _INTERFACE = "?interface="
 
 # UDP carries no more; what is read is never cut, as a cut packet passes for a shorter one.
 _DATAGRAM_BYTES = 65_535
-# Datagrams read from a port before the others, and the clock, have their turn.
+# Datagrams read from a port before the others have their turn, and the time that may take.
 _READ_AT_ONCE = 64
+_TURN_S = 0.001
 _PORT_DIGITS = 5
 # Of a host that is none, a message keeps this much; a longer name exists nowhere.
 _HOST_CHARACTERS = 253
@@ -314,15 +318,20 @@ def serve(
             selector.register(port.socket, selectors.EVENT_READ, (number, port))
         heard_s = [-math.inf] * len(service.ports)
 
-        def take(ready: Ready, until_s: float) -> None:
+        def take(ready: Ready, until_s: float, turn_s: float) -> None:
+            for key, _ in ready:
+                key.data[1].drained = False
+            began_s = clock()
             for key, _ in ready:
                 number, port = key.data
-                for datagram, source, age_s in port.aged():
-                    # No earlier than what was here before, should the wall clock be set.
-                    heard_s[number] = max(heard_s[number], clock() - age_s)
-                    service.receive(number, datagram, source, heard_s[number])
+                _take_turn(service, number, port, heard_s, turn_s, clock)
                 if port.drained:
                     heard_s[number] = max(heard_s[number], until_s)
+                now_s = clock()
+                if now_s - began_s >= turn_s:
+                    if now_s >= service.next_s:
+                        service.advance(now_s)
+                    began_s = clock()
 
         end_s = clock() + duration_s
         stopping = False
@@ -337,17 +346,36 @@ def serve(
             if now_s > limit_s:
                 ready = selector.select(0.0)
             # What came until now is heard before the service is told the time.
-            take(ready, now_s)
+            take(ready, now_s, math.inf if ending else _TURN_S)
             if ending:
                 for _ in range(_LAST_READS):
                     if all(port.drained for port in service.ports):
                         break
-                    take(selector.select(0.0), now_s)
+                    take(selector.select(0.0), now_s, math.inf)
                 # What is under way has its own times: a time that is over would never let it wait.
                 stopping, end_s = True, math.inf
                 service.stop(clock())
             if now_s >= service.next_s:
                 service.advance(now_s)
+
+
+def _take_turn(
+    service: Service,
+    number: int,
+    port: UdpPort,
+    heard_s: list[float],
+    turn_s: float,
+    clock: Callable[[], float],
+) -> None:
+    """Hand over what has arrived at a port, as far as the time reaches."""
+    began_s = clock()
+    for datagram, source, age_s in port.aged():
+        now_s = clock()
+        # No earlier than what was here before, should the wall clock be set.
+        heard_s[number] = max(heard_s[number], now_s - age_s)
+        service.receive(number, datagram, source, heard_s[number])
+        if clock() - began_s >= turn_s:
+            return
 
 
 @contextlib.contextmanager

@@ -11,8 +11,18 @@ stream's own samples, packets as they were sent, before anything is stretched: w
 trace of losses is what it makes of it offline. The resampler behind it takes up the difference of
 the two clocks; while there is none it only copies, and received samples come out bit for bit.
 
-The concealer's packets (the *grain*) are those of the sender where they fit the block, and else
-2.5 ms or less, so that packets of odd lengths lose no more than that at the edges of a hole.
+The concealer is built once, with everything else, for the block that a tick plays: building one
+takes so long that no packet may wait for it. So its packets are blocks, whatever the sender's are;
+the jitter buffer cuts the one from the other, and says which parts of a block are there. Those are
+played as they came, and the rest is concealed, sample for sample: packets of any length, or of
+several, lose what was lost and nothing else::
+
+    packets   |    594    |    594    |    lost   |    594    |    594    |
+    blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
+                                  |▓▓▓▓ ····|·······▓▓|
+
+Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
+burst ends and begins at its edges, which takes time, and would be most of what is heard.
 """
 
 import math
@@ -27,14 +37,14 @@ from plc.concealer import Concealer
 from plc.config import DEFAULT_BUDGET_SHARE
 from plc.delay import DelayConfig, DriftControl
 from plc.errors import ConfigError
-from plc.jitter import JitterBuffer, JitterConfig, JitterStats, Turn, Verdict
+from plc.jitter import JitterBuffer, JitterConfig, JitterStats, Slot, Turn, Verdict
 from plc.mismatch import Inspection
 from plc.rtp import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.stats import Stats
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
-# Where packets do not fill blocks, holes are cut this finely.
-_GRAIN_MS = 2.5
+# What arrived between two holes is played if it is this long: the shortest packets in common use.
+_LEAST_MS = 1.0
 
 _TABLE = sinc_table()
 
@@ -125,15 +135,19 @@ class Playout:
         )
         if budget_ms is None:
             budget_ms = DEFAULT_BUDGET_SHARE * 1000.0 * block / codec.sample_rate
-        self._settings: dict[str, Any] = {
-            "sample_rate": codec.sample_rate,
-            "channels": codec.channels,
-            "method": method,
-            "model": model,
-            "budget_ms": budget_ms,
-            "seed": seed,
-        }
-        self._lookahead = lookahead
+        self._concealer = Concealer(
+            sample_rate=codec.sample_rate,
+            channels=codec.channels,
+            packet_samples=block,
+            lookahead=lookahead,
+            method=method,
+            model=model,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        self._inbox = np.zeros((block, codec.channels), np.float32)
+        self._missing: list[tuple[int, int]] = []
+        self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
         self.stats = PlayoutStats()
         self.delay_s = 0.0
         """By how much the last block was played later than a packet that nothing holds up could
@@ -147,7 +161,10 @@ class Playout:
         self._played = np.zeros((codec.channels, block), np.float32)
         # The first call in a process loads or compiles it; it is not to come in midstream.
         resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
-        self._set_grain(block)
+
+    def close(self) -> None:
+        """End the threads of the concealer's networks, if there are any."""
+        self._concealer.close()
 
     @property
     def concealment(self) -> Stats:
@@ -253,8 +270,6 @@ class Playout:
             self.inspection.note_without_audio(packet)
         elif packet.ssrc == self.buffer.ssrc:
             self.inspection.note_audio(packet, samples, now_s)
-        if verdict is Verdict.ACCEPTED and not self.buffer.begun and samples % self._grain:
-            self._set_grain(self._fitting_grain(samples))
         repeated = self.codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:
             self.buffer.put_redundant(
@@ -282,13 +297,15 @@ class Playout:
         self._concealer.hurry(limit_ms)
         if self.buffer.buffered_samples == 0:
             self._drained_samples += self.block
-        step = 1.0 + self._control(now_s)
-        self._count(step)
+        step = 1.0 + self._drift.stretch
         whole = step == 1.0 and self._at.is_integer()
         last = self._at + (self.block - 1) * step
         needed = math.floor(last) + 1 + (0 if whole else TAPS // 2)
         while self._filled < needed:
             self._pull(now_s)
+        # Only now: what is pulled may lead over a jump, and the delay before it is never played.
+        self._control(now_s)
+        self._count(step)
         if whole:
             begin = int(self._at)
             self._played[:] = self._line[:, begin : begin + self.block]
@@ -298,17 +315,17 @@ class Playout:
         self._forget_played()
         return self._played
 
-    def _control(self, now_s: float) -> float:
-        """Return the stretch that brings the delay to its aim."""
+    def _control(self, now_s: float) -> None:
+        """Note the delay of what is played, and set the stretch that brings it to its aim."""
         if not self.buffer.begun:
-            return 0.0
+            return
         delays = self.buffer.delays
         rate = self.codec.sample_rate
         waiting_s = self.buffer.delay_s(now_s) + (self._filled - self._at) / rate
         self.delay_s = waiting_s + self._concealer.delay / rate
-        # Between two ticks a grain is pulled up to one grain before it is played.
-        excess_s = waiting_s - delays.target_s - self._grain / rate
-        return self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
+        # Between two ticks a block is pulled up to one block before it is played.
+        excess_s = waiting_s - delays.target_s - self._tick_s
+        self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
 
     def _count(self, step: float) -> None:
         """Note what a tick at that step does to the stream."""
@@ -323,49 +340,66 @@ class Playout:
         stats.emitted_samples += self.block
 
     def _pull(self, now_s: float) -> None:
-        """Append the next grain to the line."""
+        """Append the next block to the line."""
         begun = self.buffer.begun
         turn = self.buffer.pull(now_s)
         if self.buffer.begun and not begun:
             self._lead_in(now_s)
-        grain = self._line[:, self._filled : self._filled + self._grain]
-        self._filled += self._grain
+        block = self._line[:, self._filled : self._filled + self.block]
+        self._filled += self.block
         if turn is Turn.WAIT:
-            grain.fill(0.0)
+            block.fill(0.0)
             return
-        packet = self._decode() if turn is Turn.PLAY else None
-        self._concealer.push(packet, self._inbox)
-        grain[:] = self._inbox.T
+        self._decode()
+        if self._missing == [(0, self.block)]:
+            self._concealer.push(None, self._inbox)
+        else:
+            self._concealer.push(self._inbox, self._inbox, self._missing)
+        block[:] = self._inbox.T
 
     def _lead_in(self, now_s: float) -> None:
-        """Put off the first grain until what is aimed for, and a grain more, has passed.
+        """Put off the first block until what is aimed for, and a block more, has passed.
 
         It was pulled at the first tick that was due; the silence in front of it makes up for what
         the tick came early or late.
         """
         missing_s = self.buffer.delays.target_s - self.buffer.delay_s(now_s)
         silence = round(missing_s * self.codec.sample_rate)
-        silence = min(max(silence, 0), self._grain)
+        silence = min(max(silence, 0), self.block)
         self._line[:, self._filled : self._filled + silence] = 0.0
         self._filled += silence
 
-    def _decode(self) -> NDArray[np.float32] | None:
-        """Write the pulled pieces into the inbox and return it; None if one is undecodable."""
+    def _decode(self) -> None:
+        """Write the pulled pieces into the inbox, and note which parts of it are missing."""
+        self._missing.clear()
         at = 0
         for piece in self.buffer.pieces:
-            slot = piece.slot
-            if slot.decoded is None:
-                decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
-                samples = decode(slot.payload)
-                sound = samples is not None and len(samples) >= slot.stop - slot.start
-                self.stats.undecodable_packets += not sound
-                slot.decoded = samples if sound else False
-            if slot.decoded is False:
-                return None
-            part = slot.decoded[piece.begin : piece.begin + piece.samples]
-            self._inbox[at : at + piece.samples] = part
-            at += piece.samples
-        return self._inbox
+            samples = self._samples_of(piece.slot)
+            if samples is None:
+                continue
+            stop = piece.at + piece.samples
+            self._inbox[piece.at : stop] = samples[piece.begin : piece.begin + piece.samples]
+            self._note_hole(at, piece.at)
+            at = stop
+        self._note_hole(at, self.block)
+
+    def _samples_of(self, slot: Slot) -> NDArray[np.float32] | None:
+        """Return a packet's samples, decoded once; None if they cannot be had."""
+        if slot.decoded is None:
+            decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
+            samples = decode(slot.payload)
+            sound = samples is not None and len(samples) >= slot.stop - slot.start
+            self.stats.undecodable_packets += not sound
+            slot.decoded = samples if sound else False
+        return None if slot.decoded is False else slot.decoded
+
+    def _note_hole(self, begin: int, stop: int) -> None:
+        if stop <= begin:
+            return
+        missing = self._missing
+        if missing and begin - missing[-1][1] < self._least:
+            begin = missing.pop()[0]
+        missing.append((begin, stop))
 
     def _forget_played(self) -> None:
         """Move the line so that what is played next stands behind what the taps still need."""
@@ -373,28 +407,3 @@ class Playout:
         self._line[:, : self._filled - stale] = self._line[:, stale : self._filled]
         self._filled -= stale
         self._at -= stale
-
-    def _fitting_grain(self, samples: int) -> int:
-        """Return the longest grain that cuts the block and packets of this length evenly.
-
-        Where that is shorter than 2.5 ms: the longest part of the block that is not longer.
-        """
-        common = math.gcd(self.block, samples)
-        finest = round(self.codec.sample_rate * _GRAIN_MS / 1000.0)
-        if common >= finest:
-            return common
-        parts = math.ceil(self.block / finest)
-        while self.block % parts:
-            parts += 1
-        return self.block // parts
-
-    def _set_grain(self, grain: int) -> None:
-        """Cut the stream into grains of this length; before the first one only."""
-        self._grain = grain
-        self.buffer.block = grain
-        self._inbox = np.zeros((grain, self.codec.channels), np.float32)
-        self._concealer = Concealer(
-            packet_samples=grain,
-            lookahead=self._lookahead * (self.block // grain),
-            **self._settings,
-        )

@@ -274,6 +274,10 @@ class StreamRelay:
         self.stats.late_packets_sent += late_s > self._period_s
         self.stats.lateness.add(1000.0 * max(0.0, late_s))
 
+    def close(self) -> None:
+        """End the threads of the concealer's networks, if there are any."""
+        self.playout.close()
+
     @property
     def drained(self) -> bool:
         """Whether everything received has been played."""
@@ -368,12 +372,17 @@ class Relay:
             stream.receive(datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
-        """Send what is due, the oldest first."""
-        for number, stream in sorted(enumerate(self.streams), key=lambda each: each[1].next_s):
+        """Send what is due, the oldest first, and no stream's next before every other's."""
+        for number, stream in enumerate(self.streams):
             if stream.records:
                 self._catch_up(number, stream, now_s)
-                continue
-            while stream.next_s <= now_s:
+        while due := [
+            (stream.next_s, number)
+            for number, stream in enumerate(self.streams)
+            if stream.next_s <= now_s and not stream.records
+        ]:
+            for _, number in sorted(due):
+                stream = self.streams[number]
                 played = stream.play(self._clock(now_s))
                 if played is not None:
                     target = self._targets[number]
@@ -437,6 +446,8 @@ class Relay:
 
     def close(self) -> None:
         """Close the ports, and the files with all that was recorded."""
+        for stream in self.streams:
+            stream.close()
         for port in self._ports:
             port.close()
         for target in self._targets:

@@ -31,6 +31,9 @@ _RTCP_TYPES = range(192, 224)
 # RFC 2198, section 3: 14 bits of timestamp offset, 10 bits of length.
 RED_OFFSET_MAX = 2**14 - 1
 RED_LENGTH_MAX = 2**10 - 1
+# The standard sets no limit. Senders repeat one to three packets; so many, of 10 ms, are as far
+# back as an offset reaches at 48 kHz, and no payload of header after header takes long to refuse.
+RED_BLOCKS_MAX = 32
 
 
 class Malformed(Enum):
@@ -44,6 +47,7 @@ class Malformed(Enum):
     PADDING = "padding of zero bytes, or longer than the payload"
     RED_HEADER = "redundancy headers without an end"
     RED_LENGTH = "shorter than its redundant blocks"
+    RED_BLOCKS = "more redundant blocks than anybody sends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +157,16 @@ def parse_red(payload: bytes) -> list[RedBlock] | Malformed:
     """Return the blocks of a redundant payload, the oldest first and the primary one last.
 
     A header of a redundant block is four bytes (1, payload type, offset, length), that of the
-    primary block one byte (0, payload type); all headers stand before all blocks.
+    primary block one byte (0, payload type); all headers stand before all blocks. More than
+    ``RED_BLOCKS_MAX`` redundant blocks are refused, and no more headers are looked at.
     """
     heads: list[tuple[int, int, int]] = []
     at = 0
     while at < len(payload) and payload[at] & 0x80:
         if at + 4 > len(payload):
             return Malformed.RED_HEADER
+        if len(heads) == RED_BLOCKS_MAX:
+            return Malformed.RED_BLOCKS
         word = int.from_bytes(payload[at : at + 4], "big")
         heads.append((word >> 24 & 0x7F, word >> 10 & RED_OFFSET_MAX, word & RED_LENGTH_MAX))
         at += 4
@@ -180,15 +187,15 @@ def parse_red(payload: bytes) -> list[RedBlock] | Malformed:
 def build_red(blocks: list[RedBlock]) -> bytes:
     """Return the payload of ``blocks``, the primary one last.
 
-    Blocks that a header cannot describe (over 1023 bytes, or 16383 samples old) are left out:
-    redundancy is a favour, not a promise.
+    Blocks that a header cannot describe (over 1023 bytes, or 16383 samples old) are left out, and
+    the oldest of more than ``RED_BLOCKS_MAX``: redundancy is a favour, not a promise.
     """
     primary = blocks[-1]
     kept = [
         block
         for block in blocks[:-1]
         if 0 < block.offset <= RED_OFFSET_MAX and len(block.payload) <= RED_LENGTH_MAX
-    ]
+    ][-RED_BLOCKS_MAX:]
     heads = b"".join(
         (1 << 31 | block.payload_type << 24 | block.offset << 10 | len(block.payload)).to_bytes(
             4, "big"

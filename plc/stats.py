@@ -63,6 +63,8 @@ class Stats:
     """Packets pushed, lost ones among them."""
     lost_packets: int = 0
     """Packets pushed as None."""
+    partial_packets: int = 0
+    """Packets pushed of which a part was missing."""
     invalid_packets: int = 0
     """Packets treated as lost because a sample was NaN, infinite or absurdly large."""
     crossfaded_samples: int = 0

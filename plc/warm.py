@@ -202,7 +202,7 @@ def _run_all() -> None:
     stft.synthesise_frames(
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
-    limit = FillLimit(1, 8000, 64, 0)
+    limit = FillLimit(1, 8000, 0)
     limit.follow(rows[:1], 0)
     limit.quieten(rows[:1], 0)
     limit.hold(rows[:1], 0)

@@ -111,8 +111,14 @@ def _check_pull(buffer: JitterBuffer, now_s: float, report: SoakReport) -> None:
     turn = buffer.pull(now_s)
     report.blocks += 1
     pulled = sum(piece.samples for piece in buffer.pieces)
-    assert pulled == (BLOCK if turn is Turn.PLAY else 0)
+    if turn is Turn.PART:
+        assert 0 < pulled < BLOCK
+    else:
+        assert pulled == (BLOCK if turn is Turn.PLAY else 0)
+    at = 0
     for piece in buffer.pieces:
+        assert at <= piece.at
+        at = piece.at + piece.samples
         assert 0 <= piece.begin < piece.begin + piece.samples
         assert piece.begin + piece.samples <= piece.slot.stop - piece.slot.start
     stats = buffer.stats

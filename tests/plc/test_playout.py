@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import conceal
+import plc.playout
+from plc import Concealer, conceal
 from plc.codecs import L16, Codec, open_codec
 from plc.delay import DelayConfig, DelayMode
 from plc.jitter import Verdict
@@ -240,14 +242,94 @@ def test_a_payload_that_cannot_be_decoded_is_concealed() -> None:
     assert np.isfinite(play(playout, arrivals, 50)).all()
 
 
-def test_packets_of_odd_lengths_lose_little_at_the_edges_of_a_hole() -> None:
-    # 347 samples are no multiple of anything; every tenth is lost.
+@pytest.mark.parametrize("packet", [48, 64, 128, 347, 441, 594, 1024])
+def test_packets_of_any_length_lose_what_was_lost_and_nothing_else(packet: int) -> None:
     codec = L16(48_000, 2)
-    signal = noise(6, 2 * 96_000).reshape(-1, 2)
-    arrivals = stream(signal, codec, [347] * 270)
-    kept = [arrival for k, arrival in enumerate(arrivals) if k % 10 != 5]
-    playout = make(codec, block=480)
-    play(playout, kept, 190)
-    lost = playout.concealment.concealed_samples
-    gone = 347 * sum(k % 10 == 5 for k in range(260))
-    assert gone <= lost <= gone + 26 * 2 * 120
+    count = 96_000 // packet
+    signal = as_sent(noise(6, 2 * 96_000).reshape(-1, 2))
+    arrivals = stream(signal, codec, [packet] * count)
+    lost = np.arange(count) % 10 == 5
+    kept = [arrival for arrival, gone in zip(arrivals, lost, strict=True) if not gone]
+    playout = make(codec, block=480, model="ar")
+    played = play(playout, kept, 190)
+    begin = begin_of(played, signal)
+    played = played[begin:]
+    missing = np.repeat(lost, packet)[: len(played)]
+    assert playout.concealment.concealed_samples == playout.received.lost_samples == missing.sum()
+    # What was received is played; behind a hole it is blended with what concealed that, for 2.5 ms.
+    settled = np.convolve(missing, np.ones(1 + 120))[: missing.size] == 0
+    np.testing.assert_array_equal(played[settled], signal[: len(played)][settled])
+
+
+@pytest.mark.parametrize("packet", [48, 128, 441, 594, 1024])
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_packets_of_any_length_are_concealed_as_they_are_offline(
+    packet: int, lookahead: int
+) -> None:
+    """Where holes do not stand so close that they share the time of a block."""
+    codec = L16(48_000, 1)
+    count = 144_000 // packet
+    signal = as_sent(tones(3, 48_000, 144_000))[:, None]
+    trace = GilbertElliott(0.1, max(1.5, 960 / packet)).trace(count, 3)
+    trace[: 9600 // packet] = trace[-9600 // packet :] = False
+    arrivals = stream(signal, codec, [packet] * count)
+    kept = [arrival for arrival, lost in zip(arrivals, trace, strict=True) if not lost]
+    playout = Playout(codec, 480, FIXED_60, model="ar", budget_ms=math.inf, lookahead=lookahead)
+    played = play(playout, kept, 280)[:, 0]
+    begin = begin_of(played[:, None], signal)
+    heard = played[begin:]
+    whole = signal[: heard.size, 0]
+    missing = np.repeat(trace, packet)[: heard.size]
+    offline = conceal(
+        signal[: count * packet],
+        trace,
+        sample_rate=48_000,
+        packet_samples=packet,
+        model="ar",
+        lookahead=lookahead * 480 // packet,
+    )[: heard.size, 0]
+
+    def error_db(made: NDArray[Any]) -> float:
+        power = float(np.sum(whole[missing] ** 2))
+        return 10.0 * math.log10(float(np.sum((made - whole)[missing] ** 2)) / power)
+
+    if lookahead == 0:
+        assert error_db(heard) == pytest.approx(error_db(offline), abs=0.5)
+    else:
+        assert error_db(heard) < error_db(offline) + 1.5
+
+
+def test_no_concealer_is_built_once_packets_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long, and whatever else the thread serves would wait."""
+    built: list[Concealer] = []
+
+    def build(**settings_: Any) -> Concealer:
+        built.append(Concealer(**settings_))
+        return built[-1]
+
+    monkeypatch.setattr(plc.playout, "Concealer", build)
+    codec = L16(48_000, 1)
+    playout = make(codec, block=480, model="ar")
+    signal = noise(7, 24_000)[:, None]
+    lengths = [594, 430, 48, 64, 128, 256, 441, 1024, 1, 119, 480]
+    play(playout, stream(signal, codec, [n for n in lengths for _ in range(4)]), 30)
+    assert playout.received.packets_received == 4 * len(lengths)
+    assert len(built) == 1
+
+
+def test_what_lies_between_two_near_holes_begins_no_burst_of_its_own() -> None:
+    # Every other sample is lost: 240 bursts in each block would stop everything else.
+    codec = L16(48_000, 1)
+    arrivals = stream(noise(8, 4800)[:, None], codec, [480] * 4 + [1] * 2880)
+    kept = arrivals[:4] + arrivals[4::2]
+    playout = make(codec, block=480, model="ar")
+    assert np.isfinite(play(playout, kept, 20)).all()
+    assert 0 < playout.concealment.concealment_events <= 7  # one a block
+
+
+def test_a_closed_playout_ends_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Concealer] = []
+    monkeypatch.setattr(Concealer, "close", lambda self: closed.append(self))
+    playout = make(model="ar")
+    playout.close()
+    assert closed == [playout._concealer]

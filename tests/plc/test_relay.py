@@ -654,6 +654,70 @@ def test_a_service_that_ends_after_its_time_waits_for_its_end() -> None:
     assert len(times) < 20  # not one turn after the other until it ends
 
 
+class Slow:
+    """A service that takes long over what comes in, by a clock of its own."""
+
+    def __init__(self, ports: list[UdpPort], datagrams: int, takes_s: float) -> None:
+        self.ports = ports
+        self.next_s = 0.01
+        self.now_s = 0.0
+        self.late_s: list[float] = []
+        self._left = datagrams
+        self._takes_s = takes_s
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def clock(self) -> float:
+        self.now_s += 1e-6
+        return self.now_s
+
+    def receive(self, port: int, datagram: bytes, source: tuple[str, int], now_s: float) -> None:
+        self.now_s += self._takes_s
+        self._left -= 1
+
+    def advance(self, now_s: float) -> None:
+        self.late_s.append(now_s - self.next_s)
+        self.next_s += 0.01
+
+    def stop(self, now_s: float) -> None:
+        self._left = 0
+
+
+@pytest.mark.parametrize("takes_s", [1e-4, 6e-4])
+def test_what_is_due_waits_for_one_turn_of_one_port(takes_s: float) -> None:
+    ports = [UdpPort(HERE) for _ in range(4)]
+    with socket.socket(type=socket.SOCK_DGRAM) as out:
+        for port in ports:
+            for _ in range(60):
+                out.sendto(b"x", (port.endpoint.host, port.endpoint.port))
+    service = Slow(ports, 4 * 60, takes_s)
+    serve(service, clock=service.clock)
+    for port in ports:
+        port.close()
+    assert len(service.late_s) >= 2
+    assert max(service.late_s) <= 0.0022
+
+
+def test_streams_that_are_behind_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[StreamRelay] = []
+    plain = StreamRelay.play
+
+    def play(self: StreamRelay, now_s: float) -> NDArray[np.float32] | None:
+        played.append(self)
+        return plain(self, now_s)
+
+    with closing(Relay([CONFIG, replace(CONFIG, seed=2)])) as relay:
+        for number in range(2):
+            for packet in packets_of(tones(number, RATE, 9 * BLOCK)):
+                relay.receive(number, packet, SOURCE, 0.001 * number)
+        monkeypatch.setattr(StreamRelay, "play", play)
+        relay.advance(5 * TICK_S + 0.002)
+        assert played == relay.streams * 6
+        assert relay.next_s > 5 * TICK_S + 0.002
+
+
 def test_a_worker_that_fails_ends_the_relay(tmp_path: Path) -> None:
     with closing(UdpPort(HERE).socket) as taken:
         port = taken.getsockname()[1]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from plc.rtp import (
     HEADER_BYTES,
+    RED_BLOCKS_MAX,
     Malformed,
     RedBlock,
     RtpPacket,
@@ -154,6 +155,17 @@ def test_cut_redundancy_is_refused() -> None:
         assert parse_red(whole[:size]) is Malformed.RED_HEADER
     for size in range(5, len(whole)):
         assert parse_red(whole[:size]) is Malformed.RED_LENGTH
+
+
+def test_more_blocks_than_anybody_sends_are_refused_at_their_header() -> None:
+    primary = RedBlock(5, 0, b"now")
+    most = [RedBlock(5, k + 1, b"") for k in range(RED_BLOCKS_MAX)]
+    assert parse_red(build_red([*most, primary])) == [*most, primary]
+    # What is built has the newest; what is refused is not read to its end.
+    assert parse_red(build_red([RedBlock(5, 99, b""), *most, primary])) == [*most, primary]
+    header = build_red([RedBlock(5, 1, b""), RedBlock(5, 0, b"")])[:4]
+    assert parse_red(header * (RED_BLOCKS_MAX + 1)) is Malformed.RED_BLOCKS
+    assert parse_red(header * 10_000 + b"\x05") is Malformed.RED_BLOCKS
 
 
 @settings(max_examples=500)
