@@ -81,8 +81,14 @@ _SLOW_S = 2.5
 _COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _warm = False
+
+if hasattr(os, "register_at_fork"):
+    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 def warm_up() -> None:
