@@ -4,7 +4,7 @@ On a CPU the session reads and writes host arrays directly. On a GPU they lie be
 device at fixed addresses, which captured graphs need.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from plc import forks
+from plc.errors import ModelError
 from plc.providers import Signature
+from plc.shared import OpenSession
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,21 +45,44 @@ class BoundSession:
     """
 
     def __init__(
-        self, ort: ModuleType, session: Any, signatures: Sequence[Signature], on_gpu: bool
+        self,
+        ort: ModuleType,
+        opened: OpenSession,
+        signatures: Sequence[Signature],
+        on_gpu: bool,
+        reopen: Callable[[], OpenSession],
     ) -> None:
         self.report = SessionReport(model="", provider="")
         self.on_gpu = on_gpu
-        self._session = session
+        self.opened = opened
+        """Others may be using it, too."""
+        self._reopen = reopen
+        self._generation = forks.generation
+        raw = opened.raw
         self._slots = [
-            _GpuSlot(ort, session, signature, i) if on_gpu else _CpuSlot(ort, session, signature)
+            _GpuSlot(ort, raw, signature, i) if on_gpu else _CpuSlot(ort, raw, signature)
             for i, signature in enumerate(signatures)
         ]
         self.inputs = [slot.inputs for slot in self._slots]
         self.outputs = [slot.output for slot in self._slots]
 
     def run(self, index: int) -> None:
-        """Compute the output of signature ``index``; ONNX Runtime's exceptions pass through."""
-        self._slots[index].run(self._session)
+        """Compute the output of signature ``index``; ONNX Runtime's exceptions pass through.
+
+        In the child of a fork the first run opens the network again: a thread that stayed with the
+        parent may have been inside its session.
+        """
+        if self._generation != forks.generation:
+            self._begin_child()
+        self._slots[index].run(self.opened.raw)
+
+    def _begin_child(self) -> None:
+        if self.on_gpu:
+            raise ModelError("this process is a fork of the one that opened it; CUDA forbids that")
+        self.opened = self._reopen()
+        for slot in self._slots:
+            slot.bind(self.opened.raw)
+        self._generation = forks.generation
 
     def cancel(self) -> None:
         """Make a run that is under way in another thread end soon, with an exception."""
@@ -71,13 +97,18 @@ class _CpuSlot:
         self.options = ort.RunOptions()
         self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
         self.output = np.zeros(signature.output[1], np.float32)
+        self._names = [name for name, _ in signature.inputs]
+        self._output_name = signature.output[0]
+        arrays = (*self.inputs, self.output)
+        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
+        self.bind(session)
+
+    def bind(self, session: Any) -> None:
+        """Have a session read and write these arrays."""
         self._binding = session.io_binding()
-        bound = list(zip(signature.inputs, self.inputs, strict=True))
-        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for _, array in bound]
-        for ((name, _), _), value in zip(bound, self._values, strict=True):
+        for name, value in zip(self._names, self._values, strict=False):
             self._binding.bind_ortvalue_input(name, value)
-        self._values.append(ort.OrtValue.ortvalue_from_numpy(self.output))
-        self._binding.bind_ortvalue_output(signature.output[0], self._values[-1])
+        self._binding.bind_ortvalue_output(self._output_name, self._values[-1])
 
     def run(self, session: Any) -> None:
         self.options.terminate = False
@@ -98,10 +129,16 @@ class _GpuSlot:
         self._output = value.ortvalue_from_shape_and_type(
             list(self.output.shape), np.float32, "cuda", 0
         )
+        self._names = [name for name, _ in signature.inputs]
+        self._output_name = signature.output[0]
+        self.bind(session)
+
+    def bind(self, session: Any) -> None:
+        """Have a session read and write these buffers."""
         self._binding = session.io_binding()
-        for (name, _), bound in zip(signature.inputs, self._inputs, strict=True):
+        for name, bound in zip(self._names, self._inputs, strict=True):
             self._binding.bind_ortvalue_input(name, bound)
-        self._binding.bind_ortvalue_output(signature.output[0], self._output)
+        self._binding.bind_ortvalue_output(self._output_name, self._output)
 
     def run(self, session: Any) -> None:
         self.options.terminate = False

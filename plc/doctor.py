@@ -232,14 +232,12 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return where numba keeps kernels, and how many of ours it has."""
-    from plc.warm import _AUDIO_PATH, compiled
+    from plc.warm import _AUDIO_PATH, cache_folder, compiled
 
-    caches = (getattr(kernel, "_cache", None) for kernel in _AUDIO_PATH)
-    paths = (getattr(cache, "cache_path", None) for cache in caches)
-    folder = next((str(path) for path in paths if path is not None), None)
+    folder = cache_folder()
     return Cache(
-        folder=folder,
-        writable=folder is not None and _writable(Path(folder)),
+        folder=None if folder is None else str(folder),
+        writable=folder is not None and _writable(folder),
         kernels=len(_AUDIO_PATH),
         compiled=compiled(),
     )

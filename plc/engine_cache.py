@@ -19,30 +19,19 @@ import itertools
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from plc_kernels.own_folder import cache_root, mistrust
+
+__all__ = ["EngineCache", "cache_root"]
 
 _SEAL = "seal.json"
 
 _serial = itertools.count()
 _opening: set[str] = set()
 """Markers of this process; others with its number are from one that died before."""
-
-
-def cache_root() -> Path:
-    """Return the user's folder for this package's caches: ``PLC_CACHE_DIR`` or the system's."""
-    given = os.environ.get("PLC_CACHE_DIR")
-    if given:
-        return Path(given)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "plc-engine"
 
 
 class EngineCache:
@@ -66,7 +55,7 @@ class EngineCache:
     def __init__(self, root: Path, identity: Mapping[str, str]) -> None:
         text = json.dumps(dict(identity), sort_keys=True)
         self.key = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.reason = _mistrust(root)
+        self.reason = mistrust(root)
         self.kept = not self.reason
         if not self.kept:
             root = Path(tempfile.mkdtemp(prefix="plc-engines-"))
@@ -158,22 +147,6 @@ def _digests(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def _mistrust(root: Path) -> str:
-    """Make the root; return why it cannot be trusted, or nothing."""
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = root.stat()
-    except OSError as error:
-        return f"{root} cannot be made: {error.strerror}"
-    if hasattr(os, "getuid") and state.st_uid != os.getuid():
-        return f"{root} belongs to another user"
-    if os.name == "posix" and state.st_mode & 0o022:
-        return f"{root} can be written by other users: chmod go-w it"
-    if not os.access(root, os.W_OK | os.X_OK):
-        return f"{root} cannot be written"
-    return ""
 
 
 def _lives(process: int) -> bool:

@@ -15,6 +15,8 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 
 import contextlib
 import os
+import secrets
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,8 @@ _AV_OWN = {
     "HANDLER_NAME",
     "VENDOR_ID",
 }
+# Of a target's name in that of the file it is written to first, which has a limit of 255 bytes.
+_NAME_KEPT = 48
 
 WRITABLE_SUFFIXES = tuple(_CONTAINERS)
 
@@ -231,7 +235,8 @@ class AudioWriter:
         self._bytes_max = _WAV_BYTES_MAX if container == "WAV" else None
         self.written_samples = 0
         self.clipped_samples = 0
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._place = _behind(self.path)
+        self._partial, self._descriptor = _open_beside(self._place)
         self._file = _create(self, container, sample_rate, channels)
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -268,11 +273,11 @@ class AudioWriter:
     def commit(self) -> None:
         """Close the file and give it its name."""
         try:
-            self._file.close()
+            self._close()
             if self._container == "RF64":
                 _as_wav(self._partial)
             write_tags(self._partial, self.path.suffix.lower(), self._tags)
-            os.replace(self._partial, self.path)
+            os.replace(self._partial, self._place)
         except (soundfile.LibsndfileError, OSError) as error:
             failure = self._failed(error)
             self._partial.unlink(missing_ok=True)
@@ -292,13 +297,13 @@ class AudioWriter:
             If it stays under its temporary name, which the error tells.
         """
         with contextlib.suppress(soundfile.LibsndfileError, OSError):
-            self._file.close()
+            self._close()
         try:
             if self._container == "RF64":
                 _as_wav(self._partial)
             elif self._container == "FLAC":
                 _tell_length(self._partial)
-            os.replace(self._partial, self.path)
+            os.replace(self._partial, self._place)
         except OSError as error:
             raise AudioFileError(
                 f"cannot name {self.path}: {_reason(error)}; what was written is in {self._partial}"
@@ -309,9 +314,17 @@ class AudioWriter:
         try:
             # It may have been closed already, or what it holds back fails again; it goes anyway.
             with contextlib.suppress(soundfile.LibsndfileError, OSError):
-                self._file.close()
+                self._close()
         finally:
             self._partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         """Return the open writer."""
@@ -558,26 +571,84 @@ def _coding(path: Path, source_subtype: str | None) -> tuple[str, str]:
     return container, wanted if wanted in subtypes else subtypes[0]
 
 
+def _behind(target: Path) -> Path:
+    """Return where a target leads: as it is, or through a link to a file, as ``cp`` does.
+
+    Raises
+    ------
+    AudioFileError
+        If it is a link of another user's, or one to something else than a file.
+    """
+    try:
+        link = target.lstat()
+        if not stat.S_ISLNK(link.st_mode):
+            return target
+        place = target.resolve(strict=True)
+        is_file = place.is_file()
+    except FileNotFoundError as error:
+        if not target.is_symlink():
+            return target
+        raise AudioFileError(f"{target} is a link to nothing; remove it first") from error
+    except (OSError, RuntimeError) as error:
+        raise AudioFileError(f"cannot write {target}: {_reason(error)}") from error
+    if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
+        raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
+    if not is_file:
+        raise AudioFileError(f"{target} is a link to {place}, which is no file; name a file")
+    return place
+
+
+def _open_beside(place: Path) -> tuple[Path, int]:
+    """Make a file beside ``place`` that nobody could have made before; return it, open.
+
+    Its mode, and as far as that is allowed its owner and group, are those of the file whose place
+    it will take; of a new one, what the umask leaves.
+    """
+    try:
+        before = place.stat()
+    except OSError:
+        before = None
+    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o777
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    partial = place.with_name(f".{place.name[:_NAME_KEPT]}.{secrets.token_hex(8)}.part")
+    try:
+        descriptor = os.open(partial, flags, mode)
+        if before is not None and hasattr(os, "fchmod"):
+            _take_over(descriptor, before, mode)
+    except OSError as error:
+        raise AudioFileError(f"cannot write {place}: {_reason(error)}") from error
+    return partial, descriptor
+
+
+def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
+    """Give an open file the owner, group and mode of another; no rights for other groups."""
+    now = os.fstat(descriptor)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        try:
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+        except OSError:
+            mode &= ~0o070 if now.st_gid != before.st_gid else 0o777
+    os.fchmod(descriptor, mode)
+
+
 def _create(
     writer: AudioWriter, container: str, sample_rate: int, channels: int
 ) -> soundfile.SoundFile:
     partial = writer._partial
     try:
-        # libsndfile would only say "System error" of a place that cannot be written.
-        partial.write_bytes(b"")
-    except OSError as error:
-        raise AudioFileError(f"cannot write {writer.path}: {_reason(error)}") from error
-    try:
         return soundfile.SoundFile(
-            _library_name(partial),
+            writer._descriptor,
             "w",
             sample_rate,
             channels,
             subtype=writer.subtype,
             format=container,
+            closefd=False,
         )
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         reason = _place_error(partial)
+        os.close(writer._descriptor)
         partial.unlink(missing_ok=True)
         if reason:
             raise AudioFileError(f"cannot write {writer.path}: {reason}") from error

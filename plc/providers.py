@@ -10,6 +10,7 @@ of a stream.
 import contextlib
 import importlib
 import io
+import os
 import re
 import subprocess
 import threading
@@ -117,6 +118,16 @@ def wanted_providers(ort: ModuleType, providers: str | Sequence[str]) -> list[st
 _loading = threading.Lock()
 _loaded: set[str] = set()
 _missing: list[str] = []
+
+
+def _begin_child() -> None:
+    """Have a lock that nobody holds: a thread that stayed with the parent may have."""
+    global _loading
+    _loading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 def load_libraries(ort: ModuleType, name: str) -> list[str]:

@@ -14,6 +14,7 @@ lock, so streams that are concealed at the same time use several cores.
 """
 
 import contextlib
+import ctypes
 import gc
 import math
 import os
@@ -230,6 +231,8 @@ class Sidecar:
         self._max_clients = max_clients
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
+        self._most = 0
+        """Connections at a time, since memory was last given back."""
         self._stopping = threading.Event()
         self._listener = _listen(self.path)
         self._identity = _identity(self.path)
@@ -252,6 +255,7 @@ class Sidecar:
                 wait_s = min(_LONGEST_WAIT_S, end_s - time.monotonic())
                 if selector.select(max(0.0, wait_s)):
                     self._accept()
+                self._give_back()
             self.close()
             drained_s = time.monotonic() + _DRAIN_S
             while self.clients and len(signals) < 2 and time.monotonic() < drained_s:
@@ -271,6 +275,17 @@ class Sidecar:
             for connection in self._clients:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
+
+    def _give_back(self) -> None:
+        """Return memory to the system when half of those who used it have left.
+
+        The C library keeps what threads free for the next ones.
+        """
+        clients = self.clients
+        self._most = max(self._most, clients)
+        if self._most and clients <= self._most // 2:
+            self._most = clients
+            _trim()
 
     def _accept(self) -> None:
         try:
@@ -440,6 +455,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _trim() -> None:
+    """Have glibc give back what it keeps; other C libraries do so themselves."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 def _limit_time(connection: socket.socket, option: int, limit_s: float) -> None:

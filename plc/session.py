@@ -11,7 +11,12 @@ the warm-up's input: driver, engine cache, captured graphs, all of it is judged 
 The one really in use is what the session says, not what it was asked for.
 
 **Memory.** Each shape that will be run is declared at opening; its inputs and output are allocated
-and bound once, on a GPU at fixed addresses of the device. Inside, ONNX Runtime reuses one arena.
+and bound once, on a GPU at fixed addresses of the device. On a CPU all that open the same network
+share one session (:mod:`plc.shared`), and what a run takes meanwhile goes back when it ends: an
+arena would keep what the most runs at once took.
+
+**Telemetry.** From 1.29 on ONNX Runtime's packages send what they are used for to Microsoft, from a
+thread that a forked child waits for in vain when it ends. :func:`runtime` imports it without.
 
 **Settings on a CPU.** One thread that does not spin: for networks small enough for a packet's
 time a second thread gains nothing, and two that spin make p99 seven times longer on shared cores
@@ -22,14 +27,18 @@ session option for them changes the thread that opens the session and never puts
 import contextlib
 import hashlib
 import importlib
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import shared
 from plc.bound import BoundSession, SessionReport
 from plc.engine_cache import EngineCache, cache_root
 from plc.errors import ConfigError, MissingExtraError, ModelError
@@ -49,12 +58,16 @@ from plc.providers import (
     tensorrt_version,
     wanted_providers,
 )
+from plc.shared import OpenSession
 
 __all__ = ["BoundSession", "SessionReport", "open_session", "read_weights", "runtime"]
 
 MAX_SHAPES = 64
 # How the message that no provider runs a network ends.
 TELLS = "plc doctor tells what works here"
+# Of a file that is only verified: what is freed at once leaves a thread's memory as it was.
+_PIECE_BYTES = 1 << 16
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _WARM_UP_RUNS = 3
 """The first run plans memory, the second uses it; on a GPU the second is captured as a graph."""
 # How far a GPU may be from the CPU, as a share of the largest output: sums in another order differ
@@ -103,11 +116,15 @@ def open_session(
     if not 1 <= threads <= 64:
         raise ConfigError(f"threads is {threads!r}; supported: 1 to 64")
     begin_s = clock()
-    data = read_weights(manifest)
-    found = inspect_onnx(data, str(manifest.onnx_path))
-    _check_graph(found, manifest, signatures)
+    known = shared.sessions.find((manifest.sha256, threads))
+    if known is None:
+        weights = _Weights(manifest, read_weights(manifest))
+    else:
+        _check_weights(manifest)
+        weights = _Weights(manifest, found=known.graph)
+    _check_graph(weights.graph, manifest, signatures)
     ort = runtime()
-    opener = _Opener(ort, manifest, data, signatures, threads, cuda_graph, clock)
+    opener = _Opener(ort, weights, signatures, threads, cuda_graph, clock)
     session = opener.open(wanted_providers(ort, providers))
     session.report.load_ms = 1e3 * (clock() - begin_s) - session.report.warm_up_ms
     return session
@@ -122,12 +139,26 @@ def runtime() -> ModuleType:
         If it is not installed.
     """
     try:
-        return importlib.import_module("onnxruntime")
+        with _without_telemetry():
+            return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtraError(
             "networks need ONNX Runtime: pip install 'plc-engine[cpu]' or, with an NVIDIA GPU, "
             f"'plc-engine[gpu]' ({error})"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Have ONNX Runtime start no thread that sends reports; it asks once, when it is imported."""
+    if "onnxruntime" in sys.modules or _NO_TELEMETRY in os.environ:
+        yield
+        return
+    os.environ[_NO_TELEMETRY] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_NO_TELEMETRY, None)
 
 
 def read_weights(manifest: Manifest) -> bytes:
@@ -138,27 +169,58 @@ def read_weights(manifest: Manifest) -> bytes:
     ModelError
         If the file is missing, or its size or SHA-256 differs.
     """
+    pieces: list[bytes] = []
+    _read(manifest, manifest.bytes + 1, pieces.append)
+    return b"".join(pieces)
+
+
+def _check_weights(manifest: Manifest) -> None:
+    """Read the ONNX file as :func:`read_weights` does, and keep nothing of it."""
+    _read(manifest, _PIECE_BYTES, lambda piece: None)
+
+
+def _read(manifest: Manifest, piece_bytes: int, take: Callable[[bytes], object]) -> None:
     path = manifest.onnx_path
+    digest = hashlib.sha256()
+    size = 0
     try:
         with path.open("rb") as file:
-            data = file.read(manifest.bytes + 1)
+            while size <= manifest.bytes and (piece := file.read(piece_bytes)):
+                size += len(piece)
+                digest.update(piece)
+                take(piece)
     except OSError as error:
         raise ModelError(
             f"cannot read {path}: {error.strerror or error}; it belongs beside {manifest.path}"
         ) from error
-    if len(data) != manifest.bytes:
-        size = f"over {manifest.bytes}" if len(data) > manifest.bytes else str(len(data))
+    if size != manifest.bytes:
+        counted = f"over {manifest.bytes}" if size > manifest.bytes else str(size)
         raise ModelError(
-            f"{path}: {size} bytes; its manifest says {manifest.bytes}: the file is cut short or "
-            "another one; fetch both again"
+            f"{path}: {counted} bytes; its manifest says {manifest.bytes}: the file is cut short "
+            "or another one; fetch both again"
         )
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != manifest.sha256:
+    if digest.hexdigest() != manifest.sha256:
         raise ModelError(
-            f"{path}: SHA-256 is {digest[:16]}…; its manifest says {manifest.sha256[:16]}…: the "
-            "file was changed; fetch both again"
+            f"{path}: SHA-256 is {digest.hexdigest()[:16]}…; its manifest says "
+            f"{manifest.sha256[:16]}…: the file was changed; fetch both again"
         )
-    return data
+
+
+class _Weights:
+    """An ONNX file that was verified and looked into; its bytes are read again where needed."""
+
+    def __init__(
+        self, manifest: Manifest, data: bytes | None = None, found: GraphSummary | None = None
+    ) -> None:
+        self.manifest = manifest
+        self._data = data
+        self.graph = found or inspect_onnx(self.read(), str(manifest.onnx_path))
+
+    def read(self) -> bytes:
+        """Return the bytes that the manifest describes, as they were verified."""
+        if self._data is None:
+            self._data = read_weights(self.manifest)
+        return self._data
 
 
 def _check_graph(found: GraphSummary, manifest: Manifest, signatures: Sequence[Signature]) -> None:
@@ -186,16 +248,15 @@ class _Opener:
     def __init__(
         self,
         ort: ModuleType,
-        manifest: Manifest,
-        data: bytes,
+        weights: "_Weights",
         signatures: Sequence[Signature],
         threads: int,
         cuda_graph: bool,
         clock: Callable[[], float],
     ) -> None:
         self._ort = ort
-        self._manifest = manifest
-        self._data = data
+        self._weights = weights
+        self._manifest = weights.manifest
         self._signatures = signatures
         self._threads = threads
         self._cuda_graph = cuda_graph
@@ -207,6 +268,9 @@ class _Opener:
     def open(self, names: list[str]) -> BoundSession:
         refused: dict[str, str] = {}
         for name in names:
+            if name != "cpu" and _Gpu.of_parent:
+                refused[name] = "this process is a fork of one that uses the GPU; CUDA forbids it"
+                continue
             try:
                 session = self._open_one(name)
             except _RefusedError as error:
@@ -226,6 +290,7 @@ class _Opener:
         if name == "cpu":
             return self._warm(name, [CPU_OPTIONS])
         self._missing = load_libraries(self._ort, name)
+        _Gpu.used = True
         if name == "cuda":
             return self._on_gpu(name, lambda graph: [cuda_options(graph)], self._cuda_graph)
         try:
@@ -311,27 +376,41 @@ class _Opener:
         return session
 
     def _session(self, name: str, providers: list[Options]) -> BoundSession:
-        ort = self._ort
         try:
-            with contextlib.nullcontext() if name == "cpu" else quiet(ort):
-                raw = ort.InferenceSession(
-                    self._data,
-                    self._options(),
-                    providers=providers if name == "cpu" else [*providers, CPU_OPTIONS],
-                    enable_fallback=0,
-                )
-            used = raw.get_providers()
-            if used[0] != PROVIDERS[name]:
-                raise _AbsentError(self._absence(used[0]))
-            session = BoundSession(ort, raw, self._signatures, on_gpu=name != "cpu")
+            if name == "cpu":
+                opened = _shared_session(self._ort, self._weights, self._threads)
+            else:
+                opened = self._opened(name, providers)
+            session = BoundSession(
+                self._ort,
+                opened,
+                self._signatures,
+                on_gpu=name != "cpu",
+                reopen=partial(_reopened, self._manifest, self._threads),
+            )
         except _RefusedError:
             raise
         except Exception as error:  # ONNX Runtime's have no common class of their own
             raise _RefusedError(str(error) or type(error).__name__) from error
         session.report = SessionReport(
-            model=self._manifest.name, provider=name, nodes=_assigned_nodes(raw)
+            model=self._manifest.name, provider=name, nodes=dict(opened.nodes)
         )
         return session
+
+    def _opened(self, name: str, providers: list[Options]) -> OpenSession:
+        """Return a session on a GPU, which is one stream's."""
+        ort = self._ort
+        with quiet(ort):
+            raw = ort.InferenceSession(
+                self._weights.read(),
+                _options(ort, self._threads),
+                providers=[*providers, CPU_OPTIONS],
+                enable_fallback=0,
+            )
+        used = raw.get_providers()
+        if used[0] != PROVIDERS[name]:
+            raise _AbsentError(self._absence(used[0]))
+        return OpenSession(raw, self._manifest.bytes, _assigned_nodes(raw), self._weights.graph)
 
     def _absence(self, used: str) -> str:
         """Return what ONNX Runtime does not tell when it starts another provider instead."""
@@ -342,26 +421,14 @@ class _Opener:
             f"{cuda} and cuDNN 9, and TensorRT for tensorrt{missing}"
         )
 
-    def _options(self) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.enable_mem_pattern = True
-        options.enable_cpu_mem_arena = True
-        options.use_deterministic_compute = True
-        options.log_severity_level = 4  # what fails reaches the caller as an exception
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        return options
-
     def _prove(self, session: BoundSession, index: int) -> None:
         """Run a signature on noise; on a GPU twice another, and compare with the CPU.
 
         The second input finds a captured graph that replays the first one's result.
         """
+        proved = session.opened.proved
+        if self._signatures[index] in proved:
+            return
         try:
             for draw in range(2 if session.on_gpu else 1):
                 _fill_with_noise(session.inputs[index], seed=draw)
@@ -375,6 +442,7 @@ class _Opener:
             raise _RefusedError(f"fails on {self._signatures[index].inputs}: {error}") from error
         for array in session.inputs[index]:
             array.fill(0.0)
+        proved.add(self._signatures[index])
 
     def _compare(self, session: BoundSession, index: int, draw: int) -> None:
         expected = self._expected(index, draw)
@@ -393,6 +461,54 @@ class _Opener:
         _fill_with_noise(reference.inputs[index], seed=draw)
         reference.run(index)
         return reference.outputs[index]
+
+
+def _options(ort: ModuleType, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = True
+    options.enable_cpu_mem_arena = False
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4  # what fails reaches the caller as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _shared_session(ort: ModuleType, weights: _Weights, threads: int) -> OpenSession:
+    """Return the session on the CPU that all share who use this model with so many threads."""
+
+    def open_it() -> OpenSession:
+        raw = ort.InferenceSession(
+            weights.read(), _options(ort, threads), providers=[CPU_OPTIONS], enable_fallback=0
+        )
+        return OpenSession(raw, weights.manifest.bytes, _assigned_nodes(raw), weights.graph)
+
+    return shared.sessions.get((weights.manifest.sha256, threads), open_it)
+
+
+def _reopened(manifest: Manifest, threads: int) -> OpenSession:
+    """Return the session on the CPU that takes the place of a parent process's."""
+    return _shared_session(runtime(), _Weights(manifest, read_weights(manifest)), threads)
+
+
+class _Gpu:
+    """What forks need to know: CUDA does not work in the child of a process that used it."""
+
+    used = False
+    of_parent = False
+
+    @classmethod
+    def begin_child(cls) -> None:
+        cls.of_parent = cls.of_parent or cls.used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Gpu.begin_child)
 
 
 def _fill_with_noise(arrays: list[NDArray[np.float32]], seed: int) -> None:

@@ -1,5 +1,6 @@
 """One network, open for a stream: its memory, its thread, and what a burst of it costs."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -67,6 +68,16 @@ class Cost:
 
 _costs: dict[tuple[object, ...], Cost] = {}
 _measuring = threading.Lock()
+
+
+def _begin_child() -> None:
+    """Have a lock that nobody holds: a thread that stayed with the parent may have."""
+    global _measuring
+    _measuring = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 @dataclass(slots=True)

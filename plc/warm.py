@@ -1,8 +1,8 @@
 """Compile, load and close the kernels of the audio path, before there is any audio."""
 
 import contextlib
+import hashlib
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +33,8 @@ from plc_kernels import (
     pitch,
     stft,
 )
+from plc_kernels.compile import refused
+from plc_kernels.own_folder import own_folder
 
 _AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -85,11 +87,20 @@ _LONGEST_WAIT_S = 60.0
 _POLL_S = 0.02
 # From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
+_WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
 _COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _warm = False
+_waiting = False
+"""For another process."""
+
+if hasattr(os, "register_at_fork"):
+    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 def warm_up() -> None:
@@ -104,6 +115,8 @@ def warm_up() -> None:
     with _lock:
         if _warm:
             return
+        for why in refused:
+            notice.tell(why)
         with notice.if_slow(_why_slow, _SLOW_S), _one_process_at_a_time():
             _run_all()
         for kernel in _AUDIO_PATH:
@@ -112,6 +125,8 @@ def warm_up() -> None:
 
 
 def _why_slow() -> str:
+    if _waiting:
+        return _WAITING
     return _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
 
 
@@ -127,28 +142,44 @@ def compiled() -> int:
     return count
 
 
+def cache_folder() -> Path | None:
+    """Return where numba keeps these kernels compiled; None where it does not."""
+    caches = (getattr(kernel, "_cache", None) for kernel in _AUDIO_PATH)
+    paths = (getattr(cache, "cache_path", None) for cache in caches)
+    return next((Path(path) for path in paths if path is not None), None)
+
+
 @contextlib.contextmanager
 def _one_process_at_a_time() -> Iterator[None]:
     """Let processes that start together compile in turn: the second finds the first's cache.
 
-    Where locks are not to be had (no fcntl, no place for the file), or one is held for a minute,
-    they compile side by side, which costs time; numba itself replaces cache files atomically.
+    Where locks are not to be had (no fcntl, no folder of this user's own), or one is held for a
+    minute, they compile side by side, which costs time; numba itself replaces cache files
+    atomically. Another user cannot hold it, nor a process that keeps its kernels elsewhere.
     """
+    global _waiting
+    place = cache_folder()
+    folder, _ = own_folder("locks") if place else (None, "")
+    if folder is None:
+        yield
+        return
     with contextlib.ExitStack() as held:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
-            owner = os.getuid()
-            path = Path(tempfile.gettempdir()) / f"plc-warm-up-{owner}.lock"
+            key = hashlib.sha256(os.fsencode(str(place))).hexdigest()[:16]
+            path = folder / f"warm-up-{key}.lock"
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
             held.callback(os.close, descriptor)
             deadline = time.monotonic() + _LONGEST_WAIT_S
+            _waiting = True
             while time.monotonic() < deadline:
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 time.sleep(_POLL_S)
+        _waiting = False
         yield
 
 

@@ -1,12 +1,16 @@
 """The one place that says how a kernel is compiled."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from numba import njit
+from numba import config, njit
 from numba.core.dispatcher import Dispatcher
+
+from plc_kernels.own_folder import foreign, own_folder
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -19,18 +23,70 @@ _SOURCES = hashlib.sha256(
 ).digest()
 
 
+refused: list[str] = []
+"""Why folders of compiled kernels are not used; each reason once."""
+
+
 def kernel(function: _F) -> "Dispatcher[_F]":
     """Compile ``function`` to run without the GIL; keep the machine code on disk.
 
-    Where no cache directory can be written (a read-only install run by a user
-    without a home), numba refuses to decorate; such a process compiles anew.
+    numba unpickles what it finds in its cache, so a folder that others could have
+    written to is left alone, and one of this user's own is taken instead. Where none
+    can be had (a read-only install run by a user without a home), such a process
+    compiles anew.
     """
     try:
-        compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        compiled = _cached(function)
+        why = _mistrusted(compiled, function)
+        if why:
+            _refuse(f"compiled kernels are not taken from {why}")
+            folder, why = own_folder("kernels")
+            if folder is None:
+                raise RuntimeError(why)
+            with _cache_in(folder):
+                compiled = _cached(function)
+            if why := _mistrusted(compiled, function):
+                raise RuntimeError(why)
         _renew_with_package(compiled)
-    except (RuntimeError, AttributeError):
+    except (RuntimeError, AttributeError, OSError) as error:
+        _refuse(f"compiled kernels are not kept: {error}")
         return njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
     return compiled
+
+
+def _cached(function: _F) -> "Dispatcher[_F]":
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+    except RuntimeError:  # none of numba's own places can be written
+        folder, why = own_folder("kernels")
+        if folder is None:
+            raise RuntimeError(why) from None
+        with _cache_in(folder):
+            return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+
+
+@contextlib.contextmanager
+def _cache_in(folder: Path) -> Iterator[None]:
+    """Have numba choose a place in ``folder``."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+def _mistrusted(compiled: "Dispatcher[_F]", function: _F) -> str:
+    """Return why the cache of a kernel, of which nothing was read yet, is not to be read."""
+    place = Path(compiled._cache.cache_path)  # type: ignore[attr-defined]  # not in numba's stubs
+    if place == Path(inspect.getfile(function)).parent / "__pycache__":
+        return ""  # whoever can write there can change the program itself
+    return foreign(place)
+
+
+def _refuse(why: str) -> None:
+    if why not in refused:
+        refused.append(why)
 
 
 def _renew_with_package(compiled: "Dispatcher[_F]") -> None:

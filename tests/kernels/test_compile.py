@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import plc_kernels.compile
+import plc_kernels.own_folder
 
 CALLEE = """
 from plc_kernels.compile import kernel
@@ -37,7 +38,8 @@ def run_caller(root: Path) -> tuple[float, int]:
 def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(tmp_path: Path) -> None:
     package = tmp_path / "plc_kernels"
     package.mkdir()
-    shutil.copy(plc_kernels.compile.__file__, package)
+    for module in (plc_kernels.compile, plc_kernels.own_folder):
+        shutil.copy(module.__file__, package)
     (package / "__init__.py").touch()
     (package / "caller.py").write_text(CALLER)
     (package / "callee.py").write_text(CALLEE)

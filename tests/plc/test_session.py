@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc import bound, providers, session
+from plc import bound, providers, session, shared
 from plc.encoder import EncoderShape, open_encoder
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.providers import (
@@ -127,6 +127,7 @@ class FakeRuntime:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     made = FakeRuntime()
     monkeypatch.setattr(session, "runtime", lambda: made)
+    monkeypatch.setattr(shared, "sessions", shared.SharedSessions())
     # GPU slots take the fake's memory; the CPU's reference session takes the real one.
     plain = bound._GpuSlot.__init__
 

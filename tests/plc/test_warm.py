@@ -198,6 +198,7 @@ def test_a_read_only_install_without_a_home_conceals_too(tmp_path: Path) -> None
         "HOME": nowhere,
         "XDG_CACHE_HOME": nowhere,
         "NUMBA_CACHE_DIR": nowhere,
+        "PLC_CACHE_DIR": nowhere,
     }
     try:
         well, cached, _, kernels = answer(start(environment, Path("/")))
