@@ -11,7 +11,7 @@ def skipped_files(report: Path) -> list[str]:
     for case in ET.parse(report).iter("testcase"):
         if case.find("skipped") is None:
             continue
-        # tests.plc.test_wire.TestName, or no class and the module as the name.
+        # tests.plc.embed.test_wire.TestName, or no class and the module as the name.
         parts = (case.get("classname") or case.get("name", "")).split(".")
         while parts and not Path(*parts).with_suffix(".py").is_file():
             parts.pop()

@@ -15,8 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plc.concealer import Concealer
-    from plc.config import StreamConfig
+    from plc.engine.concealer import Concealer
+    from plc.engine.config import StreamConfig
+    from plc.engine.methods import METHODS
+    from plc.engine.stats import Stats
+    from plc.engine.warm import warm_up
+    from plc.engine.whole import conceal
     from plc.errors import (
         AudioFileError,
         ConcurrentPushError,
@@ -27,11 +31,7 @@ if TYPE_CHECKING:
         PlcError,
         TraceError,
     )
-    from plc.inpainting import inpaint
-    from plc.methods import METHODS
-    from plc.stats import Stats
-    from plc.warm import warm_up
-    from plc.whole import conceal
+    from plc.repair.arrays import inpaint
 
 __version__ = "0.1.0"
 
@@ -56,21 +56,21 @@ __all__ = [
 # Where each name lives. Loaded when it is first asked for: numba and the kernels take most of a
 # second, which `plc --help` and a program that only reads `plc.errors` need not wait for.
 _HOMES = {
-    "METHODS": "plc.methods",
+    "METHODS": "plc.engine.methods",
     "AudioFileError": "plc.errors",
-    "Concealer": "plc.concealer",
+    "Concealer": "plc.engine.concealer",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
     "PlcError": "plc.errors",
-    "Stats": "plc.stats",
-    "StreamConfig": "plc.config",
+    "Stats": "plc.engine.stats",
+    "StreamConfig": "plc.engine.config",
     "TraceError": "plc.errors",
-    "conceal": "plc.whole",
-    "inpaint": "plc.inpainting",
-    "warm_up": "plc.warm",
+    "conceal": "plc.engine.whole",
+    "inpaint": "plc.repair.arrays",
+    "warm_up": "plc.engine.warm",
 }
 
 

@@ -1,34 +1,202 @@
-"""The import direction, kept by a test: kernels <- plc <- bench <- training."""
+"""The import direction, kept by a test: between packages, layers, sub-packages and modules."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import plc
+
 ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "plc_kernels": ROOT / "kernels",
+    "plc": ROOT,
+    "plc_bench": ROOT / "bench",
+    "plc_training": ROOT / "training",
+}
 FORBIDDEN = {
-    "kernels": {"plc", "plc_bench", "plc_training", "torch", "onnxruntime"},
+    "plc_kernels": {"plc", "plc_bench", "plc_training", "torch", "onnxruntime"},
     "plc": {"plc_bench", "plc_training", "torch"},
-    "bench": {"plc_training", "torch"},
+    "plc_bench": {"plc_training", "torch"},
 }
 # The command joins all packages; it imports each inside the subcommand that needs it.
-COMMAND = ROOT / "plc" / "cli.py"
+COMMAND = "plc.cli.app"
+
+# From the bottom upwards. What stands in one row does not know the others of the row; a module that
+# is in no sub-package is a layer of its own name.
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "plc": (
+        ("errors", "limits", "jsonable", "notice", "processor_time"),
+        ("predict", "models", "audio"),
+        ("runtime",),
+        ("networks",),
+        ("engine",),
+        ("repair", "rtp"),
+        ("embed",),
+        ("apps",),
+        ("cli",),
+        ("__main__",),
+    ),
+    "plc_kernels": (
+        ("own_folder",),
+        ("compile",),
+        ("phase",),
+        (
+            "ar",
+            "click",
+            "content",
+            "contour",
+            "denormals",
+            "fade",
+            "level",
+            "noise",
+            "packet",
+            "passages",
+            "pitch",
+            "resample",
+            "ring",
+            "toeplitz",
+        ),
+    ),
+    "plc_bench": (
+        ("base", "capture"),
+        ("scores", "traces"),
+        ("peers",),
+        ("quality",),
+        ("gaps", "timing", "robust"),
+        ("report",),
+        ("cli",),
+        ("__main__",),
+    ),
+    "plc_training": (
+        ("command",),
+        ("networks", "data"),
+        ("tasks",),
+        ("train",),
+        ("export", "fits"),
+        ("cli",),
+        ("__main__",),
+    ),
+}
 
 
-def imported_roots(source: Path) -> set[str]:
-    roots: set[str] = set()
-    for node in ast.walk(ast.parse(source.read_text())):
+def modules_of(package: str) -> dict[str, Path]:
+    """Return the files of a package by the names of their modules."""
+    folder = FOLDERS[package]
+    found = {}
+    for path in sorted((folder / package).rglob("*.py")):
+        name = ".".join(path.relative_to(folder).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = {name: path for package in FOLDERS for name, path in modules_of(package).items()}
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Yield what a module imports, wherever in it: modules of ours by their full names."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
+            for alias in node.names:
+                yield alias.name
         elif isinstance(node, ast.ImportFrom) and node.module:
-            roots.add(node.module.split(".")[0])
-    return roots
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if name in MODULES:
+                    yield name
+                elif node.module == "plc" and alias.name in plc._HOMES:
+                    yield plc._HOMES[alias.name]
+                else:
+                    yield node.module
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_imports_point_downwards(folder: str) -> None:
-    sources = sorted((ROOT / folder).rglob("*.py"))
-    assert sources
-    for source in sources:
-        if source != COMMAND:
-            assert not imported_roots(source) & FORBIDDEN[folder], source
+def layer_of(module: str) -> tuple[str, str]:
+    """Return a module's package and its part of that package: a sub-package or a lone module."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+# Without the facade of plc: who imports a name from it imports the name's home.
+GRAPH = {
+    name: sorted({each for each in imports_of(path.read_text()) if each in MODULES} - {name})
+    for name, path in MODULES.items()
+    if name != "plc"
+}
+
+
+def upward(graph: dict[str, list[str]]) -> list[str]:
+    """Return the imports that point to a higher layer, or to another part of the same one."""
+    found = []
+    for module, imported in graph.items():
+        package, part = layer_of(module)
+        height = {each: row for row, names in enumerate(LAYERS[package]) for each in names}
+        if not part:
+            continue
+        for other in imported:
+            other_package, other_part = layer_of(other)
+            if other_package != package or other_part in ("", part):
+                continue
+            apart = height[part] - height[other_part]
+            lone = MODULES[f"{package}.{other_part}"].name != "__init__.py"
+            if apart < 0 or (apart == 0 and not lone):
+                found.append(f"{module} -> {other}")
+    return found
+
+
+def circle(graph: dict[str, list[str]]) -> list[str]:
+    """Return the names on some circle; none: an empty list."""
+    left = {name: set(others) for name, others in graph.items()}
+    while ends := [name for name, others in left.items() if not others & set(left)]:
+        for name in ends:
+            del left[name]
+    if not left:
+        return []
+    path = [min(left)]
+    while True:
+        following = min(left[path[-1]] & set(left))
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_point_downwards(package: str) -> None:
+    modules = modules_of(package)
+    assert modules
+    for name, path in modules.items():
+        if name != COMMAND:
+            roots = {each.split(".")[0] for each in imports_of(path.read_text())}
+            assert not roots & FORBIDDEN[package], name
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_part_of_a_package_has_a_layer(package: str) -> None:
+    parts = {layer_of(name)[1] for name in modules_of(package)} - {""}
+    assert parts == {each for row in LAYERS[package] for each in row}
+
+
+def test_layers_are_built_on_lower_ones() -> None:
+    assert upward(GRAPH) == []
+
+
+def test_no_circle_between_sub_packages() -> None:
+    parts: dict[str, list[str]] = {}
+    for module, imported in GRAPH.items():
+        part = ".".join(layer_of(module))
+        for other in imported:
+            if module == COMMAND and layer_of(other)[0] != layer_of(module)[0]:
+                continue  # it joins all packages
+            parts.setdefault(part, []).append(".".join(layer_of(other)))
+    assert circle({name: [o for o in others if o != name] for name, others in parts.items()}) == []
+
+
+def test_no_circle_between_modules() -> None:
+    assert circle(GRAPH) == []
+
+
+def test_an_upward_import_and_a_circle_are_found() -> None:
+    module = "plc.predict.history"
+    worse = GRAPH | {module: [*GRAPH[module], "plc.engine.concealer"]}
+    assert upward(worse) == [f"{module} -> plc.engine.concealer"]
+    assert module in circle(worse)

@@ -10,13 +10,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from plc_bench.burg_ratio import (
-    EXTRAPOLATE_ORDERS,
-    FIT_SIZES,
-    Extrapolation,
-    Fit,
-    c_library,
-)
+from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES, Extrapolation, Fit, c_library
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 

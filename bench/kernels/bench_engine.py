@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from plc.background import Background
-from plc.contour import PitchContour
-from plc.history import History
-from plc_bench.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
-from plc_bench.synth import music
+from plc.engine.background import Background
+from plc.predict.contour import PitchContour
+from plc.predict.history import History
+from plc_bench.base.synth import music
+from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
 from plc_kernels.ar import ArWorkspace, burg_weighted, fit_burg, taps_of
 from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
 from plc_kernels.fade import (

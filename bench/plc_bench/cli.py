@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from plc.cli_errors import REFUSED, line_of
-from plc.cli_values import Overwrite, Quality
+from plc.cli.errors import REFUSED, line_of
+from plc.cli.output import Overwrite, Quality
 from plc.errors import ConfigError
 
 _Number = TypeVar("_Number", int, float)
@@ -133,7 +133,7 @@ def quality(
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc report RESULTS
     """
-    from plc_bench import contenders, study
+    from plc_bench.quality import contenders, study
 
     given = [contenders.parse_peer(text, _names(coded), peer_timeout_s) for text in peer or []]
     peers = dict(given)
@@ -191,8 +191,8 @@ def report(
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
-    from plc_bench import report as bench
-    from plc_bench.results import counted
+    from plc_bench.base.results import counted
+    from plc_bench.report import build as bench
 
     page = bench.build(results, out, ratings or [], title)
     megabytes = page.total_bytes / 1e6
@@ -225,7 +225,7 @@ def trace(
     ] = None,
 ) -> None:
     """Make a trace of what a network really lost."""
-    from plc.files import check_new
+    from plc.audio.files import check_new
     from plc_bench import traces
 
     if target.exists() and source.exists() and target.samefile(source):
@@ -276,7 +276,9 @@ def inpaint(
 
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
     """
-    from plc_bench import corpus, gap_curve, results, twosided
+    from plc_bench.base import corpus, results
+    from plc_bench.gaps import twosided
+    from plc_bench.report import gap_curve
 
     settings = [
         twosided.InpaintSettings(
@@ -325,7 +327,8 @@ def paper(
 
     The published figures stand below those measured.
     """
-    from plc_bench import corpus, paper_tables, results
+    from plc_bench.base import corpus, results
+    from plc_bench.gaps import paper_tables
 
     settings = paper_tables.PaperSettings(
         models=_names(models), gaps_per_clip=gaps_per_clip, seed=seed
@@ -399,8 +402,9 @@ def latency(
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
     --fault none,sleep,throw,die --load 4
     """
-    from plc_bench import latency as bench
-    from plc_bench import latency_compare, latency_picture, latency_tables
+    from plc_bench.report import latency_picture
+    from plc_bench.timing import latency as bench
+    from plc_bench.timing import latency_compare, latency_tables
 
     common = bench.LatencySettings(
         seconds=4.0 if quick else seconds,
@@ -468,8 +472,8 @@ def throughput(
 
     Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
     """
-    from plc_bench import throughput as bench
-    from plc_bench import throughput_report, throughput_scaling
+    from plc_bench.timing import throughput as bench
+    from plc_bench.timing import throughput_report, throughput_scaling
 
     budgets: list[float | None] = [*_numbers("budget-ms", budget_ms, float)] or [None]
     streams = [
@@ -534,7 +538,7 @@ def busy(
 
     As fast as it goes:  plc bench busy --as-fast
     """
-    from plc_bench import busy as bench
+    from plc_bench.timing import busy as bench
 
     settings = bench.BusySettings(
         sample_rate=sample_rate,
@@ -567,7 +571,7 @@ def soak(
 
     Exits with 1 if a length was wrong, a sample not finite, or memory grew.
     """
-    from plc_bench import soak as bench
+    from plc_bench.robust import soak as bench
 
     with _progress("packets", packets) as advance:
         report = bench.soak(packets, seed, advance)
@@ -588,7 +592,7 @@ def tone(
 
     Exits with 1 if a case fails.
     """
-    from plc_bench import tone as bench
+    from plc_bench.robust import tone as bench
 
     cases = bench.all_cases()
     with _progress("cases", len(cases)) as advance:
@@ -609,7 +613,7 @@ def kernels(
     The C file is compiled with gcc -O3 -march=native -ffast-math for the occasion; both run in
     turn in this process.
     """
-    from plc_bench import burg_ratio
+    from plc_bench.timing import burg_ratio
 
     timings = burg_ratio.measure_ratios(rounds)
     _show(timings, [burg_ratio.ratio_table(timings)], json_file)
@@ -621,7 +625,7 @@ def kernels(
 )
 def phase(ctx: typer.Context) -> None:
     """Measure how well phase is made from magnitudes; plc bench phase --help says more."""
-    from plc_bench.phase import app as phase_app
+    from plc_bench.quality.phase import app as phase_app
 
     status = phase_app(args=ctx.args, prog_name="plc bench phase", standalone_mode=False)
     if isinstance(status, int) and status:
@@ -650,8 +654,9 @@ def _study(
     cluster: str | None,
 ) -> None:
     """Run a study, or what is missing of it, and print its first tables."""
-    from plc_bench import corpus, progress, study, summary
-    from plc_bench.results import counted
+    from plc_bench.base import corpus, progress
+    from plc_bench.base.results import counted
+    from plc_bench.quality import study, summary
 
     console = Console(stderr=True)
     clips = corpus.find_named_clips(sources, stereo)
@@ -692,7 +697,8 @@ def _compare(
     csv_file: Path | None,
 ) -> None:
     """Compare under one condition after the other, and keep nothing."""
-    from plc_bench import causal, corpus, results
+    from plc_bench.base import corpus, results
+    from plc_bench.quality import causal
 
     clips = corpus.find_clips(sources, stereo)
     reports = []
@@ -720,7 +726,7 @@ def _conditions(
     traces: list[str],
 ) -> tuple[Any, ...]:
     """Return every combination."""
-    from plc_bench.conditions import Condition
+    from plc_bench.quality.conditions import Condition
 
     packets: list[dict[str, Any]] = [{"packet_samples": samples} for samples in packets_samples]
     packets = packets or [{"packet_ms": packet_ms} for packet_ms in packets_ms]
@@ -734,7 +740,7 @@ def _conditions(
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[..., None]]:
     """Show on stderr how far a run is; yield what advances it, by one or by a given count."""
-    from plc_bench import progress
+    from plc_bench.base import progress
 
     with progress.shown(label, total) as meter:
         yield meter.advance
@@ -742,7 +748,7 @@ def _progress(label: str, total: int) -> Iterator[Callable[..., None]]:
 
 def _show(result: Any, tables: list[Any], json_file: Path | None) -> None:
     """Print ``tables``; write ``result`` as JSON, or print it in their place for ``-``."""
-    from plc_bench import results
+    from plc_bench.base import results
 
     if json_file == Path("-"):
         typer.echo(results.to_json(result))
@@ -791,7 +797,7 @@ def _end(failures: Sequence[Any]) -> None:
 
 def _channels(file: Path, sample_rate: int, channels: int) -> Any:
     """Return a file's samples with as many channels as asked for, repeating them in turn."""
-    from plc_bench.corpus import read_clip
+    from plc_bench.base.corpus import read_clip
 
     signal = read_clip(file, sample_rate).signal
     return signal[:, [channel % signal.shape[1] for channel in range(channels)]]

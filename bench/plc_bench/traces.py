@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.errors import TraceError
-from plc.loss import GilbertElliott, read_trace, write_trace
-from plc.rtp import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
+from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 from plc_bench.capture import read_datagrams
 
 # Static payload types whose clock is not 8000 Hz: RFC 3551, table 4. Dynamic ones: that of Opus.

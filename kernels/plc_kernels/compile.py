@@ -19,7 +19,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 _FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
 _SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 ).digest()
 
 

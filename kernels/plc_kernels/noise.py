@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.fft import RealFft, irfft, rfft
-from plc_kernels.windows import window
+from plc_kernels.phase.fft import RealFft, irfft, rfft
+from plc_kernels.phase.windows import window
 
 FRAME_MS = 20.0
 """Length of an analysis frame; also the distance between two of them."""

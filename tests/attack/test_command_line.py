@@ -18,8 +18,8 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from plc import cli
-from plc.cli_errors import line_of
+from plc.cli import app as cli
+from plc.cli.errors import line_of
 from plc.errors import ConfigError, why
 from plc_bench import cli as bench_cli
 from tests.processes import environment
@@ -71,23 +71,23 @@ NEEDED: dict[str, list[str]] = {
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
-    "plc.relay.run_relay",
-    "plc.live.run_live",
-    "plc.serve.run_sidecar",
-    "plc.doctor.examine",
-    "plc.demo.run",
+    "plc.apps.relay.run_relay",
+    "plc.apps.live.run_live",
+    "plc.embed.server.run_sidecar",
+    "plc.apps.doctor.examine",
+    "plc.apps.demo.run",
     "plc.embed.library.build_library",
-    "plc.gstreamer.install.install",
-    "plc.gstreamer.install.check",
-    "plc_bench.causal.measure_quality",
-    "plc_bench.study.run",
-    "plc_bench.twosided.measure_inpainting",
-    "plc_bench.paper_tables.measure_paper_tables",
-    "plc_bench.latency.measure",
-    "plc_bench.throughput_report.measure",
-    "plc_bench.soak.soak",
-    "plc_bench.tone.measure_tones",
-    "plc_bench.burg_ratio.measure_ratios",
+    "plc.embed.gstreamer.install.install",
+    "plc.embed.gstreamer.install.check",
+    "plc_bench.quality.causal.measure_quality",
+    "plc_bench.quality.study.run",
+    "plc_bench.gaps.twosided.measure_inpainting",
+    "plc_bench.gaps.paper_tables.measure_paper_tables",
+    "plc_bench.timing.latency.measure",
+    "plc_bench.timing.throughput_report.measure",
+    "plc_bench.robust.soak.soak",
+    "plc_bench.robust.tone.measure_tones",
+    "plc_bench.timing.burg_ratio.measure_ratios",
 )
 # They hand all they get to a command of their own.
 PASSED_ON = {"bench", "report", "train", "export", "phase"}
@@ -130,7 +130,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in WORK:
         monkeypatch.setattr(name, refuse)
-    monkeypatch.setattr("plc.network.serve", lambda *_, **__: None)
+    monkeypatch.setattr("plc.rtp.udp.serve", lambda *_, **__: None)
 
 
 def filled(words: list[str], folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import plc
-from plc_bench.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
+from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 from tests.signals import sine, tones, voice
 
 SILENCE_S = 1.5

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc.engine_cache import EngineCache
+from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError
-from plc.files import AudioWriter
+from plc.runtime.engine_cache import EngineCache
 from plc_kernels import own_folder
 from tests.processes import environment
 
@@ -43,7 +43,7 @@ def test_links_at_the_temporary_name_are_not_followed(
     (tmp_path / f".out.wav.{os.getpid()}.part").symlink_to(victim)
     write(tmp_path / "out.wav")
     assert victim.read_text() == "mine"
-    monkeypatch.setattr("plc.files.secrets.token_hex", lambda count: "guessed", raising=False)
+    monkeypatch.setattr("plc.audio.files.secrets.token_hex", lambda count: "guessed", raising=False)
     (tmp_path / ".out.wav.guessed.part").symlink_to(victim)
     with pytest.raises(AudioFileError, match="cannot write"):
         write(tmp_path / "out.wav")
@@ -248,7 +248,7 @@ sys.stdin.read()
 def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc import warm
+    from plc.engine import warm
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -277,7 +277,7 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
 def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc import warm
+    from plc.engine import warm
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []

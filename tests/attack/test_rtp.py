@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plc.codecs import L16
-from plc.delay import DelayConfig, DelayMode
-from plc.network import Endpoint, UdpPort, serve
-from plc.playout import Playout
-from plc.relay import Relay, StreamConfig, StreamRelay
-from plc.rtp import RedBlock, RtpPacket, build_red, build_rtp
-from plc.send import Packetizer
+from plc.apps.relay import Relay, StreamConfig, StreamRelay
+from plc.rtp.codecs import L16
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
+from plc.rtp.playout import Playout
+from plc.rtp.send import Packetizer
+from plc.rtp.udp import Endpoint, UdpPort, serve
 from tests.signals import noise, tones
 
 RATE = 16_000

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from plc.apps.metrics import Exporter, Sample, metrics_endpoint
+from plc.apps.page_server import CONNECTIONS_MAX, LIMIT_S, REQUEST_BYTES_MAX, PageServer
 from plc.errors import ConfigError
-from plc.metrics import Exporter, Sample, metrics_endpoint
-from plc.network import Endpoint
-from plc.page_server import CONNECTIONS_MAX, LIMIT_S, REQUEST_BYTES_MAX, PageServer
+from plc.rtp.udp import Endpoint
 
 pytest.importorskip("prometheus_client")
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.codecs import L16
-from plc.delay import DelayConfig, DelayMode
-from plc.jitter import Verdict
-from plc.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
-from plc.network import Address, Endpoint
-from plc.relay import StreamConfig, StreamRelay
-from plc.send import Packetizer
+from plc.apps.relay import StreamConfig, StreamRelay
+from plc.rtp.codecs import L16
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.jitter import Verdict
+from plc.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
+from plc.rtp.send import Packetizer
+from plc.rtp.udp import Address, Endpoint
 
 RATE = 8000
 BLOCK = 160

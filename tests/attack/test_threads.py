@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from plc import Concealer, ConcurrentPushError, PlcError
-from plc.concealer import Packet
 from plc.embed.calls import ERROR_BUSY, Calls
+from plc.embed.server import Conversation
 from plc.embed.stream import EmbeddedStream, StreamSettings
-from plc.serve import Conversation
-from plc.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
+from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
+from plc.engine.concealer import Packet
 from tests.signals import tones
 
 RATE = 16_000

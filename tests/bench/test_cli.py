@@ -13,7 +13,7 @@ from plc.errors import ConfigError, ModelError, PlcError
 from plc_bench import cli
 from plc_bench.cli import app, main
 from plc_bench.peers import library
-from plc_bench.study import load
+from plc_bench.quality.study import load
 from tests.signals import tones
 
 RATE = 16_000
@@ -213,7 +213,7 @@ def test_a_failures_reason_is_not_taken_for_markup(
     def fail(*_: object, **__: object) -> None:
         raise ConfigError("pip install 'plc-engine[gpu]' brings it")
 
-    monkeypatch.setattr("plc_bench.causal.score_clip", fail)
+    monkeypatch.setattr("plc_bench.quality.causal.score_clip", fail)
     result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
     assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
 

@@ -6,8 +6,8 @@ import pytest
 import soundfile
 
 from plc.errors import ConfigError
-from plc_bench.corpus import find_named_clips
-from plc_training.library import find_library
+from plc_bench.base.corpus import find_named_clips
+from plc_training.data.library import find_library
 
 DATA = Path(__file__).parents[2] / "bench" / "data"
 MOST_BYTES = 20_000_000

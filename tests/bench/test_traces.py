@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from plc.audio.loss import read_trace
 from plc.errors import TraceError
-from plc.loss import read_trace
 from plc_bench import traces
 from plc_bench.capture import read_datagrams
 from plc_bench.cli import app

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.content import STREAM_MODEL
-from plc.contour import contour_model
+from plc.predict.content import STREAM_MODEL
+from plc.predict.contour import contour_model
 from plc_kernels import (
     ar,
     click,

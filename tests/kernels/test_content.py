@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.content import STREAM_MODEL, expanded
+from plc.predict.content import STREAM_MODEL, expanded
 from plc_kernels.content import (
     BINS,
     FEATURES,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.ring import Ring
+from plc.audio.ring import Ring
 from plc_kernels import ring
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plc.manifest import Manifest
+from plc.models.manifest import Manifest
 
 onnx = pytest.importorskip("onnx")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from plc_training.loop import Schedule, open_devices, train
+from plc_training.train.loop import Schedule, open_devices, train
 from tests.training.toy import ToyTask
 
 SCHEDULE = Schedule(

@@ -70,9 +70,9 @@ def train(
     """
     import torch
 
-    from plc_training.loop import Reason
-    from plc_training.recipe import read_recipe
-    from plc_training.run import Place, run_recipe
+    from plc_training.train.loop import Reason
+    from plc_training.train.recipe import read_recipe
+    from plc_training.train.run import Place, run_recipe
 
     if threads:
         torch.set_num_threads(threads)

@@ -21,23 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from plc import __version__
-from plc.context_encoder import CONTEXT_FRAMES, GAP_FRAMES, GAP_SAMPLES, WINDOW_SAMPLES
-from plc.encoder import EncoderShape, encoder_signature, open_encoder
 from plc.errors import ModelError
-from plc.manifest import FORMAT, Manifest
-from plc.providers import Signature
-from plc.session import BoundSession, open_session
-from plc_kernels.windows import grid_window_samples
-from plc_training.bridge import BridgeSettings
-from plc_training.causal import CausalSettings
-from plc_training.checkpoint import Progress, load_mean
-from plc_training.heard_plan import HeardPlan
-from plc_training.journal import read_log
-from plc_training.loop import BEST, Task
-from plc_training.onnx_graph import OPSET, round_weights, to_onnx
-from plc_training.recipe import PaperSettings, Recipe
-from plc_training.run import build_task, read_run
-from plc_training.segments import BridgePlan, CausalPlan, Segments, TwoSidedPlan
+from plc.models.manifest import FORMAT, Manifest
+from plc.networks.context_encoder import CONTEXT_FRAMES, GAP_FRAMES, GAP_SAMPLES, WINDOW_SAMPLES
+from plc.runtime.encoder import EncoderShape, encoder_signature, open_encoder
+from plc.runtime.providers import Signature
+from plc.runtime.session import BoundSession, open_session
+from plc_kernels.phase.windows import grid_window_samples
+from plc_training.data.segments import BridgePlan, CausalPlan, Segments, TwoSidedPlan
+from plc_training.networks.onnx_graph import OPSET, round_weights, to_onnx
+from plc_training.tasks.bridge import BridgeSettings
+from plc_training.tasks.causal import CausalSettings
+from plc_training.tasks.heard_plan import HeardPlan
+from plc_training.train.checkpoint import Progress, load_mean
+from plc_training.train.journal import read_log
+from plc_training.train.loop import BEST, Task
+from plc_training.train.recipe import PaperSettings, Recipe
+from plc_training.train.run import build_task, read_run
 
 PARITY = 1e-4
 """How far the two may be apart, as a share of a segment's largest output."""

@@ -1,9 +1,9 @@
 """Peers: other concealers, run as they are or rebuilt from their description.
 
 Each is one small module with a function ``peer(name)`` that makes a
-:class:`~plc_bench.contenders.Contender` of the name's options (what stands behind the colon). What
+:class:`~plc_bench.peers.base.Contender` of the name's options (what stands behind the colon). What
 a peer needs from the system is looked for when it plays; without it, it raises a
-:class:`~plc_bench.contenders.PeerError` that names the Debian package, and the rest of a study
+:class:`~plc_bench.peers.base.PeerError` that names the Debian package, and the rest of a study
 goes on.
 
 A peer that works at its own sample rate gets the intact signal (it is *coded*), brings it to that
@@ -15,7 +15,7 @@ import re
 from importlib import import_module
 
 from plc.errors import ConfigError
-from plc_bench.contenders import Contender
+from plc_bench.peers.base import Contender
 
 PEERS = {
     "ffmpeg": "FFmpeg's decoders through PyAV; ffmpeg:CODEC with CODEC opus, libopus, aac or mp3",

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
-from plc_bench.contenders import Contender, PeerError
-from plc_bench.metrics import Mask
+from plc_bench.peers.base import Contender, PeerError
 from plc_bench.peers.opus import BITS_PER_CHANNEL, frame_of
 from plc_bench.peers.rates import at_rate, to_int16, whole_packet
+from plc_bench.scores.metrics import Mask
 
 # Samples that the encoder, and the decoder behind it, come late.
 OPUS_DELAY = 312  # libopus for audio at 48 kHz

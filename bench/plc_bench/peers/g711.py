@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.audio.loss import bursts_of
 from plc.errors import ConfigError
-from plc.loss import bursts_of
-from plc_bench.contenders import Contender
-from plc_bench.metrics import Mask
+from plc_bench.peers.base import Contender
 from plc_bench.peers.rates import INT16_SCALE, at_rate, packet_edges
+from plc_bench.scores.metrics import Mask
 
 RATE = 8_000
 # Appendix I, in samples at 8 kHz.

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_bench.contenders import Contender
-from plc_bench.metrics import Mask
+from plc_bench.peers.base import Contender
+from plc_bench.scores.metrics import Mask
 
 # The only damping: the first denominator is this times the energy, in place of twice.
 DAMPING = np.float32(2.00002)

@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 from functools import lru_cache
 
-from plc_bench.contenders import PeerError
+from plc_bench.peers.base import PeerError
 
 
 @lru_cache

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine_cache import cache_root
 from plc.errors import ConfigError
-from plc_bench.contenders import PEER_TIMEOUT_S, Contender, PeerError, run_program
-from plc_bench.metrics import Mask
+from plc.runtime.engine_cache import cache_root
+from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
 from plc_bench.peers.rates import at_rate, fitted, to_float, to_int16, whole_packet
+from plc_bench.scores.metrics import Mask
 
 RATES = (8_000, 16_000, 32_000, 48_000)  # of AudioDecoderL16
 SOURCE = Path(__file__).with_name("neteq_driver.cc")

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_bench.contenders import Contender, PeerError
-from plc_bench.metrics import Mask
+from plc_bench.peers.base import Contender, PeerError
 from plc_bench.peers.library import load
 from plc_bench.peers.rates import at_rate, whole_packet
+from plc_bench.scores.metrics import Mask
 
 RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 FRAMES_PER_S = (50, 100, 200, 400)  # of 20, 10, 5 and 2.5 ms

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_bench.contenders import PeerError
-from plc_bench.corpus import resample
+from plc_bench.base.corpus import resample
+from plc_bench.peers.base import PeerError
 
 INT16_SCALE = 32768.0
 

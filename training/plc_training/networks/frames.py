@@ -24,7 +24,7 @@ from plc_training.networks.adapter import (
     freeze_all_but_adapters,
     keep_missing_adapters,
 )
-from plc_training.spectral import magnitude
+from plc_training.networks.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
 _FLOOR = 1e-4

@@ -26,7 +26,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from plc_training.spectral import magnitude
+from plc_training.networks.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): what lies 60 dB below the level counts less.
 _FLOOR = 1e-3

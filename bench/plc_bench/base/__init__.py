@@ -1,0 +1,1 @@
+"""What every benchmark uses: clips, workers, progress, results, comparisons."""

@@ -1,0 +1,96 @@
+"""The work of :mod:`plc_bench.base.workers`, spread over a Ray cluster.
+
+Each item becomes a task of one core; what a task returns goes to the caller, who alone writes the
+journal, so that a study which was stopped goes on here, on one machine, or on another cluster. A
+task whose process or machine dies is tried again elsewhere, twice, and then fails by itself.
+
+The clips are read, and excerpts written, where a task runs: their paths must be the same on all
+machines (a shared folder), and this package installed there, in the same version.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from plc.errors import ConfigError, MissingExtraError
+from plc_bench.base.workers import Failure, attempt
+
+LOCAL = "local"
+RETRIES = 2
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+
+
+def as_done_on(
+    address: str,
+    work: Callable[[_Item], _T],
+    items: Sequence[_Item],
+    jobs: int,
+    name: Callable[[_Item], str],
+) -> Iterator[tuple[int, _T | Failure]]:
+    """Yield the number of each item and ``work(item)``, or its failure, as they are done.
+
+    Parameters
+    ----------
+    address : str
+        Of a cluster's head, such as ``ray://head:10001`` or ``auto``; :data:`LOCAL` starts one of
+        ``jobs`` cores on this machine, and ends it.
+    work, items, name
+        As :func:`plc_bench.base.workers.as_done` takes them.
+    jobs : int
+        Cores of a cluster that is started; one that runs has its own.
+
+    Raises
+    ------
+    ConfigError
+        If there is no cluster at the address.
+    MissingExtraError
+        If Ray is not installed.
+    """
+    if not items:
+        return
+    ray = _connected(address, jobs)
+    try:
+        yield from _tasks(ray, work, items, name)
+    finally:
+        ray.shutdown()
+
+
+def _connected(address: str, jobs: int) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("--ray needs Ray: pip install 'plc-engine[scale]'") from error
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address == LOCAL:
+        # Ray's object store holds scores here; its default is a third of the memory.
+        options |= {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": 1 << 27}
+    else:
+        options["address"] = address
+    try:
+        ray.init(**options)
+    # Another exception for each way in which a cluster is not there: ConnectionError, ValueError,
+    # RuntimeError, gRPC's.
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        raise ConfigError(
+            f"no Ray cluster at {address}: {said[0] if said else type(error).__name__}; give the "
+            f"address of its head, auto, or {LOCAL}"
+        ) from error
+    return ray
+
+
+def _tasks(
+    ray: Any, work: Callable[[_Item], _T], items: Sequence[_Item], name: Callable[[_Item], str]
+) -> Iterator[tuple[int, _T | Failure]]:
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
+    shared = ray.put(work)
+    numbers = {task.remote(shared, item, name(item)): n for n, item in enumerate(items)}
+    while numbers:
+        for done in ray.wait(list(numbers), num_returns=1)[0]:
+            number = numbers.pop(done)
+            try:
+                yield number, ray.get(done)
+            except ray.exceptions.RayError as error:
+                reason = f"its process died: {type(error).__name__}"
+                yield number, Failure(name(items[number]), reason)

@@ -1,0 +1,102 @@
+"""What a measurement of time runs in: the machine, one CPU of it, and load beside it."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from plc.apps.doctor import cpu_name
+from plc.errors import ConfigError, MissingExtraError
+
+MOST_LOAD = 256
+"""Processes; more would say more about the machine's memory than about its scheduler."""
+
+# Arithmetic in the caches, then a copy that displaces what others have there. Ends by itself when
+# the process that started it is gone.
+_BURN = """
+import os
+parent = os.getppid()
+source, target = bytearray(16 << 20), bytearray(16 << 20)
+while os.getppid() == parent:
+    sum(range(200_000))
+    target[:] = source
+"""
+
+
+def machine_facts() -> dict[str, str]:
+    """Return what figures of time hold for."""
+    import numba
+    import numpy
+
+    return {
+        "cpu": cpu_name(),
+        "cores": str(len(usable_cpus()) or os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def usable_cpus() -> list[int]:
+    """Return the CPUs that this process may run on; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def check_cpu(cpu: int | None) -> None:
+    """Raise ConfigError if a process cannot be bound to that CPU."""
+    if cpu is None:
+        return
+    usable = usable_cpus()
+    if not usable:
+        raise ConfigError(
+            f"cpu is {cpu}; {platform.system()} lets no process bind itself to a CPU: leave it out"
+        )
+    if cpu not in usable:
+        raise ConfigError(f"cpu is {cpu}; usable here: {', '.join(map(str, usable))}")
+
+
+def pin(cpu: int | None) -> None:
+    """Bind this process, and the threads it starts, to one CPU; None leaves it as it is."""
+    check_cpu(cpu)
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+
+
+@contextlib.contextmanager
+def background_load(processes: int) -> Iterator[None]:
+    """Keep that many processes busy, in arithmetic and in memory, while the block runs."""
+    if not 0 <= processes <= MOST_LOAD:
+        raise ConfigError(f"load is {processes} processes; supported: 0 to {MOST_LOAD}")
+    with contextlib.ExitStack() as running:
+        for _ in range(processes):
+            burner = subprocess.Popen([sys.executable, "-c", _BURN])
+            running.callback(burner.wait)
+            running.callback(burner.kill)
+        yield
+
+
+def kept_mb() -> float:
+    """Return the memory in use once all that is free was given back, as far as that can be asked.
+
+    The C library keeps what threads have freed, some for each of them.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_mb()
+
+
+def resident_mb() -> float:
+    """Return the memory of this process that is in use, in MiB."""
+    try:
+        import psutil
+    except ImportError as error:
+        raise MissingExtraError(
+            "memory is measured by psutil: pip install 'plc-engine[bench]'"
+        ) from error
+    return float(psutil.Process().memory_info().rss) / 2**20

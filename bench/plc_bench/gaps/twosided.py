@@ -1,0 +1,277 @@
+"""Quality of filling gaps when both sides are known: ``plc bench inpaint``.
+
+The setting of the context-encoder paper: 16 kHz, gaps of 64 ms, SNR_MS. Gaps lie at random places
+of each clip, drawn from its name; each is filled alone, in a copy of the clip that is intact
+elsewhere. The paper's methods see 128 ms on either side. With ``context="paper"`` every method
+gets no more than that; with ``"full"`` the whole clip, as a file repair would (the ``lpc``
+reference looks at its 128 ms all the same).
+
+::
+
+    |<-------- clip -------------------------------------------->|
+              |<- 128 ms ->|<- gap ->|<- 128 ms ->|                 what "paper" hands over
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.errors import ConfigError
+from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
+from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, score_clips
+from plc_bench.scores import metrics
+
+# Section 3.1 of the paper: 2048 samples at 16 kHz.
+CONTEXT_MS = 128.0
+# Kept free beyond the context, so that nothing is fitted up to the clip's very edge.
+_MARGIN_MS = 10.0
+# Places tried for a gap before a clip counts as too quiet for it.
+_DRAWS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintSettings:
+    """What ``plc bench inpaint`` measures.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        As ``plc.inpaint`` names them, ``METHOD[@model=NAME]``; the others are compared with the
+        first.
+    gap_ms : float
+        Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
+        samples alone.
+    gaps_per_clip : int
+        Gaps drawn in each clip.
+    sample_rate : int
+        Clips are resampled to this, in Hz.
+    context : str
+        ``"full"`` or ``"paper"``.
+    quality : str
+        As ``plc.inpaint`` names it.
+    seed : int
+        Another seed, other gaps.
+    """
+
+    methods: tuple[str, ...] = ("lpc", "auto")
+    gap_ms: float = 64.0
+    gaps_per_clip: int = 3
+    sample_rate: int = metrics.SNR_MS_RATE
+    context: str = "full"
+    quality: str = "good"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what the engine does not."""
+        if self.context not in ("full", "paper"):
+            raise ConfigError(f"context is {self.context}; it is full or paper")
+        if self.gap_samples < 1:
+            raise ConfigError(f"gap is {self.gap_ms:g} ms; give at least a sample")
+        if not self.methods:
+            raise ConfigError("no method given; try lpc,auto")
+
+    @property
+    def gap_samples(self) -> int:
+        """Length of a gap in samples."""
+        return round(self.sample_rate * self.gap_ms / 1000)
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a gap is long enough for SNR_MS."""
+        return self.gap_samples >= metrics.SNR_MS_WINDOW
+
+    @property
+    def context_samples(self) -> int:
+        """The paper's context on either side, in samples."""
+        return round(self.sample_rate * CONTEXT_MS / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class GapScores:
+    """One gap filled by every method.
+
+    Attributes
+    ----------
+    clip : str
+        File name.
+    start : int
+        First sample of the gap.
+    snr_ms_db, snr_db : dict
+        By method: SNR of the magnitudes inside the gap, NaN where no frame fits, and of the
+        samples.
+    """
+
+    clip: str
+    start: int
+    snr_ms_db: dict[str, float]
+    snr_db: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class InpaintReport:
+    """Every gap's scores, in the order of the clips, and the clips that have none."""
+
+    settings: InpaintSettings
+    gaps: list[GapScores]
+    failures: list[Failure]
+
+    def summary(self, method: str, score: str = "snr_ms_db") -> Summary:
+        """Return a method's mean over the gaps; ``score`` is a field of :class:`GapScores`."""
+        return summarise([getattr(gap, score)[method] for gap in self.gaps])
+
+    def difference(self, method: str, score: str = "snr_ms_db") -> PairedDifference:
+        """Return how ``method`` differs from the first one, with clips as the groups."""
+        first = self.settings.methods[0]
+        return paired_difference(
+            [getattr(gap, score)[method] for gap in self.gaps],
+            [getattr(gap, score)[first] for gap in self.gaps],
+            lower_is_better=False,
+            groups=[gap.clip for gap in self.gaps],
+            seed=self.settings.seed,
+        )
+
+
+def measure_inpainting(
+    clips: Sequence[Path],
+    settings: InpaintSettings,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> InpaintReport:
+    """Return the scores of every gap of every clip, computed in ``jobs`` processes."""
+    outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
+    return InpaintReport(
+        settings, [gap for gaps in outcome.results for gap in gaps], outcome.failures
+    )
+
+
+def score_clip(path: Path, settings: InpaintSettings) -> list[GapScores]:
+    """Return the scores of one clip's gaps; several channels are mixed to one."""
+    signal = read_clip(path, settings.sample_rate).signal.mean(axis=1)
+    starts = draw_gaps(signal, settings, clip_seed(path.name, settings.seed))
+    if not starts:
+        raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
+    return [_score_gap(path.name, signal, start, settings) for start in starts]
+
+
+def draw_gaps(signal: NDArray[np.float32], settings: InpaintSettings, seed: int) -> list[int]:
+    """Return where the gaps of a clip start, in the order drawn.
+
+    Parameters
+    ----------
+    signal : float32, shape (n,)
+        The clip.
+    settings : InpaintSettings
+        How many gaps, and how long.
+    seed : int
+        Of the places.
+
+    Returns
+    -------
+    list of int
+        Up to ``gaps_per_clip`` starts, each with its context inside the clip; a place where the
+        clip is quieter than the paper's threshold is drawn again. Fewer where 50 draws find none.
+    """
+    margin = settings.context_samples + round(settings.sample_rate * _MARGIN_MS / 1000)
+    last = signal.size - margin - settings.gap_samples
+    rng = np.random.default_rng(seed)
+    starts: list[int] = []
+    for _ in range(settings.gaps_per_clip if last >= margin else 0):
+        for start in rng.integers(margin, last + 1, _DRAWS):
+            if metrics.rms(signal[start : start + settings.gap_samples]) >= metrics.GAP_RMS_MIN:
+                starts.append(int(start))
+                break
+    return starts
+
+
+def result_table(report: InpaintReport) -> Table:
+    """Return each method's SNR_MS and SNR, and how it differs from the first."""
+    settings = report.settings
+    first = settings.methods[0]
+    clips = len({gap.clip for gap in report.gaps})
+    table = Table(
+        title=f"{counted(len(report.gaps), 'gap')} of {settings.gap_ms:g} ms in "
+        f"{counted(clips, 'clip')}, "
+        f"{settings.sample_rate} Hz, context {settings.context}, quality {settings.quality}"
+    )
+    table.add_column("method")
+    for heading in ("SNR_MS dB", f"over {first}", "95 % interval", "better on", "SNR dB"):
+        table.add_column(heading, justify="right")
+    for method in settings.methods:
+        snr_ms, snr = report.summary(method), report.summary(method, "snr_db")
+        score = "snr_ms_db" if settings.has_frame else "snr_db"
+        versus = ["", "", ""] if method == first else _versus(report.difference(method, score))
+        table.add_row(
+            method,
+            f"{snr_ms.mean:.2f} ± {snr_ms.std:.1f}" if settings.has_frame else "",
+            *versus,
+            f"{snr.mean:.2f} ± {snr.std:.1f}",
+        )
+    return table
+
+
+def csv_rows(report: InpaintReport) -> list[dict[str, str | int | float]]:
+    """Return one row for each gap and method."""
+    return [
+        {
+            "clip": gap.clip,
+            "start": gap.start,
+            "gap_ms": report.settings.gap_ms,
+            "method": method,
+            "snr_ms_db": gap.snr_ms_db[method],
+            "snr_db": gap.snr_db[method],
+        }
+        for gap in report.gaps
+        for method in report.settings.methods
+    ]
+
+
+def _score_gap(
+    clip: str, signal: NDArray[np.float32], start: int, settings: InpaintSettings
+) -> GapScores:
+    stop = start + settings.gap_samples
+    snr_ms, snr = {}, {}
+    for method in settings.methods:
+        filled = _filled(signal, start, stop, method, settings)
+        snr_ms[method] = (
+            metrics.snr_ms_db(signal, filled, (start, stop)) if settings.has_frame else math.nan
+        )
+        snr[method] = metrics.snr_db(signal[start:stop], filled[start:stop])
+    return GapScores(clip, start, snr_ms, snr)
+
+
+def _filled(
+    signal: NDArray[np.float32], start: int, stop: int, method: str, settings: InpaintSettings
+) -> NDArray[np.float32]:
+    """Return ``signal`` with the gap as a method fills it; what was there does not reach it."""
+    reach = settings.context_samples if settings.context == "paper" else signal.size
+    low, high = max(0, start - reach), min(signal.size, stop + reach)
+    damaged = signal.copy()
+    damaged[start:stop] = 0.0
+    filled = signal.copy()
+    method, _, model = method.partition("@model=")
+    filled[low:high] = plc.inpaint(
+        damaged[low:high],
+        settings.sample_rate,
+        gaps=[(start - low, stop - low)],
+        quality=settings.quality,
+        method=method,
+        model=model or "auto",
+    )
+    return filled
+
+
+def _versus(difference: PairedDifference) -> list[str]:
+    return [
+        f"{difference.mean:+.2f}",
+        difference.interval("+.2f"),
+        f"{100 * difference.share_better:.0f} %",
+    ]

@@ -1,0 +1,85 @@
+"""What a peer is, and how a program is run as one."""
+
+import os
+import signal as signals
+import subprocess
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import PlcError
+from plc_bench.scores.metrics import Mask
+
+# A peer that takes longer than this for one clip counts as hung.
+PEER_TIMEOUT_S = 60.0
+# Of what a program says before it fails, a reason keeps this much.
+_REASON_CHARACTERS = 200
+
+
+class PeerError(PlcError):
+    """A peer crashed, hung, or wrote what it should not; the message says which."""
+
+
+class Contender(Protocol):
+    """Something that plays a stream in which packets are lost."""
+
+    @property
+    def coded(self) -> bool:
+        """Whether it codes the audio: it gets the intact signal and loses packets itself."""
+        ...
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears.
+
+        Parameters
+        ----------
+        signal : float32, shape (n, channels)
+            Whole packets. Zero where a packet is lost, unless the contender is coded.
+        trace : bool, shape (packets,)
+            True = lost.
+        packet_samples, sample_rate : int
+            Of the stream.
+
+        Returns
+        -------
+        float32, shape of ``signal``
+            Aligned with it: a delay is taken out.
+        """
+        ...
+
+
+def run_program(words: Sequence[str], timeout_s: float) -> None:
+    """Run a program to its end; kill it, and what it started, when that takes too long.
+
+    Raises
+    ------
+    PeerError
+        If it cannot be started, takes too long, or ends with another status than 0.
+    """
+    try:
+        process = subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that it can be killed with all that it started
+        )
+    except OSError as error:
+        raise PeerError(f"cannot run {words[0]}: {error.strerror}") from error
+    with process:
+        try:
+            _, said = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            os.killpg(process.pid, signals.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise PeerError(f"took longer than {timeout_s:g} s") from None
+            raise
+    if process.returncode:
+        status = process.returncode
+        how = f"died of {signals.Signals(-status).name}" if status < 0 else f"ended with {status}"
+        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise PeerError(": ".join([how, *last])[:_REASON_CHARACTERS])

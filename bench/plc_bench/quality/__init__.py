@@ -1,0 +1,1 @@
+"""How well streams are concealed: conditions, contenders, studies and their tables."""

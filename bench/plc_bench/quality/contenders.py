@@ -1,0 +1,366 @@
+"""What a comparison compares: anything that plays a stream in which packets are lost.
+
+Three kinds, told apart by their name:
+
+* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
+  ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known;
+* a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
+  trace and writes what it plays (:class:`CommandPeer` says how);
+* a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
+
+A *coded* contender (a codec with its own concealment) gets the intact signal, codes it, and loses
+the coded packets itself. What it plays differs from the signal where nothing was lost, too; so it
+is also compared with what it plays when nothing is lost.
+"""
+
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plc
+from plc.audio.loss import gaps_of, write_trace
+from plc.engine.methods import rung_of, stream_models
+from plc.errors import AudioFileError, ConfigError
+from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.models.catalogue import find
+from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
+from plc_bench.scores.metrics import Mask
+
+# Where the clips' own rates are not known: what none of these allows, none does.
+_RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+_PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A method of ``plc.conceal``.
+
+    Attributes
+    ----------
+    method, model, lookahead, budget_ms, seed
+        As :func:`plc.conceal` takes them.
+    """
+
+    method: str
+    model: str = "auto"
+    lookahead: int = 0
+    budget_ms: float = float("inf")
+    seed: int = 0
+
+    @property
+    def coded(self) -> bool:
+        """False: it conceals samples."""
+        return False
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears."""
+        played = plc.conceal(
+            signal,
+            trace,
+            sample_rate=sample_rate,
+            packet_samples=packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            model=self.model,
+            budget_ms=self.budget_ms,
+            seed=self.seed,
+        )
+        return np.asarray(played, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRepair:
+    """A method of ``plc.inpaint``: the whole stream is there before any of it is played.
+
+    Attributes
+    ----------
+    method, model
+        As :func:`plc.inpaint` takes them.
+    """
+
+    method: str
+    model: str = "auto"
+
+    @property
+    def coded(self) -> bool:
+        """False: it conceals samples."""
+        return False
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears."""
+        gaps = gaps_of(trace, packet_samples)
+        played = plc.inpaint(signal, sample_rate, gaps, method=self.method, model=self.model)
+        return np.asarray(played, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandPeer:
+    """A program that plays a stream, run once for each clip and trace.
+
+    Attributes
+    ----------
+    command : str
+        Split as a shell would, but run without one. ``{in}`` is a 16-bit WAV file of the stream,
+        ``{trace}`` a text file with a 0 (received) or 1 (lost) for each packet, ``{out}`` where
+        the audio file is to be written that a listener would hear, with the same rate and
+        channels and at least as many samples, its delay taken out (samples past the end are cut
+        off). ``{sample_rate}``, ``{channels}``, ``{packet_samples}`` and ``{packet_ms}`` are
+        numbers.
+    coded : bool
+        Whether it codes the audio.
+    timeout_s : float
+        Time it may take for one clip before it and what it started are killed.
+    """
+
+    command: str
+    coded: bool = False
+    timeout_s: float = PEER_TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        """Check that the command can be filled in."""
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise ConfigError(f"peer command {self.command!r}: {error}") from error
+        places = set(re.findall(r"\{(\w+)\}", self.command))
+        if not words or not {"in", "trace", "out"} <= places <= set(_PLACES):
+            raise ConfigError(
+                f"peer command {self.command!r}: it needs {{in}}, {{trace}} and {{out}}, and may "
+                f"have {' '.join(f'{{{name}}}' for name in _PLACES[3:])}"
+            )
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return what a listener hears.
+
+        Raises
+        ------
+        PeerError
+            If the program fails, takes too long, or writes something else than such a signal.
+        """
+        import soundfile
+
+        with tempfile.TemporaryDirectory(prefix="plc-peer-") as folder:
+            source, target = Path(folder, "in.wav"), Path(folder, "out.wav")
+            soundfile.write(source, signal, sample_rate, subtype="PCM_16")
+            write_trace(
+                Path(folder, "lost.trace"),
+                trace,
+                [f"packets of {packet_samples} samples, 1 = lost"],
+            )
+            values = {
+                "in": str(source),
+                "trace": str(Path(folder, "lost.trace")),
+                "out": str(target),
+                "sample_rate": str(sample_rate),
+                "channels": str(signal.shape[1]),
+                "packet_samples": str(packet_samples),
+                "packet_ms": f"{1000 * packet_samples / sample_rate:.10g}",
+            }
+            run_program(_filled(self.command, values), self.timeout_s)
+            return read_played(target, signal.shape, sample_rate)
+
+
+def _filled(command: str, values: Mapping[str, str]) -> list[str]:
+    """Return the words of a command with the places filled in, spaces in a path and all."""
+    words = shlex.split(command)
+    return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
+
+
+def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray[np.float32]:
+    """Return what a peer wrote, cut to a shape: float32, shape (n, channels).
+
+    Raises
+    ------
+    PeerError
+        If there is no audio, of another rate or other channels, too short or not finite.
+    """
+    from plc_bench.base.corpus import read_clip
+
+    # Without the path, which is another for each clip: what many share is said once.
+    if not path.exists():
+        raise PeerError("wrote nothing")
+    try:
+        recording = read_clip(path)
+    except AudioFileError as error:
+        raise PeerError(f"wrote no audio: {error}".replace(str(path), path.name)) from error
+    played = recording.signal
+    if recording.sample_rate != sample_rate:
+        raise PeerError(f"wrote {recording.sample_rate} Hz; expected {sample_rate} Hz")
+    if played.shape[1] != shape[1]:
+        raise PeerError(f"wrote {played.shape[1]} channels; expected {shape[1]}")
+    if len(played) < shape[0]:
+        raise PeerError(f"wrote {len(played)} samples; expected {shape[0]}")
+    return played[: shape[0]]
+
+
+Kind = Callable[[str], Contender]
+
+
+def _make_peer(name: str) -> Contender:
+    # Inside, as the peers' modules import this one.
+    from plc_bench.peers import make_peer
+
+    return make_peer(name)
+
+
+KINDS: dict[str, Kind] = dict.fromkeys(
+    ("ffmpeg", "g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer
+)
+"""Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
+one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
+
+
+def contender(
+    name: str,
+    peers: Mapping[str, CommandPeer] | None = None,
+    *,
+    lookahead: int = 0,
+    budget_ms: float = float("inf"),
+    seed: int = 0,
+) -> Contender:
+    """Return the contender of a name.
+
+    Parameters
+    ----------
+    name : str
+        As above.
+    peers : mapping, optional
+        Programs by name.
+    lookahead, budget_ms, seed
+        Of the engine's methods; ``@lookaheadK`` in a name goes before.
+
+    Raises
+    ------
+    ConfigError
+        If the name has a part that is not understood. Whether the engine knows the method says
+        :func:`check_methods`.
+    """
+    if peers and name in peers:
+        return peers[name]
+    head, *parts = name.split("@")
+    kind = KINDS.get(head.partition(":")[0])
+    if kind is not None:
+        return kind(name)
+    model = "auto"
+    of_file = False
+    for part in parts:
+        ahead = re.fullmatch(r"lookahead(\d+)", part)
+        if ahead:
+            lookahead = int(ahead[1])
+        elif part.startswith("model="):
+            model = part.removeprefix("model=")
+        elif part == "file":
+            of_file = True
+        else:
+            raise ConfigError(
+                f"method {name!r}: {'@' + part} is not understood; methods are written "
+                "METHOD[@lookaheadK][@model=NAME] or METHOD@file[@model=NAME]"
+            )
+    if of_file and "@lookahead" in name:
+        raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
+    if of_file:
+        return FileRepair(method=head, model=model)
+    return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
+
+
+def check_methods(
+    names: Sequence[str],
+    peers: Mapping[str, CommandPeer] | None = None,
+    sample_rate: int | None = None,
+) -> None:
+    """Check all of a name that can be known before anything is played.
+
+    What a method needs from the system is not looked for: it may be there for a later run.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As :func:`contender` takes them.
+    peers : mapping, optional
+        Programs by name.
+    sample_rate : int, optional
+        In Hz; without one, a method must work at some rate.
+
+    Raises
+    ------
+    ConfigError
+        If a method or a peer's option is unknown, or a model is not for streams.
+    ModelError
+        If there is no such model.
+    """
+    for name in names:
+        made = contender(name, peers)
+        if isinstance(made, Engine):
+            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            if made.model != "auto":
+                stream_models(made.model, sample_rate or _RATES[0])
+        elif isinstance(made, FileRepair):
+            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            if made.model not in ("auto", "ar"):
+                find(made.model)
+
+
+def _check_predictor(method: str, rates: Sequence[int]) -> None:
+    """Check that a method is known, and possible at one of the rates."""
+    if method in plc.METHODS:
+        return
+    errors = []
+    for rate in rates:
+        try:
+            rung_of(method, rate)
+            return
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def with_lookaheads(
+    methods: Sequence[str], lookaheads: Sequence[int], peers: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return each method once for every lookahead, but those that name their own, and peers.
+
+    A method with lookahead 0 keeps its name.
+    """
+    names: list[str] = []
+    for method in methods:
+        _, *parts = method.split("@")
+        of_file = "file" in parts
+        fixed = of_file or method in peers or "@lookahead" in method
+        fixed = fixed or method.partition(":")[0] in KINDS
+        for lookahead in lookaheads[:1] if fixed else lookaheads:
+            names.append(f"{method}@lookahead{lookahead}" if lookahead and not fixed else method)
+    return tuple(dict.fromkeys(names))
+
+
+def parse_peer(
+    text: str, coded: Sequence[str] = (), timeout_s: float = PEER_TIMEOUT_S
+) -> tuple[str, CommandPeer]:
+    """Return the name and the program in ``name=command``.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form.
+    """
+    name, equals, command = text.partition("=")
+    name = name.strip()
+    if not equals or not re.fullmatch(r"[\w.+-]+", name):
+        raise ConfigError(
+            f"peer {text!r}: expected name='command {{in}} {{trace}} {{out}}', the name of "
+            "letters, digits and . _ + -"
+        )
+    if name in plc.METHODS or name in KINDS:
+        raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
+    return name, CommandPeer(command=command, coded=name in coded, timeout_s=timeout_s)

@@ -1,0 +1,583 @@
+"""A study: every method on every clip under every condition, kept in a folder.
+
+::
+
+    RESULTS/
+      settings.json    what was asked for, of which clips, with which models
+      journal.jsonl    a line for each clip, condition and method, written as soon as it is known
+      scores.csv       the same as a table; gaps.csv by length of the gap; failures.csv
+      summary.md       means, paired differences, by domain, burst and gap length
+      audio/           stretches to listen to (:mod:`plc_bench.quality.excerpts`)
+
+The journal is the study; the tables are made from it. A run that was stopped goes on where it
+was: what the journal has is not computed again, but what failed is tried again. Methods, peers,
+conditions and clips may be added to a study; any other change would mix what cannot be compared,
+and is refused.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import plc
+from plc.errors import ConfigError
+from plc.jsonable import to_json
+from plc.models.catalogue import available
+from plc_bench.base.cluster import as_done_on
+from plc_bench.base.corpus import Clip
+from plc_bench.base.workers import Failure, as_done, reason_of
+from plc_bench.quality import excerpts
+from plc_bench.quality.causal import Stream, play, read_stream
+from plc_bench.quality.conditions import Condition
+from plc_bench.quality.contenders import CommandPeer, check_methods, contender
+from plc_bench.scores import registry as scores
+from plc_bench.scores.metrics import Signal
+
+FORMAT = 1
+SETTINGS_FILE = "settings.json"
+JOURNAL_FILE = "journal.jsonl"
+AUDIO_FOLDER = "audio"
+# What a codec is called where it is compared with its own loss-free decode.
+OWN_DECODE = " (own decode)"
+# All that says something about music; the scores of speech are asked for by name.
+METRICS = (
+    *("nmse", "lsd", "mel", "level", "click", "zeros"),
+    *("nmse_single", "nmse_30ms", "lsd_single", "lsd_30ms", "mel_single", "mel_30ms"),
+)
+# Measured for every length of gap.
+GAP_METRICS = ("nmse", "lsd")
+# What may grow from run to run.
+_AXES = ("methods", "peers", "conditions", "clips", "traces")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySettings:
+    """What a study measures.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        As :mod:`plc_bench.quality.contenders` names them; the others are compared with the first.
+    conditions : tuple of Condition
+        Packets and losses.
+    metrics : tuple of str
+        As :mod:`plc_bench.scores.registry` names them.
+    peers : mapping from str to CommandPeer
+        Programs among the methods, by name.
+    sample_rate : int or None
+        In Hz; None keeps each clip's own.
+    budget_ms : float
+        Time the engine may take for a packet; infinite for as long as it wants.
+    seed : int
+        Another seed, other losses.
+    excerpt_count : int
+        How many stretches of audio are kept.
+    excerpt_s : float
+        Their length.
+    """
+
+    methods: tuple[str, ...]
+    conditions: tuple[Condition, ...] = (Condition(),)
+    metrics: tuple[str, ...] = METRICS
+    peers: Mapping[str, CommandPeer] = field(default_factory=dict)
+    sample_rate: int | None = None
+    budget_ms: float = math.inf
+    seed: int = 0
+    excerpt_count: int = 30
+    excerpt_s: float = excerpts.EXCERPT_S
+
+    def __post_init__(self) -> None:
+        """Check the names; the engine checks the rest when it plays."""
+        scores.check_metrics(self.metrics)
+        if not self.methods or not self.conditions:
+            raise ConfigError("a study needs a method and a condition at least")
+        check_methods(self.methods, self.peers, self.sample_rate)
+        names = [condition.name for condition in self.conditions]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two conditions are the same: {', '.join(names)}")
+
+
+@dataclass(frozen=True, slots=True)
+class GapScores:
+    """Scores over the gaps of one length.
+
+    Attributes
+    ----------
+    packets : int
+        Length of the gaps.
+    count : int
+        How many there are.
+    scores : dict
+        By metric, of :data:`GAP_METRICS`.
+    """
+
+    packets: int
+    count: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip under one condition, played by one method.
+
+    Attributes
+    ----------
+    clip, domain, condition, method : str
+        What was played, and by what.
+    sample_rate, channels, packet_samples : int
+        Of the stream.
+    packets, lost, bursts : int
+        In the stream.
+    scores : dict
+        By metric; NaN where one is not defined.
+    gaps : tuple of GapScores
+        By length.
+    """
+
+    clip: str
+    domain: str
+    condition: str
+    method: str
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packets: int
+    lost: int
+    bursts: int
+    scores: dict[str, float]
+    gaps: tuple[GapScores, ...]
+
+    @property
+    def packet_ms(self) -> float:
+        """Length of a packet."""
+        return 1000 * self.packet_samples / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """One clip under one condition without a score by a method, and why."""
+
+    clip: str
+    condition: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    settings : dict
+        As recorded in ``settings.json``.
+    rows : list of Row
+        In the order of clips, conditions and methods.
+    missing : list of Missing
+        What failed the last time it was tried.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    rows: list[Row]
+    missing: list[Missing]
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that have a score, in the order asked for, own decodes behind their codec."""
+        scored = {row.method for row in self.rows}
+        asked = [
+            name for method in self.settings["methods"] for name in (method, method + OWN_DECODE)
+        ]
+        return [method for method in asked if method in scored]
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other studies; the same as it grows."""
+        fixed = {name: value for name, value in self.settings.items() if name not in _AXES}
+        heard = {clip: self.settings["clips"].get(clip) for clip, _ in self.settings["excerpts"]}
+        text = json.dumps([fixed, heard], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Conditions in the order asked for."""
+        return [Condition(**condition) for condition in self.settings["conditions"]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What one process does at a time: a clip under a condition, by the methods still missing."""
+
+    clip: Clip
+    condition: Condition
+    methods: tuple[str, ...]
+    audio: Path | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.clip.name} {self.condition.name}"
+
+
+def run(
+    folder: Path,
+    clips: Sequence[Clip],
+    settings: StudySettings,
+    jobs: int = 1,
+    on_start: Callable[[int, int], None] = lambda todo, done: None,
+    on_done: Callable[[int], None] = lambda count: None,
+    cluster: str | None = None,
+) -> Study:
+    """Do what is missing of a study; return all of it.
+
+    Parameters
+    ----------
+    folder : Path
+        New, or of a study that goes on.
+    clips : sequence of Clip
+        The clips.
+    settings : StudySettings
+        What to measure.
+    jobs : int
+        Processes.
+    on_start : callable
+        Called with how many scores are to be made, and how many were there.
+    on_done : callable
+        Called with how many more are done with.
+    cluster : str or None
+        Address of a Ray cluster that is to do it, as :mod:`plc_bench.base.cluster` takes it.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds another study, or cannot be written; if there is no such cluster.
+    MissingExtraError
+        If a cluster is asked for and Ray is not installed.
+    """
+    recorded = _record(folder, clips, settings)
+    known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
+    units = _units(folder, clips, settings, recorded, known)
+    todo = sum(len(unit.methods) for unit in units)
+    on_start(todo, len(clips) * len(settings.conditions) * len(settings.methods) - todo)
+    with _journal(folder) as journal:
+        for unit, entries in _work(units, settings, jobs, cluster):
+            journal.write("".join(json.dumps(entry) + "\n" for entry in entries))
+            journal.flush()
+            on_done(len(unit.methods))
+    return load(folder)
+
+
+def load(folder: Path) -> Study:
+    """Return the study in a folder.
+
+    Raises
+    ------
+    ConfigError
+        If it holds none, or one that is damaged.
+    """
+    settings = _read_settings(folder)
+    rows: dict[tuple[str, str, str], Row] = {}
+    missing: dict[tuple[str, str, str], Missing] = {}
+    for entry in _entries(folder / JOURNAL_FILE):
+        key = (entry["clip"], entry["condition"], entry["method"])
+        if "reason" in entry:
+            missing[key] = Missing(*key, entry["reason"])
+        else:
+            rows[key] = _row(entry)
+            missing.pop(key, None)
+    order = _order(settings)
+    return Study(
+        folder,
+        settings,
+        sorted(rows.values(), key=lambda row: order(row.clip, row.condition, row.method)),
+        sorted(missing.values(), key=lambda one: order(one.clip, one.condition, one.method)),
+    )
+
+
+def audio_folder(folder: Path, clip: str, condition: str) -> Path:
+    """Return where the excerpt of a clip under a condition is kept."""
+    return folder / AUDIO_FOLDER / excerpts.slug(clip) / excerpts.slug(condition)
+
+
+def _units(
+    folder: Path,
+    clips: Sequence[Clip],
+    settings: StudySettings,
+    recorded: Mapping[str, Any],
+    known: set[tuple[str, str, str]],
+) -> list[_Unit]:
+    heard = {(clip, condition) for clip, condition in recorded["excerpts"]}
+    units = []
+    for clip in clips:
+        for condition in settings.conditions:
+            key = (clip.name, condition.name)
+            methods = tuple(name for name in settings.methods if (*key, name) not in known)
+            audio = audio_folder(folder, *key) if key in heard else None
+            if methods:
+                units.append(_Unit(clip, condition, methods, audio))
+    return units
+
+
+def _work(
+    units: Sequence[_Unit], settings: StudySettings, jobs: int, cluster: str | None
+) -> Iterator[tuple[_Unit, list[dict[str, Any]]]]:
+    """Yield each unit and what the journal says of it, as they are done."""
+    work = partial(_score, settings=settings)
+    done = (
+        as_done(work, units, jobs, attrgetter("name"))
+        if cluster is None
+        else as_done_on(cluster, work, units, jobs, attrgetter("name"))
+    )
+    for number, result in done:
+        unit = units[number]
+        if isinstance(result, Failure):
+            yield unit, [_failure(unit, method, result.reason) for method in unit.methods]
+        else:
+            yield unit, result
+
+
+def _score(unit: _Unit, settings: StudySettings) -> list[dict[str, Any]]:
+    """Return the journal's entries for one unit; a method that fails, fails alone."""
+    stream = read_stream(unit.clip.path, unit.condition, settings.sample_rate, settings.seed)
+    entries, played = [], {}
+    for method in unit.methods:
+        try:
+            references, played[method] = _played(method, stream, settings)
+            entries += [
+                _entry(unit, method + suffix, stream, reference, played[method], settings)
+                for suffix, reference in references.items()
+            ]
+        # A method may fail in any library or program it uses; the others are worth scoring.
+        except Exception as error:
+            played.pop(method, None)
+            entries.append(_failure(unit, method, reason_of(error)))
+    if unit.audio is not None and played:
+        excerpts.keep(
+            unit.audio, unit.clip, unit.condition.name, stream, played, settings.excerpt_s
+        )
+    return entries
+
+
+def _played(
+    method: str, stream: Stream, settings: StudySettings
+) -> tuple[dict[str, Signal], Signal]:
+    """Return what a method is compared with, by the ending of its name, and what it plays."""
+    player = contender(method, settings.peers, budget_ms=settings.budget_ms, seed=settings.seed)
+    references: dict[str, Signal] = {"": stream.signal}
+    if player.coded:
+        intact = Stream(
+            stream.signal,
+            np.zeros_like(stream.trace),
+            stream.packet_samples,
+            stream.sample_rate,
+        )
+        references[OWN_DECODE] = play(player, intact)
+    return references, play(player, stream)
+
+
+def _entry(
+    unit: _Unit,
+    method: str,
+    stream: Stream,
+    reference: Signal,
+    played: Signal,
+    settings: StudySettings,
+) -> dict[str, Any]:
+    lost, rate = stream.lost_by_class(), stream.sample_rate
+    comparison = scores.Comparison(reference, played, lost[""], rate, unit.clip.domain)
+    lengths = scores.burst_lengths(stream.trace)
+    gaps = []
+    for length in np.unique(lengths[lengths > 0]):
+        mask = {"": np.repeat(lengths == length, stream.packet_samples)}
+        values = scores.score(GAP_METRICS, comparison, mask)
+        gaps.append(GapScores(int(length), int((lengths == length).sum() // length), values))
+    row = Row(
+        unit.clip.name,
+        unit.clip.domain,
+        unit.condition.name,
+        method,
+        rate,
+        stream.signal.shape[1],
+        stream.packet_samples,
+        stream.trace.size,
+        int(stream.trace.sum()),
+        sum(gap.count for gap in gaps),
+        scores.score(settings.metrics, comparison, lost),
+        tuple(gaps),
+    )
+    entry: dict[str, Any] = json.loads(to_json(row))
+    return entry
+
+
+def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
+    return {
+        "clip": unit.clip.name,
+        "condition": unit.condition.name,
+        "method": method,
+        "reason": reason,
+    }
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    values = dict(entry)
+    values["scores"] = _numbers(entry["scores"])
+    values["gaps"] = tuple(
+        GapScores(gap["packets"], gap["count"], _numbers(gap["scores"])) for gap in entry["gaps"]
+    )
+    return Row(**values)
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Return scores with NaN for null, which JSON has in its place."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
+
+
+def _order(settings: Mapping[str, Any]) -> Callable[[str, str, str], tuple[str, int, int, str]]:
+    conditions = [Condition(**condition).name for condition in settings["conditions"]]
+    methods = list(settings["methods"])
+
+    def place(clip: str, condition: str, method: str) -> tuple[str, int, int, str]:
+        asked = method.removesuffix(OWN_DECODE)
+        return clip, conditions.index(condition), methods.index(asked), method
+
+    return place
+
+
+def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
+    """Write the settings of a study, or check that those of one that goes on allow it."""
+    wanted: dict[str, Any] = json.loads(to_json(_description(clips, settings)))
+    if (folder / SETTINGS_FILE).exists():
+        wanted = _continued(folder, _read_settings(folder), wanted)
+    try:
+        if not (folder / SETTINGS_FILE).exists() and folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty and holds no study; give a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        partial_file = folder / f".{SETTINGS_FILE}.part"
+        partial_file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        partial_file.replace(folder / SETTINGS_FILE)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+    return wanted
+
+
+def _description(clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
+    names = [condition.name for condition in settings.conditions]
+    traces = [condition.trace for condition in settings.conditions if condition.trace]
+    return {
+        "format": FORMAT,
+        "plc": plc.__version__,
+        "models": _models(),
+        "methods": settings.methods,
+        "peers": {name: asdict(peer) for name, peer in settings.peers.items()},
+        "conditions": [asdict(condition) for condition in settings.conditions],
+        "metrics": settings.metrics,
+        "sample_rate": settings.sample_rate,
+        "budget_ms": settings.budget_ms,
+        "seed": settings.seed,
+        "clips": {
+            clip.name: {"domain": clip.domain, "sha256": _digest(clip.path)} for clip in clips
+        },
+        "traces": {trace: _digest(Path(trace)) for trace in traces},
+        "excerpts": excerpts.plan(clips, names, settings.excerpt_count),
+        "excerpt_s": settings.excerpt_s,
+    }
+
+
+def _models() -> dict[str, str]:
+    """Return the hashes of the networks that ``auto`` chooses among, by name."""
+    if find_spec("onnxruntime") is None:
+        return {}
+    return {manifest.name: manifest.sha256 for manifest in available()}
+
+
+def _digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or None if it is none that can be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _continued(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a study that goes on: the old ones, and what came to the axes."""
+    merged = {**new, "excerpts": old["excerpts"]}
+    scored = {row.clip for row in load(folder).rows}  # another one may be mended
+    for name in new:
+        if name == "excerpts":
+            continue
+        if name not in _AXES:
+            if old.get(name) != new[name]:
+                raise _changed(folder, name, old.get(name), new[name])
+        elif isinstance(new[name], dict):
+            for key, value in old[name].items():
+                unscored = name == "clips" and key not in scored
+                if new[name].get(key, value) != value and not unscored:
+                    raise _changed(folder, f"{name} {key}", value, new[name][key])
+            merged[name] = {**old[name], **new[name]}
+        else:
+            merged[name] = old[name] + [value for value in new[name] if value not in old[name]]
+    if merged["methods"][0] != new["methods"][0]:
+        raise _changed(folder, "first method", old["methods"][0], new["methods"][0])
+    return merged
+
+
+def _changed(folder: Path, name: str, old: object, new: object) -> ConfigError:
+    return ConfigError(
+        f"{folder} holds a study whose {name} is {old}; now it is {new}. Methods, peers, "
+        "conditions and clips may be added to a study, nothing else may change: give the same "
+        "again, or another folder"
+    )
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS_FILE
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} holds no study: there is no {SETTINGS_FILE} in it") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise ConfigError(f"{path} is of another format than {FORMAT}, the one that is read here")
+    missing = [name for name in (*_AXES, "metrics", "excerpts") if name not in settings]
+    if missing:
+        raise ConfigError(f"{path} is damaged: it has no {', '.join(missing)}")
+    return settings
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a journal says; the line that an interrupted run left half is passed over."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"{path}, line {number}, is damaged: {error}; remove it") from error
+        yield entry
+
+
+def _journal(folder: Path) -> Any:
+    """Open a journal to append to, without the half line that an interrupted run left."""
+    path = folder / JOURNAL_FILE
+    try:
+        if path.exists():
+            whole = path.read_bytes().rfind(b"\n") + 1
+            with path.open("r+b") as file:
+                file.truncate(whole)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,461 @@
+"""A study as tables: means, paired differences to the first method, by what matters.
+
+A difference is a method's score minus the first method's, on the same clip under the same
+condition; its interval is a bootstrap over clips (:mod:`plc_bench.base.compare`), because what one
+clip shows under several conditions is alike. Where a method has no score, or one that is not
+defined, the mean is over the others and says how many were left out. A codec compared with its own
+decode has means but no differences, as the first method is compared with the original.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from plc.errors import ConfigError, MissingExtraError
+from plc_bench.base.compare import (
+    INTERVAL_GROUPS_MIN,
+    PairedDifference,
+    paired_difference,
+    summarise,
+)
+from plc_bench.base.results import counted, write_csv
+from plc_bench.peers import comparable
+from plc_bench.quality.conditions import Condition
+from plc_bench.quality.study import GAP_METRICS, OWN_DECODE, Row, Study
+from plc_bench.scores import registry
+
+# Upper ends of the classes of gaps, in ms; each holds those down to the one before.
+GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
+# Stands for a score that says nothing of a method.
+_NOT_COMPARABLE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell: what it shows, and what it is sorted by; NaN for none."""
+
+    text: str
+    value: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryTable:
+    """A table of a study.
+
+    Attributes
+    ----------
+    title : str
+        What it is about.
+    headings : list of str
+        Of the columns.
+    rows : list of list of Cell
+        As many cells each as there are headings.
+    note : str
+        What a reader must know.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A method's mean over the gaps of one class, with its 95 % interval; NaN for few clips."""
+
+    gap_ms: float
+    mean: float
+    low: float
+    high: float
+    gaps: int
+
+
+def summary_tables(study: Study) -> list[SummaryTable]:
+    """Return what a study shows, the plainest first."""
+    plain = [name for name in study.settings["metrics"] if "_" not in name]
+    tables = []
+    for condition in study.conditions:
+        rows = [row for row in study.rows if row.condition == condition.name]
+        tables.append(_means(study, rows, plain, condition))
+        if len(study.methods) > 1:
+            tables.append(_differences(study, rows, plain, condition))
+    tables.append(_by_domain(study, plain))
+    tables += [
+        _by_burst(study, name)
+        for name in plain
+        if any(f"{name}_{one}" in study.settings["metrics"] for one in registry.BURST_CLASSES)
+    ]
+    tables += [_by_gap(study, name) for name in GAP_METRICS]
+    return [table for table in tables if table.rows]
+
+
+def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
+    """Return a method's score over the length of the gap, for the classes that have one."""
+    if not comparable(method, metric):
+        return []
+    rows = [row for row in study.rows if row.method == method]
+    points = []
+    for low_ms, high_ms in _gap_classes():
+        values, clips, lengths, gaps = [], [], [], 0
+        for row in rows:
+            inside = [gap for gap in row.gaps if low_ms < gap.packets * row.packet_ms <= high_ms]
+            defined = [gap for gap in inside if math.isfinite(gap.scores[metric])]
+            count = sum(gap.count for gap in defined)
+            if count:
+                values.append(sum(gap.count * gap.scores[metric] for gap in defined) / count)
+                lengths.append(
+                    sum(gap.count * gap.packets for gap in defined) / count * row.packet_ms
+                )
+                clips.append(row.clip)
+                gaps += count
+        if values:
+            mean = paired_difference(
+                values, [0.0] * len(values), lower_is_better=True, groups=clips
+            )
+            points.append(Point(float(np.mean(lengths)), mean.mean, mean.low, mean.high, gaps))
+    return points
+
+
+def markdown(study: Study) -> str:
+    """Return the tables of a study as Markdown, and what failed."""
+    settings = study.settings
+    parts = [
+        "# Concealment compared\n",
+        f"{sizes(study)}; plc {settings['plc']}, seed {settings['seed']}. "
+        "Every method met the same losses.\n",
+    ]
+    parts += [_markdown_table(table) for table in summary_tables(study)]
+    if study.missing:
+        parts.append(f"## Failed: {len(study.missing)}\n")
+        parts += [
+            f"- {one.clip}, {one.condition}, {one.method}: {one.reason}" for one in study.missing
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def sizes(study: Study) -> str:
+    """Return how many clips, conditions and methods there are, in words."""
+    counts = {
+        "clip": len({row.clip for row in study.rows}),
+        "condition": len(study.conditions),
+        "method": len(study.methods),
+    }
+    return ", ".join(counted(count, noun) for noun, count in counts.items())
+
+
+def rich_table(table: SummaryTable) -> Table:
+    """Return a table to print."""
+    printed = Table(title=table.title, caption=table.note)
+    for number, heading in enumerate(table.headings):
+        printed.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in table.rows:
+        printed.add_row(*[Text(cell.text) for cell in row])
+    return printed
+
+
+def write_tables(study: Study) -> list[str]:
+    """Write CSV, Markdown and, with pyarrow, Parquet into a study's folder; return what to say.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be written.
+    """
+    folder = study.folder
+    tables = {"scores": score_rows(study), "gaps": gap_rows(study)}
+    for name, rows in tables.items():
+        write_csv(folder / f"{name}.csv", rows)
+    failures = [
+        {"clip": one.clip, "condition": one.condition, "method": one.method, "reason": one.reason}
+        for one in study.missing
+    ]
+    write_csv(folder / "failures.csv", failures)
+    try:
+        (folder / "summary.md").write_text(markdown(study), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+    said = [f"tables: {folder / 'summary.md'}, scores.csv, gaps.csv, failures.csv"]
+    try:
+        for name, rows in tables.items():
+            write_parquet(folder / f"{name}.parquet", rows)
+        said.append("Parquet: scores.parquet, gaps.parquet")
+    except MissingExtraError as error:
+        said.append(f"no Parquet: {error}")
+    return said
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows to a Parquet file.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("it needs pyarrow: pip install pyarrow") from error
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def score_rows(study: Study) -> list[dict[str, Any]]:
+    """Return one row for each clip, condition and method."""
+    conditions = {condition.name: condition for condition in study.conditions}
+    return [
+        {
+            "clip": row.clip,
+            "domain": row.domain,
+            "condition": row.condition,
+            "loss": conditions[row.condition].loss,
+            "mean_burst": conditions[row.condition].mean_burst,
+            "trace": conditions[row.condition].trace or "",
+            "packet_ms": row.packet_ms,
+            "packet_samples": row.packet_samples,
+            "sample_rate": row.sample_rate,
+            "channels": row.channels,
+            "packets": row.packets,
+            "lost": row.lost,
+            "bursts": row.bursts,
+            "method": row.method,
+            **row.scores,
+        }
+        for row in study.rows
+    ]
+
+
+def gap_rows(study: Study) -> list[dict[str, Any]]:
+    """Return one row for each clip, condition, method and length of gap."""
+    return [
+        {
+            "clip": row.clip,
+            "domain": row.domain,
+            "condition": row.condition,
+            "method": row.method,
+            "gap_packets": gap.packets,
+            "gap_ms": gap.packets * row.packet_ms,
+            "gaps": gap.count,
+            **gap.scores,
+        }
+        for row in study.rows
+        for gap in row.gaps
+    ]
+
+
+def _means(
+    study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
+) -> SummaryTable:
+    packets = sum(row.packets for row in rows if row.method == study.methods[0])
+    lost = sum(row.lost for row in rows if row.method == study.methods[0])
+    table = SummaryTable(
+        f"Means: {condition.title}",
+        ["method", *[registry.label(name) for name in metrics]],
+        note=f"{counted(len({row.clip for row in rows}), 'clip')}, "
+        f"{100 * lost / max(packets, 1):.1f} % of packets lost.",
+    )
+    for method in study.methods:
+        own = [row for row in rows if row.method == method]
+        if own:
+            table.rows.append([Cell(method), *[_mean(own, name, rows) for name in metrics]])
+    return table
+
+
+def _differences(
+    study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
+) -> SummaryTable:
+    first = study.methods[0]
+    table = SummaryTable(
+        f"Difference to {first}: {condition.title}",
+        ["method", *[registry.label(name) for name in metrics]],
+        note=f"Method minus {first} on the same losses: mean, 95 % interval, share of clips on "
+        f"which the method is better; intervals from {INTERVAL_GROUPS_MIN} clips on."
+        f"{_left_out(study)}",
+    )
+    for method in [name for name in study.methods[1:] if not name.endswith(OWN_DECODE)]:
+        cells = [_difference_cell(rows, method, first, name) for name in metrics]
+        if any(cell.text for cell in cells):
+            table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
+    first = study.methods[0] if study.methods else ""
+    shown = [name for name in metrics if registry.metric(name).lower_is_better is not None][:4]
+    table = SummaryTable(
+        "By domain",
+        [
+            "domain",
+            "method",
+            "clips",
+            *[
+                heading
+                for name in shown
+                for heading in (registry.label(name), f"{registry.label(name)} to {first}")
+            ],
+        ],
+        note=f"All conditions together.{_left_out(study)}",
+    )
+    for domain in sorted({row.domain for row in study.rows}):
+        inside = [row for row in study.rows if row.domain == domain]
+        for method in study.methods:
+            own = [row for row in inside if row.method == method]
+            if not own:
+                continue
+            clips = len({row.clip for row in own})
+            cells = []
+            for name in shown:
+                cells += [_mean(own, name, inside), _difference_to(inside, method, first, name)]
+            table.rows.append([Cell(domain), Cell(method), Cell(str(clips), clips), *cells])
+    return table
+
+
+def _by_burst(study: Study, metric: str) -> SummaryTable:
+    names = [
+        f"{metric}_{one}"
+        for one in registry.BURST_CLASSES
+        if f"{metric}_{one}" in study.settings["metrics"]
+    ]
+    first = study.methods[0] if study.methods else ""
+    headings = [
+        heading for name in names for heading in (registry.label(name), f"difference to {first}")
+    ]
+    table = SummaryTable(
+        f"By burst: {registry.label(metric)}",
+        ["method", *headings],
+        note=f"All conditions together.{_left_out(study)}",
+    )
+    for method in study.methods:
+        own = [row for row in study.rows if row.method == method]
+        cells = []
+        for name in names:
+            cells += [
+                _mean(own, name, study.rows),
+                _difference_to(study.rows, method, first, name),
+            ]
+        table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _by_gap(study: Study, metric: str) -> SummaryTable:
+    classes = [
+        (low_ms, high_ms)
+        for low_ms, high_ms in _gap_classes()
+        if any(
+            low_ms < gap.packets * row.packet_ms <= high_ms
+            for row in study.rows
+            for gap in row.gaps
+        )
+    ]
+    table = SummaryTable(
+        f"By length of the gap: {registry.label(metric)}",
+        ["method", *[_gap_heading(low_ms, high_ms) for low_ms, high_ms in classes]],
+        note="All conditions together; mean over clips, with how many gaps were heard.",
+    )
+    for method in study.methods:
+        points = gap_curve(study, method, metric)
+        cells = []
+        for low_ms, high_ms in classes:
+            inside = [point for point in points if low_ms < point.gap_ms <= high_ms]
+            digits = registry.metric(metric).digits
+            cells += [
+                Cell(f"{point.mean:.{digits}f} ({point.gaps})", point.mean) for point in inside
+            ] or [Cell("" if comparable(method, metric) else _NOT_COMPARABLE)]
+        table.rows.append([Cell(method), *cells])
+    return table
+
+
+def _gap_classes() -> list[tuple[float, float]]:
+    # A packet of 10 ms may have been rounded to a sample more.
+    edges = [0.0, *[edge * 1.005 for edge in GAP_EDGES_MS]]
+    return list(pairwise(edges))
+
+
+def _gap_heading(low_ms: float, high_ms: float) -> str:
+    if math.isinf(high_ms):
+        return f"over {low_ms / 1.005:g} ms"
+    return f"to {high_ms / 1.005:g} ms"
+
+
+def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
+    """Return the mean over a method's rows; say what is not in it but in that of others."""
+    if own and not comparable(own[0].method, metric):
+        return Cell(_NOT_COMPARABLE)
+    summary = summarise([row.scores[metric] for row in own])
+    if not summary.count:
+        return Cell("")
+    missing = len({(row.clip, row.condition) for row in every}) - len(own)
+    counts = {"missing": missing, "undefined": summary.left_out}
+    left_out = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    text = f"{summary.mean:.{registry.metric(metric).digits}f}"
+    return Cell(f"{text} ({left_out})" if left_out else text, summary.mean)
+
+
+def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> PairedDifference:
+    """Return how a method differs from the first where both have a score."""
+    by_method: dict[str, dict[tuple[str, str], float]] = {method: {}, first: {}}
+    for row in rows:
+        if row.method in by_method:
+            by_method[row.method][row.clip, row.condition] = row.scores[metric]
+    keys = [key for key in by_method[method] if key in by_method[first]]
+    return paired_difference(
+        [by_method[method][key] for key in keys],
+        [by_method[first][key] for key in keys],
+        lower_is_better=registry.metric(metric).lower_is_better is not False,
+        groups=[clip for clip, _ in keys],
+    )
+
+
+def _difference_to(rows: Sequence[Row], method: str, first: str, metric: str) -> Cell:
+    """Return a difference for a row that also has the mean: without the share, not for all."""
+    if method == first or method.endswith(OWN_DECODE):
+        return Cell("")
+    return _difference_cell(rows, method, first, metric, with_share=False)
+
+
+def _difference_cell(
+    rows: Sequence[Row], method: str, first: str, metric: str, *, with_share: bool = True
+) -> Cell:
+    if not (comparable(method, metric) and comparable(first, metric)):
+        return Cell(_NOT_COMPARABLE)
+    difference = _difference(rows, method, first, metric)
+    if not difference.pairs:
+        return Cell("")
+    one = registry.metric(metric)
+    mean, low, high = (
+        f"{value:+.{one.digits}f}" for value in (difference.mean, difference.low, difference.high)
+    )
+    interval = "" if math.isnan(difference.low) else f" [{low}, {high}]"
+    share = ""
+    if with_share and one.lower_is_better is not None:
+        share = f", {100 * difference.share_better:.0f} %"
+    return Cell(f"{mean}{interval}{share}", difference.mean)
+
+
+def _left_out(study: Study) -> str:
+    """Return what to add to the note of a table of differences."""
+    if not any(name.endswith(OWN_DECODE) for name in study.methods):
+        return ""
+    name = OWN_DECODE.strip()
+    return f" Rows {name} have no difference: they are scored against another reference."
+
+
+def _markdown_table(table: SummaryTable) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [
+        f"## {table.title}\n",
+        line(table.headings),
+        line(["---", *["---:"] * (len(table.headings) - 1)]),
+        *[line(cell.text for cell in row) for row in table.rows],
+    ]
+    return "\n".join(lines) + (f"\n\n{table.note}\n" if table.note else "\n")

@@ -1,0 +1,397 @@
+"""One page that shows a study and lets people listen to it: ``plc report``.
+
+::
+
+    report/index.html     tables, curves, players, the blind test; style and script inside
+    report/clips/N.js     the audio of one clip, loaded when it is first played
+    report/clips/N-K.png  spectrograms, the lost packets marked
+
+It opens from a disk, without a server: a browser lets a ``file://`` page run scripts that lie
+beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec: what
+one judges are a few milliseconds at the edges of gaps, just what a codec would smear. To keep that
+small, a version is stored as its difference to the reference, silence but for the gaps; the browser
+adds the two, exactly, as both are whole numbers. The lossy version needs no audio at all.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError, MissingExtraError
+from plc_bench.base.compare import INTERVAL_GROUPS_MIN
+from plc_bench.peers import comparable
+from plc_bench.quality import excerpts
+from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
+from plc_bench.quality.study import GAP_METRICS, Study, load
+from plc_bench.quality.summary import SummaryTable, gap_curve, sizes, summary_tables
+from plc_bench.report.chart import Axis, Series, line_chart, round_ticks
+from plc_bench.report.latency_chart import latency_section
+from plc_bench.report.ratings import rating_tables, read_ratings
+from plc_bench.scores import registry
+
+# A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
+LARGE_MB = 60.0
+# Files of a page in its folder of clips; what else lies there is somebody's.
+_OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
+# Stands in every page of ours.
+_OWN_PAGE = "plcClip"
+_SCRIPTS = ("player.js", "page.js", "listen.js")
+# What stands beside a version's name.
+_SHOWN = ("plcmos", "nmse", "lsd", "level")
+# Spectrograms: pixels, colours, window, range.
+_PICTURE_WIDTH, _PICTURE_HEIGHT, _MARK_HEIGHT = 800, 112, 6
+_COLOURS = 24
+_WINDOW_S = 0.024
+_RANGE_DB = 75.0
+_TOP_HZ = 12_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was written.
+
+    Attributes
+    ----------
+    path : Path
+        To open.
+    clips : int
+        That can be listened to.
+    total_bytes : int
+        Of the whole folder's page.
+    """
+
+    path: Path
+    clips: int
+    total_bytes: int
+
+
+def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "") -> Page:
+    """Write the page of a study.
+
+    Parameters
+    ----------
+    results : Path
+        The study's folder.
+    out : Path
+        Folder of the page; files of an earlier one are replaced.
+    ratings : sequence of Path
+        Files of the blind test.
+    title : str
+        Of the page.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no study, a file is damaged, or the page cannot be written.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    study = load(results)
+    heard = read_ratings(ratings, study)
+    kept = excerpts.find(results)
+    clips = out / "clips"
+    _check_folder(out)
+    try:
+        clips.mkdir(parents=True, exist_ok=True)
+        for stale in clips.iterdir():
+            if _OURS.fullmatch(stale.name):
+                stale.unlink()
+        described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
+        page = _page(study, described, rating_tables(heard), title)
+        (out / "index.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
+    written = [
+        out / "index.html",
+        *(path for path in clips.iterdir() if _OURS.fullmatch(path.name)),
+    ]
+    return Page(out / "index.html", len(kept), sum(path.stat().st_size for path in written))
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to write over a page that is none of ours."""
+    try:
+        page = (out / "index.html").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if _OWN_PAGE not in page:
+        raise ConfigError(f"{out / 'index.html'} is another page; give another folder")
+
+
+def _page(
+    study: Study,
+    clips: Sequence[Mapping[str, Any]],
+    ratings: Sequence[SummaryTable],
+    title: str,
+) -> str:
+    folder = resources.files("plc_bench.report") / "page"
+    tables = summary_tables(study)
+    data = json.dumps(
+        {
+            "report": _identity(study),
+            "studyId": study.identity,
+            "methods": study.methods,
+            "clips": clips,
+        },
+        ensure_ascii=False,
+    )
+    return Template((folder / "index.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title or "Concealment compared"),
+        about=escape(_about(study)),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
+        script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        data=data.replace("<", "\\u003c"),
+        curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
+        latency=latency_section(study.folder),
+        tables="".join(html_table(table) for table in tables),
+        failures=_failures(study),
+        ratings="".join(html_table(table) for table in ratings),
+    )
+
+
+def html_table(table: SummaryTable) -> str:
+    """Return a table that the page can sort."""
+    head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in table.headings)
+    rows = "".join(
+        "<tr>" + "".join(_html_cell(cell.text, cell.value) for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    return (
+        f"<h3>{escape(table.title)}</h3>{note}"
+        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def difference_or_whole(
+    reference: NDArray[np.int16], played: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], bool]:
+    """Return what to store of a version, and whether that is its difference to the reference.
+
+    The difference, unless it does not fit into 16 bits or is not silent for the most part, as that
+    of a codec.
+    """
+    difference = played.astype(np.int32) - reference
+    fits = np.abs(difference).max(initial=0) < 2**15
+    if fits and np.count_nonzero(difference) <= difference.size / 2:
+        return difference.astype(np.int16), True
+    return played, False
+
+
+def spectrogram_png(
+    signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
+) -> bytes:
+    """Return a spectrogram as PNG, with a red mark above each lost packet.
+
+    Parameters
+    ----------
+    signal : float64, shape (n,)
+        What was played.
+    lost : bool, shape (n,)
+        Lost samples.
+    sample_rate : int
+        In Hz.
+    loudest_db : float
+        Level that is brightest, the same for all versions of a clip.
+    """
+    try:
+        from matplotlib import colormaps
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError(
+            "spectrograms need matplotlib: pip install 'plc-engine[plots]'"
+        ) from error
+    shares = 1.0 + (_levels_db(signal, sample_rate) - loudest_db) / _RANGE_DB
+    pixels = (shares.clip(0.0, 1.0) * (_COLOURS - 1)).round().astype(np.uint8)
+    edges = np.linspace(0, lost.size, _PICTURE_WIDTH + 1).astype(int)
+    before = np.concatenate([[0], np.cumsum(lost)])
+    marks = np.full((_MARK_HEIGHT, _PICTURE_WIDTH), _COLOURS, np.uint8)
+    marks[:, before[edges[1:]] > before[edges[:-1]]] = _COLOURS + 1
+    image = Image.fromarray(np.concatenate([marks, pixels[::-1]]))
+    colours = (colormaps["magma"](np.linspace(0.0, 1.0, _COLOURS))[:, :3] * 255).astype(np.uint8)
+    extra = np.array([[24, 24, 28], [240, 60, 50]], np.uint8)
+    image.putpalette(np.concatenate([colours, extra]).tobytes())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> dict[str, Any]:
+    """Write the audio and the pictures of one clip; return what the page must know of it."""
+    order = [REFERENCE, LOSSY, *(name for name in study.methods if name in excerpt.files)]
+    samples = {name: excerpt.read(name) for name in order}
+    reference = samples[REFERENCE]
+    lost = np.repeat(excerpt.trace, excerpt.packet_samples)
+    loudest_db = float(_levels_db(_mono(reference), excerpt.sample_rate).max())
+    audio, tracks = {}, []
+    for place, name in enumerate(order):
+        png = spectrogram_png(_mono(samples[name]), lost, excerpt.sample_rate, loudest_db)
+        picture = f"{number}-{place}.png"
+        (folder / picture).write_bytes(png)
+        # The page makes the lossy version itself; that of zeros is the same.
+        if name == REFERENCE or not np.array_equal(samples[name], samples[LOSSY]):
+            stored, is_difference = difference_or_whole(reference, samples[name])
+            if name == REFERENCE:
+                stored, is_difference = reference, False
+            audio[name] = {
+                "audio": _flac(stored, excerpt.sample_rate),
+                "difference": is_difference,
+            }
+        tracks.append(
+            {
+                "name": name,
+                "label": "lossy, not concealed" if name == LOSSY else name,
+                "picture": f"clips/{picture}",
+                "scores": _shown_scores(study, excerpt, name),
+            }
+        )
+    script = f"plcClip({number},{json.dumps(audio)});\n"
+    (folder / f"{number}.js").write_text(script, encoding="utf-8")
+    titles = {condition.name: condition.title for condition in study.conditions}
+    return {
+        "id": number,
+        "name": excerpt.clip,
+        "domain": excerpt.domain,
+        "condition": titles.get(excerpt.condition, excerpt.condition),
+        "conditionName": excerpt.condition,
+        "sampleRate": excerpt.sample_rate,
+        "channels": reference.shape[1],
+        "samples": len(reference),
+        "packetSamples": excerpt.packet_samples,
+        "trace": "".join("01"[int(one)] for one in excerpt.trace),
+        "audio": f"clips/{number}.js",
+        "tracks": tracks,
+    }
+
+
+def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
+    """Return samples as FLAC in base 64.
+
+    Of 24 bits, because Chromium scales 16-bit samples above zero by 32767 and those below by 32768,
+    and a sum would be off. FLAC takes eight empty bits for what they are.
+    """
+    import soundfile
+
+    stream = io.BytesIO()
+    # libsndfile takes the leading 24 of 32 bits.
+    leading = samples.astype(np.int32) << 16
+    soundfile.write(stream, leading, sample_rate, format="FLAC", subtype="PCM_24")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _shown_scores(study: Study, excerpt: Excerpt, method: str) -> str:
+    for row in study.rows:
+        if (row.clip, row.condition, row.method) == (excerpt.clip, excerpt.condition, method):
+            shown = [
+                name
+                for name in _SHOWN
+                if comparable(method, name) and math.isfinite(row.scores.get(name, math.nan))
+            ]
+            return " · ".join(_score_text(name, row.scores[name]) for name in shown)
+    return ""
+
+
+def _score_text(metric: str, value: float) -> str:
+    name, _, unit = registry.label(metric).partition(" ")
+    digits = registry.metric(metric).digits
+    return f"{name} {round(value, digits) + 0.0:.{digits}f} {unit}".rstrip()
+
+
+def _mono(samples: NDArray[np.int16]) -> NDArray[np.float64]:
+    mono: NDArray[np.float64] = samples.mean(axis=1) / 32768
+    return mono
+
+
+def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """Return levels in dB, shape (rows, columns) of the picture; rows are spaced like mel."""
+    window_samples = 2 * round(_WINDOW_S * sample_rate / 2)
+    height = _PICTURE_HEIGHT - _MARK_HEIGHT
+    padded = np.pad(signal, window_samples // 2)
+    starts = np.linspace(0, signal.size - 1, _PICTURE_WIDTH).astype(int)
+    frames = padded[starts[:, None] + np.arange(window_samples)]
+    power = np.abs(np.fft.rfft(frames * np.hanning(window_samples), axis=1)).T ** 2
+    top_mel = 2595 * math.log10(1 + min(sample_rate / 2, _TOP_HZ) / 700)
+    centres_hz = 700 * (10 ** (np.linspace(0, top_mel, height) / 2595) - 1)
+    bins = centres_hz * window_samples / sample_rate
+    low = np.floor(bins).astype(int).clip(0, len(power) - 2)
+    weight = (bins - low)[:, None].clip(0.0, 1.0)
+    levels: NDArray[np.float64] = 10 * np.log10(
+        (1 - weight) * power[low] + weight * power[low + 1] + 1e-12
+    )
+    return levels
+
+
+def _gap_chart(study: Study, metric: str) -> str:
+    series = []
+    for number, method in enumerate(study.methods):
+        points = gap_curve(study, method, metric)
+        if points:
+            series.append(
+                Series(
+                    method,
+                    number,
+                    [point.gap_ms for point in points],
+                    [point.mean for point in points],
+                    [point.low for point in points],
+                    [point.high for point in points],
+                )
+            )
+    if not series:
+        return ""
+    ends = [value for one in series for value in (*one.y, *one.low, *one.high)]
+    reach = [value for value in ends if math.isfinite(value)]
+    lengths = [value for one in series for value in one.x]
+    title = f"{registry.label(metric)} over the length of the gap"
+    chart = line_chart(
+        series,
+        Axis("gap in ms", round_ticks(0.0, max(lengths), 8)),
+        Axis(registry.label(metric), round_ticks(min(reach), max(reach))),
+        title,
+    )
+    note = (
+        "All conditions; bands are 95 % intervals over clips, where there are "
+        f"{INTERVAL_GROUPS_MIN} or more. Lower is better."
+    )
+    return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
+
+
+def _failures(study: Study) -> str:
+    if not study.missing:
+        return ""
+    lines = "".join(
+        f"<li>{escape(f'{one.clip}, {one.condition}, {one.method}: {one.reason}')}</li>"
+        for one in study.missing
+    )
+    return f'<h3>Failed: {len(study.missing)}</h3><ul class="failures">{lines}</ul>'
+
+
+def _about(study: Study) -> str:
+    settings = study.settings
+    return (
+        f"{sizes(study)}, the same losses for all. plc {settings['plc']}, seed {settings['seed']}."
+    )
+
+
+def _identity(study: Study) -> str:
+    """Return what tells one study's page from another's in a browser's memory."""
+    text = json.dumps(study.settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _html_cell(text: str, value: float) -> str:
+    data = f' data-value="{value:.9g}"' if math.isfinite(value) else ""
+    return f"<td{data}>{escape(text)}</td>"

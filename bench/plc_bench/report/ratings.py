@@ -1,0 +1,229 @@
+"""What listeners said: the files of the report's blind test, read and summarised.
+
+Two kinds. *MUSHRA-style*: every version of a clip, a hidden reference and an anchor among them,
+gets 0 to 100. As in ITU-R BS.1534-3, section 4.1.2, a listener who gave the hidden reference less
+than 90 in more than 15 % of the trials is left out. *A/B*: one of two versions is preferred, or
+neither; the sign test asks whether a difference could be chance.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plc.errors import ConfigError
+from plc_bench.base.compare import INTERVAL_GROUPS_MIN, paired_difference
+from plc_bench.base.results import counted
+from plc_bench.quality.excerpts import LOSSY, REFERENCE
+from plc_bench.quality.study import Study
+from plc_bench.quality.summary import Cell, SummaryTable
+
+FORMAT = "plc-ratings-1"
+# BS.1534-3, section 4.1.2.
+_REFERENCE_LEAST = 90.0
+_REFERENCE_MISSES_MAX = 0.15
+_BYTES_MAX = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One clip that a listener rated: 0 to 100 by version."""
+
+    listener: str
+    clip: str
+    condition: str
+    ratings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two versions of a clip, and which was preferred; "none" for neither."""
+
+    listener: str
+    clip: str
+    condition: str
+    first: str
+    second: str
+    choice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What all listeners said."""
+
+    rated: list[Rated]
+    preferences: list[Preference]
+
+
+def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
+    """Return what stands in files of the blind test.
+
+    A trial that two files have counts once: a file that is given twice, or one that was saved
+    before a break and again at the end.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files.
+    study : Study
+        That is rated; ratings of another, or of other methods, are refused.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be read, is no such file, or rates what is not in the study.
+    """
+    known = {*study.methods, REFERENCE, LOSSY}
+    result = Ratings([], [])
+    counted: set[str] = set()
+    for path in paths:
+        trials = _trials(path, study)
+        texts = [json.dumps(trial, sort_keys=True) for trial in trials]
+        for trial, text in zip(trials, texts, strict=True):
+            if text in counted:
+                continue
+            try:
+                _add(result, trial, known)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{path}: a trial is not as the blind test writes it ({error})"
+                ) from error
+        counted.update(texts)
+    return result
+
+
+def excluded_listeners(rated: Sequence[Rated]) -> list[str]:
+    """Return the listeners who did not find the hidden reference."""
+    excluded = []
+    for listener in sorted({one.listener for one in rated}):
+        given = [
+            one.ratings[REFERENCE]
+            for one in rated
+            if one.listener == listener and REFERENCE in one.ratings
+        ]
+        misses = sum(value < _REFERENCE_LEAST for value in given)
+        if given and misses > _REFERENCE_MISSES_MAX * len(given):
+            excluded.append(listener)
+    return excluded
+
+
+def rating_tables(ratings: Ratings) -> list[SummaryTable]:
+    """Return what the listeners said as tables."""
+    tables = []
+    if ratings.rated:
+        tables.append(_mushra_table(ratings.rated))
+    if ratings.preferences:
+        tables.append(_preference_table(ratings.preferences))
+    return tables
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Return the two-sided probability of so uneven an outcome by chance alone (exact)."""
+    trials = wins + losses
+    tail: int = sum(math.comb(trials, k) for k in range(min(wins, losses) + 1))
+    return float(min(1.0, 2 * tail / 2**trials))
+
+
+def _trials(path: Path, study: Study) -> list[dict[str, Any]]:
+    try:
+        if path.stat().st_size > _BYTES_MAX:
+            raise ConfigError(f"{path} is larger than {_BYTES_MAX / 1e6:g} MB: no ratings")
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise ConfigError(f"{path} is no file of the blind test (format {FORMAT})")
+    trials, listener = said.get("trials"), said.get("listener")
+    if not isinstance(trials, list) or not isinstance(listener, str):
+        raise ConfigError(f"{path} has no trials or no listener")
+    if not all(isinstance(trial, dict) for trial in trials):
+        raise ConfigError(f"{path}: a trial is not as the blind test writes it")
+    if "study" not in said:
+        raise ConfigError(
+            f"{path} does not say of which study it is; if it is of {study.folder}, add "
+            f'"study": "{study.identity}" to it'
+        )
+    if said["study"] != study.identity:
+        raise ConfigError(f"{path} is of another study than that in {study.folder}")
+    return [{**trial, "listener": listener, "began": said.get("began")} for trial in trials]
+
+
+def _add(result: Ratings, trial: dict[str, Any], known: set[str]) -> None:
+    who = (trial["listener"], str(trial["clip"]), str(trial["condition"]))
+    if "ratings" in trial:
+        values = {name: float(value) for name, value in trial["ratings"].items()}
+        _check_known(values, known)
+        if not all(0.0 <= value <= 100.0 for value in values.values()):
+            raise ValueError("a rating is not from 0 to 100")
+        result.rated.append(Rated(*who, values))
+    else:
+        first, second, choice = trial["a"], trial["b"], trial["choice"]
+        _check_known((first, second), known)
+        if choice not in (first, second, "none"):
+            raise ValueError(f"choice {choice!r} is none of the two")
+        result.preferences.append(Preference(*who, first, second, choice))
+
+
+def _check_known(names: Any, known: set[str]) -> None:
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is not in the study")
+
+
+def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
+    excluded = excluded_listeners(rated)
+    kept = [one for one in rated if one.listener not in excluded]
+    listeners = len({one.listener for one in kept})
+    left_out = f"; left out for missing the reference: {', '.join(excluded)}" if excluded else ""
+    table = SummaryTable(
+        "Rated blind, 0 to 100",
+        ["version", "mean", "95 % interval", "ratings"],
+        note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
+        "listeners, or over clips where there is one listener; of fewer than "
+        f"{INTERVAL_GROUPS_MIN} there is none.",
+    )
+    for name in dict.fromkeys(name for one in kept for name in one.ratings):
+        own = [one for one in kept if name in one.ratings]
+        values = [one.ratings[name] for one in own]
+        groups = [one.listener if listeners > 1 else one.clip for one in own]
+        mean = paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
+        label = {REFERENCE: "hidden reference", LOSSY: "anchor (not concealed)"}.get(name, name)
+        table.rows.append(
+            [
+                Cell(label),
+                Cell(f"{mean.mean:.1f}", mean.mean),
+                Cell(mean.interval(".1f")),
+                Cell(str(len(values)), len(values)),
+            ]
+        )
+    table.rows.sort(key=lambda row: -row[1].value)
+    return table
+
+
+def _preference_table(preferences: Sequence[Preference]) -> SummaryTable:
+    table = SummaryTable(
+        "Preferred blind, A/B",
+        ["pair", "first preferred", "second preferred", "no difference", "sign test p"],
+        note=f"{counted(len({one.listener for one in preferences}), 'listener')}.",
+    )
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for one in preferences:
+        first, second = sorted((one.first, one.second))
+        pairs.setdefault((first, second), []).append(one.choice)
+    for (first, second), choices in pairs.items():
+        wins, losses = choices.count(first), choices.count(second)
+        ties, chance = len(choices) - wins - losses, sign_test(wins, losses)
+        table.rows.append(
+            [
+                Cell(f"{first} against {second}"),
+                Cell(str(wins), wins),
+                Cell(str(losses), losses),
+                Cell(str(ties), ties),
+                Cell(f"{chance:.3g}", chance),
+            ]
+        )
+    return table

@@ -1,0 +1,1 @@
+"""What long or hostile use does: soaks, tones, embedding, transport."""

@@ -1,0 +1,269 @@
+"""What the relay does to a stream, how many it carries, and whether bytes can break it.
+
+``python -m plc_bench.robust.transport quality FILE`` sends a recording through the impairment and
+the relay, in simulated time, and compares what comes out with the engine offline on the same
+losses. ``python -m plc_bench.robust.transport load`` relays many streams in real time and counts
+late packets. ``python -m plc_bench.robust.transport fuzz`` gives the parser and the playout random
+and damaged packets.
+"""
+
+import argparse
+import math
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc import conceal
+from plc.apps.relay import StreamConfig, StreamRelay, run_relay
+from plc.audio.files import AudioReader
+from plc.audio.loss import GilbertElliott
+from plc.audio.quality import nmse_db
+from plc.jsonable import to_json
+from plc.rtp.codecs import L16
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.impair import ImpairConfig, Impairment
+from plc.rtp.packets import RtpPacket, parse_rtp
+from plc.rtp.playout import Playout
+from plc.rtp.send import Packetizer
+from plc.rtp.udp import Endpoint, UdpPort
+
+_SOURCE = ("192.0.2.1", 5004)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A recording through the relay, against the engine offline on the same losses."""
+
+    seconds: float
+    lost_packets: int
+    nmse_db: float
+    """Over the lost samples; silence has 0 dB."""
+    offline_nmse_db: float
+    missing_samples: int
+    """Of the stream's length, that were not sent."""
+    delay_p50_ms: float
+    delay_max_ms: float
+    stretch_ppm: float
+
+
+def quality(
+    signal: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    loss: float = 0.1,
+    jitter_ms: float = 30.0,
+    packet_ms: float = 10.0,
+    delay: DelayConfig,
+    seed: int = 1,
+) -> Quality:
+    """Return what the relay makes of ``signal``, float32, shape (n,), in simulated time."""
+    block = round(sample_rate * packet_ms / 1000.0)
+    whole = signal[: signal.size // block * block]
+    sent = (np.rint(whole * 32767) / 32768).astype(np.float32)
+    codec = L16(sample_rate, 1)
+    packetizer = Packetizer(codec, ssrc=1)
+    impairment = Impairment(ImpairConfig(loss=loss, jitter_ms=jitter_ms), seed)
+    config = StreamConfig(
+        listen=Endpoint("127.0.0.1", 0),
+        to=Endpoint("127.0.0.1", 9),
+        sample_rate=sample_rate,
+        packet_ms=packet_ms,
+        delay=delay,
+        budget_ms=math.inf,
+        seed=0,
+    )
+    relay = StreamRelay(config)
+    packets = sent.size // block
+    trace = np.ones(packets, np.bool_)
+    played: list[NDArray[np.float32]] = []
+    for tick in range(packets + math.ceil(delay.max_delay_ms / packet_ms) + 2):
+        now_s = tick * block / sample_rate
+        if tick < packets:
+            samples = sent[tick * block : (tick + 1) * block, None]
+            impairment.put(packetizer.pack(samples), now_s)
+        while impairment.next_s <= now_s:
+            at_s = impairment.next_s
+            for datagram in impairment.due(at_s):
+                packet = parse_rtp(datagram)
+                assert isinstance(packet, RtpPacket)
+                trace[packet.sequence] = False
+                relay.receive(datagram, _SOURCE, at_s)
+        while relay.next_s <= now_s:
+            heard = relay.play(now_s)
+            if heard is not None:
+                played.append(heard[:, 0].copy())
+    out = np.concatenate(played)
+    offline = conceal(sent[:, None], trace, sample_rate=sample_rate, packet_samples=block)[:, 0]
+    first = int(np.flatnonzero(~trace)[0]) * block
+    begin = _find(out, sent[first:]) - first
+    where = np.repeat(trace, block)
+    where[:first] = False
+    heard_whole = np.zeros_like(sent)
+    there = out[max(begin, 0) :][: sent.size]
+    heard_whole[: there.size] = there
+    times = relay.report()["relay"]["delay_ms"]
+    return Quality(
+        seconds=sent.size / sample_rate,
+        lost_packets=int(trace.sum()),
+        nmse_db=nmse_db(sent, heard_whole, where),
+        offline_nmse_db=nmse_db(sent, offline.astype(np.float32), where),
+        missing_samples=max(0, sent.size - there.size),
+        delay_p50_ms=times["p50"],
+        delay_max_ms=times["max"],
+        stretch_ppm=1e6 * relay.playout.stretch,
+    )
+
+
+def _find(out: NDArray[np.float32], head: NDArray[np.float32]) -> int:
+    """Return where the first audible part of ``head`` is played, less where it stands."""
+    at = int(np.flatnonzero(np.abs(head) > 1e-3)[0])
+    wanted = head[at : at + 64]
+    for place in np.flatnonzero(out[: out.size - 64] == wanted[0]):
+        if np.array_equal(out[place : place + 64], wanted):
+            return int(place) - at
+    raise AssertionError("the recording's first samples were not played")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Many streams in real time."""
+
+    streams: int
+    workers: int
+    seconds: float
+    packets_sent: int
+    late_share: float
+    """Sent more than a packet length after they were due."""
+    lateness_p99_ms: float
+    lost_share: float
+    cpu_s_per_s: float
+    """Of the workers: 1 is a core."""
+
+
+def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float = 0.05) -> Load:
+    """Relay ``streams`` mono streams of 48 kHz L16 in packets of 10 ms, with losses."""
+    sink = UdpPort(Endpoint("127.0.0.1", 0))
+    ports = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(streams)]
+    listens = [port.endpoint for port in ports]
+    for port in ports:
+        port.close()
+    configs = [StreamConfig(listen=listen, to=sink.endpoint) for listen in listens]
+    stopping = threading.Event()
+    sender = threading.Thread(target=_send_all, args=(listens, loss, stopping), daemon=True)
+    sender.start()
+    reports = run_relay(configs, workers=workers, duration_s=seconds)
+    stopping.set()
+    sender.join()
+    sink.close()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
+    sent = sum(report["relay"]["packets_sent"] for report in reports)
+    late = sum(report["relay"]["late_packets_sent"] for report in reports)
+    expected = sum(report["jitter_buffer"]["packets_expected"] for report in reports)
+    lost = sum(report["jitter_buffer"]["lost_packets"] for report in reports)
+    return Load(
+        streams=streams,
+        workers=workers,
+        seconds=seconds,
+        packets_sent=sent,
+        late_share=late / max(1, sent),
+        lateness_p99_ms=max(report["relay"]["lateness_ms"]["p99"] for report in reports),
+        lost_share=lost / max(1, expected),
+        cpu_s_per_s=(used.ru_utime + used.ru_stime) / seconds,
+    )
+
+
+def _send_all(listens: Sequence[Endpoint], loss: float, stopping: threading.Event) -> None:
+    """Send a tone with noise to every stream until told to stop."""
+    rng = np.random.default_rng(0)
+    t = np.arange(48_000) / 48_000
+    tone = 0.2 * np.sin(2 * np.pi * 440 * t) + 0.01 * rng.standard_normal(t.size)
+    codec = L16(48_000, 1)
+    payloads = [codec.encode(part[:, None]) for part in tone.astype(np.float32).reshape(-1, 480)]
+    sources = [GilbertElliott(loss).source(seed) for seed in range(len(listens))]
+    head = RtpPacket(96, 0, 0, 1, b"")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        begin_s = time.monotonic()
+        k = 0
+        while not stopping.is_set():
+            time.sleep(max(0.0, begin_s + 0.01 * k - time.monotonic()))
+            packet = _packet(head, k, payloads[k % 100])
+            for source, listen in zip(sources, listens, strict=True):
+                if not source.take(1)[0]:
+                    out.sendto(packet, (listen.host, listen.port))
+            k += 1
+
+
+def _packet(head: RtpPacket, k: int, payload: bytes) -> bytes:
+    from plc.rtp.packets import build_rtp
+
+    return build_rtp(RtpPacket(head.payload_type, k % 2**16, 480 * k % 2**32, head.ssrc, payload))
+
+
+def fuzz(inputs: int = 1_000_000, seed: int = 0) -> int:
+    """Give a playout so many random or damaged packets; return the most it held at once."""
+    rng = random.Random(seed)
+    playout = Playout(
+        L16(8000, 1), 80, DelayConfig(max_delay_ms=100.0), red_payload_type=99, method="repeat"
+    )
+    packetizer = Packetizer(L16(8000, 1), ssrc=1, redundancy=1, red_payload_type=99)
+    samples = np.zeros((80, 1), np.float32)
+    now_s, most = 0.0, 0
+    for k in range(inputs):
+        datagram = bytearray(packetizer.pack(samples))
+        match rng.randrange(4):
+            case 0:
+                datagram = bytearray(rng.randbytes(rng.randrange(80)))
+            case 1:
+                del datagram[rng.randrange(len(datagram)) :]
+            case 2:
+                for _ in range(rng.randrange(1, 6)):
+                    datagram[rng.randrange(20)] = rng.randrange(256)
+        playout.put(bytes(datagram), now_s)
+        now_s += 0.01 * rng.random() * 2.0
+        if k % 8 == 0:
+            assert np.isfinite(playout.tick(now_s)).all()
+            most = max(most, playout.buffer.packets_held)
+    return most
+
+
+def main() -> None:
+    """Run what the command line names, and print it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    of_quality = commands.add_parser("quality")
+    of_quality.add_argument("file", type=Path)
+    of_quality.add_argument("--seconds", type=float, default=60.0)
+    of_load = commands.add_parser("load")
+    of_load.add_argument("--streams", type=int, default=64)
+    of_load.add_argument("--workers", type=int, default=2)
+    of_load.add_argument("--seconds", type=float, default=10.0)
+    of_fuzz = commands.add_parser("fuzz")
+    of_fuzz.add_argument("--inputs", type=int, default=1_000_000)
+    given = parser.parse_args()
+    if given.command == "quality":
+        with AudioReader(given.file) as reader:
+            rate = reader.sample_rate
+            samples = np.concatenate(list(reader.stream(rate)))[:, 0]
+        wanted = round(given.seconds * rate)
+        signal = np.tile(samples, math.ceil(wanted / samples.size))[:wanted]
+        # Fixed, so that the two can be laid over each other sample for sample.
+        fixed = DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0)
+        print(to_json(quality(signal, rate, delay=fixed)))
+    elif given.command == "load":
+        print(to_json(load(given.streams, given.workers, given.seconds)))
+    else:
+        began = time.process_time()
+        most = fuzz(given.inputs)
+        print(f"{given.inputs} inputs in {time.process_time() - began:.0f} s; at most {most} held")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""Quality as numbers: one definition of each metric, on plain arrays.
+
+*Conventions.* A signal is a float array of shape ``(n,)`` or ``(n, channels)``, full scale 1.0; a
+metric of several channels sums their energies or averages their frames. ``lost`` is a bool array of
+shape ``(n,)``, True where the sample was in a lost packet. A metric that is not defined (nothing
+was lost, the reference is silent) is NaN; one that is perfect may be infinite.
+
+*Metrics.*
+
+==================================  ======  ======================================================
+:func:`nmse_db`                     lower   energy of the error over that of what was lost
+:func:`sdr_db`                      higher  the same, upside down
+:func:`snr_ms_db`                   higher  SNR of the magnitude spectrogram inside one gap
+:func:`lsd_db`                      lower   log-spectral distance of the frames that touch losses
+:func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
+:func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
+:func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
+:func:`phase_error_deg`             lower   how far a sine's phase is off
+:func:`fill_level_db`               --      how loud the fill is: 0 is as loud as what was lost
+==================================  ======  ======================================================
+
+PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.scores.speech`.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.quality import (
+    WINDOW_MS,
+    Mask,
+    Signal,
+    frames_touching,
+    level_db,
+    lsd_db,
+    magnitudes,
+    nmse_db,
+    ratio_db,
+    spectral_distances_db,
+)
+from plc_kernels import click
+
+# Those that plc itself needs live there, in the lower package; here they are one set.
+__all__ = [
+    "GAP_RMS_MIN",
+    "MEL_BANDS",
+    "MEL_TOP_HZ",
+    "SNR_MS_HOP",
+    "SNR_MS_RATE",
+    "SNR_MS_WINDOW",
+    "WINDOW_MS",
+    "ZERO_RUN_SAMPLES",
+    "Mask",
+    "Signal",
+    "click_ratio",
+    "fill_level_db",
+    "frames_touching",
+    "gap_edges",
+    "level_db",
+    "lost_samples",
+    "lsd_db",
+    "magnitudes",
+    "mel_energies",
+    "mel_filters",
+    "mel_spectral_convergence",
+    "nmse_db",
+    "phase_error_deg",
+    "rms",
+    "sdr_db",
+    "snr_db",
+    "snr_ms_db",
+    "spectral_distances_db",
+    "zero_runs",
+]
+
+# STFT of SNR_MS: paper section 3.1, at its 16 kHz.
+SNR_MS_RATE = 16_000
+SNR_MS_WINDOW = 512
+SNR_MS_HOP = 128
+# Segments whose gap is quieter than this RMS are left out: paper section 3.2.
+GAP_RMS_MIN = 1e-4
+
+# 64 triangles up to 20 kHz: the narrowest still holds a bin of a 32 ms window.
+MEL_BANDS = 64
+MEL_TOP_HZ = 20_000.0
+
+# Shorter runs of zeros happen in 16-bit music; 64 samples are 1.3 ms at 48 kHz.
+ZERO_RUN_SAMPLES = 64
+
+
+def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
+    """Return which samples a trace loses: bool, shape (samples,).
+
+    Parameters
+    ----------
+    trace : bool, shape (packets,)
+        True = lost.
+    packet_samples : int
+        Samples of a packet.
+    samples : int
+        Length of the signal; what lies past the trace is not lost.
+    """
+    lost = np.zeros(samples, np.bool_)
+    covered = np.repeat(trace, packet_samples)[:samples]
+    lost[: covered.size] = covered
+    return lost
+
+
+def gap_edges(lost: Mask) -> NDArray[np.intp]:
+    """Return the first sample of each gap and of each stretch after one, ascending."""
+    edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
+    return edges
+
+
+def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
+    """Return the signal-to-distortion ratio over the lost samples, in dB: minus :func:`nmse_db`."""
+    return -nmse_db(reference, estimate, lost)
+
+
+def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
+    """Return the energy of what fills the gaps over that of what was lost, in dB.
+
+    No score, but what others are read beside: NMSE can be bought by playing less (silence has 0 dB
+    of error), and a level far below 0 dB says so. Minus infinity for silence.
+    """
+    truth = reference[lost].astype(np.float64)
+    fill = estimate[lost].astype(np.float64)
+    return ratio_db(float((fill**2).sum()), float((truth**2).sum()))
+
+
+def snr_db(reference: Signal, estimate: Signal) -> float:
+    """Return ``10 log10(sum x^2 / sum (x - y)^2)`` over whole arrays: equation (4) of the paper."""
+    truth = np.asarray(reference, np.float64)
+    return -ratio_db(float(((truth - estimate) ** 2).sum()), float((truth**2).sum()))
+
+
+def snr_ms_db(
+    reference: Signal,
+    estimate: Signal,
+    gap: tuple[int, int],
+    window_samples: int = SNR_MS_WINDOW,
+    hop_samples: int = SNR_MS_HOP,
+) -> float:
+    """Return the SNR of the magnitude spectrogram inside a gap, in dB.
+
+    Parameters
+    ----------
+    reference, estimate : float, shape (n,) or (n, channels)
+        The paper's setting is 16 kHz.
+    gap : tuple of int
+        First sample of the gap and first after it.
+    window_samples, hop_samples : int
+        Hann window of the STFT and its hop.
+
+    Returns
+    -------
+    float
+        NaN where the gap's RMS is below ``GAP_RMS_MIN``, where the paper drops the segment.
+
+    Notes
+    -----
+    Section 3.4 of [1]_: ``10 log10(||S||^2 / ||S - S'||^2)`` with S the magnitudes of the frames
+    that lie wholly inside the gap; of a gap of 64 ms (1024 samples) these are 5.
+
+    References
+    ----------
+    .. [1] A. Marafioti, N. Perraudin, N. Holighaus, P. Majdak, "A context encoder for audio
+       inpainting", IEEE/ACM TASLP 27 (12), 2019, doi 10.1109/TASLP.2019.2947232.
+    """
+    start, stop = gap
+    if stop - start < window_samples:
+        raise ValueError(f"the gap has {stop - start} samples, a frame {window_samples}")
+    if rms(reference[start:stop]) < GAP_RMS_MIN:
+        return math.nan
+    starts = np.arange(start, stop - window_samples + 1, hop_samples)
+    return snr_db(
+        magnitudes(reference, starts, window_samples), magnitudes(estimate, starts, window_samples)
+    )
+
+
+def mel_spectral_convergence(
+    reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
+) -> float:
+    """Return the relative error of the mel spectra of the frames that touch losses.
+
+    Notes
+    -----
+    ``||M - M'|| / ||M||`` (Frobenius), the spectral convergence of [1]_ on mel magnitudes: frames
+    as in :func:`lsd_db`, 64 triangular bands, equally spaced on ``2595 log10(1 + f / 700)`` from 0
+    to 20 kHz or the Nyquist frequency.
+
+    References
+    ----------
+    .. [1] N. Sturmel, L. Daudet, "Signal reconstruction from STFT magnitude: a state of the art",
+       DAFx, 2011.
+    """
+    errors, energies, _ = mel_energies(reference, estimate, lost, sample_rate)
+    energy = float(energies.sum())
+    return math.sqrt(float(errors.sum()) / energy) if energy > 0.0 else math.nan
+
+
+def mel_energies(
+    reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Return the squared error and the energy of each frame's mel spectrum, and where it begins.
+
+    Returns
+    -------
+    float64, shape (frames,) or (channels, frames), twice
+        ``||M - M'||^2`` and ``||M||^2`` of each frame that touches losses.
+    intp, shape (frames,)
+        First sample of each frame.
+    """
+    starts, window_samples = frames_touching(lost, sample_rate)
+    bands = mel_filters(window_samples, sample_rate).T
+    truth = magnitudes(reference, starts, window_samples) @ bands
+    error = magnitudes(estimate, starts, window_samples) @ bands - truth
+    return (error**2).sum(axis=-1), (truth**2).sum(axis=-1), starts
+
+
+def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    """Return the largest step at an edge of a gap, relative to the largest step around it.
+
+    Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
+    the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
+    largest of these ratios. An undamaged signal has at most 1, an audible click well over 2; NaN
+    where there is no edge, or no number at one. See :mod:`plc_kernels.click`.
+    """
+    width = max(1, round(sample_rate * click.NEIGHBOURHOOD_MS / 1000))
+    channels = zip(_by_channel(reference), _by_channel(estimate), strict=True)
+    ratios = [
+        click.click_ratio(width, np.ascontiguousarray(truth), np.ascontiguousarray(output), lost)
+        for truth, output in channels
+    ]
+    return float(np.max(ratios))
+
+
+def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
+    """Return how many maximal runs of at least ``samples`` zeros there are, over all channels."""
+    count = 0
+    for channel in _by_channel(signal):
+        turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
+        count += int((turns[1::2] - turns[::2] >= samples).sum())
+    return count
+
+
+def phase_error_deg(
+    reference: Signal, estimate: Signal, frequency_hz: float, sample_rate: int
+) -> float:
+    """Return by how many degrees the phase of a sine is off, 0 to 180.
+
+    Parameters
+    ----------
+    reference, estimate : float, shape (n,)
+        The same stretch of both, best a period or more.
+    frequency_hz : float
+        The sine's frequency; its amplitude and phase are fitted to each by least squares.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    float
+        180 where the estimate holds nothing of the sine at all.
+    """
+    turns = 2 * np.pi * frequency_hz / sample_rate * np.arange(reference.size)
+    basis = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    fits = np.linalg.lstsq(basis, np.stack([reference, estimate], axis=1), rcond=None)[0]
+    phasors = fits[0] - 1j * fits[1]
+    if not phasors[1]:
+        return 180.0
+    return float(np.degrees(abs(np.angle(phasors[1] / phasors[0]))))
+
+
+def rms(signal: Signal) -> float:
+    """Return the root of the mean square of all samples, in float64."""
+    return float(np.sqrt(np.mean(np.asarray(signal, np.float64) ** 2)))
+
+
+def mel_filters(window_samples: int, sample_rate: int) -> NDArray[np.float64]:
+    """Return the triangular mel bands: float64, shape (MEL_BANDS, bins), each of height 1."""
+    top_hz = min(MEL_TOP_HZ, sample_rate / 2)
+    mel = np.linspace(0.0, 2595.0 * math.log10(1.0 + top_hz / 700.0), MEL_BANDS + 2)
+    corners_hz = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    bins_hz = np.fft.rfftfreq(window_samples, 1.0 / sample_rate)
+    low, centre, high = (corners_hz[i : i + MEL_BANDS, None] for i in range(3))
+    rising = (bins_hz - low) / (centre - low)
+    falling = (high - bins_hz) / (high - centre)
+    filters: NDArray[np.float64] = np.minimum(rising, falling).clip(0.0)
+    return filters
+
+
+def _by_channel(signal: Signal) -> NDArray[np.float64]:
+    """Return the signal as float64, shape (channels, n)."""
+    return np.atleast_2d(np.asarray(signal, np.float64).T)

@@ -1,0 +1,1 @@
+"""How long concealment takes: latency, throughput, accelerators."""

@@ -1,0 +1,305 @@
+"""What other work on the machine does to a stream: ``plc bench busy``.
+
+A stream is pushed in real time while nothing else runs, then beside busy processes, then alone
+again. Each *phase* is the same piece, lost in the same places, a whole number of times: its figures
+differ by the machine alone. What is asked: which order of linear prediction the lost packets got,
+how close they came, and how soon the best rung is back.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.audio.loss import GilbertElliott
+from plc.audio.quality import nmse_db
+from plc.errors import ConfigError
+from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
+from plc_bench.base.synth import music
+from plc_bench.timing.measure import cut
+
+BEFORE, DURING, AFTER = PHASES = ("before", "during", "after")
+# A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
+_PREDICTOR = "ar:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusySettings:
+    """What ``plc bench busy`` pushes.
+
+    Attributes
+    ----------
+    sample_rate, packet_ms, method, budget_ms
+        As ``plc.Concealer`` takes them, for one channel; a packet has ``packet_ms``.
+    loss, mean_burst, seed
+        Of Gilbert and Elliott's model.
+    piece_s : float
+        Length of the piece; a phase plays it at least once.
+    calm_s, load_s : float
+        Of the phases with nothing beside the stream, and of the one between; up to whole pieces.
+    load : int
+        Busy processes.
+    real_time : bool
+        Whether a packet waits for its turn; else packets go as fast as they are taken, and a phase
+        lasts as long as it does on the clock.
+    cpu : int or None
+        The CPU that the stream and the busy processes are bound to.
+    clips : tuple of Path
+        Audio to push, an equal part of each clip; none: a made piece of music.
+    """
+
+    sample_rate: int = 48_000
+    packet_ms: float = 10.0
+    method: str = "ar"
+    budget_ms: float | None = None
+    loss: float = 0.1
+    mean_burst: float = 1.5
+    seed: int = 0
+    piece_s: float = 20.0
+    calm_s: float = 20.0
+    load_s: float = 60.0
+    load: int = 2
+    real_time: bool = True
+    cpu: int | None = None
+    clips: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what the engine does not."""
+        if min(self.piece_s, self.calm_s, self.load_s) < 1.0:
+            raise ConfigError("pieces and phases last 1 s at least")
+        check_cpu(self.cpu)
+
+    @property
+    def packet_samples(self) -> int:
+        """Samples of a packet."""
+        return max(1, round(self.sample_rate * self.packet_ms / 1000.0))
+
+    def phase_s(self, phase: str) -> float:
+        """Return how long a phase is to last."""
+        return self.load_s if phase == DURING else self.calm_s
+
+    def pieces(self, phase: str) -> int:
+        """Return how often the piece is played in a phase in real time."""
+        return max(1, round(self.phase_s(phase) / self.piece_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What became of the packets of a phase.
+
+    Attributes
+    ----------
+    name : str
+        Of :data:`PHASES`.
+    packets, concealed : int
+        Pushed, and of these concealed.
+    order_ms : float
+        Mean order of the linear prediction in the packets that it made; NaN if none.
+    rungs : dict of str to float
+        Share of the concealed packets by what made them.
+    nmse_db : float
+        Over the concealed packets.
+    deadline_misses, rung_changes : int
+        As ``Stats`` counts them.
+    best_after_s : float
+        Audio until the last concealed packet that was predicted on a rung below the best that the
+        machine affords such content; 0 if there was none.
+    """
+
+    name: str
+    packets: int
+    concealed: int
+    order_ms: float
+    rungs: dict[str, float]
+    nmse_db: float
+    deadline_misses: int
+    rung_changes: int
+    best_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusyReport:
+    """All phases, and what they hold for."""
+
+    machine: dict[str, str]
+    settings: BusySettings
+    phases: list[Phase]
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a phase noted while it ran."""
+
+    places: list[int] = field(default_factory=list)
+    """Of the piece, the packet of each that was concealed."""
+    turns: list[int] = field(default_factory=list)
+    """Likewise, counted from the phase's begin."""
+    rungs: list[str] = field(default_factory=list)
+    played: list[NDArray[np.float32]] = field(default_factory=list)
+    packets: int = 0
+    misses: int = 0
+    changes: int = 0
+
+
+def measure(
+    settings: BusySettings,
+    on_seconds: Callable[[float], None] = lambda seconds: None,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> BusyReport:
+    """Return what the phases were like.
+
+    Parameters
+    ----------
+    settings : BusySettings
+        What to push.
+    on_seconds : callable
+        Called with each second of audio, or on the clock, that is done.
+    clock, sleep : callable
+        Return, and take, seconds.
+    """
+    pin(settings.cpu)
+    packets = cut(_piece(settings), settings.packet_samples)
+    lost = GilbertElliott(settings.loss, settings.mean_burst).trace(len(packets), settings.seed)
+    heard: dict[str, _Heard] = {}
+    concealer = plc.Concealer(
+        sample_rate=settings.sample_rate,
+        packet_samples=settings.packet_samples,
+        method=settings.method,
+        budget_ms=settings.budget_ms,
+    )
+    with closing(concealer):
+        for phase in PHASES:
+            with background_load(settings.load if phase == DURING else 0):
+                heard[phase] = _drive(
+                    concealer, settings, phase, packets, lost.tolist(), on_seconds, clock, sleep
+                )
+    best = {ladder[0]["rung"] for ladder in concealer.describe()["ladders"].values()}
+    phases = [_summary(phase, one, packets, settings, best) for phase, one in heard.items()]
+    return BusyReport(machine=machine_facts(), settings=settings, phases=phases)
+
+
+def _piece(settings: BusySettings) -> NDArray[np.float32]:
+    rate = settings.sample_rate
+    if not settings.clips:
+        return music(rate, settings.piece_s)
+    clips = find_clips(settings.clips)
+    each = round(settings.piece_s * rate / len(clips))
+    parts = [read_clip(clip, rate).signal[:each, :1] for clip in clips]
+    piece = np.concatenate(parts)
+    return np.resize(piece, (round(settings.piece_s * rate), 1))
+
+
+def _drive(
+    concealer: plc.Concealer,
+    settings: BusySettings,
+    phase: str,
+    packets: Sequence[NDArray[np.float32]],
+    lost: Sequence[bool],
+    on_seconds: Callable[[float], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], object],
+) -> _Heard:
+    heard = _Heard()
+    stats = concealer.stats
+    misses, changes = stats.deadline_misses, stats.rung_changes
+    packet_s = settings.packet_ms / 1000.0
+    turns = settings.pieces(phase) * len(packets)
+    began_s = clock()
+    told_s = 0.0
+    turn = 0
+    while turn < turns if settings.real_time else clock() - began_s < settings.phase_s(phase):
+        place = turn % len(packets)
+        while settings.real_time and (wait_s := began_s + turn * packet_s - clock()) > 0.0:
+            sleep(wait_s)
+        if lost[place]:
+            before = dict(stats.rung_samples)
+            played = concealer.push(None)
+            made = (rung for rung, n in stats.rung_samples.items() if n != before[rung])
+            heard.places.append(place)
+            heard.turns.append(turn)
+            heard.rungs.append(next(made, ""))
+            if turn < turns:  # as fast as it goes, it would be too many to keep
+                heard.played.append(played.astype(np.float32))
+        else:
+            concealer.push(packets[place])
+        turn += 1
+        done_s = turn * packet_s if settings.real_time else clock() - began_s
+        if done_s - told_s >= 1.0:
+            on_seconds(done_s - told_s)
+            told_s = done_s
+    heard.packets = turn
+    heard.misses = stats.deadline_misses - misses
+    heard.changes = stats.rung_changes - changes
+    return heard
+
+
+def _summary(
+    phase: str,
+    heard: _Heard,
+    packets: Sequence[NDArray[np.float32]],
+    settings: BusySettings,
+    best: set[str],
+) -> Phase:
+    orders = np.array([_order_ms(rung) for rung in heard.rungs])
+    predicted = orders[orders > 0.0]
+    low = [
+        turn
+        for turn, rung in zip(heard.turns, heard.rungs, strict=True)
+        if _order_ms(rung) and rung not in best
+    ]
+    truth = [packets[place] for place in heard.places[: len(heard.played)]]
+    nmse = float("nan")
+    if truth:
+        reference, estimate = np.concatenate(truth), np.concatenate(heard.played)
+        nmse = nmse_db(reference, estimate, np.ones(len(reference), bool))
+    names = sorted(set(heard.rungs))
+    return Phase(
+        name=phase,
+        packets=heard.packets,
+        concealed=len(heard.rungs),
+        order_ms=float(predicted.mean()) if predicted.size else float("nan"),
+        rungs={name: heard.rungs.count(name) / len(heard.rungs) for name in names},
+        nmse_db=nmse,
+        deadline_misses=heard.misses,
+        rung_changes=heard.changes,
+        best_after_s=(low[-1] + 1) * settings.packet_ms / 1000.0 if low else 0.0,
+    )
+
+
+def _order_ms(rung: str) -> float:
+    """Return the order that a rung's name says, 0 if it is no predictor's."""
+    if not rung.startswith(_PREDICTOR):
+        return 0.0
+    return float(rung.removeprefix(_PREDICTOR).split("/")[0])
+
+
+def busy_table(report: BusyReport) -> Table:
+    """Return a row for each phase."""
+    settings = report.settings
+    table = Table(title=f"{settings.load} busy processes beside a stream ({settings.method})")
+    for head in ("phase", "packets", "concealed", "mean order ms", "mostly", "NMSE dB"):
+        table.add_column(head, justify="left" if head in ("phase", "mostly") else "right")
+    for head in ("over budget", "rung changes", "best rung from s"):
+        table.add_column(head, justify="right")
+    for one in report.phases:
+        mostly = max(one.rungs, key=one.rungs.__getitem__, default="")
+        table.add_row(
+            one.name,
+            str(one.packets),
+            str(one.concealed),
+            f"{one.order_ms:.1f}",
+            f"{mostly} {100 * one.rungs[mostly]:.0f} %" if mostly else "-",
+            f"{one.nmse_db:.2f}",
+            str(one.deadline_misses),
+            str(one.rung_changes),
+            f"{one.best_after_s:.1f}",
+        )
+    return table

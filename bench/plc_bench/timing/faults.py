@@ -1,0 +1,101 @@
+"""Networks that go wrong on purpose: ``plc bench latency --fault``.
+
+A stream is opened with its networks as they are, which are warmed up and timed. Once that is done
+each run of one does what the fault says. In the worker's thread, where it belongs: what is
+measured is how little of it is heard.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.networks import voice
+from plc.runtime.encoder import open_encoder
+from plc.runtime.line import Runner
+
+SLEEP_S = 0.1
+"""What a run of a network that sleeps takes."""
+
+
+def _sleep() -> None:
+    time.sleep(SLEEP_S)
+
+
+def _throw() -> None:
+    raise RuntimeError("the network failed on purpose")
+
+
+def _die() -> None:
+    raise SystemExit("the network's thread was ended on purpose")
+
+
+NO_FAULT = "none"
+FAULTS: dict[str, Callable[[], None]] = {
+    NO_FAULT: lambda: None,
+    "sleep": _sleep,
+    "throw": _throw,
+    "die": _die,
+}
+"""What a network does, by name: nothing unusual, take 100 ms, raise, or end its thread."""
+
+
+class _Faulty:
+    """A network that does something else first, once it is told to."""
+
+    def __init__(self, runner: Runner, act: Callable[[], None], armed: list[bool]) -> None:
+        self._runner = runner
+        self._act = act
+        self._armed = armed
+
+    @property
+    def on_gpu(self) -> bool:
+        return self._runner.on_gpu
+
+    def run(
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        if self._armed:
+            self._act()
+        return self._runner.run(spectra, lost, out)
+
+    def keep_warm(self) -> None:
+        self._runner.keep_warm()
+
+    def cancel(self) -> None:
+        self._runner.cancel()
+
+
+def check_fault(fault: str) -> None:
+    """Refuse a fault that is not one of :data:`FAULTS`.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if fault not in FAULTS:
+        raise ConfigError(f"fault is {fault!r}; known: {', '.join(FAULTS)}")
+
+
+@contextmanager
+def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
+    """Open networks that go wrong from when what is yielded is called; for a process of its own.
+
+    Parameters
+    ----------
+    fault : str
+        One of :data:`FAULTS`.
+    """
+    armed: list[bool] = []
+
+    def open_faulty(*arguments: Any, **settings: Any) -> _Faulty:
+        return _Faulty(open_encoder(*arguments, **settings), FAULTS[fault], armed)
+
+    with patch.object(voice, "open_encoder", open_faulty if fault != NO_FAULT else open_encoder):
+        yield lambda: armed.append(True)

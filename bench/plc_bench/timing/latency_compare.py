@@ -1,0 +1,236 @@
+"""Whether one measurement of latency differs from an earlier one: ``plc bench latency --compare``.
+
+What varies is not so much a packet's time as a process's: where memory came to lie, what the
+calibration found, what else the machine did. Packets of one process share all that, and a test that
+took them for independent would call almost any two measurements different. So a run (a process) is
+one value, its percentile, and the means of the logarithms of two sets of runs are compared by
+Welch's t-interval [1]_ [2]_. Its width follows from how much runs differ; it takes two at least on
+either side, and five give intervals of use.
+
+References
+----------
+.. [1] A. Georges, D. Buytaert, L. Eeckhout, "Statistically rigorous Java performance evaluation",
+   OOPSLA 2007, doi 10.1145/1297027.1297033: sections 3.2 and 3.3.
+.. [2] B. L. Welch, "The generalization of 'Student's' problem when several different population
+   variances are involved", Biometrika 34, 1947.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from plc.errors import ConfigError, MissingExtraError
+from plc_bench.timing.faults import NO_FAULT
+from plc_bench.timing.histogram import Histogram
+from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
+
+CONFIDENCE = 0.95
+SHARES = {"p50": 0.5, "p99": 0.99}
+# Fewer durations of a run beyond a percentile say nothing about it.
+_LEAST_BEYOND = 5
+# What two rows must share to be compared.
+_SAME = (
+    *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
+    *("loss", "mean_burst", "load", "fault"),
+)
+_COMPARED = ("good", "concealed", "first", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One percentile of one kind of call, after over before.
+
+    Attributes
+    ----------
+    row, kind, percentile : str
+        Of what.
+    before_ms, after_ms : float
+        Geometric means over the runs.
+    ratio, low, high : float
+        After over before with its 95 % interval; infinite ends where a side has one run.
+    significant : bool
+        Whether 1 lies outside.
+    """
+
+    row: str
+    kind: str
+    percentile: str
+    before_ms: float
+    after_ms: float
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether 1 lies outside the interval."""
+        return not self.low <= 1.0 <= self.high
+
+    @property
+    def statement(self) -> str:
+        """Say what the interval means."""
+        if not math.isfinite(self.high):
+            return "one run says nothing about the next"
+        if not self.significant:
+            return "no significant difference"
+        return "faster" if self.ratio < 1.0 else "slower"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All changes, and what else there is to say."""
+
+    before: str
+    changes: list[Change]
+    notes: list[str]
+
+
+def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Comparison:
+    """Return how ``report`` differs from an earlier one.
+
+    Parameters
+    ----------
+    name : str
+        Of the earlier one.
+    old : mapping
+        From :func:`read_report`.
+    report : LatencyReport
+        What was measured now.
+
+    Raises
+    ------
+    MissingExtraError
+        If SciPy is not installed.
+    """
+    by_key = {_key(row["settings"], row["mode"]): row for row in old["rows"]}
+    changes, notes = [], _differences(old["machine"], report.machine)
+    for row in report.rows:
+        settings = {name: getattr(row.settings, name) for name in _SAME}
+        before = by_key.get(_key(settings, row.mode))
+        if before is None:
+            notes.append(f"not in {name}: {row.mode}, {row.settings.name}")
+        else:
+            changes += _row_changes(row, before)
+    return Comparison(name, changes, notes)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report as it was written, with histograms as such.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report["format"] != FORMAT:
+            raise ValueError(f"format is {report['format']!r}")
+        for row in report["rows"]:
+            row["histograms"] = {
+                kind: [Histogram.from_json(one) for one in histograms]
+                for kind, histograms in row["histograms"].items()
+            }
+            _key(row["settings"], row["mode"])
+        dict(report["machine"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is not what plc bench latency --json writes ({error!r})"
+        ) from error
+    return dict(report)
+
+
+def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
+    """Return the ratio of geometric means, after over before, with its 95 % Welch interval.
+
+    Parameters
+    ----------
+    before, after : sequence of float
+        One value for each run, above 0.
+    """
+    x, y = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
+    difference = float(y.mean() - x.mean())
+    if min(x.size, y.size) < 2:
+        return math.exp(difference), 0.0, math.inf
+    u, v = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
+    if u + v == 0.0:
+        return (math.exp(difference),) * 3
+    freedom = (u + v) ** 2 / (u**2 / (x.size - 1) + v**2 / (y.size - 1))
+    half = _t_quantile(freedom) * math.sqrt(u + v)
+    return math.exp(difference), math.exp(difference - half), math.exp(difference + half)
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Return the changes of each row, the significant ones in bold."""
+    tables = []
+    for row in dict.fromkeys(one.row for one in comparison.changes):
+        table = Table(
+            title=f"against {comparison.before}, {row}",
+            caption="ratio: this over that, with Welch's 95 % interval over runs",
+        )
+        for heading in ("", "", "before ms", "after ms", "ratio", "95 %", ""):
+            table.add_column(heading)
+        for one in comparison.changes:
+            if one.row == row:
+                table.add_row(KINDS[one.kind], one.percentile, *_cells(one))
+        tables.append(table)
+    return tables
+
+
+def _cells(change: Change) -> list[str]:
+    known = math.isfinite(change.high)
+    interval = f"{change.low:.2f} to {change.high:.2f}" if known else "-"
+    said = f"[bold]{change.statement}[/bold]" if change.significant else change.statement
+    times = (f"{change.before_ms:.4f}", f"{change.after_ms:.4f}", f"{change.ratio:.2f}")
+    return [*times, interval, said]
+
+
+def _row_changes(row: LatencyRow, before: Mapping[str, Any]) -> list[Change]:
+    name = f"{row.mode}: {row.settings.name}"
+    changes = []
+    for kind in _COMPARED:
+        old, new = before["histograms"].get(kind, []), row.histograms.get(kind, [])
+        for percentile, share in SHARES.items():
+            beyond = min((one.total * (1 - share) for one in (*old, *new)), default=0)
+            if old and new and beyond >= _LEAST_BEYOND:
+                was_ms, is_ms = _percentiles(old, share), _percentiles(new, share)
+                ratio, low, high = ratio_interval(was_ms, is_ms)
+                means = _geometric_mean(was_ms), _geometric_mean(is_ms)
+                changes.append(Change(name, kind, percentile, *means, ratio, low, high))
+    return changes
+
+
+def _percentiles(histograms: Sequence[Histogram], share: float) -> list[float]:
+    return [float(one.quantiles_ms(np.array([share]))[0]) for one in histograms]
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def _key(settings: Mapping[str, Any], mode: str) -> tuple[Any, ...]:
+    # Reports of before there were faults do not name one.
+    known = {"fault": NO_FAULT} | dict(settings)
+    return (mode, *(known[name] for name in _SAME))
+
+
+def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"the {name} was {before.get(name, 'unknown')}, is {value}"
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+
+
+def _t_quantile(freedom: float) -> float:
+    try:
+        from scipy.stats import t
+    except ImportError as error:
+        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

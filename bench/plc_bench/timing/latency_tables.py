@@ -1,0 +1,120 @@
+"""What ``plc bench latency`` prints."""
+
+import math
+
+from rich.table import Table
+
+from plc_bench.timing.histogram import Times
+from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
+from plc_bench.timing.measure import Disturbances
+
+_PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
+
+
+def latency_tables(report: LatencyReport) -> list[Table | str]:
+    """Return a full table of one combination, or a row for each of many."""
+    machine = f"on {report.machine['cpu']}, {report.machine['cores']} cores"
+    if len({row.settings for row in report.rows}) > 1:
+        return [_overview(report), machine]
+    shown: list[Table | str] = []
+    for row in report.rows:
+        shown += [_full_table(row, report.runs), *latency_lines(row)]
+    return [*shown, machine]
+
+
+def latency_lines(row: LatencyRow) -> list[str]:
+    """Return what the table does not say, a sentence each."""
+    late = f"; late answers of the network: {row.encoder_late}" if row.encoder_late else ""
+    lines = [misses_text(row) + late]
+    if row.delay_ms:
+        lines.append(f"the lookahead adds {row.delay_ms:g} ms to all of them")
+    if row.mode == BACK_TO_BACK:
+        lines += [
+            f"{row.faster_than_real_time:.0f} times faster than real time "
+            f"({row.cpu_share:.2f} cores); construction {row.construction_ms:.0f} ms, first push "
+            f"{row.first_push_ms:.3f} ms"
+        ]
+    return [*lines, disturbances_text(row.disturbances, row.pushes)]
+
+
+def missed(mode: str) -> str:
+    """Return what a packet did that missed its deadline."""
+    return "took longer than they last" if mode == BACK_TO_BACK else "came a packet or more late"
+
+
+def misses_text(row: LatencyRow) -> str:
+    """Return how many deadlines were missed."""
+    return (
+        f"{row.deadline_misses} of {row.pushes} packets {missed(row.mode)}: "
+        f"{row.misses_per_million:.0f} per million, below {row.misses_per_million_below:.0f} with "
+        f"95 % confidence; the null loop alone: {row.null_misses}"
+    )
+
+
+def disturbances_text(seen: Disturbances, pushes: int) -> str:
+    """Return what the interpreter and the system did meanwhile."""
+    parts = [
+        f"{sum(seen.collections)} garbage collections"
+        + (f" (longest {seen.longest_collection_ms:.2f} ms)" if any(seen.collections) else ""),
+        f"{seen.new_blocks:+d} Python blocks",
+        _count(seen.kernel_allocations, pushes, "kernel allocations"),
+        _count(seen.page_faults, pushes, "page faults"),
+        _count(seen.preempted, pushes, "preemptions"),
+    ]
+    return "meanwhile: " + ", ".join(part for part in parts if part)
+
+
+def _count(count: int | None, pushes: int, name: str) -> str:
+    return "" if count is None else f"{count} {name} ({count / pushes:.3g} a packet)"
+
+
+def _full_table(row: LatencyRow, runs: int) -> Table:
+    settings = row.settings
+    load = f", load {settings.load}" if settings.load else ""
+    times = f"{runs} run{'s' * (runs > 1)} of {settings.seconds:g} s"
+    table = Table(title=f"{row.mode}: {settings.name}, {times}{load}")
+    table.add_column("ms")
+    for heading in ("calls", *_PERCENTILES):
+        table.add_column(heading, justify="right")
+    for kind, taken in row.times.items():
+        table.add_row(KINDS[kind], str(taken.count), *_cells(taken))
+    return table
+
+
+def _overview(report: LatencyReport) -> Table:
+    table = Table(
+        title=f"push of lost packets, ms; {report.runs} run{'s' * (report.runs > 1)} of "
+        f"{report.rows[0].settings.seconds:g} s",
+        caption="audio: p99 from a lost packet's turn to its samples; machine: the null loop's "
+        "p99.9; misses: packets per million that took longer than they last, or, paced, came a "
+        "packet or more late",
+    )
+    for heading in ("stream", "mode"):
+        table.add_column(heading)
+    for heading in (*_PERCENTILES, "received p99", "audio", "machine", "misses"):
+        table.add_column(heading, justify="right")
+    for row in report.rows:
+        answer = row.times.get("answer")
+        machine = row.times.get("null_answer", row.times["null_loop"])
+        table.add_row(
+            row.settings.name,
+            row.mode,
+            *(_cells(row.times["concealed"]) if "concealed" in row.times else ["-"] * 5),
+            _cell(row.times["good"].p99_ms) if "good" in row.times else "-",
+            _cell(answer.p99_ms) if answer else "-",
+            _cell(machine.p99_9_ms),
+            f"{row.misses_per_million:.0f}",
+        )
+    return table
+
+
+def _cells(times: Times) -> list[str]:
+    values = (times.p50_ms, times.p95_ms, times.p99_ms, times.p99_9_ms, times.max_ms)
+    return [_cell(value) for value in values]
+
+
+def _cell(value_ms: float) -> str:
+    """Return three digits that count; a whole microsecond is the least that is told apart."""
+    if not math.isfinite(value_ms):
+        return "-"
+    return f"{value_ms:.4f}" if value_ms < 0.1 else f"{value_ms:.3f}"

@@ -1,0 +1,227 @@
+"""All measurements of throughput, one after another, and as tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from rich.table import Table
+
+from plc.engine.warm import warm_up
+from plc.models.catalogue import find
+from plc_bench.base import workers
+from plc_bench.base.surroundings import machine_facts
+from plc_bench.base.workers import Failure
+from plc_bench.timing.throughput import (
+    Capacity,
+    Cost,
+    Memory,
+    StreamSettings,
+    measure_capacity,
+    measure_growth,
+    measure_memory,
+)
+from plc_bench.timing.throughput_gpu import GpuCapacity, gpu_provider, measure_gpu
+from plc_bench.timing.throughput_scaling import Scaling, measure_scaling
+
+FORMAT = "plc bench throughput, 1"
+_GPU_MODEL = "music"
+
+Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
+"""Where its result belongs, what to call, with what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure.
+
+    Attributes
+    ----------
+    streams : list of StreamSettings
+        Each is measured for capacity and memory, the first also for scaling and growth.
+    most_streams : int
+        At which the search for the capacity ends.
+    memory_streams : int
+        Opened to see what one takes.
+    growth_streams : int
+        The most in the table of growing cost.
+    cores : list of int
+        Workers at once, of either kind.
+    provider : str or None
+        Accelerator to measure; None where there is none.
+    """
+
+    streams: list[StreamSettings]
+    most_streams: int = 1000
+    memory_streams: int = 32
+    growth_streams: int = 64
+    cores: list[int] = field(default_factory=lambda: [1])
+    provider: str | None = None
+
+    def jobs(self) -> list[Job]:
+        """Return what is to be called, each in a process of its own."""
+        first = self.streams[0]
+        jobs: list[Job] = []
+        for one in self.streams:
+            jobs.append(("capacity", measure_capacity, (one, self.most_streams)))
+            jobs.append(("memory", measure_memory, (one, self.memory_streams)))
+        jobs.append(("growth", measure_growth, (first, self.growth_streams)))
+        jobs.append(("scaling", measure_scaling, (first, self.cores)))
+        if self.provider:
+            jobs.append(("gpu", measure_gpu, (find(_GPU_MODEL), self.provider, first.seconds)))
+        return jobs
+
+
+@dataclass(slots=True, kw_only=True)
+class ThroughputReport:
+    """What was measured, and what failed."""
+
+    format: str = FORMAT
+    machine: dict[str, str] = field(default_factory=machine_facts)
+    capacity: list[Capacity] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
+    growth: list[Cost] = field(default_factory=list)
+    scaling: list[Scaling] = field(default_factory=list)
+    gpu: list[GpuCapacity] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def measure(
+    plan: Plan,
+    on_done: Callable[[], object] = lambda: None,
+    attempt: Callable[[Callable[[Job], Any], Job, str], Any] = workers.alone,
+) -> ThroughputReport:
+    """Return what the plan's measurements came to; one that fails is named, the others go on."""
+    warm_up()  # no process is to compile while it is measured
+    report = ThroughputReport()
+    for job in plan.jobs():
+        place, _, arguments = job
+        result = attempt(call, job, place)
+        if isinstance(result, Failure):
+            settings = arguments[0]
+            of = f" of {settings.method}" if isinstance(settings, StreamSettings) else ""
+            report.failures.append(Failure(place + of, result.reason))
+        else:
+            getattr(report, place).extend(result if isinstance(result, list) else [result])
+        on_done()
+    return report
+
+
+def call(job: Job) -> Any:
+    """Do a job."""
+    _, function, arguments = job
+    return function(*arguments)
+
+
+def accelerator() -> str | None:
+    """Return the provider of an accelerator that ONNX Runtime can use here; None without one."""
+    return gpu_provider() if find_spec("onnxruntime") else None
+
+
+def throughput_tables(report: ThroughputReport) -> list[Table | str]:
+    """Return a table of each kind that was measured."""
+    makers: list[tuple[Sequence[Any], Callable[[Any], Table]]] = [
+        (report.capacity, capacity_table),
+        (report.memory, memory_table),
+        (report.growth, growth_table),
+        (report.scaling, scaling_table),
+        (report.gpu, gpu_table),
+    ]
+    tables: list[Table | str] = [make(rows) for rows, make in makers if rows]
+    if not report.gpu:
+        tables.append("no accelerator was measured")
+    return tables
+
+
+def capacity_table(rows: Sequence[Capacity]) -> Table:
+    """Return how many streams run in real time on a core."""
+    table = _table(
+        "streams in real time on one core",
+        *("stream", "streams", "late ticks", "times real", "by processor time", "mostly"),
+    )
+    for row in rows:
+        table.add_row(
+            row.settings.name,
+            f"{'≥ ' if row.at_most else ''}{row.streams}",
+            f"{100 * row.late_share:.2g} %",
+            f"{row.real_time_factor:.0f}",
+            f"{row.by_processor_time:.0f}",
+            _mostly(row.rungs),
+        )
+    return table
+
+
+def memory_table(rows: Sequence[Memory]) -> Table:
+    """Return what a stream takes of memory."""
+    table = _table("resident memory, MiB", "stream", "each", "the process with one", "opened")
+    for row in rows:
+        cells = (f"{row.stream_mb:.2f}", f"{row.first_mb:.0f}", str(row.streams))
+        table.add_row(row.settings.name, *cells)
+    return table
+
+
+def growth_table(rows: Sequence[Cost]) -> Table:
+    """Return how cost grows; the loss is that which was drawn, the ms are those of a tick."""
+    table = _table(
+        f"how cost grows: {rows[0].settings.method}",
+        *(
+            "varied",
+            "",
+            "µs a packet",
+            "% of a core each",
+            "times real",
+            "p50 ms",
+            "p99 ms",
+            "mostly",
+        ),
+    )
+    for number, row in enumerate(rows):
+        settings = row.settings
+        values = {
+            "loss": f"{100 * row.lost_share:.1f} %",
+            "burst": f"{settings.mean_burst:g}",
+            "channels": str(settings.channels),
+            "streams": str(row.streams),
+        }
+        table.add_row(
+            row.varied,
+            values[row.varied],
+            f"{row.packet_us:.0f}",
+            f"{row.core_percent:.2f}",
+            f"{row.real_time_factor:.0f}",
+            f"{row.tick_p50_ms:.3f}",
+            f"{row.tick_p99_ms:.3f}",
+            _mostly(row.rungs),
+            end_section=number + 1 == len(rows) or rows[number + 1].varied != row.varied,
+        )
+    return table
+
+
+def scaling_table(rows: Sequence[Scaling]) -> Table:
+    """Return what several cores reach."""
+    table = _table("on several cores", "workers", "", "streams", "times real", "efficiency")
+    for row in rows:
+        cells = (str(row.streams), f"{row.real_time_factor:.0f}", f"{100 * row.efficiency:.0f} %")
+        table.add_row(row.workers, str(row.count), *cells)
+    return table
+
+
+def gpu_table(rows: Sequence[GpuCapacity]) -> Table:
+    """Return how many streams a device serves."""
+    table = _table("streams on one device", "device", "provider", "network", "streams", "budget ms")
+    for row in rows:
+        streams = f"{'≥ ' if row.at_most else ''}{row.streams}"
+        table.add_row(row.device, row.provider, row.model, streams, f"{row.budget_ms:g}")
+    return table
+
+
+def _mostly(rungs: Mapping[str, int]) -> str:
+    """Return what made most of the concealed samples."""
+    return max(rungs, key=lambda name: rungs[name]) if rungs else "-"
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table

@@ -1,0 +1,1 @@
+"""Kernels of time and frequency: transforms, and phase made from magnitudes."""

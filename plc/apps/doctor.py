@@ -1,0 +1,363 @@
+"""What will run on this machine, and how fast: the findings behind ``plc doctor``.
+
+Everything is looked up or tried, nothing assumed: the first-in-first-out scheduler is asked for and
+given back, start-up is timed in a process of its own, the ladders are those that the engine
+calibrates here and now.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from plc.apps.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
+from plc.errors import PlcError
+from plc.jsonable import to_json
+
+# Distribution and what it is needed for; the first ones always are.
+NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
+OPTIONAL = {
+    "matplotlib": "the picture of plc demo: pip install 'plc-engine[plots]'",
+    "av": "AAC, M4A, WMA, video: pip install 'plc-engine[media]'",
+    "onnxruntime": "networks on a CPU: pip install 'plc-engine[cpu]'",
+    "onnxruntime-gpu": "networks on a GPU: pip install 'plc-engine[gpu]'",
+    "sounddevice": "live audio: pip install 'plc-engine[live]'",
+}
+# Sample rate in Hz, channels, packet in ms: what streams commonly are.
+FORMATS = (
+    (48_000, 1, 10.0),
+    (48_000, 2, 10.0),
+    (48_000, 8, 10.0),
+    (48_000, 1, 20.0),
+    (16_000, 1, 20.0),
+    (8_000, 1, 20.0),
+)
+
+# What kernels and networks run on is twice as wide in the first.
+_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
+
+_START = """
+import time
+begin_s = time.perf_counter()
+from plc import Concealer
+Concealer(sample_rate=48000, channels=2, packet_samples=480).push(None)
+print(time.perf_counter() - begin_s)
+"""
+_START_TIMEOUT_S = 900.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Where compiled kernels are kept."""
+
+    folder: str | None
+    """None where numba found no place: every process then compiles anew."""
+    writable: bool
+    kernels: int
+    """Kernels that a stream may call."""
+    compiled: int
+    """Of these, those whose machine code is in the cache and up to date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealTime:
+    """What the operating system grants to a thread that must not be late."""
+
+    fifo_scheduler: bool
+    fifo_hint: str
+    flush_to_zero: bool
+    """Whether tiny numbers can be rounded to zero, without which silence is slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """What the engine would use for one format, by its own calibration."""
+
+    format: str
+    budget_ms: float
+    rungs: dict[str, list[dict[str, Any]]]
+    """The rungs that fit the budget, the best first, by kind of content: each with its order,
+    the past it is fitted on and its cost in ms for all channels."""
+    networks: dict[str, dict[str, Any]]
+    """The networks by kind of content, as :meth:`plc.Concealer.describe` has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """All findings; a non-empty ``problems`` means that ``plc`` cannot conceal here."""
+
+    python: str
+    system: str
+    cpu: str
+    cores: int
+    versions: dict[str, str | None]
+    encoder: EncoderHealth
+    cache: Cache
+    real_time: RealTime
+    warm_up_s: float | None
+    """Time that filling the cache took, if it was asked for."""
+    start_s: float | None
+    """Import, construction and a first lost packet in a new process, with the cache as it is."""
+    cold_start_s: float | None
+    """The same with an empty cache, if it was asked for."""
+    ladders: tuple[Ladder, ...]
+    problems: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        described: dict[str, Any] = json.loads(to_json(self))
+        return described
+
+
+def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None = None) -> Health:
+    """Return what was found.
+
+    Parameters
+    ----------
+    warm : bool
+        Compile every kernel into the cache first.
+    cold : bool
+        Also time a start with nothing compiled.
+    progress : callable, optional
+        Called with what comes next.
+    """
+    tell = progress or (lambda what: None)
+    problems: list[str] = []
+    warm_up_s = None
+    if warm:
+        tell("compiling kernels")
+        warm_up_s = _warm_up(problems)
+    tell("timing a start")
+    start_s = _start_s({}, problems)
+    cold_start_s = None
+    if cold:
+        tell("timing a start with nothing compiled")
+        with tempfile.TemporaryDirectory() as empty:
+            cold_start_s = _start_s({"NUMBA_CACHE_DIR": empty}, problems)
+    tell("calibrating ladders")
+    ladders = _ladders(problems)
+    encoder = examine_encoder(progress=tell)
+    if encoder.runtime is not None:
+        problems += encoder.problems
+    versions = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
+    problems += [f"{name} is not installed" for name in NEEDED if versions[name] is None]
+    return Health(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu_name(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        versions=versions,
+        encoder=encoder,
+        cache=_cache(),
+        real_time=_real_time(),
+        warm_up_s=warm_up_s,
+        start_s=start_s,
+        cold_start_s=cold_start_s,
+        ladders=ladders,
+        problems=tuple(problems),
+    )
+
+
+def _warm_up(problems: list[str]) -> float | None:
+    begin_s = time.perf_counter()
+    try:
+        from plc import warm_up
+
+        warm_up()
+    except (PlcError, OSError, RuntimeError, ImportError) as error:
+        problems.append(f"kernels do not compile: {_line(error)}")
+        return None
+    return time.perf_counter() - begin_s
+
+
+def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
+    """Return the time from import to the first concealed packet, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", _START],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_START_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problems.append(f"a new process does not start: {_line(error)}")
+        return None
+    if run.returncode:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        problems.append(f"a new process fails: {last}")
+        return None
+    return float(run.stdout)
+
+
+def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
+    ladders = []
+    for sample_rate, channels, packet_ms in FORMATS:
+        name = f"{sample_rate / 1000:g} kHz, {channels} ch, {packet_ms:g} ms"
+        try:
+            from plc import Concealer
+
+            concealer = Concealer(
+                sample_rate=sample_rate,
+                channels=channels,
+                packet_samples=round(sample_rate * packet_ms / 1000),
+            )
+            found = concealer.describe()
+            concealer.close()
+        except (PlcError, RuntimeError, ImportError) as error:
+            problems.append(f"{name}: {_line(error)}")
+            continue
+        ladders.append(
+            Ladder(
+                format=name,
+                budget_ms=found["budget_ms"],
+                rungs=found["ladders"],
+                networks=found["networks"],
+            )
+        )
+    return tuple(ladders)
+
+
+def _cache() -> Cache:
+    """Return where numba keeps kernels, and how many of ours it has."""
+    from plc.engine.warm import _AUDIO_PATH, cache_folder, compiled
+
+    folder = cache_folder()
+    return Cache(
+        folder=None if folder is None else str(folder),
+        writable=folder is not None and _writable(folder),
+        kernels=len(_AUDIO_PATH),
+        compiled=compiled(),
+    )
+
+
+def _writable(folder: Path) -> bool:
+    """Return whether a file can be made in a folder, which may have to be made first."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _flush_to_zero() -> bool:
+    """Return whether a product too small for a normal number becomes zero in the audio path."""
+    import numpy as np
+
+    from plc_kernels.denormals import flush_denormals, restore_denormals
+
+    tiny = np.full(1, 1e-30, np.float32)
+    before = flush_denormals()
+    product = tiny * np.float32(1e-10)
+    restore_denormals(before)
+    return not product[0]
+
+
+def _real_time() -> RealTime:
+    granted, hint = _fifo_scheduler()
+    return RealTime(fifo_scheduler=granted, fifo_hint=hint, flush_to_zero=_flush_to_zero())
+
+
+def _fifo_scheduler() -> tuple[bool, str]:
+    """Ask for the real-time scheduler and give it back."""
+    if not hasattr(os, "sched_setscheduler"):
+        return False, "this system has no SCHED_FIFO"
+    before = os.sched_getscheduler(0)
+    parameters = os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError as error:
+        return False, f"{error.strerror}; grant it with ulimit -r 50 or CAP_SYS_NICE"
+    os.sched_setscheduler(0, before, parameters)
+    return True, ""
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """Return what the processor calls itself, and the widest vectors it has where that is known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    features = told.get("flags", "").split()
+    vectors = next((name for flag, name in _VECTORS.items() if flag in features), "")
+    return told.get("model name", platform.machine()) + (f" ({vectors})" if vectors else "")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def facts(health: Health) -> list[tuple[str, str]]:
+    """Return the findings but the ladders as lines for people: a name and what is so."""
+    cache, real_time = health.cache, health.real_time
+    lines = [
+        ("python", f"{health.python}, {health.system}"),
+        ("processor", f"{health.cpu}, {health.cores} cores for this process"),
+    ]
+    lines += [(name, health.versions[name] or "not installed") for name in NEEDED]
+    lines += [(name, health.versions[name] or f"absent; {OPTIONAL[name]}") for name in OPTIONAL]
+    lines += encoder_facts(health.encoder)
+    state = "writable" if cache.writable else "NOT writable: set NUMBA_CACHE_DIR to a folder"
+    lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
+    warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"
+    lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{warm}"))
+    fifo = "granted" if real_time.fifo_scheduler else f"refused: {real_time.fifo_hint}"
+    lines.append(("real-time scheduler", fifo))
+    lines.append(("flush to zero", "works" if real_time.flush_to_zero else "not on this processor"))
+    for name, seconds in (
+        ("warming up took", health.warm_up_s),
+        ("start, cache as it is", health.start_s),
+        ("start, nothing compiled", health.cold_start_s),
+    ):
+        if seconds is not None:
+            lines.append((name, f"{seconds:.2f} s"))
+    return lines
+
+
+def ladder_text(ladder: Ladder) -> str:
+    """Return a ladder for people: what it begins with, what that costs, and the networks on it."""
+    lines = []
+    for content, rungs in ladder.rungs.items():
+        first = rungs[0]
+        lines.append(
+            f"{content}: order {first['order']} on {first['past_samples']} samples, "
+            f"{first['cost_ms']:.2f} ms; {len(rungs) - 1} cheaper"
+        )
+    for content, network in ladder.networks.items():
+        line = f"{content}: network {network['model']}"
+        if "cost_ms" in network:
+            line += f", {network['cost_ms']:.2f} ms"
+        if "why" in network:
+            line += f": left out, {network['why']}"
+        elif network["mode"] == "left out":
+            line += ": too slow here, left out"
+            if "budget_ms" in network:
+                line += f"; budget_ms={network['budget_ms']:g} would do"
+        if "without" in network:
+            line += f", without {network['without']}: too slow here"
+        if "instead" in network:
+            line += f"; {network['instead']} serves instead"
+        lines.append(line)
+    return "\n".join(lines)

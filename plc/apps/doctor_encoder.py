@@ -1,0 +1,213 @@
+"""What the encoder will run on here: the findings about networks behind ``plc doctor``.
+
+Every installed provider is tried by itself with every network of the package, for installed is not
+the same as working; opening it is timed as a stream would have to wait for it.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plc.apps.quiet import quiet_libraries
+from plc.errors import MissingExtraError, PlcError
+from plc.models.catalogue import available
+from plc.models.manifest import Manifest
+from plc.runtime.bound import SessionReport
+from plc.runtime.encoder import EncoderShape, open_encoder
+from plc.runtime.engine_cache import cache_root
+from plc.runtime.providers import gpu_name, installed_providers
+from plc.runtime.session import TELLS, runtime
+
+Progress = Callable[[str], None]
+
+SAMPLE_RATE = 48_000
+# Of what a provider says for itself, a line keeps this much; --json has all of it.
+_REASON_CHARACTERS = 160
+# What brings the libraries that a provider misses.
+_PACKAGES = {
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]' brings its libraries",
+    "tensorrt": "pip install tensorrt brings its libraries",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One network on one provider."""
+
+    model: str
+    provider: str
+    report: SessionReport | None
+    """None where it does not work; ``problem`` says why."""
+    problem: str = ""
+    run_ms: float | None = None
+    """One gap at 48 kHz, mono; the least of a few runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderHealth:
+    """What was found out about networks."""
+
+    runtime: str | None
+    """Version of ONNX Runtime; None if it is not installed."""
+    providers: tuple[str, ...] = ()
+    """Installed ones, the preferred first."""
+    gpu: str = ""
+    cache: Path = field(default_factory=cache_root)
+    """Folder of compiled engines; only TensorRT needs it."""
+    models: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def examine_encoder(
+    models: Sequence[Manifest] | None = None, *, progress: Progress | None = None
+) -> EncoderHealth:
+    """Return what was found; nothing is raised for what does not work.
+
+    Parameters
+    ----------
+    models : sequence of Manifest, optional
+        Networks to try; by default those in the package.
+    progress : callable, optional
+        Called with what comes next.
+    """
+    tell = progress or (lambda what: None)
+    problems: list[str] = []
+    if models is None:
+        try:
+            models = available()
+        except PlcError as error:
+            models = []
+            problems.append(_line(error))
+    names = tuple(model.name for model in models)
+    try:
+        ort = runtime()
+    except MissingExtraError as error:
+        return EncoderHealth(runtime=None, models=names, problems=(*problems, _line(error)))
+    providers = tuple(installed_providers(ort))
+    trials = []
+    for model in models:
+        if model.kind == "paper":
+            continue
+        for provider in providers:
+            tell(f"trying {model.name} on {provider}")
+            with quiet_libraries():
+                trials.append(_try(model, provider))
+    for name in names:
+        tried = [trial for trial in trials if trial.model == name]
+        if tried and all(trial.report is None for trial in tried):
+            problems.append(f"{name} runs nowhere: {tried[-1].problem}")
+    return EncoderHealth(
+        runtime=str(ort.__version__),
+        providers=providers,
+        gpu=gpu_name(),
+        models=names,
+        trials=tuple(trials),
+        problems=tuple(problems),
+    )
+
+
+def _try(model: Manifest, provider: str) -> Trial:
+    rate = min(max(SAMPLE_RATE, model.sample_rates[0]), model.sample_rates[1])
+    shape = EncoderShape(model.bins(rate), model.frames(rate))
+    try:
+        encoder = open_encoder(model, [shape], providers=provider)
+    except PlcError as error:
+        return Trial(model=model.name, provider=provider, report=None, problem=_line(error))
+    times_s = []
+    for _ in range(10):
+        begin_s = time.perf_counter()
+        encoder.keep_warm()
+        times_s.append(time.perf_counter() - begin_s)
+    return Trial(
+        model=model.name, provider=provider, report=encoder.report, run_ms=1e3 * min(times_s)
+    )
+
+
+def encoder_facts(health: EncoderHealth) -> list[tuple[str, str]]:
+    """Return the findings as lines for people: what runs where, and a line for each provider."""
+    if health.runtime is None:
+        return [("networks", health.problems[-1])]
+    lines = [
+        ("ONNX Runtime", health.runtime),
+        ("GPU", health.gpu or "none that nvidia-smi knows"),
+        ("networks", _verdict(health)),
+    ]
+    lines += [(f"on {name}", _on_provider(health, name)) for name in health.providers]
+    if health.gpu and "tensorrt" in health.providers:
+        lines.append(("engine cache", str(health.cache / "tensorrt")))
+    return lines
+
+
+def _verdict(health: EncoderHealth) -> str:
+    """Return how many networks run, each counted on the first provider that runs it."""
+    models = list(dict.fromkeys(trial.model for trial in health.trials))
+    if not models:
+        return "none in the package"
+    serving = {
+        model: next(
+            (t.provider for t in health.trials if t.model == model and t.report is not None), ""
+        )
+        for model in models
+    }
+    used = [name for name in health.providers if name in serving.values()]
+    counts = [f"{list(serving.values()).count(name)} of {len(models)} on {name}" for name in used]
+    nowhere = [model for model in models if not serving[model]]
+    if nowhere:
+        counts.append(f"{len(nowhere)} of {len(models)} nowhere: {', '.join(nowhere)}")
+    return "; ".join(counts)
+
+
+def _on_provider(health: EncoderHealth, provider: str) -> str:
+    """Return what a provider runs and how fast; where it runs nothing, why and what to do."""
+    trials = [trial for trial in health.trials if trial.provider == provider]
+    works = [trial for trial in trials if trial.report is not None]
+    if not trials:
+        return "nothing to try"
+    if not works:
+        return f"none of {len(trials)}: {_remedy(health, provider, trials)}"
+    times = ", ".join(f"{trial.model} {trial.run_ms:.2f}{_extras(trial)}" for trial in works)
+    failed = [trial.model for trial in trials if trial.report is None]
+    but = f"; not {', '.join(failed)}: {_reason(trials, provider)}" if failed else ""
+    return f"{len(works)} of {len(trials)}, ms a gap: {times}{but}"
+
+
+def _extras(trial: Trial) -> str:
+    assert trial.report is not None
+    graph = ["CUDA graphs"] if trial.report.cuda_graph else []
+    extras = "; ".join([*graph, *trial.report.notes])
+    return f" ({_shortened(extras)})" if extras else ""
+
+
+def _remedy(health: EncoderHealth, provider: str, trials: Sequence[Trial]) -> str:
+    """Return why a provider runs nothing, and what would help."""
+    if provider == "cpu":
+        return _reason(trials, provider)
+    if not health.gpu:
+        return (
+            "no NVIDIA GPU; install its driver where there is one, else pip install "
+            "'plc-engine[cpu]' in place of [gpu]"
+        )
+    packages = _PACKAGES.get(provider, "")
+    return f"{_reason(trials, provider)}{f'; {packages}' if packages else ''}"
+
+
+def _reason(trials: Sequence[Trial], provider: str) -> str:
+    """Return the first trial's problem, without what is the same for all of them."""
+    problem = next(trial.problem for trial in trials if trial.report is None)
+    _, _, own = problem.partition(f" {provider}: ")
+    return _shortened((own or problem).removesuffix(f"; {TELLS}"))
+
+
+def _shortened(text: str) -> str:
+    """Return one line of a message: without the places in ONNX Runtime's sources it names."""
+    plain = " ".join(
+        re.sub(r"\S*/\S+\.(?:cc|cpp|h):\d+\s*(?:\S+ \S+\([^)]*\))?", " ", text).split()
+    )
+    return plain if len(plain) <= _REASON_CHARACTERS else plain[: _REASON_CHARACTERS - 1] + "…"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,450 @@
+"""From an input to a sound card, through a bad network made on purpose, concealed on the way.
+
+::
+
+    input device ─▶ ring ─▶ packets ─▶ Impairment ─▶ Playout ─▶ ring ─▶ output device
+    or RTP by UDP ───────────────────────────────────▲            │
+                                                     └── clock ◀──┘
+
+The devices fill and empty their rings by themselves. The engine comes by every millisecond or two,
+takes what is there, and keeps as much ready for the output as it consumes before the next visit,
+and a reserve, which grows with each time that it did not suffice.
+
+Time is what the output device has played (:class:`~plc.apps.live_ends.PlayClock`): packets arrive,
+and blocks are due, by that clock. So the jitter buffer sees the input's clock drift against the
+output's, as it does with a sender's, and takes it up in the same way; and a device that calls in
+bursts costs delay, not samples. An input that goes away is an outage, an output that goes away lets
+the stream go on unheard.
+
+:class:`LiveEngine` is a state machine with the clock passed in; :func:`run_live` gives it a thread
+of its own.
+"""
+
+import contextlib
+import gc
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from plc.apps.events import Note, in_words
+from plc.apps.live_ends import (
+    MAX_RESERVE_S,
+    DeviceSink,
+    DeviceSource,
+    Float32,
+    LiveStats,
+    NetworkSource,
+)
+from plc.audio.devices import Backend, DevicePort, tend
+from plc.audio.loss import LossSource
+from plc.engine.stats import percentiles
+from plc.errors import ConfigError
+from plc.rtp.codecs import Codec, open_codec
+from plc.rtp.delay import DelayConfig
+from plc.rtp.impair import ImpairConfig, Impairment
+from plc.rtp.mismatch import Told
+from plc.rtp.playout import Playout
+from plc.rtp.send import packet_samples
+from plc.rtp.udp import Endpoint, Network, stop_signals
+
+_POLL_S = 0.001
+_TEND_S = 0.1
+_DRAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveConfig:
+    """A stream from an input to an output.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream; devices that do not take them are converted from or to.
+    packet_ms : float
+        Length of a packet.
+    impair : ImpairConfig
+        What the network does on purpose.
+    seed : int
+        Another seed, other packets lost.
+    delay : DelayConfig
+        How long packets wait.
+    reserve_ms : float
+        What is kept ready for the output device to begin with.
+    lookahead, method, model, budget_ms
+        As for :class:`~plc.rtp.playout.Playout`.
+    codec : str
+        Of RTP, where the input is the network.
+    payload_type, red_payload_type : int or None
+        Of its packets, and of redundancy; None: the codec's usual one, and none.
+    packets_per_s : float
+        What is taken from a sender at most.
+    """
+
+    sample_rate: int = 48_000
+    channels: int = 1
+    packet_ms: float = 10.0
+    impair: ImpairConfig = field(default_factory=ImpairConfig)
+    seed: int = 0
+    delay: DelayConfig = field(default_factory=lambda: DelayConfig(safety=0.5))
+    reserve_ms: float = 20.0
+    lookahead: int = 0
+    method: str = "auto"
+    model: str = "auto"
+    budget_ms: float | None = None
+    codec: str = "l16"
+    payload_type: int | None = None
+    red_payload_type: int | None = None
+    packets_per_s: float = 2000.0
+
+    def __post_init__(self) -> None:
+        """Check what the parts do not."""
+        packet_samples(self.packet_ms, self.sample_rate)
+        if not 1.0 <= self.reserve_ms <= 1000.0 * MAX_RESERVE_S:
+            raise ConfigError(
+                f"reserve_ms is {self.reserve_ms:g}; supported: 1 to {1000 * MAX_RESERVE_S:g} ms"
+            )
+
+
+class LiveEngine:
+    """One stream: what the source has, through the impairment and the playout, to the sink.
+
+    Parameters
+    ----------
+    config : LiveConfig
+        What it does.
+    source : DevicePort or Endpoint
+        The input.
+    output : DevicePort
+        The output.
+    losses : LossSource, optional
+        Which packets are lost, instead of the config's model.
+    allow : sequence of Network
+        Who may send, if the source is an endpoint.
+
+    Attributes
+    ----------
+    playout : Playout
+        The jitter buffer and the concealer.
+    stats : LiveStats
+        What happened.
+    """
+
+    def __init__(
+        self,
+        config: LiveConfig,
+        source: DevicePort | Endpoint,
+        output: DevicePort,
+        losses: LossSource | None = None,
+        allow: Sequence[Network] = (),
+    ) -> None:
+        self.config = config
+        self.stats = LiveStats()
+        local = Float32(config.sample_rate, config.channels)
+        codec: Codec = local
+        if isinstance(source, Endpoint):
+            codec = open_codec(config.codec, config.sample_rate, config.channels)
+        self.block = packet_samples(config.packet_ms, config.sample_rate)
+        self.playout = Playout(
+            codec,
+            self.block,
+            config.delay,
+            payload_type=config.payload_type,
+            red_payload_type=config.red_payload_type,
+            lookahead=config.lookahead,
+            method=config.method,
+            model=config.model,
+            budget_ms=config.budget_ms,
+            seed=config.seed,
+        )
+        self._told = Told(self.playout.inspection)
+        self.impairment = Impairment(config.impair, config.seed, losses)
+        self.source: DeviceSource | NetworkSource
+        if isinstance(source, Endpoint):
+            self.source = NetworkSource(source, self.stats, allow, config.packets_per_s)
+        else:
+            self.source = DeviceSource(source, local, self.block, self.stats)
+        self.sink = DeviceSink(
+            output, config.sample_rate, self.block, config.reserve_ms / 1000.0, self.stats
+        )
+        self.stopping = False
+
+    def step(self, ours_s: float) -> int:
+        """Do what is due by our clock; return how many blocks were made."""
+        if self.sink.update(ours_s):
+            self.playout.buffer.hurry()
+        now_s = self.sink.clock.now_s
+        for datagram in self.source.datagrams(ours_s):
+            self.impairment.put(datagram, now_s)
+            if isinstance(self.source, NetworkSource):
+                self._take_due(now_s)
+        self._take_due(now_s)
+        blocks = 0
+        while not self._drained and (due_s := self.sink.due_s()) is not None:
+            self._play(due_s, ours_s)
+            blocks += 1
+        return blocks
+
+    def _take_due(self, now_s: float) -> None:
+        for datagram in self.impairment.due(now_s):
+            verdict = self.playout.put(datagram, now_s)
+            if isinstance(self.source, NetworkSource):
+                self._told.note_source(self.source.sender)
+                if self.source.believe(datagram, verdict):
+                    self.playout.yield_place(verdict)
+
+    def tell(self, note: Note) -> None:
+        """Note what comes from the network and is not what was configured."""
+        if isinstance(self.source, NetworkSource):
+            self._told.tell(str(self.source.port.endpoint), note)
+
+    def _play(self, due_s: float, ours_s: float) -> None:
+        block = self.playout.tick(due_s)
+        if self.playout.buffer.begun:
+            delay_s = max(0.0, self.playout.delay_s) + self.sink.reserve_s
+            self.stats.delay.add(1000.0 * delay_s)
+        self.sink.write(np.ascontiguousarray(block.T), ours_s)
+
+    def stop(self) -> None:
+        """Take nothing more in; what is here is still played."""
+        self.stopping = True
+        self.source.stop()
+        self.playout.drain()
+
+    @property
+    def _drained(self) -> bool:
+        return self.stopping and self.playout.drained
+
+    @property
+    def done(self) -> bool:
+        """Whether it was stopped, and what was here has been played."""
+        return self._drained and self.sink.waiting_s == 0.0
+
+    def close(self) -> None:
+        """End the networks' threads, and close the port, if there are any."""
+        self.playout.close()
+        if isinstance(self.source, NetworkSource):
+            self.source.port.close()
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that was counted, by name."""
+        stats = asdict(self.stats)
+        stats["delay_ms"] = percentiles(self.stats.delay)
+        stats["step_ms"] = percentiles(self.stats.step_time)
+        del stats["delay"], stats["step_time"]
+        received = self.playout.received
+        return {
+            "live": stats,
+            "reserve_ms": 1000.0 * self.sink.reserve_s,
+            "impairment": asdict(self.impairment.stats),
+            "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
+            "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
+            "stretch_ppm": 1e6 * self.playout.stretch,
+            "concealment": self.playout.concealment.as_dict(),
+        } | self.playout.left_out()
+
+
+class Live:
+    """A running stream: the engine in its thread, the devices kept open.
+
+    Parameters
+    ----------
+    engine : LiveEngine
+        The stream.
+    backend : Backend
+        Of the devices.
+    ports : sequence of DevicePort
+        Those that are kept open.
+    clock : callable
+        Returns seconds.
+    """
+
+    def __init__(
+        self,
+        engine: LiveEngine,
+        backend: Backend,
+        ports: Sequence[DevicePort],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine = engine
+        self.ports = ports
+        self.scheduling = "ordinary"
+        self._backend = backend
+        self._clock = clock
+        self._end = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="plc live", daemon=True)
+
+    def start(self) -> None:
+        """Open the devices and start; raise DeviceError if one of them is not there."""
+        try:
+            for port in self.ports:
+                port.open(self._clock())
+        except BaseException:
+            self._close_ports()
+            raise
+        self._thread.start()
+
+    def _work(self) -> None:
+        self.scheduling = _hurry()
+        engine, clock = self.engine, self._clock
+        try:
+            while not self._end.is_set():
+                began_s = clock()
+                if engine.step(began_s):
+                    engine.stats.step_time.add(1000.0 * (clock() - began_s))
+                time.sleep(_POLL_S)
+        except BaseException as error:
+            self._failure = error
+
+    def tend(self) -> None:
+        """See to the devices; raise what the engine raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
+        tend(self._backend, self.ports, self._clock())
+
+    def longest_absence_s(self) -> float:
+        """Return for how long a device has been away; 0 if all are there."""
+        now_s = self._clock()
+        return max(
+            (now_s - port.away_since_s for port in self.ports if port.away_since_s is not None),
+            default=0.0,
+        )
+
+    def stop(self) -> None:
+        """Play what is here, at most 2 s of it, and close everything."""
+        self.engine.stop()
+        limit_s = self._clock() + _DRAIN_S
+        while not self.engine.done and self._thread.is_alive() and self._clock() < limit_s:
+            if all(port.stream is None for port in self.ports if not port.is_input):
+                break
+            time.sleep(_POLL_S)
+        self._end.set()
+        self._thread.join()
+        self._close_ports()
+        self.engine.close()
+
+    def _close_ports(self) -> None:
+        for port in self.ports:
+            port.close()
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that was counted, by name."""
+        devices = {
+            port.direction: {"device": port.name} | asdict(port.stats) for port in self.ports
+        }
+        return self.engine.report() | {"devices": devices, "scheduling": self.scheduling}
+
+
+def _hurry() -> str:
+    """Let this thread go before others where that is allowed; return what it runs as."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except (AttributeError, OSError):
+        return "ordinary"
+    return "real-time (FIFO)"
+
+
+@contextlib.contextmanager
+def without_pauses() -> Iterator[None]:
+    """Let neither the collector of garbage nor a busy thread hold Python up for long."""
+    interval_s = sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()  # what is here stays; a collection need not walk it
+    sys.setswitchinterval(_POLL_S / 2.0)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+        gc.unfreeze()
+
+
+def run_live(
+    config: LiveConfig,
+    backend: Backend,
+    source: str | Endpoint,
+    output: str,
+    *,
+    losses: LossSource | None = None,
+    allow: Sequence[Network] = (),
+    duration_s: float = math.inf,
+    give_up_s: float = math.inf,
+    note: Note = in_words,
+    watch: Callable[["Live"], None] | None = None,
+) -> dict[str, Any]:
+    """Run until SIGTERM, SIGINT or the end of the time; return what was counted.
+
+    Parameters
+    ----------
+    config : LiveConfig
+        The stream.
+    backend : Backend
+        Of the devices.
+    source : str or Endpoint
+        The input: a device, as for :func:`~plc.audio.devices.find_device`, or where RTP comes in.
+    output : str
+        The output device.
+    losses : LossSource, optional
+        Which packets are lost, instead of the config's model.
+    allow : sequence of Network
+        Who may send.
+    duration_s : float
+        How long.
+    give_up_s : float
+        End, too, when a device has been away this long.
+    note : callable
+        Told what happens.
+    watch : callable, optional
+        Called ten times a second, and at the end.
+
+    Raises
+    ------
+    DeviceError
+        If a device is not there at the start, or takes no format of ours.
+    NetworkError
+        If the port is taken.
+    """
+    block_s = config.packet_ms / 1000.0
+
+    def port(name: str, is_input: bool) -> DevicePort:
+        return DevicePort(
+            backend, name, is_input, config.sample_rate, config.channels, block_s, note
+        )
+
+    ports = [port(output, False)]
+    if isinstance(source, str):
+        ports.insert(0, port(source, True))
+    # The engine first: what it compiles takes time in which nothing would be played.
+    engine = LiveEngine(
+        config, source if isinstance(source, Endpoint) else ports[0], ports[-1], losses, allow
+    )
+    live = Live(engine, backend, ports)
+    with stop_signals() as signals, without_pauses():
+        try:
+            live.start()
+        except BaseException:
+            engine.close()
+            raise
+        try:
+            end_s = time.monotonic() + duration_s
+            while not signals and time.monotonic() < end_s:
+                live.tend()
+                engine.tell(note)
+                if watch is not None:
+                    watch(live)
+                if live.longest_absence_s() > give_up_s:
+                    note("gave_up", after_s=give_up_s)
+                    break
+                time.sleep(min(_TEND_S, max(0.0, end_s - time.monotonic())))
+        finally:
+            live.stop()
+    engine.tell(note)
+    if watch is not None:
+        watch(live)
+    return live.report()

@@ -1,0 +1,431 @@
+"""The two ends of a live stream: packets from a device or the network, blocks to a device.
+
+The output end also keeps the stream's time: see :class:`PlayClock`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.apps.relay import RateCap
+from plc.audio.devices import DevicePort, DeviceStream
+from plc.audio.rates import RateConverter
+from plc.engine.stats import TimeHistogram
+from plc.rtp.jitter import Verdict
+from plc.rtp.latch import Latch
+from plc.rtp.packets import Malformed, ssrc_of
+from plc.rtp.send import Packetizer
+from plc.rtp.udp import Address, Endpoint, Network, UdpPort
+
+MAX_RESERVE_S = 0.5
+# An output's clock is not believed to be further on than that from what it last confirmed.
+_UNCONFIRMED_S = 0.1
+# Clocks that are slower by more than this are followed late.
+_SLOWEST = 1e-3
+# Where there is no output, blocks that are overdue by more than this are left out.
+_OVERDUE_S = 1.0
+_PEAK_FALL_DB_S = 20.0
+# Read from an input at once, at most.
+_BOX_S = 0.25
+
+
+@dataclass(slots=True)
+class LiveStats:
+    """Counters of a live stream; its parts keep their own."""
+
+    captured_packets: int = 0
+    """Made of what the input device gave."""
+    absent_packets: int = 0
+    """That it would have given while it was away."""
+    played_blocks: int = 0
+    unheard_blocks: int = 0
+    """Made while no output device was there."""
+    starved_samples: int = 0
+    """Silence that the output played for want of a block in time (the engine was late)."""
+    reserve_raises: int = 0
+    refused_datagrams: int = 0
+    delay: TimeHistogram = field(default_factory=TimeHistogram)
+    """From a packet's end at the input to its end at the output's ring, at each block."""
+    step_time: TimeHistogram = field(default_factory=TimeHistogram)
+    """What a visit of the engine took in which a block was made."""
+
+
+class Peak:
+    """A level meter: the largest sample, falling by 20 dB a second."""
+
+    __slots__ = ("_at_s", "level")
+
+    def __init__(self) -> None:
+        self.level = 0.0
+        self._at_s = 0.0
+
+    def note(self, samples: NDArray[np.float32], now_s: float) -> None:
+        """Take in samples of any shape."""
+        fallen = 10.0 ** (-_PEAK_FALL_DB_S * max(0.0, now_s - self._at_s) / 20.0)
+        self._at_s = now_s
+        largest = float(np.abs(samples).max()) if samples.size else 0.0
+        self.level = max(self.level * fallen, largest)
+
+
+def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """Return samples, shape (n, c), as (n, channels): alike, the mean for one, one for all.
+
+    Where both have several, the first ones are taken and what is missing is silent.
+    """
+    there = samples.shape[1]
+    if there == channels:
+        return samples
+    if channels == 1:
+        return np.asarray(samples.mean(axis=1, keepdims=True), np.float32)
+    if there == 1:
+        return np.repeat(samples, channels, axis=1)
+    out = np.zeros((len(samples), channels), np.float32)
+    out[:, : min(there, channels)] = samples[:, :channels]
+    return out
+
+
+class Float32:
+    """Samples as they are, for packets that never leave the machine."""
+
+    name = "float32"
+    payload_type = 96
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self.sample_rate = sample_rate
+        self.channels = channels
+
+    def samples(self, payload: bytes) -> int:
+        """Return the length in samples."""
+        return len(payload) // (4 * self.channels)
+
+    def decode(self, payload: bytes) -> NDArray[np.float32] | None:
+        """Return the samples, shape (n, channels)."""
+        n = self.samples(payload)
+        if n == 0:
+            return None
+        return np.frombuffer(payload, np.float32, n * self.channels).reshape(n, self.channels)
+
+    def encode(self, samples: NDArray[np.float32]) -> bytes:
+        """Return the payload."""
+        return samples.tobytes()
+
+    def repeated(self, _payload: bytes) -> int:
+        """Return 0: nothing is repeated."""
+        return 0
+
+    def decode_repeated(self, _payload: bytes) -> NDArray[np.float32] | None:
+        """Return None."""
+        return None
+
+
+class PlayClock:
+    """The output device's clock, read between its callbacks.
+
+    What a callback confirms is late by as much as it was held up, so the promptest ones count: the
+    clock is as far ahead of ours as it ever was, less what it may have fallen behind since. If
+    nothing is confirmed for a while, it stands still as the device does.
+    """
+
+    __slots__ = ("_ahead_s", "_confirmed_s", "_last_s", "_stands", "now_s")
+
+    def __init__(self) -> None:
+        self._ahead_s = -math.inf
+        self._confirmed_s = -math.inf
+        self._last_s = -math.inf
+        self._stands = False
+        self.now_s = 0.0
+
+    def update(self, ours_s: float, confirmed_s: float) -> bool:
+        """Take in that at ``ours_s`` of our clock the device had played ``confirmed_s``.
+
+        Returns whether it goes on after it has stood still.
+        """
+        if self._ahead_s > -math.inf:
+            self._ahead_s -= _SLOWEST * (ours_s - self._last_s)
+        if self._stands and confirmed_s > self._confirmed_s:
+            self._ahead_s = -math.inf
+        self._ahead_s = max(self._ahead_s, confirmed_s - ours_s)
+        limit_s = confirmed_s + _UNCONFIRMED_S - ours_s
+        beyond = self._ahead_s > limit_s
+        self._ahead_s = min(self._ahead_s, limit_s)
+        # The device has come as far as was taken for granted when it stopped.
+        goes_on = self._stands and not beyond and ours_s + self._ahead_s >= self.now_s
+        self._stands = beyond or (self._stands and not goes_on)
+        self._confirmed_s = confirmed_s
+        self._advance(ours_s)
+        return goes_on
+
+    def run(self, ours_s: float) -> None:
+        """Go on without a device."""
+        if self._ahead_s == -math.inf:
+            self._ahead_s = -ours_s
+        self._advance(ours_s)
+
+    def _advance(self, ours_s: float) -> None:
+        self._last_s = ours_s
+        # Never back: what was due stays due.
+        self.now_s = max(self.now_s, ours_s + self._ahead_s)
+
+
+class DeviceSource:
+    """Packets of what an input device gives.
+
+    Parameters
+    ----------
+    port : DevicePort
+        The device.
+    codec : Float32
+        Of the packets.
+    block : int
+        Samples of each.
+    stats : LiveStats
+        Where to count.
+    """
+
+    def __init__(self, port: DevicePort, codec: Float32, block: int, stats: LiveStats) -> None:
+        self._port = port
+        self._stats = stats
+        self._codec = codec
+        self._block = block
+        self._stream: DeviceStream | None = None
+        self._resumes = False
+        self._converter: RateConverter | None = None
+        self._box = np.zeros((0, 0), np.float32)
+        self._waiting = np.zeros((0, codec.channels), np.float32)
+        self._numbers = 0
+        self._packetizer = Packetizer(self._codec, ssrc=1)
+        self._last_s: float | None = None
+        self._stopped = False
+        self.peak = Peak()
+
+    def stop(self) -> None:
+        """Take nothing more in."""
+        self._stopped = True
+
+    def datagrams(self, ours_s: float) -> Iterator[bytes]:
+        """Yield the packets that are whole."""
+        stream = self._port.stream
+        if stream is None or self._stopped:
+            return
+        if stream is not self._stream:
+            self._begin(stream)
+        n = stream.ring.read(self._box)
+        if not n:
+            return
+        if not len(self._waiting) and self._resumes:
+            self._count_absence(ours_s)
+        samples = as_channels(self._box[:n], self._codec.channels)
+        self.peak.note(samples, ours_s)
+        if self._converter is not None:
+            samples = self._converter.convert(samples)
+        self._waiting = np.concatenate([self._waiting, samples])
+        self._last_s = ours_s
+        whole = len(self._waiting) // self._block * self._block
+        for begin in range(0, whole, self._block):
+            self._stats.captured_packets += 1
+            self._numbers += 1
+            yield self._packetizer.pack(self._waiting[begin : begin + self._block])
+        self._waiting = self._waiting[whole:]
+
+    def _begin(self, stream: DeviceStream) -> None:
+        """Begin with a device that was opened; what an earlier one left over is dropped."""
+        self._resumes = self._stream is not None
+        self._stream = stream
+        rate, channels = self._codec.sample_rate, self._codec.channels
+        self._converter = None
+        if stream.sample_rate != rate:
+            self._converter = RateConverter(stream.sample_rate, rate, channels)
+        self._box = np.zeros((round(_BOX_S * stream.sample_rate), stream.channels), np.float32)
+        self._waiting = self._waiting[:0]
+
+    def _count_absence(self, ours_s: float) -> None:
+        """Go on numbering as if packets had been made all the time; those count as lost."""
+        self._resumes = False
+        assert self._last_s is not None
+        period_s = self._block / self._codec.sample_rate
+        absent = max(0, round((ours_s - self._last_s) / period_s) - 1)
+        self._stats.absent_packets += absent
+        self._numbers += absent
+        self._packetizer = Packetizer(
+            self._codec, ssrc=1, sequence=self._numbers, timestamp=self._numbers * self._block
+        )
+
+
+class NetworkSource:
+    """RTP from a UDP port, of the source that holds it.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where to listen.
+    stats : LiveStats
+        Where to count.
+    allow : sequence of Network
+        Who may send; empty: everybody.
+    packets_per_s : float
+        What is taken at most.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        stats: LiveStats,
+        allow: Sequence[Network] = (),
+        packets_per_s: float = 2000.0,
+    ) -> None:
+        self.port = UdpPort(endpoint)
+        self.latch = Latch(allow)
+        self._cap = RateCap(packets_per_s)
+        self._stats = stats
+        self._stopped = False
+        self._last: tuple[Address, bytes, float] | None = None
+
+    def stop(self) -> None:
+        """Take nothing more in."""
+        self._stopped = True
+
+    def datagrams(self, ours_s: float) -> Iterator[bytes]:
+        """Yield what the sender sent."""
+        if self._stopped:
+            return
+        for datagram, sender in self.port.arrived():
+            if self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s):
+                self._last = sender, datagram, ours_s
+                yield datagram
+            else:
+                self._stats.refused_datagrams += 1
+
+    @property
+    def sender(self) -> Address:
+        """Who sent the newest datagram that was admitted."""
+        return ("", 0) if self._last is None else self._last[0]
+
+    def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:
+        """Take in what became of a datagram; return whether an elder has its place back.
+
+        One that was held up on the way tells nothing of who sends now, unless it is of the same
+        stream as the newest.
+        """
+        if self._last is None or isinstance(verdict, Malformed):
+            return False
+        sender, newest, now_s = self._last
+        if ssrc_of(datagram) != ssrc_of(newest):
+            return False
+        return self.latch.heard(sender, newest, verdict, now_s)
+
+
+class DeviceSink:
+    """Blocks to an output device, and its clock.
+
+    Parameters
+    ----------
+    port : DevicePort
+        The device.
+    sample_rate, block : int
+        Of the stream.
+    reserve_s : float
+        What is kept ready to begin with.
+    stats : LiveStats
+        Where to count.
+    """
+
+    def __init__(
+        self, port: DevicePort, sample_rate: int, block: int, reserve_s: float, stats: LiveStats
+    ) -> None:
+        self._port = port
+        self._stats = stats
+        self._rate = sample_rate
+        self._period_s = block / sample_rate
+        self._stream: DeviceStream | None = None
+        self._converter: RateConverter | None = None
+        self._begin_s = 0.0
+        self._starved = 0
+        self._written_s = 0.0
+        self.reserve_s = reserve_s
+        self.clock = PlayClock()
+        self.peak = Peak()
+
+    @property
+    def waiting_s(self) -> float:
+        """What is ready for the device to play."""
+        if self._stream is None:
+            return 0.0
+        return self._stream.ring.waiting / self._stream.sample_rate
+
+    def update(self, ours_s: float) -> bool:
+        """See how far the device is; return whether it goes on after it has stood still."""
+        stream = self._port.stream
+        if stream is not None and stream is not self._stream and not self._runs(stream):
+            stream = None
+        changed = stream is not self._stream
+        if changed:
+            self._begin(stream)
+        if stream is None:
+            self.clock.run(ours_s)
+            return changed
+        passed_s = stream.ring.passed / stream.sample_rate
+        goes_on = self.clock.update(ours_s, self._begin_s + passed_s)
+        starved = stream.ring.missed - self._starved
+        if starved > 0:
+            self._starved += starved
+            self._stats.starved_samples += starved
+            self._raise_reserve()
+        return goes_on or changed
+
+    def _runs(self, stream: DeviceStream) -> bool:
+        """Tell whether a device has begun to play; filling its buffer before that is no sign."""
+        begins_s = 2.0 * (stream.latency_s + self._period_s)
+        return stream.ring.passed >= begins_s * stream.sample_rate
+
+    def due_s(self) -> float | None:
+        """Return when the next block is due, by the device's clock; None: not yet."""
+        stream = self._stream
+        if stream is None:
+            now_s = self.clock.now_s
+            if now_s - self._written_s > _OVERDUE_S:
+                overdue = int((now_s - self._written_s) / self._period_s)
+                self._written_s += overdue * self._period_s
+            return self._written_s if self._written_s <= now_s else None
+        if self.waiting_s >= self.reserve_s:
+            return None
+        # Where it will stand among what the device plays, less what is kept ready.
+        passed_s = stream.ring.passed / stream.sample_rate
+        return self._begin_s + passed_s + self.waiting_s - self.reserve_s
+
+    def write(self, block: NDArray[np.float32], ours_s: float) -> None:
+        """Hand a block over, shape (n, channels)."""
+        self._written_s += self._period_s
+        self.peak.note(block, ours_s)
+        stream = self._stream
+        if stream is None:
+            self._stats.unheard_blocks += 1
+            return
+        self._written_s = self._begin_s + stream.ring.passed / stream.sample_rate
+        self._stats.played_blocks += 1
+        samples = as_channels(block, stream.channels)
+        if self._converter is not None:
+            samples = self._converter.convert(samples)
+        stream.ring.write(np.ascontiguousarray(samples))
+
+    def _begin(self, stream: DeviceStream | None) -> None:
+        """Begin with a device that was opened, or go on without one."""
+        self._stream = stream
+        self._written_s = max(self._written_s, self.clock.now_s)
+        if stream is None:
+            return
+        self._begin_s = self._written_s - stream.ring.passed / stream.sample_rate
+        self._starved = stream.ring.missed
+        self._converter = None
+        if stream.sample_rate != self._rate:
+            self._converter = RateConverter(self._rate, stream.sample_rate, stream.channels)
+        ready = round(self.reserve_s * stream.sample_rate)
+        stream.ring.write(np.zeros((ready, stream.channels), np.float32))
+
+    def _raise_reserve(self) -> None:
+        """Keep a packet more ready; the device found too little."""
+        raised_s = min(self.reserve_s + self._period_s, MAX_RESERVE_S)
+        self._stats.reserve_raises += raised_s > self.reserve_s
+        self.reserve_s = raised_s

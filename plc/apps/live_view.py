@@ -1,0 +1,109 @@
+"""What a live stream does, drawn in the terminal: levels, losses, rungs, delays, devices."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from plc.apps.live_ends import DeviceSource
+from plc.engine.stats import TimeHistogram
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from plc.apps.live import Live
+    from plc.audio.devices import DevicePort
+
+_WIDTH = 30
+_FLOOR_DB = -60.0
+# From here on a level is near clipping.
+_LOUD_DB = -6.0
+_REFRESH_HZ = 8
+
+
+def level_db(level: float) -> float:
+    """Return a linear level in dB of full scale, -60 at the least."""
+    return max(_FLOOR_DB, 20.0 * math.log10(level)) if level > 0.0 else _FLOOR_DB
+
+
+def meter(level: float) -> "Text":
+    """Return a bar of 30 characters for a linear level."""
+    from rich.text import Text
+
+    db = level_db(level)
+    filled = min(_WIDTH, round(_WIDTH * (db - _FLOOR_DB) / -_FLOOR_DB))
+    colour = "red" if level >= 1.0 else "yellow" if db > _LOUD_DB else "green"
+    bar = Text("█" * filled, style=colour) + Text("·" * (_WIDTH - filled), style="dim")
+    return bar + Text(f" {db:5.1f} dB")
+
+
+def render(live: "Live") -> "RenderableType":
+    """Return the view of a stream as it is."""
+    from rich.table import Table
+
+    engine = live.engine
+    playout, stats = engine.playout, engine.stats
+    received, concealed = playout.received, playout.concealment
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    if isinstance(engine.source, DeviceSource):
+        table.add_row("input", meter(engine.source.peak.level))
+    table.add_row("output", meter(engine.sink.peak.level))
+    for port in live.ports:
+        table.add_row("from" if port.is_input else "to", _device(port))
+    expected = max(1, received.packets_expected)
+    table.add_row(
+        "packets",
+        f"{received.packets_received} in, {received.lost_packets} lost "
+        f"({100.0 * received.lost_packets / expected:.1f} %), {received.late_packets} late, "
+        f"{received.reordered_packets} reordered",
+    )
+    rungs = {name: n for name, n in dict(concealed.rung_samples).items() if n}
+    made = max(1, sum(rungs.values()))
+    shares = ", ".join(f"{name} {100.0 * n / made:.0f} %" for name, n in rungs.items())
+    table.add_row(
+        "concealed", f"{concealed.concealment_events} bursts: {shares or 'nothing so far'}"
+    )
+    misses = f"{concealed.deadline_misses} over the time"
+    table.add_row("concealing", f"{_times(concealed.concealed_time)}; {misses}")
+    table.add_row("delay", _times(stats.delay))
+    reserve_ms, starved = 1000.0 * engine.sink.reserve_s, stats.starved_samples
+    table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
+    table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
+    return table
+
+
+def _device(port: "DevicePort") -> "Text":
+    from rich.text import Text
+
+    stream, counted = port.stream, port.stats
+    if stream is None:
+        away = port.away_since_s is not None
+        text = f"{port.name}: away. {port.latest_error}" if away else f"{port.name}: closed"
+        return Text(text, style="red" if away else "dim")
+    text = f"{port.name}: {stream.sample_rate} Hz, {stream.channels} ch"
+    troubles = f", {counted.breaks} xruns, {counted.losses} times lost"
+    return Text(text) + Text(troubles, style="yellow" if counted.breaks + counted.losses else "dim")
+
+
+def _times(times: TimeHistogram) -> str:
+    p50, p99 = times.percentile_ms(50.0), times.percentile_ms(99.0)
+    return f"{p50:.2f} ms, p99 {p99:.2f}, max {times.max_ms:.2f}"
+
+
+@contextlib.contextmanager
+def open_view(stream: TextIO) -> Iterator[Callable[["Live"], None]]:
+    """Open the view on a terminal; yield what draws a stream in it."""
+    from rich.console import Console
+    from rich.live import Live as Display
+
+    console = Console(file=stream, highlight=False, markup=False)
+    display = Display(console=console, refresh_per_second=_REFRESH_HZ, auto_refresh=False)
+    with display:
+
+        def show(live: "Live") -> None:
+            display.update(render(live), refresh=True)
+
+        yield show

@@ -1,0 +1,187 @@
+"""A recording of a live stream, written by a thread of its own.
+
+Whoever receives the stream hands over its blocks and never waits for the disk: what the disk has
+not taken yet waits in memory, up to a minute of it. What finds no room even so is counted, and
+silence stands for it, so that what follows keeps its time.
+
+Nothing is created before the first block, and a recording that could not go on (a full disk, say)
+is closed with what was written, under its name; an earlier file of that name is replaced at the
+end, and by a recording that holds something only.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc import notice
+from plc.audio.files import AudioWriter
+from plc.errors import PlcError
+
+WAITING_MAX_S = 60.0
+_EVERY_S = 0.25
+# Written at once, so that after a stop of the disk no more than that is copied together.
+_PIECE_S = 1.0
+
+
+class Recorder:
+    """A recording that takes blocks without waiting.
+
+    Parameters
+    ----------
+    path : Path
+        Where it shall stand; the suffix says the format.
+    sample_rate, channels : int
+        Of it.
+    tell : callable, optional
+        Told in a line, from another thread, if the recording cannot go on.
+
+    Attributes
+    ----------
+    error : str or None
+        Why it could not go on.
+
+    Raises
+    ------
+    AudioFileError
+        If the format is unknown, cannot hold such audio, or the place is not writable.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        tell: Callable[[str], object] = notice.tell,
+    ) -> None:
+        # What would be refused at the first block is refused before there is one.
+        AudioWriter(path, sample_rate, channels).discard()
+        self.path = path
+        self.error: str | None = None
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._tell = tell
+        self._waiting: deque[NDArray[np.float32] | int] = deque()
+        """Blocks, and numbers of silent samples; appended to here, taken from in the thread."""
+        self._waiting_max = round(WAITING_MAX_S * sample_rate)
+        self._missing = 0
+        self._refused = 0
+        # Each is written by one thread and read by the other.
+        self._taken = 0
+        self._done = 0
+        self._silent = 0
+        self._writer: AudioWriter | None = None
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append ``block``: float32, shape (n, channels); it is copied."""
+        n = len(block)
+        if self.error is not None:
+            self._refused += n
+            return
+        if self._taken - self._done + n > self._waiting_max:
+            self._refused += n
+            self._missing += n
+            return
+        self._make_up()
+        self._waiting.append(np.array(block, np.float32))
+        self._taken += n
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name=f"plc recording {self.path.name}", daemon=True
+            )
+            self._thread.start()
+
+    @property
+    def unwritten_samples(self) -> int:
+        """Samples handed over that are not in the file and never will be."""
+        if self.error is None:
+            return self._refused
+        written = 0 if self._writer is None else self._writer.written_samples - self._silent
+        return self._refused + self._taken - written
+
+    def _make_up(self) -> None:
+        """Let silence stand for what found no room."""
+        if self._missing:
+            self._waiting.append(self._missing)
+            self._missing = 0
+
+    def close(self) -> None:
+        """Write what is waiting, and close the file; nothing was heard: create none."""
+        self._make_up()
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def report(self) -> dict[str, Any]:
+        """Return what became of it, by name."""
+        return {
+            "file": str(self.path),
+            "recorded_s": 0.0 if self._writer is None else self._recorded_s(self._writer),
+            "unwritten_samples": self.unwritten_samples,
+            "error": self.error,
+        }
+
+    def _recorded_s(self, writer: AudioWriter) -> float:
+        return writer.written_samples / self._sample_rate
+
+    # ---- in the thread --------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._writer = AudioWriter(self.path, self._sample_rate, self._channels)
+            ending = False
+            while not ending:
+                ending = self._ending.wait(_EVERY_S)
+                while self._waiting:
+                    self._write_piece(self._writer)
+            self._writer.commit()
+        except Exception as error:  # whatever it is: it ends this recording, and nothing else
+            self._give_up(error)
+
+    def _write_piece(self, writer: AudioWriter) -> None:
+        """Write what is waiting, or a second of it."""
+        blocks: list[NDArray[np.float32]] = []
+        n = 0
+        while n < _PIECE_S * self._sample_rate and self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, int):
+                if not blocks:
+                    self._write_silence(writer, first)
+                    self._waiting.popleft()
+                break
+            blocks.append(first)
+            n += len(first)
+            self._waiting.popleft()
+        if blocks:
+            writer.write(np.concatenate(blocks))
+            self._done += n
+
+    def _write_silence(self, writer: AudioWriter, samples: int) -> None:
+        piece = round(_PIECE_S * self._sample_rate)
+        for start in range(0, samples, piece):
+            n = min(piece, samples - start)
+            writer.write(np.zeros((n, self._channels), np.float32))
+            self._silent += n
+
+    def _give_up(self, error: Exception) -> None:
+        """Keep what was written, and say so; what comes from here on is counted."""
+        reason = str(error) if isinstance(error, PlcError) else f"cannot write {self.path}: {error}"
+        self.error = reason
+        kept = "nothing was written"
+        writer = self._writer
+        if writer is not None and writer.written_samples:
+            kept = f"the {self._recorded_s(writer):.1f} s written before are kept"
+            try:
+                writer.salvage()
+            except PlcError as failure:
+                kept = str(failure)
+        elif writer is not None:
+            writer.discard()
+        self._waiting.clear()
+        self._tell(f"{reason}; {kept}, the recording ends")

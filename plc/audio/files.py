@@ -1,0 +1,714 @@
+"""Audio files, block by block: the only module that knows libsndfile and PyAV.
+
+Reading: libsndfile (the ``soundfile`` package) takes WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and its
+other formats; what it does not know goes to PyAV, if that is installed: AAC, M4A, WMA, Matroska,
+the sound of a video. Writing: WAV, FLAC, Ogg Vorbis, Opus and MP3, by the target's suffix.
+
+Neither holds a file in memory. A file is written under a temporary name beside its target and
+renamed when it is complete, so that an interrupted run leaves no half file behind. Samples that an
+integer format stores are rounded here, not in libsndfile, whose scale (32767) would change 16-bit
+samples that only pass through.
+
+A WAV file whose length nobody knows beforehand is written as RF64 (EBU Tech 3306), which has no
+limit, and becomes an ordinary WAV file at its end if it is one of less than 4 GB.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from plc.audio.tag_values import Picture, Tags, mapped, mime_of
+from plc.audio.tags import read_tags, write_tags
+from plc.audio.tags_riff import bytes_of
+from plc.errors import AudioFileError, MissingExtraError, why
+
+# Format and the subtypes that may be kept from the source, the first for any other source.
+_CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    ".wav": ("WAV", ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+    ".flac": ("FLAC", ("PCM_16", "PCM_S8", "PCM_24")),
+    ".ogg": ("OGG", ("VORBIS",)),
+    ".opus": ("OGG", ("OPUS",)),
+    ".mp3": ("MP3", ("MPEG_LAYER_III",)),
+}
+# What comes nearest where the target cannot hold the source's subtype.
+_NEAREST = {
+    (".flac", "PCM_32"): "PCM_24",
+    (".flac", "FLOAT"): "PCM_24",
+    (".flac", "DOUBLE"): "PCM_24",
+    (".flac", "PCM_U8"): "PCM_S8",
+    (".wav", "PCM_S8"): "PCM_U8",
+}
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+# A WAV file counts its bytes in 32 bits; the rest is room for the headers.
+_WAV_BYTES_MAX = 2**32 - 2**16
+# libsndfile's RF64 header: RIFF, ds64, fmt in its extensible form, and the data's own eight bytes.
+_RF64 = struct.Struct("<4sI4s 4sIQQ12x 4sI 2s14s8x2s14x 4sI")
+_RF64_MARKS = (b"RF64", b"WAVE", b"ds64", 28, b"fmt ", 40, b"\xfe\xff", b"data")
+# The same bytes as a WAV header: RIFF, fmt, fact, room that readers pass over, data.
+_WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
+# In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
+_FLAC_SAMPLES_AT = 21
+# From here on a RIFF size is the "not known yet" of a program that wrote into a pipe.
+_RIFF_SIZE_UNKNOWN = 0x7FFF0000
+# One write of minutes overruns the stack inside libsndfile's Vorbis coder.
+_WRITE_SAMPLES = 2**15
+# What is tried to write where libsndfile could not: more than a file system keeps back.
+_PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
+# What libsndfile hands over at once to be cut to the caller's blocks.
+_READ_SAMPLES = 2**14
+
+# FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
+_AV_NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
+_AV_OWN = {
+    "MAJOR_BRAND",
+    "MINOR_VERSION",
+    "COMPATIBLE_BRANDS",
+    "ENCODER",
+    "HANDLER_NAME",
+    "VENDOR_ID",
+}
+# Of a target's name in that of the file it is written to first, which has a limit of 255 bytes.
+_NAME_KEPT = 48
+
+WRITABLE_SUFFIXES = tuple(_CONTAINERS)
+
+
+class _Decoder(Protocol):
+    """What both libraries offer of an open file."""
+
+    sample_rate: int
+    channels: int
+    samples: int | None
+    expected_samples: int | None
+    subtype: str | None
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]: ...
+
+    def tags(self) -> Tags: ...
+
+    def close(self) -> None: ...
+
+
+class AudioReader:
+    """An open audio file; a context manager that closes it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    channels : int
+        Channels of each sample.
+    samples : int or None
+        Length of the file; None where only decoding it tells (MP3 and what PyAV reads).
+    expected_samples : int or None
+        About how long it is, for a progress bar.
+    subtype : str or None
+        libsndfile's name of the coding, such as ``PCM_16``; None for what PyAV reads.
+
+    Raises
+    ------
+    AudioFileError
+        If there is no such file, it is empty, truncated, or holds no audio.
+    MissingExtraError
+        If it needs PyAV, which is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        _check_readable(self.path)
+        self._decoder = _open(self.path)
+        self.sample_rate = self._decoder.sample_rate
+        self.channels = self._decoder.channels
+        self.samples = self._decoder.samples
+        self.expected_samples = self._decoder.expected_samples
+        self.subtype = self._decoder.subtype
+
+    def stream(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the file once, in order: float32, shape (n, channels).
+
+        Every block has ``block_samples`` samples, the last one as many as are left (at least 1).
+        Each is a new array, the caller's to keep.
+        """
+        held: list[NDArray[np.float32]] = []
+        held_samples = 0
+        any_sample = False
+        for piece in self._decoder.pieces():
+            held.append(piece)
+            held_samples += len(piece)
+            any_sample |= len(piece) > 0
+            if held_samples < block_samples:
+                continue
+            joined = np.concatenate(held)
+            whole = held_samples - held_samples % block_samples
+            for start in range(0, whole, block_samples):
+                yield joined[start : start + block_samples].copy()
+            held, held_samples = [joined[whole:]], held_samples - whole
+        if held_samples:
+            yield np.concatenate(held)
+        elif not any_sample:
+            raise AudioFileError(f"{self.path} holds no samples; expected at least one")
+
+    def tags(self) -> Tags:
+        """Return what the file says of itself; what is damaged of it is left out."""
+        return self._decoder.tags()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder.close()
+
+    def __enter__(self) -> Self:
+        """Return the open reader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+
+class AudioWriter:
+    """A new audio file; a context manager that keeps it if all went well and else removes it.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where it shall stand; the suffix says the format. An existing file is replaced at the end.
+    sample_rate : int
+        In Hz.
+    channels : int
+        Channels of each sample.
+    source_subtype : str or None
+        The coding of the recording it is made from (:attr:`AudioReader.subtype`), kept if the
+        format can.
+    expected_samples : int or None
+        About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
+    tags : Tags, optional
+        What it shall say of itself.
+
+    Attributes
+    ----------
+    written_samples : int
+        Samples that :meth:`write` took.
+    clipped_samples : int
+        Samples of single channels that were beyond full scale, or not finite, and so were changed
+        to fit an integer format.
+
+    Raises
+    ------
+    AudioFileError
+        If the format is unknown, cannot hold such audio, or the place is not writable.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int,
+        channels: int,
+        source_subtype: str | None = None,
+        expected_samples: int | None = None,
+        tags: Tags | None = None,
+    ) -> None:
+        self.path = Path(path)
+        check_target(self.path)
+        container, self.subtype = _coding(self.path, source_subtype)
+        self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
+        self._tags = tags or Tags()
+        self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
+        expected_bytes = (expected_samples or 0) * self._sample_bytes + self._wav_bytes
+        if container == "WAV" and (expected_samples is None or 2 * expected_bytes > _WAV_BYTES_MAX):
+            container = "RF64"
+        self._container = container
+        self._bytes_max = _WAV_BYTES_MAX if container == "WAV" else None
+        self.written_samples = 0
+        self.clipped_samples = 0
+        self._place = _behind(self.path)
+        self._partial, self._descriptor = _open_beside(self._place)
+        self._file = _create(self, container, sample_rate, channels)
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append ``block``: float32, shape (n, channels), full scale 1.0."""
+        size = (self.written_samples + len(block)) * self._sample_bytes
+        if self._bytes_max is not None and size > self._bytes_max:
+            raise AudioFileError(
+                f"{self.path} would pass the 4 GB that a WAV file can hold; write FLAC instead"
+            )
+        for start in range(0, len(block), _WRITE_SAMPLES):
+            piece = block[start : start + _WRITE_SAMPLES]
+            try:
+                self._file.write(self._stored(piece))
+            except (soundfile.LibsndfileError, OSError) as error:
+                raise self._failed(error) from error
+            self.written_samples += len(piece)
+
+    def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
+        """Return ``piece`` as the coding stores it; count what does not fit."""
+        bits = _BITS.get(self.subtype)
+        if bits is None:
+            return piece
+        full_scale = 2.0 ** (bits - 1)
+        wanted = np.rint(
+            np.nan_to_num(piece.astype(np.float64), posinf=2.0, neginf=-2.0) * full_scale
+        )
+        fitting = wanted.clip(-full_scale, full_scale - 1)
+        # +1.0 itself is one step too many for an integer; that is no clipping one can hear.
+        beyond = (np.abs(piece) > 1.0) | ~np.isfinite(piece)
+        self.clipped_samples += int(np.count_nonzero(beyond))
+        # libsndfile takes the leading bits of int32.
+        return fitting.astype(np.int32) << (32 - bits)
+
+    def commit(self) -> None:
+        """Close the file and give it its name."""
+        try:
+            self._close()
+            if self._container == "RF64":
+                _as_wav(self._partial)
+            write_tags(self._partial, self.path.suffix.lower(), self._tags)
+            os.replace(self._partial, self._place)
+        except (soundfile.LibsndfileError, OSError) as error:
+            failure = self._failed(error)
+            self._partial.unlink(missing_ok=True)
+            raise failure from error
+
+    def _failed(self, error: BaseException) -> AudioFileError:
+        """Return why it cannot be written; libsndfile itself only says "System error"."""
+        reason = _place_error(self._partial) or _reason(error)
+        return AudioFileError(f"cannot write {self.path}: {reason}")
+
+    def salvage(self) -> None:
+        """Close the file after an error and keep what was written, under its name if that can be.
+
+        Raises
+        ------
+        AudioFileError
+            If it stays under its temporary name, which the error tells.
+        """
+        with contextlib.suppress(soundfile.LibsndfileError, OSError):
+            self._close()
+        try:
+            if self._container == "RF64":
+                _as_wav(self._partial)
+            elif self._container == "FLAC":
+                _tell_length(self._partial)
+            os.replace(self._partial, self._place)
+        except OSError as error:
+            raise AudioFileError(
+                f"cannot name {self.path}: {_reason(error)}; what was written is in {self._partial}"
+            ) from error
+
+    def discard(self) -> None:
+        """Close the file and remove it."""
+        try:
+            # It may have been closed already, or what it holds back fails again; it goes anyway.
+            with contextlib.suppress(soundfile.LibsndfileError, OSError):
+                self._close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        """Return the open writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Keep the file if the block ended well, else remove it."""
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
+    """Return a whole (short) file: float32, shape (n, channels), and its sample rate in Hz."""
+    with AudioReader(path) as reader:
+        return np.concatenate(list(reader.stream(_READ_SAMPLES))), reader.sample_rate
+
+
+def count_samples(path: str | Path) -> int:
+    """Return the length of a file, by decoding it where its headers do not tell."""
+    with AudioReader(path) as reader:
+        if reader.samples is not None:
+            return reader.samples
+        return sum(len(block) for block in reader.stream(_READ_SAMPLES))
+
+
+def check_target(target: Path, source: Path | None = None, overwrite: bool = True) -> None:
+    """Refuse a target that cannot be written, or that is the file it is made from.
+
+    Raises
+    ------
+    AudioFileError
+        Before anything was written; without ``overwrite`` also where there is such a file.
+    """
+    if target.suffix.lower() not in _CONTAINERS:
+        raise AudioFileError(
+            f"{target} has the suffix {target.suffix or '(none)'!r}; the format is chosen by it: "
+            f"{', '.join(_CONTAINERS)}"
+        )
+    if target.is_dir():
+        raise AudioFileError(f"{target} is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise AudioFileError(f"{target.parent} is no folder; make it first to write {target.name}")
+    if not os.access(target.parent, os.W_OK):
+        raise AudioFileError(f"{target.parent} is not writable; choose another place")
+    if source is not None and target.exists() and source.exists() and target.samefile(source):
+        raise AudioFileError(f"{target} is the source itself; choose another name for the result")
+    check_new(target, overwrite)
+
+
+def check_new(target: Path, overwrite: bool) -> None:
+    """Refuse to write over a file unasked; raise AudioFileError before anything was written."""
+    if not overwrite and (target.exists() or target.is_symlink()):
+        raise AudioFileError(f"{target} exists; give --overwrite, or another name")
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise AudioFileError(f"{path} is a folder; name an audio file in it")
+        with path.open("rb") as file:
+            head = file.read(12)
+            size = os.fstat(file.fileno()).st_size
+    except AudioFileError:
+        raise
+    except OSError as error:
+        raise AudioFileError(f"cannot read {path}: {_reason(error)}") from error
+    if not head:
+        raise AudioFileError(f"{path} is empty (0 bytes); expected an audio file")
+    order = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])
+    if order is None or len(head) < 12:
+        return
+    declared = 8 + int.from_bytes(head[4:8], "little" if order == "little" else "big")
+    # Some programs count a padding byte that they do not write.
+    if size + 1 < declared < _RIFF_SIZE_UNKNOWN:
+        raise AudioFileError(
+            f"{path} is truncated: its header promises {declared} bytes, it has {size}; copy it "
+            "again, or save what is left with: ffmpeg -i FILE rescued.wav"
+        )
+
+
+def _open(path: Path) -> _Decoder:
+    try:
+        return _Libsndfile(path)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        reason = _reason(error)
+    try:
+        av = _av()
+    except MissingExtraError as error:
+        raise MissingExtraError(f"libsndfile cannot read {path} ({reason}); {error}") from error
+    return _PyAV(av, path)
+
+
+class _Libsndfile:
+    """A file that libsndfile reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = soundfile.SoundFile(_library_name(path))
+        self.sample_rate: int = self.file.samplerate
+        self.channels: int = self.file.channels
+        self.subtype: str | None = self.file.subtype
+        self.expected_samples: int | None = self.file.frames
+        # An MP3 file without a complete header only has an estimate of its length.
+        self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
+        if self.samples == 0:
+            self.file.close()
+            raise AudioFileError(f"{path} holds no samples; expected at least one")
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        done = 0
+        try:
+            while True:
+                piece = self.file.read(_READ_SAMPLES, dtype="float32", always_2d=True)
+                if not len(piece):
+                    break
+                done += len(piece)
+                yield piece
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise self._damaged(done, _reason(error)) from error
+        if self.samples is not None and done < self.samples:
+            raise self._damaged(done, f"{self.samples} samples were promised")
+
+    def _damaged(self, done: int, reason: str) -> AudioFileError:
+        return AudioFileError(
+            f"{self.path} is truncated or damaged after about {done / self.sample_rate:.3f} s "
+            f"({reason}); copy it again, or save what is left with: ffmpeg -i FILE rescued.wav"
+        )
+
+    def tags(self) -> Tags:
+        return read_tags(self.path)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _PyAV:
+    """A file that FFmpeg's libraries read: its first audio stream."""
+
+    def __init__(self, av: ModuleType, path: Path) -> None:
+        self.av, self.path = av, path
+        try:
+            self.container: Any = self._opened()
+        except (av.error.FFmpegError, OSError) as error:
+            raise AudioFileError(
+                f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
+            ) from error
+        if not self.container.streams.audio:
+            self.container.close()
+            raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
+        self.audio: Any = self.container.streams.audio[0]
+        # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
+        known = self.audio.codec_context is not None
+        self.sample_rate: int = (self.audio.rate or 0) if known else 0
+        self.channels: int = (self.audio.channels or 0) if known else 0
+        if not (self.sample_rate > 0 and self.channels > 0):
+            self.container.close()
+            raise AudioFileError(
+                f"{path} is no audio file that can be read: its header names no coding, sample "
+                "rate or channels that there are"
+            )
+        self.subtype: str | None = None
+        self.samples: int | None = None
+        duration = self.container.duration
+        self.expected_samples: int | None = (
+            None if duration is None else round(duration / av.time_base * self.sample_rate)
+        )
+
+    def _opened(self) -> Any:
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol.
+            return self.av.open(f"file:{self.path}")
+        except UnicodeEncodeError:  # a name that is no UTF-8
+            return self.av.open(self.path.open("rb"))
+
+    def tags(self) -> Tags:
+        found = {**self.audio.metadata, **self.container.metadata}
+        comments = mapped({name.upper(): value for name, value in found.items()}, _AV_NAMES)
+        own = tuple((name, value) for name, value in comments if name not in _AV_OWN)
+        pictures = []
+        with contextlib.suppress(self.av.error.FFmpegError, OSError), self._opened() as container:
+            covers = [
+                stream
+                for stream in container.streams.video
+                if stream.disposition & self.av.stream.Disposition.attached_pic
+            ]
+            for packet in container.demux(covers) if covers else ():
+                data = bytes(packet)
+                if data:
+                    pictures.append(Picture(data, mime=mime_of(data)))
+                if len(pictures) == len(covers):
+                    break
+        return Tags(own, tuple(pictures))
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        resampler = self.av.AudioResampler(
+            format="fltp", layout=self.audio.layout, rate=self.sample_rate
+        )
+        done = 0
+        try:
+            for frame in self.container.decode(self.audio):
+                for part in resampler.resample(frame):
+                    done += part.samples
+                    yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+            for part in resampler.resample(None):
+                yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+        except (self.av.error.FFmpegError, OSError) as error:
+            raise AudioFileError(
+                f"{self.path} is damaged after about {done / self.sample_rate:.3f} s "
+                f"({_reason(error)})"
+            ) from error
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def _library_name(path: Path) -> str | bytes:
+    """Return a path as libsndfile's package takes it, in whatever coding the name is."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def _av() -> ModuleType:
+    try:
+        import av
+        import av.error
+    except ImportError as error:
+        raise MissingExtraError(
+            "PyAV reads many formats more: pip install 'plc-engine[media]'"
+        ) from error
+    return av
+
+
+def _coding(path: Path, source_subtype: str | None) -> tuple[str, str]:
+    """Return libsndfile's format and subtype for a target."""
+    suffix = path.suffix.lower()
+    container, subtypes = _CONTAINERS[suffix]
+    wanted = _NEAREST.get((suffix, source_subtype or ""), source_subtype)
+    return container, wanted if wanted in subtypes else subtypes[0]
+
+
+def _behind(target: Path) -> Path:
+    """Return where a target leads: as it is, or through a link to a file, as ``cp`` does.
+
+    Raises
+    ------
+    AudioFileError
+        If it is a link of another user's, or one to something else than a file.
+    """
+    try:
+        link = target.lstat()
+        if not stat.S_ISLNK(link.st_mode):
+            return target
+        place = target.resolve(strict=True)
+        is_file = place.is_file()
+    except FileNotFoundError as error:
+        if not target.is_symlink():
+            return target
+        raise AudioFileError(f"{target} is a link to nothing; remove it first") from error
+    except (OSError, RuntimeError) as error:
+        raise AudioFileError(f"cannot write {target}: {_reason(error)}") from error
+    if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
+        raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
+    if not is_file:
+        raise AudioFileError(f"{target} is a link to {place}, which is no file; name a file")
+    return place
+
+
+def _open_beside(place: Path) -> tuple[Path, int]:
+    """Make a file beside ``place`` that nobody could have made before; return it, open.
+
+    Its mode, and as far as that is allowed its owner and group, are those of the file whose place
+    it will take; of a new one, what the umask leaves.
+    """
+    try:
+        before = place.stat()
+    except OSError:
+        before = None
+    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o777
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    partial = place.with_name(f".{place.name[:_NAME_KEPT]}.{secrets.token_hex(8)}.part")
+    try:
+        descriptor = os.open(partial, flags, mode)
+        if before is not None and hasattr(os, "fchmod"):
+            _take_over(descriptor, before, mode)
+    except OSError as error:
+        raise AudioFileError(f"cannot write {place}: {_reason(error)}") from error
+    return partial, descriptor
+
+
+def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
+    """Give an open file the owner, group and mode of another; no rights for other groups."""
+    now = os.fstat(descriptor)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        try:
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+        except OSError:
+            mode &= ~0o070 if now.st_gid != before.st_gid else 0o777
+    os.fchmod(descriptor, mode)
+
+
+def _create(
+    writer: AudioWriter, container: str, sample_rate: int, channels: int
+) -> soundfile.SoundFile:
+    partial = writer._partial
+    try:
+        return soundfile.SoundFile(
+            writer._descriptor,
+            "w",
+            sample_rate,
+            channels,
+            subtype=writer.subtype,
+            format=container,
+            closefd=False,
+        )
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        reason = _place_error(partial)
+        os.close(writer._descriptor)
+        partial.unlink(missing_ok=True)
+        if reason:
+            raise AudioFileError(f"cannot write {writer.path}: {reason}") from error
+        raise AudioFileError(
+            f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
+            f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
+        ) from error
+
+
+def _place_error(partial: Path) -> str:
+    """Return why nothing more can be written to a file, if so; the file stays as it is."""
+    try:
+        with partial.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                for _ in range(_PROBE_BLOCKS):
+                    file.write(bytes(_PROBE_BYTES))
+                os.fsync(file.fileno())
+            finally:
+                file.truncate(size)
+    except OSError as error:
+        return why(error)
+    return ""
+
+
+def _as_wav(path: Path) -> None:
+    """Make an RF64 file an ordinary WAV file, in place, if it is one of less than 4 GB."""
+    with path.open("r+b") as file:
+        head = file.read(_RF64.size)
+        size = os.fstat(file.fileno()).st_size
+        if len(head) < _RF64.size:
+            return
+        riff, _, wave, ds64, ds64_size, _, data_size, fmt, fmt_size, tag, rest, form, data, _ = (
+            _RF64.unpack(head)
+        )
+        marks = (riff, wave, ds64, ds64_size, fmt, fmt_size, tag, data)
+        if marks != _RF64_MARKS or size > _WAV_BYTES_MAX:
+            return
+        samples = data_size // int.from_bytes(rest[10:12], "little")
+        wav = (b"RIFF", size - 8, b"WAVE", b"fmt ", 16, form, rest, b"fact", 4, samples)
+        file.seek(0)
+        file.write(_WAV.pack(*wav, b"JUNK", 40, b"data", data_size))
+
+
+def _tell_length(path: Path) -> None:
+    """Write into a FLAC file that ends early how long it is, by decoding it."""
+    samples = 0
+    with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as file:
+        while len(piece := file.read(_READ_SAMPLES, dtype="int32")):
+            samples += len(piece)
+    with path.open("r+b") as file:
+        file.seek(_FLAC_SAMPLES_AT)
+        high = file.read(1)[0] & 0xF0 | samples >> 32 & 0x0F
+        file.seek(_FLAC_SAMPLES_AT)
+        file.write(struct.pack(">BI", high, samples & 0xFFFF_FFFF))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a library's error says, without our path and its numbers."""
+    if isinstance(error, soundfile.LibsndfileError):
+        return str(error.error_string).removeprefix("Error : ").rstrip(".")
+    return why(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,8 @@
+"""The command line.
+
+Options come in, one function is called, and what it returns is printed.
+"""
+
+from plc.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,116 @@
+"""The commands for other programs: ``plc serve``, ``plc c build``, ``plc gstreamer``.
+
+As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+imported inside. ``register`` adds them to the command.
+"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli.output import print_json
+
+if TYPE_CHECKING:
+    from plc.embed.gstreamer.install import Installed
+
+
+def serve(
+    socket: Annotated[Path, typer.Option(metavar="PATH", help="Of the Unix socket to make.")],
+    max_clients: Annotated[
+        int, typer.Option(help="Turn more than these away.", min=1, max=4096)
+    ] = 256,
+    duration_s: Annotated[
+        float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
+    ] = math.inf,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+) -> None:
+    """Conceal for other programs: packets in and out of a Unix socket, a stream a connection.
+
+    The frames are described in docs/embedding.md. Ends on Ctrl-C or SIGTERM, after what was
+    received has been answered; a second one ends at once.
+    """
+    from plc.embed.server import run_sidecar
+
+    def announce() -> None:
+        typer.echo(f"plc: listening at {socket}", err=True)
+
+    stats = run_sidecar(socket, max_clients=max_clients, duration_s=duration_s, announce=announce)
+    if as_json:
+        print_json(stats)
+        return
+    typer.echo(
+        f"{stats.clients} clients: {stats.ended} ended, {stats.vanished} vanished, "
+        f"{stats.violations} broke the protocol, {stats.stalled} stalled; "
+        f"{stats.turned_away} more were turned away"
+    )
+
+
+c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=True)
+
+
+@c.callback()
+def _c() -> None:
+    """Group, so that ``build`` is a command of its own even while it is the only one."""
+
+
+@c.command("build")
+def build(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where libplc and plc.h go.")],
+) -> None:
+    """Build libplc here, for programs of this machine; needs a C compiler and cffi."""
+    from plc.embed.library import build_library
+
+    built = build_library(out)
+    typer.echo(f"{built.library}\n{built.header}")
+    typer.echo(f"cc program.c {built.flags}")
+
+
+gstreamer = typer.Typer(
+    name="gstreamer", help="The element plcconceal for GStreamer.", no_args_is_help=True
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="A folder called python, for GST_PLUGIN_PATH to name the one above.",
+        show_default="the user's",
+    ),
+]
+
+
+@gstreamer.command("install")
+def install_element(folder: Folder = None) -> None:
+    """Put plcconceal where GStreamer finds it, and see whether it does."""
+    from plc.embed.gstreamer.install import install
+
+    _print_installed(install(folder))
+
+
+@gstreamer.command("check")
+def check_element(folder: Folder = None) -> None:
+    """Say whether GStreamer finds plcconceal, and if not, why."""
+    from plc.embed.gstreamer.install import check
+
+    _print_installed(check(folder))
+
+
+def _print_installed(installed: "Installed") -> None:
+    """Say what was found; status 1 if GStreamer does not find the element."""
+    if installed.element:
+        typer.echo(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
+    if installed.problem is not None:
+        typer.echo(f"plc: {installed.problem}", err=True)
+    if not installed.element:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    panel = "For other programs"
+    app.command(rich_help_panel=panel)(serve)
+    app.add_typer(c, rich_help_panel=panel)
+    app.add_typer(gstreamer, rich_help_panel=panel)

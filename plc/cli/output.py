@@ -1,0 +1,35 @@
+"""What several commands print alike."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", "-y", help="Replace what is there under that name.")
+]
+Quality = Literal["fast", "good", "best"]
+Codec = Annotated[
+    Literal["l16", "pcmu", "pcma", "opus"],
+    typer.Option(case_sensitive=False, help="How RTP is coded."),
+]
+
+
+def print_json(result: Any) -> None:
+    """Print a result as JSON."""
+    from plc.jsonable import to_json
+
+    typer.echo(to_json(result))
+
+
+def left_out(report: dict[str, Any], refused: int) -> str:
+    """Return what came and was not taken, if anything: where nothing is heard, why."""
+    counts = {
+        "of another payload type": report["unknown_packets"],
+        "that could not be decoded": report["undecodable_packets"],
+        "that were no RTP": sum(report["malformed_packets"].values()),
+        "from others": refused,
+        "too many in a second": report.get("relay", {}).get("capped_datagrams", 0),
+        "that could not be sent": report.get("failed_sends", 0),
+    }
+    found = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"; packets left out: {', '.join(found)}" if found else ""

@@ -1,0 +1,161 @@
+"""A client of ``plc serve``, in Python: an example of the protocol, and what the tests use."""
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from plc.embed.stream import Flag, StreamSettings, as_packet
+from plc.embed.wire import (
+    HEADER,
+    LOST,
+    TEXT_LIMIT,
+    Code,
+    Frame,
+    FrameReader,
+    Kind,
+    WireError,
+    pack,
+    pack_hello,
+    parse_error,
+    parse_ready,
+)
+from plc.engine.concealer import Packet
+from plc.errors import ConfigError, NetworkError, PacketError
+
+_ANSWER_S = 30.0
+
+
+class Client:
+    """One stream in a server's process; a context manager.
+
+    Parameters
+    ----------
+    path : path
+        Of the server's socket.
+    settings : StreamSettings
+        Of the stream.
+    timeout_s : float
+        Longest wait for an answer.
+
+    Raises
+    ------
+    NetworkError
+        If nobody listens there, or the server is gone; from the methods, too.
+    ConfigError
+        If the server does not open such a stream.
+    WireError
+        If what it answers is not the protocol.
+    """
+
+    def __init__(
+        self, path: str | Path, settings: StreamSettings, timeout_s: float = _ANSWER_S
+    ) -> None:
+        self.settings = settings
+        self._sequence = 0
+        self._reader = FrameReader(TEXT_LIMIT)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(str(path))
+            with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
+                self._socket.sendall(pack_hello(settings))
+            self.delay, size = parse_ready(self._receive(Kind.READY).payload)
+        except OSError as error:
+            self._socket.close()
+            if isinstance(error, NetworkError):
+                raise
+            reason = error.strerror or str(error)
+            raise NetworkError(f"no server at {path}: {reason}; start plc serve") from error
+        except Exception:
+            self._socket.close()
+            raise
+        if size != settings.packet_bytes:
+            self._socket.close()
+            raise WireError(f"the server takes packets of {size} bytes, not of this stream")
+        tail = self.delay * settings.channels * settings.format.dtype.itemsize
+        self._reader.allow(max(TEXT_LIMIT, size, tail))
+        self._frame = bytearray(HEADER.size + size)
+        self._packet = as_packet(memoryview(self._frame)[HEADER.size :], settings)
+
+    def push(self, packet: Packet | None) -> tuple[Packet, Flag]:
+        """Send a packet, None for a lost one; return the one to play, and what it is.
+
+        Raises
+        ------
+        PacketError
+            If the packet is not of the stream's shape and dtype.
+        """
+        self._sequence = (self._sequence + 1) % 2**32
+        if packet is None:
+            self._send(pack(Kind.PUSH, flags=LOST, sequence=self._sequence))
+        else:
+            if packet.shape != self._packet.shape or packet.dtype != self._packet.dtype:
+                raise PacketError(
+                    f"packet is {packet.dtype} {packet.shape}; this stream takes "
+                    f"{self._packet.dtype} {self._packet.shape}"
+                )
+            size = self.settings.packet_bytes
+            HEADER.pack_into(self._frame, 0, size, Kind.PUSH, 0, 0, self._sequence)
+            self._packet[:] = packet
+            self._send(self._frame)
+        answer = self._receive(Kind.AUDIO)
+        if answer.sequence != self._sequence:
+            raise WireError(f"answer to packet {answer.sequence}, not to {self._sequence}")
+        return as_packet(answer.payload, self.settings).copy(), Flag(answer.flags)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the stream's counters."""
+        self._send(pack(Kind.ASK))
+        counters: dict[str, Any] = json.loads(bytes(self._receive(Kind.REPORT).payload))
+        return counters
+
+    def end(self) -> Packet:
+        """End the stream; return what its lookahead held, shape (delay, channels)."""
+        self._send(pack(Kind.END))
+        payload = self._receive(Kind.BYE).payload
+        self.close()
+        if not payload:
+            return np.empty((0, self.settings.channels), self.settings.format.dtype)
+        return as_packet(payload, self.settings).copy()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up."""
+        self.close()
+
+    def _send(self, data: bytes | bytearray) -> None:
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # why it hung up is in what there is to read
+        except OSError as error:
+            raise NetworkError(f"the server does not read: {error}") from error
+
+    def _receive(self, kind: Kind) -> Frame:
+        while (frame := self._reader.next()) is None:
+            try:
+                count = self._socket.recv_into(self._reader.room())
+            except OSError as error:
+                raise NetworkError(f"the server does not answer: {error}") from error
+            if count == 0:
+                raise NetworkError("the server hung up")
+            self._reader.came(count)
+        if frame.kind is Kind.ERROR:
+            code, text = parse_error(frame.payload)
+            raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
+        if frame.kind is Kind.BYE is not kind:
+            raise NetworkError("the server has come to its end")
+        if frame.kind is not kind:
+            raise WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
+        return frame

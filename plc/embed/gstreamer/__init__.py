@@ -1,0 +1,6 @@
+"""``plcconceal``, an element for GStreamer pipelines that fills what a jitter buffer says is lost.
+
+:mod:`~plc.embed.gstreamer.timeline` cuts buffers and gaps into packets, and knows no GStreamer;
+:mod:`~plc.embed.gstreamer.element` is the element, loaded by GStreamer's own Python;
+:mod:`~plc.embed.gstreamer.install` puts a file where GStreamer finds it.
+"""

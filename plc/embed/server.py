@@ -1,0 +1,470 @@
+"""A process that conceals for others: ``plc serve``, packets in and out of a Unix socket.
+
+One connection is one stream (:mod:`plc.embed.wire` says what is spoken); programs in any language,
+and any number of them, share one warm engine::
+
+    client ──▶ kernel's buffer ──▶ FrameReader ──▶ Conversation ──▶ Concealer
+           ◀── kernel's buffer ◀──────────── answer ◀──┘
+                                  (a thread for each connection)
+
+A connection's memory is one frame in, one out, and the kernel's buffers: who sends without reading
+is not read from any more, and cut off after a while; who sends rubbish is told so and cut off; who
+vanishes is forgotten. None of it touches another thread. The kernels run without the interpreter's
+lock, so streams that are concealed at the same time use several cores.
+"""
+
+import contextlib
+import ctypes
+import gc
+import math
+import os
+import selectors
+import socket
+import stat
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plc.embed.stream import EmbeddedStream, StreamSettings, prepare
+from plc.embed.wire import (
+    HEADER,
+    HELLO_LIMIT,
+    LOST,
+    Code,
+    Frame,
+    FrameReader,
+    Kind,
+    WireError,
+    pack,
+    pack_error,
+    pack_ready,
+    parse_hello,
+)
+from plc.engine.warm import warm_up
+from plc.errors import NetworkError, PlcError
+from plc.jsonable import to_json
+from plc.rtp.udp import stop_signals
+
+MAX_CLIENTS = 256
+# Who connects says HELLO within this time, and reads an answer within that.
+_HELLO_S = 5.0
+_ANSWER_S = 5.0
+# The kernel's shortest wait; 0 would be for ever.
+_LEAST_WAIT_S = 1e-4
+# Streams that are open when the end is asked for get this long to finish.
+_DRAIN_S = 2.0
+# A signal is noticed within this time.
+_LONGEST_WAIT_S = 0.1
+# A thread that computes hands the interpreter over after this time; Python's own is ten times it.
+_SWITCH_S = 0.0005
+_BACKLOG = 128
+_AUDIO = int(Kind.AUDIO)
+
+Opener = Callable[[StreamSettings], EmbeddedStream]
+
+
+class Conversation:
+    """One client's stream: frames in, answers out; it knows no socket.
+
+    Parameters
+    ----------
+    open_stream : callable
+        Opens the stream that a HELLO asks for.
+
+    Attributes
+    ----------
+    reader : FrameReader
+        What the client's bytes go through.
+    done : bool
+        Nothing more will be answered.
+    """
+
+    def __init__(self, open_stream: Opener = EmbeddedStream) -> None:
+        self.reader = FrameReader(HELLO_LIMIT)
+        self.done = False
+        self._open = open_stream
+        self._stream: EmbeddedStream | None = None
+        self._reply = bytearray()
+
+    @property
+    def greeted(self) -> bool:
+        """Whether there is a stream."""
+        return self._stream is not None
+
+    def answer(self) -> bytes | bytearray | None:
+        """Return the answer to the next frame that has come, None if none has.
+
+        The bytes of AUDIO are written in place: send them before asking for the next.
+        """
+        if self.done:
+            return None
+        sequence = 0
+        try:
+            frame = self.reader.next()
+            if frame is None:
+                return None
+            sequence = frame.sequence
+            if frame.kind is Kind.PUSH and self._stream is not None:
+                return self._push(self._stream, frame)
+            return self._answer(frame)
+        except WireError as error:
+            return self._end(error.code, str(error), sequence)
+        except PlcError as error:
+            return self._end(Code.SETTINGS, str(error), sequence)
+
+    def goodbye(self) -> bytes:
+        """Return the BYE for a client that is left, with what the lookahead held."""
+        return self._bye(0)
+
+    def close(self) -> None:
+        """Give back what the stream holds."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _answer(self, frame: Frame) -> bytes:
+        stream = self._stream
+        if stream is None:
+            return self._hello(frame)
+        if frame.kind not in (Kind.ASK, Kind.END):
+            raise WireError(f"{frame.kind.name} from a client with a stream; PUSH, ASK or END")
+        if frame.payload:
+            raise WireError(f"{frame.kind.name} with {len(frame.payload)} bytes; it has none")
+        if frame.kind is Kind.ASK:
+            counters = to_json(stream.concealer.stats.as_dict()).encode()
+            return pack(Kind.REPORT, counters, sequence=frame.sequence)
+        return self._bye(frame.sequence)
+
+    def _hello(self, frame: Frame) -> bytes:
+        if frame.kind is not Kind.HELLO:
+            raise WireError(f"{frame.kind.name} before HELLO")
+        settings = parse_hello(frame.payload)
+        stream = self._open(settings)
+        self._stream = stream
+        self._reply = bytearray(HEADER.size + settings.packet_bytes)
+        self._out = stream.view(memoryview(self._reply)[HEADER.size :])
+        self.reader.allow(settings.packet_bytes)
+        return pack_ready(stream.tail_samples, settings.packet_bytes, frame.sequence)
+
+    def _push(self, stream: EmbeddedStream, frame: Frame) -> bytearray:
+        lost = frame.flags == LOST
+        size = stream.packet_bytes
+        if len(frame.payload) != (0 if lost else size) or frame.flags > LOST:
+            raise WireError(
+                f"PUSH of {len(frame.payload)} bytes with flags {frame.flags}; "
+                f"{size} bytes with 0, or none with {LOST}"
+            )
+        flags = stream.push(None if lost else stream.view(frame.payload), self._out)
+        HEADER.pack_into(self._reply, 0, size, _AUDIO, flags, 0, frame.sequence)
+        return self._reply
+
+    def _bye(self, sequence: int) -> bytes:
+        self.done = True
+        stream = self._stream
+        if stream is None:
+            return pack(Kind.BYE, sequence=sequence)
+        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.settings.format.dtype)
+        stream.flush(tail)
+        return pack(Kind.BYE, tail.tobytes(), sequence=sequence)
+
+    def _end(self, code: Code, message: str, sequence: int) -> bytes:
+        self.done = True
+        return pack_error(code, message, sequence)
+
+
+@dataclass(slots=True)
+class SidecarStats:
+    """What a server has seen."""
+
+    clients: int = 0
+    """Connections that were taken."""
+    turned_away: int = 0
+    """Connections above the most that are allowed."""
+    ended: int = 0
+    """Those that said END."""
+    vanished: int = 0
+    """Those that were gone without it, in whatever state."""
+    violations: int = 0
+    """Those that broke the protocol, or asked for what is not possible."""
+    stalled: int = 0
+    """Those that did not say HELLO, or did not read their answers, in time."""
+    faults: int = 0
+    """Those that met a fault of ours."""
+
+
+class Sidecar:
+    """A listening Unix socket and its connections.
+
+    Parameters
+    ----------
+    path : path
+        Of the socket; made with mode 0600. A socket that nobody listens on any more is replaced.
+    max_clients : int
+        More are turned away.
+
+    Attributes
+    ----------
+    stats : SidecarStats
+        What happened so far.
+
+    Raises
+    ------
+    NetworkError
+        If something else is there, another server listens, or the path cannot be bound.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        max_clients: int = MAX_CLIENTS,
+        open_stream: Opener = EmbeddedStream,
+    ) -> None:
+        self.path = Path(path)
+        self.stats = SidecarStats()
+        self._open = open_stream
+        self._max_clients = max_clients
+        self._lock = threading.Lock()
+        self._clients: dict[socket.socket, threading.Thread] = {}
+        self._most = 0
+        """Connections at a time, since memory was last given back."""
+        self._stopping = threading.Event()
+        self._listener = _listen(self.path)
+        self._identity = _identity(self.path)
+
+    @property
+    def clients(self) -> int:
+        """Connections that are open."""
+        with self._lock:
+            return len(self._clients)
+
+    def serve(self, *, duration_s: float = math.inf) -> None:
+        """Take connections until the time is over, or :meth:`stop`, SIGTERM or SIGINT ask to end.
+
+        What has been received by then is answered. A second signal ends at once.
+        """
+        end_s = time.monotonic() + duration_s
+        with stop_signals() as signals, selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            while not (signals or self._stopping.is_set()) and time.monotonic() < end_s:
+                wait_s = min(_LONGEST_WAIT_S, end_s - time.monotonic())
+                if selector.select(max(0.0, wait_s)):
+                    self._accept()
+                self._give_back()
+            self.close()
+            drained_s = time.monotonic() + _DRAIN_S
+            while self.clients and len(signals) < 2 and time.monotonic() < drained_s:
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Make :meth:`serve` come to its end, from another thread."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Listen no more, remove the socket, and let every connection come to its end."""
+        self._listener.close()
+        if _identity(self.path) == self._identity:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        with self._lock:
+            for connection in self._clients:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RD)
+
+    def _give_back(self) -> None:
+        """Return memory to the system when half of those who used it have left.
+
+        The C library keeps what threads free for the next ones.
+        """
+        clients = self.clients
+        self._most = max(self._most, clients)
+        if self._most and clients <= self._most // 2:
+            self._most = clients
+            _trim()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # gone already; or no descriptor is free, which others' ends will mend
+            time.sleep(0.01)
+            return
+        connection.setblocking(True)
+        with self._lock:
+            full = len(self._clients) >= self._max_clients
+            if not full:
+                thread = threading.Thread(
+                    target=self._attend, args=(connection,), name="plc-client", daemon=True
+                )
+                self._clients[connection] = thread
+        if full:
+            self.stats.turned_away += 1
+            text = f"{self._max_clients} clients are connected, which is the most allowed here"
+            with contextlib.suppress(OSError), connection:
+                connection.setblocking(False)
+                connection.send(pack_error(Code.BUSY, text))
+            return
+        self.stats.clients += 1
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            self.stats.faults += 1
+            with self._lock:
+                del self._clients[connection]
+            connection.close()
+
+    def _attend(self, connection: socket.socket) -> None:
+        """Hold one conversation; whatever comes of it stays in here."""
+        conversation = Conversation(self._open)
+        try:
+            with connection:
+                outcome = self._converse(connection, conversation)
+        except (BrokenPipeError, ConnectionResetError):
+            outcome = "vanished"
+        except OSError:  # the time to send or receive is over
+            outcome = "stalled"
+        except Exception as error:
+            outcome = "faults"
+            sys.stderr.write(f"plc: a client met a fault: {error!r}\n")
+        finally:
+            conversation.close()
+            with self._lock:
+                del self._clients[connection]
+        with self._lock:
+            setattr(self.stats, outcome, getattr(self.stats, outcome) + 1)
+
+    def _converse(self, connection: socket.socket, conversation: Conversation) -> str:
+        greet_by_s = time.monotonic() + _HELLO_S
+        _limit_time(connection, socket.SO_SNDTIMEO, _ANSWER_S)
+        reader = conversation.reader
+        greeted = False
+        last: bytes | bytearray = b""
+        while True:
+            if not greeted:
+                # A HELLO that comes byte by byte has no more time than one that does not come.
+                left_s = greet_by_s - time.monotonic()
+                if left_s < _LEAST_WAIT_S:
+                    return "stalled"
+                _limit_time(connection, socket.SO_RCVTIMEO, left_s)
+            count = connection.recv_into(reader.room())
+            if count == 0:
+                if not greeted or reader.waiting:
+                    return "vanished"
+                connection.sendall(conversation.goodbye())
+                return "ended"
+            reader.came(count)
+            try:
+                while (answer := conversation.answer()) is not None:
+                    connection.sendall(answer)
+                    last = answer
+            except (OSError, PlcError):
+                raise
+            except Exception as error:
+                with contextlib.suppress(OSError):
+                    connection.sendall(pack_error(Code.INTERNAL, repr(error)))
+                raise
+            if conversation.done:
+                return "ended" if last[4] == Kind.BYE else "violations"
+            if not greeted and conversation.greeted:
+                greeted = True
+                _limit_time(connection, socket.SO_RCVTIMEO, 0.0)
+
+
+def run_sidecar(
+    path: str | Path,
+    *,
+    max_clients: int = MAX_CLIENTS,
+    duration_s: float = math.inf,
+    announce: Callable[[], None] = lambda: None,
+) -> SidecarStats:
+    """Serve at ``path`` until asked to end; return what was seen.
+
+    Everything is compiled and the models are loaded before the socket is there: a client that can
+    connect need not wait for it. For a process of its own: it changes how often threads take
+    turns, and takes what is loaded out of the garbage collector's sight.
+
+    Raises
+    ------
+    NetworkError
+        As :class:`Sidecar`.
+    """
+    warm_up()
+    prepare(StreamSettings())
+    sys.setswitchinterval(_SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    sidecar = Sidecar(path, max_clients=max_clients)
+    announce()
+    try:
+        sidecar.serve(duration_s=duration_s)
+    finally:
+        sidecar.close()
+    return sidecar.stats
+
+
+def _listen(path: Path) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise NetworkError("this system has no Unix sockets for Python; use the C library")
+    _make_way(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # so that there is no moment at which others could connect
+    try:
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise NetworkError(
+            f"cannot make a socket at {path}: {reason}; take a short path in a folder of yours"
+        ) from error
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket whose server is gone; refuse to touch anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # nothing is there; or the bind will say what is wrong
+    if not stat.S_ISSOCK(mode):
+        raise NetworkError(f"{path} is there and no socket; take another path, or remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NetworkError(f"the socket {path} is in use: {reason}") from error
+    raise NetworkError(f"another server listens at {path}; end it, or take another path")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another that took its place."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _trim() -> None:
+    """Have glibc give back what it keeps; other C libraries do so themselves."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+
+
+def _limit_time(connection: socket.socket, option: int, limit_s: float) -> None:
+    """Let the kernel end a wait, which costs a call nothing; 0: wait for ever."""
+    seconds = int(limit_s)
+    microseconds = int(1e6 * (limit_s - seconds))
+    connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, microseconds))

@@ -1,0 +1,699 @@
+"""Conceal the lost packets of one stream.
+
+Each packet is pushed, lost ones as None, and as many samples come back, ``lookahead`` packets
+later::
+
+    packet | None ──▶ push ──▶ pending packets ──▶ history ──▶ output packet
+                                     │ lost
+                                     ▼
+          EXTEND  the filler continues the history (linear prediction)
+          BRIDGE  the filler fills from both sides: a packet after the gap is pending
+          NOISE   only the background is left of a long burst
+
+    level            1 ──────────────╮ hold           ╭── crossfade into the first
+                                      ╲ fade          │   received samples
+    background       ──────────────────╲──────────────┴──
+                     │ burst begins                   │ recovery
+
+A packet may arrive in part, as a block does that is cut from packets of another length: what is
+there is played, and what is missing concealed, sample for sample.
+
+The class does no input or output and reads no clocks but those it is given. After construction
+nothing grows (temporaries of some KB come and go, and the array returned, unless the caller
+brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.background import Background
+from plc.engine.burst import (
+    APART,
+    FADE_MS,
+    QUICK_RECOVERY_MS,
+    STEADY_HOLD_MS,
+    UNSTEADY_HOLD_MS,
+    Burst,
+    Play,
+    decide,
+)
+from plc.engine.config import StreamConfig
+from plc.engine.fill_limit import FillLimit
+from plc.engine.methods import make_filler
+from plc.engine.stats import Stats
+from plc.engine.warm import warm_up
+from plc.errors import ConcurrentPushError, PacketError
+from plc.limits import RECOVERY_MS
+from plc.networks.encoder_filler import EncoderFiller
+from plc.predict.history import History
+from plc.predict.linear import ArFiller
+from plc.processor_time import thread_clock
+from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
+from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
+
+Packet = NDArray[np.float32] | NDArray[np.int16]
+Part = tuple[int, int, bool]
+"""First sample of a part of a packet, the one after its last, and whether it arrived."""
+
+_NOISE_RUNG = "noise"
+
+
+class Concealer:
+    """A stream of packets in, the same stream without gaps out.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples, lookahead, budget_ms, seed
+        As for :class:`~plc.engine.config.StreamConfig`.
+    method : str
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
+    model : str
+        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
+        ``"ar"`` is linear prediction alone, any other is a model's name or path.
+    clock : callable
+        Returns seconds; only differences are used, and only for statistics and the deadlines of
+        networks.
+    provider : str
+        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
+        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
+    cpu_clock : callable or None
+        Returns seconds of processor time, by which rungs are chosen. None: the calling thread's,
+        where the system counts it finely and no other ``clock`` is given; else that one.
+
+    Attributes
+    ----------
+    stats : Stats
+        What happened so far.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+    ModelError, MissingExtraError
+        If a model that was asked for by name is not sound, or ONNX Runtime is not installed.
+
+    Notes
+    -----
+    A stream is for one thread at a time, any one. A call while another thread is inside ``push``,
+    ``flush``, ``reset`` or ``close`` raises :class:`~plc.errors.ConcurrentPushError` and changes
+    nothing; it never waits.
+
+    Examples
+    --------
+    >>> concealer = Concealer(sample_rate=48_000, channels=1, packet_samples=480)
+    >>> packet = np.zeros((480, 1), np.float32)
+    >>> concealer.push(packet).shape
+    (480, 1)
+    >>> concealer.push(None).shape  # lost: concealed
+    (480, 1)
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 48_000,
+        channels: int = 1,
+        packet_samples: int = 480,
+        lookahead: int = 0,
+        method: str = "auto",
+        model: str = "auto",
+        budget_ms: float | None = None,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        provider: str = "auto",
+        cpu_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.config = StreamConfig(
+            sample_rate=sample_rate,
+            channels=channels,
+            packet_samples=packet_samples,
+            lookahead=lookahead,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        warm_up()
+        config = self.config
+        sample_rate, channels = config.sample_rate, config.channels
+        packet_samples, lookahead = config.packet_samples, config.lookahead
+        self._holds = [
+            round(sample_rate * ms / 1000.0) for ms in (STEADY_HOLD_MS, UNSTEADY_HOLD_MS)
+        ]
+        # A gap that long would be faded in its middle; what leads out of it has little to meet.
+        reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
+        self._reach = reach
+        self._filler = make_filler(method, model, self.config, reach, clock, provider)
+        self._paced = self._filler if isinstance(self._filler, ArFiller | EncoderFiller) else None
+        self._limit_ms = self.config.time_limit_ms
+        self._packet_ms = self.config.packet_ms
+        self._clock = clock
+        if cpu_clock is None:
+            cpu_clock = thread_clock() if clock is time.perf_counter else clock
+        self._cpu_clock = cpu_clock
+        self._cpu_began = 0.0
+        # Holds one thing while nobody is inside: taking it is atomic, and never waits.
+        self._idle = [True]
+        slots = lookahead + 1
+        self._pending = np.zeros((slots, channels, packet_samples), np.float32)
+        self._whole: tuple[Part, ...] = ((0, packet_samples, True),)
+        self._lost: tuple[Part, ...] = ((0, packet_samples, False),)
+        self._parts: list[Sequence[Part]] = [self._lost] * slots
+        self._part = np.zeros(channels * packet_samples, np.float32)
+        self._hurry_ms = float("inf")
+        self._played = 0
+        self._block = np.zeros((channels, packet_samples), np.float32)
+        self._noise = np.zeros((channels, packet_samples), np.float32)
+        self._gain = np.zeros(packet_samples, np.float32)
+        self._float_inbox = np.zeros((packet_samples, channels), np.float32)
+        self._int16_inbox = np.zeros((packet_samples, channels), np.int16)
+        self._bridge = np.zeros((channels, reach), np.float32)
+        self._after = np.zeros((channels, reach), np.float32)
+        self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
+        quick = crossfade_ramp(max(1, round(sample_rate * QUICK_RECOVERY_MS / 1000.0)))
+        self._quick_ramp = np.ones_like(self._ramp)
+        self._quick_ramp[: quick.size] = quick
+        self._quick = [False] * channels
+        self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
+        self._fade = round(sample_rate * FADE_MS / 1000.0)
+        self._history = History(channels, max(self._filler.past_samples, 1))
+        self._background = Background(channels, sample_rate, seed)
+        self._limit = FillLimit(channels, sample_rate, self.delay)
+        self._burst: Burst | None = None
+        self._pushed = 0
+        self._integer = False
+        self.stats = Stats()
+        if isinstance(self._filler, EncoderFiller):
+            self.stats.encoder = self._filler.counters
+        self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the output lags the input."""
+        return self.config.lookahead * self.config.packet_samples
+
+    def reset(self) -> None:
+        """Make the concealer as new: history, background, ladder and statistics.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        self._enter()
+        try:
+            self._forget()
+            self.stats.reset()
+        finally:
+            self._idle.append(True)
+
+    def _enter(self) -> None:
+        try:
+            self._idle.pop()
+        except IndexError:
+            raise ConcurrentPushError(
+                "another thread is at work on this stream; a Concealer serves one thread at a "
+                "time: give each stream its own, or let the threads take turns"
+            ) from None
+
+    def _forget(self) -> None:
+        self._filler.reset()
+        self._history.reset()
+        self._background.reset()
+        self._limit.reset()
+        self._parts = [self._lost] * len(self._parts)
+        self._burst = None
+        self._pushed = 0
+        self._integer = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what runs here: the format, and each ladder's rungs with their measured cost."""
+        ladders = {}
+        filler = self._filler
+        networks = {}
+        if isinstance(filler, EncoderFiller):
+            networks = filler.describe()
+            filler = filler.ar
+        if isinstance(filler, ArFiller):
+            for content, steps in (("steady", filler.steady), ("unsteady", filler.unsteady)):
+                ladders[content] = [
+                    {
+                        "rung": step.rung.name,
+                        "order": step.order,
+                        "past_samples": step.past,
+                        "cost_ms": round(step.cost_ms, 4),
+                    }
+                    for step in steps
+                ]
+        return {
+            "sample_rate": self.config.sample_rate,
+            "channels": self.config.channels,
+            "packet_samples": self.config.packet_samples,
+            "lookahead": self.config.lookahead,
+            "delay_ms": self.config.lookahead * self.config.packet_ms,
+            "budget_ms": self._limit_ms,
+            "method": self._filler.names[0] if not ladders else "ar",
+            "networks": networks,
+            "ladders": ladders,
+        }
+
+    def close(self) -> None:
+        """End the threads of the networks, if there are any; a burst now gets the draft.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        self._enter()
+        try:
+            if isinstance(self._filler, EncoderFiller):
+                self._filler.close()
+        finally:
+            self._idle.append(True)
+
+    def hurry(self, limit_ms: float) -> None:
+        """Begin bursts with what takes at most this long, until told otherwise.
+
+        For a thread that has fallen behind, as one that serves many streams does when several
+        lose a packet at once. Networks are left out meanwhile.
+
+        Parameters
+        ----------
+        limit_ms : float
+            Where it is less than the stream's own; ``inf``: that again.
+        """
+        self._hurry_ms = limit_ms
+        if self._paced is not None:
+            self._paced.limit_ms = limit_ms
+
+    def push(
+        self,
+        packet: Packet | None,
+        out: Packet | None = None,
+        missing: Sequence[tuple[int, int]] = (),
+    ) -> Packet:
+        """Take the next packet of the stream and return the one whose turn it is to play.
+
+        Parameters
+        ----------
+        packet : float32 or int16, shape (packet_samples, channels), or None
+            As received; ``(packet_samples,)`` will do for one channel. None: lost, or not here
+            in time. A packet with a sample that is NaN, infinite or above 1e6 counts as lost.
+        out : same dtype and shape (packet_samples, channels), optional
+            Array to write to and return, C-contiguous; without it a new one is made.
+        missing : sequence of (int, int), optional
+            Parts of the packet that did not arrive: the first sample of each, and the one after
+            its last; in order, with something between them. What stands there is not looked at.
+            Several of them share the time that the stream has for one.
+
+        Returns
+        -------
+        float32 or int16, shape (packet_samples, channels)
+            Samples of ``delay`` before; silence for the first ``lookahead`` packets. The dtype
+            is that of the last packet that arrived, float32 before any did.
+
+        Raises
+        ------
+        PacketError
+            If the packet or ``out`` has another shape or dtype, or ``missing`` is no such parts;
+            the stream is not advanced.
+        ConcurrentPushError
+            If another thread is at work on this stream, which goes on untouched.
+        """
+        self._enter()
+        try:
+            return self._push(packet, out, missing)
+        finally:
+            self._idle.append(True)
+
+    def _push(
+        self, packet: Packet | None, out: Packet | None, missing: Sequence[tuple[int, int]]
+    ) -> Packet:
+        began = self._clock()
+        if packet is not None:
+            self._check(packet)
+        if missing:
+            self._check_missing(missing)
+        if out is not None:
+            self._check_out(out, packet)
+        self.stats.packets += 1
+        self.stats.lost_packets += packet is None
+        self.stats.partial_packets += packet is not None and bool(missing)
+        concealed, played = self._step(packet, out, missing)
+        self._note_time(concealed, 1e3 * (self._clock() - began))
+        return played
+
+    def flush(self) -> Packet:
+        """Return what the lookahead still holds, shape (delay, channels), and end the stream.
+
+        Packets lost at the very end are concealed without a far side. The concealer is then as
+        new, but for its statistics; without lookahead there is nothing to return.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        self._enter()
+        try:
+            return self._flush()
+        finally:
+            self._idle.append(True)
+
+    def _flush(self) -> Packet:
+        n = self.config.packet_samples
+        tail = self._empty(self.delay)
+        for begin in range(0, self.delay, n):
+            self._step(None, tail[begin : begin + n])
+        self._forget()
+        return tail
+
+    def _step(
+        self,
+        packet: Packet | None,
+        out: Packet | None,
+        missing: Sequence[tuple[int, int]] = (),
+    ) -> tuple[bool, Packet]:
+        """Take one packet in and one out; return whether that was concealed, and its samples."""
+        before = flush_denormals()
+        try:
+            return self._advance(packet, missing), self._deliver(out)
+        finally:
+            restore_denormals(before)
+
+    def _check(self, packet: Packet) -> None:
+        n = self.config.packet_samples
+        channels = self.config.channels
+        if not isinstance(packet, np.ndarray) or packet.dtype not in (np.float32, np.int16):
+            given = getattr(packet, "dtype", type(packet).__name__)
+            raise PacketError(
+                f"packet is {given}; push a numpy array of float32 (full scale 1.0) or int16, "
+                "or None for a lost packet"
+            )
+        if packet.shape != (n, channels) and not (channels == 1 and packet.shape == (n,)):
+            raise PacketError(
+                f"packet has shape {packet.shape}; this stream takes ({n}, {channels}): "
+                f"packet_samples={n}, channels={channels} at {self.config.sample_rate} Hz"
+            )
+
+    def _check_missing(self, missing: Sequence[tuple[int, int]]) -> None:
+        n = self.config.packet_samples
+        at = -1
+        for begin, stop in missing:
+            if not at < begin < stop <= n:
+                raise PacketError(
+                    f"missing is {list(missing)}; give parts of 0 to {n} in order, (begin, stop) "
+                    "each, with something between them"
+                )
+            at = stop
+
+    def _check_out(self, out: Packet, packet: Packet | None) -> None:
+        shape = (self.config.packet_samples, self.config.channels)
+        integer = packet.dtype == np.int16 if packet is not None else self._integer
+        wanted = np.dtype(np.int16 if integer else np.float32)
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != shape
+            or out.dtype != wanted
+            or not out.flags.c_contiguous
+            or not out.flags.writeable
+        ):
+            raise PacketError(
+                f"out must be a writable C-contiguous {wanted} array of shape {shape}"
+            )
+
+    def _advance(self, packet: Packet | None, missing: Sequence[tuple[int, int]]) -> bool:
+        """Take one packet in and play one into ``self._block``.
+
+        Returns whether any of it was concealed.
+        """
+        slots = len(self._parts)
+        newest = self._pushed % slots
+        arrived = packet is not None and self._unpack(packet, newest, missing)
+        self._parts[newest] = self._parts_of(missing) if arrived else self._lost
+        self._follow_level(newest)
+        self._pushed += 1
+        if self._pushed < slots:
+            self._block.fill(0.0)
+            return False
+        return self._play(self._pushed % slots)
+
+    def _follow_level(self, slot: int) -> None:
+        """Tell the bound on concealments what arrived in ``slot``, the newest."""
+        position = self._pushed * self.config.packet_samples
+        for begin, stop, arrived in self._parts[slot]:
+            if arrived:
+                received = np.ascontiguousarray(self._pending[slot][:, begin:stop])
+                self._limit.follow(received, position + begin)
+            else:
+                self._limit.miss(stop - begin)
+
+    def _parts_of(self, missing: Sequence[tuple[int, int]]) -> Sequence[Part]:
+        """Return the parts of a packet of which these are missing."""
+        if not missing:
+            return self._whole
+        parts: list[Part] = []
+        at = 0
+        for begin, stop in missing:
+            if begin > at:
+                parts.append((at, begin, True))
+            parts.append((begin, stop, False))
+            at = stop
+        if at < self.config.packet_samples:
+            parts.append((at, self.config.packet_samples, True))
+        return parts
+
+    def _unpack(self, packet: Packet, slot: int, missing: Sequence[tuple[int, int]]) -> bool:
+        if packet.dtype == np.int16:
+            self._integer = True
+            inbox: Any = self._int16_inbox
+            unpack: Any = unpack_int16
+        else:
+            self._integer = False
+            inbox = self._float_inbox
+            unpack = unpack_float32
+        # The kernels are compiled for one layout; this copy takes any: strided, read-only.
+        np.copyto(inbox, packet.reshape(inbox.shape))
+        for begin, stop in missing:
+            inbox[begin:stop] = 0
+        sound = bool(unpack(inbox, self._pending[slot]))
+        self.stats.invalid_packets += not sound
+        return sound
+
+    def _play(self, slot: int) -> bool:
+        """Play a packet, part by part; return whether any of it was concealed."""
+        parts = self._parts[slot]
+        gaps = sum(not arrived for _, _, arrived in parts)
+        if gaps:
+            self._cpu_began = self._cpu_clock()
+        if len(parts) == 1:
+            return self._play_part(self._block, slot, 0)
+        channels = self._block.shape[0]
+        self._share_time(gaps)
+        for place, (begin, stop, _) in enumerate(parts):
+            # Rows of a view would not lie together, as kernels want them.
+            part = self._part[: channels * (stop - begin)].reshape(channels, stop - begin)
+            self._play_part(part, slot, place)
+            self._block[:, begin:stop] = part
+        self._share_time(1)
+        return gaps > 0
+
+    def _share_time(self, gaps: int) -> None:
+        """Let each of several bursts in one packet take its share of the packet's time."""
+        if self._paced is not None:
+            share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
+            self._paced.limit_ms = min(self._hurry_ms, share_ms)
+
+    def _play_part(self, block: NDArray[np.float32], slot: int, place: int) -> bool:
+        """Play a part of a packet into ``block``; return whether it was concealed."""
+        begin, stop, arrived = self._parts[slot][place]
+        n = stop - begin
+        self._played = (self._pushed - len(self._parts)) * self.config.packet_samples + begin
+        gap = self._gap_from(slot, place) if self._filler.bridges and not arrived else 0
+        play = decide(arrived, self._burst, 0 < gap <= self._reach, self._filler.fades)
+        self.stats.total_samples_received += n
+        if play in (Play.RECEIVED, Play.RECOVER):
+            received = self._pending[slot][:, begin:stop]
+            block[:] = received
+            if play is Play.RECOVER:
+                self._recover(block)
+            self._background.listen(received)
+            self._remember(block, trusted=True)
+            if isinstance(self._filler, EncoderFiller):
+                self._filler.tick()
+            return False
+        self._background.interrupt()
+        self._conceal(block, play, slot, place, gap)
+        return True
+
+    def _parts_from(self, slot: int, place: int) -> Iterator[tuple[int, Part]]:
+        """Yield a part of the packet in ``slot`` and all that follow, each with its slot."""
+        slots = len(self._parts)
+        newest = (self._pushed - 1) % slots
+        while True:
+            for part in self._parts[slot][place:]:
+                yield slot, part
+            if slot == newest:
+                return
+            slot, place = (slot + 1) % slots, 0
+
+    def _gap_from(self, slot: int, place: int) -> int:
+        """Return how many samples are missing from here until one that arrived; 0: to the end."""
+        gap = 0
+        for _, (begin, stop, arrived) in self._parts_from(slot, place):
+            if arrived:
+                return gap
+            gap += stop - begin
+        return 0
+
+    def _conceal(
+        self, block: NDArray[np.float32], play: Play, slot: int, place: int, gap: int
+    ) -> None:
+        stats = self.stats
+        n = block.shape[1]
+        burst = self._burst
+        if burst is None or burst.recovered:
+            burst = self._begin_burst(gap if play is Play.BRIDGE else 0)
+        if play is Play.BRIDGE:
+            if burst.bridged == burst.bridge:
+                self._build_bridge(burst, slot, place, gap)
+            block[:] = self._bridge[:, burst.bridged : burst.bridged + n]
+            burst.bridged += n
+            burst.age += n
+            stats.bridged_samples += n
+            trusted = True
+        else:
+            if burst.age and isinstance(self._filler, EncoderFiller):
+                self._filler.catch_up()
+            trusted = self._continue_burst(block, burst)
+        silent = play is Play.NOISE
+        rung = _NOISE_RUNG if silent else self._filler.name
+        stats.rung_samples[rung] += n
+        stats.silent_concealed_samples += n if silent else 0
+        stats.concealed_samples += n
+        stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
+        stats.fills_limited += self._limit.hold(block, self._played)
+        self._remember(block, trusted)
+
+    def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
+        self._history.append(block, trusted)
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.listen(block)
+
+    def _begin_burst(self, bridging: int) -> Burst:
+        unsteady = self._background.unsteady
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.content = self._background.content
+            self._filler.bridging = bridging
+            self._filler.received_share = self._limit.received_share
+        self._filler.begin(self._history, unsteady)
+        late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
+        burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
+        self._burst = burst
+        self._limit.begin()
+        self.stats.concealment_events += 1
+        return burst
+
+    def _continue_burst(self, out: NDArray[np.float32], burst: Burst) -> bool:
+        """Write the burst's next samples, shape (channels, n); return whether to trust them."""
+        n = out.shape[1]
+        begin = burst.age
+        faded = burst.faded
+        burst.age += n
+        if not self._filler.fades or burst.age <= burst.hold:
+            self._filler.extend(out)
+            return True
+        noise = self._noise[:, :n]
+        self._background.make_noise(noise)
+        self._limit.quieten(noise, self._played)
+        if faded:
+            out[:] = noise
+            return False
+        self._filler.extend(out)
+        gain = self._gain[:n]
+        burst_gain(begin, burst.hold, burst.fade, gain)
+        for c in range(out.shape[0]):
+            fade_into(noise[c], gain, out[c])
+        return False
+
+    def _build_bridge(self, burst: Burst, slot: int, place: int, gap: int) -> None:
+        """Fill the rest of the gap at once, from both sides."""
+        known = passed = 0
+        for there, (begin, stop, arrived) in self._parts_from(slot, place):
+            n = stop - begin
+            passed += n
+            if passed <= gap:
+                continue
+            if not arrived or known + n > self._reach:
+                break
+            self._after[:, known : known + n] = self._pending[there][:, begin:stop]
+            known += n
+        burst.bridged = 0
+        burst.bridge = gap
+        if isinstance(self._filler, EncoderFiller):
+            self._filler.fading = burst.age > burst.hold
+        burst.landed = self._filler.bridge(
+            self._history, self._after[:, :known], self._bridge[:, : burst.bridge]
+        )
+
+    def _recover(self, block: NDArray[np.float32]) -> None:
+        """Blend what the concealment would have gone on with into the first received samples."""
+        burst = self._burst
+        assert burst is not None
+        if burst.landed or not self._filler.crossfades:
+            self._burst = None
+            return
+        n = min(self._ramp.size - burst.recovered, block.shape[1])
+        tail = self._tail[:, :n]
+        self._continue_burst(tail, burst)
+        self._limit.hold(tail, self._played)
+        now = slice(burst.recovered, burst.recovered + n)
+        if burst.recovered == 0:
+            steady = not self._background.unsteady
+            for c in range(block.shape[0]):
+                self._quick[c] = steady and _apart(tail[c], block[c, :n])
+        for c in range(block.shape[0]):
+            ramp = self._quick_ramp if self._quick[c] else self._ramp
+            crossfade(block[c, :n], ramp[now], tail[c])
+        block[:, :n] = tail
+        burst.recovered += n
+        self.stats.crossfaded_samples += n
+        if burst.recovered == self._ramp.size:
+            self._burst = None
+
+    def _deliver(self, out: Packet | None) -> Packet:
+        block = self._block
+        if out is None:
+            out = self._empty(block.shape[1])
+        if self._integer:
+            pack_int16(block, out)  # type: ignore[arg-type]  # the dtype was checked
+        else:
+            pack_float32(block, out)  # type: ignore[arg-type]  # the dtype was checked
+        return out
+
+    def _empty(self, samples: int) -> Packet:
+        shape = (samples, self.config.channels)
+        return np.empty(shape, np.int16) if self._integer else np.empty(shape, np.float32)
+
+    def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
+        stats = self.stats
+        (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
+        stats.deadline_misses += concealed and elapsed_ms > self._limit_ms
+        paced = self._paced
+        if paced is None:
+            return
+        if concealed:
+            # What others did with the processor meanwhile says nothing about the rung.
+            spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
+            stats.rung_changes += paced.note_time(spent_ms > self._limit_ms)
+        stats.rung_changes += paced.pass_time(self._packet_ms)
+
+
+def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
+    """Tell whether a concealment no longer resembles what was received, both shape (n,)."""
+    difference = continued - received
+    error = float(np.dot(difference, difference))
+    return error > APART * float(np.dot(received, received))

@@ -1,0 +1,100 @@
+"""The settings of a stream, checked once."""
+
+import math
+import numbers
+import operator
+from dataclasses import dataclass
+
+from plc.errors import ConfigError
+from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+
+MAX_CHANNELS = 8
+MIN_PACKET_MS = 1.0
+MAX_PACKET_MS = 120.0
+"""Opus' longest packet (RFC 6716, section 2.1.4); the shortest is what low-latency links use."""
+MAX_LOOKAHEAD_MS = 2_000.0
+
+DEFAULT_BUDGET_SHARE = 0.25
+"""Share of a packet's duration that its concealment may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """What a :class:`~plc.Concealer` is built for.
+
+    Parameters
+    ----------
+    sample_rate : int
+        8000 to 192000 Hz.
+    channels : int
+        1 to 8.
+    packet_samples : int
+        Samples of each channel in a packet: 1 to 120 ms of them, any number.
+    lookahead : int
+        Packets by which the output is delayed so that a gap's end can be heard before it is
+        filled; at most 2 s.
+    budget_ms : float or None
+        Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
+    seed : int
+        Of the comfort noise: same seed, same samples.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of its range.
+    """
+
+    sample_rate: int = 48_000
+    channels: int = 1
+    packet_samples: int = 480
+    lookahead: int = 0
+    budget_ms: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
+        self._check_integer("channels", 1, MAX_CHANNELS, "channels")
+        # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
+        least = min(32, math.floor(MIN_PACKET_MS * self.sample_rate / 1000))
+        most = math.ceil(MAX_PACKET_MS * self.sample_rate / 1000)
+        unit = f"samples at {self.sample_rate} Hz"
+        self._check_integer("packet_samples", least, most, unit)
+        deepest = max(1, int(MAX_LOOKAHEAD_MS / self.packet_ms))
+        unit = f"packets of {self.packet_ms:g} ms"
+        self._check_integer("lookahead", 0, deepest, unit)
+        number = isinstance(self.budget_ms, numbers.Real) and self.budget_ms > 0
+        if self.budget_ms is not None and not number:
+            raise ConfigError(
+                f"budget_ms is {self.budget_ms!r}; give a time above 0 ms, inf for no limit, "
+                "or None for a quarter of the packet"
+            )
+        try:
+            object.__setattr__(self, "seed", operator.index(self.seed))
+        except TypeError:
+            raise ConfigError(f"seed is {self.seed!r}; give an integer") from None
+
+    @property
+    def packet_ms(self) -> float:
+        """Duration of a packet."""
+        return 1000.0 * self.packet_samples / self.sample_rate
+
+    @property
+    def time_limit_ms(self) -> float:
+        """Time a concealment may take, in ms; may be ``inf``."""
+        if self.budget_ms is None:
+            return DEFAULT_BUDGET_SHARE * self.packet_ms
+        return self.budget_ms
+
+    def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
+        """Check a field's range and make it a plain int, whatever integer it came as."""
+        value = getattr(self, name)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or isinstance(value, bool):
+            raise ConfigError(f"{name} is {value!r}; give an integer, {least} to {most} {unit}")
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
+        object.__setattr__(self, name, number)

@@ -1,0 +1,173 @@
+"""The methods of concealment by name: ours, the reference of the literature, and the baselines."""
+
+import re
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from plc.engine.config import StreamConfig
+from plc.errors import ConfigError
+from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
+from plc.predict.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
+from plc.predict.linear import ArFiller, Filler
+from plc.predict.lpc import LpcFiller
+
+if TYPE_CHECKING:
+    from plc.models.manifest import Manifest
+
+METHODS: dict[str, str] = {
+    "auto": "the best there is here: a network where one is for the content, on linear prediction",
+    "ar": "linear prediction (Burg) at the order and past that time and content allow",
+    "lpc": "the reference of Marafioti et al. 2019: Burg of order 1000 on 2048 samples",
+    "burg": "Burg of order 5 ms on 50 ms; burg:ORDER_MS/PAST_MS for any other",
+    "pitch": "the last pitch period, repeated",
+    "repeat": "the last packet, repeated",
+    "magnitude": "spectral magnitudes held, or drawn in a line across the gap",
+    "zeros": "silence, with hard edges",
+}
+"""Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
+
+LADDER_METHODS = ("auto", "ar")
+"""Those that are the ladder itself."""
+
+_PLAIN_BURG = Rung(5.0, 50.0)
+
+_FIXED: dict[str, Callable[[int, int, int], Filler]] = {
+    "zeros": ZerosFiller,
+    "repeat": RepeatFiller,
+    "pitch": PitchFiller,
+    "magnitude": MagnitudeFiller,
+    "lpc": LpcFiller,
+}
+
+
+def make_filler(
+    method: str,
+    model: str,
+    config: StreamConfig,
+    reach: int,
+    clock: Callable[[], float] = time.perf_counter,
+    provider: str = "auto",
+) -> Filler:
+    """Return what conceals a stream by ``method``.
+
+    Parameters
+    ----------
+    method, model : str
+        As :class:`~plc.Concealer` takes them.
+    config : StreamConfig
+        Of the stream.
+    reach : int
+        The longest bridge that will be asked for, and the most samples known beyond it.
+    clock : callable
+        Returns seconds; what the network's deadline is measured with.
+    provider : str
+        What the network runs on, as :class:`~plc.Concealer` takes it.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown, or the model is not for such a stream.
+    ModelError, MissingExtraError
+        If the model is unknown or not sound, or ONNX Runtime is not installed.
+    """
+    if not isinstance(model, str):
+        raise ConfigError(f"model is {model!r}; give 'auto', 'ar', or a model's name or path")
+    stream = (config.sample_rate, config.channels, config.packet_samples)
+    if not isinstance(method, str):
+        raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
+    if method in LADDER_METHODS:
+        networks = "ar" if method == "ar" else model
+        models, bridges = stream_models(networks, config.sample_rate)
+        if models or (bridges and reach):
+            from plc.networks.encoder_filler import EncoderFiller
+
+            return EncoderFiller(
+                *stream,
+                models,
+                config.time_limit_ms,
+                reach,
+                clock,
+                provider,
+                bridges if reach else {},
+                optional=model == provider == "auto",
+            )
+        return ArFiller(*stream, config.time_limit_ms, reach)
+    rung = rung_of(method, config.sample_rate)
+    if rung is not None:
+        return ArFiller(*stream, reach=reach, rung=rung)
+    return _FIXED[method](*stream)
+
+
+def stream_models(
+    model: str, sample_rate: int
+) -> "tuple[dict[str, Manifest], dict[str, Manifest]]":
+    """Return the networks for a stream by content: those that continue, and those that bridge.
+
+    Parameters
+    ----------
+    model : str
+        ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
+        music alone where there is none for speech; none where ONNX Runtime is not installed. Any
+        other: a name or a path, for all content.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If a model that was asked for is not for streams, or is not sound.
+    """
+    by_kind: dict[str, dict[str, Manifest]] = {"causal": {}, "bridge": {}}
+    if model != "ar":
+        from plc.models.catalogue import available, find
+
+        if model != "auto":
+            manifest = find(model)
+            if manifest.kind not in by_kind:
+                raise ConfigError(
+                    f"model {manifest.name} is {manifest.kind}; a stream needs one that is "
+                    f"{' or '.join(by_kind)}: plc models lists them"
+                )
+            by_kind[manifest.kind] = {"music": manifest, "speech": manifest}
+        elif find_spec("onnxruntime") is not None:
+            for manifest in available():
+                low, high = manifest.sample_rates
+                if manifest.kind in by_kind and low <= sample_rate <= high:
+                    by_kind[manifest.kind][manifest.content] = manifest
+            causal = by_kind["causal"]
+            if "music" in causal and "speech" not in causal:
+                causal["speech"] = causal["music"]
+    return by_kind["causal"], by_kind["bridge"]
+
+
+def rung_of(method: str, sample_rate: int) -> Rung | None:
+    """Return the rung that ``method`` names, None if it is no bare predictor.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown, or its order or past is out of range.
+    """
+    if method == "burg":
+        return _PLAIN_BURG
+    if method in _FIXED:
+        return None
+    explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
+    if explicit is None:
+        raise ConfigError(
+            f"method is {method!r}; known: {', '.join(METHODS)}, and burg:ORDER_MS/PAST_MS "
+            "such as burg:20/100"
+        )
+    order_ms, past_ms = (float(number) for number in explicit.groups())
+    most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
+    least_ms = 1000.0 * LEAST_PAST_SAMPLES / sample_rate
+    order_limit_ms = min(past_ms / 2, 1000.0 * MAX_ORDER / sample_rate)
+    if not (0 < order_ms <= order_limit_ms and least_ms <= past_ms <= most_ms):
+        raise ConfigError(
+            f"method is {method!r}; at {sample_rate} Hz the past may be {least_ms:.1f} to "
+            f"{most_ms:.0f} ms and the order up to half of it and "
+            f"{1000.0 * MAX_ORDER / sample_rate:.1f} ms"
+        )
+    return Rung(order_ms, past_ms)

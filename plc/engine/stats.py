@@ -1,0 +1,127 @@
+"""What happened to a stream, in counters that are read from outside."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+
+from plc.runtime.line import EncoderCounters
+
+# 40 bins a decade from 0.1 µs to 100 s: a percentile is right to 6 %.
+_BINS_PER_DECADE = 40
+_FIRST_MS = 1e-4
+_BINS = 9 * _BINS_PER_DECADE
+
+
+class TimeHistogram:
+    """Durations in logarithmic bins: percentiles of a stream of any length in 3 KB."""
+
+    __slots__ = ("_bins", "max_ms")
+
+    def __init__(self) -> None:
+        self._bins = np.zeros(_BINS, np.int64)
+        self.max_ms = 0.0
+
+    def add(self, duration_ms: float) -> None:
+        """Count one duration."""
+        place = int(_BINS_PER_DECADE * math.log10(max(duration_ms, _FIRST_MS) / _FIRST_MS))
+        self._bins[min(place, _BINS - 1)] += 1
+        self.max_ms = max(self.max_ms, duration_ms)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Return the duration that ``percent`` % do not exceed, to 6 %; 0 if none was counted."""
+        total = int(self._bins.sum())
+        if total == 0:
+            return 0.0
+        place = int(np.searchsorted(np.cumsum(self._bins), math.ceil(total * percent / 100.0)))
+        upper: float = _FIRST_MS * 10.0 ** ((place + 1) / _BINS_PER_DECADE)
+        return min(upper, self.max_ms)
+
+    def reset(self) -> None:
+        """Forget all durations."""
+        self._bins.fill(0)
+        self.max_ms = 0.0
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters of a stream; samples are counted once for all channels.
+
+    The first four have the names and meanings of W3C's *Identifiers for WebRTC's Statistics API*,
+    ``RTCInboundRtpStreamStats``.
+    """
+
+    total_samples_received: int = 0
+    """Samples played, received or concealed (``totalSamplesReceived``)."""
+    concealed_samples: int = 0
+    """Samples made up for lost ones (``concealedSamples``)."""
+    silent_concealed_samples: int = 0
+    """Of these, those that were comfort noise alone (``silentConcealedSamples``)."""
+    concealment_events: int = 0
+    """Bursts concealed (``concealmentEvents``)."""
+    packets: int = 0
+    """Packets pushed, lost ones among them."""
+    lost_packets: int = 0
+    """Packets pushed as None."""
+    partial_packets: int = 0
+    """Packets pushed of which a part was missing."""
+    invalid_packets: int = 0
+    """Packets treated as lost because a sample was NaN, infinite or absurdly large."""
+    crossfaded_samples: int = 0
+    """Received samples blended with a concealment on recovery."""
+    bridged_samples: int = 0
+    """Concealed samples for which the far side of the gap was known."""
+    fills_limited: int = 0
+    """Concealed packets that would have been much louder than what was received lately, and were
+    turned down (:mod:`plc.engine.fill_limit`)."""
+    deadline_misses: int = 0
+    """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
+    rung_changes: int = 0
+    """Steps down or up the ladder: for the processor time that concealments took, and networks
+    switched off or on again, because they were late or failed."""
+    longest_burst_samples: int = 0
+    rung_samples: dict[str, int] = field(default_factory=dict)
+    """Concealed samples by the rung that made them."""
+    encoder: EncoderCounters = field(default_factory=EncoderCounters)
+    """What became of the network's runs."""
+    good_time: TimeHistogram = field(default_factory=TimeHistogram)
+    """Time inside ``push`` for packets that arrived."""
+    concealed_time: TimeHistogram = field(default_factory=TimeHistogram)
+    """Time inside ``push`` for packets that were concealed."""
+
+    def reset(self) -> None:
+        """Set everything to 0."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, TimeHistogram | EncoderCounters):
+                value.reset()
+            elif isinstance(value, dict):
+                for rung in value:
+                    value[rung] = 0
+            else:
+                setattr(self, each.name, 0)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the counters, the samples by rung, and percentiles of the compute time in ms."""
+        out: dict[str, object] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, TimeHistogram):
+                out[f"{each.name}_ms"] = percentiles(value)
+            elif isinstance(value, dict):
+                out[each.name] = {rung: count for rung, count in value.items() if count}
+            elif isinstance(value, EncoderCounters):
+                out |= asdict(value)
+            else:
+                out[each.name] = value
+        return out
+
+
+def percentiles(times: TimeHistogram) -> dict[str, float]:
+    """Return p50, p99, p99.9 and the largest, in ms."""
+    return {
+        "p50": times.percentile_ms(50.0),
+        "p99": times.percentile_ms(99.0),
+        "p99.9": times.percentile_ms(99.9),
+        "max": times.max_ms,
+    }

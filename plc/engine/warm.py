@@ -1,0 +1,238 @@
+"""Compile, load and close the kernels of the audio path, before there is any audio."""
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plc import notice
+from plc.engine.background import Background
+from plc.engine.fill_limit import FillLimit
+from plc.predict.content import STREAM_MODEL
+from plc.predict.contour import ContourBridge, PitchContour
+from plc.predict.history import History
+from plc.predict.ladder import Rung
+from plc.predict.linear import ArFiller
+from plc.predict.passages import Passages, draft_from
+from plc_kernels import ar, content, contour, denormals, fade, level, noise, packet, passages, pitch
+from plc_kernels.compile import refused
+from plc_kernels.own_folder import own_folder
+from plc_kernels.phase import stft
+
+_AUDIO_PATH: tuple[Any, ...] = (
+    ar.burg,
+    ar.extrapolate,
+    ar.taps_of,
+    content.content_features,
+    content.follow_content,
+    content.logit,
+    contour.bend,
+    contour.expect,
+    contour.look_back,
+    contour.meet,
+    contour.period_around,
+    contour.repeat_cycle,
+    contour.thin_out,
+    contour.turn,
+    denormals.flush_denormals,
+    denormals.restore_denormals,
+    fade.burst_gain,
+    fade.crossfade,
+    fade.fade_into,
+    fade.mix_by_cosine,
+    fade.mix_by_error,
+    level.allowed_level,
+    level.follow_level,
+    level.hold_level,
+    level.quieten,
+    level.quietest_power,
+    noise.comfort_noise,
+    noise.track_noise,
+    packet.pack_float32,
+    packet.pack_int16,
+    packet.unpack_float32,
+    packet.unpack_int16,
+    passages.add_passages,
+    passages.best_lags,
+    passages.follow_lags,
+    passages.innovation_share,
+    passages.refine_lags,
+    passages.thin_flattened,
+    passages.weigh_passages,
+    pitch.best_lag,
+    stft.analyse_frames,
+    stft.synthesise_frames,
+)
+"""Every kernel that a stream may call."""
+
+# Compiling everything takes a quarter of that on a slow core.
+_LONGEST_WAIT_S = 60.0
+_POLL_S = 0.02
+# From a warm cache it takes less, where the processor has time.
+_SLOW_S = 2.5
+_WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
+_COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
+_LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
+
+_lock = threading.RLock()
+_warm = False
+_waiting = False
+"""For another process."""
+
+if hasattr(os, "register_at_fork"):
+    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
+
+
+def warm_up() -> None:
+    """Run every kernel of the audio path once with its real types, then forbid compiling.
+
+    From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
+    seconds. The first call in a process takes about a second from a warm cache and a quarter of
+    a minute from an empty one, during which other processes wait to find it full; further calls
+    return at once.
+    """
+    global _warm
+    with _lock:
+        if _warm:
+            return
+        for why in refused:
+            notice.tell(why)
+        with notice.if_slow(_why_slow, _SLOW_S), _one_process_at_a_time():
+            _run_all()
+        for kernel in _AUDIO_PATH:
+            kernel.disable_compile()
+        _warm = True
+
+
+def _why_slow() -> str:
+    if _waiting:
+        return _WAITING
+    return _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
+
+
+def compiled() -> int:
+    """Return how many of these kernels numba keeps compiled, for whichever processors."""
+    count = 0
+    for kernel in _AUDIO_PATH:
+        # numba offers no other way to ask; without it the count is 0 and nothing else changes.
+        file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+        load_index: Any = getattr(file, "_load_index", dict)
+        with contextlib.suppress(Exception):  # damaged, or being replaced by another process
+            count += bool(load_index())
+    return count
+
+
+def cache_folder() -> Path | None:
+    """Return where numba keeps these kernels compiled; None where it does not."""
+    caches = (getattr(kernel, "_cache", None) for kernel in _AUDIO_PATH)
+    paths = (getattr(cache, "cache_path", None) for cache in caches)
+    return next((Path(path) for path in paths if path is not None), None)
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    """Let processes that start together compile in turn: the second finds the first's cache.
+
+    Where locks are not to be had (no fcntl, no folder of this user's own), or one is held for a
+    minute, they compile side by side, which costs time; numba itself replaces cache files
+    atomically. Another user cannot hold it, nor a process that keeps its kernels elsewhere.
+    """
+    global _waiting
+    place = cache_folder()
+    folder, _ = own_folder("locks") if place else (None, "")
+    if folder is None:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            key = hashlib.sha256(os.fsencode(str(place))).hexdigest()[:16]
+            path = folder / f"warm-up-{key}.lock"
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+            held.callback(os.close, descriptor)
+            deadline = time.monotonic() + _LONGEST_WAIT_S
+            _waiting = True
+            while time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(_POLL_S)
+        _waiting = False
+        yield
+
+
+def _run_all() -> None:
+    samples = np.zeros(256, np.float32)
+    rows = np.zeros((2, 256), np.float32)
+    work = ar.ArWorkspace.allocate(256, 8)
+    predictor = np.zeros(9)
+    taps = np.zeros(8)
+    ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
+    ar.taps_of(predictor, taps)
+    ar.extrapolate(taps, np.zeros(16))
+    fade.crossfade(samples, samples, samples.copy())
+    fade.burst_gain(0, 10, 10, samples.copy())
+    fade.fade_into(samples, samples, samples.copy())
+    fade.mix_by_cosine(samples, samples.copy())
+    fade.mix_by_error(1.0, 1.0, samples, samples.copy())
+    floats = np.zeros((256, 2), np.float32)
+    integers = np.zeros((256, 2), np.int16)
+    packet.unpack_float32(floats, rows)
+    packet.unpack_int16(integers, rows)
+    packet.pack_float32(rows, floats)
+    packet.pack_int16(rows, integers)
+    pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
+    # With no file read: a damaged one is the affair of whoever needs it.
+    shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
+    blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
+    voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
+    bridge = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
+    history = History(1, voice.past_samples)
+    tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
+    history.append(tone, trusted=True)
+    voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
+    bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
+    points = np.zeros((2, contour.POINTS), np.float32)
+    contour.turn(points[0], 5.0, points[1])
+    repeated = Passages(8000, 1, 64, 64)
+    history = History(1, repeated.past_samples)
+    sound = np.tile(np.random.default_rng(0).standard_normal((1, 4096), np.float32), 2)
+    history.append(sound, trusted=True)
+    repeated.listen(sound)
+    filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
+    filler.begin(history, unsteady=False)
+    lines = np.zeros((1, 2, 128), np.float32)
+    draft_from(repeated, history, filler, lines)
+    grid = stft.Stft.allocate(np.ones(32), 8)
+    tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
+    spectrum = np.zeros(grid.bins, np.complex64)
+    parts = np.zeros((2, grid.bins, 4), np.float32)
+    stft.analyse_frames(samples, 0, grid.window, *tables, spectrum, parts)
+    stft.synthesise_frames(
+        parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
+    )
+    limit = FillLimit(1, 8000, 0)
+    limit.follow(rows[:1], 0)
+    limit.quieten(rows[:1], 0)
+    limit.hold(rows[:1], 0)
+    background = Background(1, 8000, 0)
+    background.listen(rows[:1])
+    background.make_noise(rows[:1])
+    heard = content.ContentState.allocate()
+    powers = np.ones(content.BINS, np.float32)
+    content.follow_content(powers, heard.averages, heard.logs, heard.counts)
+    features = np.zeros(len(content.FEATURES))
+    content.content_features(heard.averages, 0.0, features)
+    content.logit(STREAM_MODEL, features)
+    denormals.restore_denormals(denormals.flush_denormals())

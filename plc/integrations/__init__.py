@@ -1,1 +1,0 @@
-"""The engine inside other libraries; each module needs the library that it is named after."""

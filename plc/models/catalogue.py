@@ -1,0 +1,156 @@
+"""Which networks there are: those in the package, by name, and any other by its path."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plc.errors import ModelError
+from plc.models.manifest import Manifest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+LIST_COLUMNS = 80
+"""The list of networks is no wider."""
+
+
+def models_folder() -> Path:
+    """Return the folder of the networks in the package; it need not exist."""
+    return Path(str(resources.files("plc"))) / "data" / "models"
+
+
+def available(folder: Path | None = None) -> list[Manifest]:
+    """Return the manifests in a folder, in the order of their names; by default the package's.
+
+    Raises
+    ------
+    ModelError
+        If one of them is not valid.
+    """
+    found = [Manifest.read(path) for path in sorted((folder or models_folder()).glob("*.json"))]
+    return sorted(found, key=lambda manifest: manifest.name)
+
+
+def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
+    """Return a manifest by the model's name in the package, or by a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name; or the path of a manifest or of the ONNX file beside it, which has a folder or
+        one of the two endings in it.
+    folder : Path, optional
+        Where names are looked up; the package's models by default.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is not valid.
+    """
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or path.suffix in (".json", ".onnx") or len(path.parts) > 1:
+        return Manifest.read(path.with_suffix(".json") if path.suffix == ".onnx" else path)
+    known = available(folder)
+    for manifest in known:
+        if manifest.name == name_or_path:
+            return manifest
+    names = ", ".join(manifest.name for manifest in known) or "none"
+    raise ModelError(
+        f"model is {name_or_path!r}; in the package: {names}; a file is given by its path, such "
+        "as ./my-model.json"
+    )
+
+
+def models_table(models: Sequence[Manifest]) -> "Table":
+    """Return a table of networks: what each is for, how large, trained on what, how good.
+
+    Two columns, so that it can be read on a terminal of :data:`LIST_COLUMNS`.
+    """
+    from rich.table import Table
+
+    table = Table(title="networks", show_lines=True)
+    table.add_column("name", no_wrap=True)
+    table.add_column("for, rates, size; trained; figures", overflow="fold")
+    for model in models:
+        figures = [f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()]
+        size = f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters"
+        parts = (
+            f"{_purpose(model)}; {_rates(model)}",
+            f"{size}; {model.licence}",
+            "\n".join(_trained(model.name, model.training)),
+            "\n".join(figures),
+        )
+        table.add_row(model.name, "\n".join(part for part in parts if part))
+    return table
+
+
+def model_table(model: Manifest) -> "Table":
+    """Return a table of all that a manifest says."""
+    from rich.table import Table
+
+    table = Table(title=model.name, show_header=False, show_lines=True)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_row("for", _purpose(model))
+    table.add_row("file", f"{model.onnx_path}\n{model.bytes} bytes, SHA-256 {model.sha256}")
+    table.add_row("network", f"{_count(model.parameters)} parameters, ONNX opset {model.opset}")
+    top = "all" if model.top_hz is None else f"to {model.top_hz / 1000:g} kHz"
+    table.add_row("grid", f"bins of {model.bin_hz:g} Hz, {top}")
+    table.add_row("rates", _rates(model))
+    table.add_row("drafts", ", ".join(model.drafts))
+    table.add_row("licence", model.licence)
+    # Not what says nothing, such as that it came after no other.
+    training = {k: v for k, v in model.training.items() if k != "sources" and v not in ("", [], {})}
+    sources = model.training.get("sources")
+    parts = {
+        "training": training,
+        "sources": sources if isinstance(sources, Mapping) else {},
+        "figures": model.figures,
+    }
+    for title, values in parts.items():
+        table.add_row(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
+    return table
+
+
+def _purpose(model: Manifest) -> str:
+    return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms"
+
+
+def _rates(model: Manifest) -> str:
+    return f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz"
+
+
+def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
+    """Return by which recipes, for how long and on what a network was trained."""
+    lines = list(training.get("after", ()))
+    if "recipe" in training:
+        steps = training.get("step", training.get("steps", "?"))
+        lines.append(f"{training['recipe']}, {steps} steps")
+    segments = training.get("segments")
+    if isinstance(segments, Mapping):
+        lines += [f"{domain}: {count} segments" for domain, count in segments.items()]
+    sources = training.get("sources")
+    if isinstance(sources, Mapping) and sources:
+        lines.append(f"{len(sources)} sources: plc models {name}")
+    return lines
+
+
+def _chosen(figures: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the figures of a test split; where there are none, those of what was validated."""
+    tested = {name: value for name, value in figures.items() if name.startswith("test ")}
+    return tested or {name: value for name, value in figures.items() if "draft_" not in name}
+
+
+def _count(parameters: int) -> str:
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {unit}"
+    return str(parameters)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,553 @@
+"""The top rung of the ladder: a network that improves on linear prediction, within a deadline.
+
+At the start of a burst linear prediction drafts the whole horizon, alone or along the pitch or
+passages of the past, the network is run once on that draft and its past, and the burst's packets
+play what came out of it::
+
+    begin    draft ──▶ spectra ──▶ submit ······▶ collect by the deadline ──▶ fill
+                                     (a thread of its own)     │ late, failed, off
+                                                               ▼
+                                                             draft
+    extend   draft ──╮ 1 ms           ╭── last 5 ms of the horizon
+             fill    ╰────────────────╯────── linear prediction goes on
+
+**When.** A model for speech is collected at once: it makes every packet better, the first one too,
+and its drafts are cheap. One for music is collected when the second packet of the burst is due, but
+not before 10 ms are over: until then a long prediction is as good as anything, and gets the first
+packet's time for itself, while the network has that packet's whole duration for its answer. So is
+one for speech in short packets at the rates of music, which are over before it could answer.
+
+**With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
+network for that (:mod:`plc.networks.bridge_encoder`), where there is one for the content, improves
+on the bridge in that packet's time.
+
+The draft is always finished first, so there is always something to play, and there is no step
+where the one takes over from the other. Which model serves a burst follows from the content, as the
+ladder's rungs do.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc import notice
+from plc.errors import MissingExtraError, ModelError
+from plc.limits import MUSIC_RATE
+from plc.models.manifest import Manifest
+from plc.networks.bridge_encoder import BridgeEncoder
+from plc.networks.hybrid import EDGE_MS
+from plc.networks.voice import Voice, is_prompt, no_answer, open_voice
+from plc.predict.history import History
+from plc.predict.linear import LEAST_KNOWN, ArFiller
+from plc.predict.passages import PASSAGE_DRAFTS, draft_from
+from plc.runtime.line import NO_TICKET, EncoderCounters, InlineEncoder, Outcome, in_a_line
+from plc_kernels.fade import crossfade, crossfade_ramp
+
+LEAVE_MS = 5.0
+"""At the end of the horizon the fill returns to the draft within this time."""
+# A network that no packet waits for takes over no earlier: until here a long prediction is as good,
+# and the network is trained from here on.
+_ONSET_MS = 10.0
+# Until so long into the fade of a burst a network for bridges has been trained.
+_LATE_MS = 30.0
+# An answer is waited for until this share of the time limit: it has to become samples, too.
+_ANSWER_BY = 0.85
+# Shares of the time limit that a network may take of a burst's first packet, where that waits for
+# its answer, and where it only asks. The rest is the drafts'.
+_ANSWER_SHARE = 0.6
+_ASKING_SHARE = 0.4
+# Passages that take more of it are not looked for.
+_PASSAGES_SHARE = 0.4
+# Where less than the first share of the last half second was received, passages of the past are
+# concealment for the most part. They and what the network makes of them then weigh less, and
+# nothing below the second share.
+_ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
+# What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
+_OVERSHOOT = 1.5
+
+
+class EncoderFiller:
+    """Linear prediction, improved by a network where there is one for the content.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples, limit_ms, reach
+        As for :class:`~plc.predict.linear.ArFiller`.
+    models : mapping
+        Manifests of causal models by content: ``"music"`` for what holds its tones, ``"speech"``
+        for what glides and stops. Either may be missing; :attr:`content` says what it is.
+    clock : callable
+        Returns seconds.
+    provider : str
+        What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
+    bridges : mapping
+        Manifests of models of kind ``bridge`` by content, for streams with lookahead.
+    optional : bool
+        Whether a model that cannot be opened is left out, which :meth:`describe` then tells,
+        instead of being an error.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If a model is not for this stream, not sound, or ONNX Runtime is not installed.
+    """
+
+    crossfades = True
+    fades = True
+    bridges = True
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        packet_samples: int,
+        models: Mapping[str, Manifest],
+        limit_ms: float = float("inf"),
+        reach: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        provider: str = "auto",
+        bridges: Mapping[str, Manifest] = {},
+        optional: bool = False,
+    ) -> None:
+        stream = (sample_rate, channels, packet_samples)
+        self._packet_ms = 1000.0 * packet_samples / sample_rate
+        # Of one that no packet waits for: the packets that pass before it takes over.
+        self._spare_ms = self._packet_ms * math.ceil(_ONSET_MS / self._packet_ms)
+        self.counters = EncoderCounters()
+        self._clock = clock
+        self._limit_ms = limit_ms
+        self._wait_s = _ANSWER_BY * limit_ms / 1000.0
+        self._left_out: dict[str, dict[str, str | float]] = {}
+        voices_of = partial(
+            _open_voices,
+            stream=stream,
+            limit_ms=limit_ms,
+            counters=self.counters,
+            clock=clock,
+            provider=provider,
+            left_out=self._left_out,
+            optional=optional,
+        )
+        self._voices = self._affordable(voices_of(models))
+        if sample_rate >= MUSIC_RATE and "music" in self._voices and "speech" in self._left_out:
+            # It is better than none, and as good on percussion that passes for speech.
+            self._voices["speech"] = self._voices["music"]
+            self._left_out["speech"]["instead"] = self._voices["music"].manifest.name
+        # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
+        fitting = {
+            content: manifest
+            for content, manifest in bridges.items()
+            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
+        }
+        self._bridges = {
+            content: BridgeEncoder(voice, channels, reach)
+            for content, voice in self._affordable(voices_of(fitting)).items()
+        }
+        opened = (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
+        self.voices = tuple({id(voice): voice for voice in opened}.values())
+        """The models that are open, each once."""
+        voices = self._voices.values()
+        longest = max((v.gap.horizon for v in voices), default=0)
+        beyond = max((v.draft_samples for v in self.voices), default=0)
+        # What is taken for speech is unsteady, so that its networks take nothing from tones.
+        taken_ms = self._taken_ms("music")
+        self.ar = ArFiller(
+            sample_rate,
+            channels,
+            max(packet_samples, beyond),
+            limit_ms - taken_ms,
+            reach,
+            unsteady_limit_ms=limit_ms - max(taken_ms, self._taken_ms("speech")),
+        )
+        pasts = [v.gap.gap_start for v in self.voices]
+        pasts += [v.pitch.past_samples for v in voices if v.pitch]
+        pasts += [v.contour.past_samples for v in voices if v.contour]
+        pasts += [v.contour_bridge.past_samples for v in self.voices if v.contour_bridge]
+        self._listening = [v.passages for v in self.voices if v.passages]
+        pasts += [passages.past_samples for passages in self._listening]
+        self.past_samples = max([self.ar.past_samples, *pasts])
+        self._fill = np.zeros((channels, longest), np.float32)
+        self._made = np.zeros((channels, longest), np.float32)
+        self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
+        self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
+        self._late = round(sample_rate * _LATE_MS / 1000.0)
+        self._onset = round(sample_rate * _ONSET_MS / 1000.0)
+        self.limit_ms = float("inf")
+        """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
+        self.content = "music"
+        """Of what the next burst interrupts: which network is asked."""
+        self.received_share = 1.0
+        """How much of what lies before the next burst was received, 0 to 1."""
+        self.bridging = 0
+        """Samples of the next burst, if it is bridged as a whole; else 0."""
+        self.fading = False
+        """Whether the burst that is bridged next was faded already."""
+        self._unsteady = False
+        self._deadline_s = 0.0
+        self._bridged_by = ""
+        self._voice: Voice | None = None
+        self._ticket = NO_TICKET
+        self._made_by_network = False
+        self._position = 0
+        self._weight = 1.0
+
+    def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
+        """Return the models that leave their drafts enough of a packet's time; end the others."""
+        afforded = {}
+        for content, voice in voices.items():
+            least_ms = self._least_limit_ms(voice)
+            while (
+                least_ms > self._limit_ms or self._slow_passages(voice)
+            ) and voice.measure_again():
+                least_ms = self._least_limit_ms(voice)
+            if least_ms <= self._limit_ms:
+                if self._slow_passages(voice):
+                    voice.leave_passages()
+                afforded[content] = voice
+                continue
+            voice.line.close()
+            found = _described(voice) | {"mode": "left out"}
+            del found["state"]
+            if least_ms == float("inf"):
+                del found["cost_ms"]
+                found["why"] = no_answer()
+            elif least_ms <= self._packet_ms:
+                found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
+            self._left_out[_of(content, voice.manifest)] = found
+        return afforded
+
+    def _slow_passages(self, voice: Voice) -> bool:
+        most_ms = _PASSAGES_SHARE * self._limit_ms
+        return voice.passages is not None and voice.cost.draft_ms > most_ms
+
+    def _least_limit_ms(self, voice: Voice) -> float:
+        """Return the least time limit in which a model answers in time."""
+        if voice.prompt:
+            return voice.cost.burst_ms / _ANSWER_SHARE
+        late_ms = voice.cost.burst_ms - self._spare_ms
+        return max(voice.cost.asking_ms / _ASKING_SHARE, late_ms / _ANSWER_BY)
+
+    def _taken_ms(self, content: str) -> float:
+        """Return what the networks for a content leave less of a burst's first packet."""
+        if self._limit_ms == float("inf"):
+            return 0.0
+        served = [voice for key, voice in self._voices.items() if key == content]
+        served += [bridge.voice for key, bridge in self._bridges.items() if key == content]
+        after_ms = (1.0 - _ANSWER_BY) * self._limit_ms
+        return max((v.first_ms + after_ms * v.prompt for v in served), default=0.0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models, then the rungs of linear prediction."""
+        return (*(voice.name for voice in self.voices), *self.ar.names)
+
+    @property
+    def name(self) -> str:
+        """What made the samples last written."""
+        if self._bridged_by:
+            return self._bridged_by
+        voice = self._voice
+        if voice is not None and self._made_by_network and self._position <= voice.gap.horizon:
+            return voice.name
+        return self.ar.name
+
+    def describe(self) -> dict[str, dict[str, str | float]]:
+        """Return the models by content: name, mode, state, and what a burst of each costs.
+
+        ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
+        wrong, and ``without`` which of its drafts would take too long here. One whose mode is
+        ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
+        of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
+        ``instead`` the model that serves its content meanwhile.
+        """
+        voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
+        for content, bridge in self._bridges.items():
+            voices[_of(content, bridge.voice.manifest)] = bridge.voice
+        return {of: _described(voice) for of, voice in voices.items()} | self._left_out
+
+    def reset(self) -> None:
+        """Forget the stream; the networks stay open."""
+        self.ar.reset()
+        for passages in self._listening:
+            passages.reset()
+        self._voice = None
+        self._bridged_by = ""
+        self._ticket = NO_TICKET
+        for voice in self.voices:
+            voice.line.abandon()
+            voice.governor.reset()
+
+    def close(self) -> None:
+        """End the threads of the networks."""
+        for voice in self.voices:
+            voice.line.close()
+
+    def listen(self, played: NDArray[np.float32]) -> None:
+        """Take in what was played, shape (channels, n), once it is in the history."""
+        for passages in self._listening:
+            passages.listen(played)
+
+    def tick(self) -> None:
+        """Say that a packet passed without a gap."""
+        self._abandon()
+        for voice in self.voices:
+            voice.line.tick()
+            if voice.line.take_failure():
+                voice.governor.note(Outcome.FAILED)
+
+    def begin(self, history: History, unsteady: bool) -> None:
+        """Draft the horizon, and have the network improve on it."""
+        self._deadline_s = self._clock() + self._wait_s
+        self._unsteady = unsteady
+        self.ar.limit_ms = self.limit_ms
+        self.ar.begin(history, unsteady)
+        self._position = 0
+        span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
+        self._weight = min(max((self.received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
+        self._made_by_network = False
+        self._bridged_by = ""
+        self._abandon()
+        voice = self._voices.get(self.content)
+        network = self._bridge() if self.bridging else None
+        if self._hurried or (network is not None and network.ready(history, self.bridging)):
+            voice = None
+        if voice is not None and history.filled < voice.gap.gap_start:
+            voice = None
+        if voice is not None and voice.passages is not None and self._weight == 0.0:
+            voice = None
+        self._voice = voice
+        if voice is None:
+            return
+        self._draft(voice, history)
+        gap = voice.gap
+        self._fill[:, : gap.horizon] = gap.lines[:, -1, gap.gap_start :][:, : gap.horizon]
+        self._submit(voice)
+        if voice.prompt and self._ticket != NO_TICKET:
+            self._collect(voice, self._deadline_s)
+
+    @property
+    def late(self) -> int:
+        """Samples of the burst's fade during which a bridge is still wanted."""
+        network = self._bridge()
+        usable = network is not None and network.voice.governor.level is not None
+        return self._late if usable else 0
+
+    def _bridge(self) -> BridgeEncoder | None:
+        return None if self._hurried else self._bridges.get(self.content)
+
+    @property
+    def _hurried(self) -> bool:
+        return self.limit_ms < self._limit_ms
+
+    def catch_up(self) -> None:
+        """Take the network's answer, where the burst goes on and has none yet."""
+        voice = self._voice
+        if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
+            return
+        if self._position >= voice.gap.horizon:
+            self._abandon()  # nobody will hear it
+            return
+        self._collect(voice, self._clock() + self._wait_s)
+
+    def _abandon(self) -> None:
+        """Give up the answer that is still to come, if there is one."""
+        if self._ticket != NO_TICKET and self._voice is not None:
+            self._voice.line.abandon()
+        self._ticket = NO_TICKET
+
+    def _draft(self, voice: Voice, history: History) -> None:
+        """Write past and drafts into the lines of the gap."""
+        start = voice.gap.gap_start
+        lines = voice.gap.lines
+        for c in range(lines.shape[0]):
+            history.newest(c, lines[c, -1, :start])
+        if voice.contour is not None:
+            lines[:, 0, :start] = lines[:, -1, :start]
+            self.ar.resume(voice.contour.draft(history, self.ar.extend, lines[:, :, start:]))
+            return
+        if voice.passages is not None:
+            draft_from(voice.passages, history, self.ar, lines, self._weight)
+            return
+        self.ar.extend(lines[:, -1, start:])
+        if voice.manifest.drafts == PASSAGE_DRAFTS:
+            lines[:, 0] = lines[:, -1]
+        if voice.pitch is not None:
+            lines[:, 0, :start] = lines[:, -1, :start]
+            voice.pitch.begin(history, unsteady=False)
+            voice.pitch.extend(lines[:, 0, start:])
+
+    def _submit(self, voice: Voice) -> None:
+        if voice.governor.level is None:
+            self.counters.encoder_off += 1
+            voice.governor.note_off()
+            return
+        voice.gap.analyse()
+        self._ticket = voice.line.submit(voice.gap.spectra, voice.gap.lost)
+
+    def _collect(self, voice: Voice, deadline_s: float) -> None:
+        """Go over from the draft to what the network made, if it is there in time."""
+        outcome = voice.line.collect(self._ticket, deadline_s, voice.gap.filled)
+        self._ticket = NO_TICKET
+        voice.governor.note(outcome)
+        if not outcome.usable:
+            return
+        gap = voice.gap
+        made = self._made[:, : gap.horizon]
+        gap.synthesise(made)
+        if voice.passages is not None:
+            self._weigh(voice, made)
+        leave = min(self._leave.size, gap.horizon)
+        end = gap.gap_start + gap.horizon
+        now = self._position
+        enter = min(self._enter.size, gap.horizon - now)
+        for c in range(made.shape[0]):
+            draft = gap.lines[c, -1, end - leave : end]
+            crossfade(draft, self._leave[-leave:], made[c, gap.horizon - leave :])
+            if now:
+                crossfade(
+                    made[c, now : now + enter], self._enter[:enter], self._fill[c, now:][:enter]
+                )
+                self._fill[c, now + enter : gap.horizon] = made[c, now + enter :]
+            else:  # it begins as the draft already
+                self._fill[c, : gap.horizon] = made[c]
+        self._made_by_network = True
+
+    def _weigh(self, voice: Voice, made: NDArray[np.float32]) -> None:
+        """Keep a fill within what its drafts and their past reach, and half as much again.
+
+        Where little was received it stays near the draft.
+        """
+        if self._weight < 1.0:
+            draft = voice.gap.lines[:, -1, voice.gap.gap_start :][:, : made.shape[1]]
+            made -= draft
+            made *= np.float32(self._weight)
+            made += draft
+        for line, lines in zip(made, voice.gap.lines, strict=True):
+            limit = _OVERSHOOT * max(float(lines.max()), -float(lines.min()))
+            np.clip(line, -limit, limit, out=line)
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the next samples of the fill; then of the draft, then of linear prediction."""
+        if self._voice is None:
+            self.ar.extend(out)
+            return
+        gap = self._voice.gap
+        done = 0
+        parts = (self._fill[:, : gap.horizon], gap.lines[:, -1, gap.gap_start :])
+        for part in parts:
+            take = min(out.shape[1] - done, part.shape[1] - self._position)
+            if take > 0:
+                out[:, done : done + take] = part[:, self._position : self._position + take]
+                self._position += take
+                done += take
+        if done < out.shape[1]:
+            self.ar.extend(out[:, done:])
+            self._position += out.shape[1] - done
+
+    def bridge(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        """Blend what continues the past with what leads into ``after``, and have it improved."""
+        network = self._bridge()
+        sides = network.sides if network else None
+        contour = None
+        if network and self.bridging:
+            # What was played of a burst before is in no step with what follows it.
+            contour = network.contour(history, out.shape[1])
+        if not self.bridging:  # the burst began earlier, and this packet has its own time
+            self._deadline_s = self._clock() + self._wait_s
+        if self.fading:  # what the burst began with would go on at full level
+            self._abandon()
+            self._voice = None
+            self.ar.begin(history, self._unsteady)
+        landed = self.ar.bridge_from(self.extend, history, after, out, sides, contour)
+        if landed:
+            self._abandon()
+            self._voice = None  # linear prediction has set out from the far side
+        if (
+            landed
+            and network is not None
+            and network.improve(history, after, out, self._deadline_s, self.counters)
+        ):
+            self._bridged_by = network.voice.name
+        return landed
+
+    def note_time(self, late: bool) -> int:
+        """As :meth:`ArFiller.note_time`; networks switched off or on count as steps, too."""
+        return self.ar.note_time(late) + self._switched()
+
+    def pass_time(self, ms: float) -> int:
+        """As :meth:`ArFiller.pass_time`; networks switched on again count as steps, too."""
+        for voice in self.voices:
+            voice.governor.pass_time(ms)
+        return self.ar.pass_time(ms) + self._switched()
+
+    def _switched(self) -> int:
+        """Return how often networks were switched off or on since this was asked last."""
+        steps = 0
+        for voice in self.voices:
+            steps += voice.governor.take_steps()
+        return steps
+
+
+def _open_voices(
+    models: Mapping[str, Manifest],
+    stream: tuple[int, int, int],
+    limit_ms: float,
+    counters: EncoderCounters,
+    clock: Callable[[], float],
+    provider: str,
+    left_out: dict[str, dict[str, str | float]],
+    optional: bool,
+) -> dict[str, Voice]:
+    """Open models by content; one that serves two contents alike is opened once.
+
+    One that cannot be opened is written into ``left_out`` if it is optional, else an error.
+    """
+    voices: dict[str, Voice] = {}
+    refused: dict[str, dict[str, str | float]] = {}
+    for content, manifest in models.items():
+        prompt = is_prompt(manifest, content, stream)
+        alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
+        if alike:
+            voices[content] = alike[0]
+            continue
+        if manifest.name in refused:
+            left_out[_of(content, manifest)] = refused[manifest.name]
+            continue
+        try:
+            voices[content] = open_voice(
+                manifest, content, stream, limit_ms, counters, clock, provider
+            )
+        except (ModelError, MissingExtraError) as error:
+            if not optional:
+                raise
+            why = in_a_line(error)
+            refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
+            left_out[_of(content, manifest)] = refused[manifest.name]
+            notice.tell(f"the network {manifest.name} is left out: {why}")
+    return voices
+
+
+def _of(content: str, manifest: Manifest) -> str:
+    """Return what descriptions call a model's work."""
+    return f"{content}, bridged" if manifest.kind == "bridge" else content
+
+
+def _described(voice: Voice) -> dict[str, str | float]:
+    """Return what :meth:`EncoderFiller.describe` says of a model that serves."""
+    found: dict[str, str | float] = {
+        "model": voice.manifest.name,
+        "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
+        "state": voice.state,
+        "cost_ms": round(voice.cost.draft_ms + voice.cost.burst_ms, 4),
+    }
+    if voice.manifest.drafts == PASSAGE_DRAFTS and voice.passages is None:
+        found["without"] = PASSAGE_DRAFTS[0]
+    if voice.line.last_error:
+        found["error"] = voice.line.last_error
+    return found

@@ -1,0 +1,366 @@
+"""Drafts of a gap that follow the contour which a voice's pitch is expected to take.
+
+A voice's pitch moves by a semitone and more within a burst, and what holds it as it was is soon
+out of tune with what comes: after 30 ms its 20th harmonic lies where the 21st should. How the pitch
+moved before a gap says about half of how it moves in it (`plc_training.fits.contour` has the
+figures). Where samples behind the gap are there already, they say nearly all of the rest: its
+contour is the one on which the voice arrives in step with them.
+"""
+
+import importlib.resources
+import io
+import math
+import zlib
+from collections.abc import Callable
+from functools import cache
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ModelError
+from plc.predict.baselines import repeat_period
+from plc.predict.history import History
+from plc_kernels.contour import (
+    FEATURES,
+    MOST_BEND,
+    PAST_MS,
+    POINT_MS,
+    POINTS,
+    ContourModel,
+    bend,
+    expect,
+    look_back,
+    meet,
+    period_around,
+    repeat_cycle,
+    thin_out,
+    turn,
+)
+
+CONTOUR_DRAFTS = ("contour", "ar_contour")
+"""How manifests call the drafts that :meth:`PitchContour.draft` writes."""
+CONTOUR_BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
+"""How they call those of a bridge whose sides a :class:`ContourBridge` writes."""
+RUN_ON_MS = 5.0
+"""So far both sides of a bridge run on beyond the gap, where it shows how well they meet."""
+_FILE = "data/contour.npz"
+# The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
+_LOOK_RATE = 16_000
+# Cycles less alike than that are no voice's.
+VOICED = 0.6
+# Around so long after the past's end the period of a draft is measured, and with this share of
+# tolerance.
+_OWN_AT_MS = 10.0
+_OWN_STRAY = 0.1
+# For that so much is looked at on either side: half a template and half of the longest period.
+_OWN_AROUND_MS = 20.0
+# So much behind a gap says whether a contour runs into it, and it is followed if it does so well.
+_MEET_MS = 10.0
+_MET = 0.0
+# Longer gaps' contours are not followed: much further it is not known how a pitch goes on.
+_LONGEST_MS = POINTS * POINT_MS
+
+
+class _Following:
+    """What follows a pitch: it measures it, expects what it does next, and bends drafts to that."""
+
+    def __init__(
+        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
+    ) -> None:
+        self._rate = float(sample_rate)
+        self._every = max(sample_rate // _LOOK_RATE, 1)
+        """Samples that become one to look at."""
+        self._look_rate = self._rate / self._every
+        looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
+        self.past_samples = looked * self._every
+        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
+        self._own_at = round(sample_rate * _OWN_AT_MS / 1000.0)
+        self._own_samples = self._own_at + around * self._every
+        """Of a draft, that are read to measure its own period."""
+        self._seen = np.zeros(looked, np.float32)
+        """What was looked at last."""
+        self._score = np.zeros(looked, np.float32)
+        self._around = np.zeros(2 * around, np.float32)
+        self._features = np.zeros(FEATURES, np.float32)
+        self._model = model or contour_model()
+        width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
+        self._work = np.zeros((2, width), np.float32)
+        longest = self.past_samples + self._predicted(samples)
+        self._lines = np.zeros((channels, longest), np.float32)
+        """The past, and what was predicted of what follows."""
+        self._points = np.zeros((channels, POINTS), np.float32)
+        self._periods = [0.0] * channels
+        """In samples; 0 where there is no pitch to follow."""
+
+    def _predicted(self, samples: int) -> int:
+        """Return how much is predicted for a draft of so many samples: it may be read faster."""
+        return max(int(samples * MOST_BEND) + 4, self._own_samples)
+
+    def _look(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
+        """Return the period at the end of ``past``, and the lag at which the end is most alike.
+
+        In samples; the period is 0 where there is no pitch, else ``points`` is written: what is
+        expected of it.
+        """
+        thin_out(past, self._every, self._seen)
+        period, alike, lag = look_back(self._seen, self._look_rate, self._score, self._features)
+        if alike < VOICED:
+            return 0.0, lag * self._every
+        expect(self._features, self._model, self._work, points)
+        return period * self._every, lag * self._every
+
+    def _bend_all(self, out: NDArray[np.float32]) -> None:
+        """Write the lines' predictions as they are when they follow, shape (channels, n)."""
+        known = self.past_samples
+        for c, period in enumerate(self._periods):
+            if period:
+                self._bend(self._lines[c], known, period, self._points[c], out[c])
+            else:
+                out[c] = self._lines[c, known : known + out.shape[1]]
+
+    def _bend(
+        self,
+        line: NDArray[np.float32],
+        known: int,
+        period: float,
+        points: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write the draft that ``line`` has after what is known, as it is when it follows."""
+        first = known + self._own_at - self._around.size // 2 * self._every
+        own = period
+        if first >= 0:
+            thin_out(line[first:], self._every, self._around)
+            found, alike = period_around(
+                self._around,
+                self._around.size // 2,
+                period / self._every,
+                _OWN_STRAY,
+                self._look_rate,
+                self._score,
+            )
+            own = found * self._every if alike > 0.0 else period
+        bend(line, known, own, period, points, self._rate, out)
+
+
+class PitchContour(_Following):
+    """Makes drafts follow the expected contour, channel by channel.
+
+    Where there is no pitch the last cycle is repeated and other drafts are left as they are.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream.
+    samples : int
+        Of the longest draft.
+    model : ContourModel or None
+        What expects the contour; None: the package's.
+
+    Raises
+    ------
+    ModelError
+        If the package's is damaged.
+    """
+
+    def __init__(
+        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
+    ) -> None:
+        super().__init__(sample_rate, channels, samples, model)
+        self._lags = [1] * channels
+
+    @property
+    def ahead(self) -> int:
+        """Samples that are predicted: more than a draft has, as they may be read faster."""
+        return self._lines.shape[1] - self.past_samples
+
+    def draft(
+        self,
+        history: History,
+        predict: Callable[[NDArray[np.float32]], None],
+        out: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Write both drafts of a gap.
+
+        Parameters
+        ----------
+        history : History
+            The past.
+        predict : callable
+            Writes what linear prediction says comes next, shape (channels, n).
+        out : float32, shape (channels, 2, n), written
+            The last cycle, repeated, and the prediction, bent; :data:`CONTOUR_DRAFTS`.
+
+        Returns
+        -------
+        float32, shape (channels, past samples + n)
+            The past and the bent prediction, until the next draft.
+        """
+        known = self.past_samples
+        for c, line in enumerate(self._lines):
+            history.newest(c, line[:known])
+            self._periods[c], self._lags[c] = self._look(line[:known], self._points[c])
+        predict(self._lines[:, known:])
+        self._repeat(out[:, 0])
+        self._bend_all(out[:, 1])
+        bent = self._lines[:, : known + out.shape[2]]
+        bent[:, known:] = out[:, 1]
+        return bent
+
+    def _repeat(self, out: NDArray[np.float32]) -> None:
+        """Write the last cycle again and again, shape (channels, n)."""
+        for c, period in enumerate(self._periods):
+            past = self._lines[c, : self.past_samples]
+            if period:
+                repeat_cycle(past, period, self._points[c], self._rate, out[c])
+            else:
+                repeat_period(past[None, -self._lags[c] :], 0, out[c : c + 1])
+
+
+class ContourBridge(_Following):
+    """Makes both sides of a gap run through it on the contour that leads from one to the other.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream.
+    gap : int
+        Samples of the longest one.
+    model : ContourModel or None
+        What expects the contour; None: the package's.
+
+    Raises
+    ------
+    ModelError
+        If the package's is damaged.
+    """
+
+    def __init__(
+        self, sample_rate: int, channels: int, gap: int, model: ContourModel | None = None
+    ) -> None:
+        run_on = round(sample_rate * RUN_ON_MS / 1000.0)
+        super().__init__(sample_rate, channels, gap + run_on, model)
+        self._far_line = np.zeros(self._lines.shape[1], np.float32)
+        met = round(sample_rate * _MEET_MS / 1000.0) // self._every
+        self._beyond = np.zeros(2 * met, np.float32)
+        self._expected = np.zeros(POINTS, np.float32)
+        self._turned = np.zeros(POINTS, np.float32)
+
+    @property
+    def followed(self) -> tuple[bool, ...]:
+        """Whether the last gap had a pitch to follow, channel by channel."""
+        return tuple(period > 0.0 for period in self._periods)
+
+    def forward(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        predict: Callable[[NDArray[np.float32]], None],
+        gap: int,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write how the near side goes on, through the gap and beyond.
+
+        Parameters
+        ----------
+        history : History
+            Up to the gap.
+        after : float32, shape (channels, m)
+            What is known behind it.
+        predict : callable
+            Writes what comes next, shape (channels, n).
+        gap : int
+            Its samples.
+        out : float32, shape (channels, n), written
+            From the gap's beginning.
+        """
+        known = self.past_samples
+        met = min(self._beyond.size // 2, after.shape[1] // self._every)
+        beyond = self._beyond[: 2 * met]
+        for c, line in enumerate(self._lines):
+            history.newest(c, line[:known])
+            self._periods[c] = 0.0
+            if 1000.0 * gap / self._rate > _LONGEST_MS:
+                continue
+            period, _ = self._look(line[:known], self._expected)
+            if not period:
+                continue
+            thin_out(after[c], self._every, beyond[met:])
+            alike = meet(
+                self._seen,
+                period / self._every,
+                self._expected,
+                self._look_rate,
+                gap / self._every,
+                beyond,
+                self._score,
+                self._points[c],
+            )
+            if alike > _MET:
+                self._periods[c] = period
+        predict(self._lines[:, known : known + self._predicted(out.shape[1])])
+        self._bend_all(out)
+
+    def backward(
+        self,
+        c: int,
+        far_side: NDArray[np.float32],
+        predict: Callable[[NDArray[np.float32]], None],
+        gap: int,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write what leads into the far side, through the gap and beyond, in reverse.
+
+        Parameters
+        ----------
+        c : int
+            The channel.
+        far_side : float32, shape (m,)
+            What is known behind the gap, in reverse.
+        predict : callable
+            Writes what continues that, shape (n,).
+        gap : int
+            Its samples.
+        out : float32, shape (n,), written
+            From the gap's end.
+        """
+        period = self._periods[c]
+        if not period:
+            predict(out)
+            return
+        known = min(far_side.size, self.past_samples)
+        line = self._far_line[: known + self._predicted(out.size)]
+        line[:known] = far_side[far_side.size - known :]
+        predict(line[known:])
+        end = turn(self._points[c], 1000.0 * gap / self._rate, self._turned)
+        self._bend(line, known, period * math.exp(end), self._turned, out)
+
+
+@cache
+def contour_model() -> ContourModel:
+    """Return the network of the package; ``python -m plc_training.fits.contour`` makes it.
+
+    Raises
+    ------
+    ModelError
+        If its file is missing or not sound.
+    """
+    file = importlib.resources.files("plc").joinpath(_FILE)
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            found = [arrays[name].astype(np.float32) for name in ContourModel._fields]
+        model = ContourModel(*found)
+        sound = all(np.isfinite(array).all() for array in model) and _fits(model)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise ModelError(f"cannot read {file}: {error}; install plc again") from error
+    if not sound:
+        raise ModelError(f"{file} is not a network that expects a pitch; install plc again")
+    return model
+
+
+def _fits(model: ContourModel) -> bool:
+    """Tell whether one layer's output is the next one's input."""
+    wide, narrow = model.enter_bias.size, model.middle_bias.size
+    matrices = ((wide, FEATURES), (wide,), (narrow, wide), (narrow,), (POINTS, narrow), (POINTS,))
+    return [array.shape for array in model] == [(FEATURES,), (FEATURES,), *matrices]

@@ -1,0 +1,67 @@
+"""The reference method of the literature: linear prediction from each side of a gap."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.predict.history import History
+from plc.predict.ladder import LEAST_PAST_SAMPLES, Rung
+from plc.predict.linear import ArFiller
+from plc_kernels.fade import mix_by_cosine
+
+# Marafioti et al. 2019, section 3.5.
+ORDER = 1000
+PAST_SAMPLES = 2048
+
+
+class LpcFiller:
+    """Burg of order 1000 on 2048 samples of each side, mixed by a squared cosine [1]_.
+
+    Without samples after the gap it is the forward half alone.
+
+    References
+    ----------
+    .. [1] A. Marafioti et al., "Audio inpainting of music by means of neural networks", AES 146th
+       Convention, 2019, section 3.5.
+    """
+
+    crossfades = True
+    fades = True
+    bridges = True
+    name = "lpc"
+    names = ("lpc",)
+    past_samples = PAST_SAMPLES
+
+    def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
+        sample_ms = 1000.0 / sample_rate
+        rung = Rung(ORDER * sample_ms, PAST_SAMPLES * sample_ms)
+        self._forward = ArFiller(sample_rate, channels, packet_samples, rung=rung)
+        self._backward = ArFiller(sample_rate, channels, packet_samples, rung=rung)
+        self._reversed = History(channels, PAST_SAMPLES)
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._forward.reset()
+
+    def begin(self, history: History, unsteady: bool) -> None:
+        """Fit the forward predictor."""
+        self._forward.begin(history, unsteady)
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the forward prediction."""
+        self._forward.extend(out)
+
+    def bridge(
+        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        """Write the mix of the forward and the backward prediction."""
+        self._forward.extend(out)
+        if after.shape[1] < LEAST_PAST_SAMPLES:
+            return False
+        self._reversed.reset()
+        self._reversed.append(after[:, :PAST_SAMPLES][:, ::-1], True)
+        self._backward.begin(self._reversed, unsteady=False)
+        lead_in = np.zeros(out.shape, np.float32)
+        self._backward.extend(lead_in)
+        for c in range(out.shape[0]):
+            mix_by_cosine(lead_in[c], out[c])
+        return True

@@ -1,0 +1,262 @@
+"""Music repeats itself: what came before, where a stream sounded as it does now.
+
+All that was played of the last seconds is remembered and compared with the newest samples as they
+come (:mod:`plc_kernels.passages`). When a burst begins, the passages that resemble its past most
+are weighed so that their sum comes nearest to it, and what followed them is carried on into the
+gap. Linear prediction and this sum meet in one line: the predictor is applied to what the sum does
+not explain::
+
+    joined = share * passages + prediction of (past - share * passages)
+
+which is what an all-pole filter makes whose state is the past's and whose input in the gap is the
+passages' innovation. So there is no step where the gap begins, and where the share is 0 it is
+linear prediction. How much of the passages' innovation the signal had just before says the share.
+
+The files' counterpart, which sees both sides of a gap, is :mod:`plc.predict.similar`.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.predict.history import History
+from plc.predict.linear import ArFiller
+from plc_kernels.passages import (
+    LAG_ROW,
+    LINE_ROW,
+    ROWS,
+    add_passages,
+    best_lags,
+    follow_lags,
+    refine_lags,
+    thin_flattened,
+    weigh_passages,
+)
+
+PASSAGE_DRAFTS = ("passages", "joined")
+"""What a model is given of them: their sum, and the line that it and linear prediction make."""
+REACH_S = 8.0
+"""How far back is searched."""
+MATCH_MS = 80.0
+"""Of the newest samples: what the passages' sum comes near to."""
+LEAST_LAG_MS = 120.0
+"""Nearer passages are not taken: what followed them has to reach through the draft."""
+# Their share in the search falls by e within this time.
+_FORGET_MS = 60.0
+# What lags are put right on.
+_REFINE_MS = 40.0
+_PASSAGES = 24
+# The search runs at about this rate: 8 kHz take twice its time for little (training/README.md).
+_SEARCH_HZ = 6000
+# Samples of the search that are taken in at once at most.
+_PIECE = 256
+
+
+class Passages:
+    """Remembers how a stream sounded when, and finds where it sounded as it does now.
+
+    Each channel for itself.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the stream.
+    past, ahead : int
+        Samples of the drafts before the gap, and in it.
+
+    Raises
+    ------
+    ConfigError
+        If the drafts are longer than passages reach.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, past: int, ahead: int) -> None:
+        least = round(sample_rate * LEAST_LAG_MS / 1000.0)
+        if ahead > least:
+            raise ConfigError(
+                f"drafts of {1000.0 * ahead / sample_rate:g} ms; passages of the past reach "
+                f"through {LEAST_LAG_MS:g} ms at most: give a shorter horizon"
+            )
+        self.sample_rate = sample_rate
+        """In Hz."""
+        self._stride = stride = max(1, round(sample_rate / _SEARCH_HZ))
+        match = round(sample_rate * MATCH_MS / 1000.0)
+        self.known = max(match, past)
+        """Samples of :attr:`sum` before the gap."""
+        self.past_samples = round(sample_rate * REACH_S)
+        """Samples of history that it reads."""
+        self._least = -(-least // stride) + 1  # a lag may move by a stride
+        self._decay = math.exp(-1000.0 * stride / (sample_rate * _FORGET_MS))
+        lags = self.past_samples // stride // ROWS * ROWS
+        self._searches = [_Search(lags) for _ in range(channels)]
+        self._thinned = np.zeros(_PIECE + 1, np.float32)
+        self._weights = np.zeros(_PIECE + 3 * ROWS, np.float32)
+        self._every = np.zeros(ROWS * LAG_ROW, np.float32)
+        refined = round(sample_rate * _REFINE_MS / 1000.0)
+        self._newest = np.zeros(refined, np.float32)
+        self._around = np.zeros(refined + 2 * stride, np.float32)
+        self._template = np.zeros(match, np.float32)
+        self._matched = np.zeros((_PASSAGES, match), np.float32)
+        self._normal = np.zeros((_PASSAGES, _PASSAGES))
+        self._shares = np.zeros(_PASSAGES)
+        self._lags = np.zeros(_PASSAGES, np.int64)
+        self._scores = np.zeros(_PASSAGES, np.float32)
+        self.found = np.zeros(channels, np.bool_)
+        """Of which channels there are passages."""
+        self.sum = np.zeros((channels, self.known + ahead), np.float32)
+        """What was found last, for each channel."""
+        self.peaks = np.zeros(channels, np.float32)
+        """The largest sample of each channel in any of the passages summed."""
+        self.reset()  # all memory touched now, not page by page while audio runs
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        for search in self._searches:
+            search.reset()
+
+    def listen(self, block: NDArray[np.float32]) -> None:
+        """Take in what was played, shape (channels, n), C-contiguous."""
+        n = block.shape[1]
+        piece = _PIECE * self._stride
+        for c, search in enumerate(self._searches):
+            for begin in range(0, n, piece):
+                stop = min(begin + piece, n)
+                self._listen(search, block[c], begin, stop)
+
+    def _listen(self, search: "_Search", line: NDArray[np.float32], begin: int, stop: int) -> None:
+        stride = self._stride
+        count = thin_flattened(line, begin, stop, stride, search.thinning, self._thinned)
+        follow_lags(
+            self._thinned,
+            count,
+            search.room_for(count),
+            search.lags,
+            self._decay,
+            search.line,
+            search.power,
+            self._weights,
+            search.correlation,
+        )
+        search.end += count
+
+    def find(self, history: History) -> None:
+        """Sum the passages that resemble the newest samples, and what followed them.
+
+        A sum is no louder than any of its passages. There are none where too little was heard,
+        and after silence.
+
+        Parameters
+        ----------
+        history : History
+            Of at least :attr:`past_samples`; all of it was listened to.
+        """
+        for c, search in enumerate(self._searches):
+            row = history.ring[c]
+            lags = self._lags_of(search, row, history)
+            self.found[c] = lags.size > 0
+            if lags.size:
+                line, peak = self.sum[c], self.peaks[c : c + 1]
+                where = (row, history.position)
+                add_passages(*where, lags, self._shares, self.known, peak, line)
+                np.clip(line, -peak[0], peak[0], out=line)
+
+    def _lags_of(
+        self, search: "_Search", row: NDArray[np.float32], history: History
+    ) -> NDArray[np.int64]:
+        """Return the lags of a channel's passages, their shares written."""
+        stride = self._stride
+        longest = history.filled - self.known - 2
+        most = min(longest // stride - 1, search.lags)
+        found = 0
+        if most >= self._least:
+            found = best_lags(
+                search.correlation,
+                search.power,
+                search.lags,
+                search.end - 1,
+                self._least,
+                most,
+                self._every,
+                self._lags,
+                self._scores,
+            )
+        lags = self._lags[:found]
+        if found:
+            lags *= stride
+            where = (row, history.position)
+            refine_lags(*where, stride, self._newest, self._around, lags)
+            weigh_passages(*where, lags, self._template, self._matched, self._normal, self._shares)
+        return lags
+
+
+class _Search:
+    """What a channel's search remembers, in rows (:mod:`plc_kernels.passages`).
+
+    Parameters
+    ----------
+    lags : int
+        To be searched.
+    """
+
+    __slots__ = ("correlation", "end", "lags", "line", "power", "thinning")
+
+    def __init__(self, lags: int) -> None:
+        self.thinning = np.zeros(4)
+        self.line = np.zeros(ROWS * LINE_ROW, np.float32)
+        self.power = np.zeros_like(self.line)
+        self.correlation = np.zeros(ROWS * LAG_ROW, np.float32)
+        self.lags = lags
+        self.end = lags
+
+    def reset(self) -> None:
+        """Forget the channel."""
+        self.thinning.fill(0.0)
+        self.line.fill(0.0)
+        self.power.fill(0.0)
+        self.correlation.fill(0.0)
+        self.end = self.lags
+
+    def room_for(self, count: int) -> int:
+        """Return where so many samples fit behind those that are there; move these if need be."""
+        if self.end + count > 2 * self.lags + _PIECE:
+            columns = (self.end - self.lags) // ROWS
+            kept = self.lags // ROWS + 1
+            for rows in (self.line, self.power):
+                for row in rows.reshape(ROWS, LINE_ROW):
+                    row[:kept] = row[columns : columns + kept]
+            self.end -= ROWS * columns
+        return self.end
+
+
+def draft_from(
+    passages: Passages,
+    history: History,
+    ar: ArFiller,
+    lines: NDArray[np.float32],
+    weight: float = 1.0,
+) -> None:
+    """Write the drafts of a gap: the passages' sum, and what it and linear prediction make.
+
+    Parameters
+    ----------
+    passages : Passages
+        That listened to all of the history.
+    history : History
+        What was played.
+    ar : ArFiller
+        That has begun. It goes on from the end of the second draft.
+    lines : float32, shape (channels, 2, past + ahead)
+        :data:`PASSAGE_DRAFTS`. The second holds the past already; the rest is written. Where there
+        are no passages both are what linear prediction says.
+    weight : float
+        Of the passages, 0 to 1.
+    """
+    gap = passages.sum.shape[1] - passages.known
+    past = lines.shape[2] - gap
+    passages.find(history)
+    ar.join(history, passages.sum, passages.peaks, passages.found, lines[:, 1, past:], weight)
+    lines[:, 0] = passages.sum[:, passages.known - past :]
+    if not passages.found.all():
+        lines[~passages.found, 0] = lines[~passages.found, 1]

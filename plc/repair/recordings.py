@@ -1,0 +1,593 @@
+"""Whole recordings, streamed: conceal, inpaint or lose packets from one file to another.
+
+Each function reads its source block by block, writes its target as it goes, and holds no more than
+a few packets, or the context around one group of gaps: an hour of audio takes the memory of a
+second. The target has exactly the length of the source; delays are taken out.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.files import AudioReader, AudioWriter, check_new, check_target, count_samples
+from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
+from plc.engine.concealer import Concealer
+from plc.errors import AudioFileError, ConfigError, TraceError
+from plc.repair import arrays
+from plc.repair.arrays import context_s, inpaint, refinable, refines, with_known_ends
+
+# What most of live audio over IP is sent in.
+PACKET_MS = 10.0
+# Packets read and written at once.
+_BLOCK_PACKETS = 64
+
+Progress = Callable[[int, int | None], None]
+"""Called with the samples done and about how many there are (None if nobody knows)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcealReport:
+    """What :func:`conceal_file` did."""
+
+    samples: int
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packets: int
+    lost_packets: int
+    elapsed_s: float
+    clipped_samples: int
+    stats: Mapping[str, Any]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of audio a second of work got done, reading and writing included."""
+        return self.duration_s / self.elapsed_s
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        derived = {"duration_s": self.duration_s, "real_time_factor": self.real_time_factor}
+        return {**asdict(self), **derived}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoseReport:
+    """What :func:`lose_file` did."""
+
+    samples: int
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packets: int
+    lost_packets: int
+    bursts: int
+    clipped_samples: int
+    trace: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintReport:
+    """What :func:`inpaint_file` did.
+
+    Attributes
+    ----------
+    samples, sample_rate, channels : int
+        Of the recording.
+    gaps : tuple of (int, int)
+        In samples, merged and in order.
+    refined_gaps : int or None
+        How many of them were refined by interpolation; the others are longer than
+        :data:`~plc.repair.arrays.LONGEST_REFINED_GAP`, or next to nothing is known on one side, and
+        got the blend. None where the quality or the method refines none.
+    elapsed_s : float
+        Reading and writing included.
+    clipped_samples : int
+        Of the target.
+    """
+
+    samples: int
+    sample_rate: int
+    channels: int
+    gaps: tuple[tuple[int, int], ...]
+    refined_gaps: int | None
+    elapsed_s: float
+    clipped_samples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        return asdict(self)
+
+
+def conceal_file(
+    source: str | Path,
+    target: str | Path,
+    losses: LossSource,
+    *,
+    packet_ms: float = PACKET_MS,
+    lookahead: int = 0,
+    method: str = "auto",
+    model: str = "auto",
+    budget_ms: float | None = math.inf,
+    seed: int = 0,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> ConcealReport:
+    """Conceal the lost packets of a recording, as a receiver would while it plays.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files; what the source holds in lost packets is not looked at.
+    losses : LossSource
+        Which packets are lost.
+    packet_ms : float
+        Length of a packet, rounded to whole samples.
+    lookahead : int
+        Packets the concealer waits for; the delay is taken out of the target.
+    method : str
+        One of :data:`plc.METHODS`.
+    model : str
+        Network to use, as of :class:`plc.Concealer`.
+    budget_ms : float or None
+        As of :class:`plc.Concealer`; by default there is no limit, so that the result does not
+        depend on the machine.
+    seed : int
+        Of the concealer's comfort noise.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    ConcealReport
+        Counts, time and the concealer's own statistics.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source, overwrite)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace(losses, source, reader, packet_samples)
+        concealer = Concealer(
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            lookahead=lookahead,
+            method=method,
+            model=model,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        lost_packets = packets = samples = 0
+        start_s = time.perf_counter()
+        with _writer_like(reader, target) as writer:
+            played = _Undelayed(concealer.delay, writer)
+            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
+                blocked = in_packets(block, packet_samples)
+                lost = losses.take(len(blocked))
+                played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
+                packets, samples = packets + len(blocked), samples + len(block)
+                lost_packets += int(np.count_nonzero(lost))
+                _report(progress, samples, reader)
+            played.write(np.asarray(concealer.flush(), np.float32), samples)
+        return ConcealReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            packets=packets,
+            lost_packets=lost_packets,
+            elapsed_s=time.perf_counter() - start_s,
+            clipped_samples=writer.clipped_samples,
+            stats=concealer.stats.as_dict(),
+        )
+
+
+def lose_file(
+    source: str | Path,
+    target: str | Path,
+    losses: LossSource,
+    *,
+    packet_ms: float = PACKET_MS,
+    trace: str | Path | None = None,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> LoseReport:
+    """Put silence in place of lost packets, and write down which they were.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files.
+    losses : LossSource
+        Which packets are lost.
+    packet_ms : float
+        Length of a packet, rounded to whole samples.
+    trace : str or Path, optional
+        Where the trace shall stand; by default beside the target, its suffix ``.trace``.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    LoseReport
+        Counts, and where the trace stands.
+
+    Raises
+    ------
+    TraceError
+        If the trace would be written over the source, or over the one that the losses come from.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source, overwrite)
+    trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
+    _check_trace_target(trace_path, losses, source)
+    check_new(trace_path, overwrite)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace(losses, source, reader, packet_samples)
+        samples, taken = 0, []
+        with _writer_like(reader, target) as writer:
+            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
+                blocked = in_packets(block, packet_samples)
+                lost = losses.take(len(blocked))
+                blocked[lost] = 0.0
+                writer.write(blocked.reshape(-1, reader.channels)[: len(block)])
+                samples += len(block)
+                taken.append(lost)
+                _report(progress, samples, reader)
+            whole = np.concatenate(taken)
+            # Before the target gets its name: a lossy recording is of no use without its trace.
+            write_trace(trace_path, whole, [f"packets of {packet_samples} samples, 1 = lost"])
+        onsets = np.count_nonzero(whole[1:] & ~whole[:-1]) + whole[0]
+        return LoseReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            packet_samples=packet_samples,
+            packets=whole.size,
+            lost_packets=int(np.count_nonzero(whole)),
+            bursts=int(onsets),
+            clipped_samples=writer.clipped_samples,
+            trace=str(trace_path),
+        )
+
+
+def inpaint_file(
+    source: str | Path,
+    target: str | Path,
+    gaps_s: Iterable[tuple[float, float]],
+    *,
+    quality: str = "good",
+    method: str = "auto",
+    model: str = "auto",
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> InpaintReport:
+    """Fill gaps of a recording from what stands before and after them.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio files; what the source holds in a gap is not looked at.
+    gaps_s : iterable of (float, float)
+        Start and end of each gap in seconds, in any order; those that overlap or touch are one.
+    quality : str
+        ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
+        :data:`~plc.repair.arrays.LONGEST_REFINED_GAP` each makes the same.
+    method : str
+        One of :data:`plc.METHODS`.
+    model : str
+        Network to use, as of :func:`plc.inpaint`.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    progress : callable, optional
+        Called after each block.
+
+    Returns
+    -------
+    InpaintReport
+        The gaps as they were filled.
+    """
+    source, target = Path(source), Path(target)
+    check_target(target, source, overwrite)
+    with AudioReader(source) as reader:
+        samples = reader.samples if reader.samples is not None else count_samples(source)
+        gaps = merge_gaps(gaps_s, reader.sample_rate, samples)
+        start_s = time.perf_counter()
+        with _writer_like(reader, target) as writer:
+            window = _Window(reader, writer, progress)
+            context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
+            for start, stop, end in with_known_ends(gaps, samples):
+                first = max(0, start - context)
+                signal = window.move_to(first, min(stop + context, end))
+                gap = (start - first, stop - first)
+                _check_finite(signal, gap, source, first / reader.sample_rate, reader.sample_rate)
+                signal[:] = inpaint(
+                    signal,
+                    reader.sample_rate,
+                    [gap],
+                    quality=quality,
+                    method=method,
+                    model=model,
+                )
+            window.finish()
+        return InpaintReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            gaps=tuple(gaps),
+            refined_gaps=_count_refined(gaps, samples, quality, method),
+            elapsed_s=time.perf_counter() - start_s,
+            clipped_samples=writer.clipped_samples,
+        )
+
+
+def lost_gaps(
+    source: str | Path, losses: TraceLosses, packet_ms: float
+) -> list[tuple[float, float]]:
+    """Return the gaps that a trace leaves in a recording, in seconds, for :func:`inpaint_file`.
+
+    Parameters
+    ----------
+    source : str or Path
+        The recording.
+    losses : TraceLosses
+        Which of its packets are lost.
+    packet_ms : float
+        Length of a packet in ms, rounded to whole samples.
+
+    Raises
+    ------
+    TraceError
+        If the trace is of other packets or of fewer than the recording has, or none is lost.
+    """
+    source = Path(source)
+    with AudioReader(source) as reader:
+        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
+        _check_trace(losses, source, reader, packet_samples)
+        samples = reader.samples if reader.samples is not None else count_samples(source)
+        lost = losses.take(-(-samples // packet_samples))
+        if not lost.any():
+            raise TraceError(
+                f"no packet of {source} is lost by the trace: there is nothing to fill"
+            )
+        rate = reader.sample_rate
+        return [
+            (start / rate, min(stop, samples) / rate)
+            for start, stop in gaps_of(lost, packet_samples)
+        ]
+
+
+def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
+    """Return a packet's length in whole samples, at least one."""
+    samples = sample_rate * packet_ms / 1000
+    packet_samples = round(samples) if math.isfinite(samples) else 0
+    if packet_samples < 1:
+        raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
+    return packet_samples
+
+
+def parse_gap(text: str) -> tuple[float, float]:
+    """Return the start and end in seconds of a gap written as ``1.250:1.314``."""
+    match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*:\s*(\d*\.?\d+|\d+\.)\s*", text)
+    if not match:
+        raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
+    start_s, stop_s = float(match[1]), float(match[2])
+    if start_s >= stop_s:
+        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
+    return start_s, stop_s
+
+
+def read_gaps(path: str | Path) -> list[tuple[float, float]]:
+    """Return the gaps in a text file: one ``START:STOP`` in seconds a line, ``#`` comments."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
+    gaps = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.partition("#")[0].strip()
+        if bare:
+            try:
+                gaps.append(parse_gap(bare))
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error}") from None
+    if not gaps:
+        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
+    return gaps
+
+
+def merge_gaps(
+    gaps_s: Iterable[tuple[float, float]], sample_rate: int, samples: int
+) -> list[tuple[int, int]]:
+    """Return gaps in samples, in order, none touching another.
+
+    Parameters
+    ----------
+    gaps_s : iterable of (float, float)
+        Start and end in seconds.
+    sample_rate : int
+        In Hz.
+    samples : int
+        Length of the recording; a gap must lie within it.
+    """
+    gaps: list[tuple[int, int]] = []
+    for start_s, stop_s in sorted(gaps_s):
+        start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
+        if start < 0 or stop > samples:
+            raise ConfigError(
+                f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
+                f"{samples / sample_rate:.3f} s"
+            )
+        if start >= stop:
+            raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
+        gaps.append((start, stop))
+    if not gaps:
+        raise ConfigError("no gap given; expected at least one START:STOP in seconds")
+    return arrays.merge_gaps(gaps, samples)
+
+
+def _check_finite(
+    signal: NDArray[np.float32],
+    gap: tuple[int, int],
+    source: Path,
+    start_s: float,
+    sample_rate: int,
+) -> None:
+    """Refuse to fill a gap from samples that are no numbers; ``signal`` begins at ``start_s``."""
+    unsound: NDArray[np.bool_] = np.asarray((~np.isfinite(signal)).any(axis=1))
+    unsound[gap[0] : gap[1]] = False
+    if unsound.any():
+        place_s = start_s + int(np.argmax(unsound)) / sample_rate
+        raise AudioFileError(
+            f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a gap too"
+        )
+
+
+def _count_refined(
+    gaps: list[tuple[int, int]], samples: int, quality: str, method: str
+) -> int | None:
+    """Return how many gaps :func:`plc.inpaint` refines; None if it is to refine none."""
+    if not refines(quality, method):
+        return None
+    return sum(
+        refinable(stop - start, start, end - stop)
+        for start, stop, end in with_known_ends(gaps, samples)
+    )
+
+
+class _Window:
+    """The stretch of a recording that is in memory; what lies before it has been written."""
+
+    def __init__(self, reader: AudioReader, writer: AudioWriter, progress: Progress | None) -> None:
+        self.reader, self.writer, self.progress = reader, writer, progress
+        self.blocks = reader.stream(reader.sample_rate)
+        self.start = 0
+        self.held = np.empty((0, reader.channels), np.float32)
+
+    def move_to(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return samples ``start`` to ``stop`` to be changed in place; write those before."""
+        while True:
+            self._write(max(0, start - self.start))
+            if self.start + len(self.held) >= stop:
+                return self.held[start - self.start : stop - self.start]
+            self.held = np.concatenate([self.held, next(self.blocks)])
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._write(len(self.held))
+        for block in self.blocks:
+            self.held = block
+            self._write(len(block))
+
+    def _write(self, samples: int) -> None:
+        done = self.held[:samples]
+        self.writer.write(done)
+        self.held = self.held[samples:]
+        self.start += len(done)
+        _report(self.progress, self.start, self.reader)
+
+
+class _Undelayed:
+    """Writes what a concealer plays, without its delay and not past the recording's end."""
+
+    def __init__(self, delay: int, writer: AudioWriter) -> None:
+        self.to_skip, self.writer, self.written = delay, writer, 0
+
+    def write(self, played: NDArray[np.float32], samples: int) -> None:
+        """Append ``played``; ``samples`` is how long the recording is as far as known."""
+        heard = played[self.to_skip :][: samples - self.written]
+        self.to_skip -= min(self.to_skip, len(played))
+        self.writer.write(heard)
+        self.written += len(heard)
+
+
+def _conceal_block(
+    concealer: Concealer, packets: NDArray[np.float32], lost: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Push packets, shape (packets, packet_samples, channels); return samples in a row."""
+    played = np.empty_like(packets)
+    for i, packet in enumerate(packets):
+        played[i] = concealer.push(None if lost[i] else packet)
+    return played.reshape(-1, packets.shape[2])
+
+
+def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.float32]:
+    """Return ``block`` as shape (packets, packet_samples, channels), the last padded with zeros."""
+    missing = -len(block) % packet_samples
+    padded = np.pad(block, ((0, missing), (0, 0))) if missing else block
+    return padded.reshape(-1, packet_samples, block.shape[1])
+
+
+def _check_trace(
+    losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
+) -> None:
+    """Refuse a trace of other packets, or too few of them, before any work is done."""
+    if not isinstance(losses, TraceLosses):
+        return
+    stated = packet_samples_of_trace(losses.path) if losses.path else None
+    if stated and stated != packet_samples:
+        raise TraceError(
+            f"the trace {losses.path} is of packets of {stated} samples, not {packet_samples}; "
+            f"give --packet-ms {1000 * stated / reader.sample_rate:g}, or remove the comment that "
+            "says so"
+        )
+    if losses.loop:
+        return
+    samples = reader.samples if reader.samples is not None else count_samples(source)
+    packets = -(-samples // packet_samples)
+    given = losses.trace.size - losses.position
+    if given < packets:
+        raise TraceError(
+            f"the trace has {given} packets, {source} has {packets} of {packet_samples} samples "
+            f"({samples / reader.sample_rate:.3f} s); give a longer trace, another packet length "
+            "(--packet-ms), or repeat the trace (--loop)"
+        )
+
+
+def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
+    """Refuse to write the trace over a file that it is made from, before any work is done."""
+    given = losses.path if isinstance(losses, TraceLosses) else None
+    inputs = {"the trace that says what to lose": given, "the source itself": source}
+    for what, path in inputs.items():
+        if path is not None and trace.exists() and Path(path).exists() and trace.samefile(path):
+            raise TraceError(
+                f"{trace}, where the trace would be written, is {what}; choose another name for "
+                "the target, or move that file"
+            )
+
+
+def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
+    return AudioWriter(
+        target,
+        reader.sample_rate,
+        reader.channels,
+        reader.subtype,
+        reader.expected_samples,
+        reader.tags(),
+    )
+
+
+def _report(progress: Progress | None, samples: int, reader: AudioReader) -> None:
+    if progress is not None:
+        progress(samples, reader.expected_samples)

@@ -1,0 +1,322 @@
+"""What comes and is not what was configured: found once, with the option that would take it.
+
+::
+
+    another payload type             the first packets of it           --payload-type, --codec, …
+    packets without a whole sample   the first packets                 --codec
+    bytes for each tick of time      packets in a row, by timestamps   --channels, --codec
+    ticks in a second                two stretches, by the clock       --sample-rate
+
+A receiver that takes such a stream plays noise, at another speed, or nothing, and none of it is an
+error by itself. What is found is a line of text, made where the packet comes and told by whoever
+looks (:func:`plc.apps.relay.run_relay`); there are few for each stream, so nobody can fill a log.
+
+No clock is read. Memory is one count for each payload type, and the last packet's numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plc.rtp.codecs import STATIC_CODINGS, Codec, open_codec
+from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, Malformed, RedBlock, RtpPacket, parse_red
+
+# RFC 3551, table 4: what has a number of its own, and that no codec here takes.
+_OTHER_STATIC = {
+    3: "GSM",
+    4: "G.723",
+    5: "DVI4, 8000 Hz",
+    6: "DVI4, 16000 Hz",
+    7: "LPC",
+    9: "G.722",
+    12: "QCELP",
+    13: "comfort noise",
+    14: "MPEG audio",
+    15: "G.728",
+    16: "DVI4, 11025 Hz",
+    17: "DVI4, 22050 Hz",
+    18: "G.729",
+}
+_COMFORT_NOISE = 13
+# Bytes of a sample where all have as many; Opus packets have any size.
+_SAMPLE_BYTES = {"l16": 2, "pcmu": 1, "pcma": 1}
+
+# Packets before something is said: a stray one is no stream.
+_ENOUGH = 3
+_IN_A_ROW = 8
+# Told of a stream at most; each thing once.
+_MOST = 4
+# After this long without its audio, what a stream sends of other types stands for it: a telephone
+# event is not as long.
+_EVENT_S = 5.0
+# Rates are measured over such a stretch, two in a row: what jitter adds to one, the next is short
+# of. 44.1 and 48 kHz differ by 9 %.
+_STRETCH_S = 1.5
+_RATE_TOLERANCE = 0.02
+_USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200,
+                96_000, 176_400, 192_000)  # fmt: skip
+# A pause within a stretch, and it begins again.
+_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One thing that is not as configured.
+
+    Attributes
+    ----------
+    payload_type, ssrc, payload_bytes : int
+        Of the packet by which it was found.
+    comes, expected, advice : str
+        What it is, what it should have been, and what to do.
+    """
+
+    payload_type: int
+    ssrc: int
+    payload_bytes: int
+    comes: str
+    expected: str
+    advice: str
+
+    def line(self, where: str, source: str) -> str:
+        """Return it as a sentence about what ``where`` receives from ``source``."""
+        return f"{where} receives {self.comes} from {source}, {self.expected}: {self.advice}"
+
+    def particulars(self) -> dict[str, int]:
+        """Return its numbers, for an event."""
+        names = ("payload_type", "ssrc", "payload_bytes")
+        return {name: getattr(self, name) for name in names}
+
+
+class Inspection:
+    """Compares what comes with what was configured.
+
+    Parameters
+    ----------
+    codec : Codec
+        What the payloads are said to be coded in.
+    payload_type, red_payload_type : int or None
+        Of the audio, and of redundancy.
+
+    Attributes
+    ----------
+    found : list of Mismatch
+        In order; at most 4.
+    """
+
+    def __init__(self, codec: Codec, payload_type: int, red_payload_type: int | None) -> None:
+        self._codec = codec
+        self._payload_type = payload_type
+        self._red_payload_type = red_payload_type
+        self._own_type = payload_type != codec.payload_type
+        self._sample_bytes = _SAMPLE_BYTES.get(codec.name, 0)
+        self.found: list[Mismatch] = []
+        self._told: set[object] = set()
+        self._others = [0] * 128
+        self._without_audio = 0
+        self._audio_s = 0.0
+        self._last: RtpPacket | None = None
+        self._last_samples = 0
+        self._unlike = 0
+        self._unlike_channels = 0.0
+        self._begun: tuple[float, int] | None = None
+        self._rate_before = 0
+
+    # ---- what is not taken ----------------------------------------------------------------------
+
+    def note_other(self, packet: RtpPacket, now_s: float) -> None:
+        """Take in a packet of another payload type."""
+        number = packet.payload_type
+        is_brief = number == _COMFORT_NOISE or now_s - self._audio_s < _EVENT_S
+        if is_brief and self._last is not None and packet.ssrc == self._last.ssrc:
+            return
+        self._others[number] += 1
+        if self._others[number] == _ENOUGH:
+            comes, advice = self._other(packet)
+            self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
+
+    def note_without_audio(self, packet: RtpPacket) -> None:
+        """Take in a packet of the right type that holds no sample, or too many."""
+        if not packet.payload:
+            return  # a keepalive (RFC 6263)
+        self._without_audio += 1
+        if self._without_audio == _ENOUGH:
+            size = f"packets of {len(packet.payload)} bytes"
+            expected = f"which are not {self._coding()}"
+            self._tell("size", packet, size, "", expected, self._advice_of_coding())
+
+    def _other(self, packet: RtpPacket) -> tuple[str, str]:
+        """Return what another payload type is, as far as it is known, and what takes it."""
+        number = packet.payload_type
+        if number in STATIC_CODINGS:
+            name, rate, channels = STATIC_CODINGS[number]
+            return _described(name, rate, channels), self._options_for(number)
+        if number in _OTHER_STATIC:
+            return _OTHER_STATIC[number], "no codec here takes that; let the sender use another"
+        blocks = parse_red(packet.payload)
+        if not isinstance(blocks, Malformed) and self._are_redundant(blocks):
+            return "redundant audio", f"give --red-payload-type {number}"
+        advice = f"give --payload-type {number}"
+        if number == 111 and self._codec.name != "opus":
+            advice += ", or --codec opus if it is that"
+        return "", advice
+
+    def _are_redundant(self, blocks: list[RedBlock]) -> bool:
+        return all(block.payload_type == self._payload_type for block in blocks)
+
+    def _options_for(self, number: int) -> str:
+        """Return the options that take a coding which has a number of its own."""
+        name, rate, channels = STATIC_CODINGS[number]
+        options = []
+        if name != self._codec.name:
+            options.append(f"--codec {name}")
+        if (rate, channels) != (self._codec.sample_rate, self._codec.channels):
+            options += [f"--sample-rate {rate}", f"--channels {channels}"]
+        if self._own_type or open_codec(name, rate, channels).payload_type != number:
+            options.append(f"--payload-type {number}")
+        return f"give {' '.join(options)}"
+
+    # ---- what is taken --------------------------------------------------------------------------
+
+    def note_audio(self, packet: RtpPacket, samples: int, now_s: float) -> None:
+        """Take in a packet of the stream that is played.
+
+        Parameters
+        ----------
+        packet : RtpPacket
+            As received.
+        samples : int
+            Length of its audio, by the codec.
+        now_s : float
+            When it came.
+        """
+        last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
+        self._last, self._last_samples, self._audio_s = packet, samples, now_s
+        if last is None or last.ssrc != packet.ssrc:
+            self._begun = None
+            self._unlike = 0
+            return
+        if (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS) != 1:
+            return  # lost or reordered: the clock's time is compared on, that of packets is not
+        ticks = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
+        if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
+            self._begun = None
+            return
+        self._compare_size(last, last_samples, ticks)
+        self._compare_rate(packet, now_s)
+
+    def _compare_size(self, packet: RtpPacket, samples: int, ticks: int) -> None:
+        """Compare a packet's size with the time to the next one."""
+        if ticks == samples or ticks == 0 or not self._is_unlike(packet, samples, ticks):
+            self._unlike = 0
+            return
+        channels = len(packet.payload) / (ticks * max(1, self._sample_bytes))
+        if channels != self._unlike_channels:
+            self._unlike = 0
+            self._unlike_channels = channels
+        self._unlike += 1
+        if self._unlike == _IN_A_ROW:
+            self._tell_size(packet, ticks, channels)
+
+    def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
+        """Tell whether a packet that lasts so long cannot be of this codec.
+
+        Where sizes say nothing, only one that reaches into the next: pauses make the time longer.
+        """
+        if not self._sample_bytes:
+            return self._codec.name == "opus" and samples > ticks
+        return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
+
+    def _tell_size(self, packet: RtpPacket, ticks: int, channels: float) -> None:
+        size = len(packet.payload)
+        comes = f"{size} bytes for each {ticks} samples"
+        expected = f"which is not {self._coding()}"
+        if self._sample_bytes and channels in range(1, 9):
+            advice = f"give --channels {int(channels)}"
+        else:
+            advice = self._advice_of_coding()
+        self._tell("channels", packet, comes, "", expected, advice)
+
+    def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
+        """Compare the timestamps with the clock."""
+        if self._begun is None:
+            self._begun = now_s, packet.timestamp
+            self._rate_before = 0
+            return
+        begin_s, begin = self._begun
+        lasted_s = now_s - begin_s
+        if lasted_s < _STRETCH_S:
+            return
+        self._begun = now_s, packet.timestamp
+        measured = (packet.timestamp - begin) % (1 << TIMESTAMP_BITS) / lasted_s
+        usual = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
+        if abs(measured - usual) > _RATE_TOLERANCE * usual or usual == self._codec.sample_rate:
+            usual = 0
+        agree = usual == self._rate_before
+        self._rate_before = usual
+        if usual and agree:
+            comes = f"timestamps that advance by {usual} a second"
+            expected = f"not by {self._codec.sample_rate}"
+            advice = f"give --sample-rate {usual}"
+            if self._codec.name == "opus":
+                advice = self._advice_of_coding()
+            self._tell("rate", packet, comes, "", expected, advice)
+
+    # ---- words ----------------------------------------------------------------------------------
+
+    def _tell(
+        self, cause: object, packet: RtpPacket, comes: str, known: str, expected: str, advice: str
+    ) -> None:
+        if cause in self._told or len(self.found) >= _MOST:
+            return
+        self._told.add(cause)
+        size = len(packet.payload)
+        particulars = [known] if known else []
+        if isinstance(cause, str):
+            particulars.append(f"payload type {packet.payload_type}")
+        particulars += [f"packets of {size} bytes"] if not comes.startswith("packets") else []
+        particulars.append(f"SSRC {packet.ssrc:08x}")
+        told = f"{comes} ({', '.join(particulars)})"
+        self.found.append(Mismatch(packet.payload_type, packet.ssrc, size, told, expected, advice))
+
+    def _named(self) -> str:
+        return f"not {self._payload_type} ({self._coding()})"
+
+    def _coding(self) -> str:
+        return _described(self._codec.name, self._codec.sample_rate, self._codec.channels)
+
+    def _advice_of_coding(self) -> str:
+        return "see --codec and --channels"
+
+
+def _described(name: str, sample_rate: int, channels: int) -> str:
+    return f"{name}, {sample_rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+
+
+class Told:
+    """Which mismatches of a stream were told, and who sent what they were found by.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        Of the stream.
+    """
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self._sources: list[tuple[str, int]] = []
+        self._told = 0
+
+    def note_source(self, source: tuple[str, int]) -> None:
+        """Take in who sent the packet that was looked at last."""
+        while len(self._sources) < len(self._inspection.found):
+            self._sources.append(source)
+
+    def tell(self, where: str, note: Callable[..., None]) -> None:
+        """Note what was not noted before, as the event ``mismatch``."""
+        while self._told < len(self._sources):
+            mismatch, source = self._inspection.found[self._told], self._sources[self._told]
+            self._told += 1
+            host = f"[{source[0]}]" if ":" in source[0] else source[0]
+            sender = f"{host}:{source[1]}"
+            says = mismatch.line(where, sender)
+            note("mismatch", stream=where, source=sender, says=says, **mismatch.particulars())

@@ -1,0 +1,409 @@
+"""A receiver's ear: RTP packets in at any time, a steady stream of samples out.
+
+::
+
+    packet ──▶ jitter buffer ──▶ decode ──▶ Concealer ──▶ line ──▶ resample ──▶ block
+               what is due when             None if it    what      a little faster
+                                            is not there  is ready  or slower, or not
+
+Every tick gives one block of the same length, whatever came in. The concealer works on the
+stream's own samples, packets as they were sent, before anything is stretched: what it makes of a
+trace of losses is what it makes of it offline. The resampler behind it takes up the difference of
+the two clocks; while there is none it only copies, and received samples come out bit for bit.
+
+The concealer is built once, with everything else, for the block that a tick plays: building one
+takes so long that no packet may wait for it. So its packets are blocks, whatever the sender's are;
+the jitter buffer cuts the one from the other, and says which parts of a block are there. Those are
+played as they came, and the rest is concealed, sample for sample: packets of any length, or of
+several, lose what was lost and nothing else::
+
+    packets   |    594    |    594    |    lost   |    594    |    594    |
+    blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
+                                  |▓▓▓▓ ····|·······▓▓|
+
+Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
+burst ends and begins at its edges, which takes time, and would be most of what is heard.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.concealer import Concealer
+from plc.engine.config import DEFAULT_BUDGET_SHARE
+from plc.engine.stats import Stats
+from plc.errors import ConfigError
+from plc.rtp.codecs import Codec
+from plc.rtp.delay import DelayConfig, DriftControl
+from plc.rtp.jitter import JitterBuffer, JitterConfig, JitterStats, Slot, Turn, Verdict
+from plc.rtp.mismatch import Inspection
+from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
+from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
+
+# What arrived between two holes is played if it is this long: the shortest packets in common use.
+_LEAST_MS = 1.0
+
+_TABLE = sinc_table()
+
+
+@dataclass(slots=True)
+class PlayoutStats:
+    """Counters of a playout; the jitter buffer and the concealer keep their own."""
+
+    malformed_packets: dict[Malformed, int] = field(default_factory=dict)
+    """By reason; redundancy that could not be read among them."""
+    unknown_packets: int = 0
+    """Of another payload type: comfort noise and telephone events, say, which are not played."""
+    undecodable_packets: int = 0
+    ticks: int = 0
+    inserted_samples: float = 0.0
+    """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
+    removed_samples: float = 0.0
+    """By playing faster (W3C ``removedSamplesForAcceleration``)."""
+    waited_s: float = 0.0
+    """Over all samples played, what each waited here (W3C ``jitterBufferDelay``)."""
+    aimed_s: float = 0.0
+    """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
+    emitted_samples: int = 0
+    """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
+
+
+class Playout:
+    """One stream of RTP in, blocks of samples out.
+
+    Parameters
+    ----------
+    codec : Codec
+        What the payloads are coded in; its payload type is the one taken.
+    block : int
+        Samples of each tick.
+    delay : DelayConfig
+        How long packets wait.
+    payload_type : int, optional
+        Instead of the codec's own.
+    red_payload_type : int, optional
+        Payload type of redundant audio (RFC 2198).
+    lookahead, method, model, budget_ms, seed
+        As for :class:`~plc.Concealer`; lookahead in blocks.
+
+    Attributes
+    ----------
+    buffer : JitterBuffer
+        What is to come.
+    stats : PlayoutStats
+        What happened so far; ``buffer.stats`` and ``concealment`` have the rest.
+    inspection : Inspection
+        What came that is not as configured.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        block: int,
+        delay: DelayConfig | None = None,
+        *,
+        payload_type: int | None = None,
+        red_payload_type: int | None = None,
+        lookahead: int = 0,
+        method: str = "auto",
+        model: str = "auto",
+        budget_ms: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        delay = delay or DelayConfig()
+        self.codec = codec
+        self.block = block
+        self.payload_type = codec.payload_type if payload_type is None else payload_type
+        self.red_payload_type = red_payload_type
+        if self.payload_type == red_payload_type:
+            raise ConfigError(
+                f"payload type {red_payload_type} is both the audio's and the redundancy's"
+            )
+        self.inspection = Inspection(codec, self.payload_type, red_payload_type)
+        self.buffer = JitterBuffer(
+            JitterConfig(
+                mode=delay.mode,
+                safety=delay.safety,
+                delay_ms=delay.delay_ms,
+                max_delay_ms=delay.max_delay_ms,
+                clock_rate=codec.sample_rate,
+                block=block,
+            )
+        )
+        if budget_ms is None:
+            budget_ms = DEFAULT_BUDGET_SHARE * 1000.0 * block / codec.sample_rate
+        self._concealer = Concealer(
+            sample_rate=codec.sample_rate,
+            channels=codec.channels,
+            packet_samples=block,
+            lookahead=lookahead,
+            method=method,
+            model=model,
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        self._inbox = np.zeros((block, codec.channels), np.float32)
+        self._missing: list[tuple[int, int]] = []
+        self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
+        self.stats = PlayoutStats()
+        self.delay_s = 0.0
+        """By how much the last block was played later than a packet that nothing holds up could
+        have been."""
+        self._drift = DriftControl()
+        self._tick_s = block / codec.sample_rate
+        self._line = np.zeros((codec.channels, CENTRE + 4 * block + 2 * TAPS), np.float32)
+        self._at = float(CENTRE)
+        self._drained_samples = 0
+        self._filled = CENTRE
+        self._played = np.zeros((codec.channels, block), np.float32)
+        # The first call in a process loads or compiles it; it is not to come in midstream.
+        resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
+
+    def close(self) -> None:
+        """End the threads of the concealer's networks, if there are any."""
+        self._concealer.close()
+
+    @property
+    def concealment(self) -> Stats:
+        """What the concealer did."""
+        return self._concealer.stats
+
+    @property
+    def received(self) -> JitterStats:
+        """What the jitter buffer did."""
+        return self.buffer.stats
+
+    @property
+    def stretch(self) -> float:
+        """Share by which the stream is played faster than nominal at present."""
+        return self._drift.stretch
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that was received is still to be played, or a drain took too long."""
+        if not self.buffer.begun:
+            return True
+        waiting = self._filled - self._at + self._concealer.delay
+        played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
+        limit_s = 2.0 * self.buffer.config.max_delay_ms / 1000.0
+        return played_out or self._drained_samples > limit_s * self.codec.sample_rate
+
+    def left_out(self) -> dict[str, Any]:
+        """Return how many packets came and could not be used, by name, for reports."""
+        malformed = self.stats.malformed_packets
+        return {
+            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
+            "unknown_packets": self.stats.unknown_packets,
+            "undecodable_packets": self.stats.undecodable_packets,
+        }
+
+    def drain(self) -> None:
+        """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
+        self._drained_samples = 0
+
+    # ---- packets in -----------------------------------------------------------------------------
+
+    def put(self, datagram: bytes, now_s: float) -> Verdict | Malformed | None:
+        """Take in what came from the network; return what became of it, None: another type."""
+        packet = parse_rtp(datagram)
+        if isinstance(packet, Malformed):
+            self._count_malformed(packet)
+            return packet
+        return self.put_packet(packet, now_s)
+
+    def put_packet(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+        """Take in a packet; return what became of it, None: of another payload type."""
+        if packet.payload_type == self.red_payload_type:
+            return self._put_redundant(packet, now_s)
+        if packet.payload_type != self.payload_type:
+            self.inspection.note_other(packet, now_s)
+            self._pass_over(packet, now_s)
+            return None
+        return self._put_primary(packet, now_s)
+
+    def yield_place(self, verdict: Verdict | Malformed | None) -> None:
+        """Let what is played give way to the stream of the packet that this became of."""
+        if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
+            self.buffer.yield_place()
+
+    def _put_redundant(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+        blocks = parse_red(packet.payload)
+        if isinstance(blocks, Malformed):
+            self._count_malformed(blocks)
+            return blocks
+        primary = blocks[-1]
+        if primary.payload_type != self.payload_type:
+            self._pass_over(packet, now_s)
+            return None
+        whole = RtpPacket(
+            primary.payload_type,
+            packet.sequence,
+            packet.timestamp,
+            packet.ssrc,
+            primary.payload,
+            packet.marker,
+        )
+        verdict = self._put_primary(whole, now_s)
+        if verdict in (Verdict.ACCEPTED, Verdict.LATE):
+            for block in blocks[:-1]:
+                if block.payload_type == self.payload_type:
+                    self.buffer.put_redundant(
+                        whole,
+                        block.offset,
+                        block.payload_type,
+                        block.payload,
+                        self.codec.samples(block.payload),
+                    )
+        return verdict
+
+    def _pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        self.stats.unknown_packets += 1
+        self.buffer.pass_over(packet, now_s)
+
+    def _put_primary(self, packet: RtpPacket, now_s: float) -> Verdict:
+        samples = self.codec.samples(packet.payload)
+        verdict = self.buffer.put(packet, samples, now_s)
+        if verdict is Verdict.EMPTY:
+            self.inspection.note_without_audio(packet)
+        elif packet.ssrc == self.buffer.ssrc:
+            self.inspection.note_audio(packet, samples, now_s)
+        repeated = self.codec.repeated(packet.payload)
+        if repeated and verdict is Verdict.ACCEPTED:
+            self.buffer.put_redundant(
+                packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
+            )
+        return verdict
+
+    def _count_malformed(self, reason: Malformed) -> None:
+        counts = self.stats.malformed_packets
+        counts[reason] = counts.get(reason, 0) + 1
+
+    # ---- blocks out -----------------------------------------------------------------------------
+
+    def tick(self, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
+        """Return the next block: float32, shape (channels, block), good until the next tick.
+
+        Parameters
+        ----------
+        now_s : float
+            When it is due; ticks are one block apart by that clock.
+        limit_ms : float
+            As :meth:`~plc.engine.concealer.Concealer.hurry` takes it.
+        """
+        self.stats.ticks += 1
+        self._concealer.hurry(limit_ms)
+        if self.buffer.buffered_samples == 0:
+            self._drained_samples += self.block
+        step = 1.0 + self._drift.stretch
+        whole = step == 1.0 and self._at.is_integer()
+        last = self._at + (self.block - 1) * step
+        needed = math.floor(last) + 1 + (0 if whole else TAPS // 2)
+        while self._filled < needed:
+            self._pull(now_s)
+        # Only now: what is pulled may lead over a jump, and the delay before it is never played.
+        self._control(now_s)
+        self._count(step)
+        if whole:
+            begin = int(self._at)
+            self._played[:] = self._line[:, begin : begin + self.block]
+            self._at += self.block
+        else:
+            self._at = resample(self._at, step, _TABLE, self._line, self._played)
+        self._forget_played()
+        return self._played
+
+    def _control(self, now_s: float) -> None:
+        """Note the delay of what is played, and set the stretch that brings it to its aim."""
+        if not self.buffer.begun:
+            return
+        delays = self.buffer.delays
+        rate = self.codec.sample_rate
+        waiting_s = self.buffer.delay_s(now_s) + (self._filled - self._at) / rate
+        self.delay_s = waiting_s + self._concealer.delay / rate
+        # Between two ticks a block is pulled up to one block before it is played.
+        excess_s = waiting_s - delays.target_s - self._tick_s
+        self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
+
+    def _count(self, step: float) -> None:
+        """Note what a tick at that step does to the stream."""
+        if not self.buffer.begun:
+            return
+        stats = self.stats
+        changed = (step - 1.0) * self.block
+        stats.removed_samples += max(0.0, changed)
+        stats.inserted_samples += max(0.0, -changed)
+        stats.waited_s += max(0.0, self.delay_s) * self.block
+        stats.aimed_s += self.buffer.delays.target_s * self.block
+        stats.emitted_samples += self.block
+
+    def _pull(self, now_s: float) -> None:
+        """Append the next block to the line."""
+        begun = self.buffer.begun
+        turn = self.buffer.pull(now_s)
+        if self.buffer.begun and not begun:
+            self._lead_in(now_s)
+        block = self._line[:, self._filled : self._filled + self.block]
+        self._filled += self.block
+        if turn is Turn.WAIT:
+            block.fill(0.0)
+            return
+        self._decode()
+        if self._missing == [(0, self.block)]:
+            self._concealer.push(None, self._inbox)
+        else:
+            self._concealer.push(self._inbox, self._inbox, self._missing)
+        block[:] = self._inbox.T
+
+    def _lead_in(self, now_s: float) -> None:
+        """Put off the first block until what is aimed for, and a block more, has passed.
+
+        It was pulled at the first tick that was due; the silence in front of it makes up for what
+        the tick came early or late.
+        """
+        missing_s = self.buffer.delays.target_s - self.buffer.delay_s(now_s)
+        silence = round(missing_s * self.codec.sample_rate)
+        silence = min(max(silence, 0), self.block)
+        self._line[:, self._filled : self._filled + silence] = 0.0
+        self._filled += silence
+
+    def _decode(self) -> None:
+        """Write the pulled pieces into the inbox, and note which parts of it are missing."""
+        self._missing.clear()
+        at = 0
+        for piece in self.buffer.pieces:
+            samples = self._samples_of(piece.slot)
+            if samples is None:
+                continue
+            stop = piece.at + piece.samples
+            self._inbox[piece.at : stop] = samples[piece.begin : piece.begin + piece.samples]
+            self._note_hole(at, piece.at)
+            at = stop
+        self._note_hole(at, self.block)
+
+    def _samples_of(self, slot: Slot) -> NDArray[np.float32] | None:
+        """Return a packet's samples, decoded once; None if they cannot be had."""
+        if slot.decoded is None:
+            decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
+            samples = decode(slot.payload)
+            sound = samples is not None and len(samples) >= slot.stop - slot.start
+            self.stats.undecodable_packets += not sound
+            slot.decoded = samples if sound else False
+        return None if slot.decoded is False else slot.decoded
+
+    def _note_hole(self, begin: int, stop: int) -> None:
+        if stop <= begin:
+            return
+        missing = self._missing
+        if missing and begin - missing[-1][1] < self._least:
+            begin = missing.pop()[0]
+        missing.append((begin, stop))
+
+    def _forget_played(self) -> None:
+        """Move the line so that what is played next stands behind what the taps still need."""
+        stale = math.floor(self._at) - CENTRE
+        self._line[:, : self._filled - stale] = self._line[:, stale : self._filled]
+        self._filled -= stale
+        self._at -= stale

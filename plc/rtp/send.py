@@ -1,0 +1,291 @@
+"""Send a recording as RTP, at the pace of a clock: the counterpart of a receiver under test.
+
+:class:`RtpSender` is a state machine with the clock passed in. The n-th packet is due n packet
+lengths after the first, by a clock that may run fast or slow on purpose; a sender that was held up
+sends what is overdue at once, as real ones do.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.files import AudioReader
+from plc.errors import ConfigError
+from plc.rtp.codecs import Codec, check_opus_frame, open_codec
+from plc.rtp.packets import (
+    RED_LENGTH_MAX,
+    RED_OFFSET_MAX,
+    RedBlock,
+    RtpPacket,
+    build_red,
+    build_rtp,
+)
+from plc.rtp.sdp import AudioMedia
+from plc.rtp.udp import Address, Endpoint, UdpPort
+
+RED_PAYLOAD_TYPE = 100
+
+
+class Packetizer:
+    """Blocks of samples to RTP packets.
+
+    Parameters
+    ----------
+    codec : Codec
+        What the payloads are coded in.
+    ssrc, sequence, timestamp : int
+        Which stream, and where its numbers begin.
+    redundancy : int
+        Earlier payloads that each packet repeats (RFC 2198).
+    payload_type, red_payload_type : int, optional
+        Instead of the codec's own, and of 100.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        ssrc: int,
+        sequence: int = 0,
+        timestamp: int = 0,
+        redundancy: int = 0,
+        payload_type: int | None = None,
+        red_payload_type: int = RED_PAYLOAD_TYPE,
+    ) -> None:
+        self.codec = codec
+        self.ssrc = ssrc
+        self.payload_type = codec.payload_type if payload_type is None else payload_type
+        self.red_payload_type = red_payload_type
+        self.redundancy = redundancy
+        self._earlier: list[tuple[int, bytes]] = []
+        self._sequence = sequence % 2**16
+        self._timestamp = timestamp % 2**32
+        self._marker = True
+
+    def pack(self, samples: NDArray[np.float32]) -> bytes:
+        """Return the next packet, with these samples, shape (n, channels)."""
+        payload = self.codec.encode(samples)
+        payload_type = self.payload_type
+        body = payload
+        if self.redundancy:
+            body = self._with_redundancy(payload)
+            payload_type = self.red_payload_type
+        packet = RtpPacket(
+            payload_type, self._sequence, self._timestamp, self.ssrc, body, self._marker
+        )
+        self._marker = False
+        self._sequence = (self._sequence + 1) % 2**16
+        self._timestamp = (self._timestamp + len(samples)) % 2**32
+        return build_rtp(packet)
+
+    def _with_redundancy(self, payload: bytes) -> bytes:
+        blocks = [
+            RedBlock(self.payload_type, (self._timestamp - timestamp) % 2**32, earlier)
+            for timestamp, earlier in self._earlier
+        ]
+        self._earlier.append((self._timestamp, payload))
+        del self._earlier[: -self.redundancy]
+        return build_red([*blocks, RedBlock(self.payload_type, 0, payload)])
+
+
+class RtpSender:
+    """A :class:`~plc.rtp.udp.Service` that sends blocks of samples at their pace.
+
+    Parameters
+    ----------
+    blocks : iterable of float32, shape (n, channels)
+        One a packet.
+    packetizer : Packetizer
+        Makes packets of them.
+    to : Endpoint
+        Where they go.
+    clock_ppm : float
+        By how much this sender's clock is too fast.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[NDArray[np.float32]],
+        packetizer: Packetizer,
+        to: Endpoint,
+        clock_ppm: float = 0.0,
+    ) -> None:
+        self._packetizer = packetizer
+        self._blocks = iter(blocks)
+        self._next: NDArray[np.float32] | None = next(self._blocks, None)
+        host = "::" if ":" in to.host else "0.0.0.0"
+        self._port = UdpPort(Endpoint(host, 0))
+        self._target = self._port.target(to)
+        self._rate = packetizer.codec.sample_rate * (1.0 + clock_ppm * 1e-6)
+        self._begin_s: float | None = None
+        self._samples = 0
+        self.packets = 0
+
+    @property
+    def ports(self) -> Sequence[UdpPort]:
+        """None to listen on."""
+        return ()
+
+    @property
+    def next_s(self) -> float:
+        """When the next packet is due; at once if none was sent yet."""
+        if self._next is None:
+            return math.inf
+        if self._begin_s is None:
+            return -math.inf
+        return self._begin_s + self._samples / self._rate
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is sent."""
+        return self._next is None
+
+    @property
+    def samples(self) -> int:
+        """Samples sent."""
+        return self._samples
+
+    def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
+        """Nothing is received."""
+
+    def advance(self, now_s: float) -> None:
+        """Send what is due."""
+        if self._begin_s is None:
+            self._begin_s = now_s
+        while self._next is not None and self.next_s <= now_s:
+            self._port.send(self._packetizer.pack(self._next), self._target)
+            self._samples += len(self._next)
+            self.packets += 1
+            self._next = next(self._blocks, None)
+
+    def stop(self, now_s: float) -> None:
+        """Send nothing more."""
+        self._next = None
+
+    def media(self, to: Endpoint, packet_ms: float) -> AudioMedia:
+        """Return what is sent, for a description."""
+        packetizer = self._packetizer
+        return AudioMedia(
+            endpoint=to,
+            codec=packetizer.codec.name,
+            payload_type=packetizer.payload_type,
+            sample_rate=packetizer.codec.sample_rate,
+            channels=packetizer.codec.channels,
+            packet_ms=packet_ms,
+            red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
+        )
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._port.close()
+
+
+def open_sender(
+    path: str | Path,
+    to: Endpoint,
+    codec: str = "l16",
+    *,
+    packet_ms: float = 10.0,
+    redundancy: int = 0,
+    loop: bool = False,
+    clock_ppm: float = 0.0,
+    seed: int | None = None,
+) -> RtpSender:
+    """Return a sender of a recording.
+
+    Parameters
+    ----------
+    path : str or Path
+        Audio file; the codec must take its rate and channels.
+    to : Endpoint
+        Where it goes.
+    codec : str
+        One of :data:`~plc.rtp.codecs.CODECS`.
+    packet_ms : float
+        Length of a packet.
+    redundancy, clock_ppm
+        As for :class:`Packetizer` and :class:`RtpSender`.
+    loop : bool
+        Begin again at its end, for ever.
+    seed : int or None
+        Of the numbers that the stream begins with; None: unpredictable ones, as RFC 3550 asks.
+
+    Raises
+    ------
+    AudioFileError
+        If the recording cannot be read.
+    ConfigError
+        If the codec does not take it: resample it first; or if its packets are too long for the
+        redundancy.
+    """
+    with AudioReader(path) as reader:
+        coding = open_codec(codec, reader.sample_rate, reader.channels)
+        if coding.name in ("pcmu", "pcma") and reader.sample_rate != 8000:
+            raise ConfigError(
+                f"{path} has {reader.sample_rate} Hz; {coding.name} is sent at 8000 Hz: resample "
+                "it first"
+            )
+    rng = random.SystemRandom() if seed is None else random.Random(seed)
+    packetizer = Packetizer(
+        coding,
+        ssrc=rng.getrandbits(32),
+        sequence=rng.getrandbits(16),
+        timestamp=rng.getrandbits(32),
+        redundancy=redundancy,
+    )
+    block = packet_samples(packet_ms, coding.sample_rate)
+    if coding.name == "opus":
+        check_opus_frame(block)
+    if redundancy:
+        _check_redundancy(coding, block, redundancy)
+    return RtpSender(blocks_of(path, block, loop), packetizer, to, clock_ppm)
+
+
+def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
+    """Raise ConfigError if packets of this length cannot repeat so many before them."""
+    if redundancy * block > RED_OFFSET_MAX:
+        raise ConfigError(
+            f"redundancy is {redundancy} packets of {block} samples; RFC 2198 reaches back "
+            f"{RED_OFFSET_MAX} samples: repeat fewer, or send shorter ones"
+        )
+    if codec.name == "opus":
+        return  # as long as it comes out; a long one is not repeated
+    size = len(codec.encode(np.zeros((block, codec.channels), np.float32)))
+    if size > RED_LENGTH_MAX:
+        raise ConfigError(
+            f"packets hold {size} bytes; RFC 2198 repeats at most {RED_LENGTH_MAX}: send shorter "
+            "ones, or without redundancy"
+        )
+
+
+def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDArray[np.float32]]:
+    """Yield a recording in blocks, the last one filled up with silence.
+
+    Parameters
+    ----------
+    path : str or Path
+        Audio file.
+    block : int
+        Samples of each block.
+    loop : bool
+        Begin again at its end, for ever.
+    """
+    while True:
+        with AudioReader(path) as reader:
+            for piece in reader.stream(block):
+                if len(piece) < block:
+                    piece = np.pad(piece, ((0, block - len(piece)), (0, 0)))
+                yield piece
+        if not loop:
+            return
+
+
+def packet_samples(packet_ms: float, sample_rate: int) -> int:
+    """Return the samples of a packet, at least 1; raise ConfigError if it is no packet's length."""
+    if not 0.1 <= packet_ms <= 120.0:
+        raise ConfigError(f"packet_ms is {packet_ms:g}; supported: 0.1 to 120 ms")
+    return max(1, round(sample_rate * packet_ms / 1000.0))

@@ -1,0 +1,402 @@
+"""UDP sockets and the loop that serves them: the only module that knows the network.
+
+A :class:`Service` is a state machine: datagrams and the time go in, datagrams come out. The loop
+waits for whichever is first, a datagram or the service's next time, and hands it over; it has one
+thread, no callback of its own and nothing to lock. Tests hand over time and datagrams themselves.
+Groups are joined by :mod:`plc.rtp.multicast`.
+
+Ports take turns, and what is due is done between two turns: whatever comes in at one port, and
+however long it takes to see to, what the others' streams have to send is held up by one turn.
+"""
+
+import contextlib
+import math
+import selectors
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Protocol
+
+from plc.errors import ConfigError, NetworkError
+from plc.rtp.multicast import join, send_from
+
+Address = tuple[str, int]
+Ready = list[tuple[selectors.SelectorKey, int]]
+Network = IPv4Network | IPv6Network
+
+_INTERFACE = "?interface="
+
+# UDP carries no more; what is read is never cut, as a cut packet passes for a shorter one.
+_DATAGRAM_BYTES = 65_535
+# Datagrams read from a port before the others have their turn, and the time that may take.
+_READ_AT_ONCE = 64
+_TURN_S = 0.001
+_PORT_DIGITS = 5
+# Of a host that is none, a message keeps this much; a longer name exists nowhere.
+_HOST_CHARACTERS = 253
+# The kernel's buffer, should the process be held up: seconds of a stream, also where it counts 2 to
+# 4 kB for each packet. Without privileges it grants net.core.rmem_max at most.
+_RECEIVE_BYTES = 1 << 22
+_SO_RCVBUFFORCE = 33
+# Linux notes when a datagram came in (socket(7); a struct timespec).
+_SO_TIMESTAMPNS = 35
+_STAMP = struct.Struct("@ll")
+_STAMPS = sys.platform == "linux"
+# Reads of each port when the end comes.
+_LAST_READS = 256
+# Held up by more than this while it waited, the loop looks again at what has arrived.
+_HELD_UP_S = 0.005
+# A signal is noticed within this time.
+_LONGEST_WAIT_S = 0.1
+
+
+class Service(Protocol):
+    """What the loop serves."""
+
+    @property
+    def ports(self) -> Sequence["UdpPort"]:
+        """Sockets to listen on."""
+        ...
+
+    @property
+    def next_s(self) -> float:
+        """When the service wants to be called next; infinite: only for datagrams."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do."""
+        ...
+
+    def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take a datagram that came in at the port of that number."""
+        ...
+
+    def advance(self, now_s: float) -> None:
+        """Do what is due."""
+        ...
+
+    def stop(self, now_s: float) -> None:
+        """Come to an end: finish what is under way, then be done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a port.
+
+    Parameters
+    ----------
+    host : str
+        Its name or address; to listen, that of a multicast group is joined.
+    port : int
+        0: any that is free.
+    interface : str, optional
+        Of a multicast group: the network card, by its name or, with IPv4, its address.
+    """
+
+    host: str
+    port: int
+    interface: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        where = "" if self.interface is None else f"{_INTERFACE}{self.interface}"
+        return f"udp://{host}:{self.port}{where}"
+
+
+def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
+    """Return the endpoint in ``udp://HOST:PORT``, or ``HOST:PORT``.
+
+    ``?interface=eth0`` or ``?interface=192.0.2.1`` may follow: the card of a multicast group.
+    ``expected`` is what an error says it should have been.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    rest, with_interface, interface = text.removeprefix("udp://").partition(_INTERFACE)
+    host, colon, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    is_url = colon and host and port.isascii() and port.isdigit() and "://" not in rest
+    if not is_url or bool(with_interface) != bool(interface):
+        raise ConfigError(f"{text!r} is no endpoint; expected {expected}")
+    if len(port.lstrip("0")) > _PORT_DIGITS or int(port) > 65535:
+        raise ConfigError(f"port is {port[:20]}; supported: 0 to 65535, 0 for any that is free")
+    _check_host(host)
+    return Endpoint(host, int(port), interface or None)
+
+
+def _check_host(host: str) -> None:
+    """Refuse what no resolver takes: empty or overlong labels, letters that are none."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ConfigError(
+            f"{host[:_HOST_CHARACTERS]!r} is no host; its parts between dots have 1 to 63 letters, "
+            "digits or hyphens"
+        ) from None
+
+
+def parse_network(text: str) -> Network:
+    """Return the network in ``192.0.2.7`` or ``192.0.2.0/24``; raise ConfigError if it is none."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no address; expected one such as 192.0.2.0/24") from None
+
+
+def is_in(host: str, networks: Sequence[Network]) -> bool:
+    """Tell whether a numeric address lies in one of the networks."""
+    address = ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)
+
+
+class UdpPort:
+    """A bound UDP socket that never blocks.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where to listen; port 0 takes any.
+
+    Raises
+    ------
+    NetworkError
+        If that is not possible.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        family, address = _resolve(endpoint)
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self._leave: Callable[[], None] | None = None
+        _enlarge(self.socket)
+        if _STAMPS:
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        try:
+            if ip_address(address[0].partition("%")[0]).is_multicast:
+                self._leave = join(self.socket, address, endpoint.interface)
+            else:
+                self.socket.bind(address)
+        except OSError as error:
+            self.socket.close()
+            if isinstance(error, NetworkError):
+                raise
+            raise NetworkError(
+                f"cannot listen on {endpoint}: {error.strerror}; take another port, or 0 for any"
+            ) from error
+        self.family = family
+        port = self.socket.getsockname()[1]
+        self.endpoint = Endpoint(endpoint.host, port, endpoint.interface)
+        self._datagram = bytearray(_DATAGRAM_BYTES)
+        self.failed_sends = 0
+        self.drained = True
+        """Whether nothing was left when it was last read."""
+
+    def target(self, endpoint: Endpoint) -> Address:
+        """Return the address to send to, for :meth:`send`.
+
+        Raises
+        ------
+        ConfigError
+            If the port is 0, which nobody listens on.
+        NetworkError
+            If there is no such host for a socket of this kind, or no such interface.
+        """
+        if endpoint.port == 0:
+            raise ConfigError(f"cannot send to {endpoint}: port 0 is none; give 1 to 65535")
+        if endpoint.interface is not None:
+            send_from(self.socket, endpoint.interface)
+        try:
+            return _resolve(endpoint, self.family)[1]
+        except NetworkError as error:
+            kind = "IPv6" if self.family == socket.AF_INET6 else "IPv4"
+            raise NetworkError(f"{error} (by {kind}, as {self.endpoint} is)") from error
+
+    def send(self, datagram: bytes, target: Address) -> None:
+        """Send, or count that it was not possible; UDP promises no more."""
+        try:
+            self.socket.sendto(datagram, target)
+        except OSError:
+            self.failed_sends += 1
+
+    def arrived(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address]]:
+        """Yield what has arrived, and from where, without waiting."""
+        for datagram, source, _ in self.aged(at_most):
+            yield datagram, source
+
+    def aged(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address, float]]:
+        """Yield what has arrived, from where, and how many seconds ago, without waiting."""
+        self.drained = False
+        for _ in range(at_most):
+            try:
+                size, source, age_s = self._read()
+            except BlockingIOError:
+                self.drained = True
+                return
+            except OSError:  # what one of our own datagrams met with: its receiver is not there
+                continue
+            yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1]), age_s
+
+    def _read(self) -> tuple[int, Address, float]:
+        """Read a datagram; return its size, its source, and how long ago it came, 0 if unknown."""
+        if not _STAMPS:
+            size, source = self.socket.recvfrom_into(self._datagram)
+            return size, source, 0.0
+        size, notes, _, source = self.socket.recvmsg_into(
+            [self._datagram], socket.CMSG_SPACE(_STAMP.size)
+        )
+        for level, kind, note in notes:
+            if (level, kind, len(note)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _STAMP.size):
+                seconds, nanoseconds = _STAMP.unpack(note)
+                return size, source, max(0.0, time.time() - seconds - 1e-9 * nanoseconds)
+        return size, source, 0.0
+
+    def close(self) -> None:
+        """Close the socket, and leave the group."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+        self.socket.close()
+
+
+def _enlarge(port: socket.socket) -> None:
+    """Let the kernel keep as much as is wanted, or as it allows."""
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
+        with contextlib.suppress(OSError):
+            port.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BYTES)
+            return
+
+
+def _resolve(
+    endpoint: Endpoint, family: socket.AddressFamily = socket.AF_UNSPEC
+) -> tuple[socket.AddressFamily, Address]:
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        raise NetworkError(f"cannot find {endpoint.host}: {reason}") from error
+    kind, _, _, _, address = found[0]
+    return kind, (str(address[0]), int(address[1]))
+
+
+def step(service: Service, now_s: float) -> None:
+    """Hand over what has arrived, and the time."""
+    for number, port in enumerate(service.ports):
+        for datagram, source in port.arrived():
+            service.receive(number, datagram, source, now_s)
+    if now_s >= service.next_s:
+        service.advance(now_s)
+
+
+def serve(
+    service: Service,
+    *,
+    duration_s: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Serve until the service is done, the time is over, or a signal asks for an end.
+
+    A first signal (SIGTERM, SIGINT, SIGHUP) lets the service finish what is under way, a second one
+    ends at once. What had arrived when the end came is received. A datagram is handed over with the
+    time at which it came in, where the kernel tells (Linux), and the service is told a time only
+    when what came before it was handed over, or a port has more than is read at once
+    (:attr:`UdpPort.drained`): what comes while the process is held up is not late for that.
+    """
+    with stop_signals() as signals, selectors.DefaultSelector() as selector:
+        for number, port in enumerate(service.ports):
+            selector.register(port.socket, selectors.EVENT_READ, (number, port))
+        heard_s = [-math.inf] * len(service.ports)
+
+        def take(ready: Ready, until_s: float, turn_s: float) -> None:
+            for key, _ in ready:
+                key.data[1].drained = False
+            began_s = clock()
+            for key, _ in ready:
+                number, port = key.data
+                _take_turn(service, number, port, heard_s, turn_s, clock)
+                if port.drained:
+                    heard_s[number] = max(heard_s[number], until_s)
+                now_s = clock()
+                if now_s - began_s >= turn_s:
+                    if now_s >= service.next_s:
+                        service.advance(now_s)
+                    began_s = clock()
+
+        end_s = clock() + duration_s
+        stopping = False
+        while not service.done and len(signals) < 2:
+            now_s = clock()
+            ending = not stopping and (bool(signals) or now_s >= end_s)
+            wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
+            wait_s = 0.0 if ending else max(0.0, wait_s)
+            limit_s = now_s + wait_s + _HELD_UP_S
+            ready = selector.select(wait_s)
+            now_s = clock()
+            if now_s > limit_s:
+                ready = selector.select(0.0)
+            # What came until now is heard before the service is told the time.
+            take(ready, now_s, math.inf if ending else _TURN_S)
+            if ending:
+                for _ in range(_LAST_READS):
+                    if all(port.drained for port in service.ports):
+                        break
+                    take(selector.select(0.0), now_s, math.inf)
+                # What is under way has its own times: a time that is over would never let it wait.
+                stopping, end_s = True, math.inf
+                service.stop(clock())
+            if now_s >= service.next_s:
+                service.advance(now_s)
+
+
+def _take_turn(
+    service: Service,
+    number: int,
+    port: UdpPort,
+    heard_s: list[float],
+    turn_s: float,
+    clock: Callable[[], float],
+) -> None:
+    """Hand over what has arrived at a port, as far as the time reaches."""
+    began_s = clock()
+    for datagram, source, age_s in port.aged():
+        now_s = clock()
+        # No earlier than what was here before, should the wall clock be set.
+        heard_s[number] = max(heard_s[number], now_s - age_s)
+        service.receive(number, datagram, source, heard_s[number])
+        if clock() - began_s >= turn_s:
+            return
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of letting them end the process.
+
+    SIGHUP where it is not ignored, as ``nohup`` has it.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    hangup = getattr(signal, "SIGHUP", None)  # unknown to Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+    before = {
+        number: signal.signal(number, lambda got, _: caught.append(got)) for number in numbers
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

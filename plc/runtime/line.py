@@ -1,0 +1,258 @@
+"""How the audio thread calls an encoder: submit, collect, tick, whichever thread runs it.
+
+Two implementations of :class:`EncoderLine`::
+
+    inline   submit ── run ──▶ collect            no hand-over; nothing can interrupt a slow run
+    worker   submit ─┐        ┌─▶ collect         the audio thread waits until its deadline and
+                     └─ run ──┘                   goes on without the result
+
+:class:`InlineEncoder` is here, :class:`~plc.runtime.worker.EncoderWorker` has a module of its own,
+which says what either costs.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.runtime.providers import Signature
+
+Clock = Callable[[], float]
+
+NO_TICKET = 0
+
+
+class Runner(Protocol):
+    """What a line runs: an :class:`~plc.runtime.encoder.Encoder`, in the thread that opened it."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it needs to be kept warm."""
+        ...
+
+    def run(
+        self,
+        spectra: NDArray[np.float32],
+        lost: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> bool:
+        """Write ``out`` and return True, or return False."""
+        ...
+
+    def keep_warm(self) -> None:
+        """Run once for nothing."""
+        ...
+
+    def cancel(self) -> None:
+        """Make a run in another thread end soon, if that can be done."""
+        ...
+
+
+class Outcome(Enum):
+    """What became of a submission."""
+
+    DONE = "done"
+    SLOW = "slow"
+    """Done, but after the deadline; only inline, where the time is spent anyway."""
+    LATE = "late"
+    """Not there at the deadline."""
+    FAILED = "failed"
+    """An exception, NaN, or a worker that ended."""
+    ABSENT = "absent"
+    """Never submitted: the encoder is starting, busy with a late one, or has given up."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the result was written."""
+        return self in (Outcome.DONE, Outcome.SLOW)
+
+
+@dataclass(slots=True)
+class EncoderCounters:
+    """What happened to an encoder; read from outside."""
+
+    encoder_runs: int = 0
+    """Submissions taken."""
+    encoder_done: int = 0
+    """Results in time."""
+    encoder_late: int = 0
+    """Submissions whose result was not there at the deadline."""
+    encoder_failed: int = 0
+    """Submissions that ended in an exception, NaN or infinity."""
+    encoder_refused: int = 0
+    """Submissions not taken: starting, busy with a late one, or given up."""
+    encoder_dropped: int = 0
+    """Results that came after their deadline, or when nobody wanted them any more."""
+    encoder_restarts: int = 0
+    """Workers replaced because they had ended or hung."""
+    encoder_warm_runs: int = 0
+    """Inferences made only to keep a GPU warm."""
+    encoder_off: int = 0
+    """Concealments for which the encoder was switched off."""
+
+    def reset(self) -> None:
+        """Set everything to 0."""
+        for each in fields(self):
+            setattr(self, each.name, 0)
+
+
+class EncoderLine(Protocol):
+    """A way to run an encoder from the audio thread."""
+
+    counters: EncoderCounters
+    last_error: str
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        """Hand over a gap; return its ticket, :data:`NO_TICKET` if it was not taken."""
+        ...
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        """Wait for the result until the deadline; ``out`` is written only if it is done."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready``, ``busy``, ``ended``, ``given up`` or ``closed``."""
+        ...
+
+    def abandon(self) -> None:
+        """Say that nobody will collect what was submitted."""
+        ...
+
+    def take_failure(self) -> bool:
+        """Return whether what was abandoned failed, once for each."""
+        ...
+
+    def tick(self) -> None:
+        """Say that a packet's time passed without a gap."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Slot:
+    """Memory of one kind of submission; the line's but for the time of a run."""
+
+    __slots__ = ("lost", "out", "spectra")
+
+    def __init__(self, signature: Signature) -> None:
+        spectra, lost = (shape for _, shape in signature.inputs)
+        self.spectra = np.zeros(spectra, np.float32)
+        self.lost = np.zeros(lost, np.float32)
+        self.out = np.zeros(signature.output[1], np.float32)
+
+
+def slots_of(signatures: Sequence[Signature]) -> dict[tuple[int, ...], Slot]:
+    """Return memory for every kind of submission, by the shape of its spectra."""
+    return {slot.spectra.shape: slot for slot in map(Slot, signatures)}
+
+
+def slot_for(slots: dict[tuple[int, ...], Slot], spectra: NDArray[np.float32]) -> Slot:
+    """Return the memory for ``spectra``.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that shape.
+    """
+    slot = slots.get(spectra.shape)
+    if slot is None:
+        raise ConfigError(
+            f"spectra have the shape {spectra.shape}; declared: {', '.join(map(str, slots))}"
+        )
+    return slot
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return what an error says, or its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class InlineEncoder:
+    """Runs the encoder in the caller's thread, where it takes the time that it takes.
+
+    A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
+    spent already, and the samples then do not depend on how fast the machine was.
+
+    Parameters
+    ----------
+    runner : Runner
+        Opened in this thread, for ``signatures``.
+    signatures : sequence of Signature
+        What will be submitted.
+    clock : callable
+        Returns seconds.
+    """
+
+    def __init__(
+        self, runner: Runner, signatures: Sequence[Signature], clock: Clock = time.perf_counter
+    ) -> None:
+        self.counters = EncoderCounters()
+        self.last_error = ""
+        self._runner = runner
+        self._clock = clock
+        self._slots = slots_of(signatures)
+        self._newest: Slot | None = None
+        self._ticket = NO_TICKET
+        self._sound = False
+        self._failed = False
+        self._end_s = 0.0
+
+    @property
+    def state(self) -> str:
+        """Always ready."""
+        return "ready"
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        """Run; return a ticket for the result."""
+        slot = slot_for(self._slots, spectra)
+        self.counters.encoder_runs += 1
+        self._ticket += 1
+        try:
+            self._sound = self._runner.run(spectra, lost, slot.out)
+        except Exception as error:
+            self._sound = False
+            self.last_error = in_a_line(error)
+        self._end_s = self._clock()
+        self._newest = slot
+        return self._ticket
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        """Copy the newest submission's result, once."""
+        slot, self._newest = self._newest, None
+        if slot is None or ticket != self._ticket:
+            return Outcome.ABSENT
+        if not self._sound:
+            self.counters.encoder_failed += 1
+            return Outcome.FAILED
+        np.copyto(out, slot.out)
+        if self._end_s > deadline_s:
+            self.counters.encoder_late += 1
+            return Outcome.SLOW
+        self.counters.encoder_done += 1
+        return Outcome.DONE
+
+    def abandon(self) -> None:
+        """Forget the newest result, but not that it failed."""
+        if self._newest is not None and not self._sound:
+            self.counters.encoder_failed += 1
+            self._failed = True
+        self._newest = None
+
+    def take_failure(self) -> bool:
+        """As :meth:`EncoderLine.take_failure`."""
+        failed, self._failed = self._failed, False
+        return failed
+
+    def tick(self) -> None:
+        """Do nothing: a CPU does not cool down."""
+
+    def close(self) -> None:
+        """Do nothing: there is no thread."""

@@ -1,0 +1,57 @@
+"""How far a run is, where nothing moves."""
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc_bench.base import progress
+from plc_bench.base.progress import Lines, duration
+from plc_bench.cli import app
+from tests.signals import tones
+
+RATE = 8_000
+
+
+def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"s": 100.0}
+    monkeypatch.setattr("plc_bench.base.progress.time.monotonic", lambda: clock["s"])
+    said: list[str] = []
+    lines, told = Lines(said.append, "clips", 20), Lines(said.append, "all", 1, to_the_end=True)
+    for _ in range(20):
+        clock["s"] += 12.0
+        lines.advance()
+    assert said == [
+        "clips: 3 of 20, 3 min 24 s left",
+        "clips: 6 of 20, 2 min 48 s left",
+        "clips: 9 of 20, 2 min 12 s left",
+        "clips: 12 of 20, 1 min 36 s left",
+        "clips: 15 of 20, 1 min 00 s left",
+        "clips: 18 of 20, 24 s left",
+    ]
+    told.advance()
+    assert said[-1] == "all: 1 of 1, 0 s left"
+
+
+@pytest.mark.parametrize(("options", "what"), [((), "clips"), (("--out", "results"), "scores")])
+def test_a_log_says_how_far_a_comparison_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
+    arguments = ["quality", ".", "--methods", "zeros", "--jobs", "1"]
+    assert f"{what}: " not in CliRunner().invoke(app, arguments).stderr  # over too soon
+    monkeypatch.setattr(progress, "LINE_S", 0.0)
+    result = CliRunner().invoke(app, [*arguments, *options])
+    lines = [line for line in result.stderr.splitlines() if line.startswith(f"{what}: ")]
+    assert [line.partition(",")[0] for line in lines] == [f"{what}: 1 of 2", f"{what}: 2 of 2"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,65 @@
+import os
+import subprocess
+
+import pytest
+
+from plc.errors import ConfigError
+from plc_bench.base import surroundings
+
+
+def test_load_is_processes_that_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(command: list[str]) -> subprocess.Popen[bytes]:
+        started.append(popen(command))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+
+    def fail_under_load() -> None:
+        with surroundings.background_load(2):
+            assert [process.poll() for process in started] == [None, None]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_under_load()
+    assert all(process.returncode is not None for process in started)
+
+
+@pytest.mark.parametrize("processes", [-1, 257])
+def test_an_absurd_load_is_refused(processes: int) -> None:
+    with (
+        pytest.raises(ConfigError, match="supported: 0 to 256"),
+        surroundings.background_load(processes),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
+def test_a_process_is_bound_to_the_cpu_that_was_named() -> None:
+    before = os.sched_getaffinity(0)
+    cpu = max(before)
+    try:
+        surroundings.pin(cpu)
+        assert surroundings.usable_cpus() == [cpu]
+        surroundings.pin(None)
+        assert surroundings.usable_cpus() == [cpu]
+    finally:
+        os.sched_setaffinity(0, before)
+    with pytest.raises(ConfigError, match="cpu is 4096; usable here: "):
+        surroundings.pin(4096)
+
+
+def test_where_binding_is_impossible_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    with pytest.raises(ConfigError, match="Darwin lets no process bind itself to a CPU"):
+        surroundings.check_cpu(0)
+    surroundings.check_cpu(None)
+
+
+def test_the_facts_name_the_processor() -> None:
+    facts = surroundings.machine_facts()
+    assert facts["cpu"]
+    assert int(facts["cores"]) >= 1

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import plc
+from plc.errors import ConfigError
+from plc_bench.gaps.twosided import InpaintSettings, draw_gaps, measure_inpainting, result_table
+from plc_bench.report.gap_curve import curve_table, draw_curves
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from tests.signals import noise, tones
+
+RATE = 16_000
+SETTINGS = InpaintSettings()
+
+
+def write(path: Path, signal: NDArray[np.float32]) -> Path:
+    soundfile.write(path, signal, RATE, subtype="FLOAT")
+    return path
+
+
+def test_gaps_keep_their_context_inside_the_clip() -> None:
+    signal = noise(1, 2 * RATE)
+    for seed in range(50):
+        for start in draw_gaps(signal, SETTINGS, seed):
+            assert 2048 <= start <= signal.size - 1024 - 2048
+    assert len(draw_gaps(signal, SETTINGS, 0)) == 3
+    assert draw_gaps(signal, SETTINGS, 7) == draw_gaps(signal, SETTINGS, 7)
+    assert draw_gaps(signal, SETTINGS, 7) != draw_gaps(signal, SETTINGS, 8)
+
+
+def test_gaps_are_not_drawn_where_the_clip_is_silent() -> None:
+    signal = noise(1, 2 * RATE)
+    signal[: RATE + RATE // 2] = 0.0
+    settings = InpaintSettings(gaps_per_clip=10)
+    starts = draw_gaps(signal, settings, 3)
+    assert starts
+    assert all(rms(signal[start : start + 1024]) >= GAP_RMS_MIN for start in starts)
+    assert draw_gaps(0 * signal, settings, 3) == []
+    assert draw_gaps(signal[:5000], settings, 3) == []
+
+
+def test_a_gap_is_filled_alone_and_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = noise(2, RATE)
+    seen = []
+
+    def fake_inpaint(
+        damaged: NDArray[np.float32], sample_rate: int, *, gaps: list[tuple[int, int]], **_: object
+    ) -> NDArray[np.float32]:
+        (start, stop), filled = gaps[0], damaged.copy()
+        assert sample_rate == RATE
+        assert not damaged[start:stop].any(), "what was lost reached the method"
+        assert damaged[:start].all()
+        assert damaged[stop:].all()
+        seen.append((start, damaged.size - stop))
+        filled[start:stop] = 0.5
+        return filled
+
+    monkeypatch.setattr(plc, "inpaint", fake_inpaint)
+    clip = write(tmp_path / "a.wav", signal)
+    full = measure_inpainting([clip], InpaintSettings(methods=("lpc",)))
+    assert [before for before, _ in seen] == [gap.start for gap in full.gaps]
+    assert all(before + 1024 + after == RATE for before, after in seen)
+    seen.clear()
+    paper = measure_inpainting([clip], InpaintSettings(methods=("lpc",), context="paper"))
+    assert set(seen) == {(2048, 2048)}
+    assert paper.gaps == full.gaps
+
+
+def test_the_engine_fills_tones_better_than_nothing(tmp_path: Path) -> None:
+    clips = [write(tmp_path / f"{n}.wav", tones(n, RATE, 2 * RATE)) for n in range(2)]
+    clips.append(write(tmp_path / "silent.wav", np.zeros(RATE, np.float32)))
+    settings = InpaintSettings(methods=("lpc", "auto"), gaps_per_clip=2)
+    report = measure_inpainting(clips, settings)
+    assert [failure.clip for failure in report.failures] == ["silent.wav"]
+    assert "too quiet" in report.failures[0].reason
+    assert len(report.gaps) == 4
+    assert report.summary("lpc").mean > 10.0
+    assert report.summary("auto").mean > 10.0
+    assert report.difference("auto").pairs == 4
+    assert report.difference("lpc").mean == 0.0
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least a sample"):
+        InpaintSettings(gap_ms=0.0)
+    with pytest.raises(ConfigError, match="full or paper"):
+        InpaintSettings(context="half")
+    with pytest.raises(ConfigError, match="no method given"):
+        InpaintSettings(methods=())
+
+
+def test_a_gap_that_no_frame_fits_into_has_the_snr_of_its_samples(tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.wav", tones(3, RATE, 2 * RATE))
+    settings = InpaintSettings(methods=("lpc", "ar"), gap_ms=20.0, gaps_per_clip=2)
+    report = measure_inpainting([clip], settings)
+    assert np.isnan([gap.snr_ms_db["ar"] for gap in report.gaps]).all()
+    assert report.summary("ar", "snr_db").mean > 10.0
+    cells = [cell for column in result_table(report).columns for cell in column.cells]
+    assert "nan" not in "".join(map(str, cells))
+
+
+def test_a_method_may_name_its_model(tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.wav", tones(4, RATE, 2 * RATE) + 0.05 * noise(4, 2 * RATE))
+    settings = InpaintSettings(methods=("ar", "auto@model=ar"), gaps_per_clip=1)
+    report = measure_inpainting([clip], settings)
+    assert report.difference("auto@model=ar").mean == 0.0
+
+
+def test_curves_have_a_line_for_each_length(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    clip = write(tmp_path / "a.wav", tones(5, RATE, 2 * RATE))
+    reports = [
+        measure_inpainting(
+            [clip], InpaintSettings(methods=("lpc", "ar"), gap_ms=gap_ms, gaps_per_clip=1)
+        )
+        for gap_ms in (10.0, 40.0)
+    ]
+    table = curve_table(reports)
+    assert list(table.columns[0].cells) == ["10 ms, SNR of the samples", "40 ms"]
+    mean = reports[1].summary("ar").mean
+    assert str(list(table.columns[2].cells)[1]).startswith(f"{mean:.2f} (")
+    draw_curves(reports, tmp_path / "curve.svg")
+    assert "<svg" in (tmp_path / "curve.svg").read_text()

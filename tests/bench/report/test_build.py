@@ -1,0 +1,155 @@
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from plc.errors import ConfigError
+from plc_bench.base.results import write_json
+from plc_bench.quality import excerpts, study
+from plc_bench.report import build
+from plc_bench.report.ratings import FORMAT
+from plc_bench.timing.latency import BACK_TO_BACK, LatencySettings, measure
+from tests.bench.quality.test_study import peer, settings, write_clips
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two clips with hostile names, of which one peer fails."""
+    folder = tmp_path_factory.mktemp("study")
+    clips = write_clips(folder / "data", "music/<b>a&b.wav", "speech/'c'.wav")
+    peers = {"crash": peer("sys.exit('<i>no</i>')"), "codec": peer(_CODEC, coded=True)}
+    methods = ("zeros", "repeat", *peers)
+    study.run(folder / "out", clips, settings(methods=methods, peers=peers, excerpt_count=2))
+    return folder / "out"
+
+
+# What comes out differs from what went in everywhere.
+_CODEC = "soundfile.write(sys.argv[3],0.9*x,r)"
+
+
+def data_of(page: str) -> dict[str, Any]:
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert match
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def test_a_page_holds_the_versions_to_the_last_bit(results: Path, tmp_path: Path) -> None:
+    page = build.build(results, tmp_path / "report")
+    assert page.clips == 2
+    files = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+    assert page.total_bytes == sum(path.stat().st_size for path in files)
+    kept = excerpts.find(results)
+    described = data_of(page.path.read_text())["clips"]
+    for clip, excerpt in zip(described, kept, strict=True):
+        script = (tmp_path / "report" / clip["audio"]).read_text()
+        audio = json.loads(script.removeprefix(f"plcClip({clip['id']},").removesuffix(");\n"))
+        decoded = {
+            name: soundfile.read(
+                io.BytesIO(base64.b64decode(one["audio"])), dtype="int16", always_2d=True
+            )[0]
+            for name, one in audio.items()
+        }
+        assert set(decoded) == {"reference", "repeat", "codec"}  # zeros are made by the page
+        reference = excerpt.read("reference")
+        np.testing.assert_array_equal(decoded["reference"], reference)
+        assert audio["repeat"]["difference"]
+        assert not audio["codec"]["difference"]
+        np.testing.assert_array_equal(decoded["repeat"] + reference, excerpt.read("repeat"))
+        np.testing.assert_array_equal(decoded["codec"], excerpt.read("codec"))
+        assert clip["trace"] == "".join("01"[int(lost)] for lost in excerpt.trace)
+        for track in clip["tracks"]:
+            assert (tmp_path / "report" / track["picture"]).stat().st_size > 1000
+
+
+def test_names_cannot_become_markup(results: Path, tmp_path: Path) -> None:
+    page = build.build(results, tmp_path / "report", title="<b>Mine</b>").path.read_text()
+    assert "<b>" not in page
+    assert "<i>no" not in page
+    assert "&lt;i&gt;no&lt;/i&gt;" in page  # the failure is there
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def test_a_difference_is_stored_where_it_is_small_and_mostly_silent() -> None:
+    reference = np.zeros((100, 1), np.int16)
+    played = reference.copy()
+    played[10:20] = 5
+    stored, is_difference = build.difference_or_whole(reference + np.int16(7), played + 7)
+    assert is_difference
+    np.testing.assert_array_equal(stored, played)
+    assert not build.difference_or_whole(reference, reference + np.int16(1))[1]
+    reference[0], played[0] = -32768, 32767  # 17 bits
+    stored, is_difference = build.difference_or_whole(reference, played)
+    assert not is_difference
+    np.testing.assert_array_equal(stored, played)
+
+
+def test_a_spectrogram_marks_what_was_lost() -> None:
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    rate = 8_000
+    signal = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
+    lost = np.zeros(rate, np.bool_)
+    lost[4000:4800] = True
+    png = build.spectrogram_png(np.where(lost, 0.0, signal), lost, rate, loudest_db=40.0)
+    pixels = np.asarray(image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    red = pixels[0, :, 0] > 200
+    width = pixels.shape[1]
+    assert np.flatnonzero(red).tolist() == list(range(width // 2, width * 6 // 10))
+    brightness = pixels[10:].sum(axis=2)
+    assert brightness[:, : width // 3].max() > 500  # the sine
+    assert brightness[:, width * 53 // 100 : width * 57 // 100].max() < 60  # the hole
+
+
+def test_what_lies_beside_a_page_stays(results: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "report" / "clips"
+    clips.mkdir(parents=True)
+    for name in ("mine.png", "app.js", "7.js", "7-2.png"):
+        (clips / name).touch()
+    page = build.build(results, tmp_path / "report")
+    left = {path.name for path in clips.iterdir()}
+    assert {"mine.png", "app.js"} <= left
+    assert not {"7.js", "7-2.png"} & left
+    assert page.total_bytes == sum(path.stat().st_size for path in (*clips.iterdir(), page.path))
+
+
+def test_a_page_of_somebody_else_is_not_written_over(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>Mine</h1>")
+    with pytest.raises(ConfigError, match="is another page"):
+        build.build(results, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "<h1>Mine</h1>"
+    page = build.build(results, tmp_path / "report").path
+    assert build.build(results, tmp_path / "report").path == page
+
+
+def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
+    path = results / "latency-test.json"
+    settings = LatencySettings(method="zeros", seconds=0.5, modes=(BACK_TO_BACK,))
+    write_json(path, measure([settings], 1, attempt=lambda run, one, _: run(one)))
+    try:
+        trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}
+        rated = tmp_path / "r.json"
+        said = {"format": FORMAT, "study": study.load(results).identity, "listener": "Ada"}
+        rated.write_text(json.dumps({**said, "trials": [trial]}))
+        page = build.build(results, tmp_path / "report", [rated]).path.read_text()
+        assert "of 50 packets took longer than they last" in page
+        assert "Rated blind" in page
+        assert 'data-value="41"' in page
+        path.write_text("{}")
+        with pytest.raises(ConfigError, match="is not what plc bench latency"):
+            build.build(results, tmp_path / "report")
+    finally:
+        path.unlink()
+
+
+def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no study"):
+        build.build(tmp_path, tmp_path / "report")

@@ -1,0 +1,345 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plc.errors import ConfigError
+from plc_bench.base.results import write_json
+from plc_bench.base.synth import music
+from plc_bench.base.workers import Failure
+from plc_bench.report.latency_chart import latency_section
+from plc_bench.report.latency_picture import draw, panels_of, rarity_ticks
+from plc_bench.timing import latency as bench
+from plc_bench.timing.latency import LatencyReport, LatencySettings, Run, Sample
+from plc_bench.timing.latency_compare import compare, comparison_tables, ratio_interval, read_report
+from plc_bench.timing.latency_tables import latency_lines, latency_tables
+from plc_bench.timing.measure import Disturbances
+
+SETTINGS = LatencySettings(sample_rate=8000, seconds=0.4, loss=0.2, method="ar", idle_s=0.05)
+
+
+def made_sample(scale: float, settings: LatencySettings, mode: str) -> Sample:
+    """Return a sample whose lost packets take 1 to 2 ms times ``scale``."""
+    count = settings.packets
+    rng = np.random.default_rng(count)
+    kinds = {
+        "good": scale * (0.1 + 0.1 * rng.random(count)),
+        "concealed": scale * (1.0 + rng.random(count)),
+        "null_loop": 0.001 * (1.0 + rng.random(count)),
+    }
+    if mode != bench.BACK_TO_BACK:
+        kinds |= {"answer": 0.1 + kinds["concealed"], "null_answer": 0.1 + kinds["null_loop"]}
+    return Sample(kinds, 1, 0, 50.0, 1.0, 600.0, 0.2, {"ar:1/8": 80}, 0, Disturbances())
+
+
+def made_report(*scales: float, settings: LatencySettings | None = None) -> LatencyReport:
+    """Return a report of as many runs as there are scales."""
+    settings = settings or LatencySettings(method="ar", seconds=20.0)
+    left = iter(scales)
+
+    def attempt(_: Run, one: LatencySettings, __: str) -> dict[str, Sample] | Failure:
+        scale = next(left)
+        return {mode: made_sample(scale, one, mode) for mode in one.modes}
+
+    return bench.measure([settings], len(scales), attempt=attempt)
+
+
+@pytest.fixture(scope="module")
+def real() -> LatencyReport:
+    """Two runs of the engine, in this process, with a clock that nobody waits for."""
+    now_ns = 0
+
+    def clock() -> int:
+        nonlocal now_ns
+        now_ns += 1000
+        return now_ns
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_ns
+        now_ns += round(1e9 * seconds)
+
+    def attempt(_: Run, settings: LatencySettings, __: str) -> dict[str, Sample] | Failure:
+        return bench.run(settings, clock, sleep)
+
+    return bench.measure([SETTINGS], 2, attempt=attempt)
+
+
+def test_each_mode_times_received_and_lost_packets_apart(real: LatencyReport) -> None:
+    assert [row.mode for row in real.rows] == list(bench.MODES)
+    for row in real.rows:
+        lost = int(SETTINGS.trace(row.mode).sum())
+        assert 0 < lost < 40
+        assert row.pushes == 80
+        assert row.times["concealed"].count == 2 * lost
+        assert row.times["good"].count == 80 - 2 * lost
+        assert row.times["null_loop"].count == 80
+        assert sum(row.rungs.values()) > 0
+        assert row.disturbances.collections == [0, 0, 0]
+        for kind, each in row.histograms.items():
+            assert sum(one.total for one in each) == row.times[kind].count
+            assert len(each) == 2
+    assert real.rows[0].faster_than_real_time > 0.0
+    assert "answer" not in real.rows[0].times
+    assert real.rows[1].times["answer"].count == real.rows[1].times["concealed"].count
+
+
+def test_the_first_lost_packet_after_calm_stands_apart(real: LatencyReport) -> None:
+    bursts = real.rows[2]
+    trace = SETTINGS.trace(bench.IDLE_BURST)
+    assert trace.tolist()[:10] == [False] * 5 + [True] * 4 + [False]
+    assert bursts.times["first"].count == 2 * math.ceil(trace.sum() / 4)
+    assert "first" not in real.rows[1].times
+
+
+def test_a_machine_that_sleeps_too_long_is_blamed_by_the_null_loop() -> None:
+    now_ns = 0
+
+    def clock() -> int:
+        nonlocal now_ns
+        now_ns += 1000
+        return now_ns
+
+    def oversleep(seconds: float) -> None:
+        nonlocal now_ns
+        now_ns += round(1e9 * seconds) + 15_000_000
+
+    settings = dataclasses.replace(SETTINGS, modes=(bench.STEADY,), method="zeros")
+    sample = bench.run(settings, clock, oversleep)[bench.STEADY]
+    # Two turns come while it sleeps; the first of them is late by more than a packet.
+    assert sample.misses == sample.null_misses == settings.packets // 2
+
+
+def test_a_packet_that_no_file_fills_is_refused(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    short = tmp_path / "short.wav"
+    soundfile.write(short, music(8000, 0.005), 8000)
+    with pytest.raises(ConfigError, match="shorter than a packet of 10 ms"):
+        bench.run(dataclasses.replace(SETTINGS, file=short))
+
+
+def test_a_combination_that_fails_is_named_and_the_others_go_on() -> None:
+    good, bad = SETTINGS, dataclasses.replace(SETTINGS, sample_rate=11)
+    tried: list[int] = []
+
+    def attempt(_: Run, settings: LatencySettings, name: str) -> dict[str, Sample] | Failure:
+        tried.append(settings.sample_rate)
+        if settings is bad:
+            return Failure(name, "sample_rate is 11")
+        return {mode: made_sample(1.0, settings, mode) for mode in settings.modes}
+
+    waited: list[float] = []
+    report = bench.measure([bad, good], 2, waited.append, attempt)
+    assert tried == [11, 8000, 8000]
+    assert [failure.reason for failure in report.failures] == ["sample_rate is 11"]
+    assert {row.settings for row in report.rows} == {good}
+    assert len(waited) == 4
+
+
+def test_a_run_has_a_process_of_its_own() -> None:
+    settings = dataclasses.replace(SETTINGS, method="zeros", modes=(bench.BACK_TO_BACK,))
+    report = bench.measure([settings], 1)
+    assert report.failures == []
+    assert report.rows[0].times["concealed"].count == settings.trace(bench.BACK_TO_BACK).sum()
+
+
+@pytest.mark.parametrize("fault", ["sleep", "throw", "die"])
+def test_networks_go_wrong_once_they_run(fault: str) -> None:
+    pytest.importorskip("onnxruntime")
+    settings = dataclasses.replace(
+        SETTINGS,
+        sample_rate=48_000,
+        method="auto",
+        fault=fault,
+        budget_ms=1000.0,
+        seconds=1.0,
+        loss=0.3,
+        mean_burst=3.0,
+        modes=(bench.BACK_TO_BACK,),
+    )
+    assert settings.name.endswith(f"networks {fault}")
+    taken = bench.run(settings)[bench.BACK_TO_BACK]
+    sound = bench.run(dataclasses.replace(settings, fault="none"))[bench.BACK_TO_BACK]
+    assert sound.rungs["encoder:music"] > 0
+    if fault == "sleep":  # there is time enough to wait for it
+        assert taken.rungs["encoder:music"] > 0
+        assert taken.times_ms["concealed"].max() > 50.0
+    else:
+        assert "encoder:music" not in taken.rungs
+
+
+def test_a_grid_has_every_combination_and_providers_only_for_networks() -> None:
+    combined = bench.grid(
+        SETTINGS, channels=[1, 2], method=["ar", "auto"], provider=["cpu", "cuda"]
+    )
+    assert [(one.channels, one.method, one.provider) for one in combined] == [
+        (channels, *rest)
+        for channels in (1, 2)
+        for rest in (("ar", "none"), ("auto", "cpu"), ("auto", "cuda"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"modes": ("sometimes",)}, "mode is 'sometimes'; known: back-to-back, steady"),
+        ({"modes": ()}, "known: back-to-back"),
+        ({"seconds": 0.0}, "seconds is 0.0; give a time above 0"),
+        ({"packet_ms": math.nan}, "packet_ms is nan"),
+        ({"idle_s": math.inf}, "idle_s is inf"),
+        ({"fault": "burn"}, "fault is 'burn'; known: none, sleep, throw, die"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        dataclasses.replace(SETTINGS, **change)
+
+
+@pytest.mark.parametrize(("seen", "most"), [(0, 2.9957), (1, 4.7439), (10, 16.9622)])
+def test_a_bound_on_a_count_is_that_of_the_poisson_distribution(seen: int, most: float) -> None:
+    # Garwood's upper limits, half the 95 % quantile of chi-squared with 2 (seen + 1) degrees.
+    assert bench.most_events(seen) == pytest.approx(most, abs=1e-4)
+
+
+def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
+    report = made_report(1.0, 1.1)
+    assert len([one for one in latency_tables(report) if not isinstance(one, str)]) == 3
+    lines = latency_lines(report.rows[0])
+    assert lines[0].startswith("2 of 4000 packets took longer than they last: 500 per million")
+    assert "50 times faster" in lines[1]
+    assert lines[2].startswith("meanwhile: 0 garbage collections, +0 Python blocks")
+    assert latency_lines(report.rows[1])[0].startswith(
+        "2 of 4000 packets came a packet or more late"
+    )
+    ahead = dataclasses.replace(report.rows[1], delay_ms=20.0)
+    assert latency_lines(ahead)[1] == "the lookahead adds 20 ms to all of them"
+
+
+def test_many_combinations_have_a_row_for_each_mode() -> None:
+    reports = [made_report(1.0, settings=LatencySettings(channels=c)) for c in (1, 2)]
+    both = dataclasses.replace(reports[0], rows=[*reports[0].rows, *reports[1].rows])
+    table, machine = latency_tables(both)
+    assert not isinstance(table, str)
+    assert table.row_count == 6
+    assert machine == f"on {both.machine['cpu']}, {both.machine['cores']} cores"
+
+
+def written(folder: Path, report: LatencyReport) -> Path:
+    write_json(folder / "latency.json", report)
+    return folder / "latency.json"
+
+
+def test_runs_that_are_all_slower_are_significantly_so(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    old = read_report(written(tmp_path, made_report(1.0, 1.02, 0.99)))
+    slower = compare("old", old, made_report(1.3, 1.32, 1.29)).changes
+    lost = [one for one in slower if one.kind == "concealed"]
+    assert {one.percentile for one in lost} == {"p50", "p99"}
+    for one in lost:
+        assert one.low < 1.3 < one.high
+        assert one.statement == "slower"
+    same = compare("old", old, made_report(0.98, 1.03, 1.01)).changes
+    assert {one.statement for one in same} == {"no significant difference"}
+    assert "slower" in str(
+        [
+            list(table.columns[-1].cells)
+            for table in comparison_tables(compare("old", old, made_report(1.3, 1.32, 1.29)))
+        ]
+    )
+
+
+def test_a_report_of_before_there_were_faults_is_compared_with(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    write_json(path, made_report(1.0, 1.1))
+    old = json.loads(path.read_text())
+    for row in old["rows"]:
+        del row["settings"]["fault"]
+    path.write_text(json.dumps(old))
+    assert compare("before", read_report(path), made_report(1.0, 1.1)).changes
+
+
+def test_one_run_decides_nothing(tmp_path: Path) -> None:
+    old = read_report(written(tmp_path, made_report(1.0)))
+    changes = compare("old", old, made_report(9.0)).changes
+    assert {one.statement for one in changes} == {"one run says nothing about the next"}
+
+
+def test_rows_that_were_not_there_and_another_machine_are_noted(tmp_path: Path) -> None:
+    old = read_report(written(tmp_path, made_report(1.0, 1.0)))
+    old["machine"]["cpu"] = "Abacus"
+    other = made_report(1.0, 1.0, settings=LatencySettings(channels=2, seconds=20.0))
+    result = compare("old.json", old, other)
+    assert result.changes == []
+    assert result.notes[0].startswith("the cpu was Abacus, is ")
+    assert sum(note.startswith("not in old.json: ") for note in result.notes) == 3
+
+
+def test_an_interval_is_welchs() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(2)
+    before, after = np.exp(rng.normal(0.0, 0.1, 5)), np.exp(rng.normal(0.2, 0.3, 7))
+    ratio, low, high = ratio_interval(before.tolist(), after.tolist())
+    oracle = stats.ttest_ind(np.log(after), np.log(before), equal_var=False)
+    interval = np.exp(oracle.confidence_interval(0.95))
+    assert (low, high) == pytest.approx(tuple(interval))
+    assert low < ratio < high
+    assert ratio_interval([2.0, 2.0], [3.0, 3.0]) == pytest.approx((1.5, 1.5, 1.5))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "plc bench latency, 1"}', "[]", "1"])
+def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "latency.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is not what plc bench latency --json writes"):
+        read_report(path)
+    with pytest.raises(ConfigError, match="is not what plc bench latency"):
+        latency_section(tmp_path)
+
+
+def test_a_page_shows_every_mode_from_its_histograms(tmp_path: Path) -> None:
+    assert latency_section(tmp_path) == ""
+    path = written(tmp_path, made_report(1.0, 1.2))
+    html = latency_section(tmp_path)
+    assert html.count("<figure>") == 3
+    assert "2 of 4000 packets took longer" in html
+    assert html.count("loss to audio") == 4  # twice in each paced mode: curve and legend
+    report = json.loads(path.read_text())
+    report["rows"][0]["histograms"] = {}
+    path.write_text(json.dumps(report))
+    with pytest.raises(ConfigError, match="is not what plc bench latency"):
+        latency_section(tmp_path)
+
+
+def test_a_picture_has_a_panel_for_each_mode(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report = made_report(1.0)
+    draw(tmp_path / "latency.png", report)
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+    panels = panels_of(report.rows)
+    assert [len(curves) for curves in panels.values()] == [3, 5, 5]
+    two = made_report(1.0, settings=LatencySettings(channels=2))
+    compared = panels_of([*report.rows, *two.rows])
+    assert list(compared) == [
+        "back-to-back: lost",
+        "steady: loss to audio",
+        "idle-burst: loss to audio",
+    ]
+    assert [len(curves) for curves in compared.values()] == [3, 3, 3]
+    with pytest.raises(ConfigError, match="cannot write"):
+        draw(tmp_path / "none" / "latency.png", report)
+    with pytest.raises(ConfigError, match="nothing was measured"):
+        draw(tmp_path / "latency.png", dataclasses.replace(report, rows=[]))
+
+
+def test_percentiles_stand_at_equal_distances() -> None:
+    assert rarity_ticks(5000) == [
+        (1.0, "0 %"),
+        (2.0, "50 %"),
+        (10.0, "90 %"),
+        (100.0, "99 %"),
+        (1000.0, "99.9 %"),
+        (10000.0, "99.99 %"),
+    ]

@@ -1,0 +1,117 @@
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from plc.apps.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
+from plc.errors import ModelError
+from plc.jsonable import to_json
+from plc.models.manifest import Manifest
+from plc.runtime import session
+from plc.runtime.encoder import Encoder, EncoderShape, open_encoder
+from tests.plc.tiny_models import write_model
+
+pytest.importorskip("onnxruntime")
+
+
+def test_every_network_is_tried_on_every_installed_provider(tmp_path: Path) -> None:
+    models = [Manifest.read(write_model(tmp_path, name)) for name in ("pass", "lost")]
+    told: list[str] = []
+    health = examine_encoder(models, progress=told.append)
+    assert health.problems == ()
+    assert health.providers[-1] == "cpu"
+    assert {(trial.model, trial.provider) for trial in health.trials} == {
+        (model, provider) for model in ("pass", "lost") for provider in health.providers
+    }
+    assert "trying pass on cpu" in told
+    facts = dict(encoder_facts(health))
+    assert facts["on cpu"].startswith("2 of 2, ms a gap: pass ")
+    assert facts["networks"].startswith("2 of 2 on ")
+    assert json.loads(to_json(health))["trials"][0]["report"]["provider"]
+
+
+def test_a_network_that_runs_nowhere_is_a_problem(tmp_path: Path) -> None:
+    path = write_model(tmp_path)
+    path.with_suffix(".onnx").write_bytes(b"damaged")
+    health = examine_encoder([Manifest.read(path)])
+    assert len(health.problems) == 1
+    assert "pass runs nowhere" in health.problems[0]
+    facts = dict(encoder_facts(health))
+    assert facts["networks"] == "1 of 1 nowhere: pass"
+    assert facts["on cpu"].startswith("none of 1: ")
+
+
+def test_the_papers_network_and_low_rates_are_no_problem(tmp_path: Path) -> None:
+    paper = Manifest.read(write_model(tmp_path, name="paper", kind="paper"))
+    speech = Manifest.read(write_model(tmp_path, name="pass", sample_rates=[8_000, 16_000]))
+    health = examine_encoder([paper, speech])
+    assert health.problems == ()
+    assert {trial.model for trial in health.trials} == {"pass"}
+
+
+def test_without_the_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    health = examine_encoder([])
+    assert health.runtime is None
+    assert "plc-engine[cpu]" in dict(encoder_facts(health))["networks"]
+
+
+def test_the_packages_own_networks_work_here() -> None:
+    assert examine_encoder().problems == ()
+
+
+PLUGIN = (
+    "/src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::python::"
+    "RegisterTensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::ProviderOptions&) "
+    "Please install TensorRT libraries as mentioned in the GPU requirements page."
+)
+
+
+def on_providers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, providers: tuple[str, ...], gpu: str
+) -> EncoderHealth:
+    """Return the findings where all but the CPU's provider fail, loudly, as with no GPU."""
+
+    def loud(model: Manifest, shapes: Sequence[EncoderShape], *, providers: str) -> Encoder:
+        if providers == "cpu":
+            return open_encoder(model, shapes, providers=providers)
+        os.write(2, b"[E:onnxruntime:Default] a block of C++\n" * 4)
+        raise ModelError(
+            f"{model.onnx_path}: no provider runs it: {providers}: {PLUGIN}; {session.TELLS}"
+        )
+
+    monkeypatch.setattr("plc.apps.doctor_encoder.open_encoder", loud)
+    monkeypatch.setattr("plc.apps.doctor_encoder.installed_providers", lambda ort: list(providers))
+    monkeypatch.setattr("plc.apps.doctor_encoder.gpu_name", lambda: gpu)
+    return examine_encoder(
+        [Manifest.read(write_model(tmp_path, name)) for name in ("pass", "lost", "more")]
+    )
+
+
+@pytest.mark.parametrize("gpu", ["", "NVIDIA H100, 570.1, 9.0"])
+def test_providers_that_do_not_work_take_a_line_each_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], gpu: str
+) -> None:
+    health = on_providers(tmp_path, monkeypatch, ("tensorrt", "cuda", "cpu"), gpu)
+    assert capfd.readouterr().err == ""
+    assert health.problems == ()
+    facts = encoder_facts(health)
+    shown = dict(facts)
+    assert shown["networks"] == "3 of 3 on cpu"
+    assert [name for name, _ in facts if name.startswith("on ")] == [
+        "on tensorrt",
+        "on cuda",
+        "on cpu",
+    ]
+    for name in ("on tensorrt", "on cuda"):
+        line = shown[name]
+        assert line.startswith("none of 3: ")
+        assert "pip install" in line
+        assert "::" not in line  # no C++
+        assert ".cc" not in line
+        assert len(line) < 300
+    assert ("no NVIDIA GPU" in shown["on cuda"]) == (not gpu)
+    assert ("Please install TensorRT libraries" in shown["on tensorrt"]) == bool(gpu)

@@ -1,0 +1,293 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from plc.audio.files import (
+    WRITABLE_SUFFIXES,
+    AudioReader,
+    AudioWriter,
+    check_target,
+    count_samples,
+    read_audio,
+)
+from plc.errors import AudioFileError, MissingExtraError
+from tests.signals import noise, tones
+
+RATE = 48_000
+SAMPLES = 30_011  # neither a multiple of a block nor of a codec's frame
+LOSSY_TOLERANCE = 0.1  # of a codec at its default rate, relative to the signal's RMS
+
+
+def stereo(samples: int = SAMPLES) -> NDArray[np.float32]:
+    return np.stack([tones(1, RATE, samples), tones(2, RATE, samples)], axis=1)
+
+
+def on_grid(signal: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """``signal`` rounded to what an integer of ``bits`` holds."""
+    full_scale = 2.0 ** (bits - 1)
+    rounded = np.rint(signal.astype(np.float64) * full_scale) / full_scale
+    return rounded.astype(np.float32)
+
+
+def write(path: Path, signal: NDArray[np.float32], subtype: str | None = None) -> AudioWriter:
+    with AudioWriter(path, RATE, signal.shape[1], subtype) as writer:
+        writer.write(signal)
+    return writer
+
+
+@pytest.mark.parametrize("block_samples", [1, 480, 4096, 20_000, SAMPLES, 100_000])
+def test_blocks_of_any_size_join_to_the_file(tmp_path: Path, block_samples: int) -> None:
+    samples = 500 if block_samples == 1 else SAMPLES
+    path = tmp_path / "a.wav"
+    soundfile.write(path, stereo(samples), RATE, subtype="FLOAT")
+    with AudioReader(path) as reader:
+        assert (reader.sample_rate, reader.channels, reader.samples) == (RATE, 2, samples)
+        blocks = list(reader.stream(block_samples))
+    assert {len(block) for block in blocks[:-1]} <= {block_samples}
+    assert 0 < len(blocks[-1]) <= block_samples
+    np.testing.assert_array_equal(np.concatenate(blocks), stereo(samples))
+    assert blocks[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "bits"),
+    [
+        (".wav", "PCM_U8", 8),
+        (".wav", "PCM_16", 16),
+        (".wav", "PCM_24", 24),
+        (".flac", "PCM_S8", 8),
+        (".flac", "PCM_16", 16),
+        (".flac", "PCM_24", 24),
+    ],
+)
+def test_integer_samples_pass_through_unchanged(
+    tmp_path: Path, suffix: str, subtype: str, bits: int
+) -> None:
+    signal = on_grid(stereo(), bits)
+    signal[0], signal[1] = -1.0, 1.0 - 2.0 ** (1 - bits)
+    writer = write(tmp_path / f"a{suffix}", signal, subtype)
+    back, _ = read_audio(tmp_path / f"a{suffix}")
+    assert soundfile.info(tmp_path / f"a{suffix}").subtype == subtype
+    np.testing.assert_array_equal(back, signal)
+    assert writer.clipped_samples == 0
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_float_samples_pass_through_unchanged_even_beyond_full_scale(
+    tmp_path: Path, subtype: str
+) -> None:
+    signal = 20 * stereo()
+    assert write(tmp_path / "a.wav", signal, subtype).clipped_samples == 0
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0], signal)
+
+
+@pytest.mark.parametrize(
+    ("source_subtype", "suffix", "subtype"),
+    [
+        (None, ".wav", "PCM_16"),
+        ("VORBIS", ".wav", "PCM_16"),
+        ("FLOAT", ".flac", "PCM_24"),
+        ("PCM_32", ".flac", "PCM_24"),
+        ("PCM_32", ".wav", "PCM_32"),
+        ("PCM_16", ".ogg", "VORBIS"),
+        ("PCM_16", ".opus", "OPUS"),
+        ("PCM_16", ".mp3", "MPEG_LAYER_III"),
+        ("PCM_S8", ".wav", "PCM_U8"),
+    ],
+)
+def test_the_coding_is_the_source_s_or_the_nearest(
+    tmp_path: Path, source_subtype: str | None, suffix: str, subtype: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    write(path, stereo(), source_subtype)
+    assert soundfile.info(path).subtype == subtype
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus", ".mp3"])
+def test_a_lossy_format_comes_back_with_its_length_and_nearly_its_samples(
+    tmp_path: Path, suffix: str
+) -> None:
+    write(tmp_path / f"a{suffix}", stereo())
+    back, sample_rate = read_audio(tmp_path / f"a{suffix}")
+    assert (back.shape, sample_rate) == ((SAMPLES, 2), RATE)
+    assert count_samples(tmp_path / f"a{suffix}") == SAMPLES
+    difference = np.sqrt(np.mean((back - stereo()) ** 2) / np.mean(stereo() ** 2))
+    assert difference < LOSSY_TOLERANCE
+
+
+def test_what_an_integer_format_cannot_hold_is_clipped_and_counted(tmp_path: Path) -> None:
+    signal = np.array([[0.5], [1.5], [-7.0], [np.nan], [np.inf], [1.0], [-1.0]], np.float32)
+    writer = write(tmp_path / "a.wav", signal, "PCM_16")
+    back, _ = read_audio(tmp_path / "a.wav")
+    largest = 1.0 - 2.0**-15
+    assert back[:, 0].tolist() == [0.5, largest, -1.0, 0.0, largest, largest, -1.0]
+    assert writer.clipped_samples == 4
+
+
+def _write_and_be_interrupted(writer: AudioWriter) -> None:
+    writer.write(stereo())
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    write(path, stereo())
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), AudioWriter(path, RATE, 2) as writer:
+        _write_and_be_interrupted(writer)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_target_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    with AudioWriter(path, RATE, 2) as writer:
+        writer.write(stereo())
+        assert not path.exists()
+    assert read_audio(path)[0].shape == (SAMPLES, 2)
+    assert os.listdir(tmp_path) == ["a.flac"]
+
+
+def test_a_wav_file_beyond_4_gb_is_refused_where_it_was_to_be_shorter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.audio.files._WAV_BYTES_MAX", 10_000)
+    with (
+        pytest.raises(AudioFileError, match="4 GB"),
+        AudioWriter(tmp_path / "a.wav", RATE, 2, expected_samples=100) as writer,
+    ):
+        writer.write(stereo())
+    assert not os.listdir(tmp_path)
+    with AudioWriter(tmp_path / "b.wav", RATE, 2, expected_samples=SAMPLES) as writer:
+        writer.write(stereo())
+    assert soundfile.info(tmp_path / "b.wav").format == "RF64"
+    assert read_audio(tmp_path / "b.wav")[0].shape == (SAMPLES, 2)
+
+
+def test_a_missing_file_a_folder_and_an_empty_file_say_so(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    for path, message in [
+        (tmp_path / "none.wav", "No such file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "empty.wav", r"0 bytes"),
+    ]:
+        with pytest.raises(AudioFileError, match=message):
+            AudioReader(path)
+
+
+def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.empty((0, 1), np.float32), RATE)
+    with pytest.raises(AudioFileError, match="holds no samples"):
+        AudioReader(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.txt", "a.raw"])
+def test_text_is_no_audio(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("av", reason="without PyAV another error says that it might read more")
+    (tmp_path / name).write_text("not a note of music\n" * 50)
+    with pytest.raises(AudioFileError, match="no audio file"):
+        AudioReader(tmp_path / name)
+
+
+def test_without_pyav_an_unknown_file_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.m4a").write_bytes(noise(0).tobytes())
+    with pytest.raises(MissingExtraError, match=r"plc-engine\[media\]"):
+        AudioReader(tmp_path / "a.m4a")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    whole, cut = tmp_path / f"a.{suffix}", tmp_path / f"cut.{suffix}"
+    soundfile.write(whole, stereo(), RATE)
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    with pytest.raises(AudioFileError, match="truncated"):
+        read_audio(cut)
+
+
+def test_a_wav_file_that_was_written_into_a_pipe_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, stereo(), RATE, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(content))
+    assert len(read_audio(path)[0]) == SAMPLES
+
+
+def test_targets_that_cannot_be_written_are_refused_beforehand(tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    write(source, stereo())
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "link.wav").symlink_to(source)
+    for target, message in [
+        (tmp_path / "b.m4a", r"\.wav, \.flac, \.ogg, \.opus, \.mp3"),
+        (tmp_path / "b", "none"),
+        (tmp_path / "folder.wav", "is a folder"),
+        (tmp_path / "no" / "b.wav", "make it first"),
+        (source, "source itself"),
+        (tmp_path / "link.wav", "source itself"),
+    ]:
+        with pytest.raises(AudioFileError, match=message):
+            check_target(target, source)
+    assert len(read_audio(source)[0]) == SAMPLES
+
+
+def test_a_place_where_nothing_can_be_made_is_refused() -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("needs a folder in which even root cannot make a file")
+    with pytest.raises(AudioFileError, match=r"cannot write|not writable"):
+        AudioWriter("/proc/self/a.wav", RATE, 1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "sample_rate", "channels"),
+    [(".opus", 44_100, 1), (".mp3", 96_000, 2), (".mp3", RATE, 3)],
+)
+def test_what_a_format_cannot_hold_names_those_that_can(
+    tmp_path: Path, suffix: str, sample_rate: int, channels: int
+) -> None:
+    with pytest.raises(AudioFileError, match=r"\.wav and \.flac hold"):
+        AudioWriter(tmp_path / f"a{suffix}", sample_rate, channels)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
+def test_minutes_written_at_once_are_written(tmp_path: Path, suffix: str) -> None:
+    signal = np.tile(noise(1, 48_000), 60)[:, None]
+    write(tmp_path / f"a{suffix}", signal)
+    assert count_samples(tmp_path / f"a{suffix}") == len(signal)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "tolerance"),
+    [("m4a", "aac", 0.2), ("mka", "flac", 1e-4), ("webm", "libopus", 0.2)],
+)
+def test_pyav_reads_what_libsndfile_does_not(
+    tmp_path: Path, suffix: str, codec: str, tolerance: float
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV comes with plc-engine[media]")
+    path = tmp_path / f"a.{suffix}"
+    integers = np.rint(stereo() * 32767).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, layout="stereo")
+        for start in range(0, SAMPLES, 1024):
+            packed = np.ascontiguousarray(integers[start : start + 1024]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with AudioReader(path) as reader:
+        assert (reader.sample_rate, reader.channels, reader.subtype) == (RATE, 2, None)
+        back = np.concatenate(list(reader.stream(1000)))
+    assert abs(len(back) - SAMPLES) <= 1024  # of AAC the end is known to a frame only
+    assert count_samples(path) == len(back)
+    difference = back[:SAMPLES] - stereo()[: len(back)]
+    assert np.sqrt(np.mean(difference**2) / np.mean(stereo() ** 2)) < tolerance

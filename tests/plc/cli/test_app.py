@@ -1,0 +1,468 @@
+"""The command, run on real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc import METHODS
+from plc.apps.demo import clip_audio
+from plc.audio.files import read_audio
+from plc.audio.loss import GilbertElliott, read_trace, write_trace
+from plc.cli.app import app
+from plc.repair.arrays import LONGEST_REFINED_GAP
+from tests.processes import environment
+from tests.signals import tones
+
+ROOT = Path(__file__).parents[3]
+RATE = 16_000
+
+
+def run(*arguments: object, status: int = 0) -> Any:
+    """Run the command in this process and check its status."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    if status in (0, 1):
+        assert "Traceback" not in result.output
+    return result
+
+
+def refusal(*arguments: object) -> str:
+    """Run a command that is refused; return its one line."""
+    result = run(*arguments, status=1)
+    assert result.stdout == ""
+    lines: list[str] = result.stderr.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def misuse(*arguments: object) -> str:
+    """Run a command that is misused; return what it says, without its frame."""
+    return " ".join(run(*arguments, status=2).stderr.replace("│", " ").split())
+
+
+def in_a_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "plc", *map(str, arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **settings,
+    )
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, tones(1, RATE, 2 * RATE), RATE, subtype="PCM_16")
+    return path
+
+
+def test_losing_and_concealing_a_file_keeps_its_length_and_what_arrived(clip: Path) -> None:
+    lossy, heard = clip.with_name("lossy.flac"), clip.with_name("heard.flac")
+    result = run("lose", clip, lossy, "--loss", "10%", "--burst", 2, "--packet-ms", 20)
+    lost = read_trace(lossy.with_suffix(".trace"))
+    assert f"lost {np.count_nonzero(lost)} of 100 packets" in result.stdout
+    run("conceal", lossy, heard, "--trace", lossy.with_suffix(".trace"), "--packet-ms", 20)
+    (truth, _), (silenced, _), (concealed, rate) = map(read_audio, (clip, lossy, heard))
+    assert (concealed.shape, rate) == (truth.shape, RATE)
+    gap = np.repeat(lost, RATE // 50)
+    assert not silenced[gap].any()
+    error = np.mean((concealed[gap] - truth[gap]) ** 2)
+    assert error < 0.5 * np.mean(truth[gap] ** 2)
+
+
+def test_json_is_all_there_is_on_stdout(clip: Path) -> None:
+    result = run("conceal", clip, clip.with_name("b.wav"), "--loss", "0.1", "--json")
+    report = json.loads(result.stdout)
+    assert report["samples"] == 2 * RATE
+    assert report["packets"] == 200
+    assert report["stats"]["lost_packets"] == report["lost_packets"] > 0
+    assert report["real_time_factor"] > 0
+    lossy = json.loads(run("lose", clip, clip.with_name("c.wav"), "--loss", "0.1", "--json").stdout)
+    assert lossy["lost_packets"] == report["lost_packets"]  # the same seed
+
+
+def test_a_recording_of_which_everything_is_lost_is_silence(clip: Path) -> None:
+    for command, options in [("conceal", ["--lookahead", 1]), ("conceal", []), ("lose", [])]:
+        target = clip.with_name(f"{command}.wav")
+        result = run(command, clip, target, "--loss", "100%", "-y", *options)
+        assert "200 of 200 packets (100.0 %)" in result.stdout
+        played, _ = read_audio(target)
+        assert played.shape == (2 * RATE, 1)
+        assert not played.any()
+    assert read_trace(clip.with_name("lose.trace")).all()
+
+
+def test_losing_everything_leaves_no_say_to_a_mean_burst(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    for command in ("conceal", "lose"):
+        text = misuse(command, clip, target, "--loss", "100%", "--burst", 3)
+        assert "one burst without end" in text
+        assert "leave --burst out" in text
+    assert not target.exists()
+
+
+def test_the_mean_burst_that_help_names_is_the_models_own() -> None:
+    default = GilbertElliott(0.1).mean_burst
+    for command in ("conceal", "lose"):
+        text = " ".join(run(command, "--help").stdout.replace("│", " ").split())
+        assert f"[default: ({default:g})]" in text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_conceals_a_file(clip: Path, method: str) -> None:
+    target = clip.with_name("b.wav")
+    run("conceal", clip, target, "--loss", "5%", "--method", method, "--lookahead", 1)
+    assert read_audio(target)[0].shape == (2 * RATE, 1)
+
+
+def test_gaps_are_inpainted(clip: Path) -> None:
+    target, gaps = clip.with_name("b.wav"), clip.with_name("gaps.txt")
+    gaps.write_text("1.5:1.52\n")
+    result = run("inpaint", clip, target, "--gap", "0.5:0.52", "--gap", "0.51:0.53", "--gaps", gaps)
+    assert "filled 2 gaps, 50.0 ms" in result.stdout
+    assert "refined" not in result.stdout
+    truth, filled = read_audio(clip)[0], read_audio(target)[0]
+    gap = slice(RATE // 2, RATE // 2 + 480)
+    assert (filled[gap] != truth[gap]).any()
+    assert np.mean((filled[gap] - truth[gap]) ** 2) < 0.5 * np.mean(truth[gap] ** 2)
+
+
+def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
+    lossy, ahead, both = (clip.with_name(f"{name}.wav") for name in ("lossy", "ahead", "both"))
+    run("lose", clip, lossy, "--loss", "10%", "--packet-ms", 20)
+    trace = ("--trace", lossy.with_suffix(".trace"), "--packet-ms", 20)
+    run("conceal", lossy, ahead, *trace)
+    assert "filled" in run("inpaint", lossy, both, *trace).stdout
+    truth = read_audio(clip)[0]
+    lost = np.repeat(read_trace(trace[1]), RATE // 50)[: len(truth)]
+    heard = read_audio(both)[0]
+    np.testing.assert_array_equal(heard[~lost], truth[~lost])
+    errors = [np.sum((read_audio(path)[0] - truth)[lost] ** 2) for path in (both, ahead)]
+    assert errors[0] < errors[1]
+    assert "give --packet-ms 20" in refusal("inpaint", lossy, both, *trace[:2])
+    trace[1].write_text("0" * 2 * RATE)
+    assert "nothing to fill" in refusal("inpaint", lossy, both, *trace)
+
+
+def test_gaps_that_were_too_long_to_be_refined_are_named(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    gaps = ["--gap", "0.5:0.52", "--gap", "1:1.3", "-y"]
+    text = run("inpaint", clip, target, *gaps).stdout
+    assert "refined 1 of 2 gaps" in text
+    assert "longer than 256 ms" in text
+    assert "refined" not in run("inpaint", clip, target, *gaps, "--quality", "fast").stdout
+    report = json.loads(run("inpaint", clip, target, *gaps, "--json").stdout)
+    assert report["refined_gaps"] == 1
+
+
+def test_help_names_the_longest_gap_that_is_refined() -> None:
+    text = " ".join(run("inpaint", "--help").stdout.split())
+    longest_ms = 1000 * LONGEST_REFINED_GAP / 48_000
+    assert f"up to {LONGEST_REFINED_GAP} samples ({longest_ms:.0f} ms at 48 kHz)" in text
+
+
+def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    result = run("demo", "--out", tmp_path, "--json")
+    report = json.loads(result.stdout)
+    assert {row["clip"] for row in report["rows"]} == {"music", "speech"}
+    for row in report["rows"]:
+        original, rate = clip_audio(row["clip"])
+        played, _ = read_audio(tmp_path / row["file"])
+        assert played.shape == (len(original), 1)
+        assert soundfile.info(tmp_path / row["file"]).samplerate == rate
+    assert sorted(report["pictures"]) == ["music.png", "speech.png"]
+    assert all((tmp_path / name).stat().st_size > 50_000 for name in report["pictures"])
+
+
+def test_the_demo_prints_a_table_and_does_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = run("demo", "--out", tmp_path, "--loss", "5%")
+    for text in (
+        "music",
+        "speech",
+        "lossy",
+        "repeat",
+        "LPC",
+        "speech-plc.wav",
+        "+0.0 dB",
+    ):
+        assert text in result.stdout
+    assert "plc-engine[plots]" in result.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
+# ---- refusals: status 1 and one line; misuse: status 2 ------------------------------------------
+
+
+def test_files_that_are_no_audio_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no music at all\n" * 20)
+    soundfile.write(tmp_path / "a.wav", tones(1, RATE, RATE), RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[:9999])
+    for name, message in [
+        ("none.wav", "No such file"),
+        ("empty.wav", "is empty"),
+        ("text.wav", "text.wav"),
+        ("cut.wav", "truncated"),
+    ]:
+        line = refusal("conceal", tmp_path / name, tmp_path / "b.wav", "--loss", "10%")
+        assert message in line
+        assert not (tmp_path / "b.wav").exists()
+
+
+def test_targets_that_cannot_be_are_refused(clip: Path) -> None:
+    for target, message in [
+        (clip, "source itself"),
+        (clip.with_name("b.xyz"), ".wav, .flac"),
+        (clip.parent / "no" / "b.wav", "make it first"),
+    ]:
+        assert message in refusal("conceal", clip, target, "--loss", "10%")
+
+
+def test_traces_that_do_not_fit_are_refused(clip: Path) -> None:
+    trace, target = clip.with_name("a.trace"), clip.with_name("b.wav")
+    trace.write_text("0\nyes\n")
+    assert "line 2: found 'yes'" in refusal("conceal", clip, target, "--trace", trace)
+    write_trace(trace, np.zeros(20, np.bool_))
+    line = refusal("conceal", clip, target, "--trace", trace)
+    assert "20 packets" in line
+    assert "200" in line
+    run("conceal", clip, target, "--trace", trace, "--loop")
+    assert "cannot read" in refusal("conceal", clip, target, "--trace", clip.with_name("none"))
+
+
+def test_losing_by_a_trace_does_not_write_over_it(clip: Path) -> None:
+    trace, target = clip.with_name("lossy.trace"), clip.with_name("lossy.wav")
+    write_trace(trace, np.arange(900) % 7 == 0, ["longer than the clip"])
+    before = trace.read_bytes()
+    assert "says what to lose" in refusal("lose", clip, target, "--trace", trace)
+    assert trace.read_bytes() == before
+    assert not target.exists()
+    run("lose", clip, clip.with_name("other.wav"), "--trace", trace)
+    assert read_trace(clip.with_name("other.trace")).size == 200
+
+
+def test_impossible_settings_are_refused(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    assert "mean burst" in refusal("conceal", clip, target, "--loss", "90%", "--burst", 1)
+    assert "1920" in refusal("conceal", clip, target, "--loss", "10%", "--packet-ms", 5000)
+    assert "2.000 s" in refusal("inpaint", clip, target, "--gap", "1.99:2.01")
+
+
+def test_misused_options_say_what_would_do(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    for loss in ("150%", "1.5", "-3%", "many", "nan"):
+        assert "0% to 100%" in misuse("conceal", clip, target, f"--loss={loss}")
+    text = misuse("conceal", clip, target, "--loss", "10%", "--method", "magic")
+    assert all(name in text for name in METHODS)
+    assert "one of --trace FILE and --loss" in misuse("conceal", clip, target)
+    assert "START:STOP" in misuse("inpaint", clip, target, "--gap", "1.25")
+    assert "say where" in misuse("inpaint", clip, target)
+    misuse("conceal", clip)
+    misuse("no-such-command")
+    assert not target.exists()
+
+
+def test_clipping_is_warned_of(tmp_path: Path) -> None:
+    source = tmp_path / "loud.wav"
+    soundfile.write(source, 20 * tones(1, RATE, RATE), RATE, subtype="FLOAT")
+    result = run("conceal", source, tmp_path / "b.flac", "--loss", "0%")
+    assert "beyond full scale" in result.stderr
+    assert "warning" not in run("conceal", source, tmp_path / "b.wav", "--loss", "0%").stderr
+
+
+def test_help_teaches_by_examples() -> None:
+    for command in ("demo", "conceal", "inpaint", "lose", "doctor"):
+        assert f"plc {command}" in run(command, "--help").stdout.partition("Examples")[2]
+
+
+def test_methods_are_listed_with_what_they_do() -> None:
+    text = run("doctor", "--methods").stdout
+    assert all(name in text for name in METHODS)
+    assert json.loads(run("doctor", "--methods", "--json").stdout) == dict(METHODS)
+
+
+# ---- as a program -------------------------------------------------------------------------------
+
+
+def test_the_program_conceals_a_file(clip: Path) -> None:
+    done = in_a_process("conceal", clip, clip.with_name("b.ogg"), "--loss", "10%")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "of 200 packets" in done.stdout
+    assert read_audio(clip.with_name("b.ogg"))[0].shape == (2 * RATE, 1)
+
+
+def test_the_program_refuses_with_one_line_and_no_traceback(tmp_path: Path) -> None:
+    done = in_a_process("lose", tmp_path / "none.wav", tmp_path / "b.wav", "--loss", "10%")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"plc: cannot read {tmp_path / 'none.wav'}: No such file or directory\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m plc doctor --methods | true"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    for option in ("--help", "--version"):
+        code = (
+            "import sys; from plc.cli.app import app\n"
+            f"try: app(['{option}'], prog_name='plc')\n"
+            "except SystemExit: pass\n"
+            "heavy = {'numpy', 'numba', 'soundfile', 'matplotlib', 'av', 'onnxruntime'}\n"
+            "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        )
+        alone = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=alone,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "plc" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_sigterm_leaves_no_half_file(tmp_path: Path) -> None:
+    source = tmp_path / "long.wav"
+    soundfile.write(source, np.tile(tones(1, 48_000, 48_000), 1200), 48_000)
+    command = [sys.executable, "-m", "plc", "conceal", str(source), str(tmp_path / "out.wav")]
+    running = subprocess.Popen([*command, "--loss", "10%"], env=environment())
+    while sum(path.stat().st_size for path in tmp_path.glob(".out*")) < 100_000:
+        assert running.poll() is None
+    running.terminate()
+    assert running.wait(timeout=60) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]
+
+
+def test_a_trace_of_other_packets_is_refused(tmp_path: Path) -> None:
+    clean, lossy = tmp_path / "clean.wav", tmp_path / "lossy.wav"
+    soundfile.write(clean, np.zeros(44_100), 44_100)
+    run("lose", clean, lossy, "--loss", "5%")
+    trace = tmp_path / "lossy.trace"
+    said = refusal("conceal", lossy, tmp_path / "o.wav", "--trace", trace, "--packet-ms", "20")
+    assert "packets of 441 samples, not 882; give --packet-ms 10" in said
+
+
+def test_packets_with_nan_are_mentioned(tmp_path: Path) -> None:
+    samples = tones(1, RATE, RATE)
+    samples[5000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    result = run("conceal", tmp_path / "nan.wav", tmp_path / "out.wav", "--loss", "0%")
+    assert "and 1 packet with NaN or infinity" in result.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_a_full_disk_under_the_output_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "plc", *arguments],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("plc: cannot write the result: No space left on device (the disk is")
+
+
+@pytest.mark.parametrize("command", ["conceal", "inpaint", "lose"])
+@pytest.mark.parametrize("consent", ["--overwrite", "-y"])
+def test_a_file_that_is_there_is_replaced_only_with_consent(
+    clip: Path, command: str, consent: str
+) -> None:
+    target = clip.with_name("out.wav")
+    target.write_text("somebody's")
+    what = ["--gap", "0.5:0.51"] if command == "inpaint" else ["--loss", "10%"]
+    how = [] if command == "lose" else ["--method", "zeros"]
+    said = refusal(command, clip, target, *what, *how)
+    assert said == f"plc: {target} exists; give --overwrite, or another name"
+    assert target.read_text() == "somebody's"
+    run(command, clip, target, *what, *how, consent)
+    assert read_audio(target)[1] == RATE
+    same = refusal(command, clip, clip, *what, *how, consent)
+    assert "is the source itself" in same
+
+
+def test_a_trace_that_is_there_is_kept_too(clip: Path) -> None:
+    trace = clip.with_name("out.trace")
+    trace.write_text("somebody's")
+    said = refusal("lose", clip, clip.with_name("out.wav"), "--loss", "10%")
+    assert said == f"plc: {trace} exists; give --overwrite, or another name"
+    assert not clip.with_name("out.wav").exists()
+    assert trace.read_text() == "somebody's"
+
+
+def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) -> None:
+    target = clip.with_name("out.wav")
+    target.write_text("somebody's")
+    relay = ("relay", "--listen", "udp://127.0.0.1:0", "--duration-s", "0", "--to")
+    assert "out.wav exists; give --overwrite" in refusal(*relay, target)
+    to = ("--to", "udp://127.0.0.1:9", "--duration-s", "0", "--sdp-out", target)
+    assert "out.wav exists; give --overwrite" in refusal("send", clip, *to)
+    assert target.read_text() == "somebody's"
+
+
+def test_a_demonstration_renews_its_own_folder_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.apps.demo.LABELS", {"zeros": "zeros"})
+    mine = ("demo", "--no-picture", "--out")
+    run(*mine, tmp_path / "new")
+    run(*mine, tmp_path / "new")
+    (tmp_path / "speech.trace").write_text("somebody's")
+    assert "speech.trace exists; give --overwrite" in refusal(*mine, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["speech.trace"]
+    run(*mine, tmp_path, "-y")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (("inpaint", "a", "b", "--quality", "x"), "'fast', 'good', 'best'"),
+        (("send", "a", "--to", "b", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
+        (("relay", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
+        (("live", "--backend", "x"), "'sounddevice', 'pyaudio'"),
+        (("devices", "--backend", "x"), "'sounddevice', 'pyaudio', 'all'"),
+        (("bench", "inpaint", "a", "--quality", "x"), "'fast', 'good', 'best'"),
+        (("bench", "inpaint", "a", "--context", "x"), "'full', 'paper'"),
+    ],
+)
+def test_a_word_that_is_no_choice_is_misuse_and_the_choices_are_told(
+    arguments: tuple[str, ...], choices: str
+) -> None:
+    assert choices in misuse(*arguments)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "a" * 64, "\udcff", "xn--a\u0080"])
+def test_a_host_that_is_none_is_refused_where_it_is_given(clip: Path, host: str) -> None:
+    assert "is no host" in refusal("send", clip, "--to", f"udp://{host}:5")

@@ -1,0 +1,137 @@
+"""The commands that touch sound cards."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from plc.cli.live import impairment_of, register
+from plc.cli.network import register as register_network
+from plc.errors import DeviceError
+from plc.rtp.impair import ImpairConfig
+from tests.plc.fake_devices import FakeBackend, card
+
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+register_network(app)
+runner = CliRunner()
+
+
+def test_an_impairment_is_read_from_names_and_values() -> None:
+    text = "loss=10%, burst=2,jitter=30,delay=20,reorder=1%,reorder_by=15,duplicate=0.02,in_order"
+    assert impairment_of(text) == ImpairConfig(
+        loss=0.1,
+        mean_burst=2.0,
+        jitter_ms=30.0,
+        delay_ms=20.0,
+        reorder=0.01,
+        reorder_ms=15.0,
+        duplicate=0.02,
+        in_order=True,
+    )
+    assert impairment_of("rate=128,queue=50") == ImpairConfig(rate_kbit_s=128.0, queue_ms=50.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lost=10%", "'lost=10%' is no impairment; give name=value of loss, "),
+        ("loss", "'loss' is no impairment"),
+        ("", "'' is no impairment"),
+        ("burst=many", "burst is 'many'; give a number"),
+        ("loss=120%", "120% is no share"),
+        ("loss=50%,burst=0.5", "it is 1 or more"),
+        ("jitter=-1", "supported: 0 to 60000 ms"),
+    ],
+)
+def test_what_is_no_impairment_is_refused(text: str, says: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        impairment_of(text)
+    assert says in str(caught.value)
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    backend = FakeBackend(cards=[card(0, "Built-in"), card(4, "USB Interface", rate=44_100)])
+    monkeypatch.setattr("plc.audio.portaudio.open_backend", lambda name: backend)
+    return backend
+
+
+@pytest.mark.usefixtures("cards")
+def test_devices_are_listed() -> None:
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    assert listed.exit_code == 0
+    assert "USB Interface" in listed.stdout
+    assert "44100" in listed.stdout
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    assert [each["index"] for each in found["devices"]] == [0, 4]
+    assert found["devices"][0]["is_default_input"] is True
+
+
+def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for library in ("sounddevice", "pyaudio"):
+        monkeypatch.setitem(sys.modules, library, None)
+    listed = runner.invoke(app, ["devices"])
+    assert listed.exit_code == 1
+    assert "pip install 'plc-engine[live]'" in listed.stderr
+    assert "pip install 'plc-engine[pyaudio]'" in listed.stderr
+
+
+def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
+    pytest.importorskip("prometheus_client")
+    options = ["--duration-s", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
+    done = runner.invoke(app, ["live", *options, "--json", "--log-json", "--metrics", ":0"])
+    assert done.exit_code == 0, done.exception
+    report = json.loads(done.stdout)
+    assert report["devices"]["output"]["opened"] == 1
+    assert [stream.is_input for stream in cards.streams] == [True, False]
+    assert "metrics at http://127.0.0.1:" in done.stderr
+    assert '"event": "device_opened"' in done.stderr
+    plain = runner.invoke(app, ["live", *options])
+    assert "0 packets in" in plain.stdout
+    assert "output default: 0 times lost" in plain.stdout
+    seen = runner.invoke(app, ["live", *options[:2], "--view"])
+    assert "packets" in seen.stderr
+
+
+def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
+    options = ["--listen", "udp://127.0.0.1:0", "--duration-s", "0.2", "--model", "ar"]
+    done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])
+    assert done.exit_code == 1, done.exception  # it heard nothing
+    assert "udp://127.0.0.1:0 heard no stream: no datagram at all" in done.stderr
+    assert list(json.loads(done.stdout)["devices"]) == ["output"]
+    plain = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--codec", "pcmu"])
+    assert "0 packets in" in plain.stdout
+    assert "left out" not in plain.stdout
+    for wrong in (["--to", "device:USB", "--workers", "2"], ["--to", "device:a", "--to", "b.wav"]):
+        refused = runner.invoke(app, ["relay", *options, *wrong])
+        assert refused.exit_code == 2
+        assert "a device" in refused.stderr
+
+
+@pytest.mark.usefixtures("cards")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    refused: Any = runner.invoke(app, ["live", "--in", "nonsense", "--no-view", "--model", "ar"])
+    assert isinstance(refused.exception, DeviceError)
+    assert "there are 0 (Built-in), 4 (USB Interface)" in str(refused.exception)
+
+
+def test_what_libraries_print_is_kept_off_the_terminal_but_not_what_we_do() -> None:
+    script = (
+        "import os, sys\nfrom plc.apps.quiet import quiet_libraries\n"
+        "with quiet_libraries():\n    os.write(2, b'library'); print('ours', file=sys.stderr)\n"
+        "os.write(2, b'after\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == "ours\nafter\n"

@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from plc.engine.config import StreamConfig
+from plc.engine.methods import METHODS, make_filler, rung_of, stream_models
+from plc.errors import ConfigError, ModelError
+from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.predict.history import History
+from plc.predict.ladder import MAX_ORDER, MAX_PAST_SAMPLES, STEADY, UNSTEADY
+from plc.predict.linear import ArFiller
+from plc.predict.lpc import LpcFiller
+from tests.signals import glide
+
+CONFIG = StreamConfig(
+    sample_rate=16_000, channels=2, packet_samples=160, lookahead=2, budget_ms=math.inf
+)
+REACH = 320
+
+
+@pytest.mark.parametrize("method", [*METHODS, "burg:20/60"])
+def test_every_method_makes_a_filler(method: str) -> None:
+    filler = make_filler(method, "auto", CONFIG, REACH)
+    assert filler.name in filler.names
+    rows = np.stack([glide(1, 16_000, 8000), glide(2, 16_000, 8000)])
+    history = History(2, filler.past_samples)
+    history.append(rows[:, :6000], True)
+    filler.begin(history, False)
+    out = np.full((2, 160), np.nan, np.float32)
+    filler.extend(out)
+    assert np.isfinite(out).all()
+    assert out.any() != (method == "zeros")
+    if filler.bridges:
+        history.append(out, True)
+        filler.bridge(history, np.ascontiguousarray(rows[:, 6320 : 6320 + REACH]), out)
+        assert np.isfinite(out).all()
+        assert out.any()
+    filler.reset()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_described_in_a_line(method: str) -> None:
+    assert 0 < len(METHODS[method]) < 100
+    assert "\n" not in METHODS[method]
+
+
+@pytest.mark.parametrize("method", ["auto", "ar"])
+def test_ours_is_the_ladder(method: str) -> None:
+    filler = make_filler(method, "ar", CONFIG, REACH)
+    assert isinstance(filler, ArFiller)
+    assert set(filler.names) == {rung.name for rung in STEADY + UNSTEADY}
+
+
+def test_the_budget_shortens_the_ladder_of_ours_alone() -> None:
+    tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6)
+    assert set(make_filler("auto", "auto", tight, 0).names) == {
+        STEADY[-1].name,
+        UNSTEADY[-1].name,
+    }
+    assert make_filler("burg:20/100", "auto", tight, 0).names == ("ar:20/100",)
+    assert isinstance(make_filler("lpc", "auto", tight, 0), LpcFiller)
+
+
+@given(
+    order_tenths=st.integers(1, 400),
+    past_ms=st.integers(80, 85),
+    sample_rate=st.integers(8000, 192_000),
+)
+def test_an_explicit_predictor_has_the_order_and_past_it_names(
+    order_tenths: int, past_ms: int, sample_rate: int
+) -> None:
+    assume(order_tenths / 10 <= 1000 * MAX_ORDER / sample_rate)
+    rung = rung_of(f"burg:{order_tenths / 10}/{past_ms}", sample_rate)
+    assert rung is not None
+    assert rung.order_ms == order_tenths / 10
+    assert rung.past_ms == past_ms
+
+
+@pytest.mark.parametrize("sample_rate", [MIN_SAMPLE_RATE, 44_100, MAX_SAMPLE_RATE])
+def test_plain_burg_fits_every_rate(sample_rate: int) -> None:
+    rung = rung_of("burg", sample_rate)
+    assert rung is not None
+    assert rung.name == "ar:5/50"
+    assert rung.past_samples(sample_rate) == round(0.05 * sample_rate)
+
+
+@pytest.mark.parametrize("method", ["zeros", "repeat", "pitch", "magnitude", "lpc"])
+def test_what_is_no_bare_predictor_has_no_rung(method: str) -> None:
+    assert rung_of(method, 48_000) is None
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("", "magic", "AUTO", " burg", "burg:", "burg:20", "burg:20/", "burg:/100"),
+        *("burg:-5/100", "burg:5/100/3", "burg:5 /100", "burg:1e1/100", "burg:5/nan"),
+        "burg:5/100\n",
+    ],
+)
+def test_an_unknown_method_names_the_known_ones(method: str) -> None:
+    with pytest.raises(ConfigError, match=r"method is .*; known: auto, .*burg:20/100") as caught:
+        make_filler(method, "auto", CONFIG, REACH)
+    assert all(name in str(caught.value) for name in METHODS)
+
+
+@pytest.mark.parametrize("method", ["burg:51/100", "burg:0/100", "burg:0.0/100", "burg:5/9"])
+def test_an_order_above_half_the_past_is_refused(method: str) -> None:
+    with pytest.raises(ConfigError, match="order up to half of it"):
+        rung_of(method, 48_000)
+
+
+@pytest.mark.parametrize("sample_rate", [MIN_SAMPLE_RATE, 48_000, MAX_SAMPLE_RATE])
+def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
+    most_ms = 1000 * MAX_PAST_SAMPLES // sample_rate
+    assert rung_of(f"burg:5/{most_ms}", sample_rate) is not None
+    with pytest.raises(ConfigError, match=f"at {sample_rate} Hz the past may be"):
+        rung_of(f"burg:5/{most_ms + 1}", sample_rate)
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
+def test_an_unknown_model_says_what_would_do(model: str) -> None:
+    with pytest.raises(ModelError, match=r"in the package|plc models"):
+        make_filler("auto", model, CONFIG, REACH)
+
+
+def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the past may be 8\.0 to"):
+        rung_of("burg:1/7", 8000)
+
+
+NARROW = {"speech": "speech-narrowband"}
+BOTH = {"music": "music", "speech": "speech"}
+MUSIC = {"music": "music", "speech": "music"}
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "served", "bridged"),
+    [
+        (8_000, NARROW, True),
+        (15_999, NARROW, True),
+        (16_000, BOTH, True),
+        (48_000, BOTH, True),
+        (96_000, BOTH, False),
+        (96_001, MUSIC, False),
+        (192_000, MUSIC, False),
+    ],
+)
+def test_a_stream_has_the_networks_that_help_at_its_rate(
+    sample_rate: int, served: dict[str, str], bridged: bool
+) -> None:
+    pytest.importorskip("onnxruntime")
+    causal, bridges = stream_models("auto", sample_rate)
+    assert {content: manifest.name for content, manifest in causal.items()} == served
+    expected = {"speech": "speech-bridge"} if bridged else {}
+    assert {content: manifest.name for content, manifest in bridges.items()} == expected

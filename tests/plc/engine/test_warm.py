@@ -1,0 +1,231 @@
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import plc
+import plc_kernels
+from plc import notice
+from plc.engine import warm
+from plc_kernels import ar, fade, packet
+
+# Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
+# a cache, and how many were found in it.
+PROGRAM = """
+import numpy as np
+from plc import Concealer; from plc.engine import warm
+concealer = Concealer(sample_rate=16_000, packet_samples=160, budget_ms=float("inf"))
+t = np.arange(1600) / 16_000
+for packet in np.sin(2 * np.pi * 440 * t).astype(np.float32).reshape(10, 160):
+    concealer.push(packet)
+played = concealer.push(None)
+truth = np.sin(2 * np.pi * 440 * (t[:160] + 0.1))
+kernels = warm._AUDIO_PATH
+cached = sum(type(kernel._cache).__name__ != "NullCache" for kernel in kernels)
+hits = sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels)
+print(np.abs(played[:, 0] - truth).max() < 0.01, cached, hits, len(kernels))
+"""
+
+
+def start(environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process: subprocess.Popen[str]) -> tuple[bool, int, int, int]:
+    """Return what PROGRAM printed: concealed well?, kernels with a cache, found in it, in all."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    well, *counts = out.split()
+    cached, hits, kernels = (int(each) for each in counts)
+    return well == "True", cached, hits, kernels
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+
+
+def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    heard = threading.Event()
+
+    def listen(line: str) -> None:
+        told.append(line)
+        heard.set()
+
+    monkeypatch.setattr(notice, "listener", listen)
+    monkeypatch.setattr(warm, "_AUDIO_PATH", ())
+    monkeypatch.setattr(warm, "_SLOW_S", 0.0)
+    monkeypatch.setattr(warm, "_run_all", lambda: heard.wait(30.0))
+    for compiled, line in ((-1, warm._COMPILING), (0, warm._LOADING)):
+        heard.clear()
+        monkeypatch.setattr(warm, "_warm", False)
+        monkeypatch.setattr(warm, "compiled", lambda compiled=compiled: compiled)
+        warm.warm_up()
+        assert told.pop() == line
+    monkeypatch.setattr(warm, "_warm", False)
+    monkeypatch.setattr(warm, "_SLOW_S", 60.0)
+    monkeypatch.setattr(warm, "_run_all", lambda: None)
+    warm.warm_up()
+    assert not told
+
+
+def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class File:
+        def __init__(self, index: dict[str, str] | None) -> None:
+            self._index = index
+
+        def _load_index(self) -> dict[str, str]:
+            if self._index is None:
+                raise PermissionError("it is being replaced")
+            return self._index
+
+    kernels = tuple(
+        SimpleNamespace(_cache=SimpleNamespace(_cache_file=File(index)))
+        for index in (None, {}, {"key": "file"})
+    )
+    monkeypatch.setattr(warm, "_AUDIO_PATH", (*kernels, SimpleNamespace()))
+    assert warm.compiled() == 1
+
+
+def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm.warm_up()
+    monkeypatch.setattr(warm, "_run_all", lambda: pytest.fail("ran again"))
+    warm.warm_up()
+
+
+def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm.warm_up()
+    monkeypatch.setattr(warm, "_warm", False)
+    run_all = warm._run_all
+    runs: list[int] = []
+    finished_before_run: list[bool] = []
+    together = threading.Barrier(8)
+
+    def run_and_count() -> None:
+        runs.append(threading.get_ident())
+        run_all()
+        finished_before_run.append(any(done))
+
+    done = [False] * 8
+
+    def warm_up(place: int) -> None:
+        together.wait()
+        warm.warm_up()
+        done[place] = True
+
+    monkeypatch.setattr(warm, "_run_all", run_and_count)
+    threads = [threading.Thread(target=warm_up, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(runs) == 1
+    assert all(done)
+    # Nobody went on while the kernels were being run.
+    assert finished_before_run == [False]
+
+
+@pytest.mark.parametrize("kernel", warm._AUDIO_PATH, ids=lambda kernel: str(kernel.__name__))
+def test_every_kernel_is_compiled_for_one_set_of_types_and_closed(kernel: Any) -> None:
+    warm.warm_up()
+    assert len(kernel.signatures) == 1
+    assert not kernel._can_compile
+
+
+def test_every_kernel_of_the_audio_path_is_warmed() -> None:
+    # Those that others call are compiled with them; these are called from Python.
+    from plc.engine import background, concealer
+    from plc.predict import baselines, linear, lpc
+
+    used = {
+        value
+        for module in (background, baselines, concealer, linear, lpc)
+        for value in vars(module).values()
+        if hasattr(value, "disable_compile")
+    }
+    assert used <= set(warm._AUDIO_PATH)
+    assert len(used) >= 10
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        (fade.crossfade, (np.zeros(4), np.zeros(4, np.float32), np.zeros(4, np.float32))),
+        (fade.crossfade, (np.zeros((8, 2), np.float32)[:, 0],) * 3),
+        (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
+        (packet.unpack_float32, (np.zeros((4, 1)), np.zeros((1, 4), np.float32))),
+        (packet.pack_int16, (np.zeros((1, 4), np.float32), np.zeros((4, 1), np.int32))),
+    ],
+    ids=["float64", "strided", "float32", "float64 packet", "int32 packet"],
+)
+def test_another_type_is_an_error_instead_of_a_compilation(
+    kernel: Any, arguments: tuple[Any, ...]
+) -> None:
+    warm.warm_up()
+    before = list(kernel.signatures)
+    with pytest.raises(TypeError, match="No matching definition"):
+        kernel(*arguments)
+    assert kernel.signatures == before
+
+
+# Costs one compilation of every kernel, some 15 s.
+def test_a_read_only_install_without_a_home_conceals_too(tmp_path: Path) -> None:
+    nowhere = "/dev/null/nowhere"
+    for package in (plc, plc_kernels):
+        assert package.__file__ is not None
+        source = Path(package.__file__).parent
+        shutil.copytree(
+            source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        # A file where the cache beside the sources would be: even root cannot write there.
+        (tmp_path / source.name / "__pycache__").write_text("")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    environment = clean_environment() | {
+        "PYTHONPATH": str(tmp_path),
+        "HOME": nowhere,
+        "XDG_CACHE_HOME": nowhere,
+        "NUMBA_CACHE_DIR": nowhere,
+        "PLC_CACHE_DIR": nowhere,
+    }
+    try:
+        well, cached, _, kernels = answer(start(environment, Path("/")))
+    finally:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            path.chmod(0o755)
+    assert well
+    assert cached == 0
+    assert kernels == len(warm._AUDIO_PATH)
+
+
+# Costs as many compilations of every kernel as there are processes.
+def test_processes_that_fill_an_empty_cache_at_once_all_conceal(tmp_path: Path) -> None:
+    roots = [str(Path(str(package.__file__)).parents[1]) for package in (plc, plc_kernels)]
+    environment = clean_environment() | {
+        "PYTHONPATH": os.pathsep.join(roots),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    processes = [start(environment, tmp_path) for _ in range(3)]
+    answers = [answer(process) for process in processes]
+    kernels = len(warm._AUDIO_PATH)
+    for well, cached, _, _ in answers:
+        assert well
+        assert cached == kernels
+    # And what they left behind is sound.
+    well, _, hits, _ = answer(start(environment, tmp_path))
+    assert well
+    assert hits == kernels

@@ -1,0 +1,409 @@
+"""The network for gaps of which a packet after them has arrived: what it sees, when it is asked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnxruntime")
+
+from plc import Concealer, conceal
+from plc.engine import methods
+from plc.engine.background import Background
+from plc.errors import ConfigError, ModelError
+from plc.models.manifest import Manifest
+from plc.networks import voice
+from plc.networks.encoder_filler import EncoderFiller
+from plc.networks.voice import BRIDGE_DRAFTS
+from plc.predict import contour
+from plc.predict import linear as filler_module
+from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS
+from plc.predict.history import History
+from plc.predict.ladder import Rung, Step
+from plc.predict.linear import ArFiller, Sides
+from plc.runtime.line import EncoderCounters, Outcome
+from tests.plc.tiny_models import write_model
+from tests.signals import glide, tones
+from tests.signals import voice as voice_of
+
+RATE = 16_000
+PACKET = 320
+LONGEST = 2 * PACKET
+SIGNAL = tones(31, RATE, 2 * RATE)
+TRACE = np.zeros(100, bool)
+# The first burst outlasts the lookahead: only its last two packets are bridged.
+TRACE[[20, 21, 22, 40, 51, 52, 60, 62, 80]] = True
+STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookahead": 2}
+
+
+def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
+    settings: dict[str, Any] = {
+        "kind": "bridge",
+        "drafts": BRIDGE_DRAFTS,
+        "context_frames_after": 1,
+        "horizon_ms": 40.0,
+        "top_hz": 8000.0,
+    }
+    return write_model(folder, graph, **(settings | changes))
+
+
+class _Seen:
+    """A line that keeps what it was given, and answers as ``outcome`` says, with silence."""
+
+    last_error = ""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.counters = EncoderCounters()
+        self.outcome = outcome
+        self.asked = 0
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        self.asked += 1
+        return 1
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        out[:] = 0.0
+        return self.outcome
+
+    state = "ready"
+
+    def abandon(self) -> None: ...
+
+    def take_failure(self) -> bool:
+        return False
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _filler(folder: Path, line: _Seen | None = None) -> EncoderFiller:
+    manifest = Manifest.read(_model(folder))
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    if line:
+        filler.voices[0].line = line
+    return filler
+
+
+def _bridged(
+    filler: EncoderFiller | ArFiller, gap: int = PACKET, known: int = PACKET, whole: bool = True
+) -> NDArray[np.float32]:
+    history = History(1, filler.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    out = np.zeros((1, gap), np.float32)
+    if isinstance(filler, EncoderFiller):
+        filler.bridging = gap * whole
+    filler.begin(history, unsteady=False)
+    assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
+    bridge: NDArray[np.float32] = out[0]
+    return bridge
+
+
+def test_a_network_that_changes_nothing_is_the_bridge(tmp_path: Path) -> None:
+    with_network = conceal(SIGNAL, TRACE, model=str(_model(tmp_path)), **STREAM)
+    without = conceal(SIGNAL, TRACE, model="ar", **STREAM)
+    np.testing.assert_allclose(with_network, without, atol=2e-5)
+
+
+def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> None:
+    concealer = Concealer(**STREAM, model=str(_model(tmp_path, "lost")), budget_ms=float("inf"))
+    plain = Concealer(**STREAM, model="ar", budget_ms=float("inf"))
+    packets = SIGNAL.reshape(-1, PACKET)
+    out, draft = (
+        np.concatenate(
+            [
+                each.push(None if lost else packet)
+                for lost, packet in zip(TRACE, packets, strict=True)
+            ]
+        )[2 * PACKET :, 0]
+        for each in (concealer, plain)
+    )
+    differs = np.abs(out - draft).reshape(-1, PACKET).max(axis=1) > 1e-4
+    np.testing.assert_array_equal(np.flatnonzero(differs), [21, 22, 40, 51, 52, 60, 62, 80])
+    made = {k: n for k, n in concealer.stats.rung_samples.items() if n}
+    assert made.pop("encoder:lost") == 8 * PACKET
+    assert sum(made.values()) == PACKET
+    assert concealer.stats.encoder.encoder_done == 6
+
+
+def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
+    model = str(_model(tmp_path))
+    assert Concealer(RATE, 1, PACKET, model=model).describe()["networks"] == {}
+    waiting = Concealer(**STREAM, model=model)
+    assert waiting.describe()["networks"]["speech, bridged"]["model"] == "last"
+    waiting.close()
+
+
+@pytest.mark.parametrize(("gap", "known"), [(320, 320), (320, 640), (640, 320)])
+def test_each_line_holds_one_draft_between_what_is_known(
+    tmp_path: Path, gap: int, known: int
+) -> None:
+    filler = _filler(tmp_path, _Seen(Outcome.LATE))
+    out = _bridged(filler, gap, known)
+    spectra = filler.voices[0].gap
+    start, stop = spectra.gap_start, spectra.gap_start + gap
+    until = min(stop + known, spectra.samples)
+    forward, backward, bridge = spectra.lines[0]
+    plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
+    np.testing.assert_array_equal(_bridged(plain, gap, known), out)
+    for line in (forward, backward, bridge):
+        np.testing.assert_array_equal(line[:start], SIGNAL[RATE - start : RATE])
+        np.testing.assert_array_equal(line[stop:until], SIGNAL[RATE + gap :][: until - stop])
+        # These are steady tones: what is predicted beyond is not far from what comes.
+        truth = SIGNAL[RATE - start :][: spectra.samples]
+        assert np.abs(line[until:] - truth[until:]).max(initial=0.0) < 0.2 * np.abs(truth).max()
+    np.testing.assert_array_equal(bridge[start:stop], out)
+    history = History(1, plain.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    alone = np.zeros((1, gap), np.float32)
+    plain.begin(history, unsteady=False)
+    plain.extend(alone)
+    np.testing.assert_allclose(forward[start:stop], alone[0], atol=1e-6)
+    # Either draft meets its own side, and the bridge lies between them.
+    assert abs(backward[stop - 1] - bridge[stop - 1]) < 0.02
+    low, high = np.minimum(forward, backward), np.maximum(forward, backward)
+    assert (bridge >= low - 1e-6).all()
+    assert (bridge <= high + 1e-6).all()
+
+
+def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) -> None:
+    x = voice_of(RATE, 1.0, 160.0, 0.8)
+    place, truth = RATE // 2, x[RATE // 2 : RATE // 2 + LONGEST]
+    errors = {}
+    for drafts in (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
+        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+        history = History(1, filler.past_samples)
+        history.append(x[None, :place], trusted=True)
+        out = np.zeros((1, LONGEST), np.float32)
+        filler.bridging = LONGEST
+        filler.begin(history, unsteady=False)
+        after = np.ascontiguousarray(x[None, place + LONGEST :][:, :PACKET])
+        assert filler.bridge(history, after, out)
+        lines = filler.voices[0].gap.lines[0]
+        start = filler.voices[0].gap.gap_start
+        made = [*lines[:2, start : start + LONGEST], out[0]]
+        errors[drafts] = [np.mean((each - truth) ** 2) / np.mean(truth**2) for each in made]
+        filler.close()
+    for bent, plain in zip(errors[CONTOUR_BRIDGE_DRAFTS], errors[BRIDGE_DRAFTS], strict=True):
+        assert bent < 0.6 * plain
+
+
+@pytest.mark.parametrize(("horizon_ms", "whole"), [(20.0, True), (40.0, False)])
+def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
+    tmp_path: Path, horizon_ms: float, whole: bool
+) -> None:
+    model = _model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=horizon_ms)
+    bridges = {"music": Manifest.read(model)}
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
+    filler.voices[0].line = _Seen(Outcome.LATE)
+    plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
+    made = _bridged(filler, gap=LONGEST, whole=whole)
+    np.testing.assert_array_equal(made, _bridged(plain, gap=LONGEST))
+
+
+def test_a_damaged_contour_leaves_the_model_out_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged() -> None:
+        raise ModelError("contour.npz is not sound")
+
+    manifest = Manifest.read(_model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS))
+    monkeypatch.setattr(contour, "contour_model", damaged)
+    monkeypatch.setattr(methods, "stream_models", lambda *_: ({}, {"speech": manifest}))
+    concealer = Concealer(**STREAM)
+    said = concealer.describe()["networks"]["speech, bridged"]
+    assert said["mode"] == "left out"
+    assert "contour.npz" in str(said["why"])
+
+
+def test_following_the_pitch_is_part_of_what_a_bridge_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    follow = contour.ContourBridge.forward
+
+    def slowly(self: contour.ContourBridge, *args: Any) -> None:
+        nonlocal now_s
+        now_s += 0.004
+        follow(self, *args)
+
+    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
+    for drafts, cost_ms in ((BRIDGE_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
+        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
+        filler = EncoderFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
+        assert filler.voices[0].first_ms == pytest.approx(cost_ms)
+        filler.close()
+
+
+def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
+    line = _Seen(Outcome.LATE)
+    filler = _filler(tmp_path, line)
+    made = [_bridged(filler) for _ in range(3)]
+    plain = _bridged(ArFiller(RATE, 1, PACKET, reach=LONGEST))
+    for each in made:
+        np.testing.assert_array_equal(each, plain)
+    assert filler.name in filler.ar.names
+    assert line.asked == 2  # then it is switched off
+    assert filler.counters.encoder_off == 1
+
+
+def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
+    """Silence in place of tones: both edges are blended."""
+    filler = _filler(tmp_path, _Seen(Outcome.DONE))
+    made = _bridged(filler)
+    assert filler.name == "encoder:last"
+    heard = np.concatenate([SIGNAL[:RATE], made, SIGNAL[RATE + PACKET :]])
+    np.testing.assert_allclose(made[16:-16], 0.0, atol=1e-6)
+    step = np.abs(np.diff(SIGNAL)).max()
+    around = heard[RATE - 20 : RATE + PACKET + 20]
+    assert np.abs(np.diff(around)).max() < step + np.abs(SIGNAL).max() / 8
+
+
+def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
+    manifest = Manifest.read(_model(tmp_path, horizon_ms=20.0))
+    line = _Seen(Outcome.DONE)
+    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    filler.voices[0].line = line
+    _bridged(filler, gap=2 * PACKET)
+    assert line.asked == 0
+    assert filler.name in filler.ar.names
+
+
+def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
+    line = _Seen(Outcome.DONE)
+    filler = _filler(tmp_path, line)
+    filler.limit_ms = 0.0
+    _bridged(filler)
+    assert line.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("bridge", "makes forward, backward, bridge or contour_forward, "),
+        ("causal", "ar_contour or passages, joined for one that is causal"),
+    ],
+)
+def test_other_drafts_are_refused(tmp_path: Path, kind: str, made: str) -> None:
+    changes: dict[str, Any] = {"kind": kind, "context_frames_after": int(kind == "bridge")}
+    model = _model(tmp_path, drafts=("forward", "backward", "interpolated"), **changes)
+    with pytest.raises(ConfigError, match=made):
+        Concealer(**STREAM, model=str(model))
+
+
+def test_sides_change_nothing_of_the_bridge() -> None:
+    plain, seen = (ArFiller(RATE, 1, PACKET, reach=LONGEST) for _ in range(2))
+    history = History(1, plain.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    out = np.zeros((2, 1, PACKET), np.float32)
+    after = SIGNAL[None, RATE + PACKET : RATE + 2 * PACKET]
+    sides = Sides(*(np.zeros((1, PACKET), np.float32) for _ in range(3)))
+    for filler, made, kept in ((plain, out[0], None), (seen, out[1], sides)):
+        filler.begin(history, unsteady=False)
+        filler.bridge_from(filler.extend, history, after, made, kept)
+    np.testing.assert_array_equal(out[0], out[1])
+
+
+def test_a_bridge_is_built_a_little_into_the_fade_where_a_network_improves_it(
+    tmp_path: Path,
+) -> None:
+    """Speech is held for one packet; the fade begins with the second."""
+    voice = glide(3, RATE, 2 * RATE)
+    packets = voice.reshape(-1, PACKET)
+    stream = STREAM | {"lookahead": 1, "budget_ms": float("inf")}
+
+    def bridged(model: str, burst: int) -> int:
+        concealer = Concealer(**stream, model=model)
+        concealer._background = _Unsteady(1, RATE, 0)
+        for k, packet in enumerate(packets):
+            concealer.push(None if 50 <= k < 50 + burst else packet)
+        return concealer.stats.bridged_samples // PACKET
+
+    model = str(_model(tmp_path))
+    assert [bridged("ar", burst) for burst in (1, 2, 3, 4)] == [1, 0, 0, 0]
+    assert [bridged(model, burst) for burst in (1, 2, 3, 4)] == [1, 1, 1, 0]
+
+
+def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
+    """The burst has been faded by then: to go on with its prediction would be a step."""
+    sine = (0.5 * np.sin(2 * np.pi * 110.0 / RATE * np.arange(RATE))).astype(np.float32)
+    packets = sine.reshape(-1, PACKET)
+    concealer = Concealer(
+        **STREAM | {"lookahead": 1}, model=str(_model(tmp_path)), budget_ms=float("inf")
+    )
+    concealer._background = _Unsteady(1, RATE, 0)
+    out = [concealer.push(None if 30 <= k < 33 else packet) for k, packet in enumerate(packets)]
+    heard = np.concatenate(out)[:, 0]
+    assert concealer.stats.bridged_samples == PACKET
+    natural = float(np.abs(np.diff(sine)).max())
+    around = heard[33 * PACKET - 40 : 33 * PACKET + 40]  # where the third lost packet begins
+    assert np.abs(np.diff(around)).max() < 1.3 * natural
+
+
+@pytest.mark.parametrize(("packets", "asked"), [(3, 1), (2, 0)])
+def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
+    tmp_path: Path, packets: int, asked: int
+) -> None:
+    causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
+    bridge = Manifest.read(_model(tmp_path))
+    filler = EncoderFiller(
+        RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
+    )
+    filler.content = "speech"
+    filler.bridging = packets * PACKET
+    history = History(1, filler.past_samples)
+    history.append(SIGNAL[None, :RATE], trusted=True)
+    filler.begin(history, unsteady=True)
+    assert filler.counters.encoder_runs == asked
+
+
+@pytest.mark.parametrize(("rate", "packet"), [(8_000, 80), (16_000, 80), (16_000, 960)])
+def test_where_it_could_never_run_it_is_not_opened(tmp_path: Path, rate: int, packet: int) -> None:
+    """Packets too short to be the end of a bridge, and too long to be its gap."""
+    made = Concealer(rate, 1, packet, lookahead=1, model=str(_model(tmp_path)))
+    assert made.describe()["networks"] == {}
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 12_000, 16_000, 22_050, 32_000, 44_100, 48_000])
+def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None:
+    packet = rate // 50
+    concealer = Concealer(
+        rate, 1, packet, lookahead=2, model="speech-bridge", budget_ms=float("inf")
+    )
+    packets = tones(4, rate, 60 * packet).reshape(-1, packet)
+    for k, each in enumerate(packets):
+        out = concealer.push(None if k in (40, 50, 51) else each)
+        assert np.isfinite(out).all()
+    assert concealer.stats.rung_samples["encoder:speech-bridge"] == 3 * packet
+
+
+class _Unsteady(Background):
+    """Hears speech, whatever it is."""
+
+    @property
+    def unsteady(self) -> bool:
+        return True
+
+
+def test_a_network_for_speech_takes_no_time_from_tones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "_cost", lambda _: voice.Cost(4.0, 1.0))
+    # A rung that costs what it was to fit.
+    monkeypatch.setattr(
+        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
+    )
+    manifest = Manifest.read(_model(tmp_path))
+    # What is left is that and the time after the answer.
+    for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
+        made = EncoderFiller(
+            RATE, 1, PACKET, {}, limit_ms=10.0, reach=LONGEST, bridges={content: manifest}
+        )
+        assert made.ar.steady[0].cost_ms == steady_ms
+        assert made.ar.unsteady[0].cost_ms == 4.5
+        made.close()

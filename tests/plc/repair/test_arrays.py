@@ -1,0 +1,284 @@
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import METHODS, ConfigError, PacketError, inpaint
+from plc.repair.arrays import QUALITIES, merge_gaps, solve_gap
+from plc_kernels.ar import fit_burg
+from tests.signals import glide, noise, sine, tones
+
+SAMPLE_RATE = 16_000
+
+spans = st.tuples(st.integers(0, 99), st.integers(1, 30)).map(lambda x: (x[0], min(100, sum(x))))
+gap_lists = st.lists(spans, max_size=12)
+
+
+def inside(gaps: list[tuple[int, int]], samples: int) -> NDArray[np.bool_]:
+    mask = np.zeros(samples, bool)
+    for start, stop in gaps:
+        mask[start:stop] = True
+    return mask
+
+
+def nmse_db(estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
+    error = estimate[where].astype(np.float64) - truth[where]
+    return float(10 * np.log10(np.sum(error**2) / np.sum(truth[where].astype(np.float64) ** 2)))
+
+
+@given(gaps=gap_lists)
+def test_merged_gaps_cover_the_same_samples_once_and_in_order(gaps: list[tuple[int, int]]) -> None:
+    merged = merge_gaps(gaps, 100)
+    np.testing.assert_array_equal(inside(merged, 100), inside(gaps, 100))
+    for (_, stop), (start, _) in pairwise(merged):
+        assert stop < start  # neither overlapping nor touching
+    assert merge_gaps(merged[::-1], 100) == merged
+
+
+@pytest.mark.parametrize("gap", [(5, 5), (6, 5), (-1, 5), (95, 101), (100, 101)])
+def test_a_gap_that_does_not_fit_is_named(gap: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=f"gap {gap[0]}:{gap[1]} does not fit.*100 samples"):
+        merge_gaps([(10, 20), gap], 100)
+
+
+@settings(max_examples=25)
+@given(
+    gaps=st.lists(
+        st.tuples(st.integers(0, 2999), st.integers(1, 500)).map(
+            lambda x: (x[0], min(3000, sum(x)))
+        ),
+        max_size=4,
+    ),
+    channels=st.integers(0, 2),
+    integer=st.booleans(),
+    quality=st.sampled_from(["fast", "good"]),
+)
+def test_samples_outside_the_gaps_are_bit_exact(
+    gaps: list[tuple[int, int]], channels: int, integer: bool, quality: str
+) -> None:
+    shape = (3000, channels) if channels else (3000,)
+    signal: Any = glide(1, SAMPLE_RATE, 3000 * max(1, channels)).reshape(shape)
+    if integer:
+        signal = np.rint(signal * 32767).astype(np.int16)
+    before = signal.copy()
+    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    assert out.shape == shape
+    assert out.dtype == signal.dtype
+    assert np.isfinite(out).all()
+    assert not np.shares_memory(out, signal)
+    np.testing.assert_array_equal(signal, before)
+    known = np.logical_not(inside(gaps, 3000))
+    np.testing.assert_array_equal(out[known], before[known])
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_what_stands_in_a_gap_is_not_looked_at(quality: str, dtype: Any) -> None:
+    signal = (glide(1, SAMPLE_RATE, 8000) * (30_000 if dtype == np.int16 else 1)).astype(dtype)
+    gaps = [(2000, 2500), (5000, 5800)]
+    hidden = signal.copy()
+    hidden[inside(gaps, 8000)] = np.nan if dtype == np.float32 else 32_767
+    out = inpaint(hidden, SAMPLE_RATE, gaps, quality=quality)
+    assert np.isfinite(out).all()
+    np.testing.assert_array_equal(out, inpaint(signal, SAMPLE_RATE, gaps, quality=quality))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_named_outside_the_gaps(bad: float) -> None:
+    signal = np.stack([noise(1, 3000), noise(2, 3000)], 1)
+    signal[[1500, 2500], 1] = bad
+    with pytest.raises(PacketError, match="sample 2500 is not finite; list it in gaps"):
+        inpaint(signal, SAMPLE_RATE, [(1400, 1600)])
+
+
+def errors_db(signal: NDArray[np.float32]) -> list[float]:
+    """Return the error of each quality in gaps of 64 ms."""
+    gaps = [(begin, begin + 1024) for begin in range(8000, signal.size - 4000, 8000)]
+    where = inside(gaps, signal.size)
+    return [
+        nmse_db(inpaint(signal, SAMPLE_RATE, gaps, quality=quality, model="ar"), signal, where)
+        for quality in ("fast", "good", "best")
+    ]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_interpolation_restores_music_better_than_two_predictions_do(seed: int) -> None:
+    fast, good, best = errors_db(tones(seed, SAMPLE_RATE, 64_000))
+    assert good < fast - 1.0
+    assert best < good + 0.3
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_interpolation_is_no_worse_on_a_gliding_voice(seed: int) -> None:
+    fast, good, best = errors_db(glide(seed, SAMPLE_RATE, 64_000))
+    assert good < fast
+    assert best < fast + 1.5
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_tone_is_restored(quality: str) -> None:
+    signal = sine(440.0, SAMPLE_RATE, 16_000) + noise(1, 16_000, 1e-4)
+    gaps = [(8000, 9024)]
+    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    assert nmse_db(out, signal, inside(gaps, signal.size)) < -30.0
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("gap", [(0, 400), (7600, 8000)], ids=["start", "end"])
+def test_a_gap_at_an_end_is_predicted_from_the_other_side(
+    gap: tuple[int, int], quality: str
+) -> None:
+    signal = sine(440.0, SAMPLE_RATE, 8000) + noise(1, 8000, 1e-4)
+    out = inpaint(signal, SAMPLE_RATE, [gap], quality=quality)
+    assert nmse_db(out, signal, inside([gap], 8000)) < -20.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_signal_that_is_all_gap_is_silent(method: str) -> None:
+    signal = noise(1, 2000).reshape(1000, 2)
+    assert not inpaint(signal, SAMPLE_RATE, [(0, 1000)], method=method).any()
+
+
+def test_no_gaps_leave_a_copy() -> None:
+    signal = noise(1, 1000)
+    out = inpaint(signal, SAMPLE_RATE, [])
+    np.testing.assert_array_equal(out, signal)
+    assert not np.shares_memory(out, signal)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("between", [1, 20, 200])
+def test_two_gaps_close_together_are_both_filled(quality: str, between: int) -> None:
+    signal = sine(440.0, SAMPLE_RATE, 16_000) + noise(1, 16_000, 1e-4)
+    gaps = [(8000, 8300), (8300 + between, 8600 + between)]
+    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    for gap in gaps:
+        assert nmse_db(out, signal, inside([gap], signal.size)) < -15.0
+
+
+@pytest.mark.parametrize("method", [*METHODS, "burg:10/50"])
+def test_every_method_fills_every_gap(method: str) -> None:
+    signal = np.stack([tones(1, SAMPLE_RATE, 8000), glide(2, SAMPLE_RATE, 8000)], 1)
+    gaps = [(0, 100), (3000, 3777), (7900, 8000)]
+    out = inpaint(signal, SAMPLE_RATE, gaps, method=method)
+    assert np.isfinite(out).all()
+    for start, stop in gaps:
+        filled = out[start:stop]
+        assert filled.any() != (method == "zeros")
+        assert np.abs(filled).max() < 2.0 * np.abs(signal).max()
+
+
+def test_channels_are_filled_as_if_alone() -> None:
+    left, right = tones(1, SAMPLE_RATE, 8000), glide(2, SAMPLE_RATE, 8000)
+    gaps = [(3000, 3500)]
+    both = inpaint(np.stack([left, right], 1), SAMPLE_RATE, gaps)
+    for c, row in enumerate((left, right)):
+        np.testing.assert_array_equal(both[:, c], inpaint(row, SAMPLE_RATE, gaps))
+
+
+def test_int16_is_rounded_and_clipped() -> None:
+    signal = tones(1, SAMPLE_RATE, 8000, 0.3)
+    integers = np.rint(np.clip(signal, -1, 1) * 32767).astype(np.int16)
+    gaps = [(4000, 4500)]
+    out = inpaint(integers, SAMPLE_RATE, gaps)
+    as_floats = inpaint(integers.astype(np.float32) / np.float32(32_768), SAMPLE_RATE, gaps)
+    expected = np.clip(np.rint(as_floats * 32_768.0), -32_768, 32_767)
+    np.testing.assert_allclose(out.astype(float), expected, atol=1.0)
+
+
+def test_progress_is_told_after_each_gap() -> None:
+    told: list[tuple[int, int]] = []
+    gaps = [(100, 200), (500, 600), (550, 700)]
+    inpaint(noise(1, 3000), SAMPLE_RATE, gaps, progress=lambda *done: told.append(done))
+    assert told == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        (np.zeros(100), r"signal is float64 \(100,\); give float32.*or int16"),
+        (np.zeros(100, np.int32), "signal is int32"),
+        (np.zeros((2, 3, 4), np.float32), r"signal is float32 \(2, 3, 4\)"),
+        (np.zeros(0, np.float32), r"signal is float32 \(0,\).*n > 0"),
+        ([0.0], "signal is list"),
+    ],
+)
+def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
+    with pytest.raises(PacketError, match=message):
+        inpaint(signal, SAMPLE_RATE, [(10, 20)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quality": "perfect"}, "quality is 'perfect'; known: fast, good, best"),
+        ({"method": "magic"}, "method is 'magic'; known: auto"),
+        ({"method": "burg:60/100"}, "half"),
+        ({"gaps": [(90, 101)]}, "gap 90:101 does not fit a signal of 100 samples"),
+        ({"sample_rate": 4000}, "sample_rate is 4000; supported: 8000 to 192000 Hz"),
+    ],
+)
+def test_a_wrong_setting_names_what_would_do(settings: dict[str, Any], message: str) -> None:
+    call: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "gaps": [(10, 20)]} | settings
+    with pytest.raises(ConfigError, match=message):
+        inpaint(noise(1, 100), **call)
+
+
+def dense_solution(
+    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Minimise the squared prediction errors that the gap has a part in, by dense least squares."""
+    order = predictor.size - 1
+    rows = np.zeros((length + order, line.size))
+    for i in range(length + order):
+        rows[i, begin + i - order : begin + i + 1] = predictor[::-1]
+    known = line.copy()
+    known[begin : begin + length] = 0.0
+    gap = rows[:, begin : begin + length]
+    return np.asarray(np.linalg.lstsq(gap, -rows @ known, rcond=None)[0], np.float64)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    order=st.integers(2, 40),
+    length=st.integers(1, 100),
+    tonal=st.booleans(),
+)
+def test_a_gap_solved_is_the_least_squares_solution(
+    seed: int, order: int, length: int, tonal: bool
+) -> None:
+    samples = 400
+    x = glide(seed, SAMPLE_RATE, samples) if tonal else noise(seed, samples)
+    line = x.astype(np.float64)
+    predictor = fit_burg(x, order)
+    found = solve_gap(line, 150, length, predictor)
+    assert found is not None
+    np.testing.assert_allclose(found, dense_solution(line, 150, length, predictor), atol=1e-6)
+
+
+@pytest.mark.parametrize(("begin", "length"), [(32, 100), (100, 268), (0 + 32, 336)])
+def test_a_gap_needs_no_more_than_the_order_on_each_side(begin: int, length: int) -> None:
+    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
+    predictor = fit_burg(line, 32)
+    found = solve_gap(line, begin, length, predictor)
+    assert found is not None
+    np.testing.assert_allclose(found, dense_solution(line, begin, length, predictor), atol=1e-6)
+
+
+def test_what_stands_in_a_gap_does_not_change_its_solution() -> None:
+    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
+    predictor = fit_burg(line, 32)
+    hidden = line.copy()
+    hidden[100:200] = np.nan
+    np.testing.assert_array_equal(
+        solve_gap(hidden, 100, 100, predictor), solve_gap(line, 100, 100, predictor)
+    )
+
+
+def test_a_predictor_that_is_not_finite_has_no_solution() -> None:
+    assert solve_gap(np.zeros(400), 100, 50, np.full(33, np.nan)) is None

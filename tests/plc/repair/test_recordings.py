@@ -1,0 +1,322 @@
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import conceal, inpaint
+from plc.audio.files import read_audio
+from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
+from plc.errors import AudioFileError, ConfigError, TraceError
+from plc.repair.arrays import LONGEST_REFINED_GAP
+from plc.repair.recordings import (
+    conceal_file,
+    inpaint_file,
+    lose_file,
+    merge_gaps,
+    parse_gap,
+    read_gaps,
+    samples_of_packet,
+)
+from tests.signals import noise, tones
+
+RATE = 16_000
+PACKET = 160
+SAMPLES = 25_043  # not a whole number of packets
+
+
+def stereo(samples: int = SAMPLES) -> NDArray[np.float32]:
+    return np.stack([tones(seed, RATE, SAMPLES)[:samples] for seed in (3, 4)], axis=1)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.wav"
+    soundfile.write(path, stereo(), RATE, subtype="FLOAT")
+    return path
+
+
+def trace_of(loss: float = 0.15, seed: int = 5, samples: int = SAMPLES) -> NDArray[np.bool_]:
+    return GilbertElliott(loss, 1.5).trace(-(-samples // PACKET), seed)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 3])
+def test_a_file_is_concealed_as_an_array_is(source: Path, lookahead: int) -> None:
+    target = source.with_name("target.wav")
+    lost = trace_of()
+    report = conceal_file(source, target, TraceLosses(lost), lookahead=lookahead)
+    expected = conceal(stereo(), lost, sample_rate=RATE, packet_samples=PACKET, lookahead=lookahead)
+    np.testing.assert_array_equal(read_audio(target)[0], expected)
+    assert (report.samples, report.packets) == (SAMPLES, lost.size)
+    assert report.lost_packets == np.count_nonzero(lost)
+    assert report.stats["lost_packets"] == report.lost_packets
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_without_loss_a_file_is_unchanged(source: Path, lookahead: int) -> None:
+    target = source.with_name("target.wav")
+    report = conceal_file(source, target, Bernoulli(0.0).source(), lookahead=lookahead)
+    np.testing.assert_array_equal(read_audio(target)[0], stereo())
+    assert report.lost_packets == 0
+
+
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 64 * 160, 64 * 160 + 1])
+def test_every_length_is_kept(tmp_path: Path, samples: int) -> None:
+    path, target = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(path, stereo(samples), RATE, subtype="FLOAT")
+    report = conceal_file(path, target, Bernoulli(0.3).source(1), lookahead=2)
+    assert report.samples == len(read_audio(target)[0]) == samples
+
+
+def test_what_a_damaged_file_holds_in_lost_packets_is_not_looked_at(source: Path) -> None:
+    lost = trace_of()
+    damaged = stereo()
+    damaged[np.repeat(lost, PACKET)[:SAMPLES]] = 0.9
+    soundfile.write(source.with_name("damaged.wav"), damaged, RATE, subtype="FLOAT")
+    for name in ("source", "damaged"):
+        given = source.with_name(f"{name}.wav")
+        conceal_file(given, source.with_name(f"from-{name}.wav"), TraceLosses(lost))
+    np.testing.assert_array_equal(
+        read_audio(source.with_name("from-source.wav"))[0],
+        read_audio(source.with_name("from-damaged.wav"))[0],
+    )
+
+
+def test_losing_and_concealing_by_the_trace_is_concealing_with_losses(source: Path) -> None:
+    model = GilbertElliott(0.1, 2.0)
+    lossy, heard, direct = (source.with_name(f"{name}.wav") for name in ("lossy", "a", "b"))
+    report = lose_file(source, lossy, model.source(9))
+    conceal_file(lossy, heard, TraceLosses(read_trace(report.trace)))
+    conceal_file(source, direct, model.source(9))
+    np.testing.assert_array_equal(read_audio(heard)[0], read_audio(direct)[0])
+
+
+def test_lost_packets_become_zeros_and_the_others_stay(source: Path) -> None:
+    target = source.with_name("lossy.wav")
+    report = lose_file(source, target, Bernoulli(0.3).source(2))
+    lost = read_trace(source.with_name("lossy.trace"))
+    assert report.trace == str(source.with_name("lossy.trace"))
+    assert report.lost_packets == np.count_nonzero(lost)
+    assert report.packets == lost.size == -(-SAMPLES // PACKET)
+    padded = np.pad(lost.astype(int), 1)
+    assert report.bursts == np.count_nonzero(np.diff(padded) == 1)
+    expected = np.where(np.repeat(lost, PACKET)[:SAMPLES, None], np.float32(0), stereo())
+    np.testing.assert_array_equal(read_audio(target)[0], expected)
+
+
+def test_a_trace_shorter_than_the_file_names_both_lengths(source: Path) -> None:
+    target = source.with_name("target.wav")
+    short = TraceLosses(np.zeros(100, np.bool_))
+    with pytest.raises(TraceError, match=r"100 packets.*157 of 160 samples.*--loop"):
+        conceal_file(source, target, short)
+    with pytest.raises(TraceError, match=r"100 packets.*157"):
+        lose_file(source, target, short)
+    assert os.listdir(source.parent) == ["source.wav"]
+
+
+def test_a_looped_trace_repeats_and_a_longer_one_is_cut(source: Path) -> None:
+    looped, longer = (source.with_name(f"{name}.wav") for name in ("looped", "longer"))
+    pattern = trace_of(samples=40 * PACKET)
+    lose_file(source, looped, TraceLosses(pattern, loop=True))
+    lose_file(source, longer, TraceLosses(np.resize(pattern, 1000)))
+    np.testing.assert_array_equal(read_audio(looped)[0], read_audio(longer)[0])
+
+
+def test_a_lossy_recording_without_its_trace_is_not_left_behind(source: Path) -> None:
+    target = source.with_name("lossy.wav")
+    (source.with_name("lossy.trace")).mkdir()
+    with pytest.raises(TraceError, match="cannot write"):
+        lose_file(source, target, Bernoulli(0.1).source())
+    assert not target.exists()
+
+
+def test_neither_the_given_trace_nor_the_source_is_written_over(source: Path) -> None:
+    given, target = source.with_name("lossy.trace"), source.with_name("lossy.wav")
+    given.write_text("# as measured on the train\n" + 40 * "0010\n")
+    link = source.with_name("link.trace")
+    link.symlink_to(given)
+    before = given.read_bytes(), source.read_bytes()
+    for path in (given, link):
+        losses = TraceLosses(read_trace(path), path=path)
+        with pytest.raises(TraceError, match=r"lossy\.trace.*is the trace that says what to lose"):
+            lose_file(source, target, losses)
+    with pytest.raises(TraceError, match="is the source itself"):
+        lose_file(source, target, Bernoulli(0.1).source(), trace=source)
+    assert (given.read_bytes(), source.read_bytes()) == before
+    assert not target.exists()
+    elsewhere = source.with_name("other.trace")
+    lose_file(source, target, TraceLosses(read_trace(given), path=given), trace=elsewhere)
+    assert read_trace(elsewhere).size == 157
+
+
+def test_progress_reaches_the_whole_length(source: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    conceal_file(
+        source,
+        source.with_name("b.wav"),
+        Bernoulli(0.1).source(),
+        progress=lambda samples, total: seen.append((samples, total)),
+    )
+    assert seen[-1] == (SAMPLES, SAMPLES)
+    assert [samples for samples, _ in seen] == sorted(samples for samples, _ in seen)
+
+
+def test_the_source_is_no_target(source: Path) -> None:
+    before = source.read_bytes()
+    with pytest.raises(AudioFileError, match="source itself"):
+        conceal_file(source, source, Bernoulli(0.1).source())
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("packet_ms", "sample_rate", "samples"), [(10, 48_000, 480), (10, 44_100, 441), (2.5, 8000, 20)]
+)
+def test_a_packet_is_whole_samples(packet_ms: float, sample_rate: int, samples: int) -> None:
+    assert samples_of_packet(packet_ms, sample_rate) == samples
+
+
+@pytest.mark.parametrize("packet_ms", [0.0, -10.0, 0.001, float("nan"), float("inf")])
+def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
+    with pytest.raises(ConfigError, match="less than one sample"):
+        samples_of_packet(packet_ms, RATE)
+
+
+# ---- gaps ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quality", "method"), [("good", "auto"), ("fast", "auto"), ("good", "lpc")]
+)
+def test_a_file_is_inpainted_as_an_array_is(source: Path, quality: str, method: str) -> None:
+    target = source.with_name("target.wav")
+    # Two of them within one another's context, one far from both.
+    gaps = [(2000, 2320), (2900, 3060), (24_000, 24_320)]
+    report = inpaint_file(
+        source, target, [(a / RATE, b / RATE) for a, b in gaps], quality=quality, method=method
+    )
+    assert report.gaps == tuple(gaps)
+    expected = inpaint(stereo(), RATE, gaps, quality=quality, method=method)
+    np.testing.assert_array_equal(read_audio(target)[0], expected)
+
+
+def test_what_a_gap_held_is_not_looked_at(source: Path) -> None:
+    damaged = stereo()
+    damaged[4000:4400] = np.nan
+    soundfile.write(source.with_name("damaged.wav"), damaged, RATE, subtype="FLOAT")
+    for name in ("source", "damaged"):
+        given = source.with_name(f"{name}.wav")
+        inpaint_file(given, source.with_name(f"from-{name}.wav"), [(0.25, 0.275)])
+    filled = read_audio(source.with_name("from-damaged.wav"))[0]
+    np.testing.assert_array_equal(read_audio(source.with_name("from-source.wav"))[0], filled)
+    assert np.isfinite(filled).all()
+
+
+def test_a_gap_at_either_end_is_filled(source: Path) -> None:
+    target = source.with_name("target.wav")
+    gaps = [(0, 160), (SAMPLES - 160, SAMPLES)]
+    inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in gaps], quality="fast")
+    filled = read_audio(target)[0]
+    np.testing.assert_array_equal(filled, inpaint(stereo(), RATE, gaps, quality="fast"))
+    assert filled[:160].any()
+    assert filled[-160:].any()
+
+
+@pytest.mark.parametrize(
+    ("quality", "method", "refined"),
+    [("good", "auto", 2), ("best", "ar", 2), ("fast", "auto", None), ("good", "lpc", None)],
+)
+def test_the_report_counts_the_gaps_that_were_refined(
+    source: Path, quality: str, method: str, refined: int | None
+) -> None:
+    start = 6000
+    at_most, longer = (start + LONGEST_REFINED_GAP + more for more in (0, 1))
+    target = source.with_name("target.wav")
+    # At the recording's begin, short, as long as can be, one sample longer, at its end.
+    gaps = [(0, 160), (1000, 1160), (start, at_most), (14_000, 14_000 + longer - start)]
+    gaps.append((SAMPLES - 160, SAMPLES))
+    gaps_s = [(a / RATE, b / RATE) for a, b in gaps]
+    report = inpaint_file(source, target, gaps_s, quality=quality, method=method)
+    assert report.gaps == tuple(gaps)
+    assert report.refined_gaps == report.as_dict()["refined_gaps"] == refined
+
+
+def test_what_is_not_counted_as_refined_is_the_blend(source: Path) -> None:
+    good, fast = source.with_name("good.wav"), source.with_name("fast.wav")
+    cases = {(4000, 4320): 1, (0, 320): 0, (SAMPLES - 320, SAMPLES): 0, (6000, 10_097): 0}
+    for (start, stop), refined in cases.items():
+        gap_s = [(start / RATE, stop / RATE)]
+        report = inpaint_file(source, good, gap_s)
+        inpaint_file(source, fast, gap_s, quality="fast")
+        assert report.refined_gaps == refined
+        same = np.array_equal(read_audio(good)[0], read_audio(fast)[0])
+        assert same == (refined == 0), (start, stop)
+
+
+def test_a_recording_that_is_no_number_outside_the_gaps_is_refused(tmp_path: Path) -> None:
+    damaged = stereo()
+    damaged[8000] = np.nan
+    soundfile.write(tmp_path / "a.wav", damaged, RATE, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match=r"at 0\.500000 s"):
+        inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.51, 0.52)])
+    inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.51, 0.52), (0.5, 0.5001)])
+    assert np.isfinite(read_audio(tmp_path / "b.wav")[0]).all()
+
+
+@given(gaps=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 100)), min_size=1, max_size=12))
+@settings(max_examples=50)
+def test_merged_gaps_cover_the_same_samples_and_do_not_touch(gaps: list[tuple[int, int]]) -> None:
+    merged = merge_gaps([(a / 1000, (a + n) / 1000) for a, n in gaps], 1000, 1000)
+    covered = {sample for a, n in gaps for sample in range(a, a + n)}
+    assert {sample for a, b in merged for sample in range(a, b)} == covered
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(merged))
+
+
+def test_a_gap_outside_the_recording_names_its_length(source: Path) -> None:
+    with pytest.raises(ConfigError, match=r"1\.5:1\.6 is outside .* lasts 1\.565 s"):
+        inpaint_file(source, source.with_name("b.wav"), [(1.5, 1.6)])
+    with pytest.raises(ConfigError, match="no gap given"):
+        merge_gaps([], RATE, SAMPLES)
+    with pytest.raises(ConfigError, match="shorter than a sample"):
+        merge_gaps([(1.0, 1.00001)], RATE, SAMPLES)
+    assert os.listdir(source.parent) == ["source.wav"]
+
+
+@pytest.mark.parametrize("text", ["1.25", "a:b", "1:2:3", "-1:2", "2:1", "1:1", "", "1e3:2e3"])
+def test_a_malformed_gap_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="START:STOP"):
+        parse_gap(text)
+
+
+def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.txt"
+    path.write_text("# start:stop\n1.250:1.314\n\n .5 : 0.6  # short\n")
+    assert read_gaps(path) == [(1.25, 1.314), (0.5, 0.6)]
+    path.write_text("1:2\n3-4\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        read_gaps(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(ConfigError, match="holds no gaps"):
+        read_gaps(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_gaps(tmp_path / "none.txt")
+
+
+def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    loop = noise(6, RATE)
+    signal = (0.3 * np.tile(loop, 8)).astype(np.float32)
+    gap = (4 * RATE + 3000, 4 * RATE + 3640)
+    damaged = signal.copy()
+    damaged[gap[0] : gap[1]] = 0.0
+    source, target = tmp_path / "loop.wav", tmp_path / "filled.wav"
+    soundfile.write(source, damaged, RATE, subtype="FLOAT")
+    inpaint_file(source, target, [(gap[0] / RATE, gap[1] / RATE)], model="music-lookahead")
+    filled = read_audio(target)[0][gap[0] : gap[1], 0]
+    error = filled - signal[gap[0] : gap[1]]
+    # Of noise nothing can be predicted: a second away is all that is known of it.
+    assert np.dot(error, error) < 0.5 * np.dot(filled, filled)

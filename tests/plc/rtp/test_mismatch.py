@@ -1,0 +1,269 @@
+"""What comes and is not as configured: said once, with the option that takes it."""
+
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from plc import notice
+from plc.apps.events import in_words
+from plc.apps.relay import StreamConfig, StreamRelay
+from plc.cli.options import delay_of
+from plc.errors import ConfigError
+from plc.rtp.codecs import G711, L16, Codec, open_codec
+from plc.rtp.mismatch import Told
+from plc.rtp.packets import RtpPacket, build_rtp
+from plc.rtp.playout import Playout
+from plc.rtp.send import Packetizer
+from plc.rtp.udp import Endpoint
+from tests.plc.apps.test_relay import line_of
+from tests.processes import environment
+from tests.signals import tones
+
+SENDER = ("192.0.2.1", 40_000)
+PACKET_S = 0.01
+
+
+def lines_of(playout: Playout, sent: list[tuple[float, bytes]]) -> list[str]:
+    """Return what is said of these packets, taken at these times."""
+    told = Told(playout.inspection)
+    lines: list[str] = []
+
+    def note(event: str, *, says: str, **_: Any) -> None:
+        assert event == "mismatch"
+        lines.append(says)
+
+    for at_s, datagram in sent:
+        playout.put(datagram, at_s)
+        told.note_source(SENDER)
+        told.tell("udp://127.0.0.1:5004", note)
+    return lines
+
+
+def sent_by(
+    codec: Codec, seconds: float = 1.0, speed: float = 1.0, **options: int
+) -> list[tuple[float, bytes]]:
+    """Return the packets of a sender and when each comes."""
+    packetizer = Packetizer(codec, ssrc=0xABCD, timestamp=2**32 - 3000, **options)
+    block = round(codec.sample_rate * PACKET_S)
+    signal_ = tones(1, codec.sample_rate, block)[:, None].repeat(codec.channels, axis=1)
+    return [
+        (k * PACKET_S / speed, packetizer.pack(signal_)) for k in range(round(seconds / PACKET_S))
+    ]
+
+
+def playout_of(
+    name: str, sample_rate: int, channels: int = 1, payload_type: int | None = None
+) -> Playout:
+    codec = open_codec(name, sample_rate, channels)
+    return Playout(codec, round(sample_rate * PACKET_S), model="ar", payload_type=payload_type)
+
+
+@pytest.mark.parametrize(
+    ("codec", "taken", "says"),
+    [
+        (L16(44_100, 2), ("l16", 48_000, 1), r"payload type 10 \(l16, 44100 Hz, 2 channels, .*"
+         r"not 96 \(l16, 48000 Hz, 1 channel\): give --sample-rate 44100 --channels 2$"),
+        (G711("pcma"), ("pcmu", 8000, 1), r"payload type 8 \(pcma, .*: give --codec pcma$"),
+        (G711("pcmu"), ("l16", 48_000, 1),
+         r"payload type 0 .*: give --codec pcmu --sample-rate 8000 --channels 1$"),
+    ],
+)  # fmt: skip
+def test_a_payload_type_that_says_all_is_told_with_every_option(
+    codec: Codec, taken: tuple[str, int, int], says: str
+) -> None:
+    (line,) = lines_of(playout_of(*taken), sent_by(codec))
+    assert line.startswith("udp://127.0.0.1:5004 receives ")
+    assert " from 192.0.2.1:40000, " in line
+    assert "SSRC 0000abcd" in line
+    assert re.search(says, line), line
+
+
+def test_another_payload_type_is_told_after_three_packets_and_once() -> None:
+    sent = sent_by(L16(48_000, 1), payload_type=97)
+    playout = playout_of("l16", 48_000)
+    assert lines_of(playout, sent[:2]) == []
+    (line,) = lines_of(playout, sent[2:])
+    assert line == (
+        "udp://127.0.0.1:5004 receives payload type 97 (packets of 960 bytes, SSRC 0000abcd) "
+        "from 192.0.2.1:40000, not 96 (l16, 48000 Hz, 1 channel): give --payload-type 97"
+    )
+
+
+def test_redundancy_that_was_not_expected_is_told_as_such() -> None:
+    (line,) = lines_of(playout_of("l16", 16_000), sent_by(L16(16_000, 1), redundancy=2))
+    assert "redundant audio" in line
+    assert line.endswith(": give --red-payload-type 100")
+
+
+@pytest.mark.parametrize(("sent", "taken"), [(2, 1), (1, 2), (6, 2), (1, 8)])
+def test_another_count_of_channels_is_told(sent: int, taken: int) -> None:
+    (line,) = lines_of(playout_of("l16", 48_000, taken), sent_by(L16(48_000, sent)))
+    assert line.endswith(f": give --channels {sent}")
+    assert "payload type 96" in line
+
+
+@pytest.mark.parametrize("taken", [16_000, 44_100, 48_000])
+@pytest.mark.parametrize("sent", [32_000, 48_000])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.05])
+def test_another_sample_rate_is_told(sent: int, taken: int, jitter_s: float) -> None:
+    rng = random.Random(1)
+    packets = sent_by(L16(sent, 1), 5.0, payload_type=96)
+    late = [(at_s + rng.uniform(0, jitter_s), datagram) for at_s, datagram in packets]
+    lines = lines_of(playout_of("l16", taken, payload_type=96), late)
+    if sent == taken:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.endswith(f"not by {taken}: give --sample-rate {sent}")
+
+
+def test_packets_that_hold_no_sample_are_told() -> None:
+    playout = playout_of("l16", 48_000, 2)
+    sent = [
+        (0.01 * k, build_rtp(RtpPacket(96, k, 480 * k, 1, bytes(size))))
+        for k, size in enumerate([0] * 10 + [3] * 10)
+    ]
+    (line,) = lines_of(playout, sent)
+    assert "packets of 3 bytes (payload type 96, SSRC 00000001)" in line
+    assert "--codec" in line
+
+
+def test_another_coding_of_the_same_payload_type_is_told() -> None:
+    (line,) = lines_of(playout_of("l16", 8000, payload_type=0), sent_by(G711("pcmu")))
+    assert "80 bytes for each 80 samples" in line
+    assert line.endswith("see --codec and --channels")
+
+
+@pytest.mark.parametrize("name", ["l16", "pcmu"])
+def test_a_stream_as_configured_says_nothing(name: str) -> None:
+    """Whatever is lost, doubled, overtaken or paused of it, and with events in it."""
+    rng = random.Random(2)
+    codec = open_codec(name, 8000, 1)
+    packetizer = Packetizer(codec, ssrc=1)
+    event = Packetizer(codec, ssrc=1, payload_type=101)
+    sent: list[tuple[float, bytes]] = []
+    now_s = 0.0
+    block = np.zeros((80, 1), np.float32)
+    for k in range(3000):
+        now_s += PACKET_S
+        datagram = packetizer.pack(block)
+        if rng.random() < 0.2:
+            continue
+        sent += [(now_s + rng.uniform(0.0, 0.03), datagram)] * rng.choice([1, 1, 1, 2])
+        if k % 100 == 99:
+            pause = rng.randrange(100)
+            packetizer._timestamp += 80 * pause
+            for _ in range(pause):
+                now_s += PACKET_S
+                sent.append((now_s, event.pack(block)))
+    sent.sort(key=lambda each: each[0])
+    assert lines_of(playout_of(name, 8000), sent) == []
+
+
+def test_whatever_comes_a_few_lines_are_said_at_most() -> None:
+    rng = random.Random(3)
+    sent = [
+        (0.001 * k, build_rtp(RtpPacket(rng.randrange(64), k % 65536, rng.getrandbits(32),
+                                        rng.getrandbits(32), rng.randbytes(rng.randrange(99)))))
+        for k in range(20_000)
+    ]  # fmt: skip
+    assert len(lines_of(playout_of("l16", 48_000), sent)) == 4
+
+
+def test_what_is_said_names_who_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(notice, "listener", said.append)
+    here = Endpoint("127.0.0.1", 0)
+    relay = StreamRelay(StreamConfig(listen=here, to=here, model="ar", seed=1))
+    for at_s, datagram in sent_by(L16(48_000, 1), payload_type=97):
+        relay.receive(datagram, ("::1", 7), at_s)
+    relay.told.tell("here", in_words)
+    assert len(said) == 1
+    assert " from [::1]:7, " in said[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((0.5, 2000.0, None, 200.0), "--fixed-delay-ms is 2000; supported: 0 to --max-delay-ms"),
+        ((0.5, None, 300.0, 200.0), "--headroom-ms is 300"),
+        ((0.5, None, None, 0.0), "--max-delay-ms is 0"),
+    ],
+)
+def test_a_delay_over_the_limit_is_told_by_its_option(
+    options: tuple[float, float | None, float | None, float], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        delay_of(*options)
+
+
+# ---- as programs --------------------------------------------------------------------------------
+
+
+def plc(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "plc", *map(str, arguments)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_relay_says_at_once_what_comes_and_one_that_heard_nothing_fails(
+    tmp_path: Path, workers: int
+) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, tones(1, 44_100, 44_100)[:, None].repeat(2, axis=1), 44_100)
+    ports = [free_port() for _ in range(workers)]
+    relay = plc(
+        *("relay", "--model", "ar", "--workers", workers),
+        *(f"--listen=udp://127.0.0.1:{port}" for port in ports),
+        *(f"--to=udp://127.0.0.1:{9 + k}" for k in range(workers)),
+    )
+    senders = [plc("send", source, "--to", f"udp://127.0.0.1:{port}", "--loop") for port in ports]
+    said: list[str] = []
+    try:
+        while len(said) < workers:  # while the relay still runs
+            line = line_of(relay.stderr)
+            assert line, "the relay has ended"
+            said += [line] if "receives" in line else []
+    finally:
+        relay.send_signal(signal.SIGTERM)
+        for sender in senders:
+            sender.kill()
+            sender.communicate()
+        out, errors = relay.communicate(timeout=120)
+    for line, port in zip(sorted(said), sorted(ports, key=str), strict=True):
+        assert line.startswith(f"plc: udp://127.0.0.1:{port} receives payload type 10 (l16, ")
+        assert line.endswith(": give --sample-rate 44100 --channels 2\n")
+    assert relay.returncode == 1, errors
+    assert out.count("of another payload type") == workers
+    assert errors.count("heard no stream: packets left out: ") == workers
+
+
+def test_a_relay_that_nobody_sends_to_fails_and_says_so(tmp_path: Path) -> None:
+    relay = plc(
+        *("relay", "--model", "ar", "--listen", "udp://127.0.0.1:0", "--duration-s", 0),
+        *("--to", tmp_path / "a.wav"),
+    )
+    _, errors = relay.communicate(timeout=120)
+    assert relay.returncode == 1
+    assert errors.splitlines()[-1].endswith(" heard no stream: no datagram at all")
+
+
+def free_port() -> int:
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

@@ -1,0 +1,167 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plc.runtime.engine_cache import EngineCache, cache_root
+
+IDENTITY = {"model": "ab", "device": "Fake 9000"}
+
+
+def build(root: Path, content: bytes = b"engine") -> Path:
+    """Build and keep an engine; return the folder that it lies in."""
+    cache = EngineCache(root, IDENTITY)
+    (cache.begin() / "tiny.engine").write_bytes(content)
+    cache.finish()
+    cache.close()
+    return cache.folder
+
+
+def begin(root: Path) -> list[str]:
+    """Return the engines that another start would load."""
+    cache = EngineCache(root, IDENTITY)
+    found = sorted(path.name for path in cache.begin().glob("*.engine"))
+    cache.finish()
+    cache.close()
+    return found
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_was_finished_is_found_again(tmp_path: Path) -> None:
+    build(tmp_path)
+    assert begin(tmp_path) == ["tiny.engine"]
+
+
+def test_what_was_not_finished_is_not_found(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path, IDENTITY)
+    (cache.begin() / "tiny.engine").write_bytes(b"half")
+    assert begin(tmp_path) == []
+
+
+def test_another_identity_has_another_folder(tmp_path: Path) -> None:
+    keys = {
+        EngineCache(tmp_path, identity).key
+        for identity in (
+            IDENTITY,
+            {**IDENTITY, "model": "cd"},
+            {**IDENTITY, "device": ""},
+            {"model": "ab", "device": "Fake 9000", "tensorrt": "11"},
+        )
+    }
+    assert len(keys) == 4
+    assert EngineCache(tmp_path, dict(reversed(IDENTITY.items()))).key in keys
+
+
+def test_a_changed_an_added_and_a_missing_file_break_the_seal(tmp_path: Path) -> None:
+    for name in ("tiny.engine", "more.engine"):
+        folder = build(tmp_path)
+        (folder / name).write_bytes(b"other")
+        assert begin(tmp_path) == []
+        assert not folder.joinpath(name).exists()
+    (build(tmp_path) / "tiny.engine").unlink()
+    assert begin(tmp_path) == []
+
+
+@pytest.mark.parametrize("seal", ["", "{}", "[1]", "null", "[" * 100_000])
+def test_a_seal_that_is_damaged_does_not_fit(tmp_path: Path, seal: str) -> None:
+    (build(tmp_path) / "seal.json").write_text(seal)
+    assert begin(tmp_path) == []
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "tiny.engine").write_bytes(b"engine")
+    root = tmp_path / "root"
+    folder = build(root)
+    (folder / "tiny.engine").unlink()
+    (folder / "tiny.engine").symlink_to(outside / "tiny.engine")
+    assert begin(root) == []
+    folder = build(root)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    assert begin(root) == []
+    assert (tmp_path / "moved" / "tiny.engine").exists()  # the link went, not what it led to
+
+
+def test_engines_that_killed_a_process_are_not_loaded_again(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    marker = tmp_path / f"{folder.name}.{dead_process()}.0.open"
+    marker.touch()
+    assert begin(tmp_path) == []
+    assert not marker.exists()
+
+
+def test_a_dead_process_of_this_ones_number_is_noticed_too(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    (tmp_path / f"{folder.name}.{os.getpid()}.999999.open").touch()
+    assert begin(tmp_path) == []
+
+
+def test_processes_and_threads_that_load_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    (tmp_path / f"{folder.name}.{os.getppid()}.0.open").touch()  # it lives
+    first = EngineCache(tmp_path, IDENTITY)
+    first.begin()
+    assert begin(tmp_path) == ["tiny.engine"]
+    first.finish()
+
+
+def test_of_two_that_build_at_once_the_first_to_finish_is_kept(tmp_path: Path) -> None:
+    caches = [EngineCache(tmp_path, IDENTITY) for _ in range(2)]
+    for number, cache in enumerate(caches):
+        (cache.begin() / f"{number}.engine").write_bytes(b"engine")
+    for cache in caches:
+        cache.finish()
+    assert begin(tmp_path) == ["0.engine"]
+    assert [path.name for path in tmp_path.iterdir()] == [caches[0].key]
+
+
+def test_discarding_leaves_nothing(tmp_path: Path) -> None:
+    build(tmp_path)
+    cache = EngineCache(tmp_path, IDENTITY)
+    cache.begin()
+    cache.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_cannot_be_made_or_trusted_is_replaced_for_this_process(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o775)
+    for root, why in ((tmp_path / "file" / "root", "cannot be made"), (shared, "chmod go-w")):
+        cache = EngineCache(root, IDENTITY)
+        assert not cache.kept
+        assert why in cache.reason
+        place = cache.begin()
+        assert root not in place.parents
+        (place / "tiny.engine").write_bytes(b"engine")
+        cache.finish()
+        assert cache.holds_engines
+        cache.close()
+        assert not cache.folder.exists()
+    assert list(shared.iterdir()) == []
+
+
+def test_the_root_is_where_the_user_or_the_system_wants_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
+    assert cache_root() == tmp_path
+    monkeypatch.delenv("PLC_CACHE_DIR")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() == tmp_path / "xdg" / "plc-engine"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / ".cache" / "plc-engine"

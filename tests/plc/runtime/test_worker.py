@@ -1,0 +1,812 @@
+"""The encoder against the clock: threads are steered by events, time by a clock of the test's."""
+
+import gc
+import os
+import queue
+import random
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError, ModelError
+from plc.networks.governor import Governor
+from plc.runtime.line import NO_TICKET, EncoderLine, InlineEncoder, Outcome, Runner
+from plc.runtime.providers import Signature
+from plc.runtime.worker import EncoderWorker
+from tests.processes import environment
+
+# Longer than any machine needs to run a few lines in another thread; only a broken test waits.
+PATIENCE_S = 60.0
+NO_HURRY_S = PATIENCE_S
+"""A deadline on a clock that stands still."""
+
+
+def signature(frames: int = 4) -> Signature:
+    return Signature(
+        (("spectra", (1, 1, 2, 3, frames)), ("lost", (1, frames))), ("filled", (1, 2, 3, frames))
+    )
+
+
+SIGNATURES = [signature(4), signature(6)]
+
+
+def gap(value: float, frames: int = 4) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return np.full((1, 1, 2, 3, frames), value, np.float32), np.ones((1, frames), np.float32)
+
+
+def empty(frames: int = 4) -> NDArray[np.float32]:
+    return np.full((1, 2, 3, frames), 7.0, np.float32)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Fake:
+    """Doubles the spectra and adds ``lost``; ``act`` happens before."""
+
+    def __init__(self, act: Callable[["Fake"], None] | None = None, on_gpu: bool = False) -> None:
+        self.on_gpu = on_gpu
+        self.act = act
+        self.sound = True
+        self.runs = 0
+        self.warm_runs = 0
+        self.cancelled = 0
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+
+    def run(
+        self,
+        spectra: NDArray[np.float32],
+        lost: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> bool:
+        self.runs += 1
+        if self.act is not None:
+            self.act(self)
+        np.copyto(out, 2.0 * spectra[:, 0] + lost[:, None, None, :])
+        return self.sound
+
+    def keep_warm(self) -> None:
+        if self.act is not None:
+            self.act(self)
+        self.warm_runs += 1
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def hang(fake: Fake) -> None:
+    fake.entered.set()
+    assert fake.gate.wait(PATIENCE_S)
+
+
+def start(
+    runner: Runner, clock: Clock | None = None, restarts: int = 3, opened: bool = True
+) -> EncoderWorker:
+    worker = EncoderWorker(
+        lambda: runner, SIGNATURES, clock=clock or Clock(), restarts=restarts, hang_s=5.0
+    )
+    if opened:
+        worker.wait_until_open(PATIENCE_S)
+    return worker
+
+
+@pytest.fixture
+def hanging() -> Iterator[Fake]:
+    """A runner that hangs until its gate opens, at the latest when the test ends."""
+    fake = Fake(hang)
+    yield fake
+    fake.gate.set()
+
+
+def wait_for_ready(worker: EncoderWorker) -> None:
+    """Tick until the worker has given back what it had, or is replaced."""
+    pause = threading.Event()
+    for _ in range(60_000):
+        worker.tick()
+        if worker.state == "ready":
+            return
+        pause.wait(0.001)
+    pytest.fail(f"the worker is {worker.state}")
+
+
+@pytest.fixture(params=["inline", "worker"])
+def line(request: pytest.FixtureRequest) -> Iterator[EncoderLine]:
+    fake = Fake()
+    made: EncoderLine = (
+        InlineEncoder(fake, SIGNATURES, Clock()) if request.param == "inline" else start(fake)
+    )
+    yield made
+    made.close()
+
+
+def test_every_submission_gets_its_own_result(line: EncoderLine) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        frames = int(rng.choice([4, 6]))
+        spectra = rng.standard_normal((1, 1, 2, 3, frames)).astype(np.float32)
+        lost = rng.random((1, frames)).astype(np.float32)
+        out = empty(frames)
+        ticket = line.submit(spectra, lost)
+        assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+        np.testing.assert_array_equal(out, 2.0 * spectra[:, 0] + lost[:, None, None, :])
+    assert (line.counters.encoder_runs, line.counters.encoder_done) == (500, 500)
+
+
+def test_a_ticket_counts_once_and_only_if_it_was_given(line: EncoderLine) -> None:
+    out = empty()
+    ticket = line.submit(*gap(1.0))
+    assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+    out = empty()
+    assert line.collect(ticket, NO_HURRY_S, out) is Outcome.ABSENT
+    assert line.collect(NO_TICKET, NO_HURRY_S, out) is Outcome.ABSENT
+    assert line.collect(12345, NO_HURRY_S, out) is Outcome.ABSENT
+    assert (out == 7.0).all()
+
+
+def test_an_undeclared_shape_is_refused_by_its_name(line: EncoderLine) -> None:
+    with pytest.raises(ConfigError, match=r"\(1, 1, 2, 3, 5\); declared: \(1, 1, 2, 3, 4\)"):
+        line.submit(*gap(1.0, frames=5))
+
+
+def fail(fake: Fake) -> None:
+    if fake.runs == 1:
+        raise RuntimeError("the device\nis gone")
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
+    fake = Fake(fail)
+    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
+    out = empty()
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
+    assert (out == 7.0).all()
+    assert line.last_error == "the device is gone"
+    assert line.counters.encoder_failed == 1
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 3.0).all()
+    line.close()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
+    fake = Fake()
+    fake.sound = False
+    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
+    out = empty()
+    assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
+    assert (out == 7.0).all()
+    assert line.counters.encoder_failed == 1
+    line.close()
+
+
+def test_inline_a_slow_result_is_counted_as_late_and_given() -> None:
+    clock = Clock()
+
+    def take_time(fake: Fake) -> None:
+        clock.now_s += 0.004
+
+    line = InlineEncoder(Fake(take_time), SIGNATURES, clock)
+    out = empty()
+    assert line.collect(line.submit(*gap(1.0)), 0.003, out) is Outcome.SLOW
+    assert (out == 3.0).all()
+    assert Outcome.SLOW.usable
+    assert (line.counters.encoder_late, line.counters.encoder_done) == (1, 0)
+    line.tick()
+    assert line.collect(line.submit(*gap(1.0)), 0.009, out) is Outcome.DONE
+
+
+def test_a_hung_run_is_late_at_the_deadline_and_its_result_is_never_given(hanging: Fake) -> None:
+    worker = start(hanging)
+    out = empty()
+    ticket = worker.submit(*gap(1.0))
+    assert worker.collect(ticket, 0.002, out) is Outcome.LATE
+    assert worker.submit(*gap(2.0)) == NO_TICKET  # no queue behind the late one
+    assert hanging.entered.wait(PATIENCE_S)
+    hanging.gate.set()
+    wait_for_ready(worker)
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.ABSENT
+    assert (out == 7.0).all()
+    assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 7.0).all()  # 2 * 3 + 1, its own result and not the late one's
+    counters = worker.counters
+    assert counters.encoder_late == counters.encoder_dropped == counters.encoder_refused == 1
+    assert (counters.encoder_runs, counters.encoder_done) == (2, 1)
+    worker.close()
+
+
+def test_a_late_run_is_cancelled(hanging: Fake) -> None:
+    worker = start(hanging)
+    worker.collect(worker.submit(*gap(1.0)), 0.0, empty())
+    assert hanging.cancelled == 1
+    worker.close(0.0)
+
+
+class Watched(queue.SimpleQueue[int]):
+    """A queue that stays empty and notes how long somebody would have waited."""
+
+    def __init__(self) -> None:
+        self.waits_s: list[float] = []
+
+    def get(self, block: bool = True, timeout: float | None = None) -> int:
+        assert timeout is not None, "it would wait for ever"
+        self.waits_s.append(timeout)
+        raise queue.Empty
+
+    def get_nowait(self) -> int:
+        raise queue.Empty
+
+
+def test_no_call_waits_longer_than_until_the_deadline(hanging: Fake) -> None:
+    clock = Clock()
+    worker = start(hanging, clock)
+    clock.now_s = 100.0
+    ticket = worker.submit(*gap(1.0))
+    watched = worker._life.results = Watched()
+    assert worker.collect(ticket, 100.003, empty()) is Outcome.LATE
+    assert watched.waits_s == pytest.approx([0.003])
+    for _ in range(3):
+        worker.tick()
+        assert worker.submit(*gap(1.0)) == NO_TICKET
+    assert len(watched.waits_s) == 1
+    worker.close(0.0)
+
+
+def test_a_deadline_that_has_passed_takes_a_result_that_is_there() -> None:
+    worker = start(Fake())
+    finished = threading.Event()
+    real_put = worker._life.results.put
+
+    class Telling(queue.SimpleQueue[int]):
+        def put(self, item: int, block: bool = True, timeout: float | None = None) -> None:
+            real_put(item)
+            super().put(item)
+            finished.set()
+
+    worker._life.results = Telling()
+    ticket = worker.submit(*gap(1.0))
+    assert finished.wait(PATIENCE_S)
+    out = empty()
+    assert worker.collect(ticket, -1.0, out) is Outcome.DONE
+    worker.close()
+
+
+def test_what_is_submitted_is_copied_at_once(hanging: Fake) -> None:
+    worker = start(hanging)
+    spectra, lost = gap(1.0)
+    ticket = worker.submit(spectra, lost)
+    spectra.fill(99.0)
+    lost.fill(99.0)
+    hanging.gate.set()
+    out = empty()
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 3.0).all()
+    worker.close()
+
+
+def test_ticks_between_submission_and_collection_lose_nothing() -> None:
+    worker = start(Fake(on_gpu=True))
+    for value in range(50):
+        ticket = worker.submit(*gap(float(value)))
+        worker.tick()
+        worker.tick()
+        out = empty()
+        assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+        assert (out == 2.0 * value + 1.0).all()
+    worker.close()
+
+
+def test_what_nobody_will_collect_neither_cools_a_gpu_nor_hides_that_the_worker_hangs(
+    hanging: Fake,
+) -> None:
+    clock = Clock()
+    warm = Fake(on_gpu=True)
+    opened = iter([hanging, warm])
+    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker.wait_until_open(PATIENCE_S)
+    ticket = worker.submit(*gap(1.0))
+    clock.now_s = 6.0
+    worker.tick()
+    assert worker.counters.encoder_restarts == 0, "it is still waited for"
+    worker.abandon()
+    worker.tick()
+    assert worker.counters.encoder_restarts == 1
+    assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.ABSENT
+    wait_for_ready(worker)
+    worker.submit(*gap(1.0))
+    worker.abandon()
+    wait_for_ready(worker)
+    assert worker.counters.encoder_dropped == 1
+    clock.now_s += 1.0
+    worker.tick()
+    assert worker.counters.encoder_warm_runs >= 1
+    worker.close()
+
+
+def test_long_health_earns_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plc.runtime.worker._HEALTHY", 2)
+
+    def die_every_third_time(fake: Fake) -> None:
+        if fake.runs % 3 == 0:
+            raise SystemExit("killed")
+
+    worker = start(Fake(die_every_third_time), restarts=1)
+    for _ in range(5):
+        for expected in (Outcome.DONE, Outcome.DONE, Outcome.FAILED):
+            worker.wait_until_open(PATIENCE_S)
+            assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is expected
+        worker._life.over.wait(PATIENCE_S)
+        worker.tick()
+    assert worker.counters.encoder_restarts == 5
+    assert worker.state != "given up"
+    worker.close()
+
+
+def test_a_result_that_nobody_collects_is_dropped() -> None:
+    worker = start(Fake())
+    first = worker.submit(*gap(1.0))
+    second = NO_TICKET
+    while second == NO_TICKET:
+        second = worker.submit(*gap(2.0))
+    out = empty()
+    assert worker.collect(first, NO_HURRY_S, out) is Outcome.ABSENT
+    # Asking for the first in between has not cost the second.
+    assert worker.collect(second, NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 5.0).all()
+    assert worker.counters.encoder_dropped == 1
+    worker.close()
+
+
+def end_thread(fake: Fake) -> None:
+    if fake.runs == 1:
+        raise SystemExit("killed")
+
+
+def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
+    runners = [Fake(end_thread), Fake()]
+    opened = iter(runners)
+    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=Clock())
+    worker.wait_until_open(PATIENCE_S)
+    out = empty()
+    # A collection that did not notice would be late, after a minute.
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
+    assert "killed" in worker.last_error
+    wait_for_ready(worker)
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 3.0).all()
+    assert worker.counters.encoder_restarts == 1
+    assert runners[1].runs == 1
+    worker.close()
+
+
+def test_a_worker_that_keeps_dying_is_given_up() -> None:
+    def always_end(fake: Fake) -> None:
+        raise SystemExit("killed again")
+
+    worker = start(Fake(always_end), restarts=2)
+    for _ in range(3):
+        worker.wait_until_open(PATIENCE_S)
+        ticket = worker.submit(*gap(1.0))
+        assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.FAILED
+        worker._life.over.wait(PATIENCE_S)
+        worker.tick()
+    assert worker.state == "given up"
+    for _ in range(10):
+        assert worker.submit(*gap(1.0)) == NO_TICKET
+    assert worker.counters.encoder_restarts == 2
+    assert worker.counters.encoder_failed == 3
+    assert worker.counters.encoder_refused == 10
+    worker.close()
+
+
+def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: Fake) -> None:
+    clock = Clock()
+    good = Fake()
+    opened = iter([hanging, good])
+    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker.wait_until_open(PATIENCE_S)
+    ticket = worker.submit(*gap(1.0))
+    assert worker.collect(ticket, 0.0, empty()) is Outcome.LATE
+    clock.now_s = 4.9
+    worker.tick()
+    assert worker.counters.encoder_restarts == 0
+    clock.now_s = 5.1
+    worker.tick()
+    assert worker.counters.encoder_restarts == 1
+    assert worker.last_error == "the worker hung"
+    newest = worker._life
+    wait_for_ready(worker)
+    ticket = worker.submit(*gap(10.0))
+    hanging.gate.set()  # the old thread wakes up and finishes, unwanted
+    out = empty()
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 21.0).all()
+    assert worker._life is newest
+    assert newest.runner is good
+    worker.close()
+
+
+def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
+    def refuse() -> Runner:
+        raise ModelError("no such network")
+
+    worker = EncoderWorker(refuse, SIGNATURES, restarts=0)
+    with pytest.raises(ModelError, match="no such network"):
+        worker.wait_until_open(PATIENCE_S)
+    assert worker.submit(*gap(1.0)) == NO_TICKET
+    worker.tick()
+    assert worker.collect(NO_TICKET, NO_HURRY_S, empty()) is Outcome.ABSENT
+    assert worker.state == "given up"
+    worker.close()
+
+
+def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None:
+    gate = threading.Event()
+
+    def open_slowly() -> Runner:
+        assert gate.wait(PATIENCE_S)
+        return Fake()
+
+    worker = EncoderWorker(open_slowly, SIGNATURES, clock=Clock())
+    assert worker.state == "starting"
+    assert worker.submit(*gap(1.0)) == NO_TICKET
+    with pytest.raises(ModelError, match="not ready after 0 s"):
+        worker.wait_until_open(0.0)
+    gate.set()
+    worker.wait_until_open(PATIENCE_S)
+    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is Outcome.DONE
+    worker.close()
+
+
+def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
+    worker = start(Fake())
+    worker.close(PATIENCE_S)
+    assert worker._life.over.is_set()
+    assert worker.state == "closed"
+    assert worker.submit(*gap(1.0)) == NO_TICKET
+    worker.tick()
+    worker.close(PATIENCE_S)
+    assert worker.counters.encoder_restarts == 0
+
+
+def test_closing_does_not_wait_for_a_thread_that_hangs(hanging: Fake) -> None:
+    worker = start(hanging)
+    worker.submit(*gap(1.0))
+    assert hanging.entered.wait(PATIENCE_S)
+    worker.close(0.0)
+    assert not worker._life.over.is_set()
+    assert hanging.cancelled == 1
+    hanging.gate.set()
+    assert worker._life.over.wait(PATIENCE_S)  # it finds that it is not wanted
+
+
+def test_a_worker_that_is_forgotten_ends_its_thread() -> None:
+    worker = start(Fake())
+    life = worker._life
+    forgotten = weakref.ref(worker)
+    del worker
+    gc.collect()
+    assert forgotten() is None
+    assert life.over.wait(PATIENCE_S)
+
+
+PRELUDE = """
+import atexit, sys, threading
+import numpy as np
+
+begun, freed, ticked = threading.Event(), threading.Event(), threading.Event()
+"""
+SETTING = """
+import plc.runtime.worker
+from plc.runtime.providers import Signature
+
+INPUTS = (("spectra", (1, 1, 2, 3, 4)), ("lost", (1, 4)))
+GAP = [np.zeros(shape, np.float32) for _, shape in INPUTS]
+
+class Blocked:
+    on_gpu = False
+    cancels = 0
+    def __init__(self):
+        print("opened", flush=True)
+    def run(self, spectra, lost, out):
+        begun.set()
+        freed.wait()
+        print("ran", flush=True)
+        return True
+    def cancel(self):
+        self.cancels += 1
+        print("cancelled", flush=True)
+        if sys.argv[1] == "ends" and self.cancels == 2:
+            freed.set()
+
+def start():
+    signature = Signature(INPUTS, ("filled", (1, 2, 3, 4)))
+    worker = plc.runtime.worker.EncoderWorker(Blocked, [signature])
+    worker.wait_until_open(60.0)
+    return worker
+"""
+FORGETFUL = """
+def main():
+    assert start().submit(*GAP)
+    begun.wait()
+
+plc.runtime.worker._EXIT_S = float(sys.argv[2])
+main()
+"""
+UNTIRING = """
+def play():
+    while True:
+        worker.submit(*GAP)
+        worker.tick()
+        if plc.runtime.worker._exiting.is_set():
+            ticked.set()
+
+freed.set()
+worker = start()
+threading.Thread(target=play, daemon=True).start()
+begun.wait()
+"""
+# What is registered first runs last: after plc.runtime.worker's own.
+TELLING = """
+@atexit.register
+def tell():
+    ticked.wait()
+    ticked.clear()
+    ticked.wait()
+    print("restarts:", worker.counters.encoder_restarts)
+"""
+
+
+def run_program(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("run", "wait_s", "says"), [("ends", PATIENCE_S, "ran"), ("hangs", 0, "")])
+def test_a_process_waits_for_the_runs_of_forgotten_workers_but_not_for_ever(
+    run: str, wait_s: float, says: str
+) -> None:
+    # One that returned into an interpreter that is gone would end the process with an abort.
+    done = run_program(PRELUDE + SETTING + FORGETFUL, run, wait_s)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["opened", "cancelled", "cancelled", *says.split()]
+
+
+def test_a_stream_that_goes_on_while_the_process_ends_gets_no_other_worker() -> None:
+    done = run_program(PRELUDE + TELLING + SETTING + UNTIRING, "goes on")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines().count("opened") == 1
+    assert "restarts: 0" in done.stdout
+
+
+def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> None:
+    clock = Clock()
+    hanging.on_gpu = True
+    worker = start(hanging, clock)
+    worker.tick()
+    assert worker.counters.encoder_warm_runs == 0  # not idle for long enough
+    clock.now_s = 0.02
+    for _ in range(5):
+        worker.tick()
+        clock.now_s += 0.02
+    assert worker.counters.encoder_warm_runs == 1  # the first has not come back yet
+    ticket = worker.submit(*gap(1.0))  # taken all the same: it runs next
+    hanging.gate.set()
+    out = empty()
+    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+    assert (out == 3.0).all()
+    clock.now_s += 0.02
+    worker.tick()
+    assert worker.counters.encoder_warm_runs == 2
+    wait_for_ready(worker)
+    worker.close(PATIENCE_S)
+    assert hanging.warm_runs == worker.counters.encoder_warm_runs
+
+
+def test_a_cpu_is_not_kept_warm() -> None:
+    clock = Clock()
+    fake = Fake()
+    worker = start(fake, clock)
+    for _ in range(5):
+        clock.now_s += 1.0
+        worker.tick()
+    worker.close(PATIENCE_S)
+    assert fake.warm_runs == worker.counters.encoder_warm_runs == 0
+
+
+def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> None:
+    rng = random.Random(1)
+    proceed: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def as_told(fake: Fake) -> None:
+        if proceed.get(timeout=PATIENCE_S) == "raise":
+            raise ValueError("told to")
+
+    worker = start(Fake(as_told))
+    outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+    for value in range(400):
+        kind = rng.choice(["good", "raise", "late"])
+        ticket = worker.submit(*gap(float(value)))
+        assert ticket != NO_TICKET
+        out = empty()
+        if kind != "late":
+            proceed.put(kind)
+        outcome = worker.collect(ticket, 0.0 if kind == "late" else NO_HURRY_S, out)
+        expected = {"good": Outcome.DONE, "raise": Outcome.FAILED, "late": Outcome.LATE}[kind]
+        assert outcome is expected
+        assert (out == (2.0 * value + 1.0 if outcome.usable else 7.0)).all()
+        outcomes[outcome] += 1
+        if kind == "late":
+            proceed.put(rng.choice(["good", "raise"]))
+            wait_for_ready(worker)
+    counters = worker.counters
+    assert counters.encoder_done == outcomes[Outcome.DONE] > 100
+    assert counters.encoder_failed == outcomes[Outcome.FAILED] > 100
+    assert counters.encoder_late == counters.encoder_dropped == outcomes[Outcome.LATE] > 100
+    assert counters.encoder_runs == 400
+    counters.reset()
+    assert counters.encoder_runs == 0
+    worker.close()
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+
+
+@on_linux
+@pytest.mark.parametrize("policy", ["SCHED_OTHER", "SCHED_FIFO"])
+def test_an_ordinary_thread_gives_way_and_a_real_time_one_stays_one(
+    monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: getattr(os, policy))
+    monkeypatch.setattr(os, "sched_setscheduler", lambda _, wanted, __: given.append(wanted))
+    worker = start(Fake())
+    assert given == ([os.SCHED_BATCH] if policy == "SCHED_OTHER" else [])
+    worker.close(PATIENCE_S)
+
+
+@on_linux
+@pytest.mark.parametrize("call", ["sched_getscheduler", "sched_setscheduler"])
+def test_a_worker_that_may_not_give_way_works_as_well(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(38, "not implemented")
+
+    monkeypatch.setattr(os, call, refuse)
+    worker = start(Fake())
+    out = empty()
+    assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE
+    worker.close(PATIENCE_S)
+
+
+def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from plc.models.manifest import Manifest
+    from plc.runtime.encoder import EncoderShape, encoder_signature, open_encoder
+    from tests.plc.tiny_models import BEFORE, write_model
+
+    manifest = Manifest.read(write_model(tmp_path, "root"))
+    shape = EncoderShape(bins=9, frames=8)
+    worker = EncoderWorker(
+        lambda: open_encoder(manifest, [shape]),
+        [encoder_signature(manifest, shape)],
+        clock=Clock(),
+    )
+    worker.wait_until_open(PATIENCE_S)
+    rng = np.random.default_rng(0)
+    spectra = rng.random((1, 1, 2, 9, 8), np.float32)
+    lost = np.ones((1, 8), np.float32)
+    out = np.zeros((1, 2, 9, 8 - BEFORE), np.float32)
+    assert worker.collect(worker.submit(spectra, lost), NO_HURRY_S, out) is Outcome.DONE
+    np.testing.assert_allclose(out, np.sqrt(spectra[:, 0, :, :, BEFORE:]), rtol=1e-6)
+    assert worker.collect(worker.submit(-spectra, lost), NO_HURRY_S, out) is Outcome.FAILED
+    assert "NaN" in worker.last_error
+    worker.close(PATIENCE_S)
+
+
+def test_two_misses_step_down_to_the_next_encoder_and_at_last_to_none() -> None:
+    governor = Governor(levels=2)
+    assert governor.level == 0
+    assert not governor.note(Outcome.LATE)
+    assert governor.note(Outcome.FAILED)
+    assert governor.level == 1
+    assert not governor.note(Outcome.SLOW)
+    assert governor.note(Outcome.LATE)
+    assert governor.level is None
+
+
+def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
+    governor = Governor(levels=2)
+    for _ in range(4):
+        governor.note(Outcome.LATE)
+    assert governor.level is None
+    assert (governor.take_steps(), governor.take_steps()) == (2, 0)
+    for _ in range(3):
+        governor.note_off()
+    assert governor.pass_time(1e6)
+    assert governor.take_steps() == 1
+    governor.note(Outcome.FAILED)
+    governor.note(Outcome.FAILED)
+    governor.reset()
+    assert governor.take_steps() == 0
+
+
+def _seconds_until_on(governor: Governor, loss_every: int) -> float:
+    """Return after how many s the encoder is asked again, with packets of 10 ms."""
+    for k in range(1, 10_000):
+        if k % loss_every == 0:
+            governor.note_off()
+        if governor.pass_time(10.0):
+            return k / 100.0
+    return 100.0
+
+
+@pytest.mark.parametrize("loss_every", [10, 100])
+def test_seconds_of_calm_switch_it_on_again_however_long_it_was_late(loss_every: int) -> None:
+    governor = Governor(levels=1)
+    waits = []
+    governor.note(Outcome.LATE)
+    for _ in range(20):
+        governor.note(Outcome.LATE)
+        assert governor.level is None
+        waits.append(_seconds_until_on(governor, loss_every))
+        assert governor.level == 0
+    assert waits == sorted(waits)
+    assert waits[-1] < 6.0
+
+
+def test_the_first_miss_after_it_was_switched_on_switches_it_off() -> None:
+    governor = Governor(levels=1)
+    governor.note(Outcome.LATE)
+    governor.note(Outcome.LATE)
+    _seconds_until_on(governor, 10)
+    governor.note(Outcome.LATE)
+    assert governor.level is None
+    _seconds_until_on(governor, 10)
+    governor.note(Outcome.DONE)
+    governor.note(Outcome.LATE)
+    assert governor.level == 0
+
+
+def test_single_misses_far_apart_change_nothing() -> None:
+    governor = Governor(levels=1)
+    for _ in range(20):
+        assert not governor.note(Outcome.LATE)
+        for _ in range(150):
+            assert not governor.note(Outcome.DONE)
+    assert governor.level == 0
+
+
+def test_what_was_never_submitted_counts_for_nothing() -> None:
+    governor = Governor(levels=1)
+    for _ in range(1_000):
+        assert not governor.note(Outcome.ABSENT)
+    assert governor.level == 0
+    governor.note(Outcome.LATE)
+    governor.note(Outcome.LATE)
+    assert governor.level is None
+    governor.reset()
+    assert governor.level == 0
+    with pytest.raises(ConfigError, match="levels is 0"):
+        Governor(levels=0)

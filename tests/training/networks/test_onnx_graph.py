@@ -1,0 +1,200 @@
+"""Networks as ONNX graphs: the same numbers, by operators of the standard."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+ort = pytest.importorskip("onnxruntime")
+
+from torch import Tensor, nn  # noqa: E402
+
+from plc.errors import ConfigError  # noqa: E402
+from plc.models.onnx_file import inspect_onnx  # noqa: E402
+from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
+from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
+from plc_training.networks.onnx_graph import OPSET, load_onnx, round_weights, to_onnx  # noqa: E402
+
+
+class Recurrent(nn.Module):
+    """A GRU over frames, in both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 7, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.gru(x)[0]
+        return out
+
+
+def test_a_gru_of_two_directions_is_one_operator_for_any_number_of_frames() -> None:
+    torch.manual_seed(0)
+    network = Recurrent().eval()
+    data = to_onnx(network, {"x": torch.randn(2, 6, 5)}, {"x": {0: "batch", 1: "frames"}}, "y")
+    assert isinstance(network.gru, nn.GRU)
+    found = inspect_onnx(data, "test")
+    assert found.operators["GRU"] == 1
+    assert found.opset == OPSET
+    session = ort.InferenceSession(data)
+    for batch, frames in ((1, 1), (3, 6), (2, 11)):
+        x = torch.randn(batch, frames, 5)
+        with torch.no_grad():
+            expected = network(x).numpy()
+        np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this_machine(
+    bands: int,
+) -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=17, context_frames=3, width=8, bands=bands)
+    network = FramesNet(shape).eval()
+    inputs = {"spectra": torch.randn(2, 2, 2, 17, 9), "lost": torch.rand(2, 9)}
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    data = to_onnx(network, inputs, axes, "filled")
+    assert inspect_onnx(data, "test").operators["GRU"] == 1
+    assert b".py" not in data
+    assert b"site-packages" not in data
+    session = ort.InferenceSession(data)
+    for batch, frames in ((1, 9), (3, 7), (2, 14)):
+        spectra, lost = torch.randn(batch, 2, 2, 17, frames), torch.rand(batch, frames)
+        with torch.no_grad():
+            expected = network(spectra, lost).numpy()
+        found = session.run(None, {"spectra": spectra.numpy(), "lost": lost.numpy()})[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
+    """Its gain is next to 0, where ONNX Runtime's own sigmoid is a sixth off."""
+    torch.manual_seed(0)
+    network = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=8)).eval()
+    nn.init.zeros_(network.head.weight)
+    gains_and_magnitude = torch.tensor([-15.0, -15.0, 2.0])
+    network.head.bias = nn.Parameter(gains_and_magnitude.repeat_interleave(17))
+    spectra, lost = torch.randn(1, 2, 2, 17, 9), torch.rand(1, 9)
+    spectra[..., 3:] *= 100.0
+    inputs = {"spectra": spectra, "lost": lost}
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    session = ort.InferenceSession(to_onnx(network, inputs, axes, "filled"))
+    found = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
+    with torch.no_grad():
+        expected = network(spectra, lost).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
+SPLIT = FramesShape(drafts=2, bins=17, context_frames=3, width=8, groups=2)
+BANDS = FramesShape(drafts=2, bins=17, context_frames=3, width=8, bands=4)
+HYBRID = HybridShape(
+    drafts=3, bins=17, context_frames=3, context_frames_after=3, channels=(4, 6), gru=5
+)
+
+
+def graph_of(network: nn.Module, shape: FramesShape | HybridShape) -> bytes:
+    frames = 9 + getattr(shape, "context_frames_after", 0)
+    inputs = {
+        "spectra": torch.randn(2, shape.drafts, 2, shape.bins, frames),
+        "lost": torch.rand(2, frames),
+    }
+    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
+    return to_onnx(network.eval(), inputs, axes, "filled")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(FramesNet, FRAMES), (FramesNet, SPLIT), (FramesNet, BANDS), (HybridNet, HYBRID)],
+)
+def test_a_graph_gives_back_the_weights_it_was_made_of(
+    kind: type[nn.Module], shape: FramesShape | HybridShape
+) -> None:
+    torch.manual_seed(0)
+    network, other = kind(shape), kind(shape)
+    # Fresh biases are zero, which no graph holds; one of them stays so.
+    for value in list(network.parameters())[:-1]:
+        nn.init.normal_(value)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    load_onnx(graph_of(network, shape), other, "test")
+    for name, value in other.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
+
+
+def test_recurrent_layers_side_by_side_share_nothing() -> None:
+    torch.manual_seed(0)
+    both = SplitGru(8, 2)
+    one, other = torch.randn(2, 2, 5, 8)
+    mixed = torch.cat([one[..., :4], other[..., 4:]], dim=-1)
+    expected = torch.cat([both(one)[0][..., :4], both(other)[0][..., 4:]], dim=-1)
+    torch.testing.assert_close(both(mixed)[0], expected)
+
+
+def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None:
+    torch.manual_seed(0)
+    data = graph_of(FramesNet(FRAMES), FRAMES)
+    wider = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=12))
+    for network in (wider, HybridNet(HYBRID)):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        with pytest.raises(ConfigError, match="test holds the weights of another network"):
+            load_onnx(data, network, "test")
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(value, before[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["frames", "hybrid"])
+@pytest.mark.parametrize(("bits", "saved"), [(16, 1.7), (8, 1.8)])
+def test_rounded_weights_take_less_space_and_come_back(kind: str, bits: int, saved: float) -> None:
+    torch.manual_seed(1)
+    shape: FramesShape | HybridShape = FRAMES if kind == "frames" else HYBRID
+    net: nn.Module = FramesNet(FRAMES) if kind == "frames" else HybridNet(HYBRID)
+    exact = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    plain = graph_of(net, shape)
+    round_weights(net, bits)
+    for name, weight in net.named_parameters():
+        largest = float(exact[name].abs().max())
+        torch.testing.assert_close(weight, exact[name], atol=0.0045 * largest, rtol=0)
+    data = graph_of(net, shape)
+    large = sum(weight.numel() for weight in net.parameters() if weight.numel() >= 256)
+    assert len(plain) - len(data) > saved * large
+    graph = onnx.load_from_string(data).graph
+    short = [
+        t
+        for t in graph.initializer
+        if t.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8)
+    ]
+    assert sum(int(np.prod(tensor.dims)) for tensor in short) == large
+
+    frames = 9 + getattr(shape, "context_frames_after", 0)
+    inputs = torch.randn(3, shape.drafts, 2, shape.bins, frames), torch.rand(3, frames)
+    with torch.no_grad():
+        expected = net(*inputs).numpy()
+    session = ort.InferenceSession(data)
+    feed = dict(zip(("spectra", "lost"), (tensor.numpy() for tensor in inputs), strict=True))
+    np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-5)
+
+    other: nn.Module = FramesNet(FRAMES) if kind == "frames" else HybridNet(HYBRID)
+    load_onnx(data, other, "test")
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, atol=0, rtol=0)
+
+
+def test_weights_of_loud_inputs_cost_the_others_no_precision() -> None:
+    torch.manual_seed(2)
+    convolution = nn.Conv1d(32, 16, 3)
+    with torch.no_grad():
+        convolution.weight[:, 5] *= 300.0
+    exact = convolution.weight.detach().clone()
+    round_weights(convolution, 8)
+    others = [k for k in range(32) if k != 5]
+    error = (convolution.weight - exact).detach()
+    assert float(error[:, others].abs().max()) < 0.005 * float(exact[:, others].abs().max())
+    # Of few outputs each input has too few weights for a scale of its own.
+    narrow = nn.Conv1d(100, 2, 3)
+    with torch.no_grad():
+        narrow.weight[:, 5] *= 300.0
+    loud = narrow.weight.detach().clone()
+    round_weights(narrow, 8)
+    scales = loud.abs().amax(dim=(1, 2), keepdim=True).div(127).half().float()
+    steps = narrow.weight.detach() / scales
+    torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)

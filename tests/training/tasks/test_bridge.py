@@ -1,0 +1,180 @@
+"""The task of streams that wait: what its segments hold, what it shows, and what it judges."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+
+from torch import Tensor, nn  # noqa: E402
+
+import plc  # noqa: E402
+from plc.audio.loss import GilbertElliott, gaps_of  # noqa: E402
+from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS  # noqa: E402
+from plc_training.data.segments import BridgePlan, Segments  # noqa: E402
+from plc_training.tasks.bridge import BridgeSettings, BridgeTask  # noqa: E402
+from tests.signals import glide, voice  # noqa: E402
+
+RATE = 16_000
+PACKET = 320
+PLAN = BridgePlan(
+    sample_rate=RATE,
+    packet_ms=20.0,
+    lookaheads=(1, 2),
+    played_ms=40.0,
+    loss=0.15,
+    burst=1.6,
+    margin=1280,
+    beyond=720,
+    rung=(15.0, 30.0),
+    domains=("speech",),
+)
+SETTINGS = BridgeSettings(
+    bin_hz=50.0,
+    context_frames=4,
+    channels=(4, 6),
+    gru=8,
+    lsd=0.1,
+    mel=1.0,
+    log_mel=0.5,
+    nmse=0.1,
+    level=0.01,
+)
+
+
+def clip() -> NDArray[np.float32]:
+    return glide(5, RATE, 6 * RATE)
+
+
+def cut() -> list[tuple[NDArray[np.float32], int]]:
+    return list(PLAN.cut(clip(), "speech", np.random.default_rng(3)))
+
+
+def test_drafts_that_follow_the_pitch_are_nearer_a_voice() -> None:
+    x = voice(RATE, 3.0, 320.0, 0.4)
+    errors = []
+    for plan in (PLAN, replace(PLAN, contour=True)):
+        cut = list(plan.cut(x, "speech", np.random.default_rng(3)))
+        assert all(lines.shape == (4, plan.samples) for lines, _ in cut)
+        holes = [(lines, slice(plan.margin, plan.margin + gap)) for lines, gap in cut]
+        errors.append([np.sum((lines[1:, h] - lines[0, h]) ** 2) for lines, h in holes])
+    assert PLAN.lines == ("truth", "forward", "backward", "bridge")
+    assert plan.lines == ("truth", *CONTOUR_BRIDGE_DRAFTS)
+    assert np.median(np.divide(errors[1], errors[0])) < 0.6
+
+
+def segments() -> Segments:
+    made = cut()
+    lines = np.stack([lines for lines, _ in made])
+    peaks = np.abs(lines).max(axis=(1, 2))
+    scaled = np.rint(lines * (30_000 / peaks)[:, None, None]).astype(np.int16)
+    gaps = np.array([gap for _, gap in made], np.int32)
+    return Segments(scaled, gaps, peaks, np.full(len(made), 2, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def task() -> BridgeTask:
+    return BridgeTask(PLAN, SETTINGS, segments(), segments())
+
+
+class Answer(nn.Module):
+    """Answers with the spectra of one of the drafts."""
+
+    def __init__(self, draft: int) -> None:
+        super().__init__()
+        self._draft = draft
+        self.weight = nn.Parameter(torch.zeros(1))  # says which device it is on
+
+    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
+        return spectra[:, self._draft, :, :, 4:-1]
+
+
+def test_segments_are_what_a_stream_with_lookahead_plays() -> None:
+    """The last line is what the engine bridges with, its rung and its past the same."""
+    x, rng = clip(), np.random.default_rng(3)
+    made = iter(cut())
+    for lookahead in PLAN.lookaheads:
+        trace = GilbertElliott(PLAN.loss, PLAN.burst).trace(
+            x.size // PACKET, int(rng.integers(2**31))
+        )
+        played = plc.conceal(
+            x,
+            trace,
+            sample_rate=RATE,
+            packet_samples=PACKET,
+            lookahead=lookahead,
+            method="burg:15/30",
+        )
+        seen = late = 0
+        for begin, end in gaps_of(trace, PACKET):
+            start = max(begin, end - lookahead * PACKET)
+            gap = end - start
+            inside = PLAN.margin <= start <= x.size - PLAN.horizon - PLAN.beyond
+            if start - begin > 640 or not inside:
+                continue
+            late += start > begin
+            lines, of_gap = next(made)
+            stop = PLAN.margin + gap
+            assert of_gap == gap
+            truth = x[start : start + PLAN.samples - PLAN.margin]
+            np.testing.assert_array_equal(lines[0, PLAN.margin :], truth)
+            known = 0
+            while known < (lookahead + 1) * PACKET - gap and not trace[(end + known) // PACKET]:
+                known += PACKET
+            assert known
+            following = slice(stop, stop + known)
+            for draft in lines[1:]:
+                np.testing.assert_array_equal(draft[: PLAN.margin], lines[0, : PLAN.margin])
+                np.testing.assert_array_equal(draft[following], lines[0, following])
+                assert (draft[stop + known :] != lines[0, stop + known :]).any()
+            if not seen and start == begin:
+                # What the stream plays before it is the same for either method.
+                np.testing.assert_allclose(
+                    lines[3, PLAN.margin : stop], played[start : start + gap], atol=1e-5
+                )
+            seen += 1
+        assert seen > 5
+        assert late or lookahead == 2
+    assert next(made, None) is None
+
+
+def test_nothing_that_has_not_arrived_is_shown(task: BridgeTask) -> None:
+    batch = task.batch(3, np.random.default_rng(0))
+    before = task.inputs(batch)[0]
+    batch["lines"][:, 0] = 0.0
+    assert torch.equal(before, task.inputs(batch)[0])
+
+
+def test_what_is_shown_is_what_the_network_takes(task: BridgeTask) -> None:
+    batch = task.batch(3, np.random.default_rng(0))
+    spectra, lost = task.inputs(batch)
+    # 40 ms are eight hops, three frames more touch them, and one lies behind.
+    assert spectra.shape == (3, 3, 2, 161, 4 + 11 + 1)
+    assert float(lost[:, :4].max()) == 0.0
+    assert float(lost[:, -1].max()) == 0.0
+    assert bool((lost[:, 4:8] > 0.0).all())
+    assert task.make_network()(spectra, lost).shape == (3, 2, 161, 11)
+
+
+def test_the_draft_gains_nothing_over_itself(task: BridgeTask) -> None:
+    figures = task.validate(Answer(-1))
+    assert figures["gain_percent"] == pytest.approx(0.0, abs=0.1)
+    for name in ("lsd", "mel", "log_mel", "nmse", "level"):
+        assert figures[name] == pytest.approx(figures[f"draft_{name}"], abs=0.02), name
+
+
+def test_one_side_alone_is_worse_than_the_bridge(task: BridgeTask) -> None:
+    assert task.validate(Answer(0))["gain_percent"] < -1.0
+
+
+def test_all_the_loss_reaches_the_network(task: BridgeTask) -> None:
+    network = task.make_network()
+    nn.init.normal_(network.head.weight, std=0.01)
+    batch = task.batch(4, np.random.default_rng(2))
+    task.loss(network(*task.inputs(batch)), batch).backward()  # type: ignore[no-untyped-call]
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert bool(torch.isfinite(weight.grad).all()), name
+        assert float(weight.grad.abs().max()) > 0.0, name

@@ -1,0 +1,311 @@
+"""The task that judges whole streams: its judges, its pieces, and what is learnt beside weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
+    pytest.importorskip(needed)
+pytest.importorskip("onnxruntime")
+
+from plc import conceal  # noqa: E402
+from plc.audio.loss import GilbertElliott  # noqa: E402
+from plc.engine.burst import UNSTEADY_HOLD_MS  # noqa: E402
+from plc.errors import ConfigError, MissingExtraError, ModelError  # noqa: E402
+from plc.models.catalogue import find  # noqa: E402
+from plc.models.manifest import Manifest  # noqa: E402
+from plc_bench.scores.speech import pesq_wb, plcmos, plcmos_path  # noqa: E402
+from plc_training.data.segments import DOMAINS, Segments  # noqa: E402
+from plc_training.export import export_run  # noqa: E402
+from plc_training.networks.adapter import ADAPTERS  # noqa: E402
+from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
+from plc_training.networks.onnx_graph import load_onnx  # noqa: E402
+from plc_training.tasks.causal import CausalTask  # noqa: E402
+from plc_training.tasks.heard import HeardSettings, HeardTask, _flat  # noqa: E402
+from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, HeardPlan, share_of_fill  # noqa: E402
+from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped  # noqa: E402
+from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from plc_training.train.run import Place, run_recipe  # noqa: E402
+from tests.training.clips import write_manifest  # noqa: E402
+
+RATE = 16_000
+SECONDS = 3.0
+RECIPE = read_recipe("causal_speech_heard")
+assert isinstance(RECIPE.train, HeardPlan)
+assert isinstance(RECIPE.settings, HeardSettings)
+PLAN = replace(RECIPE.train, piece_s=SECONDS)
+SETTINGS = RECIPE.settings
+
+
+def has_plcmos() -> bool:
+    try:
+        return plcmos_path().exists()
+    except MissingExtraError:
+        return False
+
+
+with_plcmos = pytest.mark.skipif(
+    not has_plcmos(), reason="PLCMOS needs speechmos: pip install --no-deps speechmos"
+)
+
+
+def speech(clip: int, seconds: float = SECONDS) -> NDArray[np.float32]:
+    """Return the beginning of a clip of the repository's voice."""
+    path = sorted((Path(__file__).parents[3] / "bench/data/speech").glob("*.flac"))[clip]
+    signal, rate = soundfile.read(path, dtype="float32")
+    assert rate == RATE
+    assert signal.size >= seconds * RATE
+    out: NDArray[np.float32] = signal[: round(seconds * RATE)]
+    return out
+
+
+def damaged(signal: NDArray[np.float32], loss: float) -> NDArray[np.float32]:
+    """Return a signal as linear prediction conceals it."""
+    lost = GilbertElliott(loss, 1.5).trace(signal.size // 320, 3)
+    return conceal(signal, lost, sample_rate=RATE, packet_samples=320, model="ar").astype(
+        np.float32, copy=False
+    )
+
+
+def pieces(count: int = 2) -> Segments:
+    rng = np.random.default_rng(0)
+    made = [next(PLAN.cut(speech(seed), "speech", rng)) for seed in range(count)]
+    lines = np.array([line for line, _ in made])
+    peaks = np.abs(lines).max(axis=(1, 2))
+    return Segments(
+        np.rint(lines * (30_000 / peaks)[:, None, None]).astype(np.int16),
+        np.array([gap for _, gap in made], np.int32),
+        peaks,
+        np.full(count, DOMAINS.index("speech"), np.uint8),
+    )
+
+
+def network_of(model: Manifest) -> FramesNet:
+    network = FramesNet(
+        FramesShape(
+            drafts=2,
+            bins=161,
+            context_frames=SETTINGS.context_frames,
+            width=SETTINGS.width,
+            draft_share=SETTINGS.draft_share,
+            groups=SETTINGS.groups,
+            adapters=SETTINGS.adapters,
+        )
+    )
+    load_onnx(model.onnx_path.read_bytes(), network, model.name)
+    return network.eval()
+
+
+def shipped() -> FramesNet:
+    return network_of(find("speech"))
+
+
+def test_no_other_domain_gives_pieces() -> None:
+    assert not list(PLAN.cut(speech(0), "music", np.random.default_rng(0)))
+
+
+def test_without_the_fills_nothing_is_left_of_the_first_packets_of_bursts() -> None:
+    made = list(PLAN.cut(speech(1, 2 * SECONDS), "speech", np.random.default_rng(1)))
+    assert len(made) == 2
+    for lines, judged in made:
+        packets = lines[JUDGED, :: PLAN.packet_samples] > 0.0
+        assert judged == PLAN.packet_samples * packets.sum()
+        full = round(UNSTEADY_HOLD_MS * RATE / 1000.0)
+        bursts = PLAN.gaps(packets)
+        assert len(bursts) >= 5
+        left = [np.abs(lines[REST, start : start + full]).max() for start, _ in bursts]
+        played = [np.abs(lines[PLAYED, start : start + full]).max() for start, _ in bursts]
+        assert max(played) > 0.01
+        assert np.median(left) <= 1e-6
+        assert max(left) <= 1e-3 * np.abs(lines[PLAYED]).max()
+
+
+def test_bursts_that_the_engine_drafts_otherwise_are_not_judged() -> None:
+    other = replace(PLAN, rung=(20.0, 60.0))
+    assert not list(other.cut(speech(1), "speech", np.random.default_rng(1)))
+
+
+def test_a_short_burst_is_heard_whole_and_then_leaves() -> None:
+    share = share_of_fill(RATE, 320, 960)
+    assert share[:320] == pytest.approx(1.0)
+    assert np.all(np.diff(share[320:361]) <= 0.0)
+    assert not share[360:].any()
+    faded = share_of_fill(RATE, 9600, 960)
+    assert faded[:320] == pytest.approx(1.0)
+    assert 0.5 < faded[-1] < 0.7
+
+
+def test_an_adapter_begins_as_nothing_and_learns_alone() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2)
+    plain, adapted = FramesNet(shape), FramesNet(replace(shape, adapters=2))
+    adapted.load_state_dict({**adapted.state_dict(), **plain.state_dict()})
+    inputs = torch.randn(3, 2, 2, 9, 6), torch.rand(3, 6)
+    torch.testing.assert_close(plain(*inputs), adapted(*inputs), rtol=0, atol=1e-6)
+    adapted(*inputs).square().sum().backward()
+    for name, weight in adapted.named_parameters():
+        assert (weight.grad is not None) == name.endswith(ADAPTERS), name
+    for name, weight in adapted.named_parameters():
+        if name.endswith(ADAPTERS):
+            torch.nn.init.normal_(weight)
+    assert not torch.allclose(plain(*inputs), adapted(*inputs))
+
+
+def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
+    adapted = shipped()
+    plain = FramesNet(replace(adapted.shape, adapters=0)).eval()
+    load_onnx(find("speech").onnx_path.read_bytes(), plain, "speech")
+    torch.manual_seed(1)
+    inputs = torch.randn(2, 2, 2, 161, 31), torch.rand(2, 31)
+    with torch.no_grad():
+        expected = adapted(*inputs)
+        torch.testing.assert_close(
+            plain(*inputs), expected, rtol=0, atol=1e-5 * float(expected.abs().max())
+        )
+
+
+def test_the_distance_of_bands_is_that_of_their_power() -> None:
+    class Deaf(HeardTask):
+        def __init__(self) -> None:
+            CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
+            self._pieces = PLAN
+
+    segments = pieces()
+    task = Deaf()
+    batch = task._heard(segments, np.arange(2), 0)
+    loud = torch.where(batch["truth"] == 0.0, 1e-3, batch["truth"])
+    batch["truth"] = loud
+    same = task._band_distance(loud, batch)
+    assert [float(value) for value in same] == [0.0, 0.0]
+    distance, bias = (float(value) for value in task._band_distance(2.0 * loud, batch))
+    # 6 dB but for what lies below the floor.
+    assert 4.0 < distance <= 6.03
+    assert bias == pytest.approx(distance, abs=1e-3)
+
+
+def test_the_outline_of_pesq_has_gradients_in_silence() -> None:
+    signal = torch.from_numpy(speech(0))[None]
+    silent = torch.zeros_like(signal).requires_grad_()
+    PesqOutline()(signal, silent).sum().backward()
+    assert silent.grad is not None
+    assert bool(torch.isfinite(silent.grad).all())
+
+
+@with_plcmos
+def test_plcmos_is_that_of_its_file() -> None:
+    clip = damaged(speech(2), 0.2)
+    generator = np.random.default_rng(0)
+    raters = torch.tensor(generator.standard_normal((15, 64)), dtype=torch.float32)
+    heard = Plcmos()(torch.from_numpy(clip)[None], raters)
+    assert float(heard) == pytest.approx(plcmos(clip), abs=0.02)
+
+
+def test_the_outline_of_pesq_orders_damage_as_pesq_does() -> None:
+    pytest.importorskip("pesq")
+    signal = speech(0, 8.0)
+    outline = PesqOutline()
+    found, expected = [], []
+    for loss in (0.02, 0.05, 0.1, 0.2, 0.3):
+        played = damaged(signal, loss)
+        score = outline(torch.from_numpy(signal)[None], torch.from_numpy(played)[None])
+        found.append(float(mapped(score)))
+        expected.append(pesq_wb(signal, played))
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
+    assert np.abs(np.array(found) - expected).max() < 0.6
+
+
+@with_plcmos
+def test_the_network_that_played_the_pieces_is_heard_as_they_were_played() -> None:
+    segments = pieces()
+    task = HeardTask(PLAN, SETTINGS, segments, segments)
+    with torch.no_grad():
+        figures = task.validate(shipped())
+    generator = torch.Generator().manual_seed(0)
+    raters = torch.randn(15, 64, generator=generator)
+    played = torch.from_numpy(
+        segments.lines[:, PLAYED].astype(np.float32) * (segments.peaks / 30_000)[:, None]
+    )
+    assert figures["plcmos"] == pytest.approx(float(Plcmos()(played, raters).mean()), abs=0.03)
+
+
+@with_plcmos
+def test_pieces_are_judged_together_as_alone() -> None:
+    segments = pieces(3)
+    task = HeardTask(PLAN, SETTINGS, segments, segments)
+    network = shipped()
+    batch = task._heard(segments, np.arange(3), 0)
+    bursts = batch["real"].sum(1)
+    assert len(set(bursts.tolist())) > 1
+    spectra, lost = task.inputs(batch)
+    assert len(spectra) == len(lost) == int(bursts.sum())
+    raters = drawn_raters(2)
+    with torch.no_grad():
+        fill = task._fill(network(spectra, lost), _flat(batch))
+        together = task._judged_whole(task._streams(fill, batch), batch, raters)
+        for piece in range(3):
+            one = task._heard(segments, np.array([piece]), 0)
+            fill = task._fill(network(*task.inputs(one)), _flat(one))
+            alone = task._judged_whole(task._streams(fill, one), one, raters)
+            for all_of_them, single in zip(together, alone, strict=True):
+                assert float(all_of_them[piece]) == pytest.approx(float(single), abs=2e-4)
+
+
+@with_plcmos
+def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None:
+    library = tmp_path / "clips"
+    library.mkdir()
+    rows = []
+    for seed, split in enumerate(("train", "train", "valid")):
+        soundfile.write(library / f"clip{seed}.wav", speech(seed), RATE)
+        rows.append((f"clip{seed}.wav", "speech", split))
+    write_manifest(library, rows)
+    text = RECIPE.text.replace("piece_s = 8.0", "piece_s = 3.0").replace("batch = 3", "batch = 2")
+    recipe = parse_recipe(text, "heard", "heard").with_steps(2)
+    place = Place(data=(library,), folder=tmp_path / "run", cache=tmp_path / "cache")
+    ending = run_recipe(recipe, place, accelerator="cpu")
+    assert ending is not None
+    exported = export_run(tmp_path / "run", tmp_path / "models", name="mine")
+    before, after = find("speech"), exported.manifest
+    assert (after.kind, after.drafts, after.horizon_ms) == ("causal", before.drafts, 60.0)
+    assert after.sha256 != before.sha256
+    again = network_of(after)
+    kept = shipped().state_dict()
+    for name, value in again.state_dict().items():
+        if not name.endswith(ADAPTERS):
+            torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
+    learnt = "head.up.weight"
+    assert not torch.equal(again.state_dict()[learnt], kept[learnt])
+
+
+def test_a_model_that_is_not_there_is_named() -> None:
+    text = RECIPE.text.replace('model = "speech"', 'model = "nobody"')
+    with pytest.raises(ModelError, match="model is 'nobody'"):
+        parse_recipe(text, "r", "r")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
+        ("piece_s = 8.0", "piece_s = 1.0", "more than 1 s"),
+        ("losses = [0.1, 0.2]", "losses = []", "data.losses is empty"),
+        ("horizon_frames = 12", "horizon_frames = 24", "fills 960 samples"),
+        ("horizon = 2160", "horizon = 1200", "data.margin and data.horizon"),
+        ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
+        ('model = "speech"', 'model = "speech"\nmodel_sha256 = "0"', "expected 0"),
+        ('begin_from = "model:speech"', "", "begins from another"),
+        ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
+        ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
+        ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
+        ("plcmos = 0.15", "plcmos = -1.0", "settings.plcmos"),
+    ],
+)
+def test_what_no_training_survives_is_refused(old: str, new: str, message: str) -> None:
+    assert old in RECIPE.text
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe(RECIPE.text.replace(old, new), "r", "r")

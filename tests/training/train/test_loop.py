@@ -1,0 +1,282 @@
+"""The training loop: exactness, devices, endings."""
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("safetensors")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from plc.errors import ConfigError  # noqa: E402
+from plc_training.train import loop  # noqa: E402
+from plc_training.train.checkpoint import load_mean, read_progress  # noqa: E402
+from plc_training.train.loop import (  # noqa: E402
+    BEST,
+    CHECKPOINT,
+    Ending,
+    Event,
+    Reason,
+    Schedule,
+    affordable_precision,
+    available_accelerator,
+    learning_rate,
+    open_devices,
+    train,
+)
+from plc_training.train.optimiser import OPTIMISERS  # noqa: E402
+from tests.training.toy import ToyTask  # noqa: E402
+from tests.training.two_devices import SCHEDULE as SHARED  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+SCHEDULE = Schedule(steps=10, batch=8, validate_every=4, warm_up=3, learning_rate=1e-2, seed=3)
+
+
+def trained(folder: Path, schedule: Schedule = SCHEDULE, stop_at: int = 0) -> Ending:
+    steps: list[int] = []
+    return train(
+        ToyTask(),
+        schedule,
+        folder,
+        "toy",
+        lambda event: steps.append(event.step),
+        open_devices(accelerator="cpu"),
+        should_stop=lambda: bool(stop_at) and len(steps) + 1 >= stop_at,
+    )
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    return load_file(path)
+
+
+def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    trained(tmp_path / "a")
+    trained(tmp_path / "b")
+    assert_equal(tensors(tmp_path / "a" / CHECKPOINT), tensors(tmp_path / "b" / CHECKPOINT))
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    trained(tmp_path / "a")
+    trained(tmp_path / "b", Schedule(steps=10, batch=8, validate_every=4, warm_up=3, seed=4))
+    a, b = tensors(tmp_path / "a" / CHECKPOINT), tensors(tmp_path / "b" / CHECKPOINT)
+    assert not torch.equal(a["network.0.weight"], b["network.0.weight"])
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, stop_at: int, optimiser: str
+) -> None:
+    schedule = replace(SCHEDULE, optimiser=optimiser)
+    stopped = trained(tmp_path / "a", schedule, stop_at=stop_at)
+    assert stopped.reason is Reason.STOPPED
+    assert stopped.progress.step == stop_at
+    assert read_progress(tmp_path / "a" / CHECKPOINT) == stopped.progress
+    # A generator that somebody used in between makes no difference.
+    torch.manual_seed(12345)
+    again = trained(tmp_path / "a", schedule)
+    whole = trained(tmp_path / "b", schedule)
+    assert again == whole
+    for name in (CHECKPOINT, BEST):
+        assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
+
+
+def test_a_run_that_is_done_is_left_alone(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    assert trained(tmp_path) == first
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_steps_are_told_of_in_order_and_validations_with_figures(tmp_path: Path) -> None:
+    events: list[Event] = []
+    fabric = open_devices(accelerator="cpu")
+    train(ToyTask(), SCHEDULE, tmp_path, "toy", events.append, fabric)
+    assert [event.step for event in events] == list(range(1, 11))
+    assert [event.step for event in events if event.figures] == [4, 8, 10]
+    assert all(math.isfinite(event.loss) for event in events)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    events: list[Event] = []
+    schedule = Schedule(steps=120, batch=16, validate_every=120, learning_rate=5e-2, warm_up=10)
+    fabric = open_devices(accelerator="cpu")
+    train(ToyTask(0.0), schedule, tmp_path, "toy", events.append, fabric)
+    assert np.mean([e.loss for e in events[-20:]]) < 0.1 * np.mean([e.loss for e in events[:20]])
+
+
+class Worsening(ToyTask):
+    """Its figures fall, but for the second one."""
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        self.validations += 1
+        return {"figure": 5.0 if self.validations == 2 else -float(self.validations)}
+
+
+def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    schedule = Schedule(steps=100, batch=8, validate_every=2, patience=3)
+    fabric = open_devices(accelerator="cpu")
+    ending = train(Worsening(), schedule, tmp_path, "toy", fabric=fabric)
+    assert ending.reason is Reason.PATIENCE
+    assert (ending.progress.step, ending.progress.best_step, ending.progress.best) == (10, 4, 5.0)
+    assert read_progress(tmp_path / BEST).step == 4
+
+
+def test_a_run_begins_from_the_mean_weights_of_another(tmp_path: Path) -> None:
+    trained(tmp_path / "a")
+    network = ToyTask().make_network()
+    load_mean(tmp_path / "a" / BEST, network)
+    schedule = Schedule(steps=1, batch=8, learning_rate=1e-12, weight_decay=0.0)
+    fabric = open_devices(accelerator="cpu")
+    begin = partial(load_mean, tmp_path / "a" / BEST)
+    train(ToyTask(), schedule, tmp_path / "b", "toy", fabric=fabric, begin=begin)
+    weights = tensors(tmp_path / "b" / CHECKPOINT)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(weights[f"network.{name}"], value, atol=1e-9, rtol=0)
+
+
+def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path)
+    with pytest.raises(ConfigError, match="a run of another recipe"):
+        train(ToyTask(), SCHEDULE, tmp_path, "other", fabric=open_devices(accelerator="cpu"))
+
+
+class Exploding(ToyTask):
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return super().loss(output, batch) * math.inf
+
+
+def test_a_loss_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lower the learning rate"):
+        train(Exploding(), SCHEDULE, tmp_path, "toy", fabric=open_devices(accelerator="cpu"))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    cosine = Schedule(steps=100, warm_up=10, learning_rate=1.0)
+    rates = [learning_rate(cosine, step) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[50] == pytest.approx(0.5)
+    assert rates[-1] < 1e-3
+
+
+def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
+    tenth = Schedule(steps=800, warm_up=0, learning_rate=1e-3, decay="tenth")
+    assert {learning_rate(tenth, step) for step in range(600)} == {1e-3}
+    assert {round(learning_rate(tenth, step), 12) for step in range(600, 800)} == {1e-4}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("batch", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("beta2", 1.0),
+        ("decay", "linear"),
+        ("optimiser", "sgd"),
+        ("precision", "8"),
+        ("patience", -1),
+    ],
+)
+def test_a_schedule_out_of_range_is_refused_by_its_name(field: str, value: object) -> None:
+    values: dict[str, object] = {"steps": 10, field: value}
+    with pytest.raises(ConfigError, match=rf"schedule\.{field} is .*; expected"):
+        Schedule(**values)  # type: ignore[arg-type]  # that is the point
+
+
+def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
+    roots = [str(ROOT / part) for part in (".", "kernels", "bench", "training")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*run, "-m", "tests.training.two_devices", str(tmp_path)],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert_equal(*ranks)
+    fabric = open_devices(accelerator="cpu")
+    train(ToyTask(dropout=0.0), SHARED, tmp_path / "one", "toy", fabric=fabric)
+    one = tensors(tmp_path / "one" / CHECKPOINT)
+    # Means of means round differently from one mean, and Adam divides by small numbers.
+    for name, value in ranks[0].items():
+        torch.testing.assert_close(value, one[f"network.{name}"], atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    class Three:
+        world_size = 3
+
+    with pytest.raises(ConfigError, match="3 devices need a multiple"):
+        train(ToyTask(), SCHEDULE, tmp_path, "toy", fabric=Three())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("processor", "step", "gpu", "accelerator", "trained_in", "why"),
+    [
+        ("AVX2", "", False, "auto", "32-true", "only imitate"),
+        ("AVX2", "", True, "cpu", "32-true", "only imitate"),
+        ("AVX2", "", True, "auto", "bf16-mixed", ""),
+        ("AVX2", "", False, "cuda", "bf16-mixed", ""),
+        ("AVX512", "", False, "cpu", "bf16-mixed", ""),
+        (
+            "AVX512",
+            "import os; os.abort()",
+            False,
+            "cpu",
+            "32-true",
+            "a trial step failed on this machine",
+        ),
+        ("AVX512", "import os; os.abort()", False, "cuda", "bf16-mixed", ""),
+    ],
+)
+def test_bfloat16_is_neither_imitated_nor_fatal(
+    monkeypatch: pytest.MonkeyPatch,
+    processor: str,
+    step: str,
+    gpu: bool,
+    accelerator: str,
+    trained_in: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(loop, "_BFLOAT16_STEP", step)
+    precision, said = affordable_precision("bf16-mixed", accelerator)
+    assert precision == trained_in
+    assert why in said
+    assert bool(why) == bool(said)
+    assert affordable_precision("32-true", accelerator) == ("32-true", "")
+
+
+def test_devices_that_are_not_there_are_refused_in_one_line() -> None:
+    if available_accelerator() == "cuda":
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ConfigError, match="try --accelerator auto --devices 1") as refused:
+        open_devices(accelerator="cuda")
+    assert "\n" not in str(refused.value)

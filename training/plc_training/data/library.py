@@ -1,0 +1,253 @@
+"""The audio to train on: found, split by file, decoded and resampled once.
+
+A folder may carry a ``manifest.csv`` with the columns ``path``, ``domain`` and ``split``
+(``train``, ``valid``, ``test``); its splits are kept, and nothing of ``test`` is ever opened. Any
+other folder is split by a hash of each file's name: one file in ten validates.
+
+Decoded clips are kept as int16 ``.npy`` files, one for each rate, named by what they were made of
+(path, size, time of change): a changed file is decoded again, and training reads them through the
+page cache. Files are decoded block by block, so that hours of audio in one file are no matter.
+"""
+
+import csv
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.files import AudioReader
+from plc.errors import AudioFileError, ConfigError
+from plc_bench.base.corpus import find_clips
+from plc_bench.base.workers import Failure, score_clips
+
+SPLITS = ("train", "valid")
+INT16_PEAK = 32767.0
+# One file in so many of a folder without a manifest validates.
+_VALID_SHARE = 10
+_BLOCK_SAMPLES = 1 << 18
+_NEXT_LICENCE = "; "
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One file of the library."""
+
+    path: Path
+    domain: str
+    """``music``, ``instruments``, ``speech``, or ``any`` where nothing says."""
+    split: str
+    top_hz: float
+    """Half the sample rate of its source: above is nothing. Infinite where nothing says."""
+    source: str = ""
+    """Where it comes from; empty where nothing says."""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A clip's samples in the cache."""
+
+    clip: Clip
+    samples: Path
+
+
+def find_library(folder: Path, domain: str = "any") -> list[Clip]:
+    """Return the clips of a folder that may be trained on or validated with, sorted.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched to any depth, or as its ``manifest.csv`` says.
+    domain : str
+        Of the clips of a folder without a manifest.
+
+    Raises
+    ------
+    ConfigError
+        If the folder does not exist or holds no audio of these splits, or its manifest is
+        malformed.
+    """
+    manifest = folder / "manifest.csv"
+    clips = _of_manifest(manifest) if manifest.exists() else _of_folder(folder, domain)
+    if not clips:
+        raise ConfigError(f"{folder} holds no audio of the splits {' and '.join(SPLITS)}")
+    return sorted(clips, key=lambda clip: clip.path.parts)
+
+
+def find_libraries(folders: Sequence[Path], domain: str = "any") -> list[list[Clip]]:
+    """Return the clips of several folders, those of each as :func:`find_library` has them.
+
+    Raises
+    ------
+    ConfigError
+        As there; or if they share files: one may test with what another trains on.
+    """
+    libraries = [find_library(folder, domain) for folder in folders]
+    files: set[Path] = set()
+    for clip in (clip for library in libraries for clip in library):
+        file = clip.path.resolve()
+        if file in files:
+            raise ConfigError(
+                f"{clip.path} is listed twice; name libraries that share no files with --data"
+            )
+        files.add(file)
+    return libraries
+
+
+def decode_library(
+    clips: Sequence[Clip],
+    sample_rate: int,
+    cache: Path,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> tuple[list[Decoded], list[Failure]]:
+    """Decode what is not in the cache yet; return the clips that could be, and the others.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        The library.
+    sample_rate : int
+        Clips are mixed to mono and resampled to this, in Hz.
+    cache : Path
+        Folder; made where it is missing.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called once for each clip.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    by_path = {clip.path: clip for clip in clips}
+    outcome = score_clips(
+        partial(_decode, sample_rate=sample_rate, cache=cache), list(by_path), jobs, on_done
+    )
+    return [Decoded(by_path[path], npy) for path, npy in outcome.results], outcome.failures
+
+
+def read_samples(decoded: Decoded) -> NDArray[np.float32]:
+    """Return a clip's samples, float32, shape (n,), full scale 1.0."""
+    samples: NDArray[np.float32] = np.load(decoded.samples).astype(np.float32) / INT16_PEAK
+    return samples
+
+
+def sources_of(clips: Sequence[Clip]) -> dict[str, str]:
+    """Return where clips come from, by name, and under which licences."""
+    heard = [clip for clip in clips if clip.source]
+    return together(*({clip.source: clip.licence or "licence not said"} for clip in heard))
+
+
+def together(*sources: dict[str, str]) -> dict[str, str]:
+    """Return what :func:`sources_of` said, more than once, as one: each with all its licences."""
+    found: dict[str, set[str]] = {}
+    for source, licences in (item for each in sources for item in each.items()):
+        found.setdefault(source, set()).update(licences.split(_NEXT_LICENCE))
+    return {source: _NEXT_LICENCE.join(sorted(found[source])) for source in sorted(found)}
+
+
+def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Return samples of full scale 1.0 as int16, clipped."""
+    rounded: NDArray[np.int16] = np.clip(np.rint(samples * INT16_PEAK), -32768, 32767).astype(
+        np.int16
+    )
+    return rounded
+
+
+def _of_manifest(manifest: Path) -> list[Clip]:
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            missing = {"path", "domain", "split"} - set(rows.fieldnames or [])
+            if missing:
+                raise ConfigError(f"{manifest} has no column named {', '.join(sorted(missing))}")
+            clips = [_of_row(manifest, rows.line_num, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {manifest}: {error}") from error
+    return [clip for clip in clips if clip.split in SPLITS]
+
+
+def _of_row(manifest: Path, line: int, row: dict[str, str]) -> Clip:
+    label = f"{manifest}, line {line}"
+    if not row["path"]:
+        raise ConfigError(f"{label}: path is empty; expected a path relative to the manifest")
+    if row["split"] not in (*SPLITS, "test"):
+        raise ConfigError(f"{label}: split is {row['split']!r}; known: {', '.join(SPLITS)}, test")
+    top = row.get("source_nyquist_hz") or "inf"
+    try:
+        return Clip(
+            manifest.parent / row["path"],
+            row["domain"] or "any",
+            row["split"],
+            float(top),
+            row.get("source") or "",
+            row.get("licence") or "",
+        )
+    except ValueError as error:
+        raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error
+
+
+def _of_folder(folder: Path, domain: str) -> list[Clip]:
+    paths = find_clips([folder])
+    if len(paths) < 2:
+        raise ConfigError(f"{folder} holds one file; training needs one more, to validate with")
+    keys = [zlib.crc32(path.relative_to(folder).as_posix().encode()) for path in paths]
+    validates = [key % _VALID_SHARE == 0 for key in keys]
+    if all(validates) or not any(validates):
+        validates = [key == min(keys) for key in keys]
+    return [
+        Clip(path, domain, "valid" if held_out else "train", float("inf"))
+        for path, held_out in zip(paths, validates, strict=True)
+    ]
+
+
+def _decode(path: Path, sample_rate: int, cache: Path) -> tuple[Path, Path]:
+    """Return the clip and where its samples are; made first under another name, then moved."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AudioFileError(f"cannot read {path}: {error.strerror or error}") from error
+    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{sample_rate}"
+    target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    if not target.exists():
+        part = cache / f"{target.stem}.{os.getpid()}.part"
+        try:
+            _write_npy(part, _blocks(path, sample_rate))
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return path, target
+
+
+def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.int16]]:
+    """Yield a file's samples, mixed to mono and resampled."""
+    # The extra that brings torch brings it.
+    import soxr
+
+    with AudioReader(path) as reader:
+        rate = reader.sample_rate
+        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+        for block in reader.stream(_BLOCK_SAMPLES):
+            if not np.isfinite(block).all():
+                raise AudioFileError(f"{path} holds samples that are not finite")
+            mono = block.mean(axis=1)
+            yield to_int16(mono if rate == sample_rate else resampler.resample_chunk(mono))
+        if rate != sample_rate:
+            yield to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _write_npy(path: Path, blocks: Iterator[NDArray[np.int16]]) -> None:
+    """Write blocks as one array; numpy's header has room for any length, and is written twice."""
+    header = {"descr": "<i2", "fortran_order": False, "shape": (0,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        samples = 0
+        for block in blocks:
+            file.write(block.astype("<i2").tobytes())
+            samples += block.size
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (samples,)})

@@ -1,0 +1,603 @@
+"""Segments with a gap in the middle and the drafts that the engine makes of it, made once.
+
+The kernels that fill gaps at run time make the drafts here, so that the network meets what it was
+trained on. A segment is a few lines of samples, all alike outside the gap (but for the past that
+passages have of their own)::
+
+    line      truth      |~~~~ known ~~~~|~~ truth ~~|~~~~ known ~~~~|
+              forward    |~~~~ known ~~~~|-- draft --|~~~~ known ~~~~|
+              ...
+                         |<-- margin --->|<-- gap -->|<- margin or more ->|
+
+Lines are int16, each segment scaled to its peak: levels carry nothing, the networks see ratios.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+import plc
+from plc.audio.loss import GilbertElliott, gaps_of
+from plc.errors import ConfigError
+from plc.networks.voice import BRIDGE_DRAFTS
+from plc.predict.baselines import PitchFiller
+from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
+from plc.predict.drafts import bridged_along_the_pitch, continued
+from plc.predict.history import History
+from plc.predict.ladder import Rung
+from plc.predict.linear import ArFiller, Filler, Sides
+from plc.predict.passages import PASSAGE_DRAFTS, Passages, draft_from
+from plc.predict.similar import similar
+from plc_bench.base.corpus import clip_seed
+from plc_bench.base.workers import Failure, score_clips
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_training.data.library import Decoded, read_samples
+
+_PEAK = 30_000.0
+# Raised where the same plan comes to give other segments, so that none are taken from a cache.
+_FORMAT = 2
+DOMAINS = ("music", "instruments", "speech", "any")
+# Written last: it says that the others are whole.
+_LAST = "domains.npy"
+# Clips that gave no segments, so that later runs tell of them, too.
+_FAILURES = "failures.json"
+
+_Piece = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
+
+
+class Plan(Protocol):
+    """Which segments to make; a dataclass, of which the cache's names are made."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+        ...
+
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """At which each clip is heard."""
+        ...
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoSidedPlan:
+    """Gaps of which both sides are known.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    margin : int
+        Samples known on either side of the longest gap in each line.
+    gaps_ms : tuple of float
+        Lengths, drawn alike; repeat one to have more of it.
+    contexts_ms : tuple of float
+        What the drafts may look at on either side, drawn alike.
+    per_second : dict
+        Segments for each second of audio, by domain; domains that are not named get none.
+    similar_s : float
+        Time around a gap that is searched for passages like its surroundings; 0: no such draft.
+        A gap of which no more is known than the shortest context gets the interpolation there.
+    contour : bool
+        Whether there is a draft that follows the contour of a voice's pitch
+        (:mod:`plc.predict.contour`).
+    seed : int
+        Of the places.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
+        1 is among them: what is resampled has nothing in the topmost bins.
+    """
+
+    sample_rate: int = 16_000
+    margin: int = 1408
+    gaps_ms: tuple[float, ...] = (64.0,)
+    contexts_ms: tuple[float, ...] = (128.0, 500.0)
+    similar_s: float = 0.0
+    contour: bool = False
+    per_second: dict[str, float]
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+
+    @property
+    def longest(self) -> int:
+        """Samples of the longest gap."""
+        return round(max(self.gaps_ms) * self.sample_rate / 1000.0)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return 2 * self.margin + self.longest
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        similar = ("similar",) if self.similar_s else ()
+        contour = ("contour",) if self.contour else ()
+        return ("truth", "forward", "backward", *similar, *contour, "interpolated")
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        wanted = rng.poisson(self.per_second.get(domain, 0.0) * x.size / self.sample_rate)
+        for _ in range(wanted if x.size >= self.samples else 0):
+            start = int(rng.integers(self.margin, x.size - self.samples + self.margin + 1))
+            gap = round(rng.choice(self.gaps_ms) * self.sample_rate / 1000.0)
+            context = round(rng.choice(self.contexts_ms) * self.sample_rate / 1000.0)
+            if rms(x[start : start + gap]) >= GAP_RMS_MIN:
+                yield self._filled(x, start, gap, context), gap
+
+    def _filled(
+        self, x: NDArray[np.float32], start: int, gap: int, context: int
+    ) -> NDArray[np.float32]:
+        stop = start + gap
+        before = x[max(0, start - context) : start]
+        after = x[stop : stop + context]
+        seen = np.concatenate([before, np.zeros(gap, np.float32), after])
+        # Without the networks that come along: this is what one is to start from.
+        gaps = [(before.size, before.size + gap)]
+        filled = plc.inpaint(seen, self.sample_rate, gaps, model="ar")
+        first = start - self.margin
+        lines = np.repeat(x[None, first : first + self.samples], len(self.lines), axis=0)
+        hole = slice(self.margin, self.margin + gap)
+        lines[1, hole] = continued(before, gap, self.sample_rate)
+        lines[2, hole] = continued(after[::-1], gap, self.sample_rate)[::-1]
+        lines[-1, hole] = filled[before.size : before.size + gap]
+        if self.similar_s:
+            alike = self._similar(x, start, gap, context)
+            lines[3] = lines[-1] if alike is None else alike
+        if self.contour:
+            bridged = bridged_along_the_pitch(before, after, gap, self.sample_rate)
+            lines[-2, hole] = lines[-1, hole] if bridged is None else bridged
+        return lines
+
+    def _similar(
+        self, x: NDArray[np.float32], start: int, gap: int, context: int
+    ) -> NDArray[np.float32] | None:
+        """Return the line of passages like the gap's surroundings, if there is more to search."""
+        if context <= round(min(self.contexts_ms) * self.sample_rate / 1000.0):
+            return None
+        reach = round(self.similar_s * self.sample_rate)
+        low = max(0, start - reach)
+        seen = x[low : start + gap + reach]
+        at = start - low
+        first = at - self.margin
+        return similar(seen, at, at + gap, first, first + self.samples, self.sample_rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalPlan:
+    """Bursts of losses as a stream meets them, of which only the past is known.
+
+    Clips go through the engine with losses drawn by its own model, so that the past of a burst
+    holds what the engine played, its earlier concealments included.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    packet_ms : tuple of float
+        Packet lengths; every clip is damaged once with each.
+    loss, burst : float
+        Of the Gilbert-Elliott model.
+    margin, horizon : int
+        Samples of a line before and after the beginning of the burst.
+    rung : tuple of float
+        Order and past of the draft, in ms.
+    domains : tuple of str
+        Those to use.
+    contour : bool
+        Whether the drafts follow the expected contour of the pitch (:mod:`plc.predict.contour`).
+    passages : bool
+        Whether they are joined with passages of the past that sound alike
+        (:mod:`plc.predict.passages`).
+    seed : int
+        Of the losses.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
+        1 is among them: what is resampled has nothing in the topmost bins.
+    """
+
+    sample_rate: int
+    packet_ms: tuple[float, ...]
+    loss: float
+    burst: float
+    margin: int
+    horizon: int
+    rung: tuple[float, float]
+    pitch: bool
+    domains: tuple[str, ...]
+    contour: bool = False
+    passages: bool = False
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return self.margin + self.horizon
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        if self.contour:
+            return ("truth", *CONTOUR_DRAFTS)
+        if self.passages:
+            return ("truth", *PASSAGE_DRAFTS)
+        return ("truth", "pitch", "ar") if self.pitch else ("truth", "ar")
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        if domain not in self.domains:
+            return
+        for packet_ms in self.packet_ms:
+            n = round(packet_ms * self.sample_rate / 1000.0)
+            losses = GilbertElliott(self.loss, self.burst)
+            trace, heard = _streamed(x, losses, self.sample_rate, n, 0, rng)
+            joined = _Joined(self) if self.passages else None
+            for start, stop in gaps_of(trace, n):
+                gap = min(stop - start, self.horizon)
+                inside = self.margin <= start <= x.size - self.horizon
+                if not inside or rms(x[start : start + gap]) < GAP_RMS_MIN:
+                    continue
+                if joined:
+                    yield joined.drafted(x, heard, start), gap
+                else:
+                    yield self.drafted(x, heard, start, n), gap
+
+    def undrafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of a burst with their past and the truth; drafts are to be written."""
+        lines = np.empty((len(self.lines), self.samples), np.float32)
+        lines[:, : self.margin] = played[start - self.margin : start]
+        lines[0, self.margin :] = x[start : start + self.horizon]
+        return lines
+
+    def drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of a burst without passages, from what was ``played`` before it."""
+        lines = self.undrafted(x, played, start)
+        played = played[:start]
+        stream = (self.sample_rate, 1, packet)
+        ar = ArFiller(*stream, rung=Rung(*self.rung))
+        if self.contour:
+            contour = PitchContour(self.sample_rate, 1, self.horizon)
+            history = History(1, max(ar.past_samples, contour.past_samples))
+            history.append(played[None, -history.capacity :], trusted=True)
+            ar.begin(history, unsteady=False)
+            contour.draft(history, ar.extend, lines[None, 1:, self.margin :])
+            return lines
+        fillers: list[Filler] = [ar]
+        if self.pitch:
+            fillers.insert(0, PitchFiller(*stream))
+        for line, filler in zip(lines[1:], fillers, strict=True):
+            history = History(1, filler.past_samples)
+            history.append(played[None, -filler.past_samples :], trusted=True)
+            filler.begin(history, unsteady=False)
+            filler.extend(line[None, self.margin :])
+        return lines
+
+
+class _Joined:
+    """Drafts of a clip's bursts from what was played before each, in their order."""
+
+    def __init__(self, plan: CausalPlan) -> None:
+        self._plan = plan
+        self._ar = ArFiller(plan.sample_rate, 1, 1, rung=Rung(*plan.rung))
+        self._passages = Passages(plan.sample_rate, 1, plan.margin, plan.horizon)
+        self._history = History(1, self._passages.past_samples)
+        self._heard = 0
+
+    def drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
+    ) -> NDArray[np.float32]:
+        new = played[None, self._heard : start]
+        self._history.append(new, trusted=True)
+        self._passages.listen(new)
+        self._heard = start
+        lines = self._plan.undrafted(x, played, start)
+        self._ar.begin(self._history, unsteady=False)
+        draft_from(self._passages, self._history, self._ar, lines[None, 1:])
+        return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgePlan:
+    """Gaps of a stream that waits for packets: the past, and what came right after the gap.
+
+    As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
+    last packets are the gap; what was played of it before belongs to the past.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    packet_ms : float
+        Packet length.
+    lookaheads : tuple of int
+        Packets that are waited for; every clip is damaged once with each.
+    loss, burst : float
+        Of the Gilbert-Elliott model.
+    margin, beyond : int
+        Samples of a line before the gap, and after the longest one.
+    rung : tuple of float
+        Order and past of the drafts, in ms.
+    played_ms : float
+        Bursts of which more than this was played before are left out.
+    domains : tuple of str
+        Those to use.
+    contour : bool
+        Whether the drafts follow the contour of the pitch through the gap
+        (:mod:`plc.predict.contour`), where nothing of the burst was played before.
+    seed : int
+        Of the losses.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
+        1 is among them: what is resampled has nothing in the topmost bins.
+    """
+
+    sample_rate: int
+    packet_ms: float
+    lookaheads: tuple[int, ...]
+    played_ms: float = 0.0
+    loss: float
+    burst: float
+    margin: int
+    beyond: int
+    rung: tuple[float, float]
+    domains: tuple[str, ...]
+    contour: bool = False
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+
+    @property
+    def packet_samples(self) -> int:
+        """Samples of a packet."""
+        return round(self.packet_ms * self.sample_rate / 1000.0)
+
+    @property
+    def horizon(self) -> int:
+        """Samples of the longest gap."""
+        return max(self.lookaheads) * self.packet_samples
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return self.margin + self.horizon + self.beyond
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is; the first is the truth."""
+        return ("truth", *(CONTOUR_BRIDGE_DRAFTS if self.contour else BRIDGE_DRAFTS))
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        if domain not in self.domains:
+            return
+        n = self.packet_samples
+        losses = GilbertElliott(self.loss, self.burst)
+        for lookahead in self.lookaheads:
+            trace, heard = _streamed(x, losses, self.sample_rate, n, lookahead, rng)
+            for begin, stop in gaps_of(trace, n):
+                gap = min(stop - begin, lookahead * n)
+                start = stop - gap
+                inside = self.margin <= start <= x.size - self.horizon - self.beyond
+                early = start - begin <= self.played_ms * self.sample_rate / 1000.0
+                if not early or not inside or rms(x[start:stop]) < GAP_RMS_MIN:
+                    continue
+                # The packets waited for, up to the next that is lost.
+                until = stop // n
+                waiting = trace[until : until + lookahead - gap // n + 1]
+                known = n * int(np.argmin(np.append(~waiting, False)))
+                whole = start == begin
+                yield self._drafted(x, heard[:start], start, gap, known, whole), gap
+
+    def _drafted(
+        self,
+        x: NDArray[np.float32],
+        played: NDArray[np.float32],
+        start: int,
+        gap: int,
+        known: int,
+        whole: bool,
+    ) -> NDArray[np.float32]:
+        lines = np.empty((len(self.lines), self.samples), np.float32)
+        lines[:, : self.margin] = played[start - self.margin :]
+        lines[0, self.margin :] = x[start : start + self.samples - self.margin]
+        stop, until = self.margin + gap, self.margin + gap + known
+        reach = max(gap, known)
+        filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
+        sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
+        contour = ContourBridge(self.sample_rate, 1, gap) if self.contour and whole else None
+        past = max(filler.past_samples, contour.past_samples if contour else 0)
+        history = History(1, past)
+        history.append(played[None, -past:], trusted=True)
+        filler.begin(history, unsteady=False)
+        after = np.ascontiguousarray(lines[:1, stop:until])
+        landed = filler.bridge_from(
+            filler.extend, history, after, lines[3:, self.margin : stop], sides, contour
+        )
+        assert landed, "a packet is enough to build a bridge to"
+        lines[1, self.margin : stop] = sides.forward[0]
+        lines[2, self.margin : stop] = sides.backward[0]
+        lines[1:, stop:until] = after
+        lines[1:, until:] = sides.beyond[0, : self.samples - until]
+        return lines
+
+
+def _streamed(
+    x: NDArray[np.float32],
+    losses: GilbertElliott,
+    sample_rate: int,
+    packet_samples: int,
+    lookahead: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return a trace for a clip, and the clip as the ladder plays it under these losses."""
+    packets = x.size // packet_samples
+    trace = losses.trace(packets, int(rng.integers(2**31)))
+    played = plc.conceal(
+        x[: packets * packet_samples],
+        trace,
+        sample_rate=sample_rate,
+        packet_samples=packet_samples,
+        lookahead=lookahead,
+        model="ar",
+    )
+    return trace, played.astype(np.float32, copy=False)  # which it is: for the type checker
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Prepared segments.
+
+    Attributes
+    ----------
+    lines : int16, shape (segments, lines, samples)
+        A memory map.
+    gaps : int32, shape (segments,)
+        Samples of each gap; it begins at the plan's ``margin``.
+    peaks : float32, shape (segments,)
+        Of the samples that became full scale.
+    domains : uint8, shape (segments,)
+        Index into :data:`DOMAINS`.
+    """
+
+    lines: NDArray[np.int16]
+    gaps: NDArray[np.int32]
+    peaks: NDArray[np.float32]
+    domains: NDArray[np.uint8]
+
+
+def prepare_segments(
+    plan: Plan,
+    clips: Sequence[Decoded],
+    cache: Path,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> tuple[Segments, list[Failure]]:
+    """Return the segments of a plan, from the cache if they were made before.
+
+    Raises
+    ------
+    ConfigError
+        If no clip gave a segment.
+    """
+    names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
+    key = json.dumps([_FORMAT, type(plan).__name__, asdict(plan), names], sort_keys=True)
+    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{folder.name}.lock"):  # another run may be making the same
+        if not (folder / _LAST).exists():
+            _make(folder, plan, clips, jobs, on_done)
+    failures = json.loads((folder / _FAILURES).read_text()) if (folder / _FAILURES).exists() else []
+    return _read(folder), [Failure(**failure) for failure in failures]
+
+
+def _make(
+    folder: Path, plan: Plan, clips: Sequence[Decoded], jobs: int, on_done: Callable[[], None]
+) -> None:
+    """Write a plan's segments, under another name until they are whole."""
+    by_path = {decoded.samples: decoded for decoded in clips}
+    cut = partial(_cut_clip, plan=plan, clips=by_path)
+    outcome = score_clips(cut, list(by_path), jobs, on_done)
+    pieces = [piece for piece in outcome.results if piece[1].size]
+    if not pieces:
+        raise ConfigError("no clip is long and loud enough for a segment")
+    made = folder.with_suffix(".part")
+    for unfinished in (made, folder):  # of runs that were killed
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _write(made, pieces, outcome.failures)
+    made.rename(folder)
+
+
+def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
+    folder.mkdir()
+    lines, gaps, peaks, domains = zip(*pieces, strict=True)
+    shape = (sum(map(len, lines)), *lines[0].shape[1:])
+    # Piece by piece: all of them may fit the memory once, but not twice.
+    made = np.lib.format.open_memmap(folder / "lines.npy", "w+", np.int16, shape)
+    place = 0
+    for piece in lines:
+        made[place : place + len(piece)] = piece
+        place += len(piece)
+    made.flush()
+    np.save(folder / "gaps.npy", np.concatenate(gaps))
+    np.save(folder / "peaks.npy", np.concatenate(peaks))
+    (folder / _FAILURES).write_text(json.dumps([asdict(failure) for failure in failures]))
+    np.save(folder / _LAST, np.concatenate(domains))
+
+
+def _read(folder: Path) -> Segments:
+    return Segments(
+        np.load(folder / "lines.npy", mmap_mode="r"),
+        np.load(folder / "gaps.npy"),
+        np.load(folder / "peaks.npy"),
+        np.load(folder / _LAST),
+    )
+
+
+def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
+    """Return a clip's lines, gaps, peaks and domains."""
+    decoded = clips[path]
+    domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
+    rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
+    lines, gaps, peaks = [], [], []
+    clip = read_samples(decoded)
+    for speed in plan.speeds:
+        for segment, gap in plan.cut(_at_speed(clip, speed), domain, rng):
+            peak = max(float(np.abs(segment).max()), 1e-6)
+            lines.append(np.rint(segment * (_PEAK / peak)).astype(np.int16))
+            gaps.append(gap)
+            peaks.append(peak)
+    shape = (len(lines), len(plan.lines), plan.samples)
+    return (
+        np.array(lines, np.int16).reshape(shape),
+        np.array(gaps, np.int32),
+        np.array(peaks, np.float32),
+        np.full(len(gaps), DOMAINS.index(domain), np.uint8),
+    )
+
+
+def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    """Return a clip as a tape of it sounds at another speed: pitch and formants move along."""
+    if speed == 1.0:
+        return x
+    # The extra that brings torch brings it.
+    import soxr
+
+    played: NDArray[np.float32] = soxr.resample(x, speed, 1.0)
+    return played

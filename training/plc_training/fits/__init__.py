@@ -1,0 +1,1 @@
+"""Small models fitted outside recipes: content and the contour of pitch."""

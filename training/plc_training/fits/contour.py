@@ -1,0 +1,224 @@
+"""Train the network that expects a voice's pitch contour (:func:`plc_kernels.contour.expect`).
+
+    python -m plc_training.fits.contour --data CORPUS --out contour.npz
+
+Every 10 ms of speech is a place where a gap could begin: what is known before it is looked at as a
+stream does, and what comes is measured with samples on either side. The network learns the
+logarithm of the period every 10 ms of the next 60, where there is one. Printed are the errors on
+clips that validate, in cents, beside those of a pitch that stays as it was.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plc.errors import ConfigError
+from plc.predict.contour import VOICED
+from plc_kernels.compile import kernel
+from plc_kernels.contour import (
+    FEATURES,
+    LONGEST_MS,
+    PAST_MS,
+    POINT_MS,
+    POINTS,
+    ContourModel,
+    look_back,
+    period_around,
+)
+from plc_training.command import (
+    DecodedCache,
+    DecodingJobs,
+    Libraries,
+    default_cache,
+    run_command,
+)
+from plc_training.data.library import find_libraries, read_samples
+from plc_training.train.display import Display, decode_shown
+
+RATE = 16_000
+_EVERY = round(0.01 * RATE)
+_PAST = round(PAST_MS * RATE / 1000.0)
+_POINT = round(POINT_MS * RATE / 1000.0)
+# Beyond the last point half of a template and of the longest period are read.
+_AFTER = (POINTS - 1) * _POINT + round(0.02 * RATE)
+# What is fainter has no pitch to speak of.
+_LEAST_POWER = 1e-6
+# A period is learned from where cycles are so alike, and may stray so far from one to the next.
+_SURE = 0.75
+_STRAY = 0.25
+_WIDTH = 96
+_BATCH = 1024
+_RATE = 3e-3
+# Errors are in semitones; those above 0.9 count by their size, smaller ones by its square.
+_UNIT = 12.0 / math.log(2.0)
+_BEND = 0.9
+
+
+@kernel
+def places(
+    x: NDArray[np.float32], features: NDArray[np.float32], points: NDArray[np.float32]
+) -> int:
+    """Find places with a pitch in a clip at 16 kHz; return how many.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The clip.
+    features : float32, shape (m, FEATURES), written
+        Of each place, as :func:`plc_kernels.contour.look_back` writes them.
+    points : float32, shape (m, POINTS), written
+        What came, as :func:`plc_kernels.contour.expect` tells it; NaN where there was no pitch.
+    """
+    score = np.zeros(round(RATE * LONGEST_MS / 1000.0) + 1, np.float32)
+    count = 0
+    for end in range(_PAST, x.size - _AFTER, _EVERY):
+        if count == features.shape[0]:
+            break
+        period, alike, _ = look_back(x[end - _PAST : end], float(RATE), score, features[count])
+        if alike < VOICED or features[count, FEATURES - 1] < math.log(_LEAST_POWER) / 10.0:
+            continue
+        near = period
+        for j in range(POINTS):
+            found, sure = period_around(x, end + j * _POINT, near, _STRAY, float(RATE), score)
+            points[count, j] = np.nan
+            if sure >= _SURE:
+                points[count, j] = math.log(found / period)
+                near = found
+        count += not math.isnan(points[count, 1])
+    return count
+
+
+def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return :func:`places` of a clip, shapes (places, FEATURES) and (places, POINTS)."""
+    most = max(clip.size // _EVERY, 1)
+    features = np.zeros((most, FEATURES), np.float32)
+    points = np.zeros((most, POINTS), np.float32)
+    count = places(clip, features, points)
+    return features[:count], points[:count]
+
+
+class ContourNet(nn.Module):
+    """What :func:`plc_kernels.contour.expect` computes, in torch."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+        self.layers = nn.Sequential(
+            nn.Linear(FEATURES, _WIDTH),
+            nn.SiLU(),
+            nn.Linear(_WIDTH, _WIDTH),
+            nn.SiLU(),
+            nn.Linear(_WIDTH, POINTS),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return points, shape (batch, POINTS)."""
+        out: Tensor = self.layers(((features - self.mean) / self.scale).clamp(-4.0, 4.0))
+        return out
+
+    def exported(self) -> ContourModel:
+        """Return the network as the kernel takes it, rounded to half precision."""
+        dense = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        arrays = [self.mean, self.scale]
+        for layer in dense:
+            arrays += [layer.weight, layer.bias]
+        return ContourModel(*(each.detach().half().float().numpy() for each in arrays))
+
+
+def fitted(
+    features: NDArray[np.float32], points: NDArray[np.float32], steps: int, display: Display
+) -> ContourNet:
+    """Return a network trained on places; of points that are NaN it learns nothing."""
+    torch.manual_seed(0)
+    given, wanted = torch.from_numpy(features), torch.from_numpy(points)
+    network = ContourNet(given.mean(0), given.std(0) + 1e-3)
+    optimiser = torch.optim.AdamW(network.parameters(), _RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps)
+    with display.stage("training", steps) as advance:
+        for _ in range(steps):
+            drawn = torch.randint(0, len(given), (_BATCH,))
+            target = wanted[drawn]
+            known = ~target.isnan()
+            error = _UNIT * (network(given[drawn]) - target)[known]
+            loss = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=_BEND)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+            advance()
+    return network
+
+
+def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Return mean and median error at each point, in cents."""
+    errors = 1200.0 / math.log(2.0) * np.abs(expected - points)
+    return [(float(np.nanmean(at)), float(np.nanmedian(at))) for at in errors.T]
+
+
+def train(
+    data: Libraries,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("contour.npz"),
+    steps: Annotated[int, typer.Option(min=1, help=f"Of {_BATCH} places.")] = 12_000,
+    cache: DecodedCache = None,
+    jobs: DecodingJobs = 1,
+) -> None:
+    """Train what expects a voice's pitch contour, and write it."""
+    clips = [clip for found in find_libraries(data) for clip in found if clip.domain == "speech"]
+    display = Display()
+    decoded = decode_shown(clips, RATE, cache or default_cache(), jobs, display)
+    found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+    with display.stage("listening", len(decoded)) as advance:
+        for each in decoded:
+            found.setdefault(each.clip.split, []).append(places_of(read_samples(each)))
+            advance()
+    to_train, to_validate = _together(found, "train"), _together(found, "valid")
+    network = fitted(*to_train, steps, display)
+    features, points = to_validate
+    with torch.no_grad():
+        expected = network(torch.from_numpy(features)).numpy()
+    typer.echo(f"{len(to_train[0])} places to train with, {len(features)} to validate")
+    for name, said in (("stays", np.zeros_like(points)), ("expected", expected)):
+        at = ", ".join(f"{mean:.0f} / {median:.0f}" for mean, median in cents(said, points))
+        typer.echo(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
+    arrays = network.exported()._asdict()
+    np.savez(out, **{name: array.astype(np.float16) for name, array in arrays.items()})
+    typer.echo(f"wrote {out}")
+
+
+def _together(
+    found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]], split: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return features and points of a split's places.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    of_clips = [each for each in found.get(split, []) if len(each[0])]
+    if not of_clips:
+        raise ConfigError(
+            f"no pitch was found in clips of speech of the split {split}; expected a library with "
+            "speech in the splits train and valid, some seconds of it"
+        )
+    features, points = zip(*of_clips, strict=True)
+    return np.concatenate(features), np.concatenate(points)
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one line on stderr."""
+    run_command("plc_training.fits.contour", lambda: typer.run(train))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The task of continuing a stream so that a listener does not notice.
+
+As the causal task, and beside its measures of each burst what judges of whole clips say of the
+stream that is heard (:mod:`plc_training.tasks.listeners`): the pieces of
+:class:`~plc_training.tasks.heard_plan.HeardPlan` with the network's fills put in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plc.networks.encoder_filler import LEAVE_MS
+from plc_kernels.fade import crossfade_ramp
+from plc_training.data.segments import Segments
+from plc_training.tasks.causal import CausalSettings, CausalTask
+from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, TRUTH, HeardPlan, share_of_fill
+from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
+
+_RATERS = 8
+# Validation hears with the same ones always.
+_VALID_RATERS = 15
+_RATER_SEED = 0
+# Bands of eight bins of 50 Hz; what lies 50 dB below a piece's mean does not count.
+_BAND_FRAME = 320
+_BAND_HOP = 80
+_BINS_OF_A_BAND = 8
+_BAND_FLOOR = 1e-5
+_BIAS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardSettings(CausalSettings):
+    """What the task is made of, beside its pieces.
+
+    Attributes
+    ----------
+    plcmos, pesq : float
+        Weights of the judges' scores, of PESQ the raw one.
+    spectrum : float
+        Weight of the mean distance of log power in bands of 400 Hz, with half of what each band is
+        off by on average (per dB): judges do not mind a hiss above 7 kHz, nor missing bands.
+    """
+
+    plcmos: float = 0.0
+    pesq: float = 0.0
+    spectrum: float = 0.0
+
+
+class HeardTask(CausalTask):
+    """Batches, loss and figures of a causal encoder whose streams are judged whole.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``speechmos`` or ``onnx`` is not installed.
+    """
+
+    def __init__(
+        self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
+    ) -> None:
+        super().__init__(plan.bursts, settings, train, valid)
+        self._pieces = plan
+        self._judges = settings
+        self._plcmos = Plcmos()
+        self._pesq = PesqOutline()
+        leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
+        stays = np.ones(self._filled, np.float32)
+        stays[-leave.size :] -= leave
+        self._stays = torch.from_numpy(stays)
+        generator = torch.Generator().manual_seed(_RATER_SEED)
+        self._valid_raters = drawn_raters(_VALID_RATERS, generator)
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return pieces drawn alike."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        return self._heard(self._train, chosen, int(rng.integers(self._judge.hop)))
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the network is given of all bursts of the pieces, one after the other."""
+        return super().inputs(_flat(batch))
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the causal task's loss of what is heard, less what the judges give.
+
+        Judges count pieces alike, the other terms bursts: of devices that share a batch, one whose
+        pieces have fewer bursts weighs each of them a little more.
+        """
+        bursts = _flat(batch)
+        fill = self._fill(output, bursts)
+        draft = self._draft(bursts)
+        # What is heard of a network that is trained has its draft's share.
+        fill = torch.lerp(fill, draft, self.settings.draft_share)
+        streams = self._streams(fill, batch)
+        plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
+        better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
+        distance, bias = self._band_distance(streams, batch)
+        worse = self._judges.spectrum * (distance + _BIAS * bias)
+        return self._cost(fill, bursts) + worse - better
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the judges' scores and the other terms, first what their weights make of all."""
+        device = next(network.parameters()).device
+        found: dict[str, list[float]] = {}
+        for piece in range(self._valid.gaps.size):
+            tensors = self._heard(self._valid, np.array([piece]), 0)
+            batch = {name: value.to(device) for name, value in tensors.items()}
+            bursts = _flat(batch)
+            fill = self._fill(network(*self.inputs(batch)), bursts)
+            streams = self._streams(fill, batch)
+            plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
+            distance, bias = self._band_distance(streams, batch)
+            worse = self._cost(fill, bursts) + self._judges.spectrum * (distance + _BIAS * bias)
+            better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
+            terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
+            terms |= {"spectrum": distance, "spectrum_bias": bias}
+            terms |= self._terms(self._composed(fill, bursts), bursts)
+            for name, value in terms.items():
+                found.setdefault(name, []).append(float(value.mean()))
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def _draft(self, bursts: dict[str, Tensor]) -> Tensor:
+        return bursts["lines"][:, -1, self.plan.margin :][:, : self._filled]
+
+    def _heard(self, pieces: Segments, chosen: np.ndarray, offset: int) -> dict[str, Tensor]:
+        """Return pieces and their bursts; where a piece has fewer than another, zeros."""
+        plan = self._pieces
+        n = plan.packet_samples
+        lines = pieces.lines[chosen].astype(np.float32)
+        lines *= (pieces.peaks[chosen] / 30_000.0)[:, None, None]
+        gaps = [plan.gaps(piece[JUDGED, ::n] > 0.0) for piece in lines]
+        most = max(map(len, gaps))
+        bursts = np.zeros((len(lines), most, len(self.plan.lines), self.plan.samples), np.float32)
+        lengths = np.zeros((len(lines), most), np.int64)
+        starts = np.zeros((len(lines), most), np.int64)
+        share = np.zeros((len(lines), most, self._filled), np.float32)
+        for k, piece in enumerate(lines):
+            for b, (start, stop) in enumerate(gaps[k]):
+                bursts[k, b] = self.plan.drafted(piece[TRUTH], piece[PLAYED], start, n)
+                lengths[k, b], starts[k, b] = stop - start, start
+                share[k, b] = share_of_fill(plan.sample_rate, stop - start, self._filled)
+        real = lengths > 0
+        place = np.arange(self._filled, dtype=np.float64)
+        ends = self._judged(lengths)[..., None]
+        ramp = self._ramp(place, ends)
+        return {
+            "truth": torch.from_numpy(lines[:, TRUTH]),
+            "rest": torch.from_numpy(lines[:, REST]),
+            "lines": torch.from_numpy(bursts),
+            "real": torch.from_numpy(real),
+            "starts": torch.from_numpy(starts),
+            "share": torch.from_numpy(share),
+            "hole": torch.from_numpy((place < ends).astype(np.float32)),
+            "ramp": torch.from_numpy(np.broadcast_to(ramp, share.shape).astype(np.float32)),
+            "leave": torch.from_numpy(self._leave(place, ends).astype(np.float32)),
+            "offset": torch.tensor(offset),
+        }
+
+    def _streams(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the pieces as they are heard with these fills, shape (pieces, samples)."""
+        draft = self._draft(_flat(batch))
+        heard = draft + self._stays.to(fill.device) * (fill - draft)
+        heard = heard * batch["share"][batch["real"]]
+        rest = batch["rest"]
+        index = self._places(batch, 0, self._filled)
+        return rest.flatten().index_add(0, index.flatten(), heard.flatten()).reshape(rest.shape)
+
+    def _places(self, batch: dict[str, Tensor], first: int, last: int) -> Tensor:
+        """Return which samples of the pieces, end to end, lie so far from the bursts' beginnings.
+
+        Shape (bursts, last - first).
+        """
+        pieces, _ = torch.nonzero(batch["real"], as_tuple=True)
+        begins = pieces * batch["rest"].shape[1] + batch["starts"][batch["real"]]
+        return begins[:, None] + torch.arange(first, last, device=begins.device)
+
+    def _judged_whole(
+        self, streams: Tensor, batch: dict[str, Tensor], raters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what PLCMOS, and PESQ before it is mapped, say of each piece."""
+        self._plcmos.to(streams.device)
+        self._pesq.to(streams.device)
+        heard = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
+        return heard, self._pesq(batch["truth"], streams)
+
+    def _band_distance(self, streams: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return how far log power is off in bands, in dB: per frame, and each on average."""
+        edge = _BAND_FRAME // 2
+        index = self._places(batch, -edge, self._filled + edge)
+        window = torch.hann_window(_BAND_FRAME, device=streams.device)
+        pieces, _ = torch.nonzero(batch["real"], as_tuple=True)
+        floor = _BAND_FLOOR * window.square().sum() * batch["truth"].square().mean(1)[pieces]
+        wanted, found = (
+            self._bands(signals.flatten()[index], window) + floor[:, None, None]
+            for signals in (batch["truth"], streams)
+        )
+        audible = (batch["share"][batch["real"]] > 0.0).float()
+        touched = nn.functional.pad(audible, (edge, edge)).unfold(1, _BAND_FRAME, _BAND_HOP)
+        weight = (touched.mean(-1) / touched.mean(-1).sum())[..., None]
+        error = 10.0 * torch.log10(found / wanted) * weight
+        return error.abs().sum((0, 1)).mean(), error.sum((0, 1)).abs().mean()
+
+    @staticmethod
+    def _bands(signals: Tensor, window: Tensor) -> Tensor:
+        frames = signals.unfold(1, _BAND_FRAME, _BAND_HOP) * window
+        spectra = torch.fft.rfft(frames)[..., 1:]
+        power: Tensor = spectra.real**2 + spectra.imag**2
+        return power.reshape(*power.shape[:-1], -1, _BINS_OF_A_BAND).mean(-1)
+
+
+def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the bursts of all pieces as segments of the causal task."""
+    real = batch["real"]
+    of_bursts = ("lines", "hole", "ramp", "leave")
+    return {name: batch[name][real] for name in of_bursts} | {"offset": batch["offset"]}

@@ -1,0 +1,151 @@
+"""The task of the paper: the spectra of a gap of 64 ms from those of 128 ms on either side.
+
+A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
+:mod:`plc.networks.context_encoder`. The loss is that of the paper [1]_: of each segment
+
+    F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
+    T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
+
+with S the magnitudes of the gap's 11 frames, or their real and imaginary parts. Open is how
+segments and weights are weighed in a batch. Its authors' program adds up the errors of 256 segments
+before it adds the weights' term once, so that is what is done here, divided by 256 and for a batch
+of any size: ``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the term as printed would
+begin at forty times the loss.
+
+Segments of a smaller corpus than the paper's are reversed in time and in sign at random. The
+phase made afterwards plays no part (section 3.3).
+
+References
+----------
+.. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means of
+   neural networks", AES 146th Convention, 2019, sections 2.5 and 3.3.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plc.networks.context_encoder import (
+    CONTEXT_SAMPLES,
+    GAP_FRAMES,
+    GAP_SAMPLES,
+    HOP_SAMPLES,
+    SAMPLE_RATE,
+    TOUCHING,
+    WINDOW_SAMPLES,
+)
+from plc_training.networks.paper import ContextEncoderNet
+from plc_training.networks.spectral import Grid
+
+SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
+LOSS_C = 5.0
+WEIGHT_DECAY = 0.01
+PAPER_BATCH = 256
+# The frames that lie wholly in the gap: those that SNR_MS counts.
+_INSIDE = slice(TOUCHING, GAP_FRAMES - TOUCHING)
+_VALIDATION_BATCH = 64
+_INT16 = 32768.0
+
+
+class PaperTask:
+    """Batches, loss and validation figures of the paper's context encoder.
+
+    Parameters
+    ----------
+    outputs : int
+        1: the magnitude network; 2: the complex one.
+    train, valid : int16, shape (segments, 5120)
+        Samples at 16 kHz, memory maps as a rule; the gap is samples 2048 to 3071.
+    """
+
+    def __init__(self, outputs: int, train: NDArray[np.int16], valid: NDArray[np.int16]) -> None:
+        for lines in (train, valid):
+            assert lines.ndim == 2
+            assert lines.shape[1] == SEGMENT_SAMPLES
+        self._outputs = outputs
+        self._train = train
+        self._valid = valid
+        self._grid = Grid(SAMPLE_RATE, SAMPLE_RATE / WINDOW_SAMPLES)
+        assert self._grid.hop == HOP_SAMPLES
+        self._weights: list[nn.Parameter] = []
+
+    def make_network(self) -> ContextEncoderNet:
+        """Return the network, its weights drawn anew; the loss holds on to them."""
+        network = ContextEncoderNet(self._outputs)
+        self._weights = list(network.parameters())
+        return network
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return segments, each reversed in time and in sign or not."""
+        chosen = rng.integers(len(self._train), size=size)
+        lines = self._train[chosen].astype(np.float32)
+        reverse, negate = rng.random((2, size)) < 0.5
+        lines[reverse] = lines[reverse, ::-1]
+        lines[negate] *= -1.0
+        return {"lines": torch.from_numpy(lines / np.float32(_INT16))}
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor]:
+        """Return what the network is given: spectra of both contexts, (batch, 4, 257, 16)."""
+        lines = batch["lines"]
+        silence = (TOUCHING * HOP_SAMPLES, 0)
+        before = functional.pad(lines[:, :CONTEXT_SAMPLES], silence[::-1])
+        after = functional.pad(lines[:, CONTEXT_SAMPLES + GAP_SAMPLES :], silence)
+        sides = [self._grid.analyse(before), self._grid.analyse(after)]
+        return (torch.cat(sides, dim=1),)
+
+    def target(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return what the network should answer, of its output's shape."""
+        edge = TOUCHING * HOP_SAMPLES
+        first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
+        lines = batch["lines"]
+        spectra = self._grid.analyse(lines[:, first:last])
+        return spectra if self._outputs == 2 else _magnitudes(spectra)
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the total loss: equation (3)."""
+        assert self._weights, "make_network comes first"
+        error, energy = _powers(output, self.target(batch))
+        squares = torch.stack([weight.square().sum() for weight in self._weights]).sum()
+        decay = WEIGHT_DECAY / (2 * PAPER_BATCH) * squares
+        return (error / (1.0 / LOSS_C + energy)).mean() + decay
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures over the validation segments, before any phase is made.
+
+        Returns
+        -------
+        dict
+            ``snr_ms_db``: mean SNR of the magnitudes of the five frames inside the gap;
+            ``nmse_db``: mean of equation (1) over all that the network answers, in dB, which is
+            what the paper watches, with the sign turned: higher is better.
+        """
+        device = next(network.parameters()).device
+        snrs, nmses = [], []
+        for begin in range(0, len(self._valid), _VALIDATION_BATCH):
+            lines = self._valid[begin : begin + _VALIDATION_BATCH].astype(np.float32) / _INT16
+            batch = {"lines": torch.from_numpy(lines).to(device)}
+            output, target = network(*self.inputs(batch)).float(), self.target(batch)
+            error, energy = _powers(output, target)
+            nmses.append(error / energy.clamp_min(1e-12))
+            if self._outputs == 2:
+                output, target = _magnitudes(output), _magnitudes(target)
+            error, energy = _powers(output.abs()[..., _INSIDE], target[..., _INSIDE])
+            snrs.append(10.0 * torch.log10(energy.clamp_min(1e-12) / error.clamp_min(1e-12)))
+        return {
+            "snr_ms_db": float(torch.cat(snrs).mean()),
+            "nmse_db": -10.0 * float(torch.log10(torch.cat(nmses).mean())),
+        }
+
+
+def _magnitudes(spectra: Tensor) -> Tensor:
+    """Return shape (batch, bins, frames) of real and imaginary parts."""
+    return spectra.square().sum(1).sqrt()
+
+
+def _powers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the energy of the error and that of the target, both of shape (batch,)."""
+    error = (output - target).flatten(1).square().sum(1)
+    return error, target.flatten(1).square().sum(1)

@@ -1,0 +1,88 @@
+"""The paper's segments: 320 ms at 16 kHz every 32 ms, the gap in the middle [1]_.
+
+Nothing is drafted: the paper's networks see the contexts alone.
+
+References
+----------
+.. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019,
+   section 3.2.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_training.data.segments import Segments
+
+# Samples of a segment's int16 lines at full scale, in blocks of so many segments.
+_INT16 = 32767.0
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperPlan:
+    """Segments one after another, those without sound in the gap left out.
+
+    Attributes
+    ----------
+    domains : tuple of str
+        Those to use.
+    shift_ms : float
+        From one segment to the next.
+    seed : int
+        Nothing is drawn; another seed is another set of files in the cache.
+    """
+
+    domains: tuple[str, ...]
+    shift_ms: float = 32.0
+    seed: int = 0
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz: the networks know no other."""
+        return SAMPLE_RATE
+
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """At which each clip is heard: as it is."""
+        return (1.0,)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a line."""
+        return 2 * CONTEXT_SAMPLES + GAP_SAMPLES
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each line of a segment is."""
+        return ("truth",)
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (1, samples) each, and their gaps' samples."""
+        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        if domain not in self.domains:
+            return
+        for start in range(0, x.size - self.samples + 1, shift):
+            segment = x[None, start : start + self.samples]
+            if rms(segment[0, CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES]) >= GAP_RMS_MIN:
+                yield segment, GAP_SAMPLES
+
+
+def at_their_level(segments: Segments) -> NDArray[np.int16]:
+    """Return the truth of each segment, shape (segments, samples), as loud as it was.
+
+    The loss of the paper has an absolute floor, so levels count. Takes 10 kB a segment.
+    """
+    out = np.empty((segments.gaps.size, segments.lines.shape[2]), np.int16)
+    for begin in range(0, len(out), _BLOCK):
+        part = slice(begin, begin + _BLOCK)
+        lines = segments.lines[part, 0].astype(np.float32)
+        scale = _INT16 * segments.peaks[part, None] / np.abs(lines).max(axis=1, keepdims=True)
+        out[part] = np.clip(np.rint(lines * scale), -32768, 32767)
+    return out

@@ -1,0 +1,211 @@
+"""The task of filling a gap of which both sides are known.
+
+The fill is judged as the paper judges it [1]_: by the magnitudes of the frames that lie wholly in
+the gap (SNR_MS, section 3.4), after synthesis and analysis, so that phases count as far as they
+change magnitudes; and a little by its samples, which is all there is for gaps shorter than a frame.
+
+References
+----------
+.. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plc_bench.scores.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
+from plc_training.data.colour import coloured
+from plc_training.data.segments import DOMAINS, Segments, TwoSidedPlan
+from plc_training.networks.hybrid import HybridNet, HybridShape
+from plc_training.networks.spectral import Grid
+
+# Both ends of a fill are blended into the interpolated draft, which runs into its neighbours.
+EDGE_MS = 1.0
+# Errors below this share of the energy earn nothing more: 40 dB.
+_BEST = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoSidedSettings:
+    """What the task is made of, beside its segments.
+
+    Attributes
+    ----------
+    bin_hz : float
+        Of the grid.
+    context_frames : int
+        Frames wholly outside the gap, on either side.
+    channels, gru
+        As for :class:`HybridShape`.
+    samples_share : float
+        Weight of the samples' SNR beside that of the magnitudes.
+    domain_weights : dict
+        How often segments of a domain are drawn, by name; 0 for those not named.
+    colour_db : float
+        Depth of the random filters that segments are trained in; 0: none.
+    """
+
+    bin_hz: float = 31.25
+    context_frames: int = 8
+    channels: tuple[int, ...] = (32, 48, 64, 80, 96)
+    gru: int = 144
+    samples_share: float = 0.2
+    domain_weights: dict[str, float]
+    colour_db: float = 0.0
+
+
+class TwoSidedTask:
+    """Batches, loss and validation figures of the two-sided hybrid encoder."""
+
+    def __init__(
+        self, plan: TwoSidedPlan, settings: TwoSidedSettings, train: Segments, valid: Segments
+    ) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.grid = Grid(plan.sample_rate, settings.bin_hz)
+        self.judge = Grid(SNR_MS_RATE, SNR_MS_RATE / SNR_MS_WINDOW)
+        assert self.judge.hop == SNR_MS_HOP
+        self._train = train
+        self._valid = valid
+        weights = np.array([settings.domain_weights.get(name, 0.0) for name in DOMAINS])
+        counts = np.bincount(train.domains, minlength=len(DOMAINS))
+        share = weights / np.maximum(counts, 1)
+        self._cumulative = np.cumsum(share[train.domains])
+        frames = -(-plan.longest // self.grid.hop) + 3
+        self._first = plan.margin - (settings.context_frames + 3) * self.grid.hop
+        count = frames + 2 * settings.context_frames
+        self._samples = (count - 1) * self.grid.hop + self.grid.samples
+        assert self._first >= 0
+        assert self._first + self._samples <= plan.samples
+
+    def make_network(self) -> HybridNet:
+        """Return the network, its weights drawn anew."""
+        return HybridNet(
+            HybridShape(
+                drafts=self._train.lines.shape[1] - 1,
+                bins=self.grid.bins,
+                context_frames=self.settings.context_frames,
+                context_frames_after=self.settings.context_frames,
+                channels=self.settings.channels,
+                gru=self.settings.gru,
+            )
+        )
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return segments drawn by domain, half of those with whole gaps reversed in time."""
+        draws = rng.random(size) * self._cumulative[-1]
+        chosen = np.searchsorted(self._cumulative, draws, side="right")
+        lines = self._train.lines[chosen].astype(np.float32)
+        gaps = self._train.gaps[chosen]
+        reverse = (rng.random(size) < 0.5) & (gaps == self.plan.longest)
+        # What continued the past now leads into what follows.
+        swapped = [0, 2, 1, *range(3, lines.shape[1])]
+        lines[reverse] = lines[reverse][:, swapped, ::-1]
+        if self.settings.colour_db:
+            lines = self._coloured(lines, gaps, rng)
+        return self._tensors(lines, gaps)
+
+    def _coloured(
+        self, lines: NDArray[np.float32], gaps: NDArray[np.integer], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return segments in colours; what is known of them is the same in all drafts again."""
+        lines = coloured(lines, self.settings.colour_db, rng)
+        drafts = [k for k, name in enumerate(self.plan.lines) if name not in ("truth", "similar")]
+        for segment, gap in zip(lines, gaps, strict=True):
+            end = self.plan.margin + int(gap)
+            segment[drafts, end:] = segment[0, end:]
+        return lines
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        drafts = batch["lines"][:, 1:, self._first : self._first + self._samples]
+        lost = batch["hole"][:, self._first : self._first + self._samples]
+        share = lost.unfold(-1, self.grid.samples, self.grid.hop).mean(dim=-1)
+        return self.grid.analyse(drafts), share
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return minus the mean of both SNRs in dB, weighted."""
+        magnitudes, samples = self._scores(self._composed(output, batch), batch, _BEST)
+        share = batch["whole"] * (1.0 - self.settings.samples_share)
+        return -(share * magnitudes + (1.0 - share) * samples).mean()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the mean gain over the interpolated draft, and SNR_MS for each domain, in dB."""
+        device = next(network.parameters()).device
+        scores: dict[str, list[float]] = {}
+        for begin in range(0, self._valid.gaps.size, 64):
+            part = slice(begin, begin + 64)
+            tensors = self._tensors(
+                self._valid.lines[part].astype(np.float32), self._valid.gaps[part]
+            )
+            batch = {name: value.to(device) for name, value in tensors.items()}
+            output = network(*self.inputs(batch))
+            ours, _ = self._scores(self._composed(output, batch), batch, 1e-9)
+            draft, _ = self._scores(batch["lines"][:, -1], batch, 1e-9)
+            for k in torch.nonzero(batch["whole"]).flatten().tolist():
+                name = DOMAINS[int(self._valid.domains[begin + k])]
+                scores.setdefault(name, []).append(float(ours[k]))
+                scores.setdefault(f"{name}_gain", []).append(float(ours[k] - draft[k]))
+        means = {name: float(np.mean(values)) for name, values in scores.items()}
+        gains = {k: v for k, v in means.items() if k.endswith("_gain")}
+        weights = self.settings.domain_weights
+        total = sum(weights.get(k.removesuffix("_gain"), 0.0) for k in gains)
+        gain = sum(v * weights.get(k.removesuffix("_gain"), 0.0) for k, v in gains.items())
+        return {"gain_db": gain / max(total, 1e-9), **dict(sorted(means.items()))}
+
+    def _tensors(self, lines: NDArray[np.float32], gaps: NDArray[np.int32]) -> dict[str, Tensor]:
+        place = np.arange(self.plan.samples) - self.plan.margin
+        ends = gaps[:, None]
+        hole = (place >= 0) & (place < ends)
+        edge = EDGE_MS * self.plan.sample_rate / 1000.0
+        ramp = np.minimum(place + 0.5, ends - place - 0.5) / edge
+        whole = gaps >= SNR_MS_WINDOW
+        return {
+            "lines": torch.from_numpy(lines / np.float32(32768.0)),
+            "hole": torch.from_numpy(hole.astype(np.float32)),
+            "ramp": torch.from_numpy(np.clip(ramp, 0.0, 1.0).astype(np.float32)),
+            "gaps": torch.from_numpy(gaps.astype(np.int64)),
+            "whole": torch.from_numpy(whole.astype(np.float32)),
+        }
+
+    def _composed(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the segments, shape (batch, samples), with their gaps filled."""
+        made = self.grid.synthesise(output)[:, 3 * self.grid.hop :]
+        draft = batch["lines"][:, -1]
+        fill = nn.functional.pad(
+            made[:, : self.plan.longest], (self.plan.margin, draft.shape[1] - self.plan.margin)
+        )[:, : draft.shape[1]]
+        return draft + batch["ramp"] * (fill - draft)
+
+    def _scores(
+        self, composed: Tensor, batch: dict[str, Tensor], best: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return SNR_MS and SNR in dB of each segment, both of shape (batch,)."""
+        margin = self.plan.margin
+        stop = margin + self.plan.longest
+        truth = batch["lines"][:, 0]
+        hole = batch["hole"][:, margin:stop]
+        error = (((truth - composed)[:, margin:stop] * hole) ** 2).sum(1)
+        energy = ((truth[:, margin:stop] * hole) ** 2).sum(1)
+        samples = _snr_db(error, energy, best)
+        last = self.plan.longest - SNR_MS_WINDOW
+        frames = torch.arange(0, last + 1, SNR_MS_HOP, device=truth.device)
+        inside = frames[None] + SNR_MS_WINDOW <= batch["gaps"][:, None]
+        # Real frames of the truth and of the fill; those that leave the gap do not count.
+        wanted = _magnitudes(self.judge.analyse(truth[:, margin:stop]))
+        found = _magnitudes(self.judge.analyse(composed[:, margin:stop]))
+        mask = inside[:, None].float()
+        distance = (((wanted - found) * mask) ** 2).sum((1, 2))
+        return _snr_db(distance, ((wanted * mask) ** 2).sum((1, 2)), best), samples
+
+
+def _magnitudes(spectra: Tensor) -> Tensor:
+    return torch.sqrt(spectra[:, 0] ** 2 + spectra[:, 1] ** 2 + 1e-12)
+
+
+def _snr_db(error: Tensor, energy: Tensor, best: float) -> Tensor:
+    energy = energy + 1e-9
+    return -10.0 * torch.log10(error / energy + best)

@@ -1,0 +1,447 @@
+"""The training loop, one for every task and any number of devices.
+
+What a step sees follows from the seed and the step's number alone: the batch, its augmentation and
+the learning rate. A batch is drawn whole on every device, which then works on its share. So a run
+that was stopped goes on exactly, two runs of one seed end in the same weights (on the same machine
+and number of threads), and any number of devices see the same data.
+"""
+
+import copy
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from plc.errors import ConfigError
+from plc_training.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from plc_training.train.optimiser import OPTIMISERS, make_optimiser
+
+CHECKPOINT = "last.safetensors"
+BEST = "best.safetensors"
+DECAYS = ("cosine", "tenth")
+PRECISIONS = ("32-true", "bf16-mixed")
+# What torch says of x86 processors that do not have it.
+_WITHOUT_BFLOAT16 = ("DEFAULT", "AVX2")
+# A step in bfloat16. Some virtual machines name instructions for it that they then do not allow.
+_BFLOAT16_STEP = """
+import torch
+layer = torch.nn.Linear(64, 64)
+with torch.autocast("cpu", torch.bfloat16):
+    layer(torch.ones(64, 64)).float().sum().backward()
+"""
+# Of the mean of the weights over steps; it warms up from 0.
+_MEAN_DECAY = 0.998
+# Share of the steps after which "tenth" lowers the learning rate: the paper's 600k of 800k.
+_TENTH_FROM = 0.75
+# While one device decodes a library, the others wait.
+_PATIENCE = timedelta(hours=24)
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    def make_network(self) -> nn.Module:
+        """Return the network, its weights drawn anew."""
+        ...
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return training data, on the CPU, all of it drawn from ``rng``.
+
+        Along the first axis are the segments; what has no axis holds for all of them.
+        """
+        ...
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the network's arguments."""
+        ...
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the scalar to lower, a mean over the batch."""
+        ...
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the validation split; the first decides, and higher is better."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes
+    ----------
+    steps, batch : int
+        Steps, and segments in each over all devices.
+    learning_rate : float
+        At its highest, which it rises to over ``warm_up`` steps.
+    decay : str
+        ``"cosine"``: down to nothing along a cosine; ``"tenth"``: a tenth from three quarters of
+        the steps on.
+    optimiser : str
+        ``"adamw"``, or ``"muon"`` (:class:`plc_training.train.optimiser.Muon`).
+    weight_decay : float
+        Of either optimiser; AdamW with 0 is Adam.
+    beta2 : float
+        Of AdamW, which under Muon moves biases and small matrices.
+    clip_norm : float
+        Gradients are scaled down to this norm; 0: never.
+    validate_every : int
+        Steps between validations.
+    patience : int
+        Validations without a new best after which training ends; 0: never.
+    checkpoint_s : float
+        Seconds between checkpoints.
+    precision : str
+        As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
+    seed : int
+        Of everything that is drawn.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    steps: int
+    batch: int = 32
+    learning_rate: float = 1e-3
+    decay: str = "cosine"
+    warm_up: int = 200
+    optimiser: str = "adamw"
+    weight_decay: float = 1e-4
+    beta2: float = 0.98
+    clip_norm: float = 5.0
+    validate_every: int = 500
+    patience: int = 0
+    checkpoint_s: float = 180.0
+    precision: str = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of its range."""
+        for name in ("steps", "batch", "validate_every"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("warm_up", "patience", "weight_decay", "clip_norm", "checkpoint_s", "seed"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        _check("learning_rate", self.learning_rate, 0 < self.learning_rate <= 1, "above 0, up to 1")
+        _check("beta2", self.beta2, 0 <= self.beta2 < 1, "0 to below 1")
+        _check("decay", self.decay, self.decay in DECAYS, " or ".join(DECAYS))
+        known = self.optimiser in OPTIMISERS
+        _check("optimiser", self.optimiser, known, " or ".join(OPTIMISERS))
+        _check("precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
+
+
+def _check(name: str, value: object, valid: bool, expected: str) -> None:
+    if not valid:
+        raise ConfigError(f"schedule.{name} is {value!r}; expected {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step that was done."""
+
+    step: int
+    loss: float
+    steps_per_s: float
+    figures: dict[str, float]
+    """Empty but for validations."""
+
+
+class Reason(Enum):
+    """Why training ended."""
+
+    DONE = "all steps are done"
+    PATIENCE = "no new best for as long as the recipe waits"
+    STOPPED = "stopped; the same command goes on from here"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where training ended, and why."""
+
+    progress: Progress
+    reason: Reason
+
+
+def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "32-true") -> Fabric:
+    """Return devices to train on, their processes started or, under torchrun, joined.
+
+    Parameters
+    ----------
+    devices : int
+        On this machine.
+    accelerator, precision : str
+        As Lightning Fabric names them.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such devices, or not so many.
+    """
+    several = devices > 1 or torch.distributed.is_torchelastic_launched()
+    # A GPU's processes talk through NCCL, those of a CPU through gloo: Fabric's choice.
+    strategy = DDPStrategy(timeout=_PATIENCE) if several else "auto"
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]  # a Literal's, checked by Schedule
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: {said}; "
+            f"this machine has {available_accelerator()}: try --accelerator auto --devices 1"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def available_accelerator() -> str:
+    """Return what ``auto`` trains on here."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str, str]:
+    """Return the precision to train in, float32 where bfloat16 would not do, and why not.
+
+    x86 processors without AVX-512 have no arithmetic for bfloat16. A step of the paper's network of
+    16 segments took 45 s there in it, 3.5 s in float32.
+
+    Parameters
+    ----------
+    precision, accelerator : str
+        As for :func:`open_devices`.
+    """
+    used = available_accelerator() if accelerator == "auto" else accelerator
+    if precision != "bf16-mixed" or used != "cpu":
+        return precision, ""
+    if torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16:
+        return "32-true", "this processor would only imitate that, many times slower"
+    # In a process of its own: what is not allowed ends it.
+    tried = subprocess.run([sys.executable, "-c", _BFLOAT16_STEP], capture_output=True, text=True)
+    if tried.returncode:
+        said = tried.stderr.strip().splitlines() or [f"it ends with status {tried.returncode}"]
+        return "32-true", f"a trial step failed on this machine ({said[-1]})"
+    return precision, ""
+
+
+def train(
+    task: Task,
+    schedule: Schedule,
+    folder: Path,
+    fingerprint: str,
+    on_step: Callable[[Event], None] = lambda event: None,
+    fabric: Fabric | None = None,
+    begin: Callable[[nn.Module], object] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Ending:
+    """Train until the steps are done or patience ends; go on from the folder's checkpoint.
+
+    Parameters
+    ----------
+    task : Task
+        What is trained.
+    schedule : Schedule
+        How.
+    folder : Path
+        For checkpoints; made where it is missing.
+    fingerprint : str
+        Of the recipe and its data.
+    on_step : callable
+        Told of each step, on the first device's process, before its checkpoint is written.
+    fabric : Fabric, optional
+        From :func:`open_devices`; without one, one device of the best kind.
+    begin : callable, optional
+        Puts the weights to begin with into the network, where the folder holds no checkpoint.
+    should_stop : callable
+        Asked after each step; where it says so on any device, training ends with a checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run of another recipe, the batch cannot be shared among the devices,
+        or the loss or its gradients are no longer finite.
+    """
+    fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
+    run = _Run(task, schedule, folder, fingerprint, fabric, begin)
+    saved = time.monotonic()
+    ending = Ending(run.progress, Reason.DONE)
+    for step in range(run.progress.step, schedule.steps):
+        began = time.monotonic()
+        loss, stopped = run.agreed(run.step(step), should_stop())
+        _refuse_unless_finite(loss, step, "loss")
+        validating = (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.steps
+        figures = run.validate() if validating else {}
+        if fabric.is_global_zero:
+            on_step(Event(step + 1, loss, 1.0 / (time.monotonic() - began), figures))
+        run.advance(step + 1, figures)
+        if validating or stopped or time.monotonic() - saved > schedule.checkpoint_s:
+            run.save(CHECKPOINT)
+            saved = time.monotonic()
+        if validating and run.out_of_patience():
+            return Ending(run.progress, Reason.PATIENCE)
+        ending = Ending(run.progress, Reason.DONE)
+        if stopped and step + 1 < schedule.steps:
+            return Ending(run.progress, Reason.STOPPED)
+    return ending
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Return the learning rate of a step."""
+    rise = min(1.0, (step + 1) / max(schedule.warm_up, 1))
+    if schedule.decay == "tenth":
+        fall = 1.0 if step < _TENTH_FROM * schedule.steps else 0.1
+    else:
+        fall = 0.5 * (1.0 + math.cos(math.pi * step / schedule.steps))
+    return schedule.learning_rate * rise * fall
+
+
+def _refuse_unless_finite(value: float, step: int, what: str) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"the {what} is {value} at step {step}; lower the learning rate")
+
+
+class _Run:
+    """What changes while a run lasts: weights, their mean, the optimiser's state, the progress."""
+
+    def __init__(
+        self,
+        task: Task,
+        schedule: Schedule,
+        folder: Path,
+        fingerprint: str,
+        fabric: Fabric,
+        begin: Callable[[nn.Module], object] | None,
+    ) -> None:
+        if schedule.batch % fabric.world_size:
+            raise ConfigError(
+                f"schedule.batch is {schedule.batch}; {fabric.world_size} devices need a multiple "
+                "of their number"
+            )
+        self.progress = Progress(0, -math.inf, 0, fingerprint)
+        self._task, self._schedule, self._folder, self._fabric = task, schedule, folder, fabric
+        # Which Fabric would remember in the environment, for processes that it does not start.
+        torch.manual_seed(schedule.seed)
+        self._network = task.make_network()
+        if begin is not None and not (folder / CHECKPOINT).exists():
+            begin(self._network)
+        optimiser = make_optimiser(
+            schedule.optimiser,
+            self._network.parameters(),
+            schedule.learning_rate,
+            schedule.weight_decay,
+            schedule.beta2,
+        )
+        self._wrapped, self._optimiser = fabric.setup(self._network, optimiser)
+        self._mean = {name: value.clone() for name, value in self._network.state_dict().items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT).exists():
+            self.progress = load_checkpoint(
+                folder / CHECKPOINT, self._network, self._mean, self._optimiser
+            )
+            if self.progress.fingerprint != fingerprint:
+                raise ConfigError(
+                    f"{folder} holds a run of another recipe or of other data; name another folder"
+                )
+
+    def step(self, step: int) -> float:
+        """Train on one batch; return its loss, of this device's share."""
+        schedule, fabric = self._schedule, self._fabric
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        rng = np.random.default_rng([schedule.seed, step])
+        torch.manual_seed(schedule.seed * 1_000_003 + step)
+        whole = self._task.batch(schedule.batch, rng)
+        batch = {name: fabric.to_device(self._share(value)) for name, value in whole.items()}
+        self._network.train()
+        output = self._wrapped(*self._task.inputs(batch))
+        loss = self._task.loss(output.float(), batch)
+        self._optimiser.zero_grad()
+        fabric.backward(loss)
+        # All devices have the same gradients here, so all of them refuse.
+        _refuse_unless_finite(self._clip(), step, "norm of the gradients")
+        self._optimiser.step()
+        self._follow(step)
+        return float(loss.detach())
+
+    def _clip(self) -> float:
+        """Return the norm of the gradients before they were scaled down."""
+        most = self._schedule.clip_norm or math.inf
+        norm = self._fabric.clip_gradients(
+            self._wrapped, self._optimiser, max_norm=most, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return float(norm)
+
+    def _share(self, value: Tensor) -> Tensor:
+        if not value.ndim:
+            return value
+        size = self._schedule.batch // self._fabric.world_size
+        first = self._fabric.global_rank * size
+        return value[first : first + size]
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the running mean of the weights towards them."""
+        decay = min(_MEAN_DECAY, (1.0 + step) / (10.0 + step))
+        for name, value in self._network.state_dict().items():
+            if value.is_floating_point():
+                self._mean[name].lerp_(value, 1.0 - decay)
+            else:
+                self._mean[name].copy_(value)
+
+    def agreed(self, loss: float, stop: bool) -> tuple[float, bool]:
+        """Return the mean loss over the devices, and whether any of them wants to stop."""
+        if self._fabric.world_size == 1:
+            return loss, stop
+        both = self._fabric.to_device(torch.tensor([loss, float(stop)], dtype=torch.float64))
+        mean: Any = self._fabric.all_reduce(both, reduce_op="mean")
+        return float(mean[0]), float(mean[1]) > 0.0
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the figures of the mean weights; on all devices those of the first."""
+        figures: dict[str, float] = {}
+        if self._fabric.is_global_zero:
+            judged = copy.deepcopy(self._network)
+            judged.load_state_dict(self._mean)
+            figures = self._task.validate(judged.eval())
+        return self._fabric.broadcast(figures)
+
+    def advance(self, step: int, figures: dict[str, float]) -> None:
+        """Count a step; where it is the best one, keep its weights."""
+        before = self.progress
+        figure = next(iter(figures.values()), -math.inf)
+        if figure > before.best:
+            self.progress = Progress(step, figure, step, before.fingerprint)
+            self.save(BEST)
+        else:
+            self.progress = Progress(step, before.best, before.best_step, before.fingerprint)
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint, on the first device's process."""
+        if self._fabric.is_global_zero:
+            path = self._folder / name
+            save_checkpoint(path, self._network, self._mean, self._optimiser, self.progress)
+
+    def out_of_patience(self) -> bool:
+        """Return whether the best figure is older than the schedule waits for."""
+        waited = (self.progress.step - self.progress.best_step) // self._schedule.validate_every
+        return bool(self._schedule.patience and waited >= self._schedule.patience)

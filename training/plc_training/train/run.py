@@ -1,0 +1,438 @@
+"""One run: a recipe, a library and a folder, from audio files to the best weights.
+
+The folder holds all that is needed to go on and to export, without the library::
+
+    recipe.toml         as it was read
+    run.json            what the library gave, what the plan was
+    last.safetensors    where the run stands            best.safetensors    its best weights
+    log.jsonl           its validations                 tensorboard/        and curves
+    probe.npz           a few validation segments, which the export is checked with
+    training.lock       held while a training is at work here
+"""
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from plc.errors import ConfigError
+from plc.jsonable import to_json
+from plc.models.catalogue import find
+from plc.runtime.session import read_weights
+from plc_bench.scores.speech import plcmos_path
+from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together
+from plc_training.data.segments import (
+    DOMAINS,
+    BridgePlan,
+    CausalPlan,
+    Segments,
+    TwoSidedPlan,
+    prepare_segments,
+)
+from plc_training.networks.onnx_graph import load_onnx
+from plc_training.tasks.bridge import BridgeSettings, BridgeTask
+from plc_training.tasks.causal import CausalSettings, CausalTask
+from plc_training.tasks.heard import HeardSettings, HeardTask
+from plc_training.tasks.heard_plan import HeardPlan
+from plc_training.tasks.paper import PaperTask
+from plc_training.tasks.paper_plan import at_their_level
+from plc_training.tasks.two_sided import TwoSidedSettings, TwoSidedTask
+from plc_training.train.checkpoint import load_mean, read_progress
+from plc_training.train.display import Display, decode_shown
+from plc_training.train.journal import Journal
+from plc_training.train.loop import (
+    BEST,
+    CHECKPOINT,
+    Ending,
+    Event,
+    Task,
+    affordable_precision,
+    open_devices,
+    train,
+)
+from plc_training.train.recipe import MODEL_PREFIX, Recipe, domains_of, parse_recipe
+
+RECIPE = "recipe.toml"
+FACTS = "run.json"
+PROBE = "probe.npz"
+_PROBE_SEGMENTS = 48
+_LOCK = "training.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run reads and writes.
+
+    Attributes
+    ----------
+    data : tuple of Path
+        The libraries.
+    folder : Path
+        The run's own.
+    cache : Path
+        For decoded clips and segments, shared by all runs.
+    jobs : int
+        Processes that decode and prepare.
+    domain : str
+        Of the clips of libraries without a manifest.
+    """
+
+    data: tuple[Path, ...]
+    folder: Path
+    cache: Path
+    jobs: int = 1
+    domain: str = "any"
+
+
+def run_recipe(
+    recipe: Recipe, place: Place, devices: int = 1, accelerator: str = "auto"
+) -> Ending | None:
+    """Train as a recipe says, or go on with it; return how it ended, on the first device only.
+
+    Raises
+    ------
+    ConfigError
+        If the library gives no segments, the folder holds another run, another training is at
+        work there, or this one fails.
+    """
+    # Rounding to nothing what is next to nothing: on a CPU that is up to a hundred times faster.
+    torch.set_flush_denormal(True)
+    precision, why = affordable_precision(recipe.schedule.precision, accelerator)
+    fabric = open_devices(devices, accelerator, precision)
+    display = Display(quiet=not fabric.is_global_zero)
+    if precision != recipe.schedule.precision:
+        display.say(f"training in {precision}, not {recipe.schedule.precision}: {why}")
+    prepared = _prepared_once(recipe, place, display, fabric)
+    folder = place.folder
+    fingerprint = _fingerprint(recipe, (prepared.train, prepared.valid))
+    task = build_task(recipe, prepared.train, prepared.valid)
+    with _alone(folder, fabric):
+        begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
+        if fabric.is_global_zero:
+            _open_folder(recipe, place, prepared, fingerprint)
+            _announce(display, recipe, folder, begun)
+        with (
+            _journal(folder, begun, fabric) as note,
+            display.training(begun, recipe.schedule.steps) as tell,
+            stop_on_signals(display) as stop,
+        ):
+            ending = train(
+                task,
+                recipe.schedule,
+                folder,
+                fingerprint,
+                lambda event: _both(note, tell, event),
+                fabric,
+                _beginning(recipe, folder),
+                stop.is_set,
+            )
+    return ending if fabric.is_global_zero else None
+
+
+def build_task(recipe: Recipe, train_on: Segments, valid: Segments) -> Task:
+    """Return the recipe's task on prepared segments."""
+    settings, plan = recipe.settings, recipe.train
+    if isinstance(settings, TwoSidedSettings) and isinstance(plan, TwoSidedPlan):
+        return TwoSidedTask(plan, settings, train_on, valid)
+    if isinstance(settings, HeardSettings) and isinstance(plan, HeardPlan):
+        return HeardTask(plan, settings, train_on, valid)
+    if isinstance(settings, CausalSettings) and isinstance(plan, CausalPlan):
+        return CausalTask(plan, settings, train_on, valid)
+    if isinstance(settings, BridgeSettings) and isinstance(plan, BridgePlan):
+        return BridgeTask(plan, settings, train_on, valid)
+    outputs = 2 if recipe.task.kind == "paper_complex" else 1
+    return PaperTask(outputs, at_their_level(train_on), at_their_level(valid))
+
+
+def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
+    """Return a run's recipe, facts and probe.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run.
+    """
+    try:
+        text = (folder / RECIPE).read_text(encoding="utf-8")
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        with np.load(folder / PROBE) as probe:
+            segments = Segments(*(probe[name] for name in ("lines", "gaps", "peaks", "domains")))
+        recipe = parse_recipe(text, facts["recipe"], str(folder / RECIPE))
+        return recipe.with_steps(facts["steps"]), facts, segments
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{folder} holds no run of plc train: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a library gave.
+
+    Attributes
+    ----------
+    train, valid : Segments
+        To train on and to validate with.
+    sources : dict
+        Where the clips to train on come from, and under which licences.
+    """
+
+    train: Segments
+    valid: Segments
+    sources: dict[str, str]
+
+
+def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
+    """Return what a library gives, made or from the cache.
+
+    Raises
+    ------
+    ConfigError
+        If a split has no clip, or its clips give no segment.
+    MissingExtraError
+        If what judges them is not installed.
+    """
+    if isinstance(recipe.settings, HeardSettings):
+        plcmos_path()  # before minutes are spent on the pieces
+    libraries = find_libraries(place.data, place.domain)
+    found = [clip for library in libraries for clip in library]
+    clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
+    decoded = decode_shown(clips, recipe.train.sample_rate, place.cache, place.jobs, display)
+    made = [_segments(recipe, split, decoded, place, display) for split in SPLITS]
+    domains = domains_of(recipe.train)
+    heard = [clip for clip in clips if clip.split == "train" and clip.domain in domains]
+    return Prepared(made[0], few(made[1], recipe.task.valid_segments), sources_of(heard))
+
+
+def few(segments: Segments, most: int) -> Segments:
+    """Return at most so many segments, as many of each domain as there are; 0: all."""
+    if not most or segments.gaps.size <= most:
+        return segments
+    rng = np.random.default_rng(0)
+    # Drawn in turn: the first of each domain, the second of each, and so on.
+    order = rng.permutation(segments.gaps.size)
+    turns = np.empty(order.size, np.int64)
+    for domain in np.unique(segments.domains):
+        members = np.flatnonzero(segments.domains[order] == domain)
+        turns[members] = np.arange(members.size)
+    chosen = np.sort(order[np.argsort(turns, kind="stable")[:most]])
+    return Segments(
+        segments.lines[chosen],
+        segments.gaps[chosen],
+        segments.peaks[chosen],
+        segments.domains[chosen],
+    )
+
+
+@contextmanager
+def stop_on_signals(display: Display) -> Iterator[threading.Event]:
+    """Yield what Ctrl-C and SIGTERM set; the second of them ends at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        display.say("stopping after this step, with a checkpoint; once more to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
+    domains = {name for plan in (recipe.train, recipe.valid) for name in domains_of(plan)}
+    kept = [
+        clip
+        for clip in clips
+        if not any(fnmatchcase(clip.path.name, pattern) for pattern in recipe.task.leave_out)
+    ]
+    high = [clip for clip in kept if clip.top_hz >= recipe.task.source_top_hz]
+    wanted = [clip for clip in high if clip.domain in domains]
+    for split in SPLITS:
+        if not any(clip.split == split for clip in wanted):
+            found = sorted({clip.domain for clip in clips if clip.split == split})
+            raise ConfigError(
+                f"{data} holds nothing to {split} with: the recipe wants the domains "
+                f"{', '.join(sorted(domains))}, the library has {', '.join(found) or 'none'}; "
+                "--domain says what the files of a folder without a manifest.csv are"
+            )
+    return wanted
+
+
+def _segments(
+    recipe: Recipe, split: str, decoded: Sequence[Decoded], place: Place, display: Display
+) -> Segments:
+    plan = recipe.train if split == "train" else recipe.valid
+    clips = [each for each in decoded if each.clip.split == split]
+    if not clips:
+        raise ConfigError(f"no clip to {split} with could be decoded")
+    with display.stage(f"segments to {split}", len(clips)) as advance:
+        segments, failures = prepare_segments(
+            plan, clips, place.cache / "segments", place.jobs, advance
+        )
+    display.failures(failures)
+    display.say(f"segments to {split}: {_summary(segments)}")
+    return segments
+
+
+def _summary(segments: Segments) -> str:
+    counts = domain_counts(segments)
+    return ", ".join(f"{count} of {name}" for name, count in counts.items())
+
+
+def domain_counts(segments: Segments) -> dict[str, int]:
+    """Return how many segments there are of each domain that has any."""
+    counts = np.bincount(segments.domains, minlength=len(DOMAINS))
+    return {name: int(n) for name, n in zip(DOMAINS, counts, strict=True) if n}
+
+
+def _prepared_once(recipe: Recipe, place: Place, display: Display, fabric: Fabric) -> Prepared:
+    """As :func:`prepare`; the first process makes the segments, the others read them."""
+    made = prepare(recipe, place, display) if fabric.is_global_zero else None
+    fabric.barrier()
+    return made if made is not None else prepare(recipe, place, display)
+
+
+def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
+    """Return a hash of the recipe and of which segments there are."""
+    digest = hashlib.sha256(recipe.fingerprint().encode())
+    for part in segments:
+        digest.update(_bytes(part.gaps))
+        digest.update(_bytes(part.domains))
+    return digest.hexdigest()[:16]
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return values.astype("<i8").tobytes()
+
+
+@contextmanager
+def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Keep other trainings out of the folder meanwhile."""
+    if not fabric.is_global_zero:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / _LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(
+            f"another training is at work in {folder}; wait for its end, or name another folder "
+            "with --run"
+        ) from error
+    with lock:
+        yield
+
+
+def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: str) -> None:
+    """Write what stands in the folder from the start, but not over another run's."""
+    folder = place.folder
+    last = folder / CHECKPOINT
+    if last.exists() and read_progress(last).fingerprint != fingerprint:
+        raise ConfigError(
+            f"{folder} holds a run of another recipe or of other data; name another folder "
+            "with --run"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    after, earlier = _before(recipe, folder)
+    facts = {
+        "recipe": recipe.name,
+        "steps": recipe.schedule.steps,
+        "seed": recipe.schedule.seed,
+        "after": after,
+        "library": " + ".join(folder.resolve().name for folder in place.data),
+        "sources": together(earlier, prepared.sources),
+        "segments": domain_counts(prepared.train),
+        "valid_segments": domain_counts(prepared.valid),
+    }
+    (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
+    (folder / FACTS).write_text(to_json(facts) + "\n", encoding="utf-8")
+    probe = few(prepared.valid, _PROBE_SEGMENTS)
+    np.savez_compressed(
+        folder / PROBE,
+        lines=probe.lines,
+        gaps=probe.gaps,
+        peaks=probe.peaks,
+        domains=probe.domains,
+    )
+
+
+def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the trainings that a recipe goes on from, the first first, and their sources."""
+    name = recipe.task.begin_from
+    if not name:
+        return [], {}
+    if name.startswith(MODEL_PREFIX):
+        facts = dict(find(name.removeprefix(MODEL_PREFIX)).training)
+    else:
+        path = folder.parent / name / FACTS
+        facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        best = path.with_name(BEST)
+        facts["step"] = read_progress(best).step if best.exists() else "?"
+    unknown = {f"what {name} has heard": "not recorded"}
+    last = f"{facts.get('recipe', name)}, {facts.get('step', '?')} steps"
+    return [*facts.get("after", []), last], dict(facts.get("sources", unknown))
+
+
+def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> None:
+    steps = recipe.schedule.steps
+    if begun >= steps:
+        display.say(f"{folder}: all {steps} steps were done before")
+    elif begun:
+        display.say(f"{folder}: going on at step {begun} of {steps}")
+    else:
+        display.say(
+            f"{folder}: {steps} steps; Ctrl-C stops, the same command goes on where it stopped"
+        )
+
+
+def _beginning(recipe: Recipe, folder: Path) -> Callable[[nn.Module], object] | None:
+    """Return what puts in the weights to begin with: those of a model, or of a run beside this."""
+    name = recipe.task.begin_from
+    if not name or (folder / CHECKPOINT).exists():
+        return None
+    if name.startswith(MODEL_PREFIX):
+        manifest = find(name.removeprefix(MODEL_PREFIX))
+        data = read_weights(manifest)
+        return lambda network: load_onnx(data, network, str(manifest.onnx_path))
+    path = folder.parent / name / BEST
+    if not path.exists():
+        raise ConfigError(
+            f"{recipe.name} begins from {name}, but there is no {path}; run plc train {name} first"
+        )
+    return lambda network: load_mean(path, network)
+
+
+def _both(note: Callable[[Event], None], tell: Callable[[Event], None], event: Event) -> None:
+    note(event)
+    tell(event)
+
+
+@contextmanager
+def _journal(folder: Path, begun: int, fabric: Fabric) -> Iterator[Callable[[Event], None]]:
+    if not fabric.is_global_zero:
+        yield lambda event: None  # it is not told of steps either
+        return
+    with Journal(folder, begun) as journal:
+        yield journal.note
