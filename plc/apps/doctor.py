@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from plc.apps.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
+from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
 from plc.errors import PlcError
 from plc.jsonable import to_json
 
@@ -101,7 +101,7 @@ class Health:
     cpu: str
     cores: int
     versions: dict[str, str | None]
-    encoder: EncoderHealth
+    network: NetworkHealth
     cache: Cache
     real_time: RealTime
     warm_up_s: float | None
@@ -146,9 +146,9 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
             cold_start_s = _start_s({"NUMBA_CACHE_DIR": empty}, problems)
     tell("calibrating ladders")
     ladders = _ladders(problems)
-    encoder = examine_encoder(progress=tell)
-    if encoder.runtime is not None:
-        problems += encoder.problems
+    network = examine_networks(progress=tell)
+    if network.runtime is not None:
+        problems += network.problems
     versions = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
     problems += [f"{name} is not installed" for name in NEEDED if versions[name] is None]
     return Health(
@@ -157,7 +157,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         versions=versions,
-        encoder=encoder,
+        network=network,
         cache=_cache(),
         real_time=_real_time(),
         warm_up_s=warm_up_s,
@@ -318,7 +318,7 @@ def facts(health: Health) -> list[tuple[str, str]]:
     ]
     lines += [(name, health.versions[name] or "not installed") for name in NEEDED]
     lines += [(name, health.versions[name] or f"absent; {OPTIONAL[name]}") for name in OPTIONAL]
-    lines += encoder_facts(health.encoder)
+    lines += network_facts(health.network)
     state = "writable" if cache.writable else "NOT writable: set NUMBA_CACHE_DIR to a folder"
     lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
     warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"

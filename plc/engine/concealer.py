@@ -48,7 +48,7 @@ from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, PacketError
 from plc.limits import RECOVERY_MS
-from plc.networks.encoder_filler import EncoderFiller
+from plc.networks.filler import NetworkFiller
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.processor_time import thread_clock
@@ -146,7 +146,7 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self._filler = make_filler(method, model, self.config, reach, clock, provider)
-        self._paced = self._filler if isinstance(self._filler, ArFiller | EncoderFiller) else None
+        self._paced = self._filler if isinstance(self._filler, ArFiller | NetworkFiller) else None
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -185,8 +185,8 @@ class Concealer:
         self._pushed = 0
         self._integer = False
         self.stats = Stats()
-        if isinstance(self._filler, EncoderFiller):
-            self.stats.encoder = self._filler.counters
+        if isinstance(self._filler, NetworkFiller):
+            self.stats.network = self._filler.counters
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -233,7 +233,7 @@ class Concealer:
         ladders = {}
         filler = self._filler
         networks = {}
-        if isinstance(filler, EncoderFiller):
+        if isinstance(filler, NetworkFiller):
             networks = filler.describe()
             filler = filler.ar
         if isinstance(filler, ArFiller):
@@ -269,7 +269,7 @@ class Concealer:
         """
         self._enter()
         try:
-            if isinstance(self._filler, EncoderFiller):
+            if isinstance(self._filler, NetworkFiller):
                 self._filler.close()
         finally:
             self._idle.append(True)
@@ -522,7 +522,7 @@ class Concealer:
                 self._recover(block)
             self._background.listen(received)
             self._remember(block, trusted=True)
-            if isinstance(self._filler, EncoderFiller):
+            if isinstance(self._filler, NetworkFiller):
                 self._filler.tick()
             return False
         self._background.interrupt()
@@ -566,7 +566,7 @@ class Concealer:
             stats.bridged_samples += n
             trusted = True
         else:
-            if burst.age and isinstance(self._filler, EncoderFiller):
+            if burst.age and isinstance(self._filler, NetworkFiller):
                 self._filler.catch_up()
             trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
@@ -580,17 +580,17 @@ class Concealer:
 
     def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
         self._history.append(block, trusted)
-        if isinstance(self._filler, EncoderFiller):
+        if isinstance(self._filler, NetworkFiller):
             self._filler.listen(block)
 
     def _begin_burst(self, bridging: int) -> Burst:
         unsteady = self._background.unsteady
-        if isinstance(self._filler, EncoderFiller):
+        if isinstance(self._filler, NetworkFiller):
             self._filler.content = self._background.content
             self._filler.bridging = bridging
             self._filler.received_share = self._limit.received_share
         self._filler.begin(self._history, unsteady)
-        late = self._filler.late if isinstance(self._filler, EncoderFiller) else 0
+        late = self._filler.late if isinstance(self._filler, NetworkFiller) else 0
         burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
         self._burst = burst
         self._limit.begin()
@@ -633,7 +633,7 @@ class Concealer:
             known += n
         burst.bridged = 0
         burst.bridge = gap
-        if isinstance(self._filler, EncoderFiller):
+        if isinstance(self._filler, NetworkFiller):
             self._filler.fading = burst.age > burst.hold
         burst.landed = self._filler.bridge(
             self._history, self._after[:, :known], self._bridge[:, : burst.bridge]

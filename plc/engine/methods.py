@@ -81,9 +81,9 @@ def make_filler(
         networks = "ar" if method == "ar" else model
         models, bridges = stream_models(networks, config.sample_rate)
         if models or (bridges and reach):
-            from plc.networks.encoder_filler import EncoderFiller
+            from plc.networks.filler import NetworkFiller
 
-            return EncoderFiller(
+            return NetworkFiller(
                 *stream,
                 models,
                 config.time_limit_ms,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
-from plc.runtime.line import EncoderCounters
+from plc.runtime.runner import NetworkCounters
 
 # 40 bins a decade from 0.1 µs to 100 s: a percentile is right to 6 %.
 _BINS_PER_DECADE = 40
@@ -82,7 +82,7 @@ class Stats:
     longest_burst_samples: int = 0
     rung_samples: dict[str, int] = field(default_factory=dict)
     """Concealed samples by the rung that made them."""
-    encoder: EncoderCounters = field(default_factory=EncoderCounters)
+    network: NetworkCounters = field(default_factory=NetworkCounters)
     """What became of the network's runs."""
     good_time: TimeHistogram = field(default_factory=TimeHistogram)
     """Time inside ``push`` for packets that arrived."""
@@ -93,7 +93,7 @@ class Stats:
         """Set everything to 0."""
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, TimeHistogram | EncoderCounters):
+            if isinstance(value, TimeHistogram | NetworkCounters):
                 value.reset()
             elif isinstance(value, dict):
                 for rung in value:
@@ -110,7 +110,7 @@ class Stats:
                 out[f"{each.name}_ms"] = percentiles(value)
             elif isinstance(value, dict):
                 out[each.name] = {rung: count for rung, count in value.items() if count}
-            elif isinstance(value, EncoderCounters):
+            elif isinstance(value, NetworkCounters):
                 out |= asdict(value)
             else:
                 out[each.name] = value

@@ -20,9 +20,11 @@ from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "bridge", "lookahead", "paper")
+KINDS = ("causal", "bridge", "inpaint", "paper")
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
 files: fills from both sides; the context encoder of Marafioti et al. 2019."""
+# What "inpaint" was called when format 1 began.
+_KIND_BEFORE = "lookahead"
 CONTENTS = ("music", "speech", "instruments", "any")
 MAX_MODEL_BYTES = 64 << 20
 """Larger ONNX files are refused; the paper's network, the largest known here, has 45 MB."""
@@ -186,6 +188,8 @@ class Manifest:
         if type(version) is int and version == FORMAT:  # another format has other fields
             _check_names(label, set(values), known)
         ready = {name: value for name, value in values.items() if name in known}
+        if ready.get("kind") == _KIND_BEFORE:
+            ready["kind"] = "inpaint"
         for name in ("drafts", "sample_rates"):
             if isinstance(ready.get(name), list):
                 ready[name] = tuple(ready[name])

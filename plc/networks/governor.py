@@ -1,22 +1,22 @@
-"""Which encoder to use, judged by how the last ones did."""
+"""Which network to use, judged by how the last ones did."""
 
 from plc.errors import ConfigError
 from plc.predict.ladder import Pace
-from plc.runtime.line import Outcome
+from plc.runtime.runner import Outcome
 
 
 class Governor:
-    """Switches to cheaper encoders, and at last to none, when they are late or fail; and back.
+    """Switches to cheaper networks, and at last to none, when they are late or fail; and back.
 
     Parameters
     ----------
     levels : int
-        Encoders to choose from, the best first.
+        Networks to choose from, the best first.
 
     Notes
     -----
     The steps are :class:`~plc.predict.ladder.Pace`'s: two misses within a hundred step down, and
-    seconds of calm up again. While off, concealments without an encoder count as calm. A network is
+    seconds of calm up again. While off, concealments without a network count as calm. A network is
     judged by the wall's time, as its answer is of no use after its deadline, whoever had the
     processor.
     """
@@ -25,14 +25,14 @@ class Governor:
 
     def __init__(self, levels: int = 1) -> None:
         if levels < 1:
-            raise ConfigError(f"levels is {levels}; give at least 1 encoder")
+            raise ConfigError(f"levels is {levels}; give at least 1 network")
         self._levels = levels
         self._pace = Pace()
         self._steps = 0
 
     @property
     def level(self) -> int | None:
-        """Which encoder to use, 0 the best; None: none."""
+        """Which network to use, 0 the best; None: none."""
         return self._pace.depth if self._pace.depth < self._levels else None
 
     def note(self, outcome: Outcome) -> bool:
@@ -59,6 +59,6 @@ class Governor:
         return steps
 
     def reset(self) -> None:
-        """Return to the best encoder."""
+        """Return to the best network."""
         self._pace.reset()
         self._steps = 0

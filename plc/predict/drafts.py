@@ -1,4 +1,4 @@
-"""What the encoder starts from: each side of a gap continued by itself.
+"""What the network starts from: each side of a gap continued by itself.
 
 The network is given the signal with the gap filled in several ways, and weighs them bin by bin.
 Those made here are its training's too, so that it meets what it was trained on.

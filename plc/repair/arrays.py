@@ -18,7 +18,7 @@ Three qualities, each the start of the next, and a network that improves on the 
     by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is
     0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.)
 
-The network (:mod:`plc.networks.two_sided`) is given the result and each side's own continuation,
+The network (:mod:`plc.networks.inpaint`) is given the result and each side's own continuation,
 and weighs them bin by bin; it is trained with ``good``. Where the predictors agree with each other
 it has nothing to add: their errors are then as small as the differences between them.
 
@@ -48,7 +48,7 @@ from plc.engine.warm import warm_up
 from plc.engine.whole import check_signal
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
-from plc.networks.two_sided import Refiner, open_refiner
+from plc.networks.inpaint import Refiner, open_refiner
 from plc.predict.drafts import SIDE_RUNG
 from plc.predict.history import History
 from plc.predict.ladder import Rung
@@ -156,11 +156,11 @@ def inpaint(
     for start, stop in merged:
         rows[:, start:stop] = 0.0
     _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
-    encoder = None
+    network = None
     if QUALITIES[quality].rounds and method == "auto":
-        encoder = open_refiner(model, config.sample_rate)
+        network = open_refiner(model, config.sample_rate)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, quality, method, encoder)
+        _fill(rows, config, start, stop, end, quality, method, network)
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
@@ -232,7 +232,7 @@ def _fill(
     end: int,
     quality: str,
     method: str,
-    encoder: Refiner | None,
+    network: Refiner | None,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
     context = round(CONTEXT_S * config.sample_rate)
@@ -253,8 +253,8 @@ def _fill(
             doubt_db = _interpolate(
                 rows[c], config.sample_rate, start, stop, end, QUALITIES[quality]
             )
-            if encoder is not None:
-                encoder.refine(rows[c], start, stop, end, doubt_db)
+            if network is not None:
+                network.refine(rows[c], start, stop, end, doubt_db)
     hold_between((before, after), config.sample_rate, gap)
 
 

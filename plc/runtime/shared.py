@@ -2,7 +2,7 @@
 
 A session holds a network's weights several times over: as they were read, optimised and packed. A
 run only reads them, so one session serves any number of threads at once, each with inputs and an
-output of its own (:mod:`plc.runtime.bound`).
+output of its own (:mod:`plc.runtime.session`).
 
 **Which.** By the SHA-256 of the bytes that were read and verified: a file that was replaced is
 another network.

@@ -1,11 +1,11 @@
-"""Run the encoder in a thread of its own, for a caller that never waits past its deadline.
+"""Run the network in a thread of its own, for a caller that never waits past its deadline.
 
-**Hand-over.** One mailbox of one slot. :meth:`EncoderWorker.submit` copies into it and puts a
+**Hand-over.** One mailbox of one slot. :meth:`NetworkWorker.submit` copies into it and puts a
 ticket into a queue; the worker runs and puts the ticket back. A slot belongs to the worker from
 the one to the other, so that no lock guards the arrays; the two queues
 (:class:`queue.SimpleQueue`, C code that is held for a few instructions) are all that is shared.
 
-**Too late** is decided by :meth:`EncoderWorker.collect` alone. What comes afterwards carries an
+**Too late** is decided by :meth:`NetworkWorker.collect` alone. What comes afterwards carries an
 old ticket and is dropped; until then the slot is busy, and submissions in the meantime are
 refused rather than queued: a backlog would make every later one late, too. The late run is
 cancelled, which on a CPU ends it at its next node.
@@ -54,18 +54,18 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.runtime import forks
-from plc.runtime.line import (
+from plc.runtime.providers import Signature
+from plc.runtime.runner import (
     NO_TICKET,
     Clock,
-    EncoderCounters,
+    NetworkCounters,
     Outcome,
-    Runner,
+    Runnable,
     Slot,
     in_a_line,
     slot_for,
     slots_of,
 )
-from plc.runtime.providers import Signature
 from plc_kernels.denormals import flush_denormals
 
 _CLOSE = -1
@@ -88,7 +88,7 @@ class _Life:
         """Set when it is ready or has failed to start."""
         self.over = threading.Event()
         self.unwanted = False
-        self.runner: Runner | None = None
+        self.network: Runnable | None = None
         self.sound = False
         self.error: BaseException | None = None
 
@@ -100,10 +100,10 @@ class _Life:
 
     def cancel(self) -> None:
         """Make the run that is under way end, if there is one that can."""
-        runner = self.runner
-        if runner is not None:
+        network = self.network
+        if network is not None:
             with contextlib.suppress(Exception):
-                runner.cancel()
+                network.cancel()
 
 
 _running: set[_Life] = set()
@@ -123,23 +123,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _serve(life: _Life, open_runner: Callable[[], Runner]) -> None:
+def _serve(life: _Life, open_network: Callable[[], Runnable]) -> None:
     """Open, run what is asked for, and leave a trace of whatever ends the thread."""
     try:
         _give_way()
         flush_denormals()
-        life.runner = open_runner()
+        life.network = open_network()
         life.opened.set()
         while not life.unwanted:
             ticket, slot = life.requests.get()
             if ticket == _CLOSE:
                 break
-            life.sound = _run(life, life.runner, slot)
+            life.sound = _run(life, life.network, slot)
             life.results.put(ticket)
     except BaseException as error:  # a thread that dies in silence would never be replaced
         life.error = error
     finally:
-        life.runner = None  # the session goes in the thread that made it
+        life.network = None  # the session goes in the thread that made it
         _running.discard(life)
         life.over.set()
         life.opened.set()
@@ -158,27 +158,27 @@ def _give_way() -> None:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _run(life: _Life, runner: Runner, slot: Slot | None) -> bool:
+def _run(life: _Life, network: Runnable, slot: Slot | None) -> bool:
     try:
         if slot is None:
-            runner.keep_warm()
+            network.keep_warm()
             return True
-        return runner.run(slot.spectra, slot.lost, slot.out)
+        return network.run(slot.spectra, slot.lost, slot.out)
     except Exception as error:
         life.error = error
         return False
 
 
-class EncoderWorker:
-    """Runs the encoder in a thread of its own, which opens it, too.
+class NetworkWorker:
+    """Runs the network in a thread of its own, which opens it, too.
 
     All methods are for one thread, the audio's; only :meth:`collect` waits, and only until its
     deadline.
 
     Parameters
     ----------
-    open_runner : callable
-        Returns the encoder, opened for ``signatures``; called in the worker, and again in each
+    open_network : callable
+        Returns the network, opened for ``signatures``; called in the worker, and again in each
         that replaces it.
     signatures : sequence of Signature
         What will be submitted.
@@ -195,7 +195,7 @@ class EncoderWorker:
 
     def __init__(
         self,
-        open_runner: Callable[[], Runner],
+        open_network: Callable[[], Runnable],
         signatures: Sequence[Signature],
         *,
         clock: Clock = time.perf_counter,
@@ -203,9 +203,9 @@ class EncoderWorker:
         hang_s: float = 5.0,
         keep_warm_s: float = 0.01,
     ) -> None:
-        self.counters = EncoderCounters()
+        self.counters = NetworkCounters()
         self.last_error = ""
-        self._open_runner = open_runner
+        self._open_network = open_network
         self._signatures = tuple(signatures)
         self._clock = clock
         self._restarts = self._restarts_left = restarts
@@ -239,7 +239,7 @@ class EncoderWorker:
         try:
             if _exiting.is_set():
                 raise RuntimeError("the process is ending")
-            _thread.start_new_thread(_serve, (self._life, self._open_runner))
+            _thread.start_new_thread(_serve, (self._life, self._open_network))
         except RuntimeError:
             _running.discard(self._life)
             raise
@@ -247,7 +247,7 @@ class EncoderWorker:
 
     @property
     def state(self) -> str:
-        """As :attr:`EncoderLine.state`."""
+        """As :attr:`Runner.state`."""
         if self._closed:
             return "closed"
         if self._stayed:
@@ -270,7 +270,7 @@ class EncoderWorker:
         return bool(self._owed) and self._clock() - self._since_s > self._hang_s
 
     def wait_until_open(self, timeout_s: float) -> None:
-        """Wait for the encoder to be opened; not for the audio thread.
+        """Wait for the network to be opened; not for the audio thread.
 
         Raises
         ------
@@ -305,8 +305,8 @@ class EncoderWorker:
         life = self._life
         slot = slot_for(life.slots, spectra)
         idle = self._owed in (NO_TICKET, _KEEP_WARM)
-        if self._closed or life.over.is_set() or life.runner is None or not idle:
-            self.counters.encoder_refused += 1
+        if self._closed or life.over.is_set() or life.network is None or not idle:
+            self.counters.network_refused += 1
             return NO_TICKET
         np.copyto(slot.spectra, spectra)
         np.copyto(slot.lost, lost)
@@ -314,7 +314,7 @@ class EncoderWorker:
         self._pending = self._owed = self._serial
         self._slot = slot
         self._since_s = self._clock()
-        self.counters.encoder_runs += 1
+        self.counters.network_runs += 1
         life.requests.put((self._serial, slot))
         return self._serial
 
@@ -326,7 +326,7 @@ class EncoderWorker:
         ticket : int
             From :meth:`submit`.
         deadline_s : float
-            On the line's clock.
+            On the runner's clock.
         out : float32, shape (batch, 2, bins, filled frames), written
             The result, if the outcome is ``DONE``; untouched if not.
         """
@@ -337,14 +337,14 @@ class EncoderWorker:
         while True:
             done = self._next_result(deadline_s - self._clock())
             if done is None:
-                self.counters.encoder_late += 1
+                self.counters.network_late += 1
                 life.cancel()
                 return Outcome.LATE
             if done == ticket:
                 break
             if done == _CLOSE:
                 self.last_error = f"the worker ended: {in_a_line(life.error or SystemExit())}"
-                self.counters.encoder_failed += 1
+                self.counters.network_failed += 1
                 return Outcome.FAILED
         self._owed = NO_TICKET
         if not life.sound:
@@ -352,7 +352,7 @@ class EncoderWorker:
             return Outcome.FAILED
         assert self._slot is not None, "a ticket was given for it"
         np.copyto(out, self._slot.out)
-        self.counters.encoder_done += 1
+        self.counters.network_done += 1
         self._healthy += 1
         if self._healthy >= _HEALTHY:
             self._healthy = 0
@@ -369,13 +369,13 @@ class EncoderWorker:
             return None
 
     def _note_failure(self) -> None:
-        self.counters.encoder_failed += 1
+        self.counters.network_failed += 1
         life = self._life
         if life.error is not None:
             self.last_error = in_a_line(life.error)
             life.error = None
         else:
-            self.last_error = getattr(life.runner, "last_error", "") or "the result was not usable"
+            self.last_error = getattr(life.network, "last_error", "") or "the result was not usable"
 
     def abandon(self) -> None:
         """Say that nobody will collect what was submitted: the burst was over before its answer.
@@ -388,7 +388,7 @@ class EncoderWorker:
         self._pending = NO_TICKET
 
     def take_failure(self) -> bool:
-        """As :meth:`EncoderLine.take_failure`."""
+        """As :meth:`Runner.take_failure`."""
         failed, self._failed = self._failed, False
         return failed
 
@@ -398,13 +398,13 @@ class EncoderWorker:
             self._begin_child()
         self._attend()
         life = self._life
-        runner = life.runner
-        if self._closed or runner is None or self._owed or not runner.on_gpu:
+        network = life.network
+        if self._closed or network is None or self._owed or not network.on_gpu:
             return
         if self._clock() - self._since_s >= self._keep_warm_s:
             self._owed = _KEEP_WARM
             self._since_s = self._clock()
-            self.counters.encoder_warm_runs += 1
+            self.counters.network_warm_runs += 1
             life.requests.put((_KEEP_WARM, None))
 
     def _attend(self) -> None:
@@ -421,7 +421,7 @@ class EncoderWorker:
                     self._note_failure()
                     self._failed = True
                 else:
-                    self.counters.encoder_dropped += 1
+                    self.counters.network_dropped += 1
         ended = life.over.is_set()
         if (ended or self._hangs) and not self._closed and self._restarts_left > 0:
             self._replace(hung=not ended)
@@ -439,7 +439,7 @@ class EncoderWorker:
             if self._closed:
                 raise RuntimeError("it was closed")
             self._start()
-            self.counters.encoder_restarts += 1
+            self.counters.network_restarts += 1
         except RuntimeError as error:  # there is no thread to be had, or none any more
             self._life.error = error
             self._life.over.set()

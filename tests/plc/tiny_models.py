@@ -1,4 +1,4 @@
-"""Small networks of the encoder's contract, as files: what a test does with them is known."""
+"""Small networks of the network's contract, as files: what a test does with them is known."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from plc import __version__
 from plc.errors import ModelError
 from plc.models.manifest import FORMAT, Manifest
-from plc.networks.context_encoder import CONTEXT_FRAMES, GAP_FRAMES, GAP_SAMPLES, WINDOW_SAMPLES
-from plc.runtime.encoder import EncoderShape, encoder_signature, open_encoder
+from plc.networks.paper import CONTEXT_FRAMES, GAP_FRAMES, GAP_SAMPLES, WINDOW_SAMPLES
+from plc.runtime.network import NetworkShape, network_signature, open_network
 from plc.runtime.providers import Signature
 from plc.runtime.session import BoundSession, open_session
 from plc_kernels.phase.windows import grid_window_samples
@@ -238,7 +238,7 @@ def _grid(recipe: Recipe) -> dict[str, Any]:
     }
     if isinstance(plan, TwoSidedPlan):
         return grid | {
-            "kind": "lookahead",
+            "kind": "inpaint",
             "context_frames_after": settings.context_frames,
             "horizon_ms": 1000.0 * plan.longest / rate,
         }
@@ -293,7 +293,7 @@ def _prove(
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
         figures = _figures(task, trained, judged)
     _refuse_difference(manifest, parity, figures)
-    run_ms = _session_ms(session) if manifest.kind == "paper" else _encoder_ms(manifest, inputs)
+    run_ms = _session_ms(session) if manifest.kind == "paper" else _network_ms(manifest, inputs)
     return Exported(manifest, parity, figures, run_ms, free_frames)
 
 
@@ -312,7 +312,7 @@ def _longer(tensor: Tensor) -> Tensor:
 def _signature(manifest: Manifest, recipe: Recipe, inputs: tuple[Tensor, ...]) -> Signature:
     shape = tuple(inputs[0].shape)
     if manifest.kind != "paper":
-        return encoder_signature(manifest, EncoderShape(shape[3], shape[4], shape[0]))
+        return network_signature(manifest, NetworkShape(shape[3], shape[4], shape[0]))
     parts = (2,) if recipe.task.kind == "paper_complex" else ()
     gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
     return Signature((("context", shape),), ("gap", gap))
@@ -345,7 +345,7 @@ def _refuse_difference(
         )
 
 
-def _encoder_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
+def _network_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
     """Return the time of a segment as the engine runs it."""
     rate = manifest.sample_rates[1]
     bins, frames = manifest.bins(rate), manifest.frames(rate)
@@ -354,10 +354,10 @@ def _encoder_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
     assert spectra.shape[3:] == (bins, frames), "the manifest says another shape than was trained"
     filled = frames - manifest.context_frames - manifest.context_frames_after
     out = np.zeros((1, 2, bins, filled), np.float32)
-    encoder = open_encoder(manifest, [EncoderShape(bins, frames)], providers="cpu")
-    run_ms = _median_ms(lambda: encoder.run(spectra, lost, out))
-    if encoder.failed:
-        raise ModelError(f"{manifest.name}: the engine refuses its output: {encoder.last_error}")
+    network = open_network(manifest, [NetworkShape(bins, frames)], providers="cpu")
+    run_ms = _median_ms(lambda: network.run(spectra, lost, out))
+    if network.failed:
+        raise ModelError(f"{manifest.name}: the engine refuses its output: {network.last_error}")
     return run_ms
 
 

@@ -2,7 +2,7 @@
 
 Networks of the paper's kind, from model files, fill the gaps that ``plc bench inpaint`` draws; the
 reference is ``lpc``. All see 128 ms on either side of 64 ms; a gap of 48 ms lies in the middle of
-one of 64 ms. The network treats it as 64 ms in three ways (:mod:`plc.networks.context_encoder`),
+one of 64 ms. The network treats it as 64 ms in three ways (:mod:`plc.networks.paper`),
 and as in the paper its score is the mean of those of the three fills. Filling once from the mean of
 the three answers is another row, ``mean of answers``: the program of the paper's authors does that.
 
@@ -22,7 +22,7 @@ from rich.table import Table
 import plc
 from plc.errors import ConfigError
 from plc.models.catalogue import find
-from plc.networks.context_encoder import (
+from plc.networks.paper import (
     CONTEXT_SAMPLES,
     EXTENSIONS,
     GAP_SAMPLES,

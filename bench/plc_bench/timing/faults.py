@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.networks import voice
-from plc.runtime.encoder import open_encoder
-from plc.runtime.line import Runner
+from plc.networks import served
+from plc.runtime.network import open_network
+from plc.runtime.runner import Runnable
 
 SLEEP_S = 0.1
 """What a run of a network that sleeps takes."""
@@ -48,27 +48,27 @@ FAULTS: dict[str, Callable[[], None]] = {
 class _Faulty:
     """A network that does something else first, once it is told to."""
 
-    def __init__(self, runner: Runner, act: Callable[[], None], armed: list[bool]) -> None:
-        self._runner = runner
+    def __init__(self, network: Runnable, act: Callable[[], None], armed: list[bool]) -> None:
+        self._network = network
         self._act = act
         self._armed = armed
 
     @property
     def on_gpu(self) -> bool:
-        return self._runner.on_gpu
+        return self._network.on_gpu
 
     def run(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         if self._armed:
             self._act()
-        return self._runner.run(spectra, lost, out)
+        return self._network.run(spectra, lost, out)
 
     def keep_warm(self) -> None:
-        self._runner.keep_warm()
+        self._network.keep_warm()
 
     def cancel(self) -> None:
-        self._runner.cancel()
+        self._network.cancel()
 
 
 def check_fault(fault: str) -> None:
@@ -95,7 +95,7 @@ def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
     armed: list[bool] = []
 
     def open_faulty(*arguments: Any, **settings: Any) -> _Faulty:
-        return _Faulty(open_encoder(*arguments, **settings), FAULTS[fault], armed)
+        return _Faulty(open_network(*arguments, **settings), FAULTS[fault], armed)
 
-    with patch.object(voice, "open_encoder", open_faulty if fault != NO_FAULT else open_encoder):
+    with patch.object(served, "open_network", open_faulty if fault != NO_FAULT else open_network):
         yield lambda: armed.append(True)

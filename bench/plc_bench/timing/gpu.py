@@ -1,4 +1,4 @@
-"""Measure the encoder on this machine's GPU, everything in one run.
+"""Measure the network on this machine's GPU, everything in one run.
 
 ::
 
@@ -37,11 +37,11 @@ from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, PlcError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.runtime.encoder import Encoder, EncoderShape, encoder_signature, open_encoder
-from plc.runtime.line import EncoderLine, InlineEncoder, Outcome
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
+from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import SessionReport, runtime
-from plc.runtime.worker import EncoderWorker
+from plc.runtime.worker import NetworkWorker
 from plc_bench.base.results import write_json
 from plc_bench.timing.histogram import Times, summarise_times
 from plc_bench.timing.stand_in import write_stand_in
@@ -105,16 +105,16 @@ class Subject:
 
     manifest: Manifest
     providers: str | tuple[str, ...]
-    shapes: tuple[EncoderShape, ...]
+    shapes: tuple[NetworkShape, ...]
 
-    def open(self, providers: str | tuple[str, ...] | None = None) -> Encoder:
-        """Return the encoder, by default on the provider under test."""
-        return open_encoder(self.manifest, self.shapes, providers=providers or self.providers)
+    def open(self, providers: str | tuple[str, ...] | None = None) -> GapNetwork:
+        """Return the network, by default on the provider under test."""
+        return open_network(self.manifest, self.shapes, providers=providers or self.providers)
 
     def gap(self, batch: int, seed: int = 0) -> Gap:
         """Return noise as spectra, lost frames, and room for the output."""
         shape = next(shape for shape in self.shapes if shape.batch == batch)
-        signature = encoder_signature(self.manifest, shape)
+        signature = network_signature(self.manifest, shape)
         rng = np.random.default_rng(seed)
         (_, spectra), (_, lost) = signature.inputs
         return (
@@ -127,9 +127,9 @@ class Subject:
 def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -> Result:
     """Return everything; ``tell`` is called with what comes next."""
     tell("opening")
-    encoder = subject.open()
+    network = subject.open()
     shape = subject.shapes[0]
-    tell(f"running on {encoder.report.provider}; opening again")
+    tell(f"running on {network.report.provider}; opening again")
     result = Result(
         machine=machine(),
         settings=settings,
@@ -137,22 +137,22 @@ def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -
         parameters=subject.manifest.parameters,
         bins=shape.bins,
         frames=shape.frames,
-        opening=encoder.report,
+        opening=network.report,
         opening_again=subject.open().report,
     )
     tell("comparing with the CPU")
-    result.parity = parity(subject, encoder)
+    result.parity = parity(subject, network)
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         for batch in settings.batches:
             tell(f"batch {batch}")
-            result.steady.append(steady(subject, encoder, batch, settings.runs))
+            result.steady.append(steady(subject, network, batch, settings.runs))
         for pause_s in settings.pauses_s:
             for warm in (False, True):
                 tell(f"bursts after {pause_s:g} s, {'kept warm' if warm else 'left alone'}")
-                result.bursts.append(after_pause(subject, encoder, pause_s, settings.bursts, warm))
+                result.bursts.append(after_pause(subject, network, pause_s, settings.bursts, warm))
         tell("handing over")
         result.handover = handover(subject, settings.runs)
         tell(f"{settings.streams} streams")
@@ -194,15 +194,15 @@ def _become_realtime() -> None:
         ) from error
 
 
-def parity(subject: Subject, encoder: Encoder) -> list[dict[str, float]]:
+def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
     """Return the largest difference from the CPU at each batch size."""
     reference = subject.open("cpu")
     rows = []
     for shape in subject.shapes:
         spectra, lost, out = subject.gap(shape.batch, seed=shape.batch)
         expected = out.copy()
-        if not (encoder.run(spectra, lost, out) and reference.run(spectra, lost, expected)):
-            raise SystemExit(f"batch {shape.batch}: {encoder.last_error or reference.last_error}")
+        if not (network.run(spectra, lost, out) and reference.run(spectra, lost, expected)):
+            raise SystemExit(f"batch {shape.batch}: {network.last_error or reference.last_error}")
         rows.append(
             {
                 "batch": shape.batch,
@@ -213,17 +213,17 @@ def parity(subject: Subject, encoder: Encoder) -> list[dict[str, float]]:
     return rows
 
 
-def steady(subject: Subject, encoder: Encoder, batch: int, runs: int) -> dict[str, Any]:
+def steady(subject: Subject, network: GapNetwork, batch: int, runs: int) -> dict[str, Any]:
     """Return the times of runs back to back."""
     gap = subject.gap(batch)
     count = max(10, runs // batch)
-    times_ms = np.array([_time_ms(encoder, gap) for _ in range(count)])
+    times_ms = np.array([_time_ms(network, gap) for _ in range(count)])
     times = summarise_times(times_ms)
     return {"batch": batch, "times": times, "gap_us": 1e3 * times.p50_ms / batch}
 
 
 def after_pause(
-    subject: Subject, encoder: Encoder, pause_s: float, bursts: int, warm: bool
+    subject: Subject, network: GapNetwork, pause_s: float, bursts: int, warm: bool
 ) -> dict[str, Any]:
     """Return the times of the first runs after pauses, in which a tick comes every 10 ms."""
     gap = subject.gap(1)
@@ -232,12 +232,12 @@ def after_pause(
         end_s = time.perf_counter() + pause_s
         while time.perf_counter() < end_s:
             if warm:
-                encoder.keep_warm()
+                network.keep_warm()
             time.sleep(PACKET_MS / 1000)
-        first.append(_time_ms(encoder, gap))
+        first.append(_time_ms(network, gap))
         for _ in range(3):
             time.sleep(PACKET_MS / 1000)
-            later.append(_time_ms(encoder, gap))
+            later.append(_time_ms(network, gap))
     return {
         "pause_s": pause_s,
         "kept_warm": warm,
@@ -249,12 +249,12 @@ def after_pause(
 def handover(subject: Subject, runs: int) -> dict[str, Times]:
     """Return the times from submission to result in the caller's thread and in a worker's."""
     shape = subject.shapes[0]
-    signatures = [encoder_signature(subject.manifest, shape)]
+    signatures = [network_signature(subject.manifest, shape)]
     one = Subject(subject.manifest, subject.providers, (shape,))
-    worker = EncoderWorker(one.open, signatures)
+    worker = NetworkWorker(one.open, signatures)
     worker.wait_until_open(_OPEN_TIMEOUT_S)
-    lines: dict[str, EncoderLine] = {
-        "inline": InlineEncoder(one.open(), signatures),
+    lines: dict[str, Runner] = {
+        "inline": InlineRunner(one.open(), signatures),
         "worker": worker,
     }
     times_ms: dict[str, list[float]] = {name: [] for name in lines}
@@ -275,8 +275,8 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
     next batch size; what is not back after the budget is a miss of each of them.
     """
     shapes = {shape.batch: shape for shape in subject.shapes}
-    worker = EncoderWorker(
-        subject.open, [encoder_signature(subject.manifest, shape) for shape in subject.shapes]
+    worker = NetworkWorker(
+        subject.open, [network_signature(subject.manifest, shape) for shape in subject.shapes]
     )
     worker.wait_until_open(_OPEN_TIMEOUT_S)
     ticks = max(1, round(1000 * settings.seconds / PACKET_MS))
@@ -308,15 +308,15 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
         "outcomes": counts,
         "missed_share": 1.0 - counts[Outcome.DONE.value] / max(filled, 1),
         "times": summarise_times(np.array(times_ms)),
-        "restarts": worker.counters.encoder_restarts,
-        "warm_runs": worker.counters.encoder_warm_runs,
+        "restarts": worker.counters.network_restarts,
+        "warm_runs": worker.counters.network_warm_runs,
     }
 
 
-def _time_ms(encoder: Encoder, gap: Gap) -> float:
+def _time_ms(network: GapNetwork, gap: Gap) -> float:
     begin_s = time.perf_counter()
-    if not encoder.run(*gap):
-        raise SystemExit(f"the network failed: {encoder.last_error}")
+    if not network.run(*gap):
+        raise SystemExit(f"the network failed: {network.last_error}")
     return 1e3 * (time.perf_counter() - begin_s)
 
 
@@ -426,7 +426,7 @@ def _main(given: argparse.Namespace, errors: Console) -> int:
         manifest = find(given.model) if given.model else write_stand_in(Path(folder))
         frames = manifest.frames(SAMPLE_RATE)
         bins = manifest.bins(SAMPLE_RATE)
-        shapes = tuple(EncoderShape(bins, frames, batch) for batch in settings.batches)
+        shapes = tuple(NetworkShape(bins, frames, batch) for batch in settings.batches)
         wanted = ("tensorrt", "cuda") if given.provider == "auto" else (given.provider,)
         providers = tuple(name for name in wanted if name in installed_providers(runtime()))
         subject = Subject(manifest, providers or wanted, shapes)

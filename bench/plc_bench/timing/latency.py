@@ -198,7 +198,7 @@ class Sample:
     construction_ms: float
     first_push_ms: float
     rungs: dict[str, int]
-    encoder_late: int
+    network_late: int
     disturbances: Disturbances
 
 
@@ -235,7 +235,7 @@ class LatencyRow:
         That the lookahead adds to all times, on purpose.
     rungs : mapping from str to int
         Concealed samples by what made them.
-    encoder_late : int
+    network_late : int
         Answers of the network that were not there in time.
     disturbances : Disturbances
         Summed over the runs.
@@ -256,7 +256,7 @@ class LatencyRow:
     first_push_ms: float
     delay_ms: float
     rungs: dict[str, int]
-    encoder_late: int
+    network_late: int
     disturbances: Disturbances
 
 
@@ -366,7 +366,7 @@ def _run_mode(
         construction_ms=construction_ms,
         first_push_ms=float(timed.push_ms[0]),
         rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
-        encoder_late=concealer.stats.encoder.encoder_late,
+        network_late=concealer.stats.network.network_late,
         disturbances=timed.disturbances,
     )
 
@@ -424,7 +424,7 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
         first_push_ms=_median(sample.first_push_ms for sample in samples),
         delay_ms=settings.lookahead * settings.packet_ms,
         rungs=_sum_counts([sample.rungs for sample in samples]),
-        encoder_late=sum(sample.encoder_late for sample in samples),
+        network_late=sum(sample.network_late for sample in samples),
         disturbances=_sum_disturbances([sample.disturbances for sample in samples]),
     )
 

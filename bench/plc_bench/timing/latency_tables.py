@@ -24,7 +24,7 @@ def latency_tables(report: LatencyReport) -> list[Table | str]:
 
 def latency_lines(row: LatencyRow) -> list[str]:
     """Return what the table does not say, a sentence each."""
-    late = f"; late answers of the network: {row.encoder_late}" if row.encoder_late else ""
+    late = f"; late answers of the network: {row.network_late}" if row.network_late else ""
     lines = [misses_text(row) + late]
     if row.delay_ms:
         lines.append(f"the lookahead adds {row.delay_ms:g} ms to all of them")

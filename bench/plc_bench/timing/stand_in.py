@@ -1,4 +1,4 @@
-"""A network of the encoder's contract with random weights: for measuring time, not quality."""
+"""A network of the network's contract with random weights: for measuring time, not quality."""
 
 import hashlib
 from pathlib import Path

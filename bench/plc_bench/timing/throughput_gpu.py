@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plc.models.manifest import Manifest
-from plc.runtime.encoder import EncoderShape
+from plc.runtime.network import NetworkShape
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.session import runtime
 from plc_bench.timing import gpu
@@ -79,7 +79,7 @@ def measure_gpu(
     """
     batches = batches or (_BATCHES_ON_CPU if provider == "cpu" else _BATCHES)
     bins, frames = manifest.bins(gpu.SAMPLE_RATE), manifest.frames(gpu.SAMPLE_RATE)
-    shapes = tuple(EncoderShape(bins, frames, batch) for batch in batches)
+    shapes = tuple(NetworkShape(bins, frames, batch) for batch in batches)
     subject = gpu.Subject(manifest, provider, shapes)
     settings = gpu.Settings(seconds=seconds)
     most = max(1, int(max(batches) / (_HEADROOM * settings.loss)))

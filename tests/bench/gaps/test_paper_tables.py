@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from plc.errors import ConfigError
-from plc.networks.context_encoder import ContextEncoder
+from plc.networks.paper import ContextEncoder
 from plc_bench.gaps import paper_tables
 from plc_bench.gaps.paper_tables import (
     GAPS_MS,
@@ -21,7 +21,7 @@ from plc_bench.gaps.paper_tables import (
     score_gap,
 )
 from plc_bench.gaps.twosided import InpaintSettings, measure_inpainting
-from tests.plc.networks.test_context_encoder import write_paper_model
+from tests.plc.networks.test_paper import write_paper_model
 from tests.signals import glide, tones
 
 RATE = 16_000
@@ -112,8 +112,8 @@ def test_a_model_file_gets_its_rows(clips: list[Path], tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_kind_ends_the_run(clips: list[Path], tmp_path: Path) -> None:
-    path = write_paper_model(tmp_path, False, kind="lookahead", drafts=["forward"])
-    with pytest.raises(ConfigError, match="of kind lookahead"):
+    path = write_paper_model(tmp_path, False, kind="inpaint", drafts=["forward"])
+    with pytest.raises(ConfigError, match="of kind inpaint"):
         measured(clips, PaperSettings(models=(str(path),)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plc.models.manifest import Manifest
-from plc.runtime.encoder import EncoderShape
+from plc.runtime.network import NetworkShape
 from plc_bench.timing import gpu
 from plc_bench.timing.stand_in import write_stand_in
 
@@ -79,13 +79,13 @@ def test_a_model_that_is_refused_ends_with_2_and_a_line(
 def test_the_stand_in_depends_on_the_spectra_and_on_its_seed(tmp_path: Path) -> None:
     manifest = write_stand_in(tmp_path)
     assert Manifest.read(tmp_path / "stand-in.json") == manifest
-    subject = gpu.Subject(manifest, "cpu", (EncoderShape(9, 12),))
+    subject = gpu.Subject(manifest, "cpu", (NetworkShape(9, 12),))
     spectra, lost, out = subject.gap(1)
-    encoder = subject.open()
-    assert encoder.run(spectra, lost, out)
+    network = subject.open()
+    assert network.run(spectra, lost, out)
     other = out.copy()
     spectra[0, 0, 1, 4, 9] += 1.0
-    assert encoder.run(spectra, lost, other)
+    assert network.run(spectra, lost, other)
     assert np.abs(other - out).max() > 1e-3
     again = tmp_path / "again"
     again.mkdir()

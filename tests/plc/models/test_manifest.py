@@ -142,7 +142,7 @@ def test_fields_that_contradict_each_other_are_refused(
 
 
 def test_a_lookahead_model_may_see_frames_after_the_gap_and_the_papers_has_no_drafts() -> None:
-    ahead = {**VALID, "kind": "lookahead", "context_frames_after": 4}
+    ahead = {**VALID, "kind": "inpaint", "context_frames_after": 4}
     assert Manifest.from_fields(ahead).context_frames_after == 4
     assert Manifest.from_fields({**VALID, "kind": "paper", "drafts": []}).drafts == ()
 
@@ -218,3 +218,8 @@ def test_bins_and_frames_are_those_of_the_grid(sample_rate: int) -> None:
     whole = round(0.99 * gap)
     touching = [k for k in range(-50, 200) if k * hop < whole and k * hop + window > 0]
     assert manifest.frames(sample_rate) == 16 + len(touching)
+
+
+def test_a_model_of_the_kind_once_called_lookahead_is_read_as_inpaint() -> None:
+    before = {**VALID, "kind": "lookahead", "context_frames_after": 4}
+    assert Manifest.from_fields(before).kind == "inpaint"

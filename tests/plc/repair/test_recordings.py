@@ -315,7 +315,7 @@ def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> Non
     damaged[gap[0] : gap[1]] = 0.0
     source, target = tmp_path / "loop.wav", tmp_path / "filled.wav"
     soundfile.write(source, damaged, RATE, subtype="FLOAT")
-    inpaint_file(source, target, [(gap[0] / RATE, gap[1] / RATE)], model="music-lookahead")
+    inpaint_file(source, target, [(gap[0] / RATE, gap[1] / RATE)], model="music-inpaint")
     filled = read_audio(target)[0][gap[0] : gap[1], 0]
     error = filled - signal[gap[0] : gap[1]]
     # Of noise nothing can be predicted: a second away is all that is known of it.

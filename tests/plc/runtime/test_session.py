@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from plc.errors import ConfigError, MissingExtraError, ModelError
-from plc.runtime import bound, providers, session, shared
-from plc.runtime.encoder import EncoderShape, open_encoder
+from plc.runtime import providers, session, shared
+from plc.runtime.network import NetworkShape, open_network
 from plc.runtime.providers import (
     PROVIDERS,
     Signature,
@@ -25,7 +25,7 @@ from tests.plc.tiny_models import BEFORE, write_model
 
 ort = pytest.importorskip("onnxruntime")
 
-SHAPE = EncoderShape(bins=9, frames=8)
+SHAPE = NetworkShape(bins=9, frames=8)
 TENSORRT, CUDA, CPU = PROVIDERS.values()
 
 
@@ -129,13 +129,13 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     monkeypatch.setattr(session, "runtime", lambda: made)
     monkeypatch.setattr(shared, "sessions", shared.SharedSessions())
     # GPU slots take the fake's memory; the CPU's reference session takes the real one.
-    plain = bound._GpuSlot.__init__
+    plain = session._GpuSlot.__init__
 
     def with_fake_memory(self: Any, _: Any, raw: Any, signature: Signature, index: int) -> None:
         memory = SimpleNamespace(RunOptions=ort.RunOptions, OrtValue=FakeValue)
         plain(self, memory, raw, signature, index)  # type: ignore[arg-type]  # a fake module
 
-    monkeypatch.setattr(bound._GpuSlot, "__init__", with_fake_memory)
+    monkeypatch.setattr(session._GpuSlot, "__init__", with_fake_memory)
     monkeypatch.setattr(session, "gpu_name", lambda: "Fake 9000, 1.0, 9.0")
     monkeypatch.setattr(session, "tensorrt_version", lambda: "10.9")
     monkeypatch.setattr(providers, "_loaded", set())
@@ -158,13 +158,13 @@ def names_opened(fake: FakeRuntime) -> list[str]:
 
 def run_once(path: Path, **settings: Any) -> Any:
     """Open, run and check the result; return the report."""
-    encoder = open_encoder(path, [SHAPE], **settings)
+    network = open_network(path, [SHAPE], **settings)
     rng = np.random.default_rng(3)
     spectra = rng.standard_normal((1, 1, 2, 9, 8)).astype(np.float32)
     out = np.zeros((1, 2, 9, 8 - BEFORE), np.float32)
-    assert encoder.run(spectra, np.ones((1, 8), np.float32), out)
+    assert network.run(spectra, np.ones((1, 8), np.float32), out)
     np.testing.assert_allclose(out, spectra[:, 0, :, :, BEFORE:], atol=1e-6)
-    return encoder.report
+    return network.report
 
 
 def test_the_preferred_provider_that_starts_is_used_and_reported(
@@ -265,7 +265,7 @@ def test_a_provider_that_is_not_installed_names_the_extra(
     fake.installed = ("AzureExecutionProvider", CPU)
     assert installed_providers(fake) == ["cpu"]  # type: ignore[arg-type]  # a fake module
     with pytest.raises(ConfigError, match=r"provider cuda .* has cpu: pip install .*gpu"):
-        open_encoder(write_model(tmp_path), [SHAPE], providers="cuda")
+        open_network(write_model(tmp_path), [SHAPE], providers="cuda")
 
 
 def test_without_the_runtime_the_extra_is_named(
@@ -273,7 +273,7 @@ def test_without_the_runtime_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"plc-engine\[cpu\]"):
-        open_encoder(write_model(tmp_path), [SHAPE])
+        open_network(write_model(tmp_path), [SHAPE])
 
 
 def test_the_real_wheels_providers_are_in_our_order() -> None:
@@ -298,11 +298,11 @@ def test_one_engine_is_made_for_the_range_of_all_shapes(tmp_path: Path) -> None:
 
 
 def test_tensorrt_captures_no_graph_of_several_shapes(fake: FakeRuntime, tmp_path: Path) -> None:
-    shapes = [SHAPE, EncoderShape(9, 10)]
-    report = open_encoder(write_model(tmp_path), shapes).report
+    shapes = [SHAPE, NetworkShape(9, 10)]
+    report = open_network(write_model(tmp_path), shapes).report
     assert report.provider == "tensorrt"
     assert not report.cuda_graph
-    report = open_encoder(write_model(tmp_path), shapes, providers="cuda").report
+    report = open_network(write_model(tmp_path), shapes, providers="cuda").report
     assert report.cuda_graph
 
 

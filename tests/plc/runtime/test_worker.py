@@ -1,4 +1,4 @@
-"""The encoder against the clock: threads are steered by events, time by a clock of the test's."""
+"""The network against the clock: threads are steered by events, time by a clock of the test's."""
 
 import gc
 import os
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.networks.governor import Governor
-from plc.runtime.line import NO_TICKET, EncoderLine, InlineEncoder, Outcome, Runner
 from plc.runtime.providers import Signature
-from plc.runtime.worker import EncoderWorker
+from plc.runtime.runner import NO_TICKET, InlineRunner, Outcome, Runnable, Runner
+from plc.runtime.worker import NetworkWorker
 from tests.processes import environment
 
 # Longer than any machine needs to run a few lines in another thread; only a broken test waits.
@@ -95,10 +95,10 @@ def hang(fake: Fake) -> None:
 
 
 def start(
-    runner: Runner, clock: Clock | None = None, restarts: int = 3, opened: bool = True
-) -> EncoderWorker:
-    worker = EncoderWorker(
-        lambda: runner, SIGNATURES, clock=clock or Clock(), restarts=restarts, hang_s=5.0
+    network: Runnable, clock: Clock | None = None, restarts: int = 3, opened: bool = True
+) -> NetworkWorker:
+    worker = NetworkWorker(
+        lambda: network, SIGNATURES, clock=clock or Clock(), restarts=restarts, hang_s=5.0
     )
     if opened:
         worker.wait_until_open(PATIENCE_S)
@@ -107,13 +107,13 @@ def start(
 
 @pytest.fixture
 def hanging() -> Iterator[Fake]:
-    """A runner that hangs until its gate opens, at the latest when the test ends."""
+    """A network that hangs until its gate opens, at the latest when the test ends."""
     fake = Fake(hang)
     yield fake
     fake.gate.set()
 
 
-def wait_for_ready(worker: EncoderWorker) -> None:
+def wait_for_ready(worker: NetworkWorker) -> None:
     """Tick until the worker has given back what it had, or is replaced."""
     pause = threading.Event()
     for _ in range(60_000):
@@ -125,16 +125,16 @@ def wait_for_ready(worker: EncoderWorker) -> None:
 
 
 @pytest.fixture(params=["inline", "worker"])
-def line(request: pytest.FixtureRequest) -> Iterator[EncoderLine]:
+def line(request: pytest.FixtureRequest) -> Iterator[Runner]:
     fake = Fake()
-    made: EncoderLine = (
-        InlineEncoder(fake, SIGNATURES, Clock()) if request.param == "inline" else start(fake)
+    made: Runner = (
+        InlineRunner(fake, SIGNATURES, Clock()) if request.param == "inline" else start(fake)
     )
     yield made
     made.close()
 
 
-def test_every_submission_gets_its_own_result(line: EncoderLine) -> None:
+def test_every_submission_gets_its_own_result(line: Runner) -> None:
     rng = np.random.default_rng(0)
     for _ in range(500):
         frames = int(rng.choice([4, 6]))
@@ -144,10 +144,10 @@ def test_every_submission_gets_its_own_result(line: EncoderLine) -> None:
         ticket = line.submit(spectra, lost)
         assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
         np.testing.assert_array_equal(out, 2.0 * spectra[:, 0] + lost[:, None, None, :])
-    assert (line.counters.encoder_runs, line.counters.encoder_done) == (500, 500)
+    assert (line.counters.network_runs, line.counters.network_done) == (500, 500)
 
 
-def test_a_ticket_counts_once_and_only_if_it_was_given(line: EncoderLine) -> None:
+def test_a_ticket_counts_once_and_only_if_it_was_given(line: Runner) -> None:
     out = empty()
     ticket = line.submit(*gap(1.0))
     assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
@@ -158,7 +158,7 @@ def test_a_ticket_counts_once_and_only_if_it_was_given(line: EncoderLine) -> Non
     assert (out == 7.0).all()
 
 
-def test_an_undeclared_shape_is_refused_by_its_name(line: EncoderLine) -> None:
+def test_an_undeclared_shape_is_refused_by_its_name(line: Runner) -> None:
     with pytest.raises(ConfigError, match=r"\(1, 1, 2, 3, 5\); declared: \(1, 1, 2, 3, 4\)"):
         line.submit(*gap(1.0, frames=5))
 
@@ -171,12 +171,12 @@ def fail(fake: Fake) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
     fake = Fake(fail)
-    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURES, Clock()) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
     assert line.last_error == "the device is gone"
-    assert line.counters.encoder_failed == 1
+    assert line.counters.network_failed == 1
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
     line.close()
@@ -186,11 +186,11 @@ def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> 
 def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
     fake = Fake()
     fake.sound = False
-    line: EncoderLine = InlineEncoder(fake, SIGNATURES, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURES, Clock()) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
-    assert line.counters.encoder_failed == 1
+    assert line.counters.network_failed == 1
     line.close()
 
 
@@ -200,12 +200,12 @@ def test_inline_a_slow_result_is_counted_as_late_and_given() -> None:
     def take_time(fake: Fake) -> None:
         clock.now_s += 0.004
 
-    line = InlineEncoder(Fake(take_time), SIGNATURES, clock)
+    line = InlineRunner(Fake(take_time), SIGNATURES, clock)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), 0.003, out) is Outcome.SLOW
     assert (out == 3.0).all()
     assert Outcome.SLOW.usable
-    assert (line.counters.encoder_late, line.counters.encoder_done) == (1, 0)
+    assert (line.counters.network_late, line.counters.network_done) == (1, 0)
     line.tick()
     assert line.collect(line.submit(*gap(1.0)), 0.009, out) is Outcome.DONE
 
@@ -224,8 +224,8 @@ def test_a_hung_run_is_late_at_the_deadline_and_its_result_is_never_given(hangin
     assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 7.0).all()  # 2 * 3 + 1, its own result and not the late one's
     counters = worker.counters
-    assert counters.encoder_late == counters.encoder_dropped == counters.encoder_refused == 1
-    assert (counters.encoder_runs, counters.encoder_done) == (2, 1)
+    assert counters.network_late == counters.network_dropped == counters.network_refused == 1
+    assert (counters.network_runs, counters.network_done) == (2, 1)
     worker.close()
 
 
@@ -316,24 +316,24 @@ def test_what_nobody_will_collect_neither_cools_a_gpu_nor_hides_that_the_worker_
     clock = Clock()
     warm = Fake(on_gpu=True)
     opened = iter([hanging, warm])
-    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
     worker.wait_until_open(PATIENCE_S)
     ticket = worker.submit(*gap(1.0))
     clock.now_s = 6.0
     worker.tick()
-    assert worker.counters.encoder_restarts == 0, "it is still waited for"
+    assert worker.counters.network_restarts == 0, "it is still waited for"
     worker.abandon()
     worker.tick()
-    assert worker.counters.encoder_restarts == 1
+    assert worker.counters.network_restarts == 1
     assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.ABSENT
     wait_for_ready(worker)
     worker.submit(*gap(1.0))
     worker.abandon()
     wait_for_ready(worker)
-    assert worker.counters.encoder_dropped == 1
+    assert worker.counters.network_dropped == 1
     clock.now_s += 1.0
     worker.tick()
-    assert worker.counters.encoder_warm_runs >= 1
+    assert worker.counters.network_warm_runs >= 1
     worker.close()
 
 
@@ -351,7 +351,7 @@ def test_long_health_earns_restarts_back(monkeypatch: pytest.MonkeyPatch) -> Non
             assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is expected
         worker._life.over.wait(PATIENCE_S)
         worker.tick()
-    assert worker.counters.encoder_restarts == 5
+    assert worker.counters.network_restarts == 5
     assert worker.state != "given up"
     worker.close()
 
@@ -367,7 +367,7 @@ def test_a_result_that_nobody_collects_is_dropped() -> None:
     # Asking for the first in between has not cost the second.
     assert worker.collect(second, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 5.0).all()
-    assert worker.counters.encoder_dropped == 1
+    assert worker.counters.network_dropped == 1
     worker.close()
 
 
@@ -377,9 +377,9 @@ def end_thread(fake: Fake) -> None:
 
 
 def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
-    runners = [Fake(end_thread), Fake()]
-    opened = iter(runners)
-    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=Clock())
+    networks = [Fake(end_thread), Fake()]
+    opened = iter(networks)
+    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=Clock())
     worker.wait_until_open(PATIENCE_S)
     out = empty()
     # A collection that did not notice would be late, after a minute.
@@ -388,8 +388,8 @@ def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
     wait_for_ready(worker)
     assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 3.0).all()
-    assert worker.counters.encoder_restarts == 1
-    assert runners[1].runs == 1
+    assert worker.counters.network_restarts == 1
+    assert networks[1].runs == 1
     worker.close()
 
 
@@ -407,9 +407,9 @@ def test_a_worker_that_keeps_dying_is_given_up() -> None:
     assert worker.state == "given up"
     for _ in range(10):
         assert worker.submit(*gap(1.0)) == NO_TICKET
-    assert worker.counters.encoder_restarts == 2
-    assert worker.counters.encoder_failed == 3
-    assert worker.counters.encoder_refused == 10
+    assert worker.counters.network_restarts == 2
+    assert worker.counters.network_failed == 3
+    assert worker.counters.network_refused == 10
     worker.close()
 
 
@@ -417,16 +417,16 @@ def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: 
     clock = Clock()
     good = Fake()
     opened = iter([hanging, good])
-    worker = EncoderWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
     worker.wait_until_open(PATIENCE_S)
     ticket = worker.submit(*gap(1.0))
     assert worker.collect(ticket, 0.0, empty()) is Outcome.LATE
     clock.now_s = 4.9
     worker.tick()
-    assert worker.counters.encoder_restarts == 0
+    assert worker.counters.network_restarts == 0
     clock.now_s = 5.1
     worker.tick()
-    assert worker.counters.encoder_restarts == 1
+    assert worker.counters.network_restarts == 1
     assert worker.last_error == "the worker hung"
     newest = worker._life
     wait_for_ready(worker)
@@ -436,15 +436,15 @@ def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: 
     assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 21.0).all()
     assert worker._life is newest
-    assert newest.runner is good
+    assert newest.network is good
     worker.close()
 
 
 def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
-    def refuse() -> Runner:
+    def refuse() -> Runnable:
         raise ModelError("no such network")
 
-    worker = EncoderWorker(refuse, SIGNATURES, restarts=0)
+    worker = NetworkWorker(refuse, SIGNATURES, restarts=0)
     with pytest.raises(ModelError, match="no such network"):
         worker.wait_until_open(PATIENCE_S)
     assert worker.submit(*gap(1.0)) == NO_TICKET
@@ -457,11 +457,11 @@ def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
 def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None:
     gate = threading.Event()
 
-    def open_slowly() -> Runner:
+    def open_slowly() -> Runnable:
         assert gate.wait(PATIENCE_S)
         return Fake()
 
-    worker = EncoderWorker(open_slowly, SIGNATURES, clock=Clock())
+    worker = NetworkWorker(open_slowly, SIGNATURES, clock=Clock())
     assert worker.state == "starting"
     assert worker.submit(*gap(1.0)) == NO_TICKET
     with pytest.raises(ModelError, match="not ready after 0 s"):
@@ -480,7 +480,7 @@ def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
     assert worker.submit(*gap(1.0)) == NO_TICKET
     worker.tick()
     worker.close(PATIENCE_S)
-    assert worker.counters.encoder_restarts == 0
+    assert worker.counters.network_restarts == 0
 
 
 def test_closing_does_not_wait_for_a_thread_that_hangs(hanging: Fake) -> None:
@@ -535,7 +535,7 @@ class Blocked:
 
 def start():
     signature = Signature(INPUTS, ("filled", (1, 2, 3, 4)))
-    worker = plc.runtime.worker.EncoderWorker(Blocked, [signature])
+    worker = plc.runtime.worker.NetworkWorker(Blocked, [signature])
     worker.wait_until_open(60.0)
     return worker
 """
@@ -567,7 +567,7 @@ def tell():
     ticked.wait()
     ticked.clear()
     ticked.wait()
-    print("restarts:", worker.counters.encoder_restarts)
+    print("restarts:", worker.counters.network_restarts)
 """
 
 
@@ -604,12 +604,12 @@ def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> N
     hanging.on_gpu = True
     worker = start(hanging, clock)
     worker.tick()
-    assert worker.counters.encoder_warm_runs == 0  # not idle for long enough
+    assert worker.counters.network_warm_runs == 0  # not idle for long enough
     clock.now_s = 0.02
     for _ in range(5):
         worker.tick()
         clock.now_s += 0.02
-    assert worker.counters.encoder_warm_runs == 1  # the first has not come back yet
+    assert worker.counters.network_warm_runs == 1  # the first has not come back yet
     ticket = worker.submit(*gap(1.0))  # taken all the same: it runs next
     hanging.gate.set()
     out = empty()
@@ -617,10 +617,10 @@ def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> N
     assert (out == 3.0).all()
     clock.now_s += 0.02
     worker.tick()
-    assert worker.counters.encoder_warm_runs == 2
+    assert worker.counters.network_warm_runs == 2
     wait_for_ready(worker)
     worker.close(PATIENCE_S)
-    assert hanging.warm_runs == worker.counters.encoder_warm_runs
+    assert hanging.warm_runs == worker.counters.network_warm_runs
 
 
 def test_a_cpu_is_not_kept_warm() -> None:
@@ -631,7 +631,7 @@ def test_a_cpu_is_not_kept_warm() -> None:
         clock.now_s += 1.0
         worker.tick()
     worker.close(PATIENCE_S)
-    assert fake.warm_runs == worker.counters.encoder_warm_runs == 0
+    assert fake.warm_runs == worker.counters.network_warm_runs == 0
 
 
 def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> None:
@@ -660,12 +660,12 @@ def test_any_mixture_of_late_failed_and_good_runs_gives_only_right_results() -> 
             proceed.put(rng.choice(["good", "raise"]))
             wait_for_ready(worker)
     counters = worker.counters
-    assert counters.encoder_done == outcomes[Outcome.DONE] > 100
-    assert counters.encoder_failed == outcomes[Outcome.FAILED] > 100
-    assert counters.encoder_late == counters.encoder_dropped == outcomes[Outcome.LATE] > 100
-    assert counters.encoder_runs == 400
+    assert counters.network_done == outcomes[Outcome.DONE] > 100
+    assert counters.network_failed == outcomes[Outcome.FAILED] > 100
+    assert counters.network_late == counters.network_dropped == outcomes[Outcome.LATE] > 100
+    assert counters.network_runs == 400
     counters.reset()
-    assert counters.encoder_runs == 0
+    assert counters.network_runs == 0
     worker.close()
 
 
@@ -703,14 +703,14 @@ def test_a_worker_that_may_not_give_way_works_as_well(
 def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from plc.models.manifest import Manifest
-    from plc.runtime.encoder import EncoderShape, encoder_signature, open_encoder
+    from plc.runtime.network import NetworkShape, network_signature, open_network
     from tests.plc.tiny_models import BEFORE, write_model
 
     manifest = Manifest.read(write_model(tmp_path, "root"))
-    shape = EncoderShape(bins=9, frames=8)
-    worker = EncoderWorker(
-        lambda: open_encoder(manifest, [shape]),
-        [encoder_signature(manifest, shape)],
+    shape = NetworkShape(bins=9, frames=8)
+    worker = NetworkWorker(
+        lambda: open_network(manifest, [shape]),
+        [network_signature(manifest, shape)],
         clock=Clock(),
     )
     worker.wait_until_open(PATIENCE_S)
@@ -725,7 +725,7 @@ def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     worker.close(PATIENCE_S)
 
 
-def test_two_misses_step_down_to_the_next_encoder_and_at_last_to_none() -> None:
+def test_two_misses_step_down_to_the_next_network_and_at_last_to_none() -> None:
     governor = Governor(levels=2)
     assert governor.level == 0
     assert not governor.note(Outcome.LATE)
@@ -753,7 +753,7 @@ def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
 
 
 def _seconds_until_on(governor: Governor, loss_every: int) -> float:
-    """Return after how many s the encoder is asked again, with packets of 10 ms."""
+    """Return after how many s the network is asked again, with packets of 10 ms."""
     for k in range(1, 10_000):
         if k % loss_every == 0:
             governor.note_off()

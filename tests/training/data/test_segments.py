@@ -14,7 +14,7 @@ pytest.importorskip("soxr")
 import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
+from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.predict.drafts import bridged_along_the_pitch, continued
 from plc.predict.history import History
 from plc.predict.ladder import Rung

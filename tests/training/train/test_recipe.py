@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
 from plc.errors import ConfigError
-from plc.networks.voice import BRIDGE_DRAFTS
+from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS
 from plc_training.data.segments import TwoSidedPlan
 from plc_training.tasks.paper_plan import PaperPlan

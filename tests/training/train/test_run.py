@@ -23,7 +23,7 @@ from plc import Concealer, inpaint  # noqa: E402
 from plc.cli.app import app  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
-from plc.runtime.encoder import EncoderShape, open_encoder  # noqa: E402
+from plc.runtime.network import NetworkShape, open_network  # noqa: E402
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training import export as export_module  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
@@ -212,7 +212,7 @@ def model(bench: Bench, said: str) -> Manifest:
 
 
 def test_the_manifest_says_what_was_trained(model: Manifest) -> None:
-    assert (model.kind, model.content, model.licence) == ("lookahead", "any", "MIT")
+    assert (model.kind, model.content, model.licence) == ("inpaint", "any", "MIT")
     assert model.drafts == ("forward", "backward", "interpolated")
     assert (model.bin_hz, model.top_hz, model.sample_rates) == (62.5, 8000.0, (16_000, 16_000))
     assert (model.context_frames, model.context_frames_after) == (4, 4)
@@ -232,11 +232,11 @@ def test_the_model_conceals(bench: Bench, model: Manifest) -> None:
     task = build_task(recipe, probe, probe)
     batch = task.batch(4, np.random.default_rng(1))
     spectra, lost = (tensor.contiguous().numpy() for tensor in task.inputs(batch))
-    encoder = open_encoder(
-        model, [EncoderShape(spectra.shape[3], spectra.shape[4], 4)], providers="cpu"
+    opened = open_network(
+        model, [NetworkShape(spectra.shape[3], spectra.shape[4], 4)], providers="cpu"
     )
     out = np.empty((4, 2, spectra.shape[3], spectra.shape[4] - 8), np.float32)
-    assert encoder.run(spectra, lost, out)
+    assert opened.run(spectra, lost, out)
     network = task.make_network()
     load_mean(bench.root / "first" / BEST, network)
     with torch.no_grad():
@@ -376,7 +376,7 @@ def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
         concealer.push(packet)
     for _ in range(2):
         assert np.isfinite(concealer.push(None)).all()
-    assert concealer.stats.encoder.encoder_done == 1
+    assert concealer.stats.network.network_done == 1
     longer = (bench.root / "causal" / "recipe.toml").read_text().replace("horizon_ms = 30.0\n", "")
     (bench.root / "causal" / "recipe.toml").write_text(longer)
     assert export_run(bench.root / "causal", bench.root / "longer").manifest.horizon_ms == 45.0
@@ -396,8 +396,8 @@ def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench
         concealer.push(packet)
     concealer.push(None)
     concealer.push(np.zeros(320, np.float32))
-    assert concealer.stats.rung_samples["encoder:tiny-bridge"] == 320
-    assert concealer.stats.encoder.encoder_done == 1
+    assert concealer.stats.rung_samples["network:tiny-bridge"] == 320
+    assert concealer.stats.network.network_done == 1
 
 
 def test_few_are_as_many_of_each_domain() -> None:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 import plc
 from plc.audio.loss import GilbertElliott, gaps_of
 from plc.errors import ConfigError
-from plc.networks.voice import BRIDGE_DRAFTS
+from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.predict.drafts import bridged_along_the_pitch, continued

@@ -1,4 +1,4 @@
-"""The causal encoder: frame by frame, small enough for the audio path.
+"""The causal network: frame by frame, small enough for the audio path.
 
 Of a burst only the past is known. The network sees the spectra of the past and of the drafts of the
 whole horizon, the last bin by bin, others if wanted in wider bands, and returns for every bin of

@@ -1,4 +1,4 @@
-"""The hybrid encoder: improves on linear prediction instead of competing with it.
+"""The hybrid network: improves on linear prediction instead of competing with it.
 
 The network sees the spectra of the signal with the gap filled in one or several ways (the drafts)
 and returns, for every bin of every frame that touches the gap, a complex weight for each draft and

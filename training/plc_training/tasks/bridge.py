@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plc.networks.hybrid import EDGE_MS
+from plc.networks.spectra import EDGE_MS
 from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.segments import BridgePlan, Segments
 from plc_training.networks.hybrid import HybridNet, HybridShape
@@ -32,7 +32,7 @@ class BridgeSettings(StreamSettings):
 
 
 class BridgeTask(StreamTask):
-    """Batches and network of the encoder for streams with lookahead."""
+    """Batches and network of the network for streams with lookahead."""
 
     def __init__(
         self, plan: BridgePlan, settings: BridgeSettings, train: Segments, valid: Segments

@@ -50,7 +50,7 @@ class CausalSettings(StreamSettings):
 
 
 class CausalTask(StreamTask):
-    """Batches and network of the causal encoder."""
+    """Batches and network of the causal network."""
 
     def __init__(
         self, plan: CausalPlan, settings: CausalSettings, train: Segments, valid: Segments

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plc.networks.encoder_filler import LEAVE_MS
+from plc.networks.filler import LEAVE_MS
 from plc_kernels.fade import crossfade_ramp
 from plc_training.data.segments import Segments
 from plc_training.tasks.causal import CausalSettings, CausalTask
@@ -49,7 +49,7 @@ class HeardSettings(CausalSettings):
 
 
 class HeardTask(CausalTask):
-    """Batches, loss and figures of a causal encoder whose streams are judged whole.
+    """Batches, loss and figures of a causal network whose streams are judged whole.
 
     Raises
     ------

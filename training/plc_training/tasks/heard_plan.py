@@ -25,9 +25,9 @@ from plc.engine.burst import FADE_MS, UNSTEADY_HOLD_MS
 from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
-from plc.networks.encoder_filler import LEAVE_MS
-from plc.networks.hybrid import GapSpectra
-from plc.runtime.encoder import open_encoder
+from plc.networks.filler import LEAVE_MS
+from plc.networks.spectra import GapSpectra
+from plc.runtime.network import open_network
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
 from plc_training.data.segments import CausalPlan
@@ -193,20 +193,20 @@ class _Network:
     def __init__(self, plan: HeardPlan) -> None:
         manifest = find(plan.model)
         self._gap = GapSpectra(manifest, plan.sample_rate, 1)
-        self._encoder = open_encoder(manifest, [self._gap.shape], providers="cpu")
+        self._network = open_network(manifest, [self._gap.shape], providers="cpu")
         self._first = plan.margin - self._gap.gap_start
         self._leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
 
     def fill(self, drafts: NDArray[np.float32]) -> NDArray[np.float32]:
         gap = self._gap
-        gap.lines[0] = drafts[:, self._first : self._first + gap.samples]
+        gap.rows[0] = drafts[:, self._first : self._first + gap.samples]
         gap.analyse()
-        if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
-            raise ModelError(f"the model does not answer: {self._encoder.last_error}")
+        if not self._network.run(gap.spectra, gap.lost, gap.filled):
+            raise ModelError(f"the model does not answer: {self._network.last_error}")
         made = np.empty((1, gap.horizon), np.float32)
         gap.synthesise(made)
         end = gap.gap_start + gap.horizon
         fill: NDArray[np.float32] = made[0]
-        draft = gap.lines[0, -1, end - self._leave.size : end]
+        draft = gap.rows[0, -1, end - self._leave.size : end]
         crossfade(draft, self._leave, fill[-self._leave.size :])
         return fill

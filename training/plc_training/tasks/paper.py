@@ -1,7 +1,7 @@
 """The task of the paper: the spectra of a gap of 64 ms from those of 128 ms on either side.
 
 A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
-:mod:`plc.networks.context_encoder`. The loss is that of the paper [1]_: of each segment
+:mod:`plc.networks.paper`. The loss is that of the paper [1]_: of each segment
 
     F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
     T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.networks.context_encoder import (
+from plc.networks.paper import (
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,

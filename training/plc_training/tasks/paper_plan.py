@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Segments
 

@@ -58,7 +58,7 @@ class TwoSidedSettings:
 
 
 class TwoSidedTask:
-    """Batches, loss and validation figures of the two-sided hybrid encoder."""
+    """Batches, loss and validation figures of the two-sided hybrid network."""
 
     def __init__(
         self, plan: TwoSidedPlan, settings: TwoSidedSettings, train: Segments, valid: Segments

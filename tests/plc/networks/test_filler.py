@@ -17,15 +17,15 @@ from plc.audio.loss import GilbertElliott
 from plc.audio.quality import lsd_db, nmse_db
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks import voice
-from plc.networks.encoder_filler import EncoderFiller
+from plc.networks import served
+from plc.networks.filler import NetworkFiller
 from plc.predict import linear as filler_module
 from plc.predict.contour import CONTOUR_DRAFTS, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller
 from plc.predict.passages import PASSAGE_DRAFTS, Passages, draft_from
-from plc.runtime.line import EncoderCounters, Outcome
+from plc.runtime.runner import NetworkCounters, Outcome
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 from tests.signals import voice as voice_signal
@@ -39,13 +39,13 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> Manifest:
     return Manifest.read(write_model(folder, graph, **settings))
 
 
-def _filler(manifest: Manifest, content: str = "speech") -> EncoderFiller:
-    filler = EncoderFiller(RATE, 1, PACKET, {content: manifest})
+def _filler(manifest: Manifest, content: str = "speech") -> NetworkFiller:
+    filler = NetworkFiller(RATE, 1, PACKET, {content: manifest})
     filler.content = content
     return filler
 
 
-def _history(samples: NDArray[np.float32], filler: EncoderFiller | ArFiller) -> History:
+def _history(samples: NDArray[np.float32], filler: NetworkFiller | ArFiller) -> History:
     history = History(1, filler.past_samples)
     history.append(samples[None], trusted=True)
     return history
@@ -100,7 +100,7 @@ def test_content_decides_which_network_runs(tmp_path: Path) -> None:
     assert filler.name.startswith("ar:")
     filler.content = "speech"
     filler.begin(_history(signal, filler), unsteady=True)
-    assert filler.name == "encoder:last"
+    assert filler.name == "network:last"
 
 
 def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
@@ -120,7 +120,7 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
     difference = np.abs(out - draft)[0]
     assert difference[PACKET] < 0.1 * difference[PACKET + 20 : 800].max()
     assert difference[PACKET + 20 : 800].max() > 2e-4
-    assert filler.name == "encoder:lost"
+    assert filler.name == "network:lost"
 
 
 def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
         filler.catch_up()
         filler.extend(np.zeros((1, 40), np.float32))
         played.append(filler.name)
-    assert played == [filler.ar.name] * 4 + ["encoder:lost"] * 4
+    assert played == [filler.ar.name] * 4 + ["network:lost"] * 4
 
 
 def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it(
     tmp_path: Path,
 ) -> None:
     manifest = _model(tmp_path, "lost", content="music")
-    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest, "speech": manifest})
-    assert len(filler.voices) == 1
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest, "speech": manifest})
+    assert len(filler.networks) == 1
     signal = tones(4, RATE, RATE)
     for content in ("music", "speech"):
         filler.content = content
@@ -149,7 +149,7 @@ def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it
         assert filler.name == filler.ar.name
         filler.catch_up()
         filler.extend(out)
-        assert filler.name == f"encoder:{manifest.name}"
+        assert filler.name == f"network:{manifest.name}"
     filler.close()
 
 
@@ -163,7 +163,7 @@ def test_drafts_of_a_voice_follow_its_pitch_and_prediction_goes_on_from_there(
     filler.begin(_history(signal, filler), unsteady=True)
     filler.extend(out)
     ar = ArFiller(RATE, 1, PACKET)
-    gap = filler.voices[0].gap
+    gap = filler.networks[0].gap
     samples = gap.samples - gap.gap_start
     contour = PitchContour(RATE, 1, samples)
     history = History(1, max(ar.past_samples, contour.past_samples))
@@ -196,17 +196,17 @@ def test_nan_is_never_played(tmp_path: Path, graph: str) -> None:
     played = _play(concealer, signal, trace)
     plain = Concealer(RATE, 1, PACKET, model="ar", budget_ms=float("inf"))
     np.testing.assert_allclose(played, _play(plain, signal, trace), atol=2e-5)
-    assert concealer.stats.encoder.encoder_failed >= 2
-    assert concealer.stats.encoder.encoder_off > 0
+    assert concealer.stats.network.network_failed >= 2
+    assert concealer.stats.network.network_off > 0
 
 
 class _Late:
-    """A line whose results come too late, except those of some bursts."""
+    """A runner whose results come too late, except those of some bursts."""
 
     last_error = ""
 
     def __init__(self, outcomes: list[Outcome]) -> None:
-        self.counters = EncoderCounters()
+        self.counters = NetworkCounters()
         self.outcomes = outcomes
         self.asked = 0
 
@@ -236,7 +236,7 @@ class _Late:
 def test_a_late_result_is_dropped_and_the_draft_is_played(tmp_path: Path) -> None:
     signal = tones(6, RATE, RATE)
     filler = _filler(_model(tmp_path))
-    filler.voices[0].line = _Late([Outcome.LATE])
+    filler.networks[0].runner = _Late([Outcome.LATE])
     filler.begin(_history(signal, filler), unsteady=True)
     plain = ArFiller(RATE, 1, PACKET)
     plain.begin(_history(signal, plain), unsteady=True)
@@ -250,17 +250,17 @@ def test_a_late_result_is_dropped_and_the_draft_is_played(tmp_path: Path) -> Non
 def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path: Path) -> None:
     signal = tones(7, RATE, RATE)
     filler = _filler(_model(tmp_path))
-    line = _Late([Outcome.LATE, Outcome.LATE, Outcome.DONE])
-    filler.voices[0].line = line
+    runner = _Late([Outcome.LATE, Outcome.LATE, Outcome.DONE])
+    filler.networks[0].runner = runner
     history = _history(signal, filler)
     for _ in range(2):
         filler.begin(history, unsteady=True)
-    assert line.asked == 2
+    assert runner.asked == 2
     filler.begin(history, unsteady=True)
-    assert line.asked == 2
-    assert filler.counters.encoder_off == 1
+    assert runner.asked == 2
+    assert filler.counters.network_off == 1
     assert filler.describe()["speech"]["state"] == "off"
-    line.last_error = "out of memory"
+    runner.last_error = "out of memory"
     assert filler.describe()["speech"]["error"] == "out of memory"
     assert filler.note_time(late=False) == 1
     assert filler.note_time(late=False) == 0
@@ -268,8 +268,8 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
     for _ in range(20):
         filler.begin(history, unsteady=True)
         switched += filler.pass_time(100.0)
-    assert line.asked > 2
-    assert filler.name == "encoder:last"
+    assert runner.asked > 2
+    assert filler.name == "network:last"
     assert filler.describe()["speech"]["state"] == "on"
     assert switched == 1
 
@@ -278,7 +278,7 @@ def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
     """Whatever it makes: here silence, the largest jump there could be."""
     signal = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     filler = _filler(_model(tmp_path))
-    filler.voices[0].line = _Late([Outcome.DONE])
+    filler.networks[0].runner = _Late([Outcome.DONE])
     filler.begin(_history(signal, filler), unsteady=True)
     out = np.zeros((1, 1600), np.float32)
     filler.extend(out)
@@ -321,9 +321,9 @@ def test_a_stream_that_just_began_gets_the_draft(tmp_path: Path) -> None:
 
 def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
     model = str(
-        write_model(tmp_path, "last", kind="lookahead", context_frames_after=2, top_hz=8000.0)
+        write_model(tmp_path, "last", kind="inpaint", context_frames_after=2, top_hz=8000.0)
     )
-    with pytest.raises(ConfigError, match="lookahead; a stream needs one that is causal or bridge"):
+    with pytest.raises(ConfigError, match="inpaint; a stream needs one that is causal or bridge"):
         Concealer(RATE, 1, PACKET, model=model)
     with pytest.raises(ModelError, match="in the package"):
         Concealer(RATE, 1, PACKET, model="no-such-model")
@@ -338,17 +338,17 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     described = concealer.describe()["networks"]["music"]
     assert described["mode"] == "worker"
     counters = concealer.stats.as_dict()
-    assert 0 < concealer.stats.encoder.encoder_done <= concealer.stats.encoder.encoder_runs
-    assert counters["encoder_done"] == concealer.stats.encoder.encoder_done
+    assert 0 < concealer.stats.network.network_done <= concealer.stats.network.network_runs
+    assert counters["network_done"] == concealer.stats.network.network_done
     concealer.close()
     assert np.isfinite(_play(concealer, signal, trace)).all()
 
 
 def _costing(monkeypatch: pytest.MonkeyPatch, burst_ms: float, asking_ms: float) -> None:
     """Make every network cost that, however often it is measured."""
-    cost = voice.Cost(burst_ms, asking_ms)
-    monkeypatch.setattr(voice, "_cost", lambda _: cost)
-    monkeypatch.setattr(voice.Voice, "measure_again", lambda _: False)
+    cost = served.Cost(burst_ms, asking_ms)
+    monkeypatch.setattr(served, "_cost", lambda _: cost)
+    monkeypatch.setattr(served.ServedNetwork, "measure_again", lambda _: False)
 
 
 def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
@@ -406,22 +406,22 @@ def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
     models = {
         content: _model(tmp_path, content=content, name=content) for content in ("music", "speech")
     }
-    costs = {"music": voice.Cost(1.0, 0.1), "speech": voice.Cost(9.0, 0.1)}
-    monkeypatch.setattr(voice, "_cost", lambda of: costs[of.manifest.name])
-    monkeypatch.setattr(voice.Voice, "measure_again", lambda _: False)
-    filler = EncoderFiller(rate, 1, rate // 50, models, limit_ms=5.0)
+    costs = {"music": served.Cost(1.0, 0.1), "speech": served.Cost(9.0, 0.1)}
+    monkeypatch.setattr(served, "_cost", lambda of: costs[of.manifest.name])
+    monkeypatch.setattr(served.ServedNetwork, "measure_again", lambda _: False)
+    filler = NetworkFiller(rate, 1, rate // 50, models, limit_ms=5.0)
     found = filler.describe()
     assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
     assert found["speech"].get("instead") == ("music" if instead else None)
     filler.content = "speech"
     filler.begin(History(1, filler.past_samples), unsteady=True)
-    assert len(filler.voices) == 1
-    assert ("speech" in filler._voices) == instead
+    assert len(filler.networks) == 1
+    assert ("speech" in filler._networks) == instead
     filler.close()
 
 
 @pytest.mark.parametrize(
-    ("burst_ms", "asking_ms", "served"),
+    ("burst_ms", "asking_ms", "afforded"),
     [(12.1, 0.9, True), (12.2, 0.9, False), (3.0, 1.1, False)],
 )
 def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
@@ -429,14 +429,14 @@ def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
     burst_ms: float,
     asking_ms: float,
-    served: bool,
+    afforded: bool,
 ) -> None:
     _costing(monkeypatch, burst_ms, asking_ms)
     manifest = _model(tmp_path, content="music")
-    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5)
-    assert len(filler.voices) == served
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5)
+    assert len(filler.networks) == afforded
     plain = ArFiller(RATE, 1, PACKET, 2.5)
-    assert served or filler.ar.steady == plain.steady
+    assert afforded or filler.ar.steady == plain.steady
     filler.close()
 
 
@@ -450,7 +450,7 @@ def test_asking_takes_its_time_from_the_ladder(
     # One that is waited for leaves time to become samples, too.
     for content, left_ms in (("music", 9.5), ("speech", 5.5)):
         manifest = _model(tmp_path, content=content)
-        filler = EncoderFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0)
+        filler = NetworkFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0)
         assert filler.ar.unsteady[0].cost_ms == left_ms
         filler.close()
 
@@ -469,7 +469,7 @@ def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path
 def test_following_the_pitch_is_part_of_what_a_burst_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(served, "_costs", {})
     now_s = 0.0
     follow = PitchContour.draft
 
@@ -482,8 +482,8 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
     for drafts, cost_ms in ((("pitch", "ar"), 0.0), (CONTOUR_DRAFTS, 4.0)):
         manifest = _model(tmp_path, drafts=drafts)
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
-        filler = EncoderFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
-        assert filler.voices[0].first_ms == pytest.approx(cost_ms)
+        filler = NetworkFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
+        assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         assert filler.describe()["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
 
@@ -509,7 +509,7 @@ def test_music_is_drafted_from_passages_that_sound_alike(
     filler.extend(out[:, :PACKET])
     filler.catch_up()
     filler.extend(out[:, PACKET:])
-    gap = filler.voices[0].gap
+    gap = filler.networks[0].gap
     ahead = gap.samples - gap.gap_start
     passages = Passages(RATE, 1, gap.gap_start, ahead)
     passages.listen(signal[None, :start])
@@ -571,8 +571,8 @@ def test_passages_that_take_too_long_are_not_looked_for(
     manifest = _model(tmp_path, "pass", drafts=PASSAGE_DRAFTS, content="music")
     played = {}
     for limit_ms, cost_ms in ((8.0, 3.0), (7.0, 0.0)):
-        monkeypatch.setattr(voice, "_costs", {})
-        filler = EncoderFiller(
+        monkeypatch.setattr(served, "_costs", {})
+        filler = NetworkFiller(
             RATE, 1, PACKET, {"music": manifest}, limit_ms=limit_ms, clock=lambda: now_s
         )
         said = filler.describe()["music"]
@@ -597,11 +597,11 @@ def test_passages_that_take_too_long_are_not_looked_for(
 def test_passages_that_were_slow_once_are_timed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [voice.Cost(1.0, 0.1, draft_ms=9.0), voice.Cost(1.0, 0.1, draft_ms=0.5)]
-    monkeypatch.setattr(voice, "_costs", {})
-    monkeypatch.setattr(voice, "_measure", lambda *_: found.pop(0))
+    found = [served.Cost(1.0, 0.1, draft_ms=9.0), served.Cost(1.0, 0.1, draft_ms=0.5)]
+    monkeypatch.setattr(served, "_costs", {})
+    monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
-    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
     said = filler.describe()["music"]
     assert "without" not in said
     assert said["cost_ms"] == pytest.approx(1.5)
@@ -612,11 +612,11 @@ def test_passages_that_were_slow_once_are_timed_again(
 def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [voice.Cost(1.0, 0.1, draft_ms=9.0), voice.Cost(float("inf"), float("inf"))]
-    monkeypatch.setattr(voice, "_costs", {})
-    monkeypatch.setattr(voice, "_measure", lambda *_: found.pop(0))
+    found = [served.Cost(1.0, 0.1, draft_ms=9.0), served.Cost(float("inf"), float("inf"))]
+    monkeypatch.setattr(served, "_costs", {})
+    monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
-    filler = EncoderFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
     said = filler.describe()["music"]
     assert said["mode"] == "left out"
     assert "did not answer" in str(said["why"])
@@ -644,8 +644,8 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
     tmp_path: Path, rate: int, packet: int, content: str, prompt: bool
 ) -> None:
     manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, content="speech")
-    filler = EncoderFiller(rate, 1, packet, {content: manifest})
-    assert filler.voices[0].prompt == prompt
+    filler = NetworkFiller(rate, 1, packet, {content: manifest})
+    assert filler.networks[0].prompt == prompt
     filler.content = content
     filler.begin(_history(tones(3, rate, rate), filler), unsteady=True)
     made = []
@@ -654,8 +654,8 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
         filler.extend(out)
         made.append(filler.name)
         filler.catch_up()
-    assert made[0] == ("encoder:last" if prompt else filler.ar.name)
-    assert made[-1] == "encoder:last"
+    assert made[0] == ("network:last" if prompt else filler.ar.name)
+    assert made[-1] == "network:last"
 
 
 def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_high(
@@ -663,18 +663,18 @@ def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_h
 ) -> None:
     measured: list[float] = []
 
-    def measure(_: object, runs: int, pause_s: float) -> voice.Cost:
+    def measure(_: object, runs: int, pause_s: float) -> served.Cost:
         if runs > 1:
             measured.append(pause_s)
-        return voice.Cost(9.0 - len(measured), 0.1)
+        return served.Cost(9.0 - len(measured), 0.1)
 
-    monkeypatch.setattr(voice, "_costs", {})
-    monkeypatch.setattr(voice, "_measure", measure)
+    monkeypatch.setattr(served, "_costs", {})
+    monkeypatch.setattr(served, "_measure", measure)
     manifest = _model(tmp_path)
 
     def opened(rate: int, limit_ms: float) -> int:
-        filler = EncoderFiller(rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms)
-        count = len(filler.voices)
+        filler = NetworkFiller(rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms)
+        count = len(filler.networks)
         filler.close()
         return count
 
@@ -692,14 +692,14 @@ def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_h
 def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
     # A packet a little longer than the horizon: its end is no place for a crossfade.
     manifest = _model(tmp_path, "lost", content="music", horizon_ms=10.0)
-    filler = EncoderFiller(RATE, 1, 162, {"music": manifest})
+    filler = NetworkFiller(RATE, 1, 162, {"music": manifest})
     filler.content = "music"
     filler.begin(_history(tones(5, RATE, RATE), filler), unsteady=False)
     out = np.zeros((1, 162), np.float32)
     filler.extend(out)
     filler.catch_up()
-    assert filler.counters.encoder_runs == 1
-    assert filler.counters.encoder_done == 0
+    assert filler.counters.network_runs == 1
+    assert filler.counters.network_done == 0
     filler.extend(out)
     assert filler.name == filler.ar.name
     assert np.isfinite(out).all()
@@ -716,7 +716,7 @@ def test_what_cannot_be_opened_is_left_out_unless_it_was_asked_for(
         raise error
 
     monkeypatch.setattr(notice, "listener", told.append)
-    monkeypatch.setattr(voice, "open_encoder", refuse)
+    monkeypatch.setattr(served, "open_network", refuse)
     signal = tones(12, RATE, RATE)
     trace = GilbertElliott(0.2, 2.0).trace(100, 3)
     for budget_ms in (5.0, float("inf")):

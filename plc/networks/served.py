@@ -14,16 +14,16 @@ from plc.errors import ConfigError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.governor import Governor
-from plc.networks.hybrid import GapSpectra
+from plc.networks.spectra import GapSpectra
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import STEADY
 from plc.predict.linear import ArFiller
 from plc.predict.passages import PASSAGE_DRAFTS, Passages
-from plc.runtime.encoder import Encoder, encoder_signature, open_encoder
-from plc.runtime.line import EncoderCounters, EncoderLine, InlineEncoder, Outcome
-from plc.runtime.worker import EncoderWorker
+from plc.runtime.network import GapNetwork, network_signature, open_network
+from plc.runtime.runner import InlineRunner, NetworkCounters, Outcome, Runner
+from plc.runtime.worker import NetworkWorker
 
 BRIDGE_DRAFTS = ("forward", "backward", "bridge")
 """What a model for bridges is given: each side continued, and both blended."""
@@ -81,12 +81,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(slots=True)
-class Voice:
+class ServedNetwork:
     """One model, open for a stream."""
 
     manifest: Manifest
     gap: GapSpectra
-    line: EncoderLine
+    runner: Runner
     governor: Governor
     pitch: PitchFiller | None
     contour: PitchContour | None
@@ -98,7 +98,7 @@ class Voice:
     """What was asked for."""
     cost: Cost
     clock: Callable[[], float]
-    """The line's."""
+    """The runner's."""
 
     @property
     def state(self) -> str:
@@ -106,7 +106,7 @@ class Voice:
 
         ``given up`` if its thread ended or hangs and was replaced as often as that is done.
         """
-        if self.line.state == "given up":
+        if self.runner.state == "given up":
             return "given up"
         return "off" if self.governor.level is None else "on"
 
@@ -139,18 +139,18 @@ class Voice:
     @property
     def name(self) -> str:
         """How ``stats`` call it."""
-        return f"encoder:{self.manifest.name}"
+        return f"network:{self.manifest.name}"
 
 
-def open_voice(
+def open_served(
     manifest: Manifest,
     content: str,
     stream: tuple[int, int, int],
     limit_ms: float,
-    counters: EncoderCounters,
+    counters: NetworkCounters,
     clock: Callable[[], float],
     provider: str,
-) -> Voice:
+) -> ServedNetwork:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
 
     Raises
@@ -166,7 +166,7 @@ def open_voice(
         )
     sample_rate, channels, _ = stream
     gap = GapSpectra(manifest, sample_rate, channels)
-    signatures = [encoder_signature(manifest, gap.shape)]
+    signatures = [network_signature(manifest, gap.shape)]
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
     contour = None
     if manifest.drafts == CONTOUR_DRAFTS:
@@ -179,23 +179,23 @@ def open_voice(
         ahead = gap.samples - gap.gap_start
         passages = Passages(sample_rate, channels, gap.gap_start, ahead)
 
-    def open_runner() -> Encoder:
-        return open_encoder(manifest, [gap.shape], providers=provider)
+    def opened() -> GapNetwork:
+        return open_network(manifest, [gap.shape], providers=provider)
 
-    line: EncoderLine
+    runner: Runner
     if limit_ms == float("inf"):
-        line = InlineEncoder(open_runner(), signatures, clock)
+        runner = InlineRunner(opened(), signatures, clock)
     else:
-        worker = EncoderWorker(open_runner, signatures, clock=clock)
+        worker = NetworkWorker(opened, signatures, clock=clock)
         worker.wait_until_open(_OPEN_S)
-        line = worker
-    line.counters = counters
+        runner = worker
+    runner.counters = counters
     prompt = is_prompt(manifest, content, stream)
     unknown = Cost(0.0, 0.0, 0)
-    voice = Voice(
+    served = ServedNetwork(
         manifest=manifest,
         gap=gap,
-        line=line,
+        runner=runner,
         governor=Governor(),
         pitch=pitch,
         contour=contour,
@@ -206,8 +206,8 @@ def open_voice(
         cost=unknown,
         clock=clock,
     )
-    voice.cost = _cost(voice)
-    return voice
+    served.cost = _cost(served)
+    return served
 
 
 def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
@@ -221,25 +221,25 @@ def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) ->
     return manifest.kind == "bridge" or not (of_music or short)
 
 
-def _cost(voice: Voice) -> Cost:
+def _cost(served: ServedNetwork) -> Cost:
     """Return the cost of a burst: measured once in a process and then remembered.
 
     Whichever it is, the stream's memory has been used once when this returns.
     """
-    if isinstance(voice.line, InlineEncoder):
-        return _measure(voice, 1, 0.0)
-    known = _costs.get(_key(voice))
+    if isinstance(served.runner, InlineRunner):
+        return _measure(served, 1, 0.0)
+    known = _costs.get(_key(served))
     if known is None:
-        return _measured(voice)
-    seen = _measure(voice, 1, 0.0)
+        return _measured(served)
+    seen = _measure(served, 1, 0.0)
     return seen if seen.burst_ms == float("inf") else known
 
 
-def _measured(voice: Voice) -> Cost:
+def _measured(served: ServedNetwork) -> Cost:
     """Measure the cost as it is in a stream, and remember the least."""
     with _measuring:  # two at once would measure each other
-        key = _key(voice)
-        cost = _measure(voice, CALIBRATION_RUNS, _PAUSE_S)
+        key = _key(served)
+        cost = _measure(served, CALIBRATION_RUNS, _PAUSE_S)
         known = _costs.get(key)
         if cost.burst_ms == float("inf"):
             return cost
@@ -261,60 +261,60 @@ def no_answer() -> str:
     return f"it did not answer within {ANSWER_WITHIN_S:g} s"
 
 
-def _key(voice: Voice) -> tuple[object, ...]:
-    manifest, gap = voice.manifest, voice.gap
-    drafts = (*manifest.drafts, voice.passages is not None)
-    return manifest.sha256, drafts, gap.shape, gap.lines.shape, voice.provider
+def _key(served: ServedNetwork) -> tuple[object, ...]:
+    manifest, gap = served.manifest, served.gap
+    drafts = (*manifest.drafts, served.passages is not None)
+    return manifest.sha256, drafts, gap.shape, gap.rows.shape, served.provider
 
 
-def _measure(voice: Voice, runs: int, pause_s: float) -> Cost:
-    counters = voice.line.counters
-    voice.line.counters = EncoderCounters()  # these are no bursts of the stream
+def _measure(served: ServedNetwork, runs: int, pause_s: float) -> Cost:
+    counters = served.runner.counters
+    served.runner.counters = NetworkCounters()  # these are no bursts of the stream
     try:
-        return _measure_bursts(voice, runs, pause_s)
+        return _measure_bursts(served, runs, pause_s)
     finally:
-        voice.line.counters = counters
-        if voice.passages is not None:
-            voice.passages.reset()
+        served.runner.counters = counters
+        if served.passages is not None:
+            served.passages.reset()
 
 
-def _measure_bursts(voice: Voice, runs: int, pause_s: float) -> Cost:
-    gap = voice.gap
-    gap.lines[:] = np.random.default_rng(0).standard_normal(gap.lines.shape)
-    out = np.zeros((gap.lines.shape[0], gap.horizon), np.float32)
-    draft = _dearer_draft(voice)
+def _measure_bursts(served: ServedNetwork, runs: int, pause_s: float) -> Cost:
+    gap = served.gap
+    gap.rows[:] = np.random.default_rng(0).standard_normal(gap.rows.shape)
+    out = np.zeros((gap.rows.shape[0], gap.horizon), np.float32)
+    draft = _dearer_draft(served)
     drafts_ms = []
     bursts_ms = []
     asking_ms = []
     for _ in range(runs):
         time.sleep(pause_s)
-        began = voice.clock()
+        began = served.clock()
         draft()
-        drafted = voice.clock()
+        drafted = served.clock()
         drafts_ms.append(1e3 * (drafted - began))
         gap.analyse()
-        ticket = voice.line.submit(gap.spectra, gap.lost)
-        asked = voice.clock()
-        outcome = voice.line.collect(ticket, asked + ANSWER_WITHIN_S, gap.filled)
+        ticket = served.runner.submit(gap.spectra, gap.lost)
+        asked = served.clock()
+        outcome = served.runner.collect(ticket, asked + ANSWER_WITHIN_S, gap.filled)
         if outcome is Outcome.LATE:
             return Cost(float("inf"), float("inf"))
         if outcome.usable:
             gap.synthesise(out)
-            bursts_ms.append(1e3 * (voice.clock() - drafted))
+            bursts_ms.append(1e3 * (served.clock() - drafted))
             asking_ms.append(1e3 * (asked - drafted))
     return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0), draft_ms=min(drafts_ms))
 
 
-def _dearer_draft(voice: Voice) -> Callable[[], object]:
+def _dearer_draft(served: ServedNetwork) -> Callable[[], object]:
     """Return what a gap's drafts take beside linear prediction, for sound that asks most of them.
 
     Other sound takes no longer.
     """
-    gap = voice.gap
-    channels = gap.lines.shape[0]
-    if voice.passages is not None:
-        return _repeated_draft(voice.passages)
-    followed = voice.contour or voice.contour_bridge
+    gap = served.gap
+    channels = gap.rows.shape[0]
+    if served.passages is not None:
+        return _repeated_draft(served.passages)
+    followed = served.contour or served.contour_bridge
     if followed is None:
         return lambda: None
     past = followed.past_samples
@@ -323,7 +323,7 @@ def _dearer_draft(voice: Voice) -> Callable[[], object]:
     history = History(channels, past)
     history.append(sound[:, :past], trusted=True)
     if isinstance(followed, PitchContour):
-        out = gap.lines[:, :, gap.gap_start :]
+        out = gap.rows[:, :, gap.gap_start :]
         return partial(followed.draft, history, _predict_nothing, out)
     after = np.ascontiguousarray(sound[:, past + gap.horizon :])
     side = np.zeros((channels, gap.horizon), np.float32)

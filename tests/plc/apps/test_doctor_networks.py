@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from plc.apps.doctor_encoder import EncoderHealth, encoder_facts, examine_encoder
+from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.models.manifest import Manifest
 from plc.runtime import session
-from plc.runtime.encoder import Encoder, EncoderShape, open_encoder
+from plc.runtime.network import GapNetwork, NetworkShape, open_network
 from tests.plc.tiny_models import write_model
 
 pytest.importorskip("onnxruntime")
@@ -20,14 +20,14 @@ pytest.importorskip("onnxruntime")
 def test_every_network_is_tried_on_every_installed_provider(tmp_path: Path) -> None:
     models = [Manifest.read(write_model(tmp_path, name)) for name in ("pass", "lost")]
     told: list[str] = []
-    health = examine_encoder(models, progress=told.append)
+    health = examine_networks(models, progress=told.append)
     assert health.problems == ()
     assert health.providers[-1] == "cpu"
     assert {(trial.model, trial.provider) for trial in health.trials} == {
         (model, provider) for model in ("pass", "lost") for provider in health.providers
     }
     assert "trying pass on cpu" in told
-    facts = dict(encoder_facts(health))
+    facts = dict(network_facts(health))
     assert facts["on cpu"].startswith("2 of 2, ms a gap: pass ")
     assert facts["networks"].startswith("2 of 2 on ")
     assert json.loads(to_json(health))["trials"][0]["report"]["provider"]
@@ -36,10 +36,10 @@ def test_every_network_is_tried_on_every_installed_provider(tmp_path: Path) -> N
 def test_a_network_that_runs_nowhere_is_a_problem(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     path.with_suffix(".onnx").write_bytes(b"damaged")
-    health = examine_encoder([Manifest.read(path)])
+    health = examine_networks([Manifest.read(path)])
     assert len(health.problems) == 1
     assert "pass runs nowhere" in health.problems[0]
-    facts = dict(encoder_facts(health))
+    facts = dict(network_facts(health))
     assert facts["networks"] == "1 of 1 nowhere: pass"
     assert facts["on cpu"].startswith("none of 1: ")
 
@@ -47,20 +47,20 @@ def test_a_network_that_runs_nowhere_is_a_problem(tmp_path: Path) -> None:
 def test_the_papers_network_and_low_rates_are_no_problem(tmp_path: Path) -> None:
     paper = Manifest.read(write_model(tmp_path, name="paper", kind="paper"))
     speech = Manifest.read(write_model(tmp_path, name="pass", sample_rates=[8_000, 16_000]))
-    health = examine_encoder([paper, speech])
+    health = examine_networks([paper, speech])
     assert health.problems == ()
     assert {trial.model for trial in health.trials} == {"pass"}
 
 
 def test_without_the_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    health = examine_encoder([])
+    health = examine_networks([])
     assert health.runtime is None
-    assert "plc-engine[cpu]" in dict(encoder_facts(health))["networks"]
+    assert "plc-engine[cpu]" in dict(network_facts(health))["networks"]
 
 
 def test_the_packages_own_networks_work_here() -> None:
-    assert examine_encoder().problems == ()
+    assert examine_networks().problems == ()
 
 
 PLUGIN = (
@@ -72,21 +72,21 @@ PLUGIN = (
 
 def on_providers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, providers: tuple[str, ...], gpu: str
-) -> EncoderHealth:
+) -> NetworkHealth:
     """Return the findings where all but the CPU's provider fail, loudly, as with no GPU."""
 
-    def loud(model: Manifest, shapes: Sequence[EncoderShape], *, providers: str) -> Encoder:
+    def loud(model: Manifest, shapes: Sequence[NetworkShape], *, providers: str) -> GapNetwork:
         if providers == "cpu":
-            return open_encoder(model, shapes, providers=providers)
+            return open_network(model, shapes, providers=providers)
         os.write(2, b"[E:onnxruntime:Default] a block of C++\n" * 4)
         raise ModelError(
             f"{model.onnx_path}: no provider runs it: {providers}: {PLUGIN}; {session.TELLS}"
         )
 
-    monkeypatch.setattr("plc.apps.doctor_encoder.open_encoder", loud)
-    monkeypatch.setattr("plc.apps.doctor_encoder.installed_providers", lambda ort: list(providers))
-    monkeypatch.setattr("plc.apps.doctor_encoder.gpu_name", lambda: gpu)
-    return examine_encoder(
+    monkeypatch.setattr("plc.apps.doctor_networks.open_network", loud)
+    monkeypatch.setattr("plc.apps.doctor_networks.installed_providers", lambda ort: list(providers))
+    monkeypatch.setattr("plc.apps.doctor_networks.gpu_name", lambda: gpu)
+    return examine_networks(
         [Manifest.read(write_model(tmp_path, name)) for name in ("pass", "lost", "more")]
     )
 
@@ -98,7 +98,7 @@ def test_providers_that_do_not_work_take_a_line_each_with_the_remedy(
     health = on_providers(tmp_path, monkeypatch, ("tensorrt", "cuda", "cpu"), gpu)
     assert capfd.readouterr().err == ""
     assert health.problems == ()
-    facts = encoder_facts(health)
+    facts = network_facts(health)
     shown = dict(facts)
     assert shown["networks"] == "3 of 3 on cpu"
     assert [name for name, _ in facts if name.startswith("on ")] == [

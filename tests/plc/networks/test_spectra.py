@@ -1,4 +1,4 @@
-"""From samples to the encoder's spectra and back."""
+"""From samples to the network's spectra and back."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ pytest.importorskip("onnx")
 
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
-from plc.networks.hybrid import GapSpectra
+from plc.networks.spectra import GapSpectra
 from tests.plc.tiny_models import fields
 from tests.signals import noise
 
@@ -20,7 +20,7 @@ def _manifest(**changes: object) -> Manifest:
 
 
 def _two_sided(after: int, top_hz: float | None) -> Manifest:
-    return _manifest(context_frames_after=after, top_hz=top_hz, kind="lookahead")
+    return _manifest(context_frames_after=after, top_hz=top_hz, kind="inpaint")
 
 
 def _echo(gap: GapSpectra, manifest: Manifest) -> None:
@@ -37,23 +37,23 @@ def test_spectra_given_back_are_the_draft(
 ) -> None:
     manifest = _two_sided(after, top_hz) if after else _manifest(top_hz=top_hz)
     gap = GapSpectra(manifest, sample_rate, 2)
-    gap.lines[:] = noise(1, gap.lines.size).reshape(gap.lines.shape)
+    gap.rows[:] = noise(1, gap.rows.size).reshape(gap.rows.shape)
     gap.analyse()
     _echo(gap, manifest)
     out = np.zeros((2, gap.horizon), np.float32)
     gap.synthesise(out)
-    draft = gap.lines[:, -1, gap.gap_start : gap.gap_start + gap.horizon]
+    draft = gap.rows[:, -1, gap.gap_start : gap.gap_start + gap.horizon]
     np.testing.assert_allclose(out, draft, atol=2e-6)
 
 
 def test_spectra_are_numpys() -> None:
     manifest = _manifest(top_hz=None)
     gap = GapSpectra(manifest, 16_000, 1)
-    gap.lines[:] = noise(2, gap.lines.size).reshape(gap.lines.shape)
+    gap.rows[:] = noise(2, gap.rows.size).reshape(gap.rows.shape)
     gap.analyse()
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(320) / 320)
     for frame in range(gap.spectra.shape[4]):
-        expected = np.fft.rfft(hann * gap.lines[0, 0, frame * 80 : frame * 80 + 320])
+        expected = np.fft.rfft(hann * gap.rows[0, 0, frame * 80 : frame * 80 + 320])
         found = gap.spectra[0, 0, 0, :, frame] + 1j * gap.spectra[0, 0, 1, :, frame]
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
@@ -71,7 +71,7 @@ def test_what_is_lost_is_counted_by_samples() -> None:
 def test_bins_that_a_low_rate_has_not_are_zero() -> None:
     manifest = _manifest(top_hz=8000.0)
     gap = GapSpectra(manifest, 8000, 1)
-    gap.lines[:] = noise(3, gap.lines.size).reshape(gap.lines.shape)
+    gap.rows[:] = noise(3, gap.rows.size).reshape(gap.rows.shape)
     gap.analyse()
     assert gap.spectra.shape[3] == manifest.bins(8000) == 161
     assert not gap.spectra[:, :, :, 81:].any()
@@ -80,7 +80,7 @@ def test_bins_that_a_low_rate_has_not_are_zero() -> None:
 def test_a_fill_begins_as_the_draft() -> None:
     manifest = _manifest(top_hz=None)
     gap = GapSpectra(manifest, 48_000, 1)
-    gap.lines[:] = 0.5
+    gap.rows[:] = 0.5
     gap.analyse()
     gap.filled[:] = 0.0
     out = np.zeros((1, gap.horizon), np.float32)
@@ -93,7 +93,7 @@ def test_a_fill_begins_as_the_draft() -> None:
 def test_both_ends_of_a_two_sided_fill_are_the_draft() -> None:
     gap = GapSpectra(_two_sided(2, None), 48_000, 1)
     gap.set_gap(960)
-    gap.lines[:] = 0.5
+    gap.rows[:] = 0.5
     gap.analyse()
     gap.filled[:] = 0.0
     out = np.zeros((1, 960), np.float32)

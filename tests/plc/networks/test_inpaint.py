@@ -14,13 +14,13 @@ pytest.importorskip("onnxruntime")
 from plc import inpaint, notice
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
-from plc.networks import two_sided
-from plc.networks.context_encoder import open_context_encoder
-from plc.networks.hybrid import GapSpectra
-from plc.networks.two_sided import DRAFTS, TwoSidedEncoders, open_refiner, speech_around
+from plc.networks import inpaint as module
+from plc.networks.inpaint import DRAFTS, TwoSidedNetworks, open_refiner, speech_around
+from plc.networks.paper import open_context_encoder
+from plc.networks.spectra import GapSpectra
 from plc.predict.drafts import bridged_along_the_pitch
 from plc.predict.similar import find_passages
-from tests.plc.networks.test_context_encoder import write_paper_model
+from tests.plc.networks.test_paper import write_paper_model
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones, voice
 
@@ -30,7 +30,7 @@ RATE = 16_000
 def _model(folder: Path, graph: str = "last", **changes: Any) -> str:
     settings: dict[str, Any] = {
         "drafts": DRAFTS,
-        "kind": "lookahead",
+        "kind": "inpaint",
         "context_frames_after": 2,
         "top_hz": 8000.0,
     } | changes
@@ -105,13 +105,13 @@ def test_a_damaged_contour_is_a_clear_error_or_leaves_gaps_to_the_interpolation(
         raise ModelError("contour.npz is not sound")
 
     path = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
-    monkeypatch.setattr(two_sided, "contour_model", damaged)
-    monkeypatch.setattr(two_sided, "available", lambda: [find(path)])
+    monkeypatch.setattr(module, "contour_model", damaged)
+    monkeypatch.setattr(module, "available", lambda: [find(path)])
     with pytest.raises(ModelError, match=r"contour\.npz"):
         open_refiner(path, RATE)
     told: list[str] = []
     monkeypatch.setattr(notice, "tell", told.append)
-    monkeypatch.setattr(two_sided._opened, "encoders", {}, raising=False)
+    monkeypatch.setattr(module._opened, "networks", {}, raising=False)
     assert open_refiner("auto", RATE) is None
     assert "contour.npz" in told[0]
 
@@ -126,19 +126,19 @@ def test_networks_that_see_unlike_stretches_search_once(
         folder.mkdir()
         model = _model(folder, "pass", drafts=drafts, context_frames_after=after, name=content)
         manifests[content] = find(model)
-    encoders = TwoSidedEncoders(manifests, RATE)
-    monkeypatch.setattr(two_sided, "speech_around", lambda *_: 0.5)
+    networks = TwoSidedNetworks(manifests, RATE)
+    monkeypatch.setattr(module, "speech_around", lambda *_: 0.5)
     searched: list[int] = []
 
     def counting(*arguments: Any) -> Any:
         searched.append(1)
         return find_passages(*arguments)
 
-    monkeypatch.setattr(two_sided, "find_passages", counting)
+    monkeypatch.setattr(module, "find_passages", counting)
     signal = np.tile(noise(11, 6_000), 4)
     row = signal.copy()
     row[14_000:14_640] = 0.0
-    assert encoders.refine(row, 14_000, 14_640, row.size)
+    assert networks.refine(row, 14_000, 14_640, row.size)
     assert searched == [1]
     error, truth = row[14_000:14_640] - signal[14_000:14_640], signal[14_000:14_640]
     assert np.dot(error, error) < 0.1 * np.dot(truth, truth)
@@ -162,12 +162,12 @@ def test_where_less_is_known_than_the_network_sees_the_rest_is_predicted(
 
     class Seeing(GapSpectra):
         def analyse(self) -> None:
-            seen.append(self.lines[0].copy())
+            seen.append(self.rows[0].copy())
             super().analyse()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(two_sided, "GapSpectra", Seeing)
-        patch.setattr(two_sided, "LEAST_KNOWN_MS", 10.0)
+        patch.setattr(module, "GapSpectra", Seeing)
+        patch.setattr(module, "LEAST_KNOWN_MS", 10.0)
         model = _model(tmp_path, "pass")
         filled = inpaint(signal, RATE, [gap], model=model)
     assert (filled != inpaint(signal, RATE, [gap], model="ar"))[start:stop].any()
@@ -217,7 +217,7 @@ def test_fast_and_the_plain_ladder_use_no_network(tmp_path: Path) -> None:
 
 def test_a_causal_model_is_refused(tmp_path: Path) -> None:
     model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
-    with pytest.raises(ConfigError, match="kind lookahead"):
+    with pytest.raises(ConfigError, match="kind inpaint"):
         inpaint(tones(6, RATE, RATE), RATE, [(4000, 4800)], model=model)
 
 
@@ -255,14 +255,14 @@ def test_what_can_be_predicted_is_left_to_prediction(tmp_path: Path) -> None:
 
 def test_the_networks_say_grows_with_the_doubt(tmp_path: Path) -> None:
     path = find(_model(tmp_path, "pass"))
-    encoders = TwoSidedEncoders({"music": path, "speech": path}, RATE)
+    networks = TwoSidedNetworks({"music": path, "speech": path}, RATE)
     signal = tones(9, RATE, RATE)
     moved = []
     for doubt_db in (-60.0, -38.0, -30.0, -22.0, 0.0, np.inf):
         row = signal.copy()
         row[4000:4800] *= 0.5
         filled = row[4000:4800].copy()
-        assert encoders.refine(row, 4000, 4800, row.size, doubt_db) == (doubt_db > -38.0)
+        assert networks.refine(row, 4000, 4800, row.size, doubt_db) == (doubt_db > -38.0)
         moved.append(row[4000:4800] - filled)
     assert not moved[0].any()
     assert not moved[1].any()
@@ -272,7 +272,7 @@ def test_the_networks_say_grows_with_the_doubt(tmp_path: Path) -> None:
     assert np.abs(moved[5]).max() > 1e-2
 
 
-def test_an_encoder_is_opened_once(tmp_path: Path) -> None:
+def test_a_network_is_opened_once(tmp_path: Path) -> None:
     model = _model(tmp_path)
     assert open_refiner(model, RATE) is open_refiner(model, RATE)
     assert open_refiner("ar", RATE) is None
@@ -292,24 +292,24 @@ def test_where_one_network_serves_all_nobody_asks_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = find(_model(tmp_path, "last"))
-    encoders = TwoSidedEncoders({"music": manifest, "speech": manifest}, RATE)
-    monkeypatch.setattr(two_sided, "speech_around", None)
+    networks = TwoSidedNetworks({"music": manifest, "speech": manifest}, RATE)
+    monkeypatch.setattr(module, "speech_around", None)
     row = tones(9, RATE, RATE)
-    assert encoders.refine(row, 4000, 4800, row.size)
+    assert networks.refine(row, 4000, 4800, row.size)
 
 
 def test_where_the_content_is_in_doubt_both_networks_are_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = {"music": _model(tmp_path, "last"), "speech": _model(tmp_path, "pass")}
-    encoders = TwoSidedEncoders({content: find(path) for content, path in paths.items()}, RATE)
+    networks = TwoSidedNetworks({content: find(path) for content, path in paths.items()}, RATE)
     signal = tones(9, RATE, RATE)
     fills = {}
     for share in (0.0, 0.25, 1.0):
-        monkeypatch.setattr(two_sided, "speech_around", lambda *_, share=share: share)
+        monkeypatch.setattr(module, "speech_around", lambda *_, share=share: share)
         row = signal.copy()
         row[4000:4800] *= 0.5
-        assert encoders.refine(row, 4000, 4800, row.size)
+        assert networks.refine(row, 4000, 4800, row.size)
         fills[share] = row[4000:4800]
     assert np.abs(fills[1.0] - fills[0.0]).max() > 1e-3
     mixed = 0.75 * fills[0.0] + 0.25 * fills[1.0]

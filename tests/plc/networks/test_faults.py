@@ -13,9 +13,9 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
-from plc.networks import voice
-from plc.networks.encoder_filler import EncoderFiller
-from plc.runtime.worker import EncoderWorker
+from plc.networks import served
+from plc.networks.filler import NetworkFiller
+from plc.runtime.worker import NetworkWorker
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -23,14 +23,14 @@ Fault = Callable[[NDArray[np.float32]], bool]
 
 RATE = 16_000
 PACKET = 160
-CALIBRATIONS = 2 * voice.CALIBRATION_RUNS
+CALIBRATIONS = 2 * served.CALIBRATION_RUNS
 """Runs by which a stream measures a network, for music and for speech: on a clock that stands still
 nothing is remembered of the first."""
 SIGNAL = tones(21, RATE, 2 * RATE)
 TRACE = GilbertElliott(0.3, 4.0).trace(200, 5)
 
 
-class _Runner:
+class _Network:
     """Behaves for the calibration at construction, and then as ``fault`` says."""
 
     last_error = ""
@@ -83,16 +83,16 @@ def _with(
     behaved: int = CALIBRATIONS,
     on_gpu: bool = False,
     clock: Callable[[], float] = lambda: 0.0,
-    known: dict[int, voice.Cost] | None = None,
+    known: dict[int, served.Cost] | None = None,
 ) -> Concealer:
     """Return a stream whose networks fail; ``known`` is what another stream measured, if any."""
     runs: list[int] = []
     monkeypatch.setattr(
-        voice, "open_encoder", lambda *_, **__: _Runner(fault, runs, behaved, on_gpu)
+        served, "open_network", lambda *_, **__: _Network(fault, runs, behaved, on_gpu)
     )
-    monkeypatch.setattr(voice, "_costs", known or {})
+    monkeypatch.setattr(served, "_costs", known or {})
     if known:
-        monkeypatch.setattr(voice, "_key", lambda _: 0)
+        monkeypatch.setattr(served, "_key", lambda _: 0)
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock)
@@ -119,12 +119,12 @@ def sleep() -> Iterator[Fault]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the audio's thread wait for answers as long as they take, on a busy machine, too."""
-    next_result = EncoderWorker._next_result
+    next_result = NetworkWorker._next_result
 
-    def wait(self: EncoderWorker, wait_s: float) -> int | None:
+    def wait(self: NetworkWorker, wait_s: float) -> int | None:
         return next_result(self, 60.0 if wait_s > 0.0 else wait_s)
 
-    monkeypatch.setattr(EncoderWorker, "_next_result", wait)
+    monkeypatch.setattr(NetworkWorker, "_next_result", wait)
 
 
 def _throw(out: NDArray[np.float32]) -> bool:
@@ -138,13 +138,13 @@ def _silence(out: NDArray[np.float32]) -> bool:
 
 def _wait_for_answers(concealer: Concealer) -> None:
     """Wait until the networks' threads have given back what they were asked last."""
-    assert isinstance(concealer._filler, EncoderFiller)
+    assert isinstance(concealer._filler, NetworkFiller)
     pause = threading.Event()
-    for voice_ in concealer._filler.voices:
-        line = voice_.line
-        assert isinstance(line, EncoderWorker)
+    for served_ in concealer._filler.networks:
+        runner = served_.runner
+        assert isinstance(runner, NetworkWorker)
         for _ in range(60_000):
-            if not line._owed or line._life.results.qsize():
+            if not runner._owed or runner._life.results.qsize():
                 break
             pause.wait(0.001)
         else:
@@ -156,9 +156,9 @@ def test_a_network_that_sleeps_is_not_waited_for(
 ) -> None:
     concealer = _with(monkeypatch, model, sleep)
     np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
-    assert concealer.stats.encoder.encoder_late == 1
-    assert concealer.stats.encoder.encoder_refused > 10
-    assert concealer.stats.encoder.encoder_done == 0
+    assert concealer.stats.network.network_late == 1
+    assert concealer.stats.network.network_refused > 10
+    assert concealer.stats.network.network_done == 0
     concealer.close()
 
 
@@ -168,9 +168,9 @@ def test_a_network_that_throws_is_replaced_by_the_draft(
 ) -> None:
     concealer = _with(monkeypatch, model, _throw)
     np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
-    assert concealer.stats.encoder.encoder_late == 0
-    assert concealer.stats.encoder.encoder_failed >= 2
-    assert concealer.stats.encoder.encoder_off > 0
+    assert concealer.stats.network.network_late == 0
+    assert concealer.stats.network.network_failed >= 2
+    assert concealer.stats.network.network_off > 0
     concealer.close()
 
 
@@ -179,16 +179,16 @@ def test_one_that_throws_is_noticed_where_no_packet_comes_to_hear_of_it(
 ) -> None:
     """Bursts of one packet, after which a network of music is only asked."""
     concealer = _with(monkeypatch, model, _throw)
-    counters = concealer.stats.encoder
+    counters = concealer.stats.network
     for k, packet in enumerate(SIGNAL.reshape(-1, PACKET, 1)):
-        runs = counters.encoder_runs
+        runs = counters.network_runs
         concealer.push(None if k % 20 == 10 else packet)
-        if counters.encoder_runs > runs:
+        if counters.network_runs > runs:
             _wait_for_answers(concealer)
-    assert counters.encoder_done == counters.encoder_dropped == 0
+    assert counters.network_done == counters.network_dropped == 0
     # It is switched off, tried once more when a second has passed, and off again.
-    assert counters.encoder_failed == counters.encoder_runs == 3
-    assert counters.encoder_off > 0
+    assert counters.network_failed == counters.network_runs == 3
+    assert counters.network_off > 0
     found = concealer.describe()["networks"]["music"]
     assert (found["state"], found["error"]) == ("off", "out of memory")
     assert concealer.stats.rung_changes == 3
@@ -204,8 +204,8 @@ def test_a_killed_worker_costs_no_packet(
 
     concealer = _with(monkeypatch, model, die)
     np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
-    assert concealer.stats.encoder.encoder_failed >= 1
-    assert concealer.stats.encoder.encoder_restarts >= 1
+    assert concealer.stats.network.network_failed >= 1
+    assert concealer.stats.network.network_restarts >= 1
     concealer.close()
 
 
@@ -216,9 +216,9 @@ def test_a_packet_that_waits_for_a_network_waits_no_longer_than_its_time(
     now_s = 0.0
     waits_s: list[float] = []
 
-    next_result = EncoderWorker._next_result
+    next_result = NetworkWorker._next_result
 
-    def wait(self: EncoderWorker, wait_s: float) -> int | None:
+    def wait(self: NetworkWorker, wait_s: float) -> int | None:
         nonlocal now_s
         if calibrated and wait_s > 0.0:
             waits_s.append(wait_s)
@@ -227,22 +227,22 @@ def test_a_packet_that_waits_for_a_network_waits_no_longer_than_its_time(
         return next_result(self, wait_s)
 
     calibrated = False
-    monkeypatch.setattr(EncoderWorker, "_next_result", wait)
+    monkeypatch.setattr(NetworkWorker, "_next_result", wait)
     concealer = _with(monkeypatch, model, sleep, clock=lambda: now_s)
     calibrated = True
     assert np.isfinite(_play(concealer)).all()
     assert 0.0 < sum(waits_s) == now_s < 5e-3
     assert concealer.stats.deadline_misses == 0
-    assert concealer.stats.encoder.encoder_late == 1
+    assert concealer.stats.network.network_late == 1
     concealer.close()
 
 
 def test_a_network_that_never_answers_is_left_out_and_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch, model: str, ladder: NDArray[Any], sleep: Fault
 ) -> None:
-    monkeypatch.setattr(voice, "ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr(served, "ANSWER_WITHIN_S", 0.05)
 
-    for known in ({}, {0: voice.Cost(1.0, 0.5)}):
+    for known in ({}, {0: served.Cost(1.0, 0.5)}):
         concealer = _with(monkeypatch, model, sleep, behaved=0, known=known)
         found = concealer.describe()["networks"]["music"]
         assert (found["mode"], found["why"]) == ("left out", "it did not answer within 0.05 s")
@@ -256,19 +256,19 @@ def test_a_burst_of_one_packet_leaves_a_gpu_warm(
     """Its network is asked, and no second packet comes to collect the answer."""
     now_s = 0.0
     concealer = _with(monkeypatch, model, _silence, on_gpu=True, clock=lambda: now_s)
-    counters = concealer.stats.encoder
+    counters = concealer.stats.network
     packets = SIGNAL.reshape(-1, PACKET, 1)
     for packet in packets[:60]:
         concealer.push(packet)
     concealer.push(None)
-    assert counters.encoder_runs == 1
+    assert counters.network_runs == 1
     for packet in packets[61:100]:
         _wait_for_answers(concealer)
         now_s += 1 / 64  # binary: rounding must not make it less than the idle time
         concealer.push(packet)
-    assert counters.encoder_dropped == 1
+    assert counters.network_dropped == 1
     networks = 2  # as of one for music and one for speech
-    assert counters.encoder_warm_runs == networks * 39
+    assert counters.network_warm_runs == networks * 39
     concealer.close()
 
 
@@ -280,7 +280,7 @@ def test_whatever_a_network_makes_there_is_no_click(
     sine = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     trace = np.zeros(100, bool)
     trace[50:54] = True
-    monkeypatch.setattr(voice, "open_encoder", lambda *_, **__: _Runner(_silence, []))
+    monkeypatch.setattr(served, "open_network", lambda *_, **__: _Network(_silence, []))
     concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=float("inf"))
     packets = sine.reshape(-1, PACKET, 1)
     out = [
@@ -288,7 +288,7 @@ def test_whatever_a_network_makes_there_is_no_click(
         for lost, packet in zip(trace, packets, strict=True)
     ]
     heard = np.concatenate(out)[:, 0]
-    assert concealer.stats.encoder.encoder_done == 1
+    assert concealer.stats.network.network_done == 1
     assert np.abs(heard[51 * PACKET + 40 : 54 * PACKET - 10]).max() < 1e-3
     # A quarter of a millisecond for all of the amplitude, at most; the sine's own is 0.086.
     assert np.abs(np.diff(heard)).max() < 0.5 / 8 + 0.09

@@ -1,10 +1,10 @@
-"""From lines of samples to the encoder's spectra, and from its answer to the samples of a gap.
+"""From rows of samples to the network's spectra, and from its answer to the samples of a gap.
 
-A gap reaches the network as several lines, each with another draft in the gap and alike where the
+A gap reaches the network as several rows, each with another draft in the gap and alike where the
 signal is known (but for passages of the past, which have a past of their own). Frames of four hops
 stand at multiples of the hop from the gap's first sample::
 
-    line        |<- context ->|<--- gap --->|<- context ->|     (a causal model has none after)
+    row         |<- context ->|<--- gap --->|<- context ->|     (a causal model has none after)
     frames   [-----]                                            context: the network sees them
                ...     [-----]                                  the first that touches the gap
                                    ...   [-----]                the last
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
-from plc.runtime.encoder import EncoderShape
+from plc.runtime.network import NetworkShape
 from plc_kernels.phase.stft import Stft, analyse_frames, synthesise_frames
 from plc_kernels.phase.windows import grid_window_samples, window
 
@@ -45,11 +45,11 @@ class GapSpectra:
 
     Attributes
     ----------
-    lines : float32, shape (channels, drafts, samples)
+    rows : float32, shape (channels, drafts, samples)
         To be filled in by the caller; the gap begins at :attr:`gap_start`, and zeros stand for
         what is not known.
     spectra, lost, filled : float32
-        What the network takes and gives, as :meth:`plc.runtime.encoder.Encoder.run` has it.
+        What the network takes and gives, as :meth:`plc.runtime.network.GapNetwork.run` has it.
 
     Raises
     ------
@@ -74,11 +74,11 @@ class GapSpectra:
         samples = (frames - 1) * hop + size
         drafts = len(manifest.drafts)
         bins = manifest.bins(sample_rate)
-        self.lines = np.zeros((channels, drafts, samples), np.float32)
+        self.rows = np.zeros((channels, drafts, samples), np.float32)
         self.spectra = np.zeros((channels, drafts, 2, bins, frames), np.float32)
         self.filled = np.zeros((channels, 2, bins, touching), np.float32)
         self.lost = np.zeros((channels, frames), np.float32)
-        self.shape = EncoderShape(bins=bins, frames=frames, batch=channels)
+        self.shape = NetworkShape(bins=bins, frames=frames, batch=channels)
         self._spectrum = np.zeros(self._stft.bins, np.complex64)
         self._edge = EDGE_MS * sample_rate / 1000.0
         self._two_sided = manifest.context_frames_after > 0
@@ -88,8 +88,8 @@ class GapSpectra:
 
     @property
     def samples(self) -> int:
-        """Samples of a line."""
-        return self.lines.shape[2]
+        """Samples of a row."""
+        return self.rows.shape[2]
 
     def set_gap(self, gap_samples: int) -> None:
         """Say how long the gap is, at most :attr:`horizon`."""
@@ -104,12 +104,12 @@ class GapSpectra:
         np.minimum(ramp / self._edge, 1.0, out=self._ramp[:gap_samples], casting="unsafe")
 
     def analyse(self) -> None:
-        """Make the spectra of the lines."""
+        """Make the spectra of the rows."""
         grid = self._stft
-        for lines, spectra in zip(self.lines, self.spectra, strict=True):
-            for line, out in zip(lines, spectra, strict=True):
+        for rows, spectra in zip(self.rows, self.spectra, strict=True):
+            for row, out in zip(rows, spectra, strict=True):
                 analyse_frames(
-                    line,
+                    row,
                     0,
                     grid.window,
                     grid.hop,
@@ -126,7 +126,7 @@ class GapSpectra:
         grid = self._stft
         stop = self.gap_start + self.gap_samples
         for c, filled in enumerate(self.filled):
-            draft = self.lines[c, -1]
+            draft = self.rows[c, -1]
             synthesise_frames(
                 filled,
                 draft,

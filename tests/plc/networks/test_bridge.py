@@ -14,16 +14,16 @@ from plc.engine import methods
 from plc.engine.background import Background
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks import voice
-from plc.networks.encoder_filler import EncoderFiller
-from plc.networks.voice import BRIDGE_DRAFTS
+from plc.networks import served
+from plc.networks.filler import NetworkFiller
+from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict import contour
 from plc.predict import linear as filler_module
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
-from plc.runtime.line import EncoderCounters, Outcome
+from plc.runtime.runner import NetworkCounters, Outcome
 from tests.plc.tiny_models import write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -50,12 +50,12 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
 
 
 class _Seen:
-    """A line that keeps what it was given, and answers as ``outcome`` says, with silence."""
+    """A runner that keeps what it was given, and answers as ``outcome`` says, with silence."""
 
     last_error = ""
 
     def __init__(self, outcome: Outcome) -> None:
-        self.counters = EncoderCounters()
+        self.counters = NetworkCounters()
         self.outcome = outcome
         self.asked = 0
 
@@ -79,21 +79,21 @@ class _Seen:
     def close(self) -> None: ...
 
 
-def _filler(folder: Path, line: _Seen | None = None) -> EncoderFiller:
+def _filler(folder: Path, runner: _Seen | None = None) -> NetworkFiller:
     manifest = Manifest.read(_model(folder))
-    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
-    if line:
-        filler.voices[0].line = line
+    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    if runner:
+        filler.networks[0].runner = runner
     return filler
 
 
 def _bridged(
-    filler: EncoderFiller | ArFiller, gap: int = PACKET, known: int = PACKET, whole: bool = True
+    filler: NetworkFiller | ArFiller, gap: int = PACKET, known: int = PACKET, whole: bool = True
 ) -> NDArray[np.float32]:
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     out = np.zeros((1, gap), np.float32)
-    if isinstance(filler, EncoderFiller):
+    if isinstance(filler, NetworkFiller):
         filler.bridging = gap * whole
     filler.begin(history, unsteady=False)
     assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
@@ -123,9 +123,9 @@ def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> N
     differs = np.abs(out - draft).reshape(-1, PACKET).max(axis=1) > 1e-4
     np.testing.assert_array_equal(np.flatnonzero(differs), [21, 22, 40, 51, 52, 60, 62, 80])
     made = {k: n for k, n in concealer.stats.rung_samples.items() if n}
-    assert made.pop("encoder:lost") == 8 * PACKET
+    assert made.pop("network:lost") == 8 * PACKET
     assert sum(made.values()) == PACKET
-    assert concealer.stats.encoder.encoder_done == 6
+    assert concealer.stats.network.network_done == 6
 
 
 def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_each_line_holds_one_draft_between_what_is_known(
 ) -> None:
     filler = _filler(tmp_path, _Seen(Outcome.LATE))
     out = _bridged(filler, gap, known)
-    spectra = filler.voices[0].gap
+    spectra = filler.networks[0].gap
     start, stop = spectra.gap_start, spectra.gap_start + gap
     until = min(stop + known, spectra.samples)
-    forward, backward, bridge = spectra.lines[0]
+    forward, backward, bridge = spectra.rows[0]
     plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
     np.testing.assert_array_equal(_bridged(plain, gap, known), out)
     for line in (forward, backward, bridge):
@@ -174,7 +174,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
     errors = {}
     for drafts in (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
-        filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+        filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
         history = History(1, filler.past_samples)
         history.append(x[None, :place], trusted=True)
         out = np.zeros((1, LONGEST), np.float32)
@@ -182,8 +182,8 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
         filler.begin(history, unsteady=False)
         after = np.ascontiguousarray(x[None, place + LONGEST :][:, :PACKET])
         assert filler.bridge(history, after, out)
-        lines = filler.voices[0].gap.lines[0]
-        start = filler.voices[0].gap.gap_start
+        lines = filler.networks[0].gap.rows[0]
+        start = filler.networks[0].gap.gap_start
         made = [*lines[:2, start : start + LONGEST], out[0]]
         errors[drafts] = [np.mean((each - truth) ** 2) / np.mean(truth**2) for each in made]
         filler.close()
@@ -197,8 +197,8 @@ def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
 ) -> None:
     model = _model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=horizon_ms)
     bridges = {"music": Manifest.read(model)}
-    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
-    filler.voices[0].line = _Seen(Outcome.LATE)
+    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
+    filler.networks[0].runner = _Seen(Outcome.LATE)
     plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
     made = _bridged(filler, gap=LONGEST, whole=whole)
     np.testing.assert_array_equal(made, _bridged(plain, gap=LONGEST))
@@ -230,33 +230,33 @@ def test_following_the_pitch_is_part_of_what_a_bridge_costs(
         now_s += 0.004
         follow(self, *args)
 
-    monkeypatch.setattr(voice, "_costs", {})
+    monkeypatch.setattr(served, "_costs", {})
     monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
     for drafts, cost_ms in ((BRIDGE_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
-        filler = EncoderFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
-        assert filler.voices[0].first_ms == pytest.approx(cost_ms)
+        filler = NetworkFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
+        assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         filler.close()
 
 
 def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
-    line = _Seen(Outcome.LATE)
-    filler = _filler(tmp_path, line)
+    runner = _Seen(Outcome.LATE)
+    filler = _filler(tmp_path, runner)
     made = [_bridged(filler) for _ in range(3)]
     plain = _bridged(ArFiller(RATE, 1, PACKET, reach=LONGEST))
     for each in made:
         np.testing.assert_array_equal(each, plain)
     assert filler.name in filler.ar.names
-    assert line.asked == 2  # then it is switched off
-    assert filler.counters.encoder_off == 1
+    assert runner.asked == 2  # then it is switched off
+    assert filler.counters.network_off == 1
 
 
 def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
     """Silence in place of tones: both edges are blended."""
     filler = _filler(tmp_path, _Seen(Outcome.DONE))
     made = _bridged(filler)
-    assert filler.name == "encoder:last"
+    assert filler.name == "network:last"
     heard = np.concatenate([SIGNAL[:RATE], made, SIGNAL[RATE + PACKET :]])
     np.testing.assert_allclose(made[16:-16], 0.0, atol=1e-6)
     step = np.abs(np.diff(SIGNAL)).max()
@@ -266,20 +266,20 @@ def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
 
 def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
     manifest = Manifest.read(_model(tmp_path, horizon_ms=20.0))
-    line = _Seen(Outcome.DONE)
-    filler = EncoderFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
-    filler.voices[0].line = line
+    runner = _Seen(Outcome.DONE)
+    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    filler.networks[0].runner = runner
     _bridged(filler, gap=2 * PACKET)
-    assert line.asked == 0
+    assert runner.asked == 0
     assert filler.name in filler.ar.names
 
 
 def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
-    line = _Seen(Outcome.DONE)
-    filler = _filler(tmp_path, line)
+    runner = _Seen(Outcome.DONE)
+    filler = _filler(tmp_path, runner)
     filler.limit_ms = 0.0
     _bridged(filler)
-    assert line.asked == 0
+    assert runner.asked == 0
 
 
 @pytest.mark.parametrize(
@@ -313,8 +313,8 @@ def test_a_bridge_is_built_a_little_into_the_fade_where_a_network_improves_it(
     tmp_path: Path,
 ) -> None:
     """Speech is held for one packet; the fade begins with the second."""
-    voice = glide(3, RATE, 2 * RATE)
-    packets = voice.reshape(-1, PACKET)
+    served = glide(3, RATE, 2 * RATE)
+    packets = served.reshape(-1, PACKET)
     stream = STREAM | {"lookahead": 1, "budget_ms": float("inf")}
 
     def bridged(model: str, burst: int) -> int:
@@ -351,7 +351,7 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
 ) -> None:
     causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
     bridge = Manifest.read(_model(tmp_path))
-    filler = EncoderFiller(
+    filler = NetworkFiller(
         RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
     )
     filler.content = "speech"
@@ -359,7 +359,7 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     filler.begin(history, unsteady=True)
-    assert filler.counters.encoder_runs == asked
+    assert filler.counters.network_runs == asked
 
 
 @pytest.mark.parametrize(("rate", "packet"), [(8_000, 80), (16_000, 80), (16_000, 960)])
@@ -379,7 +379,7 @@ def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None
     for k, each in enumerate(packets):
         out = concealer.push(None if k in (40, 50, 51) else each)
         assert np.isfinite(out).all()
-    assert concealer.stats.rung_samples["encoder:speech-bridge"] == 3 * packet
+    assert concealer.stats.rung_samples["network:speech-bridge"] == 3 * packet
 
 
 class _Unsteady(Background):
@@ -393,7 +393,7 @@ class _Unsteady(Background):
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voice, "_cost", lambda _: voice.Cost(4.0, 1.0))
+    monkeypatch.setattr(served, "_cost", lambda _: served.Cost(4.0, 1.0))
     # A rung that costs what it was to fit.
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
@@ -401,7 +401,7 @@ def test_a_network_for_speech_takes_no_time_from_tones(
     manifest = Manifest.read(_model(tmp_path))
     # What is left is that and the time after the answer.
     for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
-        made = EncoderFiller(
+        made = NetworkFiller(
             RATE, 1, PACKET, {}, limit_ms=10.0, reach=LONGEST, bridges={content: manifest}
         )
         assert made.ar.steady[0].cost_ms == steady_ms

@@ -1,4 +1,4 @@
-"""What the encoder will run on here: the findings about networks behind ``plc doctor``.
+"""What the network will run on here: the findings about networks behind ``plc doctor``.
 
 Every installed provider is tried by itself with every network of the package, for installed is not
 the same as working; opening it is timed as a stream would have to wait for it.
@@ -14,11 +14,10 @@ from plc.apps.quiet import quiet_libraries
 from plc.errors import MissingExtraError, PlcError
 from plc.models.catalogue import available
 from plc.models.manifest import Manifest
-from plc.runtime.bound import SessionReport
-from plc.runtime.encoder import EncoderShape, open_encoder
 from plc.runtime.engine_cache import cache_root
+from plc.runtime.network import NetworkShape, open_network
 from plc.runtime.providers import gpu_name, installed_providers
-from plc.runtime.session import TELLS, runtime
+from plc.runtime.session import TELLS, SessionReport, runtime
 
 Progress = Callable[[str], None]
 
@@ -46,7 +45,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderHealth:
+class NetworkHealth:
     """What was found out about networks."""
 
     runtime: str | None
@@ -61,9 +60,9 @@ class EncoderHealth:
     problems: tuple[str, ...] = ()
 
 
-def examine_encoder(
+def examine_networks(
     models: Sequence[Manifest] | None = None, *, progress: Progress | None = None
-) -> EncoderHealth:
+) -> NetworkHealth:
     """Return what was found; nothing is raised for what does not work.
 
     Parameters
@@ -85,7 +84,7 @@ def examine_encoder(
     try:
         ort = runtime()
     except MissingExtraError as error:
-        return EncoderHealth(runtime=None, models=names, problems=(*problems, _line(error)))
+        return NetworkHealth(runtime=None, models=names, problems=(*problems, _line(error)))
     providers = tuple(installed_providers(ort))
     trials = []
     for model in models:
@@ -99,7 +98,7 @@ def examine_encoder(
         tried = [trial for trial in trials if trial.model == name]
         if tried and all(trial.report is None for trial in tried):
             problems.append(f"{name} runs nowhere: {tried[-1].problem}")
-    return EncoderHealth(
+    return NetworkHealth(
         runtime=str(ort.__version__),
         providers=providers,
         gpu=gpu_name(),
@@ -111,22 +110,22 @@ def examine_encoder(
 
 def _try(model: Manifest, provider: str) -> Trial:
     rate = min(max(SAMPLE_RATE, model.sample_rates[0]), model.sample_rates[1])
-    shape = EncoderShape(model.bins(rate), model.frames(rate))
+    shape = NetworkShape(model.bins(rate), model.frames(rate))
     try:
-        encoder = open_encoder(model, [shape], providers=provider)
+        network = open_network(model, [shape], providers=provider)
     except PlcError as error:
         return Trial(model=model.name, provider=provider, report=None, problem=_line(error))
     times_s = []
     for _ in range(10):
         begin_s = time.perf_counter()
-        encoder.keep_warm()
+        network.keep_warm()
         times_s.append(time.perf_counter() - begin_s)
     return Trial(
-        model=model.name, provider=provider, report=encoder.report, run_ms=1e3 * min(times_s)
+        model=model.name, provider=provider, report=network.report, run_ms=1e3 * min(times_s)
     )
 
 
-def encoder_facts(health: EncoderHealth) -> list[tuple[str, str]]:
+def network_facts(health: NetworkHealth) -> list[tuple[str, str]]:
     """Return the findings as lines for people: what runs where, and a line for each provider."""
     if health.runtime is None:
         return [("networks", health.problems[-1])]
@@ -141,7 +140,7 @@ def encoder_facts(health: EncoderHealth) -> list[tuple[str, str]]:
     return lines
 
 
-def _verdict(health: EncoderHealth) -> str:
+def _verdict(health: NetworkHealth) -> str:
     """Return how many networks run, each counted on the first provider that runs it."""
     models = list(dict.fromkeys(trial.model for trial in health.trials))
     if not models:
@@ -160,7 +159,7 @@ def _verdict(health: EncoderHealth) -> str:
     return "; ".join(counts)
 
 
-def _on_provider(health: EncoderHealth, provider: str) -> str:
+def _on_provider(health: NetworkHealth, provider: str) -> str:
     """Return what a provider runs and how fast; where it runs nothing, why and what to do."""
     trials = [trial for trial in health.trials if trial.provider == provider]
     works = [trial for trial in trials if trial.report is not None]
@@ -181,7 +180,7 @@ def _extras(trial: Trial) -> str:
     return f" ({_shortened(extras)})" if extras else ""
 
 
-def _remedy(health: EncoderHealth, provider: str, trials: Sequence[Trial]) -> str:
+def _remedy(health: NetworkHealth, provider: str, trials: Sequence[Trial]) -> str:
     """Return why a provider runs nothing, and what would help."""
     if provider == "cpu":
         return _reason(trials, provider)

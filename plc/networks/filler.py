@@ -18,7 +18,7 @@ packet's time for itself, while the network has that packet's whole duration for
 one for speech in short packets at the rates of music, which are over before it could answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
-network for that (:mod:`plc.networks.bridge_encoder`), where there is one for the content, improves
+network for that (:mod:`plc.networks.bridge`), where there is one for the content, improves
 on the bridge in that packet's time.
 
 The draft is always finished first, so there is always something to play, and there is no step
@@ -38,13 +38,13 @@ from plc import notice
 from plc.errors import MissingExtraError, ModelError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
-from plc.networks.bridge_encoder import BridgeEncoder
-from plc.networks.hybrid import EDGE_MS
-from plc.networks.voice import Voice, is_prompt, no_answer, open_voice
+from plc.networks.bridge import BridgeNetwork
+from plc.networks.served import ServedNetwork, is_prompt, no_answer, open_served
+from plc.networks.spectra import EDGE_MS
 from plc.predict.history import History
 from plc.predict.linear import LEAST_KNOWN, ArFiller
 from plc.predict.passages import PASSAGE_DRAFTS, draft_from
-from plc.runtime.line import NO_TICKET, EncoderCounters, InlineEncoder, Outcome, in_a_line
+from plc.runtime.runner import NO_TICKET, InlineRunner, NetworkCounters, Outcome, in_a_line
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 LEAVE_MS = 5.0
@@ -70,7 +70,7 @@ _ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
 _OVERSHOOT = 1.5
 
 
-class EncoderFiller:
+class NetworkFiller:
     """Linear prediction, improved by a network where there is one for the content.
 
     Parameters
@@ -117,13 +117,13 @@ class EncoderFiller:
         self._packet_ms = 1000.0 * packet_samples / sample_rate
         # Of one that no packet waits for: the packets that pass before it takes over.
         self._spare_ms = self._packet_ms * math.ceil(_ONSET_MS / self._packet_ms)
-        self.counters = EncoderCounters()
+        self.counters = NetworkCounters()
         self._clock = clock
         self._limit_ms = limit_ms
         self._wait_s = _ANSWER_BY * limit_ms / 1000.0
         self._left_out: dict[str, dict[str, str | float]] = {}
-        voices_of = partial(
-            _open_voices,
+        networks_of = partial(
+            _open_served,
             stream=stream,
             limit_ms=limit_ms,
             counters=self.counters,
@@ -132,11 +132,11 @@ class EncoderFiller:
             left_out=self._left_out,
             optional=optional,
         )
-        self._voices = self._affordable(voices_of(models))
-        if sample_rate >= MUSIC_RATE and "music" in self._voices and "speech" in self._left_out:
+        self._networks = self._affordable(networks_of(models))
+        if sample_rate >= MUSIC_RATE and "music" in self._networks and "speech" in self._left_out:
             # It is better than none, and as good on percussion that passes for speech.
-            self._voices["speech"] = self._voices["music"]
-            self._left_out["speech"]["instead"] = self._voices["music"].manifest.name
+            self._networks["speech"] = self._networks["music"]
+            self._left_out["speech"]["instead"] = self._networks["music"].manifest.name
         # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
         fitting = {
             content: manifest
@@ -144,15 +144,15 @@ class EncoderFiller:
             if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
         }
         self._bridges = {
-            content: BridgeEncoder(voice, channels, reach)
-            for content, voice in self._affordable(voices_of(fitting)).items()
+            content: BridgeNetwork(served, channels, reach)
+            for content, served in self._affordable(networks_of(fitting)).items()
         }
-        opened = (*self._voices.values(), *(bridge.voice for bridge in self._bridges.values()))
-        self.voices = tuple({id(voice): voice for voice in opened}.values())
+        opened = (*self._networks.values(), *(bridge.served for bridge in self._bridges.values()))
+        self.networks = tuple({id(served): served for served in opened}.values())
         """The models that are open, each once."""
-        voices = self._voices.values()
-        longest = max((v.gap.horizon for v in voices), default=0)
-        beyond = max((v.draft_samples for v in self.voices), default=0)
+        networks = self._networks.values()
+        longest = max((v.gap.horizon for v in networks), default=0)
+        beyond = max((v.draft_samples for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = self._taken_ms("music")
         self.ar = ArFiller(
@@ -163,11 +163,11 @@ class EncoderFiller:
             reach,
             unsteady_limit_ms=limit_ms - max(taken_ms, self._taken_ms("speech")),
         )
-        pasts = [v.gap.gap_start for v in self.voices]
-        pasts += [v.pitch.past_samples for v in voices if v.pitch]
-        pasts += [v.contour.past_samples for v in voices if v.contour]
-        pasts += [v.contour_bridge.past_samples for v in self.voices if v.contour_bridge]
-        self._listening = [v.passages for v in self.voices if v.passages]
+        pasts = [v.gap.gap_start for v in self.networks]
+        pasts += [v.pitch.past_samples for v in networks if v.pitch]
+        pasts += [v.contour.past_samples for v in networks if v.contour]
+        pasts += [v.contour_bridge.past_samples for v in self.networks if v.contour_bridge]
+        self._listening = [v.passages for v in self.networks if v.passages]
         pasts += [passages.past_samples for passages in self._listening]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
@@ -189,102 +189,104 @@ class EncoderFiller:
         self._unsteady = False
         self._deadline_s = 0.0
         self._bridged_by = ""
-        self._voice: Voice | None = None
+        self._served: ServedNetwork | None = None
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
         self._weight = 1.0
 
-    def _affordable(self, voices: dict[str, Voice]) -> dict[str, Voice]:
+    def _affordable(self, networks: dict[str, ServedNetwork]) -> dict[str, ServedNetwork]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
         afforded = {}
-        for content, voice in voices.items():
-            least_ms = self._least_limit_ms(voice)
+        for content, served in networks.items():
+            least_ms = self._least_limit_ms(served)
             while (
-                least_ms > self._limit_ms or self._slow_passages(voice)
-            ) and voice.measure_again():
-                least_ms = self._least_limit_ms(voice)
+                least_ms > self._limit_ms or self._slow_passages(served)
+            ) and served.measure_again():
+                least_ms = self._least_limit_ms(served)
             if least_ms <= self._limit_ms:
-                if self._slow_passages(voice):
-                    voice.leave_passages()
-                afforded[content] = voice
+                if self._slow_passages(served):
+                    served.leave_passages()
+                afforded[content] = served
                 continue
-            voice.line.close()
-            found = _described(voice) | {"mode": "left out"}
+            served.runner.close()
+            found = _described(served) | {"mode": "left out"}
             del found["state"]
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()
             elif least_ms <= self._packet_ms:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
-            self._left_out[_of(content, voice.manifest)] = found
+            self._left_out[_of(content, served.manifest)] = found
         return afforded
 
-    def _slow_passages(self, voice: Voice) -> bool:
+    def _slow_passages(self, served: ServedNetwork) -> bool:
         most_ms = _PASSAGES_SHARE * self._limit_ms
-        return voice.passages is not None and voice.cost.draft_ms > most_ms
+        return served.passages is not None and served.cost.draft_ms > most_ms
 
-    def _least_limit_ms(self, voice: Voice) -> float:
+    def _least_limit_ms(self, served: ServedNetwork) -> float:
         """Return the least time limit in which a model answers in time."""
-        if voice.prompt:
-            return voice.cost.burst_ms / _ANSWER_SHARE
-        late_ms = voice.cost.burst_ms - self._spare_ms
-        return max(voice.cost.asking_ms / _ASKING_SHARE, late_ms / _ANSWER_BY)
+        if served.prompt:
+            return served.cost.burst_ms / _ANSWER_SHARE
+        late_ms = served.cost.burst_ms - self._spare_ms
+        return max(served.cost.asking_ms / _ASKING_SHARE, late_ms / _ANSWER_BY)
 
     def _taken_ms(self, content: str) -> float:
         """Return what the networks for a content leave less of a burst's first packet."""
         if self._limit_ms == float("inf"):
             return 0.0
-        served = [voice for key, voice in self._voices.items() if key == content]
-        served += [bridge.voice for key, bridge in self._bridges.items() if key == content]
+        held = [served for key, served in self._networks.items() if key == content]
+        held += [bridge.served for key, bridge in self._bridges.items() if key == content]
         after_ms = (1.0 - _ANSWER_BY) * self._limit_ms
-        return max((v.first_ms + after_ms * v.prompt for v in served), default=0.0)
+        return max((v.first_ms + after_ms * v.prompt for v in held), default=0.0)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The models, then the rungs of linear prediction."""
-        return (*(voice.name for voice in self.voices), *self.ar.names)
+        return (*(served.name for served in self.networks), *self.ar.names)
 
     @property
     def name(self) -> str:
         """What made the samples last written."""
         if self._bridged_by:
             return self._bridged_by
-        voice = self._voice
-        if voice is not None and self._made_by_network and self._position <= voice.gap.horizon:
-            return voice.name
+        served = self._served
+        if served is not None and self._made_by_network and self._position <= served.gap.horizon:
+            return served.name
         return self.ar.name
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, and what a burst of each costs.
 
-        ``state`` is that of :attr:`Voice.state`; ``error``, where it is there, what last went
-        wrong, and ``without`` which of its drafts would take too long here. One whose mode is
+        ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
+        went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
         ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
         of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
         ``instead`` the model that serves its content meanwhile.
         """
-        voices = {_of(content, voice.manifest): voice for content, voice in self._voices.items()}
+        networks = {
+            _of(content, served.manifest): served for content, served in self._networks.items()
+        }
         for content, bridge in self._bridges.items():
-            voices[_of(content, bridge.voice.manifest)] = bridge.voice
-        return {of: _described(voice) for of, voice in voices.items()} | self._left_out
+            networks[_of(content, bridge.served.manifest)] = bridge.served
+        return {of: _described(served) for of, served in networks.items()} | self._left_out
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
         for passages in self._listening:
             passages.reset()
-        self._voice = None
+        self._served = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
-        for voice in self.voices:
-            voice.line.abandon()
-            voice.governor.reset()
+        for served in self.networks:
+            served.runner.abandon()
+            served.governor.reset()
 
     def close(self) -> None:
         """End the threads of the networks."""
-        for voice in self.voices:
-            voice.line.close()
+        for served in self.networks:
+            served.runner.close()
 
     def listen(self, played: NDArray[np.float32]) -> None:
         """Take in what was played, shape (channels, n), once it is in the history."""
@@ -294,10 +296,10 @@ class EncoderFiller:
     def tick(self) -> None:
         """Say that a packet passed without a gap."""
         self._abandon()
-        for voice in self.voices:
-            voice.line.tick()
-            if voice.line.take_failure():
-                voice.governor.note(Outcome.FAILED)
+        for served in self.networks:
+            served.runner.tick()
+            if served.runner.take_failure():
+                served.governor.note(Outcome.FAILED)
 
     def begin(self, history: History, unsteady: bool) -> None:
         """Draft the horizon, and have the network improve on it."""
@@ -311,32 +313,32 @@ class EncoderFiller:
         self._made_by_network = False
         self._bridged_by = ""
         self._abandon()
-        voice = self._voices.get(self.content)
+        served = self._networks.get(self.content)
         network = self._bridge() if self.bridging else None
         if self._hurried or (network is not None and network.ready(history, self.bridging)):
-            voice = None
-        if voice is not None and history.filled < voice.gap.gap_start:
-            voice = None
-        if voice is not None and voice.passages is not None and self._weight == 0.0:
-            voice = None
-        self._voice = voice
-        if voice is None:
+            served = None
+        if served is not None and history.filled < served.gap.gap_start:
+            served = None
+        if served is not None and served.passages is not None and self._weight == 0.0:
+            served = None
+        self._served = served
+        if served is None:
             return
-        self._draft(voice, history)
-        gap = voice.gap
-        self._fill[:, : gap.horizon] = gap.lines[:, -1, gap.gap_start :][:, : gap.horizon]
-        self._submit(voice)
-        if voice.prompt and self._ticket != NO_TICKET:
-            self._collect(voice, self._deadline_s)
+        self._draft(served, history)
+        gap = served.gap
+        self._fill[:, : gap.horizon] = gap.rows[:, -1, gap.gap_start :][:, : gap.horizon]
+        self._submit(served)
+        if served.prompt and self._ticket != NO_TICKET:
+            self._collect(served, self._deadline_s)
 
     @property
     def late(self) -> int:
         """Samples of the burst's fade during which a bridge is still wanted."""
         network = self._bridge()
-        usable = network is not None and network.voice.governor.level is not None
+        usable = network is not None and network.served.governor.level is not None
         return self._late if usable else 0
 
-    def _bridge(self) -> BridgeEncoder | None:
+    def _bridge(self) -> BridgeNetwork | None:
         return None if self._hurried else self._bridges.get(self.content)
 
     @property
@@ -345,67 +347,67 @@ class EncoderFiller:
 
     def catch_up(self) -> None:
         """Take the network's answer, where the burst goes on and has none yet."""
-        voice = self._voice
-        if voice is None or self._ticket == NO_TICKET or self._position < self._onset:
+        served = self._served
+        if served is None or self._ticket == NO_TICKET or self._position < self._onset:
             return
-        if self._position >= voice.gap.horizon:
+        if self._position >= served.gap.horizon:
             self._abandon()  # nobody will hear it
             return
-        self._collect(voice, self._clock() + self._wait_s)
+        self._collect(served, self._clock() + self._wait_s)
 
     def _abandon(self) -> None:
         """Give up the answer that is still to come, if there is one."""
-        if self._ticket != NO_TICKET and self._voice is not None:
-            self._voice.line.abandon()
+        if self._ticket != NO_TICKET and self._served is not None:
+            self._served.runner.abandon()
         self._ticket = NO_TICKET
 
-    def _draft(self, voice: Voice, history: History) -> None:
-        """Write past and drafts into the lines of the gap."""
-        start = voice.gap.gap_start
-        lines = voice.gap.lines
-        for c in range(lines.shape[0]):
-            history.newest(c, lines[c, -1, :start])
-        if voice.contour is not None:
-            lines[:, 0, :start] = lines[:, -1, :start]
-            self.ar.resume(voice.contour.draft(history, self.ar.extend, lines[:, :, start:]))
+    def _draft(self, served: ServedNetwork, history: History) -> None:
+        """Write past and drafts into the rows of the gap."""
+        start = served.gap.gap_start
+        rows = served.gap.rows
+        for c in range(rows.shape[0]):
+            history.newest(c, rows[c, -1, :start])
+        if served.contour is not None:
+            rows[:, 0, :start] = rows[:, -1, :start]
+            self.ar.resume(served.contour.draft(history, self.ar.extend, rows[:, :, start:]))
             return
-        if voice.passages is not None:
-            draft_from(voice.passages, history, self.ar, lines, self._weight)
+        if served.passages is not None:
+            draft_from(served.passages, history, self.ar, rows, self._weight)
             return
-        self.ar.extend(lines[:, -1, start:])
-        if voice.manifest.drafts == PASSAGE_DRAFTS:
-            lines[:, 0] = lines[:, -1]
-        if voice.pitch is not None:
-            lines[:, 0, :start] = lines[:, -1, :start]
-            voice.pitch.begin(history, unsteady=False)
-            voice.pitch.extend(lines[:, 0, start:])
+        self.ar.extend(rows[:, -1, start:])
+        if served.manifest.drafts == PASSAGE_DRAFTS:
+            rows[:, 0] = rows[:, -1]
+        if served.pitch is not None:
+            rows[:, 0, :start] = rows[:, -1, :start]
+            served.pitch.begin(history, unsteady=False)
+            served.pitch.extend(rows[:, 0, start:])
 
-    def _submit(self, voice: Voice) -> None:
-        if voice.governor.level is None:
-            self.counters.encoder_off += 1
-            voice.governor.note_off()
+    def _submit(self, served: ServedNetwork) -> None:
+        if served.governor.level is None:
+            self.counters.network_off += 1
+            served.governor.note_off()
             return
-        voice.gap.analyse()
-        self._ticket = voice.line.submit(voice.gap.spectra, voice.gap.lost)
+        served.gap.analyse()
+        self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
-    def _collect(self, voice: Voice, deadline_s: float) -> None:
+    def _collect(self, served: ServedNetwork, deadline_s: float) -> None:
         """Go over from the draft to what the network made, if it is there in time."""
-        outcome = voice.line.collect(self._ticket, deadline_s, voice.gap.filled)
+        outcome = served.runner.collect(self._ticket, deadline_s, served.gap.filled)
         self._ticket = NO_TICKET
-        voice.governor.note(outcome)
+        served.governor.note(outcome)
         if not outcome.usable:
             return
-        gap = voice.gap
+        gap = served.gap
         made = self._made[:, : gap.horizon]
         gap.synthesise(made)
-        if voice.passages is not None:
-            self._weigh(voice, made)
+        if served.passages is not None:
+            self._weigh(served, made)
         leave = min(self._leave.size, gap.horizon)
         end = gap.gap_start + gap.horizon
         now = self._position
         enter = min(self._enter.size, gap.horizon - now)
         for c in range(made.shape[0]):
-            draft = gap.lines[c, -1, end - leave : end]
+            draft = gap.rows[c, -1, end - leave : end]
             crossfade(draft, self._leave[-leave:], made[c, gap.horizon - leave :])
             if now:
                 crossfade(
@@ -416,28 +418,28 @@ class EncoderFiller:
                 self._fill[c, : gap.horizon] = made[c]
         self._made_by_network = True
 
-    def _weigh(self, voice: Voice, made: NDArray[np.float32]) -> None:
+    def _weigh(self, served: ServedNetwork, made: NDArray[np.float32]) -> None:
         """Keep a fill within what its drafts and their past reach, and half as much again.
 
         Where little was received it stays near the draft.
         """
         if self._weight < 1.0:
-            draft = voice.gap.lines[:, -1, voice.gap.gap_start :][:, : made.shape[1]]
+            draft = served.gap.rows[:, -1, served.gap.gap_start :][:, : made.shape[1]]
             made -= draft
             made *= np.float32(self._weight)
             made += draft
-        for line, lines in zip(made, voice.gap.lines, strict=True):
-            limit = _OVERSHOOT * max(float(lines.max()), -float(lines.min()))
-            np.clip(line, -limit, limit, out=line)
+        for row, rows in zip(made, served.gap.rows, strict=True):
+            limit = _OVERSHOOT * max(float(rows.max()), -float(rows.min()))
+            np.clip(row, -limit, limit, out=row)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the next samples of the fill; then of the draft, then of linear prediction."""
-        if self._voice is None:
+        if self._served is None:
             self.ar.extend(out)
             return
-        gap = self._voice.gap
+        gap = self._served.gap
         done = 0
-        parts = (self._fill[:, : gap.horizon], gap.lines[:, -1, gap.gap_start :])
+        parts = (self._fill[:, : gap.horizon], gap.rows[:, -1, gap.gap_start :])
         for part in parts:
             take = min(out.shape[1] - done, part.shape[1] - self._position)
             if take > 0:
@@ -462,18 +464,18 @@ class EncoderFiller:
             self._deadline_s = self._clock() + self._wait_s
         if self.fading:  # what the burst began with would go on at full level
             self._abandon()
-            self._voice = None
+            self._served = None
             self.ar.begin(history, self._unsteady)
         landed = self.ar.bridge_from(self.extend, history, after, out, sides, contour)
         if landed:
             self._abandon()
-            self._voice = None  # linear prediction has set out from the far side
+            self._served = None  # linear prediction has set out from the far side
         if (
             landed
             and network is not None
             and network.improve(history, after, out, self._deadline_s, self.counters)
         ):
-            self._bridged_by = network.voice.name
+            self._bridged_by = network.served.name
         return landed
 
     def note_time(self, late: bool) -> int:
@@ -482,45 +484,45 @@ class EncoderFiller:
 
     def pass_time(self, ms: float) -> int:
         """As :meth:`ArFiller.pass_time`; networks switched on again count as steps, too."""
-        for voice in self.voices:
-            voice.governor.pass_time(ms)
+        for served in self.networks:
+            served.governor.pass_time(ms)
         return self.ar.pass_time(ms) + self._switched()
 
     def _switched(self) -> int:
         """Return how often networks were switched off or on since this was asked last."""
         steps = 0
-        for voice in self.voices:
-            steps += voice.governor.take_steps()
+        for served in self.networks:
+            steps += served.governor.take_steps()
         return steps
 
 
-def _open_voices(
+def _open_served(
     models: Mapping[str, Manifest],
     stream: tuple[int, int, int],
     limit_ms: float,
-    counters: EncoderCounters,
+    counters: NetworkCounters,
     clock: Callable[[], float],
     provider: str,
     left_out: dict[str, dict[str, str | float]],
     optional: bool,
-) -> dict[str, Voice]:
+) -> dict[str, ServedNetwork]:
     """Open models by content; one that serves two contents alike is opened once.
 
     One that cannot be opened is written into ``left_out`` if it is optional, else an error.
     """
-    voices: dict[str, Voice] = {}
+    networks: dict[str, ServedNetwork] = {}
     refused: dict[str, dict[str, str | float]] = {}
     for content, manifest in models.items():
         prompt = is_prompt(manifest, content, stream)
-        alike = [v for v in voices.values() if v.manifest is manifest and v.prompt == prompt]
+        alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
         if alike:
-            voices[content] = alike[0]
+            networks[content] = alike[0]
             continue
         if manifest.name in refused:
             left_out[_of(content, manifest)] = refused[manifest.name]
             continue
         try:
-            voices[content] = open_voice(
+            networks[content] = open_served(
                 manifest, content, stream, limit_ms, counters, clock, provider
             )
         except (ModelError, MissingExtraError) as error:
@@ -530,7 +532,7 @@ def _open_voices(
             refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
             left_out[_of(content, manifest)] = refused[manifest.name]
             notice.tell(f"the network {manifest.name} is left out: {why}")
-    return voices
+    return networks
 
 
 def _of(content: str, manifest: Manifest) -> str:
@@ -538,16 +540,16 @@ def _of(content: str, manifest: Manifest) -> str:
     return f"{content}, bridged" if manifest.kind == "bridge" else content
 
 
-def _described(voice: Voice) -> dict[str, str | float]:
-    """Return what :meth:`EncoderFiller.describe` says of a model that serves."""
+def _described(served: ServedNetwork) -> dict[str, str | float]:
+    """Return what :meth:`NetworkFiller.describe` says of a model that serves."""
     found: dict[str, str | float] = {
-        "model": voice.manifest.name,
-        "mode": "inline" if isinstance(voice.line, InlineEncoder) else "worker",
-        "state": voice.state,
-        "cost_ms": round(voice.cost.draft_ms + voice.cost.burst_ms, 4),
+        "model": served.manifest.name,
+        "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",
+        "state": served.state,
+        "cost_ms": round(served.cost.draft_ms + served.cost.burst_ms, 4),
     }
-    if voice.manifest.drafts == PASSAGE_DRAFTS and voice.passages is None:
+    if served.manifest.drafts == PASSAGE_DRAFTS and served.passages is None:
         found["without"] = PASSAGE_DRAFTS[0]
-    if voice.line.last_error:
-        found["error"] = voice.line.last_error
+    if served.runner.last_error:
+        found["error"] = served.runner.last_error
     return found

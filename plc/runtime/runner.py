@@ -1,12 +1,12 @@
-"""How the audio thread calls an encoder: submit, collect, tick, whichever thread runs it.
+"""How the audio thread calls a network: submit, collect, tick, whichever thread runs it.
 
-Two implementations of :class:`EncoderLine`::
+Two implementations of :class:`Runner`::
 
     inline   submit ── run ──▶ collect            no hand-over; nothing can interrupt a slow run
     worker   submit ─┐        ┌─▶ collect         the audio thread waits until its deadline and
                      └─ run ──┘                   goes on without the result
 
-:class:`InlineEncoder` is here, :class:`~plc.runtime.worker.EncoderWorker` has a module of its own,
+:class:`InlineRunner` is here, :class:`~plc.runtime.worker.NetworkWorker` has a module of its own,
 which says what either costs.
 """
 
@@ -27,8 +27,8 @@ Clock = Callable[[], float]
 NO_TICKET = 0
 
 
-class Runner(Protocol):
-    """What a line runs: an :class:`~plc.runtime.encoder.Encoder`, in the thread that opened it."""
+class Runnable(Protocol):
+    """What a runner runs, such as a :class:`~plc.runtime.network.GapNetwork`."""
 
     @property
     def on_gpu(self) -> bool:
@@ -64,7 +64,7 @@ class Outcome(Enum):
     FAILED = "failed"
     """An exception, NaN, or a worker that ended."""
     ABSENT = "absent"
-    """Never submitted: the encoder is starting, busy with a late one, or has given up."""
+    """Never submitted: the network is starting, busy with a late one, or has given up."""
 
     @property
     def usable(self) -> bool:
@@ -73,27 +73,27 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
-class EncoderCounters:
-    """What happened to an encoder; read from outside."""
+class NetworkCounters:
+    """What happened to a network; read from outside."""
 
-    encoder_runs: int = 0
+    network_runs: int = 0
     """Submissions taken."""
-    encoder_done: int = 0
+    network_done: int = 0
     """Results in time."""
-    encoder_late: int = 0
+    network_late: int = 0
     """Submissions whose result was not there at the deadline."""
-    encoder_failed: int = 0
+    network_failed: int = 0
     """Submissions that ended in an exception, NaN or infinity."""
-    encoder_refused: int = 0
+    network_refused: int = 0
     """Submissions not taken: starting, busy with a late one, or given up."""
-    encoder_dropped: int = 0
+    network_dropped: int = 0
     """Results that came after their deadline, or when nobody wanted them any more."""
-    encoder_restarts: int = 0
+    network_restarts: int = 0
     """Workers replaced because they had ended or hung."""
-    encoder_warm_runs: int = 0
+    network_warm_runs: int = 0
     """Inferences made only to keep a GPU warm."""
-    encoder_off: int = 0
-    """Concealments for which the encoder was switched off."""
+    network_off: int = 0
+    """Concealments for which the network was switched off."""
 
     def reset(self) -> None:
         """Set everything to 0."""
@@ -101,10 +101,10 @@ class EncoderCounters:
             setattr(self, each.name, 0)
 
 
-class EncoderLine(Protocol):
-    """A way to run an encoder from the audio thread."""
+class Runner(Protocol):
+    """A way to run a network from the audio thread."""
 
-    counters: EncoderCounters
+    counters: NetworkCounters
     last_error: str
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
@@ -138,7 +138,7 @@ class EncoderLine(Protocol):
 
 
 class Slot:
-    """Memory of one kind of submission; the line's but for the time of a run."""
+    """Memory of one kind of submission; the runner's but for the time of a run."""
 
     __slots__ = ("lost", "out", "spectra")
 
@@ -175,15 +175,15 @@ def in_a_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-class InlineEncoder:
-    """Runs the encoder in the caller's thread, where it takes the time that it takes.
+class InlineRunner:
+    """Runs the network in the caller's thread, where it takes the time that it takes.
 
     A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
     spent already, and the samples then do not depend on how fast the machine was.
 
     Parameters
     ----------
-    runner : Runner
+    network : Runnable
         Opened in this thread, for ``signatures``.
     signatures : sequence of Signature
         What will be submitted.
@@ -192,11 +192,11 @@ class InlineEncoder:
     """
 
     def __init__(
-        self, runner: Runner, signatures: Sequence[Signature], clock: Clock = time.perf_counter
+        self, network: Runnable, signatures: Sequence[Signature], clock: Clock = time.perf_counter
     ) -> None:
-        self.counters = EncoderCounters()
+        self.counters = NetworkCounters()
         self.last_error = ""
-        self._runner = runner
+        self._network = network
         self._clock = clock
         self._slots = slots_of(signatures)
         self._newest: Slot | None = None
@@ -213,10 +213,10 @@ class InlineEncoder:
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
         """Run; return a ticket for the result."""
         slot = slot_for(self._slots, spectra)
-        self.counters.encoder_runs += 1
+        self.counters.network_runs += 1
         self._ticket += 1
         try:
-            self._sound = self._runner.run(spectra, lost, slot.out)
+            self._sound = self._network.run(spectra, lost, slot.out)
         except Exception as error:
             self._sound = False
             self.last_error = in_a_line(error)
@@ -230,24 +230,24 @@ class InlineEncoder:
         if slot is None or ticket != self._ticket:
             return Outcome.ABSENT
         if not self._sound:
-            self.counters.encoder_failed += 1
+            self.counters.network_failed += 1
             return Outcome.FAILED
         np.copyto(out, slot.out)
         if self._end_s > deadline_s:
-            self.counters.encoder_late += 1
+            self.counters.network_late += 1
             return Outcome.SLOW
-        self.counters.encoder_done += 1
+        self.counters.network_done += 1
         return Outcome.DONE
 
     def abandon(self) -> None:
         """Forget the newest result, but not that it failed."""
         if self._newest is not None and not self._sound:
-            self.counters.encoder_failed += 1
+            self.counters.network_failed += 1
             self._failed = True
         self._newest = None
 
     def take_failure(self) -> bool:
-        """As :meth:`EncoderLine.take_failure`."""
+        """As :meth:`Runner.take_failure`."""
         failed, self._failed = self._failed, False
         return failed
 

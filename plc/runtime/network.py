@@ -1,7 +1,7 @@
 """The network as a function of arrays: STFTs of drafts in, STFT of the fill out.
 
-:func:`open_encoder` takes a model by name or by its manifest, and the shapes that will be run.
-:meth:`Encoder.run` copies in, runs, looks for NaN and copies out; it allocates nothing, and what
+:func:`open_network` takes a model by name or by its manifest, and the shapes that will be run.
+:meth:`GapNetwork.run` copies in, runs, looks for NaN and copies out; it allocates nothing, and what
 goes wrong in it is counted, not raised.
 """
 
@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
-from plc.runtime.session import open_session
+from plc.runtime.session import BoundSession, open_session
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderShape:
+class NetworkShape:
     """What one inference works on: so many gaps at once, of so many frames and bins."""
 
     bins: int
@@ -30,8 +29,8 @@ class EncoderShape:
     batch: int = 1
 
 
-def encoder_signature(manifest: Manifest, shape: EncoderShape) -> Signature:
-    """Return what the graph of a causal or lookahead model takes and gives.
+def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
+    """Return what the graph of a causal or inpaint model takes and gives.
 
     Raises
     ------
@@ -52,8 +51,8 @@ def encoder_signature(manifest: Manifest, shape: EncoderShape) -> Signature:
     )
 
 
-class Encoder:
-    """A causal or lookahead network, ready to run on declared shapes; for one thread at a time.
+class GapNetwork:
+    """A causal or inpaint network, ready to run on declared shapes; for one thread at a time.
 
     Attributes
     ----------
@@ -68,7 +67,7 @@ class Encoder:
     """
 
     def __init__(
-        self, manifest: Manifest, session: BoundSession, shapes: Sequence[EncoderShape]
+        self, manifest: Manifest, session: BoundSession, shapes: Sequence[NetworkShape]
     ) -> None:
         self.manifest = manifest
         self.report = session.report
@@ -142,15 +141,15 @@ class Encoder:
         self._session.cancel()
 
 
-def open_encoder(
+def open_network(
     model: str | Path | Manifest,
-    shapes: Sequence[EncoderShape],
+    shapes: Sequence[NetworkShape],
     *,
     providers: str | Sequence[str] = "auto",
     threads: int = 1,
     cuda_graph: bool = True,
     clock: Callable[[], float] = time.perf_counter,
-) -> Encoder:
+) -> GapNetwork:
     """Return a network that is verified, bound and warm.
 
     Parameters
@@ -158,7 +157,7 @@ def open_encoder(
     model : str, Path or Manifest
         Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
         manifest itself.
-    shapes : sequence of EncoderShape
+    shapes : sequence of NetworkShape
         All that will be run, 1 to 64.
     providers, threads, cuda_graph, clock
         As for :func:`open_session`.
@@ -173,7 +172,7 @@ def open_encoder(
         raise ConfigError(
             f"{manifest.name} is the paper's network; it fills whole files only: plc inpaint"
         )
-    signatures = [encoder_signature(manifest, shape) for shape in shapes]
+    signatures = [network_signature(manifest, shape) for shape in shapes]
     session = open_session(
         manifest,
         signatures,
@@ -182,4 +181,4 @@ def open_encoder(
         cuda_graph=cuda_graph,
         clock=clock,
     )
-    return Encoder(manifest, session, shapes)
+    return GapNetwork(manifest, session, shapes)

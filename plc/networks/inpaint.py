@@ -13,7 +13,7 @@ from plc import notice
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks.context_encoder import (
+from plc.networks.paper import (
     CONTEXT_SAMPLES,
     GAP_SAMPLES,
     KIND,
@@ -21,13 +21,13 @@ from plc.networks.context_encoder import (
     ContextEncoder,
     open_context_encoder,
 )
-from plc.networks.hybrid import GapSpectra
+from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.drafts import bridged_along_the_pitch, continued
 from plc.predict.similar import REACH_S, Passages, find_passages
-from plc.runtime.encoder import open_encoder
-from plc.runtime.line import in_a_line
+from plc.runtime.network import open_network
+from plc.runtime.runner import in_a_line
 
 DRAFTS = ("forward", "backward", "similar", "contour", "interpolated")
 """What a model of this kind may be given: each side continued, passages like the surroundings
@@ -79,13 +79,13 @@ class Refiner(Protocol):
         ...
 
 
-class TwoSidedEncoder:
+class TwoSidedNetwork:
     """One model at one sample rate.
 
     Parameters
     ----------
     manifest : Manifest
-        A model of kind ``lookahead``.
+        A model of kind ``inpaint``.
     sample_rate : int
         In Hz.
 
@@ -97,11 +97,11 @@ class TwoSidedEncoder:
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
         known = set(manifest.drafts) <= set(DRAFTS) and manifest.drafts[-1:] == DRAFTS[-1:]
-        if manifest.kind != "lookahead" or not known:
+        if manifest.kind != "inpaint" or not known:
             raise ConfigError(
                 f"model {manifest.name} is {manifest.kind}, with drafts "
                 f"{', '.join(manifest.drafts) or 'none'}; filling gaps of a file needs a model of "
-                f"kind lookahead with drafts of {', '.join(DRAFTS)}, the last of them last: plc "
+                f"kind inpaint with drafts of {', '.join(DRAFTS)}, the last of them last: plc "
                 "models lists them"
             )
         self._rate = sample_rate
@@ -111,7 +111,7 @@ class TwoSidedEncoder:
         if "contour" in manifest.drafts:
             contour_model()  # which may be damaged
         self._gap = GapSpectra(manifest, sample_rate, 1)
-        self._encoder = open_encoder(manifest, [self._gap.shape])
+        self._network = open_network(manifest, [self._gap.shape])
         self._fill = np.zeros((1, self._gap.horizon), np.float32)
 
     def fill(
@@ -142,10 +142,10 @@ class TwoSidedEncoder:
         if length > gap.horizon or min(start, end - stop) < self._least:
             return None
         gap.set_gap(length)
-        gap.lines[0, :] = self._line(row[:end], start - gap.gap_start)
+        gap.rows[0, :] = self._line(row[:end], start - gap.gap_start)
         hole = slice(gap.gap_start, gap.gap_start + length)
         after = row[stop:end]
-        for line, draft in zip(gap.lines[0], self._drafts, strict=True):
+        for line, draft in zip(gap.rows[0], self._drafts, strict=True):
             if draft == "forward":
                 line[hole] = continued(row[:start], length, self._rate)
             elif draft == "backward":
@@ -157,7 +157,7 @@ class TwoSidedEncoder:
                 if bridged is not None:
                     line[hole] = bridged
         gap.analyse()
-        if not self._encoder.run(gap.spectra, gap.lost, gap.filled):
+        if not self._network.run(gap.spectra, gap.lost, gap.filled):
             return None
         gap.synthesise(self._fill[:, :length])
         fill: NDArray[np.float32] = self._fill[0, :length]
@@ -193,7 +193,7 @@ class TwoSidedEncoder:
         return line
 
 
-class TwoSidedEncoders:
+class TwoSidedNetworks:
     """The models that serve a file, by content; opened when first needed.
 
     Parameters
@@ -211,8 +211,8 @@ class TwoSidedEncoders:
 
     def __init__(self, manifests: Mapping[str, Manifest], sample_rate: int) -> None:
         self._rate = sample_rate
-        opened = {m.name: TwoSidedEncoder(m, sample_rate) for m in manifests.values()}
-        self._encoders = {content: opened[m.name] for content, m in manifests.items()}
+        opened = {m.name: TwoSidedNetwork(m, sample_rate) for m in manifests.values()}
+        self._networks = {content: opened[m.name] for content, m in manifests.items()}
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -221,16 +221,16 @@ class TwoSidedEncoders:
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False
-        shares = dict.fromkeys(self._encoders.values(), 1.0)
+        shares = dict.fromkeys(self._networks.values(), 1.0)
         if len(shares) > 1:
             speech = speech_around(row, self._rate, start, stop, end)
-            shares = {self._encoders["music"]: 1.0 - speech, self._encoders["speech"]: speech}
+            shares = {self._networks["music"]: 1.0 - speech, self._networks["speech"]: speech}
         filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
-        for encoder, share in shares.items():
+        for network, share in shares.items():
             if share > 0.0:
-                part = encoder.fill(row, start, stop, end, found)
+                part = network.fill(row, start, stop, end, found)
                 if part is None:
                     return False
                 fill += np.float32(share) * part
@@ -243,12 +243,12 @@ class PaperRefiner:
 
     Parameters
     ----------
-    encoder : ContextEncoder
+    network : ContextEncoder
         For 16 kHz.
     """
 
-    def __init__(self, encoder: ContextEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, network: ContextEncoder) -> None:
+        self._network = network
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -259,7 +259,7 @@ class PaperRefiner:
         reach = CONTEXT_SAMPLES + GAP_SAMPLES
         low, high = max(0, start - reach), min(end, stop + reach)
         try:
-            fill = self._encoder.fill(row[low:high], (start - low, stop - low))
+            fill = self._network.fill(row[low:high], (start - low, stop - low))
         except ModelError:
             return False
         row[start:stop] = fill
@@ -306,7 +306,7 @@ def open_refiner(model: str, sample_rate: int) -> Refiner | None:
     if model == "ar":
         return None
     opened: dict[tuple[str, int], Refiner | None]
-    opened = _opened.__dict__.setdefault("encoders", {})
+    opened = _opened.__dict__.setdefault("networks", {})
     if (model, sample_rate) not in opened:
         opened[model, sample_rate] = _open(model, sample_rate)
     return opened[model, sample_rate]
@@ -317,17 +317,17 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
         manifest = find(model)
         if manifest.kind == KIND:
             return _open_paper(manifest, sample_rate)
-        return TwoSidedEncoders(dict.fromkeys(CONTENTS, manifest), sample_rate)
+        return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
     by_content: dict[str, Manifest] = {}
     for manifest in available():
         low, high = manifest.sample_rates
-        if manifest.kind == "lookahead" and low <= sample_rate <= high:
+        if manifest.kind == "inpaint" and low <= sample_rate <= high:
             served = CONTENTS if manifest.content == "any" else (manifest.content,)
             by_content = dict.fromkeys(served, manifest) | by_content
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
-        return TwoSidedEncoders(by_content, sample_rate)
+        return TwoSidedNetworks(by_content, sample_rate)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")
         return None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plc.audio.quality import ratio_db
 from plc.errors import ConfigError, ModelError
-from plc.networks.context_encoder import EXTENSIONS, ContextEncoder, Network, open_context_encoder
+from plc.networks.paper import EXTENSIONS, ContextEncoder, Network, open_context_encoder
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -224,6 +224,6 @@ def test_a_model_file_fills_as_its_formula_does(tmp_path: Path, is_complex: bool
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
-    path = write_paper_model(tmp_path, False, kind="lookahead", drafts=["forward"])
-    with pytest.raises(ConfigError, match="of kind lookahead"):
+    path = write_paper_model(tmp_path, False, kind="inpaint", drafts=["forward"])
+    with pytest.raises(ConfigError, match="of kind inpaint"):
         open_context_encoder(path)
