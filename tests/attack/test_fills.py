@@ -23,7 +23,7 @@ def bundled(name: str, sample_rate: int, samples: int) -> Signal:
     """Return a recording of the package, taken as it is for any rate."""
     path = Path(plc.__file__).with_name("data") / f"{name}.flac"
     x, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    return np.resize(x[:, 0], samples)
+    return np.resize(x[:, 0], samples).astype(np.float32)
 
 
 def chirp(sample_rate: int, samples: int) -> Signal:
@@ -81,9 +81,9 @@ def attack(
     rate = sample_rate
     sound = CONTENTS[content](rate, round(seconds * rate))
     signal = np.concatenate([sound, np.zeros(round(SILENCE_S * rate), np.float32)])
-    packets = np.split(signal[: signal.size // packet_samples * packet_samples, None],
-                       signal.size // packet_samples)  # fmt: skip
-    lost = trace(len(packets))
+    count = signal.size // packet_samples
+    packets = np.split(signal[: count * packet_samples, None], count)
+    lost = trace(count)
     lost[0] = False
     loudness = Loudness(rate, packet_samples)
     excess_db, ghost_db = -math.inf, -math.inf
@@ -98,7 +98,8 @@ def attack(
         quiet = quiet or (not lost[i] and i * packet_samples >= sound.size)
         if played < 0 or not lost[played]:
             continue
-        excess_db = max(excess_db, loudness.excess_db(out))
+        assert out.dtype == np.float32
+        excess_db = max(excess_db, loudness.excess_db(out.astype(np.float32, copy=False)))
         if quiet and played * packet_samples >= ended:
             peak = float(np.abs(out).max())
             ghost_db = max(ghost_db, 20.0 * math.log10(max(peak, 1e-30)))
