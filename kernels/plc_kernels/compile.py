@@ -5,7 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from numba import config, njit
 from numba.core.dispatcher import Dispatcher
@@ -68,12 +68,13 @@ def _cached(function: _F) -> "Dispatcher[_F]":
 @contextlib.contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
     """Have numba choose a place in ``folder``."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
+    settings: Any = config  # numba makes its attributes at import
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 def _mistrusted(compiled: "Dispatcher[_F]", function: _F) -> str:

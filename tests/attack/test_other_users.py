@@ -160,6 +160,7 @@ def test_a_folder_of_ones_own_is_made_for_nobody_else(
 ) -> None:
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "caches"))
     folder, why = own_folder.own_folder("kernels")
+    assert folder is not None
     assert (folder, why) == (tmp_path / "caches" / "kernels", "")
     assert mode_of(folder) == mode_of(folder.parent) == 0o700
 
@@ -169,8 +170,9 @@ def test_without_a_home_the_folder_is_a_temporary_one_of_this_user(
 ) -> None:
     monkeypatch.delenv("PLC_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
-    monkeypatch.setattr(own_folder.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     folder, _ = own_folder.own_folder("locks")
+    assert folder is not None
     assert folder == tmp_path / f"plc-engine-{os.getuid()}" / "locks"
     # Somebody was there first.
     folder.parent.chmod(0o777)
@@ -253,7 +255,7 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(warm.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
     lock = tmp_path / f"plc-warm-up-{os.getuid()}.lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(lock)],
@@ -282,7 +284,7 @@ def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []
     monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 0.2)
-    monkeypatch.setattr(warm.time, "sleep", lambda seconds: told.append(warm._why_slow()))
+    monkeypatch.setattr("time.sleep", lambda seconds: told.append(warm._why_slow()))
     with warm._one_process_at_a_time():
         (lock,) = (tmp_path / "locks").iterdir()
         assert mode_of(lock) == 0o600

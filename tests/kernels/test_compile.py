@@ -39,7 +39,7 @@ def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(tmp_path
     package = tmp_path / "plc_kernels"
     package.mkdir()
     for module in (plc_kernels.compile, plc_kernels.own_folder):
-        shutil.copy(module.__file__, package)
+        shutil.copy(str(module.__file__), package)
     (package / "__init__.py").touch()
     (package / "caller.py").write_text(CALLER)
     (package / "callee.py").write_text(CALLEE)

@@ -1,0 +1,112 @@
+"""One session for all who use a network."""
+
+import gc
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plc.errors import ModelError
+from plc.models.onnx_file import GraphSummary
+from plc.runtime import shared
+from plc.runtime.network import NetworkShape, open_network
+from plc.runtime.shared import OpenSession, SharedSessions
+from tests.plc.tiny_models import write_model
+
+pytest.importorskip("onnxruntime")
+
+SHAPE = NetworkShape(bins=9, frames=8)
+OTHER_SHAPE = NetworkShape(bins=9, frames=10)
+
+
+@pytest.fixture(autouse=True)
+def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions:
+    made = SharedSessions()
+    monkeypatch.setattr(shared, "sessions", made)
+    return made
+
+
+def fake(size: int = 1) -> OpenSession:
+    return OpenSession(object(), size, {}, GraphSummary())
+
+
+def test_streams_of_one_network_share_its_session_and_no_memory(tmp_path: Path) -> None:
+    path = write_model(tmp_path)
+    first, second, wider = (
+        open_network(path, [shape], providers="cpu") for shape in (SHAPE, SHAPE, OTHER_SHAPE)
+    )
+    opened = first._session.opened
+    assert opened is second._session.opened is wider._session.opened
+    assert len(opened.proved) == 2
+    assert not np.shares_memory(first._session.inputs[0][0], second._session.inputs[0][0])
+    assert not np.shares_memory(first._session.outputs[0], second._session.outputs[0])
+    assert first._session._slots[0].options is not second._session._slots[0].options
+    threaded = open_network(path, [SHAPE], providers="cpu", threads=2)
+    assert threaded._session.opened is not opened
+
+
+def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    path = write_model(tmp_path)
+    first = open_network(path, [SHAPE], providers="cpu")
+    other = write_model(tmp_path / "new", "lost")
+    shutil.copy(other.with_suffix(".onnx"), path.with_suffix(".onnx"))
+    with pytest.raises(ModelError, match=r"SHA-256|bytes"):  # of another manifest
+        open_network(path, [SHAPE], providers="cpu")
+    shutil.copy(other.with_suffix(".json"), path.with_suffix(".json"))
+    second = open_network(path, [SHAPE], providers="cpu")
+    assert second._session.opened is not first._session.opened
+    assert second.manifest.sha256 != first.manifest.sha256
+
+
+def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) -> None:
+    half = shared.KEPT_BYTES // 2
+    used = sessions.get(("used", 1), lambda: fake(shared.KEPT_BYTES))
+    for name in ("a", "b", "c"):
+        sessions.get((name, 1), lambda: fake(half))
+    gc.collect()
+    assert sessions.find(("used", 1)) is used  # too large to be kept, but in use
+    assert sessions.find(("a", 1)) is None
+    assert sessions.find(("b", 1)) is not None
+    sessions.get(("b", 1), lambda: pytest.fail("it is open"))
+    sessions.get(("d", 1), lambda: fake(half))
+    gc.collect()
+    assert sessions.find(("b", 1)) is not None  # it was used after c
+    assert sessions.find(("c", 1)) is None
+    sessions.close()
+    gc.collect()
+    assert sessions.all() == [used]
+
+
+def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None:
+    together = threading.Barrier(8)
+    opened: list[int] = []
+    got: list[OpenSession] = []
+
+    def open_it() -> OpenSession:
+        opened.append(threading.get_ident())
+        return fake()
+
+    def ask() -> None:
+        together.wait()
+        got.append(sessions.get(("one", 1), open_it))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+    assert len(set(map(id, got))) == 1
+
+
+def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions) -> None:
+    def refuse() -> OpenSession:
+        raise RuntimeError("not now")
+
+    with pytest.raises(RuntimeError, match="not now"):
+        sessions.get(("one", 1), refuse)
+    made = fake()
+    assert sessions.get(("one", 1), lambda: made) is made
