@@ -236,8 +236,8 @@ class Exporter:
                 "--metrics needs prometheus-client: pip install 'plc-engine[rtp]'"
             ) from error
         self._families: Any = {True: CounterMetricFamily, False: GaugeMetricFamily}
-        choose = prometheus_client.exposition.choose_network
-        self._networks = {kind: choose(kind) for kind in ("", _OPENMETRICS)}
+        choose = prometheus_client.exposition.choose_encoder
+        self._encoders = {kind: choose(kind) for kind in ("", _OPENMETRICS)}
         self._collects: list[Collect] = []
         self._pages: dict[str, tuple[float, bytes]] = {}
         self._rested_s = 0.0
@@ -260,7 +260,7 @@ class Exporter:
     def _page(self, accept: str) -> tuple[str, bytes]:
         """Return the page in one of two formats, as it was less than a second ago."""
         wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
-        encode, kind = self._networks[wanted]
+        encode, kind = self._encoders[wanted]
         made_s, page = self._pages.get(wanted, (-math.inf, b""))
         if time.monotonic() - made_s >= _KEPT_S:
             page = encode(self)

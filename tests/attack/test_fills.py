@@ -30,7 +30,8 @@ def chirp(sample_rate: int, samples: int) -> Signal:
     t = np.arange(samples) / sample_rate
     top_hz = 0.4 * sample_rate
     phase = 2 * np.pi * 50.0 * t[-1] / math.log(top_hz / 50.0)
-    return np.sin(phase * ((top_hz / 50.0) ** (t / t[-1]) - 1.0)).astype(np.float32)
+    x: Signal = np.sin(phase * ((top_hz / 50.0) ** (t / t[-1]) - 1.0)).astype(np.float32)
+    return x
 
 
 def notes(sample_rate: int, samples: int) -> Signal:
