@@ -1,11 +1,12 @@
 """How loud a stream was received lately, and concealment held within that.
 
-Received samples leave a peak and a mean power for each slot of a few ms. What a slot allows falls
-with its age; the loudest of them bounds a concealment, whatever made it::
+Received samples leave a peak and a mean power for each slot of a few ms. The loudest slot of the
+last seconds bounds a concealment, whatever made it. Where little was received, or nothing but
+silence for half a second, what a slot allows falls with its age::
 
-    received   ▂▅█▇▆▅▃▂▂▁▁▁▁                     slots, the newest on the right
-    allowed    ───────────╮                       full up to HOLD
-                           ╲_____________________ nothing from FORGET on
+    age of a slot   0            HOLD    FORGET
+    it allows       ───────────────╮
+                                    ╲___________________
 
 Concealed samples never enter, so a filler that feeds on its own output cannot raise the bound.
 """
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
 
-# A slot allows its full level up to this age, and then falls in a line, in dB, …
+# A slot counts up to this age.
+LATELY_S = 8.0
+# Where its age matters, it allows its full level up to this one, and then falls in a line, in dB, …
 HOLD_S = 0.4
 # … by this much at this age, beyond which it is forgotten.
 FORGET_S = 0.5
@@ -82,6 +85,7 @@ def allowed_level(
     hop: int,
     hold: int,
     forget: int,
+    lately: int,
     slots: NDArray[np.int64],
     counts: NDArray[np.int64],
     peaks: NDArray[np.float32],
@@ -97,26 +101,32 @@ def allowed_level(
     hop : int
         Samples of a slot. Of fewer than a quarter the mean power says little: they count as that
         many.
-    hold, forget : int
-        Ages in slots: full level up to the one, nothing from the other on.
+    hold, forget, lately : int
+        Ages in slots: full level up to the first, nothing from the second on; from the third on a
+        slot is too old to count at all.
     slots, counts, peaks, energies
         As :func:`follow_level` writes them.
-    out : float64, shape (channels, 2), written
-        Peak and mean power.
+    out : float64, shape (channels, 4), written
+        Peak and mean power by age, and the largest of either whatever the age.
     """
     out[:] = 0.0
     fall = FALL_DB / (forget - hold)
     for place in range(slots.size):
         age = newest - slots[place]
-        if slots[place] < 0 or age >= forget:
+        if slots[place] < 0 or age >= lately:
             continue
         gain = 1.0
-        if age > hold:
+        if age >= forget:
+            gain = 0.0
+        elif age > hold:
             gain = 10.0 ** (-fall * (age - hold) / 20.0)
-        share = gain * gain / max(counts[place], hop // 4, 1)
+        share = 1.0 / max(counts[place], hop // 4, 1)
         for c in range(out.shape[0]):
+            power = share * energies[c, place]
             out[c, 0] = max(out[c, 0], gain * peaks[c, place])
-            out[c, 1] = max(out[c, 1], share * energies[c, place])
+            out[c, 1] = max(out[c, 1], gain * gain * power)
+            out[c, 2] = max(out[c, 2], peaks[c, place])
+            out[c, 3] = max(out[c, 3], power)
 
 
 @kernel

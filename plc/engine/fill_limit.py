@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.burst import FADE_MS, STEADY_HOLD_MS
 from plc_kernels.level import (
     FORGET_S,
     HOLD_S,
+    LATELY_S,
     allowed_level,
     follow_level,
     hold_level,
@@ -27,6 +29,10 @@ PEAK_RATIO = 1.5
 may overshoot what it was fitted on."""
 POWER_RATIO = 1.9
 """The same for the mean power over 5 ms: +2.8 dB; while it rises, 1 dB more."""
+# Where less than this share of the last half second was received, older samples allow less.
+_MOSTLY_RECEIVED = 0.6
+# So it is where what was received of it is no louder than this: -60 dBFS. The sound has ended.
+_SILENCE = 1e-3
 # Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
 _NOISE_RATIO = 10.0
 _NOISE_MEAN_MS = 20.0
@@ -63,12 +69,13 @@ class FillLimit:
         "_glide",
         "_hold",
         "_hop",
+        "_lately",
         "_newest",
         "_noise_power",
         "_noise_smoothing",
         "_peaks",
         "_quietest",
-        "_ratios",
+        "_reach",
         "_share_rate",
         "_slots",
         "_smoothing",
@@ -80,7 +87,9 @@ class FillLimit:
         self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
         self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
         self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
-        size = self._forget + -(-delay // hop) + 2
+        self._reach = round((STEADY_HOLD_MS + FADE_MS) / _SLOT_MS)
+        self._lately = round(1000.0 * LATELY_S / _SLOT_MS)
+        size = self._lately + -(-delay // hop) + 2
         self._smoothing = -math.expm1(-1.0 / hop)
         self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
         self._share_rate = -1.0 / (sample_rate * _SHARE_S)
@@ -88,8 +97,7 @@ class FillLimit:
         self._counts = np.zeros(size, np.int64)
         self._peaks = np.zeros((channels, size), np.float32)
         self._energies = np.zeros((channels, size))
-        self._allowed = np.zeros((channels, 2))
-        self._ratios = np.array([PEAK_RATIO, POWER_RATIO])
+        self._allowed = np.zeros((channels, 4))
         self._state = np.zeros((channels, 2))
         self._quietest = np.zeros(channels)
         self._noise_power = np.zeros(channels)
@@ -131,12 +139,20 @@ class FillLimit:
         self._begins = True
         self._noise_power.fill(0.0)
 
+    def _newest_at(self, position: int) -> int:
+        """Return the slot that ages are counted from: the playing one, or soon after the received.
+
+        A prediction ends that long after the last received sample; what goes on is comfort noise,
+        and while nothing is received nobody knows better.
+        """
+        return min(self._newest + self._reach, position // self._hop)
+
     def quieten(self, noise: NDArray[np.float32], position: int) -> None:
         """Keep comfort noise, shape (channels, n), near the quietest that was received lately.
 
         The background is no louder than that, whatever was made of it before.
         """
-        newest = min(self._newest, position // self._hop)
+        newest = self._newest_at(position)
         quietest_power(
             newest,
             self._hop,
@@ -160,25 +176,31 @@ class FillLimit:
         position : int
             Samples of the stream played before it.
         """
-        newest = min(self._newest, position // self._hop)
+        newest = self._newest_at(position)
         allowed_level(
             newest,
             self._hop,
             self._hold,
             self._forget,
+            self._lately,
             self._slots,
             self._counts,
             self._peaks,
             self._energies,
             self._allowed,
         )
-        if self._begins:
-            self._begins = False
-            self._state[:, 1] = self._allowed[:, 1]
-        self._allowed *= self._ratios
+        by_age = self.received_share < _MOSTLY_RECEIVED
         acted = False
-        for (peak, power), state, row in zip(self._allowed, self._state, block, strict=True):
+        for c, row in enumerate(block):
+            peak, power, most, most_power = self._allowed[c]
+            if not by_age and peak > _SILENCE:
+                peak, power = most, most_power
+            state = self._state[c]
+            if self._begins:
+                state[1] = power
+            peak, power = PEAK_RATIO * peak, POWER_RATIO * power
             acted |= hold_level(peak, power, self._smoothing, self._glide, state, row)
+        self._begins = False
         return acted
 
 

@@ -168,7 +168,8 @@ def test_the_command_writes_a_trace_that_reads_back(tmp_path: Path) -> None:
     assert "each 20 ms long" in target.read_text()
     again = CliRunner().invoke(app, ["trace", str(target), str(tmp_path / "copy.trace")])
     assert "20 packets, 1 lost" in again.stdout
-    bad = CliRunner().invoke(app, ["trace", str(source), str(target), "--ssrc", "seven"])
+    elsewhere = str(tmp_path / "other.trace")
+    bad = CliRunner().invoke(app, ["trace", str(source), elsewhere, "--ssrc", "seven"])
     assert "--ssrc is seven" in str(bad.exception)
 
 

@@ -43,7 +43,7 @@ SHARES, NORMAL = np.zeros(2), np.zeros((2, 2))
 SEARCHED, POWERS = np.ones((2, passages.ROWS * passages.LINE_ROW), np.float32)
 CORRELATION, EVERY = np.ones((2, passages.ROWS * passages.LAG_ROW), np.float32)
 SLOTS, COUNTS = np.zeros((2, 16), np.int64)
-PEAKS, ENERGIES, LEVELS = np.zeros((2, 16), np.float32), np.zeros((2, 16)), np.ones((2, 2))
+PEAKS, ENERGIES, LEVELS = np.zeros((2, 16), np.float32), np.zeros((2, 16)), np.ones((2, 4))
 FFT = (STATE.fft.factors, STATE.fft.twiddles, STATE.fft.scratch)
 
 DEFAULT_CONTROL = denormals.flush_denormals()
@@ -69,7 +69,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (fade.mix_by_cosine, (X, Y)),
     (fade.mix_by_error, (1.0, 1.0, X, Y)),
     (level.follow_level, (ROWS, 0, 80, SLOTS, COUNTS, PEAKS, ENERGIES)),
-    (level.allowed_level, (2, 80, 4, 8, SLOTS, COUNTS, PEAKS, ENERGIES, LEVELS)),
+    (level.allowed_level, (2, 80, 4, 8, 16, SLOTS, COUNTS, PEAKS, ENERGIES, LEVELS)),
     (level.quietest_power, (2, 80, 4, SLOTS, COUNTS, ENERGIES, np.zeros(2))),
     (level.quieten, (1.0, 0.01, np.zeros(1), X)),
     (level.hold_level, (1.0, 1.0, 0.01, 10, np.ones(2), X)),

@@ -33,9 +33,9 @@ class Followed:
         return self
 
     def allowed(self, newest: int, hold: int = 4, forget: int = 8) -> NDArray[np.float64]:
-        out = np.zeros((self.peaks.shape[0], 2))
+        out = np.zeros((self.peaks.shape[0], 4))
         state = (self.slots, self.counts, self.peaks, self.energies)
-        allowed_level(newest, HOP, hold, forget, *state, out)
+        allowed_level(newest, HOP, hold, forget, 20, *state, out)
         return out
 
 
@@ -70,17 +70,18 @@ def test_a_place_is_used_again_when_the_ring_is_full() -> None:
 
 def test_a_few_samples_do_not_count_as_a_slot_as_loud_as_they_are() -> None:
     found = Followed().follow(np.full((1, 2), 0.5, np.float32))
-    np.testing.assert_allclose(found.allowed(0)[0], [0.5, 0.25 * 2 / (HOP // 4)], rtol=1e-6)
+    np.testing.assert_allclose(found.allowed(0)[0], 2 * [0.5, 0.25 * 2 / (HOP // 4)], rtol=1e-6)
 
 
 def test_what_is_allowed_falls_with_age_and_is_forgotten() -> None:
     found = Followed().follow(np.full((1, HOP), 0.5, np.float32))
     full = found.allowed(4)
-    np.testing.assert_allclose(full[0], [0.5, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(full[0], 2 * [0.5, 0.25], rtol=1e-6)
     half = found.allowed(6)
     np.testing.assert_allclose(half[0, 0], 0.5 * 10.0 ** (-FALL_DB / 40.0), rtol=1e-6)
     np.testing.assert_allclose(half[0, 1], half[0, 0] ** 2, rtol=1e-6)
-    assert not found.allowed(8).any()
+    np.testing.assert_allclose(found.allowed(19)[0], [0.0, 0.0, 0.5, 0.25], rtol=1e-6)
+    assert not found.allowed(20).any()
     np.testing.assert_array_equal(found.allowed(-3), full)  # received ahead of its turn
 
 

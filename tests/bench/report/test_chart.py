@@ -107,7 +107,7 @@ def test_two_series_of_a_chart_never_look_alike() -> None:
 
 
 def test_the_pages_style_sheet_has_every_colour_for_either_ground() -> None:
-    style = (resources.files("plc_bench") / "page" / "page.css").read_text(encoding="utf-8")
+    style = (resources.files("plc_bench.report") / "page" / "page.css").read_text(encoding="utf-8")
     for k, colour in enumerate(palette.COLOURS):
         light, dark = re.findall(rf"--c{k}: (#[0-9a-f]{{6}});", style)
         assert light == colour

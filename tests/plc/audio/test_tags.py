@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc import notice
+from plc.audio import files
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott
 from plc.audio.tag_values import Picture, Tags
@@ -166,9 +167,12 @@ def test_what_pyav_reads_keeps_its_tags(tmp_path: Path) -> None:
     assert "MAJOR_BRAND" not in found
 
 
-def test_a_long_file_beyond_4_gb_keeps_its_chunks_as_rf64(tmp_path: Path) -> None:
+def test_a_long_file_beyond_4_gb_keeps_its_chunks_as_rf64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.wav"
-    with AudioWriter(path, RATE, 2, expected_samples=2**31, tags=Tags(chunks=tuple(CHUNKS))) as w:
+    monkeypatch.setattr(files, "_WAV_BYTES_MAX", 1000)
+    with AudioWriter(path, RATE, 2, expected_samples=480, tags=Tags(chunks=tuple(CHUNKS))) as w:
         w.write(np.zeros((480, 2), np.float32))
     data = path.read_bytes()
     assert data[:4] == b"RF64"

@@ -192,7 +192,8 @@ def test_a_read_only_install_without_a_home_conceals_too(tmp_path: Path) -> None
             source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__")
         )
         # A file where the cache beside the sources would be: even root cannot write there.
-        (tmp_path / source.name / "__pycache__").write_text("")
+        for module in (tmp_path / source.name).rglob("__init__.py"):
+            module.with_name("__pycache__").write_text("")
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     environment = clean_environment() | {
