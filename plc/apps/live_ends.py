@@ -16,8 +16,8 @@ from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
 from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, ssrc_of
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Address, Endpoint, Network, UdpPort
 
 MAX_RESERVE_S = 0.5
