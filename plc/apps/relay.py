@@ -43,9 +43,9 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError, NetworkError, PlcError
 from plc.rtp.codecs import check_opus_frame, open_codec
 from plc.rtp.delay import DelayConfig
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
 from plc.rtp.mismatch import Told
+from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer, packet_samples
 from plc.rtp.playout import Playout
 from plc.rtp.sdp import AudioMedia

@@ -30,8 +30,8 @@ from plc.errors import ConfigError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
+from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
