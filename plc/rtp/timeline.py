@@ -162,11 +162,11 @@ class Timeline:
         at = self.position
         stop = at + self.block
         for slot in self._slots:
-            if slot.start >= stop:
+            begin = max(slot.start, at)
+            if begin >= stop:
                 return slot
             if slot.stop <= at:
                 continue
-            begin = max(slot.start, at)
             at = min(slot.stop, stop)
             self.pieces.append(Piece(slot, begin - slot.start, at - begin, begin - self.position))
         return None

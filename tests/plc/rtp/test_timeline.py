@@ -134,6 +134,13 @@ def test_a_long_packet_fills_many_blocks() -> None:
     assert len(timeline) == 0
 
 
+def test_what_overlaps_is_played_once() -> None:
+    timeline = with_slots(0, 60)
+    assert cut(timeline) == [(0, 0, 100, 0)]
+    timeline.position = 80
+    assert cut(timeline) == [(0, 80, 20, 0), (60, 40, 60, 20)]
+
+
 def test_what_begins_behind_the_block_is_told_and_no_piece_of_it() -> None:
     timeline = with_slots(0, 100)
     behind = timeline.gather()
