@@ -169,7 +169,9 @@ def test_what_was_played_is_dropped_and_the_last_of_it_told() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_pieces_of_all_blocks_are_the_packets_sample_for_sample(seed: int) -> None:
     rng = random.Random(seed)
-    there, slots, at = set(), [], 0
+    there: set[int] = set()
+    slots: list[Slot] = []
+    at = 0
     while at < 5000:
         samples = rng.randrange(1, 250)
         if rng.random() < 0.7:
@@ -180,7 +182,7 @@ def test_the_pieces_of_all_blocks_are_the_packets_sample_for_sample(seed: int) -
     timeline = Timeline(BLOCK)
     for each in slots:
         timeline.insert(each)
-    played = []
+    played: list[int] = []
     while len(timeline):
         timeline.gather()
         for piece in timeline.pieces:
