@@ -50,8 +50,8 @@ from plc.rtp.codecs import Codec, open_codec
 from plc.rtp.delay import DelayConfig
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
+from plc.rtp.packetizer import packet_samples
 from plc.rtp.playout import Playout
-from plc.rtp.send import packet_samples
 from plc.rtp.udp import Endpoint, Network, stop_signals
 
 _POLL_S = 0.001

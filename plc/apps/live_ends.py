@@ -14,10 +14,10 @@ from plc.apps.relay import RateCap
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
+from plc.rtp.outcomes import Verdict
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, ssrc_of
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Address, Endpoint, Network, UdpPort
 
 MAX_RESERVE_S = 0.5

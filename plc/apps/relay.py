@@ -7,7 +7,7 @@
 
 For each stream: a :class:`~plc.rtp.latch.Latch` decides whose datagrams count, a
 :class:`~plc.rtp.playout.Playout` makes a steady stream of them, and a
-:class:`~plc.rtp.send.Packetizer` or a file takes it. From the first block on the output never
+:class:`~plc.rtp.packetizer.Packetizer` or a file takes it. From the first block on the output never
 pauses: what is not received is concealed, and after a long while silence. All is a state machine
 with the clock passed in; :func:`plc.rtp.udp.serve` runs it.
 
@@ -43,12 +43,12 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError, NetworkError, PlcError
 from plc.rtp.codecs import check_opus_frame, open_codec
 from plc.rtp.delay import DelayConfig
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
 from plc.rtp.mismatch import Told
+from plc.rtp.outcomes import Verdict
+from plc.rtp.packetizer import Packetizer, packet_samples
 from plc.rtp.playout import Playout
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.send import Packetizer, packet_samples
 from plc.rtp.udp import Address, Endpoint, Network, UdpPort, serve, stop_signals
 
 # Ticks that are this much overdue are left out: the machine slept.

@@ -117,7 +117,7 @@ class DelayEstimator:
     """
 
     def __init__(self, config: DelayConfig) -> None:
-        self._config = config
+        self.config = config
         self._max_s = config.max_delay_ms / 1000.0
         self._extra_s = config.delay_ms / 1000.0 if config.mode is DelayMode.HEADROOM else 0.0
         self._bins = np.zeros(math.ceil(self._max_s / _BIN_S) + 1)
@@ -150,14 +150,14 @@ class DelayEstimator:
     def jitter_s(self) -> float:
         """Quantile of the jitter that the aim allows for, with its hysteresis."""
         if self._noted < self._enough:
-            return max(self._jitter_s, self._config.first_guess_s)
+            return max(self._jitter_s, self.config.first_guess_s)
         return self._jitter_s
 
     @property
     def target_s(self) -> float:
         """Delay to aim for, above the base."""
-        if self._config.mode is DelayMode.FIXED:
-            return self._config.delay_ms / 1000.0
+        if self.config.mode is DelayMode.FIXED:
+            return self.config.delay_ms / 1000.0
         wanted = self.jitter_s + _MARGIN_S + self.coarseness_s + self._extra_s
         return min(wanted, self._max_s)
 
@@ -205,7 +205,7 @@ class DelayEstimator:
             self._bins /= self._weight
             self._total /= self._weight
             self._weight = 1.0
-        share = (1.0 - self._config.late_share) * self._total
+        share = (1.0 - self.config.late_share) * self._total
         place = int(np.searchsorted(np.cumsum(self._bins), share * (1.0 - 1e-12)))
         quantile_s = _BIN_S * (min(place, self._bins.size - 1) + 1)
         if quantile_s > 0.8 * self._jitter_s - _MARGIN_S:

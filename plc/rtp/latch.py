@@ -23,7 +23,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plc.rtp.jitter import Verdict
+from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, Malformed, parse_rtp
 from plc.rtp.udp import Address, Network, is_in
 

@@ -38,9 +38,12 @@ from plc.engine.stats import Stats
 from plc.errors import ConfigError
 from plc.rtp.codecs import Codec
 from plc.rtp.delay import DelayConfig, DriftControl
-from plc.rtp.jitter import JitterBuffer, JitterConfig, JitterStats, Slot, Turn, Verdict
+from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.mismatch import Inspection
+from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
+from plc.rtp.timeline import Slot
+from plc.rtp.turns import Turn
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
@@ -113,7 +116,6 @@ class Playout:
         budget_ms: float | None = None,
         seed: int = 0,
     ) -> None:
-        delay = delay or DelayConfig()
         self.codec = codec
         self.block = block
         self.payload_type = codec.payload_type if payload_type is None else payload_type
@@ -124,14 +126,7 @@ class Playout:
             )
         self.inspection = Inspection(codec, self.payload_type, red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(
-                mode=delay.mode,
-                safety=delay.safety,
-                delay_ms=delay.delay_ms,
-                max_delay_ms=delay.max_delay_ms,
-                clock_rate=codec.sample_rate,
-                block=block,
-            )
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=delay or DelayConfig())
         )
         if budget_ms is None:
             budget_ms = DEFAULT_BUDGET_SHARE * 1000.0 * block / codec.sample_rate
@@ -188,7 +183,7 @@ class Playout:
             return True
         waiting = self._filled - self._at + self._concealer.delay
         played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
-        limit_s = 2.0 * self.buffer.config.max_delay_ms / 1000.0
+        limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
     def left_out(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import urllib.request
 import numpy as np
 
 from plc.rtp.codecs import L16
-from plc.rtp.send import Packetizer
+from plc.rtp.packetizer import Packetizer
 
 _RATE, _BLOCK = 48_000, 480
 _PERIOD_S = _BLOCK / _RATE

@@ -24,7 +24,7 @@ from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.errors import AudioFileError, ConfigError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.send import Packetizer
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Endpoint, UdpPort, serve, step
 from tests.plc.apps.test_relay import find, line_of, listening, program
 from tests.signals import noise

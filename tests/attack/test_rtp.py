@@ -15,9 +15,9 @@ import pytest
 from plc.apps.relay import Relay, StreamConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Endpoint, UdpPort, serve
 from tests.signals import noise, tones
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from plc.apps.relay import StreamConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
-from plc.rtp.send import Packetizer
+from plc.rtp.outcomes import Verdict
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Address, Endpoint
 
 RATE = 8000

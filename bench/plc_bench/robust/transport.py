@@ -30,9 +30,9 @@ from plc.jsonable import to_json
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, parse_rtp
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Endpoint, UdpPort
 
 _SOURCE = ("192.0.2.1", 5004)

@@ -9,8 +9,8 @@ from typing import Any
 from plc.apps.events import EventLog, StreamWatch, ignore
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
 from tests.signals import tones
 
 RATE, BLOCK = 16_000, 160

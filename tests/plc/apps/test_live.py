@@ -23,7 +23,7 @@ from plc.errors import ConfigError, DeviceError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
-from plc.rtp.send import Packetizer
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Endpoint
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import noise, tones

@@ -21,8 +21,8 @@ from plc.apps.relay import StreamConfig, StreamRelay
 from plc.errors import ConfigError, MissingExtraError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Endpoint
 from tests.plc.apps.test_live import CONFIG, Bench
 from tests.signals import tones

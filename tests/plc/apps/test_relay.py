@@ -30,11 +30,12 @@ from plc.errors import ConfigError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
-from plc.rtp.jitter import Verdict
 from plc.rtp.latch import Latch
+from plc.rtp.outcomes import Verdict
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer, RtpSender, blocks_of, open_sender
+from plc.rtp.send import RtpSender, blocks_of, open_sender
 from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
 from tests.processes import environment
 from tests.signals import noise, tones

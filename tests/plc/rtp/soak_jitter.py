@@ -9,9 +9,10 @@ import random
 import time
 from dataclasses import dataclass
 
-from plc.rtp.delay import DelayMode
-from plc.rtp.jitter import JitterBuffer, JitterConfig, Turn
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.packets import RtpPacket
+from plc.rtp.turns import Turn
 
 RATE = 8000
 BLOCK = 160
@@ -71,10 +72,8 @@ def soak(events: int, seed: int) -> SoakReport:
     """Run ``events`` packets and pulls through a buffer; raise AssertionError if one breaks it."""
     rng = random.Random(seed)
     mode = rng.choice(list(DelayMode))
-    config = JitterConfig(
-        mode=mode, delay_ms=40.0, max_delay_ms=200.0, clock_rate=RATE, block=BLOCK
-    )
-    buffer = JitterBuffer(config)
+    delay = DelayConfig(mode=mode, delay_ms=40.0, max_delay_ms=200.0)
+    buffer = JitterBuffer(JitterConfig(clock_rate=RATE, block=BLOCK, delay=delay))
     sender = _Sender(rng)
     report = SoakReport()
     under_way: list[tuple[float, RtpPacket, int]] = []

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
-from plc.rtp.delay import DelayMode, DriftControl
-from plc.rtp.jitter import JitterBuffer, JitterConfig, Turn, Verdict
+from plc.rtp.delay import DelayConfig, DelayMode, DriftControl
+from plc.rtp.jitter import JitterBuffer, JitterConfig
+from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import RtpPacket
+from plc.rtp.turns import Turn
 from tests.plc.rtp.soak_jitter import soak
 
 RATE = 8000
@@ -26,7 +28,11 @@ def make(
 ) -> JitterBuffer:
     settings = {"max_delay_ms": 200.0, "safety": 0.5} | more
     return JitterBuffer(
-        JitterConfig(mode=mode, delay_ms=delay_ms, clock_rate=RATE, block=block, **settings)
+        JitterConfig(
+            clock_rate=RATE,
+            block=block,
+            delay=DelayConfig(mode=mode, delay_ms=delay_ms, **settings),
+        )
     )
 
 
@@ -527,4 +533,4 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="block"):
         JitterConfig(clock_rate=8000, block=8001)
     with pytest.raises(ConfigError, match="safety"):
-        JitterConfig(clock_rate=8000, block=160, safety=2.0)
+        JitterConfig(clock_rate=8000, block=160, delay=DelayConfig(safety=2.0))

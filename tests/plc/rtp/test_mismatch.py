@@ -20,9 +20,9 @@ from plc.cli.options import delay_of
 from plc.errors import ConfigError
 from plc.rtp.codecs import G711, L16, Codec, open_codec
 from plc.rtp.mismatch import Told
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, build_rtp
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
 from plc.rtp.udp import Endpoint
 from tests.plc.apps.test_relay import line_of
 from tests.processes import environment

@@ -16,7 +16,7 @@ from plc import Concealer, conceal
 from plc.audio.loss import GilbertElliott
 from plc.rtp.codecs import L16, Codec, open_codec
 from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.jitter import Verdict
+from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import Malformed, RedBlock, RtpPacket, build_red, build_rtp, parse_rtp
 from plc.rtp.playout import Playout
 from tests.signals import noise, sine, tones

@@ -1,0 +1,84 @@
+"""Make RTP packets of blocks of samples: the counterpart of the parser.
+
+:class:`Packetizer` numbers and times the packets of one stream and repeats earlier payloads in
+later ones (RFC 2198) where that is asked for. It has no socket and no clock: whoever sends the
+packets keeps their pace.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.rtp.codecs import Codec
+from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
+
+RED_PAYLOAD_TYPE = 100
+
+
+class Packetizer:
+    """Blocks of samples to RTP packets.
+
+    Parameters
+    ----------
+    codec : Codec
+        What the payloads are coded in.
+    ssrc, sequence, timestamp : int
+        Which stream, and where its numbers begin.
+    redundancy : int
+        Earlier payloads that each packet repeats (RFC 2198).
+    payload_type, red_payload_type : int, optional
+        Instead of the codec's own, and of 100.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        ssrc: int,
+        sequence: int = 0,
+        timestamp: int = 0,
+        redundancy: int = 0,
+        payload_type: int | None = None,
+        red_payload_type: int = RED_PAYLOAD_TYPE,
+    ) -> None:
+        self.codec = codec
+        self.ssrc = ssrc
+        self.payload_type = codec.payload_type if payload_type is None else payload_type
+        self.red_payload_type = red_payload_type
+        self.redundancy = redundancy
+        self._earlier: list[tuple[int, bytes]] = []
+        self._sequence = sequence % 2**16
+        self._timestamp = timestamp % 2**32
+        self._marker = True
+
+    def pack(self, samples: NDArray[np.float32]) -> bytes:
+        """Return the next packet, with these samples, shape (n, channels)."""
+        payload = self.codec.encode(samples)
+        payload_type = self.payload_type
+        body = payload
+        if self.redundancy:
+            body = self._with_redundancy(payload)
+            payload_type = self.red_payload_type
+        packet = RtpPacket(
+            payload_type, self._sequence, self._timestamp, self.ssrc, body, self._marker
+        )
+        self._marker = False
+        self._sequence = (self._sequence + 1) % 2**16
+        self._timestamp = (self._timestamp + len(samples)) % 2**32
+        return build_rtp(packet)
+
+    def _with_redundancy(self, payload: bytes) -> bytes:
+        blocks = [
+            RedBlock(self.payload_type, (self._timestamp - timestamp) % 2**32, earlier)
+            for timestamp, earlier in self._earlier
+        ]
+        self._earlier.append((self._timestamp, payload))
+        del self._earlier[: -self.redundancy]
+        return build_red([*blocks, RedBlock(self.payload_type, 0, payload)])
+
+
+def packet_samples(packet_ms: float, sample_rate: int) -> int:
+    """Return the samples of a packet, at least 1; raise ConfigError if it is no packet's length."""
+    if not 0.1 <= packet_ms <= 120.0:
+        raise ConfigError(f"packet_ms is {packet_ms:g}; supported: 0.1 to 120 ms")
+    return max(1, round(sample_rate * packet_ms / 1000.0))

@@ -1,0 +1,134 @@
+"""Choose the source that is played among those that send to one port.
+
+RFC 3550 numbers and times the packets of each source (SSRC) by themselves. A new source, or a jump
+of the known one, is believed after two packets in a row, which are then played, too; between
+packets of the known one it never is. The known one must have been quiet for 50 ms before another
+takes over. Of several sources that share a port, one is played: the first that is believed::
+
+    known    ▓  ▓  ▓  ▓                 quiet for 50 ms
+    others        ░     ░  ░       ░  ▓  ▓
+                  └ forgotten      └──┴ a row: believed, and played from its first packet
+
+No clock is read. Memory is bounded: few sources are heard at once, each by few packets.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from plc.rtp.outcomes import JitterStats
+from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket
+
+# Packets of a new source, or after a jump, before it is believed; how many may miss between two.
+PROBATION = 2
+_PROBATION_STEP_MAX = 3
+_AUDITION_MAX = 32
+# Sources that may be on probation at once: several share a port.
+AUDITIONS_MAX = 8
+# The known source has been quiet this long when another takes over.
+QUIET_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A packet that waits until its source is believed."""
+
+    packet: RtpPacket
+    samples: int
+    arrived_s: float
+
+
+@dataclass(slots=True)
+class _Audition:
+    """Packets in a row of a source that is not believed yet."""
+
+    row: list[Heard] = field(default_factory=list)
+
+    def continues(self, packet: RtpPacket) -> bool:
+        """Tell whether ``packet`` goes on where the row ends."""
+        if not self.row:
+            return False
+        last = self.row[-1].packet
+        step = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
+        ahead = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
+        return 0 < step <= _PROBATION_STEP_MAX and 0 < ahead < 1 << (TIMESTAMP_BITS - 1)
+
+    def hear(self, heard: Heard) -> int:
+        """Take a packet in; return how many are dropped for it."""
+        dropped = 0
+        if not self.continues(heard.packet):
+            dropped = len(self.row)
+            self.row.clear()
+        elif len(self.row) == _AUDITION_MAX:
+            del self.row[0]
+            dropped = 1
+        self.row.append(heard)
+        return dropped
+
+
+class Sources:
+    """The source that is played, and those that would like to be.
+
+    Parameters
+    ----------
+    stats : JitterStats
+        Where foreign packets and changes of the source are counted.
+
+    Attributes
+    ----------
+    known : int or None
+        SSRC of the source that is played; None before any was believed.
+    """
+
+    def __init__(self, stats: JitterStats) -> None:
+        self._stats = stats
+        self._auditions: dict[int, _Audition] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Know no source."""
+        self.known: int | None = None
+        self._auditions.clear()
+        self._last_arrival_s = -math.inf
+
+    def note(self, now_s: float) -> None:
+        """Note that the known source is heard."""
+        self._last_arrival_s = now_s
+
+    def confirm(self, now_s: float) -> None:
+        """Note that the known source goes on with audio: nobody else is believed for now."""
+        while self._auditions:
+            self._dismiss(next(iter(self._auditions)))
+        self.note(now_s)
+
+    def give_way(self) -> None:
+        """Let another source be believed without a pause of the known one."""
+        self._last_arrival_s = -math.inf
+
+    def hear(self, packet: RtpPacket, samples: int, now_s: float) -> list[Heard]:
+        """Take in a packet that is not believed.
+
+        Returns
+        -------
+        list of Heard
+            The row that ends with it, if its source is believed now and has become the known one;
+            else nothing.
+        """
+        ssrc = packet.ssrc
+        audition = self._auditions.get(ssrc)
+        if audition is None:
+            if len(self._auditions) >= AUDITIONS_MAX:
+                self._dismiss(next(iter(self._auditions)))
+            audition = self._auditions[ssrc] = _Audition()
+        self._stats.foreign_packets += audition.hear(Heard(packet, samples, now_s))
+        quiet = ssrc == self.known or now_s - self._last_arrival_s >= QUIET_S
+        if len(audition.row) < PROBATION or not quiet:
+            return []
+        self._stats.source_changes += self.known is not None
+        self.known = ssrc
+        self.note(now_s)
+        del self._auditions[ssrc]
+        return audition.row
+
+    def _dismiss(self, ssrc: int) -> None:
+        """Forget what came from a source that was not believed."""
+        self._stats.foreign_packets += len(self._auditions.pop(ssrc).row)

@@ -1,0 +1,232 @@
+"""Decide what each block is when it is due: play it, conceal it, hold the line, or skip.
+
+What becomes of a block is decided by what of it is there, never by sequence numbers alone:
+
+    PLAY     the block is there
+    PART     some of it is there: play that, and conceal the rest, which is any of what follows
+    LOST     it is not, but packets after it are: conceal it, go on
+    SILENCE  the same, but the packets around the hole are numbered without one: none were sent,
+             or none with audio
+    HOLD     nothing is there (yet): conceal, but let the line wait
+    WAIT     the stream has not begun: play silence
+
+A hold begins where the hole does, and is settled by the next packet. Is it the missing one, late,
+then it is played after all and the delay has grown by what was held, if the delay aimed for allows
+it; if not, the packet is one of those few that may come too late, and is left out as far as it was
+concealed. Is it one beyond, then what was missing is lost, has been concealed already, and the
+line moves on by as much; the delay is what it was. So a lost packet costs no delay. The fixed mode
+never holds.
+
+Whoever plays the blocks conceals what is not there of them. The line jumps only inside such a hole,
+so that each jump is led into by a concealment and out of by its crossfade.
+"""
+
+import math
+from enum import Enum, auto
+
+from plc.rtp.delay import DelayEstimator, DelayMode
+from plc.rtp.outcomes import JitterStats
+from plc.rtp.sequence import SequenceLog
+from plc.rtp.timeline import Slot, Timeline
+
+
+class Turn(Enum):
+    """What a block is; see the module's text."""
+
+    PLAY = auto()
+    PART = auto()
+    LOST = auto()
+    SILENCE = auto()
+    HOLD = auto()
+    WAIT = auto()
+
+
+class Turns:
+    """The position on a timeline, moved block by block.
+
+    Parameters
+    ----------
+    clock_rate : int
+        Samples in a second.
+    delays : DelayEstimator
+        The delay to aim for; its settings say whether to hold, and how long at most.
+    timeline, sequences
+        What is there, and which numbers have come.
+    stats : JitterStats
+        Where samples are counted.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether the first block has been played.
+    """
+
+    def __init__(
+        self,
+        clock_rate: int,
+        delays: DelayEstimator,
+        timeline: Timeline,
+        sequences: SequenceLog,
+        stats: JitterStats,
+    ) -> None:
+        self._rate = float(clock_rate)
+        self._max_s = delays.config.max_delay_ms / 1000.0
+        self._holds = delays.config.mode is not DelayMode.FIXED
+        self._delays = delays
+        self._timeline = timeline
+        self._block = timeline.block
+        self._sequences = sequences
+        self._stats = stats
+        self.reset()
+
+    def reset(self) -> None:
+        """Let the stream begin anew; the timeline is reset by its owner."""
+        self.begun = False
+        self._pulled_s = 0.0
+        self._hurries = False
+        self._held = 0
+        self._starved = 0
+        self._last_sequence: int | None = None
+
+    def delay_s(self, now_s: float) -> float:
+        """Return by how much a block pulled now is later than it could have been played."""
+        if not self.begun:
+            return 0.0
+        return now_s - self._timeline.position / self._rate - self._delays.base_s
+
+    def place_for(self, now_s: float) -> int:
+        """Return the media time at which a packet that is here now waits as long as it ought."""
+        if not self.begun:
+            return 0
+        wait_s = now_s + self._delays.target_s - self._pulled_s
+        return self._timeline.position + math.ceil(wait_s * self._rate) - self._block
+
+    def hurry(self) -> None:
+        """Let the next pull leave out what the delay is too long: its player stood still."""
+        self._hurries = True
+
+    def pull(self, now_s: float) -> Turn:
+        """Return what the next block is; what is there of it is in the timeline's pieces."""
+        timeline = self._timeline
+        timeline.pieces.clear()
+        self._pulled_s = now_s
+        if not self.begun and not self._begin(now_s):
+            return Turn.WAIT
+        if self._is_overdue(now_s):
+            return self._skip(now_s)
+        self._drop_played()
+        first = timeline.first
+        if first is not None and (self._held or self._starved):
+            self._settle(first, now_s)
+        return self._pass_block(now_s, timeline.gather())
+
+    def _is_overdue(self, now_s: float) -> bool:
+        """Tell whether to leave something out rather than to bear the delay."""
+        block_s = self._block / self._rate
+        limit_s = self._delays.target_s + block_s if self._hurries else self._max_s + 2.0 * block_s
+        self._hurries = False
+        return self.delay_s(now_s) > limit_s
+
+    def _begin(self, now_s: float) -> bool:
+        """Tell whether it is time to play the first block, and go to where it stands."""
+        first = self._timeline.first
+        if first is None:
+            return False
+        due_s = first.start / self._rate + self._delays.base_s + self._delays.target_s
+        behind = (now_s - due_s) * self._rate
+        if behind < 0.0:
+            return False
+        self._timeline.position = first.start + int(behind) // self._block * self._block
+        self.begun = True
+        return True
+
+    def _pass_block(self, now_s: float, behind: Slot | None) -> Turn:
+        """Go on over a block, hole by hole; at one that ends nowhere, see whether to wait.
+
+        ``behind`` is the first packet that begins after the block.
+        """
+        at = 0
+        turn = Turn.PLAY
+        pieces = self._timeline.pieces
+        for piece in pieces:
+            if piece.at > at:
+                turn = self._count_hole(piece.at - at, piece.slot.sequence)
+            at = piece.at + piece.samples
+            self._last_sequence = piece.slot.sequence
+            self._stats.played_samples += piece.samples
+        if at < self._block:
+            if behind is None:
+                turn = self._starve(now_s, at)
+            else:
+                turn = self._count_hole(self._block - at, behind.sequence)
+        if turn is not Turn.HOLD:
+            at = self._block
+        self._timeline.position += at
+        return Turn.PART if pieces and turn is not Turn.PLAY else turn
+
+    def _count_hole(self, samples: int, after: int) -> Turn:
+        """Count what is missing before the packet of that place, as lost or as a pause."""
+        if self._sequences.is_pause(self._last_sequence, after):
+            self._stats.silent_samples += samples
+            return Turn.SILENCE
+        self._stats.lost_samples += samples
+        return Turn.LOST
+
+    def _starve(self, now_s: float, at: int) -> Turn:
+        """Let the line wait there, as long as the delay may grow; else go on."""
+        samples = self._block - at
+        if self._holds and self.delay_s(now_s) + self._block / self._rate <= self._max_s:
+            self._held += samples
+            self._stats.held_samples += samples
+            return Turn.HOLD
+        self._starved += samples
+        self._stats.lost_samples += samples
+        return Turn.LOST
+
+    def _settle(self, first: Slot, now_s: float) -> None:
+        """Take what was concealed for want of any packet as what it turned out to be."""
+        gap = max(0, first.start - self._timeline.position)
+        filled = min(self._held, gap)
+        self._timeline.position += filled
+        self._stats.held_samples -= filled
+        is_pause = self._sequences.is_pause(self._last_sequence, first.sequence)
+        if is_pause and gap + self._starved > 0:
+            self._stats.silent_samples += filled + self._starved
+            self._stats.lost_samples -= self._starved
+        else:
+            self._stats.lost_samples += filled
+        if self._held > filled:
+            self._settle_late(self._held - filled, now_s)
+        self._held = 0
+        self._starved = 0
+
+    def _settle_late(self, held: int, now_s: float) -> None:
+        """Keep the delay that a late packet has brought, less what is too much.
+
+        What is left out keeps packets and blocks as they stand to each other.
+        """
+        unit = self._timeline.unit
+        excess = (self.delay_s(now_s) - self._delays.target_s) * self._rate
+        left_out = min(max(0, int(excess)), held) // unit * unit
+        self._timeline.position += left_out
+        self._stats.held_samples -= left_out
+        self._stats.lost_samples += left_out
+        self._drop_played()
+        self._stats.merged_packets += left_out < held
+
+    def _skip(self, now_s: float) -> Turn:
+        """Leave out what is too much; this block is concealed, and leads over the jump."""
+        excess_s = self.delay_s(now_s) - self._delays.target_s
+        blocks = max(1, int(excess_s * self._rate) // self._block)
+        self._timeline.position += blocks * self._block
+        self._held = 0
+        self._starved = 0
+        self._stats.skipped_samples += (blocks - 1) * self._block
+        self._stats.lost_samples += self._block
+        self._drop_played()
+        return Turn.LOST
+
+    def _drop_played(self) -> None:
+        last = self._timeline.drop_played()
+        if last is not None:
+            self._last_sequence = last.sequence
