@@ -22,7 +22,7 @@ from plc.cli import app as cli
 from plc.cli.errors import line_of
 from plc.errors import ConfigError, why
 from plc_bench import cli as bench_cli
-from tests.processes import environment
+from tests.processes import environment, hear_signals
 from tests.signals import tones
 
 RATE = 8_000
@@ -295,6 +295,7 @@ def test_an_interrupt_while_workers_start_leaves_neither_them_nor_a_traceback(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=hear_signals,
     )
     parent = psutil.Process(process.pid)
     wait_until(lambda: spawned(parent, busy_s) or process.poll() is not None)

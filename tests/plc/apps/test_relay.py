@@ -37,7 +37,7 @@ from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.send import RtpSender, blocks_of, open_sender
 from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
-from tests.processes import environment
+from tests.processes import environment, hear_signals
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -536,6 +536,7 @@ def program(*arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_signals,
     )
 
 
