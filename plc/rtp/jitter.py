@@ -407,7 +407,9 @@ class JitterBuffer:
             audition = self._auditions[packet.ssrc] = _Audition()
         self.stats.foreign_packets += audition.hear(packet, samples, now_s)
         heard = audition.packets
-        quiet = packet.ssrc == self.ssrc or now_s - self._last_arrival_s >= _QUIET_S
+        # Not heard since the clock was set back is quiet, too.
+        since_s = now_s - self._last_arrival_s
+        quiet = packet.ssrc == self.ssrc or not 0.0 <= since_s < _QUIET_S
         if len(heard) < _PROBATION or not quiet:
             return Verdict.PROBATION
         first, _, first_s = heard[0]
