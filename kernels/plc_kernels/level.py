@@ -185,27 +185,34 @@ def quieten(
 def hold_level(
     peak: float,
     power: float,
+    energy: float,
     smoothing: float,
     glide: int,
     state: NDArray[np.float64],
+    recent: NDArray[np.float64],
     row: NDArray[np.float32],
 ) -> bool:
-    """Keep a concealment within a peak and a mean power; tell whether that changed it.
+    """Keep a concealment within a peak, a mean power and an energy; tell whether that changed it.
 
-    What is within both is left as it is, bit for bit. What is not is turned down by a gain without
-    steps, and what is not finite becomes silence.
+    What is within all of them is left as it is, bit for bit. What is not is turned down by a gain
+    without steps, and what is not finite becomes silence.
 
     Parameters
     ----------
     peak, power : float
         Largest magnitude and mean power, at least 0.
+    energy : float
+        The most that as many samples in a row hold as there are in ``recent``: the running mean
+        alone allows twice its power for as long as it takes to rise.
     smoothing : float
         Weight of a new sample in the running mean of the power.
     glide : int
         Samples within which the gain goes over to that of the block.
-    state : float64, shape (2,), read and written
-        Gain and running mean of the power at the end of the last block; when a burst begins, 1 and
-        the power that was received.
+    state : float64, shape (3,), read and written
+        Gain and running mean of the power at the end of the last block, and the place of the oldest
+        of ``recent``; when a burst begins, 1, the power that was received, and any place.
+    recent : float64, shape (m,), read and written
+        Squares of the samples before, a ring; when a burst begins, the power that was received.
     row : float32, shape (n,), read and written
         The concealment.
     """
@@ -217,20 +224,29 @@ def hold_level(
             acted = True
         loudest = max(loudest, math.fabs(row[i]))
     target = min(1.0, peak / loudest) if loudest > 0.0 else 1.0
-    gain, mean = state[0], state[1]
+    gain, mean, place = state[0], state[1], int(state[2])
+    held = 0.0
+    for k in range(recent.size):
+        held += recent[k]
     step = (target - gain) / glide
     for i in range(row.size):
         if i < glide:
             gain += step
         else:
             gain = target
-        rest = max(power - (1.0 - smoothing) * mean, 0.0)
-        most = min(peak, math.sqrt(rest / smoothing))
+        held -= recent[place]
+        rest = max(power - (1.0 - smoothing) * mean, 0.0) / smoothing
+        rest = min(rest, max(energy - held, 0.0))
+        most = min(peak, math.sqrt(rest))
         sample = min(max(row[i] * gain, -most), most)
         mean += smoothing * (sample * sample - mean)
+        recent[place] = sample * sample
+        held += recent[place]
+        place = place + 1 if place + 1 < recent.size else 0
         limited = np.float32(sample)
         acted = acted or limited != row[i]
         row[i] = limited
     state[0] = gain
     state[1] = mean
+    state[2] = place
     return acted

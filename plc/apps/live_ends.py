@@ -144,7 +144,7 @@ class PlayClock:
         Returns whether it goes on after it has stood still.
         """
         if self._ahead_s > -math.inf:
-            self._ahead_s -= _SLOWEST * (ours_s - self._last_s)
+            self._ahead_s -= _SLOWEST * max(0.0, ours_s - self._last_s)
         if self._stands and confirmed_s > self._confirmed_s:
             self._ahead_s = -math.inf
         self._ahead_s = max(self._ahead_s, confirmed_s - ours_s)
@@ -162,6 +162,7 @@ class PlayClock:
         """Go on without a device."""
         if self._ahead_s == -math.inf:
             self._ahead_s = -ours_s
+        self._ahead_s += max(0.0, self._last_s - ours_s)  # ours was set back
         self._advance(ours_s)
 
     def _advance(self, ours_s: float) -> None:

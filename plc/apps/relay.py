@@ -138,6 +138,8 @@ class RateCap:
 
     def take(self, now_s: float) -> bool:
         """Take a token; return whether there was one."""
+        if now_s < self._filled_s:  # the clock was set back
+            self._filled_s = now_s
         if now_s > self._filled_s:
             gained = self._rate * min(now_s - self._filled_s, 1.0)
             self._tokens = min(self._rate, self._tokens + gained)
@@ -228,6 +230,9 @@ class StreamRelay:
         """Take in a datagram."""
         stats = self.stats
         stats.datagrams_received += 1
+        if self._overdue_s < self.next_s - now_s < math.inf:
+            # The clock was set back: no block may wait until it is again as late as it was.
+            self._begin_s += now_s - self.next_s
         if not self.latch.admits(source, datagram, now_s):
             stats.refused_datagrams += 1
             return

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ from plc.engine.concealer import Packet
 from plc.errors import ConfigError, NetworkError, PacketError
 
 _ANSWER_S = 30.0
+# A server whose queue of connections is full is asked again after this time.
+_QUEUE_S = 0.01
 
 
 class Client:
@@ -60,7 +63,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.connect(str(path))
+            self._connect(str(path), timeout_s)
             with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
                 self._socket.sendall(pack_hello(settings))
             self.delay, size = parse_ready(self._receive(Kind.READY).payload)
@@ -80,6 +83,18 @@ class Client:
         self._reader.allow(max(TEXT_LIMIT, size, tail))
         self._frame = bytearray(HEADER.size + size)
         self._packet = as_packet(memoryview(self._frame)[HEADER.size :], settings)
+
+    def _connect(self, path: str, timeout_s: float) -> None:
+        """Connect, in turn with as many others as want to."""
+        end_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._socket.connect(path)
+                return
+            except BlockingIOError:  # with a time limit a full queue is no reason to wait
+                if time.monotonic() >= end_s:
+                    raise
+                time.sleep(_QUEUE_S)
 
     def push(self, packet: Packet | None) -> tuple[Packet, Flag]:
         """Send a packet, None for a lost one; return the one to play, and what it is.

@@ -9,7 +9,8 @@ and any number of them, share one warm engine::
 
 A connection's memory is one frame in, one out, and the kernel's buffers: who sends without reading
 is not read from any more, and cut off after a while; who sends rubbish is told so and cut off; who
-vanishes is forgotten. None of it touches another thread. The kernels run without the interpreter's
+vanishes is forgotten; who has not said HELLO gives way where there is no place for another that
+connects. None of it touches another thread. The kernels run without the interpreter's
 lock, so streams that are concealed at the same time use several cores.
 """
 
@@ -192,7 +193,8 @@ class SidecarStats:
     violations: int = 0
     """Those that broke the protocol, or asked for what is not possible."""
     stalled: int = 0
-    """Those that did not say HELLO, or did not read their answers, in time."""
+    """Those that did not say HELLO, or did not read their answers, in time, or before their place
+    was wanted."""
     faults: int = 0
     """Those that met a fault of ours."""
 
@@ -231,6 +233,9 @@ class Sidecar:
         self._max_clients = max_clients
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
+        self._silent: dict[socket.socket, None] = {}
+        """Those of them that have not said HELLO, the oldest first."""
+        self._displaced: set[socket.socket] = set()
         self._most = 0
         """Connections at a time, since memory was last given back."""
         self._stopping = threading.Event()
@@ -295,8 +300,11 @@ class Sidecar:
             return
         connection.setblocking(True)
         with self._lock:
-            full = len(self._clients) >= self._max_clients
+            full = len(self._clients) - len(self._displaced) >= self._max_clients
+            if full:
+                full = not self._displace()
             if not full:
+                self._silent[connection] = None
                 thread = threading.Thread(
                     target=self._attend, args=(connection,), name="plc-client", daemon=True
                 )
@@ -315,11 +323,32 @@ class Sidecar:
             self.stats.faults += 1
             with self._lock:
                 del self._clients[connection]
+                self._silent.pop(connection, None)
             connection.close()
+
+    def _displace(self) -> bool:
+        """Let the oldest that has not said HELLO give way; return whether there was one.
+
+        Its thread ends in its own time, so no more of them are waited for than may be open.
+        """
+        if not self._silent or len(self._displaced) >= self._max_clients:
+            return False
+        oldest = next(iter(self._silent))
+        del self._silent[oldest]
+        self._displaced.add(oldest)
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _attend(self, connection: socket.socket) -> None:
         """Hold one conversation; whatever comes of it stays in here."""
-        conversation = Conversation(self._open)
+
+        def open_stream(settings: StreamSettings) -> EmbeddedStream:
+            with self._lock:  # who has said HELLO keeps its place
+                self._silent.pop(connection, None)
+            return self._open(settings)
+
+        conversation = Conversation(open_stream)
         try:
             with connection:
                 outcome = self._converse(connection, conversation)
@@ -334,6 +363,10 @@ class Sidecar:
             conversation.close()
             with self._lock:
                 del self._clients[connection]
+                self._silent.pop(connection, None)
+                if connection in self._displaced:
+                    self._displaced.discard(connection)
+                    outcome = "stalled"
         with self._lock:
             setattr(self.stats, outcome, getattr(self.stats, outcome) + 1)
 

@@ -28,11 +28,14 @@ PEAK_RATIO = 1.5
 """A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
 may overshoot what it was fitted on."""
 POWER_RATIO = 1.9
-"""The same for the mean power over 5 ms: +2.8 dB; while it rises, 1 dB more."""
+"""The same for the mean power, smoothed over 5 ms: +2.8 dB."""
 # Where less than this share of the last half second was received, older samples allow less.
 _MOSTLY_RECEIVED = 0.6
 # So it is where what was received of it is no louder than this: -60 dBFS. The sound has ended.
 _SILENCE = 1e-3
+ENERGY_RATIO = 2.4
+"""The same for any 5 ms of it: +3.8 dB. The smoothed one alone allows 5.8 dB while it rises, which
+a network that is quiet and loud in turn would make use of."""
 # Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
 _NOISE_RATIO = 10.0
 _NOISE_MEAN_MS = 20.0
@@ -76,6 +79,7 @@ class FillLimit:
         "_peaks",
         "_quietest",
         "_reach",
+        "_recent",
         "_share_rate",
         "_slots",
         "_smoothing",
@@ -98,7 +102,8 @@ class FillLimit:
         self._peaks = np.zeros((channels, size), np.float32)
         self._energies = np.zeros((channels, size))
         self._allowed = np.zeros((channels, 4))
-        self._state = np.zeros((channels, 2))
+        self._state = np.zeros((channels, 3))
+        self._recent = np.zeros((channels, hop))
         self._quietest = np.zeros(channels)
         self._noise_power = np.zeros(channels)
         self._noise_smoothing = -math.expm1(-1000.0 / (sample_rate * _NOISE_MEAN_MS))
@@ -195,11 +200,19 @@ class FillLimit:
             peak, power, most, most_power = self._allowed[c]
             if not by_age and peak > _SILENCE:
                 peak, power = most, most_power
-            state = self._state[c]
             if self._begins:
-                state[1] = power
-            peak, power = PEAK_RATIO * peak, POWER_RATIO * power
-            acted |= hold_level(peak, power, self._smoothing, self._glide, state, row)
+                self._state[c, 1] = power
+                self._recent[c] = power
+            acted |= hold_level(
+                PEAK_RATIO * peak,
+                POWER_RATIO * power,
+                ENERGY_RATIO * power * self._hop,
+                self._smoothing,
+                self._glide,
+                self._state[c],
+                self._recent[c],
+                row,
+            )
         self._begins = False
         return acted
 
@@ -212,7 +225,7 @@ def hold_between(
     Parameters
     ----------
     sides : sequence of float32, shape (channels, n)
-        What is known before and after the gap; a side may be empty.
+        What is known before and after the gap, and nothing that was filled; a side may be empty.
     sample_rate : int
         In Hz.
     gap : float32, shape (channels, n), read and written
@@ -228,6 +241,15 @@ def hold_between(
             power = max(power, float(powers.max()) / min(hop, row.size))
             peak = max(peak, float(row.max()), -float(row.min()))
         row = np.ascontiguousarray(gap[c])
-        state = np.array([1.0, power])
-        if hold_level(PEAK_RATIO * peak, POWER_RATIO * power, smoothing, glide, state, row):
+        acted = hold_level(
+            PEAK_RATIO * peak,
+            POWER_RATIO * power,
+            ENERGY_RATIO * power * hop,
+            smoothing,
+            glide,
+            np.array([1.0, power, 0.0]),
+            np.full(hop, power),
+            row,
+        )
+        if acted:
             gap[c] = row

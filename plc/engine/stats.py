@@ -23,7 +23,9 @@ class TimeHistogram:
         self.max_ms = 0.0
 
     def add(self, duration_ms: float) -> None:
-        """Count one duration."""
+        """Count one duration; what is no number, from a clock that has none, is the shortest."""
+        if not math.isfinite(duration_ms):
+            duration_ms = 0.0
         place = int(_BINS_PER_DECADE * math.log10(max(duration_ms, _FIRST_MS) / _FIRST_MS))
         self._bins[min(place, _BINS - 1)] += 1
         self.max_ms = max(self.max_ms, duration_ms)

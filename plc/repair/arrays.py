@@ -142,6 +142,29 @@ def inpaint(
     ModelError, MissingExtraError
         If a model that was asked for cannot be used.
     """
+    return fill_gaps(signal, sample_rate, gaps, (), quality, method, model, progress)
+
+
+def fill_gaps(
+    signal: Packet,
+    sample_rate: int,
+    gaps: Sequence[tuple[int, int]],
+    made: Sequence[tuple[int, int]],
+    quality: str,
+    method: str,
+    model: str,
+    progress: _Report | None = None,
+) -> Packet:
+    """Return a signal with its gaps filled, of which parts were filled before.
+
+    Parameters
+    ----------
+    signal, sample_rate, gaps, quality, method, model, progress
+        As for :func:`inpaint`.
+    made : sequence of (start, stop)
+        Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
+        filled from them, too, but no louder for them.
+    """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
     check_signal(signal)
@@ -159,8 +182,10 @@ def inpaint(
     network = None
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
+    fills = list(made)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, quality, method, network)
+        _fill(rows, config, start, stop, end, fills, quality, method, network)
+        fills.append((start, stop))
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
@@ -230,11 +255,15 @@ def _fill(
     start: int,
     stop: int,
     end: int,
+    fills: list[tuple[int, int]],
     quality: str,
     method: str,
     network: Refiner | None,
 ) -> None:
-    """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
+    """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known.
+
+    Those before ``start`` are, but for ``fills``.
+    """
     context = round(CONTEXT_S * config.sample_rate)
     before = rows[:, max(0, start - context) : start]
     after = rows[:, stop : min(end, stop + context)]
@@ -255,7 +284,20 @@ def _fill(
             )
             if network is not None:
                 network.refine(rows[c], start, stop, end, doubt_db)
-    hold_between((before, after), config.sample_rate, gap)
+    known = _without(before, start - before.shape[1], fills)
+    hold_between((known, after), config.sample_rate, gap)
+
+
+def _without(
+    before: NDArray[np.float32], first: int, fills: list[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """Return what is left of ``before``, which begins at ``first``, without the fills in it."""
+    known = np.ones(before.shape[1], np.bool_)
+    for start, stop in reversed(fills):
+        if stop <= first:
+            break
+        known[max(0, start - first) : stop - first] = False
+    return before if known.all() else before[:, known]
 
 
 def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:

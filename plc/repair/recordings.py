@@ -8,6 +8,7 @@ second. The target has exactly the length of the source; delays are taken out.
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_t
 from plc.engine.concealer import Concealer
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.repair import arrays
-from plc.repair.arrays import context_s, inpaint, refinable, refines, with_known_ends
+from plc.repair.arrays import context_s, fill_gaps, refinable, refines, with_known_ends
 
 # What most of live audio over IP is sent in.
 PACKET_MS = 10.0
@@ -316,19 +317,19 @@ def inpaint_file(
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
+            made: deque[tuple[int, int]] = deque()
             for start, stop, end in with_known_ends(gaps, samples):
                 first = max(0, start - context)
+                while made and made[0][1] <= first:
+                    made.popleft()
                 signal = window.move_to(first, min(stop + context, end))
                 gap = (start - first, stop - first)
                 _check_finite(signal, gap, source, first / reader.sample_rate, reader.sample_rate)
-                signal[:] = inpaint(
-                    signal,
-                    reader.sample_rate,
-                    [gap],
-                    quality=quality,
-                    method=method,
-                    model=model,
+                earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
+                signal[:] = fill_gaps(
+                    signal, reader.sample_rate, [gap], earlier, quality, method, model
                 )
+                made.append((start, stop))
             window.finish()
         return InpaintReport(
             samples=samples,

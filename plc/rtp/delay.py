@@ -188,6 +188,7 @@ class DelayEstimator:
         """Take this for the base: the line was moved, or the stream begins anew."""
         self._earlier = self._newer = base_s
         self._window_s = now_s
+        self._calm_since_s = min(self._calm_since_s, now_s)  # later only if the clock was set back
 
     def _note_base(self, transit_s: float, now_s: float) -> None:
         age_s = now_s - self._window_s

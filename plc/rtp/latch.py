@@ -135,6 +135,8 @@ class Latch:
         holder = self._holder
         if holder is None:
             return self._is_allowed(source)
+        if now_s < self._heard_s:
+            self._set_back(now_s)
         if source == holder.address:
             return True
         silent_s = now_s - self._heard_s
@@ -187,6 +189,12 @@ class Latch:
         if verdict is Verdict.ACCEPTED or not self.believed:
             self._follow(self._holder, sequence, ssrc)
         return regained
+
+    def _set_back(self, now_s: float) -> None:
+        """Begin the times of silence and of seniority anew: the clock was set back."""
+        self._heard_s = now_s
+        self._elder_until_s = min(self._elder_until_s, now_s + LAPSE_S)
+        self._forget_newcomers()
 
     def _is_allowed(self, source: Address) -> bool:
         return not self._allow or is_in(source[0], self._allow)

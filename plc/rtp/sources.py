@@ -120,7 +120,9 @@ class Sources:
                 self._dismiss(next(iter(self._auditions)))
             audition = self._auditions[ssrc] = _Audition()
         self._stats.foreign_packets += audition.hear(Heard(packet, samples, now_s))
-        quiet = ssrc == self.known or now_s - self._last_arrival_s >= QUIET_S
+        # Not heard since the clock was set back is quiet, too.
+        since_s = now_s - self._last_arrival_s
+        quiet = ssrc == self.known or not 0.0 <= since_s < QUIET_S
         if len(audition.row) < PROBATION or not quiet:
             return []
         self._stats.source_changes += self.known is not None

@@ -335,7 +335,8 @@ class NetworkWorker:
         self._pending = NO_TICKET
         life = self._life
         while True:
-            done = self._next_result(deadline_s - self._clock())
+            # By a clock that was set back since the submission the deadline may be hours away.
+            done = self._next_result(deadline_s - max(self._since_s, self._clock()))
             if done is None:
                 self.counters.network_late += 1
                 life.cancel()
@@ -362,7 +363,7 @@ class NetworkWorker:
     def _next_result(self, wait_s: float) -> int | None:
         """Return the next ticket that the worker gives back, None if none comes in time."""
         try:
-            if wait_s <= 0.0:
+            if not wait_s > 0.0:  # or it is NaN
                 return self._life.results.get_nowait()
             return self._life.results.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
         except queue.Empty:

@@ -72,7 +72,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (level.allowed_level, (2, 80, 4, 8, 16, SLOTS, COUNTS, PEAKS, ENERGIES, LEVELS)),
     (level.quietest_power, (2, 80, 4, SLOTS, COUNTS, ENERGIES, np.zeros(2))),
     (level.quieten, (1.0, 0.01, np.zeros(1), X)),
-    (level.hold_level, (1.0, 1.0, 0.01, 10, np.ones(2), X)),
+    (level.hold_level, (1.0, 1.0, 10.0, 0.01, 10, np.zeros(3), np.zeros(20), X)),
     (
         noise.track_noise,
         (

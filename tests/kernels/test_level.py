@@ -92,11 +92,20 @@ def running_power(x: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def held(
-    x: NDArray[np.float32], peak: float, power: float, glide: int = 10
+    x: NDArray[np.float32],
+    peak: float,
+    power: float,
+    glide: int = 10,
+    energy: float = np.inf,
+    pieces: int = 1,
 ) -> tuple[NDArray[np.float32], bool]:
     row = x.copy()
-    acted = hold_level(peak, power, SMOOTHING, glide, np.array([1.0, 0.0]), row)
-    return row, bool(acted)
+    state, recent = np.array([1.0, 0.0, 0.0]), np.zeros(HOP)
+    acted = [
+        hold_level(peak, power, energy, SMOOTHING, glide, state, recent, part)
+        for part in np.array_split(row, pieces)
+    ]
+    return row, any(acted)
 
 
 def test_what_is_within_the_bound_stays_bit_for_bit() -> None:
@@ -113,6 +122,29 @@ def test_no_sample_passes_the_peak_and_no_mean_the_power(scale: float) -> None:
     assert acted
     assert np.abs(out).max() <= np.float32(0.1)
     assert running_power(out).max() <= 0.001 * (1.0 + 1e-5)
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("every", [1, 2 * HOP])
+def test_no_stretch_of_samples_passes_the_energy(every: int, pieces: int) -> None:
+    """Not even one that is as loud as can be after being silent, at which the mean is low."""
+    x = noise(4, 4800)
+    x[np.arange(x.size) // every % 2 == 1] = 0.0
+    out, acted = held(x, 1.0, 0.001, energy=0.0011 * HOP, pieces=pieces)
+    assert acted
+    energies = np.convolve(out.astype(np.float64) ** 2, np.ones(HOP))
+    assert energies.max() <= 0.0011 * HOP * (1.0 + 1e-5)
+    if every > 1:
+        loud, _ = held(x, 1.0, 0.001)
+        assert np.convolve(loud.astype(np.float64) ** 2, np.ones(HOP)).max() > 0.0015 * HOP
+
+
+def test_what_holds_as_much_energy_as_it_may_stays_bit_for_bit() -> None:
+    x = noise(3, 960)
+    energy = float(np.convolve(x.astype(np.float64) ** 2, np.ones(HOP)).max())
+    out, acted = held(x, 1.0, 1.0, energy=energy * (1.0 + 1e-9))
+    assert not acted
+    np.testing.assert_array_equal(out, x)
 
 
 def test_the_gain_changes_without_a_step() -> None:
