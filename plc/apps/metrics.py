@@ -236,7 +236,7 @@ class Exporter:
                 "--metrics needs prometheus-client: pip install 'plc-engine[rtp]'"
             ) from error
         self._families: Any = {True: CounterMetricFamily, False: GaugeMetricFamily}
-        choose = prometheus_client.exposition.choose_network
+        choose = prometheus_client.exposition.choose_encoder
         self._networks = {kind: choose(kind) for kind in ("", _OPENMETRICS)}
         self._collects: list[Collect] = []
         self._pages: dict[str, tuple[float, bytes]] = {}
