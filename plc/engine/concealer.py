@@ -48,9 +48,8 @@ from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, PacketError
 from plc.limits import RECOVERY_MS
-from plc.networks.filler import NetworkFiller
+from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
-from plc.predict.linear import ArFiller
 from plc.processor_time import thread_clock
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
@@ -145,8 +144,10 @@ class Concealer:
         # A gap that long would be faded in its middle; what leads out of it has little to meet.
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
-        self._filler = make_filler(method, model, self.config, reach, clock, provider)
-        self._paced = self._filler if isinstance(self._filler, ArFiller | NetworkFiller) else None
+        self.stats = Stats()
+        self._filler = make_filler(
+            method, model, self.config, reach, clock, provider, self.stats.network
+        )
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -163,6 +164,8 @@ class Concealer:
         self._parts: list[Sequence[Part]] = [self._lost] * slots
         self._part = np.zeros(channels * packet_samples, np.float32)
         self._hurry_ms = float("inf")
+        self._burst_ms = float("inf")
+        self._moment = STEADY_MOMENT
         self._played = 0
         self._block = np.zeros((channels, packet_samples), np.float32)
         self._noise = np.zeros((channels, packet_samples), np.float32)
@@ -184,9 +187,6 @@ class Concealer:
         self._burst: Burst | None = None
         self._pushed = 0
         self._integer = False
-        self.stats = Stats()
-        if isinstance(self._filler, NetworkFiller):
-            self.stats.network = self._filler.counters
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -230,23 +230,6 @@ class Concealer:
 
     def describe(self) -> dict[str, Any]:
         """Return what runs here: the format, and each ladder's rungs with their measured cost."""
-        ladders = {}
-        filler = self._filler
-        networks = {}
-        if isinstance(filler, NetworkFiller):
-            networks = filler.describe()
-            filler = filler.ar
-        if isinstance(filler, ArFiller):
-            for content, steps in (("steady", filler.steady), ("unsteady", filler.unsteady)):
-                ladders[content] = [
-                    {
-                        "rung": step.rung.name,
-                        "order": step.order,
-                        "past_samples": step.past,
-                        "cost_ms": round(step.cost_ms, 4),
-                    }
-                    for step in steps
-                ]
         return {
             "sample_rate": self.config.sample_rate,
             "channels": self.config.channels,
@@ -254,10 +237,7 @@ class Concealer:
             "lookahead": self.config.lookahead,
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
-            "method": self._filler.names[0] if not ladders else "ar",
-            "networks": networks,
-            "ladders": ladders,
-        }
+        } | self._filler.describe()
 
     def close(self) -> None:
         """End the threads of the networks, if there are any; a burst now gets the draft.
@@ -269,8 +249,7 @@ class Concealer:
         """
         self._enter()
         try:
-            if isinstance(self._filler, NetworkFiller):
-                self._filler.close()
+            self._filler.close()
         finally:
             self._idle.append(True)
 
@@ -285,9 +264,7 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        self._hurry_ms = limit_ms
-        if self._paced is not None:
-            self._paced.limit_ms = limit_ms
+        self._hurry_ms = self._burst_ms = limit_ms
 
     def push(
         self,
@@ -503,9 +480,8 @@ class Concealer:
 
     def _share_time(self, gaps: int) -> None:
         """Let each of several bursts in one packet take its share of the packet's time."""
-        if self._paced is not None:
-            share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
-            self._paced.limit_ms = min(self._hurry_ms, share_ms)
+        share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
+        self._burst_ms = min(self._hurry_ms, share_ms)
 
     def _play_part(self, block: NDArray[np.float32], slot: int, place: int) -> bool:
         """Play a part of a packet into ``block``; return whether it was concealed."""
@@ -521,9 +497,8 @@ class Concealer:
             if play is Play.RECOVER:
                 self._recover(block)
             self._background.listen(received)
-            self._remember(block, trusted=True)
-            if isinstance(self._filler, NetworkFiller):
-                self._filler.tick()
+            self._history.append(block, True)
+            self._filler.played(block, True)
             return False
         self._background.interrupt()
         self._conceal(block, play, slot, place, gap)
@@ -566,8 +541,8 @@ class Concealer:
             stats.bridged_samples += n
             trusted = True
         else:
-            if burst.age and isinstance(self._filler, NetworkFiller):
-                self._filler.catch_up()
+            if burst.age:
+                self._filler.next_packet()
             trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
         rung = _NOISE_RUNG if silent else self._filler.name
@@ -576,23 +551,21 @@ class Concealer:
         stats.concealed_samples += n
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
         stats.fills_limited += self._limit.hold(block, self._played)
-        self._remember(block, trusted)
-
-    def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
         self._history.append(block, trusted)
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.listen(block)
+        self._filler.played(block, False)
 
-    def _begin_burst(self, bridging: int) -> Burst:
-        unsteady = self._background.unsteady
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.content = self._background.content
-            self._filler.bridging = bridging
-            self._filler.received_share = self._limit.received_share
-        self._filler.begin(self._history, unsteady)
-        late = self._filler.late if isinstance(self._filler, NetworkFiller) else 0
-        burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
-        self._burst = burst
+    def _begin_burst(self, gap: int) -> Burst:
+        """Begin a burst, which is bridged as a whole if there is a gap."""
+        self._moment = moment = Moment(
+            unsteady=self._background.unsteady,
+            content=self._background.content,
+            gap_samples=gap,
+            received_share=self._limit.received_share,
+            limit_ms=self._burst_ms,
+        )
+        self._filler.begin(self._history, moment)
+        hold = self._holds[moment.unsteady]
+        self._burst = burst = Burst(hold, self._fade, self._filler.late_samples)
         self._limit.begin()
         self.stats.concealment_events += 1
         return burst
@@ -633,10 +606,9 @@ class Concealer:
             known += n
         burst.bridged = 0
         burst.bridge = gap
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.fading = burst.age > burst.hold
+        moment = self._moment._replace(fading=burst.age > burst.hold, limit_ms=self._burst_ms)
         burst.landed = self._filler.bridge(
-            self._history, self._after[:, :known], self._bridge[:, : burst.bridge]
+            self._history, self._after[:, :known], self._bridge[:, : burst.bridge], moment
         )
 
     def _recover(self, block: NDArray[np.float32]) -> None:
@@ -682,14 +654,11 @@ class Concealer:
         stats = self.stats
         (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
         stats.deadline_misses += concealed and elapsed_ms > self._limit_ms
-        paced = self._paced
-        if paced is None:
-            return
         if concealed:
             # What others did with the processor meanwhile says nothing about the rung.
             spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-            stats.rung_changes += paced.note_time(spent_ms > self._limit_ms)
-        stats.rung_changes += paced.pass_time(self._packet_ms)
+            stats.rung_changes += self._filler.took(spent_ms > self._limit_ms)
+        stats.rung_changes += self._filler.pass_time(self._packet_ms)
 
 
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:

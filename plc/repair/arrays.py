@@ -50,9 +50,10 @@ from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import Refiner, open_refiner
 from plc.predict.drafts import SIDE_RUNG
+from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller, Filler
+from plc.predict.linear import ArFiller
 from plc.predict.similar import REACH_S
 from plc_kernels.ar import fit_burg
 from plc_kernels.fade import crossfade_ramp
@@ -275,7 +276,7 @@ def _run(
 ) -> None:
     history = History(before.shape[0], max(filler.past_samples, 1))
     history.append(before, trusted=True)
-    filler.begin(history, unsteady=False)
+    filler.begin(history)
     out = np.zeros(gap.shape, np.float32)
     landed = False
     if filler.bridges and after.shape[1]:

@@ -28,7 +28,7 @@ def test_every_method_makes_a_filler(method: str) -> None:
     rows = np.stack([glide(1, 16_000, 8000), glide(2, 16_000, 8000)])
     history = History(2, filler.past_samples)
     history.append(rows[:, :6000], True)
-    filler.begin(history, False)
+    filler.begin(history)
     out = np.full((2, 160), np.nan, np.float32)
     filler.extend(out)
     assert np.isfinite(out).all()
