@@ -25,7 +25,7 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ from plc.engine.burst import (
     Play,
     decide,
 )
-from plc.engine.config import StreamConfig
+from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.fill_limit import FillLimit
 from plc.engine.methods import make_filler
 from plc.engine.stats import Stats
@@ -67,19 +67,11 @@ class Concealer:
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, lookahead, budget_ms, seed
-        As for :class:`~plc.engine.config.StreamConfig`.
-    method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
-    model : str
-        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
-        ``"ar"`` is linear prediction alone, any other is a model's name or path.
+    sample_rate, channels, packet_samples, lookahead, method, model, budget_ms, seed, provider
+        As for :class:`~plc.StreamConfig`; the first four may be given by position.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the deadlines of
         networks.
-    provider : str
-        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
-        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
     cpu_clock : callable or None
         Returns seconds of processor time, by which rungs are chosen. None: the calling thread's,
         where the system counts it finely and no other ``clock`` is given; else that one.
@@ -118,21 +110,17 @@ class Concealer:
         channels: int = 1,
         packet_samples: int = 480,
         lookahead: int = 0,
-        method: str = "auto",
-        model: str = "auto",
-        budget_ms: float | None = None,
-        seed: int = 0,
+        *,
         clock: Callable[[], float] = time.perf_counter,
-        provider: str = "auto",
         cpu_clock: Callable[[], float] | None = None,
+        **settings: Unpack[StreamSettings],
     ) -> None:
         self.config = StreamConfig(
             sample_rate=sample_rate,
             channels=channels,
             packet_samples=packet_samples,
             lookahead=lookahead,
-            budget_ms=budget_ms,
-            seed=seed,
+            **settings,
         )
         warm_up()
         config = self.config
@@ -145,9 +133,7 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self.stats = Stats()
-        self._filler = make_filler(
-            method, model, self.config, reach, clock, provider, self.stats.network
-        )
+        self._filler = make_filler(config, reach, clock, self.stats.network)
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -182,7 +168,7 @@ class Concealer:
         self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
-        self._background = Background(channels, sample_rate, seed)
+        self._background = Background(channels, sample_rate, config.seed)
         self._limit = FillLimit(channels, sample_rate, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0

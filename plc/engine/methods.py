@@ -46,28 +46,21 @@ FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
 
 
 def make_filler(
-    method: str,
-    model: str,
     config: StreamConfig,
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
-    provider: str = "auto",
     counters: NetworkCounters | None = None,
 ) -> Filler:
-    """Return what conceals a stream by ``method``.
+    """Return what conceals a stream by its method.
 
     Parameters
     ----------
-    method, model : str
-        As :class:`~plc.Concealer` takes them.
     config : StreamConfig
         Of the stream.
     reach : int
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
         Returns seconds; what the network's deadline is measured with.
-    provider : str
-        What the network runs on, as :class:`~plc.Concealer` takes it.
     counters : NetworkCounters or None
         Where the network's runs are counted.
 
@@ -78,13 +71,10 @@ def make_filler(
     ModelError, MissingExtraError
         If the model is unknown or not sound, or ONNX Runtime is not installed.
     """
-    if not isinstance(model, str):
-        raise ConfigError(f"model is {model!r}; give 'auto', 'ar', or a model's name or path")
     stream = (config.sample_rate, config.channels, config.packet_samples)
-    if not isinstance(method, str):
-        raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
+    method = config.method
     if method in LADDER_METHODS:
-        networks = "ar" if method == "ar" else model
+        networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
         if models or (bridges and reach):
             from plc.networks.filler import NetworkFiller
@@ -95,9 +85,9 @@ def make_filler(
                 config.time_limit_ms,
                 reach,
                 clock,
-                provider,
+                config.provider,
                 bridges if reach else {},
-                optional=model == provider == "auto",
+                optional=config.model == config.provider == "auto",
                 counters=counters,
             )
         return ArFiller(*stream, config.time_limit_ms, reach)

@@ -147,7 +147,9 @@ def inpaint(
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
     check_signal(signal)
     channels = signal.size // signal.shape[0]
-    config = StreamConfig(sample_rate=sample_rate, channels=channels, budget_ms=float("inf"))
+    config = StreamConfig(
+        sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
+    )
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(INT16_SCALE)
@@ -156,12 +158,12 @@ def inpaint(
     _check_finite(rows, merged)
     for start, stop in merged:
         rows[:, start:stop] = 0.0
-    _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
+    _make_filler(config, 0)  # an unknown method is an error without gaps, too
     network = None
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, quality, method, network)
+        _fill(rows, config, start, stop, end, quality, network)
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
@@ -232,7 +234,6 @@ def _fill(
     stop: int,
     end: int,
     quality: str,
-    method: str,
     network: Refiner | None,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known."""
@@ -240,7 +241,7 @@ def _fill(
     before = rows[:, max(0, start - context) : start]
     after = rows[:, stop : min(end, stop + context)]
     gap = rows[:, start:stop]
-    filler = _make_filler(method, config, max(gap.shape[1], after.shape[1]))
+    filler = _make_filler(config, max(gap.shape[1], after.shape[1]))
     bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
@@ -249,7 +250,7 @@ def _fill(
         return
     _run(filler, before, after, bend, gap)
     sizes = (gap.shape[1], before.shape[1], after.shape[1])
-    if refines(quality, method) and refinable(*sizes):
+    if refines(quality, config.method) and refinable(*sizes):
         for c in range(rows.shape[0]):
             doubt_db = _interpolate(
                 rows[c], config.sample_rate, start, stop, end, QUALITIES[quality]
@@ -259,9 +260,9 @@ def _fill(
     hold_between((before, after), config.sample_rate, gap)
 
 
-def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
-    if method not in LADDER_METHODS:
-        return make_filler(method, "auto", config, reach)
+def _make_filler(config: StreamConfig, reach: int) -> Filler:
+    if config.method not in LADDER_METHODS:
+        return make_filler(config, reach)
     return ArFiller(
         config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=SIDE_RUNG
     )
