@@ -44,18 +44,17 @@ from plc.engine.burst import (
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.fill_limit import FillLimit
 from plc.engine.methods import make_filler
+from plc.engine.samples import Packet, Samples
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
-from plc.errors import ConcurrentPushError, PacketError
+from plc.errors import ConcurrentPushError
 from plc.limits import RECOVERY_MS
 from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.processor_time import thread_clock
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
-from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 
-Packet = NDArray[np.float32] | NDArray[np.int16]
 Part = tuple[int, int, bool]
 """First sample of a part of a packet, the one after its last, and whether it arrived."""
 
@@ -143,6 +142,7 @@ class Concealer:
         self._cpu_began = 0.0
         # Holds one thing while nobody is inside: taking it is atomic, and never waits.
         self._idle = [True]
+        self._samples = Samples(config)
         slots = lookahead + 1
         self._pending = np.zeros((slots, channels, packet_samples), np.float32)
         self._whole: tuple[Part, ...] = ((0, packet_samples, True),)
@@ -156,8 +156,6 @@ class Concealer:
         self._block = np.zeros((channels, packet_samples), np.float32)
         self._noise = np.zeros((channels, packet_samples), np.float32)
         self._gain = np.zeros(packet_samples, np.float32)
-        self._float_inbox = np.zeros((packet_samples, channels), np.float32)
-        self._int16_inbox = np.zeros((packet_samples, channels), np.int16)
         self._bridge = np.zeros((channels, reach), np.float32)
         self._after = np.zeros((channels, reach), np.float32)
         self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
@@ -172,7 +170,6 @@ class Concealer:
         self._limit = FillLimit(channels, sample_rate, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0
-        self._integer = False
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -212,7 +209,7 @@ class Concealer:
         self._parts = [self._lost] * len(self._parts)
         self._burst = None
         self._pushed = 0
-        self._integer = False
+        self._samples.reset()
 
     def describe(self) -> dict[str, Any]:
         """Return what runs here: the format, and each ladder's rungs with their measured cost."""
@@ -297,11 +294,11 @@ class Concealer:
     ) -> Packet:
         began = self._clock()
         if packet is not None:
-            self._check(packet)
+            self._samples.check(packet)
         if missing:
-            self._check_missing(missing)
+            self._samples.check_missing(missing)
         if out is not None:
-            self._check_out(out, packet)
+            self._samples.check_out(out, packet)
         self.stats.packets += 1
         self.stats.lost_packets += packet is None
         self.stats.partial_packets += packet is not None and bool(missing)
@@ -328,7 +325,7 @@ class Concealer:
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples
-        tail = self._empty(self.delay)
+        tail = self._samples.empty(self.delay)
         for begin in range(0, self.delay, n):
             self._step(None, tail[begin : begin + n])
         self._forget()
@@ -343,50 +340,9 @@ class Concealer:
         """Take one packet in and one out; return whether that was concealed, and its samples."""
         before = flush_denormals()
         try:
-            return self._advance(packet, missing), self._deliver(out)
+            return self._advance(packet, missing), self._samples.pack(self._block, out)
         finally:
             restore_denormals(before)
-
-    def _check(self, packet: Packet) -> None:
-        n = self.config.packet_samples
-        channels = self.config.channels
-        if not isinstance(packet, np.ndarray) or packet.dtype not in (np.float32, np.int16):
-            given = getattr(packet, "dtype", type(packet).__name__)
-            raise PacketError(
-                f"packet is {given}; push a numpy array of float32 (full scale 1.0) or int16, "
-                "or None for a lost packet"
-            )
-        if packet.shape != (n, channels) and not (channels == 1 and packet.shape == (n,)):
-            raise PacketError(
-                f"packet has shape {packet.shape}; this stream takes ({n}, {channels}): "
-                f"packet_samples={n}, channels={channels} at {self.config.sample_rate} Hz"
-            )
-
-    def _check_missing(self, missing: Sequence[tuple[int, int]]) -> None:
-        n = self.config.packet_samples
-        at = -1
-        for begin, stop in missing:
-            if not at < begin < stop <= n:
-                raise PacketError(
-                    f"missing is {list(missing)}; give parts of 0 to {n} in order, (begin, stop) "
-                    "each, with something between them"
-                )
-            at = stop
-
-    def _check_out(self, out: Packet, packet: Packet | None) -> None:
-        shape = (self.config.packet_samples, self.config.channels)
-        integer = packet.dtype == np.int16 if packet is not None else self._integer
-        wanted = np.dtype(np.int16 if integer else np.float32)
-        if (
-            not isinstance(out, np.ndarray)
-            or out.shape != shape
-            or out.dtype != wanted
-            or not out.flags.c_contiguous
-            or not out.flags.writeable
-        ):
-            raise PacketError(
-                f"out must be a writable C-contiguous {wanted} array of shape {shape}"
-            )
 
     def _advance(self, packet: Packet | None, missing: Sequence[tuple[int, int]]) -> bool:
         """Take one packet in and play one into ``self._block``.
@@ -395,7 +351,10 @@ class Concealer:
         """
         slots = len(self._parts)
         newest = self._pushed % slots
-        arrived = packet is not None and self._unpack(packet, newest, missing)
+        arrived = packet is not None and self._samples.unpack(
+            packet, missing, self._pending[newest]
+        )
+        self.stats.invalid_packets += packet is not None and not arrived
         self._parts[newest] = self._parts_of(missing) if arrived else self._lost
         self._follow_level(newest)
         self._pushed += 1
@@ -428,23 +387,6 @@ class Concealer:
         if at < self.config.packet_samples:
             parts.append((at, self.config.packet_samples, True))
         return parts
-
-    def _unpack(self, packet: Packet, slot: int, missing: Sequence[tuple[int, int]]) -> bool:
-        if packet.dtype == np.int16:
-            self._integer = True
-            inbox: Any = self._int16_inbox
-            unpack: Any = unpack_int16
-        else:
-            self._integer = False
-            inbox = self._float_inbox
-            unpack = unpack_float32
-        # The kernels are compiled for one layout; this copy takes any: strided, read-only.
-        np.copyto(inbox, packet.reshape(inbox.shape))
-        for begin, stop in missing:
-            inbox[begin:stop] = 0
-        sound = bool(unpack(inbox, self._pending[slot]))
-        self.stats.invalid_packets += not sound
-        return sound
 
     def _play(self, slot: int) -> bool:
         """Play a packet, part by part; return whether any of it was concealed."""
@@ -621,20 +563,6 @@ class Concealer:
         self.stats.crossfaded_samples += n
         if burst.recovered == self._ramp.size:
             self._burst = None
-
-    def _deliver(self, out: Packet | None) -> Packet:
-        block = self._block
-        if out is None:
-            out = self._empty(block.shape[1])
-        if self._integer:
-            pack_int16(block, out)  # type: ignore[arg-type]  # the dtype was checked
-        else:
-            pack_float32(block, out)  # type: ignore[arg-type]  # the dtype was checked
-        return out
-
-    def _empty(self, samples: int) -> Packet:
-        shape = (samples, self.config.channels)
-        return np.empty(shape, np.int16) if self._integer else np.empty(shape, np.float32)
 
     def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
         stats = self.stats

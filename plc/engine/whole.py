@@ -6,8 +6,9 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.concealer import Concealer, Packet
+from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
+from plc.engine.samples import Packet
 from plc.errors import PacketError, TraceError
 
 

@@ -40,10 +40,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Packet
 from plc.engine.config import StreamConfig
 from plc.engine.fill_limit import hold_between
 from plc.engine.methods import LADDER_METHODS, make_filler
+from plc.engine.samples import Packet
 from plc.engine.warm import warm_up
 from plc.engine.whole import check_signal
 from plc.errors import ConfigError, PacketError
