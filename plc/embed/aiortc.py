@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer, Packet
+from plc.engine.concealer import Concealer
+from plc.engine.samples import Packet
 from plc.engine.stats import Stats
 from plc.errors import ConfigError, MissingExtraError, PacketError
 

@@ -24,7 +24,7 @@ from plc.embed.wire import (
     parse_error,
     parse_ready,
 )
-from plc.engine.concealer import Packet
+from plc.engine.samples import Packet
 from plc.errors import ConfigError, NetworkError, PacketError
 
 _ANSWER_S = 30.0

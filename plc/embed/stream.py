@@ -7,7 +7,8 @@ from enum import IntEnum, IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer, Packet
+from plc.engine.concealer import Concealer
+from plc.engine.samples import Packet
 from plc.errors import ConfigError, PlcError
 
 _FULL_SCALE = 32768.0

@@ -25,7 +25,7 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,22 +41,20 @@ from plc.engine.burst import (
     Play,
     decide,
 )
-from plc.engine.config import StreamConfig
+from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.fill_limit import FillLimit
 from plc.engine.methods import make_filler
+from plc.engine.samples import Packet, Samples
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
-from plc.errors import ConcurrentPushError, PacketError
+from plc.errors import ConcurrentPushError
 from plc.limits import RECOVERY_MS
-from plc.networks.filler import NetworkFiller
+from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
-from plc.predict.linear import ArFiller
 from plc.processor_time import thread_clock
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
-from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 
-Packet = NDArray[np.float32] | NDArray[np.int16]
 Part = tuple[int, int, bool]
 """First sample of a part of a packet, the one after its last, and whether it arrived."""
 
@@ -68,19 +66,11 @@ class Concealer:
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, lookahead, budget_ms, seed
-        As for :class:`~plc.engine.config.StreamConfig`.
-    method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
-    model : str
-        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
-        ``"ar"`` is linear prediction alone, any other is a model's name or path.
+    sample_rate, channels, packet_samples, lookahead, method, model, budget_ms, seed, provider
+        As for :class:`~plc.StreamConfig`; the first four may be given by position.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the deadlines of
         networks.
-    provider : str
-        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
-        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
     cpu_clock : callable or None
         Returns seconds of processor time, by which rungs are chosen. None: the calling thread's,
         where the system counts it finely and no other ``clock`` is given; else that one.
@@ -119,21 +109,17 @@ class Concealer:
         channels: int = 1,
         packet_samples: int = 480,
         lookahead: int = 0,
-        method: str = "auto",
-        model: str = "auto",
-        budget_ms: float | None = None,
-        seed: int = 0,
+        *,
         clock: Callable[[], float] = time.perf_counter,
-        provider: str = "auto",
         cpu_clock: Callable[[], float] | None = None,
+        **settings: Unpack[StreamSettings],
     ) -> None:
         self.config = StreamConfig(
             sample_rate=sample_rate,
             channels=channels,
             packet_samples=packet_samples,
             lookahead=lookahead,
-            budget_ms=budget_ms,
-            seed=seed,
+            **settings,
         )
         warm_up()
         config = self.config
@@ -145,8 +131,8 @@ class Concealer:
         # A gap that long would be faded in its middle; what leads out of it has little to meet.
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
-        self._filler = make_filler(method, model, self.config, reach, clock, provider)
-        self._paced = self._filler if isinstance(self._filler, ArFiller | NetworkFiller) else None
+        self.stats = Stats()
+        self._filler = make_filler(config, reach, clock, self.stats.network)
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -156,6 +142,7 @@ class Concealer:
         self._cpu_began = 0.0
         # Holds one thing while nobody is inside: taking it is atomic, and never waits.
         self._idle = [True]
+        self._samples = Samples(config)
         slots = lookahead + 1
         self._pending = np.zeros((slots, channels, packet_samples), np.float32)
         self._whole: tuple[Part, ...] = ((0, packet_samples, True),)
@@ -163,12 +150,12 @@ class Concealer:
         self._parts: list[Sequence[Part]] = [self._lost] * slots
         self._part = np.zeros(channels * packet_samples, np.float32)
         self._hurry_ms = float("inf")
+        self._burst_ms = float("inf")
+        self._moment = STEADY_MOMENT
         self._played = 0
         self._block = np.zeros((channels, packet_samples), np.float32)
         self._noise = np.zeros((channels, packet_samples), np.float32)
         self._gain = np.zeros(packet_samples, np.float32)
-        self._float_inbox = np.zeros((packet_samples, channels), np.float32)
-        self._int16_inbox = np.zeros((packet_samples, channels), np.int16)
         self._bridge = np.zeros((channels, reach), np.float32)
         self._after = np.zeros((channels, reach), np.float32)
         self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
@@ -179,14 +166,10 @@ class Concealer:
         self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
         self._fade = round(sample_rate * FADE_MS / 1000.0)
         self._history = History(channels, max(self._filler.past_samples, 1))
-        self._background = Background(channels, sample_rate, seed)
+        self._background = Background(channels, sample_rate, config.seed)
         self._limit = FillLimit(channels, sample_rate, self.delay)
         self._burst: Burst | None = None
         self._pushed = 0
-        self._integer = False
-        self.stats = Stats()
-        if isinstance(self._filler, NetworkFiller):
-            self.stats.network = self._filler.counters
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -226,27 +209,10 @@ class Concealer:
         self._parts = [self._lost] * len(self._parts)
         self._burst = None
         self._pushed = 0
-        self._integer = False
+        self._samples.reset()
 
     def describe(self) -> dict[str, Any]:
         """Return what runs here: the format, and each ladder's rungs with their measured cost."""
-        ladders = {}
-        filler = self._filler
-        networks = {}
-        if isinstance(filler, NetworkFiller):
-            networks = filler.describe()
-            filler = filler.ar
-        if isinstance(filler, ArFiller):
-            for content, steps in (("steady", filler.steady), ("unsteady", filler.unsteady)):
-                ladders[content] = [
-                    {
-                        "rung": step.rung.name,
-                        "order": step.order,
-                        "past_samples": step.past,
-                        "cost_ms": round(step.cost_ms, 4),
-                    }
-                    for step in steps
-                ]
         return {
             "sample_rate": self.config.sample_rate,
             "channels": self.config.channels,
@@ -254,10 +220,7 @@ class Concealer:
             "lookahead": self.config.lookahead,
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
-            "method": self._filler.names[0] if not ladders else "ar",
-            "networks": networks,
-            "ladders": ladders,
-        }
+        } | self._filler.describe()
 
     def close(self) -> None:
         """End the threads of the networks, if there are any; a burst now gets the draft.
@@ -269,8 +232,7 @@ class Concealer:
         """
         self._enter()
         try:
-            if isinstance(self._filler, NetworkFiller):
-                self._filler.close()
+            self._filler.close()
         finally:
             self._idle.append(True)
 
@@ -285,9 +247,7 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        self._hurry_ms = limit_ms
-        if self._paced is not None:
-            self._paced.limit_ms = limit_ms
+        self._hurry_ms = self._burst_ms = limit_ms
 
     def push(
         self,
@@ -334,11 +294,11 @@ class Concealer:
     ) -> Packet:
         began = self._clock()
         if packet is not None:
-            self._check(packet)
+            self._samples.check(packet)
         if missing:
-            self._check_missing(missing)
+            self._samples.check_missing(missing)
         if out is not None:
-            self._check_out(out, packet)
+            self._samples.check_out(out, packet)
         self.stats.packets += 1
         self.stats.lost_packets += packet is None
         self.stats.partial_packets += packet is not None and bool(missing)
@@ -365,7 +325,7 @@ class Concealer:
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples
-        tail = self._empty(self.delay)
+        tail = self._samples.empty(self.delay)
         for begin in range(0, self.delay, n):
             self._step(None, tail[begin : begin + n])
         self._forget()
@@ -380,50 +340,9 @@ class Concealer:
         """Take one packet in and one out; return whether that was concealed, and its samples."""
         before = flush_denormals()
         try:
-            return self._advance(packet, missing), self._deliver(out)
+            return self._advance(packet, missing), self._samples.pack(self._block, out)
         finally:
             restore_denormals(before)
-
-    def _check(self, packet: Packet) -> None:
-        n = self.config.packet_samples
-        channels = self.config.channels
-        if not isinstance(packet, np.ndarray) or packet.dtype not in (np.float32, np.int16):
-            given = getattr(packet, "dtype", type(packet).__name__)
-            raise PacketError(
-                f"packet is {given}; push a numpy array of float32 (full scale 1.0) or int16, "
-                "or None for a lost packet"
-            )
-        if packet.shape != (n, channels) and not (channels == 1 and packet.shape == (n,)):
-            raise PacketError(
-                f"packet has shape {packet.shape}; this stream takes ({n}, {channels}): "
-                f"packet_samples={n}, channels={channels} at {self.config.sample_rate} Hz"
-            )
-
-    def _check_missing(self, missing: Sequence[tuple[int, int]]) -> None:
-        n = self.config.packet_samples
-        at = -1
-        for begin, stop in missing:
-            if not at < begin < stop <= n:
-                raise PacketError(
-                    f"missing is {list(missing)}; give parts of 0 to {n} in order, (begin, stop) "
-                    "each, with something between them"
-                )
-            at = stop
-
-    def _check_out(self, out: Packet, packet: Packet | None) -> None:
-        shape = (self.config.packet_samples, self.config.channels)
-        integer = packet.dtype == np.int16 if packet is not None else self._integer
-        wanted = np.dtype(np.int16 if integer else np.float32)
-        if (
-            not isinstance(out, np.ndarray)
-            or out.shape != shape
-            or out.dtype != wanted
-            or not out.flags.c_contiguous
-            or not out.flags.writeable
-        ):
-            raise PacketError(
-                f"out must be a writable C-contiguous {wanted} array of shape {shape}"
-            )
 
     def _advance(self, packet: Packet | None, missing: Sequence[tuple[int, int]]) -> bool:
         """Take one packet in and play one into ``self._block``.
@@ -432,7 +351,10 @@ class Concealer:
         """
         slots = len(self._parts)
         newest = self._pushed % slots
-        arrived = packet is not None and self._unpack(packet, newest, missing)
+        arrived = packet is not None and self._samples.unpack(
+            packet, missing, self._pending[newest]
+        )
+        self.stats.invalid_packets += packet is not None and not arrived
         self._parts[newest] = self._parts_of(missing) if arrived else self._lost
         self._follow_level(newest)
         self._pushed += 1
@@ -466,23 +388,6 @@ class Concealer:
             parts.append((at, self.config.packet_samples, True))
         return parts
 
-    def _unpack(self, packet: Packet, slot: int, missing: Sequence[tuple[int, int]]) -> bool:
-        if packet.dtype == np.int16:
-            self._integer = True
-            inbox: Any = self._int16_inbox
-            unpack: Any = unpack_int16
-        else:
-            self._integer = False
-            inbox = self._float_inbox
-            unpack = unpack_float32
-        # The kernels are compiled for one layout; this copy takes any: strided, read-only.
-        np.copyto(inbox, packet.reshape(inbox.shape))
-        for begin, stop in missing:
-            inbox[begin:stop] = 0
-        sound = bool(unpack(inbox, self._pending[slot]))
-        self.stats.invalid_packets += not sound
-        return sound
-
     def _play(self, slot: int) -> bool:
         """Play a packet, part by part; return whether any of it was concealed."""
         parts = self._parts[slot]
@@ -503,9 +408,8 @@ class Concealer:
 
     def _share_time(self, gaps: int) -> None:
         """Let each of several bursts in one packet take its share of the packet's time."""
-        if self._paced is not None:
-            share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
-            self._paced.limit_ms = min(self._hurry_ms, share_ms)
+        share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
+        self._burst_ms = min(self._hurry_ms, share_ms)
 
     def _play_part(self, block: NDArray[np.float32], slot: int, place: int) -> bool:
         """Play a part of a packet into ``block``; return whether it was concealed."""
@@ -521,9 +425,8 @@ class Concealer:
             if play is Play.RECOVER:
                 self._recover(block)
             self._background.listen(received)
-            self._remember(block, trusted=True)
-            if isinstance(self._filler, NetworkFiller):
-                self._filler.tick()
+            self._history.append(block, True)
+            self._filler.played(block, True)
             return False
         self._background.interrupt()
         self._conceal(block, play, slot, place, gap)
@@ -566,8 +469,8 @@ class Concealer:
             stats.bridged_samples += n
             trusted = True
         else:
-            if burst.age and isinstance(self._filler, NetworkFiller):
-                self._filler.catch_up()
+            if burst.age:
+                self._filler.next_packet()
             trusted = self._continue_burst(block, burst)
         silent = play is Play.NOISE
         rung = _NOISE_RUNG if silent else self._filler.name
@@ -576,23 +479,21 @@ class Concealer:
         stats.concealed_samples += n
         stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
         stats.fills_limited += self._limit.hold(block, self._played)
-        self._remember(block, trusted)
-
-    def _remember(self, block: NDArray[np.float32], trusted: bool) -> None:
         self._history.append(block, trusted)
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.listen(block)
+        self._filler.played(block, False)
 
-    def _begin_burst(self, bridging: int) -> Burst:
-        unsteady = self._background.unsteady
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.content = self._background.content
-            self._filler.bridging = bridging
-            self._filler.received_share = self._limit.received_share
-        self._filler.begin(self._history, unsteady)
-        late = self._filler.late if isinstance(self._filler, NetworkFiller) else 0
-        burst = Burst(hold=self._holds[unsteady], fade=self._fade, late=late)
-        self._burst = burst
+    def _begin_burst(self, gap: int) -> Burst:
+        """Begin a burst, which is bridged as a whole if there is a gap."""
+        self._moment = moment = Moment(
+            unsteady=self._background.unsteady,
+            content=self._background.content,
+            gap_samples=gap,
+            received_share=self._limit.received_share,
+            limit_ms=self._burst_ms,
+        )
+        self._filler.begin(self._history, moment)
+        hold = self._holds[moment.unsteady]
+        self._burst = burst = Burst(hold, self._fade, self._filler.late_samples)
         self._limit.begin()
         self.stats.concealment_events += 1
         return burst
@@ -633,10 +534,9 @@ class Concealer:
             known += n
         burst.bridged = 0
         burst.bridge = gap
-        if isinstance(self._filler, NetworkFiller):
-            self._filler.fading = burst.age > burst.hold
+        moment = self._moment._replace(fading=burst.age > burst.hold, limit_ms=self._burst_ms)
         burst.landed = self._filler.bridge(
-            self._history, self._after[:, :known], self._bridge[:, : burst.bridge]
+            self._history, self._after[:, :known], self._bridge[:, : burst.bridge], moment
         )
 
     def _recover(self, block: NDArray[np.float32]) -> None:
@@ -664,32 +564,15 @@ class Concealer:
         if burst.recovered == self._ramp.size:
             self._burst = None
 
-    def _deliver(self, out: Packet | None) -> Packet:
-        block = self._block
-        if out is None:
-            out = self._empty(block.shape[1])
-        if self._integer:
-            pack_int16(block, out)  # type: ignore[arg-type]  # the dtype was checked
-        else:
-            pack_float32(block, out)  # type: ignore[arg-type]  # the dtype was checked
-        return out
-
-    def _empty(self, samples: int) -> Packet:
-        shape = (samples, self.config.channels)
-        return np.empty(shape, np.int16) if self._integer else np.empty(shape, np.float32)
-
     def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
         stats = self.stats
         (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
         stats.deadline_misses += concealed and elapsed_ms > self._limit_ms
-        paced = self._paced
-        if paced is None:
-            return
         if concealed:
             # What others did with the processor meanwhile says nothing about the rung.
             spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-            stats.rung_changes += paced.note_time(spent_ms > self._limit_ms)
-        stats.rung_changes += paced.pass_time(self._packet_ms)
+            stats.rung_changes += self._filler.took(spent_ms > self._limit_ms)
+        stats.rung_changes += self._filler.pass_time(self._packet_ms)
 
 
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:

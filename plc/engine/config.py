@@ -4,6 +4,7 @@ import math
 import numbers
 import operator
 from dataclasses import dataclass
+from typing import TypedDict
 
 from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -16,6 +17,16 @@ MAX_LOOKAHEAD_MS = 2_000.0
 
 DEFAULT_BUDGET_SHARE = 0.25
 """Share of a packet's duration that its concealment may take."""
+
+
+class StreamSettings(TypedDict, total=False):
+    """Keywords of whatever runs a stream and takes them all: those of :class:`StreamConfig`."""
+
+    method: str
+    model: str
+    budget_ms: float | None
+    seed: int
+    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,26 +44,42 @@ class StreamConfig:
     lookahead : int
         Packets by which the output is delayed so that a gap's end can be heard before it is
         filled; at most 2 s.
+    method : str
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
+    model : str
+        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
+        ``"ar"`` is linear prediction alone, any other is a model's name or path.
     budget_ms : float or None
         Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
     seed : int
         Of the comfort noise: same seed, same samples.
+    provider : str
+        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
+        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
 
     Raises
     ------
     ConfigError
-        If a setting is out of its range.
+        If a setting is out of its range. Whether a method, model or provider is known shows when
+        the stream is opened.
     """
 
     sample_rate: int = 48_000
     channels: int = 1
     packet_samples: int = 480
     lookahead: int = 0
+    method: str = "auto"
+    model: str = "auto"
     budget_ms: float | None = None
     seed: int = 0
+    provider: str = "auto"
 
     def __post_init__(self) -> None:
         """Check every range."""
+        for name in ("method", "model", "provider"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise ConfigError(f"{name} is {value!r}; give a name, such as 'auto'")
         self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
         self._check_integer("channels", 1, MAX_CHANNELS, "channels")
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.

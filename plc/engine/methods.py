@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
+from plc.predict.filler import Filler
 from plc.predict.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
-from plc.predict.linear import ArFiller, Filler
+from plc.predict.linear import ArFiller
 from plc.predict.lpc import LpcFiller
+from plc.runtime.runner import NetworkCounters
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
@@ -33,37 +35,34 @@ LADDER_METHODS = ("auto", "ar")
 
 _PLAIN_BURG = Rung(5.0, 50.0)
 
-_FIXED: dict[str, Callable[[int, int, int], Filler]] = {
+FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
     "zeros": ZerosFiller,
     "repeat": RepeatFiller,
     "pitch": PitchFiller,
     "magnitude": MagnitudeFiller,
     "lpc": LpcFiller,
 }
+"""Makers of those that are no linear prediction of ours, of sample rate, channels and packet."""
 
 
 def make_filler(
-    method: str,
-    model: str,
     config: StreamConfig,
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
-    provider: str = "auto",
+    counters: NetworkCounters | None = None,
 ) -> Filler:
-    """Return what conceals a stream by ``method``.
+    """Return what conceals a stream by its method.
 
     Parameters
     ----------
-    method, model : str
-        As :class:`~plc.Concealer` takes them.
     config : StreamConfig
         Of the stream.
     reach : int
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
         Returns seconds; what the network's deadline is measured with.
-    provider : str
-        What the network runs on, as :class:`~plc.Concealer` takes it.
+    counters : NetworkCounters or None
+        Where the network's runs are counted.
 
     Raises
     ------
@@ -72,13 +71,10 @@ def make_filler(
     ModelError, MissingExtraError
         If the model is unknown or not sound, or ONNX Runtime is not installed.
     """
-    if not isinstance(model, str):
-        raise ConfigError(f"model is {model!r}; give 'auto', 'ar', or a model's name or path")
     stream = (config.sample_rate, config.channels, config.packet_samples)
-    if not isinstance(method, str):
-        raise ConfigError(f"method is {method!r}; known: {', '.join(METHODS)}")
+    method = config.method
     if method in LADDER_METHODS:
-        networks = "ar" if method == "ar" else model
+        networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
         if models or (bridges and reach):
             from plc.networks.filler import NetworkFiller
@@ -89,15 +85,16 @@ def make_filler(
                 config.time_limit_ms,
                 reach,
                 clock,
-                provider,
+                config.provider,
                 bridges if reach else {},
-                optional=model == provider == "auto",
+                optional=config.model == config.provider == "auto",
+                counters=counters,
             )
         return ArFiller(*stream, config.time_limit_ms, reach)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
         return ArFiller(*stream, reach=reach, rung=rung)
-    return _FIXED[method](*stream)
+    return FILLERS[method](*stream)
 
 
 def stream_models(
@@ -152,7 +149,7 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
     """
     if method == "burg":
         return _PLAIN_BURG
-    if method in _FIXED:
+    if method in FILLERS:
         return None
     explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
     if explicit is None:

@@ -211,7 +211,7 @@ def _run_all() -> None:
     history.append(sound, trusted=True)
     repeated.listen(sound)
     filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
-    filler.begin(history, unsteady=False)
+    filler.begin(history)
     lines = np.zeros((1, 2, 128), np.float32)
     draft_from(repeated, history, filler, lines)
     grid = stft.Stft.allocate(np.ones(32), 8)

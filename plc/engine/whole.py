@@ -1,9 +1,14 @@
 """Conceal the losses of a signal that is there as a whole."""
 
+import math
+from typing import Unpack
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.concealer import Concealer, Packet
+from plc.engine.concealer import Concealer
+from plc.engine.config import StreamSettings
+from plc.engine.samples import Packet
 from plc.errors import PacketError, TraceError
 
 
@@ -14,10 +19,7 @@ def conceal(
     sample_rate: int = 48_000,
     packet_samples: int = 480,
     lookahead: int = 0,
-    method: str = "auto",
-    model: str = "auto",
-    budget_ms: float | None = float("inf"),
-    seed: int = 0,
+    **settings: Unpack[StreamSettings],
 ) -> Packet:
     """Return a signal with its lost packets concealed, as a receiver would have played it.
 
@@ -27,11 +29,9 @@ def conceal(
         Samples; what stands in lost packets is not looked at. The last packet may be short.
     lost : bool, shape (packets,)
         The trace: True where a packet is lost; one for each packet, or more.
-    sample_rate, packet_samples, lookahead, method, model, seed
-        As for :class:`~plc.Concealer`; the delay of the lookahead is taken out.
-    budget_ms : float or None
-        As for :class:`~plc.Concealer`; by default there is no limit, so that the result does
-        not depend on the machine.
+    sample_rate, packet_samples, lookahead, method, model, budget_ms, seed, provider
+        As for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by default
+        there is no limit of time, so that the result does not depend on the machine.
 
     Returns
     -------
@@ -48,16 +48,14 @@ def conceal(
         If a setting is out of range.
     """
     check_signal(signal)
+    settings.setdefault("budget_ms", math.inf)
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,
         channels=rows.shape[1],
         packet_samples=packet_samples,
         lookahead=lookahead,
-        method=method,
-        model=model,
-        budget_ms=budget_ms,
-        seed=seed,
+        **settings,
     )
     packets = -(-rows.shape[0] // packet_samples)
     trace = _checked_trace(lost, packets, rows.shape[0], packet_samples)

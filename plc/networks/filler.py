@@ -30,6 +30,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ from plc.models.manifest import Manifest
 from plc.networks.bridge import BridgeNetwork
 from plc.networks.served import ServedNetwork, is_prompt, no_answer, open_served
 from plc.networks.spectra import EDGE_MS
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.linear import LEAST_KNOWN, ArFiller
 from plc.predict.passages import PASSAGE_DRAFTS, draft_from
@@ -70,7 +72,7 @@ _ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
 _OVERSHOOT = 1.5
 
 
-class NetworkFiller:
+class NetworkFiller(Filler):
     """Linear prediction, improved by a network where there is one for the content.
 
     Parameters
@@ -79,7 +81,7 @@ class NetworkFiller:
         As for :class:`~plc.predict.linear.ArFiller`.
     models : mapping
         Manifests of causal models by content: ``"music"`` for what holds its tones, ``"speech"``
-        for what glides and stops. Either may be missing; :attr:`content` says what it is.
+        for what glides and stops. Either may be missing; the moment of a burst says what it is.
     clock : callable
         Returns seconds.
     provider : str
@@ -89,6 +91,8 @@ class NetworkFiller:
     optional : bool
         Whether a model that cannot be opened is left out, which :meth:`describe` then tells,
         instead of being an error.
+    counters : NetworkCounters or None
+        Where runs are counted; None: new ones.
 
     Raises
     ------
@@ -96,8 +100,6 @@ class NetworkFiller:
         If a model is not for this stream, not sound, or ONNX Runtime is not installed.
     """
 
-    crossfades = True
-    fades = True
     bridges = True
 
     def __init__(
@@ -112,12 +114,13 @@ class NetworkFiller:
         provider: str = "auto",
         bridges: Mapping[str, Manifest] = {},
         optional: bool = False,
+        counters: NetworkCounters | None = None,
     ) -> None:
         stream = (sample_rate, channels, packet_samples)
         self._packet_ms = 1000.0 * packet_samples / sample_rate
         # Of one that no packet waits for: the packets that pass before it takes over.
         self._spare_ms = self._packet_ms * math.ceil(_ONSET_MS / self._packet_ms)
-        self.counters = NetworkCounters()
+        self.counters = counters = counters or NetworkCounters()
         self._clock = clock
         self._limit_ms = limit_ms
         self._wait_s = _ANSWER_BY * limit_ms / 1000.0
@@ -176,17 +179,7 @@ class NetworkFiller:
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._late = round(sample_rate * _LATE_MS / 1000.0)
         self._onset = round(sample_rate * _ONSET_MS / 1000.0)
-        self.limit_ms = float("inf")
-        """As :attr:`ArFiller.limit_ms`; below the stream's own, no network is asked."""
-        self.content = "music"
-        """Of what the next burst interrupts: which network is asked."""
-        self.received_share = 1.0
-        """How much of what lies before the next burst was received, 0 to 1."""
-        self.bridging = 0
-        """Samples of the next burst, if it is bridged as a whole; else 0."""
-        self.fading = False
-        """Whether the burst that is bridged next was faded already."""
-        self._unsteady = False
+        self.late_samples = 0
         self._deadline_s = 0.0
         self._bridged_by = ""
         self._served: ServedNetwork | None = None
@@ -255,8 +248,10 @@ class NetworkFiller:
             return served.name
         return self.ar.name
 
-    def describe(self) -> dict[str, dict[str, str | float]]:
-        """Return the models by content: name, mode, state, and what a burst of each costs.
+    def describe(self) -> dict[str, Any]:
+        """Return what linear prediction says, and the models by content.
+
+        Of each the name, mode, state, and what a burst costs.
 
         ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
         went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
@@ -269,7 +264,8 @@ class NetworkFiller:
         }
         for content, bridge in self._bridges.items():
             networks[_of(content, bridge.served.manifest)] = bridge.served
-        return {of: _described(served) for of, served in networks.items()} | self._left_out
+        described = {of: _described(served) for of, served in networks.items()} | self._left_out
+        return self.ar.describe() | {"networks": described}
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
@@ -288,40 +284,32 @@ class NetworkFiller:
         for served in self.networks:
             served.runner.close()
 
-    def listen(self, played: NDArray[np.float32]) -> None:
-        """Take in what was played, shape (channels, n), once it is in the history."""
+    def played(self, block: NDArray[np.float32], received: bool) -> None:
+        """Listen for passages; after received samples, give up what nobody will hear."""
         for passages in self._listening:
-            passages.listen(played)
-
-    def tick(self) -> None:
-        """Say that a packet passed without a gap."""
+            passages.listen(block)
+        if not received:
+            return
         self._abandon()
         for served in self.networks:
             served.runner.tick()
             if served.runner.take_failure():
                 served.governor.note(Outcome.FAILED)
 
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Draft the horizon, and have the network improve on it."""
         self._deadline_s = self._clock() + self._wait_s
-        self._unsteady = unsteady
-        self.ar.limit_ms = self.limit_ms
-        self.ar.begin(history, unsteady)
+        self.ar.begin(history, moment)
         self._position = 0
         span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
-        self._weight = min(max((self.received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
+        self._weight = min(max((moment.received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
         self._made_by_network = False
         self._bridged_by = ""
         self._abandon()
-        served = self._networks.get(self.content)
-        network = self._bridge() if self.bridging else None
-        if self._hurried or (network is not None and network.ready(history, self.bridging)):
-            served = None
-        if served is not None and history.filled < served.gap.gap_start:
-            served = None
-        if served is not None and served.passages is not None and self._weight == 0.0:
-            served = None
-        self._served = served
+        network = self._bridge(moment)
+        usable = network is not None and network.served.governor.level is not None
+        self.late_samples = self._late if usable else 0
+        self._served = served = self._choose(network, history, moment)
         if served is None:
             return
         self._draft(served, history)
@@ -331,21 +319,27 @@ class NetworkFiller:
         if served.prompt and self._ticket != NO_TICKET:
             self._collect(served, self._deadline_s)
 
-    @property
-    def late(self) -> int:
-        """Samples of the burst's fade during which a bridge is still wanted."""
-        network = self._bridge()
-        usable = network is not None and network.served.governor.level is not None
-        return self._late if usable else 0
+    def _choose(
+        self, network: BridgeNetwork | None, history: History, moment: Moment
+    ) -> ServedNetwork | None:
+        """Return the model that is to continue the past, None where none can or need be."""
+        served = self._networks.get(moment.content)
+        if served is None or self._hurried(moment) or history.filled < served.gap.gap_start:
+            return None
+        if served.passages is not None and self._weight == 0.0:
+            return None
+        bridged = moment.gap_samples
+        if bridged and network is not None and network.ready(history, bridged):
+            return None
+        return served
 
-    def _bridge(self) -> BridgeNetwork | None:
-        return None if self._hurried else self._bridges.get(self.content)
+    def _bridge(self, moment: Moment) -> BridgeNetwork | None:
+        return None if self._hurried(moment) else self._bridges.get(moment.content)
 
-    @property
-    def _hurried(self) -> bool:
-        return self.limit_ms < self._limit_ms
+    def _hurried(self, moment: Moment) -> bool:
+        return moment.limit_ms < self._limit_ms
 
-    def catch_up(self) -> None:
+    def next_packet(self) -> None:
         """Take the network's answer, where the burst goes on and has none yet."""
         served = self._served
         if served is None or self._ticket == NO_TICKET or self._position < self._onset:
@@ -379,7 +373,7 @@ class NetworkFiller:
             rows[:, 0] = rows[:, -1]
         if served.pitch is not None:
             rows[:, 0, :start] = rows[:, -1, :start]
-            served.pitch.begin(history, unsteady=False)
+            served.pitch.begin(history)
             served.pitch.extend(rows[:, 0, start:])
 
     def _submit(self, served: ServedNetwork) -> None:
@@ -451,21 +445,25 @@ class NetworkFiller:
             self._position += out.shape[1] - done
 
     def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Blend what continues the past with what leads into ``after``, and have it improved."""
-        network = self._bridge()
+        network = self._bridge(moment)
         sides = network.sides if network else None
         contour = None
-        if network and self.bridging:
+        if network and moment.gap_samples:
             # What was played of a burst before is in no step with what follows it.
             contour = network.contour(history, out.shape[1])
-        if not self.bridging:  # the burst began earlier, and this packet has its own time
+        if not moment.gap_samples:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
-        if self.fading:  # what the burst began with would go on at full level
+        if moment.fading:  # what the burst began with would go on at full level
             self._abandon()
             self._served = None
-            self.ar.begin(history, self._unsteady)
+            self.ar.begin(history, moment)
         landed = self.ar.bridge_from(self.extend, history, after, out, sides, contour)
         if landed:
             self._abandon()
@@ -478,9 +476,9 @@ class NetworkFiller:
             self._bridged_by = network.served.name
         return landed
 
-    def note_time(self, late: bool) -> int:
-        """As :meth:`ArFiller.note_time`; networks switched off or on count as steps, too."""
-        return self.ar.note_time(late) + self._switched()
+    def took(self, late: bool) -> int:
+        """As :meth:`ArFiller.took`; networks switched off or on count as steps, too."""
+        return self.ar.took(late) + self._switched()
 
     def pass_time(self, ms: float) -> int:
         """As :meth:`ArFiller.pass_time`; networks switched on again count as steps, too."""

@@ -348,7 +348,7 @@ def _repeated_draft(passages: Passages) -> Callable[[], object]:
     passages.listen(sound)
     packet = np.ascontiguousarray(sound[:, : round(_LISTENED_S * rate)])
     ar = ArFiller(rate, channels, 1, rung=STEADY[0])
-    ar.begin(history, unsteady=False)
+    ar.begin(history)
     sample = np.zeros((channels, 1), np.float32)
 
     def draft() -> None:

@@ -6,6 +6,7 @@ None is meant to be used: each stands for what much software does when a packet 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc_kernels.phase.windows import grid_window_samples, window
 from plc_kernels.pitch import best_lag
@@ -16,36 +17,20 @@ _PITCH_MAX_HZ = 500.0
 _TEMPLATE_MS = 20.0
 
 
-class _Baseline:
-    """What the baselines share: no ladder, and one name."""
+class _Baseline(Filler):
+    """What the baselines share: a copy of the newest samples."""
 
-    crossfades = True
-    fades = True
-    bridges = False
-
-    def __init__(self, name: str, channels: int, past_samples: int) -> None:
-        self.name = name
+    def __init__(self, channels: int, past_samples: int) -> None:
         self.past_samples = past_samples
         self._past = np.zeros((channels, past_samples), np.float32)
         self._made = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one name."""
-        return (self.name,)
 
     def reset(self) -> None:
         """Forget the stream."""
         self._past.fill(0.0)
         self._made = 0
 
-    def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        """Not asked of a method that does not bridge."""
-        raise AssertionError(f"{self.name} does not bridge")
-
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Copy the newest samples."""
         self._made = 0
         for c, past in enumerate(self._past):
@@ -55,11 +40,12 @@ class _Baseline:
 class ZerosFiller(_Baseline):
     """Silence, with hard edges: what a receiver without concealment plays."""
 
+    name = "zeros"
     crossfades = False
     fades = False
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        super().__init__("zeros", channels, 1)
+        super().__init__(channels, 1)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write zeros."""
@@ -69,8 +55,10 @@ class ZerosFiller(_Baseline):
 class RepeatFiller(_Baseline):
     """The last packet again and again."""
 
+    name = "repeat"
+
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        super().__init__("repeat", channels, packet_samples)
+        super().__init__(channels, packet_samples)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the packet, from where the last call stopped."""
@@ -81,17 +69,19 @@ class RepeatFiller(_Baseline):
 class PitchFiller(_Baseline):
     """The last pitch period again and again, as G.711 Appendix I does without its fade."""
 
+    name = "pitch"
+
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
         self._lag_min = int(sample_rate / _PITCH_MAX_HZ)
         lag_max = int(sample_rate / _PITCH_MIN_HZ)
         self._template = round(sample_rate * _TEMPLATE_MS / 1000.0)
-        super().__init__("pitch", channels, self._template + lag_max)
+        super().__init__(channels, self._template + lag_max)
         self._score = np.empty(lag_max - self._lag_min + 1, np.float32)
         self._lags = [self._lag_min] * channels
 
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Find each channel's pitch period."""
-        super().begin(history, unsteady)
+        super().begin(history, moment)
         for c, past in enumerate(self._past):
             self._lags[c] = best_lag(past, self._template, self._lag_min, self._score)
 
@@ -120,12 +110,13 @@ class MagnitudeFiller(_Baseline):
     arrays in numpy: a baseline, not made for the audio path.
     """
 
+    name = "magnitude"
     bridges = True
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
         self._size = grid_window_samples(sample_rate)
         self._hop = self._size // 4
-        super().__init__("magnitude", channels, self._size + self._hop)
+        super().__init__(channels, self._size + self._hop)
         self._window = window("hann", self._size)
         bins = self._size // 2 + 1
         self._magnitude = np.zeros((channels, bins))
@@ -134,9 +125,9 @@ class MagnitudeFiller(_Baseline):
         self._sum = np.zeros((channels, self._size))
         self._ready = 0
 
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Take the last frame's magnitudes, and the phase steps from the one before."""
-        super().begin(history, unsteady)
+        super().begin(history, moment)
         before = self._spectra(self._past[:, : self._size])
         last = self._spectra(self._past[:, self._hop :])
         self._magnitude[:] = np.abs(last)
@@ -166,7 +157,11 @@ class MagnitudeFiller(_Baseline):
         self._synthesise(out, self._magnitude, 0)
 
     def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Write the gap with magnitudes on their way to those of ``after``."""
         if after.shape[1] < self._size:

@@ -44,7 +44,7 @@ def continued(
     filler = ArFiller(sample_rate, 1, 1, rung=rung)
     history = History(1, filler.past_samples)
     history.append(past[None], trusted=True)
-    filler.begin(history, unsteady=False)
+    filler.begin(history)
     out = np.empty((1, samples), np.float32)
     filler.extend(out)
     line: NDArray[np.float32] = out[0]
@@ -77,7 +77,7 @@ def bridged_along_the_pitch(
     filler = ArFiller(sample_rate, 1, 1, reach=reach, rung=_VOICE_RUNG)
     history = History(1, max(filler.past_samples, contour.past_samples))
     history.append(before[None], trusted=True)
-    filler.begin(history, unsteady=False)
+    filler.begin(history)
     out = np.empty((1, samples), np.float32)
     known = np.ascontiguousarray(after[None, :reach])
     landed = filler.bridge_from(filler.extend, history, known, out, contour=contour)

@@ -1,20 +1,16 @@
-"""What makes a concealment: the interface, and linear prediction, the engine's own.
-
-A filler is asked to begin when a burst does and then for samples, as often as there are lost
-packets and once more for the crossfade of the recovery. Level, comfort noise and crossfades are
-the :class:`~plc.Concealer`'s affair, so that every method is treated alike.
-"""
+"""Linear prediction, the engine's own method: it continues the past, and bridges gaps."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.predict.contour import RUN_ON_MS, ContourBridge
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import (
     LEAST_PAST_SAMPLES,
@@ -48,51 +44,6 @@ _EVERY = 8
 _ALONE = 4
 
 
-class Filler(Protocol):
-    """Makes the samples of a gap, for all channels of a stream."""
-
-    crossfades: bool
-    """Whether the first received samples are blended with what the filler says they would be."""
-    fades: bool
-    """Whether a long burst fades into comfort noise."""
-    bridges: bool
-    """Whether it can make use of what comes after the gap."""
-    past_samples: int
-    """Samples of history that it reads at most."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every name that :attr:`name` can take."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What made the samples since the last :meth:`begin`, for the statistics."""
-        ...
-
-    def begin(self, history: History, unsteady: bool) -> None:
-        """Look at what was played before the gap."""
-        ...
-
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write the next samples, shape (channels, n)."""
-        ...
-
-    def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        """Write the rest of the gap, shape (channels, n), up to ``after``, shape (channels, m).
-
-        ``history`` ends where ``out`` begins: it holds what :meth:`extend` made of the gap.
-        Return whether the end runs into ``after``; if not, it is to be crossfaded like any other.
-        """
-        ...
-
-    def reset(self) -> None:
-        """Forget the stream."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What a bridge was built from, float32, kept where somebody wants to see it.
@@ -111,7 +62,7 @@ class Sides:
     beyond: NDArray[np.float32]
 
 
-class ArFiller:
+class ArFiller(Filler):
     """Linear prediction by Burg's method at the rung that time and content allow.
 
     Parameters
@@ -128,8 +79,6 @@ class ArFiller:
         As ``limit_ms``, where the content is unsteady; None: the same.
     """
 
-    crossfades = True
-    fades = True
     bridges = True
 
     def __init__(
@@ -156,8 +105,6 @@ class ArFiller:
         assert self.past_samples <= MAX_PAST_SAMPLES
         assert most <= MAX_ORDER
         self.pace = Pace()
-        self.limit_ms = float("inf")
-        """Time that the next bursts' first concealment may take, where that is less than before."""
         self._steps = self.steady
         self._step: Step = self.steady[0]
         samples = self.past_samples + 2 * reach
@@ -193,13 +140,13 @@ class ArFiller:
         self._step = self.steady[0]
         self._fitted = False
 
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Fit every channel's predictor to the newest samples."""
-        self._steps = self.unsteady if unsteady else self.steady
-        self._step = within(self._steps, self.pace.depth, self.limit_ms)
+        self._steps = self.unsteady if moment.unsteady else self.steady
+        self._step = within(self._steps, self.pace.depth, moment.limit_ms)
         self._fitted = True
         past = min(self._step.past, history.filled)
-        if unsteady and LEAST_PAST_SAMPLES <= history.trusted < past:
+        if moment.unsteady and LEAST_PAST_SAMPLES <= history.trusted < past:
             # A fade or comfort noise says nothing about a voice; tones ring on behind it.
             past = history.trusted
         order = self._step.order
@@ -300,7 +247,11 @@ class ArFiller:
             self._recent[c, :order] = line[n:]
 
     def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Blend what continues the past with what leads into ``after``.
 
@@ -370,8 +321,8 @@ class ArFiller:
             mix_by_error(forward_error, backward_error, lead_in[:gap], out[c])
         return True
 
-    def note_time(self, late: bool) -> int:
-        """Tell whether a concealment took too long; return the steps that the next takes for it.
+    def took(self, late: bool) -> int:
+        """Hear whether a concealment took too long; return the steps down the ladder for it.
 
         Packets for which nothing was fitted are cheap at any rung, and say nothing.
         """
@@ -381,8 +332,26 @@ class ArFiller:
         return self.pace.note(late, len(self._steps) - 1)
 
     def pass_time(self, ms: float) -> int:
-        """Let so much of the stream pass; return the steps that the next concealment takes."""
+        """Let so much of the stream pass; return the steps up the ladder."""
         return self.pace.pass_time(ms)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the method, and each ladder's rungs with their measured cost."""
+        ladders = {"steady": self.steady, "unsteady": self.unsteady}
+        return {
+            "method": "ar",
+            "networks": {},
+            "ladders": {of: [_described(step) for step in ladders[of]] for of in ladders},
+        }
+
+
+def _described(step: Step) -> dict[str, str | int | float]:
+    return {
+        "rung": step.rung.name,
+        "order": step.order,
+        "past_samples": step.past,
+        "cost_ms": round(step.cost_ms, 4),
+    }
 
 
 def _error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

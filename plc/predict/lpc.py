@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, Rung
 from plc.predict.linear import ArFiller
@@ -13,7 +14,7 @@ ORDER = 1000
 PAST_SAMPLES = 2048
 
 
-class LpcFiller:
+class LpcFiller(Filler):
     """Burg of order 1000 on 2048 samples of each side, mixed by a squared cosine [1]_.
 
     Without samples after the gap it is the forward half alone.
@@ -24,11 +25,8 @@ class LpcFiller:
        Convention, 2019, section 3.5.
     """
 
-    crossfades = True
-    fades = True
-    bridges = True
     name = "lpc"
-    names = ("lpc",)
+    bridges = True
     past_samples = PAST_SAMPLES
 
     def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
@@ -42,16 +40,20 @@ class LpcFiller:
         """Forget the stream."""
         self._forward.reset()
 
-    def begin(self, history: History, unsteady: bool) -> None:
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Fit the forward predictor."""
-        self._forward.begin(history, unsteady)
+        self._forward.begin(history, moment)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the forward prediction."""
         self._forward.extend(out)
 
     def bridge(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Write the mix of the forward and the backward prediction."""
         self._forward.extend(out)
@@ -59,7 +61,7 @@ class LpcFiller:
             return False
         self._reversed.reset()
         self._reversed.append(after[:, :PAST_SAMPLES][:, ::-1], True)
-        self._backward.begin(self._reversed, unsteady=False)
+        self._backward.begin(self._reversed)
         lead_in = np.zeros(out.shape, np.float32)
         self._backward.extend(lead_in)
         for c in range(out.shape[0]):

@@ -40,19 +40,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Packet
 from plc.engine.config import StreamConfig
 from plc.engine.fill_limit import hold_between
 from plc.engine.methods import LADDER_METHODS, make_filler
+from plc.engine.samples import Packet
 from plc.engine.warm import warm_up
 from plc.engine.whole import check_signal
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import Refiner, open_refiner
 from plc.predict.drafts import SIDE_RUNG
+from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller, Filler
+from plc.predict.linear import ArFiller
 from plc.predict.similar import REACH_S
 from plc_kernels.ar import fit_burg
 from plc_kernels.fade import crossfade_ramp
@@ -169,7 +170,9 @@ def fill_gaps(
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
     check_signal(signal)
     channels = signal.size // signal.shape[0]
-    config = StreamConfig(sample_rate=sample_rate, channels=channels, budget_ms=float("inf"))
+    config = StreamConfig(
+        sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
+    )
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(INT16_SCALE)
@@ -178,13 +181,13 @@ def fill_gaps(
     _check_finite(rows, merged)
     for start, stop in merged:
         rows[:, start:stop] = 0.0
-    _make_filler(method, config, 0)  # an unknown method is an error without gaps, too
+    _make_filler(config, 0)  # an unknown method is an error without gaps, too
     network = None
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
     fills = list(made)
     for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, fills, quality, method, network)
+        _fill(rows, config, start, stop, end, fills, quality, network)
         fills.append((start, stop))
         if progress is not None:
             progress(k, len(merged))
@@ -257,7 +260,6 @@ def _fill(
     end: int,
     fills: list[tuple[int, int]],
     quality: str,
-    method: str,
     network: Refiner | None,
 ) -> None:
     """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known.
@@ -268,7 +270,7 @@ def _fill(
     before = rows[:, max(0, start - context) : start]
     after = rows[:, stop : min(end, stop + context)]
     gap = rows[:, start:stop]
-    filler = _make_filler(method, config, max(gap.shape[1], after.shape[1]))
+    filler = _make_filler(config, max(gap.shape[1], after.shape[1]))
     bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
@@ -277,7 +279,7 @@ def _fill(
         return
     _run(filler, before, after, bend, gap)
     sizes = (gap.shape[1], before.shape[1], after.shape[1])
-    if refines(quality, method) and refinable(*sizes):
+    if refines(quality, config.method) and refinable(*sizes):
         for c in range(rows.shape[0]):
             doubt_db = _interpolate(
                 rows[c], config.sample_rate, start, stop, end, QUALITIES[quality]
@@ -300,9 +302,9 @@ def _without(
     return before if known.all() else before[:, known]
 
 
-def _make_filler(method: str, config: StreamConfig, reach: int) -> Filler:
-    if method not in LADDER_METHODS:
-        return make_filler(method, "auto", config, reach)
+def _make_filler(config: StreamConfig, reach: int) -> Filler:
+    if config.method not in LADDER_METHODS:
+        return make_filler(config, reach)
     return ArFiller(
         config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=SIDE_RUNG
     )
@@ -317,7 +319,7 @@ def _run(
 ) -> None:
     history = History(before.shape[0], max(filler.past_samples, 1))
     history.append(before, trusted=True)
-    filler.begin(history, unsteady=False)
+    filler.begin(history)
     out = np.zeros(gap.shape, np.float32)
     landed = False
     if filler.bridges and after.shape[1]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from plc.audio.files import AudioReader, AudioWriter, check_new, check_target, count_samples
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.engine.concealer import Concealer
+from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.repair import arrays
 from plc.repair.arrays import context_s, fill_gaps, refinable, refines, with_known_ends
@@ -122,12 +123,9 @@ def conceal_file(
     *,
     packet_ms: float = PACKET_MS,
     lookahead: int = 0,
-    method: str = "auto",
-    model: str = "auto",
-    budget_ms: float | None = math.inf,
-    seed: int = 0,
     overwrite: bool = True,
     progress: Progress | None = None,
+    **settings: Unpack[StreamSettings],
 ) -> ConcealReport:
     """Conceal the lost packets of a recording, as a receiver would while it plays.
 
@@ -141,19 +139,13 @@ def conceal_file(
         Length of a packet, rounded to whole samples.
     lookahead : int
         Packets the concealer waits for; the delay is taken out of the target.
-    method : str
-        One of :data:`plc.METHODS`.
-    model : str
-        Network to use, as of :class:`plc.Concealer`.
-    budget_ms : float or None
-        As of :class:`plc.Concealer`; by default there is no limit, so that the result does not
-        depend on the machine.
-    seed : int
-        Of the concealer's comfort noise.
     overwrite : bool
         Whether a file that is there may be replaced.
     progress : callable, optional
         Called after each block.
+    method, model, budget_ms, seed, provider
+        As for :class:`plc.StreamConfig`; by default there is no limit of time, so that the result
+        does not depend on the machine.
 
     Returns
     -------
@@ -161,6 +153,7 @@ def conceal_file(
         Counts, time and the concealer's own statistics.
     """
     source, target = Path(source), Path(target)
+    settings.setdefault("budget_ms", math.inf)
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
@@ -170,10 +163,7 @@ def conceal_file(
             channels=reader.channels,
             packet_samples=packet_samples,
             lookahead=lookahead,
-            method=method,
-            model=model,
-            budget_ms=budget_ms,
-            seed=seed,
+            **settings,
         )
         lost_packets = packets = samples = 0
         start_s = time.perf_counter()

@@ -13,7 +13,7 @@ from plc.embed.calls import ERROR_BUSY, Calls
 from plc.embed.server import Conversation
 from plc.embed.stream import EmbeddedStream, StreamSettings
 from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
-from plc.engine.concealer import Packet
+from plc.engine.samples import Packet
 from tests.signals import tones
 
 RATE = 16_000

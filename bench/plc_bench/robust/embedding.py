@@ -37,7 +37,7 @@ from plc.embed.wire import (
     parse_hello,
     parse_ready,
 )
-from plc.engine.concealer import Packet
+from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import MissingExtraError, NetworkError
 from plc.jsonable import to_json

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plc.embed.stream import EmbeddedStream, StreamSettings
-from plc.engine.concealer import Packet
 from plc.engine.config import MAX_PACKET_MS, MIN_PACKET_MS
+from plc.engine.samples import Packet
 
 NANOSECONDS = 1_000_000_000
 # Of buffers that are longer or shorter than a packet may be.

@@ -1,5 +1,5 @@
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plc.engine.concealer import Concealer
 from plc.engine.config import (
     DEFAULT_BUDGET_SHARE,
     MAX_CHANNELS,
@@ -14,6 +15,7 @@ from plc.engine.config import (
     MAX_PACKET_MS,
     MIN_PACKET_MS,
     StreamConfig,
+    StreamSettings,
 )
 from plc.errors import ConfigError, PlcError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -42,7 +44,7 @@ def test_every_stream_within_the_ranges_is_taken(
 def test_the_deepest_lookahead_is_two_seconds(sample_rate: int, packet_samples: int) -> None:
     packet_ms = 1000 * packet_samples / sample_rate
     deepest = int(MAX_LOOKAHEAD_MS / packet_ms)
-    settings = {"sample_rate": sample_rate, "packet_samples": packet_samples}
+    settings: dict[str, Any] = {"sample_rate": sample_rate, "packet_samples": packet_samples}
     assert StreamConfig(**settings, lookahead=deepest).lookahead == deepest
     with pytest.raises(ConfigError, match="lookahead"):
         StreamConfig(**settings, lookahead=deepest + 1)
@@ -99,6 +101,9 @@ def test_integers_of_numpy_are_integers() -> None:
         ({"budget_ms": math.nan}, "budget_ms is nan; give a time above 0 ms"),
         ({"seed": 0.5}, r"seed is 0\.5; give an integer"),
         ({"seed": None}, "seed is None; give an integer"),
+        ({"method": None}, "method is None; give a name, such as 'auto'"),
+        ({"model": 3}, "model is 3; give a name"),
+        ({"provider": ("cuda",)}, "provider is .'cuda',.; give a name"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, Any], message: str) -> None:
@@ -106,6 +111,23 @@ def test_a_wrong_setting_names_what_would_do(setting: dict[str, Any], message: s
         StreamConfig(**setting)
     assert isinstance(caught.value, PlcError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_the_keywords_of_streams_are_those_of_the_config() -> None:
+    """But for the format and the lookahead, which may be given by position."""
+    by_position = ("sample_rate", "channels", "packet_samples", "lookahead")
+    declared = StreamSettings.__annotations__
+    assert (*by_position, *declared) == tuple(field.name for field in fields(StreamConfig))
+    assert declared == {name: StreamConfig.__annotations__[name] for name in declared}
+
+
+def test_a_stream_is_opened_as_its_config_says() -> None:
+    settings: StreamSettings = {"method": "pitch", "model": "ar", "seed": 7, "budget_ms": 3.0}
+    concealer = Concealer(16_000, 2, 160, 1, **settings)
+    assert concealer.config == StreamConfig(
+        sample_rate=16_000, channels=2, packet_samples=160, lookahead=1, **settings
+    )
+    assert concealer.describe()["method"] == concealer.config.method
 
 
 def test_a_config_cannot_be_changed() -> None:

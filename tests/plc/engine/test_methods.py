@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,12 +24,12 @@ REACH = 320
 
 @pytest.mark.parametrize("method", [*METHODS, "burg:20/60"])
 def test_every_method_makes_a_filler(method: str) -> None:
-    filler = make_filler(method, "auto", CONFIG, REACH)
+    filler = make_filler(replace(CONFIG, method=method), REACH)
     assert filler.name in filler.names
     rows = np.stack([glide(1, 16_000, 8000), glide(2, 16_000, 8000)])
     history = History(2, filler.past_samples)
     history.append(rows[:, :6000], True)
-    filler.begin(history, False)
+    filler.begin(history)
     out = np.full((2, 160), np.nan, np.float32)
     filler.extend(out)
     assert np.isfinite(out).all()
@@ -49,19 +50,19 @@ def test_every_method_is_described_in_a_line(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["auto", "ar"])
 def test_ours_is_the_ladder(method: str) -> None:
-    filler = make_filler(method, "ar", CONFIG, REACH)
+    filler = make_filler(replace(CONFIG, method=method, model="ar"), REACH)
     assert isinstance(filler, ArFiller)
     assert set(filler.names) == {rung.name for rung in STEADY + UNSTEADY}
 
 
 def test_the_budget_shortens_the_ladder_of_ours_alone() -> None:
     tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6)
-    assert set(make_filler("auto", "auto", tight, 0).names) == {
+    assert set(make_filler(replace(tight, method="auto"), 0).names) == {
         STEADY[-1].name,
         UNSTEADY[-1].name,
     }
-    assert make_filler("burg:20/100", "auto", tight, 0).names == ("ar:20/100",)
-    assert isinstance(make_filler("lpc", "auto", tight, 0), LpcFiller)
+    assert make_filler(replace(tight, method="burg:20/100"), 0).names == ("ar:20/100",)
+    assert isinstance(make_filler(replace(tight, method="lpc"), 0), LpcFiller)
 
 
 @given(
@@ -102,7 +103,7 @@ def test_what_is_no_bare_predictor_has_no_rung(method: str) -> None:
 )
 def test_an_unknown_method_names_the_known_ones(method: str) -> None:
     with pytest.raises(ConfigError, match=r"method is .*; known: auto, .*burg:20/100") as caught:
-        make_filler(method, "auto", CONFIG, REACH)
+        make_filler(replace(CONFIG, method=method), REACH)
     assert all(name in str(caught.value) for name in METHODS)
 
 
@@ -123,7 +124,7 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
 @pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
 def test_an_unknown_model_says_what_would_do(model: str) -> None:
     with pytest.raises(ModelError, match=r"in the package|plc models"):
-        make_filler("auto", model, CONFIG, REACH)
+        make_filler(replace(CONFIG, model=model), REACH)
 
 
 def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:

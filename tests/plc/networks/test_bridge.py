@@ -20,6 +20,7 @@ from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict import contour
 from plc.predict import linear as filler_module
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS
+from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
@@ -88,15 +89,18 @@ def _filler(folder: Path, runner: _Seen | None = None) -> NetworkFiller:
 
 
 def _bridged(
-    filler: NetworkFiller | ArFiller, gap: int = PACKET, known: int = PACKET, whole: bool = True
+    filler: Filler,
+    gap: int = PACKET,
+    known: int = PACKET,
+    whole: bool = True,
+    limit_ms: float = float("inf"),
 ) -> NDArray[np.float32]:
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     out = np.zeros((1, gap), np.float32)
-    if isinstance(filler, NetworkFiller):
-        filler.bridging = gap * whole
-    filler.begin(history, unsteady=False)
-    assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out)
+    moment = Moment(gap_samples=gap * whole, limit_ms=limit_ms)
+    filler.begin(history, moment)
+    assert filler.bridge(history, SIGNAL[None, RATE + gap : RATE + gap + known], out, moment)
     bridge: NDArray[np.float32] = out[0]
     return bridge
 
@@ -158,7 +162,7 @@ def test_each_line_holds_one_draft_between_what_is_known(
     history = History(1, plain.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     alone = np.zeros((1, gap), np.float32)
-    plain.begin(history, unsteady=False)
+    plain.begin(history)
     plain.extend(alone)
     np.testing.assert_allclose(forward[start:stop], alone[0], atol=1e-6)
     # Either draft meets its own side, and the bridge lies between them.
@@ -178,10 +182,10 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
         history = History(1, filler.past_samples)
         history.append(x[None, :place], trusted=True)
         out = np.zeros((1, LONGEST), np.float32)
-        filler.bridging = LONGEST
-        filler.begin(history, unsteady=False)
+        moment = Moment(gap_samples=LONGEST)
+        filler.begin(history, moment)
         after = np.ascontiguousarray(x[None, place + LONGEST :][:, :PACKET])
-        assert filler.bridge(history, after, out)
+        assert filler.bridge(history, after, out, moment)
         lines = filler.networks[0].gap.rows[0]
         start = filler.networks[0].gap.gap_start
         made = [*lines[:2, start : start + LONGEST], out[0]]
@@ -277,8 +281,7 @@ def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
 def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
     runner = _Seen(Outcome.DONE)
     filler = _filler(tmp_path, runner)
-    filler.limit_ms = 0.0
-    _bridged(filler)
+    _bridged(filler, limit_ms=0.0)
     assert runner.asked == 0
 
 
@@ -304,7 +307,7 @@ def test_sides_change_nothing_of_the_bridge() -> None:
     after = SIGNAL[None, RATE + PACKET : RATE + 2 * PACKET]
     sides = Sides(*(np.zeros((1, PACKET), np.float32) for _ in range(3)))
     for filler, made, kept in ((plain, out[0], None), (seen, out[1], sides)):
-        filler.begin(history, unsteady=False)
+        filler.begin(history)
         filler.bridge_from(filler.extend, history, after, made, kept)
     np.testing.assert_array_equal(out[0], out[1])
 
@@ -354,11 +357,9 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
     filler = NetworkFiller(
         RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
     )
-    filler.content = "speech"
-    filler.bridging = packets * PACKET
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
-    filler.begin(history, unsteady=True)
+    filler.begin(history, Moment(True, "speech", gap_samples=packets * PACKET))
     assert filler.counters.network_runs == asked
 
 

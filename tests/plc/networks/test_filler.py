@@ -21,6 +21,7 @@ from plc.networks import served
 from plc.networks.filler import NetworkFiller
 from plc.predict import linear as filler_module
 from plc.predict.contour import CONTOUR_DRAFTS, PitchContour
+from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller
@@ -32,6 +33,7 @@ from tests.signals import voice as voice_signal
 
 RATE = 16_000
 PACKET = 160
+SPEECH = Moment(unsteady=True, content="speech")
 
 
 def _model(folder: Path, graph: str = "last", **changes: Any) -> Manifest:
@@ -40,9 +42,7 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> Manifest:
 
 
 def _filler(manifest: Manifest, content: str = "speech") -> NetworkFiller:
-    filler = NetworkFiller(RATE, 1, PACKET, {content: manifest})
-    filler.content = content
-    return filler
+    return NetworkFiller(RATE, 1, PACKET, {content: manifest})
 
 
 def _history(samples: NDArray[np.float32], filler: NetworkFiller | ArFiller) -> History:
@@ -81,8 +81,8 @@ def test_samples_are_those_of_the_network_up_to_its_horizon(tmp_path: Path) -> N
     plain = ArFiller(RATE, 1, PACKET)
     horizon = 960
     out, draft = np.zeros((2, 1, 3 * horizon), np.float32)
-    filler.begin(_history(signal, filler), unsteady=True)
-    plain.begin(_history(signal, plain), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
+    plain.begin(_history(signal, plain), SPEECH)
     for begin in range(0, 3 * horizon, PACKET):
         filler.extend(out[:, begin : begin + PACKET])
     plain.extend(draft)
@@ -95,11 +95,9 @@ def test_samples_are_those_of_the_network_up_to_its_horizon(tmp_path: Path) -> N
 def test_content_decides_which_network_runs(tmp_path: Path) -> None:
     signal = tones(3, RATE, RATE)
     filler = _filler(_model(tmp_path))
-    filler.content = "music"
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH._replace(content="music"))
     assert filler.name.startswith("ar:")
-    filler.content = "speech"
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
     assert filler.name == "network:last"
 
 
@@ -109,13 +107,13 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
     signal = tones(12, RATE, RATE)
     filler = _filler(_model(tmp_path, "lost"), "music")
     plain = ArFiller(RATE, 1, PACKET)
-    filler.begin(_history(signal, filler), unsteady=False)
-    plain.begin(_history(signal, plain), unsteady=False)
+    filler.begin(_history(signal, filler))
+    plain.begin(_history(signal, plain))
     out, draft = np.zeros((2, 1, 5 * PACKET), np.float32)
     plain.extend(draft)
     for packet in range(5):
         filler.extend(out[:, PACKET * packet : PACKET * (packet + 1)])
-        filler.catch_up()
+        filler.next_packet()
     np.testing.assert_allclose(out[0, :PACKET], draft[0, :PACKET], atol=1e-6)
     difference = np.abs(out - draft)[0]
     assert difference[PACKET] < 0.1 * difference[PACKET + 20 : 800].max()
@@ -125,10 +123,10 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
 
 def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
     filler = _filler(_model(tmp_path, "lost"), "music")
-    filler.begin(_history(tones(12, RATE, RATE), filler), unsteady=False)
+    filler.begin(_history(tones(12, RATE, RATE), filler))
     played = []
     for _ in range(8):
-        filler.catch_up()
+        filler.next_packet()
         filler.extend(np.zeros((1, 40), np.float32))
         played.append(filler.name)
     assert played == [filler.ar.name] * 4 + ["network:lost"] * 4
@@ -142,12 +140,11 @@ def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it
     assert len(filler.networks) == 1
     signal = tones(4, RATE, RATE)
     for content in ("music", "speech"):
-        filler.content = content
-        filler.begin(_history(signal, filler), unsteady=True)
+        filler.begin(_history(signal, filler), SPEECH._replace(content=content))
         out = np.zeros((1, PACKET), np.float32)
         filler.extend(out)
         assert filler.name == filler.ar.name
-        filler.catch_up()
+        filler.next_packet()
         filler.extend(out)
         assert filler.name == f"network:{manifest.name}"
     filler.close()
@@ -160,7 +157,7 @@ def test_drafts_of_a_voice_follow_its_pitch_and_prediction_goes_on_from_there(
     signal = voice_signal(RATE, 0.5, 120.0, 1.0)
     filler = _filler(_model(tmp_path, graph, drafts=CONTOUR_DRAFTS))
     out = np.zeros((1, 3 * 960), np.float32)
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
     filler.extend(out)
     ar = ArFiller(RATE, 1, PACKET)
     gap = filler.networks[0].gap
@@ -168,7 +165,7 @@ def test_drafts_of_a_voice_follow_its_pitch_and_prediction_goes_on_from_there(
     contour = PitchContour(RATE, 1, samples)
     history = History(1, max(ar.past_samples, contour.past_samples))
     history.append(signal[None], trusted=True)
-    ar.begin(history, unsteady=True)
+    ar.begin(history, SPEECH)
     drafts = np.zeros((1, 2, samples), np.float32)
     contour.draft(history, ar.extend, drafts)
     np.testing.assert_allclose(out[0, 16:880], drafts[0, draft, 16:880], atol=1e-5)
@@ -181,7 +178,7 @@ def test_the_pitch_draft_comes_first(tmp_path: Path) -> None:
     period = noise(4, 100)
     signal = np.tile(period, 160).astype(np.float32)
     filler = _filler(_model(tmp_path, "pass", drafts=("pitch", "ar")))
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
     out = np.zeros((1, 800), np.float32)
     filler.extend(out)
     np.testing.assert_allclose(out[0, 16:], np.tile(period, 8)[16:], atol=1e-4)
@@ -237,9 +234,9 @@ def test_a_late_result_is_dropped_and_the_draft_is_played(tmp_path: Path) -> Non
     signal = tones(6, RATE, RATE)
     filler = _filler(_model(tmp_path))
     filler.networks[0].runner = _Late([Outcome.LATE])
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
     plain = ArFiller(RATE, 1, PACKET)
-    plain.begin(_history(signal, plain), unsteady=True)
+    plain.begin(_history(signal, plain), SPEECH)
     out, draft = np.zeros((2, 1, PACKET), np.float32)
     filler.extend(out)
     plain.extend(draft)
@@ -254,23 +251,23 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
     filler.networks[0].runner = runner
     history = _history(signal, filler)
     for _ in range(2):
-        filler.begin(history, unsteady=True)
+        filler.begin(history, SPEECH)
     assert runner.asked == 2
-    filler.begin(history, unsteady=True)
+    filler.begin(history, SPEECH)
     assert runner.asked == 2
     assert filler.counters.network_off == 1
-    assert filler.describe()["speech"]["state"] == "off"
+    assert filler.describe()["networks"]["speech"]["state"] == "off"
     runner.last_error = "out of memory"
-    assert filler.describe()["speech"]["error"] == "out of memory"
-    assert filler.note_time(late=False) == 1
-    assert filler.note_time(late=False) == 0
+    assert filler.describe()["networks"]["speech"]["error"] == "out of memory"
+    assert filler.took(late=False) == 1
+    assert filler.took(late=False) == 0
     switched = 0
     for _ in range(20):
-        filler.begin(history, unsteady=True)
+        filler.begin(history, SPEECH)
         switched += filler.pass_time(100.0)
     assert runner.asked > 2
     assert filler.name == "network:last"
-    assert filler.describe()["speech"]["state"] == "on"
+    assert filler.describe()["networks"]["speech"]["state"] == "on"
     assert switched == 1
 
 
@@ -279,7 +276,7 @@ def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
     signal = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     filler = _filler(_model(tmp_path))
     filler.networks[0].runner = _Late([Outcome.DONE])
-    filler.begin(_history(signal, filler), unsteady=True)
+    filler.begin(_history(signal, filler), SPEECH)
     out = np.zeros((1, 1600), np.float32)
     filler.extend(out)
     heard = np.concatenate([signal[-10:], out[0]])
@@ -293,8 +290,7 @@ def test_in_a_hurry_no_network_is_asked(tmp_path: Path) -> None:
     history = _history(tones(2, RATE, RATE), filler)
     out = np.zeros((1, PACKET), np.float32)
     for limit_ms, asked in ((0.0, False), (math.inf, True)):
-        filler.limit_ms = limit_ms
-        filler.begin(history, unsteady=True)
+        filler.begin(history, SPEECH._replace(limit_ms=limit_ms))
         filler.extend(out)
         assert (filler.name not in filler.ar.names) == asked
 
@@ -312,7 +308,7 @@ def test_a_bridge_starts_from_what_was_played(tmp_path: Path) -> None:
 
 def test_a_stream_that_just_began_gets_the_draft(tmp_path: Path) -> None:
     filler = _filler(_model(tmp_path))
-    filler.begin(_history(tones(9, RATE, 50), filler), unsteady=True)
+    filler.begin(_history(tones(9, RATE, 50), filler), SPEECH)
     out = np.zeros((1, PACKET), np.float32)
     filler.extend(out)
     assert np.isfinite(out).all()
@@ -410,11 +406,10 @@ def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
     monkeypatch.setattr(served, "_cost", lambda of: costs[of.manifest.name])
     monkeypatch.setattr(served.ServedNetwork, "measure_again", lambda _: False)
     filler = NetworkFiller(rate, 1, rate // 50, models, limit_ms=5.0)
-    found = filler.describe()
+    found = filler.describe()["networks"]
     assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
     assert found["speech"].get("instead") == ("music" if instead else None)
-    filler.content = "speech"
-    filler.begin(History(1, filler.past_samples), unsteady=True)
+    filler.begin(History(1, filler.past_samples), SPEECH)
     assert len(filler.networks) == 1
     assert ("speech" in filler._networks) == instead
     filler.close()
@@ -459,7 +454,8 @@ def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path
     manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, bin_hz=400.0, horizon_ms=5.0)
     for content in ("speech", "music"):
         filler = _filler(manifest, content)
-        filler.begin(_history(tones(3, RATE, RATE), filler), unsteady=content == "speech")
+        moment = SPEECH if content == "speech" else STEADY_MOMENT
+        filler.begin(_history(tones(3, RATE, RATE), filler), moment)
         out = np.zeros((1, 2 * PACKET), np.float32)
         filler.extend(out)
         assert np.abs(out).max() > 0.01
@@ -484,7 +480,7 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
         filler = NetworkFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
         assert filler.networks[0].first_ms == pytest.approx(cost_ms)
-        assert filler.describe()["speech"]["cost_ms"] == pytest.approx(cost_ms)
+        assert filler.describe()["networks"]["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
 
 
@@ -503,18 +499,18 @@ def test_music_is_drafted_from_passages_that_sound_alike(
     manifest = _model(tmp_path, graph, drafts=PASSAGE_DRAFTS, content="music")
     filler = _filler(manifest, "music")
     history = _history(signal[:start], filler)
-    filler.listen(signal[None, :start])
-    filler.begin(history, unsteady=False)
+    filler.played(signal[None, :start], received=True)
+    filler.begin(history)
     out = np.zeros((1, 960), np.float32)
     filler.extend(out[:, :PACKET])
-    filler.catch_up()
+    filler.next_packet()
     filler.extend(out[:, PACKET:])
     gap = filler.networks[0].gap
     ahead = gap.samples - gap.gap_start
     passages = Passages(RATE, 1, gap.gap_start, ahead)
     passages.listen(signal[None, :start])
     ar = ArFiller(RATE, 1, PACKET)
-    ar.begin(history, unsteady=False)
+    ar.begin(history)
     drafts = np.zeros((1, 2, gap.samples), np.float32)
     drafts[0, 1, : gap.gap_start] = signal[start - gap.gap_start : start]
     draft_from(passages, history, ar, drafts)
@@ -575,18 +571,17 @@ def test_passages_that_take_too_long_are_not_looked_for(
         filler = NetworkFiller(
             RATE, 1, PACKET, {"music": manifest}, limit_ms=limit_ms, clock=lambda: now_s
         )
-        said = filler.describe()["music"]
+        said = filler.describe()["networks"]["music"]
         assert said["cost_ms"] == pytest.approx(cost_ms)
         assert said.get("without") == (None if cost_ms else "passages")
-        filler.content = "music"
         history = _history(signal, filler)
-        filler.listen(signal[None])
-        filler.begin(history, unsteady=False)
+        filler.played(signal[None], received=True)
+        filler.begin(history)
         played[limit_ms] = np.zeros((1, PACKET), np.float32)
         filler.extend(played[limit_ms])
         filler.close()
     plain = ArFiller(RATE, 1, PACKET, rung=None)
-    plain.begin(_history(signal, plain), unsteady=False)
+    plain.begin(_history(signal, plain))
     wanted = np.zeros((1, PACKET), np.float32)
     plain.extend(wanted)
     assert np.abs(played[8.0] - wanted).max() > 0.01
@@ -602,7 +597,7 @@ def test_passages_that_were_slow_once_are_timed_again(
     monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
     filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
-    said = filler.describe()["music"]
+    said = filler.describe()["networks"]["music"]
     assert "without" not in said
     assert said["cost_ms"] == pytest.approx(1.5)
     assert not found
@@ -617,7 +612,7 @@ def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
     monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
     manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
     filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
-    said = filler.describe()["music"]
+    said = filler.describe()["networks"]["music"]
     assert said["mode"] == "left out"
     assert "did not answer" in str(said["why"])
     filler.close()
@@ -646,14 +641,14 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
     manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, content="speech")
     filler = NetworkFiller(rate, 1, packet, {content: manifest})
     assert filler.networks[0].prompt == prompt
-    filler.content = content
-    filler.begin(_history(tones(3, rate, rate), filler), unsteady=True)
+    moment = SPEECH._replace(content=content)
+    filler.begin(_history(tones(3, rate, rate), filler), moment)
     made = []
     for _ in range(2 * rate // (100 * packet) + 2):
         out = np.zeros((1, packet), np.float32)
         filler.extend(out)
         made.append(filler.name)
-        filler.catch_up()
+        filler.next_packet()
     assert made[0] == ("network:last" if prompt else filler.ar.name)
     assert made[-1] == "network:last"
 
@@ -693,11 +688,10 @@ def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
     # A packet a little longer than the horizon: its end is no place for a crossfade.
     manifest = _model(tmp_path, "lost", content="music", horizon_ms=10.0)
     filler = NetworkFiller(RATE, 1, 162, {"music": manifest})
-    filler.content = "music"
-    filler.begin(_history(tones(5, RATE, RATE), filler), unsteady=False)
+    filler.begin(_history(tones(5, RATE, RATE), filler))
     out = np.zeros((1, 162), np.float32)
     filler.extend(out)
-    filler.catch_up()
+    filler.next_packet()
     assert filler.counters.network_runs == 1
     assert filler.counters.network_done == 0
     filler.extend(out)

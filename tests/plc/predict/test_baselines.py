@@ -35,7 +35,7 @@ def extended(
 ) -> NDArray[np.float32]:
     made_by = kind(SAMPLE_RATE, len(signals), PACKET)
     out = np.full((len(signals), samples), np.nan, np.float32)
-    made_by.begin(remembered(*signals), False)
+    made_by.begin(remembered(*signals))
     made_by.extend(out)
     return out
 
@@ -97,7 +97,7 @@ def test_magnitude_bridges_to_the_level_after_the_gap() -> None:
     x = sine(440.0, SAMPLE_RATE, 6000)
     made_by = MagnitudeFiller(SAMPLE_RATE, 1, PACKET)
     history = remembered(x)
-    made_by.begin(history, False)
+    made_by.begin(history)
     out = np.empty((1, 3200), np.float32)
     made_by.bridge(history, np.float32(0.1) * x[None, :2000], out)
     # From the frame that ends with the past to the one that begins after the gap.
@@ -111,7 +111,7 @@ def test_magnitude_without_enough_beyond_the_gap_extends() -> None:
     x = sine(440.0, SAMPLE_RATE, 6000)
     made_by = MagnitudeFiller(SAMPLE_RATE, 1, PACKET)
     history = remembered(x)
-    made_by.begin(history, False)
+    made_by.begin(history)
     out = np.empty((1, 1000), np.float32)
     made_by.bridge(history, x[None, :100], out)
     np.testing.assert_array_equal(out, extended(MagnitudeFiller, x))
@@ -123,7 +123,7 @@ def test_samples_made_in_pieces_are_samples_made_at_once(kind: _Kind, cuts: list
     x = glide(1, SAMPLE_RATE, 4000)
     whole = extended(kind, x, samples=sum(cuts))
     made_by = kind(SAMPLE_RATE, 1, PACKET)
-    made_by.begin(remembered(x), False)
+    made_by.begin(remembered(x))
     pieces = [np.empty((1, size), np.float32) for size in cuts]
     for out in pieces:
         made_by.extend(out)
@@ -135,7 +135,7 @@ def test_the_next_burst_is_not_shaped_by_the_last(kind: _Kind) -> None:
     made_by = kind(SAMPLE_RATE, 1, PACKET)
     out = np.empty((1, 1000), np.float32)
     for x in (glide(1, SAMPLE_RATE, 4000), glide(2, SAMPLE_RATE, 4000)):
-        made_by.begin(remembered(x), False)
+        made_by.begin(remembered(x))
         made_by.extend(out)
     np.testing.assert_array_equal(out, extended(kind, x))
 
@@ -149,7 +149,7 @@ def test_silence_and_next_to_no_history_give_finite_samples(kind: _Kind) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_reset_forgets_the_past(kind: _Kind) -> None:
     made_by = kind(SAMPLE_RATE, 1, PACKET)
-    made_by.begin(remembered(noise(0, 3000)), False)
+    made_by.begin(remembered(noise(0, 3000)))
     made_by.reset()
     assert isinstance(made_by, _Baseline)
     assert not made_by._past.any()
@@ -157,9 +157,13 @@ def test_reset_forgets_the_past(kind: _Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [ZerosFiller, RepeatFiller, PitchFiller])
-def test_what_does_not_bridge_says_so(kind: _Kind) -> None:
-    made_by = kind(SAMPLE_RATE, 1, PACKET)
-    rows = np.zeros((1, 10), np.float32)
-    assert not made_by.bridges
-    with pytest.raises(AssertionError, match="does not bridge"):
-        made_by.bridge(remembered(noise(0, 100)), rows, rows)
+def test_what_does_not_bridge_goes_on_as_if_nothing_followed(kind: _Kind) -> None:
+    past = remembered(noise(0, 3000))
+    made = np.ones((2, 1, PACKET), np.float32)
+    bridging, extending = (kind(SAMPLE_RATE, 1, PACKET) for _ in range(2))
+    assert not bridging.bridges
+    bridging.begin(past)
+    assert not bridging.bridge(past, noise(1, PACKET)[None], made[0])
+    extending.begin(past)
+    extending.extend(made[1])
+    np.testing.assert_array_equal(made[0], made[1])

@@ -31,7 +31,7 @@ def drafted(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float
     contour = PitchContour(rate, x.shape[0], samples)
     ar = ArFiller(rate, x.shape[0], samples, rung=Rung(15.0, 30.0))
     history = history_of(x, max(ar.past_samples, contour.past_samples))
-    ar.begin(history, unsteady=False)
+    ar.begin(history)
     out = np.full((x.shape[0], 2, samples), np.nan, np.float32)
     contour.draft(history, ar.extend, out)
     return out
@@ -43,7 +43,7 @@ def plain(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float32
     ar = ArFiller(rate, x.shape[0], samples, rung=Rung(15.0, 30.0))
     fillers: list[ArFiller | PitchFiller] = [PitchFiller(rate, x.shape[0], samples), ar]
     for k, filler in enumerate(fillers):
-        filler.begin(history_of(x, filler.past_samples), unsteady=False)
+        filler.begin(history_of(x, filler.past_samples))
         filler.extend(out[:, k])
     return out
 
@@ -91,10 +91,10 @@ def test_drafts_begin_where_the_past_ends() -> None:
 def test_prediction_goes_on_from_a_draft_that_was_bent() -> None:
     x = voice(16_000, 0.5, 120.0, 1.0)
     ar = ArFiller(16_000, 1, 320, rung=Rung(15.0, 30.0))
-    ar.begin(history_of(x[None], ar.past_samples), unsteady=False)
+    ar.begin(history_of(x[None], ar.past_samples))
     whole = np.zeros((1, 640), np.float32)
     ar.extend(whole)
-    ar.begin(history_of(x[None], ar.past_samples), unsteady=False)
+    ar.begin(history_of(x[None], ar.past_samples))
     ar.extend(np.zeros((1, 400), np.float32))
     ar.resume(np.concatenate([x[None], whole[:, :320]], axis=1))
     rest = np.zeros((1, 320), np.float32)
@@ -111,7 +111,7 @@ def bridged(
     contour = ContourBridge(rate, channels, gap)
     ar = ArFiller(rate, channels, gap, reach=reach, rung=Rung(15.0, 30.0))
     history = history_of(x[:, :start], max(ar.past_samples, contour.past_samples))
-    ar.begin(history, unsteady=False)
+    ar.begin(history)
     out = np.full((channels, gap), np.nan, np.float32)
     after = np.ascontiguousarray(x[:, start + gap : start + gap + known])
     assert ar.bridge_from(ar.extend, history, after, out, contour=contour if follow else None)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
 from plc.predict.linear import _CHUNK, _DECAY_MS, _OVERSHOOT, _SAMPLES_PER_COEFFICIENT, ArFiller
@@ -33,7 +34,7 @@ def extended(
     made_by: ArFiller, history: History, samples: int, channels: int = 1
 ) -> NDArray[np.float32]:
     out = np.empty((channels, samples), np.float32)
-    made_by.begin(history, False)
+    made_by.begin(history)
     made_by.extend(out)
     return out
 
@@ -66,7 +67,7 @@ def test_a_prediction_in_pieces_is_the_prediction_at_once(cuts: list[int]) -> No
     history = remembered(tones(1, SAMPLE_RATE, 4000))
     whole = extended(filler(), history, sum(cuts))
     pieces = filler()
-    pieces.begin(history, False)
+    pieces.begin(history)
     found = [np.empty((1, size), np.float32) for size in cuts]
     for out in found:
         pieces.extend(out)
@@ -129,7 +130,7 @@ def test_a_voice_is_fitted_on_what_was_heard_since_the_last_fade(unsteady: bool)
     limit = _OVERSHOOT * np.abs(heard).max()
     out = np.empty((1, PACKET), np.float32)
     made_by = filler()
-    made_by.begin(history, unsteady)
+    made_by.begin(history, Moment(unsteady=unsteady))
     made_by.extend(out)
     tail_only = np.abs(out[0] - np.clip(expected, -limit, limit)).max() < 1e-4
     assert tail_only == unsteady
@@ -145,7 +146,7 @@ def test_a_bridge_beats_an_extension_on_a_gliding_tone(gap: int, known: int) -> 
         one_sided = extended(filler(), history, gap)
         two_sided = np.empty((1, gap), np.float32)
         bridging = filler(reach=max(gap, known))
-        bridging.begin(history, False)
+        bridging.begin(history)
         bridging.bridge(history, x[None, begin + gap : begin + gap + known], two_sided)
         errors.append((nmse_db(one_sided[0], truth), nmse_db(two_sided[0], truth)))
     one_sided_db, two_sided_db = np.mean(errors, 0)
@@ -156,7 +157,7 @@ def test_a_bridge_comes_down_to_what_follows_it() -> None:
     x = sine(440.0, SAMPLE_RATE, 2000, 0.3) + noise(1, 2000, 1e-3)
     bridging = filler(reach=1600)
     history = remembered(x)
-    bridging.begin(history, False)
+    bridging.begin(history)
     out = np.empty((1, 800), np.float32)
     bridging.bridge(history, noise(2, 1600, 1e-3)[None], out)
     assert np.std(out[0, :80]) > 0.8 * np.std(x)
@@ -167,7 +168,7 @@ def test_a_bridge_follows_on_an_extension() -> None:
     x = tones(2, SAMPLE_RATE, 8000)
     history = remembered(x[:6000])
     bridging = filler(reach=2 * PACKET)
-    bridging.begin(history, False)
+    bridging.begin(history)
     first, rest = (np.empty((1, PACKET), np.float32) for _ in range(2))
     bridging.extend(first)
     history.append(first, True)
@@ -180,7 +181,7 @@ def test_next_to_nothing_beyond_the_gap_is_no_bridge() -> None:
     x = tones(2, SAMPLE_RATE, 8000)
     history = remembered(x[:6000])
     bridging = filler(reach=PACKET)
-    bridging.begin(history, False)
+    bridging.begin(history)
     out = np.empty((1, PACKET), np.float32)
     bridging.bridge(history, x[None, 6160:6170], out)
     np.testing.assert_array_equal(out, extended(filler(), history, PACKET))
@@ -194,7 +195,7 @@ def test_channels_are_filled_as_if_alone() -> None:
         rows = np.stack([left, right])[channels]
         history = remembered(*rows)
         made_by = filler(len(channels), reach=320)
-        made_by.begin(history, False)
+        made_by.begin(history)
         out = np.empty((2, len(channels), PACKET), np.float32)
         made_by.extend(out[0])
         history.append(out[0], True)
@@ -220,15 +221,15 @@ def test_the_content_chooses_the_ladder_and_lateness_the_rung() -> None:
     ours = filler(rung=None)
     assert set(ours.names) == {rung.name for rung in STEADY + UNSTEADY}
     for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(history, unsteady)
+        ours.begin(history, Moment(unsteady=unsteady))
         assert ours.name == rungs[0].name
     for _ in range(Pace._LATE):
-        ours.begin(history, False)
-        changed = ours.note_time(True)
-        assert not ours.note_time(True)  # nothing was fitted in between
+        ours.begin(history)
+        changed = ours.took(True)
+        assert not ours.took(True)  # nothing was fitted in between
     assert changed
     for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(history, unsteady)
+        ours.begin(history, Moment(unsteady=unsteady))
         assert ours.name == rungs[1].name
 
 
@@ -236,14 +237,12 @@ def test_a_limit_picks_what_fits_it_and_leaves_the_pace_alone() -> None:
     ours = ArFiller(SAMPLE_RATE, 1, PACKET, limit_ms=1e6)
     history = remembered(noise(0, 16_000))
     for limit_ms, step in ((1e6, 0), (0.0, -1), (float("inf"), 0)):
-        ours.limit_ms = limit_ms
         for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-            ours.begin(history, unsteady)
+            ours.begin(history, Moment(unsteady=unsteady, limit_ms=limit_ms))
             assert ours.name == rungs[step].name
     costs = [step.cost_ms for step in ours.steady]
     between = (costs[0] + costs[-1]) / 2
-    ours.limit_ms = between
-    ours.begin(history, False)
+    ours.begin(history, Moment(limit_ms=between))
     chosen = next(step for step in ours.steady if step.rung.name == ours.name)
     assert chosen.cost_ms <= between
     assert ours.pace.depth == 0
@@ -252,21 +251,21 @@ def test_a_limit_picks_what_fits_it_and_leaves_the_pace_alone() -> None:
 def test_far_down_the_pace_the_shorter_ladder_stays_at_its_last_rung() -> None:
     ours = filler(rung=None)
     for _ in range(10 * len(STEADY)):
-        ours.begin(remembered(noise(0, 100)), False)
-        ours.note_time(True)
+        ours.begin(remembered(noise(0, 100)))
+        ours.took(True)
     for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(remembered(noise(0, 16_000)), unsteady)
+        ours.begin(remembered(noise(0, 16_000)), Moment(unsteady=unsteady))
         assert ours.name == rungs[-1].name
 
 
 def test_reset_returns_to_the_top_of_the_ladder() -> None:
     ours = filler(rung=None)
     for _ in range(10):
-        ours.begin(remembered(noise(0, 100)), False)
-        ours.note_time(True)
+        ours.begin(remembered(noise(0, 100)))
+        ours.took(True)
     ours.reset()
     assert ours.name == STEADY[0].name
-    ours.begin(remembered(noise(0, 16_000)), False)
+    ours.begin(remembered(noise(0, 16_000)))
     assert ours.name == STEADY[0].name
 
 
@@ -291,7 +290,7 @@ def test_a_glimpse_of_the_far_side_does_no_harm(seed: int, known: int) -> None:
     truth = x[6000:6800]
     history = remembered(x[:6000])
     bridging = filler(reach=800)
-    bridging.begin(history, False)
+    bridging.begin(history)
     out = np.empty((1, 800), np.float32)
     bridging.bridge(history, x[None, 6800 : 6800 + known], out)
     one_sided_db = nmse_db(extended(filler(), history, 800)[0], truth)

@@ -38,7 +38,7 @@ def bridged(
     made_by: LpcFiller, before: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     history = remembered(*before)
-    made_by.begin(history, False)
+    made_by.begin(history)
     out = np.empty((before.shape[0], GAP), np.float32)
     made_by.bridge(history, after, out)
     return out
@@ -60,7 +60,7 @@ def test_a_gap_is_filled_as_the_paper_says(sample_rate: int) -> None:
 def test_without_a_far_side_it_is_the_forward_half() -> None:
     x = tones(1, SAMPLE_RATE, 4000)
     made_by = LpcFiller(SAMPLE_RATE, 1, 320)
-    made_by.begin(remembered(x), False)
+    made_by.begin(remembered(x))
     out = np.empty((1, GAP), np.float32)
     made_by.extend(out[:, :300])
     made_by.extend(out[:, 300:])

@@ -42,14 +42,14 @@ class Stream:
         lines = np.full((channels, 2, self.past + self.ahead), np.nan, np.float32)
         for c in range(channels):
             self.history.newest(c, lines[c, 1, : self.past])
-        self.ar.begin(self.history, unsteady=False)
+        self.ar.begin(self.history)
         draft_from(self.passages, self.history, self.ar, lines)
         return lines
 
     def predicted(self) -> NDArray[np.float32]:
         """Return what linear prediction alone says, shape (channels, n)."""
         out = np.zeros((self.history.ring.shape[0], self.ahead), np.float32)
-        self.ar.begin(self.history, unsteady=False)
+        self.ar.begin(self.history)
         self.ar.extend(out)
         return out
 
@@ -221,7 +221,7 @@ def test_prediction_goes_on_from_the_joined_draft() -> None:
     more = np.zeros((1, 400), np.float32)
     stream.ar.extend(more)
     other = ArFiller(rate, 1, 1, rung=Rung(20.0, 100.0))
-    other.begin(stream.history, unsteady=False)
+    other.begin(stream.history)
     other.resume(joined[None])
     wanted = np.zeros_like(more)
     other.extend(wanted)

@@ -148,7 +148,7 @@ def test_drafts_from_passages_are_those_of_the_engine() -> None:
             history.append(block, trusted=True)
             passages.listen(block)
         ar = ArFiller(RATE, 1, n, rung=Rung(*plan.rung))
-        ar.begin(history, unsteady=False)
+        ar.begin(history)
         drafts = np.zeros((1, 2, plan.samples), np.float32)
         drafts[0, 1, : plan.margin] = played[start - plan.margin : start]
         draft_from(passages, history, ar, drafts)

@@ -32,9 +32,10 @@ from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
 from plc.predict.drafts import bridged_along_the_pitch, continued
+from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller, Filler, Sides
+from plc.predict.linear import ArFiller, Sides
 from plc.predict.passages import PASSAGE_DRAFTS, Passages, draft_from
 from plc.predict.similar import similar
 from plc_bench.base.corpus import clip_seed
@@ -295,7 +296,7 @@ class CausalPlan:
             contour = PitchContour(self.sample_rate, 1, self.horizon)
             history = History(1, max(ar.past_samples, contour.past_samples))
             history.append(played[None, -history.capacity :], trusted=True)
-            ar.begin(history, unsteady=False)
+            ar.begin(history)
             contour.draft(history, ar.extend, lines[None, 1:, self.margin :])
             return lines
         fillers: list[Filler] = [ar]
@@ -304,7 +305,7 @@ class CausalPlan:
         for line, filler in zip(lines[1:], fillers, strict=True):
             history = History(1, filler.past_samples)
             history.append(played[None, -filler.past_samples :], trusted=True)
-            filler.begin(history, unsteady=False)
+            filler.begin(history)
             filler.extend(line[None, self.margin :])
         return lines
 
@@ -327,7 +328,7 @@ class _Joined:
         self._passages.listen(new)
         self._heard = start
         lines = self._plan.undrafted(x, played, start)
-        self._ar.begin(self._history, unsteady=False)
+        self._ar.begin(self._history)
         draft_from(self._passages, self._history, self._ar, lines[None, 1:])
         return lines
 
@@ -445,7 +446,7 @@ class BridgePlan:
         past = max(filler.past_samples, contour.past_samples if contour else 0)
         history = History(1, past)
         history.append(played[None, -past:], trusted=True)
-        filler.begin(history, unsteady=False)
+        filler.begin(history)
         after = np.ascontiguousarray(lines[:1, stop:until])
         landed = filler.bridge_from(
             filler.extend, history, after, lines[3:, self.margin : stop], sides, contour

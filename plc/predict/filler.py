@@ -1,0 +1,132 @@
+"""What makes a concealment: the interface of every method.
+
+A filler is asked to begin when a burst does and then for samples, as often as there are lost
+packets and once more for the crossfade of the recovery. Level, comfort noise and crossfades are
+the :class:`~plc.Concealer`'s affair, so that every method is treated alike::
+
+    begin ──▶ extend ──▶ next_packet ──▶ extend ──▶ … ──▶ extend (crossfade)
+        ╰───▶ bridge    (the far side of the gap is known)
+
+    played     after each block, received or concealed
+    took       after each packet of which something was concealed
+    pass_time  after each packet
+
+A method has to have :attr:`Filler.name` and :meth:`Filler.extend`; every other hook may be left
+out.
+"""
+
+# ruff: noqa: B027 - a hook that is left out does nothing
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.predict.history import History
+
+
+class Moment(NamedTuple):
+    """What a stream knows when it asks a filler for a burst or a bridge."""
+
+    unsteady: bool = False
+    """Whether what the burst interrupts changes fast, as speech does."""
+    content: str = "music"
+    """What it is taken for: ``"music"`` or ``"speech"``."""
+    gap_samples: int = 0
+    """Samples of the burst, if it is bridged as a whole; else 0."""
+    fading: bool = False
+    """Whether the burst has begun to fade."""
+    received_share: float = 1.0
+    """How much of what lies before the burst was received, 0 to 1."""
+    limit_ms: float = float("inf")
+    """Time that the answer may take, where that is less than the stream's own limit."""
+
+
+STEADY_MOMENT = Moment()
+"""For those who run a filler without a stream: steady music, all received, no hurry."""
+
+
+class Filler(ABC):
+    """Makes the samples of a gap, for all channels of a stream."""
+
+    crossfades: bool = True
+    """Whether the first received samples are blended with what the filler says they would be."""
+    fades: bool = True
+    """Whether a long burst fades into comfort noise."""
+    bridges: bool = False
+    """Whether it can make use of what comes after the gap."""
+    past_samples: int = 0
+    """Samples of history that it reads at most."""
+    late_samples: int = 0
+    """Samples of the fade of the burst begun last during which a bridge is still wanted."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What made the samples since the last :meth:`begin`, for the statistics."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that :attr:`name` can take."""
+        return (self.name,)
+
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
+        """Look at what was played before the gap."""
+
+    @abstractmethod
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the next samples, shape (channels, n)."""
+
+    def next_packet(self) -> None:
+        """Hear that the burst goes on in another packet."""
+
+    def bridge(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
+    ) -> bool:
+        """Write the rest of the gap up to what follows it.
+
+        Asked only of a filler that :attr:`bridges`.
+
+        Parameters
+        ----------
+        history : History
+            Ends where ``out`` begins: it holds what :meth:`extend` made of the gap.
+        after : float32, shape (channels, m)
+            What follows the gap.
+        out : float32, shape (channels, n), written
+        moment : Moment
+            That of :meth:`begin`, but for the limit and whether the burst has begun to fade.
+
+        Returns
+        -------
+        bool
+            Whether the end runs into ``after``; if not, it is crossfaded like any other.
+        """
+        self.extend(out)
+        return False
+
+    def played(self, block: NDArray[np.float32], received: bool) -> None:
+        """Take in what was played, shape (channels, n), once it is in the history."""
+
+    def took(self, late: bool) -> int:
+        """Hear whether a concealment took too long; return the steps down the ladder for it."""
+        return 0
+
+    def pass_time(self, ms: float) -> int:
+        """Let so much of the stream pass; return the steps up the ladder."""
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return the method, its networks by content, and its ladders."""
+        return {"method": self.names[0], "networks": {}, "ladders": {}}
+
+    def reset(self) -> None:
+        """Forget the stream."""
+
+    def close(self) -> None:
+        """End what runs beside the stream's thread."""
