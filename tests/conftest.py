@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from hypothesis import settings
+from tests.examples import register
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +21,4 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / _kernel
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# The first example of a property test may compile a kernel, which takes seconds.
-settings.register_profile("plc", deadline=None, derandomize=True)
-settings.load_profile("plc")
+register()

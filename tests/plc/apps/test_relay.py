@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.send import Packetizer, RtpSender, blocks_of, open_sender
 from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
+from tests.examples import examples
 from tests.processes import environment
 from tests.signals import noise, tones
 
@@ -277,7 +278,7 @@ def test_redundancy_repeats_the_packets_before() -> None:
         np.testing.assert_array_equal(codec.decode(block.payload), samples)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.lists(
         st.tuples(st.floats(0, 0.5), st.binary(max_size=40), st.sampled_from([SOURCE, OTHER])),
