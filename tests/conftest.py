@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from pathlib import Path
 
 from tests.examples import register
@@ -22,3 +23,7 @@ os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 register()
+
+# A shell's background job ignores interrupts, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

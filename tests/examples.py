@@ -13,8 +13,11 @@ def register() -> None:
     settings.load_profile("ci")
 
 
-def examples(count: int) -> settings:
-    """Return settings that draw ``count`` examples in ``deep``, and few in ``ci``."""
-    if settings.get_current_profile_name() == "deep":
-        return settings(max_examples=count)
-    return settings(max_examples=min(count, _PROFILES["ci"]))
+def is_deep() -> bool:
+    """Return whether the long form of each test is asked for."""
+    return settings.get_current_profile_name() == "deep"
+
+
+def examples(count: int, few: int = _PROFILES["ci"]) -> settings:
+    """Return settings that draw ``count`` examples in ``deep``, otherwise ``few`` at most."""
+    return settings(max_examples=count if is_deep() else min(count, few))

@@ -6,6 +6,7 @@ differ by the machine alone. What is asked: which order of linear prediction the
 how close they came, and how soon the best rung is back.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -72,8 +73,8 @@ class BusySettings:
 
     def __post_init__(self) -> None:
         """Check what the engine does not."""
-        if min(self.piece_s, self.calm_s, self.load_s) < 1.0:
-            raise ConfigError("pieces and phases last 1 s at least")
+        if not all(1.0 <= s < math.inf for s in (self.piece_s, self.calm_s, self.load_s)):
+            raise ConfigError("pieces and phases last 1 s at least, and end")
         check_cpu(self.cpu)
 
     @property
