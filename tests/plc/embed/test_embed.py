@@ -162,7 +162,7 @@ def test_every_misuse_from_c_is_an_error_code_and_streams_are_independent(built:
 
 @pytest.mark.realtime
 def test_a_push_from_c_is_timed(built: Library) -> None:
-    program = compiled(ROOT / "bench" / "plc_bench" / "push_cost.c", built)
+    program = compiled(ROOT / "bench" / "plc_bench" / "robust" / "push_cost.c", built)
     done = run(program, "200", "10", "ar")
     report = json.loads(done.stdout)
     assert report["concealed_ms"]["packets"] == 19
@@ -170,7 +170,7 @@ def test_a_push_from_c_is_timed(built: Library) -> None:
 
 
 def test_a_python_that_is_gone_is_named(built: Library, tmp_path: Path) -> None:
-    program = compiled(ROOT / "bench" / "plc_bench" / "push_cost.c", built)
+    program = compiled(ROOT / "bench" / "plc_bench" / "robust" / "push_cost.c", built)
     bare = tmp_path / "bin" / "python"
     environment = {"PLC_PYTHON": str(bare), "PATH": "/nowhere"}
     done = subprocess.run(
