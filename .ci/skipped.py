@@ -22,5 +22,5 @@ def skipped_files(report: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    found = skipped_files(Path(sys.argv[1]))
-    print("\n".join(found))
+    for file in skipped_files(Path(sys.argv[1])):
+        print(file)

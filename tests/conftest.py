@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import signal
 from pathlib import Path
 
-from hypothesis import settings
+from tests.examples import register
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +22,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / _kernel
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# The first example of a property test may compile a kernel, which takes seconds.
-settings.register_profile("plc", deadline=None, derandomize=True)
-settings.load_profile("plc")
+register()
+
+# A shell's background job ignores interrupts, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

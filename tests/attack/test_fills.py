@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
+from tests.examples import examples
 from tests.signals import sine, tones, voice
 
 SILENCE_S = 1.5
@@ -128,6 +129,7 @@ def test_no_fill_outgrows_any_content(content: str, model: str) -> None:
     assert ghost_db <= GHOST_DB
 
 
+@examples(100, few=4)
 @given(
     content=st.sampled_from(tuple(CONTENTS)),
     sample_rate=st.sampled_from([8000, 16_000, 32_000, 44_100, 48_000, 96_000]),

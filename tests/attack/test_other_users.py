@@ -206,6 +206,7 @@ def shifted(x):
 
 
 @pytest.mark.parametrize("how", ["group", "world", pytest.param("foreign", marks=AS_ROOT)])
+@pytest.mark.system
 def test_kernels_in_a_folder_that_others_may_have_written_to_are_not_unpickled(
     tmp_path: Path, how: str
 ) -> None:

@@ -280,12 +280,16 @@ class Sending(threading.Thread):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+@pytest.mark.realtime
 def test_a_hangup_ends_a_relay_as_a_terminate_does(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 100 * BLOCK))
+    # Tests that were started with nohup ignore it, and so would every program of theirs.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     relay = program(
         *("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav", "--json"),
         *("--sample-rate", RATE, "--fixed-delay-ms", 150, "--model", "ar"),
     )
+    signal.signal(signal.SIGHUP, before)
     try:
         port = int(listening(relay).rpartition(":")[2])
         Sending(packets_of(signal_), port).join()
@@ -302,6 +306,7 @@ def test_a_hangup_ends_a_relay_as_a_terminate_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
+@pytest.mark.realtime
 def test_a_process_that_is_stopped_for_3_s_records_what_came_meanwhile(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 500 * BLOCK))
     relay = program(

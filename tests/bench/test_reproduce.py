@@ -29,6 +29,7 @@ def test_without_a_folder_it_says_how_it_is_used() -> None:
     assert said.stdout == ""
 
 
+@pytest.mark.system
 def test_a_corpus_becomes_studies_tables_and_pictures(tmp_path: Path) -> None:
     for module in ("matplotlib", "soxr", "onnxruntime", "pesq", "pystoi"):
         pytest.importorskip(module)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import plc_kernels.compile
 import plc_kernels.own_folder
 
@@ -35,6 +37,7 @@ def run_caller(root: Path) -> tuple[float, int]:
     return float(answer[0]), int(answer[1])
 
 
+@pytest.mark.system
 def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(tmp_path: Path) -> None:
     package = tmp_path / "plc_kernels"
     package.mkdir()

@@ -1,6 +1,7 @@
 """Shared by the tests of training."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
-def denormals_as_they_were() -> Iterator[None]:
-    """Undo what a training sets for the whole process: other tests share it."""
+def denormals() -> Iterator[None]:
+    """Have denormal numbers be numbers again: training and export flush them for their process."""
     yield
-    torch = pytest.importorskip("torch")
-    torch.set_flush_denormal(False)
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)

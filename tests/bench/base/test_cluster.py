@@ -17,6 +17,7 @@ ray = pytest.importorskip("ray")
 
 # Ray itself leaves files and sockets to the garbage collector, and warns of its own future.
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

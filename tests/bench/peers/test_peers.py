@@ -350,6 +350,7 @@ def test_ffmpeg_says_which_packets_it_could_code() -> None:
 # --- NetEq ------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_neteq_plays_what_arrives_and_sounds_where_nothing_does() -> None:
     rate, packet = 16_000, 160
     signal = np.repeat(tones(8, rate, rate)[:, None], 2, axis=1)

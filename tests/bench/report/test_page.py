@@ -17,6 +17,8 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 if find_chromium() is None:
     pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
 
+pytestmark = pytest.mark.system
+
 METHODS = ("zeros", "repeat", "pitch")
 
 

@@ -68,6 +68,7 @@ def test_plcmos_hears_holes() -> None:
 
 
 @needs_speechmos
+@pytest.mark.deep
 def test_dnsmos_hears_noise_and_repeats_short_clips() -> None:
     clean = vowel(2 * RATE)
     noisy = clean + noise(3, clean.size, 0.05)

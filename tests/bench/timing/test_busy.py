@@ -120,3 +120,6 @@ def test_clips_are_cut_to_one_piece(loads: list[int], tmp_path: Path) -> None:
 def test_what_is_too_short_is_refused() -> None:
     with pytest.raises(ConfigError, match="1 s at least"):
         BusySettings(load_s=0.5)
+    for never in (math.nan, math.inf):
+        with pytest.raises(ConfigError, match="and end"):
+            BusySettings(calm_s=never)

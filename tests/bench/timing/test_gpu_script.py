@@ -39,6 +39,7 @@ def test_one_run_measures_everything_and_writes_it(
     assert path.name in shown.err.replace("\n", "")
 
 
+@pytest.mark.deep
 def test_a_model_can_be_given(tmp_path: Path) -> None:
     manifest = write_stand_in(tmp_path, channels=4, layers=1)
     arguments = ["--provider", "cpu", "--quick", "--model", str(manifest.path)]

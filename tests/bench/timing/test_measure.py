@@ -42,6 +42,7 @@ def test_every_packet_is_pushed_once_and_lost_ones_as_none() -> None:
     assert timed.push_ms.sum() / 1000 <= timed.wall_s
 
 
+@pytest.mark.realtime
 def test_paced_calls_come_at_their_turns() -> None:
     clock = Clock()
     turns: list[int] = []
@@ -57,6 +58,7 @@ def test_paced_calls_come_at_their_turns() -> None:
     assert timed.null_answer_ms == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.realtime
 def test_a_call_that_a_slow_one_delays_answers_late_though_it_is_quick_itself() -> None:
     clock = Clock()
     durations_ms = iter([1, 25, 1, 1, 1])
@@ -70,6 +72,7 @@ def test_a_call_that_a_slow_one_delays_answers_late_though_it_is_quick_itself() 
     assert timed.null_answer_ms == pytest.approx([0, 0, 15, 6, 0], abs=1e-4)
 
 
+@pytest.mark.realtime
 def test_a_sleep_that_ends_early_is_slept_again() -> None:
     clock = Clock()
     timed = time_paced(

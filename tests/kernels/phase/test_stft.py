@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -14,6 +14,7 @@ from plc_kernels.phase.stft import (
     synthesise_frames,
 )
 from plc_kernels.phase.windows import WINDOWS, grid_window_samples, window
+from tests.examples import examples
 from tests.signals import noise, sine
 
 EXACT = 1e-6  # of full scale, the promise of the inverse
@@ -90,7 +91,7 @@ def test_the_inverse_is_exact_up_to_both_ends(
     more=st.integers(0, 50),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_the_inverse_is_exact_on_any_grid(
     name: str, half: int, hop_share: float, more: int, seed: int
 ) -> None:

@@ -400,6 +400,7 @@ class Running(FakeBackend):
         return stream
 
 
+@pytest.mark.realtime
 def test_a_live_stream_runs_in_its_thread_and_reports() -> None:
     seen: list[Live] = []
     backend = Running(cards=[card(0, "card")])

@@ -126,6 +126,7 @@ def test_without_the_library_its_command_is_named(monkeypatch: pytest.MonkeyPatc
         Exporter(":0")
 
 
+@pytest.mark.realtime
 def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
     run = "import typer; from plc.cli.network import register; a = typer.Typer(); register(a); a()"
     relay = subprocess.Popen(

@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.send import RtpSender, blocks_of, open_sender
 from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
+from tests.examples import examples
 from tests.processes import environment, hear_signals
 from tests.signals import noise, tones
 
@@ -278,7 +279,7 @@ def test_redundancy_repeats_the_packets_before() -> None:
         np.testing.assert_array_equal(codec.decode(block.payload), samples)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.lists(
         st.tuples(st.floats(0, 0.5), st.binary(max_size=40), st.sampled_from([SOURCE, OTHER])),
@@ -328,6 +329,7 @@ def receiver() -> Iterator[Receiver]:
     receiver_.port.close()
 
 
+@pytest.mark.realtime
 def test_a_stream_goes_through_sender_relay_and_sockets(receiver: Receiver) -> None:
     signal_ = as_sent(noise(1, 16_000))
     relay = Relay([replace(CONFIG, to=receiver.endpoint)])
@@ -364,6 +366,7 @@ def test_where_nobody_can_listen_nothing_is_sent() -> None:
         Relay([replace(CONFIG, to=Endpoint("::1", 9))])
 
 
+@pytest.mark.realtime
 def test_streams_do_not_mix(receiver: Receiver) -> None:
     second = Receiver()
     signals = [as_sent(noise(seed, 8000)) for seed in (1, 2)]
@@ -561,6 +564,7 @@ def listening(process: subprocess.Popen[str]) -> str:
     return found.group(1)
 
 
+@pytest.mark.realtime
 def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> None:
     source, target = tmp_path / "a.wav", tmp_path / "b.wav"
     description = tmp_path / "a.sdp"
@@ -758,6 +762,7 @@ def is_taken(port: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")
 @pytest.mark.parametrize("killed", ["worker", "parent"])
+@pytest.mark.realtime
 def test_workers_and_their_parent_end_together_when_one_is_killed(
     tmp_path: Path, killed: str
 ) -> None:
@@ -809,6 +814,7 @@ def hears_something(process: subprocess.Popen[str]) -> bool:
     return int(line_of(process.stdout)) > 12
 
 
+@pytest.mark.realtime
 def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"
     soundfile.write(source, as_sent(tones(1, RATE, 4 * RATE)), RATE)

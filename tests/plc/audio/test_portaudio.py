@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+pytestmark = [pytest.mark.system, pytest.mark.realtime]
+
 RATE = 48_000
 LIVE = "import typer; from plc.cli.live import register; a = typer.Typer(); register(a); a()"
 # The server stops for a second or two as programs come and go: what is asserted holds anyway. With

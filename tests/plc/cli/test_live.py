@@ -83,6 +83,7 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
     assert "pip install 'plc-engine[pyaudio]'" in listed.stderr
 
 
+@pytest.mark.realtime
 def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
     pytest.importorskip("prometheus_client")
     options = ["--duration-s", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
@@ -100,6 +101,7 @@ def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
     assert "packets" in seen.stderr
 
 
+@pytest.mark.realtime
 def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
     options = ["--listen", "udp://127.0.0.1:0", "--duration-s", "0.2", "--model", "ar"]
     done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])

@@ -293,6 +293,7 @@ async def call(frames: int, loss: float, shorter: bool) -> tuple[list[Any], Conc
 
 
 @pytest.mark.parametrize("shorter", [True, False])
+@pytest.mark.realtime
 def test_two_peers_with_a_tenth_lost_hear_the_whole_call(
     shorter: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +320,7 @@ def test_two_peers_with_a_tenth_lost_hear_the_whole_call(
     late=st.sets(st.integers(5, 290)),
     waits=st.integers(1, 16),
 )
+@pytest.mark.realtime
 def test_the_shorter_buffer_hands_on_all_that_came_in_order(
     first: int, lost: set[int], late: set[int], waits: int
 ) -> None:

@@ -160,6 +160,7 @@ def test_every_misuse_from_c_is_an_error_code_and_streams_are_independent(built:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.realtime
 def test_a_push_from_c_is_timed(built: Library) -> None:
     program = compiled(ROOT / "bench" / "plc_bench" / "robust" / "push_cost.c", built)
     done = run(program, "200", "10", "ar")

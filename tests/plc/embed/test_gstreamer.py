@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -24,6 +24,7 @@ from plc.embed.gstreamer.install import FILE, check, install, loader_python, use
 from plc.embed.gstreamer.timeline import LONGEST_GAP_S, Piece, Timeline
 from plc.embed.stream import Flag, Format, StreamSettings
 from plc.errors import ConfigError
+from tests.examples import examples
 from tests.signals import tones
 
 RATE = 16_000
@@ -136,7 +137,7 @@ def test_stamps_go_on_where_a_buffer_has_none() -> None:
     st.lists(st.tuples(st.booleans(), st.integers(1, 700)), min_size=1, max_size=12),
     st.integers(0, 2),
 )
-@settings(max_examples=200)
+@examples(200)
 def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
     parts: list[tuple[bool, int]], lookahead: int
 ) -> None:

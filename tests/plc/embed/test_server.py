@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -29,6 +29,7 @@ from plc.embed.server import Conversation, Sidecar
 from plc.embed.stream import EmbeddedStream, Flag, Format, StreamSettings
 from plc.embed.wire import HEADER, LOST, Code, Kind, WireError, pack, pack_hello, parse_error
 from plc.errors import ConfigError, NetworkError, PacketError
+from tests.examples import examples
 from tests.signals import tones
 
 RATE = 8_000
@@ -472,7 +473,7 @@ frames_ = st.one_of(
 
 
 @given(st.lists(frames_, max_size=10).map(b"".join), st.integers(1, 500))
-@settings(max_examples=500)
+@examples(500)
 def test_whatever_a_client_says_a_conversation_answers_in_frames(data: bytes, step: int) -> None:
     """After HELLO as before it: one READY at most, and nothing after a BYE or an ERROR."""
     conversation = Conversation()

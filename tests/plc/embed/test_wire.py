@@ -5,7 +5,7 @@ import struct
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.embed.stream import Format, StreamSettings
@@ -25,6 +25,7 @@ from plc.embed.wire import (
     parse_ready,
 )
 from plc.errors import ConfigError
+from tests.examples import examples
 
 LIMIT = 64
 
@@ -68,7 +69,7 @@ places_ = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 @given(st.lists(frames_, max_size=8), places_)
-@settings(max_examples=800)
+@examples(800)
 def test_frames_come_out_as_they_were_packed_however_they_are_cut(
     frames: list[bytes], places: list[int]
 ) -> None:
@@ -78,13 +79,13 @@ def test_frames_come_out_as_they_were_packed_however_they_are_cut(
 
 
 @given(st.lists(frames_ | st.binary(max_size=80), max_size=8).map(b"".join), places_)
-@settings(max_examples=1200)
+@examples(1200)
 def test_any_bytes_mean_the_same_however_they_are_cut(data: bytes, places: list[int]) -> None:
     assert parse(cut(data, places)) == parse([data])
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=1000)
+@examples(1000)
 def test_any_bytes_are_a_hello_or_an_error(payload: bytes) -> None:
     for text in (payload, b"PLC1" + payload):
         try:

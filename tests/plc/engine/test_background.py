@@ -3,12 +3,13 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.engine.background import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM, Background
 from plc_kernels.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
+from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
 SAMPLE_RATE = 16_000
@@ -51,7 +52,7 @@ def syllables(seed: int, samples: int) -> NDArray[np.float32]:
 SYLLABLES = syllables(1, 36 * FRAME).reshape(1, -1)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cuts=sizes)
 def test_packets_of_another_size_give_the_same_background(cuts: list[int]) -> None:
     signal = SYLLABLES[:, : sum(cuts)]
@@ -63,7 +64,7 @@ def test_packets_of_another_size_give_the_same_background(cuts: list[int]) -> No
     np.testing.assert_array_equal(made(cut, samples=2000), made(whole, samples=2000))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cuts=sizes)
 def test_noise_made_in_pieces_is_noise_made_at_once(cuts: list[int]) -> None:
     pieces, whole = (heard(noise(1, SAMPLE_RATE)) for _ in range(2))

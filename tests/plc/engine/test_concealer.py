@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -14,6 +14,7 @@ from plc import METHODS, Concealer, ConfigError, PacketError, conceal
 from plc.audio.loss import GilbertElliott
 from plc.engine.stats import Stats
 from plc.predict import ladder
+from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
 RECOVERY_SAMPLES = 120
@@ -44,7 +45,7 @@ def lost_samples(trace: NDArray[np.bool_], packet_samples: int) -> NDArray[np.bo
 losses = st.lists(st.booleans(), min_size=1, max_size=40).map(lambda x: np.array(x, bool))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     trace=losses,
     stream=st.sampled_from(FORMATS),
@@ -78,7 +79,7 @@ def test_any_losses_give_as_many_finite_samples(
     assert np.isfinite(out).all()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(trace=losses, packet_samples=st.sampled_from([64, 441, 480, 1152]), seed=st.integers(0, 99))
 def test_received_samples_are_bit_exact_outside_the_crossfades(
     trace: NDArray[np.bool_], packet_samples: int, seed: int

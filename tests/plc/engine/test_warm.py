@@ -183,6 +183,7 @@ def test_another_type_is_an_error_instead_of_a_compilation(
 
 
 # Costs one compilation of every kernel, some 15 s.
+@pytest.mark.system
 def test_a_read_only_install_without_a_home_conceals_too(tmp_path: Path) -> None:
     nowhere = "/dev/null/nowhere"
     for package in (plc, plc_kernels):
@@ -214,6 +215,7 @@ def test_a_read_only_install_without_a_home_conceals_too(tmp_path: Path) -> None
 
 
 # Costs as many compilations of every kernel as there are processes.
+@pytest.mark.system
 def test_processes_that_fill_an_empty_cache_at_once_all_conceal(tmp_path: Path) -> None:
     roots = [str(Path(str(package.__file__)).parents[1]) for package in (plc, plc_kernels)]
     environment = clean_environment() | {

@@ -2,11 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, ConfigError, ModelError, PacketError, TraceError, conceal
+from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
 PACKET = 128
@@ -22,7 +23,7 @@ def as_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.rint(signal * 32767).astype(np.int16)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     trace=st.lists(st.booleans(), min_size=1, max_size=20),
     lookahead=st.integers(0, 3),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -15,6 +15,7 @@ from plc.predict.baselines import (
     _Baseline,
 )
 from plc.predict.history import History
+from tests.examples import examples
 from tests.signals import glide, noise, sine
 
 SAMPLE_RATE = 16_000
@@ -117,7 +118,7 @@ def test_magnitude_without_enough_beyond_the_gap_extends() -> None:
     np.testing.assert_array_equal(out, extended(MagnitudeFiller, x))
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(kind=st.sampled_from(KINDS), cuts=st.lists(st.integers(1, 700), min_size=1, max_size=6))
 def test_samples_made_in_pieces_are_samples_made_at_once(kind: _Kind, cuts: list[int]) -> None:
     x = glide(1, SAMPLE_RATE, 4000)

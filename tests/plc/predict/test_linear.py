@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -11,6 +11,7 @@ from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
 from plc.predict.linear import _CHUNK, _DECAY_MS, _OVERSHOOT, _SAMPLES_PER_COEFFICIENT, ArFiller
 from plc_kernels.ar import fit_burg
+from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
 SAMPLE_RATE = 16_000
@@ -61,7 +62,7 @@ def test_the_prediction_is_burgs_recursion(samples: int) -> None:
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(cuts=st.lists(st.integers(1, 1500), min_size=1, max_size=6))
 def test_a_prediction_in_pieces_is_the_prediction_at_once(cuts: list[int]) -> None:
     history = remembered(tones(1, SAMPLE_RATE, 4000))
@@ -86,7 +87,7 @@ def test_a_prediction_is_held_where_it_overshoots() -> None:
     np.testing.assert_allclose(found[0], np.clip(free, -limit, limit), atol=1e-3 * limit)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(seed=st.integers(0, 2**32 - 1), level=st.sampled_from([1e-6, 1.0, 1e6]))
 def test_no_prediction_leaves_the_level_of_the_past_by_much(seed: int, level: float) -> None:
     x = np.float32(level) * tones(seed, SAMPLE_RATE, PAST, 1.0)

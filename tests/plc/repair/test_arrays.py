@@ -3,13 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import METHODS, ConfigError, PacketError, inpaint
 from plc.repair.arrays import QUALITIES, merge_gaps, solve_gap
 from plc_kernels.ar import fit_burg
+from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
 SAMPLE_RATE = 16_000
@@ -45,7 +46,7 @@ def test_a_gap_that_does_not_fit_is_named(gap: tuple[int, int]) -> None:
         merge_gaps([(10, 20), gap], 100)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     gaps=st.lists(
         st.tuples(st.integers(0, 2999), st.integers(1, 500)).map(
@@ -242,7 +243,7 @@ def dense_solution(
     return np.asarray(np.linalg.lstsq(gap, -rows @ known, rcond=None)[0], np.float64)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     order=st.integers(2, 40),

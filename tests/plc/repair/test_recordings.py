@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -23,6 +23,7 @@ from plc.repair.recordings import (
     read_gaps,
     samples_of_packet,
 )
+from tests.examples import examples
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -268,7 +269,7 @@ def test_a_recording_that_is_no_number_outside_the_gaps_is_refused(tmp_path: Pat
 
 
 @given(gaps=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 100)), min_size=1, max_size=12))
-@settings(max_examples=50)
+@examples(50)
 def test_merged_gaps_cover_the_same_samples_and_do_not_touch(gaps: list[tuple[int, int]]) -> None:
     merged = merge_gaps([(a / 1000, (a + n) / 1000) for a, n in gaps], 1000, 1000)
     covered = {sample for a, n in gaps for sample in range(a, a + n)}

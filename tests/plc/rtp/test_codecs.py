@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
 from plc.rtp.codecs import CODECS, G711, L16, Opus, open_codec, opus_samples
+from tests.examples import examples
 from tests.signals import noise, sine
 
 
@@ -139,7 +140,7 @@ def test_opus_carries_a_tone(channels: int) -> None:
     assert np.std(out) == pytest.approx(0.5 / np.sqrt(2), rel=0.03)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_no_trouble_to_a_decoder(payload: bytes) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")

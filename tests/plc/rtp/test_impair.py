@@ -5,13 +5,14 @@ import socket
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.audio.loss import TraceLosses
 from plc.errors import ConfigError
 from plc.rtp.impair import ImpairConfig, Impairment, ImpairProxy
 from plc.rtp.udp import Endpoint, step
+from tests.examples import examples
 
 PACKET_S = 0.01
 
@@ -107,7 +108,7 @@ def test_a_trace_says_which_are_lost() -> None:
     assert [d[0] for d in impairment.due(1.0)] == [k for k in range(70) if k % 7 != 2]
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(
     st.integers(0, 100),
     st.floats(0, 0.4),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
@@ -14,6 +14,7 @@ from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import RtpPacket
 from plc.rtp.turns import Turn
+from tests.examples import examples
 from tests.plc.rtp.soak_jitter import soak
 
 RATE = 8000
@@ -173,7 +174,7 @@ def test_a_lost_packet_costs_no_delay_even_if_nothing_is_buffered() -> None:
 # ---- the same length, whatever the order --------------------------------------------------------
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     order=st.permutations(range(24)),
     copies=st.lists(st.integers(0, 23), max_size=8),
@@ -501,7 +502,7 @@ def test_fifty_thousand_random_events_leave_the_buffer_sound() -> None:
     assert report.largest_delay_s <= 0.2 + 3 * TICK_S
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(
         st.tuples(

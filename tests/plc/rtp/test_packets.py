@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.rtp.packets import (
@@ -18,6 +18,7 @@ from plc.rtp.packets import (
     parse_red,
     parse_rtp,
 )
+from tests.examples import examples
 
 # RTCP takes the second bytes 192 to 223: payload types 64 to 95 with the marker.
 payload_types = st.integers(0, 127).filter(lambda number: not 64 <= number <= 95)
@@ -96,7 +97,7 @@ def test_a_packet_of_padding_alone_has_an_empty_payload() -> None:
     assert packet.payload == b""
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.binary(max_size=120))
 def test_any_bytes_give_a_packet_or_a_reason(datagram: bytes) -> None:
     packet = parse_rtp(datagram)
@@ -105,7 +106,7 @@ def test_any_bytes_give_a_packet_or_a_reason(datagram: bytes) -> None:
         assert len(packet.payload) <= len(datagram) - HEADER_BYTES
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(packets, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=4))
 def test_a_packet_with_bytes_turned_gives_a_packet_or_a_reason(
     packet: RtpPacket, changes: list[tuple[int, int]]
@@ -168,7 +169,7 @@ def test_more_blocks_than_anybody_sends_are_refused_at_their_header() -> None:
     assert parse_red(header * 10_000 + b"\x05") is Malformed.RED_BLOCKS
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.binary(max_size=80))
 def test_any_payload_gives_blocks_or_a_reason(payload: bytes) -> None:
     parsed = parse_red(payload)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import Malformed, RedBlock, RtpPacket, build_red, build_rtp, parse_rtp
 from plc.rtp.playout import Playout
+from tests.examples import examples
 from tests.signals import noise, sine, tones
 
 RATE = 16_000
@@ -152,7 +153,7 @@ def test_redundancy_comes_before_concealment() -> None:
     assert playout.received.redundant_packets > 20
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(order=st.permutations(range(20)), gone=st.sets(st.integers(0, 19), max_size=8))
 def test_any_order_of_packets_gives_as_many_finite_samples(
     order: list[int], gone: set[int]
@@ -165,7 +166,7 @@ def test_any_order_of_packets_gives_as_many_finite_samples(
     assert np.isfinite(played).all()
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_garbage_is_counted_and_changes_nothing(garbage: list[bytes]) -> None:
     codec = L16(RATE, 1)

@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
 from plc.rtp.sdp import AudioMedia, build_sdp, parse_sdp, read_sdp
 from plc.rtp.udp import Endpoint
+from tests.examples import examples
 
 FFMPEG = """v=0
 o=- 0 0 IN IP4 127.0.0.1
@@ -74,7 +75,7 @@ def test_what_was_written_is_read_back(media: list[AudioMedia]) -> None:
     assert re.fullmatch(r"(?:[a-z]=[^\r\n]+\r\n)+", text)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.text(alphabet=st.sampled_from(list("vcoamt=:/ 0123456789IN4PRTVAaudiortpmL16\n"))))
 def test_any_text_gives_streams_or_a_refusal(text: str) -> None:
     try:

@@ -142,7 +142,7 @@ def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None
             torch.testing.assert_close(value, before[name], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["frames", "hybrid"])
+@pytest.mark.parametrize("kind", ["frames", pytest.param("hybrid", marks=pytest.mark.deep)])
 @pytest.mark.parametrize(("bits", "saved"), [(16, 1.7), (8, 1.8)])
 def test_rounded_weights_take_less_space_and_come_back(kind: str, bits: int, saved: float) -> None:
     torch.manual_seed(1)
