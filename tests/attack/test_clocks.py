@@ -18,10 +18,10 @@ from plc.engine.stats import TimeHistogram
 from plc.networks import served
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.jitter import _SLOTS
 from plc.rtp.latch import LAPSE_S, QUIET_S
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
-from plc.rtp.send import Packetizer
+from plc.rtp.timeline import SLOTS
 from plc.rtp.udp import Endpoint
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
@@ -223,7 +223,7 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
         played = playout.tick(now_s)
         assert np.isfinite(played).all()
         assert np.abs(played).max() <= LOUDEST
-        assert len(playout.buffer._slots) <= min(_SLOTS, 400)
+        assert len(playout.buffer._timeline._slots) <= min(SLOTS, 400)
         received.append(playout.received.played_samples)
     if name in SETTLED:
         for begin in (JUMP_AT, JUMP_AT + 100, JUMP_AT + 200):

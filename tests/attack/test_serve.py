@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ class Server:
     """A server in a process of its own."""
 
     path: Path
-    process: "psutil.Process"
+    process: Any
 
     def resident_mb(self) -> float:
         resident: float = self.process.memory_info().rss / MEGABYTE
