@@ -26,44 +26,29 @@ where the one takes over from the other. Which model serves a burst follows from
 ladder's rungs do.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc import notice
-from plc.errors import MissingExtraError, ModelError
-from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.bridge import BridgeNetwork
-from plc.networks.served import ServedNetwork, is_prompt, no_answer, open_served
+from plc.networks.opened import ANSWER_BY, ONSET_MS, OpenNetworks
+from plc.networks.served import ServedNetwork
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.linear import LEAST_KNOWN, ArFiller
+from plc.predict.linear import ArFiller
 from plc.predict.passages import PASSAGE_DRAFTS, draft_from
-from plc.runtime.runner import NO_TICKET, InlineRunner, NetworkCounters, Outcome, in_a_line
+from plc.runtime.runner import NO_TICKET, NetworkCounters, Outcome
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 LEAVE_MS = 5.0
 """At the end of the horizon the fill returns to the draft within this time."""
-# A network that no packet waits for takes over no earlier: until here a long prediction is as good,
-# and the network is trained from here on.
-_ONSET_MS = 10.0
 # Until so long into the fade of a burst a network for bridges has been trained.
 _LATE_MS = 30.0
-# An answer is waited for until this share of the time limit: it has to become samples, too.
-_ANSWER_BY = 0.85
-# Shares of the time limit that a network may take of a burst's first packet, where that waits for
-# its answer, and where it only asks. The rest is the drafts'.
-_ANSWER_SHARE = 0.6
-_ASKING_SHARE = 0.4
-# Passages that take more of it are not looked for.
-_PASSAGES_SHARE = 0.4
 # Where less than the first share of the last half second was received, passages of the past are
 # concealment for the most part. They and what the network makes of them then weigh less, and
 # nothing below the second share.
@@ -116,55 +101,39 @@ class NetworkFiller(Filler):
         optional: bool = False,
         counters: NetworkCounters | None = None,
     ) -> None:
-        stream = (sample_rate, channels, packet_samples)
-        self._packet_ms = 1000.0 * packet_samples / sample_rate
-        # Of one that no packet waits for: the packets that pass before it takes over.
-        self._spare_ms = self._packet_ms * math.ceil(_ONSET_MS / self._packet_ms)
-        self.counters = counters = counters or NetworkCounters()
+        self.counters = counters or NetworkCounters()
         self._clock = clock
         self._limit_ms = limit_ms
-        self._wait_s = _ANSWER_BY * limit_ms / 1000.0
-        self._left_out: dict[str, dict[str, str | float]] = {}
-        networks_of = partial(
-            _open_served,
-            stream=stream,
-            limit_ms=limit_ms,
-            counters=self.counters,
-            clock=clock,
-            provider=provider,
-            left_out=self._left_out,
-            optional=optional,
+        self._wait_s = ANSWER_BY * limit_ms / 1000.0
+        self._opened = opened = OpenNetworks(
+            (sample_rate, channels, packet_samples),
+            limit_ms,
+            models,
+            bridges,
+            self.counters,
+            clock,
+            provider,
+            optional,
         )
-        self._networks = self._affordable(networks_of(models))
-        if sample_rate >= MUSIC_RATE and "music" in self._networks and "speech" in self._left_out:
-            # It is better than none, and as good on percussion that passes for speech.
-            self._networks["speech"] = self._networks["music"]
-            self._left_out["speech"]["instead"] = self._networks["music"].manifest.name
-        # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
-        fitting = {
-            content: manifest
-            for content, manifest in bridges.items()
-            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
-        }
+        self._networks = opened.causal
         self._bridges = {
             content: BridgeNetwork(served, channels, reach)
-            for content, served in self._affordable(networks_of(fitting)).items()
+            for content, served in opened.bridges.items()
         }
-        opened = (*self._networks.values(), *(bridge.served for bridge in self._bridges.values()))
-        self.networks = tuple({id(served): served for served in opened}.values())
+        self.networks = opened.each
         """The models that are open, each once."""
         networks = self._networks.values()
         longest = max((v.gap.horizon for v in networks), default=0)
         beyond = max((v.draft_samples for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
-        taken_ms = self._taken_ms("music")
+        taken_ms = opened.taken_ms("music")
         self.ar = ArFiller(
             sample_rate,
             channels,
             max(packet_samples, beyond),
             limit_ms - taken_ms,
             reach,
-            unsteady_limit_ms=limit_ms - max(taken_ms, self._taken_ms("speech")),
+            unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
         )
         pasts = [v.gap.gap_start for v in self.networks]
         pasts += [v.pitch.past_samples for v in networks if v.pitch]
@@ -178,7 +147,7 @@ class NetworkFiller(Filler):
         self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._late = round(sample_rate * _LATE_MS / 1000.0)
-        self._onset = round(sample_rate * _ONSET_MS / 1000.0)
+        self._onset = round(sample_rate * ONSET_MS / 1000.0)
         self.late_samples = 0
         self._deadline_s = 0.0
         self._bridged_by = ""
@@ -187,51 +156,6 @@ class NetworkFiller(Filler):
         self._made_by_network = False
         self._position = 0
         self._weight = 1.0
-
-    def _affordable(self, networks: dict[str, ServedNetwork]) -> dict[str, ServedNetwork]:
-        """Return the models that leave their drafts enough of a packet's time; end the others."""
-        afforded = {}
-        for content, served in networks.items():
-            least_ms = self._least_limit_ms(served)
-            while (
-                least_ms > self._limit_ms or self._slow_passages(served)
-            ) and served.measure_again():
-                least_ms = self._least_limit_ms(served)
-            if least_ms <= self._limit_ms:
-                if self._slow_passages(served):
-                    served.leave_passages()
-                afforded[content] = served
-                continue
-            served.runner.close()
-            found = _described(served) | {"mode": "left out"}
-            del found["state"]
-            if least_ms == float("inf"):
-                del found["cost_ms"]
-                found["why"] = no_answer()
-            elif least_ms <= self._packet_ms:
-                found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
-            self._left_out[_of(content, served.manifest)] = found
-        return afforded
-
-    def _slow_passages(self, served: ServedNetwork) -> bool:
-        most_ms = _PASSAGES_SHARE * self._limit_ms
-        return served.passages is not None and served.cost.draft_ms > most_ms
-
-    def _least_limit_ms(self, served: ServedNetwork) -> float:
-        """Return the least time limit in which a model answers in time."""
-        if served.prompt:
-            return served.cost.burst_ms / _ANSWER_SHARE
-        late_ms = served.cost.burst_ms - self._spare_ms
-        return max(served.cost.asking_ms / _ASKING_SHARE, late_ms / _ANSWER_BY)
-
-    def _taken_ms(self, content: str) -> float:
-        """Return what the networks for a content leave less of a burst's first packet."""
-        if self._limit_ms == float("inf"):
-            return 0.0
-        held = [served for key, served in self._networks.items() if key == content]
-        held += [bridge.served for key, bridge in self._bridges.items() if key == content]
-        after_ms = (1.0 - _ANSWER_BY) * self._limit_ms
-        return max((v.first_ms + after_ms * v.prompt for v in held), default=0.0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -249,23 +173,8 @@ class NetworkFiller(Filler):
         return self.ar.name
 
     def describe(self) -> dict[str, Any]:
-        """Return what linear prediction says, and the models by content.
-
-        Of each the name, mode, state, and what a burst costs.
-
-        ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
-        went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
-        ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
-        of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
-        ``instead`` the model that serves its content meanwhile.
-        """
-        networks = {
-            _of(content, served.manifest): served for content, served in self._networks.items()
-        }
-        for content, bridge in self._bridges.items():
-            networks[_of(content, bridge.served.manifest)] = bridge.served
-        described = {of: _described(served) for of, served in networks.items()} | self._left_out
-        return self.ar.describe() | {"networks": described}
+        """Return what linear prediction says, and the models by content."""
+        return self.ar.describe() | {"networks": self._opened.describe()}
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
@@ -492,62 +401,3 @@ class NetworkFiller(Filler):
         for served in self.networks:
             steps += served.governor.take_steps()
         return steps
-
-
-def _open_served(
-    models: Mapping[str, Manifest],
-    stream: tuple[int, int, int],
-    limit_ms: float,
-    counters: NetworkCounters,
-    clock: Callable[[], float],
-    provider: str,
-    left_out: dict[str, dict[str, str | float]],
-    optional: bool,
-) -> dict[str, ServedNetwork]:
-    """Open models by content; one that serves two contents alike is opened once.
-
-    One that cannot be opened is written into ``left_out`` if it is optional, else an error.
-    """
-    networks: dict[str, ServedNetwork] = {}
-    refused: dict[str, dict[str, str | float]] = {}
-    for content, manifest in models.items():
-        prompt = is_prompt(manifest, content, stream)
-        alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
-        if alike:
-            networks[content] = alike[0]
-            continue
-        if manifest.name in refused:
-            left_out[_of(content, manifest)] = refused[manifest.name]
-            continue
-        try:
-            networks[content] = open_served(
-                manifest, content, stream, limit_ms, counters, clock, provider
-            )
-        except (ModelError, MissingExtraError) as error:
-            if not optional:
-                raise
-            why = in_a_line(error)
-            refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
-            left_out[_of(content, manifest)] = refused[manifest.name]
-            notice.tell(f"the network {manifest.name} is left out: {why}")
-    return networks
-
-
-def _of(content: str, manifest: Manifest) -> str:
-    """Return what descriptions call a model's work."""
-    return f"{content}, bridged" if manifest.kind == "bridge" else content
-
-
-def _described(served: ServedNetwork) -> dict[str, str | float]:
-    """Return what :meth:`NetworkFiller.describe` says of a model that serves."""
-    found: dict[str, str | float] = {
-        "model": served.manifest.name,
-        "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",
-        "state": served.state,
-        "cost_ms": round(served.cost.draft_ms + served.cost.burst_ms, 4),
-    }
-    if served.manifest.drafts == PASSAGE_DRAFTS and served.passages is None:
-        found["without"] = PASSAGE_DRAFTS[0]
-    if served.runner.last_error:
-        found["error"] = served.runner.last_error
-    return found

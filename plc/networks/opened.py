@@ -1,0 +1,211 @@
+"""The networks of a stream: opened, timed, and kept if they answer in its time."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from plc import notice
+from plc.errors import MissingExtraError, ModelError
+from plc.limits import MUSIC_RATE
+from plc.models.manifest import Manifest
+from plc.networks.served import ServedNetwork, is_prompt, no_answer, open_served
+from plc.predict.linear import LEAST_KNOWN
+from plc.predict.passages import PASSAGE_DRAFTS
+from plc.runtime.runner import InlineRunner, NetworkCounters, in_a_line
+
+# A network that no packet waits for takes over no earlier: until here a long prediction is as good,
+# and the network is trained from here on.
+ONSET_MS = 10.0
+# An answer is waited for until this share of the time limit: it has to become samples, too.
+ANSWER_BY = 0.85
+# Shares of the time limit that a network may take of a burst's first packet, where that waits for
+# its answer, and where it only asks. The rest is the drafts'.
+_ANSWER_SHARE = 0.6
+_ASKING_SHARE = 0.4
+# Passages that take more of it are not looked for.
+_PASSAGES_SHARE = 0.4
+
+
+class OpenNetworks:
+    """The models that serve a stream, and why others do not.
+
+    Parameters
+    ----------
+    stream : (int, int, int)
+        Sample rate, channels and samples of a packet.
+    limit_ms : float
+        Time that the first concealment of a burst may take.
+    models, bridges, counters, clock, provider, optional
+        As for :class:`~plc.networks.filler.NetworkFiller`.
+
+    Attributes
+    ----------
+    causal, bridges : dict
+        Models by content: those that continue the past, and those for gaps whose end is known.
+    each : tuple
+        All of them, each once.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If a model is not for this stream, not sound, or ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        stream: tuple[int, int, int],
+        limit_ms: float,
+        models: Mapping[str, Manifest],
+        bridges: Mapping[str, Manifest],
+        counters: NetworkCounters,
+        clock: Callable[[], float],
+        provider: str,
+        optional: bool,
+    ) -> None:
+        sample_rate, _, packet_samples = stream
+        self._limit_ms = limit_ms
+        self._packet_ms = 1000.0 * packet_samples / sample_rate
+        # Of one that no packet waits for: the packets that pass before it takes over.
+        self._spare_ms = self._packet_ms * math.ceil(ONSET_MS / self._packet_ms)
+        self._left_out: dict[str, dict[str, str | float]] = {}
+        networks_of = partial(
+            _open_served,
+            stream=stream,
+            limit_ms=limit_ms,
+            counters=counters,
+            clock=clock,
+            provider=provider,
+            left_out=self._left_out,
+            optional=optional,
+        )
+        self.causal = self._affordable(networks_of(models))
+        if sample_rate >= MUSIC_RATE and "music" in self.causal and "speech" in self._left_out:
+            # It is better than none, and as good on percussion that passes for speech.
+            self.causal["speech"] = self.causal["music"]
+            self._left_out["speech"]["instead"] = self.causal["music"].manifest.name
+        # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
+        fitting = {
+            content: manifest
+            for content, manifest in bridges.items()
+            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
+        }
+        self.bridges = self._affordable(networks_of(fitting))
+        opened = (*self.causal.values(), *self.bridges.values())
+        self.each = tuple({id(served): served for served in opened}.values())
+
+    def describe(self) -> dict[str, dict[str, str | float]]:
+        """Return the models by content: name, mode, state, and what a burst of each costs.
+
+        ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
+        went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
+        ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
+        of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
+        ``instead`` the model that serves its content meanwhile.
+        """
+        kinds = (self.causal, self.bridges)
+        held = {_of(key, kind[key].manifest): kind[key] for kind in kinds for key in kind}
+        return {of: _described(served) for of, served in held.items()} | self._left_out
+
+    def _affordable(self, networks: dict[str, ServedNetwork]) -> dict[str, ServedNetwork]:
+        """Return the models that leave their drafts enough of a packet's time; end the others."""
+        afforded = {}
+        for content, served in networks.items():
+            least_ms = self._least_limit_ms(served)
+            while (
+                least_ms > self._limit_ms or self._slow_passages(served)
+            ) and served.measure_again():
+                least_ms = self._least_limit_ms(served)
+            if least_ms <= self._limit_ms:
+                if self._slow_passages(served):
+                    served.leave_passages()
+                afforded[content] = served
+                continue
+            served.runner.close()
+            found = _described(served) | {"mode": "left out"}
+            del found["state"]
+            if least_ms == float("inf"):
+                del found["cost_ms"]
+                found["why"] = no_answer()
+            elif least_ms <= self._packet_ms:
+                found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
+            self._left_out[_of(content, served.manifest)] = found
+        return afforded
+
+    def _slow_passages(self, served: ServedNetwork) -> bool:
+        most_ms = _PASSAGES_SHARE * self._limit_ms
+        return served.passages is not None and served.cost.draft_ms > most_ms
+
+    def _least_limit_ms(self, served: ServedNetwork) -> float:
+        """Return the least time limit in which a model answers in time."""
+        if served.prompt:
+            return served.cost.burst_ms / _ANSWER_SHARE
+        late_ms = served.cost.burst_ms - self._spare_ms
+        return max(served.cost.asking_ms / _ASKING_SHARE, late_ms / ANSWER_BY)
+
+    def taken_ms(self, content: str) -> float:
+        """Return what the networks for a content leave less of a burst's first packet."""
+        if self._limit_ms == float("inf"):
+            return 0.0
+        held = [self.causal[content]] if content in self.causal else []
+        held += [self.bridges[content]] if content in self.bridges else []
+        after_ms = (1.0 - ANSWER_BY) * self._limit_ms
+        return max((v.first_ms + after_ms * v.prompt for v in held), default=0.0)
+
+
+def _open_served(
+    models: Mapping[str, Manifest],
+    stream: tuple[int, int, int],
+    limit_ms: float,
+    counters: NetworkCounters,
+    clock: Callable[[], float],
+    provider: str,
+    left_out: dict[str, dict[str, str | float]],
+    optional: bool,
+) -> dict[str, ServedNetwork]:
+    """Open models by content; one that serves two contents alike is opened once.
+
+    One that cannot be opened is written into ``left_out`` if it is optional, else an error.
+    """
+    networks: dict[str, ServedNetwork] = {}
+    refused: dict[str, dict[str, str | float]] = {}
+    for content, manifest in models.items():
+        prompt = is_prompt(manifest, content, stream)
+        alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
+        if alike:
+            networks[content] = alike[0]
+            continue
+        if manifest.name in refused:
+            left_out[_of(content, manifest)] = refused[manifest.name]
+            continue
+        try:
+            networks[content] = open_served(
+                manifest, content, stream, limit_ms, counters, clock, provider
+            )
+        except (ModelError, MissingExtraError) as error:
+            if not optional:
+                raise
+            why = in_a_line(error)
+            refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
+            left_out[_of(content, manifest)] = refused[manifest.name]
+            notice.tell(f"the network {manifest.name} is left out: {why}")
+    return networks
+
+
+def _of(content: str, manifest: Manifest) -> str:
+    """Return what descriptions call a model's work."""
+    return f"{content}, bridged" if manifest.kind == "bridge" else content
+
+
+def _described(served: ServedNetwork) -> dict[str, str | float]:
+    """Return what :meth:`OpenNetworks.describe` says of a model that serves."""
+    found: dict[str, str | float] = {
+        "model": served.manifest.name,
+        "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",
+        "state": served.state,
+        "cost_ms": round(served.cost.draft_ms + served.cost.burst_ms, 4),
+    }
+    if served.manifest.drafts == PASSAGE_DRAFTS and served.passages is None:
+        found["without"] = PASSAGE_DRAFTS[0]
+    if served.runner.last_error:
+        found["error"] = served.runner.last_error
+    return found
