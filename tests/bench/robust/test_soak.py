@@ -49,7 +49,7 @@ def run_with(
     monkeypatch.setattr(plc, "Concealer", Spoilt)
     # float32 streams only: what a fake plays before a packet has arrived is not the question.
     monkeypatch.setattr(bench, "_draw_stream", lambda rng: Stream(8000, 80, 2, 1, int16=False))
-    return soak(6000)
+    return soak(6000, 2)
 
 
 def test_an_engine_that_keeps_its_promises_has_no_violations(
@@ -83,7 +83,7 @@ def test_a_broken_promise_is_a_violation(
 def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Within a stream, or by what streams leave behind."""
     readings = {
-        name: iter(np.linspace(100.0, 2000.0 if name == where else 100.0, 500))
+        name: iter(np.linspace(100.0, 2000.0 if name == where else 100.0, 1000))
         for name in ("resident_mb", "kept_mb")
     }
     monkeypatch.setattr(bench, "resident_mb", lambda: float(next(readings["resident_mb"])))
