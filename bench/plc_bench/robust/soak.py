@@ -257,9 +257,9 @@ class _Watch:
     heard: bool = False
     # Of the packets whose turn to play is still to come: whether each was lost.
     pending: deque[bool] = field(default_factory=deque)
-    # Packets played since the last one that was not silent, and whether one of them was received.
+    # Packets sent since the last one that was not silent, and how many when one was last received.
     silent: int = 0
-    silence_heard: bool = False
+    silence_heard: int = 0
     rss_mb: list[float] = field(default_factory=list)
     loudness: Loudness = field(init=False)
 
@@ -285,10 +285,10 @@ class _Watch:
         self.loudness.receive(received)
         self.pending.append(received is None)
         if np.any(sent):
-            self.silent, self.silence_heard = 0, False
+            self.silent, self.silence_heard = 0, 0
         else:
             self.silent += 1
-            self.silence_heard = self.silence_heard or received is not None
+            self.silence_heard = self.silence_heard if received is None else self.silent
         self._look(output)
         if len(self.pending) > self.stream.lookahead and self.pending.popleft():
             self._listen(output)
@@ -325,8 +325,8 @@ class _Watch:
         if excess_db > LOUDEST_FILL_DB:
             report.complain(f"{excess_db:.1f} dB louder than what was received: {where}")
         packet_s = self.stream.packet_samples / self.stream.sample_rate
-        silent_s = (self.silent - 1 - self.stream.lookahead) * packet_s
-        if self.silence_heard and silent_s >= GHOST_AFTER_S:
+        silent_s = (self.silence_heard - 1 - self.stream.lookahead) * packet_s
+        if silent_s >= GHOST_AFTER_S:
             ghost_db = 20.0 * math.log10(max(float(np.abs(samples).max()), 1e-30))
             report.loudest_ghost_db = max(report.loudest_ghost_db, ghost_db)
             if ghost_db > GHOST_DB:

@@ -12,7 +12,8 @@ LATELY_S = 8.0
 GHOST_DB = -60.0
 """No concealment is louder than this, re full scale, in silence that has lasted."""
 GHOST_AFTER_S = 0.5
-"""How long silence lasts until then."""
+"""How long silence lasts until then, where a packet was last received: it ends no sound sooner that
+nothing arrives, and a burst that begins before then is concealed as it began."""
 _POWER_MS = 5.0
 # What is quieter counts as this: -80 dB.
 _LEAST = 1e-4

@@ -83,7 +83,7 @@ def test_a_broken_promise_is_a_violation(
 def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Within a stream, or by what streams leave behind."""
     readings = {
-        name: iter(np.linspace(100.0, 2000.0 if name == where else 100.0, 500))
+        name: iter(np.linspace(100.0, 2000.0 if name == where else 100.0, 1000))
         for name in ("resident_mb", "kept_mb")
     }
     monkeypatch.setattr(bench, "resident_mb", lambda: float(next(readings["resident_mb"])))
