@@ -426,4 +426,5 @@ def test_a_full_disk_is_told_by_the_program_and_its_status(tmp_path: Path) -> No
         relay.communicate()
     assert relay.returncode == 1, errors
     assert "samples not written: cannot write" in out
+    assert (tmp_path / "a.wav").exists(), (out, errors, list(tmp_path.iterdir()))
     assert len(read_audio(tmp_path / "a.wav")[0]) > 0
