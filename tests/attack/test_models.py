@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime")
@@ -17,6 +18,7 @@ from plc.networks import inpaint as two_sided
 from plc.networks import served
 from plc.networks.served import BRIDGE_DRAFTS
 from plc.repair import arrays
+from plc.repair.recordings import inpaint_file
 from plc_bench.scores.loudness import LOUDEST_FILL_DB, Loudness
 from tests.plc.tiny_models import onnx, write_model
 from tests.signals import noise, tones
@@ -242,6 +244,30 @@ def test_a_file_with_a_gain_fills_gaps_within_what_is_around_them(
     name = f"gain-{gain:g}".replace("+", "")
     model = inpainting(tmp_path, "gain", change=gained(gain), name=name)
     assert fill(model) <= LOUDEST_FILL_DB
+
+
+def test_a_file_of_many_gaps_is_no_louder_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fill of one gap is in what the next is filled from, but not in what bounds it."""
+    lies(monkeypatch, (1e30, -1e30))
+    signal = np.stack([tones(c, RATE, 3 * RATE) for c in (2, 3)], axis=1)
+    signal += np.float32(0.3) * noise(4, signal.size).reshape(signal.shape)
+    signal *= np.float32(0.5 / np.abs(signal).max())
+    gaps = [(start, start + 320) for start in range(1600, 3 * RATE - 1600, 960)]
+    known = signal.copy()
+    for start, stop in gaps:
+        known[start:stop] = 0.0
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(source, known, RATE, subtype="FLOAT")
+    model = inpainting(tmp_path, name="many")
+    inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in gaps], model=model)
+    filled, _ = soundfile.read(target, dtype="float32", always_2d=True)
+    loudness = Loudness(RATE, signal.shape[0])
+    loudness.receive(known)
+    assert loudness.excess_db(filled - known) <= LOUDEST_FILL_DB
+    whole = inpaint(known, RATE, gaps, model=model)
+    assert loudness.excess_db(whole - known) <= LOUDEST_FILL_DB
 
 
 @pytest.mark.parametrize("kind", [causal, bridging])
