@@ -402,6 +402,7 @@ def test_all_that_had_arrived_when_the_end_came_is_received_however_much_it_is()
     assert service.seen == [*map(str, range(150)), "the end"]
 
 
+@pytest.mark.realtime
 def test_a_full_disk_is_told_by_the_program_and_its_status(tmp_path: Path) -> None:
     """A file limit of the process stands for the disk; its other stream goes on."""
     resource = pytest.importorskip("resource")

@@ -123,6 +123,7 @@ def sends(samples: int, rate: int, begins_s: float, ends_s: float) -> Iterator[t
 
 @pytest.mark.realtime
 @pytest.mark.parametrize("rate", [48_000, 44_100])
+@pytest.mark.realtime
 def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(rate: int) -> None:
     """By the machine's clock and with networks: on the way in nothing may take long."""
     ends_s = 2.4
