@@ -145,10 +145,11 @@ class Recorder:
             self._give_up(error)
 
     def _write_piece(self, writer: AudioWriter) -> None:
-        """Write what is waiting, or a second of it."""
+        """Write what is waiting, or a second of it; at first a block, so that one is kept."""
+        most = _PIECE_S * self._sample_rate if self._done else 1
         blocks: list[NDArray[np.float32]] = []
         n = 0
-        while n < _PIECE_S * self._sample_rate and self._waiting:
+        while n < most and self._waiting:
             first = self._waiting[0]
             if isinstance(first, int):
                 if not blocks:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +161,7 @@ def play_in_parts(
     scale = 32767.0 if integer else 1.0
     signal = np.stack([sound, np.zeros_like(sound)], axis=1)
     signal = np.rint(scale * signal.clip(-1.0, 1.0)) if integer else signal
-    packets = signal.astype(np.int16 if integer else np.float32).reshape(-1, n, 2)
+    packets: NDArray[Any] = signal.astype(np.int16 if integer else np.float32).reshape(-1, n, 2)
     hit = regular_trace(pattern, len(packets))
     hit[0] = False
     loudness = Loudness(rate, n)
@@ -220,7 +221,7 @@ def test_a_loop_that_goes_on_does_not_feed_on_itself(pattern: str, lookahead: in
         loudness.receive(None if lost[k] else packet)
         out = concealer.push(None if lost[k] else packet)
         if k >= lookahead and lost[k - lookahead]:
-            excess_db[k] = loudness.excess_db(out)
+            excess_db[k] = loudness.excess_db(out.astype(np.float32, copy=False))
     concealer.close()
     assert excess_db.max() <= LOUDEST_FILL_DB
     # Nor does it grow from one round to the next, once the first ones have been heard.
