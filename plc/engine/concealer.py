@@ -52,6 +52,7 @@ from plc.limits import RECOVERY_MS
 from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.processor_time import thread_clock
+from plc.runtime import forks
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
 
@@ -142,6 +143,7 @@ class Concealer:
         self._cpu_began = 0.0
         # Holds one thing while nobody is inside: taking it is atomic, and never waits.
         self._idle = [True]
+        self._generation = forks.generation
         self._samples = Samples(config)
         slots = lookahead + 1
         self._pending = np.zeros((slots, channels, packet_samples), np.float32)
@@ -196,10 +198,14 @@ class Concealer:
         try:
             self._idle.pop()
         except IndexError:
-            raise ConcurrentPushError(
-                "another thread is at work on this stream; a Concealer serves one thread at a "
-                "time: give each stream its own, or let the threads take turns"
-            ) from None
+            if self._generation == forks.generation:
+                raise ConcurrentPushError(
+                    "another thread is at work on this stream; a Concealer serves one thread at a "
+                    "time: give each stream its own, or let the threads take turns"
+                ) from None
+            # That thread stayed with the process this one was forked from, in midst of a packet.
+            self._forget()
+        self._generation = forks.generation
 
     def _forget(self) -> None:
         self._filler.reset()

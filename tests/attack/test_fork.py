@@ -107,7 +107,7 @@ def go_on():
     while not stop.is_set():
         play(other, 10)
 
-player = threading.Thread(target=go_on)
+player = threading.Thread(target=go_on, daemon=True)
 player.start()
 for k in range(12):
     for _ in range(k % 5):
@@ -130,6 +130,26 @@ else:
     player.join()
     play_until_a_network_answers(concealer)
     play_until_a_network_answers(other)
+""")
+
+
+def test_a_stream_that_a_thread_was_at_work_on_begins_anew_in_the_child() -> None:
+    run_program("""
+from plc.errors import ConcurrentPushError
+
+concealer = opened(budget_ms=100.0)
+play(concealer)
+concealer._idle.pop()  # as in midst of a push of another thread
+child = os.fork()
+if child == 0:
+    play(concealer)
+else:
+    wait_for(child)
+    try:
+        concealer.push(packet)
+    except ConcurrentPushError:
+        concealer._idle.append(True)
+    play(concealer)
 """)
 
 

@@ -35,7 +35,7 @@ QUICK = StreamSettings(sample_rate=RATE, method="repeat", model="ar")
 CAPS = "audio/x-raw,format={},layout=interleaved,rate={},channels={}"
 PROBE = Path(__file__).with_name("gstreamer_probe.py")
 # An environment that does not lead the system's Python astray.
-BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
+BARE = {"PATH": "/usr/bin:/bin", "HOME": "/dev/null/nowhere"}
 
 Samples = NDArray[np.float32] | NDArray[np.int16]
 
