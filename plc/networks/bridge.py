@@ -12,10 +12,9 @@ predicted::
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.networks.drafts import BridgeDraft
 from plc.networks.served import ServedNetwork
-from plc.predict.contour import ContourBridge
 from plc.predict.history import History
-from plc.predict.linear import Sides
 from plc.runtime.runner import NetworkCounters
 
 
@@ -26,29 +25,17 @@ class BridgeNetwork:
     ----------
     served : ServedNetwork
         A model of kind ``bridge``.
-    channels, reach : int
-        Of the stream; the longest bridge in samples.
-
-    Attributes
-    ----------
-    sides : Sides
-        For the bridge of linear prediction to write.
     """
 
-    def __init__(self, served: ServedNetwork, channels: int, reach: int) -> None:
+    def __init__(self, served: ServedNetwork[BridgeDraft]) -> None:
         self.served = served
-        after = served.gap.samples - served.gap.gap_start
-        self.sides = Sides(*(np.zeros((channels, n), np.float32) for n in (reach, reach, after)))
+        self.draft = served.draft
 
     def ready(self, history: History, gap_samples: int) -> bool:
-        """Tell whether it could be asked about such a gap; not whether it will be in time."""
-        return self._serves(history, gap_samples) and self.served.governor.level is not None
+        """Tell whether the network could be asked about such a gap, in time or not."""
+        return self.serves(history, gap_samples) and self.served.switch.on
 
-    def contour(self, history: History, gap_samples: int) -> ContourBridge | None:
-        """Return what the bridge of such a gap is to follow, if it is one for this model."""
-        return self.served.contour_bridge if self._serves(history, gap_samples) else None
-
-    def _serves(self, history: History, gap_samples: int) -> bool:
+    def serves(self, history: History, gap_samples: int) -> bool:
         """Tell whether such a gap is one for this model."""
         gap = self.served.gap
         return gap_samples <= gap.horizon and history.filled >= gap.gap_start
@@ -70,7 +57,7 @@ class BridgeNetwork:
         after : float32, shape (channels, m)
             What arrived right after it.
         out : float32, shape (channels, n)
-            The bridge that ``sides`` was written with; changed where the network answers.
+            The bridge that the draft built; changed where the network answers.
         deadline_s : float
             On the runner's clock.
         counters : NetworkCounters
@@ -79,34 +66,18 @@ class BridgeNetwork:
         served = self.served
         gap = served.gap
         n = out.shape[1]
-        if not self._serves(history, n):
+        if not self.serves(history, n):
             return False
-        if served.governor.level is None:
+        if not served.switch.on:
             counters.network_off += 1
-            served.governor.note_off()
+            served.switch.note_off()
             return False
         gap.set_gap(n)
-        self._draft(history, after, out)
+        served.draft.write(history, after, out, gap.rows)
         gap.analyse()
         ticket = served.runner.submit(gap.spectra, gap.lost)
         outcome = served.runner.collect(ticket, deadline_s, gap.filled)
-        served.governor.note(outcome)
+        served.switch.note(outcome)
         if outcome.usable:
             gap.synthesise(out)
         return outcome.usable
-
-    def _draft(
-        self, history: History, after: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> None:
-        """Write what is known, and the drafts, into the rows of the gap."""
-        gap = self.served.gap
-        start, stop = gap.gap_start, gap.gap_start + out.shape[1]
-        until = min(stop + after.shape[1], gap.samples)
-        drafts = (self.sides.forward, self.sides.backward, out)
-        for c, rows in enumerate(gap.rows):
-            history.newest(c, rows[0, :start])
-            for row, draft in zip(rows, drafts, strict=True):
-                row[:start] = rows[0, :start]
-                row[start:stop] = draft[c, : stop - start]
-                row[stop:until] = after[c, : until - stop]
-                row[until:] = self.sides.beyond[c, : gap.samples - until]

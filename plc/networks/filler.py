@@ -35,13 +35,13 @@ from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
 from plc.networks.bridge import BridgeNetwork
+from plc.networks.drafts import BurstDraft
 from plc.networks.opened import ANSWER_BY, ONSET_MS, OpenNetworks
-from plc.networks.served import ServedNetwork
+from plc.networks.served import OPENER, Opener, ServedNetwork
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
-from plc.predict.passages import PASSAGE_DRAFTS, draft_from
 from plc.runtime.runner import NO_TICKET, NetworkCounters, Outcome
 from plc_kernels.fade import crossfade, crossfade_ramp
 
@@ -78,6 +78,8 @@ class NetworkFiller(Filler):
         instead of being an error.
     counters : NetworkCounters or None
         Where runs are counted; None: new ones.
+    opener : Opener
+        How networks are opened and measured.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class NetworkFiller(Filler):
         bridges: Mapping[str, Manifest] = {},
         optional: bool = False,
         counters: NetworkCounters | None = None,
+        opener: Opener = OPENER,
     ) -> None:
         self.counters = counters or NetworkCounters()
         self._clock = clock
@@ -108,23 +111,24 @@ class NetworkFiller(Filler):
         self._opened = opened = OpenNetworks(
             (sample_rate, channels, packet_samples),
             limit_ms,
+            reach,
             models,
             bridges,
             self.counters,
             clock,
             provider,
             optional,
+            opener,
         )
         self._networks = opened.causal
         self._bridges = {
-            content: BridgeNetwork(served, channels, reach)
-            for content, served in opened.bridges.items()
+            content: BridgeNetwork(served) for content, served in opened.bridges.items()
         }
         self.networks = opened.each
         """The models that are open, each once."""
         networks = self._networks.values()
         longest = max((v.gap.horizon for v in networks), default=0)
-        beyond = max((v.draft_samples for v in self.networks), default=0)
+        beyond = max((v.draft.ahead for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = opened.taken_ms("music")
         self.ar = ArFiller(
@@ -135,12 +139,7 @@ class NetworkFiller(Filler):
             reach,
             unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
         )
-        pasts = [v.gap.gap_start for v in self.networks]
-        pasts += [v.pitch.past_samples for v in networks if v.pitch]
-        pasts += [v.contour.past_samples for v in networks if v.contour]
-        pasts += [v.contour_bridge.past_samples for v in self.networks if v.contour_bridge]
-        self._listening = [v.passages for v in self.networks if v.passages]
-        pasts += [passages.past_samples for passages in self._listening]
+        pasts = [max(v.gap.gap_start, v.draft.past_samples) for v in self.networks]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
         self._made = np.zeros((channels, longest), np.float32)
@@ -151,7 +150,7 @@ class NetworkFiller(Filler):
         self.late_samples = 0
         self._deadline_s = 0.0
         self._bridged_by = ""
-        self._served: ServedNetwork | None = None
+        self._served: ServedNetwork[BurstDraft] | None = None
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
@@ -179,14 +178,13 @@ class NetworkFiller(Filler):
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
-        for passages in self._listening:
-            passages.reset()
         self._served = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
         for served in self.networks:
+            served.draft.reset()
             served.runner.abandon()
-            served.governor.reset()
+            served.switch.reset()
 
     def close(self) -> None:
         """End the threads of the networks."""
@@ -194,16 +192,16 @@ class NetworkFiller(Filler):
             served.runner.close()
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
-        """Listen for passages; after received samples, give up what nobody will hear."""
-        for passages in self._listening:
-            passages.listen(block)
+        """Tell the drafts; after received samples, give up what nobody will hear."""
+        for served in self.networks:
+            served.draft.played(block)
         if not received:
             return
         self._abandon()
         for served in self.networks:
             served.runner.tick()
             if served.runner.take_failure():
-                served.governor.note(Outcome.FAILED)
+                served.switch.note(Outcome.FAILED)
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Draft the horizon, and have the network improve on it."""
@@ -216,13 +214,13 @@ class NetworkFiller(Filler):
         self._bridged_by = ""
         self._abandon()
         network = self._bridge(moment)
-        usable = network is not None and network.served.governor.level is not None
+        usable = network is not None and network.served.switch.on
         self.late_samples = self._late if usable else 0
         self._served = served = self._choose(network, history, moment)
         if served is None:
             return
-        self._draft(served, history)
         gap = served.gap
+        served.draft.write(history, self.ar, gap.rows, self._weight)
         self._fill[:, : gap.horizon] = gap.rows[:, -1, gap.gap_start :][:, : gap.horizon]
         self._submit(served)
         if served.prompt and self._ticket != NO_TICKET:
@@ -230,12 +228,12 @@ class NetworkFiller(Filler):
 
     def _choose(
         self, network: BridgeNetwork | None, history: History, moment: Moment
-    ) -> ServedNetwork | None:
+    ) -> ServedNetwork[BurstDraft] | None:
         """Return the model that is to continue the past, None where none can or need be."""
         served = self._networks.get(moment.content)
         if served is None or self._hurried(moment) or history.filled < served.gap.gap_start:
             return None
-        if served.passages is not None and self._weight == 0.0:
+        if served.draft.recalls and self._weight == 0.0:
             return None
         bridged = moment.gap_samples
         if bridged and network is not None and network.ready(history, bridged):
@@ -264,46 +262,25 @@ class NetworkFiller(Filler):
             self._served.runner.abandon()
         self._ticket = NO_TICKET
 
-    def _draft(self, served: ServedNetwork, history: History) -> None:
-        """Write past and drafts into the rows of the gap."""
-        start = served.gap.gap_start
-        rows = served.gap.rows
-        for c in range(rows.shape[0]):
-            history.newest(c, rows[c, -1, :start])
-        if served.contour is not None:
-            rows[:, 0, :start] = rows[:, -1, :start]
-            self.ar.resume(served.contour.draft(history, self.ar.extend, rows[:, :, start:]))
-            return
-        if served.passages is not None:
-            draft_from(served.passages, history, self.ar, rows, self._weight)
-            return
-        self.ar.extend(rows[:, -1, start:])
-        if served.manifest.drafts == PASSAGE_DRAFTS:
-            rows[:, 0] = rows[:, -1]
-        if served.pitch is not None:
-            rows[:, 0, :start] = rows[:, -1, :start]
-            served.pitch.begin(history)
-            served.pitch.extend(rows[:, 0, start:])
-
-    def _submit(self, served: ServedNetwork) -> None:
-        if served.governor.level is None:
+    def _submit(self, served: ServedNetwork[BurstDraft]) -> None:
+        if not served.switch.on:
             self.counters.network_off += 1
-            served.governor.note_off()
+            served.switch.note_off()
             return
         served.gap.analyse()
         self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
-    def _collect(self, served: ServedNetwork, deadline_s: float) -> None:
+    def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:
         """Go over from the draft to what the network made, if it is there in time."""
         outcome = served.runner.collect(self._ticket, deadline_s, served.gap.filled)
         self._ticket = NO_TICKET
-        served.governor.note(outcome)
+        served.switch.note(outcome)
         if not outcome.usable:
             return
         gap = served.gap
         made = self._made[:, : gap.horizon]
         gap.synthesise(made)
-        if served.passages is not None:
+        if served.draft.recalls:
             self._weigh(served, made)
         leave = min(self._leave.size, gap.horizon)
         end = gap.gap_start + gap.horizon
@@ -321,7 +298,7 @@ class NetworkFiller(Filler):
                 self._fill[c, : gap.horizon] = made[c]
         self._made_by_network = True
 
-    def _weigh(self, served: ServedNetwork, made: NDArray[np.float32]) -> None:
+    def _weigh(self, served: ServedNetwork[BurstDraft], made: NDArray[np.float32]) -> None:
         """Keep a fill within what its drafts and their past reach, and half as much again.
 
         Where little was received it stays near the draft.
@@ -362,18 +339,17 @@ class NetworkFiller(Filler):
     ) -> bool:
         """Blend what continues the past with what leads into ``after``, and have it improved."""
         network = self._bridge(moment)
-        sides = network.sides if network else None
-        contour = None
-        if network and moment.gap_samples:
-            # What was played of a burst before is in no step with what follows it.
-            contour = network.contour(history, out.shape[1])
         if not moment.gap_samples:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
         if moment.fading:  # what the burst began with would go on at full level
             self._abandon()
             self._served = None
             self.ar.begin(history, moment)
-        landed = self.ar.bridge_from(self.extend, history, after, out, sides, contour)
+        if network is None:
+            landed = self.ar.bridge_from(self.extend, history, after, out)
+        else:
+            whole = moment.gap_samples > 0 and network.serves(history, out.shape[1])
+            landed = network.draft.bridge(self.ar, self.extend, history, after, out, whole)
         if landed:
             self._abandon()
             self._served = None  # linear prediction has set out from the far side
@@ -392,12 +368,12 @@ class NetworkFiller(Filler):
     def pass_time(self, ms: float) -> int:
         """As :meth:`ArFiller.pass_time`; networks switched on again count as steps, too."""
         for served in self.networks:
-            served.governor.pass_time(ms)
+            served.switch.pass_time(ms)
         return self.ar.pass_time(ms) + self._switched()
 
     def _switched(self) -> int:
         """Return how often networks were switched off or on since this was asked last."""
         steps = 0
         for served in self.networks:
-            steps += served.governor.take_steps()
+            steps += served.switch.take_turns()
         return steps

@@ -13,6 +13,7 @@ from plc import notice
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
+from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.paper import (
     CONTEXT_SAMPLES,
     GAP_SAMPLES,
@@ -24,15 +25,9 @@ from plc.networks.paper import (
 from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
-from plc.predict.drafts import bridged_along_the_pitch, continued
-from plc.predict.similar import REACH_S, Passages, find_passages
+from plc.predict.sides import continued
 from plc.runtime.network import open_network
 from plc.runtime.runner import in_a_line
-
-DRAFTS = ("forward", "backward", "similar", "contour", "interpolated")
-"""What a model of this kind may be given: each side continued, passages like the surroundings
-summed, both sides on the contour of a voice's pitch, and the gap as it is filled so far, which is
-always the last and stands in for what there is not."""
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
@@ -54,9 +49,6 @@ _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 
 _opened = threading.local()
-
-# By a gap's start and stop: the passages like its surroundings, or nothing.
-Found = dict[tuple[int, int], Passages | None]
 
 
 class Refiner(Protocol):
@@ -96,23 +88,22 @@ class TwoSidedNetwork:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        known = set(manifest.drafts) <= set(DRAFTS) and manifest.drafts[-1:] == DRAFTS[-1:]
-        if manifest.kind != "inpaint" or not known:
+        if manifest.kind != "inpaint":
             raise ConfigError(
-                f"model {manifest.name} is {manifest.kind}, with drafts "
-                f"{', '.join(manifest.drafts) or 'none'}; filling gaps of a file needs a model of "
-                f"kind inpaint with drafts of {', '.join(DRAFTS)}, the last of them last: plc "
-                "models lists them"
+                f"model {manifest.name} is {manifest.kind}; filling gaps of a file needs a model "
+                "of kind inpaint: plc models lists them"
             )
         self._rate = sample_rate
-        self._drafts = manifest.drafts
         self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)
-        self._reach = round(REACH_S * sample_rate)
         if "contour" in manifest.drafts:
             contour_model()  # which may be damaged
-        self._gap = GapSpectra(manifest, sample_rate, 1)
-        self._network = open_network(manifest, [self._gap.shape])
-        self._fill = np.zeros((1, self._gap.horizon), np.float32)
+        self._gap = gap = GapSpectra(manifest, sample_rate, 1)
+        try:
+            self._draft = TwoSidedDraft(manifest.drafts, sample_rate, gap.gap_start)
+        except ConfigError as error:
+            raise ConfigError(f"model {manifest.name}: {error}") from error
+        self._network = open_network(manifest, [gap.shape])
+        self._fill = np.zeros((1, gap.horizon), np.float32)
 
     def fill(
         self,
@@ -142,20 +133,11 @@ class TwoSidedNetwork:
         if length > gap.horizon or min(start, end - stop) < self._least:
             return None
         gap.set_gap(length)
-        gap.rows[0, :] = self._line(row[:end], start - gap.gap_start)
-        hole = slice(gap.gap_start, gap.gap_start + length)
-        after = row[stop:end]
-        for line, draft in zip(gap.rows[0], self._drafts, strict=True):
-            if draft == "forward":
-                line[hole] = continued(row[:start], length, self._rate)
-            elif draft == "backward":
-                line[hole] = continued(after[::-1], length, self._rate)[::-1]
-            elif draft == "similar":
-                self._find_similar(row[:end], start, stop, line, found)
-            elif draft == "contour":
-                bridged = bridged_along_the_pitch(row[:start], after, length, self._rate)
-                if bridged is not None:
-                    line[hole] = bridged
+        gap.rows[0, :] = self._seen(row[:end], start - gap.gap_start)
+        alike = None
+        if "similar" in self._draft.names:
+            alike = self._draft.alike(row[:end], start, stop, gap.samples, found)
+        self._draft.write(row[:start], row[stop:end], length, alike, gap.rows[0])
         gap.analyse()
         if not self._network.run(gap.spectra, gap.lost, gap.filled):
             return None
@@ -163,34 +145,16 @@ class TwoSidedNetwork:
         fill: NDArray[np.float32] = self._fill[0, :length]
         return fill
 
-    def _find_similar(
-        self,
-        known: NDArray[np.float32],
-        start: int,
-        stop: int,
-        line: NDArray[np.float32],
-        found: Found,
-    ) -> None:
-        """Write what passages like the surroundings say; where there are none, leave the fill."""
-        low = max(0, start - self._reach)
-        seen = known[low : stop + self._reach]
-        if (start, stop) not in found:
-            found[start, stop] = find_passages(seen, start - low, stop - low, self._rate)
-        passages = found[start, stop]
-        if passages is not None:
-            first = start - self._gap.gap_start - low
-            line[:] = passages.line(seen, first, first + line.size)
-
-    def _line(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+    def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Return what the network sees, from ``first`` on; predicted where nothing is known."""
         last = first + self._gap.samples
-        line = known[max(0, first) : last]
+        seen = known[max(0, first) : last]
         if first < 0:
             before = continued(known[::-1], -first, self._rate)[::-1]
-            line = np.concatenate([before, line])
+            seen = np.concatenate([before, seen])
         if last > known.size:
-            line = np.concatenate([line, continued(known, last - known.size, self._rate)])
-        return line
+            seen = np.concatenate([seen, continued(known, last - known.size, self._rate)])
+        return seen
 
 
 class TwoSidedNetworks:

@@ -3,14 +3,22 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from plc import notice
 from plc.errors import MissingExtraError, ModelError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
-from plc.networks.served import ServedNetwork, is_prompt, no_answer, open_served
+from plc.networks.drafts import BridgeDraft, BurstDraft
+from plc.networks.served import (
+    Opener,
+    ServedNetwork,
+    is_prompt,
+    leave_passages,
+    no_answer,
+    open_served,
+)
 from plc.predict.linear import LEAST_KNOWN
-from plc.predict.passages import PASSAGE_DRAFTS
 from plc.runtime.runner import InlineRunner, NetworkCounters, in_a_line
 
 # A network that no packet waits for takes over no earlier: until here a long prediction is as good,
@@ -35,7 +43,7 @@ class OpenNetworks:
         Sample rate, channels and samples of a packet.
     limit_ms : float
         Time that the first concealment of a burst may take.
-    models, bridges, counters, clock, provider, optional
+    reach, models, bridges, counters, clock, provider, optional, opener
         As for :class:`~plc.networks.filler.NetworkFiller`.
 
     Attributes
@@ -55,12 +63,14 @@ class OpenNetworks:
         self,
         stream: tuple[int, int, int],
         limit_ms: float,
+        reach: int,
         models: Mapping[str, Manifest],
         bridges: Mapping[str, Manifest],
         counters: NetworkCounters,
         clock: Callable[[], float],
         provider: str,
         optional: bool,
+        opener: Opener,
     ) -> None:
         sample_rate, _, packet_samples = stream
         self._limit_ms = limit_ms
@@ -72,13 +82,15 @@ class OpenNetworks:
             _open_served,
             stream=stream,
             limit_ms=limit_ms,
+            reach=reach,
             counters=counters,
             clock=clock,
             provider=provider,
             left_out=self._left_out,
             optional=optional,
+            opener=opener,
         )
-        self.causal = self._affordable(networks_of(models))
+        self.causal: dict[str, ServedNetwork[BurstDraft]] = self._affordable(networks_of(models))
         if sample_rate >= MUSIC_RATE and "music" in self.causal and "speech" in self._left_out:
             # It is better than none, and as good on percussion that passes for speech.
             self.causal["speech"] = self.causal["music"]
@@ -89,7 +101,7 @@ class OpenNetworks:
             for content, manifest in bridges.items()
             if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
         }
-        self.bridges = self._affordable(networks_of(fitting))
+        self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(networks_of(fitting))
         opened = (*self.causal.values(), *self.bridges.values())
         self.each = tuple({id(served): served for served in opened}.values())
 
@@ -106,7 +118,7 @@ class OpenNetworks:
         held = {_of(key, kind[key].manifest): kind[key] for kind in kinds for key in kind}
         return {of: _described(served) for of, served in held.items()} | self._left_out
 
-    def _affordable(self, networks: dict[str, ServedNetwork]) -> dict[str, ServedNetwork]:
+    def _affordable(self, networks: dict[str, ServedNetwork[Any]]) -> dict[str, ServedNetwork[Any]]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
         afforded = {}
         for content, served in networks.items():
@@ -117,7 +129,7 @@ class OpenNetworks:
                 least_ms = self._least_limit_ms(served)
             if least_ms <= self._limit_ms:
                 if self._slow_passages(served):
-                    served.leave_passages()
+                    leave_passages(served)
                 afforded[content] = served
                 continue
             served.runner.close()
@@ -131,11 +143,11 @@ class OpenNetworks:
             self._left_out[_of(content, served.manifest)] = found
         return afforded
 
-    def _slow_passages(self, served: ServedNetwork) -> bool:
+    def _slow_passages(self, served: ServedNetwork[Any]) -> bool:
         most_ms = _PASSAGES_SHARE * self._limit_ms
-        return served.passages is not None and served.cost.draft_ms > most_ms
+        return served.draft.recalls and served.cost.draft_ms > most_ms
 
-    def _least_limit_ms(self, served: ServedNetwork) -> float:
+    def _least_limit_ms(self, served: ServedNetwork[Any]) -> float:
         """Return the least time limit in which a model answers in time."""
         if served.prompt:
             return served.cost.burst_ms / _ANSWER_SHARE
@@ -156,17 +168,19 @@ def _open_served(
     models: Mapping[str, Manifest],
     stream: tuple[int, int, int],
     limit_ms: float,
+    reach: int,
     counters: NetworkCounters,
     clock: Callable[[], float],
     provider: str,
     left_out: dict[str, dict[str, str | float]],
     optional: bool,
-) -> dict[str, ServedNetwork]:
+    opener: Opener,
+) -> dict[str, ServedNetwork[Any]]:
     """Open models by content; one that serves two contents alike is opened once.
 
     One that cannot be opened is written into ``left_out`` if it is optional, else an error.
     """
-    networks: dict[str, ServedNetwork] = {}
+    networks: dict[str, ServedNetwork[Any]] = {}
     refused: dict[str, dict[str, str | float]] = {}
     for content, manifest in models.items():
         prompt = is_prompt(manifest, content, stream)
@@ -179,7 +193,7 @@ def _open_served(
             continue
         try:
             networks[content] = open_served(
-                manifest, content, stream, limit_ms, counters, clock, provider
+                manifest, content, stream, limit_ms, reach, counters, clock, provider, opener
             )
         except (ModelError, MissingExtraError) as error:
             if not optional:
@@ -196,16 +210,17 @@ def _of(content: str, manifest: Manifest) -> str:
     return f"{content}, bridged" if manifest.kind == "bridge" else content
 
 
-def _described(served: ServedNetwork) -> dict[str, str | float]:
+def _described(served: ServedNetwork[Any]) -> dict[str, str | float]:
     """Return what :meth:`OpenNetworks.describe` says of a model that serves."""
     found: dict[str, str | float] = {
         "model": served.manifest.name,
         "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",
         "state": served.state,
-        "cost_ms": round(served.cost.draft_ms + served.cost.burst_ms, 4),
     }
-    if served.manifest.drafts == PASSAGE_DRAFTS and served.passages is None:
-        found["without"] = PASSAGE_DRAFTS[0]
+    if served.cost.measurements:
+        found["cost_ms"] = round(served.cost.draft_ms + served.cost.burst_ms, 4)
+    if served.draft.names != served.manifest.drafts:
+        found["without"] = served.manifest.drafts[0]
     if served.runner.last_error:
         found["error"] = served.runner.last_error
     return found

@@ -1,104 +1,79 @@
-"""One network, open for a stream: its memory, its thread, and what a burst of it costs."""
+"""One network, open for a stream: its memory, its drafts, its thread and its cost."""
 
-import os
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Generic, TypeVar
 
 from plc.errors import ConfigError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
-from plc.networks.governor import Governor
+from plc.networks.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Costs
+from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, BurstDraft, Draft, PredictionDraft
 from plc.networks.spectra import GapSpectra
-from plc.predict.baselines import PitchFiller
-from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
-from plc.predict.history import History
-from plc.predict.ladder import STEADY
-from plc.predict.linear import ArFiller
-from plc.predict.passages import PASSAGE_DRAFTS, Passages
-from plc.runtime.network import GapNetwork, network_signature, open_network
-from plc.runtime.runner import InlineRunner, NetworkCounters, Outcome, Runner
+from plc.networks.switch import Switch
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.runner import InlineRunner, NetworkCounters, Runnable, Runner
 from plc.runtime.worker import NetworkWorker
 
-BRIDGE_DRAFTS = ("forward", "backward", "bridge")
-"""What a model for bridges is given: each side continued, and both blended."""
 DRAFTS = {
-    "causal": (("ar",), ("pitch", "ar"), CONTOUR_DRAFTS, PASSAGE_DRAFTS),
-    "bridge": (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS),
+    "causal": tuple(CAUSAL_DRAFTS),
+    "bridge": (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH),
 }
-"""By kind: what a model may be given, the last being what it improves on."""
+"""By kind: the drafts that a stream can make for a model, the last being what it improves on."""
 # From MUSIC_RATE on the first packet waits for a model for speech only if it is as long as that: in
 # 10 ms at 48 kHz it would seldom be there in time, and those that follow gain nearly as much alone
 # (docs/design.md).
 _PROMPT_PACKET_MS = 20.0
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
-CALIBRATION_RUNS = 5
-# Before each of these: in a stream, too, the network's weights have left the processor's nearest
-# memory by the time of the next burst. Half as long again is common for what was just run.
-_PAUSE_S = 0.02
-# A network that has not answered by then, while its cost is measured, is not used.
-ANSWER_WITHIN_S = 5.0
-# Of a stream that remembers passages, each packet is listened to: for so long, in that cost.
-_LISTENED_S = 0.02
-# A machine may be busy when a cost is measured: one that is too high is measured again so often.
-_MOST_MEASUREMENTS = 3
+
+
+def open_on_provider(manifest: Manifest, shape: NetworkShape, provider: str) -> GapNetwork:
+    """Return a model's network, ready to run on a shape (:func:`open_network`)."""
+    return open_network(manifest, [shape], providers=provider)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a burst takes of this machine, in ms: the least of what was seen.
+class Opener:
+    """How networks are opened and measured.
 
-    0 if it failed each time, infinite if it did not answer.
+    Attributes
+    ----------
+    network : callable
+        Opens a model for a shape on a provider.
+    costs : Costs
+        What bursts cost.
     """
 
-    burst_ms: float
-    """All but the drafts: spectra, inference and samples."""
-    asking_ms: float
-    """Of that, what passes until the network is at work."""
-    measurements: int = 1
-    draft_ms: float = 0.0
-    """What it takes to let drafts follow the pitch, or passages that sound alike."""
+    network: Callable[[Manifest, NetworkShape, str], Runnable] = open_on_provider
+    costs: Costs = COSTS
 
 
-_costs: dict[tuple[object, ...], Cost] = {}
-_measuring = threading.Lock()
+OPENER = Opener()
+"""Opens networks in ONNX Runtime, and measures them once in a process."""
 
-
-def _begin_child() -> None:
-    """Have a lock that nobody holds: a thread that stayed with the parent may have."""
-    global _measuring
-    _measuring = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)
+DraftOf = TypeVar("DraftOf", bound=Draft)
 
 
 @dataclass(slots=True)
-class ServedNetwork:
+class ServedNetwork(Generic[DraftOf]):
     """One model, open for a stream."""
 
     manifest: Manifest
+    stream: tuple[int, int, int]
+    """Sample rate, channels and samples of a packet."""
     gap: GapSpectra
     runner: Runner
-    governor: Governor
-    pitch: PitchFiller | None
-    contour: PitchContour | None
-    contour_bridge: ContourBridge | None
-    passages: Passages | None
+    draft: DraftOf
     prompt: bool
     """Whether the first packet of a burst waits for it."""
     provider: str
-    """What was asked for."""
-    cost: Cost
+    """As it was asked for."""
     clock: Callable[[], float]
     """The runner's."""
+    costs: Costs
+    switch: Switch
+    cost: Cost = UNKNOWN
 
     @property
     def state(self) -> str:
@@ -108,38 +83,30 @@ class ServedNetwork:
         """
         if self.runner.state == "given up":
             return "given up"
-        return "off" if self.governor.level is None else "on"
-
-    @property
-    def draft_samples(self) -> int:
-        """Samples of linear prediction that a burst's drafts take."""
-        return self.contour.ahead if self.contour else self.gap.samples - self.gap.gap_start
+        return "on" if self.switch.on else "off"
 
     @property
     def first_ms(self) -> float:
-        """What the first packet of a burst pays: its drafts, and all or only for asking."""
+        """Time that the first packet of a burst pays: its drafts, and the run or the asking."""
         network_ms = self.cost.burst_ms if self.prompt else self.cost.asking_ms
         return self.cost.draft_ms + network_ms
 
-    def measure_again(self) -> bool:
-        """Measure the cost once more, unless that was done often; return whether it was."""
-        if self.cost.burst_ms in (0.0, float("inf")):
-            return False
-        known = _costs.get(_key(self))
-        if known is not None and known.measurements >= _MOST_MEASUREMENTS:
-            return False
-        self.cost = _measured(self)
-        return True
-
-    def leave_passages(self) -> None:
-        """Draft without passages from now on."""
-        self.passages = None
-        self.cost = replace(self.cost, draft_ms=0.0)
-
     @property
     def name(self) -> str:
-        """How ``stats`` call it."""
+        """Its name in ``stats``."""
         return f"network:{self.manifest.name}"
+
+    def measure_again(self) -> bool:
+        """Measure the cost once more, unless that was done often; return whether it was."""
+        cost = self.costs.again(self)
+        self.cost = cost or self.cost
+        return cost is not None
+
+
+def leave_passages(served: ServedNetwork[BurstDraft]) -> None:
+    """Draft by linear prediction alone from now on."""
+    served.draft = PredictionDraft(served.stream, served.gap.gap_start, served.draft.ahead)
+    served.cost = replace(served.cost, draft_ms=0.0)
 
 
 def open_served(
@@ -147,10 +114,12 @@ def open_served(
     content: str,
     stream: tuple[int, int, int],
     limit_ms: float,
+    reach: int,
     counters: NetworkCounters,
     clock: Callable[[], float],
     provider: str,
-) -> ServedNetwork:
+    opener: Opener,
+) -> ServedNetwork[Any]:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
 
     Raises
@@ -164,23 +133,12 @@ def open_served(
             f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
             f"a stream makes {made} for one that is {manifest.kind}"
         )
-    sample_rate, channels, _ = stream
-    gap = GapSpectra(manifest, sample_rate, channels)
+    gap = GapSpectra(manifest, *stream[:2])
+    draft = _draft_of(manifest, gap, stream, reach)
     signatures = [network_signature(manifest, gap.shape)]
-    pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
-    contour = None
-    if manifest.drafts == CONTOUR_DRAFTS:
-        contour = PitchContour(sample_rate, channels, gap.samples - gap.gap_start)
-    contour_bridge = None
-    if manifest.drafts == CONTOUR_BRIDGE_DRAFTS:
-        contour_bridge = ContourBridge(sample_rate, channels, gap.horizon)
-    passages = None
-    if manifest.drafts == PASSAGE_DRAFTS:
-        ahead = gap.samples - gap.gap_start
-        passages = Passages(sample_rate, channels, gap.gap_start, ahead)
 
-    def opened() -> GapNetwork:
-        return open_network(manifest, [gap.shape], providers=provider)
+    def opened() -> Runnable:
+        return opener.network(manifest, gap.shape, provider)
 
     runner: Runner
     if limit_ms == float("inf"):
@@ -190,23 +148,19 @@ def open_served(
         worker.wait_until_open(_OPEN_S)
         runner = worker
     runner.counters = counters
-    prompt = is_prompt(manifest, content, stream)
-    unknown = Cost(0.0, 0.0, 0)
     served = ServedNetwork(
         manifest=manifest,
+        stream=stream,
         gap=gap,
         runner=runner,
-        governor=Governor(),
-        pitch=pitch,
-        contour=contour,
-        contour_bridge=contour_bridge,
-        passages=passages,
-        prompt=prompt,
+        draft=draft,
+        prompt=is_prompt(manifest, content, stream),
         provider=provider,
-        cost=unknown,
         clock=clock,
+        costs=opener.costs,
+        switch=Switch(),
     )
-    served.cost = _cost(served)
+    served.cost = opener.costs.of(served)
     return served
 
 
@@ -221,144 +175,16 @@ def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) ->
     return manifest.kind == "bridge" or not (of_music or short)
 
 
-def _cost(served: ServedNetwork) -> Cost:
-    """Return the cost of a burst: measured once in a process and then remembered.
-
-    Whichever it is, the stream's memory has been used once when this returns.
-    """
-    if isinstance(served.runner, InlineRunner):
-        return _measure(served, 1, 0.0)
-    known = _costs.get(_key(served))
-    if known is None:
-        return _measured(served)
-    seen = _measure(served, 1, 0.0)
-    return seen if seen.burst_ms == float("inf") else known
-
-
-def _measured(served: ServedNetwork) -> Cost:
-    """Measure the cost as it is in a stream, and remember the least."""
-    with _measuring:  # two at once would measure each other
-        key = _key(served)
-        cost = _measure(served, CALIBRATION_RUNS, _PAUSE_S)
-        known = _costs.get(key)
-        if cost.burst_ms == float("inf"):
-            return cost
-        if known is not None:
-            seen = cost if cost.burst_ms > 0.0 else known
-            cost = Cost(
-                min(seen.burst_ms, known.burst_ms),
-                min(seen.asking_ms, known.asking_ms),
-                known.measurements + 1,
-                min(seen.draft_ms, known.draft_ms),
-            )
-        if cost.burst_ms > 0.0:
-            _costs[key] = cost
-    return cost
-
-
 def no_answer() -> str:
-    """Return why a network is not used whose cost is infinite."""
+    """Return why a network with an infinite cost is not used."""
     return f"it did not answer within {ANSWER_WITHIN_S:g} s"
 
 
-def _key(served: ServedNetwork) -> tuple[object, ...]:
-    manifest, gap = served.manifest, served.gap
-    drafts = (*manifest.drafts, served.passages is not None)
-    return manifest.sha256, drafts, gap.shape, gap.rows.shape, served.provider
-
-
-def _measure(served: ServedNetwork, runs: int, pause_s: float) -> Cost:
-    counters = served.runner.counters
-    served.runner.counters = NetworkCounters()  # these are no bursts of the stream
-    try:
-        return _measure_bursts(served, runs, pause_s)
-    finally:
-        served.runner.counters = counters
-        if served.passages is not None:
-            served.passages.reset()
-
-
-def _measure_bursts(served: ServedNetwork, runs: int, pause_s: float) -> Cost:
-    gap = served.gap
-    gap.rows[:] = np.random.default_rng(0).standard_normal(gap.rows.shape)
-    out = np.zeros((gap.rows.shape[0], gap.horizon), np.float32)
-    draft = _dearer_draft(served)
-    drafts_ms = []
-    bursts_ms = []
-    asking_ms = []
-    for _ in range(runs):
-        time.sleep(pause_s)
-        began = served.clock()
-        draft()
-        drafted = served.clock()
-        drafts_ms.append(1e3 * (drafted - began))
-        gap.analyse()
-        ticket = served.runner.submit(gap.spectra, gap.lost)
-        asked = served.clock()
-        outcome = served.runner.collect(ticket, asked + ANSWER_WITHIN_S, gap.filled)
-        if outcome is Outcome.LATE:
-            return Cost(float("inf"), float("inf"))
-        if outcome.usable:
-            gap.synthesise(out)
-            bursts_ms.append(1e3 * (served.clock() - drafted))
-            asking_ms.append(1e3 * (asked - drafted))
-    return Cost(min(bursts_ms, default=0.0), min(asking_ms, default=0.0), draft_ms=min(drafts_ms))
-
-
-def _dearer_draft(served: ServedNetwork) -> Callable[[], object]:
-    """Return what a gap's drafts take beside linear prediction, for sound that asks most of them.
-
-    Other sound takes no longer.
-    """
-    gap = served.gap
-    channels = gap.rows.shape[0]
-    if served.passages is not None:
-        return _repeated_draft(served.passages)
-    followed = served.contour or served.contour_bridge
-    if followed is None:
-        return lambda: None
-    past = followed.past_samples
-    cycle = np.random.default_rng(1).standard_normal(past // 12)
-    sound = np.tile(np.resize(cycle, past + 2 * gap.horizon), (channels, 1)).astype(np.float32)
-    history = History(channels, past)
-    history.append(sound[:, :past], trusted=True)
-    if isinstance(followed, PitchContour):
-        out = gap.rows[:, :, gap.gap_start :]
-        return partial(followed.draft, history, _predict_nothing, out)
-    after = np.ascontiguousarray(sound[:, past + gap.horizon :])
-    side = np.zeros((channels, gap.horizon), np.float32)
-
-    def bridge() -> None:
-        followed.forward(history, after, _predict_nothing, gap.horizon, side)
-        for c in range(channels):
-            followed.backward(c, after[c, ::-1], _predict_nothing, gap.horizon, side[c])
-
-    return bridge
-
-
-def _repeated_draft(passages: Passages) -> Callable[[], object]:
-    """Return what passages cost a burst: all but the prediction, which is predicted anyhow."""
-    channels, rate = passages.sum.shape[0], passages.sample_rate
-    history = History(channels, passages.past_samples)
-    rng = np.random.default_rng(1)
-    bar = rng.standard_normal((channels, history.capacity // 16), np.float32)
-    sound: NDArray[np.float32] = np.tile(bar, 2)
-    for _ in range(8):
-        history.append(sound, trusted=True)
-    passages.listen(sound)
-    packet = np.ascontiguousarray(sound[:, : round(_LISTENED_S * rate)])
-    ar = ArFiller(rate, channels, 1, rung=STEADY[0])
-    ar.begin(history)
-    sample = np.zeros((channels, 1), np.float32)
-
-    def draft() -> None:
-        passages.find(history)
-        beside = passages.sum[:, : passages.known + 1]
-        ar.join(history, beside, passages.peaks, passages.found, sample)
-        passages.listen(packet)
-
-    return draft
-
-
-def _predict_nothing(out: NDArray[np.float32]) -> None:
-    out.fill(0.0)
+def _draft_of(
+    manifest: Manifest, gap: GapSpectra, stream: tuple[int, int, int], reach: int
+) -> Draft:
+    past = gap.gap_start
+    if manifest.kind == "bridge":
+        follows = manifest.drafts == BridgeDraft.ALONG_THE_PITCH
+        return BridgeDraft(stream, past, gap.samples, gap.horizon, reach, follows)
+    return CAUSAL_DRAFTS[manifest.drafts](stream, past, gap.samples - past)

@@ -41,7 +41,7 @@ _LEAST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Passages:
+class SimilarPassages:
     """Passages that resemble a gap's surroundings.
 
     Attributes
@@ -106,7 +106,7 @@ def similar(
 
 def find_passages(
     signal: NDArray[np.float32], start: int, stop: int, sample_rate: int
-) -> Passages | None:
+) -> SimilarPassages | None:
     """Return the passages that resemble a gap's surroundings most.
 
     Parameters
@@ -120,7 +120,7 @@ def find_passages(
 
     Returns
     -------
-    Passages or None
+    SimilarPassages or None
         None where less than 40 ms are known on a side or half a second in all, or where there is
         no passage to take.
     """
@@ -137,7 +137,7 @@ def find_passages(
     normal = parts @ parts.T
     normal.flat[:: begins.size + 1] += _RIDGE * np.trace(normal) / begins.size + 1e-12
     shares = np.linalg.solve(normal, parts @ wanted).astype(np.float32)
-    return Passages(begins, shares, start - match)
+    return SimilarPassages(begins, shares, start - match)
 
 
 def _search(

@@ -49,11 +49,11 @@ from plc.engine.whole import check_signal
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import Refiner, open_refiner
-from plc.predict.drafts import SIDE_RUNG
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
+from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
 from plc_kernels.ar import fit_burg
 from plc_kernels.fade import crossfade_ramp

@@ -18,7 +18,7 @@ from plc.networks import inpaint as module
 from plc.networks.inpaint import DRAFTS, TwoSidedNetworks, open_refiner, speech_around
 from plc.networks.paper import open_context_encoder
 from plc.networks.spectra import GapSpectra
-from plc.predict.drafts import bridged_along_the_pitch
+from plc.predict.sides import bridged_along_the_pitch
 from plc.predict.similar import find_passages
 from tests.plc.networks.test_paper import write_paper_model
 from tests.plc.tiny_models import write_model

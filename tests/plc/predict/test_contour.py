@@ -11,10 +11,10 @@ from plc.errors import ModelError
 from plc.predict import contour as module
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import ContourBridge, PitchContour, contour_model
-from plc.predict.drafts import bridged_along_the_pitch
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
+from plc.predict.sides import bridged_along_the_pitch
 from tests.signals import noise, voice
 
 DRAFT_MS = 80

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from plc.networks.governor import Governor
 
 from plc.errors import ConfigError, ModelError
-from plc.networks.governor import Governor
 from plc.runtime.providers import Signature
 from plc.runtime.runner import NO_TICKET, InlineRunner, Outcome, Runnable, Runner
 from plc.runtime.worker import NetworkWorker

@@ -15,11 +15,11 @@ import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES
-from plc.predict.drafts import bridged_along_the_pitch, continued
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
+from plc.predict.sides import bridged_along_the_pitch, continued
 from plc_bench.base.workers import score_clips
 from plc_bench.scores.metrics import rms
 from plc_training.data import segments as module

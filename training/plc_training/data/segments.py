@@ -28,16 +28,19 @@ from numpy.typing import NDArray
 import plc
 from plc.audio.loss import GilbertElliott, gaps_of
 from plc.errors import ConfigError
-from plc.networks.served import BRIDGE_DRAFTS
-from plc.predict.baselines import PitchFiller
-from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS, ContourBridge, PitchContour
-from plc.predict.drafts import bridged_along_the_pitch, continued
-from plc.predict.filler import Filler
+from plc.networks.drafts import (
+    CAUSAL_DRAFTS,
+    BridgeDraft,
+    BurstDraft,
+    ContourDraft,
+    PassageDraft,
+    PitchDraft,
+    PredictionDraft,
+    TwoSidedDraft,
+)
 from plc.predict.history import History
 from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller, Sides
-from plc.predict.passages import PASSAGE_DRAFTS, Passages, draft_from
-from plc.predict.similar import similar
+from plc.predict.linear import ArFiller
 from plc_bench.base.corpus import clip_seed
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
@@ -167,30 +170,13 @@ class TwoSidedPlan:
         filled = plc.inpaint(seen, self.sample_rate, gaps, model="ar")
         first = start - self.margin
         lines = np.repeat(x[None, first : first + self.samples], len(self.lines), axis=0)
-        hole = slice(self.margin, self.margin + gap)
-        lines[1, hole] = continued(before, gap, self.sample_rate)
-        lines[2, hole] = continued(after[::-1], gap, self.sample_rate)[::-1]
-        lines[-1, hole] = filled[before.size : before.size + gap]
-        if self.similar_s:
-            alike = self._similar(x, start, gap, context)
-            lines[3] = lines[-1] if alike is None else alike
-        if self.contour:
-            bridged = bridged_along_the_pitch(before, after, gap, self.sample_rate)
-            lines[-2, hole] = lines[-1, hole] if bridged is None else bridged
+        lines[1:, self.margin : self.margin + gap] = filled[before.size : before.size + gap]
+        draft = TwoSidedDraft(self.lines[1:], self.sample_rate, self.margin, self.similar_s)
+        shortest = round(min(self.contexts_ms) * self.sample_rate / 1000.0)
+        searched = self.similar_s and context > shortest
+        alike = draft.alike(x, start, stop, self.samples) if searched else None
+        draft.write(before, after, gap, alike, lines[1:])
         return lines
-
-    def _similar(
-        self, x: NDArray[np.float32], start: int, gap: int, context: int
-    ) -> NDArray[np.float32] | None:
-        """Return the line of passages like the gap's surroundings, if there is more to search."""
-        if context <= round(min(self.contexts_ms) * self.sample_rate / 1000.0):
-            return None
-        reach = round(self.similar_s * self.sample_rate)
-        low = max(0, start - reach)
-        seen = x[low : start + gap + reach]
-        at = start - low
-        first = at - self.margin
-        return similar(seen, at, at + gap, first, first + self.samples, self.sample_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,10 +235,12 @@ class CausalPlan:
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
         if self.contour:
-            return ("truth", *CONTOUR_DRAFTS)
-        if self.passages:
-            return ("truth", *PASSAGE_DRAFTS)
-        return ("truth", "pitch", "ar") if self.pitch else ("truth", "ar")
+            draft: type[BurstDraft] = ContourDraft
+        elif self.passages:
+            draft = PassageDraft
+        else:
+            draft = PitchDraft if self.pitch else PredictionDraft
+        return ("truth", *draft.names)
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -263,74 +251,27 @@ class CausalPlan:
         for packet_ms in self.packet_ms:
             n = round(packet_ms * self.sample_rate / 1000.0)
             losses = GilbertElliott(self.loss, self.burst)
-            trace, heard = _streamed(x, losses, self.sample_rate, n, 0, rng)
-            joined = _Joined(self) if self.passages else None
+            trace, played = _streamed(x, losses, self.sample_rate, n, 0, rng)
+            stream = (self.sample_rate, 1, n)
+            draft = CAUSAL_DRAFTS[self.lines[1:]](stream, self.margin, self.horizon)
+            ar = ArFiller(*stream, rung=Rung(*self.rung))
+            history = History(1, max(self.margin, ar.past_samples, draft.past_samples))
+            heard = 0
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
                 if not inside or rms(x[start : start + gap]) < GAP_RMS_MIN:
                     continue
-                if joined:
-                    yield joined.drafted(x, heard, start), gap
-                else:
-                    yield self.drafted(x, heard, start, n), gap
-
-    def undrafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
-    ) -> NDArray[np.float32]:
-        """Return the lines of a burst with their past and the truth; drafts are to be written."""
-        lines = np.empty((len(self.lines), self.samples), np.float32)
-        lines[:, : self.margin] = played[start - self.margin : start]
-        lines[0, self.margin :] = x[start : start + self.horizon]
-        return lines
-
-    def drafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
-    ) -> NDArray[np.float32]:
-        """Return the lines of a burst without passages, from what was ``played`` before it."""
-        lines = self.undrafted(x, played, start)
-        played = played[:start]
-        stream = (self.sample_rate, 1, packet)
-        ar = ArFiller(*stream, rung=Rung(*self.rung))
-        if self.contour:
-            contour = PitchContour(self.sample_rate, 1, self.horizon)
-            history = History(1, max(ar.past_samples, contour.past_samples))
-            history.append(played[None, -history.capacity :], trusted=True)
-            ar.begin(history)
-            contour.draft(history, ar.extend, lines[None, 1:, self.margin :])
-            return lines
-        fillers: list[Filler] = [ar]
-        if self.pitch:
-            fillers.insert(0, PitchFiller(*stream))
-        for line, filler in zip(lines[1:], fillers, strict=True):
-            history = History(1, filler.past_samples)
-            history.append(played[None, -filler.past_samples :], trusted=True)
-            filler.begin(history)
-            filler.extend(line[None, self.margin :])
-        return lines
-
-
-class _Joined:
-    """Drafts of a clip's bursts from what was played before each, in their order."""
-
-    def __init__(self, plan: CausalPlan) -> None:
-        self._plan = plan
-        self._ar = ArFiller(plan.sample_rate, 1, 1, rung=Rung(*plan.rung))
-        self._passages = Passages(plan.sample_rate, 1, plan.margin, plan.horizon)
-        self._history = History(1, self._passages.past_samples)
-        self._heard = 0
-
-    def drafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
-    ) -> NDArray[np.float32]:
-        new = played[None, self._heard : start]
-        self._history.append(new, trusted=True)
-        self._passages.listen(new)
-        self._heard = start
-        lines = self._plan.undrafted(x, played, start)
-        self._ar.begin(self._history)
-        draft_from(self._passages, self._history, self._ar, lines[None, 1:])
-        return lines
+                new = played[None, heard:start]
+                history.append(new, trusted=True)
+                draft.played(new)
+                heard = start
+                lines = np.empty((len(self.lines), self.samples), np.float32)
+                lines[0, : self.margin] = played[start - self.margin : start]
+                lines[0, self.margin :] = x[start : start + self.horizon]
+                ar.begin(history)
+                draft.write(history, ar, lines[None, 1:])
+                yield lines, gap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,7 +341,7 @@ class BridgePlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each line of a segment is; the first is the truth."""
-        return ("truth", *(CONTOUR_BRIDGE_DRAFTS if self.contour else BRIDGE_DRAFTS))
+        return ("truth", *(BridgeDraft.ALONG_THE_PITCH if self.contour else BridgeDraft.PLAIN))
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
@@ -436,26 +377,22 @@ class BridgePlan:
         whole: bool,
     ) -> NDArray[np.float32]:
         lines = np.empty((len(self.lines), self.samples), np.float32)
-        lines[:, : self.margin] = played[start - self.margin :]
+        lines[0, : self.margin] = played[start - self.margin :]
         lines[0, self.margin :] = x[start : start + self.samples - self.margin]
         stop, until = self.margin + gap, self.margin + gap + known
         reach = max(gap, known)
-        filler = ArFiller(self.sample_rate, 1, gap, reach=reach, rung=Rung(*self.rung))
-        sides = Sides(*(np.zeros((1, size), np.float32) for size in (gap, gap, self.samples)))
-        contour = ContourBridge(self.sample_rate, 1, gap) if self.contour and whole else None
-        past = max(filler.past_samples, contour.past_samples if contour else 0)
+        stream = (self.sample_rate, 1, gap)
+        ar = ArFiller(*stream, reach=reach, rung=Rung(*self.rung))
+        draft = BridgeDraft(stream, self.margin, self.samples, gap, reach, self.contour)
+        past = max(self.margin, ar.past_samples, draft.past_samples)
         history = History(1, past)
         history.append(played[None, -past:], trusted=True)
-        filler.begin(history)
+        ar.begin(history)
         after = np.ascontiguousarray(lines[:1, stop:until])
-        landed = filler.bridge_from(
-            filler.extend, history, after, lines[3:, self.margin : stop], sides, contour
-        )
+        bridge = np.empty((1, gap), np.float32)
+        landed = draft.bridge(ar, ar.extend, history, after, bridge, whole)
         assert landed, "a packet is enough to build a bridge to"
-        lines[1, self.margin : stop] = sides.forward[0]
-        lines[2, self.margin : stop] = sides.backward[0]
-        lines[1:, stop:until] = after
-        lines[1:, until:] = sides.beyond[0, : self.samples - until]
+        draft.write(history, after, bridge, lines[None, 1:])
         return lines
 
 
