@@ -4,14 +4,14 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from plc.runtime.runner import InlineRunner, NetworkCounters, Outcome
-
-if TYPE_CHECKING:
-    from plc.networks.served import ServedNetwork
+from plc.models.manifest import Manifest
+from plc.networks.drafts import Draft
+from plc.networks.spectra import GapSpectra
+from plc.runtime.runner import Clock, InlineRunner, NetworkCounters, Outcome, Runner
 
 CALIBRATION_RUNS = 5
 """Bursts by which a network is measured."""
@@ -41,6 +41,26 @@ UNKNOWN = Cost(0.0, 0.0, 0)
 _NO_ANSWER = Cost(float("inf"), float("inf"))
 
 
+class Measurable(Protocol):
+    """A network that is open for a stream (:class:`~plc.networks.served.ServedNetwork`)."""
+
+    manifest: Manifest
+    gap: GapSpectra
+    runner: Runner
+    provider: str
+    cost: Cost
+
+    @property
+    def clock(self) -> Clock:
+        """The runner's."""
+        ...
+
+    @property
+    def draft(self) -> Draft:
+        """What draws up its gaps."""
+        ...
+
+
 class Costs:
     """Measures costs of bursts, and remembers them for later streams; for any thread."""
 
@@ -48,7 +68,7 @@ class Costs:
         self._known: dict[tuple[object, ...], Cost] = {}
         self._measuring = threading.Lock()
 
-    def of(self, served: "ServedNetwork") -> Cost:
+    def of(self, served: Measurable) -> Cost:
         """Return the cost of a burst, measured if it is not known.
 
         Without a time limit costs decide nothing, and nothing is measured. A network whose cost is
@@ -60,7 +80,7 @@ class Costs:
             return self._measured(served)
         return self._known[_key(served)] if self._answers(served) else _NO_ANSWER
 
-    def again(self, served: "ServedNetwork") -> Cost | None:
+    def again(self, served: Measurable) -> Cost | None:
         """Measure the cost once more; None where that was done often enough."""
         if served.cost.burst_ms in (0.0, float("inf")):
             return None
@@ -69,7 +89,7 @@ class Costs:
             return None
         return self._measured(served)
 
-    def measure(self, served: "ServedNetwork", runs: int, pause_s: float) -> Cost:
+    def measure(self, served: Measurable, runs: int, pause_s: float) -> Cost:
         """Run bursts, and return what they cost."""
         counters, served.runner.counters = served.runner.counters, NetworkCounters()
         try:
@@ -82,14 +102,14 @@ class Costs:
         """Take a new lock after a fork: a thread that stayed with the parent may hold the old."""
         self._measuring = threading.Lock()
 
-    def _answers(self, served: "ServedNetwork") -> bool:
+    def _answers(self, served: Measurable) -> bool:
         """Run a burst without its drafts; return whether there was an answer."""
         counters, served.runner.counters = served.runner.counters, NetworkCounters()
         outcome = _run(served)[0]
         served.runner.counters = counters
         return outcome is not Outcome.LATE
 
-    def _measured(self, served: "ServedNetwork") -> Cost:
+    def _measured(self, served: Measurable) -> Cost:
         """Measure the cost as it is in a stream, and remember the least."""
         with self._measuring:  # two at once would measure each other
             key = _key(served)
@@ -117,12 +137,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=COSTS.begin_child)
 
 
-def _key(served: "ServedNetwork") -> tuple[object, ...]:
+def _key(served: Measurable) -> tuple[object, ...]:
     gap = served.gap
     return served.manifest.sha256, served.draft.names, gap.shape, gap.rows.shape, served.provider
 
 
-def _run(served: "ServedNetwork") -> tuple[Outcome, float, float]:
+def _run(served: Measurable) -> tuple[Outcome, float, float]:
     """Run a burst behind its drafts; return its outcome, and when it was asked and had ended."""
     gap = served.gap
     gap.analyse()
@@ -134,7 +154,7 @@ def _run(served: "ServedNetwork") -> tuple[Outcome, float, float]:
     return outcome, asked_s, served.clock()
 
 
-def _measure_bursts(served: "ServedNetwork", runs: int, pause_s: float) -> Cost:
+def _measure_bursts(served: Measurable, runs: int, pause_s: float) -> Cost:
     served.gap.rows[:] = np.random.default_rng(0).standard_normal(served.gap.rows.shape)
     draft = served.draft.rehearse()
     drafts_ms, bursts_ms, asking_ms = [], [], []

@@ -34,10 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
+from plc.networks import served as served_module
 from plc.networks.bridge import BridgeNetwork
 from plc.networks.drafts import BurstDraft
 from plc.networks.opened import ANSWER_BY, ONSET_MS, OpenNetworks
-from plc.networks.served import OPENER, Opener, ServedNetwork
+from plc.networks.served import Opener, ServedNetwork
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
@@ -78,8 +79,8 @@ class NetworkFiller(Filler):
         instead of being an error.
     counters : NetworkCounters or None
         Where runs are counted; None: new ones.
-    opener : Opener
-        How networks are opened and measured.
+    opener : Opener or None
+        How networks are opened and measured; None: :data:`plc.networks.served.OPENER`.
 
     Raises
     ------
@@ -102,7 +103,7 @@ class NetworkFiller(Filler):
         bridges: Mapping[str, Manifest] = {},
         optional: bool = False,
         counters: NetworkCounters | None = None,
-        opener: Opener = OPENER,
+        opener: Opener | None = None,
     ) -> None:
         self.counters = counters or NetworkCounters()
         self._clock = clock
@@ -118,7 +119,7 @@ class NetworkFiller(Filler):
             clock,
             provider,
             optional,
-            opener,
+            opener or served_module.OPENER,
         )
         self._networks = opened.causal
         self._bridges = {

@@ -13,6 +13,7 @@ from plc import notice
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
+from plc.networks import served
 from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.paper import (
     CONTEXT_SAMPLES,
@@ -26,7 +27,6 @@ from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
-from plc.runtime.network import open_network
 from plc.runtime.runner import in_a_line
 
 CONTENTS = ("music", "speech")
@@ -102,7 +102,7 @@ class TwoSidedNetwork:
             self._draft = TwoSidedDraft(manifest.drafts, sample_rate, gap.gap_start)
         except ConfigError as error:
             raise ConfigError(f"model {manifest.name}: {error}") from error
-        self._network = open_network(manifest, [gap.shape])
+        self._network = served.OPENER.network(manifest, gap.shape, "auto")
         self._fill = np.zeros((1, gap.horizon), np.float32)
 
     def fill(

@@ -102,7 +102,7 @@ class OpenNetworks:
             if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
         }
         self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(networks_of(fitting))
-        opened = (*self.causal.values(), *self.bridges.values())
+        opened: list[ServedNetwork[Any]] = [*self.causal.values(), *self.bridges.values()]
         self.each = tuple({id(served): served for served in opened}.values())
 
     def describe(self) -> dict[str, dict[str, str | float]]:
@@ -114,7 +114,7 @@ class OpenNetworks:
         of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
         ``instead`` the model that serves its content meanwhile.
         """
-        kinds = (self.causal, self.bridges)
+        kinds: tuple[dict[str, ServedNetwork[Any]], ...] = (self.causal, self.bridges)
         held = {_of(key, kind[key].manifest): kind[key] for kind in kinds for key in kind}
         return {of: _described(served) for of, served in held.items()} | self._left_out
 
@@ -158,8 +158,8 @@ class OpenNetworks:
         """Return what the networks for a content leave less of a burst's first packet."""
         if self._limit_ms == float("inf"):
             return 0.0
-        held = [self.causal[content]] if content in self.causal else []
-        held += [self.bridges[content]] if content in self.bridges else []
+        kinds: tuple[dict[str, ServedNetwork[Any]], ...] = (self.causal, self.bridges)
+        held = [kind[content] for kind in kinds if content in kind]
         after_ms = (1.0 - ANSWER_BY) * self._limit_ms
         return max((v.first_ms + after_ms * v.prompt for v in held), default=0.0)
 

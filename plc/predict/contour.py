@@ -38,10 +38,6 @@ from plc_kernels.contour import (
     turn,
 )
 
-CONTOUR_DRAFTS = ("contour", "ar_contour")
-"""How manifests call the drafts that :meth:`PitchContour.draft` writes."""
-CONTOUR_BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
-"""How they call those of a bridge whose sides a :class:`ContourBridge` writes."""
 RUN_ON_MS = 5.0
 """So far both sides of a bridge run on beyond the gap, where it shows how well they meet."""
 _FILE = "data/contour.npz"
@@ -190,7 +186,7 @@ class PitchContour(_Following):
         predict : callable
             Writes what linear prediction says comes next, shape (channels, n).
         out : float32, shape (channels, 2, n), written
-            The last cycle, repeated, and the prediction, bent; :data:`CONTOUR_DRAFTS`.
+            The last cycle, repeated, and the prediction, bent.
 
         Returns
         -------

@@ -35,8 +35,6 @@ from plc_kernels.passages import (
     weigh_passages,
 )
 
-PASSAGE_DRAFTS = ("passages", "joined")
-"""What a model is given of them: their sum, and the line that it and linear prediction make."""
 REACH_S = 8.0
 """How far back is searched."""
 MATCH_MS = 80.0
@@ -248,8 +246,8 @@ def draft_from(
     ar : ArFiller
         That has begun. It goes on from the end of the second draft.
     lines : float32, shape (channels, 2, past + ahead)
-        :data:`PASSAGE_DRAFTS`. The second holds the past already; the rest is written. Where there
-        are no passages both are what linear prediction says.
+        The sum, and the joined line. The second holds the past already; the rest is written.
+        Where there are no passages both are what linear prediction says.
     weight : float
         Of the passages, 0 to 1.
     """

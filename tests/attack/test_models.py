@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
-from plc.networks import inpaint as two_sided
 from plc.networks import served
-from plc.networks.served import BRIDGE_DRAFTS
+from plc.networks.costs import Costs
+from plc.networks.drafts import BridgeDraft, TwoSidedDraft
+from plc.networks.served import Opener
 from plc.repair import arrays
 from plc.repair.recordings import inpaint_file
 from plc_bench.scores.loudness import LOUDEST_FILL_DB, Loudness
@@ -73,13 +74,11 @@ def lies(
     """Have every network lie from here on; return those that were opened."""
     opened: list[_Liar] = []
 
-    def open_network(*_: object, **__: object) -> _Liar:
+    def open_network(*_: object) -> _Liar:
         opened.append(_Liar(levels, checks))
         return opened[-1]
 
-    monkeypatch.setattr(served, "open_network", open_network)
-    monkeypatch.setattr(two_sided, "open_network", open_network)
-    monkeypatch.setattr(served, "_costs", {})
+    monkeypatch.setattr(served, "OPENER", Opener(open_network, Costs()))
     return opened
 
 
@@ -90,7 +89,7 @@ def causal(folder: Path, graph: str = "last", **changes: Any) -> str:
 def bridging(folder: Path, graph: str = "last", **changes: Any) -> str:
     settings: dict[str, Any] = {
         "kind": "bridge",
-        "drafts": BRIDGE_DRAFTS,
+        "drafts": BridgeDraft.PLAIN,
         "context_frames_after": 1,
         "horizon_ms": 40.0,
         "top_hz": 8000.0,
@@ -195,7 +194,7 @@ def gained(gain: float) -> Callable[[Any], None]:
 
 def inpainting(folder: Path, graph: str = "last", **changes: Any) -> str:
     settings: dict[str, Any] = {
-        "drafts": two_sided.DRAFTS,
+        "drafts": TwoSidedDraft.KNOWN,
         "kind": "inpaint",
         "context_frames_after": 2,
         "top_hz": 8000.0,

@@ -14,17 +14,18 @@ from plc.engine import methods
 from plc.engine.background import Background
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks import served
+from plc.networks.costs import Costs
+from plc.networks.drafts import BridgeDraft
 from plc.networks.filler import NetworkFiller
-from plc.networks.served import BRIDGE_DRAFTS
+from plc.networks.served import Opener
 from plc.predict import contour
 from plc.predict import linear as filler_module
-from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
+from tests.plc.networks.fake_costs import costing
 from tests.plc.tiny_models import write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -42,7 +43,7 @@ STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookah
 def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "kind": "bridge",
-        "drafts": BRIDGE_DRAFTS,
+        "drafts": BridgeDraft.PLAIN,
         "context_frames_after": 1,
         "horizon_ms": 40.0,
         "top_hz": 8000.0,
@@ -176,7 +177,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
     x = voice_of(RATE, 1.0, 160.0, 0.8)
     place, truth = RATE // 2, x[RATE // 2 : RATE // 2 + LONGEST]
     errors = {}
-    for drafts in (BRIDGE_DRAFTS, CONTOUR_BRIDGE_DRAFTS):
+    for drafts in (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
         filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
         history = History(1, filler.past_samples)
@@ -191,7 +192,9 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
         made = [*lines[:2, start : start + LONGEST], out[0]]
         errors[drafts] = [np.mean((each - truth) ** 2) / np.mean(truth**2) for each in made]
         filler.close()
-    for bent, plain in zip(errors[CONTOUR_BRIDGE_DRAFTS], errors[BRIDGE_DRAFTS], strict=True):
+    for bent, plain in zip(
+        errors[BridgeDraft.ALONG_THE_PITCH], errors[BridgeDraft.PLAIN], strict=True
+    ):
         assert bent < 0.6 * plain
 
 
@@ -199,7 +202,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
 def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
     tmp_path: Path, horizon_ms: float, whole: bool
 ) -> None:
-    model = _model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS, horizon_ms=horizon_ms)
+    model = _model(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH, horizon_ms=horizon_ms)
     bridges = {"music": Manifest.read(model)}
     filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
     filler.networks[0].runner = _Seen(Outcome.LATE)
@@ -214,7 +217,7 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
     def damaged() -> None:
         raise ModelError("contour.npz is not sound")
 
-    manifest = Manifest.read(_model(tmp_path, drafts=CONTOUR_BRIDGE_DRAFTS))
+    manifest = Manifest.read(_model(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH))
     monkeypatch.setattr(contour, "contour_model", damaged)
     monkeypatch.setattr(methods, "stream_models", lambda *_: ({}, {"speech": manifest}))
     concealer = Concealer(**STREAM)
@@ -234,11 +237,11 @@ def test_following_the_pitch_is_part_of_what_a_bridge_costs(
         now_s += 0.004
         follow(self, *args)
 
-    monkeypatch.setattr(served, "_costs", {})
     monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
-    for drafts, cost_ms in ((BRIDGE_DRAFTS, 0.0), (CONTOUR_BRIDGE_DRAFTS, 4.0)):
+    for drafts, cost_ms in ((BridgeDraft.PLAIN, 0.0), (BridgeDraft.ALONG_THE_PITCH, 4.0)):
         manifest = Manifest.read(_model(tmp_path, drafts=drafts))
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
+        settings["opener"] = Opener(costs=Costs())
         filler = NetworkFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
         assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         filler.close()
@@ -394,7 +397,6 @@ class _Unsteady(Background):
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "_cost", lambda _: served.Cost(4.0, 1.0))
     # A rung that costs what it was to fit.
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
@@ -403,7 +405,14 @@ def test_a_network_for_speech_takes_no_time_from_tones(
     # What is left is that and the time after the answer.
     for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
         made = NetworkFiller(
-            RATE, 1, PACKET, {}, limit_ms=10.0, reach=LONGEST, bridges={content: manifest}
+            RATE,
+            1,
+            PACKET,
+            {},
+            limit_ms=10.0,
+            reach=LONGEST,
+            bridges={content: manifest},
+            opener=costing(4.0, 1.0),
         )
         assert made.ar.steady[0].cost_ms == steady_ms
         assert made.ar.unsteady[0].cost_ms == 4.5

@@ -13,8 +13,11 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
+from plc.networks import costs as costs_module
 from plc.networks import served
+from plc.networks.costs import Costs
 from plc.networks.filler import NetworkFiller
+from plc.networks.served import Opener
 from plc.runtime.worker import NetworkWorker
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
@@ -23,7 +26,7 @@ Fault = Callable[[NDArray[np.float32]], bool]
 
 RATE = 16_000
 PACKET = 160
-CALIBRATIONS = 2 * served.CALIBRATION_RUNS
+CALIBRATIONS = 2 * costs_module.CALIBRATION_RUNS
 """Runs by which a stream measures a network, for music and for speech: on a clock that stands still
 nothing is remembered of the first."""
 SIGNAL = tones(21, RATE, 2 * RATE)
@@ -83,16 +86,12 @@ def _with(
     behaved: int = CALIBRATIONS,
     on_gpu: bool = False,
     clock: Callable[[], float] = lambda: 0.0,
-    known: dict[int, served.Cost] | None = None,
+    costs: Costs | None = None,
 ) -> Concealer:
-    """Return a stream whose networks fail; ``known`` is what another stream measured, if any."""
+    """Return a stream whose networks fail; ``costs`` are what another stream measured, if any."""
     runs: list[int] = []
-    monkeypatch.setattr(
-        served, "open_network", lambda *_, **__: _Network(fault, runs, behaved, on_gpu)
-    )
-    monkeypatch.setattr(served, "_costs", known or {})
-    if known:
-        monkeypatch.setattr(served, "_key", lambda _: 0)
+    opener = Opener(lambda *_: _Network(fault, runs, behaved, on_gpu), costs or Costs())
+    monkeypatch.setattr(served, "OPENER", opener)
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock)
@@ -240,10 +239,19 @@ def test_a_packet_that_waits_for_a_network_waits_no_longer_than_its_time(
 def test_a_network_that_never_answers_is_left_out_and_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch, model: str, ladder: NDArray[Any], sleep: Fault
 ) -> None:
-    monkeypatch.setattr(served, "ANSWER_WITHIN_S", 0.05)
+    for module in (costs_module, served):
+        monkeypatch.setattr(module, "ANSWER_WITHIN_S", 0.05)
+    now_s = 0.0
 
-    for known in ({}, {0: served.Cost(1.0, 0.5)}):
-        concealer = _with(monkeypatch, model, sleep, behaved=0, known=known)
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 0.001
+        return now_s
+
+    measured = Costs()
+    _with(monkeypatch, model, _silence, clock=clock, costs=measured).close()
+    for costs in (Costs(), measured):
+        concealer = _with(monkeypatch, model, sleep, behaved=0, costs=costs)
         found = concealer.describe()["networks"]["music"]
         assert (found["mode"], found["why"]) == ("left out", "it did not answer within 0.05 s")
         np.testing.assert_allclose(_play(concealer), ladder, atol=2e-5)
@@ -280,7 +288,7 @@ def test_whatever_a_network_makes_there_is_no_click(
     sine = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     trace = np.zeros(100, bool)
     trace[50:54] = True
-    monkeypatch.setattr(served, "open_network", lambda *_, **__: _Network(_silence, []))
+    monkeypatch.setattr(served, "OPENER", Opener(lambda *_: _Network(_silence, []), Costs()))
     concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=float("inf"))
     packets = sine.reshape(-1, PACKET, 1)
     out = [

@@ -18,15 +18,19 @@ from plc.audio.quality import lsd_db, nmse_db
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks import served
+from plc.networks.costs import Cost, Costs
+from plc.networks.drafts import ContourDraft, PassageDraft
 from plc.networks.filler import NetworkFiller
+from plc.networks.served import Opener
 from plc.predict import linear as filler_module
-from plc.predict.contour import CONTOUR_DRAFTS, PitchContour
+from plc.predict.contour import PitchContour
 from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller
-from plc.predict.passages import PASSAGE_DRAFTS, Passages, draft_from
+from plc.predict.passages import Passages, draft_from
 from plc.runtime.runner import NetworkCounters, Outcome
+from tests.plc.networks.fake_costs import FixedCosts, MeasuredCosts, costing
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 from tests.signals import voice as voice_signal
@@ -155,7 +159,7 @@ def test_drafts_of_a_voice_follow_its_pitch_and_prediction_goes_on_from_there(
     tmp_path: Path, graph: str, draft: int
 ) -> None:
     signal = voice_signal(RATE, 0.5, 120.0, 1.0)
-    filler = _filler(_model(tmp_path, graph, drafts=CONTOUR_DRAFTS))
+    filler = _filler(_model(tmp_path, graph, drafts=ContourDraft.names))
     out = np.zeros((1, 3 * 960), np.float32)
     filler.begin(_history(signal, filler), SPEECH)
     filler.extend(out)
@@ -340,13 +344,6 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     assert np.isfinite(_play(concealer, signal, trace)).all()
 
 
-def _costing(monkeypatch: pytest.MonkeyPatch, burst_ms: float, asking_ms: float) -> None:
-    """Make every network cost that, however often it is measured."""
-    cost = served.Cost(burst_ms, asking_ms)
-    monkeypatch.setattr(served, "_cost", lambda _: cost)
-    monkeypatch.setattr(served.ServedNetwork, "measure_again", lambda _: False)
-
-
 def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,7 +354,7 @@ def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
         (3.5, 5.0, "left out", 5.9),
         (6.5, 5.0, "left out", None),
     ):
-        _costing(monkeypatch, cost_ms, 0.5)
+        monkeypatch.setattr(served, "OPENER", costing(cost_ms, 0.5))
         concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms)
         found = concealer.describe()["networks"]["speech"]
         assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, cost_ms)
@@ -397,15 +394,13 @@ def test_at_every_rate_the_packages_networks_improve_on_the_draft(
 
 @pytest.mark.parametrize(("rate", "instead"), [(16_000, False), (48_000, True)])
 def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, instead: bool
+    tmp_path: Path, rate: int, instead: bool
 ) -> None:
     models = {
         content: _model(tmp_path, content=content, name=content) for content in ("music", "speech")
     }
-    costs = {"music": served.Cost(1.0, 0.1), "speech": served.Cost(9.0, 0.1)}
-    monkeypatch.setattr(served, "_cost", lambda of: costs[of.manifest.name])
-    monkeypatch.setattr(served.ServedNetwork, "measure_again", lambda _: False)
-    filler = NetworkFiller(rate, 1, rate // 50, models, limit_ms=5.0)
+    opener = Opener(costs=FixedCosts({"music": Cost(1.0, 0.1), "speech": Cost(9.0, 0.1)}))
+    filler = NetworkFiller(rate, 1, rate // 50, models, limit_ms=5.0, opener=opener)
     found = filler.describe()["networks"]
     assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
     assert found["speech"].get("instead") == ("music" if instead else None)
@@ -420,15 +415,11 @@ def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
     [(12.1, 0.9, True), (12.2, 0.9, False), (3.0, 1.1, False)],
 )
 def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    burst_ms: float,
-    asking_ms: float,
-    afforded: bool,
+    tmp_path: Path, burst_ms: float, asking_ms: float, afforded: bool
 ) -> None:
-    _costing(monkeypatch, burst_ms, asking_ms)
+    opener = costing(burst_ms, asking_ms)
     manifest = _model(tmp_path, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5)
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5, opener=opener)
     assert len(filler.networks) == afforded
     plain = ArFiller(RATE, 1, PACKET, 2.5)
     assert afforded or filler.ar.steady == plain.steady
@@ -438,20 +429,20 @@ def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
 def test_asking_takes_its_time_from_the_ladder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _costing(monkeypatch, 3.0, 0.5)
+    opener = costing(3.0, 0.5)
     monkeypatch.setattr(
         filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
     )
     # One that is waited for leaves time to become samples, too.
     for content, left_ms in (("music", 9.5), ("speech", 5.5)):
         manifest = _model(tmp_path, content=content)
-        filler = NetworkFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0)
+        filler = NetworkFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0, opener=opener)
         assert filler.ar.unsteady[0].cost_ms == left_ms
         filler.close()
 
 
 def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path) -> None:
-    manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, bin_hz=400.0, horizon_ms=5.0)
+    manifest = _model(tmp_path, drafts=ContourDraft.names, bin_hz=400.0, horizon_ms=5.0)
     for content in ("speech", "music"):
         filler = _filler(manifest, content)
         moment = SPEECH if content == "speech" else STEADY_MOMENT
@@ -465,7 +456,6 @@ def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path
 def test_following_the_pitch_is_part_of_what_a_burst_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "_costs", {})
     now_s = 0.0
     follow = PitchContour.draft
 
@@ -475,9 +465,10 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         follow(self, *args)
 
     monkeypatch.setattr(PitchContour, "draft", slowly)
-    for drafts, cost_ms in ((("pitch", "ar"), 0.0), (CONTOUR_DRAFTS, 4.0)):
+    for drafts, cost_ms in ((("pitch", "ar"), 0.0), (ContourDraft.names, 4.0)):
         manifest = _model(tmp_path, drafts=drafts)
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
+        settings["opener"] = Opener(costs=Costs())
         filler = NetworkFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
         assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         assert filler.describe()["networks"]["speech"]["cost_ms"] == pytest.approx(cost_ms)
@@ -496,7 +487,7 @@ def test_music_is_drafted_from_passages_that_sound_alike(
 ) -> None:
     signal = _beats(3.6)
     start = round(2.99 * RATE)  # the next beat is not heard yet
-    manifest = _model(tmp_path, graph, drafts=PASSAGE_DRAFTS, content="music")
+    manifest = _model(tmp_path, graph, drafts=PassageDraft.names, content="music")
     filler = _filler(manifest, "music")
     history = _history(signal[:start], filler)
     filler.played(signal[None, :start], received=True)
@@ -528,7 +519,7 @@ def test_a_stream_that_repeats_itself_is_concealed_with_what_it_played(tmp_path:
     trace = np.zeros(600, np.bool_)
     trace[[299, 300, 301, 420, 421, 499, 500]] = True
     lost = np.repeat(trace, PACKET)
-    model = str(write_model(tmp_path, "last", drafts=PASSAGE_DRAFTS, top_hz=8000.0))
+    model = str(write_model(tmp_path, "last", drafts=PassageDraft.names, top_hz=8000.0))
     settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
     errors = {
         name: nmse_db(signal, conceal(signal, trace, model=name, **settings).astype(float), lost)
@@ -539,7 +530,7 @@ def test_a_stream_that_repeats_itself_is_concealed_with_what_it_played(tmp_path:
 
 
 def test_a_stream_begun_anew_takes_no_passage_of_the_one_before(tmp_path: Path) -> None:
-    model = str(write_model(tmp_path, "pass", drafts=PASSAGE_DRAFTS, top_hz=8000.0))
+    model = str(write_model(tmp_path, "pass", drafts=PassageDraft.names, top_hz=8000.0))
     settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "model": model}
     signal = _beats(3.0)
     trace = np.zeros(300, np.bool_)
@@ -564,12 +555,17 @@ def test_passages_that_take_too_long_are_not_looked_for(
 
     monkeypatch.setattr(Passages, "find", slowly)
     signal = _beats(2.5)
-    manifest = _model(tmp_path, "pass", drafts=PASSAGE_DRAFTS, content="music")
+    manifest = _model(tmp_path, "pass", drafts=PassageDraft.names, content="music")
     played = {}
     for limit_ms, cost_ms in ((8.0, 3.0), (7.0, 0.0)):
-        monkeypatch.setattr(served, "_costs", {})
         filler = NetworkFiller(
-            RATE, 1, PACKET, {"music": manifest}, limit_ms=limit_ms, clock=lambda: now_s
+            RATE,
+            1,
+            PACKET,
+            {"music": manifest},
+            limit_ms=limit_ms,
+            clock=lambda: now_s,
+            opener=Opener(costs=Costs()),
         )
         said = filler.describe()["networks"]["music"]
         assert said["cost_ms"] == pytest.approx(cost_ms)
@@ -590,13 +586,12 @@ def test_passages_that_take_too_long_are_not_looked_for(
 
 
 def test_passages_that_were_slow_once_are_timed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    found = [served.Cost(1.0, 0.1, draft_ms=9.0), served.Cost(1.0, 0.1, draft_ms=0.5)]
-    monkeypatch.setattr(served, "_costs", {})
-    monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
-    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(1.0, 0.1, draft_ms=0.5)]
+    opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
+    manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0, opener=opener)
     said = filler.describe()["networks"]["music"]
     assert "without" not in said
     assert said["cost_ms"] == pytest.approx(1.5)
@@ -605,13 +600,12 @@ def test_passages_that_were_slow_once_are_timed_again(
 
 
 def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    found = [served.Cost(1.0, 0.1, draft_ms=9.0), served.Cost(float("inf"), float("inf"))]
-    monkeypatch.setattr(served, "_costs", {})
-    monkeypatch.setattr(served, "_measure", lambda *_: found.pop(0))
-    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0)
+    found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(float("inf"), float("inf"))]
+    opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
+    manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
+    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0, opener=opener)
     said = filler.describe()["networks"]["music"]
     assert said["mode"] == "left out"
     assert "did not answer" in str(said["why"])
@@ -619,7 +613,7 @@ def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
 
 
 def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
-    manifest = _model(tmp_path, drafts=PASSAGE_DRAFTS, horizon_ms=200.0)
+    manifest = _model(tmp_path, drafts=PassageDraft.names, horizon_ms=200.0)
     with pytest.raises(ConfigError, match="shorter horizon"):
         _filler(manifest)
 
@@ -638,7 +632,7 @@ def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
 def test_a_packet_waits_for_speech_where_it_is_long_enough(
     tmp_path: Path, rate: int, packet: int, content: str, prompt: bool
 ) -> None:
-    manifest = _model(tmp_path, drafts=CONTOUR_DRAFTS, content="speech")
+    manifest = _model(tmp_path, drafts=ContourDraft.names, content="speech")
     filler = NetworkFiller(rate, 1, packet, {content: manifest})
     assert filler.networks[0].prompt == prompt
     moment = SPEECH._replace(content=content)
@@ -654,21 +648,21 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
 
 
 def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_high(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     measured: list[float] = []
 
-    def measure(_: object, runs: int, pause_s: float) -> served.Cost:
-        if runs > 1:
-            measured.append(pause_s)
-        return served.Cost(9.0 - len(measured), 0.1)
+    def measure(runs: int, pause_s: float) -> Cost:
+        measured.append(pause_s)
+        return Cost(9.0 - len(measured), 0.1)
 
-    monkeypatch.setattr(served, "_costs", {})
-    monkeypatch.setattr(served, "_measure", measure)
+    opener = Opener(costs=MeasuredCosts(measure))
     manifest = _model(tmp_path)
 
     def opened(rate: int, limit_ms: float) -> int:
-        filler = NetworkFiller(rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms)
+        filler = NetworkFiller(
+            rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms, opener=opener
+        )
         count = len(filler.networks)
         filler.close()
         return count
@@ -706,11 +700,11 @@ def test_what_cannot_be_opened_is_left_out_unless_it_was_asked_for(
 ) -> None:
     told: list[str] = []
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_: object) -> Any:
         raise error
 
     monkeypatch.setattr(notice, "listener", told.append)
-    monkeypatch.setattr(served, "open_network", refuse)
+    monkeypatch.setattr(served, "OPENER", Opener(network=refuse))
     signal = tones(12, RATE, RATE)
     trace = GilbertElliott(0.2, 2.0).trace(100, 3)
     for budget_ms in (5.0, float("inf")):

@@ -14,8 +14,10 @@ pytest.importorskip("onnxruntime")
 from plc import inpaint, notice
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
+from plc.networks import drafts as drafts_module
 from plc.networks import inpaint as module
-from plc.networks.inpaint import DRAFTS, TwoSidedNetworks, open_refiner, speech_around
+from plc.networks.drafts import TwoSidedDraft
+from plc.networks.inpaint import TwoSidedNetworks, open_refiner, speech_around
 from plc.networks.paper import open_context_encoder
 from plc.networks.spectra import GapSpectra
 from plc.predict.sides import bridged_along_the_pitch
@@ -29,7 +31,7 @@ RATE = 16_000
 
 def _model(folder: Path, graph: str = "last", **changes: Any) -> str:
     settings: dict[str, Any] = {
-        "drafts": DRAFTS,
+        "drafts": TwoSidedDraft.KNOWN,
         "kind": "inpaint",
         "context_frames_after": 2,
         "top_hz": 8000.0,
@@ -134,7 +136,7 @@ def test_networks_that_see_unlike_stretches_search_once(
         searched.append(1)
         return find_passages(*arguments)
 
-    monkeypatch.setattr(module, "find_passages", counting)
+    monkeypatch.setattr(drafts_module, "find_passages", counting)
     signal = np.tile(noise(11, 6_000), 4)
     row = signal.copy()
     row[14_000:14_640] = 0.0

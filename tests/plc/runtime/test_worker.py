@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from plc.networks.governor import Governor
 
 from plc.errors import ConfigError, ModelError
 from plc.runtime.providers import Signature
@@ -723,90 +722,3 @@ def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     assert worker.collect(worker.submit(-spectra, lost), NO_HURRY_S, out) is Outcome.FAILED
     assert "NaN" in worker.last_error
     worker.close(PATIENCE_S)
-
-
-def test_two_misses_step_down_to_the_next_network_and_at_last_to_none() -> None:
-    governor = Governor(levels=2)
-    assert governor.level == 0
-    assert not governor.note(Outcome.LATE)
-    assert governor.note(Outcome.FAILED)
-    assert governor.level == 1
-    assert not governor.note(Outcome.SLOW)
-    assert governor.note(Outcome.LATE)
-    assert governor.level is None
-
-
-def test_steps_are_counted_until_they_are_taken_or_forgotten() -> None:
-    governor = Governor(levels=2)
-    for _ in range(4):
-        governor.note(Outcome.LATE)
-    assert governor.level is None
-    assert (governor.take_steps(), governor.take_steps()) == (2, 0)
-    for _ in range(3):
-        governor.note_off()
-    assert governor.pass_time(1e6)
-    assert governor.take_steps() == 1
-    governor.note(Outcome.FAILED)
-    governor.note(Outcome.FAILED)
-    governor.reset()
-    assert governor.take_steps() == 0
-
-
-def _seconds_until_on(governor: Governor, loss_every: int) -> float:
-    """Return after how many s the network is asked again, with packets of 10 ms."""
-    for k in range(1, 10_000):
-        if k % loss_every == 0:
-            governor.note_off()
-        if governor.pass_time(10.0):
-            return k / 100.0
-    return 100.0
-
-
-@pytest.mark.parametrize("loss_every", [10, 100])
-def test_seconds_of_calm_switch_it_on_again_however_long_it_was_late(loss_every: int) -> None:
-    governor = Governor(levels=1)
-    waits = []
-    governor.note(Outcome.LATE)
-    for _ in range(20):
-        governor.note(Outcome.LATE)
-        assert governor.level is None
-        waits.append(_seconds_until_on(governor, loss_every))
-        assert governor.level == 0
-    assert waits == sorted(waits)
-    assert waits[-1] < 6.0
-
-
-def test_the_first_miss_after_it_was_switched_on_switches_it_off() -> None:
-    governor = Governor(levels=1)
-    governor.note(Outcome.LATE)
-    governor.note(Outcome.LATE)
-    _seconds_until_on(governor, 10)
-    governor.note(Outcome.LATE)
-    assert governor.level is None
-    _seconds_until_on(governor, 10)
-    governor.note(Outcome.DONE)
-    governor.note(Outcome.LATE)
-    assert governor.level == 0
-
-
-def test_single_misses_far_apart_change_nothing() -> None:
-    governor = Governor(levels=1)
-    for _ in range(20):
-        assert not governor.note(Outcome.LATE)
-        for _ in range(150):
-            assert not governor.note(Outcome.DONE)
-    assert governor.level == 0
-
-
-def test_what_was_never_submitted_counts_for_nothing() -> None:
-    governor = Governor(levels=1)
-    for _ in range(1_000):
-        assert not governor.note(Outcome.ABSENT)
-    assert governor.level == 0
-    governor.note(Outcome.LATE)
-    governor.note(Outcome.LATE)
-    assert governor.level is None
-    governor.reset()
-    assert governor.level == 0
-    with pytest.raises(ConfigError, match="levels is 0"):
-        Governor(levels=0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn  # noqa: E402
 
 import plc  # noqa: E402
 from plc.audio.loss import GilbertElliott, gaps_of  # noqa: E402
-from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS  # noqa: E402
+from plc.networks.drafts import BridgeDraft  # noqa: E402
 from plc_training.data.segments import BridgePlan, Segments  # noqa: E402
 from plc_training.tasks.bridge import BridgeSettings, BridgeTask  # noqa: E402
 from tests.signals import glide, voice  # noqa: E402
@@ -61,7 +61,7 @@ def test_drafts_that_follow_the_pitch_are_nearer_a_voice() -> None:
         holes = [(lines, slice(plan.margin, plan.margin + gap)) for lines, gap in cut]
         errors.append([np.sum((lines[1:, h] - lines[0, h]) ** 2) for lines, h in holes])
     assert PLAN.lines == ("truth", "forward", "backward", "bridge")
-    assert plan.lines == ("truth", *CONTOUR_BRIDGE_DRAFTS)
+    assert plan.lines == ("truth", *BridgeDraft.ALONG_THE_PITCH)
     assert np.median(np.divide(errors[1], errors[0])) < 0.6
 
 

@@ -8,8 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
 from plc.errors import ConfigError
-from plc.networks.served import BRIDGE_DRAFTS
-from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS
+from plc.networks.drafts import BridgeDraft, ContourDraft, PitchDraft
 from plc_training.data.segments import TwoSidedPlan
 from plc_training.tasks.paper_plan import PaperPlan
 from plc_training.tasks.two_sided import TwoSidedSettings
@@ -44,7 +43,11 @@ def test_a_recipe_becomes_what_it_says() -> None:
 
 
 _PLAIN = dict(
-    zip((*CONTOUR_DRAFTS, *CONTOUR_BRIDGE_DRAFTS), ("pitch", "ar", *BRIDGE_DRAFTS), strict=True)
+    zip(
+        (*ContourDraft.names, *BridgeDraft.ALONG_THE_PITCH),
+        (*PitchDraft.names, *BridgeDraft.PLAIN),
+        strict=True,
+    )
 )
 
 

@@ -252,26 +252,57 @@ class CausalPlan:
             n = round(packet_ms * self.sample_rate / 1000.0)
             losses = GilbertElliott(self.loss, self.burst)
             trace, played = _streamed(x, losses, self.sample_rate, n, 0, rng)
-            stream = (self.sample_rate, 1, n)
-            draft = CAUSAL_DRAFTS[self.lines[1:]](stream, self.margin, self.horizon)
-            ar = ArFiller(*stream, rung=Rung(*self.rung))
-            history = History(1, max(self.margin, ar.past_samples, draft.past_samples))
-            heard = 0
+            bursts = _Bursts(self, n)
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
-                if not inside or rms(x[start : start + gap]) < GAP_RMS_MIN:
-                    continue
-                new = played[None, heard:start]
-                history.append(new, trusted=True)
-                draft.played(new)
-                heard = start
-                lines = np.empty((len(self.lines), self.samples), np.float32)
-                lines[0, : self.margin] = played[start - self.margin : start]
-                lines[0, self.margin :] = x[start : start + self.horizon]
-                ar.begin(history)
-                draft.write(history, ar, lines[None, 1:])
-                yield lines, gap
+                if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
+                    yield bursts.drafted(x, played, start), gap
+
+    def drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of one burst of a clip, shape (lines, samples).
+
+        Parameters
+        ----------
+        x, played : float32, shape (n,)
+            The clip, and what a stream played of it.
+        start : int
+            Of the burst.
+        packet : int
+            Samples of a packet.
+        """
+        return _Bursts(self, packet).drafted(x, played, start)
+
+
+class _Bursts:
+    """Draws up a clip's bursts in their order, as a stream does."""
+
+    def __init__(self, plan: CausalPlan, packet: int) -> None:
+        stream = (plan.sample_rate, 1, packet)
+        self._plan = plan
+        self._ar = ArFiller(*stream, rung=Rung(*plan.rung))
+        self._draft = CAUSAL_DRAFTS[plan.lines[1:]](stream, plan.margin, plan.horizon)
+        past = max(plan.margin, self._ar.past_samples, self._draft.past_samples)
+        self._history = History(1, past)
+        self._heard = 0
+
+    def drafted(
+        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of the next burst, shape (lines, samples)."""
+        plan = self._plan
+        new = played[None, self._heard : start]
+        self._history.append(new, trusted=True)
+        self._draft.played(new)
+        self._heard = start
+        lines = np.empty((len(plan.lines), plan.samples), np.float32)
+        lines[0, : plan.margin] = played[start - plan.margin : start]
+        lines[0, plan.margin :] = x[start : start + plan.horizon]
+        self._ar.begin(self._history)
+        self._draft.write(self._history, self._ar, lines[None, 1:])
+        return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
