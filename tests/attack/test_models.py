@@ -133,7 +133,7 @@ def test_no_network_makes_a_stream_louder_than_what_was_received(
     model = bridging(tmp_path) if lookahead else causal(tmp_path)
     excess_db, concealer = play(model, lookahead)
     assert excess_db <= LOUDEST_FILL_DB
-    assert sum(network.runs for network in opened) > 3  # or as many as lead to its being left
+    assert sum(network.runs for network in opened) > 2  # or as many as turn it off
     if name in ALIVE:
         assert concealer.stats.network.network_done > 0
         assert concealer.stats.fills_limited > 0
