@@ -32,7 +32,7 @@ class BridgeNetwork:
         self.draft = served.draft
 
     def ready(self, history: History, gap_samples: int) -> bool:
-        """Tell whether the network could be asked about such a gap, in time or not."""
+        """Tell whether the network can be asked about such a gap."""
         return self.serves(history, gap_samples) and self.served.switch.on
 
     def serves(self, history: History, gap_samples: int) -> bool:

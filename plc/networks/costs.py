@@ -1,4 +1,4 @@
-"""What a burst of a network costs on this machine: measured once in a process."""
+"""Costs of networks on this machine, measured once in a process."""
 
 import os
 import threading
@@ -57,7 +57,7 @@ class Measurable(Protocol):
 
     @property
     def draft(self) -> Draft:
-        """What draws up its gaps."""
+        """Its draft maker."""
         ...
 
 
@@ -110,7 +110,7 @@ class Costs:
         return outcome is not Outcome.LATE
 
     def _measured(self, served: Measurable) -> Cost:
-        """Measure the cost as it is in a stream, and remember the least."""
+        """Measure the cost as in a stream; remember the least."""
         with self._measuring:  # two at once would measure each other
             key = _key(served)
             cost = self.measure(served, CALIBRATION_RUNS, _PAUSE_S)

@@ -1,4 +1,4 @@
-"""The drafts of a gap that networks improve on, for streams, files and training alike.
+"""Drafts of a gap, for streams, files and training alike.
 
 A draft is one filling of a gap by prediction. A model's manifest names the drafts that it was
 trained on; the objects here write them into the rows that become its spectra
@@ -64,7 +64,7 @@ class Draft:
         """Take in a block that was played, shape (channels, n), C-contiguous."""
 
     def rehearse(self) -> Callable[[], object] | None:
-        """Return a call that costs what a draft does besides prediction; None: it costs nothing."""
+        """Return a call with the cost of a draft besides prediction; None: no cost."""
         return None
 
     def reset(self) -> None:
@@ -150,7 +150,7 @@ class PitchDraft(BurstDraft):
 
 
 class ContourDraft(BurstDraft):
-    """The last pitch cycle repeated, and prediction, both along the expected pitch contour."""
+    """The repeated pitch cycle and prediction, along the expected pitch contour."""
 
     names = ("contour", "ar_contour")
 
@@ -274,7 +274,7 @@ class BridgeDraft(Draft):
         out: NDArray[np.float32],
         whole: bool,
     ) -> bool:
-        """Build the bridge of linear prediction over a gap, and keep both of its sides.
+        """Build the bridge of linear prediction, and keep both sides.
 
         Parameters
         ----------
@@ -340,7 +340,7 @@ class BridgeDraft(Draft):
 
 
 class TwoSidedDraft:
-    """Writes the drafts of a file's gap, of which both sides are known.
+    """Draws up a gap of a file, with both sides known.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ class TwoSidedDraft:
         alike: NDArray[np.float32] | None,
         rows: NDArray[np.float32],
     ) -> None:
-        """Write the drafts into rows that hold the signal, and in the gap what fills it so far.
+        """Write the drafts into rows that hold the signal and a fill.
 
         Parameters
         ----------
@@ -451,7 +451,7 @@ CAUSAL_DRAFTS: dict[tuple[str, ...], type[BurstDraft]] = {
 
 
 def _voiced(channels: int, past: int, gap: int) -> tuple[History, NDArray[np.float32]]:
-    """Return a past with a pitch, and as much of the same sound after a gap as the gap is long."""
+    """Return a past with a pitch, and the sound after a gap."""
     cycle = np.random.default_rng(1).standard_normal(past // 12)
     sound = np.tile(np.resize(cycle, past + 2 * gap), (channels, 1)).astype(np.float32)
     history = History(channels, past)

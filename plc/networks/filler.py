@@ -59,7 +59,7 @@ _OVERSHOOT = 1.5
 
 
 class NetworkFiller(Filler):
-    """Linear prediction, improved by a network where there is one for the content.
+    """Linear prediction, improved by a network for the content.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class NetworkFiller(Filler):
 
     @property
     def name(self) -> str:
-        """What made the samples last written."""
+        """The model or rung behind the samples last written."""
         if self._bridged_by:
             return self._bridged_by
         served = self._served
@@ -173,7 +173,7 @@ class NetworkFiller(Filler):
         return self.ar.name
 
     def describe(self) -> dict[str, Any]:
-        """Return what linear prediction says, and the models by content."""
+        """Return the description of linear prediction, and the models by content."""
         return self.ar.describe() | {"networks": self._opened.describe()}
 
     def reset(self) -> None:
@@ -230,7 +230,7 @@ class NetworkFiller(Filler):
     def _choose(
         self, network: BridgeNetwork | None, history: History, moment: Moment
     ) -> ServedNetwork[BurstDraft] | None:
-        """Return the model that is to continue the past, None where none can or need be."""
+        """Return the model that continues the past, or None."""
         served = self._networks.get(moment.content)
         if served is None or self._hurried(moment) or history.filled < served.gap.gap_start:
             return None
@@ -248,7 +248,7 @@ class NetworkFiller(Filler):
         return moment.limit_ms < self._limit_ms
 
     def next_packet(self) -> None:
-        """Take the network's answer, where the burst goes on and has none yet."""
+        """Take the network's answer if the burst has none yet."""
         served = self._served
         if served is None or self._ticket == NO_TICKET or self._position < self._onset:
             return
@@ -258,7 +258,7 @@ class NetworkFiller(Filler):
         self._collect(served, self._clock() + self._wait_s)
 
     def _abandon(self) -> None:
-        """Give up the answer that is still to come, if there is one."""
+        """Give up a pending answer."""
         if self._ticket != NO_TICKET and self._served is not None:
             self._served.runner.abandon()
         self._ticket = NO_TICKET
@@ -272,7 +272,7 @@ class NetworkFiller(Filler):
         self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
     def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:
-        """Go over from the draft to what the network made, if it is there in time."""
+        """Crossfade from the draft to the network's fill, if in time."""
         outcome = served.runner.collect(self._ticket, deadline_s, served.gap.filled)
         self._ticket = NO_TICKET
         served.switch.note(outcome)
@@ -300,7 +300,7 @@ class NetworkFiller(Filler):
         self._made_by_network = True
 
     def _weigh(self, served: ServedNetwork[BurstDraft], made: NDArray[np.float32]) -> None:
-        """Keep a fill within what its drafts and their past reach, and half as much again.
+        """Limit a fill to 1.5 times the peak of its drafts.
 
         Where little was received it stays near the draft.
         """
@@ -338,7 +338,7 @@ class NetworkFiller(Filler):
         out: NDArray[np.float32],
         moment: Moment = STEADY_MOMENT,
     ) -> bool:
-        """Blend what continues the past with what leads into ``after``, and have it improved."""
+        """Bridge the gap up to ``after``, and improve on the bridge."""
         network = self._bridge(moment)
         if not moment.gap_samples:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
@@ -373,7 +373,7 @@ class NetworkFiller(Filler):
         return self.ar.pass_time(ms) + self._switched()
 
     def _switched(self) -> int:
-        """Return how often networks were switched off or on since this was asked last."""
+        """Return the turns of all switches since the last call."""
         steps = 0
         for served in self.networks:
             steps += served.switch.take_turns()

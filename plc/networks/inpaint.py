@@ -52,7 +52,7 @@ _opened = threading.local()
 
 
 class Refiner(Protocol):
-    """What improves on a gap that is filled already."""
+    """Improves on the fill of a gap."""
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -181,7 +181,7 @@ class TwoSidedNetworks:
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
     ) -> bool:
-        """As :meth:`Refiner.refine`, by the model for what is around the gap, or both."""
+        """As :meth:`Refiner.refine`, by the model for the content, or both."""
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False

@@ -155,7 +155,7 @@ class OpenNetworks:
         return max(served.cost.asking_ms / _ASKING_SHARE, late_ms / ANSWER_BY)
 
     def taken_ms(self, content: str) -> float:
-        """Return what the networks for a content leave less of a burst's first packet."""
+        """Return the time that networks take of a burst's first packet."""
         if self._limit_ms == float("inf"):
             return 0.0
         kinds: tuple[dict[str, ServedNetwork[Any]], ...] = (self.causal, self.bridges)
@@ -211,7 +211,7 @@ def _of(content: str, manifest: Manifest) -> str:
 
 
 def _described(served: ServedNetwork[Any]) -> dict[str, str | float]:
-    """Return what :meth:`OpenNetworks.describe` says of a model that serves."""
+    """Return the description of a model that serves."""
     found: dict[str, str | float] = {
         "model": served.manifest.name,
         "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",

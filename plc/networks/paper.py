@@ -71,7 +71,7 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class ContextEncoder:
-    """Fills gaps of up to 64 ms of a 16 kHz signal, both sides of which are known.
+    """Fills gaps of up to 64 ms with both sides known.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class ContextEncoder:
         gap: tuple[int, int],
         extensions: Sequence[str] = EXTENSIONS,
     ) -> NDArray[np.float32] | NDArray[np.complex64]:
-        """Return what the network answers for the frames that touch a gap, before any phase.
+        """Return the network's spectra of the gap, without a phase.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class ContextEncoder:
     def _with_phase(
         self, spectra: NDArray[np.complex64], known: NDArray[np.uint8], samples: int
     ) -> NDArray[np.complex64]:
-        """Return spectra with phases made for what is not known; there, only magnitudes count."""
+        """Return spectra with phases made for unknown frames; there, only magnitudes count."""
         magnitude = np.abs(spectra)
         phase = np.where(known, np.angle(spectra), 0.0).astype(np.float32)
         gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
@@ -269,7 +269,7 @@ def open_context_encoder(
 
 
 def _lead_hops(extension: str, gap_hops: int) -> int:
-    """Return how many hops before the gap the window of 64 ms begins."""
+    """Return the hops from the window's beginning to the gap."""
     spare = GAP_SAMPLES // HOP_SAMPLES - gap_hops
     if extension not in EXTENSIONS:
         raise ConfigError(f"extension is {extension!r}; known: {', '.join(EXTENSIONS)}")
@@ -288,7 +288,7 @@ def _padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32
 def _bent(
     filled: NDArray[np.float32], local: NDArray[np.float32], gap_samples: int
 ) -> NDArray[np.float32]:
-    """Return the gap's samples, both ends bent by what the samples beside them are off."""
+    """Return the gap's samples, both ends bent to meet their neighbours."""
     stop = _REACH + gap_samples
     out = filled[_REACH:stop].copy()
     ramp = crossfade_ramp(min(round(SAMPLE_RATE * RECOVERY_MS / 1000.0), gap_samples // 2))

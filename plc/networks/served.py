@@ -165,9 +165,9 @@ def open_served(
 
 
 def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
-    """Tell whether the first packet of a burst waits for a model that serves such content.
+    """Tell whether a burst's first packet waits for the model.
 
-    ``stream`` is sample rate, channels and samples of a packet.
+    ``content`` is the one that it serves; ``stream`` is sample rate, channels and packet samples.
     """
     sample_rate, _, packet_samples = stream
     of_music = manifest.content == "music" or content == "music"

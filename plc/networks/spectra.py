@@ -1,4 +1,4 @@
-"""From rows of samples to the network's spectra, and from its answer to the samples of a gap.
+"""Spectra of a gap for a network, and samples from its answer.
 
 A gap reaches the network as several rows, each with another draft in the gap and alike where the
 signal is known (but for passages of the past, which have a past of their own). Frames of four hops
@@ -31,7 +31,7 @@ _INSIDE = _OVERLAP - 1
 
 
 class GapSpectra:
-    """Memory and tables for gaps of up to the model's horizon, in so many channels.
+    """Memory and tables for the gaps of one model.
 
     The frames are always those of the longest gap, as in training: after a shorter one more is
     known.

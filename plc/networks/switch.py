@@ -5,7 +5,7 @@ from plc.runtime.runner import Outcome
 
 
 class Switch:
-    """Turns a network off when it is late or fails, and on again after seconds of calm.
+    """Turns a network off after misses, and on again after calm.
 
     Notes
     -----

@@ -18,7 +18,7 @@ _TEMPLATE_MS = 20.0
 
 
 class _Baseline(Filler):
-    """What the baselines share: a copy of the newest samples."""
+    """Base of the baselines: a copy of the newest samples."""
 
     def __init__(self, channels: int, past_samples: int) -> None:
         self.past_samples = past_samples
@@ -67,7 +67,7 @@ class RepeatFiller(_Baseline):
 
 
 class PitchFiller(_Baseline):
-    """The last pitch period again and again, as G.711 Appendix I does without its fade."""
+    """The last pitch period repeated, as in G.711 Appendix I."""
 
     name = "pitch"
 
@@ -104,7 +104,7 @@ def repeat_period(period: NDArray[np.float32], start: int, out: NDArray[np.float
 
 
 class MagnitudeFiller(_Baseline):
-    """Spectral magnitudes held, or drawn in a straight line to those after the gap.
+    """Spectral magnitudes held, or interpolated to those after the gap.
 
     The phase of each bin goes on turning as fast as it last did (a phase vocoder). Works on whole
     arrays in numpy: a baseline, not made for the audio path.
@@ -126,7 +126,7 @@ class MagnitudeFiller(_Baseline):
         self._ready = 0
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Take the last frame's magnitudes, and the phase steps from the one before."""
+        """Take the last frame's magnitudes and phase steps."""
         super().begin(history, moment)
         before = self._spectra(self._past[:, : self._size])
         last = self._spectra(self._past[:, self._hop :])

@@ -1,4 +1,4 @@
-"""Whether a passage is music or speech, told from seconds of it or from a quarter of one.
+"""Classification of audio as music or speech.
 
 For filling gaps of a file, where there is time (20 ms for two sides of 8 s at 16 kHz, 35 at 48 kHz)
 and both sides are known; a stream asks :class:`plc.engine.background.Background`, which costs next
@@ -224,7 +224,7 @@ STREAM_MODEL = np.array(
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """Bins, 31.25 Hz each, of which the features are made, and what tells speech by them."""
+    """Bins of 31.25 Hz for the features, and the classifier's weights."""
 
     bins: int
     treble: slice
@@ -242,7 +242,9 @@ def _band(sample_rate: int) -> _Band:
 
 
 def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
-    """Return what tells speech from music in passages of one signal; None where there is nothing.
+    """Return features of one signal's passages, by which speech is told from music.
+
+    None where too little is known.
 
     Parameters
     ----------
@@ -253,7 +255,7 @@ def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[n
 
     Returns
     -------
-    float64, shape (8,)
+    float64, shape (8,), or None
         In the order of :data:`FEATURES`: the share of frames 20 dB below the loud ones, the
         deviation of the level in dB, power below 94 Hz in dB of all, the logarithm of the mean
         spectral centroid in Hz, the centroid's deviation by its mean, power in the upper half of
@@ -313,7 +315,7 @@ def logistic(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def probability(model: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what a model like :data:`MODEL` makes of features, shape (..., n): shape (...)."""
+    """Apply a model like :data:`MODEL` to features, shape (..., n): shape (...)."""
     means, deviations, weights = model
     inputs = (expanded(found) - means[:-1]) / deviations[:-1]
     return logistic(inputs @ weights[:-1] + weights[-1])

@@ -1,4 +1,4 @@
-"""Drafts of a gap that follow the contour which a voice's pitch is expected to take.
+"""Drafts of a gap along the expected contour of a voice's pitch.
 
 A voice's pitch moves by a semitone and more within a burst, and what holds it as it was is soon
 out of tune with what comes: after 30 ms its 20th harmonic lies where the 21st should. How the pitch
@@ -59,7 +59,7 @@ _LONGEST_MS = POINTS * POINT_MS
 
 
 class _Following:
-    """What follows a pitch: it measures it, expects what it does next, and bends drafts to that."""
+    """Base of both followers: measures a pitch, expects its contour, bends drafts to it."""
 
     def __init__(
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
@@ -90,11 +90,11 @@ class _Following:
         """In samples; 0 where there is no pitch to follow."""
 
     def _predicted(self, samples: int) -> int:
-        """Return how much is predicted for a draft of so many samples: it may be read faster."""
+        """Return the samples to predict for a draft."""
         return max(int(samples * MOST_BEND) + 4, self._own_samples)
 
     def _look(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
-        """Return the period at the end of ``past``, and the lag at which the end is most alike.
+        """Return the period at the end of ``past``, and its best lag.
 
         In samples; the period is 0 where there is no pitch, else ``points`` is written: what is
         expected of it.
@@ -107,7 +107,7 @@ class _Following:
         return period * self._every, lag * self._every
 
     def _bend_all(self, out: NDArray[np.float32]) -> None:
-        """Write the lines' predictions as they are when they follow, shape (channels, n)."""
+        """Write the predictions bent to the contour, shape (channels, n)."""
         known = self.past_samples
         for c, period in enumerate(self._periods):
             if period:
@@ -123,7 +123,7 @@ class _Following:
         points: NDArray[np.float32],
         out: NDArray[np.float32],
     ) -> None:
-        """Write the draft that ``line`` has after what is known, as it is when it follows."""
+        """Write the prediction in ``line``, bent to the contour."""
         first = known + self._own_at - self._around.size // 2 * self._every
         own = period
         if first >= 0:
@@ -215,7 +215,7 @@ class PitchContour(_Following):
 
 
 class ContourBridge(_Following):
-    """Makes both sides of a gap run through it on the contour that leads from one to the other.
+    """Continues both sides of a gap along the contour between them.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ class ContourBridge(_Following):
         gap: int,
         out: NDArray[np.float32],
     ) -> None:
-        """Write what leads into the far side, through the gap and beyond, in reverse.
+        """Write the far side continued backwards through the gap and beyond.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What makes a concealment: the interface of every method.
+"""The interface of every concealment method.
 
 A filler is asked to begin when a burst does and then for samples, as often as there are lost
 packets and once more for the crossfade of the recovery. Level, comfort noise and crossfades are
@@ -27,7 +27,7 @@ from plc.predict.history import History
 
 
 class Moment(NamedTuple):
-    """What a stream knows when it asks a filler for a burst or a bridge."""
+    """State of a stream at the beginning of a burst or bridge."""
 
     unsteady: bool = False
     """Whether what the burst interrupts changes fast, as speech does."""
@@ -64,7 +64,7 @@ class Filler(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What made the samples since the last :meth:`begin`, for the statistics."""
+        """Source of the samples since the last :meth:`begin`, for the statistics."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class Filler(ABC):
         return (self.name,)
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Look at what was played before the gap."""
+        """Prepare for a gap after the samples in ``history``."""
 
     @abstractmethod
     def extend(self, out: NDArray[np.float32]) -> None:
@@ -111,14 +111,14 @@ class Filler(ABC):
         return False
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
-        """Take in what was played, shape (channels, n), once it is in the history."""
+        """Take in a played block, shape (channels, n), after the history did."""
 
     def took(self, late: bool) -> int:
         """Hear whether a concealment took too long; return the steps down the ladder for it."""
         return 0
 
     def pass_time(self, ms: float) -> int:
-        """Let so much of the stream pass; return the steps up the ladder."""
+        """Advance the stream's time; return the steps up the ladder."""
         return 0
 
     def describe(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class History:
 
     @property
     def ring(self) -> NDArray[np.float32]:
-        """The memory, shape (channels, samples), for kernels that look for something in it."""
+        """The memory, shape (channels, samples), for kernels that search it."""
         return self._ring
 
     @property

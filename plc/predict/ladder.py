@@ -1,4 +1,4 @@
-"""The rungs of linear prediction, what each costs here, and which one a burst is given.
+"""The rungs of linear prediction, their costs, and the choice among them.
 
 A rung is an order and a past. Long orders on long pasts are better on music as far as they can
 be afforded; speech changes too fast for a long past to help. Costs are measured once for each
@@ -88,7 +88,7 @@ _costs: dict[tuple[int, int], tuple[float, float]] = {}
 
 
 def measure_cost(order: int, past: int) -> tuple[float, float]:
-    """Return the ms of one fit, and of extrapolating 1000 samples, on this machine.
+    """Measure the ms of one fit, and of extrapolating 1000 samples.
 
     The least of a few runs on noise; measured once in a process and then remembered.
     """
@@ -114,7 +114,7 @@ def measure_cost(order: int, past: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rung at a stream's rate, with what it costs for all its channels."""
+    """A rung at a stream's rate, with its cost."""
 
     rung: Rung
     order: int
@@ -179,7 +179,7 @@ def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:
 
 
 class Pace:
-    """Steps down a ladder when concealments take too long, and up again after a calm while.
+    """Steps down a ladder after late concealments, and up after calm.
 
     Two too long within a hundred concealments step down. The way up is measured in the stream's
     time, not in losses, so that it takes seconds however few packets are lost::
@@ -262,7 +262,7 @@ class Pace:
         return self.depth - failed
 
     def pass_time(self, ms: float) -> int:
-        """Let so much of the stream pass; return the steps up that it leads to."""
+        """Advance the stream's time; return the steps up that it leads to."""
         if self._settled:
             return 0
         self._calm_ms += ms

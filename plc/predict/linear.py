@@ -46,7 +46,7 @@ _ALONE = 4
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What a bridge was built from, float32, kept where somebody wants to see it.
+    """Both sides of a bridge, float32.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Sides:
 
 
 class ArFiller(Filler):
-    """Linear prediction by Burg's method at the rung that time and content allow.
+    """Linear prediction by Burg's method at an affordable rung.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class ArFiller(Filler):
             self._set_out_from(c, x, stages)
 
     def _set_out_from(self, c: int, x: NDArray[np.float32], stages: int) -> None:
-        """Make the fitted predictor continue ``x`` when next asked to extend channel ``c``."""
+        """Set channel ``c`` to continue ``x`` with the fitted predictor."""
         self._orders[c] = max(stages, 1)
         if stages > 0:
             taps_of(self._predictor[: stages + 1], self._taps[c, :stages])
@@ -173,12 +173,12 @@ class ArFiller(Filler):
         self._limits[c] = _OVERSHOOT * max(float(x.max()), -float(x.min())) if x.size else 0.0
 
     def extend(self, out: NDArray[np.float32]) -> None:
-        """Write what the predictors say comes next, shape (channels, n)."""
+        """Write the predicted next samples, shape (channels, n)."""
         for c in range(out.shape[0]):
             self._predict(c, out[c])
 
     def resume(self, lines: NDArray[np.float32]) -> None:
-        """Go on from the end of ``lines``, not from what was written last.
+        """Continue from the end of ``lines`` instead of the last output.
 
         Parameters
         ----------
@@ -273,7 +273,7 @@ class ArFiller(Filler):
         sides: Sides | None = None,
         contour: ContourBridge | None = None,
     ) -> bool:
-        """Build the bridge of :meth:`bridge` from what ``forward`` writes, in place of extend.
+        """Build the bridge of :meth:`bridge` from the output of ``forward``.
 
         ``sides``, if there, is written where a bridge was built. With a contour both sides run
         through the gap along it.
@@ -332,7 +332,7 @@ class ArFiller(Filler):
         return self.pace.note(late, len(self._steps) - 1)
 
     def pass_time(self, ms: float) -> int:
-        """Let so much of the stream pass; return the steps up the ladder."""
+        """Advance the stream's time; return the steps up the ladder."""
         return self.pace.pass_time(ms)
 
     def describe(self) -> dict[str, Any]:

@@ -15,9 +15,9 @@ PAST_SAMPLES = 2048
 
 
 class LpcFiller(Filler):
-    """Burg of order 1000 on 2048 samples of each side, mixed by a squared cosine [1]_.
+    """Burg's method on each side, mixed by a squared cosine [1]_.
 
-    Without samples after the gap it is the forward half alone.
+    Its order is 1000, fitted on 2048 samples. Without samples after the gap it is the forward half alone.
 
     References
     ----------

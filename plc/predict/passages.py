@@ -53,7 +53,7 @@ _PIECE = 256
 
 
 class Passages:
-    """Remembers how a stream sounded when, and finds where it sounded as it does now.
+    """Finds passages of a stream's past that resemble its newest samples.
 
     Each channel for itself.
 
@@ -115,7 +115,7 @@ class Passages:
             search.reset()
 
     def listen(self, block: NDArray[np.float32]) -> None:
-        """Take in what was played, shape (channels, n), C-contiguous."""
+        """Take in a played block, shape (channels, n), C-contiguous."""
         n = block.shape[1]
         piece = _PIECE * self._stride
         for c, search in enumerate(self._searches):
@@ -190,7 +190,7 @@ class Passages:
 
 
 class _Search:
-    """What a channel's search remembers, in rows (:mod:`plc_kernels.passages`).
+    """Memory of a channel's search, in rows (:mod:`plc_kernels.passages`).
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class _Search:
         self.end = self.lags
 
     def room_for(self, count: int) -> int:
-        """Return where so many samples fit behind those that are there; move these if need be."""
+        """Return a place for new samples behind the others; make room if needed."""
         if self.end + count > 2 * self.lags + _PIECE:
             columns = (self.end - self.lags) // ROWS
             kept = self.lags // ROWS + 1

@@ -1,4 +1,4 @@
-"""What the network starts from: each side of a gap continued by itself.
+"""The sides of a gap continued into it, each by itself.
 
 The network is given the signal with the gap filled in several ways, and weighs them bin by bin.
 Those made here are its training's too, so that it meets what it was trained on.
@@ -21,7 +21,7 @@ _VOICE_RUNG = Rung(30.0, 60.0)
 def continued(
     past: NDArray[np.float32], samples: int, sample_rate: int, rung: Rung = SIDE_RUNG
 ) -> NDArray[np.float32]:
-    """Return what linear prediction says comes after ``past``.
+    """Continue ``past`` by linear prediction.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def continued(
 def bridged_along_the_pitch(
     before: NDArray[np.float32], after: NDArray[np.float32], samples: int, sample_rate: int
 ) -> NDArray[np.float32] | None:
-    """Return both sides of a gap run through it on the contour of a voice's pitch, and blended.
+    """Bridge a gap along the contour of a voice's pitch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a gap sounded like elsewhere: the passages of a signal that resemble its surroundings.
+"""Passages of a signal that resemble the surroundings of a gap.
 
 Music repeats itself. Of all places of a signal those are sought whose samples correlate best with
 the samples on both sides of the gap, and the sum of them that comes nearest to these (least squares
@@ -59,7 +59,7 @@ class SimilarPassages:
     start: int
 
     def line(self, signal: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
-        """Return what the passages' sum has for ``signal[first:last]``.
+        """Return the passages' sum for ``signal[first:last]``.
 
         Parameters
         ----------
@@ -81,27 +81,6 @@ class SimilarPassages:
             self.shares @ padded[moved[:, None] + before + np.arange(last - first)]
         )
         return line
-
-
-def similar(
-    signal: NDArray[np.float32], start: int, stop: int, first: int, last: int, sample_rate: int
-) -> NDArray[np.float32] | None:
-    """Return what other passages say stands in ``signal[first:last]``, the gap in it included.
-
-    Parameters
-    ----------
-    signal, start, stop, sample_rate
-        As for :func:`find_passages`.
-    first, last : int
-        What to return; either may lie outside of the signal.
-
-    Returns
-    -------
-    float32, shape (last - first,), or None
-        None where there are no passages.
-    """
-    passages = find_passages(signal, start, stop, sample_rate)
-    return None if passages is None else passages.line(signal, first, last)
 
 
 def find_passages(
@@ -147,7 +126,7 @@ def _search(
     around: NDArray[np.int64],
     stride: int,
 ) -> NDArray[np.int64]:
-    """Return where the passages begin that match best, a few samples of them at once."""
+    """Return the beginnings of the passages that match best."""
     match = around.size // 2
     if stride == 1:
         return _best(_scores(signal, start, stop, match))
@@ -210,7 +189,7 @@ def _best(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _smooth(least: int) -> int:
-    """Return a length of at least so many samples that has a fast transform."""
+    """Return a length with a fast transform, at least ``least``."""
     best = 1 << (least - 1).bit_length()
     for odd in (9, 15, 5, 3):
         shift = max(0, -(-least // odd) - 1).bit_length()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.predict.similar import similar
+from plc.predict.similar import find_passages
 from tests.signals import noise, tones
 
 RATE = 5_000
@@ -23,7 +23,15 @@ def holed(x: NDArray[np.float32], start: int = START) -> NDArray[np.float32]:
 
 
 def found(x: NDArray[np.float32], start: int = START) -> NDArray[np.float32] | None:
-    return similar(x, start, start + GAP, start - MARGIN, start + GAP + MARGIN, RATE)
+    return line_of(x, start, start + GAP, MARGIN, RATE)
+
+
+def line_of(
+    x: NDArray[np.float32], start: int, stop: int, margin: int, rate: int
+) -> NDArray[np.float32] | None:
+    """Return what passages have for a gap and ``margin`` samples on either side."""
+    passages = find_passages(x, start, stop, rate)
+    return None if passages is None else passages.line(x, start - margin, stop + margin)
 
 
 def test_what_comes_back_is_found() -> None:
@@ -108,7 +116,7 @@ def test_in_silence_there_is_none_or_silence() -> None:
 
 def test_beyond_the_signal_stands_silence() -> None:
     x = looped()
-    line = similar(holed(x, 600), 600, 600 + GAP, 600 - 1_000, 600 + GAP + 1_000, RATE)
+    line = line_of(holed(x, 600), 600, 600 + GAP, 1_000, RATE)
     assert line is not None
     assert line.shape == (GAP + 2_000,)
     assert np.isfinite(line).all()
@@ -124,7 +132,7 @@ def test_at_a_high_rate_passages_are_found_to_the_sample(offset: int) -> None:
     x[came : came + width] = x[start - 2_500 : start - 2_500 + width]
     seen = x.copy()
     seen[start : start + gap] = 0.0
-    line = similar(seen, start, start + gap, start - 500, start + gap + 500, rate)
+    line = line_of(seen, start, start + gap, 500, rate)
     assert line is not None
     truth = x[start - 500 : start + gap + 500]
     assert np.corrcoef(line, truth)[0, 1] > 0.95
