@@ -17,7 +17,8 @@ PAST_SAMPLES = 2048
 class LpcFiller(Filler):
     """Burg's method on each side, mixed by a squared cosine [1]_.
 
-    Its order is 1000, fitted on 2048 samples. Without samples after the gap it is the forward half alone.
+    Its order is 1000, fitted on 2048 samples. Without samples after the gap it is the forward half
+    alone.
 
     References
     ----------
