@@ -31,21 +31,15 @@ from plc.runtime.runner import in_a_line
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
-"""On either side of a gap. What lies beyond is predicted where the network wants to see more.
-
-Gaps of 10 and 20 ms, validation clips, dB of SNR gained with 40 ms known behind them: music 0.4,
-instruments 0.5, speech 3.4; with 20 ms 0.3, -0.1, 2.0; with all that it wants 0.3, 0.6, 3.8.
-"""
-# How far around a gap is listened to, to tell what it is.
+"""On either side of a gap. What lies beyond is predicted where the network wants to see more."""
+# Time around a gap by which music is told from speech.
 _LISTEN_S = 8.0
-# Probability of speech up to which it is music alone, and from which on speech alone: what is
-# certain takes one network's time. Either network spoils the other's content, by 0.6 to 2.7 dB.
+# Probability of speech up to which it is music alone, and from which on speech alone: content that
+# is certain takes one network's time. Either network spoils the other's content.
 _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
-# How much the predictors that filled a gap disagree, in dB relative to the fill: below the first a
-# network has no say, above the second all of it. Their error follows it (a correlation of 0.9 on
-# instruments), and a network's is seldom below -25 dB. Validation clips, which were coded: within
-# 0.03 dB of the network's SNR alone at 10 to 64 ms. Made notes without noise, 10 and 64 ms: 27 and
-# 32 dB with the network alone, 39 and 43 dB with this, as without it.
+# Disagreement of the predictors that filled a gap, in dB relative to the fill: below the first the
+# network has no weight, above the second all of it. The predictors' error follows their
+# disagreement, and the network's error is seldom below -25 dB (docs/notebook.md).
 _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 
 _opened = threading.local()

@@ -18,8 +18,6 @@ what the network is shown. Where the window may lie is free: after the gap's fir
 *forwards*), up to its last (*backwards*), or around it (*centred*), in steps of a hop. Each place
 is one answer; several are averaged, frame by frame, before the phase is made.
 
-About 10 ms on a core beside the network's own time.
-
 References
 ----------
 .. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means of

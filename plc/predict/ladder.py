@@ -46,9 +46,7 @@ class Rung:
         return max(2, min(wanted, self.past_samples(sample_rate) // 2))
 
 
-# NMSE over lost packets of 10 ms, 10 % loss, falls along the ladder: music (13 clips) -4.6, …,
-# -4.4, -4.0 (20/100), -2.3 (10/30) dB. Measured on the training and validation clips of the
-# corpus; docs/design.md has the table.
+# The error grows from rung to rung (docs/notebook.md, "Order and past").
 STEADY = (
     Rung(40.0, 250.0),
     Rung(36.0, 200.0),
@@ -65,8 +63,7 @@ STEADY = (
 )
 """For content that holds its tones: music."""
 
-# PLCMOS of 36 clips of speech, packets of 20 ms, 10 % loss: 15/30 3.44, 20/40 3.42, 20/60 3.40,
-# 10/25 3.39, 10/40 3.34: the shorter past is the better one at every order.
+# For speech the shorter past is the better one at every order (docs/notebook.md, likewise).
 UNSTEADY = (
     Rung(15.0, 30.0),
     Rung(10.0, 25.0),

@@ -257,10 +257,8 @@ class ArFiller(Filler):
 
         What leads in is predicted backwards. Its predictor is fitted on the far side alone if
         that is long enough, else on both sides at once, the forward prediction standing in for
-        the gap: a fit on a packet or two alone is 3 dB worse than no bridge. Each prediction
-        runs on for 5 ms beyond the gap, and is weighted by how well it meets the samples there;
-        against the squared cosine of the literature that is worth 0.2 dB on music and 1.6 dB on
-        instruments at 10 ms gaps.
+        the gap. Each prediction runs on for 5 ms beyond the gap, and is weighted by how well it
+        meets the samples there.
         """
         return self.bridge_from(self.extend, history, after, out)
 

@@ -27,8 +27,7 @@ MATCH_MS = 40.0
 """Of the signal on either side of a gap: what is matched."""
 REACH_S = 30.0
 """How far around a gap is searched."""
-# Passages in the sum. On three tracks of validation, 64 ms gaps, SNR_MS of the sum alone: 1 gives
-# 5.6 dB, 8 gives 6.2, 24 gives 6.4.
+# Passages in the sum: more of them gain little (docs/notebook.md).
 _PASSAGES = 24
 # Share of their mean energy that is added to the diagonal of the normal equations.
 _RIDGE = 0.02
