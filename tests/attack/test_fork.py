@@ -97,8 +97,11 @@ else:
     run_program(code)
 
 
-def test_children_forked_in_the_midst_of_runs_end() -> None:
-    run_program("""
+@pytest.mark.parametrize("children", [4, pytest.param(12, marks=pytest.mark.deep)])
+def test_children_forked_in_the_midst_of_runs_end(children: int) -> None:
+    run_program(
+        f"children = {children}"
+        + """
 concealer = opened(budget_ms=100.0)
 other = opened(budget_ms=100.0)
 stop = threading.Event()
@@ -109,7 +112,7 @@ def go_on():
 
 player = threading.Thread(target=go_on, daemon=True)
 player.start()
-for k in range(12):
+for k in range(children):
     for _ in range(k % 5):
         concealer.push(packet)
     concealer.push(packet)
@@ -130,7 +133,8 @@ else:
     player.join()
     play_until_a_network_answers(concealer)
     play_until_a_network_answers(other)
-""")
+"""
+    )
 
 
 def test_a_stream_that_a_thread_was_at_work_on_begins_anew_in_the_child() -> None:

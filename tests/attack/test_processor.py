@@ -161,7 +161,7 @@ def test_a_stream_that_is_left_one_core_goes_on(streams: list[Stream]) -> None:
     assert last["done"] > narrow["done"] or not last["states"]
 
 
-@pytest.mark.parametrize("spinners", [1, 3])
+@pytest.mark.parametrize("spinners", [1, pytest.param(3, marks=pytest.mark.deep)])
 def test_a_stream_beside_busy_threads_comes_back(streams: list[Stream], spinners: int) -> None:
     """They hold the interpreter for 5 ms at a time: half of a packet."""
     streams.append(stream := Stream(16.0, spinners))
