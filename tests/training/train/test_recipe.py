@@ -12,12 +12,11 @@ from plc.networks.served import BRIDGE_DRAFTS
 from plc.predict.contour import CONTOUR_BRIDGE_DRAFTS, CONTOUR_DRAFTS
 from plc_training.data.segments import TwoSidedPlan
 from plc_training.tasks.paper_plan import PaperPlan
+from plc_training.tasks.registry import TASKS
 from plc_training.tasks.two_sided import TwoSidedSettings
 from plc_training.train.recipe import (
-    KINDS,
     MODEL_PREFIX,
     Recipe,
-    domains_of,
     parse_recipe,
     read_recipe,
     recipe_names,
@@ -40,7 +39,7 @@ def test_a_recipe_becomes_what_it_says() -> None:
     assert recipe.settings.channels == (8, 12)
     assert recipe.schedule.steps == 12
     assert recipe.model.name == "tiny"
-    assert domains_of(recipe.train) == ("music", "any")
+    assert recipe.task_type.domains(recipe.train) == ("music", "any")
 
 
 _PLAIN = dict(
@@ -52,7 +51,7 @@ _PLAIN = dict(
 def test_every_recipe_of_the_package_is_valid(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.name == name
-    assert recipe.task.kind in KINDS
+    assert recipe.task.kind in TASKS
     if recipe.task.begin_from and not recipe.task.begin_from.startswith(MODEL_PREFIX):
         begun = read_recipe(recipe.task.begin_from)
         for size in ("bin_hz", "channels", "gru", "width"):
@@ -95,14 +94,18 @@ def test_splits_differ_in_what_they_name() -> None:
         ("music = 6.0", "musik = 6.0", "data names 'musik'; known domains: music"),
         ("music = 6.0", "music = true", "data.per_second.music is True; expected a number"),
         ("channels = [8, 12]", "channels = [8, 12.0]", r"settings.channels\[1\] is 12.0"),
-        ("gru = 16", "gru = 0", "settings.gru is 0; expected above 0"),
+        ("gru = 16", "gru = 0", "settings.gru is 0; expected a whole number, at least 1"),
         ("{ music = 1.0, any = 1.0 }", "{ speech = 1.0 }", "gives no weight to any domain"),
         ("steps = 12", 'steps = "12"', "schedule.steps is '12'; expected a whole number"),
-        ("steps = 12", "steps = 0", "schedule.steps is 0; expected at least 1"),
+        ("steps = 12", "steps = 0", "schedule.steps is 0; expected a whole number, at least 1"),
         ("steps = 12\n", "", "schedule.steps is missing; expected a whole number"),
         ('content = "any"', 'content = "noise"', "model.content is 'noise'; expected music"),
         ('licence = "MIT"', "", "model.licence is missing"),
-        ("[model]\n", "[model]\nhorizon_ms = -1.0\n", "model.horizon_ms is -1; expected"),
+        (
+            "[model]\n",
+            "[model]\nhorizon_ms = -1.0\n",
+            "model.horizon_ms is -1.0; expected a number, at least 0",
+        ),
         ("[model]\n", "[model]\nweight_bits = 4\n", "model.weight_bits is 4; known: 16, 8"),
         ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),

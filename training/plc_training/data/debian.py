@@ -5,7 +5,7 @@ Packages are fetched (``apt-get download``) and unpacked (``dpkg -x``), nothing 
 ``manifest.csv`` is written for :mod:`plc_training.data.library`: all of it is to train with, so
 that what validates stays another library's.
 
-    python -m plc_training.data.debian speech music --out DEBIAN
+    plc train debian speech music --out DEBIAN
     plc train RECIPE --data CORPUS --data DEBIAN
 
 Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engine[media]`` does.
@@ -14,15 +14,11 @@ Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engi
 import csv
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from plc.errors import ConfigError
-from plc_training.command import run_command
 
 _COLUMNS = ("path", "domain", "split", "source", "licence")
 
@@ -186,29 +182,36 @@ def _call(command: list[str], folder: Path) -> None:
         raise ConfigError(f"{' '.join(command)} failed: {errors[-1]}{hint}") from error
 
 
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.data.debian", lambda: typer.run(gather))
+def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> dict[str, int]:
+    """Fetch the packages of domains, and write the manifest of all packages in the folder.
 
+    Parameters
+    ----------
+    domains : sequence of str
+        ``"speech"``, ``"music"`` or both.
+    out : Path
+        Folder to write to.
+    tell : callable
+        Receives a line before each package.
 
-def gather(
-    domains: Annotated[list[str], typer.Argument(help="speech, music, or both.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("debian-audio"),
-) -> None:
-    """Fetch Debian's packages that hold speech or music, and write their manifest.csv."""
+    Returns
+    -------
+    dict
+        Number of files of each package.
+
+    Raises
+    ------
+    ConfigError
+        If a domain is unknown, or as for :func:`fetch` and :func:`write_library`.
+    """
     known = sorted({each.domain for each in PACKAGES})
     for name in domains:
         if name not in known:
-            raise ConfigError(f"domain is {name!r}; there is {' and '.join(known)}")
-    chosen = [each for each in PACKAGES if each.domain in domains]
+            raise ConfigError(f"domain is {name!r}; expected {' or '.join(known)}")
     out.mkdir(parents=True, exist_ok=True)
     _refuse_another(out / "manifest.csv")
-    for package in chosen:
-        typer.echo(f"{package.name}: {package.licence}", err=True)
-        fetch(out, package)
-    for name, files in write_library(out, PACKAGES).items():
-        typer.echo(f"{name}: {files} files")
-
-
-if __name__ == "__main__":
-    main()
+    for package in PACKAGES:
+        if package.domain in domains:
+            tell(f"{package.name}: {package.licence}")
+            fetch(out, package)
+    return write_library(out, PACKAGES)

@@ -1,6 +1,6 @@
 """Fit :data:`plc.predict.content.MODEL` and its like, which tell speech from music.
 
-    python -m plc_training.fits.content --data CORPUS --data DEBIAN
+    plc train content --data CORPUS --data DEBIAN
 
 For files, a few places are drawn from every clip, each heard with 8 s, 1 s and 128 ms on either
 side, as a gap is; at 8 kHz, too, whole and as a telephone lets it through. For streams, the clip is
@@ -9,13 +9,11 @@ Speech counts half and music and instruments the other, within each of them the 
 Printed are the models and, for the clips that validate, how far the probability is from the truth.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from plc.engine.background import SPEECH_FROM, Background
@@ -23,13 +21,6 @@ from plc.errors import ConfigError
 from plc.predict.content import NARROW_RATE, expanded, features, logistic, probability
 from plc_bench.base.corpus import clip_seed, resample
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_training.command import (
-    DecodedCache,
-    DecodingJobs,
-    Libraries,
-    default_cache,
-    run_command,
-)
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
@@ -175,17 +166,30 @@ def shares(groups: list[Group]) -> NDArray[np.float64]:
     return share
 
 
-def fit(
-    data: Libraries,
-    clips: Annotated[int, typer.Option(min=1, help="At most, of each domain of a library.")] = 200,
-    places: Annotated[int, typer.Option(min=1, help="In each clip.")] = 3,
-    cache: DecodedCache = None,
-    jobs: DecodingJobs = 1,
-) -> None:
-    """Fit what tells speech from music, and print it."""
+def fit(data: Sequence[Path], clips: int, places: int, cache: Path, jobs: int) -> Iterator[str]:
+    """Fit the models that tell speech from music; yield them and their errors as text.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Libraries.
+    clips : int
+        Most clips of each domain of a library.
+    places : int
+        Places in each clip.
+    cache : Path
+        Folder for decoded audio.
+    jobs : int
+        Processes that decode.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`shares`.
+    """
     chosen = _drawn(data, clips)
     display = Display()
-    decoded = decode_shown(list(chosen), RATE, cache or default_cache(), jobs, display)
+    decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
     wide, narrow, streams = Heard(), Heard(), Heard()
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
@@ -201,16 +205,22 @@ def fit(
                     narrow.add(found, group)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    report(wide, reaches, 0.5)
-    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5)
-    report(streams, ["in a stream"], SPEECH_FROM)
+    yield from report(wide, reaches, 0.5)
+    yield from report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5)
+    yield from report(streams, ["in a stream"], SPEECH_FROM)
 
 
-def report(heard: Heard, ways: list[str], speech_from: float) -> None:
-    """Print the model of what is to train with, and its errors on what validates.
+def report(heard: Heard, ways: list[str], speech_from: float) -> Iterator[str]:
+    """Yield the errors of a model on the validation split, and the model.
 
-    ``ways`` are those in which each place was heard, one row after the other; ``speech_from`` is
-    the probability from which on something is taken for speech.
+    Parameters
+    ----------
+    heard : Heard
+        Features of places, one row for each way.
+    ways : list of str
+        Names of the ways in which each place was heard.
+    speech_from : float
+        Probability from which a place counts as speech.
 
     Raises
     ------
@@ -232,11 +242,11 @@ def report(heard: Heard, ways: list[str], speech_from: float) -> None:
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
                 taken = float((said[members] > speech_from).mean())
-                typer.echo(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
-    typer.echo(np.array2string(model, separator=", ", precision=5, max_line_width=100))
+                yield f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech"
+    yield np.array2string(model, separator=", ", precision=5, max_line_width=100)
 
 
-def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
+def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
     """Return clips, as many of each group as there are to be."""
     rng = np.random.default_rng(0)
     chosen = {}
@@ -249,12 +259,3 @@ def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
             for k in rng.permutation(len(members))[:clips]:
                 chosen[members[k]] = group
     return chosen
-
-
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.fits.content", lambda: typer.run(fit))
-
-
-if __name__ == "__main__":
-    main()

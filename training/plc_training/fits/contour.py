@@ -1,6 +1,6 @@
 """Train the network that expects a voice's pitch contour (:func:`plc_kernels.contour.expect`).
 
-    python -m plc_training.fits.contour --data CORPUS --out contour.npz
+    plc train contour --data CORPUS --out contour.npz
 
 Every 10 ms of speech is a place where a gap could begin: what is known before it is looked at as a
 stream does, and what comes is measured with samples on either side. The network learns the
@@ -9,12 +9,11 @@ clips that validate, in cents, beside those of a pitch that stays as it was.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,13 +30,6 @@ from plc_kernels.contour import (
     look_back,
     period_around,
 )
-from plc_training.command import (
-    DecodedCache,
-    DecodingJobs,
-    Libraries,
-    default_cache,
-    run_command,
-)
 from plc_training.data.library import find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
@@ -53,7 +45,7 @@ _LEAST_POWER = 1e-6
 _SURE = 0.75
 _STRAY = 0.25
 _WIDTH = 96
-_BATCH = 1024
+BATCH = 1024
 _RATE = 3e-3
 # Errors are in semitones; those above 0.9 count by their size, smaller ones by its square.
 _UNIT = 12.0 / math.log(2.0)
@@ -146,7 +138,7 @@ def fitted(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps)
     with display.stage("training", steps) as advance:
         for _ in range(steps):
-            drawn = torch.randint(0, len(given), (_BATCH,))
+            drawn = torch.randint(0, len(given), (BATCH,))
             target = wanted[drawn]
             known = ~target.isnan()
             error = _UNIT * (network(given[drawn]) - target)[known]
@@ -165,17 +157,30 @@ def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tu
     return [(float(np.nanmean(at)), float(np.nanmedian(at))) for at in errors.T]
 
 
-def train(
-    data: Libraries,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("contour.npz"),
-    steps: Annotated[int, typer.Option(min=1, help=f"Of {_BATCH} places.")] = 12_000,
-    cache: DecodedCache = None,
-    jobs: DecodingJobs = 1,
-) -> None:
-    """Train what expects a voice's pitch contour, and write it."""
+def fit(data: Sequence[Path], out: Path, steps: int, cache: Path, jobs: int) -> Iterator[str]:
+    """Train the network that expects a pitch contour; write it, yield its errors as text.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Libraries.
+    out : Path
+        File to write, ``.npz``.
+    steps : int
+        Of :data:`BATCH` places each.
+    cache : Path
+        Folder for decoded audio.
+    jobs : int
+        Processes that decode.
+
+    Raises
+    ------
+    ConfigError
+        If a split has no voiced speech.
+    """
     clips = [clip for found in find_libraries(data) for clip in found if clip.domain == "speech"]
     display = Display()
-    decoded = decode_shown(clips, RATE, cache or default_cache(), jobs, display)
+    decoded = decode_shown(clips, RATE, cache, jobs, display)
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
@@ -186,13 +191,13 @@ def train(
     features, points = to_validate
     with torch.no_grad():
         expected = network(torch.from_numpy(features)).numpy()
-    typer.echo(f"{len(to_train[0])} places to train with, {len(features)} to validate")
+    yield f"{len(to_train[0])} places to train with, {len(features)} to validate"
     for name, said in (("stays", np.zeros_like(points)), ("expected", expected)):
         at = ", ".join(f"{mean:.0f} / {median:.0f}" for mean, median in cents(said, points))
-        typer.echo(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
+        yield f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start"
     arrays = network.exported()._asdict()
     np.savez(out, **{name: array.astype(np.float16) for name, array in arrays.items()})
-    typer.echo(f"wrote {out}")
+    yield f"wrote {out}"
 
 
 def _together(
@@ -213,12 +218,3 @@ def _together(
         )
     features, points = zip(*of_clips, strict=True)
     return np.concatenate(features), np.concatenate(points)
-
-
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.fits.contour", lambda: typer.run(train))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,16 +5,19 @@ stream that is heard (:mod:`plc_training.tasks.listeners`): the pieces of
 :class:`~plc_training.tasks.heard_plan.HeardPlan` with the network's fills put in.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plc.errors import ConfigError
+from plc.limits import RECOVERY_MS
+from plc.models.catalogue import find
 from plc.networks.filler import LEAVE_MS
+from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.fade import crossfade_ramp
 from plc_training.data.segments import Segments
-from plc_training.tasks.causal import CausalSettings, CausalTask
+from plc_training.tasks.base import Amount, ModelCard, TaskChoice, grid_hop
+from plc_training.tasks.causal import BurstsTask, CausalSettings, check_bursts
 from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, TRUTH, HeardPlan, share_of_fill
 from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
 
@@ -30,8 +33,7 @@ _BAND_FLOOR = 1e-5
 _BIAS = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardSettings(CausalSettings):
+class HeardSettings(CausalSettings, frozen=True, kw_only=True):
     """What the task is made of, beside its pieces.
 
     Attributes
@@ -43,12 +45,12 @@ class HeardSettings(CausalSettings):
         off by on average (per dB): judges do not mind a hiss above 7 kHz, nor missing bands.
     """
 
-    plcmos: float = 0.0
-    pesq: float = 0.0
-    spectrum: float = 0.0
+    plcmos: Amount = 0.0
+    pesq: Amount = 0.0
+    spectrum: Amount = 0.0
 
 
-class HeardTask(CausalTask):
+class HeardTask(BurstsTask):
     """Batches, loss and figures of a causal network whose streams are judged whole.
 
     Raises
@@ -56,6 +58,13 @@ class HeardTask(CausalTask):
     MissingExtraError
         If ``speechmos`` or ``onnx`` is not installed.
     """
+
+    kind = "heard"
+    plan_type = HeardPlan
+    settings_type = HeardSettings
+    above_zero = (
+        *("sample_rate", "packet_ms", "losses", "burst", "piece_s", "margin", "horizon", "rung"),
+    )
 
     def __init__(
         self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
@@ -71,6 +80,41 @@ class HeardTask(CausalTask):
         self._stays = torch.from_numpy(stays)
         generator = torch.Generator().manual_seed(_RATER_SEED)
         self._valid_raters = drawn_raters(_VALID_RATERS, generator)
+
+    @classmethod
+    def shape(cls, plan: HeardPlan) -> tuple[object, ...]:
+        """Return the properties that the plans for training and validation share."""
+        return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
+
+    @classmethod
+    def check(
+        cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that the plan's model plays streams as the network would."""
+        super().check(plan, settings, choice, card)
+        if plan.sample_rate != SPEECH_RATE:
+            raise ConfigError(
+                f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}"
+            )
+        if plan.samples <= plan.sample_rate + plan.horizon:
+            raise ConfigError(
+                f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and data.horizon"
+            )
+        if settings.adapters and not choice.begin_from:
+            raise ConfigError("settings.adapters is for a network that begins from another")
+        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
+            if getattr(settings, name) != only:
+                raise ConfigError(
+                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
+                    f"are played: {only:g}"
+                )
+        _check_model(plan, settings)
+        check_bursts(plan.bursts, settings)
+
+    @classmethod
+    def require(cls) -> None:
+        """Check for PLCMOS, before minutes are spent on the pieces."""
+        plcmos_path()
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return pieces drawn alike."""
@@ -214,3 +258,23 @@ def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     real = batch["real"]
     of_bursts = ("lines", "hole", "ramp", "leave")
     return {name: batch[name][real] for name in of_bursts} | {"offset": batch["offset"]}
+
+
+def _check_model(plan: HeardPlan, settings: HeardSettings) -> None:
+    """Refuse a model of other drafts, other gaps or more frames than the plan's lines hold."""
+    manifest = find(plan.model)
+    hop = grid_hop(plan, settings)
+    filled = settings.horizon_frames * hop
+    played = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "causal" else 0
+    if manifest.drafts != plan.bursts.lines[1:] or filled != played:
+        raise ConfigError(
+            f"data.model {plan.model} fills {played} samples of a causal stream from the drafts "
+            f"{', '.join(manifest.drafts)}; expected settings.horizon_frames of {hop} samples, "
+            f"{filled}, from {', '.join(plan.bursts.lines[1:])}"
+        )
+    needed = (manifest.frames(plan.sample_rate) + 3) * hop
+    if plan.margin + plan.horizon < needed or plan.horizon < filled + 4 * hop:
+        raise ConfigError(
+            f"data.margin and data.horizon are {plan.margin} and {plan.horizon} samples; the "
+            f"model's frames need {needed} and at least {filled + 4 * hop} of them behind the gap"
+        )

@@ -21,13 +21,17 @@ References
    neural networks", AES 146th Convention, 2019, sections 2.5 and 3.3.
 """
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plc.models.manifest import Manifest
 from plc.networks.paper import (
+    CONTEXT_FRAMES,
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -36,8 +40,13 @@ from plc.networks.paper import (
     TOUCHING,
     WINDOW_SAMPLES,
 )
+from plc.runtime.providers import Signature
+from plc.runtime.session import BoundSession
+from plc_training.data.segments import Segments
 from plc_training.networks.paper import ContextEncoderNet
 from plc_training.networks.spectral import Grid
+from plc_training.tasks.base import ModelCard, Ports, Settings, Task
+from plc_training.tasks.paper_plan import PaperPlan, at_their_level
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 LOSS_C = 5.0
@@ -49,31 +58,58 @@ _VALIDATION_BATCH = 64
 _INT16 = 32768.0
 
 
-class PaperTask:
+class PaperTask(Task):
     """Batches, loss and validation figures of the paper's context encoder.
 
-    Parameters
+    Attributes
     ----------
     outputs : int
-        1: the magnitude network; 2: the complex one.
-    train, valid : int16, shape (segments, 5120)
-        Samples at 16 kHz, memory maps as a rule; the gap is samples 2048 to 3071.
+        1: the magnitude network; 2: the complex network.
     """
 
-    def __init__(self, outputs: int, train: NDArray[np.int16], valid: NDArray[np.int16]) -> None:
-        for lines in (train, valid):
-            assert lines.ndim == 2
-            assert lines.shape[1] == SEGMENT_SAMPLES
-        self._outputs = outputs
-        self._train = train
-        self._valid = valid
+    plan_type = PaperPlan
+    above_zero = ("shift_ms",)
+    ports = Ports(("context",), "gap", {"context": {0: "batch"}})
+    outputs: ClassVar[int]
+
+    def __init__(
+        self, plan: PaperPlan, settings: Settings, train: Segments, valid: Segments
+    ) -> None:
+        self._train, self._valid = at_their_level(train), at_their_level(valid)
+        assert self._train.shape[1] == self._valid.shape[1] == SEGMENT_SAMPLES
         self._grid = Grid(SAMPLE_RATE, SAMPLE_RATE / WINDOW_SAMPLES)
         assert self._grid.hop == HOP_SAMPLES
         self._weights: list[nn.Parameter] = []
 
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return {
+            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
+            "drafts": (),
+            "kind": "paper",
+            "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
+            "top_hz": None,
+            "context_frames": CONTEXT_FRAMES,
+            "context_frames_after": CONTEXT_FRAMES,
+            "horizon_ms": 1000.0 * GAP_SAMPLES / SAMPLE_RATE,
+        }
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        shape = tuple(inputs[0].shape)
+        parts = (2,) if self.outputs == 2 else ()
+        gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
+        return Signature((("context", shape),), ("gap", gap))
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session, as the engine does."""
+        return lambda: session.run(0)
+
     def make_network(self) -> ContextEncoderNet:
         """Return the network, its weights drawn anew; the loss holds on to them."""
-        network = ContextEncoderNet(self._outputs)
+        network = ContextEncoderNet(self.outputs)
         self._weights = list(network.parameters())
         return network
 
@@ -101,7 +137,7 @@ class PaperTask:
         first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
         lines = batch["lines"]
         spectra = self._grid.analyse(lines[:, first:last])
-        return spectra if self._outputs == 2 else _magnitudes(spectra)
+        return spectra if self.outputs == 2 else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the total loss: equation (3)."""
@@ -130,7 +166,7 @@ class PaperTask:
             output, target = network(*self.inputs(batch)).float(), self.target(batch)
             error, energy = _powers(output, target)
             nmses.append(error / energy.clamp_min(1e-12))
-            if self._outputs == 2:
+            if self.outputs == 2:
                 output, target = _magnitudes(output), _magnitudes(target)
             error, energy = _powers(output.abs()[..., _INSIDE], target[..., _INSIDE])
             snrs.append(10.0 * torch.log10(energy.clamp_min(1e-12) / error.clamp_min(1e-12)))
@@ -138,6 +174,20 @@ class PaperTask:
             "snr_ms_db": float(torch.cat(snrs).mean()),
             "nmse_db": -10.0 * float(torch.log10(torch.cat(nmses).mean())),
         }
+
+
+class PaperMagnitudeTask(PaperTask):
+    """The paper's magnitude network."""
+
+    kind = "paper_magnitude"
+    outputs = 1
+
+
+class PaperComplexTask(PaperTask):
+    """The paper's complex network."""
+
+    kind = "paper_complex"
+    outputs = 2
 
 
 def _magnitudes(spectra: Tensor) -> Tensor:

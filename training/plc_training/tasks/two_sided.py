@@ -9,18 +9,35 @@ References
 .. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.errors import ConfigError
 from plc_bench.scores.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
 from plc_training.data.colour import coloured
 from plc_training.data.segments import DOMAINS, Segments, TwoSidedPlan
 from plc_training.networks.hybrid import HybridNet, HybridShape
 from plc_training.networks.spectral import Grid
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Positive,
+    Settings,
+    Share,
+    Sizes,
+    Task,
+    TaskChoice,
+    Weights,
+    check_domains,
+    check_margin,
+    grid_fields,
+    grid_hop,
+)
 
 # Both ends of a fill are blended into the interpolated draft, which runs into its neighbours.
 EDGE_MS = 1.0
@@ -28,8 +45,7 @@ EDGE_MS = 1.0
 _BEST = 1e-4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSidedSettings:
+class TwoSidedSettings(Settings, frozen=True, kw_only=True):
     """What the task is made of, beside its segments.
 
     Attributes
@@ -48,17 +64,22 @@ class TwoSidedSettings:
         Depth of the random filters that segments are trained in; 0: none.
     """
 
-    bin_hz: float = 31.25
-    context_frames: int = 8
-    channels: tuple[int, ...] = (32, 48, 64, 80, 96)
-    gru: int = 144
-    samples_share: float = 0.2
-    domain_weights: dict[str, float]
-    colour_db: float = 0.0
+    bin_hz: Positive = 31.25
+    context_frames: Count = 8
+    channels: Sizes = (32, 48, 64, 80, 96)
+    gru: Count = 144
+    samples_share: Share = 0.2
+    domain_weights: Weights
+    colour_db: Amount = 0.0
 
 
-class TwoSidedTask:
+class TwoSidedTask(Task):
     """Batches, loss and validation figures of the two-sided hybrid network."""
+
+    kind = "two_sided"
+    plan_type = TwoSidedPlan
+    settings_type = TwoSidedSettings
+    above_zero = ("sample_rate", "margin", "gaps_ms", "contexts_ms")
 
     def __init__(
         self, plan: TwoSidedPlan, settings: TwoSidedSettings, train: Segments, valid: Segments
@@ -80,6 +101,33 @@ class TwoSidedTask:
         self._samples = (count - 1) * self.grid.hop + self.grid.samples
         assert self._first >= 0
         assert self._first + self._samples <= plan.samples
+
+    @classmethod
+    def domains(cls, plan: TwoSidedPlan) -> tuple[str, ...]:
+        """Return the domains that a plan makes segments of."""
+        return tuple(name for name, wanted in plan.per_second.items() if wanted > 0.0)
+
+    @classmethod
+    def check(
+        cls, plan: TwoSidedPlan, settings: TwoSidedSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that the frames fit the lines, and that a domain has a weight."""
+        super().check(plan, settings, choice, card)
+        check_domains("settings.domain_weights", settings.domain_weights)
+        hop = grid_hop(plan, settings)
+        # Frames reach to a hop's multiple beyond the longest gap.
+        needed = (settings.context_frames + 3) * hop + -plan.longest % hop
+        check_margin(plan.margin, needed, "context_frames on either side")
+        if not any(settings.domain_weights.get(name, 0.0) for name in cls.domains(plan)):
+            raise ConfigError("settings.domain_weights gives no weight to any domain of data")
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return grid_fields(self.plan, self.settings, card) | {
+            "kind": "inpaint",
+            "context_frames_after": self.settings.context_frames,
+            "horizon_ms": 1000.0 * self.plan.longest / self.plan.sample_rate,
+        }
 
     def make_network(self) -> HybridNet:
         """Return the network, its weights drawn anew."""

@@ -16,23 +16,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
+from plc_training.tasks.base import Amount, Count, Task, Whole
 from plc_training.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from plc_training.train.optimiser import OPTIMISERS, make_optimiser
+from plc_training.train.optimiser import Optimisers, make_optimiser
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
-DECAYS = ("cosine", "tenth")
-PRECISIONS = ("32-true", "bf16-mixed")
 # What torch says of x86 processors that do not have it.
 _WITHOUT_BFLOAT16 = ("DEFAULT", "AVX2")
 # A step in bfloat16. Some virtual machines name instructions for it that they then do not allow.
@@ -50,35 +50,7 @@ _TENTH_FROM = 0.75
 _PATIENCE = timedelta(hours=24)
 
 
-class Task(Protocol):
-    """What is trained."""
-
-    def make_network(self) -> nn.Module:
-        """Return the network, its weights drawn anew."""
-        ...
-
-    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return training data, on the CPU, all of it drawn from ``rng``.
-
-        Along the first axis are the segments; what has no axis holds for all of them.
-        """
-        ...
-
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return the network's arguments."""
-        ...
-
-    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the scalar to lower, a mean over the batch."""
-        ...
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return figures of the validation split; the first decides, and higher is better."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(Struct, frozen=True, kw_only=True):
     """How long and how fast to train.
 
     Attributes
@@ -108,45 +80,22 @@ class Schedule:
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
     seed : int
         Of everything that is drawn.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
     """
 
-    steps: int
-    batch: int = 32
-    learning_rate: float = 1e-3
-    decay: str = "cosine"
-    warm_up: int = 200
-    optimiser: str = "adamw"
-    weight_decay: float = 1e-4
-    beta2: float = 0.98
-    clip_norm: float = 5.0
-    validate_every: int = 500
-    patience: int = 0
-    checkpoint_s: float = 180.0
-    precision: str = "32-true"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of its range."""
-        for name in ("steps", "batch", "validate_every"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("warm_up", "patience", "weight_decay", "clip_norm", "checkpoint_s", "seed"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate <= 1, "above 0, up to 1")
-        _check("beta2", self.beta2, 0 <= self.beta2 < 1, "0 to below 1")
-        _check("decay", self.decay, self.decay in DECAYS, " or ".join(DECAYS))
-        known = self.optimiser in OPTIMISERS
-        _check("optimiser", self.optimiser, known, " or ".join(OPTIMISERS))
-        _check("precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
-
-
-def _check(name: str, value: object, valid: bool, expected: str) -> None:
-    if not valid:
-        raise ConfigError(f"schedule.{name} is {value!r}; expected {expected}")
+    steps: Count
+    batch: Count = 32
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 1e-3
+    decay: Literal["cosine", "tenth"] = "cosine"
+    warm_up: Whole = 200
+    optimiser: Optimisers = "adamw"
+    weight_decay: Amount = 1e-4
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.98
+    clip_norm: Amount = 5.0
+    validate_every: Count = 500
+    patience: Whole = 0
+    checkpoint_s: Amount = 180.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: Whole = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,26 +229,26 @@ def train(
         or the loss or its gradients are no longer finite.
     """
     fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
-    run = _Run(task, schedule, folder, fingerprint, fabric, begin)
+    trainer = _Trainer(task, schedule, folder, fingerprint, fabric, begin)
     saved = time.monotonic()
-    ending = Ending(run.progress, Reason.DONE)
-    for step in range(run.progress.step, schedule.steps):
+    ending = Ending(trainer.progress, Reason.DONE)
+    for step in range(trainer.progress.step, schedule.steps):
         began = time.monotonic()
-        loss, stopped = run.agreed(run.step(step), should_stop())
+        loss, stopped = trainer.agreed(trainer.step(step), should_stop())
         _refuse_unless_finite(loss, step, "loss")
         validating = (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.steps
-        figures = run.validate() if validating else {}
+        figures = trainer.validate() if validating else {}
         if fabric.is_global_zero:
             on_step(Event(step + 1, loss, 1.0 / (time.monotonic() - began), figures))
-        run.advance(step + 1, figures)
+        trainer.advance(step + 1, figures)
         if validating or stopped or time.monotonic() - saved > schedule.checkpoint_s:
-            run.save(CHECKPOINT)
+            trainer.save(CHECKPOINT)
             saved = time.monotonic()
-        if validating and run.out_of_patience():
-            return Ending(run.progress, Reason.PATIENCE)
-        ending = Ending(run.progress, Reason.DONE)
+        if validating and trainer.out_of_patience():
+            return Ending(trainer.progress, Reason.PATIENCE)
+        ending = Ending(trainer.progress, Reason.DONE)
         if stopped and step + 1 < schedule.steps:
-            return Ending(run.progress, Reason.STOPPED)
+            return Ending(trainer.progress, Reason.STOPPED)
     return ending
 
 
@@ -318,7 +267,7 @@ def _refuse_unless_finite(value: float, step: int, what: str) -> None:
         raise ConfigError(f"the {what} is {value} at step {step}; lower the learning rate")
 
 
-class _Run:
+class _Trainer:
     """What changes while a run lasts: weights, their mean, the optimiser's state, the progress."""
 
     def __init__(

@@ -11,12 +11,13 @@ References
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-OPTIMISERS = ("adamw", "muon")
+Optimisers = Literal["adamw", "muon"]
 
 # The quintic whose repetition brings singular values near 1 [1]_, and how often it is applied.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -31,13 +32,13 @@ _EPSILON = 1e-8
 
 
 def make_optimiser(
-    name: str,
+    name: Optimisers,
     weights: Iterable[Tensor],
     learning_rate: float,
     weight_decay: float,
     beta2: float,
 ) -> Optimizer:
-    """Return an optimiser by its name, one of :data:`OPTIMISERS`.
+    """Return an optimiser by its name, one of :data:`Optimisers`.
 
     Parameters
     ----------

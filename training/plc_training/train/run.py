@@ -33,24 +33,9 @@ from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models.catalogue import find
 from plc.runtime.session import read_weights
-from plc_bench.scores.speech import plcmos_path
 from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together
-from plc_training.data.segments import (
-    DOMAINS,
-    BridgePlan,
-    CausalPlan,
-    Segments,
-    TwoSidedPlan,
-    prepare_segments,
-)
+from plc_training.data.segments import DOMAINS, Segments, prepare_segments
 from plc_training.networks.onnx_graph import load_onnx
-from plc_training.tasks.bridge import BridgeSettings, BridgeTask
-from plc_training.tasks.causal import CausalSettings, CausalTask
-from plc_training.tasks.heard import HeardSettings, HeardTask
-from plc_training.tasks.heard_plan import HeardPlan
-from plc_training.tasks.paper import PaperTask
-from plc_training.tasks.paper_plan import at_their_level
-from plc_training.tasks.two_sided import TwoSidedSettings, TwoSidedTask
 from plc_training.train.checkpoint import load_mean, read_progress
 from plc_training.train.display import Display, decode_shown
 from plc_training.train.journal import Journal
@@ -59,12 +44,11 @@ from plc_training.train.loop import (
     CHECKPOINT,
     Ending,
     Event,
-    Task,
     affordable_precision,
     open_devices,
     train,
 )
-from plc_training.train.recipe import MODEL_PREFIX, Recipe, domains_of, parse_recipe
+from plc_training.train.recipe import MODEL_PREFIX, Recipe, parse_recipe
 
 RECIPE = "recipe.toml"
 FACTS = "run.json"
@@ -119,7 +103,7 @@ def run_recipe(
     prepared = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
     fingerprint = _fingerprint(recipe, (prepared.train, prepared.valid))
-    task = build_task(recipe, prepared.train, prepared.valid)
+    task = recipe.make_task(prepared.train, prepared.valid)
     with _alone(folder, fabric):
         begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
         if fabric.is_global_zero:
@@ -141,21 +125,6 @@ def run_recipe(
                 stop.is_set,
             )
     return ending if fabric.is_global_zero else None
-
-
-def build_task(recipe: Recipe, train_on: Segments, valid: Segments) -> Task:
-    """Return the recipe's task on prepared segments."""
-    settings, plan = recipe.settings, recipe.train
-    if isinstance(settings, TwoSidedSettings) and isinstance(plan, TwoSidedPlan):
-        return TwoSidedTask(plan, settings, train_on, valid)
-    if isinstance(settings, HeardSettings) and isinstance(plan, HeardPlan):
-        return HeardTask(plan, settings, train_on, valid)
-    if isinstance(settings, CausalSettings) and isinstance(plan, CausalPlan):
-        return CausalTask(plan, settings, train_on, valid)
-    if isinstance(settings, BridgeSettings) and isinstance(plan, BridgePlan):
-        return BridgeTask(plan, settings, train_on, valid)
-    outputs = 2 if recipe.task.kind == "paper_complex" else 1
-    return PaperTask(outputs, at_their_level(train_on), at_their_level(valid))
 
 
 def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
@@ -206,14 +175,13 @@ def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
     MissingExtraError
         If what judges them is not installed.
     """
-    if isinstance(recipe.settings, HeardSettings):
-        plcmos_path()  # before minutes are spent on the pieces
+    recipe.task_type.require()
     libraries = find_libraries(place.data, place.domain)
     found = [clip for library in libraries for clip in library]
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
     decoded = decode_shown(clips, recipe.train.sample_rate, place.cache, place.jobs, display)
     made = [_segments(recipe, split, decoded, place, display) for split in SPLITS]
-    domains = domains_of(recipe.train)
+    domains = recipe.task_type.domains(recipe.train)
     heard = [clip for clip in clips if clip.split == "train" and clip.domain in domains]
     return Prepared(made[0], few(made[1], recipe.task.valid_segments), sources_of(heard))
 
@@ -261,7 +229,8 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
 
 
 def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
-    domains = {name for plan in (recipe.train, recipe.valid) for name in domains_of(plan)}
+    plans = recipe.train, recipe.valid
+    domains = {name for plan in plans for name in recipe.task_type.domains(plan)}
     kept = [
         clip
         for clip in clips
