@@ -37,7 +37,7 @@ class _TwoWords(TyperGroup):
     """Commands of two words, such as ``train debian``, beside commands of one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Take the longest name that there is."""
+        """Return the command with the longest matching name."""
         if " ".join(args[:2]) in self.commands:
             args = [" ".join(args[:2]), *args[2:]]
         return super().resolve_command(ctx, args)
@@ -83,7 +83,7 @@ def train(
         int | None, typer.Option(min=1, help="Steps of a trial, instead of the recipe's.")
     ] = None,
 ) -> None:
-    """Train a network by a recipe: decode, prepare segments, train, keep the best weights.
+    """Train a network by a recipe, and keep the best weights.
 
     plc train two_sided --data CORPUS
 
@@ -135,7 +135,7 @@ def debian(
     domains: Annotated[list[str], typer.Argument(help="speech, music, or both.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("debian-audio"),
 ) -> None:
-    """Fetch Debian packages of speech or music, and write their manifest.csv.
+    """Fetch Debian packages of speech or music, with a manifest.csv.
 
     plc train debian speech music --out DEBIAN
 
@@ -161,7 +161,7 @@ def content(
     cache: DecodedCache = None,
     jobs: Jobs = 1,
 ) -> None:
-    """Fit the models that tell speech from music; print them with their errors.
+    """Fit and print the models that distinguish speech from music.
 
     plc train content --data CORPUS --data DEBIAN
 
@@ -172,8 +172,7 @@ def content(
     """
     from plc_training.fits.content import fit
 
-    for line in fit(data, clips, places, cache or _default_cache(), jobs or _cores()):
-        typer.echo(line)
+    fit(data, clips, places, cache or _default_cache(), jobs or _cores(), typer.echo)
 
 
 @app.command("train contour")
@@ -184,7 +183,7 @@ def contour(
     cache: DecodedCache = None,
     jobs: Jobs = 1,
 ) -> None:
-    """Train the network that expects the pitch contour of a voice, and write it.
+    """Train the network that predicts the pitch contour of a voice.
 
     plc train contour --data CORPUS --out contour.npz
 
@@ -194,8 +193,7 @@ def contour(
     """
     from plc_training.fits.contour import fit
 
-    for line in fit(data, out, steps, cache or _default_cache(), jobs or _cores()):
-        typer.echo(line)
+    fit(data, out, steps, cache or _default_cache(), jobs or _cores(), typer.echo)
 
 
 @app.command()
@@ -234,7 +232,7 @@ def export(
 
 
 def main() -> None:
-    """Run the command; report an error of ours as one line on stderr."""
+    """Run the command; print a PlcError as one line on stderr."""
     try:
         app()
     except PlcError as error:

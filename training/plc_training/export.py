@@ -1,9 +1,10 @@
-"""A run's best weights as a model: ONNX file and manifest, proved before they stand there.
+"""Export of a run's best weights as ONNX file and manifest.
 
-Proved on validation segments that the run kept: the graph in ONNX Runtime says what the network in
-torch says, for one segment and for many and, where the frames are free, for more of them; the
-figure that training was judged by comes out the same end to end, though the weights are rounded to
-half precision; and the engine opens it.
+Both are tested before they are written.
+
+The tests use the run's validation segments. ONNX Runtime and torch agree for one segment, for a
+batch and, where the graph takes any number of frames, for longer segments; the first validation
+figure is equal, although the weights are rounded; and the engine opens the model.
 """
 
 import copy
@@ -35,8 +36,8 @@ from plc_training.train.recipe import Recipe
 from plc_training.train.run import read_run
 
 PARITY = 1e-4
-"""How far the two may be apart, as a share of a segment's largest output."""
-# The two round differently; a figure in dB or percent may move by this much.
+"""Largest accepted difference, as a share of a segment's largest output."""
+# Largest accepted difference of a figure, in dB or percent.
 FIGURE_PARITY = 0.01
 _TIMED_RUNS = 40
 _MORE_FRAMES = 3
@@ -44,20 +45,20 @@ _MORE_FRAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and how it was proved.
+    """An exported model, and the results of its tests.
 
     Attributes
     ----------
     manifest : Manifest
-        Read back from its file.
+        Read from the written file.
     parity : float
         Largest difference between torch and ONNX Runtime, relative to a segment's largest output.
     figures : dict
-        Figures of the probe: name to torch's and ONNX Runtime's.
+        Figures of the probe by name: torch's, ONNX Runtime's.
     run_ms : float
-        Median of a run of one segment, one thread.
+        Median time of one segment, on one thread.
     free_frames : bool
-        Whether any number of frames will do.
+        Whether the graph takes any number of frames.
     """
 
     manifest: Manifest
@@ -70,19 +71,18 @@ class Exported:
 def export_run(
     folder: Path, out: Path, name: str | None = None, figures: Mapping[str, float] | None = None
 ) -> Exported:
-    """Write ``NAME.onnx`` and ``NAME.json`` of a run's best weights.
+    """Export a run's best weights as ``NAME.onnx`` and ``NAME.json``.
 
     Parameters
     ----------
     folder : Path
         Of the run.
     out : Path
-        Folder to write to; made where it is missing. What stood there is replaced only by a model
-        that was proved.
+        Folder to write to; created if missing. An earlier model is replaced only after the tests.
     name : str, optional
         Of the model; by default the recipe's.
     figures : mapping, optional
-        More figures for the manifest, such as those of a test split.
+        Additional figures for the manifest, such as those of a test split.
 
     Raises
     ------
@@ -121,16 +121,16 @@ def export_run(
 
 
 class OnnxNetwork(nn.Module):
-    """A model's session behind the face of its network, for a task to validate."""
+    """A model's session with the interface of its torch network."""
 
     def __init__(self, session: BoundSession) -> None:
         super().__init__()
         self._session = session
-        # Tasks look at a network's parameters for where it runs.
+        # Tasks read the device from the parameters.
         self.register_parameter("place", nn.Parameter(torch.zeros(1)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the output of the signature that the inputs fit; without one, of each alone."""
+        """Return the output for the whole batch, or segment by segment."""
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
         for index, bound in enumerate(self._session.inputs):
             if bound[0].shape == arrays[0].shape:
@@ -144,8 +144,8 @@ class OnnxNetwork(nn.Module):
 
 
 def probe_batch(task: Task, probe: Segments) -> dict[str, Tensor]:
-    """Return one batch of real segments, drawn from those of the task."""
-    # An axis of one is no free axis to the exporter.
+    """Return one random batch of the probe's segments."""
+    # The exporter fixes an axis of size 1.
     return task.batch(max(2, probe.gaps.size), np.random.default_rng(0))
 
 
@@ -182,7 +182,7 @@ def _manifest(
 
 
 def _valid_figures(folder: Path, step: int) -> dict[str, float]:
-    """Return what was measured when the weights were kept, named by its split."""
+    """Return the validation figures of the exported step, prefixed ``valid``."""
     lines = [line for line in read_log(folder) if line["step"] == step]
     figures = lines[-1] if lines else {}
     return {
@@ -206,7 +206,7 @@ def _prove(
     trained: nn.Module,
     inputs: tuple[Tensor, ...],
 ) -> Exported:
-    """Compare the model with the network that it was made of, and its figure with training's."""
+    """Compare model and network by outputs and figures; measure the time."""
     fixed = [tuple(tensor[:1] for tensor in inputs), inputs]
     free = [*fixed, tuple(_longer(tensor[:2]) for tensor in inputs)]
     sets = free if task.ports.free_frames else fixed
@@ -232,12 +232,12 @@ def _cpu_session(manifest: Manifest, task: Task, sets: list[tuple[Tensor, ...]])
 
 
 def _longer(tensor: Tensor) -> Tensor:
-    """Return an input with a few of its frames once more, where its last axis is the frames."""
+    """Return an input with its last frames repeated."""
     return torch.cat([tensor, tensor[..., -_MORE_FRAMES:]], dim=-1)
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:
-    """Return the largest error of any segment, relative to its largest output."""
+    """Return the largest error of the segments, relative to the output."""
     error = (expected - found).flatten(1).abs().amax(1)
     return float((error / expected.flatten(1).abs().amax(1).clamp_min(1e-12)).max())
 

@@ -109,7 +109,7 @@ def test_splits_differ_in_what_they_name() -> None:
         ("[model]\n", "[model]\nweight_bits = 4\n", "model.weight_bits is 4; known: 16, 8"),
         ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),
-        ("[task]", "[task", "no valid TOML"),
+        ("[task]", "[task", "not valid TOML"),
     ],
 )
 def test_a_mistake_is_refused_by_its_name(old: str, new: str, match: str) -> None:
@@ -171,3 +171,16 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
         assert parsed(TEXT.replace(old, new)).fingerprint() != base
     assert parsed(TEXT).with_steps(13).fingerprint() != base
     assert parsed(TEXT).with_steps(None).fingerprint() == base
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("two_sided", "f47fcb42711a3bbe"),
+        ("causal_music_passages", "db8dc5acd8effb8f"),
+        ("bridge_speech_contour", "f0be91427841eab1"),
+        ("paper_complex", "50bb64ac338051b2"),
+    ],
+)
+def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint: str) -> None:
+    assert read_recipe(name).fingerprint() == fingerprint

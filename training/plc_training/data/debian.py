@@ -1,9 +1,9 @@
-"""A library of redistributable speech and music out of Debian's packages.
+"""A library of redistributable speech and music from Debian packages.
 
-Games, children's software and telephone systems come with hours of both, under free licences.
-Packages are fetched (``apt-get download``) and unpacked (``dpkg -x``), nothing is installed, and a
-``manifest.csv`` is written for :mod:`plc_training.data.library`: all of it is to train with, so
-that what validates stays another library's.
+Games, children's software and telephone systems contain hours of both, under free licences.
+Packages are fetched (``apt-get download``) and unpacked (``dpkg -x``), not installed. A
+``manifest.csv`` for :mod:`plc_training.data.library` puts all files into the training split, so
+that validation stays with another library.
 
     plc train debian speech music --out DEBIAN
     plc train RECIPE --data CORPUS --data DEBIAN
@@ -25,14 +25,14 @@ _COLUMNS = ("path", "domain", "split", "source", "licence")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package.
+    """A Debian package with audio.
 
     Attributes
     ----------
     name : str
-        Of the package.
+        Name of the package.
     domain : str
-        What its audio is.
+        Content of its audio: ``"speech"`` or ``"music"``.
     licence : str
         Of the audio, as ``/usr/share/doc/NAME/copyright`` has it.
     patterns : tuple of str
@@ -84,24 +84,23 @@ PACKAGES = (
     Package("fretsonfire-songs-muldjord", "music", _SHARE_ALIKE, (_SONGS,)),
     Package("fretsonfire-songs-sectoid", "music", "MIT", (_SONGS,)),
 )
-"""What is known to hold audio worth training with."""
+"""Packages whose audio is good for training."""
 
 
 def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
-    """Write the manifest of all packages that are unpacked; return how many files each gave.
+    """Write the manifest of all unpacked packages; return their file counts.
 
     Parameters
     ----------
     out : Path
-        Holds packages unpacked in folders of their names.
+        Folder of the unpacked packages, each in a folder of its name.
     packages : sequence of Package
-        Those that may be there.
+        Packages that may be in it.
 
     Raises
     ------
     ConfigError
-        If a package holds none of the files that it is known for, or the folder has a manifest of
-        something else.
+        If a package lacks its audio files, or the folder has the manifest of another library.
     """
     manifest = out / "manifest.csv"
     _refuse_another(manifest)
@@ -118,12 +117,12 @@ def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
 
 
 def fetch(out: Path, package: Package) -> None:
-    """Download and unpack a package, if it is not there yet.
+    """Download and unpack a package that is missing in the folder.
 
     Raises
     ------
     ConfigError
-        If this is no Debian, or the package cannot be had.
+        If this system is not Debian, or the package is not available.
     """
     target = out / package.name
     if target.exists():
@@ -183,7 +182,7 @@ def _call(command: list[str], folder: Path) -> None:
 
 
 def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> dict[str, int]:
-    """Fetch the packages of domains, and write the manifest of all packages in the folder.
+    """Fetch the packages of some domains, and write the manifest.
 
     Parameters
     ----------
@@ -197,7 +196,7 @@ def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> di
     Returns
     -------
     dict
-        Number of files of each package.
+        Number of files of each package in the folder.
 
     Raises
     ------

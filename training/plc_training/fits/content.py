@@ -1,15 +1,16 @@
-"""Fit :data:`plc.predict.content.MODEL` and its like, which tell speech from music.
+"""Fit of the models of :mod:`plc.predict.content`, which distinguish speech from music.
 
     plc train content --data CORPUS --data DEBIAN
 
-For files, a few places are drawn from every clip, each heard with 8 s, 1 s and 128 ms on either
-side, as a gap is; at 8 kHz, too, whole and as a telephone lets it through. For streams, the clip is
-heard as a stream that loses every tenth packet, and a few moments are drawn, early ones more often.
-Speech counts half and music and instruments the other, within each of them the libraries alike.
-Printed are the models and, for the clips that validate, how far the probability is from the truth.
+For files, random places of every clip are analysed with contexts of 8 s, 1 s and 128 ms on either
+side, as gaps are; also at 8 kHz, with the full band and with a telephone's. For streams, the clip
+is a stream that loses every tenth packet, and the moments are random, early ones more frequent.
+Speech has half of the weight, music and instruments the other half; within each, libraries have
+equal weights. The errors are mean distances of the probability from the truth, on the validation
+split.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +28,12 @@ from plc_training.train.display import Display, decode_shown
 RATE = 16_000
 REACHES_S = (8.0, 1.0, 0.128)
 _GAP_S = 0.064
-# Of streams: packets, the share that is lost, and when the first moment may be drawn.
+# Of streams: samples of a packet, share of lost packets, time of the earliest moment.
 _PACKET = round(0.02 * RATE)
 _LOSS = 0.1
 _FIRST_S = 0.6
 _DOMAINS = ("music", "instruments", "speech")
-# What a telephone lets through, in Hz.
+# Band of a telephone, in Hz.
 _TELEPHONE_HZ = 300.0, 3400.0
 _PENALTY = 1e-4
 _NEWTON_STEPS = 50
@@ -40,7 +41,7 @@ _NEWTON_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What counts as one: a domain of a library."""
+    """A domain of a library, in one split: the unit of weighting."""
 
     library: int
     domain: str
@@ -49,13 +50,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Features, and the group of each."""
+    """Feature rows, and the group of each row."""
 
     rows: list[NDArray[np.float64]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
     def add(self, rows: list[NDArray[np.float64]], group: Group) -> None:
-        """Add features of a clip."""
+        """Add the rows of a clip."""
         self.rows.extend(rows)
         self.groups.extend([group] * len(rows))
 
@@ -63,7 +64,7 @@ class Heard:
 def examples(
     clip: NDArray[np.float32], sample_rate: int, places: int, rng: np.random.Generator
 ) -> Iterator[list[NDArray[np.float64]]]:
-    """Yield the features of places in a clip, for each reach."""
+    """Yield features of random places, one row for each context length."""
     edge = round(REACHES_S[-1] * sample_rate)
     gap = round(_GAP_S * sample_rate)
     for _ in range(places if clip.size > 2 * edge + gap else 0):
@@ -83,7 +84,7 @@ def examples(
 
 
 def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return what is left of a clip between 300 and 3400 Hz."""
+    """Return a clip limited to 300 to 3400 Hz."""
     spectrum = np.fft.rfft(clip)
     hz = np.fft.rfftfreq(clip.size, 1.0 / sample_rate)
     spectrum[(hz < _TELEPHONE_HZ[0]) | (hz > _TELEPHONE_HZ[1])] = 0.0
@@ -93,7 +94,7 @@ def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[
 def moments(
     clip: NDArray[np.float32], places: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the features of moments in a clip, as a stream hears it."""
+    """Yield features of random moments of a clip, played as a stream."""
     packets = clip.size // _PACKET
     first = round(_FIRST_S * RATE / _PACKET)
     if packets <= first:
@@ -112,21 +113,21 @@ def moments(
 def fitted(
     found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the model of a weighted logistic regression, by Newton's method.
+    """Fit a weighted logistic regression by Newton's method.
 
     Parameters
     ----------
     found : float64, shape (n, features)
         Features.
     speech : bool, shape (n,)
-        What they are of.
+        Whether a row is of speech.
     share : float64, shape (n,)
-        How much each counts; they sum to 1.
+        Weight of each row; the sum is 1.
 
     Returns
     -------
     float64, shape (3, 2 features + 1)
-        As :data:`plc.predict.content.MODEL`.
+        In the form of :data:`plc.predict.content.MODEL`.
     """
     inputs = expanded(found)
     means, deviations = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
@@ -142,12 +143,12 @@ def fitted(
 
 
 def shares(groups: list[Group]) -> NDArray[np.float64]:
-    """Return how much an example of each group counts; 0 for what validates.
+    """Return the weight of each row; 0 in the validation split.
 
     Raises
     ------
     ConfigError
-        If there is no speech to train with, or nothing else.
+        If the training split lacks speech, or holds nothing else.
     """
     share = np.zeros(len(groups))
     kinds = {group for group in groups if group.split == "train"}
@@ -166,8 +167,15 @@ def shares(groups: list[Group]) -> NDArray[np.float64]:
     return share
 
 
-def fit(data: Sequence[Path], clips: int, places: int, cache: Path, jobs: int) -> Iterator[str]:
-    """Fit the models that tell speech from music; yield them and their errors as text.
+def fit(
+    data: Sequence[Path],
+    clips: int,
+    places: int,
+    cache: Path,
+    jobs: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Fit the models for files, narrow-band files and streams.
 
     Parameters
     ----------
@@ -181,6 +189,8 @@ def fit(data: Sequence[Path], clips: int, places: int, cache: Path, jobs: int) -
         Folder for decoded audio.
     jobs : int
         Processes that decode.
+    tell : callable
+        Receives the models and their errors as text.
 
     Raises
     ------
@@ -205,13 +215,13 @@ def fit(data: Sequence[Path], clips: int, places: int, cache: Path, jobs: int) -
                     narrow.add(found, group)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    yield from report(wide, reaches, 0.5)
-    yield from report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5)
-    yield from report(streams, ["in a stream"], SPEECH_FROM)
+    report(wide, reaches, 0.5, tell)
+    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5, tell)
+    report(streams, ["in a stream"], SPEECH_FROM, tell)
 
 
-def report(heard: Heard, ways: list[str], speech_from: float) -> Iterator[str]:
-    """Yield the errors of a model on the validation split, and the model.
+def report(heard: Heard, ways: list[str], speech_from: float, tell: Callable[[str], None]) -> None:
+    """Fit a model, and report its validation errors and its numbers.
 
     Parameters
     ----------
@@ -221,6 +231,8 @@ def report(heard: Heard, ways: list[str], speech_from: float) -> Iterator[str]:
         Names of the ways in which each place was heard.
     speech_from : float
         Probability from which a place counts as speech.
+    tell : callable
+        Receives lines of text.
 
     Raises
     ------
@@ -242,12 +254,12 @@ def report(heard: Heard, ways: list[str], speech_from: float) -> Iterator[str]:
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
                 taken = float((said[members] > speech_from).mean())
-                yield f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech"
-    yield np.array2string(model, separator=", ", precision=5, max_line_width=100)
+                tell(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
+    tell(np.array2string(model, separator=", ", precision=5, max_line_width=100))
 
 
 def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
-    """Return clips, as many of each group as there are to be."""
+    """Return at most ``clips`` random clips of each group."""
     rng = np.random.default_rng(0)
     chosen = {}
     for number, library in enumerate(find_libraries(data)):

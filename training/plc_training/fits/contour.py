@@ -1,15 +1,15 @@
-"""Train the network that expects a voice's pitch contour (:func:`plc_kernels.contour.expect`).
+"""Training of the pitch contour network (:func:`plc_kernels.contour.expect`).
 
     plc train contour --data CORPUS --out contour.npz
 
-Every 10 ms of speech is a place where a gap could begin: what is known before it is looked at as a
-stream does, and what comes is measured with samples on either side. The network learns the
-logarithm of the period every 10 ms of the next 60, where there is one. Printed are the errors on
-clips that validate, in cents, beside those of a pitch that stays as it was.
+Every 10 ms of speech is a possible start of a gap: the past is analysed as in a stream, and the
+future pitch is measured with samples on either side. The network learns the logarithm of the period
+every 10 ms of the next 60 ms, in voiced parts. Errors are those of the validation split, in cents,
+beside those of a constant pitch.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +37,11 @@ RATE = 16_000
 _EVERY = round(0.01 * RATE)
 _PAST = round(PAST_MS * RATE / 1000.0)
 _POINT = round(POINT_MS * RATE / 1000.0)
-# Beyond the last point half of a template and of the longest period are read.
+# Samples read after the last point: half of a template and of the longest period.
 _AFTER = (POINTS - 1) * _POINT + round(0.02 * RATE)
-# What is fainter has no pitch to speak of.
+# Below this power no pitch is measured.
 _LEAST_POWER = 1e-6
-# A period is learned from where cycles are so alike, and may stray so far from one to the next.
+# Least similarity of cycles for a target, and the largest change from period to period.
 _SURE = 0.75
 _STRAY = 0.25
 _WIDTH = 96
@@ -56,16 +56,16 @@ _BEND = 0.9
 def places(
     x: NDArray[np.float32], features: NDArray[np.float32], points: NDArray[np.float32]
 ) -> int:
-    """Find places with a pitch in a clip at 16 kHz; return how many.
+    """Find voiced places in a clip at 16 kHz; return their number.
 
     Parameters
     ----------
     x : float32, shape (n,)
         The clip.
     features : float32, shape (m, FEATURES), written
-        Of each place, as :func:`plc_kernels.contour.look_back` writes them.
+        Of each place, written by :func:`plc_kernels.contour.look_back`.
     points : float32, shape (m, POINTS), written
-        What came, as :func:`plc_kernels.contour.expect` tells it; NaN where there was no pitch.
+        Measured contour, in the units of :func:`plc_kernels.contour.expect`; NaN if unvoiced.
     """
     score = np.zeros(round(RATE * LONGEST_MS / 1000.0) + 1, np.float32)
     count = 0
@@ -87,7 +87,10 @@ def places(
 
 
 def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return :func:`places` of a clip, shapes (places, FEATURES) and (places, POINTS)."""
+    """Return features and points of a clip's places.
+
+    Shapes (places, FEATURES) and (places, POINTS).
+    """
     most = max(clip.size // _EVERY, 1)
     features = np.zeros((most, FEATURES), np.float32)
     points = np.zeros((most, POINTS), np.float32)
@@ -96,7 +99,7 @@ def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 class ContourNet(nn.Module):
-    """What :func:`plc_kernels.contour.expect` computes, in torch."""
+    """The network of :func:`plc_kernels.contour.expect`, in torch."""
 
     mean: Tensor
     scale: Tensor
@@ -119,7 +122,7 @@ class ContourNet(nn.Module):
         return out
 
     def exported(self) -> ContourModel:
-        """Return the network as the kernel takes it, rounded to half precision."""
+        """Return the network for the kernel, rounded to half precision."""
         dense = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         arrays = [self.mean, self.scale]
         for layer in dense:
@@ -130,7 +133,7 @@ class ContourNet(nn.Module):
 def fitted(
     features: NDArray[np.float32], points: NDArray[np.float32], steps: int, display: Display
 ) -> ContourNet:
-    """Return a network trained on places; of points that are NaN it learns nothing."""
+    """Return a network trained on places; points of NaN are ignored."""
     torch.manual_seed(0)
     given, wanted = torch.from_numpy(features), torch.from_numpy(points)
     network = ContourNet(given.mean(0), given.std(0) + 1e-3)
@@ -157,8 +160,15 @@ def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tu
     return [(float(np.nanmean(at)), float(np.nanmedian(at))) for at in errors.T]
 
 
-def fit(data: Sequence[Path], out: Path, steps: int, cache: Path, jobs: int) -> Iterator[str]:
-    """Train the network that expects a pitch contour; write it, yield its errors as text.
+def fit(
+    data: Sequence[Path],
+    out: Path,
+    steps: int,
+    cache: Path,
+    jobs: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Train the pitch contour network, and write it.
 
     Parameters
     ----------
@@ -172,6 +182,8 @@ def fit(data: Sequence[Path], out: Path, steps: int, cache: Path, jobs: int) -> 
         Folder for decoded audio.
     jobs : int
         Processes that decode.
+    tell : callable
+        Receives the errors as text.
 
     Raises
     ------
@@ -191,24 +203,24 @@ def fit(data: Sequence[Path], out: Path, steps: int, cache: Path, jobs: int) -> 
     features, points = to_validate
     with torch.no_grad():
         expected = network(torch.from_numpy(features)).numpy()
-    yield f"{len(to_train[0])} places to train with, {len(features)} to validate"
+    tell(f"{len(to_train[0])} places to train with, {len(features)} to validate")
     for name, said in (("stays", np.zeros_like(points)), ("expected", expected)):
         at = ", ".join(f"{mean:.0f} / {median:.0f}" for mean, median in cents(said, points))
-        yield f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start"
+        tell(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
     arrays = network.exported()._asdict()
     np.savez(out, **{name: array.astype(np.float16) for name, array in arrays.items()})
-    yield f"wrote {out}"
+    tell(f"wrote {out}")
 
 
 def _together(
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]], split: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return features and points of a split's places.
+    """Return features and points of all places in a split.
 
     Raises
     ------
     ConfigError
-        If there are none.
+        If the split has no places.
     """
     of_clips = [each for each in found.get(split, []) if len(each[0])]
     if not of_clips:

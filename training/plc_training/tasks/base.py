@@ -1,4 +1,4 @@
-"""The interface of a task: what the recipe, the training loop and the export need of it.
+"""The interface between tasks and recipe, training loop and export.
 
 A new task is one file with a subclass of :class:`Task`, and one line in
 :mod:`plc_training.tasks.registry`.
@@ -36,11 +36,11 @@ Weights = Annotated[dict[str, Amount], Meta(min_length=1)]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Settings of a task: the table ``[settings]`` of its recipes; none in this base."""
+    """Settings of a task: the table ``[settings]``; none by default."""
 
 
 class TaskChoice(Struct, frozen=True, kw_only=True):
-    """The task, its data and its initial weights: the table ``[task]``.
+    """Kind, clips and initial weights of a training: the table ``[task]``.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class TaskChoice(Struct, frozen=True, kw_only=True):
 
 
 class ModelCard(Struct, frozen=True, kw_only=True):
-    """Fields of the exported manifest that only the recipe knows: the table ``[model]``.
+    """Fields of the manifest from the recipe: the table ``[model]``.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class TaskPlan(Plan, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Names of a graph's inputs and output, and the free axes of the inputs."""
+    """Names of a graph's inputs and output, and free axes."""
 
     inputs: tuple[str, ...]
     output: str
@@ -134,7 +134,7 @@ class Ports:
 
 
 class Task(ABC):
-    """One kind of training, on prepared segments.
+    """Base class of tasks: one kind of training, on prepared segments.
 
     Classes describe a kind to the recipe; instances train, validate and export. By default the
     network is one of the engine's gap networks: ``spectra`` and ``lost`` in, ``filled`` out.
@@ -183,7 +183,7 @@ class Task(ABC):
 
     @classmethod
     def shape(cls, plan: Any) -> tuple[object, ...]:
-        """Return the properties that the plans for training and validation share."""
+        """Return the properties that both plans of a recipe share."""
         return plan.sample_rate, plan.samples, plan.lines
 
     @classmethod
@@ -224,7 +224,7 @@ class Task(ABC):
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return a random batch of training data, on the CPU.
 
-        The first axis is that of the segments; a tensor without axes holds for all of them.
+        The first axis is that of the segments; a tensor without axes is common to all.
         """
 
     @abstractmethod

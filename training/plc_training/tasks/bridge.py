@@ -1,4 +1,4 @@
-"""The task of filling a stream's gap after which a packet or more has arrived already."""
+"""The task of filling gaps of streams with lookahead."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ from plc_training.tasks.stream import StreamSettings, StreamTask, check_past, ju
 
 
 class BridgeSettings(StreamSettings, frozen=True, kw_only=True):
-    """What the task is made of, beside its segments.
+    """Settings of the bridge task.
 
     Attributes
     ----------
     context_frames_after : int
-        Frames wholly after the longest gap.
+        Frames entirely after the longest gap.
     channels, gru
         As for :class:`HybridShape`.
     """
@@ -40,7 +40,7 @@ class BridgeSettings(StreamSettings, frozen=True, kw_only=True):
 
 
 class BridgeTask(StreamTask):
-    """Batches and network of the network for streams with lookahead."""
+    """Batches and network of the bridge task."""
 
     kind = "bridge"
     plan_type = BridgePlan
@@ -61,7 +61,7 @@ class BridgeTask(StreamTask):
     def check(
         cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice, card: ModelCard
     ) -> None:
-        """Check that the grid and the loss see what a stream has at a gap."""
+        """Check that grid and loss fit a stream's received samples."""
         super().check(plan, settings, choice, card)
         check_past(plan, settings)
         hop = grid_hop(plan, settings)
@@ -85,7 +85,7 @@ class BridgeTask(StreamTask):
         }
 
     def make_network(self) -> HybridNet:
-        """Return the network, its weights drawn anew."""
+        """Return the network with random weights."""
         return HybridNet(
             HybridShape(
                 drafts=len(self.plan.lines) - 1,
@@ -98,7 +98,7 @@ class BridgeTask(StreamTask):
         )
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return gaps drawn alike, judged from a random place on."""
+        """Return random gaps, with a random offset of the loss's frames."""
         chosen = rng.integers(self._train.gaps.size, size=size)
         return self._tensors(
             self._train.lines[chosen].astype(np.float32),
@@ -108,7 +108,7 @@ class BridgeTask(StreamTask):
         )
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        """Return the spectra of the drafts and each frame's lost share."""
         part = slice(self._first, self._first + self._samples)
         margins = (self.plan.margin, self.plan.beyond)
         lost = torch.nn.functional.pad(batch["hole"], margins)[:, part]

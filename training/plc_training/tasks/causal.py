@@ -1,4 +1,4 @@
-"""The task of continuing a stream of which only the past is known."""
+"""The task of continuing a stream from its past."""
 
 from typing import Any
 
@@ -24,26 +24,25 @@ from plc_training.tasks.base import (
 )
 from plc_training.tasks.stream import StreamSettings, StreamTask, check_past
 
-# The fill takes over from the draft within this time: no step at the edge of the gap.
+# Crossfade from the draft to the fill, so that the gap has no step at its edge.
 EDGE_MS = 1.0
 
 
 class CausalSettings(StreamSettings, frozen=True, kw_only=True):
-    """What the task is made of, beside its segments.
+    """Settings of the causal task.
 
     Attributes
     ----------
     horizon_frames : int
-        Hops that are filled.
+        Filled hops.
     onset_ms : float
-        Until here the draft is played: a network that is asked in the first packet's time may
-        answer in the second's.
+        Length of the draft before the fill, for a network that answers a packet later.
     recovery_ms : float
-        Of the crossfade into what is received after the burst.
+        Crossfade into the received samples after the burst.
     width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
     colour_db : float
-        Depth of the random filters that segments are trained in; 0: none.
+        Depth of the random filters of the training segments; 0: none.
     """
 
     horizon_frames: Count = 24
@@ -59,7 +58,7 @@ class CausalSettings(StreamSettings, frozen=True, kw_only=True):
 
 
 class BurstsTask(StreamTask):
-    """Network and judged bursts of the tasks of which only the past is known."""
+    """Common part of the causal tasks: network, inputs and fills."""
 
     takes_horizon = True
 
@@ -76,7 +75,7 @@ class BurstsTask(StreamTask):
         self._recovery = round(rate * settings.recovery_ms / 1000.0)
 
     def make_network(self) -> FramesNet:
-        """Return the network, its weights drawn anew."""
+        """Return the network with random weights."""
         return FramesNet(
             FramesShape(
                 drafts=len(self.plan.lines) - 1,
@@ -101,7 +100,7 @@ class BurstsTask(StreamTask):
         }
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        """Return the spectra of the drafts and each frame's lost share."""
         part = slice(self._first, self._first + self._samples)
         lines = batch["lines"]
         place = torch.arange(self.plan.samples, device=lines.device)[part]
@@ -141,10 +140,10 @@ class CausalTask(BurstsTask):
         check_bursts(plan, settings)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return bursts drawn alike, some of them with another length, at a random place."""
+        """Return random bursts, half of them longer than the losses."""
         chosen = rng.integers(self._train.gaps.size, size=size)
         gaps = self._train.gaps[chosen]
-        # Long bursts are rare, and they are what the network is for.
+        # Long bursts are rare in traces, and matter most.
         longer = rng.random(size) < 0.5
         gaps = np.where(longer, gaps * rng.integers(1, 5, size), gaps)
         lines = self._train.lines[chosen].astype(np.float32)

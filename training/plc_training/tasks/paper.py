@@ -1,4 +1,4 @@
-"""The task of the paper: the spectra of a gap of 64 ms from those of 128 ms on either side.
+"""The task of the paper: 64 ms gaps between 128 ms contexts.
 
 A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
 :mod:`plc.networks.paper`. The loss is that of the paper [1]_: of each segment
@@ -6,14 +6,14 @@ A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap an
     F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
     T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
 
-with S the magnitudes of the gap's 11 frames, or their real and imaginary parts. Open is how
-segments and weights are weighed in a batch. Its authors' program adds up the errors of 256 segments
-before it adds the weights' term once, so that is what is done here, divided by 256 and for a batch
-of any size: ``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the term as printed would
-begin at forty times the loss.
+with S the magnitudes of the gap's 11 frames, or their real and imaginary parts. The paper does not
+define the balance of both terms in a batch. Its authors' program sums the errors of 256 segments
+and adds the weights' term once; so does this loss, divided by 256, for a batch of any size:
+``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the printed term would be forty times
+the initial loss.
 
-Segments of a smaller corpus than the paper's are reversed in time and in sign at random. The
-phase made afterwards plays no part (section 3.3).
+The corpus is smaller than the paper's, so segments are reversed in time and in sign at random. The
+phase that is reconstructed later does not enter the loss (section 3.3).
 
 References
 ----------
@@ -52,7 +52,7 @@ SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 LOSS_C = 5.0
 WEIGHT_DECAY = 0.01
 PAPER_BATCH = 256
-# The frames that lie wholly in the gap: those that SNR_MS counts.
+# Frames entirely in the gap: those of SNR_MS.
 _INSIDE = slice(TOUCHING, GAP_FRAMES - TOUCHING)
 _VALIDATION_BATCH = 64
 _INT16 = 32768.0
@@ -108,13 +108,13 @@ class PaperTask(Task):
         return lambda: session.run(0)
 
     def make_network(self) -> ContextEncoderNet:
-        """Return the network, its weights drawn anew; the loss holds on to them."""
+        """Return the network with random weights; the loss keeps references."""
         network = ContextEncoderNet(self.outputs)
         self._weights = list(network.parameters())
         return network
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return segments, each reversed in time and in sign or not."""
+        """Return random segments, reversed in time and in sign at random."""
         chosen = rng.integers(len(self._train), size=size)
         lines = self._train[chosen].astype(np.float32)
         reverse, negate = rng.random((2, size)) < 0.5
@@ -123,7 +123,7 @@ class PaperTask(Task):
         return {"lines": torch.from_numpy(lines / np.float32(_INT16))}
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor]:
-        """Return what the network is given: spectra of both contexts, (batch, 4, 257, 16)."""
+        """Return the spectra of both contexts, shape (batch, 4, 257, 16)."""
         lines = batch["lines"]
         silence = (TOUCHING * HOP_SAMPLES, 0)
         before = functional.pad(lines[:, :CONTEXT_SAMPLES], silence[::-1])
@@ -132,7 +132,7 @@ class PaperTask(Task):
         return (torch.cat(sides, dim=1),)
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return what the network should answer, of its output's shape."""
+        """Return the true output, in the network's output shape."""
         edge = TOUCHING * HOP_SAMPLES
         first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
         lines = batch["lines"]
@@ -149,14 +149,14 @@ class PaperTask(Task):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return figures over the validation segments, before any phase is made.
+        """Return figures of the validation segments, without phase reconstruction.
 
         Returns
         -------
         dict
             ``snr_ms_db``: mean SNR of the magnitudes of the five frames inside the gap;
-            ``nmse_db``: mean of equation (1) over all that the network answers, in dB, which is
-            what the paper watches, with the sign turned: higher is better.
+            ``nmse_db``: mean of equation (1) over the whole output, in dB, which the paper
+            reports, with inverted sign: higher is better.
         """
         device = next(network.parameters()).device
         snrs, nmses = [], []
@@ -191,11 +191,11 @@ class PaperComplexTask(PaperTask):
 
 
 def _magnitudes(spectra: Tensor) -> Tensor:
-    """Return shape (batch, bins, frames) of real and imaginary parts."""
+    """Return magnitudes, shape (batch, bins, frames)."""
     return spectra.square().sum(1).sqrt()
 
 
 def _powers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the energy of the error and that of the target, both of shape (batch,)."""
+    """Return the energies of error and target, shape (batch,)."""
     error = (output - target).flatten(1).square().sum(1)
     return error, target.flatten(1).square().sum(1)

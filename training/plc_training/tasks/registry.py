@@ -1,4 +1,4 @@
-"""The kinds of training, by the names that recipes use."""
+"""Registry of the tasks, by the names that recipes use."""
 
 from plc_training.tasks.base import Task
 from plc_training.tasks.bridge import BridgeTask

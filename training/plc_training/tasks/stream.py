@@ -1,10 +1,9 @@
-"""What the tasks of streams have in common: how a fill of a burst is judged.
+"""Common part of the tasks of streams: loss and figures.
 
-The fill is put where it would be heard: after the past, for as long as the burst lasted, with the
-received samples after it. What is judged is that signal, in the frames that touch the burst, by the
-measures that the benchmark reports (:mod:`plc_bench.scores.metrics`) in a form that has gradients:
-the log-spectral distance, the relative error of mel spectra, and the error of the samples as far as
-it exceeds that of the draft.
+The fill is placed as in a stream: after the past, for the length of the burst, followed by the
+received samples. The loss measures this signal in the frames that touch the burst, by the measures
+of the benchmark (:mod:`plc_bench.scores.metrics`) in differentiable form: log-spectral distance,
+relative error of mel spectra, and the error of the samples beyond that of the draft.
 """
 
 from abc import abstractmethod
@@ -23,19 +22,19 @@ from plc_training.tasks.base import Amount, Count, Positive, Settings, Task, che
 
 # Windows of the log-mel distance, in ms; the hop is a quarter.
 _MEL_WINDOWS_MS = (8.0, 16.0, 32.0)
-# What lies 70 dB below a segment's loudest band does not count.
+# Floor: 70 dB below a segment's loudest band.
 _MEL_FLOOR = 10 ** (-70 / 20)
 
 
 class StreamSettings(Settings, frozen=True, kw_only=True):
-    """Settings that all networks of streams have.
+    """Common settings of the tasks of streams.
 
     Attributes
     ----------
     bin_hz : float
-        Of the grid.
+        Spacing of the grid's bins.
     context_frames : int
-        Frames wholly before the gap.
+        Frames entirely before the gap.
     lsd, mel, log_mel, nmse, error, level : float
         Weights of the terms of the loss: log-spectral distance (per dB), relative error of mel
         spectra, mean distance of log-mel spectra at three windows (per 10 dB), NMSE beyond the
@@ -54,7 +53,7 @@ class StreamSettings(Settings, frozen=True, kw_only=True):
 
 
 class StreamTask(Task):
-    """What the tasks of streams have in common: the loss and the validation figures.
+    """Base class of the tasks of streams: loss and validation figures.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class StreamTask(Task):
     settings : StreamSettings
         Grid and weights.
     frames_out, frames_after : int
-        Frames that the network returns, and those after them that it sees.
+        Frames of the network's output, and input frames after them.
     train, valid : Segments
         Of the plan.
     """
@@ -93,7 +92,7 @@ class StreamTask(Task):
         self._first = plan.margin - (settings.context_frames + 3) * self.grid.hop
         count = settings.context_frames + frames_out + frames_after
         self._samples = (count - 1) * self.grid.hop + self.grid.samples
-        # The last three frames are needed to complete those before them.
+        # The last three frames complete the overlap-add of those before.
         self._filled = (frames_out - 3) * self.grid.hop
         assert self._first >= 0
         assert self._first + self._samples <= plan.samples
@@ -101,17 +100,17 @@ class StreamTask(Task):
 
     @abstractmethod
     def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return how much of each gap is judged, in samples."""
+        """Return the samples of each gap that the loss measures."""
 
     @abstractmethod
     def _ramp(self, place: NDArray[np.floating], ends: NDArray[np.integer]) -> NDArray[np.floating]:
-        """Return the share of the network in the fill; ``place`` in the gap, its ``ends``."""
+        """Return the network's share of the fill at places in the gap."""
 
     @abstractmethod
     def _leave(
         self, place: NDArray[np.floating], ends: NDArray[np.integer]
     ) -> NDArray[np.floating]:
-        """Return the share of the fill in what is heard; ``place`` in the gap, its ``ends``."""
+        """Return the fill's share of the output at places in the gap."""
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms that have a weight."""
@@ -130,7 +129,7 @@ class StreamTask(Task):
         return total.mean() + weights.level * terms["level"].mean() ** 2
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return by how many percent the loss's terms are lower than the draft's, weighted."""
+        """Return the loss terms, and their reduction against the draft in percent."""
         device = next(network.parameters()).device
         ours: dict[str, list[float]] = {}
         drafts: dict[str, list[float]] = {}
@@ -164,7 +163,7 @@ class StreamTask(Task):
         peaks: NDArray[np.float32],
         offset: int,
     ) -> dict[str, Tensor]:
-        # In units of full scale again, as the log-spectral distance has an absolute floor.
+        # In units of full scale, as the log-spectral distance has an absolute floor.
         lines *= (peaks / 30_000.0)[:, None, None]
         place = np.arange(self._filled, dtype=np.float64)
         ends = np.asarray(gaps)[:, None]
@@ -177,13 +176,13 @@ class StreamTask(Task):
         }
 
     def _fill(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return what the network makes of the gap, shape (batch, filled)."""
+        """Return the network's fill, shape (batch, filled)."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :][:, : self._filled]
         draft = batch["lines"][:, -1, self._plan.margin :][:, : self._filled]
         return draft + batch["ramp"] * (made - draft)
 
     def _composed(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the past, the burst filled, and the received samples after it."""
+        """Return the past, the filled burst, and the received samples after."""
         margin = self._plan.margin
         truth = batch["lines"][:, 0]
         future = truth[:, margin : margin + self._filled]
@@ -223,7 +222,10 @@ class StreamTask(Task):
     def _spectra(
         self, grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor, first: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return magnitudes, shape (batch, bins, frames), and which frames touch the burst."""
+        """Return true and found magnitudes, and the mask of touching frames.
+
+        Shapes (batch, bins, frames), twice, and (batch, frames).
+        """
         wanted = _magnitudes(grid.analyse(truth[:, first:]))
         found = _magnitudes(grid.analyse(composed[:, first:]))
         mask = touched[:, first:].unfold(-1, grid.samples, grid.hop).amax(dim=-1)
@@ -252,12 +254,12 @@ def _magnitudes(spectra: Tensor) -> Tensor:
 
 
 def check_past(plan: CausalPlan | BridgePlan, settings: StreamSettings) -> None:
-    """Refuse a margin that is too short for the context and the loss.
+    """Check that the margin is sufficient for the context and the loss.
 
     Raises
     ------
     ConfigError
-        If it is.
+        If it is too short.
     """
     needed = max(
         (settings.context_frames + 3) * grid_hop(plan, settings), judged_samples(plan.sample_rate)

@@ -1,9 +1,9 @@
-"""The training loop, one for every task and any number of devices.
+"""The training loop, for every task and any number of devices.
 
-What a step sees follows from the seed and the step's number alone: the batch, its augmentation and
-the learning rate. A batch is drawn whole on every device, which then works on its share. So a run
-that was stopped goes on exactly, two runs of one seed end in the same weights (on the same machine
-and number of threads), and any number of devices see the same data.
+The batch of a step, its augmentation and the learning rate follow from the seed and the step's
+number alone. Every device draws the whole batch and works on its share. So a stopped run continues
+exactly, two runs with the same seed end with equal weights (on the same machine and number of
+threads), and the data do not depend on the number of devices.
 """
 
 import copy
@@ -33,53 +33,53 @@ from plc_training.train.optimiser import Optimisers, make_optimiser
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
-# What torch says of x86 processors that do not have it.
+# torch's capability names of x86 processors without bfloat16.
 _WITHOUT_BFLOAT16 = ("DEFAULT", "AVX2")
-# A step in bfloat16. Some virtual machines name instructions for it that they then do not allow.
+# A step in bfloat16. Some virtual machines report its instructions but do not allow them.
 _BFLOAT16_STEP = """
 import torch
 layer = torch.nn.Linear(64, 64)
 with torch.autocast("cpu", torch.bfloat16):
     layer(torch.ones(64, 64)).float().sum().backward()
 """
-# Of the mean of the weights over steps; it warms up from 0.
+# Decay of the running mean of the weights; it rises from 0.1.
 _MEAN_DECAY = 0.998
 # Share of the steps after which "tenth" lowers the learning rate: the paper's 600k of 800k.
 _TENTH_FROM = 0.75
-# While one device decodes a library, the others wait.
+# Time in which one process may decode a library while the others wait.
 _PATIENCE = timedelta(hours=24)
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
-    """How long and how fast to train.
+    """Schedule of a training: the table ``[schedule]``.
 
     Attributes
     ----------
     steps, batch : int
-        Steps, and segments in each over all devices.
+        Number of steps; segments of a step over all devices.
     learning_rate : float
-        At its highest, which it rises to over ``warm_up`` steps.
+        Maximum, reached after ``warm_up`` steps.
     decay : str
-        ``"cosine"``: down to nothing along a cosine; ``"tenth"``: a tenth from three quarters of
-        the steps on.
+        ``"cosine"``: down to 0 along a cosine; ``"tenth"``: a tenth after three quarters of the
+        steps.
     optimiser : str
         ``"adamw"``, or ``"muon"`` (:class:`plc_training.train.optimiser.Muon`).
     weight_decay : float
-        Of either optimiser; AdamW with 0 is Adam.
+        Of both optimisers; AdamW with 0 is Adam.
     beta2 : float
-        Of AdamW, which under Muon moves biases and small matrices.
+        Of AdamW, which also moves biases and small matrices under Muon.
     clip_norm : float
-        Gradients are scaled down to this norm; 0: never.
+        Largest norm of the gradients, which are scaled down to it; 0: no limit.
     validate_every : int
         Steps between validations.
     patience : int
-        Validations without a new best after which training ends; 0: never.
+        Validations without a new best figure until training ends; 0: no limit.
     checkpoint_s : float
         Seconds between checkpoints.
     precision : str
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
     seed : int
-        Of everything that is drawn.
+        Of all random numbers.
     """
 
     steps: Count
@@ -100,13 +100,13 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A step that was done."""
+    """A completed step."""
 
     step: int
     loss: float
     steps_per_s: float
     figures: dict[str, float]
-    """Empty but for validations."""
+    """Empty in steps without a validation."""
 
 
 class Reason(Enum):
@@ -119,26 +119,26 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Where training ended, and why."""
+    """Progress at the end of a training, and the reason."""
 
     progress: Progress
     reason: Reason
 
 
 def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "32-true") -> Fabric:
-    """Return devices to train on, their processes started or, under torchrun, joined.
+    """Return devices to train on, with their processes running.
 
     Parameters
     ----------
     devices : int
-        On this machine.
+        Number on this machine; under torchrun, of its processes.
     accelerator, precision : str
         As Lightning Fabric names them.
 
     Raises
     ------
     ConfigError
-        If this machine has no such devices, or not so many.
+        If this machine has too few such devices.
     """
     several = devices > 1 or torch.distributed.is_torchelastic_launched()
     # A GPU's processes talk through NCCL, those of a CPU through gloo: Fabric's choice.
@@ -161,17 +161,17 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
 
 
 def available_accelerator() -> str:
-    """Return what ``auto`` trains on here."""
+    """Return the accelerator that ``auto`` selects here."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str, str]:
-    """Return the precision to train in, float32 where bfloat16 would not do, and why not.
+    """Return the precision for a device, and the reason for a change.
 
-    x86 processors without AVX-512 have no arithmetic for bfloat16. A step of the paper's network of
-    16 segments took 45 s there in it, 3.5 s in float32.
+    bfloat16 becomes float32 on x86 processors without AVX-512, which emulate it many times slower,
+    and where a trial step fails.
 
     Parameters
     ----------
@@ -201,32 +201,32 @@ def train(
     begin: Callable[[nn.Module], object] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Ending:
-    """Train until the steps are done or patience ends; go on from the folder's checkpoint.
+    """Train to the end of the schedule, from the folder's checkpoint on.
 
     Parameters
     ----------
     task : Task
-        What is trained.
+        Network, batches, loss and figures.
     schedule : Schedule
-        How.
+        Steps and learning rate.
     folder : Path
-        For checkpoints; made where it is missing.
+        For checkpoints; created if missing.
     fingerprint : str
         Of the recipe and its data.
     on_step : callable
-        Told of each step, on the first device's process, before its checkpoint is written.
+        Receives each step in the first process, before its checkpoint is written.
     fabric : Fabric, optional
-        From :func:`open_devices`; without one, one device of the best kind.
+        From :func:`open_devices`; by default one device of the best kind.
     begin : callable, optional
-        Puts the weights to begin with into the network, where the folder holds no checkpoint.
+        Loads initial weights into the network, if the folder holds no checkpoint.
     should_stop : callable
-        Asked after each step; where it says so on any device, training ends with a checkpoint.
+        Asked after each step; training ends with a checkpoint if it is true on any device.
 
     Raises
     ------
     ConfigError
-        If the folder holds a run of another recipe, the batch cannot be shared among the devices,
-        or the loss or its gradients are no longer finite.
+        If the folder holds a run of another recipe, the batch is not a multiple of the devices,
+        or the loss or its gradients are not finite.
     """
     fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
     trainer = _Trainer(task, schedule, folder, fingerprint, fabric, begin)
@@ -268,7 +268,7 @@ def _refuse_unless_finite(value: float, step: int, what: str) -> None:
 
 
 class _Trainer:
-    """What changes while a run lasts: weights, their mean, the optimiser's state, the progress."""
+    """State of a training: weights, their mean, optimiser, progress."""
 
     def __init__(
         self,
@@ -286,7 +286,7 @@ class _Trainer:
             )
         self.progress = Progress(0, -math.inf, 0, fingerprint)
         self._task, self._schedule, self._folder, self._fabric = task, schedule, folder, fabric
-        # Which Fabric would remember in the environment, for processes that it does not start.
+        # Not by Fabric, which would set environment variables.
         torch.manual_seed(schedule.seed)
         self._network = task.make_network()
         if begin is not None and not (folder / CHECKPOINT).exists():
@@ -311,7 +311,7 @@ class _Trainer:
                 )
 
     def step(self, step: int) -> float:
-        """Train on one batch; return its loss, of this device's share."""
+        """Train on one batch; return the loss of this device's share."""
         schedule, fabric = self._schedule, self._fabric
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(schedule, step)
@@ -324,14 +324,14 @@ class _Trainer:
         loss = self._task.loss(output.float(), batch)
         self._optimiser.zero_grad()
         fabric.backward(loss)
-        # All devices have the same gradients here, so all of them refuse.
+        # All devices have the same gradients here, so that all raise.
         _refuse_unless_finite(self._clip(), step, "norm of the gradients")
         self._optimiser.step()
         self._follow(step)
         return float(loss.detach())
 
     def _clip(self) -> float:
-        """Return the norm of the gradients before they were scaled down."""
+        """Limit the norm of the gradients; return the norm before."""
         most = self._schedule.clip_norm or math.inf
         norm = self._fabric.clip_gradients(
             self._wrapped, self._optimiser, max_norm=most, error_if_nonfinite=False
@@ -348,7 +348,7 @@ class _Trainer:
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
-        """Move the running mean of the weights towards them."""
+        """Update the running mean of the weights."""
         decay = min(_MEAN_DECAY, (1.0 + step) / (10.0 + step))
         for name, value in self._network.state_dict().items():
             if value.is_floating_point():
@@ -357,7 +357,7 @@ class _Trainer:
                 self._mean[name].copy_(value)
 
     def agreed(self, loss: float, stop: bool) -> tuple[float, bool]:
-        """Return the mean loss over the devices, and whether any of them wants to stop."""
+        """Return the mean loss, and whether any device is to stop."""
         if self._fabric.world_size == 1:
             return loss, stop
         both = self._fabric.to_device(torch.tensor([loss, float(stop)], dtype=torch.float64))
@@ -366,7 +366,7 @@ class _Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the figures of the mean weights; on all devices those of the first."""
+        """Return the figures of the mean weights, equal on all devices."""
         figures: dict[str, float] = {}
         if self._fabric.is_global_zero:
             judged = copy.deepcopy(self._network)
@@ -375,7 +375,7 @@ class _Trainer:
         return self._fabric.broadcast(figures)
 
     def advance(self, step: int, figures: dict[str, float]) -> None:
-        """Count a step; where it is the best one, keep its weights."""
+        """Count a step; save its weights if its figure is the best."""
         before = self.progress
         figure = next(iter(figures.values()), -math.inf)
         if figure > before.best:
@@ -385,12 +385,12 @@ class _Trainer:
             self.progress = Progress(step, before.best, before.best_step, before.fingerprint)
 
     def save(self, name: str) -> None:
-        """Write a checkpoint, on the first device's process."""
+        """Write a checkpoint, in the first process only."""
         if self._fabric.is_global_zero:
             path = self._folder / name
             save_checkpoint(path, self._network, self._mean, self._optimiser, self.progress)
 
     def out_of_patience(self) -> bool:
-        """Return whether the best figure is older than the schedule waits for."""
+        """Return whether the best figure is older than the patience."""
         waited = (self.progress.step - self.progress.best_step) // self._schedule.validate_every
         return bool(self._schedule.patience and waited >= self._schedule.patience)

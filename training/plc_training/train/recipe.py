@@ -1,4 +1,4 @@
-"""Recipes: one TOML file holds every setting of a training, except the place of the audio.
+"""Recipes: TOML files with all settings of a training.
 
 ::
 
@@ -39,7 +39,7 @@ _TABLES = ("task", "data", "settings", "schedule", "model")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Every setting of a training, except the place of the audio; always valid."""
+    """All settings of a training; an existing recipe is valid."""
 
     name: str
     task: TaskChoice
@@ -89,12 +89,12 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
-    """Return a recipe of the package by its name, or any other by its path.
+    """Return a recipe by its name in the package or its path.
 
     Raises
     ------
     ConfigError
-        If there is none, or it is not valid.
+        If the recipe does not exist, or is not valid.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml" and len(path.parts) == 1:
@@ -112,18 +112,18 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def parse_recipe(text: str, name: str, label: str) -> Recipe:
-    """Return the recipe that a text says; ``label`` is what errors call it.
+    """Return the recipe of a TOML text; ``label`` names it in messages.
 
     Raises
     ------
     ConfigError
-        If it is not valid.
+        If the recipe is not valid.
     """
     try:
         tables = tomllib.loads(text)
         return _recipe(tables, text, name)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{label}: no valid TOML: {error}") from error
+        raise ConfigError(f"{label}: not valid TOML: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}") from error
 
@@ -173,7 +173,7 @@ def _table(tables: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any
 
 
 def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
-    """Return a struct or dataclass of a table's values, each of its declared type."""
+    """Return a struct or dataclass of a table's typed values."""
     hints = typing.get_type_hints(kind, include_extras=True)
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType | inspect.DataclassType)
@@ -192,7 +192,7 @@ def _refuse_unknown(prefix: str, table: dict[str, Any], known: tuple[str, ...]) 
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """Return a value as its declared type; name the innermost item that is not."""
+    """Return a value as its declared type; refuse its innermost wrong item."""
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
@@ -209,14 +209,14 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def _item_hint(hint: Any, argument: int) -> Any:
-    """Return the type of a list's items (argument 0) or of a table's values (1)."""
+    """Return the type of list items (0) or table values (1)."""
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
     return typing.get_args(hint)[argument]
 
 
 def _expected(info: inspect.Type) -> str:
-    """Return a type in words."""
+    """Return the description of a type, for messages."""
     match info:
         case inspect.VarTupleType():
             return f"a list, each item {_expected(info.item_type)}"
