@@ -147,6 +147,17 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
     """
     onnx = _require("onnx", "beginning from a model")
     graph = onnx.load_from_string(data).graph
+    found = with_adapters_folded(_state(graph, network, _tensors(onnx, graph)), network)
+    known = network.state_dict()
+    try:
+        network.load_state_dict({name: found[name] for name in known if name in found})
+    except RuntimeError as error:
+        network.load_state_dict(known)
+        raise ConfigError(f"{label} holds the weights of another network: {error}") from error
+
+
+def _tensors(onnx: ModuleType, graph: Any) -> dict[str, Tensor]:
+    """Return a graph's weights in float32, by the graph's names."""
     tensors = {
         each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
         for each in graph.initializer
@@ -157,22 +168,21 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
         elif node.op_type == "Mul" and set(node.input) <= set(tensors):
             steps, scale = (tensors.pop(name) for name in node.input)
             tensors[node.output[0]] = steps * scale
+    return tensors
+
+
+def _state(graph: Any, network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a graph's weights by the network's names."""
     found = {name: value for name, value in tensors.items() if value.is_floating_point()}
     found |= _factors(graph, tensors)
     for name, module in network.named_modules():
         if isinstance(module, nn.GRU) and f"{name}.biases" in tensors:
             found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
-    known = network.state_dict()
-    for name, value in known.items():
+    for name, value in network.state_dict().items():
         # The tracer leaves out a bias of zeros.
         if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
             found.setdefault(name, torch.zeros_like(value))
-    found = with_adapters_folded(found, network)
-    try:
-        network.load_state_dict({name: found[name] for name in known if name in found})
-    except RuntimeError as error:
-        network.load_state_dict(known)
-        raise ConfigError(f"{label} holds the weights of another network: {error}") from error
+    return found
 
 
 def _factors(graph: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

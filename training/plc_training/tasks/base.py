@@ -4,7 +4,6 @@ A new task is one file with a subclass of :class:`Task`, and one line in
 :mod:`plc_training.tasks.registry`.
 """
 
-import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -317,13 +316,12 @@ def shown(value: Any) -> str:
 def _check_numbers(plan: Any, above_zero: tuple[str, ...]) -> None:
     """Refuse negative numbers, zeros in ``above_zero``, and empty lists."""
     for name, value in asdict(plan).items():
-        several = list(value.values()) if isinstance(value, dict) else value
-        numbers = several if isinstance(several, (list, tuple)) else [value]
-        if not numbers:
+        items = list(value.values()) if isinstance(value, dict) else value
+        items = items if isinstance(items, list | tuple) else [items]
+        if not items:
             raise ConfigError(f"data.{name} is empty; expected at least one")
-        for number in numbers:
-            if isinstance(number, str):
-                continue
-            if not 0 <= number < math.inf or (number == 0 and name in above_zero):
-                expected = "above 0" if name in above_zero else "at least 0"
-                raise ConfigError(f"data.{name} is {shown(value)}; expected {expected}")
+        numbers = np.array([item for item in items if not isinstance(item, str)], float)
+        valid = numbers > 0 if name in above_zero else numbers >= 0
+        if not np.all(valid & np.isfinite(numbers)):
+            expected = "above 0" if name in above_zero else "at least 0"
+            raise ConfigError(f"data.{name} is {shown(value)}; expected {expected}")
