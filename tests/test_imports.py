@@ -70,7 +70,6 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "plc_training": (
-        ("command",),
         ("networks", "data"),
         ("tasks",),
         ("train",),

@@ -5,8 +5,8 @@ and both sides are known; a stream asks :class:`plc.engine.background.Background
 to nothing and listens as it goes.
 
 Eight features of the power spectra of 32 ms frames, up to 8 kHz or, at lower rates, up to 4 kHz,
-and the probability that a logistic regression on them and their squares gives. ``python -m
-plc_training.fits.content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and
+and the probability that a logistic regression on them and their squares gives. ``plc train
+content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and
 :data:`STREAM_MODEL`, which is the background's.
 """
 

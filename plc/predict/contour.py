@@ -335,7 +335,7 @@ class ContourBridge(_Following):
 
 @cache
 def contour_model() -> ContourModel:
-    """Return the network of the package; ``python -m plc_training.fits.contour`` makes it.
+    """Return the network of the package; ``plc train contour`` makes it.
 
     Raises
     ------

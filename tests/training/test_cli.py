@@ -6,7 +6,9 @@ import typer
 pytest.importorskip("torch")
 
 from torch.distributed.run import parse_args
+from typer.testing import CliRunner
 
+from plc.cli.app import app as plc_app
 from plc_training.cli import app
 
 
@@ -19,3 +21,19 @@ def test_torchrun_hands_every_option_on() -> None:
     parsed = parse_args([*torchrun, *ours])  # type: ignore[no-untyped-call]  # torch's
     assert parsed.training_script == "plc_training"
     assert parsed.training_script_args == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "taught"),
+    [
+        ("debian", "plc train debian speech music --out DEBIAN"),
+        ("content", "plc train content --data CORPUS --data DEBIAN"),
+        ("contour", "plc train contour --data CORPUS --out contour.npz"),
+    ],
+)
+def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:
+    said = CliRunner().invoke(plc_app, ["train", name, "--help"])
+    assert said.exit_code == 0
+    assert f"plc train {name} [OPTIONS]" in said.output
+    assert taught in said.output
+    assert f"plc train {name}" in CliRunner().invoke(plc_app, ["train", "--help"]).output

@@ -5,10 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from plc_training.tasks.base import Task  # noqa: E402
 from plc_training.tasks.bridge import BridgeTask  # noqa: E402
 from plc_training.tasks.causal import CausalTask  # noqa: E402
 from plc_training.tasks.two_sided import TwoSidedTask  # noqa: E402
-from plc_training.train.loop import Task  # noqa: E402
 from tests.training.tasks import test_bridge, test_causal, test_two_sided  # noqa: E402
 
 TASKS = {

@@ -1,1 +1,1 @@
-"""Training of the context encoder."""
+"""Training of the networks that fill gaps."""

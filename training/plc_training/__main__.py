@@ -1,4 +1,4 @@
-"""``python -m plc_training train`` is ``plc train``: what torchrun starts."""
+"""The command ``python -m plc_training``, which torchrun starts."""
 
 from plc_training.cli import main
 

@@ -1,22 +1,51 @@
-"""``plc train`` and ``plc export``.
+"""The commands ``plc train`` and ``plc export``.
 
-Each command parses, calls one function, prints. What they need is imported inside, so that
+Each command parses, calls one function and prints. Imports stand inside the commands, so that
 ``--help`` answers at once. Results go to stdout, progress to stderr.
 """
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from plc_training.command import default_cache, run_command
+from plc.errors import PlcError
+from plc.runtime.engine_cache import cache_root
 
 STOPPED = 130
-"""Status after Ctrl-C, as a shell has it."""
+"""Exit status after Ctrl-C, as in a shell."""
+
+Libraries = Annotated[
+    list[Path],
+    typer.Option(
+        "--data", help="Folder of audio, with or without a manifest.csv of splits; may repeat."
+    ),
+]
+Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
+DecodedCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for decoded audio and segments.", show_default="the user's cache folder"
+    ),
+]
+
+
+class _TwoWords(TyperGroup):
+    """Commands of two words, such as ``train debian``, beside commands of one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command with the longest matching name."""
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="plc",
+    cls=_TwoWords,
     help="Train networks and export them as models.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,45 +57,45 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="Name of a recipe in the package, or path of a .toml file.")
     ],
-    data: Annotated[
-        list[Path],
-        typer.Option(help="Folder of audio, with or without a manifest.csv of splits; may repeat."),
-    ],
+    data: Libraries,
     run: Annotated[
         Path | None,
         typer.Option(
             "--run",
             "--run-dir",  # torchrun takes --run for the beginning of its own --run-path
-            help="Folder of the run; if there is one in it, it goes on.",
+            help="Folder of the run; a run that it holds continues.",
             show_default="runs/RECIPE",
         ),
     ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for decoded audio and segments.", show_default="the user's cache folder"
-        ),
-    ] = None,
+    cache: DecodedCache = None,
     domain: Annotated[
-        str, typer.Option(help="What a folder without a manifest.csv holds: music, speech, …")
+        str, typer.Option(help="Content of folders without a manifest.csv: music, speech, …")
     ] = "any",
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 is one for each core.")] = 0,
+    jobs: Jobs = 0,
     devices: Annotated[
-        int, typer.Option(min=0, help="Devices; 0 is one or, under torchrun, its processes.")
+        int, typer.Option(min=0, help="Devices; 0: one or, under torchrun, its processes.")
     ] = 0,
     accelerator: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to train on.")
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Of a CPU; 0 is torch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Instead of the recipe's, for a trial.")
+        int | None, typer.Option(min=1, help="Steps of a trial, instead of the recipe's.")
     ] = None,
 ) -> None:
-    """Train as a recipe says: decode, prepare segments, train, keep the best weights.
+    """Train a network by a recipe, and keep the best weights.
 
     plc train two_sided --data CORPUS
 
     torchrun --nproc-per-node 2 -m plc_training train two_sided --data CORPUS
+
+    Ctrl-C stops with a checkpoint; the same command continues.
+    Afterwards: plc export.
+
+    Sub-commands, each with its own --help:
+    plc train debian (fetch free audio from Debian packages),
+    plc train content (fit the speech detector),
+    plc train contour (train the pitch contour network).
     """
     import torch
 
@@ -81,7 +110,7 @@ def train(
     place = Place(
         data=tuple(data),
         folder=run or Path("runs") / name,
-        cache=cache or default_cache(),
+        cache=cache or _default_cache(),
         jobs=jobs or _cores(),
         domain=domain,
     )
@@ -101,6 +130,72 @@ def train(
         raise typer.Exit(STOPPED)
 
 
+@app.command("train debian")
+def debian(
+    domains: Annotated[list[str], typer.Argument(help="speech, music, or both.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("debian-audio"),
+) -> None:
+    """Fetch Debian packages of speech or music, with a manifest.csv.
+
+    plc train debian speech music --out DEBIAN
+
+    plc train RECIPE --data CORPUS --data DEBIAN
+
+    Games, children's software and telephone systems hold hours of both under
+    free licences. The packages (2 GB) are downloaded with apt-get and unpacked
+    with dpkg; nothing is installed. All files belong to the training split.
+    Telephone prompts are coded in G.722, which needs the extra "media".
+    Packages that are already in the folder are not fetched again.
+    """
+    from plc_training.data.debian import gather
+
+    for name, files in gather(domains, out, lambda line: typer.echo(line, err=True)).items():
+        typer.echo(f"{name}: {files} files")
+
+
+@app.command("train content")
+def content(
+    data: Libraries,
+    clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain of a library.")] = 200,
+    places: Annotated[int, typer.Option(min=1, help="Places in each clip.")] = 3,
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Fit and print the models that distinguish speech from music.
+
+    plc train content --data CORPUS --data DEBIAN
+
+    The libraries hold speech and music or instruments, named by the column
+    "domain" of their manifest.csv. Errors are those of the validation split.
+    The arrays printed are MODEL, NARROW_MODEL and STREAM_MODEL of
+    plc/predict/content.py, in this order.
+    """
+    from plc_training.fits.content import fit
+
+    fit(data, clips, places, cache or _default_cache(), jobs or _cores(), typer.echo)
+
+
+@app.command("train contour")
+def contour(
+    data: Libraries,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("contour.npz"),
+    steps: Annotated[int, typer.Option(min=1, help="Steps of 1024 places.")] = 12_000,
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Train the network that predicts the pitch contour of a voice.
+
+    plc train contour --data CORPUS --out contour.npz
+
+    The libraries hold speech in the splits "train" and "valid". Printed are the
+    validation errors in cents, beside those of a constant pitch. The engine
+    reads plc/data/contour.npz.
+    """
+    from plc_training.fits.contour import fit
+
+    fit(data, out, steps, cache or _default_cache(), jobs or _cores(), typer.echo)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run of plc train.")],
@@ -108,16 +203,20 @@ def export(
         Path | None, typer.Option(help="Folder to write to.", show_default="the run's")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the model.", show_default="the recipe's")
+        str | None, typer.Option(help="Name of the model.", show_default="the recipe's")
     ] = None,
     figures: Annotated[
         list[str] | None,
-        typer.Option(
-            "--figure", metavar="NAME=VALUE", help="A figure for the manifest; many times."
-        ),
+        typer.Option("--figure", metavar="NAME=VALUE", help="Figure for the manifest; may repeat."),
     ] = None,
 ) -> None:
-    """Write a run's best weights as a model: ONNX and manifest, compared with torch first."""
+    """Write a run's best weights as a model: ONNX file and manifest.
+
+    plc export runs/two_sided --out models
+
+    Validation segments of the run are compared first: ONNX Runtime agrees with
+    torch, or nothing is written.
+    """
     from plc_training.export import export_run
 
     made = export_run(run, out or run, name, dict(map(_figure, figures or [])))
@@ -133,8 +232,12 @@ def export(
 
 
 def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc", app)
+    """Run the command; print a PlcError as one line on stderr."""
+    try:
+        app()
+    except PlcError as error:
+        typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
 
 
 def _figure(text: str) -> tuple[str, float]:
@@ -145,10 +248,13 @@ def _figure(text: str) -> tuple[str, float]:
         return name.strip(), float(value)
     except ValueError:
         raise typer.BadParameter(
-            f"{text} is no NAME=VALUE, such as 'test SNR_MS music=9.1'", param_hint="--figure"
+            f"{text} is not NAME=VALUE, such as 'test SNR_MS music=9.1'", param_hint="--figure"
         ) from None
 
 
-def _cores() -> int:
+def _default_cache() -> Path:
+    return cache_root() / "training"
 
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,9 +9,9 @@ import soundfile
 
 pytest.importorskip("soxr")
 
-import typer
 from typer.testing import CliRunner
 
+from plc.cli.app import app
 from plc.predict.content import FEATURES, probability
 from plc_kernels.content import FEATURES as STREAM_FEATURES
 from plc_training.fits import content
@@ -50,17 +50,13 @@ def test_speech_counts_half_and_libraries_alike() -> None:
 
 
 @pytest.mark.parametrize("domain", ["music", "speech", "any"])
-def test_one_kind_is_refused_in_one_line(
-    tmp_path: Path, domain: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_kind_is_refused_in_one_line(tmp_path: Path, domain: str) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", domain, "train") for k in range(2)])
     paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    monkeypatch.setattr("sys.argv", ["content", *paths])
-    with pytest.raises(SystemExit) as ended:
-        content.main()
-    assert ended.value.code == 1
-    said = capsys.readouterr().err.strip().splitlines()[-1]
+    ended = CliRunner().invoke(app, ["train", "content", *paths])
+    assert ended.exit_code == 1
+    said = ended.output.strip().splitlines()[-1]
     assert "expected clips of speech and of music or instruments" in said
     assert said.endswith("none" if domain == "any" else domain)
 
@@ -77,9 +73,8 @@ def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"c{k}.wav", x, RATE)
         rows.append((f"c{k}.wav", domain, split))
     write_manifest(tmp_path, rows)
-    app = typer.Typer()
-    app.command()(content.fit)
-    said = CliRunner().invoke(app, ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")])
+    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    said = CliRunner().invoke(app, ["train", "content", *paths])
     assert said.exit_code == 0, said.output
     assert "speech, 0.128 s on either side: 0.0" in said.output
     assert "music, 8 s on either side: 0.0" in said.output

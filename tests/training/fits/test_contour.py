@@ -11,7 +11,9 @@ pytest.importorskip("soxr")
 pytest.importorskip("torch")
 
 import torch
+from typer.testing import CliRunner
 
+from plc.cli.app import app
 from plc_kernels.contour import FEATURES, POINTS, ContourModel, expect
 from plc_training.fits import contour
 from plc_training.train.display import Display
@@ -57,35 +59,26 @@ def test_the_kernel_says_what_was_trained() -> None:
     assert learned[3][0] < 0.5 * stays[3][0]
 
 
-def test_the_command_writes_a_network_and_its_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_a_network_and_its_errors(tmp_path: Path) -> None:
     for k in range(4):
         soundfile.write(tmp_path / f"c{k}.wav", clip(k), RATE)
     splits = ["train", "train", "train", "valid"]
     write_manifest(tmp_path, [(f"c{k}.wav", "speech", splits[k]) for k in range(4)])
     out = tmp_path / "made.npz"
     paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache"), "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["contour", *paths, "--steps", "20"])
-    with pytest.raises(SystemExit) as ended:
-        contour.main()
-    assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert "stays: " in said
-    assert "expected: " in said
+    ended = CliRunner().invoke(app, ["train", "contour", *paths, "--steps", "20"])
+    assert ended.exit_code == 0, ended.output
+    assert "stays: " in ended.stdout
+    assert "expected: " in ended.stdout
     with np.load(out, allow_pickle=False) as arrays:
         assert set(arrays.files) == set(ContourModel._fields)
         assert arrays["leave"].shape[0] == POINTS
 
 
-def test_a_library_without_a_voice_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_library_without_a_voice_is_refused_in_one_line(tmp_path: Path) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", "music", "train") for k in range(2)])
     paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    monkeypatch.setattr("sys.argv", ["contour", *paths])
-    with pytest.raises(SystemExit) as ended:
-        contour.main()
-    assert ended.value.code == 1
-    assert "no pitch was found in clips of speech" in capsys.readouterr().err
+    ended = CliRunner().invoke(app, ["train", "contour", *paths])
+    assert ended.exit_code == 1
+    assert "no pitch was found in clips of speech" in ended.stderr

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.networks.paper import (  # noqa: E402
     ContextEncoderNet,
     LongDeconvolution,
@@ -20,7 +21,14 @@ from plc_training.networks.paper import (  # noqa: E402
     _regrouped,
     same_padding,
 )
-from plc_training.tasks.paper import SEGMENT_SAMPLES, PaperTask  # noqa: E402
+from plc_training.tasks.base import Settings  # noqa: E402
+from plc_training.tasks.paper import (  # noqa: E402
+    SEGMENT_SAMPLES,
+    PaperComplexTask,
+    PaperMagnitudeTask,
+    PaperTask,
+)
+from plc_training.tasks.paper_plan import PaperPlan  # noqa: E402
 from tests.signals import tones  # noqa: E402
 
 RATE = 16_000
@@ -152,12 +160,22 @@ def spectrogram(x: NDArray[np.float64], frames: int) -> NDArray[np.complex128]:
     return np.array([np.fft.rfft(hann * x[128 * k : 128 * k + 512]) for k in range(frames)]).T
 
 
+def task_on(outputs: int, lines: NDArray[np.int16]) -> PaperTask:
+    """Return the task on segments whose samples come back as they are."""
+    count = len(lines)
+    peaks = np.abs(lines).max(axis=1).astype(np.float32) / np.float32(32767.0)
+    gaps = np.full(count, 1024, np.int32)
+    segments = Segments(lines[:, None], gaps, peaks, np.zeros(count, np.uint8))
+    kind = PaperComplexTask if outputs == 2 else PaperMagnitudeTask
+    return kind(PaperPlan(domains=("music",)), Settings(), segments, segments)
+
+
 def test_the_task_cuts_segments_as_the_run_time_does() -> None:
     segments = lines(2)
-    task = PaperTask(2, segments, segments)
+    task = task_on(2, segments)
     batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}
     (given,), wanted = task.inputs(batch), task.target(batch)
-    magnitudes = PaperTask(1, segments, segments).target(batch)
+    magnitudes = task_on(1, segments).target(batch)
     for i, line in enumerate(segments.astype(np.float64) / 32768):
         before = spectrogram(np.pad(line[:2048], (0, 384)), 16)
         after = spectrogram(np.pad(line[3072:], (384, 0)), 16)
@@ -170,7 +188,7 @@ def test_the_task_cuts_segments_as_the_run_time_does() -> None:
 
 def test_the_loss_is_that_of_the_paper() -> None:
     segments = lines(3)
-    task = PaperTask(1, segments, segments)
+    task = task_on(1, segments)
     weights = [w.detach().numpy().astype(np.float64) for w in task.make_network().parameters()]
     batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}
     target = task.target(batch).numpy().astype(np.float64)
@@ -187,7 +205,7 @@ def test_the_loss_is_that_of_the_paper() -> None:
 
 def test_batches_follow_from_the_generator_alone() -> None:
     segments = lines(3)
-    task = PaperTask(1, segments, segments)
+    task = task_on(1, segments)
     first, again, other = (
         task.batch(16, np.random.default_rng(seed))["lines"] for seed in (1, 1, 2)
     )
@@ -220,7 +238,7 @@ class _Answer(nn.Module):
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_validation_gives_the_snr_of_the_answer(outputs: int) -> None:
     segments = lines(4)
-    task = PaperTask(outputs, segments, segments)
+    task = task_on(outputs, segments)
     batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}
     figures = task.validate(_Answer(task, batch, 0.9))
     assert next(iter(figures)) == "snr_ms_db"
@@ -236,7 +254,7 @@ def test_validation_gives_the_snr_of_the_answer(outputs: int) -> None:
 def test_a_few_steps_lower_the_loss(outputs: int) -> None:
     torch.manual_seed(4)
     segments = lines(2)
-    task = PaperTask(outputs, segments, segments)
+    task = task_on(outputs, segments)
     network = task.make_network()
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-4)
     batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}

@@ -1,13 +1,12 @@
 """The causal task: what it shows, and that its figures are the benchmark's."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
+from msgspec.structs import replace  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from plc.audio.quality import lsd_db  # noqa: E402

@@ -1,12 +1,11 @@
 """The two-sided task: what it shows, and that its figures are the benchmark's."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from msgspec.structs import replace  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402

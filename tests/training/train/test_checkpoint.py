@@ -78,9 +78,9 @@ def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="is no checkpoint"):
+    with pytest.raises(ConfigError, match="is not a checkpoint"):
         read_progress(path)
-    with pytest.raises(ConfigError, match="is no checkpoint"):
+    with pytest.raises(ConfigError, match="is not a checkpoint"):
         load_mean(path, network(0))
 
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
 def test_other_safetensors_and_other_formats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.zeros(2)}, path)
-    with pytest.raises(ConfigError, match="is no checkpoint"):
+    with pytest.raises(ConfigError, match="is not a checkpoint"):
         read_progress(path)
     save_file({"x": torch.zeros(2)}, path, {"plc": json.dumps({"format": 99})})
     with pytest.raises(ConfigError, match="its format is 99"):
@@ -104,5 +104,5 @@ def test_other_safetensors_and_other_formats_are_refused(tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no checkpoint"):
+    with pytest.raises(ConfigError, match="is not a checkpoint"):
         read_progress(tmp_path / "absent.safetensors")

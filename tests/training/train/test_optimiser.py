@@ -6,12 +6,14 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from plc_training.train.optimiser import Muon, make_optimiser, orthogonal  # noqa: E402
+from plc_training.train.optimiser import Muon, Optimisers, make_optimiser, orthogonal  # noqa: E402
 
 RATE = 0.01
 
 
-def stepped(name: str, value: Tensor, gradients: list[Tensor], weight_decay: float = 0.0) -> Tensor:
+def stepped(
+    name: Optimisers, value: Tensor, gradients: list[Tensor], weight_decay: float = 0.0
+) -> Tensor:
     weight = nn.Parameter(value.clone())
     optimiser = make_optimiser(name, [weight], RATE, weight_decay, 0.98)
     for gradient in gradients:

@@ -11,12 +11,11 @@ from plc.errors import ConfigError
 from plc.networks.drafts import BridgeDraft, ContourDraft, PitchDraft
 from plc_training.data.segments import TwoSidedPlan
 from plc_training.tasks.paper_plan import PaperPlan
+from plc_training.tasks.registry import TASKS
 from plc_training.tasks.two_sided import TwoSidedSettings
 from plc_training.train.recipe import (
-    KINDS,
     MODEL_PREFIX,
     Recipe,
-    domains_of,
     parse_recipe,
     read_recipe,
     recipe_names,
@@ -39,7 +38,7 @@ def test_a_recipe_becomes_what_it_says() -> None:
     assert recipe.settings.channels == (8, 12)
     assert recipe.schedule.steps == 12
     assert recipe.model.name == "tiny"
-    assert domains_of(recipe.train) == ("music", "any")
+    assert recipe.task_type.domains(recipe.train) == ("music", "any")
 
 
 _PLAIN = dict(
@@ -55,7 +54,7 @@ _PLAIN = dict(
 def test_every_recipe_of_the_package_is_valid(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.name == name
-    assert recipe.task.kind in KINDS
+    assert recipe.task.kind in TASKS
     if recipe.task.begin_from and not recipe.task.begin_from.startswith(MODEL_PREFIX):
         begun = read_recipe(recipe.task.begin_from)
         for size in ("bin_hz", "channels", "gru", "width"):
@@ -98,18 +97,22 @@ def test_splits_differ_in_what_they_name() -> None:
         ("music = 6.0", "musik = 6.0", "data names 'musik'; known domains: music"),
         ("music = 6.0", "music = true", "data.per_second.music is True; expected a number"),
         ("channels = [8, 12]", "channels = [8, 12.0]", r"settings.channels\[1\] is 12.0"),
-        ("gru = 16", "gru = 0", "settings.gru is 0; expected above 0"),
+        ("gru = 16", "gru = 0", "settings.gru is 0; expected a whole number, at least 1"),
         ("{ music = 1.0, any = 1.0 }", "{ speech = 1.0 }", "gives no weight to any domain"),
         ("steps = 12", 'steps = "12"', "schedule.steps is '12'; expected a whole number"),
-        ("steps = 12", "steps = 0", "schedule.steps is 0; expected at least 1"),
+        ("steps = 12", "steps = 0", "schedule.steps is 0; expected a whole number, at least 1"),
         ("steps = 12\n", "", "schedule.steps is missing; expected a whole number"),
         ('content = "any"', 'content = "noise"', "model.content is 'noise'; expected music"),
         ('licence = "MIT"', "", "model.licence is missing"),
-        ("[model]\n", "[model]\nhorizon_ms = -1.0\n", "model.horizon_ms is -1; expected"),
+        (
+            "[model]\n",
+            "[model]\nhorizon_ms = -1.0\n",
+            "model.horizon_ms is -1.0; expected a number, at least 0",
+        ),
         ("[model]\n", "[model]\nweight_bits = 4\n", "model.weight_bits is 4; known: 16, 8"),
         ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),
-        ("[task]", "[task", "no valid TOML"),
+        ("[task]", "[task", "not valid TOML"),
     ],
 )
 def test_a_mistake_is_refused_by_its_name(old: str, new: str, match: str) -> None:
@@ -171,3 +174,16 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
         assert parsed(TEXT.replace(old, new)).fingerprint() != base
     assert parsed(TEXT).with_steps(13).fingerprint() != base
     assert parsed(TEXT).with_steps(None).fingerprint() == base
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("two_sided", "f47fcb42711a3bbe"),
+        ("causal_music_passages", "db8dc5acd8effb8f"),
+        ("bridge_speech_contour", "f0be91427841eab1"),
+        ("paper_complex", "50bb64ac338051b2"),
+    ],
+)
+def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint: str) -> None:
+    assert read_recipe(name).fingerprint() == fingerprint

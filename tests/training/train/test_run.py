@@ -36,7 +36,6 @@ from plc_training.train.loop import BEST, CHECKPOINT, Event, Reason  # noqa: E40
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from plc_training.train.run import (  # noqa: E402
     Place,
-    build_task,
     few,
     read_run,
     run_recipe,
@@ -229,7 +228,7 @@ def test_the_manifest_says_what_was_trained(model: Manifest) -> None:
 
 def test_the_model_conceals(bench: Bench, model: Manifest) -> None:
     recipe, _, probe = read_run(bench.root / "first")
-    task = build_task(recipe, probe, probe)
+    task = recipe.make_task(probe, probe)
     batch = task.batch(4, np.random.default_rng(1))
     spectra, lost = (tensor.contiguous().numpy() for tensor in task.inputs(batch))
     opened = open_network(
@@ -245,7 +244,7 @@ def test_the_model_conceals(bench: Bench, model: Manifest) -> None:
     # The fill is put into the signal, and is better than silence.
     grid = task.grid  # type: ignore[attr-defined]  # of the two-sided task
     filled = grid.synthesise(torch.from_numpy(out)).numpy()[:, 3 * grid.hop :]
-    margin = recipe.train.margin  # type: ignore[union-attr]
+    margin = recipe.train.margin  # type: ignore[attr-defined]  # of its plan
     for k, gap in enumerate(batch["gaps"].tolist()):
         truth = batch["lines"][k, 0].numpy()
         heard = truth.copy()

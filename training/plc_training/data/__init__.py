@@ -1,1 +1,1 @@
-"""From audio files to segments to train on."""
+"""Audio files, and the segments that are cut from them."""

@@ -1,9 +1,9 @@
-"""Random filters: segments as another instrument, room or microphone might have given them."""
+"""Random filters that imitate other instruments, rooms and microphones."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the filter: fine enough for formants and rooms, coarse enough to be smooth between partials.
+# Cepstral order: fine enough for formants and rooms, smooth between partials.
 _CEPSTRUM = 24
 _TAPS = 256
 
@@ -11,15 +11,15 @@ _TAPS = 256
 def coloured(
     lines: NDArray[np.float32], depth_db: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return segments, each through a random filter of its own.
+    """Return segments, each filtered by another random filter.
 
-    The filter has minimum phase and is short beside a segment's past, so that what it makes of a
-    draft is, nearly, the draft of what it makes of the past.
+    The filter has minimum phase and is short compared with a segment's past, so that a filtered
+    draft is nearly the draft of the filtered past.
 
     Parameters
     ----------
     lines : float32, shape (segments, lines, samples)
-        The lines of a segment, truth and drafts, get the same filter.
+        All lines of a segment, truth and drafts, get the same filter.
     depth_db : float
         Standard deviation of the filter's gain, over filters and frequencies.
     rng : Generator

@@ -1,11 +1,11 @@
-"""A library of redistributable speech and music out of Debian's packages.
+"""A library of redistributable speech and music from Debian packages.
 
-Games, children's software and telephone systems come with hours of both, under free licences.
-Packages are fetched (``apt-get download``) and unpacked (``dpkg -x``), nothing is installed, and a
-``manifest.csv`` is written for :mod:`plc_training.data.library`: all of it is to train with, so
-that what validates stays another library's.
+Games, children's software and telephone systems contain hours of both, under free licences.
+Packages are fetched (``apt-get download``) and unpacked (``dpkg -x``), not installed. A
+``manifest.csv`` for :mod:`plc_training.data.library` puts all files into the training split, so
+that validation stays with another library.
 
-    python -m plc_training.data.debian speech music --out DEBIAN
+    plc train debian speech music --out DEBIAN
     plc train RECIPE --data CORPUS --data DEBIAN
 
 Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engine[media]`` does.
@@ -14,29 +14,25 @@ Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engi
 import csv
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from plc.errors import ConfigError
-from plc_training.command import run_command
 
 _COLUMNS = ("path", "domain", "split", "source", "licence")
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package.
+    """A Debian package with audio.
 
     Attributes
     ----------
     name : str
-        Of the package.
+        Name of the package.
     domain : str
-        What its audio is.
+        Content of its audio: ``"speech"`` or ``"music"``.
     licence : str
         Of the audio, as ``/usr/share/doc/NAME/copyright`` has it.
     patterns : tuple of str
@@ -88,24 +84,23 @@ PACKAGES = (
     Package("fretsonfire-songs-muldjord", "music", _SHARE_ALIKE, (_SONGS,)),
     Package("fretsonfire-songs-sectoid", "music", "MIT", (_SONGS,)),
 )
-"""What is known to hold audio worth training with."""
+"""Packages whose audio is good for training."""
 
 
 def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
-    """Write the manifest of all packages that are unpacked; return how many files each gave.
+    """Write the manifest of all unpacked packages; return their file counts.
 
     Parameters
     ----------
     out : Path
-        Holds packages unpacked in folders of their names.
+        Folder of the unpacked packages, each in a folder of its name.
     packages : sequence of Package
-        Those that may be there.
+        Packages that may be in it.
 
     Raises
     ------
     ConfigError
-        If a package holds none of the files that it is known for, or the folder has a manifest of
-        something else.
+        If a package lacks its audio files, or the folder has the manifest of another library.
     """
     manifest = out / "manifest.csv"
     _refuse_another(manifest)
@@ -122,12 +117,12 @@ def write_library(out: Path, packages: Sequence[Package]) -> dict[str, int]:
 
 
 def fetch(out: Path, package: Package) -> None:
-    """Download and unpack a package, if it is not there yet.
+    """Download and unpack a package that is missing in the folder.
 
     Raises
     ------
     ConfigError
-        If this is no Debian, or the package cannot be had.
+        If this system is not Debian, or the package is not available.
     """
     target = out / package.name
     if target.exists():
@@ -186,29 +181,36 @@ def _call(command: list[str], folder: Path) -> None:
         raise ConfigError(f"{' '.join(command)} failed: {errors[-1]}{hint}") from error
 
 
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.data.debian", lambda: typer.run(gather))
+def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> dict[str, int]:
+    """Fetch the packages of some domains, and write the manifest.
 
+    Parameters
+    ----------
+    domains : sequence of str
+        ``"speech"``, ``"music"`` or both.
+    out : Path
+        Folder to write to.
+    tell : callable
+        Receives a line before each package.
 
-def gather(
-    domains: Annotated[list[str], typer.Argument(help="speech, music, or both.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("debian-audio"),
-) -> None:
-    """Fetch Debian's packages that hold speech or music, and write their manifest.csv."""
+    Returns
+    -------
+    dict
+        Number of files of each package in the folder.
+
+    Raises
+    ------
+    ConfigError
+        If a domain is unknown, or as for :func:`fetch` and :func:`write_library`.
+    """
     known = sorted({each.domain for each in PACKAGES})
     for name in domains:
         if name not in known:
-            raise ConfigError(f"domain is {name!r}; there is {' and '.join(known)}")
-    chosen = [each for each in PACKAGES if each.domain in domains]
+            raise ConfigError(f"domain is {name!r}; expected {' or '.join(known)}")
     out.mkdir(parents=True, exist_ok=True)
     _refuse_another(out / "manifest.csv")
-    for package in chosen:
-        typer.echo(f"{package.name}: {package.licence}", err=True)
-        fetch(out, package)
-    for name, files in write_library(out, PACKAGES).items():
-        typer.echo(f"{name}: {files} files")
-
-
-if __name__ == "__main__":
-    main()
+    for package in PACKAGES:
+        if package.domain in domains:
+            tell(f"{package.name}: {package.licence}")
+            fetch(out, package)
+    return write_library(out, PACKAGES)

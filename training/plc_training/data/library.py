@@ -1,12 +1,13 @@
-"""The audio to train on: found, split by file, decoded and resampled once.
+"""Audio for training: files, their splits, and a cache of decoded clips.
 
 A folder may carry a ``manifest.csv`` with the columns ``path``, ``domain`` and ``split``
-(``train``, ``valid``, ``test``); its splits are kept, and nothing of ``test`` is ever opened. Any
+(``train``, ``valid``, ``test``); its splits are kept, and files of ``test`` are never opened. Any
 other folder is split by a hash of each file's name: one file in ten validates.
 
-Decoded clips are kept as int16 ``.npy`` files, one for each rate, named by what they were made of
-(path, size, time of change): a changed file is decoded again, and training reads them through the
-page cache. Files are decoded block by block, so that hours of audio in one file are no matter.
+Decoded clips are int16 ``.npy`` files, one for each rate, named by a hash of the source's path,
+size and time of change: a changed file is decoded again. Training reads them through the page
+cache.
+Files are decoded block by block, so that a file may hold hours of audio.
 """
 
 import csv
@@ -28,7 +29,7 @@ from plc_bench.base.workers import Failure, score_clips
 
 SPLITS = ("train", "valid")
 INT16_PEAK = 32767.0
-# One file in so many of a folder without a manifest validates.
+# One file in this number validates, in folders without a manifest.
 _VALID_SHARE = 10
 _BLOCK_SAMPLES = 1 << 18
 _NEXT_LICENCE = "; "
@@ -36,36 +37,36 @@ _NEXT_LICENCE = "; "
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One file of the library."""
+    """An audio file of the library."""
 
     path: Path
     domain: str
-    """``music``, ``instruments``, ``speech``, or ``any`` where nothing says."""
+    """``music``, ``instruments``, ``speech``, or ``any`` if unknown."""
     split: str
     top_hz: float
-    """Half the sample rate of its source: above is nothing. Infinite where nothing says."""
+    """Half the sample rate of its source in Hz; infinite if unknown."""
     source: str = ""
-    """Where it comes from; empty where nothing says."""
+    """Origin; empty if unknown."""
     licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A clip's samples in the cache."""
+    """A clip and the file of its samples in the cache."""
 
     clip: Clip
     samples: Path
 
 
 def find_library(folder: Path, domain: str = "any") -> list[Clip]:
-    """Return the clips of a folder that may be trained on or validated with, sorted.
+    """Return the clips of a folder for training and validation, sorted.
 
     Parameters
     ----------
     folder : Path
-        Searched to any depth, or as its ``manifest.csv`` says.
+        Searched to any depth, or read from its ``manifest.csv``.
     domain : str
-        Of the clips of a folder without a manifest.
+        Domain of the clips, for a folder without a manifest.
 
     Raises
     ------
@@ -81,12 +82,13 @@ def find_library(folder: Path, domain: str = "any") -> list[Clip]:
 
 
 def find_libraries(folders: Sequence[Path], domain: str = "any") -> list[list[Clip]]:
-    """Return the clips of several folders, those of each as :func:`find_library` has them.
+    """Return the clips of each of several folders.
 
     Raises
     ------
     ConfigError
-        As there; or if they share files: one may test with what another trains on.
+        As for :func:`find_library`, or if folders share files: a test file of one folder may be
+        a training file of another.
     """
     libraries = [find_library(folder, domain) for folder in folders]
     files: set[Path] = set()
@@ -107,18 +109,18 @@ def decode_library(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> tuple[list[Decoded], list[Failure]]:
-    """Decode what is not in the cache yet; return the clips that could be, and the others.
+    """Decode clips into the cache; return the decoded clips and the failures.
 
     Parameters
     ----------
     clips : sequence of Clip
         The library.
     sample_rate : int
-        Clips are mixed to mono and resampled to this, in Hz.
+        Rate in Hz of the decoded clips, which are mono.
     cache : Path
-        Folder; made where it is missing.
+        Folder; created if missing.
     jobs : int
-        Processes.
+        Number of processes.
     on_done : callable
         Called once for each clip.
     """
@@ -137,13 +139,13 @@ def read_samples(decoded: Decoded) -> NDArray[np.float32]:
 
 
 def sources_of(clips: Sequence[Clip]) -> dict[str, str]:
-    """Return where clips come from, by name, and under which licences."""
+    """Return the licences of clips by the names of their sources."""
     heard = [clip for clip in clips if clip.source]
     return together(*({clip.source: clip.licence or "licence not said"} for clip in heard))
 
 
 def together(*sources: dict[str, str]) -> dict[str, str]:
-    """Return what :func:`sources_of` said, more than once, as one: each with all its licences."""
+    """Merge results of :func:`sources_of`; a source keeps all its licences."""
     found: dict[str, set[str]] = {}
     for source, licences in (item for each in sources for item in each.items()):
         found.setdefault(source, set()).update(licences.split(_NEXT_LICENCE))
@@ -206,7 +208,7 @@ def _of_folder(folder: Path, domain: str) -> list[Clip]:
 
 
 def _decode(path: Path, sample_rate: int, cache: Path) -> tuple[Path, Path]:
-    """Return the clip and where its samples are; made first under another name, then moved."""
+    """Decode a clip unless the cache has it; return both paths."""
     try:
         status = path.stat()
     except OSError as error:
@@ -224,7 +226,7 @@ def _decode(path: Path, sample_rate: int, cache: Path) -> tuple[Path, Path]:
 
 
 def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.int16]]:
-    """Yield a file's samples, mixed to mono and resampled."""
+    """Yield a file's samples, mixed to mono and resampled, as int16."""
     # The extra that brings torch brings it.
     import soxr
 
@@ -241,7 +243,10 @@ def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.int16]]:
 
 
 def _write_npy(path: Path, blocks: Iterator[NDArray[np.int16]]) -> None:
-    """Write blocks as one array; numpy's header has room for any length, and is written twice."""
+    """Write blocks as one ``.npy`` array.
+
+    The header is written twice: numpy pads it, so that any length fits.
+    """
     header = {"descr": "<i2", "fortran_order": False, "shape": (0,)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)

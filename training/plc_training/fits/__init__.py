@@ -1,1 +1,1 @@
-"""Small models fitted outside recipes: content and the contour of pitch."""
+"""Small models that are fitted without a recipe: content, pitch contour."""

@@ -1,21 +1,20 @@
-"""Fit :data:`plc.predict.content.MODEL` and its like, which tell speech from music.
+"""Fit of the models of :mod:`plc.predict.content`, which distinguish speech from music.
 
-    python -m plc_training.fits.content --data CORPUS --data DEBIAN
+    plc train content --data CORPUS --data DEBIAN
 
-For files, a few places are drawn from every clip, each heard with 8 s, 1 s and 128 ms on either
-side, as a gap is; at 8 kHz, too, whole and as a telephone lets it through. For streams, the clip is
-heard as a stream that loses every tenth packet, and a few moments are drawn, early ones more often.
-Speech counts half and music and instruments the other, within each of them the libraries alike.
-Printed are the models and, for the clips that validate, how far the probability is from the truth.
+For files, random places of every clip are analysed with contexts of 8 s, 1 s and 128 ms on either
+side, as gaps are; also at 8 kHz, with the full band and with a telephone's. For streams, the clip
+is a stream that loses every tenth packet, and the moments are random, early ones more frequent.
+Speech has half of the weight, music and instruments the other half; within each, libraries have
+equal weights. The errors are mean distances of the probability from the truth, on the validation
+split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from plc.engine.background import SPEECH_FROM, Background
@@ -23,25 +22,18 @@ from plc.errors import ConfigError
 from plc.predict.content import NARROW_RATE, expanded, features, logistic, probability
 from plc_bench.base.corpus import clip_seed, resample
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_training.command import (
-    DecodedCache,
-    DecodingJobs,
-    Libraries,
-    default_cache,
-    run_command,
-)
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
 RATE = 16_000
 REACHES_S = (8.0, 1.0, 0.128)
 _GAP_S = 0.064
-# Of streams: packets, the share that is lost, and when the first moment may be drawn.
+# Of streams: samples of a packet, share of lost packets, time of the earliest moment.
 _PACKET = round(0.02 * RATE)
 _LOSS = 0.1
 _FIRST_S = 0.6
 _DOMAINS = ("music", "instruments", "speech")
-# What a telephone lets through, in Hz.
+# Band of a telephone, in Hz.
 _TELEPHONE_HZ = 300.0, 3400.0
 _PENALTY = 1e-4
 _NEWTON_STEPS = 50
@@ -49,7 +41,7 @@ _NEWTON_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What counts as one: a domain of a library."""
+    """A domain of a library, in one split: the unit of weighting."""
 
     library: int
     domain: str
@@ -58,13 +50,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Features, and the group of each."""
+    """Feature rows, and the group of each row."""
 
     rows: list[NDArray[np.float64]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
     def add(self, rows: list[NDArray[np.float64]], group: Group) -> None:
-        """Add features of a clip."""
+        """Add the rows of a clip."""
         self.rows.extend(rows)
         self.groups.extend([group] * len(rows))
 
@@ -72,7 +64,7 @@ class Heard:
 def examples(
     clip: NDArray[np.float32], sample_rate: int, places: int, rng: np.random.Generator
 ) -> Iterator[list[NDArray[np.float64]]]:
-    """Yield the features of places in a clip, for each reach."""
+    """Yield features of random places, one row for each context length."""
     edge = round(REACHES_S[-1] * sample_rate)
     gap = round(_GAP_S * sample_rate)
     for _ in range(places if clip.size > 2 * edge + gap else 0):
@@ -92,7 +84,7 @@ def examples(
 
 
 def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return what is left of a clip between 300 and 3400 Hz."""
+    """Return a clip limited to 300 to 3400 Hz."""
     spectrum = np.fft.rfft(clip)
     hz = np.fft.rfftfreq(clip.size, 1.0 / sample_rate)
     spectrum[(hz < _TELEPHONE_HZ[0]) | (hz > _TELEPHONE_HZ[1])] = 0.0
@@ -102,7 +94,7 @@ def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[
 def moments(
     clip: NDArray[np.float32], places: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the features of moments in a clip, as a stream hears it."""
+    """Yield features of random moments of a clip, played as a stream."""
     packets = clip.size // _PACKET
     first = round(_FIRST_S * RATE / _PACKET)
     if packets <= first:
@@ -121,21 +113,21 @@ def moments(
 def fitted(
     found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the model of a weighted logistic regression, by Newton's method.
+    """Fit a weighted logistic regression by Newton's method.
 
     Parameters
     ----------
     found : float64, shape (n, features)
         Features.
     speech : bool, shape (n,)
-        What they are of.
+        Whether a row is of speech.
     share : float64, shape (n,)
-        How much each counts; they sum to 1.
+        Weight of each row; the sum is 1.
 
     Returns
     -------
     float64, shape (3, 2 features + 1)
-        As :data:`plc.predict.content.MODEL`.
+        In the form of :data:`plc.predict.content.MODEL`.
     """
     inputs = expanded(found)
     means, deviations = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
@@ -151,12 +143,12 @@ def fitted(
 
 
 def shares(groups: list[Group]) -> NDArray[np.float64]:
-    """Return how much an example of each group counts; 0 for what validates.
+    """Return the weight of each row; 0 in the validation split.
 
     Raises
     ------
     ConfigError
-        If there is no speech to train with, or nothing else.
+        If the training split lacks speech, or holds nothing else.
     """
     share = np.zeros(len(groups))
     kinds = {group for group in groups if group.split == "train"}
@@ -176,16 +168,38 @@ def shares(groups: list[Group]) -> NDArray[np.float64]:
 
 
 def fit(
-    data: Libraries,
-    clips: Annotated[int, typer.Option(min=1, help="At most, of each domain of a library.")] = 200,
-    places: Annotated[int, typer.Option(min=1, help="In each clip.")] = 3,
-    cache: DecodedCache = None,
-    jobs: DecodingJobs = 1,
+    data: Sequence[Path],
+    clips: int,
+    places: int,
+    cache: Path,
+    jobs: int,
+    tell: Callable[[str], None],
 ) -> None:
-    """Fit what tells speech from music, and print it."""
+    """Fit the models for files, narrow-band files and streams.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Libraries.
+    clips : int
+        Most clips of each domain of a library.
+    places : int
+        Places in each clip.
+    cache : Path
+        Folder for decoded audio.
+    jobs : int
+        Processes that decode.
+    tell : callable
+        Receives the models and their errors as text.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`shares`.
+    """
     chosen = _drawn(data, clips)
     display = Display()
-    decoded = decode_shown(list(chosen), RATE, cache or default_cache(), jobs, display)
+    decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
     wide, narrow, streams = Heard(), Heard(), Heard()
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
@@ -201,16 +215,24 @@ def fit(
                     narrow.add(found, group)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    report(wide, reaches, 0.5)
-    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5)
-    report(streams, ["in a stream"], SPEECH_FROM)
+    report(wide, reaches, 0.5, tell)
+    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5, tell)
+    report(streams, ["in a stream"], SPEECH_FROM, tell)
 
 
-def report(heard: Heard, ways: list[str], speech_from: float) -> None:
-    """Print the model of what is to train with, and its errors on what validates.
+def report(heard: Heard, ways: list[str], speech_from: float, tell: Callable[[str], None]) -> None:
+    """Fit a model, and report its validation errors and its numbers.
 
-    ``ways`` are those in which each place was heard, one row after the other; ``speech_from`` is
-    the probability from which on something is taken for speech.
+    Parameters
+    ----------
+    heard : Heard
+        Features of places, one row for each way.
+    ways : list of str
+        Names of the ways in which each place was heard.
+    speech_from : float
+        Probability from which a place counts as speech.
+    tell : callable
+        Receives lines of text.
 
     Raises
     ------
@@ -232,12 +254,12 @@ def report(heard: Heard, ways: list[str], speech_from: float) -> None:
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
                 taken = float((said[members] > speech_from).mean())
-                typer.echo(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
-    typer.echo(np.array2string(model, separator=", ", precision=5, max_line_width=100))
+                tell(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
+    tell(np.array2string(model, separator=", ", precision=5, max_line_width=100))
 
 
-def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
-    """Return clips, as many of each group as there are to be."""
+def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
+    """Return at most ``clips`` random clips of each group."""
     rng = np.random.default_rng(0)
     chosen = {}
     for number, library in enumerate(find_libraries(data)):
@@ -249,12 +271,3 @@ def _drawn(data: list[Path], clips: int) -> dict[Clip, Group]:
             for k in rng.permutation(len(members))[:clips]:
                 chosen[members[k]] = group
     return chosen
-
-
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.fits.content", lambda: typer.run(fit))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,19 @@
-"""Train the network that expects a voice's pitch contour (:func:`plc_kernels.contour.expect`).
+"""Training of the pitch contour network (:func:`plc_kernels.contour.expect`).
 
-    python -m plc_training.fits.contour --data CORPUS --out contour.npz
+    plc train contour --data CORPUS --out contour.npz
 
-Every 10 ms of speech is a place where a gap could begin: what is known before it is looked at as a
-stream does, and what comes is measured with samples on either side. The network learns the
-logarithm of the period every 10 ms of the next 60, where there is one. Printed are the errors on
-clips that validate, in cents, beside those of a pitch that stays as it was.
+Every 10 ms of speech is a possible start of a gap: the past is analysed as in a stream, and the
+future pitch is measured with samples on either side. The network learns the logarithm of the period
+every 10 ms of the next 60 ms, in voiced parts. Errors are those of the validation split, in cents,
+beside those of a constant pitch.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,13 +30,6 @@ from plc_kernels.contour import (
     look_back,
     period_around,
 )
-from plc_training.command import (
-    DecodedCache,
-    DecodingJobs,
-    Libraries,
-    default_cache,
-    run_command,
-)
 from plc_training.data.library import find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
@@ -45,15 +37,15 @@ RATE = 16_000
 _EVERY = round(0.01 * RATE)
 _PAST = round(PAST_MS * RATE / 1000.0)
 _POINT = round(POINT_MS * RATE / 1000.0)
-# Beyond the last point half of a template and of the longest period are read.
+# Samples read after the last point: half of a template and of the longest period.
 _AFTER = (POINTS - 1) * _POINT + round(0.02 * RATE)
-# What is fainter has no pitch to speak of.
+# Below this power no pitch is measured.
 _LEAST_POWER = 1e-6
-# A period is learned from where cycles are so alike, and may stray so far from one to the next.
+# Least similarity of cycles for a target, and the largest change from period to period.
 _SURE = 0.75
 _STRAY = 0.25
 _WIDTH = 96
-_BATCH = 1024
+BATCH = 1024
 _RATE = 3e-3
 # Errors are in semitones; those above 0.9 count by their size, smaller ones by its square.
 _UNIT = 12.0 / math.log(2.0)
@@ -64,16 +56,16 @@ _BEND = 0.9
 def places(
     x: NDArray[np.float32], features: NDArray[np.float32], points: NDArray[np.float32]
 ) -> int:
-    """Find places with a pitch in a clip at 16 kHz; return how many.
+    """Find voiced places in a clip at 16 kHz; return their number.
 
     Parameters
     ----------
     x : float32, shape (n,)
         The clip.
     features : float32, shape (m, FEATURES), written
-        Of each place, as :func:`plc_kernels.contour.look_back` writes them.
+        Of each place, written by :func:`plc_kernels.contour.look_back`.
     points : float32, shape (m, POINTS), written
-        What came, as :func:`plc_kernels.contour.expect` tells it; NaN where there was no pitch.
+        Measured contour, in the units of :func:`plc_kernels.contour.expect`; NaN if unvoiced.
     """
     score = np.zeros(round(RATE * LONGEST_MS / 1000.0) + 1, np.float32)
     count = 0
@@ -95,7 +87,10 @@ def places(
 
 
 def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return :func:`places` of a clip, shapes (places, FEATURES) and (places, POINTS)."""
+    """Return features and points of a clip's places.
+
+    Shapes (places, FEATURES) and (places, POINTS).
+    """
     most = max(clip.size // _EVERY, 1)
     features = np.zeros((most, FEATURES), np.float32)
     points = np.zeros((most, POINTS), np.float32)
@@ -104,7 +99,7 @@ def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 class ContourNet(nn.Module):
-    """What :func:`plc_kernels.contour.expect` computes, in torch."""
+    """The network of :func:`plc_kernels.contour.expect`, in torch."""
 
     mean: Tensor
     scale: Tensor
@@ -127,7 +122,7 @@ class ContourNet(nn.Module):
         return out
 
     def exported(self) -> ContourModel:
-        """Return the network as the kernel takes it, rounded to half precision."""
+        """Return the network for the kernel, rounded to half precision."""
         dense = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         arrays = [self.mean, self.scale]
         for layer in dense:
@@ -138,7 +133,7 @@ class ContourNet(nn.Module):
 def fitted(
     features: NDArray[np.float32], points: NDArray[np.float32], steps: int, display: Display
 ) -> ContourNet:
-    """Return a network trained on places; of points that are NaN it learns nothing."""
+    """Return a network trained on places; points of NaN are ignored."""
     torch.manual_seed(0)
     given, wanted = torch.from_numpy(features), torch.from_numpy(points)
     network = ContourNet(given.mean(0), given.std(0) + 1e-3)
@@ -146,7 +141,7 @@ def fitted(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps)
     with display.stage("training", steps) as advance:
         for _ in range(steps):
-            drawn = torch.randint(0, len(given), (_BATCH,))
+            drawn = torch.randint(0, len(given), (BATCH,))
             target = wanted[drawn]
             known = ~target.isnan()
             error = _UNIT * (network(given[drawn]) - target)[known]
@@ -165,17 +160,39 @@ def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tu
     return [(float(np.nanmean(at)), float(np.nanmedian(at))) for at in errors.T]
 
 
-def train(
-    data: Libraries,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("contour.npz"),
-    steps: Annotated[int, typer.Option(min=1, help=f"Of {_BATCH} places.")] = 12_000,
-    cache: DecodedCache = None,
-    jobs: DecodingJobs = 1,
+def fit(
+    data: Sequence[Path],
+    out: Path,
+    steps: int,
+    cache: Path,
+    jobs: int,
+    tell: Callable[[str], None],
 ) -> None:
-    """Train what expects a voice's pitch contour, and write it."""
+    """Train the pitch contour network, and write it.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Libraries.
+    out : Path
+        File to write, ``.npz``.
+    steps : int
+        Of :data:`BATCH` places each.
+    cache : Path
+        Folder for decoded audio.
+    jobs : int
+        Processes that decode.
+    tell : callable
+        Receives the errors as text.
+
+    Raises
+    ------
+    ConfigError
+        If a split has no voiced speech.
+    """
     clips = [clip for found in find_libraries(data) for clip in found if clip.domain == "speech"]
     display = Display()
-    decoded = decode_shown(clips, RATE, cache or default_cache(), jobs, display)
+    decoded = decode_shown(clips, RATE, cache, jobs, display)
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
@@ -186,24 +203,24 @@ def train(
     features, points = to_validate
     with torch.no_grad():
         expected = network(torch.from_numpy(features)).numpy()
-    typer.echo(f"{len(to_train[0])} places to train with, {len(features)} to validate")
+    tell(f"{len(to_train[0])} places to train with, {len(features)} to validate")
     for name, said in (("stays", np.zeros_like(points)), ("expected", expected)):
         at = ", ".join(f"{mean:.0f} / {median:.0f}" for mean, median in cents(said, points))
-        typer.echo(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
+        tell(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
     arrays = network.exported()._asdict()
     np.savez(out, **{name: array.astype(np.float16) for name, array in arrays.items()})
-    typer.echo(f"wrote {out}")
+    tell(f"wrote {out}")
 
 
 def _together(
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]], split: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return features and points of a split's places.
+    """Return features and points of all places in a split.
 
     Raises
     ------
     ConfigError
-        If there are none.
+        If the split has no places.
     """
     of_clips = [each for each in found.get(split, []) if len(each[0])]
     if not of_clips:
@@ -213,12 +230,3 @@ def _together(
         )
     features, points = zip(*of_clips, strict=True)
     return np.concatenate(features), np.concatenate(points)
-
-
-def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
-    run_command("plc_training.fits.contour", lambda: typer.run(train))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""The networks, as torch modules."""
+"""Networks as torch modules, and their ONNX files."""

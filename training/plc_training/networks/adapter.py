@@ -1,10 +1,10 @@
-"""What a network learns later, beside weights that stay: low-rank adapters [1]_.
+"""Low-rank adapters: trained additions to the fixed weights of a network [1]_.
 
-A convolution with an adapter adds what a narrow one and one of a single frame after it make of its
-inputs. The second begins as zeros, so that the network begins as the one before, and what is learnt
-is a few percent of its weights: it cannot forget much. Exported, an adapter stays beside its
-convolution: the weights before it are those of the older model, byte for byte, and a history of
-models stores them once.
+An adapter adds to a convolution the output of a narrow convolution followed by a convolution of one
+frame. The second is initialised with zeros, so that training starts from the older network, and
+only a few percent of the weights change. In the exported file an adapter stays separate from its
+convolution: the fixed weights are those of the older model, byte for byte, and a history of models
+stores them once.
 
 References
 ----------
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 ADAPTERS = (".down.weight", ".up.weight", ".up.bias")
-"""What the names of an adapter's weights end in."""
+"""Endings of the names of an adapter's weights."""
 
 
 class AdaptedConv1d(nn.Conv1d):
-    """A convolution of odd width, as long as its input, and beside it one of low rank.
+    """A convolution of odd width with a low-rank adapter, same length.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class AdaptedConv1d(nn.Conv1d):
     kernel : int
         Frames that each output sees, an odd number.
     rank : int
-        Channels of the adapter in between.
+        Channels between the adapter's convolutions.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, rank: int) -> None:
@@ -48,20 +48,20 @@ class AdaptedConv1d(nn.Conv1d):
 
 
 def freeze_all_but_adapters(network: nn.Module) -> None:
-    """Keep every weight as it is, but those of the adapters."""
+    """Exclude all weights but those of adapters from training."""
     for name, weight in network.named_parameters():
         weight.requires_grad_(name.endswith(ADAPTERS))
 
 
 def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Return weights in which the adapters that a network lacks are part of its convolutions.
+    """Fold adapters that a network lacks into the convolutions' weights.
 
     Parameters
     ----------
     tensors : dict
         Weights by name; convolutions may have adapters.
     network : nn.Module
-        Whose convolutions they are for. Those with an adapter of their own are left as they are.
+        Network that will load the weights. Convolutions that have an adapter keep it.
     """
     made = dict(tensors)
     for name, module in network.named_modules():
@@ -78,7 +78,10 @@ def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict
 def keep_missing_adapters(
     network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Leave adapters as they begin where a state says nothing of them: a hook of its loading."""
+    """Add the network's own adapters to a state that lacks them.
+
+    A hook that torch calls before it loads a state.
+    """
     for name, value in network.state_dict().items():
         if name.endswith(ADAPTERS):
             state.setdefault(prefix + name, value)

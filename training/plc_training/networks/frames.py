@@ -1,17 +1,17 @@
-"""The causal network: frame by frame, small enough for the audio path.
+"""The causal network, frame by frame, small enough for the audio path.
 
-Of a burst only the past is known. The network sees the spectra of the past and of the drafts of the
-whole horizon, the last bin by bin, others if wanted in wider bands, and returns for every bin of
-every frame that touches the gap a gain for each draft and a magnitude to add on the phase of their
-sum::
+Only the past of a burst is known. Inputs are the spectra of the past and of the drafts over the
+whole horizon: the last draft bin by bin, the others optionally in wider bands. Outputs are, for
+every bin of every frame that touches the gap, a gain for each draft and a magnitude that is added
+with the phase of the weighted sum::
 
     spectra of past and draft ──▶ log magnitudes ──▶ convolution over frames ──▶ GRU ──▶ per bin:
                                                                                          gains,
                                                                                          magnitude
 
-Once for each burst: later packets of the burst play what the first one's inference made. All bins
-of a frame are seen at once (dense layers), which costs a tenth of two-dimensional convolutions;
-bins that a sample rate does not have are zeros.
+It runs once for each burst: later packets play the rest of the first packet's result. Layers are
+dense over the bins of a frame, which costs a tenth of two-dimensional convolutions; bins above a
+low sample rate are zeros.
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ from plc_training.networks.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
 _FLOOR = 1e-4
-# Magnitudes do not fall below this: 0 has no phase.
+# Lower bound of magnitudes: 0 has no phase.
 _SILENCE = 1e-7
 _MOST_GAIN = 2.0
-# What the gains of all drafts but the last begin as: 4 % is taken of them.
+# Initial logit of the gain of all drafts but the last: a gain of 4 %.
 _UNUSED = -4.0
-# What the generated magnitude begins as, relative to the level: exp(-7), next to nothing.
+# Initial logarithm of the generated magnitude, relative to the level.
 _QUIET = -7.0
 _LOUDEST = 3.0
-# Bins of the draft below this share of the level have no phase worth growing on; it also bounds how
-# much rounding grows.
+# Below this share of the level a bin's phase is not reliable; it also bounds the amplification of
+# rounding errors.
 _DAMPING = 3e-3
 
 
@@ -48,25 +48,25 @@ class FramesShape:
     Attributes
     ----------
     drafts : int
-        Lines it is given; the last is the one to begin with.
+        Input lines; an untrained network returns the last draft.
     bins : int
         Bins of each spectrum.
     context_frames : int
-        Frames at the left of which no output is wanted.
+        Frames before the gap, which have no output.
     width : int
-        Channels of its layers.
+        Channels of the layers.
     draft_share : float
-        Share of the last draft in what comes out, once it is trained.
+        Share of the last draft in the output, outside training.
     groups : int
-        Recurrent layers side by side, each of its share of the channels.
+        Parallel recurrent layers; each takes its share of the channels.
     bands : int
-        Bins in which what the network sees of the other drafts is summed; 1: of every bin.
+        Number of bins in a band of the features of the other drafts; 1: full resolution.
     top_bin : bool
-        Whether the topmost bin is seen and filled. Where all clips are resampled to its rate it is
-        empty in training, and a network that has never seen it otherwise goes wrong in all bins.
+        Whether the topmost bin is an input and an output. It is empty in training where all clips
+        are resampled to the rate of the grid, and then disturbs all bins in use.
     adapters : int
-        Rank of what is learnt beside the convolutions while all other weights stay as they are
-        (:mod:`plc_training.networks.adapter`); 0: none, every weight learns.
+        Rank of the trained adapters, while all other weights are fixed
+        (:mod:`plc_training.networks.adapter`); 0: no adapters, every weight is trained.
     """
 
     drafts: int
@@ -81,12 +81,12 @@ class FramesShape:
 
     @property
     def features(self) -> int:
-        """How many numbers the network sees of a frame."""
+        """Number of input features of a frame."""
         return self.bins + 2 * (self.drafts - 1) * -(-self.bins // self.bands) + 2
 
 
 class SplitGru(nn.Module):
-    """GRUs side by side, each of some of the channels: fewer weights to fetch for every frame."""
+    """Parallel GRUs over shares of the channels, with fewer weights."""
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
@@ -94,14 +94,14 @@ class SplitGru(nn.Module):
         self.parts = nn.ModuleList(nn.GRU(share, share, batch_first=True) for _ in range(groups))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Return what all say, shape (batch, frames, width), as ``x``; a tuple, as GRUs do."""
+        """Return the joint output, shape (batch, frames, width), in a tuple."""
         shares = x.chunk(len(self.parts), dim=-1)
         made = [part(share)[0] for part, share in zip(self.parts, shares, strict=True)]
         return (torch.cat(made, dim=-1),)
 
 
 class FramesNet(nn.Module):
-    """Gains on the drafts' bins and a generated magnitude; see the module."""
+    """The causal network; see the module."""
 
     def __init__(self, shape: FramesShape) -> None:
         super().__init__()
@@ -175,9 +175,10 @@ def _widen(
     prefix: str,
     *_: object,
 ) -> None:
-    """Make weights of a network with fewer drafts fit: the new ones are not looked at yet.
+    """Extend the weights of a network with fewer drafts.
 
-    They stand before the last draft. Weights that differ otherwise stay as they are, to be refused.
+    New drafts stand before the last draft and have weights of zero. Other differences are kept, so
+    that torch refuses the state.
     """
     bins, new = network.shape.bins, network.shape.drafts
     enter, head = f"{prefix}enter.weight", f"{prefix}head."
@@ -188,7 +189,7 @@ def _widen(
     fits = state[enter].shape[:2] == (network.shape.width, one_bin) and network.shape.bands == 1
     if not (0 < old < new and fits):
         return
-    # Where each block of bins of the old drafts, and of their products, now stands.
+    # New places of the blocks of bins of the old drafts and their products.
     drafts = [*range(old - 1), new - 1]
     blocks = drafts + [new + d for d in range(old - 1)]
     features = [block * bins + k for block in blocks for k in range(bins)]
@@ -208,7 +209,7 @@ def _widen(
 def _features(
     spectra: Tensor, lost: Tensor, context_frames: int, bands: int
 ) -> tuple[Tensor, Tensor]:
-    """Return each segment's level, shape (batch, 1, 1), and what the network sees of it."""
+    """Return each segment's level, shape (batch, 1, 1), and the features."""
     magnitudes = magnitude(spectra[:, :, 0], spectra[:, :, 1], _SILENCE)
     drafts = magnitudes.shape[1]
     level = magnitudes[:, -1, :, :context_frames].mean(dim=(1, 2)).reshape(-1, 1, 1) + 1e-6
@@ -227,7 +228,10 @@ def _features(
 
 
 def _in_bands(x: Tensor, bins: int) -> Tensor:
-    """Sum neighbouring bins, shape (batch, drafts, bins, frames); the last band may have fewer."""
+    """Return sums of neighbouring bins; the last band may have fewer.
+
+    ``x`` has the shape (batch, drafts, bins, frames).
+    """
     batch, drafts, all_bins, frames = x.shape
     count = -(-all_bins // bins)
     padded = nn.functional.pad(x, (0, 0, 0, count * bins - all_bins))
@@ -235,10 +239,10 @@ def _in_bands(x: Tensor, bins: int) -> Tensor:
 
 
 def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:
-    """Return the fill's spectrum: shape (batch, 2, bins, frames)."""
+    """Return the fill's spectrum, shape (batch, 2, bins, frames)."""
     drafts = spectra.shape[1]
-    # The logistic function, but not sigmoid, which ONNX Runtime computes to 1e-7 of 1: at -15 that
-    # is 17 % of it.
+    # The logistic function, but not sigmoid: ONNX Runtime computes that with an absolute error of
+    # 1e-7, which is large for small gains.
     gains = _MOST_GAIN * torch.exp(-nn.functional.softplus(-weights[:, :drafts]))
     mixed = (gains[:, :, None] * spectra).sum(1)
     added = torch.exp(torch.clamp(weights[:, -1], max=_LOUDEST)) * level

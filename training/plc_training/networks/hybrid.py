@@ -1,8 +1,8 @@
-"""The hybrid network: improves on linear prediction instead of competing with it.
+"""The hybrid network, which improves the drafts of linear prediction.
 
-The network sees the spectra of the signal with the gap filled in one or several ways (the drafts)
-and returns, for every bin of every frame that touches the gap, a complex weight for each draft and
-a magnitude to add on the phase that the weighted drafts have::
+Inputs are the spectra of the signal with the gap filled in one or several ways (the drafts).
+Outputs are, for every bin of every frame that touches the gap, a complex weight for each draft and
+a magnitude that is added with the phase of the weighted sum::
 
     spectra of the drafts ──▶ log magnitudes, phase differences, place ──▶ U-Net over (bins, frames)
              │                                                               │ with a GRU over
@@ -10,10 +10,10 @@ a magnitude to add on the phase that the weighted drafts have::
              ▼                      ▼
            sum of weighted drafts + magnitude · phase of that sum ──▶ spectrum of the fill
 
-Where the weights are 1 for the last draft and the magnitude is nothing, the fill is that draft:
-that is where training begins. Levels are taken relative to the segment's own, inside the graph.
-The idea of per-bin gains on an AR draft is design knowledge of this project; the U-Net follows
-[1]_ in spirit (an encoder of the context), not in shape.
+With a weight of 1 for the last draft and a magnitude of 0, the fill is that draft: this is the
+initial state. Levels are relative to the segment's level, inside the graph. Per-bin gains on an AR
+draft are this project's idea; the U-Net follows the context encoder of [1]_ in purpose, not in
+shape.
 
 References
 ----------
@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from plc_training.networks.spectral import magnitude
 
-# Magnitudes are compressed by log(_FLOOR + m / level): what lies 60 dB below the level counts less.
+# Magnitudes are compressed by log(_FLOOR + m / level): 60 dB below the level is the floor.
 _FLOOR = 1e-3
-# Magnitudes do not fall below this: 0 has no phase.
+# Lower bound of magnitudes: 0 has no phase.
 _SILENCE = 1e-6
 _KERNEL = (5, 3)
 _LEAK = 0.1
-# What the generated magnitude begins as: softplus(-5) = 0.7 % of the level.
+# Initial bias of the generated magnitude: softplus(-5) = 0.7 % of the level.
 _QUIET = -5.0
 
 
@@ -45,13 +45,13 @@ class HybridShape:
     Attributes
     ----------
     drafts : int
-        Lines it is given; the last is the one to begin with.
+        Input lines; an untrained network returns the last draft.
     bins : int
         Bins of each spectrum.
     context_frames, context_frames_after : int
-        Frames at the left and at the right of which no output is wanted.
+        Frames before and after the gap, which have no output.
     channels : tuple of int
-        Of the levels of the U-Net; each halves the bins.
+        Channels of the levels of the U-Net; each level halves the bins.
     gru : int
         Units of the recurrent layer, in each direction.
     """
@@ -67,7 +67,7 @@ class HybridShape:
 class _Block(nn.Module):
     """Convolution over (bins, frames) and a leaky ReLU.
 
-    Without batch norm, which costs a quarter of a training step on a CPU and made no difference.
+    Batch normalisation made training slower and the result no better.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
@@ -82,7 +82,7 @@ class _Block(nn.Module):
 
 
 class HybridNet(nn.Module):
-    """Weights on the drafts' bins and a generated magnitude; see the module."""
+    """The hybrid network; see the module."""
 
     def __init__(self, shape: HybridShape) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class HybridNet(nn.Module):
         return _weighed(inner, weights, level)
 
     def _inner(self, x: Tensor, spare: int) -> Tensor:
-        """Return the frames that the output has, and ``spare`` more on each side."""
+        """Return the frames of the output and ``spare`` frames on each side."""
         first = self.shape.context_frames - spare
         last = x.shape[-1] - self.shape.context_frames_after + spare
         return x[..., first : min(last, x.shape[-1])]
@@ -144,7 +144,7 @@ class HybridNet(nn.Module):
         sequence = x.reshape(batch, channels * bins, frames).transpose(1, 2)
         sequence = self.spread(self.gru(sequence)[0]).transpose(1, 2)
         x = x + sequence.reshape(batch, channels, bins, frames)
-        # From here on only the frames that are asked for, and what the kernels reach beyond.
+        # From here on only the frames of the output, and those that the kernels reach.
         spare = min(2, self.shape.context_frames_after)
         x = self._inner(x, spare)
         for block, skip, size in zip(self.up, skips[::-1], self.sizes[:-1][::-1], strict=True):
@@ -160,9 +160,10 @@ def _widen(
     prefix: str,
     *_: object,
 ) -> None:
-    """Make weights of a network with fewer drafts fit: the new ones are not looked at yet.
+    """Extend the weights of a network with fewer drafts.
 
-    They stand before the last draft. Weights that differ otherwise stay as they are, to be refused.
+    New drafts stand before the last draft and have weights of zero. Other differences are kept, so
+    that torch refuses the state.
     """
     head = state.get(f"{prefix}head.weight")
     new = network.shape.drafts
@@ -171,7 +172,7 @@ def _widen(
     skip = f"{last}convolution.weight"
     if not 0 < old < new or not {first, skip} <= set(state):
         return
-    # Where each old draft, product, and what belongs to none of them now stands.
+    # New places of the old drafts, products and common features.
     drafts = [*range(old - 1), new - 1]
     products = [new + k for k in range(2 * (old - 1))]
     features = [*drafts, *products, *range(_feature_count(new) - 3, _feature_count(new))]
@@ -192,12 +193,15 @@ def _widen(
 
 
 def _feature_count(drafts: int) -> int:
-    """Return the channels that :func:`_features` makes."""
+    """Return the number of channels of :func:`_features`."""
     return drafts + 2 * (drafts - 1) + 3
 
 
 def _features(spectra: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each segment's level, shape (batch, 1, 1, 1), and what the network sees of it."""
+    """Return each segment's level and the features.
+
+    Shapes (batch, 1, 1, 1) and (batch, channels, bins, frames).
+    """
     real, imaginary = spectra[:, :, 0], spectra[:, :, 1]
     magnitudes = magnitude(real, imaginary, _SILENCE)
     batch, drafts, bins, frames = magnitudes.shape
@@ -221,7 +225,7 @@ def _features(spectra: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weighed(spectra: Tensor, weights: Tensor, level: Tensor) -> Tensor:
-    """Return the fill's spectrum: shape (batch, 2, bins, frames)."""
+    """Return the fill's spectrum, shape (batch, 2, bins, frames)."""
     drafts = spectra.shape[1]
     real = torch.zeros_like(spectra[:, 0, 0])
     imaginary = torch.zeros_like(real)

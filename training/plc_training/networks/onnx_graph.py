@@ -1,14 +1,12 @@
-"""A torch network as the bytes of an ONNX file.
+"""Export of a torch network to ONNX, and import of its weights.
 
-Traced by ``torch.export``. A GRU is handed over as the one ONNX operator that it is: left to the
-tracer, it would be walked through frame by frame, and the graph would take one number of frames
-only. What the tracer notes beside the graph (source lines, paths of this machine) is dropped.
+The network is traced by ``torch.export``. A GRU is exported as one ONNX operator: traced, it would
+be unrolled frame by frame, and the graph would accept only one number of frames. The tracer's
+annotations (source lines, local paths) are removed.
 
-And back: the weights of such a file in a network of its shape, to train on from.
-
-Weights that half precision or a byte for each holds exactly (:func:`round_weights`) are stored so,
-which halves or quarters the file; ONNX Runtime makes them float32 again when it opens it, so an
-inference costs what it did.
+Weights that are exact in half precision or in one byte (:func:`round_weights`) are stored in that
+form, which halves or quarters the file. ONNX Runtime converts them to float32 when it opens the
+file, so inference time does not change.
 """
 
 import copy
@@ -34,34 +32,34 @@ OPSET = 20
 Axes = dict[int, str]
 
 WEIGHT_BITS = (16, 8)
-"""What a weight may be stored in."""
+"""Supported bits of a stored weight."""
 
-# Smaller tensors stay as they are: next to nothing is gained.
+# Smaller tensors are stored in float32: they take little space.
 _LEAST_SHORTENED = 256
-# The largest of the weights of a scale becomes this many steps of it, when they take a byte.
+# Steps of the scale in its largest weight, for weights of one byte.
 _STEPS = 127
-# Outputs or inputs with fewer weights than that have no scale of their own.
+# Fewest weights with a common scale.
 _LEAST_OF_A_SCALE = 8
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
 def round_weights(network: nn.Module, bits: int = 16) -> None:
-    """Round large weights, in place, so that :func:`to_onnx` stores them in fewer bits.
+    """Round large weights in place to values of fewer bits.
 
     Parameters
     ----------
     network : nn.Module
         To be exported.
     bits : int
-        16: half precision. 8: whole multiples of a scale, itself of half precision, for each
-        output, or of a convolution for each input where that is nearer; where each of them has
-        few weights, they are stored in half precision.
+        16: half precision. 8: whole multiples of a scale (in half precision) for each output, or
+        for each input of a convolution where that error is smaller; half precision where a scale
+        would have few weights.
     """
     with torch.no_grad():
         for weight in network.parameters():
             if weight.numel() < _LEAST_SHORTENED:
                 continue
-            # The outputs, and of a convolution the inputs; not so that each has but a few weights.
+            # Axes of the outputs and, in a convolution, of the inputs, with enough weights each.
             axes = range(min(weight.dim() - 1, 2))
             usable = [a for a in axes if weight.numel() >= _LEAST_OF_A_SCALE * weight.shape[a]]
             if bits == 8 and usable:
@@ -73,7 +71,7 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
 
 
 def _in_steps(weight: Tensor, axis: int) -> Tensor:
-    """Return weights as whole multiples of a scale for each place along an axis."""
+    """Return weights rounded to multiples of a scale for each index."""
     others = [k for k in range(weight.dim()) if k != axis]
     scale = (weight.abs().amax(dim=others, keepdim=True) / _STEPS).half().float()
     steps = (weight / scale.clamp_min(_SMALLEST)).round().clamp(-_STEPS, _STEPS)
@@ -86,16 +84,16 @@ def to_onnx(
     axes: dict[str, Axes],
     output: str,
 ) -> bytes:
-    """Return the network's graph.
+    """Return the network's graph as the bytes of an ONNX file.
 
     Parameters
     ----------
     network : nn.Module
-        In evaluation mode; left as it is.
+        In evaluation mode; not changed.
     inputs : dict
-        Examples of its arguments by name, in order; a free axis must not have the size 1.
+        Examples of its arguments by name, in order; the size of a free axis is above 1.
     axes : dict
-        For each input, the axes that are free and their names.
+        For each input, its free axes and their names.
     output : str
         Name of the output.
 
@@ -128,27 +126,38 @@ def to_onnx(
 
 
 def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
-    """Put the weights of a graph that :func:`to_onnx` made into a network of its shape.
+    """Load the weights of a graph of :func:`to_onnx` into a network.
 
     Parameters
     ----------
     data : bytes
         The graph.
     network : nn.Module
-        Its weights are replaced, all of them or none. Adapters that it lacks become part of its
-        convolutions; those that the graph lacks stay as they begin.
+        Of the same shape; all weights are replaced, or none. Adapters that the network lacks are
+        folded into its convolutions; adapters that the graph lacks keep their initial weights.
     label : str
-        What errors call the graph.
+        Name of the graph in messages.
 
     Raises
     ------
     ConfigError
-        If the graph is one of another network.
+        If the graph is that of another network.
     MissingExtraError
         If the package ``onnx`` is not installed.
     """
     onnx = _require("onnx", "beginning from a model")
     graph = onnx.load_from_string(data).graph
+    found = with_adapters_folded(_state(graph, network, _tensors(onnx, graph)), network)
+    known = network.state_dict()
+    try:
+        network.load_state_dict({name: found[name] for name in known if name in found})
+    except RuntimeError as error:
+        network.load_state_dict(known)
+        raise ConfigError(f"{label} holds the weights of another network: {error}") from error
+
+
+def _tensors(onnx: ModuleType, graph: Any) -> dict[str, Tensor]:
+    """Return a graph's weights in float32, by the graph's names."""
     tensors = {
         each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
         for each in graph.initializer
@@ -159,26 +168,25 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
         elif node.op_type == "Mul" and set(node.input) <= set(tensors):
             steps, scale = (tensors.pop(name) for name in node.input)
             tensors[node.output[0]] = steps * scale
+    return tensors
+
+
+def _state(graph: Any, network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a graph's weights by the network's names."""
     found = {name: value for name, value in tensors.items() if value.is_floating_point()}
     found |= _factors(graph, tensors)
     for name, module in network.named_modules():
         if isinstance(module, nn.GRU) and f"{name}.biases" in tensors:
             found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
-    known = network.state_dict()
-    for name, value in known.items():
+    for name, value in network.state_dict().items():
         # The tracer leaves out a bias of zeros.
         if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
             found.setdefault(name, torch.zeros_like(value))
-    found = with_adapters_folded(found, network)
-    try:
-        network.load_state_dict({name: found[name] for name in known if name in found})
-    except RuntimeError as error:
-        network.load_state_dict(known)
-        raise ConfigError(f"{label} holds the weights of another network: {error}") from error
+    return found
 
 
 def _factors(graph: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of linear layers, of which the tracer keeps only the biases' names."""
+    """Return the weights of linear layers, found by their biases' names."""
     products = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
     made = {}
     for node in graph.node:
@@ -191,7 +199,7 @@ def _factors(graph: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _of_gru(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a GRU's weights by torch's names and in torch's order of gates."""
+    """Return a GRU's weights with torch's names and order of gates."""
     by_input, recurrent, biases = (
         tensors[f"{name}.{field}"] for field in ("inputs", "recurrent", "biases")
     )
@@ -204,7 +212,7 @@ def _of_gru(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             ("bias_ih_l0", bias_input),
             ("bias_hh_l0", bias_recurrent),
         ):
-            # Which exchanges the first two gates, and so is its own inverse.
+            # The reordering exchanges two gates, and is its own inverse.
             made[key + way] = _reordered(value[direction])
     return made
 
@@ -219,7 +227,7 @@ def _require(module: str, what: str) -> ModuleType:
 
 
 class _OnnxGru(nn.Module):
-    """A GRU of one layer whose forward is ONNX's operator; only for export.
+    """A one-layer GRU that exports as ONNX's operator.
 
     Gates stand in the order update, reset, new (torch: reset, update, new).
     """
@@ -278,7 +286,7 @@ def _with_onnx_grus(network: nn.Module) -> nn.Module:
 
 
 def _strip(model: Any) -> None:
-    """Remove comments and the tracer's notes."""
+    """Remove comments and the tracer's annotations."""
     graph = model.graph
     lists: Sequence[Sequence[Any]] = (
         [model, graph],
@@ -294,9 +302,9 @@ def _strip(model: Any) -> None:
 
 
 def _shorten(model: Any) -> None:
-    """Store weights in half precision or bytes where these hold them exactly.
+    """Store weights in half precision or bytes where that is exact.
 
-    They become float32 where they go in, by operators that ONNX Runtime runs once, on loading.
+    Operators that ONNX Runtime evaluates once, on loading, convert them to float32.
     """
     onnx = _require("onnx", "plc export")
     graph = model.graph
@@ -329,17 +337,17 @@ def _shorten(model: Any) -> None:
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*widened, *nodes])
-    # What the tracer says of the types of tensors within the graph is not needed.
+    # The types of inner tensors are not needed.
     del graph.value_info[:]
 
 
 def _in_bytes(
     weights: NDArray[np.float32],
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """Return weights as whole steps and their scale, which broadcasts; None if they are no such.
+    """Return weights as whole steps and a scale, or None.
 
-    The outputs or inputs, which have a scale each, are along one of the axes, or, of GRUs in two
-    directions, all but the last.
+    The scale broadcasts over the steps: one for each index of an axis or, for bidirectional GRUs,
+    of all axes but the last.
     """
     axes = range(weights.ndim)
     of_outputs = [tuple(k for k in axes if k != axis) for axis in axes] if weights.ndim > 1 else []
@@ -355,7 +363,7 @@ def _in_bytes(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about its own future from the user."""
+    """Suppress the exporter's deprecation warnings and log lines."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The context encoder of Marafioti et al. [1]_, rebuilt from its published parameters.
+"""The context encoder of Marafioti et al. [1]_, built from its published parameters.
 
 Six convolutions lead from the spectra of both contexts to a code of 2048 numbers, one fully
 connected layer mixes it, five deconvolutions lead on to the spectra of the gap::
@@ -19,12 +19,11 @@ is linear. *Seen as* regroups the numbers in the order frames, bins, channels, a
 transposition. Padding is "same" as TensorFlow has it, with the odd sample at the end. 11.17 M
 parameters, 37.6 % of them in the fully connected layer.
 
-What the paper feeds is the spectra as they are. Here each example is divided by its level at the
-input and multiplied by it at the output, so that a gain of the contexts is a gain of the fill.
+The paper's inputs are the spectra. Here each example is divided by its level at the input and
+multiplied by it at the output, so that a gain of the contexts is a gain of the fill.
 
-*Speed.* The last two deconvolutions have long filters and few channels, which no library is fast
-at: 1.08 s of processor time for a training step of 8 examples, half of the whole. As products of
-spectra along the bins (:class:`LongDeconvolution`) the same sums take 0.16 s.
+*Speed.* The last two deconvolutions have long filters and few channels, for which libraries are
+slow. Products of spectra along the bins (:class:`LongDeconvolution`) are several times faster.
 
 References
 ----------
@@ -44,14 +43,14 @@ BINS = _WINDOW_SAMPLES // 2 + 1
 CODE = 2048
 # TensorFlow's defaults; its momentum of 0.99 is torch's 0.01.
 _EPSILON, _MOMENTUM = 1e-3, 0.01
-# Far below the quietest 16-bit sample: silence stays silent.
+# Far below the quietest 16-bit sample: silence remains silence.
 _LEAST_LEVEL = 1e-7
 
 Pair = tuple[int, int]
 
 
 class ContextEncoderNet(nn.Module):
-    """Spectra of both contexts to spectra of the gap between them.
+    """Network from spectra of both contexts to spectra of the gap.
 
     Parameters
     ----------
@@ -92,8 +91,8 @@ class ContextEncoderNet(nn.Module):
         Returns
         -------
         float32, shape (batch, 257, 11) or (batch, 2, 257, 11)
-            Magnitudes, which may come out negative (their absolute value counts), or real and
-            imaginary parts.
+            Magnitudes, possibly negative (their absolute value counts), or real and imaginary
+            parts.
         """
         level = (context.square().mean((1, 2, 3), keepdim=True) + _LEAST_LEVEL**2).sqrt()
         x = (context / level).transpose(2, 3)
@@ -107,7 +106,7 @@ class ContextEncoderNet(nn.Module):
 
 
 class SameDeconvolution(nn.Module):
-    """Transposed convolution without bias, cropped to ``stride`` times the size of its input."""
+    """Transposed convolution without bias, cropped to ``stride`` times its input."""
 
     def __init__(self, taken: int, given: int, kernel: Pair, stride: int) -> None:
         super().__init__()
@@ -118,26 +117,32 @@ class SameDeconvolution(nn.Module):
 
     @property
     def before(self) -> Pair:
-        """Frames and bins that are cropped at the start."""
+        """Number of frames and bins that are cropped at the start."""
         frames, bins = self.weight.shape[2:]
         return (frames - self.stride) // 2, (bins - self.stride) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return shape (batch, given, stride * frames, stride * bins) of (batch, taken, ...)."""
+        """Return the output of ``x``, shape (batch, taken, frames, bins).
+
+        Its shape is (batch, given, stride * frames, stride * bins).
+        """
         frames, bins = self.stride * x.shape[2], self.stride * x.shape[3]
         out = functional.conv_transpose2d(x, self.weight, stride=self.stride, padding=self.before)
         return out[:, :, :frames, :bins]
 
 
 class LongDeconvolution(SameDeconvolution):
-    """The same sums as products of spectra along the bins, for filters that are long there.
+    """The same deconvolution by products of spectra along the bins.
 
-    A stride interleaves the outputs of as many filters, each with every ``stride``-th tap. In an
+    A stride interleaves the outputs of ``stride`` filters, each with every ``stride``-th tap. In an
     exported graph it is an ordinary deconvolution.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return shape (batch, given, stride * frames, stride * bins) of (batch, taken, ...)."""
+        """Return the output of ``x``, shape (batch, taken, frames, bins).
+
+        Its shape is (batch, given, stride * frames, stride * bins).
+        """
         if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -148,7 +153,7 @@ class LongDeconvolution(SameDeconvolution):
         span, stride = self.weight.shape[2], self.stride
         taps = functional.pad(self.weight, (0, -self.weight.shape[3] % stride))
         taps = taps.reshape(*taps.shape[:3], -1, stride)
-        # What wraps around falls on outputs that are cropped.
+        # The circular overlap falls on cropped outputs.
         first = self.before[1] // stride
         points = _smooth(max(bins + taps.shape[3] - 1 - first, first + bins + 1))
         filters = torch.fft.rfft(taps, points, dim=3).permute(3, 0, 1, 2, 4).flatten(2)
@@ -165,7 +170,7 @@ class LongDeconvolution(SameDeconvolution):
 
 
 def same_padding(size: int, kernel: int, stride: int) -> Pair:
-    """Return how many zeros TensorFlow's "same" convolution puts before and after."""
+    """Return the zeros before and after of TensorFlow's "same" convolution."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -190,12 +195,12 @@ def _normal2d(channels: int) -> nn.Module:
 
 
 def _regrouped(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return (batch, channels, frames, bins) with its numbers, bins by channels, cut anew."""
+    """Return an array regrouped to another shape, bins by channels."""
     return x.permute(0, 2, 3, 1).reshape(-1, *shape).permute(0, 3, 1, 2)
 
 
 def _smooth(least: int) -> int:
-    """Return the next even number without a prime factor above 5: a fast transform."""
+    """Return the next even number with prime factors up to 5."""
     points = least + least % 2
     while True:
         rest = points

@@ -1,16 +1,16 @@
-"""Short-time Fourier analysis and synthesis in torch, as the kernels of the run time do them."""
+"""Short-time Fourier transform in torch, equal to the engine's kernels."""
 
 import torch
 from torch import Tensor, nn
 
 from plc_kernels.phase.windows import dual_window, grid_window_samples, window
 
-# Far above the 1e-8 below which the exporter takes a number for zero, also when squared.
+# Far above 1e-8, below which the exporter takes a number for zero, also when squared.
 _LEAST = 1e-2
 
 
 class Grid(nn.Module):
-    """Hann windows of four hops, and their exact inverse.
+    """STFT with Hann windows of four hops, and its exact inverse.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class Grid(nn.Module):
         self.register_buffer("dual", torch.tensor(dual, dtype=torch.float32))
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Return the spectra of all frames that lie wholly in ``x``.
+        """Return the spectra of all complete frames in ``x``.
 
         Parameters
         ----------
         x : float32, shape (..., n)
-            Samples; the first frame begins at the first.
+            Samples; the first frame starts at the first sample.
 
         Returns
         -------
@@ -51,7 +51,7 @@ class Grid(nn.Module):
         return torch.stack([spectra.real, spectra.imag], dim=-3)
 
     def synthesise(self, spectra: Tensor) -> Tensor:
-        """Return the samples that frames make, complete from the fourth hop on.
+        """Return the overlap-add of frames, complete from the fourth hop on.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class Grid(nn.Module):
 def magnitude(real: Tensor, imaginary: Tensor, floor: float) -> Tensor:
     """Return ``sqrt(real² + imaginary² + floor²)``.
 
-    Scaled up inside, so that no addend is next to nothing: the export to ONNX drops those that are,
-    and silence would then divide by zero.
+    Scaled up inside: the export to ONNX drops addends near zero, and silence would then divide by
+    zero.
     """
     up = _LEAST / floor
     return torch.sqrt((up * real) ** 2 + (up * imaginary) ** 2 + _LEAST**2) / up

@@ -1,1 +1,1 @@
-"""What a network is shown, its loss and its figures: one module a task."""
+"""Tasks: inputs of a network, its loss and its figures."""

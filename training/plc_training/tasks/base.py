@@ -1,255 +1,327 @@
-"""What the tasks of streams have in common: how a fill of a burst is judged.
+"""The interface between tasks and recipe, training loop and export.
 
-The fill is put where it would be heard: after the past, for as long as the burst lasted, with the
-received samples after it. What is judged is that signal, in the frames that touch the burst, by the
-measures that the benchmark reports (:mod:`plc_bench.scores.metrics`) in a form that has gradients:
-the log-spectral distance, the relative error of mel spectra, and the error of the samples as far as
-it exceeds that of the draft.
+A new task is one file with a subclass of :class:`Task`, and one line in
+:mod:`plc_training.tasks.registry`.
 """
 
+import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from plc.audio.quality import HOP_MS, SPECTRUM_FLOOR_DB, WINDOW_MS
-from plc_bench.scores.metrics import mel_filters
-from plc_training.data.segments import BridgePlan, CausalPlan, Segments
-from plc_training.networks.spectral import Grid
+from plc.errors import ConfigError, ModelError
+from plc.models.manifest import CONTENTS, Manifest
+from plc.runtime.network import NetworkShape, network_signature, open_network
+from plc.runtime.providers import Signature
+from plc.runtime.session import BoundSession
+from plc_kernels.phase.windows import grid_window_samples
+from plc_training.data.segments import DOMAINS, Plan, Segments
+from plc_training.networks.onnx_graph import WEIGHT_BITS
 
-# Windows of the log-mel distance, in ms; the hop is a quarter.
-_MEL_WINDOWS_MS = (8.0, 16.0, 32.0)
-# What lies 70 dB below a segment's loudest band does not count.
-_MEL_FLOOR = 10 ** (-70 / 20)
+# TOML knows infinity and NaN; no number of a recipe is either.
+FINITE = sys.float_info.max
+Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=FINITE)]
+Amount = Annotated[float, Meta(ge=0, le=FINITE)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Sizes = Annotated[tuple[Count, ...], Meta(min_length=1)]
+Weights = Annotated[dict[str, Amount], Meta(min_length=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
-    """What is common to the networks of streams.
+class Settings(Struct, frozen=True, kw_only=True):
+    """Settings of a task: the table ``[settings]``; none by default."""
+
+
+class TaskChoice(Struct, frozen=True, kw_only=True):
+    """Kind, clips and initial weights of a training: the table ``[task]``.
 
     Attributes
     ----------
-    bin_hz : float
-        Of the grid.
-    context_frames : int
-        Frames wholly before the gap.
-    lsd, mel, log_mel, nmse, error, level : float
-        Weights of the terms of the loss: log-spectral distance (per dB), relative error of mel
-        spectra, mean distance of log-mel spectra at three windows (per 10 dB), NMSE beyond the
-        draft's (per dB), all of the NMSE (per dB), and the squared mean error of the fill's level
-        (per dB²).
+    kind : str
+        Of :data:`plc_training.tasks.registry.TASKS`.
+    begin_from : str
+        Source of the initial weights: another recipe, whose best weights are read, or ``model:``
+        and the name of a model of the package or the path of a manifest; empty: random weights.
+    valid_segments : int
+        Validation segments, as many of each domain as there are; 0: all.
+    source_top_hz : float
+        Clips whose source has no content up to this frequency are left out.
+    leave_out : tuple of str
+        Shell patterns of the file names of clips that are reserved for tests.
     """
 
-    bin_hz: float = 50.0
-    context_frames: int = 16
-    lsd: float = 0.0
-    mel: float = 0.0
-    log_mel: float = 0.0
-    nmse: float = 0.0
-    error: float = 0.0
-    level: float = 0.0
+    kind: str
+    begin_from: str = ""
+    valid_segments: Whole = 0
+    source_top_hz: Amount = 0.0
+    leave_out: tuple[str, ...] = ()
 
 
-class StreamTask(ABC):
-    """What the tasks of streams have in common: the loss and the validation figures.
+class ModelCard(Struct, frozen=True, kw_only=True):
+    """Fields of the manifest from the recipe: the table ``[model]``.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    content : str
+        One of :data:`plc.models.manifest.CONTENTS`.
+    licence : str
+        Of the weights.
+    sample_rates : tuple of int
+        Lowest and highest supported rate in Hz; empty: the rate of the data.
+    horizon_ms : float
+        Longest gap that a stream asks a causal model for, where that is shorter than in training:
+        every frame costs time. 0: as in training.
+    weight_bits : int
+        Of a weight in the file: 16 (half precision) or 8 (one scale for each output).
+
+    Raises
+    ------
+    ConfigError
+        If a value is not supported.
+    """
+
+    name: str
+    content: str
+    licence: str
+    sample_rates: tuple[int, ...] = ()
+    horizon_ms: Amount = 0.0
+    weight_bits: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse unsupported values."""
+        rates = self.sample_rates
+        if self.content not in CONTENTS:
+            raise ConfigError(
+                f"model.content is {self.content!r}; expected {' or '.join(CONTENTS)}"
+            )
+        if rates and not (len(rates) == 2 and rates[0] <= rates[1]):
+            raise ConfigError(f"model.sample_rates is {rates}; expected the lowest, the highest")
+        if self.weight_bits not in WEIGHT_BITS:
+            known = ", ".join(map(str, WEIGHT_BITS))
+            raise ConfigError(f"model.weight_bits is {self.weight_bits}; known: {known}")
+
+
+class TaskPlan(Plan, Protocol):
+    """Segment plan of a task."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate in Hz that clips are decoded at."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Names of a graph's inputs and output, and free axes."""
+
+    inputs: tuple[str, ...]
+    output: str
+    axes: dict[str, dict[int, str]]
+
+    @property
+    def free_frames(self) -> bool:
+        """Whether the graph is exported for any number of frames."""
+        return any("frames" in names.values() for names in self.axes.values())
+
+
+class Task(ABC):
+    """Base class of tasks: one kind of training, on prepared segments.
+
+    Classes describe a kind to the recipe; instances train, validate and export. By default the
+    network is one of the engine's gap networks: ``spectra`` and ``lost`` in, ``filled`` out.
 
     Parameters
     ----------
-    plan : CausalPlan or BridgePlan
+    plan : of type ``plan_type``
         Of the segments.
-    settings : StreamSettings
-        Grid and weights.
-    frames_out, frames_after : int
-        Frames that the network returns, and those after them that it sees.
+    settings : of type ``settings_type``
+        Of the task.
     train, valid : Segments
-        Of the plan.
+        Segments of the plan, to train on and to validate with.
+
+    Attributes
+    ----------
+    kind : str
+        Its name in recipes.
+    plan_type, settings_type : type
+        Of the recipe's tables ``[data]`` (a dataclass) and ``[settings]``.
+    above_zero : tuple of str
+        Fields of the plan that may not be 0. No field may be negative.
+    takes_horizon : bool
+        Whether ``model.horizon_ms`` has a meaning.
+    ports : Ports
+        Of the exported graph.
     """
 
-    def __init__(
-        self,
-        plan: CausalPlan | BridgePlan,
-        settings: StreamSettings,
-        frames_out: int,
-        frames_after: int,
-        train: Segments,
-        valid: Segments,
-    ) -> None:
-        rate = plan.sample_rate
-        self.grid = Grid(rate, settings.bin_hz)
-        self._plan = plan
-        self._weights = settings
-        self._judge = Grid(rate, 1000.0 / WINDOW_MS)
-        assert self._judge.hop == round(rate * HOP_MS / 1000)
-        self._mel_grids = [Grid(rate, 1000.0 / ms) for ms in _MEL_WINDOWS_MS]
-        self._mels = [
-            torch.tensor(mel_filters(grid.samples, rate), dtype=torch.float32)
-            for grid in (self._judge, *self._mel_grids)
-        ]
-        self._train = train
-        self._valid = valid
-        self._first = plan.margin - (settings.context_frames + 3) * self.grid.hop
-        count = settings.context_frames + frames_out + frames_after
-        self._samples = (count - 1) * self.grid.hop + self.grid.samples
-        # The last three frames are needed to complete those before them.
-        self._filled = (frames_out - 3) * self.grid.hop
-        assert self._first >= 0
-        assert self._first + self._samples <= plan.samples
-        assert self._judge.samples <= plan.margin
+    kind: ClassVar[str]
+    plan_type: ClassVar[type[TaskPlan]]
+    settings_type: ClassVar[type[Settings]] = Settings
+    above_zero: ClassVar[tuple[str, ...]] = ()
+    takes_horizon: ClassVar[bool] = False
+    ports: ClassVar[Ports] = Ports(
+        ("spectra", "lost"),
+        "filled",
+        {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}},
+    )
 
     @abstractmethod
-    def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return how much of each gap is judged, in samples."""
+    def __init__(self, plan: Any, settings: Any, train: Segments, valid: Segments) -> None: ...
 
-    @abstractmethod
-    def _ramp(self, place: NDArray[np.floating], ends: NDArray[np.integer]) -> NDArray[np.floating]:
-        """Return the share of the network in the fill; ``place`` in the gap, its ``ends``."""
+    @classmethod
+    def domains(cls, plan: Any) -> tuple[str, ...]:
+        """Return the domains that a plan makes segments of."""
+        return tuple(plan.domains)
 
-    @abstractmethod
-    def _leave(
-        self, place: NDArray[np.floating], ends: NDArray[np.integer]
-    ) -> NDArray[np.floating]:
-        """Return the share of the fill in what is heard; ``place`` in the gap, its ``ends``."""
+    @classmethod
+    def shape(cls, plan: Any) -> tuple[object, ...]:
+        """Return the properties that both plans of a recipe share."""
+        return plan.sample_rate, plan.samples, plan.lines
 
-    @abstractmethod
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+    @classmethod
+    def check(cls, plan: Any, settings: Any, choice: TaskChoice, card: ModelCard) -> None:
+        """Check one plan of a recipe against its settings.
 
-    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms that have a weight."""
-        return self._cost(self._fill(output, batch), batch)
-
-    def _cost(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        weights = self._weights
-        terms = self._terms(self._composed(fill, batch), batch)
-        draft = self._terms(
-            self._composed(batch["lines"][:, -1, self._plan.margin :], batch), batch
-        )
-        total = weights.lsd * terms["lsd"] + weights.mel * terms["mel"]
-        total = total + weights.log_mel * terms["log_mel"] / 10.0
-        total = total + weights.nmse * torch.relu(terms["nmse"] - draft["nmse"])
-        total = total + weights.error * terms["nmse"]
-        return total.mean() + weights.level * terms["level"].mean() ** 2
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return by how many percent the loss's terms are lower than the draft's, weighted."""
-        device = next(network.parameters()).device
-        ours: dict[str, list[float]] = {}
-        drafts: dict[str, list[float]] = {}
-        for begin in range(0, self._valid.gaps.size, 64):
-            part = slice(begin, begin + 64)
-            tensors = self._tensors(
-                self._valid.lines[part].astype(np.float32),
-                self._judged(self._valid.gaps[part]),
-                self._valid.peaks[part],
-                0,
+        Raises
+        ------
+        ConfigError
+            If they cannot be trained.
+        """
+        _check_numbers(plan, cls.above_zero)
+        check_domains("data", cls.domains(plan))
+        if 1.0 not in plan.speeds or min(plan.speeds) < 0.5 or max(plan.speeds) > 2.0:
+            raise ConfigError(
+                f"data.speeds is {shown(plan.speeds)}; expected 1 and others from 0.5 to 2: "
+                "without 1 a network never hears the topmost bins, which resampling empties"
             )
-            batch = {name: value.to(device) for name, value in tensors.items()}
-            fill = self._fill(network(*self.inputs(batch)), batch)
-            for store, made in ((ours, fill), (drafts, batch["lines"][:, -1, self._plan.margin :])):
-                for name, value in self._terms(self._composed(made, batch), batch).items():
-                    store.setdefault(name, []).extend(value.tolist())
-        means = {name: float(np.mean(values)) for name, values in ours.items()}
-        before = {name: float(np.mean(values)) for name, values in drafts.items()}
-        weights = {"lsd": self._weights.lsd, "mel": self._weights.mel}
-        weights["log_mel"] = self._weights.log_mel
-        lower = {k: 100.0 * (1.0 - means[k] / before[k]) for k in weights}
-        total = max(sum(1.0 for w in weights.values() if w), 1.0)
-        gain = sum(lower[k] for k, w in weights.items() if w) / total
-        figures = {"gain_percent": gain, **means}
-        return figures | {f"draft_{name}": value for name, value in before.items()}
+        if card.horizon_ms and not cls.takes_horizon:
+            raise ConfigError(f"model.horizon_ms is for causal models, not {choice.kind}")
 
-    def _tensors(
-        self,
-        lines: NDArray[np.float32],
-        gaps: NDArray[np.integer],
-        peaks: NDArray[np.float32],
-        offset: int,
-    ) -> dict[str, Tensor]:
-        # In units of full scale again, as the log-spectral distance has an absolute floor.
-        lines *= (peaks / 30_000.0)[:, None, None]
-        place = np.arange(self._filled, dtype=np.float64)
-        ends = np.asarray(gaps)[:, None]
-        return {
-            "lines": torch.from_numpy(lines),
-            "hole": torch.from_numpy((place < ends).astype(np.float32)),
-            "ramp": torch.from_numpy(self._ramp(place, ends).astype(np.float32)),
-            "leave": torch.from_numpy(self._leave(place, ends).astype(np.float32)),
-            "offset": torch.tensor(offset),
-        }
+    @classmethod
+    def require(cls) -> None:
+        """Check for optional programs before segments are made.
 
-    def _fill(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return what the network makes of the gap, shape (batch, filled)."""
-        made = self.grid.synthesise(output)[:, 3 * self.grid.hop :][:, : self._filled]
-        draft = batch["lines"][:, -1, self._plan.margin :][:, : self._filled]
-        return draft + batch["ramp"] * (made - draft)
+        Raises
+        ------
+        MissingExtraError
+            If one is not installed.
+        """
+        return
 
-    def _composed(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the past, the burst filled, and the received samples after it."""
-        margin = self._plan.margin
-        truth = batch["lines"][:, 0]
-        future = truth[:, margin : margin + self._filled]
-        heard = future + batch["leave"] * (fill[:, : self._filled] - future)
-        return torch.cat([truth[:, :margin], heard, truth[:, margin + self._filled :]], dim=1)
+    @abstractmethod
+    def make_network(self) -> nn.Module:
+        """Return the network with random weights."""
 
-    def _terms(self, composed: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each term for each segment, shape (batch,)."""
-        margin = self._plan.margin
-        truth = batch["lines"][:, 0]
-        hole = batch["hole"]
-        first = margin - self._judge.samples + 1 + int(batch["offset"])
-        touched = nn.functional.pad(hole, (margin, composed.shape[1] - margin - self._filled))
-        terms = {}
-        wanted, found, mask = self._spectra(self._judge, truth, composed, touched, first)
-        floor = self._judge.samples / 4 * 10 ** (SPECTRUM_FLOOR_DB / 20)
-        distance = 20.0 * torch.log10(wanted.clamp(min=floor) / found.clamp(min=floor))
-        rms = torch.sqrt((distance**2).mean(dim=1) + 1e-6)
-        terms["lsd"] = (rms * mask).sum(1) / mask.sum(1)
-        mel = self._mels[0].to(truth.device)
-        mels, mels_found = mel @ wanted, mel @ found
-        error = ((mels - mels_found) * mask[:, None]).flatten(1).norm(dim=1)
-        terms["mel"] = error / ((mels * mask[:, None]).flatten(1).norm(dim=1) + 1e-6)
-        terms["log_mel"] = torch.stack(
-            [
-                self._log_mel_distance(grid, mel, truth, composed, touched, first)
-                for grid, mel in zip(self._mel_grids, self._mels[1:], strict=True)
-            ]
-        ).mean(0)
-        future = truth[:, margin : margin + self._filled] * hole
-        heard = composed[:, margin : margin + self._filled] * hole
-        energy = (future**2).sum(1) + 1e-9
-        terms["nmse"] = 10.0 * torch.log10(((future - heard) ** 2).sum(1) / energy + 1e-3)
-        terms["level"] = 10.0 * torch.log10(((heard**2).sum(1) + 1e-9) / energy)
-        return terms
+    @abstractmethod
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return a random batch of training data, on the CPU.
 
-    def _spectra(
-        self, grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor, first: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return magnitudes, shape (batch, bins, frames), and which frames touch the burst."""
-        wanted = _magnitudes(grid.analyse(truth[:, first:]))
-        found = _magnitudes(grid.analyse(composed[:, first:]))
-        mask = touched[:, first:].unfold(-1, grid.samples, grid.hop).amax(dim=-1)
-        return wanted, found, mask
+        The first axis is that of the segments; a tensor without axes is common to all.
+        """
 
-    def _log_mel_distance(
-        self,
-        grid: Grid,
-        mel: Tensor,
-        truth: Tensor,
-        composed: Tensor,
-        touched: Tensor,
-        first: int,
-    ) -> Tensor:
-        """Return the mean distance of log-mel spectra, in dB, shape (batch,)."""
-        wanted, found, mask = self._spectra(grid, truth, composed, touched, first)
-        mel = mel.to(truth.device)
-        wanted, found = mel @ wanted, mel @ found
-        floor = _MEL_FLOOR * wanted.amax(dim=(1, 2), keepdim=True) + 1e-6
-        distance = 20.0 * torch.abs(torch.log10((wanted + floor) / (found + floor))).mean(1)
-        return (distance * mask).sum(1) / mask.sum(1)
+    @abstractmethod
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the network's arguments."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean loss of a batch, a scalar."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return validation figures; the first decides, and higher is better."""
+
+    @abstractmethod
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        batch, _, _, bins, frames = inputs[0].shape
+        return network_signature(manifest, NetworkShape(bins, frames, batch))
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs one segment as the engine does.
+
+        Raises
+        ------
+        ModelError
+            In the call, if the engine refuses the output.
+        """
+        rate = manifest.sample_rates[1]
+        bins, frames = manifest.bins(rate), manifest.frames(rate)
+        # A stream may ask for fewer than in training.
+        spectra, lost = (tensor[:1, ..., :frames].contiguous().numpy() for tensor in inputs)
+        assert spectra.shape[3:] == (bins, frames), "the manifest's shape is not that of training"
+        filled = frames - manifest.context_frames - manifest.context_frames_after
+        out = np.zeros((1, 2, bins, filled), np.float32)
+        network = open_network(manifest, [NetworkShape(bins, frames)], providers="cpu")
+
+        def run() -> None:
+            if not network.run(spectra, lost, out):
+                raise ModelError(
+                    f"{manifest.name}: the engine refuses its output: {network.last_error}"
+                )
+
+        return run
 
 
-def _magnitudes(spectra: Tensor) -> Tensor:
-    return torch.sqrt(spectra[:, 0] ** 2 + spectra[:, 1] ** 2 + 1e-14)
+def grid_hop(plan: Any, settings: Any) -> int:
+    """Return the hop of a task's grid in samples."""
+    return grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
+
+
+def grid_fields(plan: Any, settings: Any, card: ModelCard) -> dict[str, Any]:
+    """Return the manifest's fields of rates, drafts and grid."""
+    return {
+        "sample_rates": card.sample_rates or (plan.sample_rate, plan.sample_rate),
+        "drafts": plan.lines[1:],
+        "bin_hz": settings.bin_hz,
+        # The networks take the bins of their own rate, whatever the stream's.
+        "top_hz": 2 * grid_hop(plan, settings) * settings.bin_hz,
+        "context_frames": settings.context_frames,
+    }
+
+
+def check_domains(where: str, domains: Iterable[str]) -> None:
+    """Refuse unknown domains."""
+    for name in domains:
+        if name not in DOMAINS:
+            raise ConfigError(f"{where} names {name!r}; known domains: {', '.join(DOMAINS)}")
+
+
+def check_margin(margin: int, needed: int, why: str) -> None:
+    """Refuse a margin below the samples that the grid needs."""
+    if margin < needed:
+        raise ConfigError(
+            f"data.margin is {margin} samples; {why} of this grid need at least {needed}"
+        )
+
+
+def shown(value: Any) -> str:
+    """Return a value's text for a message, shortened to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_numbers(plan: Any, above_zero: tuple[str, ...]) -> None:
+    """Refuse negative numbers, zeros in ``above_zero``, and empty lists."""
+    for name, value in asdict(plan).items():
+        items = list(value.values()) if isinstance(value, dict) else value
+        items = items if isinstance(items, list | tuple) else [items]
+        if not items:
+            raise ConfigError(f"data.{name} is empty; expected at least one")
+        numbers = np.array([item for item in items if not isinstance(item, str)], float)
+        valid = numbers > 0 if name in above_zero else numbers >= 0
+        if not np.all(valid & np.isfinite(numbers)):
+            expected = "above 0" if name in above_zero else "at least 0"
+            raise ConfigError(f"data.{name} is {shown(value)}; expected {expected}")

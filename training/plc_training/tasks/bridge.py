@@ -1,51 +1,91 @@
-"""The task of filling a stream's gap after which a packet or more has arrived already."""
+"""The task of filling gaps of streams with lookahead."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plc.errors import ConfigError
 from plc.networks.spectra import EDGE_MS
-from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.segments import BridgePlan, Segments
 from plc_training.networks.hybrid import HybridNet, HybridShape
-from plc_training.tasks.base import StreamSettings, StreamTask
+from plc_training.tasks.base import (
+    Count,
+    ModelCard,
+    Sizes,
+    TaskChoice,
+    Whole,
+    grid_fields,
+    grid_hop,
+)
+from plc_training.tasks.stream import StreamSettings, StreamTask, check_past, judged_samples
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeSettings(StreamSettings):
-    """What the task is made of, beside its segments.
+class BridgeSettings(StreamSettings, frozen=True, kw_only=True):
+    """Settings of the bridge task.
 
     Attributes
     ----------
     context_frames_after : int
-        Frames wholly after the longest gap.
+        Frames entirely after the longest gap.
     channels, gru
         As for :class:`HybridShape`.
     """
 
-    context_frames_after: int = 1
-    channels: tuple[int, ...] = (16, 24, 32, 40, 48)
-    gru: int = 96
+    context_frames_after: Whole = 1
+    channels: Sizes = (16, 24, 32, 40, 48)
+    gru: Count = 96
 
 
 class BridgeTask(StreamTask):
-    """Batches and network of the network for streams with lookahead."""
+    """Batches and network of the bridge task."""
+
+    kind = "bridge"
+    plan_type = BridgePlan
+    settings_type = BridgeSettings
+    above_zero = ("sample_rate", "packet_ms", "lookaheads", "burst", "margin", "beyond", "rung")
 
     def __init__(
         self, plan: BridgePlan, settings: BridgeSettings, train: Segments, valid: Segments
     ) -> None:
-        hop = grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
+        hop = grid_hop(plan, settings)
         assert plan.horizon % hop == 0
         after = settings.context_frames_after
         super().__init__(plan, settings, plan.horizon // hop + 3, after, train, valid)
         self.plan = plan
         self.settings = settings
 
+    @classmethod
+    def check(
+        cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that grid and loss fit a stream's received samples."""
+        super().check(plan, settings, choice, card)
+        check_past(plan, settings)
+        hop = grid_hop(plan, settings)
+        if plan.horizon % hop:
+            raise ConfigError(
+                f"data.lookaheads of {plan.packet_ms:g} ms make a gap of {plan.horizon} samples; "
+                f"expected a multiple of the grid's hop, {hop}"
+            )
+        # The network's frames after the longest gap, the loss's frames, and a received packet.
+        seen = (3 + settings.context_frames_after) * hop
+        needed = max(seen, judged_samples(plan.sample_rate), plan.packet_samples)
+        if plan.beyond < needed:
+            raise ConfigError(f"data.beyond is {plan.beyond} samples; expected at least {needed}")
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return grid_fields(self.plan, self.settings, card) | {
+            "kind": "bridge",
+            "context_frames_after": self.settings.context_frames_after,
+            "horizon_ms": 1000.0 * self.plan.horizon / self.plan.sample_rate,
+        }
+
     def make_network(self) -> HybridNet:
-        """Return the network, its weights drawn anew."""
+        """Return the network with random weights."""
         return HybridNet(
             HybridShape(
                 drafts=len(self.plan.lines) - 1,
@@ -58,7 +98,7 @@ class BridgeTask(StreamTask):
         )
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return gaps drawn alike, judged from a random place on."""
+        """Return random gaps, with a random offset of the loss's frames."""
         chosen = rng.integers(self._train.gaps.size, size=size)
         return self._tensors(
             self._train.lines[chosen].astype(np.float32),
@@ -68,7 +108,7 @@ class BridgeTask(StreamTask):
         )
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        """Return the spectra of the drafts and each frame's lost share."""
         part = slice(self._first, self._first + self._samples)
         margins = (self.plan.margin, self.plan.beyond)
         lost = torch.nn.functional.pad(batch["hole"], margins)[:, part]

@@ -1,64 +1,73 @@
-"""The task of continuing a stream of which only the past is known."""
+"""The task of continuing a stream from its past."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
-from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.colour import coloured
 from plc_training.data.segments import CausalPlan, Segments
 from plc_training.networks.frames import FramesNet, FramesShape
-from plc_training.tasks.base import StreamSettings, StreamTask
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Share,
+    TaskChoice,
+    Whole,
+    grid_fields,
+    grid_hop,
+)
+from plc_training.tasks.stream import StreamSettings, StreamTask, check_past
 
-# The fill takes over from the draft within this time: no step at the edge of the gap.
+# Crossfade from the draft to the fill, so that the gap has no step at its edge.
 EDGE_MS = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CausalSettings(StreamSettings):
-    """What the task is made of, beside its segments.
+class CausalSettings(StreamSettings, frozen=True, kw_only=True):
+    """Settings of the causal task.
 
     Attributes
     ----------
     horizon_frames : int
-        Hops that are filled.
+        Filled hops.
     onset_ms : float
-        Until here the draft is played: a network that is asked in the first packet's time may
-        answer in the second's.
+        Length of the draft before the fill, for a network that answers a packet later.
     recovery_ms : float
-        Of the crossfade into what is received after the burst.
+        Crossfade into the received samples after the burst.
     width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
     colour_db : float
-        Depth of the random filters that segments are trained in; 0: none.
+        Depth of the random filters of the training segments; 0: none.
     """
 
-    horizon_frames: int = 24
-    onset_ms: float = 0.0
-    recovery_ms: float = RECOVERY_MS
-    width: int = 256
-    draft_share: float = 0.0
-    groups: int = 1
-    bands: int = 1
+    horizon_frames: Count = 24
+    onset_ms: Amount = 0.0
+    recovery_ms: Amount = RECOVERY_MS
+    width: Count = 256
+    draft_share: Share = 0.0
+    groups: Count = 1
+    bands: Count = 1
     top_bin: bool = True
-    adapters: int = 0
-    colour_db: float = 0.0
+    adapters: Whole = 0
+    colour_db: Amount = 0.0
 
 
-class CausalTask(StreamTask):
-    """Batches and network of the causal network."""
+class BurstsTask(StreamTask):
+    """Common part of the causal tasks: network, inputs and fills."""
+
+    takes_horizon = True
 
     def __init__(
         self, plan: CausalPlan, settings: CausalSettings, train: Segments, valid: Segments
     ) -> None:
         rate = plan.sample_rate
-        hop = grid_window_samples(rate, settings.bin_hz) // 4
         # Synthesis needs three more frames at the end than it completes.
-        frames_out = min(settings.horizon_frames + 3, plan.horizon // hop)
+        frames_out = min(settings.horizon_frames + 3, plan.horizon // grid_hop(plan, settings))
         super().__init__(plan, settings, frames_out, 0, train, valid)
         self.plan = plan
         self.settings = settings
@@ -66,7 +75,7 @@ class CausalTask(StreamTask):
         self._recovery = round(rate * settings.recovery_ms / 1000.0)
 
     def make_network(self) -> FramesNet:
-        """Return the network, its weights drawn anew."""
+        """Return the network with random weights."""
         return FramesNet(
             FramesShape(
                 drafts=len(self.plan.lines) - 1,
@@ -81,25 +90,17 @@ class CausalTask(StreamTask):
             )
         )
 
-    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return bursts drawn alike, some of them with another length, at a random place."""
-        chosen = rng.integers(self._train.gaps.size, size=size)
-        gaps = self._train.gaps[chosen]
-        # Long bursts are rare, and they are what the network is for.
-        longer = rng.random(size) < 0.5
-        gaps = np.where(longer, gaps * rng.integers(1, 5, size), gaps)
-        lines = self._train.lines[chosen].astype(np.float32)
-        if self.settings.colour_db:
-            lines = coloured(lines, self.settings.colour_db, rng)
-        return self._tensors(
-            lines,
-            np.maximum(self._judged(gaps), 2 * self._onset_samples),
-            self._train.peaks[chosen],
-            int(rng.integers(self._judge.hop)),
-        )
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        horizon_ms = 1000.0 * self._filled / self.plan.sample_rate
+        return grid_fields(self.plan, self.settings, card) | {
+            "kind": "causal",
+            "context_frames_after": 0,
+            "horizon_ms": min(card.horizon_ms or horizon_ms, horizon_ms),
+        }
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        """Return the spectra of the drafts and each frame's lost share."""
         part = slice(self._first, self._first + self._samples)
         lines = batch["lines"]
         place = torch.arange(self.plan.samples, device=lines.device)[part]
@@ -120,3 +121,56 @@ class CausalTask(StreamTask):
         self, place: NDArray[np.floating], ends: NDArray[np.integer]
     ) -> NDArray[np.floating]:
         return np.clip((ends + self._recovery - place - 0.5) / self._recovery, 0.0, 1.0)
+
+
+class CausalTask(BurstsTask):
+    """Batches of the causal network, one burst each."""
+
+    kind = "causal"
+    plan_type = CausalPlan
+    settings_type = CausalSettings
+    above_zero = ("sample_rate", "packet_ms", "burst", "margin", "horizon", "rung")
+
+    @classmethod
+    def check(
+        cls, plan: CausalPlan, settings: CausalSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that the frames fit the lines."""
+        super().check(plan, settings, choice, card)
+        check_bursts(plan, settings)
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return random bursts, half of them longer than the losses."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        gaps = self._train.gaps[chosen]
+        # Long bursts are rare in traces, and matter most.
+        longer = rng.random(size) < 0.5
+        gaps = np.where(longer, gaps * rng.integers(1, 5, size), gaps)
+        lines = self._train.lines[chosen].astype(np.float32)
+        if self.settings.colour_db:
+            lines = coloured(lines, self.settings.colour_db, rng)
+        return self._tensors(
+            lines,
+            np.maximum(self._judged(gaps), 2 * self._onset_samples),
+            self._train.peaks[chosen],
+            int(rng.integers(self._judge.hop)),
+        )
+
+
+def check_bursts(plan: CausalPlan, settings: CausalSettings) -> None:
+    """Check a network of bursts against the lines of its plan.
+
+    Raises
+    ------
+    ConfigError
+        If they do not fit.
+    """
+    if settings.width % settings.groups:
+        raise ConfigError(
+            f"settings.groups is {settings.groups}; expected a divisor of width, {settings.width}"
+        )
+    check_past(plan, settings)
+    needed = 4 * grid_hop(plan, settings)
+    # Three hops at the end complete the hops before them.
+    if plan.horizon < needed:
+        raise ConfigError(f"data.horizon is {plan.horizon} samples; expected at least {needed}")

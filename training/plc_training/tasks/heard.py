@@ -1,28 +1,31 @@
-"""The task of continuing a stream so that a listener does not notice.
+"""The causal task with perceptual scores of whole streams in its loss.
 
-As the causal task, and beside its measures of each burst what judges of whole clips say of the
-stream that is heard (:mod:`plc_training.tasks.listeners`): the pieces of
-:class:`~plc_training.tasks.heard_plan.HeardPlan` with the network's fills put in.
+To the measures of each burst it adds PLCMOS and an outline of PESQ
+(:mod:`plc_training.tasks.listeners`) of the pieces of
+:class:`~plc_training.tasks.heard_plan.HeardPlan`, with the network's fills in the gaps.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plc.errors import ConfigError
+from plc.limits import RECOVERY_MS
+from plc.models.catalogue import find
 from plc.networks.filler import LEAVE_MS
+from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.fade import crossfade_ramp
 from plc_training.data.segments import Segments
-from plc_training.tasks.causal import CausalSettings, CausalTask
+from plc_training.tasks.base import Amount, ModelCard, TaskChoice, grid_hop
+from plc_training.tasks.causal import BurstsTask, CausalSettings, check_bursts
 from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, TRUTH, HeardPlan, share_of_fill
 from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
 
 _RATERS = 8
-# Validation hears with the same ones always.
+# Raters of the validation, always the same.
 _VALID_RATERS = 15
 _RATER_SEED = 0
-# Bands of eight bins of 50 Hz; what lies 50 dB below a piece's mean does not count.
+# Bands of eight bins of 50 Hz; 50 dB below a piece's mean is the floor.
 _BAND_FRAME = 320
 _BAND_HOP = 80
 _BINS_OF_A_BAND = 8
@@ -30,32 +33,38 @@ _BAND_FLOOR = 1e-5
 _BIAS = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardSettings(CausalSettings):
-    """What the task is made of, beside its pieces.
+class HeardSettings(CausalSettings, frozen=True, kw_only=True):
+    """Settings of the heard task.
 
     Attributes
     ----------
     plcmos, pesq : float
-        Weights of the judges' scores, of PESQ the raw one.
+        Weights of the scores; of PESQ the raw score.
     spectrum : float
-        Weight of the mean distance of log power in bands of 400 Hz, with half of what each band is
-        off by on average (per dB): judges do not mind a hiss above 7 kHz, nor missing bands.
+        Weight of the mean distance of log power in bands of 400 Hz, plus half of the mean bias of
+        each band (per dB): the scores ignore hiss above 7 kHz and missing bands.
     """
 
-    plcmos: float = 0.0
-    pesq: float = 0.0
-    spectrum: float = 0.0
+    plcmos: Amount = 0.0
+    pesq: Amount = 0.0
+    spectrum: Amount = 0.0
 
 
-class HeardTask(CausalTask):
-    """Batches, loss and figures of a causal network whose streams are judged whole.
+class HeardTask(BurstsTask):
+    """Batches, loss and figures of the heard task.
 
     Raises
     ------
     MissingExtraError
         If ``speechmos`` or ``onnx`` is not installed.
     """
+
+    kind = "heard"
+    plan_type = HeardPlan
+    settings_type = HeardSettings
+    above_zero = (
+        *("sample_rate", "packet_ms", "losses", "burst", "piece_s", "margin", "horizon", "rung"),
+    )
 
     def __init__(
         self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
@@ -72,25 +81,60 @@ class HeardTask(CausalTask):
         generator = torch.Generator().manual_seed(_RATER_SEED)
         self._valid_raters = drawn_raters(_VALID_RATERS, generator)
 
+    @classmethod
+    def shape(cls, plan: HeardPlan) -> tuple[object, ...]:
+        """Return the properties that both plans of a recipe share."""
+        return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
+
+    @classmethod
+    def check(
+        cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that the plan's model has the network's drafts and gaps."""
+        super().check(plan, settings, choice, card)
+        if plan.sample_rate != SPEECH_RATE:
+            raise ConfigError(
+                f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}"
+            )
+        if plan.samples <= plan.sample_rate + plan.horizon:
+            raise ConfigError(
+                f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and data.horizon"
+            )
+        if settings.adapters and not choice.begin_from:
+            raise ConfigError("settings.adapters is for a network that begins from another")
+        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
+            if getattr(settings, name) != only:
+                raise ConfigError(
+                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
+                    f"are played: {only:g}"
+                )
+        _check_model(plan, settings)
+        check_bursts(plan.bursts, settings)
+
+    @classmethod
+    def require(cls) -> None:
+        """Check for PLCMOS before the pieces are made."""
+        plcmos_path()
+
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return pieces drawn alike."""
+        """Return random pieces."""
         chosen = rng.integers(self._train.gaps.size, size=size)
         return self._heard(self._train, chosen, int(rng.integers(self._judge.hop)))
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given of all bursts of the pieces, one after the other."""
+        """Return the network's inputs for all bursts of the pieces."""
         return super().inputs(_flat(batch))
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the causal task's loss of what is heard, less what the judges give.
+        """Return the causal loss of the played streams, minus the weighted scores.
 
-        Judges count pieces alike, the other terms bursts: of devices that share a batch, one whose
-        pieces have fewer bursts weighs each of them a little more.
+        The scores are means over pieces, the other terms over bursts. So of devices that share a
+        batch, one with fewer bursts gives each burst slightly more weight.
         """
         bursts = _flat(batch)
         fill = self._fill(output, bursts)
         draft = self._draft(bursts)
-        # What is heard of a network that is trained has its draft's share.
+        # Outside training the output includes the draft's share.
         fill = torch.lerp(fill, draft, self.settings.draft_share)
         streams = self._streams(fill, batch)
         plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
@@ -100,7 +144,7 @@ class HeardTask(CausalTask):
         return self._cost(fill, bursts) + worse - better
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return the judges' scores and the other terms, first what their weights make of all."""
+        """Return the scores and the other terms; first their weighted sum."""
         device = next(network.parameters()).device
         found: dict[str, list[float]] = {}
         for piece in range(self._valid.gaps.size):
@@ -124,7 +168,7 @@ class HeardTask(CausalTask):
         return bursts["lines"][:, -1, self.plan.margin :][:, : self._filled]
 
     def _heard(self, pieces: Segments, chosen: np.ndarray, offset: int) -> dict[str, Tensor]:
-        """Return pieces and their bursts; where a piece has fewer than another, zeros."""
+        """Return pieces and their bursts, padded with zeros."""
         plan = self._pieces
         n = plan.packet_samples
         lines = pieces.lines[chosen].astype(np.float32)
@@ -158,7 +202,7 @@ class HeardTask(CausalTask):
         }
 
     def _streams(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the pieces as they are heard with these fills, shape (pieces, samples)."""
+        """Return the pieces with these fills, shape (pieces, samples)."""
         draft = self._draft(_flat(batch))
         heard = draft + self._stays.to(fill.device) * (fill - draft)
         heard = heard * batch["share"][batch["real"]]
@@ -167,9 +211,9 @@ class HeardTask(CausalTask):
         return rest.flatten().index_add(0, index.flatten(), heard.flatten()).reshape(rest.shape)
 
     def _places(self, batch: dict[str, Tensor], first: int, last: int) -> Tensor:
-        """Return which samples of the pieces, end to end, lie so far from the bursts' beginnings.
+        """Return sample indices relative to the bursts' starts.
 
-        Shape (bursts, last - first).
+        Shape (bursts, last - first); indices count through the concatenated pieces.
         """
         pieces, _ = torch.nonzero(batch["real"], as_tuple=True)
         begins = pieces * batch["rest"].shape[1] + batch["starts"][batch["real"]]
@@ -178,14 +222,14 @@ class HeardTask(CausalTask):
     def _judged_whole(
         self, streams: Tensor, batch: dict[str, Tensor], raters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what PLCMOS, and PESQ before it is mapped, say of each piece."""
+        """Return PLCMOS and raw PESQ of each piece."""
         self._plcmos.to(streams.device)
         self._pesq.to(streams.device)
         heard = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
         return heard, self._pesq(batch["truth"], streams)
 
     def _band_distance(self, streams: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return how far log power is off in bands, in dB: per frame, and each on average."""
+        """Return distance and mean bias of log power in bands, in dB."""
         edge = _BAND_FRAME // 2
         index = self._places(batch, -edge, self._filled + edge)
         window = torch.hann_window(_BAND_FRAME, device=streams.device)
@@ -210,7 +254,27 @@ class HeardTask(CausalTask):
 
 
 def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the bursts of all pieces as segments of the causal task."""
+    """Return the bursts of all pieces in the causal task's form."""
     real = batch["real"]
     of_bursts = ("lines", "hole", "ramp", "leave")
     return {name: batch[name][real] for name in of_bursts} | {"offset": batch["offset"]}
+
+
+def _check_model(plan: HeardPlan, settings: HeardSettings) -> None:
+    """Refuse a model of other drafts, gaps or too many frames."""
+    manifest = find(plan.model)
+    hop = grid_hop(plan, settings)
+    filled = settings.horizon_frames * hop
+    played = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "causal" else 0
+    if manifest.drafts != plan.bursts.lines[1:] or filled != played:
+        raise ConfigError(
+            f"data.model {plan.model} fills {played} samples of a causal stream from the drafts "
+            f"{', '.join(manifest.drafts)}; expected settings.horizon_frames of {hop} samples, "
+            f"{filled}, from {', '.join(plan.bursts.lines[1:])}"
+        )
+    needed = (manifest.frames(plan.sample_rate) + 3) * hop
+    if plan.margin + plan.horizon < needed or plan.horizon < filled + 4 * hop:
+        raise ConfigError(
+            f"data.margin and data.horizon are {plan.margin} and {plan.horizon} samples; the "
+            f"model's frames need {needed} and at least {filled + 4 * hop} of them behind the gap"
+        )

@@ -1,16 +1,16 @@
-"""Pieces of concealed streams, whole, so that a judge of clips can hear them.
+"""Pieces of concealed streams for scores of whole clips.
 
-Each piece goes through the engine with a network of the package. Of what it plays the network's
-share is taken out again, so that another network's fills can be put in where they would be heard::
+Each piece is played by the engine with a network of the package. The network's share is subtracted
+from the output, so that the fills of another network can be added in its place::
 
     line    truth     |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|
             played    |~~~~~|-- fill --|~~~~~~~~~~~~~~~|
             rest      |~~~~~|__________|~~~~~~~~~~~~~~~|   played, less the network's share
             judged    |_____|==========|_______________|
 
-Where nothing is left of a burst's first packet, the network was asked, on the drafts that are made
-here, and the burst can be judged with another's fill; the others stay as they were played. Drafts
-are made once more when a batch is: they take a tenth of the time that judging does.
+If the remainder of a burst's first packet is silent, the engine played the network's fill of the
+drafts that are made here, and another fill can replace it; other bursts remain as played. Drafts
+are made again for every batch, which takes a tenth of the time of the scores.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
 from plc_training.data.segments import CausalPlan
 
-# Of the piece's peak: more is left of a burst only where the engine played something else.
+# Share of the piece's peak: a larger remainder means that the engine played another fill.
 _LEFT = 1e-3
 
 TRUTH, PLAYED, REST, JUDGED = range(4)
@@ -40,7 +40,7 @@ TRUTH, PLAYED, REST, JUDGED = range(4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeardPlan:
-    """Pieces of streams of which only the past is known.
+    """Plan of pieces of concealed streams.
 
     Attributes
     ----------
@@ -49,24 +49,24 @@ class HeardPlan:
     packet_ms : float
         Packet length.
     losses : tuple of float
-        Of the Gilbert-Elliott model, drawn alike.
+        Loss rates of the Gilbert-Elliott model, equally frequent.
     burst : float
         Of the model: mean packets of a burst.
     piece_s : float
         Length of a piece.
     model : str
-        What the engine conceals with: a causal model of the package on the contour of the pitch,
-        or the path of such a manifest.
+        Causal model of the engine, with drafts along the pitch contour: a name in the package or
+        the path of a manifest.
     model_sha256 : str
-        Of that model; empty: of the one that there is. So pieces that another one played are not
-        taken for its own.
+        Of that model; empty: of the installed model. It distinguishes pieces of different models
+        in the cache.
     margin, horizon, rung, domains, seed, speeds
         As for :class:`~plc_training.data.segments.CausalPlan`.
 
     Raises
     ------
     ConfigError, ModelError
-        If there is no such model, or another one of that name.
+        If the model does not exist or has another hash.
     """
 
     sample_rate: int
@@ -84,7 +84,7 @@ class HeardPlan:
     speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        """Look the model up."""
+        """Find the model and its hash."""
         found = find(self.model).sha256
         if self.model_sha256 not in ("", found):
             raise ConfigError(
@@ -94,7 +94,7 @@ class HeardPlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a piece is."""
+        """Names of the lines of a piece."""
         return ("truth", "played", "rest", "judged")
 
     @property
@@ -109,7 +109,7 @@ class HeardPlan:
 
     @property
     def bursts(self) -> CausalPlan:
-        """How the drafts of a burst are made."""
+        """Plan of the drafts of a burst."""
         return CausalPlan(
             sample_rate=self.sample_rate,
             packet_ms=(self.packet_ms,),
@@ -124,9 +124,9 @@ class HeardPlan:
         )
 
     def gaps(self, judged: NDArray[np.bool_]) -> list[tuple[int, int]]:
-        """Return begin and end, in samples, of the bursts that a network is judged by.
+        """Return start and end, in samples, of the bursts with scores.
 
-        ``judged``, shape (packets,), says which packets are theirs.
+        ``judged``, bool, shape (packets,), is true in their packets.
         """
         last = self.samples - self.horizon
         gaps = gaps_of(judged, self.packet_samples)
@@ -135,7 +135,7 @@ class HeardPlan:
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's pieces, shape (lines, samples) each, and how many samples are judged."""
+        """Yield a clip's pieces, shape (lines, samples), and their judged samples."""
         if domain not in self.domains:
             return
         n = self.packet_samples
@@ -167,7 +167,7 @@ class HeardPlan:
 
 
 def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float32]:
-    """Return how much of a fill is heard in each sample, shape (horizon,): fade and recovery.
+    """Return the gain of a fill in each sample: fade and recovery.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float3
 
 
 class _Network:
-    """The fills of the network that the engine conceals with, as the engine makes them."""
+    """Fills of the engine's network, equal to the engine's."""
 
     def __init__(self, plan: HeardPlan) -> None:
         manifest = find(plan.model)

@@ -1,9 +1,8 @@
-"""What stands in for listeners in a loss: PLCMOS and an outline of PESQ, both with gradients.
+"""Perceptual scores with gradients: PLCMOS and an outline of PESQ.
 
-Both judge whole clips at 16 kHz, as listeners do, so they hear what the measures of single bursts
-do not: whether a fill is noticed. A network can learn to please such a judge by what no listener
-would like (PLCMOS alone is pleased by a hiss at 7 kHz), so neither belongs into a loss without
-measures of the signal beside it.
+Both score whole clips at 16 kHz, and so measure how audible a fill is, which measures of single
+bursts do not. A network can learn artefacts that raise a score (PLCMOS rises with a hiss at 7 kHz),
+so a loss needs measures of the signal beside them.
 """
 
 import numpy as np
@@ -14,19 +13,19 @@ from torch.nn import functional
 from plc.errors import MissingExtraError
 from plc_bench.scores.speech import plcmos_path
 
-# PLCMOS v2: frames of 512 every 256, Hamming; their log power over this.
+# PLCMOS v2: Hamming frames of 512 every 256; log power is divided by this scale.
 _FRAME = 512
 _HOP = 256
 _SCALE = 20.0
-# Added to the power: bins without any are no judgement.
+# Added to the power, so that empty bins have a finite logarithm.
 _LEAST_POWER = 1e-12
 _RATER = 64
 _SLOPE = 0.1
 _EMBEDDED = ("embed_dense1", *(f"embed_dense2.{k}" for k in range(4)), "embed_dense3")
 _JUDGED = ("dense1", *(f"dense2.{k}" for k in range(4)))
 
-# P.862 at 16 kHz, from its tables: for each of 49 Bark bands its centre, the bins of 31.25 Hz that
-# it sums, their weight, and the power that is just heard.
+# P.862 at 16 kHz, from its tables: for each of 49 Bark bands its centre, its number of bins of
+# 31.25 Hz, their weight, and the threshold of hearing.
 _CENTRES = (
     *(0.0787, 0.3163, 0.6366, 0.9612, 1.2905, 1.6242, 1.9626, 2.3056, 2.6534, 3.0059, 3.3632),
     *(3.7254, 4.0925, 4.4645, 4.8415, 5.2236, 5.6109, 6.0033, 6.4009, 6.8038, 7.2120, 7.6256),
@@ -54,22 +53,22 @@ _THRESHOLDS = (
 _POWER_SCALE = 6.910853e-6
 _LOUDNESS_SCALE = 0.1866055
 _LOUDNESS_POWER = 0.23
-# Mean power between 350 and 3250 Hz that the reference is brought to, and the signal with it.
+# Mean power between 350 and 3250 Hz to which the reference, and the signal with it, are scaled.
 _LEVEL = 1e7
 _SPEECH_BINS = slice(11, 105)
-# Disturbances are averaged by their sixth power within 20 frames, every 10, then by their square.
+# Disturbances are averaged with power 6 over 20 frames, every 10, then with power 2.
 _INTERVAL = 20
 _STEEP = 6.0
 _MOST = 45.0
-# 4.5, 0.1 and 0.0309 in P.862, which also aligns the signals in time; these are fitted to what the
-# reference implementation says of 144 concealed clips (correlation 0.97), nothing aligned.
+# 4.5, 0.1 and 0.0309 in P.862, which also aligns the signals in time; these are fitted to scores of
+# the reference implementation for 144 concealed clips, without alignment.
 _BEST_SCORE, _SYMMETRIC, _ADDED = 4.351, 0.0867, 0.0486
 
 
 class Plcmos(nn.Module):
-    """PLCMOS v2 [1]_, of the file in the ``speechmos`` package; it does not learn.
+    """PLCMOS v2 [1]_ with the fixed weights of the package ``speechmos``.
 
-    As :func:`plc_bench.scores.speech.plcmos`, but that bins without any power count -120 dB.
+    As :func:`plc_bench.scores.speech.plcmos`, except that empty bins count as -120 dB.
 
     Raises
     ------
@@ -97,7 +96,7 @@ class Plcmos(nn.Module):
             each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
             for each in graph.initializer
         }
-        # Tensors that the exporter made have its mark; the GRUs' are found by their nodes.
+        # The exporter's own tensors contain "::"; those of the GRUs are found by their nodes.
         named = {name: value for name, value in tensors.items() if "::" not in name}
         self._names = {name: name.replace(".", "_") for name in named}
         for name, value in named.items():
@@ -119,7 +118,7 @@ class Plcmos(nn.Module):
         signals : float32, shape (batch, n)
             Speech at 16 kHz.
         raters : float32, shape (count, 64)
-            Whose mean it is, drawn from a normal distribution.
+            Raters to average over, drawn from a normal distribution.
 
         Returns
         -------
@@ -166,7 +165,7 @@ class Plcmos(nn.Module):
 
 
 def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
-    """Return a GRU in two directions of ONNX's weights, whose gates stand in another order."""
+    """Return a bidirectional GRU from ONNX's weights and order of gates."""
     size = recurrent.shape[-1]
     gru = nn.GRU(by_input.shape[-1], size, batch_first=True, bidirectional=True)
 
@@ -188,11 +187,10 @@ def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
 
 
 class PesqOutline(nn.Module):
-    """Wide-band PESQ in outline: loudness in Bark bands, masked disturbance, asymmetry.
+    """Outline of wide-band PESQ: loudness in Bark bands, masking, asymmetry.
 
-    What aligns the signals in time, evens out their spectra and levels and judges bad intervals
-    anew is left away, as is the filter before it: a concealed signal is as long as its reference
-    and mostly the same.
+    Alignment in time, equalisation of spectra and levels, reassessment of bad intervals and the
+    input filter are omitted: a concealed signal has its reference's length and is mostly equal.
 
     References
     ----------
@@ -227,22 +225,22 @@ class PesqOutline(nn.Module):
         self.register_buffer("window", torch.hann_window(_FRAME))
 
     def forward(self, references: Tensor, signals: Tensor) -> Tensor:
-        """Return about PESQ's raw score of each signal, up to 4.35; higher is better.
+        """Return an estimate of PESQ's raw score, up to 4.35.
 
-        :func:`mapped` makes what is reported of it. The raw score asks as much of a bad clip as of
-        a good one, which the mapped one does not.
+        :func:`mapped` gives the reported score. The raw score has the same slope for bad and good
+        clips, the mapped score has not.
 
         Parameters
         ----------
         references, signals : float32, shape (batch, n)
-            Speech at 16 kHz, ``n`` at least 5376: twenty frames.
+            Speech at 16 kHz, ``n`` at least 5376 (20 frames).
 
         Returns
         -------
         float32, shape (batch,)
         """
         wanted, found = (_power(x, self.window, _HOP) for x in (references, signals))
-        # In the spectra of this window, one side of them, is 96 times the length as much power.
+        # One-sided spectra of this window have 96 times the window's length as much power.
         scale = _LEVEL * 96.0 * _FRAME / (wanted[..., _SPEECH_BINS].sum(-1).mean(1) + 1e-9)
         wanted, found = ((x * scale[:, None, None]) @ self.bands.T for x in (wanted, found))
         found = found * _level_of(self._audible(wanted), self._audible(found))[..., None]
@@ -269,7 +267,7 @@ class PesqOutline(nn.Module):
 
 
 def mapped(raw: Tensor) -> Tensor:
-    """Return PESQ as it is reported, 1 to 4.64, of its raw score (P.862.2)."""
+    """Return the reported PESQ, 1 to 4.64, of a raw score (P.862.2)."""
     return 0.999 + 4.0 / (1.0 + torch.exp(3.8224 - 1.3669 * raw))
 
 
@@ -281,7 +279,7 @@ def _power(x: Tensor, window: Tensor, hop: int) -> Tensor:
 
 
 def _level_of(wanted: Tensor, found: Tensor) -> Tensor:
-    """Return by what a frame's power is evened out, following the frames before."""
+    """Return the smoothed gain that equalises each frame's power."""
     ratio = (wanted + 5e3) / (found + 5e3)
     once, twice = (functional.pad(ratio, (k, 0), value=1.0)[:, : ratio.shape[1]] for k in (1, 2))
     return (0.8 * ratio + 0.16 * once + 0.04 * twice).clamp(3e-4, 5.0)
@@ -294,5 +292,5 @@ def _over_time(frames: Tensor) -> Tensor:
 
 
 def drawn_raters(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Return raters for :class:`Plcmos`, shape (count, 64); without a generator, by torch's own."""
+    """Return random raters for :class:`Plcmos`, shape (count, 64)."""
     return torch.randn(count, _RATER, generator=generator)

@@ -1,4 +1,4 @@
-"""The task of the paper: the spectra of a gap of 64 ms from those of 128 ms on either side.
+"""The task of the paper: 64 ms gaps between 128 ms contexts.
 
 A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
 :mod:`plc.networks.paper`. The loss is that of the paper [1]_: of each segment
@@ -6,14 +6,14 @@ A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap an
     F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
     T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
 
-with S the magnitudes of the gap's 11 frames, or their real and imaginary parts. Open is how
-segments and weights are weighed in a batch. Its authors' program adds up the errors of 256 segments
-before it adds the weights' term once, so that is what is done here, divided by 256 and for a batch
-of any size: ``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the term as printed would
-begin at forty times the loss.
+with S the magnitudes of the gap's 11 frames, or their real and imaginary parts. The paper does not
+define the balance of both terms in a batch. Its authors' program sums the errors of 256 segments
+and adds the weights' term once; so does this loss, divided by 256, for a batch of any size:
+``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the printed term would be forty times
+the initial loss.
 
-Segments of a smaller corpus than the paper's are reversed in time and in sign at random. The
-phase made afterwards plays no part (section 3.3).
+The corpus is smaller than the paper's, so segments are reversed in time and in sign at random. The
+phase that is reconstructed later does not enter the loss (section 3.3).
 
 References
 ----------
@@ -21,13 +21,17 @@ References
    neural networks", AES 146th Convention, 2019, sections 2.5 and 3.3.
 """
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plc.models.manifest import Manifest
 from plc.networks.paper import (
+    CONTEXT_FRAMES,
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -36,49 +40,81 @@ from plc.networks.paper import (
     TOUCHING,
     WINDOW_SAMPLES,
 )
+from plc.runtime.providers import Signature
+from plc.runtime.session import BoundSession
+from plc_training.data.segments import Segments
 from plc_training.networks.paper import ContextEncoderNet
 from plc_training.networks.spectral import Grid
+from plc_training.tasks.base import ModelCard, Ports, Settings, Task
+from plc_training.tasks.paper_plan import PaperPlan, at_their_level
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 LOSS_C = 5.0
 WEIGHT_DECAY = 0.01
 PAPER_BATCH = 256
-# The frames that lie wholly in the gap: those that SNR_MS counts.
+# Frames entirely in the gap: those of SNR_MS.
 _INSIDE = slice(TOUCHING, GAP_FRAMES - TOUCHING)
 _VALIDATION_BATCH = 64
 _INT16 = 32768.0
 
 
-class PaperTask:
+class PaperTask(Task):
     """Batches, loss and validation figures of the paper's context encoder.
 
-    Parameters
+    Attributes
     ----------
     outputs : int
-        1: the magnitude network; 2: the complex one.
-    train, valid : int16, shape (segments, 5120)
-        Samples at 16 kHz, memory maps as a rule; the gap is samples 2048 to 3071.
+        1: the magnitude network; 2: the complex network.
     """
 
-    def __init__(self, outputs: int, train: NDArray[np.int16], valid: NDArray[np.int16]) -> None:
-        for lines in (train, valid):
-            assert lines.ndim == 2
-            assert lines.shape[1] == SEGMENT_SAMPLES
-        self._outputs = outputs
-        self._train = train
-        self._valid = valid
+    plan_type = PaperPlan
+    above_zero = ("shift_ms",)
+    ports = Ports(("context",), "gap", {"context": {0: "batch"}})
+    outputs: ClassVar[int]
+
+    def __init__(
+        self, plan: PaperPlan, settings: Settings, train: Segments, valid: Segments
+    ) -> None:
+        self._train, self._valid = at_their_level(train), at_their_level(valid)
+        assert self._train.shape[1] == self._valid.shape[1] == SEGMENT_SAMPLES
         self._grid = Grid(SAMPLE_RATE, SAMPLE_RATE / WINDOW_SAMPLES)
         assert self._grid.hop == HOP_SAMPLES
         self._weights: list[nn.Parameter] = []
 
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return {
+            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
+            "drafts": (),
+            "kind": "paper",
+            "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
+            "top_hz": None,
+            "context_frames": CONTEXT_FRAMES,
+            "context_frames_after": CONTEXT_FRAMES,
+            "horizon_ms": 1000.0 * GAP_SAMPLES / SAMPLE_RATE,
+        }
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        shape = tuple(inputs[0].shape)
+        parts = (2,) if self.outputs == 2 else ()
+        gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
+        return Signature((("context", shape),), ("gap", gap))
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session, as the engine does."""
+        return lambda: session.run(0)
+
     def make_network(self) -> ContextEncoderNet:
-        """Return the network, its weights drawn anew; the loss holds on to them."""
-        network = ContextEncoderNet(self._outputs)
+        """Return the network with random weights; the loss keeps references."""
+        network = ContextEncoderNet(self.outputs)
         self._weights = list(network.parameters())
         return network
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return segments, each reversed in time and in sign or not."""
+        """Return random segments, reversed in time and in sign at random."""
         chosen = rng.integers(len(self._train), size=size)
         lines = self._train[chosen].astype(np.float32)
         reverse, negate = rng.random((2, size)) < 0.5
@@ -87,7 +123,7 @@ class PaperTask:
         return {"lines": torch.from_numpy(lines / np.float32(_INT16))}
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor]:
-        """Return what the network is given: spectra of both contexts, (batch, 4, 257, 16)."""
+        """Return the spectra of both contexts, shape (batch, 4, 257, 16)."""
         lines = batch["lines"]
         silence = (TOUCHING * HOP_SAMPLES, 0)
         before = functional.pad(lines[:, :CONTEXT_SAMPLES], silence[::-1])
@@ -96,12 +132,12 @@ class PaperTask:
         return (torch.cat(sides, dim=1),)
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return what the network should answer, of its output's shape."""
+        """Return the true output, in the network's output shape."""
         edge = TOUCHING * HOP_SAMPLES
         first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
         lines = batch["lines"]
         spectra = self._grid.analyse(lines[:, first:last])
-        return spectra if self._outputs == 2 else _magnitudes(spectra)
+        return spectra if self.outputs == 2 else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the total loss: equation (3)."""
@@ -113,14 +149,14 @@ class PaperTask:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return figures over the validation segments, before any phase is made.
+        """Return figures of the validation segments, without phase reconstruction.
 
         Returns
         -------
         dict
             ``snr_ms_db``: mean SNR of the magnitudes of the five frames inside the gap;
-            ``nmse_db``: mean of equation (1) over all that the network answers, in dB, which is
-            what the paper watches, with the sign turned: higher is better.
+            ``nmse_db``: mean of equation (1) over the whole output, in dB, which the paper
+            reports, with inverted sign: higher is better.
         """
         device = next(network.parameters()).device
         snrs, nmses = [], []
@@ -130,7 +166,7 @@ class PaperTask:
             output, target = network(*self.inputs(batch)).float(), self.target(batch)
             error, energy = _powers(output, target)
             nmses.append(error / energy.clamp_min(1e-12))
-            if self._outputs == 2:
+            if self.outputs == 2:
                 output, target = _magnitudes(output), _magnitudes(target)
             error, energy = _powers(output.abs()[..., _INSIDE], target[..., _INSIDE])
             snrs.append(10.0 * torch.log10(energy.clamp_min(1e-12) / error.clamp_min(1e-12)))
@@ -140,12 +176,26 @@ class PaperTask:
         }
 
 
+class PaperMagnitudeTask(PaperTask):
+    """The paper's magnitude network."""
+
+    kind = "paper_magnitude"
+    outputs = 1
+
+
+class PaperComplexTask(PaperTask):
+    """The paper's complex network."""
+
+    kind = "paper_complex"
+    outputs = 2
+
+
 def _magnitudes(spectra: Tensor) -> Tensor:
-    """Return shape (batch, bins, frames) of real and imaginary parts."""
+    """Return magnitudes, shape (batch, bins, frames)."""
     return spectra.square().sum(1).sqrt()
 
 
 def _powers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the energy of the error and that of the target, both of shape (batch,)."""
+    """Return the energies of error and target, shape (batch,)."""
     error = (output - target).flatten(1).square().sum(1)
     return error, target.flatten(1).square().sum(1)

@@ -1,6 +1,6 @@
-"""The paper's segments: 320 ms at 16 kHz every 32 ms, the gap in the middle [1]_.
+"""The paper's segments: 320 ms every 32 ms, with central gaps [1]_.
 
-Nothing is drafted: the paper's networks see the contexts alone.
+They have no drafts: the inputs of the paper's networks are the contexts.
 
 References
 ----------
@@ -18,23 +18,23 @@ from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Segments
 
-# Samples of a segment's int16 lines at full scale, in blocks of so many segments.
+# Full scale of int16 samples; segments of a block.
 _INT16 = 32767.0
 _BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperPlan:
-    """Segments one after another, those without sound in the gap left out.
+    """Plan of consecutive segments, without those of silent gaps.
 
     Attributes
     ----------
     domains : tuple of str
-        Those to use.
+        Domains to use.
     shift_ms : float
         From one segment to the next.
     seed : int
-        Nothing is drawn; another seed is another set of files in the cache.
+        Without effect, except for the names in the cache.
     """
 
     domains: tuple[str, ...]
@@ -43,12 +43,12 @@ class PaperPlan:
 
     @property
     def sample_rate(self) -> int:
-        """In Hz: the networks know no other."""
+        """Rate of the networks, in Hz."""
         return SAMPLE_RATE
 
     @property
     def speeds(self) -> tuple[float, ...]:
-        """At which each clip is heard: as it is."""
+        """Speeds of each clip: the original."""
         return (1.0,)
 
     @property
@@ -58,13 +58,13 @@ class PaperPlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a segment is."""
+        """Names of the lines of a segment."""
         return ("truth",)
 
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (1, samples) each, and their gaps' samples."""
+        """Yield a clip's segments, shape (1, samples), and the gap in samples."""
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
         if domain not in self.domains:
             return
@@ -75,9 +75,9 @@ class PaperPlan:
 
 
 def at_their_level(segments: Segments) -> NDArray[np.int16]:
-    """Return the truth of each segment, shape (segments, samples), as loud as it was.
+    """Return the true samples at their level, shape (segments, samples).
 
-    The loss of the paper has an absolute floor, so levels count. Takes 10 kB a segment.
+    The loss of the paper has an absolute floor, so levels matter. Takes 10 kB a segment.
     """
     out = np.empty((segments.gaps.size, segments.lines.shape[2]), np.int16)
     for begin in range(0, len(out), _BLOCK):

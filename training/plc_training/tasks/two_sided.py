@@ -1,64 +1,85 @@
-"""The task of filling a gap of which both sides are known.
+"""The task of filling gaps between two known sides.
 
-The fill is judged as the paper judges it [1]_: by the magnitudes of the frames that lie wholly in
-the gap (SNR_MS, section 3.4), after synthesis and analysis, so that phases count as far as they
-change magnitudes; and a little by its samples, which is all there is for gaps shorter than a frame.
+The loss is the paper's measure [1]_: the magnitudes of the frames entirely in the gap (SNR_MS,
+section 3.4), after synthesis and analysis, so that phases count where they change magnitudes. The
+error of the samples has a small weight; for gaps shorter than a frame it is the only measure.
 
 References
 ----------
 .. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.errors import ConfigError
 from plc_bench.scores.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
 from plc_training.data.colour import coloured
 from plc_training.data.segments import DOMAINS, Segments, TwoSidedPlan
 from plc_training.networks.hybrid import HybridNet, HybridShape
 from plc_training.networks.spectral import Grid
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Positive,
+    Settings,
+    Share,
+    Sizes,
+    Task,
+    TaskChoice,
+    Weights,
+    check_domains,
+    check_margin,
+    grid_fields,
+    grid_hop,
+)
 
-# Both ends of a fill are blended into the interpolated draft, which runs into its neighbours.
+# Crossfade of both ends of a fill with the interpolated draft, which is continuous there.
 EDGE_MS = 1.0
-# Errors below this share of the energy earn nothing more: 40 dB.
+# Share of the energy below which errors do not count: 40 dB.
 _BEST = 1e-4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSidedSettings:
-    """What the task is made of, beside its segments.
+class TwoSidedSettings(Settings, frozen=True, kw_only=True):
+    """Settings of the two-sided task.
 
     Attributes
     ----------
     bin_hz : float
-        Of the grid.
+        Spacing of the grid's bins.
     context_frames : int
-        Frames wholly outside the gap, on either side.
+        Frames entirely outside the gap, on either side.
     channels, gru
         As for :class:`HybridShape`.
     samples_share : float
-        Weight of the samples' SNR beside that of the magnitudes.
+        Weight of the samples' SNR; the magnitudes have the rest.
     domain_weights : dict
-        How often segments of a domain are drawn, by name; 0 for those not named.
+        Relative frequencies of domains in batches, by name; 0 for other domains.
     colour_db : float
-        Depth of the random filters that segments are trained in; 0: none.
+        Depth of the random filters of the training segments; 0: none.
     """
 
-    bin_hz: float = 31.25
-    context_frames: int = 8
-    channels: tuple[int, ...] = (32, 48, 64, 80, 96)
-    gru: int = 144
-    samples_share: float = 0.2
-    domain_weights: dict[str, float]
-    colour_db: float = 0.0
+    bin_hz: Positive = 31.25
+    context_frames: Count = 8
+    channels: Sizes = (32, 48, 64, 80, 96)
+    gru: Count = 144
+    samples_share: Share = 0.2
+    domain_weights: Weights
+    colour_db: Amount = 0.0
 
 
-class TwoSidedTask:
-    """Batches, loss and validation figures of the two-sided hybrid network."""
+class TwoSidedTask(Task):
+    """Batches, loss and figures of the two-sided task."""
+
+    kind = "two_sided"
+    plan_type = TwoSidedPlan
+    settings_type = TwoSidedSettings
+    above_zero = ("sample_rate", "margin", "gaps_ms", "contexts_ms")
 
     def __init__(
         self, plan: TwoSidedPlan, settings: TwoSidedSettings, train: Segments, valid: Segments
@@ -81,8 +102,35 @@ class TwoSidedTask:
         assert self._first >= 0
         assert self._first + self._samples <= plan.samples
 
+    @classmethod
+    def domains(cls, plan: TwoSidedPlan) -> tuple[str, ...]:
+        """Return the domains that a plan makes segments of."""
+        return tuple(name for name, wanted in plan.per_second.items() if wanted > 0.0)
+
+    @classmethod
+    def check(
+        cls, plan: TwoSidedPlan, settings: TwoSidedSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check the frames against the lines, and the weights of domains."""
+        super().check(plan, settings, choice, card)
+        check_domains("settings.domain_weights", settings.domain_weights)
+        hop = grid_hop(plan, settings)
+        # Frames reach to a hop's multiple beyond the longest gap.
+        needed = (settings.context_frames + 3) * hop + -plan.longest % hop
+        check_margin(plan.margin, needed, "context_frames on either side")
+        if not any(settings.domain_weights.get(name, 0.0) for name in cls.domains(plan)):
+            raise ConfigError("settings.domain_weights gives no weight to any domain of data")
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return grid_fields(self.plan, self.settings, card) | {
+            "kind": "inpaint",
+            "context_frames_after": self.settings.context_frames,
+            "horizon_ms": 1000.0 * self.plan.longest / self.plan.sample_rate,
+        }
+
     def make_network(self) -> HybridNet:
-        """Return the network, its weights drawn anew."""
+        """Return the network with random weights."""
         return HybridNet(
             HybridShape(
                 drafts=self._train.lines.shape[1] - 1,
@@ -95,13 +143,13 @@ class TwoSidedTask:
         )
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return segments drawn by domain, half of those with whole gaps reversed in time."""
+        """Return segments by domain weights; half of the longest gaps are reversed."""
         draws = rng.random(size) * self._cumulative[-1]
         chosen = np.searchsorted(self._cumulative, draws, side="right")
         lines = self._train.lines[chosen].astype(np.float32)
         gaps = self._train.gaps[chosen]
         reverse = (rng.random(size) < 0.5) & (gaps == self.plan.longest)
-        # What continued the past now leads into what follows.
+        # Forward and backward drafts change places.
         swapped = [0, 2, 1, *range(3, lines.shape[1])]
         lines[reverse] = lines[reverse][:, swapped, ::-1]
         if self.settings.colour_db:
@@ -111,7 +159,7 @@ class TwoSidedTask:
     def _coloured(
         self, lines: NDArray[np.float32], gaps: NDArray[np.integer], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return segments in colours; what is known of them is the same in all drafts again."""
+        """Return filtered segments, whose drafts share the known samples again."""
         lines = coloured(lines, self.settings.colour_db, rng)
         drafts = [k for k, name in enumerate(self.plan.lines) if name not in ("truth", "similar")]
         for segment, gap in zip(lines, gaps, strict=True):
@@ -120,20 +168,20 @@ class TwoSidedTask:
         return lines
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the network is given: spectra of the drafts, and what of them is lost."""
+        """Return the spectra of the drafts and each frame's lost share."""
         drafts = batch["lines"][:, 1:, self._first : self._first + self._samples]
         lost = batch["hole"][:, self._first : self._first + self._samples]
         share = lost.unfold(-1, self.grid.samples, self.grid.hop).mean(dim=-1)
         return self.grid.analyse(drafts), share
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return minus the mean of both SNRs in dB, weighted."""
+        """Return the negative weighted mean of both SNRs in dB."""
         magnitudes, samples = self._scores(self._composed(output, batch), batch, _BEST)
         share = batch["whole"] * (1.0 - self.settings.samples_share)
         return -(share * magnitudes + (1.0 - share) * samples).mean()
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return the mean gain over the interpolated draft, and SNR_MS for each domain, in dB."""
+        """Return the gain over the draft, and SNR_MS by domain, in dB."""
         device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}
         for begin in range(0, self._valid.gaps.size, 64):
@@ -172,7 +220,7 @@ class TwoSidedTask:
         }
 
     def _composed(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the segments, shape (batch, samples), with their gaps filled."""
+        """Return the segments with filled gaps, shape (batch, samples)."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :]
         draft = batch["lines"][:, -1]
         fill = nn.functional.pad(
@@ -183,7 +231,7 @@ class TwoSidedTask:
     def _scores(
         self, composed: Tensor, batch: dict[str, Tensor], best: float
     ) -> tuple[Tensor, Tensor]:
-        """Return SNR_MS and SNR in dB of each segment, both of shape (batch,)."""
+        """Return SNR_MS and SNR of each segment in dB, shape (batch,)."""
         margin = self.plan.margin
         stop = margin + self.plan.longest
         truth = batch["lines"][:, 0]
@@ -194,7 +242,7 @@ class TwoSidedTask:
         last = self.plan.longest - SNR_MS_WINDOW
         frames = torch.arange(0, last + 1, SNR_MS_HOP, device=truth.device)
         inside = frames[None] + SNR_MS_WINDOW <= batch["gaps"][:, None]
-        # Real frames of the truth and of the fill; those that leave the gap do not count.
+        # Frames that leave the gap do not count.
         wanted = _magnitudes(self.judge.analyse(truth[:, margin:stop]))
         found = _magnitudes(self.judge.analyse(composed[:, margin:stop]))
         mask = inside[:, None].float()

@@ -1,1 +1,1 @@
-"""A training: its recipe, the loop, checkpoints, and what is shown and written down."""
+"""One training: recipe, loop, checkpoints, log and display."""

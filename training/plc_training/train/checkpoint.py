@@ -1,8 +1,8 @@
-"""Checkpoints: tensors as safetensors, numbers as JSON beside them, never pickles.
+"""Checkpoints as safetensors files, with numbers as JSON in their metadata.
 
-A checkpoint holds all that a run needs to go on as if it had not been stopped: weights, their
-running mean, the optimiser's state and the step. Batches and dropout are drawn from the seed and
-the step, so no generator's state is kept.
+A checkpoint holds the complete state of a run: weights, their running mean, the optimiser's state
+and the step. Batches and dropout follow from the seed and the step, so that no generator's state is
+needed.
 """
 
 import json
@@ -22,18 +22,18 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes
     ----------
     step : int
-        Steps done.
+        Completed steps.
     best : float
-        Best validation figure so far; minus infinity before the first.
+        Best validation figure; minus infinity before the first validation.
     best_step : int
-        The step it was reached at.
+        Step of the best figure.
     fingerprint : str
-        Of the recipe and its data: a run goes on under those it began with.
+        Of the recipe and its data; a run continues only with the same fingerprint.
     """
 
     step: int
@@ -49,7 +49,7 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Write a checkpoint; what stood there is replaced only when the new one is on the disk."""
+    """Write a checkpoint, and replace the earlier one atomically."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"mean.{name}": value for name, value in mean.items()}
     state = optimiser.state_dict()["state"]
@@ -72,12 +72,12 @@ def load_checkpoint(
     mean: dict[str, Tensor],
     optimiser: torch.optim.Optimizer | None = None,
 ) -> Progress:
-    """Read a checkpoint into a network, its mean and an optimiser of the same shapes.
+    """Load a checkpoint into a network, its mean and an optimiser.
 
     Raises
     ------
     ConfigError
-        If the file is no checkpoint, or one of another network.
+        If the file is not a checkpoint, or is that of another network.
     """
     tensors, progress = _read(path)
     try:
@@ -97,7 +97,7 @@ def load_checkpoint(
 
 
 def load_mean(path: Path, network: nn.Module) -> Progress:
-    """Put the mean weights of a checkpoint into a network that takes them.
+    """Load the mean weights of a checkpoint into a network.
 
     Raises
     ------
@@ -113,18 +113,18 @@ def load_mean(path: Path, network: nn.Module) -> Progress:
 
 
 def read_progress(path: Path) -> Progress:
-    """Return where a checkpoint stands.
+    """Return the progress of a checkpoint.
 
     Raises
     ------
     ConfigError
-        If the file is no checkpoint.
+        If the file is not a checkpoint.
     """
     try:
         with safe_open(path, "pt") as file:
             return _progress((file.metadata() or {})["plc"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is no checkpoint of this version: {error}") from error
+        raise ConfigError(f"{path} is not a checkpoint of this version: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Progress]:

@@ -1,4 +1,4 @@
-"""How a run is shown: bars that move on a terminal, plain lines anywhere else."""
+"""Progress display: bars on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -27,12 +27,12 @@ _SHOWN_FAILURES = 5
 
 
 class Display:
-    """Progress on stderr.
+    """Display of progress on stderr.
 
     Parameters
     ----------
     quiet : bool
-        Show nothing: for all processes but the first.
+        Whether to print nothing, as all processes but the first do.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -44,7 +44,7 @@ class Display:
         self._console.print(text, soft_wrap=True)
 
     def failures(self, failures: Sequence[Failure]) -> None:
-        """Say which clips are left out, and why."""
+        """Print the clips that are left out, with reasons."""
         for failure in failures[:_SHOWN_FAILURES]:
             self.say(f"left out: {failure.clip}: {failure.reason}")
         if len(failures) > _SHOWN_FAILURES:
@@ -52,7 +52,7 @@ class Display:
 
     @contextmanager
     def stage(self, what: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show a stage of ``total`` parts; yield what counts one of them as done."""
+        """Show a stage of ``total`` parts; yield a counter of parts."""
         with self._bar(what, total) as bar:
             lines = None if self._moving else Lines(self.say, what, total, to_the_end=True)
 
@@ -65,7 +65,7 @@ class Display:
 
     @contextmanager
     def training(self, begun: int, steps: int) -> Iterator[Callable[[Event], None]]:
-        """Show a training of which ``begun`` steps are done; yield what is told of each step."""
+        """Show a training from step ``begun``; yield a call for each step."""
         with self._bar("training", steps, TextColumn("{task.fields[text]}")) as bar:
             bar.update(bar.task_ids[0], completed=begun)
             state = _Training(steps)
@@ -101,7 +101,7 @@ class Display:
 
 
 class _Training:
-    """Running means of what a training does."""
+    """Running means of loss and speed."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -114,7 +114,7 @@ class _Training:
         self._event = event
         self._loss = event.loss if first else _mixed(self._loss, event.loss)
         seconds = 1.0 / max(event.steps_per_s, 1e-9)
-        if not event.figures:  # a validation is no step
+        if not event.figures:  # a validation takes extra time
             self._seconds = seconds if math.isnan(self._seconds) else _mixed(self._seconds, seconds)
 
     def text(self) -> str:
@@ -144,10 +144,9 @@ def _figures(figures: dict[str, float]) -> str:
 def decode_shown(
     clips: Sequence[Clip], sample_rate: int, cache: Path, jobs: int, display: Display
 ) -> list[Decoded]:
-    """Return the clips that could be decoded; show how far it is, and name the others.
+    """Decode clips with a progress display, and print the failures.
 
-    As :func:`~plc_training.data.library.decode_library`, but that ``cache`` has a folder for each
-    rate.
+    As :func:`~plc_training.data.library.decode_library`; ``cache`` has one folder for each rate.
     """
     with display.stage("decoding", len(clips)) as advance:
         decoded, failures = decode_library(

@@ -1,7 +1,7 @@
-"""What a run writes down: ``log.jsonl`` for programs, TensorBoard's files for the eye.
+"""Records of a run: ``log.jsonl`` for programs, TensorBoard's files for curves.
 
-A line for each validation, with the mean loss since the one before. Of a run that goes on from a
-checkpoint, what was written beyond it is dropped.
+The log has one line for each validation, with the mean loss since the previous validation. When a
+run continues from a checkpoint, records of later steps are dropped.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 from plc_training.train.loop import Event
 
 LOG = "log.jsonl"
-# Steps whose mean loss is a point of TensorBoard's curve.
+# Steps that a point of TensorBoard's curve averages.
 _POINT_STEPS = 20
 
 
 class Journal:
-    """The records of one run, from a step on; a context manager."""
+    """Records of one run from a step on; a context manager."""
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -35,11 +35,11 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is still in memory."""
+        """Flush and close the files."""
         self._board.close()
 
     def note(self, event: Event) -> None:
-        """Take down a step."""
+        """Record a step."""
         self._point.append(event.loss)
         self._since.append(event.loss)
         if len(self._point) == _POINT_STEPS:
@@ -60,7 +60,7 @@ class Journal:
 
 
 def read_log(folder: Path) -> Iterator[dict[str, float]]:
-    """Yield the validations of a run; a line that a crash cut short ends them."""
+    """Yield the validations of a run, up to a truncated line."""
     path = folder / LOG
     if not path.exists():
         return

@@ -1,9 +1,9 @@
-"""The training loop, one for every task and any number of devices.
+"""The training loop, for every task and any number of devices.
 
-What a step sees follows from the seed and the step's number alone: the batch, its augmentation and
-the learning rate. A batch is drawn whole on every device, which then works on its share. So a run
-that was stopped goes on exactly, two runs of one seed end in the same weights (on the same machine
-and number of threads), and any number of devices see the same data.
+The batch of a step, its augmentation and the learning rate follow from the seed and the step's
+number alone. Every device draws the whole batch and works on its share. So a stopped run continues
+exactly, two runs with the same seed end with equal weights (on the same machine and number of
+threads), and the data do not depend on the number of devices.
 """
 
 import copy
@@ -16,148 +16,97 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
+from plc_training.tasks.base import Amount, Count, Task, Whole
 from plc_training.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from plc_training.train.optimiser import OPTIMISERS, make_optimiser
+from plc_training.train.optimiser import Optimisers, make_optimiser
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
-DECAYS = ("cosine", "tenth")
-PRECISIONS = ("32-true", "bf16-mixed")
-# What torch says of x86 processors that do not have it.
+# torch's capability names of x86 processors without bfloat16.
 _WITHOUT_BFLOAT16 = ("DEFAULT", "AVX2")
-# A step in bfloat16. Some virtual machines name instructions for it that they then do not allow.
+# A step in bfloat16. Some virtual machines report its instructions but do not allow them.
 _BFLOAT16_STEP = """
 import torch
 layer = torch.nn.Linear(64, 64)
 with torch.autocast("cpu", torch.bfloat16):
     layer(torch.ones(64, 64)).float().sum().backward()
 """
-# Of the mean of the weights over steps; it warms up from 0.
+# Decay of the running mean of the weights; it rises from 0.1.
 _MEAN_DECAY = 0.998
 # Share of the steps after which "tenth" lowers the learning rate: the paper's 600k of 800k.
 _TENTH_FROM = 0.75
-# While one device decodes a library, the others wait.
+# Time in which one process may decode a library while the others wait.
 _PATIENCE = timedelta(hours=24)
 
 
-class Task(Protocol):
-    """What is trained."""
-
-    def make_network(self) -> nn.Module:
-        """Return the network, its weights drawn anew."""
-        ...
-
-    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return training data, on the CPU, all of it drawn from ``rng``.
-
-        Along the first axis are the segments; what has no axis holds for all of them.
-        """
-        ...
-
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return the network's arguments."""
-        ...
-
-    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the scalar to lower, a mean over the batch."""
-        ...
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return figures of the validation split; the first decides, and higher is better."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How long and how fast to train.
+class Schedule(Struct, frozen=True, kw_only=True):
+    """Schedule of a training: the table ``[schedule]``.
 
     Attributes
     ----------
     steps, batch : int
-        Steps, and segments in each over all devices.
+        Number of steps; segments of a step over all devices.
     learning_rate : float
-        At its highest, which it rises to over ``warm_up`` steps.
+        Maximum, reached after ``warm_up`` steps.
     decay : str
-        ``"cosine"``: down to nothing along a cosine; ``"tenth"``: a tenth from three quarters of
-        the steps on.
+        ``"cosine"``: down to 0 along a cosine; ``"tenth"``: a tenth after three quarters of the
+        steps.
     optimiser : str
         ``"adamw"``, or ``"muon"`` (:class:`plc_training.train.optimiser.Muon`).
     weight_decay : float
-        Of either optimiser; AdamW with 0 is Adam.
+        Of both optimisers; AdamW with 0 is Adam.
     beta2 : float
-        Of AdamW, which under Muon moves biases and small matrices.
+        Of AdamW, which also moves biases and small matrices under Muon.
     clip_norm : float
-        Gradients are scaled down to this norm; 0: never.
+        Largest norm of the gradients, which are scaled down to it; 0: no limit.
     validate_every : int
         Steps between validations.
     patience : int
-        Validations without a new best after which training ends; 0: never.
+        Validations without a new best figure until training ends; 0: no limit.
     checkpoint_s : float
         Seconds between checkpoints.
     precision : str
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
     seed : int
-        Of everything that is drawn.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of its range.
+        Of all random numbers.
     """
 
-    steps: int
-    batch: int = 32
-    learning_rate: float = 1e-3
-    decay: str = "cosine"
-    warm_up: int = 200
-    optimiser: str = "adamw"
-    weight_decay: float = 1e-4
-    beta2: float = 0.98
-    clip_norm: float = 5.0
-    validate_every: int = 500
-    patience: int = 0
-    checkpoint_s: float = 180.0
-    precision: str = "32-true"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of its range."""
-        for name in ("steps", "batch", "validate_every"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("warm_up", "patience", "weight_decay", "clip_norm", "checkpoint_s", "seed"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate <= 1, "above 0, up to 1")
-        _check("beta2", self.beta2, 0 <= self.beta2 < 1, "0 to below 1")
-        _check("decay", self.decay, self.decay in DECAYS, " or ".join(DECAYS))
-        known = self.optimiser in OPTIMISERS
-        _check("optimiser", self.optimiser, known, " or ".join(OPTIMISERS))
-        _check("precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
-
-
-def _check(name: str, value: object, valid: bool, expected: str) -> None:
-    if not valid:
-        raise ConfigError(f"schedule.{name} is {value!r}; expected {expected}")
+    steps: Count
+    batch: Count = 32
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 1e-3
+    decay: Literal["cosine", "tenth"] = "cosine"
+    warm_up: Whole = 200
+    optimiser: Optimisers = "adamw"
+    weight_decay: Amount = 1e-4
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.98
+    clip_norm: Amount = 5.0
+    validate_every: Count = 500
+    patience: Whole = 0
+    checkpoint_s: Amount = 180.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: Whole = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A step that was done."""
+    """A completed step."""
 
     step: int
     loss: float
     steps_per_s: float
     figures: dict[str, float]
-    """Empty but for validations."""
+    """Empty in steps without a validation."""
 
 
 class Reason(Enum):
@@ -170,26 +119,26 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Where training ended, and why."""
+    """Progress at the end of a training, and the reason."""
 
     progress: Progress
     reason: Reason
 
 
 def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "32-true") -> Fabric:
-    """Return devices to train on, their processes started or, under torchrun, joined.
+    """Return devices to train on, with their processes running.
 
     Parameters
     ----------
     devices : int
-        On this machine.
+        Number on this machine; under torchrun, of its processes.
     accelerator, precision : str
         As Lightning Fabric names them.
 
     Raises
     ------
     ConfigError
-        If this machine has no such devices, or not so many.
+        If this machine has too few such devices.
     """
     several = devices > 1 or torch.distributed.is_torchelastic_launched()
     # A GPU's processes talk through NCCL, those of a CPU through gloo: Fabric's choice.
@@ -212,17 +161,17 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
 
 
 def available_accelerator() -> str:
-    """Return what ``auto`` trains on here."""
+    """Return the accelerator that ``auto`` selects here."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str, str]:
-    """Return the precision to train in, float32 where bfloat16 would not do, and why not.
+    """Return the precision for a device, and the reason for a change.
 
-    x86 processors without AVX-512 have no arithmetic for bfloat16. A step of the paper's network of
-    16 segments took 45 s there in it, 3.5 s in float32.
+    bfloat16 becomes float32 on x86 processors without AVX-512, which emulate it many times slower,
+    and where a trial step fails.
 
     Parameters
     ----------
@@ -252,54 +201,54 @@ def train(
     begin: Callable[[nn.Module], object] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Ending:
-    """Train until the steps are done or patience ends; go on from the folder's checkpoint.
+    """Train to the end of the schedule, from the folder's checkpoint on.
 
     Parameters
     ----------
     task : Task
-        What is trained.
+        Network, batches, loss and figures.
     schedule : Schedule
-        How.
+        Steps and learning rate.
     folder : Path
-        For checkpoints; made where it is missing.
+        For checkpoints; created if missing.
     fingerprint : str
         Of the recipe and its data.
     on_step : callable
-        Told of each step, on the first device's process, before its checkpoint is written.
+        Receives each step in the first process, before its checkpoint is written.
     fabric : Fabric, optional
-        From :func:`open_devices`; without one, one device of the best kind.
+        From :func:`open_devices`; by default one device of the best kind.
     begin : callable, optional
-        Puts the weights to begin with into the network, where the folder holds no checkpoint.
+        Loads initial weights into the network, if the folder holds no checkpoint.
     should_stop : callable
-        Asked after each step; where it says so on any device, training ends with a checkpoint.
+        Asked after each step; training ends with a checkpoint if it is true on any device.
 
     Raises
     ------
     ConfigError
-        If the folder holds a run of another recipe, the batch cannot be shared among the devices,
-        or the loss or its gradients are no longer finite.
+        If the folder holds a run of another recipe, the batch is not a multiple of the devices,
+        or the loss or its gradients are not finite.
     """
     fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
-    run = _Run(task, schedule, folder, fingerprint, fabric, begin)
+    trainer = _Trainer(task, schedule, folder, fingerprint, fabric, begin)
     saved = time.monotonic()
-    ending = Ending(run.progress, Reason.DONE)
-    for step in range(run.progress.step, schedule.steps):
+    ending = Ending(trainer.progress, Reason.DONE)
+    for step in range(trainer.progress.step, schedule.steps):
         began = time.monotonic()
-        loss, stopped = run.agreed(run.step(step), should_stop())
+        loss, stopped = trainer.agreed(trainer.step(step), should_stop())
         _refuse_unless_finite(loss, step, "loss")
         validating = (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.steps
-        figures = run.validate() if validating else {}
+        figures = trainer.validate() if validating else {}
         if fabric.is_global_zero:
             on_step(Event(step + 1, loss, 1.0 / (time.monotonic() - began), figures))
-        run.advance(step + 1, figures)
+        trainer.advance(step + 1, figures)
         if validating or stopped or time.monotonic() - saved > schedule.checkpoint_s:
-            run.save(CHECKPOINT)
+            trainer.save(CHECKPOINT)
             saved = time.monotonic()
-        if validating and run.out_of_patience():
-            return Ending(run.progress, Reason.PATIENCE)
-        ending = Ending(run.progress, Reason.DONE)
+        if validating and trainer.out_of_patience():
+            return Ending(trainer.progress, Reason.PATIENCE)
+        ending = Ending(trainer.progress, Reason.DONE)
         if stopped and step + 1 < schedule.steps:
-            return Ending(run.progress, Reason.STOPPED)
+            return Ending(trainer.progress, Reason.STOPPED)
     return ending
 
 
@@ -318,8 +267,8 @@ def _refuse_unless_finite(value: float, step: int, what: str) -> None:
         raise ConfigError(f"the {what} is {value} at step {step}; lower the learning rate")
 
 
-class _Run:
-    """What changes while a run lasts: weights, their mean, the optimiser's state, the progress."""
+class _Trainer:
+    """State of a training: weights, their mean, optimiser, progress."""
 
     def __init__(
         self,
@@ -337,7 +286,7 @@ class _Run:
             )
         self.progress = Progress(0, -math.inf, 0, fingerprint)
         self._task, self._schedule, self._folder, self._fabric = task, schedule, folder, fabric
-        # Which Fabric would remember in the environment, for processes that it does not start.
+        # Not by Fabric, which would set environment variables.
         torch.manual_seed(schedule.seed)
         self._network = task.make_network()
         if begin is not None and not (folder / CHECKPOINT).exists():
@@ -362,7 +311,7 @@ class _Run:
                 )
 
     def step(self, step: int) -> float:
-        """Train on one batch; return its loss, of this device's share."""
+        """Train on one batch; return the loss of this device's share."""
         schedule, fabric = self._schedule, self._fabric
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(schedule, step)
@@ -375,14 +324,14 @@ class _Run:
         loss = self._task.loss(output.float(), batch)
         self._optimiser.zero_grad()
         fabric.backward(loss)
-        # All devices have the same gradients here, so all of them refuse.
+        # All devices have the same gradients here, so that all raise.
         _refuse_unless_finite(self._clip(), step, "norm of the gradients")
         self._optimiser.step()
         self._follow(step)
         return float(loss.detach())
 
     def _clip(self) -> float:
-        """Return the norm of the gradients before they were scaled down."""
+        """Limit the norm of the gradients; return the norm before."""
         most = self._schedule.clip_norm or math.inf
         norm = self._fabric.clip_gradients(
             self._wrapped, self._optimiser, max_norm=most, error_if_nonfinite=False
@@ -399,7 +348,7 @@ class _Run:
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
-        """Move the running mean of the weights towards them."""
+        """Update the running mean of the weights."""
         decay = min(_MEAN_DECAY, (1.0 + step) / (10.0 + step))
         for name, value in self._network.state_dict().items():
             if value.is_floating_point():
@@ -408,7 +357,7 @@ class _Run:
                 self._mean[name].copy_(value)
 
     def agreed(self, loss: float, stop: bool) -> tuple[float, bool]:
-        """Return the mean loss over the devices, and whether any of them wants to stop."""
+        """Return the mean loss, and whether any device is to stop."""
         if self._fabric.world_size == 1:
             return loss, stop
         both = self._fabric.to_device(torch.tensor([loss, float(stop)], dtype=torch.float64))
@@ -417,7 +366,7 @@ class _Run:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the figures of the mean weights; on all devices those of the first."""
+        """Return the figures of the mean weights, equal on all devices."""
         figures: dict[str, float] = {}
         if self._fabric.is_global_zero:
             judged = copy.deepcopy(self._network)
@@ -426,7 +375,7 @@ class _Run:
         return self._fabric.broadcast(figures)
 
     def advance(self, step: int, figures: dict[str, float]) -> None:
-        """Count a step; where it is the best one, keep its weights."""
+        """Count a step; save its weights if its figure is the best."""
         before = self.progress
         figure = next(iter(figures.values()), -math.inf)
         if figure > before.best:
@@ -436,12 +385,12 @@ class _Run:
             self.progress = Progress(step, before.best, before.best_step, before.fingerprint)
 
     def save(self, name: str) -> None:
-        """Write a checkpoint, on the first device's process."""
+        """Write a checkpoint, in the first process only."""
         if self._fabric.is_global_zero:
             path = self._folder / name
             save_checkpoint(path, self._network, self._mean, self._optimiser, self.progress)
 
     def out_of_patience(self) -> bool:
-        """Return whether the best figure is older than the schedule waits for."""
+        """Return whether the best figure is older than the patience."""
         waited = (self.progress.step - self.progress.best_step) // self._schedule.validate_every
         return bool(self._schedule.patience and waited >= self._schedule.patience)

@@ -1,8 +1,8 @@
-"""What moves the weights: AdamW, or Muon where a network's matrices learn slowly.
+"""Optimisers: AdamW, and Muon for networks with large matrices.
 
-Muon steps along the momentum made orthogonal [1]_, so that every direction of a matrix moves alike
-and none waits for the loudest gradient. A convolution's kernels are a matrix too, of its outputs by
-all that each looks at. torch has a Muon for matrices alone; this one takes a whole network.
+Muon steps along the orthogonalised momentum [1]_: all directions of a matrix move equally, and none
+is dominated by the largest gradient. The kernels of a convolution are a matrix of outputs by inputs
+and taps. torch's Muon takes matrices only; this one takes all parameters of a network.
 
 References
 ----------
@@ -11,33 +11,34 @@ References
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-OPTIMISERS = ("adamw", "muon")
+Optimisers = Literal["adamw", "muon"]
 
-# The quintic whose repetition brings singular values near 1 [1]_, and how often it is applied.
+# Coefficients of the quintic that brings singular values near 1 [1]_, and its iterations.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 _MOMENTUM = 0.95
-# Steps are as large as AdamW's are on average [2]_, so a learning rate means the same for both.
+# Scale to AdamW's mean step [2]_, so that learning rates are comparable.
 _LIKE_ADAMW = 0.2
-# A matrix with fewer rows or columns has few directions to make alike.
+# Matrices with fewer rows or columns are left to AdamW.
 _LEAST_SIDE = 16
 _BETA1 = 0.9
 _EPSILON = 1e-8
 
 
 def make_optimiser(
-    name: str,
+    name: Optimisers,
     weights: Iterable[Tensor],
     learning_rate: float,
     weight_decay: float,
     beta2: float,
 ) -> Optimizer:
-    """Return an optimiser by its name, one of :data:`OPTIMISERS`.
+    """Return an optimiser by its name.
 
     Parameters
     ----------
@@ -46,9 +47,9 @@ def make_optimiser(
     weights : iterable of Tensor
         A network's parameters.
     learning_rate, weight_decay : float
-        Mean the same for both.
+        Comparable between both.
     beta2 : float
-        Of AdamW, which moves what Muon does not.
+        Of AdamW, which also moves the parameters that Muon does not.
     """
     if name == "muon":
         return Muon(weights, learning_rate, weight_decay, beta2)
@@ -56,9 +57,9 @@ def make_optimiser(
 
 
 class Muon(Optimizer):
-    """Orthogonal momentum for matrices and convolutions, AdamW for biases and what is small.
+    """Muon for matrices and convolutions, AdamW for other parameters.
 
-    The gates of a recurrent layer, which lie in one tensor, are one matrix.
+    The gates of a recurrent layer, which share one tensor, are one matrix.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move the weights along their gradients; a closure is not called."""
+        """Step along the gradients; a closure is not called."""
         for group in self.param_groups:
             for value in group["params"]:
                 gradient = value.grad
@@ -114,12 +115,12 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return the matrix with singular values of 0.68 to 1.21 in place of its own [1]_.
+    """Return the matrix with singular values of 0.68 to 1.21 [1]_.
 
     Parameters
     ----------
     matrix : float32, shape (rows, columns)
-        Directions below 0.0015 of its norm (Frobenius) stay below that.
+        Singular values below 0.0015 of the Frobenius norm remain smaller.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.T if tall else matrix

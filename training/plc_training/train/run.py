@@ -1,13 +1,13 @@
-"""One run: a recipe, a library and a folder, from audio files to the best weights.
+"""A run of a recipe, from audio files to the best weights.
 
-The folder holds all that is needed to go on and to export, without the library::
+The run's folder is sufficient to export and, with the library, to continue::
 
-    recipe.toml         as it was read
-    run.json            what the library gave, what the plan was
-    last.safetensors    where the run stands            best.safetensors    its best weights
-    log.jsonl           its validations                 tensorboard/        and curves
-    probe.npz           a few validation segments, which the export is checked with
-    training.lock       held while a training is at work here
+    recipe.toml         text of the recipe
+    run.json            sources and numbers of segments
+    last.safetensors    last checkpoint                 best.safetensors    best weights
+    log.jsonl           validations                     tensorboard/        curves
+    probe.npz           some validation segments, for the tests of the export
+    training.lock       held by a running training
 """
 
 import hashlib
@@ -33,24 +33,9 @@ from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models.catalogue import find
 from plc.runtime.session import read_weights
-from plc_bench.scores.speech import plcmos_path
 from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together
-from plc_training.data.segments import (
-    DOMAINS,
-    BridgePlan,
-    CausalPlan,
-    Segments,
-    TwoSidedPlan,
-    prepare_segments,
-)
+from plc_training.data.segments import DOMAINS, Segments, prepare_segments
 from plc_training.networks.onnx_graph import load_onnx
-from plc_training.tasks.bridge import BridgeSettings, BridgeTask
-from plc_training.tasks.causal import CausalSettings, CausalTask
-from plc_training.tasks.heard import HeardSettings, HeardTask
-from plc_training.tasks.heard_plan import HeardPlan
-from plc_training.tasks.paper import PaperTask
-from plc_training.tasks.paper_plan import at_their_level
-from plc_training.tasks.two_sided import TwoSidedSettings, TwoSidedTask
 from plc_training.train.checkpoint import load_mean, read_progress
 from plc_training.train.display import Display, decode_shown
 from plc_training.train.journal import Journal
@@ -59,12 +44,11 @@ from plc_training.train.loop import (
     CHECKPOINT,
     Ending,
     Event,
-    Task,
     affordable_precision,
     open_devices,
     train,
 )
-from plc_training.train.recipe import MODEL_PREFIX, Recipe, domains_of, parse_recipe
+from plc_training.train.recipe import MODEL_PREFIX, Recipe, parse_recipe
 
 RECIPE = "recipe.toml"
 FACTS = "run.json"
@@ -75,20 +59,20 @@ _LOCK = "training.lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a run reads and writes.
+    """Paths and processes of a run.
 
     Attributes
     ----------
     data : tuple of Path
         The libraries.
     folder : Path
-        The run's own.
+        Folder of the run.
     cache : Path
-        For decoded clips and segments, shared by all runs.
+        Folder for decoded clips and segments, shared by all runs.
     jobs : int
         Processes that decode and prepare.
     domain : str
-        Of the clips of libraries without a manifest.
+        Domain of clips in libraries without a manifest.
     """
 
     data: tuple[Path, ...]
@@ -101,15 +85,15 @@ class Place:
 def run_recipe(
     recipe: Recipe, place: Place, devices: int = 1, accelerator: str = "auto"
 ) -> Ending | None:
-    """Train as a recipe says, or go on with it; return how it ended, on the first device only.
+    """Start or continue a run; return its ending in the first process.
 
     Raises
     ------
     ConfigError
-        If the library gives no segments, the folder holds another run, another training is at
-        work there, or this one fails.
+        If the library gives no segments, the folder holds another run or is in use by another
+        training, or the training fails.
     """
-    # Rounding to nothing what is next to nothing: on a CPU that is up to a hundred times faster.
+    # Denormal numbers are up to a hundred times slower on a CPU.
     torch.set_flush_denormal(True)
     precision, why = affordable_precision(recipe.schedule.precision, accelerator)
     fabric = open_devices(devices, accelerator, precision)
@@ -119,7 +103,7 @@ def run_recipe(
     prepared = _prepared_once(recipe, place, display, fabric)
     folder = place.folder
     fingerprint = _fingerprint(recipe, (prepared.train, prepared.valid))
-    task = build_task(recipe, prepared.train, prepared.valid)
+    task = recipe.make_task(prepared.train, prepared.valid)
     with _alone(folder, fabric):
         begun = read_progress(folder / CHECKPOINT).step if (folder / CHECKPOINT).exists() else 0
         if fabric.is_global_zero:
@@ -143,28 +127,13 @@ def run_recipe(
     return ending if fabric.is_global_zero else None
 
 
-def build_task(recipe: Recipe, train_on: Segments, valid: Segments) -> Task:
-    """Return the recipe's task on prepared segments."""
-    settings, plan = recipe.settings, recipe.train
-    if isinstance(settings, TwoSidedSettings) and isinstance(plan, TwoSidedPlan):
-        return TwoSidedTask(plan, settings, train_on, valid)
-    if isinstance(settings, HeardSettings) and isinstance(plan, HeardPlan):
-        return HeardTask(plan, settings, train_on, valid)
-    if isinstance(settings, CausalSettings) and isinstance(plan, CausalPlan):
-        return CausalTask(plan, settings, train_on, valid)
-    if isinstance(settings, BridgeSettings) and isinstance(plan, BridgePlan):
-        return BridgeTask(plan, settings, train_on, valid)
-    outputs = 2 if recipe.task.kind == "paper_complex" else 1
-    return PaperTask(outputs, at_their_level(train_on), at_their_level(valid))
-
-
 def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
-    """Return a run's recipe, facts and probe.
+    """Return the recipe, facts and probe of a run.
 
     Raises
     ------
     ConfigError
-        If the folder holds no run.
+        If the folder does not hold a run.
     """
     try:
         text = (folder / RECIPE).read_text(encoding="utf-8")
@@ -181,14 +150,14 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a library gave.
+    """Segments of a run and their sources.
 
     Attributes
     ----------
     train, valid : Segments
-        To train on and to validate with.
+        For training and for validation.
     sources : dict
-        Where the clips to train on come from, and under which licences.
+        Licences of the training clips by the names of their sources.
     """
 
     train: Segments
@@ -197,33 +166,32 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, place: Place, display: Display) -> Prepared:
-    """Return what a library gives, made or from the cache.
+    """Return the segments of a run, from the cache if possible.
 
     Raises
     ------
     ConfigError
         If a split has no clip, or its clips give no segment.
     MissingExtraError
-        If what judges them is not installed.
+        If a program that the task needs is not installed.
     """
-    if isinstance(recipe.settings, HeardSettings):
-        plcmos_path()  # before minutes are spent on the pieces
+    recipe.task_type.require()
     libraries = find_libraries(place.data, place.domain)
     found = [clip for library in libraries for clip in library]
     clips = _wanted(recipe, found, " and ".join(map(str, place.data)))
     decoded = decode_shown(clips, recipe.train.sample_rate, place.cache, place.jobs, display)
     made = [_segments(recipe, split, decoded, place, display) for split in SPLITS]
-    domains = domains_of(recipe.train)
+    domains = recipe.task_type.domains(recipe.train)
     heard = [clip for clip in clips if clip.split == "train" and clip.domain in domains]
     return Prepared(made[0], few(made[1], recipe.task.valid_segments), sources_of(heard))
 
 
 def few(segments: Segments, most: int) -> Segments:
-    """Return at most so many segments, as many of each domain as there are; 0: all."""
+    """Return at most ``most`` segments, balanced over domains; 0: all."""
     if not most or segments.gaps.size <= most:
         return segments
     rng = np.random.default_rng(0)
-    # Drawn in turn: the first of each domain, the second of each, and so on.
+    # The first of each domain, the second of each, and so on.
     order = rng.permutation(segments.gaps.size)
     turns = np.empty(order.size, np.int64)
     for domain in np.unique(segments.domains):
@@ -240,7 +208,7 @@ def few(segments: Segments, most: int) -> Segments:
 
 @contextmanager
 def stop_on_signals(display: Display) -> Iterator[threading.Event]:
-    """Yield what Ctrl-C and SIGTERM set; the second of them ends at once."""
+    """Yield an event that Ctrl-C and SIGTERM set; a second signal raises."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -261,7 +229,8 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
 
 
 def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
-    domains = {name for plan in (recipe.train, recipe.valid) for name in domains_of(plan)}
+    plans = recipe.train, recipe.valid
+    domains = {name for plan in plans for name in recipe.task_type.domains(plan)}
     kept = [
         clip
         for clip in clips
@@ -302,20 +271,20 @@ def _summary(segments: Segments) -> str:
 
 
 def domain_counts(segments: Segments) -> dict[str, int]:
-    """Return how many segments there are of each domain that has any."""
+    """Return the number of segments of each domain, without zeros."""
     counts = np.bincount(segments.domains, minlength=len(DOMAINS))
     return {name: int(n) for name, n in zip(DOMAINS, counts, strict=True) if n}
 
 
 def _prepared_once(recipe: Recipe, place: Place, display: Display, fabric: Fabric) -> Prepared:
-    """As :func:`prepare`; the first process makes the segments, the others read them."""
+    """Prepare in the first process, then read in the others."""
     made = prepare(recipe, place, display) if fabric.is_global_zero else None
     fabric.barrier()
     return made if made is not None else prepare(recipe, place, display)
 
 
 def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
-    """Return a hash of the recipe and of which segments there are."""
+    """Return a hash of the recipe and the set of segments."""
     digest = hashlib.sha256(recipe.fingerprint().encode())
     for part in segments:
         digest.update(_bytes(part.gaps))
@@ -329,7 +298,7 @@ def _bytes(values: NDArray[Any]) -> bytes:
 
 @contextmanager
 def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep other trainings out of the folder meanwhile."""
+    """Lock the folder against other trainings."""
     if not fabric.is_global_zero:
         yield
         return
@@ -346,7 +315,7 @@ def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
 
 
 def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: str) -> None:
-    """Write what stands in the folder from the start, but not over another run's."""
+    """Write recipe, facts and probe, unless the folder holds another run."""
     folder = place.folder
     last = folder / CHECKPOINT
     if last.exists() and read_progress(last).fingerprint != fingerprint:
@@ -379,7 +348,7 @@ def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: 
 
 
 def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the trainings that a recipe goes on from, the first first, and their sources."""
+    """Return the earlier trainings of the initial weights, and their sources."""
     name = recipe.task.begin_from
     if not name:
         return [], {}
@@ -408,7 +377,7 @@ def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> Non
 
 
 def _beginning(recipe: Recipe, folder: Path) -> Callable[[nn.Module], object] | None:
-    """Return what puts in the weights to begin with: those of a model, or of a run beside this."""
+    """Return a call that loads the recipe's initial weights, or None."""
     name = recipe.task.begin_from
     if not name or (folder / CHECKPOINT).exists():
         return None
@@ -432,7 +401,7 @@ def _both(note: Callable[[Event], None], tell: Callable[[Event], None], event: E
 @contextmanager
 def _journal(folder: Path, begun: int, fabric: Fabric) -> Iterator[Callable[[Event], None]]:
     if not fabric.is_global_zero:
-        yield lambda event: None  # it is not told of steps either
+        yield lambda event: None
         return
     with Journal(folder, begun) as journal:
         yield journal.note

@@ -1,0 +1,202 @@
+"""A new task: one class and one line of the registry bring it from audio to a model."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
+    pytest.importorskip(needed)
+pytest.importorskip("onnxruntime")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from plc.errors import ConfigError  # noqa: E402
+from plc.models.manifest import Manifest  # noqa: E402
+from plc_training.cli import app  # noqa: E402
+from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
+from plc_training.networks.spectral import Grid  # noqa: E402
+from plc_training.tasks.base import (  # noqa: E402
+    Amount,
+    Count,
+    ModelCard,
+    Positive,
+    Settings,
+    Task,
+    TaskChoice,
+    grid_fields,
+)
+from plc_training.tasks.registry import TASKS  # noqa: E402
+from plc_training.train.journal import Journal  # noqa: E402
+from plc_training.train.loop import CHECKPOINT, Event  # noqa: E402
+from plc_training.train.recipe import parse_recipe  # noqa: E402
+from tests.training.clips import write_clips  # noqa: E402
+
+RECIPE = """
+[task]
+kind = "gain"
+
+[data]
+sample_rate = 8000
+packet_ms = [20.0]
+loss = 0.2
+burst = 1.5
+margin = 160
+horizon = 480
+rung = [8.0, 32.0]
+pitch = true
+domains = ["any"]
+
+[settings]
+power = 2.0
+
+[schedule]
+steps = 6
+batch = 4
+validate_every = 2
+
+[model]
+name = "gain"
+content = "any"
+licence = "MIT"
+"""
+FRAMES = 13
+
+
+class GainSettings(Settings, frozen=True, kw_only=True):
+    bin_hz: Positive = 50.0
+    context_frames: Count = 1
+    power: Amount
+
+
+class Gain(nn.Module):
+    """A gain for each bin of the last draft."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.rand(bins, 1))
+
+    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
+        return self.gain * spectra[:, -1, :, :, 1:] * lost[:, None, None, 1:]
+
+
+class GainTask(Task):
+    """Learns the gain of the last draft in each bin."""
+
+    kind = "gain"
+    plan_type = CausalPlan
+    settings_type = GainSettings
+    above_zero = ("margin",)
+
+    def __init__(
+        self, plan: CausalPlan, settings: GainSettings, train: Segments, valid: Segments
+    ) -> None:
+        self._plan, self._settings = plan, settings
+        self._train, self._valid = train.lines, valid.lines
+        self._grid = Grid(plan.sample_rate, settings.bin_hz)
+
+    @classmethod
+    def check(
+        cls, plan: CausalPlan, settings: GainSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        super().check(plan, settings, choice, card)
+        if settings.power not in (1.0, 2.0):
+            raise ConfigError(f"settings.power is {settings.power:g}; expected 1 or 2")
+
+    def make_network(self) -> Gain:
+        return Gain(self._grid.bins)
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        return self._spectra(self._train[rng.integers(len(self._train), size=size)])
+
+    def _spectra(self, lines: Any) -> dict[str, Tensor]:
+        return {"lines": self._grid.analyse(torch.from_numpy(lines / np.float32(32768.0)))}
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        spectra = batch["lines"][:, 1:]
+        return spectra, torch.ones(spectra.shape[0], spectra.shape[-1])
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        error: Tensor = (output - batch["lines"][:, 0, :, :, 1:]).abs()
+        return (error**self._settings.power).mean()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        batch = self._spectra(self._valid[:32])
+        return {"less": -float(self.loss(network(*self.inputs(batch)), batch).detach())}
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        hops = FRAMES - 1 - 3
+        return grid_fields(self._plan, self._settings, card) | {
+            "kind": "causal",
+            "context_frames_after": 0,
+            "horizon_ms": 1000.0 * hops * self._grid.hop / self._plan.sample_rate,
+        }
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, GainTask.kind, GainTask)
+
+
+def test_a_registered_task_trains_resumes_and_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clips(tmp_path / "clips", 3)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    note, steps = Journal.note, []
+
+    def interrupt(self: Journal, event: Event) -> None:
+        note(self, event)
+        steps.append(event.step)
+        if steps == [1, 2, 3]:
+            signal.raise_signal(signal.SIGINT)
+
+    def command(name: str) -> int:
+        paths = {"--data": "clips", "--run": name, "--cache": "cache"}
+        options = [part for key, path in paths.items() for part in (key, str(tmp_path / path))]
+        more = ["--jobs", "1", "--accelerator", "cpu"]
+        recipe = str(tmp_path / "mine.toml")
+        return CliRunner().invoke(app, ["train", recipe, *options, *more]).exit_code
+
+    assert command("whole") == 0
+    monkeypatch.setattr(Journal, "note", interrupt)
+    assert command("stopped") == 130
+    assert command("stopped") == 0
+    assert steps == [1, 2, 3, 4, 5, 6]
+    one, two = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "stopped"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+    exported = CliRunner().invoke(app, ["export", str(tmp_path / "stopped")])
+    assert exported.exit_code == 0, exported.output
+    model = Manifest.read(tmp_path / "stopped" / "gain.json")
+    assert (model.kind, model.drafts, model.frames(8000)) == ("causal", ("pitch", "ar"), FRAMES)
+    assert json.loads(json.dumps(dict(model.training["settings"])))["power"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"gain"', '"gian"', "task.kind is 'gian'; expected two_sided or .* or gain$"),
+        ("margin = 160", "margin = 0", "data.margin is 0; expected above 0"),
+        ("power = 2.0", "power = 3.0", "settings.power is 3; expected 1 or 2"),
+        ("power = 2.0", "power = -1.0", "settings.power is -1.0; expected a number, at least 0"),
+        ("power = 2.0", "", "settings.power is missing; expected a number, at least 0"),
+        ("power = 2.0", "gru = 3", "settings.gru is unknown; known: bin_hz, context_frames, power"),
+        ("[model]", "[model]\nhorizon_ms = 9", "model.horizon_ms is for causal models, not gain"),
+        (
+            "[settings]",
+            "[data.valid]\nmargin = 200\n[settings]",
+            "data.train and data.valid differ in the rate",
+        ),
+    ],
+)
+def test_a_registered_task_refuses_mistakes_by_name(old: str, new: str, match: str) -> None:
+    assert old in RECIPE
+    with pytest.raises(ConfigError, match=f"mine.toml: {match}"):
+        parse_recipe(RECIPE.replace(old, new, 1), "mine", "mine.toml")

@@ -1,0 +1,21 @@
+"""Registry of the tasks, by the names that recipes use."""
+
+from plc_training.tasks.base import Task
+from plc_training.tasks.bridge import BridgeTask
+from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.heard import HeardTask
+from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
+from plc_training.tasks.two_sided import TwoSidedTask
+
+TASKS: dict[str, type[Task]] = {
+    task.kind: task
+    for task in (
+        TwoSidedTask,
+        CausalTask,
+        HeardTask,
+        BridgeTask,
+        PaperMagnitudeTask,
+        PaperComplexTask,
+    )
+}
+"""One line for each task."""
