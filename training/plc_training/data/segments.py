@@ -1,4 +1,4 @@
-"""Segments with a gap in the middle and the drafts that the engine makes of it, made once.
+"""Segments for training: a gap, its truth and the engine's drafts.
 
 The kernels that fill gaps at run time make the drafts here, so that the network meets what it was
 trained on. A segment is a few lines of samples, all alike outside the gap (but for the past that
@@ -65,7 +65,7 @@ class Plan(Protocol):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a segment is; the first is the truth."""
+        """Names of a segment's lines; the first is the truth."""
         ...
 
     @property
@@ -141,7 +141,7 @@ class TwoSidedPlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a segment is; the first is the truth."""
+        """Names of a segment's lines; the first is the truth."""
         similar = ("similar",) if self.similar_s else ()
         contour = ("contour",) if self.contour else ()
         return ("truth", "forward", "backward", *similar, *contour, "interpolated")
@@ -181,7 +181,7 @@ class TwoSidedPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CausalPlan:
-    """Bursts of losses as a stream meets them, of which only the past is known.
+    """Bursts of a stream without lookahead: only the past is known.
 
     Clips go through the engine with losses drawn by its own model, so that the past of a burst
     holds what the engine played, its earlier concealments included.
@@ -233,7 +233,7 @@ class CausalPlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a segment is; the first is the truth."""
+        """Names of a segment's lines; the first is the truth."""
         if self.contour:
             draft: type[BurstDraft] = ContourDraft
         elif self.passages:
@@ -371,7 +371,7 @@ class BridgePlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What each line of a segment is; the first is the truth."""
+        """Names of a segment's lines; the first is the truth."""
         return ("truth", *(BridgeDraft.ALONG_THE_PITCH if self.contour else BridgeDraft.PLAIN))
 
     def cut(
@@ -435,7 +435,7 @@ def _streamed(
     lookahead: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Return a trace for a clip, and the clip as the ladder plays it under these losses."""
+    """Return a loss trace, and the clip as the ladder plays it."""
     packets = x.size // packet_samples
     trace = losses.trace(packets, int(rng.integers(2**31)))
     played = plc.conceal(
@@ -478,7 +478,7 @@ def prepare_segments(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> tuple[Segments, list[Failure]]:
-    """Return the segments of a plan, from the cache if they were made before.
+    """Return the segments of a plan, from the cache if possible.
 
     Raises
     ------
