@@ -7,10 +7,10 @@ from typing import Any
 
 from plc.errors import ConfigError
 from plc_bench.report.chart import Axis, Series, decade_ticks, line_chart
-from plc_bench.timing.histogram import merged
 from plc_bench.timing.latency import KINDS
 from plc_bench.timing.latency_compare import read_report
 from plc_bench.timing.latency_tables import missed
+from plc_bench.timing.times import merged, rarity_curve
 
 
 def latency_section(folder: Path) -> str:
@@ -48,7 +48,7 @@ def _figure(name: str, row: Mapping[str, Any], machine: Mapping[str, str]) -> st
     for number, (kind, label) in enumerate(KINDS.items()):
         histograms = row["histograms"].get(kind, [])
         if histograms:
-            rarity, took_ms = merged(histograms).curve()
+            rarity, took_ms = rarity_curve(merged(histograms))
             series.append(Series(label, number, rarity, took_ms))
     every = [value for one in series for value in one.y]
     rarest = max(value for one in series for value in one.x)

@@ -8,10 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench.report.palette import line_style
-from plc_bench.timing.histogram import Histogram, merged
 from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
+from plc_bench.timing.times import merged, rarity_curve
 
 _PANEL_INCHES = (7.0, 4.4)
 _DPI = 110
@@ -30,7 +31,7 @@ _STYLES = {
     KINDS["null_answer"]: {"color": _GREY, "linestyle": ":"},
 }
 
-Curves = Mapping[str, Histogram]
+Curves = Mapping[str, TimeHistogram]
 
 
 def draw(path: Path, report: LatencyReport) -> None:
@@ -60,7 +61,7 @@ def draw(path: Path, report: LatencyReport) -> None:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for (title, curves), panel in zip(panels.items(), axes, strict=True):
         for number, (name, histogram) in enumerate(curves.items()):
-            rarity, took_ms = histogram.curve()
+            rarity, took_ms = rarity_curve(histogram)
             style = _STYLES.get(name) or line_style(number)
             every = max(1, len(rarity) // _MARKERS)
             panel.plot(rarity, took_ms, label=name, markevery=every, **style)
@@ -82,7 +83,7 @@ def panels_of(rows: Sequence[LatencyRow]) -> dict[str, Curves]:
     """Return the curves of each panel, by their names."""
     if len({row.settings for row in rows}) == 1:
         return {f"{row.mode}: {row.settings.name}": _kinds(row) for row in rows}
-    panels: dict[str, dict[str, Histogram]] = {}
+    panels: dict[str, dict[str, TimeHistogram]] = {}
     for row in rows:
         kind = "answer" if "answer" in row.histograms else "concealed"
         title = f"{row.mode}: {KINDS[kind]}"

@@ -43,8 +43,8 @@ from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import SessionReport, runtime
 from plc.runtime.worker import NetworkWorker
 from plc_bench.base.results import write_json
-from plc_bench.timing.histogram import Times, summarise_times
 from plc_bench.timing.stand_in import write_stand_in
+from plc_bench.timing.times import Times, summarise_times
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 """Of a checkout: where what was measured is kept."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.audio.loss import GilbertElliott
+from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc_bench.base import workers
@@ -36,8 +37,8 @@ from plc_bench.base.surroundings import background_load, check_cpu, machine_fact
 from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
 from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
-from plc_bench.timing.histogram import Histogram, Times, summarise_times
 from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back, time_paced
+from plc_bench.timing.times import Times, summarise_times
 
 FORMAT = "plc bench latency, 2"
 BACK_TO_BACK, STEADY, IDLE_BURST = MODES = ("back-to-back", "steady", "idle-burst")
@@ -214,7 +215,7 @@ class LatencyRow:
         Of :data:`MODES`.
     times : mapping from str to Times
         By kind (:data:`KINDS`), over all runs.
-    histograms : mapping from str to list of Histogram
+    histograms : mapping from str to list of TimeHistogram
         The same, one for each run.
     pushes, deadline_misses : int
         Calls, and those that took longer than a packet lasts; where they are paced, those whose
@@ -244,7 +245,7 @@ class LatencyRow:
     settings: LatencySettings
     mode: str
     times: dict[str, Times]
-    histograms: dict[str, list[Histogram]]
+    histograms: dict[str, list[TimeHistogram]]
     pushes: int
     deadline_misses: int
     null_misses: int
@@ -411,7 +412,8 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
             for kind in kinds
         },
         histograms={
-            kind: [Histogram.of(sample.times_ms[kind]) for sample in samples] for kind in kinds
+            kind: [TimeHistogram(sample.times_ms[kind].tolist()) for sample in samples]
+            for kind in kinds
         },
         pushes=pushes,
         deadline_misses=misses,

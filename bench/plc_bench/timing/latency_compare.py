@@ -17,6 +17,7 @@ References
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench.timing.faults import NO_FAULT
-from plc_bench.timing.histogram import Histogram
 from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
@@ -134,7 +135,7 @@ def read_report(path: Path) -> dict[str, Any]:
             raise ValueError(f"format is {report['format']!r}")
         for row in report["rows"]:
             row["histograms"] = {
-                kind: [Histogram.from_json(one) for one in histograms]
+                kind: [TimeHistogram.from_dict(one) for one in histograms]
                 for kind, histograms in row["histograms"].items()
             }
             _key(row["settings"], row["mode"])
@@ -154,16 +155,21 @@ def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[flo
     before, after : sequence of float
         One value for each run, above 0.
     """
+    try:
+        from scipy.stats import ttest_ind
+    except ImportError as error:
+        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
     x, y = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
-    difference = float(y.mean() - x.mean())
+    ratio = math.exp(float(y.mean() - x.mean()))
     if min(x.size, y.size) < 2:
-        return math.exp(difference), 0.0, math.inf
-    u, v = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
-    if u + v == 0.0:
-        return (math.exp(difference),) * 3
-    freedom = (u + v) ** 2 / (u**2 / (x.size - 1) + v**2 / (y.size - 1))
-    half = _t_quantile(freedom) * math.sqrt(u + v)
-    return math.exp(difference), math.exp(difference - half), math.exp(difference + half)
+        return ratio, 0.0, math.inf
+    if np.ptp(x) == np.ptp(y) == 0.0:  # no spread, no interval
+        return (ratio,) * 3
+    with warnings.catch_warnings():
+        # Runs of one side may agree to a bin; SciPy warns of values so close to each other.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = ttest_ind(y, x, equal_var=False).confidence_interval(CONFIDENCE)
+    return ratio, math.exp(interval.low), math.exp(interval.high)
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -199,15 +205,12 @@ def _row_changes(row: LatencyRow, before: Mapping[str, Any]) -> list[Change]:
         for percentile, share in SHARES.items():
             beyond = min((one.total * (1 - share) for one in (*old, *new)), default=0)
             if old and new and beyond >= _LEAST_BEYOND:
-                was_ms, is_ms = _percentiles(old, share), _percentiles(new, share)
+                was_ms = [one.percentile_ms(100 * share) for one in old]
+                is_ms = [one.percentile_ms(100 * share) for one in new]
                 ratio, low, high = ratio_interval(was_ms, is_ms)
                 means = _geometric_mean(was_ms), _geometric_mean(is_ms)
                 changes.append(Change(name, kind, percentile, *means, ratio, low, high))
     return changes
-
-
-def _percentiles(histograms: Sequence[Histogram], share: float) -> list[float]:
-    return [float(one.quantiles_ms(np.array([share]))[0]) for one in histograms]
 
 
 def _geometric_mean(values: Sequence[float]) -> float:
@@ -226,11 +229,3 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[st
         for name, value in after.items()
         if before.get(name) != value
     ]
-
-
-def _t_quantile(freedom: float) -> float:
-    try:
-        from scipy.stats import t
-    except ImportError as error:
-        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

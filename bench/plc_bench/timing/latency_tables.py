@@ -4,9 +4,9 @@ import math
 
 from rich.table import Table
 
-from plc_bench.timing.histogram import Times
 from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.measure import Disturbances
+from plc_bench.timing.times import Times
 
 _PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
 

@@ -280,13 +280,17 @@ def test_rows_that_were_not_there_and_another_machine_are_noted(tmp_path: Path) 
 def test_an_interval_is_welchs() -> None:
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(2)
-    before, after = np.exp(rng.normal(0.0, 0.1, 5)), np.exp(rng.normal(0.2, 0.3, 7))
-    ratio, low, high = ratio_interval(before.tolist(), after.tolist())
-    oracle = stats.ttest_ind(np.log(after), np.log(before), equal_var=False)
-    interval = np.exp(oracle.confidence_interval(0.95))
-    assert (low, high) == pytest.approx(tuple(interval))
-    assert low < ratio < high
+    for runs in ((5, 7), (2, 2), (3, 9)):
+        before, after = (np.exp(rng.normal(0.0, 0.1, size)) for size in runs)
+        x, y = np.log(before), np.log(after)
+        u, v = x.var(ddof=1) / x.size, y.var(ddof=1) / y.size
+        freedom = (u + v) ** 2 / (u**2 / (x.size - 1) + v**2 / (y.size - 1))
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(u + v)
+        expected = np.exp(y.mean() - x.mean() + np.array([0.0, -half, half]))
+        assert ratio_interval(before.tolist(), after.tolist()) == pytest.approx(expected.tolist())
     assert ratio_interval([2.0, 2.0], [3.0, 3.0]) == pytest.approx((1.5, 1.5, 1.5))
+    ratio, low, high = ratio_interval([2.0, 2.0, 2.0], [3.0, 3.1])
+    assert low < ratio < high
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "plc bench latency, 1"}', "[]", "1"])
