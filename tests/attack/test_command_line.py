@@ -83,6 +83,7 @@ WORK = (
     "plc.embed.gstreamer.install.check",
     "plc_bench.quality.causal.measure_quality",
     "plc_bench.quality.study.run",
+    "plc_bench.quality.phase.measure",
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
     "plc_bench.timing.latency.measure",
@@ -93,7 +94,7 @@ WORK = (
     "plc_bench.timing.burg_ratio.measure_ratios",
 )
 # They hand all they get to a command of their own.
-PASSED_ON = {"bench", "report", "train", "export", "phase"}
+PASSED_ON = {"bench", "report", "train", "export"}
 
 
 def commands(app: typer.Typer) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def commands(app: typer.Typer) -> dict[str, Any]:
 
 
 OURS = {name: c for name, c in commands(cli.app).items() if name not in PASSED_ON}
-MEASURING = {name: c for name, c in commands(bench_cli.app).items() if name != "phase"}
+MEASURING = commands(bench_cli.app)
 
 
 @pytest.fixture(scope="module")

@@ -138,12 +138,6 @@ def test_soak_says_what_it_did() -> None:
     assert json.loads(text)["packets"] == 500
 
 
-def test_phase_is_a_command_of_its_own() -> None:
-    status, text = run("phase", "--help")
-    assert status == 0
-    assert "from magnitudes" in text
-
-
 def test_an_error_is_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

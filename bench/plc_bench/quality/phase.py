@@ -1,4 +1,4 @@
-"""How well phase is made from magnitudes: ``python -m plc_bench.quality.phase CLIPS``.
+"""How well phase is made from magnitudes: ``plc bench phase CLIPS``.
 
 From the true magnitudes of the middle of each clip, every method makes phases; the score is
 the *spectral convergence* [1]_: how far the magnitudes move when a signal is made of them,
@@ -24,13 +24,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.results import counted
@@ -339,48 +337,3 @@ def _cell(report: PhaseReport, source: str, grid: str, method: str, field: str) 
     better = sum(ours < theirs for ours, theirs in zip(values, others, strict=True))
     count = "" if method == "fgla" else f" ({better})"
     return f"{summary.mean:.1f} ± {summary.std:.1f}{count}"
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(
-    sources: Annotated[
-        list[Path], typer.Argument(help="Folders of audio files (or files, or manifests).")
-    ],
-    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")
-    ] = FGLA_ITERATIONS,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the numbers here; - is stdout, no table.")
-    ] = None,
-) -> None:
-    """Measure how well phase is made from magnitudes."""
-    from plc_bench.base import progress
-    from plc_bench.base.results import to_json, write_json
-
-    try:
-        with progress.shown("clips") as meter:
-            report = measure(sources, clips, seconds, iterations, jobs, meter.start, meter.advance)
-        text = markdown(report)
-        if out:
-            out.write_text(text, encoding="utf-8")
-        if json_file and str(json_file) != "-":
-            write_json(json_file, report)
-    except (PlcError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(to_json(report) if str(json_file) == "-" else text)
-    for failure in report.failures:
-        typer.echo(f"{failure.clip}: {failure.reason}", err=True)
-    if not report.scores:
-        raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    app()

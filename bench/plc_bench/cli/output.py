@@ -1,0 +1,72 @@
+"""Tables and JSON on stdout, progress and failures on stderr."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+# Of tables that go to a file or a pipe: at the usual 80 a grid's numbers are cut off.
+FILE_COLUMNS = 160
+
+
+@contextmanager
+def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show on stderr how far a run is; yield what advances it, by one or by a given count."""
+    from plc_bench.base import progress
+
+    with progress.shown(label, total) as meter:
+        yield meter.advance
+
+
+def show(result: Any, tables: list[Any], json_file: Path | None) -> None:
+    """Print ``tables``; write ``result`` as JSON, or print it in their place for ``-``."""
+    from plc_bench.base import results
+
+    if json_file == Path("-"):
+        typer.echo(results.to_json(result))
+        return
+    console = stdout()
+    for table in tables:
+        console.print(table)
+    if json_file:
+        results.write_json(json_file, result)
+
+
+def stdout() -> Console:
+    """Return a console on stdout, with room for the widest table where that is no terminal."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_COLUMNS
+    return console
+
+
+def report_failures(failures: list[Any], clips: int = 0) -> None:
+    """Say on stderr which clips and methods have no score, once for each reason.
+
+    Exit with 1 if all of so many clips have none; :func:`end` does where only some have.
+    """
+    console = Console(stderr=True)
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        condition = getattr(failure, "condition", "")
+        place = f"{failure.clip} ({condition})" if condition else failure.clip
+        by_reason.setdefault((failure.method, failure.reason), []).append(place)
+    for (method, reason), names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        who = f"{method} on " if method else ""
+        # Escaped: 'plc-engine[gpu]' is no markup.
+        said = escape(f"{who}{names[0]}{more}: {reason}")
+        console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
+    if clips and sum(not failure.method for failure in failures) == clips:
+        raise typer.Exit(1)
+
+
+def end(failures: Sequence[Any]) -> None:
+    """Exit with 1 if anything that was asked for has no score."""
+    if failures:
+        raise typer.Exit(1)
