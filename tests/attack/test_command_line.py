@@ -70,6 +70,8 @@ NEEDED: dict[str, list[str]] = {
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
     "paper": ["CLIP", "--models", "music"],
+    "fuzz": ["jitter"],
+    "relay quality": ["CLIP"],
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
@@ -91,6 +93,12 @@ WORK = (
     "plc_bench.timing.busy.measure",
     "plc_bench.robust.soak.soak",
     "plc_bench.robust.tone.measure_tones",
+    "plc_bench.robust.fuzz.fuzz",
+    "plc_bench.robust.fuzz.fuzz_by_coverage",
+    "plc_bench.robust.transport.quality",
+    "plc_bench.robust.transport.load",
+    "plc_bench.robust.embedding.round_trips",
+    "plc_bench.robust.embedding.push_from_c",
     "plc_bench.timing.burg_ratio.measure_ratios",
 )
 # They hand all they get to a command of their own.

@@ -1,13 +1,18 @@
-"""``plc bench soak`` and ``tone``."""
+"""``plc bench soak``, ``tone``, ``fuzz``, ``relay`` and ``embedding``."""
 
 import math
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.table import Table
 
+from plc.errors import ConfigError
+from plc.jsonable import plain
 from plc_bench.cli.options import (
     BudgetMs,
     JsonFile,
+    Loss,
     Method,
     Seed,
 )
@@ -54,7 +59,117 @@ def tone(
         raise typer.Exit(1)
 
 
+def fuzz(
+    surface: Annotated[
+        Literal["embedding", "transport", "jitter"],
+        typer.Argument(help="The sidecar's parser, an RTP playout, or a jitter buffer."),
+    ],
+    inputs: Annotated[int, typer.Option(min=1, help="Packets or pieces of bytes.")] = 1_000_000,
+    seed: Seed = 0,
+    atheris: Annotated[
+        bool, typer.Option("--atheris", help="Search the sidecar's parsers by coverage.")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Give random, damaged and disordered input to a surface.
+
+    Ends with a traceback if the input breaks it.
+    """
+    from plc_bench.robust import fuzz as bench
+
+    if atheris:
+        if surface != "embedding":
+            raise ConfigError(f"--atheris searches the parsers of embedding, not {surface}")
+        bench.fuzz_by_coverage(inputs, seed)
+    with progress_shown("inputs", inputs) as advance:
+        result = bench.fuzz(surface, inputs, seed, advance)
+    show(result, [_facts(result)], json_file)
+
+
+relay = typer.Typer(help="Measure the relay: quality, and the number of streams.")
+
+
+@relay.command("quality")
+def relay_quality(
+    file: Annotated[Path, typer.Argument(help="A recording.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Compare a recording through the relay with the engine on the same losses."""
+    from plc_bench.robust import transport
+
+    result = transport.quality_of_file(file, seconds)
+    show(result, [_facts(result)], json_file)
+
+
+@relay.command("load")
+def relay_load(
+    streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Relay streams in real time, 5 % lost, and count late packets."""
+    from plc_bench.robust import transport
+
+    result = transport.load(streams, workers, seconds)
+    show(result, [_facts(result)], json_file)
+
+
+embedding = typer.Typer(help="Time a packet from outside: through the sidecar, and from C.")
+Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
+Model = Annotated[str, typer.Option(help="Network: auto, ar for none, or a name.")]
+
+
+@embedding.command("sidecar")
+def embedding_sidecar(
+    packets: Packets = 20_000,
+    loss: Loss = 0.0,
+    model: Model = "auto",
+    pace: Annotated[bool, typer.Option("--pace", help="One packet in each packet's time.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time round trips through plc serve, beside a process that only echoes."""
+    from plc.embed.stream import Format, StreamSettings
+    from plc_bench.robust import embedding as bench
+
+    settings = StreamSettings(format=Format.INT16, model=model)
+    result = bench.round_trips(packets, loss, settings, pace)
+    show(result, [_facts(result)], json_file)
+
+
+@embedding.command("c")
+def embedding_c(
+    packets: Packets = 20_000,
+    lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 10,
+    model: Model = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Time plc_push in a C program that is built for this."""
+    from plc_bench.robust import embedding as bench
+
+    result = bench.push_from_c(packets, lost_every, model)
+    show(result, [_facts(result)], json_file)
+
+
+def _facts(result: Any) -> Table:
+    """Return a row for each field of a result."""
+    table = Table(show_header=False)
+    for name, value in plain(result).items():
+        each = value.items() if isinstance(value, dict) else [("", value)]
+        table.add_row(
+            name.replace("_", " "), ", ".join(f"{k} {_short(v)}".strip() for k, v in each)
+        )
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (soak, tone):
+    for command in (soak, tone, fuzz):
         app.command()(command)
+    app.add_typer(relay, name="relay", no_args_is_help=True)
+    app.add_typer(embedding, name="embedding", no_args_is_help=True)
