@@ -91,6 +91,7 @@ WORK = (
     "plc_bench.timing.latency.measure",
     "plc_bench.timing.throughput_report.measure",
     "plc_bench.timing.busy.measure",
+    "plc_bench.timing.gpu.measure",
     "plc_bench.robust.soak.soak",
     "plc_bench.robust.tone.measure_tones",
     "plc_bench.robust.fuzz.fuzz",
@@ -100,6 +101,7 @@ WORK = (
     "plc_bench.robust.embedding.round_trips",
     "plc_bench.robust.embedding.push_from_c",
     "plc_bench.timing.burg_ratio.measure_ratios",
+    "plc_bench.timing.burg_ratio.time_every_kernel",
 )
 # They hand all they get to a command of their own.
 PASSED_ON = {"bench", "report", "train", "export"}

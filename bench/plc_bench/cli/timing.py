@@ -1,9 +1,10 @@
-"""``plc bench latency``, ``throughput``, ``busy`` and ``kernels``."""
+"""``plc bench latency``, ``throughput``, ``busy``, ``gpu`` and ``kernels``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from plc_bench.cli.options import (
     Burst,
@@ -146,8 +147,8 @@ def throughput(
 
     Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
     """
+    from plc_bench.timing import gpu, throughput_report, throughput_scaling
     from plc_bench.timing import throughput as bench
-    from plc_bench.timing import throughput_report, throughput_scaling
 
     budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float)] or [None]
     streams = [
@@ -172,7 +173,7 @@ def throughput(
         memory_streams=8 if quick else 32,
         growth_streams=16 if quick else 64,
         cores=throughput_scaling.worker_counts(cores),
-        provider=throughput_report.accelerator() if provider == "auto" else provider,
+        provider=gpu.gpu_provider() if provider == "auto" else provider,
     )
     with progress_shown("measurements", len(plan.jobs())) as advance:
         report = throughput_report.measure(plan, advance)
@@ -236,6 +237,9 @@ def busy(
 
 def kernels(
     rounds: Annotated[int, typer.Option(min=1, help="Times each is run, in turn.")] = 200,
+    every: Annotated[
+        bool, typer.Option("--every", help="Time every kernel by pytest-benchmark (a checkout).")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Time Burg's method and extrapolation against the same recursions in C.
@@ -245,11 +249,41 @@ def kernels(
     """
     from plc_bench.timing import burg_ratio
 
+    if every:
+        raise typer.Exit(burg_ratio.time_every_kernel(json_file))
     timings = burg_ratio.measure_ratios(rounds)
     show(timings, [burg_ratio.ratio_table(timings)], json_file)
 
 
+def gpu(
+    provider: Annotated[
+        Literal["auto", "tensorrt", "cuda", "cpu"],
+        typer.Option(help="auto: every accelerator that is installed; cpu for comparison."),
+    ] = "auto",
+    model: Annotated[
+        str, typer.Option(help="Network: a name, or the path of a manifest.")
+    ] = "music",
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time a network on the GPU: batches, bursts after a pause, handover, 100 streams.
+
+    Also names the provider that runs, why others do not, and the largest difference from the CPU.
+
+    Under the real-time scheduler:  chrt -f 20 plc bench gpu
+    """
+    from plc.models.catalogue import find
+    from plc_bench.timing import gpu as bench
+
+    settings = bench.QUICK if quick else bench.GpuSettings()
+    providers = bench.wanted_providers(provider)
+    subject = bench.Subject.of(find(model), providers, settings.batches)
+    console = Console(stderr=True)
+    report = bench.measure(subject, settings, lambda what: console.print(what, style="dim"))
+    show(report, bench.gpu_tables(report), json_file)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (latency, throughput, busy, kernels):
+    for command in (latency, throughput, busy, gpu, kernels):
         app.command()(command)

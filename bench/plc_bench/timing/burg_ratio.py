@@ -8,18 +8,20 @@ that of their fastest rounds, which is what a shared machine disturbs least.
 import ctypes
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.errors import MissingExtraError
+from plc.errors import ConfigError, MissingExtraError
 from plc_bench.base.synth import music
 from plc_kernels import ar
 
@@ -165,6 +167,27 @@ def measure_ratios(rounds: int = 200) -> list[Timing]:
             calls_ms = _interleaved((line.kernel, line.in_c(c.extrapolate)), rounds)
             timings.append(_timing(name, calls_ms))
     return timings
+
+
+def time_every_kernel(json_file: Path | None = None) -> int:
+    """Run the pytest-benchmark files of ``bench/kernels``; return pytest's exit status.
+
+    Raises
+    ------
+    ConfigError
+        If this is no checkout.
+    MissingExtraError
+        If pytest-benchmark is not installed.
+    """
+    folder = Path(__file__).parents[2] / "kernels"
+    if not folder.is_dir():
+        raise ConfigError("the benchmarks of every kernel are in a checkout: bench/kernels")
+    if not find_spec("pytest_benchmark"):
+        raise MissingExtraError("this needs pytest-benchmark: pip install 'plc-engine[test]'")
+    command = [sys.executable, "-m", "pytest", "-q", "--benchmark-enable", str(folder)]
+    if json_file:
+        command.append(f"--benchmark-json={json_file.absolute()}")
+    return subprocess.run(command, cwd=folder.parents[1], check=False).returncode
 
 
 def ratio_table(timings: list[Timing]) -> Table:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +11,8 @@ from plc.models.catalogue import find
 from plc_bench.base import workers
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.workers import Failure
+from plc_bench.timing.gpu import GpuCapacity
+from plc_bench.timing.gpu import measure_capacity as measure_gpu
 from plc_bench.timing.throughput import (
     Capacity,
     Cost,
@@ -21,7 +22,6 @@ from plc_bench.timing.throughput import (
     measure_growth,
     measure_memory,
 )
-from plc_bench.timing.throughput_gpu import GpuCapacity, gpu_provider, measure_gpu
 from plc_bench.timing.throughput_scaling import Scaling, measure_scaling
 
 FORMAT = "plc bench throughput, 1"
@@ -111,11 +111,6 @@ def call(job: Job) -> Any:
     """Do a job."""
     _, function, arguments = job
     return function(*arguments)
-
-
-def accelerator() -> str | None:
-    """Return the provider of an accelerator that ONNX Runtime can use here; None without one."""
-    return gpu_provider() if find_spec("onnxruntime") else None
 
 
 def throughput_tables(report: ThroughputReport) -> list[Table | str]:
