@@ -69,6 +69,7 @@ NEEDED: dict[str, list[str]] = {
     "quality": ["CLIP", "--jobs", "1"],
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
+    "headline": ["NEW", "--out", "NEW"],
     "paper": ["CLIP", "--models", "music"],
 }
 # What takes long, or the machine, once the command line has been understood.
@@ -81,7 +82,6 @@ WORK = (
     "plc.embed.library.build_library",
     "plc.embed.gstreamer.install.install",
     "plc.embed.gstreamer.install.check",
-    "plc_bench.quality.causal.measure_quality",
     "plc_bench.quality.study.run",
     "plc_bench.quality.phase.measure",
     "plc_bench.gaps.twosided.measure_inpainting",

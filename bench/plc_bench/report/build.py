@@ -110,7 +110,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
             if _OURS.fullmatch(stale.name):
                 stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
-        page = _page(study, described, rating_tables(heard), title)
+        page = _page(study, described, rating_tables(heard), title, latency_section(results))
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
@@ -136,6 +136,7 @@ def _page(
     clips: Sequence[Mapping[str, Any]],
     ratings: Sequence[SummaryTable],
     title: str,
+    latency: str,
 ) -> str:
     folder = resources.files("plc_bench.report") / "page"
     tables = summary_tables(study)
@@ -155,7 +156,7 @@ def _page(
         script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
-        latency=latency_section(study.folder),
+        latency=latency,
         tables="".join(html_table(table) for table in tables),
         failures=_failures(study),
         ratings="".join(html_table(table) for table in ratings),

@@ -1,6 +1,6 @@
 """The headline: a few studies in one page of small tables, and a picture of each.
 
-``python -m plc_bench.report.headline OUT STUDY ...`` reads what ``plc bench quality --out`` kept
+``plc bench headline STUDY ... --out OUT`` reads what ``plc bench quality --out`` kept
 and writes ``OUT/headline.md`` and a PNG for each study. A table has a row for each method and a
 column for each score by domain: of speech those that were made for it, of all else NMSE, LSD and
 FAD. The best in a column is bold, but for methods that wait for later packets (a lookahead, NetEq).
@@ -9,21 +9,18 @@ A codec is compared with its own loss-free decode, and marked so; what it plays 
 the original. Its PLCMOS has no reference, and holds the coding as well.
 """
 
-import argparse
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plc.apps.picture import blank_figure
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
 from plc_bench.base.results import counted
 from plc_bench.peers import comparable
-from plc_bench.quality import study
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.study import OWN_DECODE, Row, Study
 from plc_bench.quality.summary import gap_curve
@@ -48,7 +45,7 @@ def page(studies: Sequence[Study]) -> str:
         for condition in each.conditions:
             rows = [row for row in each.rows if row.condition == condition.name]
             if rows:
-                parts += [f"## {each.folder.name}: {condition.title}\n", _table(each, rows)]
+                parts += [f"## {each.name}: {condition.title}\n", _table(each, rows)]
     parts.append(_notes(studies))
     return "\n".join(parts) + "\n"
 
@@ -79,7 +76,7 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     MissingExtraError
         If matplotlib is missing.
     """
-    targets = [folder / "headline.md", *[folder / f"{one.folder.name}.png" for one in studies]]
+    targets = [folder / "headline.md", *[folder / f"{one.name}.png" for one in studies]]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         targets[0].write_text(page(studies), encoding="utf-8")
@@ -88,23 +85,6 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
     return targets
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m plc_bench.report.headline", description=__doc__
-    )
-    parser.add_argument("out", type=Path, help="folder of the page and the pictures")
-    parser.add_argument("studies", type=Path, nargs="+", help="folders of studies")
-    given = parser.parse_args(arguments)
-    try:
-        for path in write(given.out, [study.load(folder) for folder in given.studies]):
-            print(path)
-    except PlcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +256,4 @@ def _short(condition: Condition) -> str:
 def _title(each: Study) -> str:
     clips = len({row.clip for row in each.rows})
     losses = each.conditions[0].title if len(each.conditions) == 1 else "several losses"
-    return f"{each.folder.name}: {counted(clips, 'clip')}, {losses}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"{each.name}: {counted(clips, 'clip')}, {losses}"
