@@ -303,7 +303,12 @@ def _figure(
             axes.minorticks_off()
         axes.grid(color=_GRID)
     figure.legend(
-        legend.values(), legend.keys(), loc="outside right upper", fontsize="small", frameon=False
+        legend.values(),
+        legend.keys(),
+        loc="outside right upper",
+        fontsize="small",
+        frameon=False,
+        handlelength=4.0,  # room for two dashes
     )
     if title:
         figure.suptitle(title)
@@ -331,7 +336,7 @@ def _bars(study: Study, names: Mapping[str, str]) -> Any:
     panel.invert_yaxis()
     panel.set_xlim(1.0, 5.0)
     panel.set_xlabel("PLCMOS (higher is better)")
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
