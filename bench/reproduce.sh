@@ -101,7 +101,7 @@ if [ -z "${QUICK:-}" ]; then
     "$python" -m plc_bench report "$out/music" --out "$out/report" >&2
 fi
 say "tables and pictures"
-"$python" -m plc_bench.report.headline "$out" \
+"$python" -m plc_bench headline --out "$out" \
     "$out/music" "$out/small-packets" "$out/speech" "$out/telephone" >&2
 for name in inpaint-music inpaint-instruments latency; do
     if [ -s "$out/$name.txt" ]; then

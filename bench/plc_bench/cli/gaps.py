@@ -54,7 +54,7 @@ def inpaint(
     """
     from plc_bench.base import corpus, results
     from plc_bench.gaps import twosided
-    from plc_bench.report import gap_curve
+    from plc_bench.report import charts
 
     settings = [
         twosided.InpaintSettings(
@@ -77,12 +77,12 @@ def inpaint(
         report_failures(report.failures, len(clips))
     tables = [twosided.result_table(report) for report in reports]
     if len(reports) > 1:
-        tables.append(gap_curve.curve_table(reports))
+        tables.append(twosided.curve_table(reports))
     show(reports if len(reports) > 1 else reports[0], tables, json_file)
     if csv_file:
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
-        gap_curve.draw_curves(reports, picture)
+        charts.draw_inpainting(picture, reports)
     end([failure for report in reports for failure in report.failures])
 
 

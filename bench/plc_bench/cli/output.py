@@ -51,16 +51,19 @@ def report_failures(failures: list[Any], clips: int = 0) -> None:
     Exit with 1 if all of so many clips have none; :func:`end` does where only some have.
     """
     console = Console(stderr=True)
-    by_reason: dict[tuple[str, str], list[str]] = {}
+    by_place: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
         condition = getattr(failure, "condition", "")
         place = f"{failure.clip} ({condition})" if condition else failure.clip
-        by_reason.setdefault((failure.method, failure.reason), []).append(place)
-    for (method, reason), names in by_reason.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        who = f"{method} on " if method else ""
+        by_place.setdefault((place, failure.reason), []).append(failure.method)
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for (place, reason), methods in by_place.items():
+        by_reason.setdefault((", ".join(methods), reason), []).append(place)
+    for (who, reason), places in by_reason.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        of = f"{who} on " if who else ""
         # Escaped: 'plc-engine[gpu]' is no markup.
-        said = escape(f"{who}{names[0]}{more}: {reason}")
+        said = escape(f"{of}{places[0]}{more}: {reason}")
         console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
     if clips and sum(not failure.method for failure in failures) == clips:
         raise typer.Exit(1)

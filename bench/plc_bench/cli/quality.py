@@ -22,7 +22,7 @@ from plc_bench.cli.options import (
     processes,
     share,
 )
-from plc_bench.cli.output import end, progress_shown, report_failures, show, stdout
+from plc_bench.cli.output import end, report_failures, show
 
 
 def quality(
@@ -88,7 +88,7 @@ def quality(
     excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 5.0,
     ray: Annotated[
         str | None,
-        typer.Option(help="With --out: address of a Ray cluster, auto, or local to start one."),
+        typer.Option(help="Address of a Ray cluster, auto, or local to start one."),
     ] = None,
 ) -> None:
     """Compare methods on the same lost packets of the same clips.
@@ -101,7 +101,8 @@ def quality(
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc report RESULTS
     """
-    from plc_bench.quality import contenders, study
+    from plc_bench.base import corpus, progress, results
+    from plc_bench.quality import contenders, study, summary
 
     given = [contenders.parse_peer(text, names_of(coded), peer_timeout_s) for text in peer or []]
     peers = dict(given)
@@ -109,46 +110,52 @@ def quality(
         raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(names_of(coded)) - set(peers):
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
-    if out and (per_clip or csv_file):
-        raise ConfigError(
-            "with --out every clip's scores are in scores.csv; leave --per-clip and --csv"
-        )
     names = names_of(methods)
     names += tuple(name for name in peers if name not in names)
     lookaheads = numbers("lookahead", lookahead, int, needed=True)
-    conditions = _conditions(
-        numbers("loss", loss, share),
-        numbers("burst", burst, float),
-        numbers("packet-ms", packet_ms, float),
-        numbers("packet-samples", packet_samples, int),
-        [str(path) for path in trace or []],
+    usual = study.METRICS if out else summary.SHORT_METRICS
+    settings = study.StudySettings(
+        methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
+        metrics=usual if metrics is None else names_of(metrics),
+        conditions=_conditions(
+            numbers("loss", loss, share),
+            numbers("burst", burst, float),
+            numbers("packet-ms", packet_ms, float),
+            numbers("packet-samples", packet_samples, int),
+            [str(path) for path in trace or []],
+        ),
+        peers=peers,
+        sample_rate=sample_rate,
+        budget_ms=budget_ms,
+        seed=seed,
+        excerpt_count=excerpts,
+        excerpt_s=excerpt_s,
     )
-    common: dict[str, Any] = {
-        "peers": peers,
-        "sample_rate": sample_rate,
-        "budget_ms": budget_ms,
-        "seed": seed,
-    }
+    clips = corpus.find_named_clips(sources, stereo)
+    console = Console(stderr=True)
+    with progress.shown("scores", console=console) as meter:
+
+        def on_start(todo: int, there: int) -> None:
+            if there:
+                was = "was" if there == 1 else "were"
+                said = f"{results.counted(there, 'score')} {was} there, {todo} to go"
+                console.print(said, highlight=False)
+            meter.start(todo)
+
+        try:
+            result = study.run(out, clips, settings, processes(jobs), on_start, meter.advance, ray)
+        except KeyboardInterrupt:
+            if out:
+                console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
+            raise
     if out:
-        settings = study.StudySettings(
-            methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
-            metrics=names_of(metrics) if metrics else study.METRICS,
-            conditions=conditions,
-            excerpt_count=excerpts,
-            excerpt_s=excerpt_s,
-            **common,
-        )
-        _study(sources, settings, out, processes(jobs), stereo, json_file, ray)
-    elif ray is not None:
-        raise ConfigError("--ray spreads a study over a cluster; give its folder with --out")
-    else:
-        common["metrics"] = names_of("nmse,lsd" if metrics is None else metrics)
-        if len(lookaheads) > 1:
-            names = contenders.with_lookaheads(names, lookaheads, tuple(peers))
-        common |= {"methods": names, "lookahead": lookaheads[0]}
-        _compare(
-            sources, conditions, common, processes(jobs), stereo, per_clip, json_file, csv_file
-        )
+        for line in summary.write_tables(result, out):
+            console.print(line, soft_wrap=True, highlight=False)
+    show(result, summary.printed_tables(result, per_clip), json_file)
+    if csv_file:
+        results.write_csv(csv_file, summary.score_rows(result))
+    report_failures(result.missing)
+    end(result.missing)
 
 
 def phase(
@@ -218,80 +225,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (quality, phase, trace):
         app.command()(command)
-
-
-def _study(
-    sources: list[Path],
-    settings: Any,
-    out: Path,
-    jobs: int,
-    stereo: bool,
-    json_file: Path | None,
-    cluster: str | None,
-) -> None:
-    """Run a study, or what is missing of it, and print its first tables."""
-    from plc_bench.base import corpus, progress
-    from plc_bench.base.results import counted
-    from plc_bench.quality import study, summary
-
-    console = Console(stderr=True)
-    clips = corpus.find_named_clips(sources, stereo)
-    with progress.shown("scores", console=console) as meter:
-
-        def on_start(todo: int, there: int) -> None:
-            if there:
-                was = "was" if there == 1 else "were"
-                said = f"{counted(there, 'score')} {was} there, {todo} to go"
-                console.print(said, highlight=False)
-            meter.start(todo)
-
-        try:
-            result = study.run(out, clips, settings, jobs, on_start, meter.advance, cluster)
-        except KeyboardInterrupt:
-            console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
-            raise
-    for line in summary.write_tables(result):
-        console.print(line, soft_wrap=True, highlight=False)
-    if json_file != Path("-"):
-        tables = stdout()
-        for table in summary.summary_tables(result):
-            tables.print(summary.rich_table(table))
-    if json_file:
-        show(result, [], json_file)
-    report_failures(result.missing)
-    end(result.missing)
-
-
-def _compare(
-    sources: list[Path],
-    conditions: tuple[Any, ...],
-    settings: dict[str, Any],
-    jobs: int,
-    stereo: bool,
-    per_clip: bool,
-    json_file: Path | None,
-    csv_file: Path | None,
-) -> None:
-    """Compare under one condition after the other, and keep nothing."""
-    from plc_bench.base import corpus, results
-    from plc_bench.quality import causal
-
-    clips = corpus.find_clips(sources, stereo)
-    reports = []
-    for condition in conditions:
-        each = causal.QualitySettings(condition=condition, **settings)
-        with progress_shown("clips", len(clips)) as advance:
-            reports.append(causal.measure_quality(clips, each, jobs, advance))
-        report_failures(reports[-1].failures, len(clips))
-    tables = [
-        table
-        for report in reports
-        for table in [*([causal.clip_table(report)] if per_clip else []), causal.mean_table(report)]
-    ]
-    show(reports[0] if len(reports) == 1 else reports, tables, json_file)
-    if csv_file:
-        results.write_csv(csv_file, [row for report in reports for row in causal.csv_rows(report)])
-    end([failure for report in reports for failure in report.failures])
 
 
 def _conditions(

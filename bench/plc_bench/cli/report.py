@@ -1,4 +1,4 @@
-"""``plc bench report``."""
+"""``plc bench report`` and ``headline``: pages of kept studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,21 @@ def report(
         )
 
 
+def headline(
+    studies: Annotated[
+        list[Path], typer.Argument(help="Folders that plc bench quality --out wrote.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of headline.md and the pictures.")],
+) -> None:
+    """Make a page of small tables and a picture of each study."""
+    from plc_bench.quality.study import load
+    from plc_bench.report import headline as bench
+
+    for path in bench.write(out, [load(folder) for folder in studies]):
+        typer.echo(path)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (report,):
+    for command in (report, headline):
         app.command()(command)

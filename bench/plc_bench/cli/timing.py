@@ -78,7 +78,7 @@ def latency(
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
     --fault none,sleep,throw,die --load 4
     """
-    from plc_bench.report import latency_picture
+    from plc_bench.report import charts
     from plc_bench.timing import latency as bench
     from plc_bench.timing import latency_compare, latency_tables
 
@@ -115,7 +115,7 @@ def latency(
         shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
     show(report, shown, json_file)
     if picture and report.rows:
-        latency_picture.draw(picture, report)
+        charts.draw_latency(picture, report)
     report_failures(report.failures, len(combinations))
     end(report.failures)
 

@@ -218,6 +218,27 @@ def result_table(report: InpaintReport) -> Table:
     return table
 
 
+def curve_table(reports: Sequence[InpaintReport]) -> Table:
+    """Return each method's scores at each length of gap: SNR_MS, where it has none SNR."""
+    methods = reports[0].settings.methods
+    first = methods[0]
+    table = Table(title=f"SNR_MS in dB over the length of the gap, and over {first}")
+    table.add_column("gap")
+    for method in methods:
+        table.add_column(method, justify="right")
+    for report in reports:
+        score = "snr_ms_db" if report.settings.has_frame else "snr_db"
+        cells = []
+        for method in methods:
+            mean = f"{report.summary(method, score).mean:.2f}"
+            if method != first:
+                mean += f" ({report.difference(method, score).mean:+.2f})"
+            cells.append(mean)
+        of = "" if report.settings.has_frame else ", SNR of the samples"
+        table.add_row(f"{report.settings.gap_ms:g} ms{of}", *cells)
+    return table
+
+
 def csv_rows(report: InpaintReport) -> list[dict[str, str | int | float]]:
     """Return one row for each gap and method."""
     return [

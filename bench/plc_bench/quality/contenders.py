@@ -226,7 +226,6 @@ def contender(
     name: str,
     peers: Mapping[str, CommandPeer] | None = None,
     *,
-    lookahead: int = 0,
     budget_ms: float = float("inf"),
     seed: int = 0,
 ) -> Contender:
@@ -238,8 +237,8 @@ def contender(
         As above.
     peers : mapping, optional
         Programs by name.
-    lookahead, budget_ms, seed
-        Of the engine's methods; ``@lookaheadK`` in a name goes before.
+    budget_ms, seed
+        Of the engine's methods.
 
     Raises
     ------
@@ -253,8 +252,7 @@ def contender(
     kind = KINDS.get(head.partition(":")[0])
     if kind is not None:
         return kind(name)
-    model = "auto"
-    of_file = False
+    model, lookahead, of_file = "auto", 0, False
     for part in parts:
         ahead = re.fullmatch(r"lookahead(\d+)", part)
         if ahead:

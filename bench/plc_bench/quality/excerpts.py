@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.base.corpus import Clip
-from plc_bench.quality.causal import Stream
+from plc_bench.quality.stream import Stream
 
 REFERENCE = "reference"
 LOSSY = "lossy"

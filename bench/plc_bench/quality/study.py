@@ -1,6 +1,7 @@
-"""A study: every method on every clip under every condition, kept in a folder.
+"""A study: every method on every clip under every condition, in memory or in a folder.
 
-::
+By default the engine has no time limit (``budget_ms`` is infinite): the scores then do not depend
+on how busy the machine is. The folder of a study::
 
     RESULTS/
       settings.json    what was asked for, of which clips, with which models
@@ -18,8 +19,9 @@ and is refused.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from operator import attrgetter
@@ -36,9 +38,9 @@ from plc_bench.base.cluster import as_done_on
 from plc_bench.base.corpus import Clip
 from plc_bench.base.workers import Failure, as_done, reason_of
 from plc_bench.quality import excerpts
-from plc_bench.quality.causal import Stream, play, read_stream
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.contenders import CommandPeer, check_methods, contender
+from plc_bench.quality.stream import Stream, play, read_stream
 from plc_bench.scores import registry as scores
 from plc_bench.scores.metrics import Signal
 
@@ -55,8 +57,10 @@ METRICS = (
 )
 # Measured for every length of gap.
 GAP_METRICS = ("nmse", "lsd")
-# What may grow from run to run.
+# Settings that may grow from run to run.
 _AXES = ("methods", "peers", "conditions", "clips", "traces")
+# Clip, condition and method of a score.
+_Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,12 +178,12 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What a folder holds.
+    """Settings and scores of a study.
 
     Attributes
     ----------
-    folder : Path
-        Where it lies.
+    folder : Path or None
+        Folder that keeps the study; None for a study in memory.
     settings : dict
         As recorded in ``settings.json``.
     rows : list of Row
@@ -188,10 +192,15 @@ class Study:
         What failed the last time it was tried.
     """
 
-    folder: Path
+    folder: Path | None
     settings: dict[str, Any]
     rows: list[Row]
     missing: list[Missing]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name if self.folder else ""
 
     @property
     def methods(self) -> list[str]:
@@ -231,7 +240,7 @@ class _Unit:
 
 
 def run(
-    folder: Path,
+    folder: Path | None,
     clips: Sequence[Clip],
     settings: StudySettings,
     jobs: int = 1,
@@ -239,24 +248,24 @@ def run(
     on_done: Callable[[int], None] = lambda count: None,
     cluster: str | None = None,
 ) -> Study:
-    """Do what is missing of a study; return all of it.
+    """Compute the missing scores of a study; return the whole study.
 
     Parameters
     ----------
-    folder : Path
-        New, or of a study that goes on.
+    folder : Path or None
+        New, or of a study to continue; None keeps the study in memory, without excerpts.
     clips : sequence of Clip
         The clips.
     settings : StudySettings
-        What to measure.
+        Methods, metrics and conditions.
     jobs : int
         Processes.
     on_start : callable
-        Called with how many scores are to be made, and how many were there.
+        Called with the number of scores to compute, and the number already in the folder.
     on_done : callable
-        Called with how many more are done with.
+        Called with the number of scores just finished.
     cluster : str or None
-        Address of a Ray cluster that is to do it, as :mod:`plc_bench.base.cluster` takes it.
+        Address of a Ray cluster to use, as :mod:`plc_bench.base.cluster` takes it.
 
     Raises
     ------
@@ -265,17 +274,24 @@ def run(
     MissingExtraError
         If a cluster is asked for and Ray is not installed.
     """
-    recorded = _record(folder, clips, settings)
-    known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
+    if folder is None:
+        recorded = _plain(_description(clips, replace(settings, excerpt_count=0)))
+        known: set[_Key] = set()
+    else:
+        recorded = _record(folder, clips, settings)
+        known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
     units = _units(folder, clips, settings, recorded, known)
     todo = sum(len(unit.methods) for unit in units)
     on_start(todo, len(clips) * len(settings.conditions) * len(settings.methods) - todo)
-    with _journal(folder) as journal:
-        for unit, entries in _work(units, settings, jobs, cluster):
-            journal.write("".join(json.dumps(entry) + "\n" for entry in entries))
-            journal.flush()
+    entries: list[dict[str, Any]] = []
+    with _journal(folder) if folder else nullcontext() as journal:
+        for unit, made in _work(units, settings, jobs, cluster):
+            entries += made
+            if journal:
+                journal.write("".join(json.dumps(entry) + "\n" for entry in made))
+                journal.flush()
             on_done(len(unit.methods))
-    return load(folder)
+    return load(folder) if folder else _study(None, recorded, entries)
 
 
 def load(folder: Path) -> Study:
@@ -286,10 +302,16 @@ def load(folder: Path) -> Study:
     ConfigError
         If it holds none, or one that is damaged.
     """
-    settings = _read_settings(folder)
-    rows: dict[tuple[str, str, str], Row] = {}
-    missing: dict[tuple[str, str, str], Missing] = {}
-    for entry in _entries(folder / JOURNAL_FILE):
+    return _study(folder, _read_settings(folder), _entries(folder / JOURNAL_FILE))
+
+
+def _study(
+    folder: Path | None, settings: dict[str, Any], entries: Iterable[Mapping[str, Any]]
+) -> Study:
+    """Return a study of the journal's entries; a score replaces an earlier failure."""
+    rows: dict[_Key, Row] = {}
+    missing: dict[_Key, Missing] = {}
+    for entry in entries:
         key = (entry["clip"], entry["condition"], entry["method"])
         if "reason" in entry:
             missing[key] = Missing(*key, entry["reason"])
@@ -311,11 +333,11 @@ def audio_folder(folder: Path, clip: str, condition: str) -> Path:
 
 
 def _units(
-    folder: Path,
+    folder: Path | None,
     clips: Sequence[Clip],
     settings: StudySettings,
     recorded: Mapping[str, Any],
-    known: set[tuple[str, str, str]],
+    known: set[_Key],
 ) -> list[_Unit]:
     heard = {(clip, condition) for clip, condition in recorded["excerpts"]}
     units = []
@@ -323,7 +345,7 @@ def _units(
         for condition in settings.conditions:
             key = (clip.name, condition.name)
             methods = tuple(name for name in settings.methods if (*key, name) not in known)
-            audio = audio_folder(folder, *key) if key in heard else None
+            audio = audio_folder(folder, *key) if folder and key in heard else None
             if methods:
                 units.append(_Unit(clip, condition, methods, audio))
     return units
@@ -416,8 +438,7 @@ def _entry(
         scores.score(settings.metrics, comparison, lost),
         tuple(gaps),
     )
-    entry: dict[str, Any] = json.loads(to_json(row))
-    return entry
+    return _plain(row)
 
 
 def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
@@ -427,6 +448,12 @@ def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
         "method": method,
         "reason": reason,
     }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a mapping or a dataclass as JSON would give it back."""
+    plain: dict[str, Any] = json.loads(to_json(value))
+    return plain
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
@@ -456,7 +483,7 @@ def _order(settings: Mapping[str, Any]) -> Callable[[str, str, str], tuple[str, 
 
 def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
     """Write the settings of a study, or check that those of one that goes on allow it."""
-    wanted: dict[str, Any] = json.loads(to_json(_description(clips, settings)))
+    wanted = _plain(_description(clips, settings))
     if (folder / SETTINGS_FILE).exists():
         wanted = _continued(folder, _read_settings(folder), wanted)
     try:

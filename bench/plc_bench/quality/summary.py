@@ -9,7 +9,7 @@ decode has means but no differences, as the first method is compared with the or
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,21 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import MissingExtraError
 from plc_bench.base.compare import (
     INTERVAL_GROUPS_MIN,
     PairedDifference,
     paired_difference,
     summarise,
 )
-from plc_bench.base.results import counted, write_csv
+from plc_bench.base.results import counted, write_csv, write_text
 from plc_bench.peers import comparable
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.study import GAP_METRICS, OWN_DECODE, Row, Study
 from plc_bench.scores import registry
 
+# Metrics of a study that is not kept.
+SHORT_METRICS = ("nmse", "lsd")
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
 # Stands for a score that says nothing of a method.
@@ -151,6 +153,20 @@ def sizes(study: Study) -> str:
     return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
+def printed_tables(study: Study, per_clip: bool = False) -> list[Table]:
+    """Return tables to print: every one of a kept study, else one for each condition."""
+    tables = []
+    for condition in study.conditions:
+        rows = [row for row in study.rows if row.condition == condition.name]
+        if per_clip and rows:
+            tables.append(_clip_table(study, rows))
+        if study.folder is None and rows:
+            tables.append(_comparison_table(study, rows, condition))
+    if study.folder is not None:
+        tables += [rich_table(table) for table in summary_tables(study)]
+    return tables
+
+
 def rich_table(table: SummaryTable) -> Table:
     """Return a table to print."""
     printed = Table(title=table.title, caption=table.note)
@@ -161,15 +177,14 @@ def rich_table(table: SummaryTable) -> Table:
     return printed
 
 
-def write_tables(study: Study) -> list[str]:
-    """Write CSV, Markdown and, with pyarrow, Parquet into a study's folder; return what to say.
+def write_tables(study: Study, folder: Path) -> list[str]:
+    """Write CSV, Markdown and, with pyarrow, Parquet; return lines to print.
 
     Raises
     ------
     ConfigError
         If one cannot be written.
     """
-    folder = study.folder
     tables = {"scores": score_rows(study), "gaps": gap_rows(study)}
     for name, rows in tables.items():
         write_csv(folder / f"{name}.csv", rows)
@@ -178,10 +193,7 @@ def write_tables(study: Study) -> list[str]:
         for one in study.missing
     ]
     write_csv(folder / "failures.csv", failures)
-    try:
-        (folder / "summary.md").write_text(markdown(study), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+    write_text(folder / "summary.md", markdown(study))
     said = [f"tables: {folder / 'summary.md'}, scores.csv, gaps.csv, failures.csv"]
     try:
         for name, rows in tables.items():
@@ -254,19 +266,82 @@ def gap_rows(study: Study) -> list[dict[str, Any]]:
 def _means(
     study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
 ) -> SummaryTable:
-    packets = sum(row.packets for row in rows if row.method == study.methods[0])
-    lost = sum(row.lost for row in rows if row.method == study.methods[0])
     table = SummaryTable(
         f"Means: {condition.title}",
         ["method", *[registry.label(name) for name in metrics]],
-        note=f"{counted(len({row.clip for row in rows}), 'clip')}, "
-        f"{100 * lost / max(packets, 1):.1f} % of packets lost.",
+        note=f"{_clips(rows)}, {_lost_percent(rows)} of packets lost.",
     )
     for method in study.methods:
         own = [row for row in rows if row.method == method]
         if own:
             table.rows.append([Cell(method), *[_mean(own, name, rows) for name in metrics]])
     return table
+
+
+def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -> Table:
+    """Return a condition's means, and how the first method differs from each other one."""
+    means = _means(study, rows, study.settings["metrics"], condition)
+    title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
+    table = rich_table(replace(means, title=title, note=""))
+    first, *others = study.methods
+    for other in others:
+        if other.endswith(OWN_DECODE):
+            continue
+        table.add_section()
+        columns = [_compared(rows, first, other, name) for name in study.settings["metrics"]]
+        headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
+        for heading, *cells in zip(headings, *columns, strict=True):
+            table.add_row(heading, *cells)
+    return table
+
+
+def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[str, str, str]:
+    """Return the mean difference, its interval, and on how many clips the first is better."""
+    if not (comparable(first, name) and comparable(other, name)):
+        return (_NOT_COMPARABLE,) * 3
+    difference, metric = _difference(rows, first, other, name), registry.metric(name)
+    form = f"+.{metric.digits}f"
+    share = f"{100 * difference.share_better:.0f} % of {difference.pairs}"
+    return (
+        f"{difference.mean:{form}}",
+        difference.interval(form),
+        "" if metric.lower_is_better is None else share,
+    )
+
+
+def _clip_table(study: Study, rows: Sequence[Row]) -> Table:
+    """Return a row for each clip under one condition: losses, and scores by method."""
+    metrics = study.settings["metrics"]
+    by_clip: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_clip.setdefault(row.clip, {})[row.method] = row
+    methods = [name for name in study.methods if any(name in each for each in by_clip.values())]
+    table = Table()
+    table.add_column("clip", overflow="fold")
+    table.add_column("lost", justify="right")
+    for name in metrics:
+        for method in methods:
+            table.add_column(f"{registry.label(name)}\n{method}", justify="right")
+    for clip, scored in by_clip.items():
+        one = next(iter(scored.values()))
+        cells = [
+            _mean([scored[method]], name, [scored[method]]).text if method in scored else ""
+            for name in metrics
+            for method in methods
+        ]
+        table.add_row(clip, f"{one.lost}/{one.packets}", *cells)
+    return table
+
+
+def _clips(rows: Sequence[Row]) -> str:
+    return counted(len({row.clip for row in rows}), "clip")
+
+
+def _lost_percent(rows: Sequence[Row]) -> str:
+    """Return the share of packets lost, each clip counted once."""
+    own = {row.clip: row for row in rows}.values()
+    lost, packets = sum(row.lost for row in own), sum(row.packets for row in own)
+    return f"{100 * lost / max(packets, 1):.1f} %"
 
 
 def _differences(

@@ -36,9 +36,8 @@ from plc_bench.peers import comparable
 from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
-from plc_bench.quality.summary import SummaryTable, gap_curve, sizes, summary_tables
-from plc_bench.report.chart import Axis, Series, line_chart, round_ticks
-from plc_bench.report.latency_chart import latency_section
+from plc_bench.quality.summary import SummaryTable, sizes, summary_tables
+from plc_bench.report.charts import gap_chart, latency_section
 from plc_bench.report.ratings import rating_tables, read_ratings
 from plc_bench.scores import registry
 
@@ -110,7 +109,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
             if _OURS.fullmatch(stale.name):
                 stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
-        page = _page(study, described, rating_tables(heard), title)
+        page = _page(study, described, rating_tables(heard), title, latency_section(results))
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
@@ -136,6 +135,7 @@ def _page(
     clips: Sequence[Mapping[str, Any]],
     ratings: Sequence[SummaryTable],
     title: str,
+    latency: str,
 ) -> str:
     folder = resources.files("plc_bench.report") / "page"
     tables = summary_tables(study)
@@ -155,7 +155,7 @@ def _page(
         script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
-        latency=latency_section(study.folder),
+        latency=latency,
         tables="".join(html_table(table) for table in tables),
         failures=_failures(study),
         ratings="".join(html_table(table) for table in ratings),
@@ -336,35 +336,13 @@ def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
 
 
 def _gap_chart(study: Study, metric: str) -> str:
-    series = []
-    for number, method in enumerate(study.methods):
-        points = gap_curve(study, method, metric)
-        if points:
-            series.append(
-                Series(
-                    method,
-                    number,
-                    [point.gap_ms for point in points],
-                    [point.mean for point in points],
-                    [point.low for point in points],
-                    [point.high for point in points],
-                )
-            )
-    if not series:
-        return ""
-    ends = [value for one in series for value in (*one.y, *one.low, *one.high)]
-    reach = [value for value in ends if math.isfinite(value)]
-    lengths = [value for one in series for value in one.x]
     title = f"{registry.label(metric)} over the length of the gap"
-    chart = line_chart(
-        series,
-        Axis("gap in ms", round_ticks(0.0, max(lengths), 8)),
-        Axis(registry.label(metric), round_ticks(min(reach), max(reach))),
-        title,
-    )
+    chart = gap_chart(study, metric, title)
+    if not chart:
+        return ""
     note = (
         "All conditions; bands are 95 % intervals over clips, where there are "
-        f"{INTERVAL_GROUPS_MIN} or more. Lower is better."
+        f"{INTERVAL_GROUPS_MIN} or more."
     )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 

@@ -11,8 +11,8 @@ from plc_bench import peers
 from plc_bench.peers import g711, jacktrip, library, neteq, opus, rates
 from plc_bench.peers.base import PeerError
 from plc_bench.quality import contenders
-from plc_bench.quality.causal import Stream, play
 from plc_bench.quality.contenders import contender
+from plc_bench.quality.stream import Stream, play
 from plc_bench.scores.metrics import Mask, nmse_db, sdr_db
 from tests.signals import noise, sine, tones
 
