@@ -148,11 +148,11 @@ def throughput(
     Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
     """
     from plc_bench.timing import gpu, throughput_report, throughput_scaling
-    from plc_bench.timing import throughput as bench
+    from plc_bench.timing.stream import StreamSettings
 
     budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float)] or [None]
     streams = [
-        bench.StreamSettings(
+        StreamSettings(
             sample_rate=sample_rate,
             packet_ms=packet_ms,
             channels=channels,

@@ -38,6 +38,7 @@ from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
 from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
 from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back, time_paced
+from plc_bench.timing.stream import NETWORK_METHOD, StreamSettings, check_times
 from plc_bench.timing.times import Times, summarise_times
 
 FORMAT = "plc bench latency, 2"
@@ -58,36 +59,19 @@ _SHORTEST_PIECE_S = 2.0
 _IDLE_BURST_PACKETS = 4
 # What a start takes beside its audio: for the progress bar alone.
 _START_S = 2.5
-_NETWORK_METHOD = "auto"
 _NO_PROVIDER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings:
+class LatencySettings(StreamSettings):
     """One combination of what ``plc bench latency`` measures.
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
-    packet_ms : float
-        Packet length, which is also the deadline of a packet.
-    channels : int
-        Channels.
-    method : str
-        As ``plc.Concealer`` names it.
     provider : str
-        What the network runs on; ``"none"`` where the method has none.
+        As of a stream; ``"none"`` where the method has no network.
     lookahead : int
         Future packets the engine waits for.
-    budget_ms : float or None
-        Time the engine may take for a packet; None for its default.
-    loss : float
-        Share of packets lost, 0 to 1.
-    mean_burst : float
-        Mean number of packets in a burst.
-    seconds : float
-        Audio that goes through in each mode.
     idle_s : float
         Calm before each burst of ``idle-burst``.
     modes : tuple of str
@@ -101,20 +85,12 @@ class LatencySettings:
     load : int
         Busy processes beside it.
     fault : str
-        What its networks do, of :data:`plc_bench.timing.faults.FAULTS`.
+        Behaviour of its networks, of :data:`plc_bench.timing.faults.FAULTS`.
     file : Path or None
         Audio to push, repeated; else a made piece of music.
     """
 
-    sample_rate: int = 48_000
-    packet_ms: float = 10.0
-    channels: int = 1
-    method: str = "auto"
-    provider: str = "auto"
     lookahead: int = 0
-    budget_ms: float | None = None
-    loss: float = 0.1
-    mean_burst: float = 1.5
     seconds: float = 30.0
     idle_s: float = 1.0
     modes: tuple[str, ...] = MODES
@@ -130,22 +106,9 @@ class LatencySettings:
         unknown = [mode for mode in self.modes if mode not in MODES]
         if unknown or not self.modes:
             raise ConfigError(f"mode is {', '.join(unknown)!r}; known: {', '.join(MODES)}")
-        for name in ("packet_ms", "seconds", "idle_s"):
-            value = getattr(self, name)
-            if not 0.0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}; give a time above 0")
+        check_times(packet_ms=self.packet_ms, seconds=self.seconds, idle_s=self.idle_s)
         check_cpu(self.cpu)
         check_fault(self.fault)
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000))
-
-    @property
-    def packets(self) -> int:
-        """Packets that go through in each mode."""
-        return max(1, round(self.seconds * 1000 / self.packet_ms))
 
     @property
     def expected_s(self) -> float:
@@ -164,6 +127,18 @@ class LatencySettings:
             f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
         )
 
+    def open(self) -> plc.Concealer:
+        """Return an engine, timed by the wall's clock as in a live program."""
+        return plc.Concealer(
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            packet_samples=self.packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            budget_ms=self.budget_ms,
+            provider="auto" if self.provider == _NO_PROVIDER else self.provider,
+        )
+
     def trace(self, mode: str) -> NDArray[np.bool_]:
         """Return what is lost in a mode: bool, shape (packets,)."""
         if mode != IDLE_BURST:
@@ -180,7 +155,7 @@ def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySetting
     ]
     whole = [
         one
-        if one.method == _NETWORK_METHOD
+        if one.method == NETWORK_METHOD
         else dataclasses.replace(one, provider=_NO_PROVIDER, fault=NO_FAULT)
         for one in combined
     ]
@@ -346,7 +321,7 @@ def _run_mode(
     trace = settings.trace(mode)
     with faulty_networks(settings.fault) as go_wrong:
         begin_s = time.perf_counter()
-        concealer = open_stream(settings)
+        concealer = settings.open()
         construction_ms = 1e3 * (time.perf_counter() - begin_s)
         go_wrong()
         calls = concealer.push, packets, trace
@@ -369,19 +344,6 @@ def _run_mode(
         rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
         network_late=concealer.stats.network.network_late,
         disturbances=timed.disturbances,
-    )
-
-
-def open_stream(settings: LatencySettings) -> plc.Concealer:
-    """Return an engine as the settings say."""
-    return plc.Concealer(
-        sample_rate=settings.sample_rate,
-        channels=settings.channels,
-        packet_samples=settings.packet_samples,
-        lookahead=settings.lookahead,
-        method=settings.method,
-        budget_ms=settings.budget_ms,
-        provider="auto" if settings.provider == _NO_PROVIDER else settings.provider,
     )
 
 

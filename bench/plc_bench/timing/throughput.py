@@ -24,12 +24,10 @@ References
 """
 
 import dataclasses
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +38,8 @@ from plc.errors import ConfigError
 from plc_bench.base.surroundings import pin, resident_mb, usable_cpus
 from plc_bench.base.synth import music
 from plc_bench.timing.measure import cut, watched
+from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import clock as processor_clock
 
 _PIECE_S = 5.0
 # Of ticks that may be done after the next one's turn; below 1000 ticks the larger.
@@ -50,9 +50,6 @@ _PRECISION = 0.03
 _STRIDE = 1.3
 # Streams stand at places of the piece that are so many packets apart.
 _APART = 37
-_NETWORK_METHOD = "auto"
-# Windows counts processor time in steps of 16 ms: too coarse for a tick.
-_FINE_S = 1e-5
 _WARM_UP_S = 0.5
 # A single stream is cheap, and long bursts take long to come in their number.
 _ALONE_LONGER = 10.0
@@ -62,71 +59,6 @@ GROWTH_LOSS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3)
 GROWTH_BURST = (1.0, 2.0, 5.0, 10.0, 20.0)
 GROWTH_CHANNELS = (1, 2, 4, 8)
 GROWTH_STREAMS = (1, 4, 16, 64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
-    """What the streams are.
-
-    Attributes
-    ----------
-    sample_rate, packet_ms, channels, method, provider, budget_ms
-        As ``plc.Concealer`` takes them; a packet has ``packet_ms``.
-    loss, mean_burst : float
-        Of Gilbert and Elliott's model, every stream with a seed of its own.
-    seconds : float
-        Audio of each stream in one measurement.
-    """
-
-    sample_rate: int = 48_000
-    packet_ms: float = 10.0
-    channels: int = 1
-    method: str = "auto"
-    provider: str = "auto"
-    budget_ms: float | None = None
-    loss: float = 0.1
-    mean_burst: float = 1.5
-    seconds: float = 10.0
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000))
-
-    @property
-    def ticks(self) -> int:
-        """Packets of each stream in one measurement."""
-        return max(1, round(1000 * self.seconds / self.packet_ms))
-
-    @property
-    def name(self) -> str:
-        """Say it in a line."""
-        budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
-        return (
-            f"{self.method}, {self.sample_rate} Hz, {self.channels} ch, {self.packet_ms:g} ms, "
-            f"{100 * self.loss:g} % lost in bursts of {self.mean_burst:g}{budget}"
-        )
-
-    def check(self) -> None:
-        """Raise ConfigError if there can be no such stream, or no such losses."""
-        GilbertElliott(self.loss, self.mean_burst)
-        for name in ("packet_ms", "seconds"):
-            value = getattr(self, name)
-            if not 0.0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}; give a time above 0")
-        self.open().close()
-
-    def open(self) -> plc.Concealer:
-        """Return one such stream."""
-        return plc.Concealer(
-            sample_rate=self.sample_rate,
-            channels=self.channels,
-            packet_samples=self.packet_samples,
-            method=self.method,
-            budget_ms=self.budget_ms,
-            provider=self.provider,
-            clock=time.perf_counter if self.method == _NETWORK_METHOD else _fine("thread_time"),
-        )
 
 
 class Crowd:
@@ -142,7 +74,7 @@ class Crowd:
 
     def __init__(self, settings: StreamSettings, clock: Callable[[], float] | None = None) -> None:
         self.settings = settings
-        self._clock = clock or _fine("process_time")
+        self._clock = clock or processor_clock("process_time")
         self._packets = cut(
             music(settings.sample_rate, _PIECE_S, settings.channels), settings.packet_samples
         )
@@ -153,13 +85,13 @@ class Crowd:
         """Open streams until there are so many."""
         model = GilbertElliott(self.settings.loss, self.settings.mean_burst)
         while len(self._streams) < streams:
-            self._lost.append(model.trace(self.settings.ticks, len(self._lost)).tolist())
+            self._lost.append(model.trace(self.settings.packets, len(self._lost)).tolist())
             self._streams.append(self.settings.open())
 
     def drive(self, streams: int, ticks: int | None = None) -> tuple[NDArray[np.float64], float]:
         """Return the duration of each tick of the first streams in ms, and wall time in s."""
         self.grow(streams)
-        ticks = min(ticks or self.settings.ticks, self.settings.ticks)
+        ticks = min(ticks or self.settings.packets, self.settings.packets)
         packets, clock = self._packets, self._clock
         pushes = [stream.push for stream in self._streams[:streams]]
         took_s = np.zeros(ticks)
@@ -325,7 +257,7 @@ def measure_capacity(settings: StreamSettings, most: int) -> Capacity:
     crowd = Crowd(settings)
     few = min(4, most)
     crowd.drive(few, _warm_up_ticks(settings))
-    allowed = _LATE_SHARE if settings.ticks >= _MANY_TICKS else _LATE_SHARE_OF_FEW
+    allowed = _LATE_SHARE if settings.packets >= _MANY_TICKS else _LATE_SHARE_OF_FEW
     seen: dict[int, tuple[float, float, float]] = {}
 
     def in_time(streams: int) -> bool:
@@ -426,13 +358,6 @@ def measure_memory(settings: StreamSettings, streams: int) -> Memory:
     return Memory(
         settings=settings, streams=streams, first_mb=first_mb, stream_mb=grown_mb / streams
     )
-
-
-def _fine(name: Literal["process_time", "thread_time"]) -> Callable[[], float]:
-    """Return the clock of that name in :mod:`time` if its steps are fine, else the wall's."""
-    fine = time.get_clock_info(name).resolution <= _FINE_S
-    clock: Callable[[], float] = getattr(time, name) if fine else time.perf_counter
-    return clock
 
 
 def _warm_up_ticks(settings: StreamSettings) -> int:

@@ -13,11 +13,11 @@ from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.workers import Failure
 from plc_bench.timing.gpu import GpuCapacity
 from plc_bench.timing.gpu import measure_capacity as measure_gpu
+from plc_bench.timing.stream import StreamSettings
 from plc_bench.timing.throughput import (
     Capacity,
     Cost,
     Memory,
-    StreamSettings,
     measure_capacity,
     measure_growth,
     measure_memory,

@@ -16,7 +16,8 @@ from typing import Any
 
 from plc.apps import children
 from plc_bench.base.surroundings import usable_cpus
-from plc_bench.timing.throughput import Crowd, StreamSettings
+from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.throughput import Crowd
 
 PROCESSES, THREADS = WORKERS = ("processes", "threads")
 # Enough that turning from one to the next is part of it.

@@ -16,9 +16,9 @@ from plc_bench.base.results import to_json
 from plc_bench.base.surroundings import usable_cpus
 from plc_bench.base.workers import Failure, alone
 from plc_bench.timing import gpu, throughput, throughput_report, throughput_scaling
+from plc_bench.timing.stream import StreamSettings
 from plc_bench.timing.throughput import (
     Crowd,
-    StreamSettings,
     growth_cases,
     late_share,
     measure_capacity,
