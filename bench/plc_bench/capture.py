@@ -1,6 +1,6 @@
 """Network captures: pcap and pcapng files, down to the UDP datagrams in them.
 
-dpkt reads the headers, restricted to what an RTP stream needs: Ethernet (with VLAN tags), Linux
+dpkt reads the headers, restricted to those around RTP: Ethernet (with VLAN tags), Linux
 cooked captures of both versions, raw IP and loopback; IPv4 and IPv6 with UDP. Other packets, and
 fragments after the first, are skipped. The blocks of pcapng are walked here, because dpkt's reader
 knows only one interface.
@@ -59,7 +59,7 @@ def read_datagrams(path: str | Path) -> Iterator[Datagram]:
     Raises
     ------
     TraceError
-        If the file cannot be read or is no capture.
+        If the file cannot be read or is not a capture.
     """
     try:
         if Path(path).stat().st_size > _BYTES_MAX:
@@ -80,7 +80,7 @@ def read_datagrams(path: str | Path) -> Iterator[Datagram]:
 
 
 def _pcap_frames(data: bytes) -> Iterator[Frame]:
-    """Yield the frames of a pcap file, up to a header that was cut off."""
+    """Yield the frames of a pcap file up to a cut header."""
     try:
         reader = dpkt.pcap.Reader(io.BytesIO(data))
         for time_s, frame in reader:
@@ -90,7 +90,7 @@ def _pcap_frames(data: bytes) -> Iterator[Frame]:
 
 
 def _pcapng_frames(data: bytes) -> Iterator[Frame]:
-    """Yield the frames of a pcapng file, up to a block that was cut off."""
+    """Yield the frames of a pcapng file up to a cut block."""
     order, at = "<", 0
     interfaces: list[tuple[int, float]] = []
     while at + 12 <= len(data):
@@ -117,7 +117,7 @@ def _pcapng_frames(data: bytes) -> Iterator[Frame]:
 
 
 def _interface(block: bytes, order: str) -> tuple[int, float]:
-    """Return the link type of an interface and the unit of its time stamps in s."""
+    """Return an interface's link type and its time unit in s."""
     head = pcapng.InterfaceDescriptionBlock
     try:
         found = (pcapng.InterfaceDescriptionBlockLE if order == "<" else head)(block)
@@ -146,7 +146,7 @@ def _datagram(time_s: float, link: int, frame: bytes) -> Datagram | None:
 
 
 def _only(base: Any, **inside: Any) -> Any:
-    """Return a parser of dpkt's that looks into no other protocols than these."""
+    """Return a parser of dpkt restricted to these inner protocols."""
     return type(base.__name__, (base,), inside)
 
 

@@ -95,7 +95,7 @@ def relay_quality(
     seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
     json_file: JsonFile = None,
 ) -> None:
-    """Compare a recording through the relay with the engine on the same losses."""
+    """Compare a relayed recording with the engine on the same losses."""
     from plc_bench.robust import transport
 
     result = transport.quality_of_file(file, seconds)

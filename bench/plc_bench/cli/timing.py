@@ -29,7 +29,7 @@ def latency(
     channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
     method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50; a list.")] = "auto",
     provider: Annotated[
-        str, typer.Option(help="What networks run on: auto, cpu, cuda, tensorrt; a list.")
+        str, typer.Option(help="Provider of networks: auto, cpu, cuda, tensorrt; a list.")
     ] = "auto",
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
@@ -49,7 +49,7 @@ def latency(
     ] = None,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
     fault: Annotated[
-        str, typer.Option(help="What networks do once they run: none, sleep, throw, die; a list.")
+        str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
     ] = "none",
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
     collector: Annotated[
@@ -65,7 +65,7 @@ def latency(
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Time every push, and from a loss to its audio, beside a loop that does nothing.
+    """Time every push, and each loss to its audio.
 
     One after another: as fast as it goes, in real time, and in real time with bursts after calm.
 
@@ -137,11 +137,12 @@ def throughput(
         int, typer.Option(min=1, help="Where the search for the capacity ends.")
     ] = 1000,
     provider: Annotated[
-        str, typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto is what is there.")
+        str,
+        typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto: any GPU here."),
     ] = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Measure how many streams a core and a GPU serve, and how cost grows.
+    """Measure the streams that a core or GPU serves, and their cost.
 
     Also the real-time factor by cores, in processes and threads, and the memory of a stream.
 
@@ -190,7 +191,7 @@ def busy(
     load: Annotated[int, typer.Option(min=0, help="Busy processes.")] = 2,
     calm_s: Annotated[float, typer.Option(help="Before and after them.")] = 20.0,
     load_s: Annotated[float, typer.Option(help="Beside them.")] = 60.0,
-    piece_s: Annotated[float, typer.Option(help="Length of what is played over and over.")] = 20.0,
+    piece_s: Annotated[float, typer.Option(help="Length of the repeated piece.")] = 20.0,
     real_time: Annotated[
         bool, typer.Option("--real-time/--as-fast", help="A packet waits for its turn.")
     ] = True,

@@ -1,4 +1,4 @@
-"""Cost of a packet to a program that calls the engine from outside: ``plc bench embedding``.
+"""Cost of a packet through the sidecar and from C: ``plc bench embedding``.
 
 ``sidecar`` sends a stream's packets through ``plc serve``, one at a time, and times the round
 trips, beside those of a process that only echoes as many bytes. ``c`` times ``plc_push`` from a C
@@ -45,7 +45,7 @@ class RoundTrips:
     packets: int
     lost_packets: int
     null_ms: dict[str, float]
-    """Of as many bytes to a process that only sends them back."""
+    """Of as many bytes to a process that echoes them."""
     received_ms: dict[str, float]
     concealed_ms: dict[str, float]
     inside_received_ms: dict[str, float]
@@ -120,7 +120,7 @@ def _packets(settings: StreamSettings) -> list[Packet]:
 def _null_round_trips(
     path: Path, settings: StreamSettings, packets: int, gap_s: float
 ) -> dict[str, float]:
-    """Return the percentiles of round trips of the same bytes to a process that echoes them."""
+    """Return the percentiles of round trips to a process that echoes."""
     frame = bytes(HEADER.size + settings.packet_bytes)
     memory = bytearray(len(frame))
     times = TimeHistogram()
@@ -138,7 +138,7 @@ def _null_round_trips(
 
 
 def echo(path: str, size: int) -> None:
-    """Send back what one client sends, ``size`` bytes at a time."""
+    """Echo the bytes of one client, ``size`` at a time."""
     memory = bytearray(size)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
@@ -151,7 +151,7 @@ def echo(path: str, size: int) -> None:
 
 @contextlib.contextmanager
 def _process(path: Path, *arguments: str) -> Iterator[None]:
-    """Run this Python with those arguments for as long as the context lasts."""
+    """Run this Python with those arguments while the context lasts."""
     process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
     try:
         _until_there(path.lstat)
@@ -172,7 +172,7 @@ def _paced(count: int, gap_s: float) -> Iterator[int]:
 
 
 def _until_there(attempt: Callable[[], _Result]) -> _Result:
-    """Return what ``attempt`` returns once it raises no error of the network."""
+    """Return the result of ``attempt`` once it raises no network error."""
     end_s = time.monotonic() + _START_S
     while True:
         try:
@@ -184,14 +184,14 @@ def _until_there(attempt: Callable[[], _Result]) -> _Result:
 
 
 def push_from_c(packets: int, lost_every: int, model: str) -> dict[str, object]:
-    """Return what ``plc_push`` costs a C program, built for that; times in ms.
+    """Time ``plc_push`` in a C program built for this, in ms.
 
     Parameters
     ----------
     packets : int
         Of 480 samples, 48 kHz, mono, int16.
     lost_every : int
-        One of so many is lost; 0: none.
+        Period of the lost packets; 0: none.
     model : str
         As for :class:`~plc.Concealer`.
     """

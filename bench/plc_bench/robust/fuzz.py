@@ -1,4 +1,4 @@
-"""Random, damaged and disordered input to what listens: ``plc bench fuzz``.
+"""Random, damaged and disordered input to network surfaces: ``plc bench fuzz``.
 
 ``embedding``
     Frames of a client, sound, cut and damaged, to the sidecar's conversations.
@@ -82,7 +82,7 @@ def fuzz(
     seed: int = 0,
     on_inputs: Callable[[int], object] = lambda count: None,
 ) -> Fuzzed:
-    """Give a surface random input; raise what it raises.
+    """Give a surface random input; let its errors through.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
 
 
 def _client(rng: random.Random, settings: StreamSettings) -> Iterator[bytes]:
-    """Yield what a client sends, most of it sound."""
+    """Yield the bytes of a client, most of them sound."""
     share = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
 
     def damaged(frame: bytes) -> bytes:
@@ -154,7 +154,7 @@ def _client(rng: random.Random, settings: StreamSettings) -> Iterator[bytes]:
 
 
 def _fill(reader: FrameReader, data: memoryview, most: int) -> memoryview:
-    """Put bytes into a reader, as many as it takes; return the others."""
+    """Put bytes into a reader while it has room; return the others."""
     room = reader.room()
     count = min(len(room), len(data), most)
     room[:count] = data[:count]
@@ -216,7 +216,7 @@ def _buffers(rng: random.Random, seen: Seen) -> Iterator[int]:
 
 
 class _Sender:
-    """Source of a stream that is steady, jittered, lossy, doubled, restarted, with strangers."""
+    """Sender whose jitter, loss, numbers and source change at random."""
 
     def __init__(self, rng: random.Random) -> None:
         self.sent_s = 0.0
@@ -301,7 +301,7 @@ SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {
 
 
 def parse_anything(data: bytes) -> None:
-    """Give bytes, cut as the first of them says, to every parser of the sidecar's protocol."""
+    """Give bytes to every parser of the sidecar, in pieces."""
     reader = FrameReader(64)
     rest = memoryview(data)
     parsers: dict[Kind, Callable[[memoryview], object]] = {

@@ -34,7 +34,7 @@ _SOURCE = ("192.0.2.1", 5004)
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A recording through the relay, against the engine offline on the same losses."""
+    """Error through the relay, and of the engine on the same losses."""
 
     seconds: float
     lost_packets: int
@@ -58,7 +58,7 @@ def quality(
     delay: DelayConfig,
     seed: int = 1,
 ) -> Quality:
-    """Return what the relay makes of ``signal``, float32, shape (n,), in simulated time."""
+    """Send ``signal``, float32, shape (n,), through the relay in simulated time."""
     block = round(sample_rate * packet_ms / 1000.0)
     whole = signal[: signal.size // block * block]
     sent = (np.rint(whole * 32767) / 32768).astype(np.float32)
@@ -117,7 +117,7 @@ def quality(
 
 
 def _find(out: NDArray[np.float32], head: NDArray[np.float32]) -> int:
-    """Return where the first audible part of ``head`` is played, less where it stands."""
+    """Return the offset in ``out`` of the first audible part of ``head``."""
     at = int(np.flatnonzero(np.abs(head) > 1e-3)[0])
     wanted = head[at : at + 64]
     for place in np.flatnonzero(out[: out.size - 64] == wanted[0]):
@@ -143,7 +143,7 @@ class Load:
 
 
 def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float = 0.05) -> Load:
-    """Relay ``streams`` mono streams of 48 kHz L16 in packets of 10 ms, with losses."""
+    """Relay mono streams of 48 kHz L16, 10 ms packets, with losses."""
     sink = UdpPort(Endpoint("127.0.0.1", 0))
     ports = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(streams)]
     listens = [port.endpoint for port in ports]

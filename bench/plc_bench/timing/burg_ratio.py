@@ -1,8 +1,8 @@
 """The AR kernels beside the same recursions in C: ``plc bench kernels``.
 
 ``burg_reference.c`` is compiled with gcc for the occasion. Kernel and C run in turn, round by
-round in one process, so that both see the same clock rate and the same neighbours; the ratio is
-that of their fastest rounds, which is what a shared machine disturbs least.
+round in one process, so that both see the same clock rate and the same neighbours. The ratio is
+that of their fastest rounds, which a shared machine disturbs least.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ class Timing:
     Attributes
     ----------
     name : str
-        What was run.
+        Kernel and size.
     kernel_ms, c_ms : float
         Fastest round of each.
     kernel_median_ms, c_median_ms : float
@@ -68,7 +68,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Arrays of one fit, and the ways to compute it; each writes ``predictor``."""
+    """Arrays of one fit; each way to compute it writes ``predictor``."""
 
     x: NDArray[np.float32]
     order: int
@@ -77,7 +77,7 @@ class Fit:
 
     @classmethod
     def allocate(cls, samples: int, order: int) -> "Fit":
-        """Return a fit to the newest samples of a made piece of music."""
+        """Return a fit to the newest samples of synthetic music."""
         piece = music(_SAMPLE_RATE, 1.0)[:, 0]
         x = np.ascontiguousarray(piece[-samples:])
         return cls(x, order, ar.ArWorkspace.allocate(samples, order), np.empty(order + 1))
@@ -88,7 +88,7 @@ class Fit:
         ar.burg(self.order, self.x, work.forward, work.backward, work.mirror, self.predictor)
 
     def in_c(self, function: "ctypes._NamedFuncPointer") -> Call:
-        """Return a call that fits with ``burg`` or ``burg_plain`` of the C library."""
+        """Return a call that fits with ``burg`` or ``burg_plain`` in C."""
         work = self.work
         arrays = (self.x, work.forward, work.backward, work.mirror, self.predictor)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
@@ -98,7 +98,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Extrapolation:
-    """Arrays of one extrapolation, and the ways to compute it; each writes the end of ``line``."""
+    """Arrays of one extrapolation; each way writes the end of ``line``."""
 
     taps: NDArray[np.float64]
     line: NDArray[np.float64]
@@ -132,7 +132,7 @@ def c_library() -> Iterator[ctypes.CDLL]:
     Raises
     ------
     MissingExtraError
-        If there is no gcc.
+        If gcc is not installed.
     """
     gcc = shutil.which("gcc")
     if gcc is None:
@@ -148,12 +148,12 @@ def c_library() -> Iterator[ctypes.CDLL]:
 
 
 def measure_ratios(rounds: int = 200) -> list[Timing]:
-    """Return the times of each kernel and of the same in C, over ``rounds`` rounds.
+    """Time each kernel and its C twin over ``rounds`` rounds.
 
     Raises
     ------
     MissingExtraError
-        If there is no gcc.
+        If gcc is not installed.
     """
     timings = []
     with c_library() as c:
@@ -175,7 +175,7 @@ def time_every_kernel(json_file: Path | None = None) -> int:
     Raises
     ------
     ConfigError
-        If this is no checkout.
+        If this is not a checkout.
     MissingExtraError
         If pytest-benchmark is not installed.
     """

@@ -89,7 +89,7 @@ class GpuReport:
     Attributes
     ----------
     opening, opening_again : SessionReport
-        Of the first session, and of one that finds compiled engines and loaded libraries.
+        Of the first session, and of a second with compiled engines and loaded libraries.
     parity : list of dict
         Largest output, and largest difference from the CPU's, by batch size.
     steady : list of dict
@@ -163,7 +163,7 @@ class Subject:
 
 
 def gpu_provider() -> str | None:
-    """Return the provider of an accelerator that ONNX Runtime can use here; None without one."""
+    """Return the provider of a usable accelerator; None without one."""
     if not find_spec("onnxruntime") or not gpu_name():
         return None
     return next((name for name in installed_providers(runtime()) if name != "cpu"), None)
@@ -272,7 +272,7 @@ def steady(subject: Subject, network: GapNetwork, batch: int, runs: int) -> dict
 def after_pause(
     subject: Subject, network: GapNetwork, pause_s: float, bursts: int, warm: bool
 ) -> dict[str, Any]:
-    """Return the times of the first runs after pauses, in which a tick comes every 10 ms."""
+    """Return the times of the first runs after pauses with ticks."""
     gap = subject.gap(1)
     runs: list[list[float]] = []
     for _ in range(bursts):
@@ -294,7 +294,7 @@ def after_pause(
 
 
 def handover(subject: Subject, runs: int) -> dict[str, Times]:
-    """Return the times from submission to result in the caller's thread and in a worker's."""
+    """Return the times from submission to result, inline and by worker."""
     one = dataclasses.replace(subject, shapes=subject.shapes[:1])
     signature = network_signature(one.manifest, one.shapes[0])
     spectra, lost, out = one.gap(one.shapes[0].batch)
@@ -313,7 +313,7 @@ def handover(subject: Subject, runs: int) -> dict[str, Times]:
 
 
 def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
-    """Return the deadlines missed by streams whose losses are filled in one batch.
+    """Count the deadlines that streams miss when batched by tick.
 
     Each tick of 10 ms, the streams that lost a packet go to the worker together; an answer after
     the budget is a miss of each of them.
@@ -385,7 +385,7 @@ def measure_capacity(
     batches: tuple[int, ...] | None = None,
     on_tried: Callable[[int], object] = lambda streams: None,
 ) -> GpuCapacity:
-    """Return the number of streams that a provider serves with a causal network at 48 kHz.
+    """Search the number of 48 kHz streams that a provider serves.
 
     Parameters
     ----------

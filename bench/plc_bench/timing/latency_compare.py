@@ -1,11 +1,10 @@
-"""Whether one measurement of latency differs from an earlier one: ``plc bench latency --compare``.
+"""Statistical comparison of two measurements of latency: ``plc bench latency --compare``.
 
-What varies is not so much a packet's time as a process's: where memory came to lie, what the
-calibration found, what else the machine did. Packets of one process share all that, and a test that
-took them for independent would call almost any two measurements different. So a run (a process) is
-one value, its percentile, and the means of the logarithms of two sets of runs are compared by
-Welch's t-interval [1]_ [2]_. Its width follows from how much runs differ; it takes two at least on
-either side, and five give intervals of use.
+Processes differ more than packets: in the places of their memory, in the calibration's result, in
+the machine's other work. Packets of one process share these, and a test that took packets for
+independent would call almost any two measurements different. So a run (a process) is one value,
+its percentile, and the means of the logarithms of two sets of runs are compared by Welch's
+t-interval [1]_ [2]_. It needs two runs on either side, and five give intervals of use.
 
 References
 ----------
@@ -35,7 +34,7 @@ CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
 # Fewer durations of a run beyond a percentile say nothing about it.
 _LEAST_BEYOND = 5
-# What two rows must share to be compared.
+# Settings that two rows must share to be compared.
 _SAME = (
     *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
     *("loss", "mean_burst", "load", "fault"),
@@ -50,7 +49,7 @@ class Change:
     Attributes
     ----------
     row, kind, percentile : str
-        Of what.
+        Identity of the percentile.
     before_ms, after_ms : float
         Geometric means over the runs.
     ratio, low, high : float
@@ -75,7 +74,7 @@ class Change:
 
     @property
     def statement(self) -> str:
-        """Say what the interval means."""
+        """Verdict of the interval."""
         if not math.isfinite(self.high):
             return "one run says nothing about the next"
         if not self.significant:
@@ -85,7 +84,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All changes, and what else there is to say."""
+    """All changes, and notes on rows and machines."""
 
     before: str
     changes: list[Change]
@@ -102,7 +101,7 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Compari
     old : mapping
         From :func:`read_report`.
     report : LatencyReport
-        What was measured now.
+        The new measurement.
 
     Raises
     ------
@@ -127,7 +126,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it is none.
+        If the file is not a report.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -148,7 +147,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """Return the ratio of geometric means, after over before, with its 95 % Welch interval.
+    """Return the ratio of geometric means with its 95 % Welch interval.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class StreamSettings:
         self.open().close()
 
     def open(self) -> plc.Concealer:
-        """Return one such stream, timed by processor time unless it has a network."""
+        """Return one such stream, timed by processor time without a network."""
         return plc.Concealer(
             sample_rate=self.sample_rate,
             channels=self.channels,
@@ -93,7 +93,7 @@ def check_times(**times: float) -> None:
 
 
 def clock(name: Literal["process_time", "thread_time"]) -> Callable[[], float]:
-    """Return the clock of that name in :mod:`time` if its steps are fine, else the wall's."""
+    """Return a clock of :mod:`time` if fine, else the wall's."""
     fine = time.get_clock_info(name).resolution <= _FINE_S
     found: Callable[[], float] = getattr(time, name) if fine else time.perf_counter
     return found

@@ -40,7 +40,7 @@ def merged(histograms: Iterable[TimeHistogram]) -> TimeHistogram:
 
 
 def rarity_curve(histogram: TimeHistogram) -> tuple[list[float], list[float]]:
-    """Return rarities from 1 to the total, and the least duration of a call as rare, in ms."""
+    """Return rarities from 1 to the total, and their durations in ms."""
     total = histogram.total
     if not total:
         return [], []
