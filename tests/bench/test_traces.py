@@ -163,7 +163,7 @@ def test_a_damaged_capture_is_read_or_refused(
     for _ in range(500):
         data = bytearray(good)
         for at in rng.integers(4, len(data) if rng.random() < 0.5 else 140, rng.integers(1, 30)):
-            data[at] = rng.choice([0, 1, 255, rng.integers(256)])
+            data[at] = rng.choice([0, 1, 255, int(rng.integers(256))])
         path.write_bytes(data)
         assert len(list(read_datagrams(path))) <= 6
 
