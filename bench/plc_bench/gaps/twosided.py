@@ -261,15 +261,15 @@ def _score_gap(
     stop = start + settings.gap_samples
     snr_ms, snr = {}, {}
     for method in settings.methods:
-        filled = _filled(signal, start, stop, method, settings)
+        fill = filled(signal, start, stop, method, settings)
         snr_ms[method] = (
-            metrics.snr_ms_db(signal, filled, (start, stop)) if settings.has_frame else math.nan
+            metrics.snr_ms_db(signal, fill, (start, stop)) if settings.has_frame else math.nan
         )
-        snr[method] = metrics.snr_db(signal[start:stop], filled[start:stop])
+        snr[method] = metrics.snr_db(signal[start:stop], fill[start:stop])
     return GapScores(clip, start, snr_ms, snr)
 
 
-def _filled(
+def filled(
     signal: NDArray[np.float32], start: int, stop: int, method: str, settings: InpaintSettings
 ) -> NDArray[np.float32]:
     """Return ``signal`` with the gap as a method fills it; what was there does not reach it."""
@@ -277,9 +277,9 @@ def _filled(
     low, high = max(0, start - reach), min(signal.size, stop + reach)
     damaged = signal.copy()
     damaged[start:stop] = 0.0
-    filled = signal.copy()
+    whole = signal.copy()
     method, _, model = method.partition("@model=")
-    filled[low:high] = plc.inpaint(
+    whole[low:high] = plc.inpaint(
         damaged[low:high],
         settings.sample_rate,
         gaps=[(start - low, stop - low)],
@@ -287,7 +287,7 @@ def _filled(
         method=method,
         model=model or "auto",
     )
-    return filled
+    return whole
 
 
 def _versus(difference: PairedDifference) -> list[str]:

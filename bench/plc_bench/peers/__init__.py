@@ -18,7 +18,6 @@ from plc.errors import ConfigError
 from plc_bench.peers.base import Contender
 
 PEERS = {
-    "ffmpeg": "FFmpeg's decoders through PyAV; ffmpeg:CODEC with CODEC opus, libopus, aac or mp3",
     "g711": "G.711 Appendix I at 8 kHz, rebuilt from the specification",
     "jacktrip": "JackTrip's Regulator (Burg prediction), rebuilt from its source's description",
     "neteq": "WebRTC's NetEq, linked from Debian's libtgowt-dev",

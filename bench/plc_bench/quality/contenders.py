@@ -215,9 +215,7 @@ def _make_peer(name: str) -> Contender:
     return make_peer(name)
 
 
-KINDS: dict[str, Kind] = dict.fromkeys(
-    ("ffmpeg", "g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer
-)
+KINDS: dict[str, Kind] = dict.fromkeys(("g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer)
 """Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
 one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
