@@ -45,7 +45,7 @@ def inpaint(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Fill gaps with both sides known, in the setting of the context-encoder paper.
+    """Fill gaps with both sides known, as in the context-encoder paper.
 
     SNR_MS compares magnitudes inside the gap, SNR the samples. Method lpc is the paper's own
     reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
@@ -98,7 +98,7 @@ def paper(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Make the context-encoder paper's tables 2 and 3 with networks that were trained here.
+    """Make the context-encoder paper's tables 2 and 3.
 
     The published figures stand below those measured.
     """

@@ -64,7 +64,7 @@ def measure_paper_tables(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[InpaintReport]:
-    """Return the scores of every gap of every clip, a report for each of :data:`GAPS_MS`.
+    """Score all gaps; return a report for each of :data:`GAPS_MS`.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def score_gap(
 
 
 def result_table(reports: Sequence[InpaintReport]) -> Table:
-    """Return each method's SNR_MS at both lengths and how it differs from the reference."""
+    """Return SNR_MS at both lengths, and differences to the reference."""
     gaps = reports[0].gaps
     clips = counted(len({gap.clip for gap in gaps}), "clip")
     table = Table(title=f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}")
@@ -194,7 +194,7 @@ def _extensions(gap_ms: float) -> Sequence[str]:
 
 
 def _rows(names: Sequence[str], gap_ms: float) -> tuple[str, ...]:
-    """Return the rows of the table at a length of gap, in order."""
+    """Return the table's rows for a length of gap."""
     rows = [REFERENCE]
     for name in names:
         rows.append(name)
@@ -212,7 +212,7 @@ def _opened(model: str) -> ContextEncoder:
 
 
 def _inner(start: int, gap_ms: float) -> tuple[int, int]:
-    """Return the gap of a length in the middle of the one of 64 ms that begins at ``start``."""
+    """Return the gap centred in the 64 ms gap at ``start``."""
     samples = round(SAMPLE_RATE * gap_ms / 1000.0)
     begin = start + (GAP_SAMPLES - samples) // 2
     return begin, begin + samples
@@ -233,7 +233,7 @@ def _with_fill(
 def _before_phase(
     signal: NDArray[np.float32], gap: tuple[int, int], encoder: ContextEncoder
 ) -> float:
-    """Return the SNR of the network's magnitudes in the frames that lie wholly in a gap."""
+    """Return the SNR of the network's magnitudes inside a gap."""
     answer = np.abs(encoder.spectra(signal, gap))
     starts = np.arange(gap[0], gap[1] - WINDOW_SAMPLES + 1, HOP_SAMPLES)
     truth = metrics.magnitudes(signal, starts, WINDOW_SAMPLES)

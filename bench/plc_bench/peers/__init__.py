@@ -35,7 +35,7 @@ meets another moment of the signal.
 
 
 def comparable(method: str, metric: str) -> bool:
-    """Return whether a score, such as ``lsd_single``, says something of a method or a peer."""
+    """Return whether a metric is meaningful for a method or a peer."""
     name = re.split("[:@ ]", method)[0]  # without options, or that it is its own decode
     return metric.partition("_")[0] not in NOT_COMPARABLE.get(name, ())
 

@@ -66,7 +66,7 @@ class Opus:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         if signal.shape[1] > 2:
             raise PeerError(f"Opus codes 1 or 2 channels; the stream has {signal.shape[1]}")
         rate = sample_rate if sample_rate in RATES else 48_000
@@ -101,7 +101,7 @@ def peer(name: str) -> Contender:
 
 
 def frame_of(packet: int, rate: int) -> int:
-    """Return the longest frame, in samples, that a packet is a multiple of.
+    """Return the longest frame that divides a packet, in samples.
 
     Raises
     ------
