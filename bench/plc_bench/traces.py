@@ -145,7 +145,7 @@ def import_capture(
 
 
 def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
-    """Write the losses of a capture, or of another text trace, as a trace; say what they are.
+    """Write the losses of a capture or a text as a trace.
 
     Parameters
     ----------

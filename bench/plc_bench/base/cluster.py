@@ -28,7 +28,7 @@ def as_done_on(
     jobs: int,
     name: Callable[[_Item], str],
 ) -> Iterator[tuple[int, _T | Failure]]:
-    """Yield the number of each item and ``work(item)``, or its failure, as they are done.
+    """Yield each item's number and result, or failure, as it finishes.
 
     Parameters
     ----------

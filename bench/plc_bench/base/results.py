@@ -1,4 +1,4 @@
-"""Write what was measured: JSON and CSV for other programs, counts in the words of a table."""
+"""Write results as JSON, CSV and text."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A piece of music out of numbers, so that a benchmark of time needs no file."""
+"""Synthesised music for benchmarks of time."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -45,7 +45,7 @@ def inpaint(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Fill gaps with both sides known, in the setting of the context-encoder paper.
+    """Fill gaps with both sides known, as in the context-encoder paper.
 
     SNR_MS compares magnitudes inside the gap, SNR the samples. Method lpc is the paper's own
     reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
@@ -98,24 +98,25 @@ def paper(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Make the context-encoder paper's tables 2 and 3 with networks that were trained here.
+    """Make the context-encoder paper's tables 2 and 3.
 
     The published figures stand below those measured.
     """
     from plc_bench.base import corpus, results
-    from plc_bench.gaps import paper_tables
+    from plc_bench.gaps import paper_tables, twosided
 
-    settings = paper_tables.PaperSettings(
-        models=names_of(models), gaps_per_clip=gaps_per_clip, seed=seed
-    )
+    drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
     clips = corpus.find_clips(sources, stereo)
     with progress_shown("clips", len(clips)) as advance:
-        report = paper_tables.measure_paper_tables(clips, settings, processes(jobs), advance)
-    report_failures(report.failures, len(clips))
-    show(report, [paper_tables.result_table(report)], json_file)
+        reports = paper_tables.measure_paper_tables(
+            clips, names_of(models), drawing, processes(jobs), advance
+        )
+    failures = reports[0].failures
+    report_failures(failures, len(clips))
+    show(reports, [paper_tables.result_table(reports)], json_file)
     if csv_file:
-        results.write_csv(csv_file, paper_tables.csv_rows(report))
-    end(report.failures)
+        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
+    end(failures)
 
 
 def register(app: typer.Typer) -> None:

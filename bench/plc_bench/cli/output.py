@@ -38,7 +38,7 @@ def show(result: Any, tables: list[Any], json_file: Path | None) -> None:
 
 
 def stdout() -> Console:
-    """Return a console on stdout, with room for the widest table where that is no terminal."""
+    """Return a console on stdout, wide if stdout is a file."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_COLUMNS
@@ -46,7 +46,7 @@ def stdout() -> Console:
 
 
 def report_failures(failures: list[Any], clips: int = 0) -> None:
-    """Say on stderr which clips and methods have no score, once for each reason.
+    """Print failures on stderr, once for each reason.
 
     Exit with 1 if all of so many clips have none; :func:`end` does where only some have.
     """

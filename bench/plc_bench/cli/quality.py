@@ -202,7 +202,7 @@ def trace(
         int | None, typer.Option(min=1, help="The stream's clock; else by its payload type.")
     ] = None,
 ) -> None:
-    """Make a trace of what a network really lost."""
+    """Make a trace of the losses of a real network."""
     from plc.audio.files import check_new
     from plc_bench import traces
 

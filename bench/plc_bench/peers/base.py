@@ -1,4 +1,4 @@
-"""What a peer is, and how a program is run as one."""
+"""The interface of a peer, and programs as peers."""
 
 import os
 import signal as signals
@@ -19,7 +19,7 @@ _REASON_CHARACTERS = 200
 
 
 class PeerError(PlcError):
-    """A peer crashed, hung, or wrote what it should not; the message says which."""
+    """A peer crashed, hung, or wrote invalid output."""
 
 
 class Contender(Protocol):
@@ -33,7 +33,7 @@ class Contender(Protocol):
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears.
+        """Play the stream.
 
         Parameters
         ----------

@@ -42,7 +42,7 @@ class NetEq:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         program = driver()
         rate = sample_rate if sample_rate in RATES else 48_000
         packet = whole_packet(packet_samples, sample_rate, rate)
@@ -59,7 +59,7 @@ def peer(name: str) -> Contender:
 
 
 def driver() -> Path:
-    """Return the compiled driver, compiled where it is not in the user's cache.
+    """Return the driver; compile it if the cache has none.
 
     Raises
     ------

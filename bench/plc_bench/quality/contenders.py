@@ -1,4 +1,4 @@
-"""What a comparison compares: anything that plays a stream in which packets are lost.
+"""Contenders: anything that plays a stream with lost packets.
 
 Three kinds, told apart by their name:
 
@@ -61,7 +61,7 @@ class Engine:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         played = plc.conceal(
             signal,
             trace,
@@ -97,7 +97,7 @@ class FileRepair:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         gaps = gaps_of(trace, packet_samples)
         played = plc.inpaint(signal, sample_rate, gaps, method=self.method, model=self.model)
         return np.asarray(played, np.float32)
@@ -105,7 +105,7 @@ class FileRepair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandPeer:
-    """A program that plays a stream, run once for each clip and trace.
+    """A program, run once for each clip and trace.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class CommandPeer:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears.
+        """Play the stream.
 
         Raises
         ------
@@ -173,13 +173,13 @@ class CommandPeer:
 
 
 def _filled(command: str, values: Mapping[str, str]) -> list[str]:
-    """Return the words of a command with the places filled in, spaces in a path and all."""
+    """Return the words of a command with its placeholders replaced."""
     words = shlex.split(command)
     return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
 
 
 def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray[np.float32]:
-    """Return what a peer wrote, cut to a shape: float32, shape (n, channels).
+    """Read a peer's output, cut to a shape: float32, shape (n, channels).
 
     Raises
     ------
@@ -215,9 +215,7 @@ def _make_peer(name: str) -> Contender:
     return make_peer(name)
 
 
-KINDS: dict[str, Kind] = dict.fromkeys(
-    ("ffmpeg", "g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer
-)
+KINDS: dict[str, Kind] = dict.fromkeys(("g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer)
 """Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
 one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
@@ -278,7 +276,7 @@ def check_methods(
     peers: Mapping[str, CommandPeer] | None = None,
     sample_rate: int | None = None,
 ) -> None:
-    """Check all of a name that can be known before anything is played.
+    """Check methods before anything is played.
 
     What a method needs from the system is not looked for: it may be there for a later run.
 
@@ -311,7 +309,7 @@ def check_methods(
 
 
 def _check_predictor(method: str, rates: Sequence[int]) -> None:
-    """Check that a method is known, and possible at one of the rates."""
+    """Check that a method exists and works at one of the rates."""
     if method in plc.METHODS:
         return
     errors = []
@@ -327,7 +325,7 @@ def _check_predictor(method: str, rates: Sequence[int]) -> None:
 def with_lookaheads(
     methods: Sequence[str], lookaheads: Sequence[int], peers: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return each method once for every lookahead, but those that name their own, and peers.
+    """Combine each method of the engine with every lookahead.
 
     A method with lookahead 0 keeps its name.
     """

@@ -1,4 +1,4 @@
-"""What is kept of a study for people to hear: a stretch of a clip, played in every way.
+"""Excerpts of a study to listen to: a stretch of a clip, played in every way.
 
 A folder for each clip and condition::
 
@@ -83,7 +83,7 @@ class Excerpt:
 
 
 def plan(clips: Sequence[Clip], conditions: Sequence[str], count: int) -> list[tuple[str, str]]:
-    """Return of which clips, and under which condition of each, an excerpt is kept.
+    """Choose the clips and conditions of the excerpts.
 
     Domains take turns, and so do the conditions from clip to clip, so that a listener hears some
     of everything.
@@ -123,7 +123,7 @@ def keep(
     played: Mapping[str, NDArray[np.float32]],
     seconds: float = EXCERPT_S,
 ) -> None:
-    """Write an excerpt, or add methods to one that is there.
+    """Write an excerpt, or add methods to an existing one.
 
     Parameters
     ----------
@@ -213,13 +213,13 @@ def _index(folder: Path) -> dict[str, Any] | None:
 
 
 def _gain(signals: Sequence[NDArray[np.float32]]) -> float:
-    """Return what brings the loudest signal to full scale; 1 if none is past it."""
+    """Return the gain that prevents clipping, 1 or less."""
     loudest = max(float(np.abs(signal).max()) for signal in signals)
     return min(1.0, 1.0 / loudest) if loudest > 0.0 else 1.0
 
 
 def slug(name: str) -> str:
-    """Return a name as a part of a file name, one of its kind."""
+    """Return a unique part of a file name for ``name``."""
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_")
     return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"
 

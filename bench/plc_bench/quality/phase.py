@@ -111,7 +111,7 @@ class PhaseScore:
 
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
-    """All scores, in the order of the clips, and the clips that have none."""
+    """Scores in the order of the clips, and clips without scores."""
 
     seconds: float
     scores: list[PhaseScore]
@@ -127,7 +127,7 @@ class PhaseReport:
 
 
 def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list[PhaseScore]:
-    """Return the scores of the middle ``seconds`` of the first channel of a clip."""
+    """Score the middle ``seconds`` of a clip's first channel."""
     scores = []
     for grid in GRIDS:
         recording = read_clip(path, grid.sample_rate)
@@ -148,7 +148,7 @@ def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list
 def score_signal(
     x: NDArray[np.float32], grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
 ) -> dict[str, tuple[float, float]]:
-    """Return convergence and error, in dB, of every method on one signal, shape (n,)."""
+    """Return convergence and error in dB by method, for one signal."""
     plan = grid.allocate()
     spectra = spectra_of(x, plan)
     magnitude = np.abs(spectra)
@@ -290,7 +290,7 @@ def measure(
     started: Callable[[int], None] = lambda total: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
-    """Return the scores of up to ``clips`` clips, evenly spread, of each source."""
+    """Score up to ``clips`` clips of each source, evenly spread."""
     chosen = {}
     for source in sources:
         found = find_clips([source])

@@ -1,4 +1,4 @@
-"""A clip in packets with its losses, and how a contender plays it.
+"""A clip in packets, its losses, and its playing by a contender.
 
 The losses follow from the clip's name, so a clip is always damaged in the same way.
 """

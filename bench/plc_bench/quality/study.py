@@ -65,7 +65,7 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
-    """What a study measures.
+    """Settings of a study.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One clip under one condition without a score by a method, and why."""
+    """A missing score: clip, condition, method and reason."""
 
     clip: str
     condition: str
@@ -204,7 +204,7 @@ class Study:
 
     @property
     def methods(self) -> list[str]:
-        """Methods that have a score, in the order asked for, own decodes behind their codec."""
+        """Methods with a score, in order; own decodes follow their codec."""
         scored = {row.method for row in self.rows}
         asked = [
             name for method in self.settings["methods"] for name in (method, method + OWN_DECODE)
@@ -213,7 +213,7 @@ class Study:
 
     @property
     def identity(self) -> str:
-        """What tells it from other studies; the same as it grows."""
+        """Identifier of the study; it stays the same as the study grows."""
         fixed = {name: value for name, value in self.settings.items() if name not in _AXES}
         heard = {clip: self.settings["clips"].get(clip) for clip, _ in self.settings["excerpts"]}
         text = json.dumps([fixed, heard], sort_keys=True)
@@ -227,7 +227,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What one process does at a time: a clip under a condition, by the methods still missing."""
+    """Work of one process: a clip, a condition, and the methods to score."""
 
     clip: Clip
     condition: Condition
@@ -354,7 +354,7 @@ def _units(
 def _work(
     units: Sequence[_Unit], settings: StudySettings, jobs: int, cluster: str | None
 ) -> Iterator[tuple[_Unit, list[dict[str, Any]]]]:
-    """Yield each unit and what the journal says of it, as they are done."""
+    """Yield each finished unit with its journal entries."""
     work = partial(_score, settings=settings)
     done = (
         as_done(work, units, jobs, attrgetter("name"))
@@ -394,7 +394,7 @@ def _score(unit: _Unit, settings: StudySettings) -> list[dict[str, Any]]:
 def _played(
     method: str, stream: Stream, settings: StudySettings
 ) -> tuple[dict[str, Signal], Signal]:
-    """Return what a method is compared with, by the ending of its name, and what it plays."""
+    """Return a method's references by suffix of its name, and its output."""
     player = contender(method, settings.peers, budget_ms=settings.budget_ms, seed=settings.seed)
     references: dict[str, Signal] = {"": stream.signal}
     if player.coded:
@@ -482,7 +482,7 @@ def _order(settings: Mapping[str, Any]) -> Callable[[str, str, str], tuple[str, 
 
 
 def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
-    """Write the settings of a study, or check that those of one that goes on allow it."""
+    """Write the settings of a study, or check them against existing ones."""
     wanted = _plain(_description(clips, settings))
     if (folder / SETTINGS_FILE).exists():
         wanted = _continued(folder, _read_settings(folder), wanted)
@@ -529,7 +529,7 @@ def _models() -> dict[str, str]:
 
 
 def _digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, or None if it is none that can be read."""
+    """Return the SHA-256 of a file, None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -585,7 +585,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a journal says; the line that an interrupted run left half is passed over."""
+    """Yield the entries of a journal; skip an incomplete last line."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -598,7 +598,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _journal(folder: Path) -> Any:
-    """Open a journal to append to, without the half line that an interrupted run left."""
+    """Open a journal to append to; remove an incomplete last line."""
     path = folder / JOURNAL_FILE
     try:
         if path.exists():

@@ -71,7 +71,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with its 95 % interval; NaN for few clips."""
+    """Mean and 95 % interval over gaps of one length class."""
 
     gap_ms: float
     mean: float
@@ -81,7 +81,7 @@ class Point:
 
 
 def summary_tables(study: Study) -> list[SummaryTable]:
-    """Return what a study shows, the plainest first."""
+    """Return the tables of a study, simplest first."""
     plain = [name for name in study.settings["metrics"] if "_" not in name]
     tables = []
     for condition in study.conditions:
@@ -100,7 +100,7 @@ def summary_tables(study: Study) -> list[SummaryTable]:
 
 
 def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
-    """Return a method's score over the length of the gap, for the classes that have one."""
+    """Return a method's score by length class of the gap."""
     if not comparable(method, metric):
         return []
     rows = [row for row in study.rows if row.method == method]
@@ -127,7 +127,7 @@ def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
 
 
 def markdown(study: Study) -> str:
-    """Return the tables of a study as Markdown, and what failed."""
+    """Return the tables and the failures of a study as Markdown."""
     settings = study.settings
     parts = [
         "# Concealment compared\n",
@@ -144,7 +144,7 @@ def markdown(study: Study) -> str:
 
 
 def sizes(study: Study) -> str:
-    """Return how many clips, conditions and methods there are, in words."""
+    """Return the numbers of clips, conditions and methods in words."""
     counts = {
         "clip": len({row.clip for row in study.rows}),
         "condition": len(study.conditions),
@@ -279,7 +279,7 @@ def _means(
 
 
 def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -> Table:
-    """Return a condition's means, and how the first method differs from each other one."""
+    """Return means, and differences of the first method to each other one."""
     means = _means(study, rows, study.settings["metrics"], condition)
     title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
     table = rich_table(replace(means, title=title, note=""))
@@ -296,7 +296,7 @@ def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -
 
 
 def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[str, str, str]:
-    """Return the mean difference, its interval, and on how many clips the first is better."""
+    """Return mean difference, interval, and share of clips won."""
     if not (comparable(first, name) and comparable(other, name)):
         return (_NOT_COMPARABLE,) * 3
     difference, metric = _difference(rows, first, other, name), registry.metric(name)
@@ -461,7 +461,7 @@ def _gap_heading(low_ms: float, high_ms: float) -> str:
 
 
 def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
-    """Return the mean over a method's rows; say what is not in it but in that of others."""
+    """Return the mean of a method's rows, with counts of missing ones."""
     if own and not comparable(own[0].method, metric):
         return Cell(_NOT_COMPARABLE)
     summary = summarise([row.scores[metric] for row in own])
@@ -475,7 +475,7 @@ def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
 
 
 def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> PairedDifference:
-    """Return how a method differs from the first where both have a score."""
+    """Return the difference of two methods where both have scores."""
     by_method: dict[str, dict[tuple[str, str], float]] = {method: {}, first: {}}
     for row in rows:
         if row.method in by_method:
@@ -516,7 +516,7 @@ def _difference_cell(
 
 
 def _left_out(study: Study) -> str:
-    """Return what to add to the note of a table of differences."""
+    """Return a note on rows without a difference."""
     if not any(name.endswith(OWN_DECODE) for name in study.methods):
         return ""
     name = OWN_DECODE.strip()

@@ -60,7 +60,7 @@ _TOP_HZ = 12_000.0
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was written.
+    """The written page.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ def html_table(table: SummaryTable) -> str:
 def difference_or_whole(
     reference: NDArray[np.int16], played: NDArray[np.int16]
 ) -> tuple[NDArray[np.int16], bool]:
-    """Return what to store of a version, and whether that is its difference to the reference.
+    """Return a version's stored form, and whether it is a difference.
 
     The difference, unless it does not fit into 16 bits or is not silent for the most part, as that
     of a codec.
@@ -195,7 +195,7 @@ def difference_or_whole(
 def spectrogram_png(
     signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
 ) -> bytes:
-    """Return a spectrogram as PNG, with a red mark above each lost packet.
+    """Return a spectrogram as PNG; red marks show lost packets.
 
     Parameters
     ----------
@@ -365,7 +365,7 @@ def _about(study: Study) -> str:
 
 
 def _identity(study: Study) -> str:
-    """Return what tells one study's page from another's in a browser's memory."""
+    """Return the key of a study's page in a browser's storage."""
     text = json.dumps(study.settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

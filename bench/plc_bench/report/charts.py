@@ -99,7 +99,7 @@ class Panel:
 
 
 def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -> None:
-    """Draw scores over the length of the gap, or PLCMOS by method where it was measured.
+    """Draw a study: curves over the length of the gap, or PLCMOS bars.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
 
 
 def gap_chart(study: Study, metric: str, title: str) -> str:
-    """Return a metric over the length of the gap as SVG, with 95 % intervals; empty: no scores."""
+    """Return a metric over the length of the gap as SVG; empty without scores."""
     panel = _gap_panel(study, {name: name for name in study.methods}, metric, bands=True)
     return _svg(_figure([panel], _PAGE_INCHES), title) if panel.curves else ""
 
 
 def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
-    """Draw both scores of ``plc bench inpaint`` over the length of the gap: PNG, SVG or PDF.
+    """Draw SNR and SNR_MS over the gap length: PNG, SVG, PDF.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def latency_section(folder: Path) -> str:
 
 
 def panels_of(rows: Sequence[LatencyRow]) -> dict[str, dict[str, TimeHistogram]]:
-    """Return the histograms of each panel of a latency picture, by title and name."""
+    """Return a latency picture's histograms, by panel and curve."""
     if len({row.settings for row in rows}) == 1:
         return {f"{row.mode}: {row.settings.name}": _by_kind(row.histograms) for row in rows}
     panels: dict[str, dict[str, TimeHistogram]] = {}
@@ -225,7 +225,7 @@ def panels_of(rows: Sequence[LatencyRow]) -> dict[str, dict[str, TimeHistogram]]
 
 
 def rarity_ticks(rarest: int) -> list[tuple[float, str]]:
-    """Return the places of the percentiles 0, 50, 90, 99, … on the axis, up to the rarest."""
+    """Return axis ticks of the percentiles 0, 50, 90, 99, …."""
     decades = max(1, math.ceil(math.log10(max(rarest, 2))))
     nines = [(10.0**k, f"{100 - 10.0 ** (2 - k):.{max(0, k - 2)}f} %") for k in range(decades + 1)]
     return [nines[0], (2.0, "50 %"), *nines[1:]]
@@ -239,7 +239,7 @@ def _gap_panel(
     *,
     bands: bool = False,
 ) -> Panel:
-    """Return a metric over the length of the gap, a curve for each method with a score."""
+    """Return a metric over the length of the gap, by method."""
     curves = []
     for number, (method, name) in enumerate(names.items()):
         points = [one for one in gap_curve(study, method, metric) if one.gaps >= least_gaps]
@@ -262,7 +262,7 @@ def _latency_panel(title: str, curves: Mapping[str, TimeHistogram]) -> Panel:
 
 
 def _row_html(name: str, row: Mapping[str, Any], machine: Mapping[str, str]) -> str:
-    """Return a row of a latency report as a figure of the page."""
+    """Return a latency report's row as a figure of the page."""
     settings = row["settings"]
     title = (
         f"{name}, {row['mode']}: {settings['method']}, {settings['sample_rate']} Hz, "
@@ -349,7 +349,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _svg(figure: Any, label: str) -> str:
-    """Return a figure as an SVG element for the page, with the page's colours and font."""
+    """Return a figure as SVG with the page's colours and font."""
     from matplotlib import rc_context
 
     stream = io.StringIO()

@@ -131,7 +131,7 @@ def _best(
     column: tuple[str, str],
     most: int,
 ) -> float:
-    """Return the best of those that have all clips and do not wait for later packets."""
+    """Return the best complete mean of methods without lookahead."""
     means = [cells[method, column] for method in methods if not _WAITS.search(method)]
     defined = [each.value for each in means if math.isfinite(each.value) and each.count == most]
     if not defined:

@@ -108,7 +108,7 @@ def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
 
 
 def gap_edges(lost: Mask) -> NDArray[np.intp]:
-    """Return the first sample of each gap and of each stretch after one, ascending."""
+    """Return the first and the end sample of each gap, ascending."""
     edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
     return edges
 
@@ -119,7 +119,7 @@ def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
 
 
 def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
-    """Return the energy of what fills the gaps over that of what was lost, in dB.
+    """Return the fill's energy over the lost samples' energy, in dB.
 
     No score, but what others are read beside: NMSE can be bought by playing less (silence has 0 dB
     of error), and a level far below 0 dB says so. Minus infinity for silence.
@@ -182,7 +182,7 @@ def snr_ms_db(
 def mel_spectral_convergence(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> float:
-    """Return the relative error of the mel spectra of the frames that touch losses.
+    """Return the relative mel-spectral error of frames with losses.
 
     Notes
     -----
@@ -203,7 +203,7 @@ def mel_spectral_convergence(
 def mel_energies(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return the squared error and the energy of each frame's mel spectrum, and where it begins.
+    """Return error, energy and first sample of each mel frame.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def mel_energies(
 
 
 def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    """Return the largest step at an edge of a gap, relative to the largest step around it.
+    """Return the largest step at a gap's edges, relative to nearby steps.
 
     Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
     the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
@@ -237,7 +237,7 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
 
 
 def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
-    """Return how many maximal runs of at least ``samples`` zeros there are, over all channels."""
+    """Count runs of at least ``samples`` zeros in all channels."""
     count = 0
     for channel in _by_channel(signal):
         turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
@@ -248,7 +248,7 @@ def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
 def phase_error_deg(
     reference: Signal, estimate: Signal, frequency_hz: float, sample_rate: int
 ) -> float:
-    """Return by how many degrees the phase of a sine is off, 0 to 180.
+    """Return the phase error of a sine in degrees, 0 to 180.
 
     Parameters
     ----------
