@@ -110,7 +110,7 @@ class LibopusDecoder:
         self, payload: bytes | None, samples: int, repeated: int
     ) -> NDArray[np.float32] | None:
         out = ctypes.c_void_p(self._out.ctypes.data)
-        room = _SAMPLES_MAX if payload and not repeated else samples
+        room = samples if payload is None or repeated else _SAMPLES_MAX
         size = len(payload) if payload else 0
         made = self._library.opus_decode_float(self._state, payload, size, out, room, repeated)
         return self._out[:made].copy() if made == samples else None

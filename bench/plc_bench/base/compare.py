@@ -98,7 +98,7 @@ def paired_difference(
     Parameters
     ----------
     first, second : sequence of float, of the same length
-        Scores; a pair with one that is not finite is left out.
+        Scores; pairs that are not finite are left out.
     lower_is_better : bool
         Which way the metric points; decides ``share_better`` only.
     groups : sequence, of the same length

@@ -15,7 +15,7 @@ from plc.errors import AudioFileError, ConfigError, MissingExtraError
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
 # Stereo versions of places that mono clips show too: counted, they would count twice.
 STEREO_PREFIX = "stereo_"
-# Folders that say what clips are for, not what they are.
+# Folders that name the purpose of clips, not their domain.
 SPLITS = frozenset({"train", "valid", "validation", "dev", "test"})
 
 
@@ -42,7 +42,7 @@ class Clip:
     Attributes
     ----------
     name : str
-        Its path below the folder or manifest that it was found by; one of its kind.
+        Path below the source folder or manifest; unique.
     path : Path
         Where it lies; whether it does shows when it is read.
     domain : str

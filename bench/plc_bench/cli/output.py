@@ -16,7 +16,7 @@ FILE_COLUMNS = 160
 
 @contextmanager
 def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show on stderr how far a run is; yield what advances it, by one or by a given count."""
+    """Show progress on stderr; yield a function that adds one, or a count."""
     from plc_bench.base import progress
 
     with progress.shown(label, total) as meter:
@@ -48,7 +48,7 @@ def stdout() -> Console:
 def report_failures(failures: list[Any], clips: int = 0) -> None:
     """Print failures on stderr, once for each reason.
 
-    Exit with 1 if all of so many clips have none; :func:`end` does where only some have.
+    Exit with 1 if all ``clips`` failed; :func:`end` exits with 1 if some failed.
     """
     console = Console(stderr=True)
     by_place: dict[tuple[str, str], list[str]] = {}

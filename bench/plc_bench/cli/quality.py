@@ -38,7 +38,7 @@ def quality(
         str | None,
         typer.Option(
             help="By comma: nmse sdr lsd mel level click zeros fad, for speech plcmos dnsmos pesq "
-            "stoi; with _single or _30ms behind one, of such bursts alone. \\[default: nmse,lsd; "
+            "stoi; with suffix _single or _30ms of such bursts alone. \\[default: nmse,lsd; "
             "with --out all but fad and those of speech]"
         ),
     ] = None,
@@ -50,7 +50,7 @@ def quality(
     ] = "",
     trace: Annotated[
         list[Path] | None,
-        typer.Option(help="Trace, or folder of one for each clip, in place of --loss and --burst."),
+        typer.Option(help="Trace, or folder with one per clip, in place of --loss and --burst."),
     ] = None,
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
@@ -66,7 +66,7 @@ def quality(
         str,
         typer.Option(
             help="Peers that code the audio, by comma: they get it intact, and are also "
-            "compared with their own loss-free decode."
+            "compared with their loss-free decode."
         ),
     ] = "",
     peer_timeout_s: Annotated[
@@ -80,12 +80,13 @@ def quality(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
     out: Annotated[
-        Path | None, typer.Option(help="Keep everything in this folder; the same again goes on.")
+        Path | None,
+        typer.Option(help="Keep the study in this folder; the same command resumes it."),
     ] = None,
     excerpts: Annotated[
-        int, typer.Option(min=0, help="With --out: stretches of audio to keep for plc report.")
+        int, typer.Option(min=0, help="With --out: excerpts of audio to keep for plc report.")
     ] = 30,
-    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 5.0,
+    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Length of an excerpt in s.")] = 5.0,
     ray: Annotated[
         str | None,
         typer.Option(help="Address of a Ray cluster, auto, or local to start one."),
@@ -193,7 +194,7 @@ def trace(
     target: Annotated[Path, typer.Argument(help="The trace to write.")],
     overwrite: Overwrite = False,
     ssrc: Annotated[
-        str | None, typer.Option(help="Which stream, such as 0x1a2b3c4d; else the longest.")
+        str | None, typer.Option(help="SSRC of the stream, such as 0x1a2b3c4d; else the longest.")
     ] = None,
     deadline_ms: Annotated[
         float, typer.Option(help="A packet that much later than the earliest is lost.")

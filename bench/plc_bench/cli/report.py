@@ -8,12 +8,12 @@ from rich.console import Console
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="What plc bench quality --out wrote.")],
+    results: Annotated[Path, typer.Argument(help="Folder of plc bench quality --out.")],
     out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("report"),
     ratings: Annotated[
-        list[Path] | None, typer.Option(help="What the blind test saved; may be repeated.")
+        list[Path] | None, typer.Option(help="File of the blind test; may be repeated.")
     ] = None,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
     from plc_bench.base.results import counted
@@ -35,9 +35,7 @@ def report(
 
 
 def headline(
-    studies: Annotated[
-        list[Path], typer.Argument(help="Folders that plc bench quality --out wrote.")
-    ],
+    studies: Annotated[list[Path], typer.Argument(help="Folders of plc bench quality --out.")],
     out: Annotated[Path, typer.Option(help="Folder of headline.md and the pictures.")],
 ) -> None:
     """Make a page of small tables and a picture of each study."""

@@ -27,10 +27,10 @@ PEERS = {
 """A line of help for each, by name."""
 
 NOT_COMPARABLE = {"neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "stoi"})}
-"""Scores that say nothing of a peer, by name.
+"""Metrics that are not meaningful for a peer, by name.
 
-NetEq moves in time: what compares sample by sample or frame by frame, or looks at where a gap was,
-meets another moment of the signal.
+NetEq shifts the signal in time, so metrics by sample, by frame or at a gap's edges compare
+different moments.
 """
 
 

@@ -14,7 +14,7 @@ from plc_bench.scores.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
 PEER_TIMEOUT_S = 60.0
-# Of what a program says before it fails, a reason keeps this much.
+# Characters of a failed program's last line in a reason.
 _REASON_CHARACTERS = 200
 
 
@@ -53,7 +53,7 @@ class Contender(Protocol):
 
 
 def run_program(words: Sequence[str], timeout_s: float) -> None:
-    """Run a program to its end; kill it, and what it started, when that takes too long.
+    """Run a program; kill it and its children after a timeout.
 
     Raises
     ------

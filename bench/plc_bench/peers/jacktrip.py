@@ -21,7 +21,7 @@ from plc_bench.scores.metrics import Mask
 
 # The only damping: the first denominator is this times the energy, in place of twice.
 DAMPING = np.float32(2.00002)
-# A stream without any packet for so long is silent.
+# After this time without a packet the stream is silent.
 _SILENT_AFTER_MS = 512.0
 
 

@@ -6,9 +6,9 @@ stand behind colons, in any order: ``24k`` (bits of all channels together), ``vo
 at 5 and more where the library was built with it), and the path of another library.
 
 The encoder is led in by a packet less its lookahead, so that packet k of the stream is decoded
-from packet k + 1 of the codec and no delay is left. It is told the share of losses, as a sender
-would be. There is no forward error correction: this measures concealment. Rates other than Opus'
-own go by way of 48 kHz.
+from packet k + 1 of the codec and no delay is left. It gets the share of losses, as in a sender.
+There is no forward error correction: this measures concealment. Rates other than Opus' own are
+resampled to 48 kHz.
 """
 
 import ctypes

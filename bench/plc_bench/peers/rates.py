@@ -62,7 +62,7 @@ def whole_packet(packet_samples: int, sample_rate: int, rate: int) -> int:
     Raises
     ------
     PeerError
-        If that is no whole number of samples.
+        If that is not a whole number of samples.
     """
     samples, rest = divmod(packet_samples * rate, sample_rate)
     if rest:

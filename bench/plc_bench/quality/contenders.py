@@ -1,16 +1,16 @@
 """Contenders: anything that plays a stream with lost packets.
 
-Three kinds, told apart by their name:
+Three kinds, distinguished by name:
 
 * a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known;
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
-  trace and writes what it plays (:class:`CommandPeer` says how);
+  trace and writes its output (see :class:`CommandPeer`);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
 
 A *coded* contender (a codec with its own concealment) gets the intact signal, codes it, and loses
-the coded packets itself. What it plays differs from the signal where nothing was lost, too; so it
-is also compared with what it plays when nothing is lost.
+the coded packets itself. Its output differs from the signal without a loss, too, so it is also
+compared with its own loss-free output.
 """
 
 import re
@@ -119,7 +119,7 @@ class CommandPeer:
     coded : bool
         Whether it codes the audio.
     timeout_s : float
-        Time it may take for one clip before it and what it started are killed.
+        Time for one clip, after which it and its children are killed.
     """
 
     command: str
@@ -184,7 +184,7 @@ def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray
     Raises
     ------
     PeerError
-        If there is no audio, of another rate or other channels, too short or not finite.
+        If the audio is missing, has another rate or other channels, is too short or not finite.
     """
     from plc_bench.base.corpus import read_clip
 

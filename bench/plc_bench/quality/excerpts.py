@@ -2,14 +2,14 @@
 
 A folder for each clip and condition::
 
-    reference.flac   what was sent
+    reference.flac   the original
     lossy.flac       the same with zeros where packets are lost
-    played-*.flac    what each method made of it
+    played-*.flac    the output of each method
     excerpt.json     which is which, the packets lost, the rate
 
 All are FLAC of 16 bits and sample-aligned, so that a listener can switch among them and a
-difference between two of them is exactly what the one did to the other. Everything is brought
-down by the same gain where the loudest of them would clip: levels stay comparable.
+difference between two of them is exact. If the loudest would clip, one gain reduces all of them:
+levels stay comparable.
 """
 
 import json
@@ -147,7 +147,7 @@ def keep(
     samples = slice(packets.start * stream.packet_samples, packets.stop * stream.packet_samples)
     kept = _index(folder)
     files = dict(kept["files"]) if kept else {}
-    # One gain for all that is ever written here: what a later run adds must be comparable.
+    # One gain for all files of the folder, so that a later run stays comparable.
     gain = kept["gain"] if kept else _gain([stream.signal[samples], *played.values()])
     wanted = {REFERENCE: stream.signal, LOSSY: stream.lossy} if not kept else {}
     try:

@@ -4,16 +4,15 @@ By default the engine has no time limit (``budget_ms`` is infinite): the scores 
 on how busy the machine is. The folder of a study::
 
     RESULTS/
-      settings.json    what was asked for, of which clips, with which models
-      journal.jsonl    a line for each clip, condition and method, written as soon as it is known
+      settings.json    the settings, clips and models
+      journal.jsonl    a line for each clip, condition and method, written at once
       scores.csv       the same as a table; gaps.csv by length of the gap; failures.csv
       summary.md       means, paired differences, by domain, burst and gap length
       audio/           stretches to listen to (:mod:`plc_bench.quality.excerpts`)
 
-The journal is the study; the tables are made from it. A run that was stopped goes on where it
-was: what the journal has is not computed again, but what failed is tried again. Methods, peers,
-conditions and clips may be added to a study; any other change would mix what cannot be compared,
-and is refused.
+The tables are made from the journal. A stopped run can be resumed: scores in the journal are kept,
+failures are tried again. Methods, peers, conditions and clips may be added to a study; any other
+change is refused, because its scores would not be comparable.
 """
 
 import hashlib
@@ -538,7 +537,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _continued(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a study that goes on: the old ones, and what came to the axes."""
+    """Return the settings of a resumed study: the old ones and additions."""
     merged = {**new, "excerpts": old["excerpts"]}
     scored = {row.clip for row in load(folder).rows}  # another one may be mended
     for name in new:

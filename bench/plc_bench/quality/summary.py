@@ -1,10 +1,10 @@
-"""A study as tables: means, paired differences to the first method, by what matters.
+"""Tables of a study: means, and paired differences to the first method.
 
 A difference is a method's score minus the first method's, on the same clip under the same
-condition; its interval is a bootstrap over clips (:mod:`plc_bench.base.compare`), because what one
-clip shows under several conditions is alike. Where a method has no score, or one that is not
-defined, the mean is over the others and says how many were left out. A codec compared with its own
-decode has means but no differences, as the first method is compared with the original.
+condition. Its interval is a bootstrap over clips (:mod:`plc_bench.base.compare`), because scores of
+one clip under several conditions are alike. A mean leaves out missing and undefined scores and
+gives their number. A codec compared with its own decode has means but no differences, as the first
+method is compared with the original.
 """
 
 import math
@@ -35,13 +35,13 @@ from plc_bench.scores import registry
 SHORT_METRICS = ("nmse", "lsd")
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
-# Stands for a score that says nothing of a method.
+# Shown for a score that is not meaningful for a method.
 _NOT_COMPARABLE = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell: what it shows, and what it is sorted by; NaN for none."""
+    """A cell: its text, and its value to sort by; NaN without a value."""
 
     text: str
     value: float = math.nan

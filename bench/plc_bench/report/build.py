@@ -7,10 +7,10 @@
     report/clips/N-K.png  spectrograms, the lost packets marked
 
 It opens from a disk, without a server: a browser lets a ``file://`` page run scripts that lie
-beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec: what
-one judges are a few milliseconds at the edges of gaps, just what a codec would smear. To keep that
-small, a version is stored as its difference to the reference, silence but for the gaps; the browser
-adds the two, exactly, as both are whole numbers. The lossy version needs no audio at all.
+beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec, which
+would smear the few milliseconds at the edges of gaps that listeners judge. To save space, a version
+is stored as its difference to the reference, silent outside the gaps; the browser adds the two
+exactly, as both are integers. The lossy version needs no audio.
 """
 
 import base64
@@ -43,7 +43,7 @@ from plc_bench.scores import registry
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
-# Files of a page in its folder of clips; what else lies there is somebody's.
+# Files of a page in its folder of clips; other files are kept.
 _OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
 # Stands in every page of ours.
 _OWN_PAGE = "plcClip"
@@ -231,7 +231,7 @@ def spectrogram_png(
 
 
 def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> dict[str, Any]:
-    """Write the audio and the pictures of one clip; return what the page must know of it."""
+    """Write the audio and the pictures of one clip; return its description for the page."""
     order = [REFERENCE, LOSSY, *(name for name in study.methods if name in excerpt.files)]
     samples = {name: excerpt.read(name) for name in order}
     reference = samples[REFERENCE]
@@ -282,7 +282,7 @@ def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
     """Return samples as FLAC in base 64.
 
     Of 24 bits, because Chromium scales 16-bit samples above zero by 32767 and those below by 32768,
-    and a sum would be off. FLAC takes eight empty bits for what they are.
+    and a sum would be off. FLAC stores eight empty bits at no cost.
     """
     import soundfile
 

@@ -2,11 +2,11 @@
 
 ``plc bench headline STUDY ... --out OUT`` reads what ``plc bench quality --out`` kept
 and writes ``OUT/headline.md`` and a PNG for each study. A table has a row for each method and a
-column for each score by domain: of speech those that were made for it, of all else NMSE, LSD and
-FAD. The best in a column is bold, but for methods that wait for later packets (a lookahead, NetEq).
+column for each score by domain: PLCMOS, PESQ and STOI for speech, else NMSE, LSD and FAD. The best
+method in a column is bold, methods that wait for later packets (a lookahead, NetEq) aside.
 
-A codec is compared with its own loss-free decode, and marked so; what it plays through is never
-the original. Its PLCMOS has no reference, and holds the coding as well.
+A codec is marked and compared with its own loss-free decode. Its PLCMOS has no reference, and
+includes the loss by coding.
 """
 
 import math
@@ -27,7 +27,7 @@ from plc_bench.scores.registry import MUSIC_DOMAINS
 MUSIC_SCORES = ("nmse", "lsd", "fad")
 SPEECH_SCORES = ("plcmos", "pesq", "stoi")
 CODED_MARK = "†"
-# These know more: they wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
+# Methods that wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
 _WAITS = re.compile(r"@lookahead[1-9]|^neteq")
 
 

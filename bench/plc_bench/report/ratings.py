@@ -60,20 +60,19 @@ class Ratings:
 def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
     """Read files of the blind test.
 
-    A trial that two files have counts once: a file that is given twice, or one that was saved
-    before a break and again at the end.
+    A trial in two files counts once: one file may have been saved before a break.
 
     Parameters
     ----------
     paths : sequence of Path
         The files.
     study : Study
-        That is rated; ratings of another, or of other methods, are refused.
+        The rated study; ratings of another study or of other methods are refused.
 
     Raises
     ------
     ConfigError
-        If one cannot be read, is no such file, or rates what is not in the study.
+        If a file cannot be read, has another format, or rates unknown clips or methods.
     """
     known = {*study.methods, REFERENCE, LOSSY}
     result = Ratings([], [])

@@ -1,4 +1,4 @@
-"""Loudness of a concealment over the received signal: what no filler may pass."""
+"""Loudness of a concealment over the received signal, and its limits."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOUDEST_FILL_DB = 4.0
-"""No concealment is louder than what was received lately by more than this."""
+"""Limit of a concealment over the signal received in the last ``LATELY_S``."""
 LATELY_S = 8.0
-"""What counts as lately."""
+"""Length of the compared past."""
 GHOST_DB = -60.0
 """No concealment is louder than this, re full scale, in silence that has lasted."""
 GHOST_AFTER_S = 0.5
@@ -38,7 +38,7 @@ class Loudness:
     def receive(self, packet: NDArray[np.float32] | None) -> None:
         """Add a packet, float32, shape (n, channels); None is lost.
 
-        Lost packets age what was received before them as soon as something newer is received.
+        Lost packets age the packets before them when a newer packet is received.
         """
         if packet is None:
             self._lost += 1

@@ -2,21 +2,21 @@
 
 *Conventions.* A signal is a float array of shape ``(n,)`` or ``(n, channels)``, full scale 1.0; a
 metric of several channels sums their energies or averages their frames. ``lost`` is a bool array of
-shape ``(n,)``, True where the sample was in a lost packet. A metric that is not defined (nothing
-was lost, the reference is silent) is NaN; one that is perfect may be infinite.
+shape ``(n,)``, True where the sample was in a lost packet. An undefined metric (no loss, a silent
+reference) is NaN; a perfect one may be infinite.
 
 *Metrics.*
 
 ==================================  ======  ======================================================
-:func:`nmse_db`                     lower   energy of the error over that of what was lost
+:func:`nmse_db`                     lower   energy of the error over that of the lost samples
 :func:`sdr_db`                      higher  the same, upside down
 :func:`snr_ms_db`                   higher  SNR of the magnitude spectrogram inside one gap
 :func:`lsd_db`                      lower   log-spectral distance of the frames that touch losses
 :func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
 :func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
 :func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
-:func:`phase_error_deg`             lower   how far a sine's phase is off
-:func:`fill_level_db`               --      how loud the fill is: 0 is as loud as what was lost
+:func:`phase_error_deg`             lower   phase error of a sine
+:func:`fill_level_db`               --      level of the fill over that of the lost samples
 ==================================  ======  ======================================================
 
 PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.scores.speech`.
@@ -225,7 +225,7 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
     Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
     the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
     largest of these ratios. An undamaged signal has at most 1, an audible click well over 2; NaN
-    where there is no edge, or no number at one. See :mod:`plc_kernels.click`.
+    without an edge, or where a sample at an edge is NaN. See :mod:`plc_kernels.click`.
     """
     width = max(1, round(sample_rate * click.NEIGHBOURHOOD_MS / 1000))
     channels = zip(_by_channel(reference), _by_channel(estimate), strict=True)
@@ -262,7 +262,7 @@ def phase_error_deg(
     Returns
     -------
     float
-        180 where the estimate holds nothing of the sine at all.
+        180 if the estimate does not contain the sine.
     """
     turns = 2 * np.pi * frequency_hz / sample_rate * np.arange(reference.size)
     basis = np.stack([np.cos(turns), np.sin(turns)], axis=1)

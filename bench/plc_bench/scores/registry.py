@@ -40,7 +40,7 @@ class Metric:
     label : str
         Its heading in a table.
     lower_is_better : bool or None
-        Which way it points; None for one that explains others and points nowhere.
+        Direction; None for a metric that only explains others.
     digits : int
         Decimals worth printing.
     score : callable
@@ -189,12 +189,12 @@ def lost_by_class(trace: Mask, packet_samples: int, sample_rate: int) -> Mapping
 
 @dataclass(slots=True)
 class Comparison:
-    """A way of playing a stream beside the stream; spectra are made once for all classes.
+    """A reference and an estimate; spectra are computed once for all classes.
 
     Attributes
     ----------
     reference, estimate : float, shape (n, channels)
-        What was sent, and what was played.
+        The original and the concealed signal.
     lost : bool, shape (n,)
         All lost samples.
     sample_rate : int
@@ -257,7 +257,7 @@ def score(
     names : iterable of str
         Metrics.
     comparison : Comparison
-        The stream, and what was played.
+        The original and the concealed signal.
     lost : mapping from str to bool, shape (n,)
         As :func:`lost_by_class` returns it.
     """

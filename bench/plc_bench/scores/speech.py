@@ -73,7 +73,7 @@ def plcmos(signal: Signal) -> float:
 def dnsmos(signal: Signal) -> float:
     """Return the overall score that DNSMOS P.835 predicts, about 1 to 5; higher is better.
 
-    It was made for noise suppressors, and nothing of this project was trained or chosen by it.
+    It was made for noise suppressors; no network here was trained or chosen by it.
 
     Parameters
     ----------
