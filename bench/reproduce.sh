@@ -12,7 +12,7 @@
 # libopus that was built with deep concealment, to be compared as well), QUICK (set: two methods and
 # no other benchmarks, to see whether everything is there).
 #
-# Needs pip install -e ".[bench,media]", pip install --no-deps speechmos basic-pitch (for PLCMOS and FAD,
+# Needs pip install -e ".[bench,plots]", pip install --no-deps speechmos basic-pitch (for PLCMOS and FAD,
 # which are left out without), and for the peers
 # apt-get install libopus0 libspandsp2 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
 # fails by itself, and is listed in failures.csv of its study.
@@ -59,7 +59,7 @@ more() { # options of the time and of the other benchmarks: name, command; goes 
         || [ -s "$out/$name.json" ]
 }
 
-music=auto,ar,auto@lookahead1,jacktrip,opus,neteq,burg:5/50,repeat,zeros,ffmpeg
+music=auto,ar,auto@lookahead1,jacktrip,opus,neteq,burg:5/50,repeat,zeros
 scores=nmse,lsd,level,click,zeros,nmse_30ms,lsd_30ms
 voice=nmse,lsd,level
 if has basic_pitch; then
@@ -101,7 +101,7 @@ if [ -z "${QUICK:-}" ]; then
     "$python" -m plc_bench report "$out/music" --out "$out/report" >&2
 fi
 say "tables and pictures"
-"$python" -m plc_bench.report.headline "$out" \
+"$python" -m plc_bench headline --out "$out" \
     "$out/music" "$out/small-packets" "$out/speech" "$out/telephone" >&2
 for name in inpaint-music inpaint-instruments latency; do
     if [ -s "$out/$name.txt" ]; then

@@ -1,35 +1,37 @@
 """Network captures: pcap and pcapng files, down to the UDP datagrams in them.
 
-Only what an RTP stream needs: Ethernet (with VLAN tags), Linux cooked captures of both versions,
-raw IP and loopback; IPv4 and IPv6 with UDP. Anything else, and fragments after the first, is
-passed over. A file that was cut off in the middle of a packet ends there.
-
-References
-----------
-.. [1] "PCAP Capture File Format", draft-ietf-opsawg-pcap.
-.. [2] "PCAP Now Generic (pcapng) Capture File Format", draft-ietf-opsawg-pcapng.
+dpkt reads the headers, restricted to those around RTP: Ethernet (with VLAN tags), Linux
+cooked captures of both versions, raw IP and loopback; IPv4 and IPv6 with UDP. Other packets, and
+fragments after the first, are skipped. The blocks of pcapng are walked here, because dpkt's reader
+knows only one interface.
 """
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from plc.errors import TraceError
+from plc.errors import MissingExtraError, TraceError
 
-_PCAP_MAGICS = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
-    b"\xa1\xb2\xc3\xd4": (">", 1e-6),
-    b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
-    b"\xa1\xb2\x3c\x4d": (">", 1e-9),
-}
+try:
+    import dpkt
+    from dpkt import ethernet, ip, ip6, pcapng, sll, sll2, udp
+except ImportError as error:
+    raise MissingExtraError("a capture needs dpkt: pip install 'plc-engine[bench]'") from error
+
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
-_TIME_RESOLUTION = 9
-_IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
-_VLAN_TAGS = (0x8100, 0x88A8)
+_NO_LINK = -1
+_UDP_HEAD = 8
 # A capture of hours of audio; more would be held in memory at once.
 _BYTES_MAX = 2**31
+# Raised by dpkt for damaged headers; headers in headers without end exhaust the stack.
+_DAMAGE = (dpkt.Error, ValueError, LookupError, struct.error, RecursionError)
+
+Frame = tuple[float, int, bytes]
+"""Time in s, type of the link, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,11 @@ class Datagram:
     Attributes
     ----------
     time_s : float
-        When it was captured; NaN where the capture does not say.
+        Time of capture; NaN where the capture does not say.
     flow : tuple
         Source and destination, addresses and ports.
     payload : bytes
-        What it carried, as far as it was captured.
+        Content, as far as it was captured.
     """
 
     time_s: float
@@ -57,7 +59,7 @@ def read_datagrams(path: str | Path) -> Iterator[Datagram]:
     Raises
     ------
     TraceError
-        If the file cannot be read or is no capture.
+        If the file cannot be read or is not a capture.
     """
     try:
         if Path(path).stat().st_size > _BYTES_MAX:
@@ -65,7 +67,7 @@ def read_datagrams(path: str | Path) -> Iterator[Datagram]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror}") from error
-    if data[:4] in _PCAP_MAGICS:
+    if int.from_bytes(data[:4], "big") in dpkt.pcap.MAGIC_TO_PKT_HDR:
         frames = _pcap_frames(data)
     elif data[:4] == struct.pack(">I", _SECTION):
         frames = _pcapng_frames(data)
@@ -77,22 +79,18 @@ def read_datagrams(path: str | Path) -> Iterator[Datagram]:
             yield datagram
 
 
-def _pcap_frames(data: bytes) -> Iterator[tuple[float, int, bytes]]:
-    order, tick_s = _PCAP_MAGICS[data[:4]]
-    if len(data) < 24:
+def _pcap_frames(data: bytes) -> Iterator[Frame]:
+    """Yield the frames of a pcap file up to a cut header."""
+    try:
+        reader = dpkt.pcap.Reader(io.BytesIO(data))
+        for time_s, frame in reader:
+            yield float(time_s), reader.datalink() & 0xFFFF, frame
+    except dpkt.Error:
         return
-    link = struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF
-    at = 24
-    while at + 16 <= len(data):
-        seconds, ticks, size, _ = struct.unpack_from(order + "IIII", data, at)
-        at += 16
-        if at + size > len(data):
-            return
-        yield seconds + ticks * tick_s, link, data[at : at + size]
-        at += size
 
 
-def _pcapng_frames(data: bytes) -> Iterator[tuple[float, int, bytes]]:
+def _pcapng_frames(data: bytes) -> Iterator[Frame]:
+    """Yield the frames of a pcapng file up to a cut block."""
     order, at = "<", 0
     interfaces: list[tuple[int, float]] = []
     while at + 12 <= len(data):
@@ -104,102 +102,67 @@ def _pcapng_frames(data: bytes) -> Iterator[tuple[float, int, bytes]]:
         kind, size = struct.unpack_from(order + "II", data, at)
         if size < 12 or at + size > len(data):
             return
-        body = data[at + 8 : at + size - 4]
+        block = data[at : at + size]
         at += size
-        if kind == _INTERFACE and len(body) >= 8:
-            interfaces.append((struct.unpack_from(order + "H", body)[0], _tick_s(body[8:], order)))
-        elif kind == _ENHANCED and len(body) >= 20:
-            number, high, low, captured, _ = struct.unpack_from(order + "IIIII", body)
+        if kind == _INTERFACE:
+            interfaces.append(_interface(block, order))
+        elif kind == _ENHANCED and len(block) >= 32:
+            number, high, low, captured = struct.unpack_from(order + "IIII", block, 8)
             if number < len(interfaces):
                 link, tick_s = interfaces[number]
-                yield ((high << 32) | low) * tick_s, link, body[20 : 20 + captured]
-        elif kind == _SIMPLE and len(body) >= 4 and interfaces:
-            length = struct.unpack_from(order + "I", body)[0]
-            yield float("nan"), interfaces[0][0], body[4 : 4 + length]
+                yield ((high << 32) | low) * tick_s, link, block[28:-4][:captured]
+        elif kind == _SIMPLE and len(block) >= 16 and interfaces:
+            (length,) = struct.unpack_from(order + "I", block, 8)
+            yield float("nan"), interfaces[0][0], block[12:-4][:length]
 
 
-def _tick_s(options: bytes, order: str) -> float:
-    """Return the unit of an interface's time stamps."""
-    at = 0
-    while at + 4 <= len(options):
-        code, size = struct.unpack_from(order + "HH", options, at)
-        if code == 0:
-            break
-        if code == _TIME_RESOLUTION and size >= 1 and at + 4 < len(options):
-            value = options[at + 4]
-            return 2.0 ** -(value & 0x7F) if value & 0x80 else 10.0**-value
-        at += 4 + size + (-size % 4)
-    return 1e-6
+def _interface(block: bytes, order: str) -> tuple[int, float]:
+    """Return an interface's link type and its time unit in s."""
+    head = pcapng.InterfaceDescriptionBlock
+    try:
+        found = (pcapng.InterfaceDescriptionBlockLE if order == "<" else head)(block)
+    except _DAMAGE:
+        return _NO_LINK, 1e-6
+    for option in found.opts:
+        if option.code == pcapng.PCAPNG_OPT_IF_TSRESOL and option.data:
+            value = option.data[0]
+            return found.linktype, 2.0 ** -(value & 0x7F) if value & 0x80 else 10.0**-value
+    return found.linktype, 1e-6
 
 
 def _datagram(time_s: float, link: int, frame: bytes) -> Datagram | None:
-    unwrap = _LINKS.get(link)
-    inside = unwrap(frame) if unwrap else None
-    if inside is None:
+    """Return the UDP datagram in a frame; None for other frames."""
+    try:
+        packet = _LINKS.get(link, bytes)(frame)
+        while isinstance(packet, dpkt.Packet) and not isinstance(packet, ip.IP | ip6.IP6):
+            packet = packet.data
+    except _DAMAGE:
         return None
-    kind, packet = inside
-    udp = _udp_in_ipv4(packet) if kind == _IPV4 else _udp_in_ipv6(packet) if kind == _IPV6 else None
-    if udp is None or len(udp[2]) < 8:
+    inside = getattr(packet, "data", None)
+    if not isinstance(inside, udp.UDP) or inside.ulen < _UDP_HEAD or not inside.data:
         return None
-    source, destination, segment = udp
-    from_port, to_port, size, _ = struct.unpack_from("!HHHH", segment)
-    if size < 8:
-        return None
-    return Datagram(time_s, (source, from_port, destination, to_port), segment[8:size])
+    flow = (packet.src, inside.sport, packet.dst, inside.dport)
+    return Datagram(time_s, flow, inside.data[: inside.ulen - _UDP_HEAD])
 
 
-def _in_ethernet(frame: bytes) -> tuple[int, bytes] | None:
-    at = 12
-    while at + 2 <= len(frame):
-        kind = int.from_bytes(frame[at : at + 2], "big")
-        if kind not in _VLAN_TAGS:
-            return kind, frame[at + 2 :]
-        at += 4
-    return None
+def _only(base: Any, **inside: Any) -> Any:
+    """Return a parser of dpkt restricted to these inner protocols."""
+    return type(base.__name__, (base,), inside)
 
 
-def _in_cooked(frame: bytes) -> tuple[int, bytes] | None:
-    return (int.from_bytes(frame[14:16], "big"), frame[16:]) if len(frame) >= 16 else None
+# A hostile file may hold any of the protocols that dpkt knows.
+_Ip, _Ip6 = (_only(one, _protosw={ip.IP_PROTO_UDP: udp.UDP}) for one in (ip.IP, ip6.IP6))
+_TYPES = {ethernet.ETH_TYPE_IP: _Ip, ethernet.ETH_TYPE_IP6: _Ip6}
 
 
-def _in_cooked_2(frame: bytes) -> tuple[int, bytes] | None:
-    return (int.from_bytes(frame[:2], "big"), frame[20:]) if len(frame) >= 20 else None
+def _raw(frame: bytes) -> Any:
+    return {4: _Ip, 6: _Ip6}.get(frame[0] >> 4, bytes)(frame)
 
 
-def _in_raw(frame: bytes) -> tuple[int, bytes] | None:
-    kinds = {4: _IPV4, 6: _IPV6}
-    return (kinds.get(frame[0] >> 4, 0), frame) if frame else None
-
-
-def _in_loopback(frame: bytes) -> tuple[int, bytes] | None:
-    return _in_raw(frame[4:])
-
-
-_LINKS: dict[int, Callable[[bytes], tuple[int, bytes] | None]] = {
-    0: _in_loopback,
-    1: _in_ethernet,
-    12: _in_raw,
-    14: _in_raw,
-    101: _in_raw,
-    108: _in_loopback,
-    113: _in_cooked,
-    228: _in_raw,
-    229: _in_raw,
-    276: _in_cooked_2,
+_LINKS: dict[int, Callable[[bytes], Any]] = {
+    **dict.fromkeys((0, 108), lambda frame: _raw(frame[4:])),
+    **dict.fromkeys((12, 14, 101, 228, 229), _raw),
+    1: _only(ethernet.Ethernet, _typesw=_TYPES),
+    113: _only(sll.SLL, _typesw=_TYPES),
+    276: _only(sll2.SLL2, _typesw=_TYPES),
 }
-
-
-def _udp_in_ipv4(packet: bytes) -> tuple[bytes, bytes, bytes] | None:
-    if len(packet) < 20 or packet[0] >> 4 != 4:
-        return None
-    head = 4 * (packet[0] & 15)
-    fragment = int.from_bytes(packet[6:8], "big") & 0x1FFF
-    if packet[9] != _UDP or fragment or head < 20:
-        return None
-    return packet[12:16], packet[16:20], packet[head:]
-
-
-def _udp_in_ipv6(packet: bytes) -> tuple[bytes, bytes, bytes] | None:
-    if len(packet) < 40 or packet[0] >> 4 != 6 or packet[6] != _UDP:
-        return None
-    return packet[8:24], packet[24:40], packet[40:]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.errors import TraceError
 from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
-from plc_bench.capture import read_datagrams
 
 # Static payload types whose clock is not 8000 Hz: RFC 3551, table 4. Dynamic ones: that of Opus.
 _CLOCKS_HZ = {6: 16_000, 10: 44_100, 11: 44_100, 14: 90_000, 16: 11_025, 17: 22_050}
@@ -124,7 +123,11 @@ def import_capture(
     ------
     TraceError
         If there is no capture, or no such stream in it.
+    MissingExtraError
+        If dpkt is not installed.
     """
+    from plc_bench.capture import read_datagrams
+
     packets = []
     for datagram in read_datagrams(path):
         packet = parse_rtp(datagram.payload)
@@ -142,7 +145,7 @@ def import_capture(
 
 
 def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
-    """Write the losses of a capture, or of another text trace, as a trace; say what they are.
+    """Write the losses of a capture or a text as a trace.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ SAMPLE_RATE = 48_000
 # RFC 6716, table 2: configurations from here on are the music coder's alone.
 _CELT_ONLY = 16
 _SAMPLES_MAX = 5760  # 120 ms
+_SET_COMPLEXITY = 4010  # opus_defines.h
 
 
 def repeated_samples(payload: bytes, channels: int) -> int:
@@ -62,15 +63,17 @@ class LibopusDecoder:
         libopus.
     channels : int
         1 or 2.
+    sample_rate : int
+        Of the samples, in Hz; one of Opus' own.
     """
 
-    def __init__(self, library: Any, channels: int) -> None:
+    def __init__(self, library: Any, channels: int, sample_rate: int = SAMPLE_RATE) -> None:
         self.channels = channels
         self._library = library
         self._out = np.zeros((_SAMPLES_MAX, channels), np.float32)
         error = ctypes.c_int()
         self._state = ctypes.c_void_p(
-            library.opus_decoder_create(SAMPLE_RATE, channels, ctypes.byref(error))
+            library.opus_decoder_create(sample_rate, channels, ctypes.byref(error))
         )
         if error.value:
             raise MemoryError(f"libopus gives no decoder: error {error.value}")
@@ -95,11 +98,21 @@ class LibopusDecoder:
         """
         return self._decoded(payload, samples, 1) if self._speech else None
 
-    def _decoded(self, payload: bytes, samples: int, repeated: int) -> NDArray[np.float32] | None:
+    def conceal(self, samples: int) -> NDArray[np.float32] | None:
+        """Return libopus' concealment of a lost packet, shape (samples, channels)."""
+        return self._decoded(None, samples, 0)
+
+    def set_complexity(self, complexity: int) -> None:
+        """Choose 0 to 10; libopus before 1.5 has one concealment and ignores the choice."""
+        self._library.opus_decoder_ctl(self._state, _SET_COMPLEXITY, ctypes.c_int(complexity))
+
+    def _decoded(
+        self, payload: bytes | None, samples: int, repeated: int
+    ) -> NDArray[np.float32] | None:
         out = ctypes.c_void_p(self._out.ctypes.data)
-        made = self._library.opus_decode_float(
-            self._state, payload, len(payload), out, samples if repeated else _SAMPLES_MAX, repeated
-        )
+        room = samples if payload is None or repeated else _SAMPLES_MAX
+        size = len(payload) if payload else 0
+        made = self._library.opus_decode_float(self._state, payload, size, out, room, repeated)
         return self._out[:made].copy() if made == samples else None
 
     def __del__(self) -> None:
@@ -115,18 +128,22 @@ def _library() -> Any:
     if path is None:
         return None
     try:
-        library = ctypes.CDLL(path)
-        library.opus_decoder_create.restype = ctypes.c_void_p
-        library.opus_decoder_create.argtypes = (ctypes.c_int32, ctypes.c_int, ctypes.c_void_p)
-        library.opus_decoder_destroy.argtypes = (ctypes.c_void_p,)
-        library.opus_decode_float.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_int32,
-            ctypes.c_void_p,
-            ctypes.c_int,
-            ctypes.c_int,
-        )
+        return bound(ctypes.CDLL(path))
     except (OSError, AttributeError):
         return None
+
+
+def bound(library: ctypes.CDLL) -> Any:
+    """Return ``library`` with the types of libopus' decoder; raise AttributeError for another."""
+    library.opus_decoder_create.restype = ctypes.c_void_p
+    library.opus_decoder_create.argtypes = (ctypes.c_int32, ctypes.c_int, ctypes.c_void_p)
+    library.opus_decoder_destroy.argtypes = (ctypes.c_void_p,)
+    library.opus_decode_float.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+    )
     return library

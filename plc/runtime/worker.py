@@ -20,8 +20,8 @@ submission or tick, waits for nothing that the thread would have given, and star
 opens the network again; bursts get their draft until then.
 
 **What it costs.** From submission to result, ms, with a network of 0.67 ms on two cores of a
-server that seven other processes compete for (``python bench/gpu.py --provider cpu``, and the same
-with ``--realtime``; 2000 runs of each in turn, before the worker's thread gave way to others):
+server that seven other processes compete for (``plc bench gpu --provider cpu``, and the same
+under ``chrt -f 20``; 2000 runs of each in turn, before the worker's thread gave way to others):
 
 =================  ======  ======  =====  =====  =====
 scheduler          called  p50     p99    p99.9  max

@@ -69,7 +69,10 @@ NEEDED: dict[str, list[str]] = {
     "quality": ["CLIP", "--jobs", "1"],
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
+    "headline": ["NEW", "--out", "NEW"],
     "paper": ["CLIP", "--models", "music"],
+    "fuzz": ["jitter"],
+    "relay quality": ["CLIP"],
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
@@ -81,19 +84,27 @@ WORK = (
     "plc.embed.library.build_library",
     "plc.embed.gstreamer.install.install",
     "plc.embed.gstreamer.install.check",
-    "plc_bench.quality.causal.measure_quality",
     "plc_bench.quality.study.run",
+    "plc_bench.quality.phase.measure",
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
     "plc_bench.timing.latency.measure",
     "plc_bench.timing.throughput_report.measure",
     "plc_bench.timing.busy.measure",
+    "plc_bench.timing.gpu.measure",
     "plc_bench.robust.soak.soak",
     "plc_bench.robust.tone.measure_tones",
+    "plc_bench.robust.fuzz.fuzz",
+    "plc_bench.robust.fuzz.fuzz_by_coverage",
+    "plc_bench.robust.transport.quality",
+    "plc_bench.robust.transport.load",
+    "plc_bench.robust.embedding.round_trips",
+    "plc_bench.robust.embedding.push_from_c",
     "plc_bench.timing.burg_ratio.measure_ratios",
+    "plc_bench.timing.burg_ratio.time_every_kernel",
 )
 # They hand all they get to a command of their own.
-PASSED_ON = {"bench", "report", "train", "export", "phase"}
+PASSED_ON = {"bench", "report", "train", "export"}
 
 
 def commands(app: typer.Typer) -> dict[str, Any]:
@@ -111,7 +122,7 @@ def commands(app: typer.Typer) -> dict[str, Any]:
 
 
 OURS = {name: c for name, c in commands(cli.app).items() if name not in PASSED_ON}
-MEASURING = {name: c for name, c in commands(bench_cli.app).items() if name != "phase"}
+MEASURING = commands(bench_cli.app)
 
 
 @pytest.fixture(scope="module")

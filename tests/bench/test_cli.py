@@ -43,15 +43,16 @@ def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Pa
     assert "clip.wav" in text
     report = json.loads(numbers.read_text())
     assert report["settings"]["methods"] == ["auto", "zeros"]
-    assert report["clips"][0]["scores"]["auto"]["nmse"] < 0.0
-    assert rows.read_text().splitlines()[0] == "clip,sample_rate,packets,lost,method,nmse,lsd"
+    assert report["rows"][0]["method"] == "auto"
+    assert report["rows"][0]["scores"]["nmse"] < 0.0
+    assert rows.read_text().splitlines()[0].endswith("packets,lost,bursts,method,nmse,lsd")
     assert len(rows.read_text().splitlines()) == 3
 
 
 def test_json_on_stdout_is_json_alone(clip: Path) -> None:
     status, text = run("quality", clip, "--methods", "zeros", "--json", "-")
     assert status == 0
-    assert json.loads(text)["clips"][0]["clip"] == "clip.wav"
+    assert json.loads(text)["rows"][0]["clip"] == "clip.wav"
 
 
 def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert "failed: ar@lookahead999 on a.wav and 1 more: " in result.stderr
+    assert "failed: ar@lookahead999 on a.wav (10pc-burst1.5-10ms) and 1 more: " in result.stderr
 
 
 def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
@@ -136,12 +137,6 @@ def test_soak_says_what_it_did() -> None:
     status, text = run("soak", "--packets", "500", "--json", "-")
     assert status == 0
     assert json.loads(text)["packets"] == 500
-
-
-def test_phase_is_a_command_of_its_own() -> None:
-    status, text = run("phase", "--help")
-    assert status == 0
-    assert "from magnitudes" in text
 
 
 def test_an_error_is_one_line_and_status_1(
@@ -213,7 +208,7 @@ def test_a_failures_reason_is_not_taken_for_markup(
     def fail(*_: object, **__: object) -> None:
         raise ConfigError("pip install 'plc-engine[gpu]' brings it")
 
-    monkeypatch.setattr("plc_bench.quality.causal.score_clip", fail)
+    monkeypatch.setattr("plc_bench.quality.study.read_stream", fail)
     result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
     assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
 
@@ -233,7 +228,6 @@ def test_help_shows_what_stands_in_brackets(command: str) -> None:
         (["--burst", ""], "need a number at least"),
         (["--packet-samples", "0"], "packets of 0 samples"),
         (["--coded", "opus"], "--coded names opus, which no --peer does"),
-        (["--out", "results", "--csv", "rows.csv"], "leave --per-clip and --csv"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(
@@ -361,8 +355,28 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
             (max(clips), "lame")
         }
     else:
-        a, b = json.loads(numbers.read_text())["clips"]
-        assert a["failures"] == {}
-        assert list(b["failures"]) == ["lame"]
-        assert b["scores"]["lame"]["nmse"] is None
-        assert b["scores"]["sound"]["nmse"] is not None
+        report = json.loads(numbers.read_text())
+        scored = {(row["clip"], row["method"]) for row in report["rows"]}
+        assert scored == {
+            *((clip, method) for clip in ("a.wav", "b.wav") for method in ("zeros", "sound")),
+            ("a.wav", "lame"),
+        }
+        assert [(one["clip"], one["method"]) for one in report["missing"]] == [("b.wav", "lame")]
+
+
+def test_clips_and_rows_are_printed_of_a_kept_study_too(tmp_path: Path, clip: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    kept: list[str | Path] = ["--metrics", "nmse", "--csv", rows, "--out", tmp_path / "o"]
+    status, text = run("quality", clip, "--methods", "zeros,repeat", "--per-clip", *kept)
+    assert status == 0
+    assert "clip.wav" in text
+    assert rows.read_text() == (tmp_path / "o" / "scores.csv").read_text()
+
+
+def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--jobs", "1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "failed: zeros, repeat on bad.wav" in result.stderr

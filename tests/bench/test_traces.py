@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from typer.testing import CliRunner
 from plc.audio.loss import read_trace
 from plc.errors import TraceError
 from plc_bench import traces
-from plc_bench.capture import read_datagrams
 from plc_bench.cli import app
 from tests.conftest import ROOT
+
+pytest.importorskip("dpkt")
+from plc_bench.capture import read_datagrams
 
 # (time in s, UDP payload, source port)
 Sent = tuple[float, bytes, int]
@@ -147,6 +150,50 @@ def test_a_capture_cut_off_anywhere_does_not_raise(tmp_path: Path) -> None:
             path.write_bytes(whole[:size])
             for datagram in read_datagrams(path):
                 assert datagram.payload[:1] == b"\x80"
+
+
+@pytest.mark.parametrize("whole", [pcap, pcapng])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_damaged_capture_is_read_or_refused(
+    tmp_path: Path, whole: Callable[..., bytes], order: str
+) -> None:
+    good = whole(stream(list(range(6))), order=order)
+    rng = np.random.default_rng(7)
+    path = tmp_path / "damaged.pcap"
+    for _ in range(500):
+        data = bytearray(good)
+        for at in rng.integers(4, len(data) if rng.random() < 0.5 else 140, rng.integers(1, 30)):
+            data[at] = rng.choice([0, 1, 255, int(rng.integers(256))])
+        path.write_bytes(data)
+        assert len(list(read_datagrams(path))) <= 6
+
+
+def test_headers_within_headers_without_end_are_passed_over(tmp_path: Path) -> None:
+    isl = b"\x01\x00\x0c\x00\x00" + bytes(21)
+    frame = 2500 * isl
+    head = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    record = struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame
+    (tmp_path / "deep.pcap").write_bytes(head + record)
+    assert list(read_datagrams(tmp_path / "deep.pcap")) == []
+
+
+def test_interfaces_of_several_kinds_are_read_from_one_capture(tmp_path: Path) -> None:
+    def block(kind: int, body: bytes) -> bytes:
+        body += bytes(-len(body) % 4)
+        return struct.pack("<II", kind, 12 + len(body)) + body + struct.pack("<I", 12 + len(body))
+
+    out = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    out += b"".join(block(1, struct.pack("<HHI", link, 0, 0)) for link in (1, 101))
+    for number, link in enumerate((1, 101)):
+        frame = FRAMES[link]((0.0, rtp(number), 5004))
+        out += block(6, struct.pack("<IIIII", number, 0, 5, len(frame), len(frame)) + frame)
+    frame = FRAMES[1]((0.0, rtp(2), 5004))
+    out += block(3, struct.pack("<I", len(frame)) + frame)
+    (tmp_path / "two.pcapng").write_bytes(out)
+    found = list(read_datagrams(tmp_path / "two.pcapng"))
+    assert [one.payload for one in found] == [rtp(number) for number in range(3)]
+    assert [one.time_s for one in found[:2]] == pytest.approx([5e-6, 5e-6])
+    assert np.isnan(found[2].time_s)
 
 
 def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:

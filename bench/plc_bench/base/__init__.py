@@ -1,1 +1,1 @@
-"""What every benchmark uses: clips, workers, progress, results, comparisons."""
+"""Shared parts of the benchmarks: clips, workers, progress, results, comparisons."""

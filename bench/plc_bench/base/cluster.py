@@ -1,7 +1,7 @@
 """The work of :mod:`plc_bench.base.workers`, spread over a Ray cluster.
 
-Each item becomes a task of one core; what a task returns goes to the caller, who alone writes the
-journal, so that a study which was stopped goes on here, on one machine, or on another cluster. A
+Each item becomes a task of one core. Only the caller writes the journal, from the results of the
+tasks, so that a stopped study can be resumed here, on one machine, or on another cluster. A
 task whose process or machine dies is tried again elsewhere, twice, and then fails by itself.
 
 The clips are read, and excerpts written, where a task runs: their paths must be the same on all
@@ -28,7 +28,7 @@ def as_done_on(
     jobs: int,
     name: Callable[[_Item], str],
 ) -> Iterator[tuple[int, _T | Failure]]:
-    """Yield the number of each item and ``work(item)``, or its failure, as they are done.
+    """Yield each item's number and result, or failure, as it finishes.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def as_done_on(
     work, items, name
         As :func:`plc_bench.base.workers.as_done` takes them.
     jobs : int
-        Cores of a cluster that is started; one that runs has its own.
+        Cores of a started cluster; a running cluster has its own.
 
     Raises
     ------

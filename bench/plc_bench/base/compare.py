@@ -1,4 +1,4 @@
-"""Summaries of scores, and whether one method beats another on the same clips.
+"""Summaries and paired differences of scores.
 
 Methods are compared in pairs, clip by clip: clips differ from each other by far more than
 concealers do, and a difference of two means would drown in that. The uncertainty comes from a
@@ -68,7 +68,7 @@ class PairedDifference:
     pairs: int
 
     def interval(self, form: str) -> str:
-        """Return the interval as text, its ends written in a form such as ``+.2f``."""
+        """Return the interval as text; ``form`` is such as ``+.2f``."""
         if math.isnan(self.low):
             return "-"
         return f"{self.low:{form}} to {self.high:{form}}"
@@ -98,7 +98,7 @@ def paired_difference(
     Parameters
     ----------
     first, second : sequence of float, of the same length
-        Scores; a pair with one that is not finite is left out.
+        Scores; pairs that are not finite are left out.
     lower_is_better : bool
         Which way the metric points; decides ``share_better`` only.
     groups : sequence, of the same length
@@ -123,7 +123,7 @@ def paired_difference(
 def _bootstrap_interval(
     values: NDArray[np.float64], keys: Sequence[Hashable], seed: int
 ) -> tuple[float, float]:
-    """Return the percentile interval of the mean when whole groups are drawn with replacement."""
+    """Return the percentile bootstrap interval of the mean over groups."""
     index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     if len(index) < INTERVAL_GROUPS_MIN:
         return math.nan, math.nan

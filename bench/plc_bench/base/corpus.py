@@ -15,7 +15,7 @@ from plc.errors import AudioFileError, ConfigError, MissingExtraError
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
 # Stereo versions of places that mono clips show too: counted, they would count twice.
 STEREO_PREFIX = "stereo_"
-# Folders that say what clips are for, not what they are.
+# Folders that name the purpose of clips, not their domain.
 SPLITS = frozenset({"train", "valid", "validation", "dev", "test"})
 
 
@@ -42,7 +42,7 @@ class Clip:
     Attributes
     ----------
     name : str
-        Its path below the folder or manifest that it was found by; one of its kind.
+        Path below the source folder or manifest; unique.
     path : Path
         Where it lies; whether it does shows when it is read.
     domain : str
@@ -110,7 +110,7 @@ def find_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> l
 
 
 def read_clip(path: Path, sample_rate: int | None = None) -> Recording:
-    """Return a clip's samples, resampled to ``sample_rate`` (in Hz) if it has another.
+    """Read a clip, resampled to ``sample_rate`` in Hz if needed.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def read_clip(path: Path, sample_rate: int | None = None) -> Recording:
 
 
 def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
-    """Return ``signal``, shape (n,) or (n, channels), at another sample rate (soxr, high quality).
+    """Resample ``signal``, shape (n,) or (n, channels), by soxr.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def clip_seed(name: str, seed: int = 0) -> int:
 
 
 def _domain_of(path: Path) -> str:
-    """Return the name of a clip's folder, or of the one above it if that is a split."""
+    """Return a clip's domain: its folder's name, without splits."""
     folder = path.resolve().parent
     return folder.parent.name if folder.name in SPLITS else folder.name
 

@@ -1,4 +1,4 @@
-"""Write what was measured: JSON and CSV for other programs, counts in the words of a table."""
+"""Write results as JSON, CSV and text."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 from plc.errors import ConfigError
 from plc.jsonable import to_json
 
-__all__ = ["counted", "to_json", "write_csv", "write_json"]
+__all__ = ["counted", "to_json", "write_csv", "write_json", "write_text"]
 
 
 def write_json(path: Path, result: Any) -> None:
     """Write :func:`to_json` of ``result`` to ``path``."""
-    _write(path, to_json(result) + "\n")
+    write_text(path, to_json(result) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -32,7 +32,8 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a measurement of time runs in: the machine, one CPU of it, and load beside it."""
+"""Surroundings of a time measurement: the machine, one CPU of it, and load beside it."""
 
 import contextlib
 import ctypes
@@ -28,7 +28,7 @@ while os.getppid() == parent:
 
 
 def machine_facts() -> dict[str, str]:
-    """Return what figures of time hold for."""
+    """Return processor, system and versions behind figures of time."""
     import numba
     import numpy
 
@@ -69,7 +69,7 @@ def pin(cpu: int | None) -> None:
 
 @contextlib.contextmanager
 def background_load(processes: int) -> Iterator[None]:
-    """Keep that many processes busy, in arithmetic and in memory, while the block runs."""
+    """Keep processes busy, in arithmetic and memory, during a block."""
     if not 0 <= processes <= MOST_LOAD:
         raise ConfigError(f"load is {processes} processes; supported: 0 to {MOST_LOAD}")
     with contextlib.ExitStack() as running:
@@ -81,7 +81,7 @@ def background_load(processes: int) -> Iterator[None]:
 
 
 def kept_mb() -> float:
-    """Return the memory in use once all that is free was given back, as far as that can be asked.
+    """Release free memory; return the memory in use, in MB.
 
     The C library keeps what threads have freed, some for each of them.
     """

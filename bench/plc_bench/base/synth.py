@@ -1,4 +1,4 @@
-"""A piece of music out of numbers, so that a benchmark of time needs no file."""
+"""Synthesised music for benchmarks of time."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ def music(
 ) -> NDArray[np.float32]:
     """Return plucked notes over a little noise: float32, shape (n, channels), peak 0.7.
 
-    Harmonic, with onsets and decays, each channel with notes of its own: what a concealer has to
-    work on as on music. The same seed gives the same piece.
+    Harmonic, with onsets and decays, each channel with notes of its own, as costly to conceal as
+    music. The same seed gives the same piece.
     """
     samples = round(sample_rate * seconds)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Score many clips at once, each in a process of its own; one bad clip fails alone."""
+"""Score clips in parallel processes; a bad clip fails alone."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A clip without a score, and why; with a method, without a score of that one alone."""
+    """A clip without a score, or with a method, without its score."""
 
     clip: str
     reason: str
@@ -25,7 +25,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[_T]):
-    """What became of the clips, both lists in the order of the clips."""
+    """Results and failures, both in the order of the clips."""
 
     results: list[_T]
     failures: list[Failure]
@@ -64,7 +64,7 @@ def score_clips(
 def as_done(
     work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
 ) -> Iterator[tuple[int, _T | Failure]]:
-    """Yield the number of each item and ``work(item)``, or its failure, as they are done.
+    """Yield each item's number and result, or failure, as it finishes.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def as_done(
 
 
 def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
-    """Return ``work(item)``, or what it raises as a failure of that name."""
+    """Return ``work(item)``, or its exception as a failure."""
     try:
         return work(item)
     # A clip can fail in any library that touches it, and the others are still worth scoring.
@@ -95,7 +95,7 @@ def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something has no score, as tables say it."""
+    """Return an exception as a reason for tables."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -119,7 +119,7 @@ def _in_processes(
 
 
 def alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
-    """Try an item in a process that it can only take down by itself.
+    """Run an item in a process of its own.
 
     A process that dies breaks its pool, and the items that still had to come fail with it.
     """
@@ -134,7 +134,7 @@ def alone(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
 
 @contextlib.contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield processes; whatever ends the block ends them too, and what they run."""
+    """Yield a pool; its processes end with the block."""
     before = children.running()
     pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=children.raise_on_term

@@ -1,1 +1,1 @@
-"""How well gaps of known place and both sides are filled, and the paper's tables."""
+"""Filling gaps with both sides known, and the paper's tables."""

@@ -10,8 +10,9 @@ the three answers is another row, ``mean of answers``: the program of the paper'
 have the same within 0.1 dB of the finished fill.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,11 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-import plc
 from plc.errors import ConfigError
 from plc.models.catalogue import find
 from plc.networks.paper import (
-    CONTEXT_SAMPLES,
     EXTENSIONS,
     GAP_SAMPLES,
     HOP_SAMPLES,
@@ -33,11 +32,16 @@ from plc.networks.paper import (
     ContextEncoder,
     open_context_encoder,
 )
-from plc_bench.base.compare import Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
-from plc_bench.base.workers import Failure, score_clips
-from plc_bench.gaps.twosided import InpaintSettings, draw_gaps
+from plc_bench.base.workers import score_clips
+from plc_bench.gaps.twosided import (
+    GapScores,
+    InpaintReport,
+    InpaintSettings,
+    draw_gaps,
+    filled,
+)
 from plc_bench.scores import metrics
 
 REFERENCE = "lpc"
@@ -53,112 +57,64 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperSettings:
-    """What the tables are made of.
-
-    Attributes
-    ----------
-    models : tuple of str
-        Names or paths, as :func:`plc.models.catalogue.find` takes them.
-    gaps_per_clip : int
-        Gaps drawn in each clip.
-    seed : int
-        Another seed, other gaps.
-    providers : str
-        As :func:`plc.runtime.session.open_session` takes them.
-    """
-
-    models: tuple[str, ...]
-    gaps_per_clip: int = 3
-    seed: int = 0
-    providers: str = "cpu"
-
-    @property
-    def drawing(self) -> InpaintSettings:
-        """How gaps are drawn: as for ``plc bench inpaint --context paper``."""
-        return InpaintSettings(
-            methods=(REFERENCE,), gaps_per_clip=self.gaps_per_clip, context="paper", seed=self.seed
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PaperScores:
-    """One gap filled by the reference and every network.
-
-    Attributes
-    ----------
-    clip : str
-        File name.
-    start : int
-        First sample of the gap.
-    gap_ms : float
-        Its length.
-    snr_ms_db : dict
-        By method: ``lpc``, a model's name, or that and what was varied, as in ``name: forwards``.
-    """
-
-    clip: str
-    start: int
-    gap_ms: float
-    snr_ms_db: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class PaperReport:
-    """Every gap's scores, in the order of the clips, and the clips that have none."""
-
-    settings: PaperSettings
-    gaps: list[PaperScores]
-    failures: list[Failure]
-
-    def methods(self, gap_ms: float) -> list[str]:
-        """Return the methods that were scored at a length of gap."""
-        of_length = (gap.snr_ms_db for gap in self.gaps if gap.gap_ms == gap_ms)
-        return list(next(of_length, {}))
-
-    def values(self, gap_ms: float, method: str) -> list[float]:
-        """Return a method's scores, gap by gap."""
-        return [gap.snr_ms_db[method] for gap in self.gaps if gap.gap_ms == gap_ms]
-
-    def summary(self, gap_ms: float, method: str) -> Summary:
-        """Return a method's mean over the gaps of a length."""
-        return summarise(self.values(gap_ms, method))
-
-
 def measure_paper_tables(
     clips: Sequence[Path],
-    settings: PaperSettings,
+    models: Sequence[str],
+    drawing: InpaintSettings,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
-) -> PaperReport:
-    """Return the scores of every gap of every clip, computed in ``jobs`` processes.
+) -> list[InpaintReport]:
+    """Score all gaps; return a report for each of :data:`GAPS_MS`.
+
+    Parameters
+    ----------
+    clips : sequence of Path
+        The clips.
+    models : sequence of str
+        Names or paths, as :func:`plc.models.catalogue.find` takes them.
+    drawing : InpaintSettings
+        Number of gaps of each clip, and the seed.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called for each clip that is done.
 
     Raises
     ------
     MissingExtraError, ModelError, ConfigError
         If a model cannot be opened.
     """
-    for model in settings.models:
-        _opened(model, settings.providers)  # what is wrong with a model is no clip's failure
-    outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
-    return PaperReport(
-        settings, [gap for gaps in outcome.results for gap in gaps], outcome.failures
-    )
+    for model in models:
+        _opened(model)  # a model that cannot be opened is no clip's failure
+    score = partial(score_clip, models=models, drawing=drawing)
+    outcome = score_clips(score, clips, jobs, on_done)
+    names = [find(model).name for model in models]
+    return [
+        InpaintReport(
+            replace(drawing, methods=_rows(names, gap_ms), gap_ms=gap_ms),
+            [gap for by_length in outcome.results for gap in by_length[k]],
+            outcome.failures,
+        )
+        for k, gap_ms in enumerate(GAPS_MS)
+    ]
 
 
-def score_clip(path: Path, settings: PaperSettings) -> list[PaperScores]:
-    """Return the scores of one clip's gaps of both lengths; channels are mixed to one."""
+def score_clip(
+    path: Path, models: Sequence[str], drawing: InpaintSettings
+) -> list[list[GapScores]]:
+    """Return the scores of one clip's gaps, by length; channels are mixed to one."""
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
-    starts = draw_gaps(signal, settings.drawing, clip_seed(path.name, settings.seed))
+    starts = draw_gaps(signal, drawing, clip_seed(path.name, drawing.seed))
     if not starts:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
-    encoders = {find(m).name: _opened(m, settings.providers) for m in settings.models}
+    encoders = {find(model).name: _opened(model) for model in models}
     return [
-        score_gap(path.name, signal, _inner(start, gap_ms), gap_ms, encoders)
-        for start in starts
+        [
+            score_gap(path.name, signal, gap, gap_ms, encoders)
+            for gap in (_inner(start, gap_ms) for start in starts)
+            if _is_loud(signal, gap)
+        ]
         for gap_ms in GAPS_MS
-        if _is_loud(signal, _inner(start, gap_ms))
     ]
 
 
@@ -167,87 +123,96 @@ def score_gap(
     signal: NDArray[np.float32],
     gap: tuple[int, int],
     gap_ms: float,
-    encoders: dict[str, ContextEncoder],
-) -> PaperScores:
+    encoders: Mapping[str, ContextEncoder],
+) -> GapScores:
     """Return the scores of one gap.
 
     Parameters
     ----------
     clip : str
-        Its name, for the report.
+        File name.
     signal : float32, shape (n,)
         At 16 kHz, whole.
     gap : tuple of int
         First sample and first after it.
     gap_ms : float
         Its length.
-    encoders : dict
+    encoders : mapping
         By the name of the model.
     """
-    scores = {REFERENCE: metrics.snr_ms_db(signal, _by_lpc(signal, gap), gap)}
+    fills = {REFERENCE: filled(signal, *gap, REFERENCE, InpaintSettings(context="paper"))}
+    before: dict[str, float] = {}
     for name, encoder in encoders.items():
-        fills = {
-            extension: _with_fill(signal, gap, encoder.fill(signal, gap, (extension,)))
-            for extension in (EXTENSIONS if gap_ms != GAPS_MS[0] else EXTENSIONS[:1])
-        }
-        each = {key: metrics.snr_ms_db(signal, fill, gap) for key, fill in fills.items()}
-        scores[name] = float(np.mean(list(each.values())))
-        if len(each) > 1:
-            scores |= {f"{name}: {extension}": value for extension, value in each.items()}
+        for extension in _extensions(gap_ms):
+            fill = encoder.fill(signal, gap, (extension,))
+            fills[f"{name}: {extension}"] = _with_fill(signal, gap, fill)
+        if gap_ms != GAPS_MS[0]:
             mean = _with_fill(signal, gap, encoder.fill(signal, gap))
-            scores[f"{name}: {MEAN_OF_ANSWERS}"] = metrics.snr_ms_db(signal, mean, gap)
-        scores[f"{name}: {BEFORE_PHASE}"] = _before_phase(signal, gap, encoder)
-    return PaperScores(clip, gap[0], gap_ms, scores)
+            fills[f"{name}: {MEAN_OF_ANSWERS}"] = mean
+        before[f"{name}: {BEFORE_PHASE}"] = _before_phase(signal, gap, encoder)
+    start, stop = gap
+    snr_ms = {name: metrics.snr_ms_db(signal, fill, gap) for name, fill in fills.items()} | before
+    snr = {
+        name: metrics.snr_db(signal[start:stop], fill[start:stop]) for name, fill in fills.items()
+    } | dict.fromkeys(before, math.nan)
+    for scores in (snr_ms, snr):
+        for name in encoders:
+            each = [scores[f"{name}: {extension}"] for extension in _extensions(gap_ms)]
+            scores[name] = float(np.mean(each))
+    rows = _rows(list(encoders), gap_ms)
+    return GapScores(
+        clip, start, {row: snr_ms[row] for row in rows}, {row: snr[row] for row in rows}
+    )
 
 
-def result_table(report: PaperReport) -> Table:
-    """Return each method's SNR_MS at both lengths and how it differs from the reference."""
-    clips = len({gap.clip for gap in report.gaps})
-    gaps = len(report.values(GAPS_MS[0], REFERENCE))
-    table = Table(title=f"SNR_MS in dB: {counted(gaps, 'gap')} in {counted(clips, 'clip')}")
+def result_table(reports: Sequence[InpaintReport]) -> Table:
+    """Return SNR_MS at both lengths, and differences to the reference."""
+    gaps = reports[0].gaps
+    clips = counted(len({gap.clip for gap in gaps}), "clip")
+    table = Table(title=f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}")
     table.add_column("method")
-    for gap_ms in GAPS_MS:
-        table.add_column(f"{gap_ms:g} ms", justify="right")
+    for report in reports:
+        table.add_column(f"{report.settings.gap_ms:g} ms", justify="right")
         table.add_column(f"over {REFERENCE}", justify="right")
-    methods = dict.fromkeys(m for gap_ms in GAPS_MS for m in report.methods(gap_ms))
-    for method in methods:
-        cells = [cell for gap_ms in GAPS_MS for cell in _cells(report, gap_ms, method)]
-        table.add_row(method, *cells)
+    for method in dict.fromkeys(name for each in reports for name in each.settings.methods):
+        table.add_row(method, *[cell for report in reports for cell in _cells(report, method)])
     table.add_section()
     for content, lengths in PUBLISHED.items():
-        for method in ("lpc", "network"):
+        for method in (REFERENCE, "network"):
             cells = []
             for gap_ms in GAPS_MS:
                 mean, std = lengths[gap_ms][method]
-                over = mean - lengths[gap_ms]["lpc"][0]
-                cells += [f"{mean:.1f} ± {std:.1f}", "" if method == "lpc" else f"{over:+.1f}"]
+                over = mean - lengths[gap_ms][REFERENCE][0]
+                cells += [f"{mean:.1f} ± {std:.1f}", "" if method == REFERENCE else f"{over:+.1f}"]
             table.add_row(f"paper, {content}: {method}", *cells)
     return table
 
 
-def csv_rows(report: PaperReport) -> list[dict[str, str | int | float]]:
-    """Return one row for each gap and method."""
-    return [
-        {
-            "clip": gap.clip,
-            "start": gap.start,
-            "gap_ms": gap.gap_ms,
-            "method": method,
-            "snr_ms_db": value,
-        }
-        for gap in report.gaps
-        for method, value in gap.snr_ms_db.items()
-    ]
+def _extensions(gap_ms: float) -> Sequence[str]:
+    """Return the ways to treat a gap as one of 64 ms; all are the same for such a gap."""
+    return EXTENSIONS if gap_ms != GAPS_MS[0] else EXTENSIONS[:1]
+
+
+def _rows(names: Sequence[str], gap_ms: float) -> tuple[str, ...]:
+    """Return the table's rows for a length of gap."""
+    rows = [REFERENCE]
+    for name in names:
+        rows.append(name)
+        if gap_ms != GAPS_MS[0]:
+            rows += [f"{name}: {extension}" for extension in EXTENSIONS]
+            rows.append(f"{name}: {MEAN_OF_ANSWERS}")
+        rows.append(f"{name}: {BEFORE_PHASE}")
+    return tuple(rows)
 
 
 @cache
-def _opened(model: str, providers: str) -> ContextEncoder:
-    """Return an encoder, opened once in each process."""
-    return open_context_encoder(model, providers=providers)
+def _opened(model: str) -> ContextEncoder:
+    """Return a network, opened once in each process."""
+    return open_context_encoder(model, providers="cpu")
 
 
 def _inner(start: int, gap_ms: float) -> tuple[int, int]:
-    """Return the gap of a length in the middle of the one of 64 ms that begins at ``start``."""
+    """Return the gap centred in the 64 ms gap at ``start``."""
     samples = round(SAMPLE_RATE * gap_ms / 1000.0)
     begin = start + (GAP_SAMPLES - samples) // 2
     return begin, begin + samples
@@ -255,16 +220,6 @@ def _inner(start: int, gap_ms: float) -> tuple[int, int]:
 
 def _is_loud(signal: NDArray[np.float32], gap: tuple[int, int]) -> bool:
     return metrics.rms(signal[gap[0] : gap[1]]) >= metrics.GAP_RMS_MIN
-
-
-def _by_lpc(signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
-    start, stop = gap
-    low = start - CONTEXT_SAMPLES
-    part = signal[low : stop + CONTEXT_SAMPLES].copy()
-    part[start - low : stop - low] = 0.0
-    filled = plc.inpaint(part, SAMPLE_RATE, [(start - low, stop - low)], method=REFERENCE)
-    fill = filled[start - low : stop - low].astype(np.float32)
-    return _with_fill(signal, gap, fill)
 
 
 def _with_fill(
@@ -278,7 +233,7 @@ def _with_fill(
 def _before_phase(
     signal: NDArray[np.float32], gap: tuple[int, int], encoder: ContextEncoder
 ) -> float:
-    """Return the SNR of the network's magnitudes in the frames that lie wholly in a gap."""
+    """Return the SNR of the network's magnitudes inside a gap."""
     answer = np.abs(encoder.spectra(signal, gap))
     starts = np.arange(gap[0], gap[1] - WINDOW_SAMPLES + 1, HOP_SAMPLES)
     truth = metrics.magnitudes(signal, starts, WINDOW_SAMPLES)
@@ -286,18 +241,12 @@ def _before_phase(
     return metrics.snr_db(truth, inside.reshape(truth.shape))
 
 
-def _cells(report: PaperReport, gap_ms: float, method: str) -> list[str]:
-    if method not in report.methods(gap_ms):
+def _cells(report: InpaintReport, method: str) -> list[str]:
+    if method not in report.settings.methods or not report.gaps:
         return ["", ""]
-    summary = report.summary(gap_ms, method)
+    summary = report.summary(method)
     over = ""
     if method != REFERENCE:
-        difference = paired_difference(
-            report.values(gap_ms, method),
-            report.values(gap_ms, REFERENCE),
-            lower_is_better=False,
-            groups=[gap.clip for gap in report.gaps if gap.gap_ms == gap_ms],
-            seed=report.settings.seed,
-        )
+        difference = report.difference(method)
         over = f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
     return [f"{summary.mean:.2f} ± {summary.std:.1f}", over]

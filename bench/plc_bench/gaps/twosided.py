@@ -40,7 +40,7 @@ _DRAWS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintSettings:
-    """What ``plc bench inpaint`` measures.
+    """Settings of ``plc bench inpaint``.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class InpaintSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what the engine does not."""
+        """Check settings that the engine does not check."""
         if self.context not in ("full", "paper"):
             raise ConfigError(f"context is {self.context}; it is full or paper")
         if self.gap_samples < 1:
@@ -118,7 +118,7 @@ class GapScores:
 
 @dataclass(frozen=True, slots=True)
 class InpaintReport:
-    """Every gap's scores, in the order of the clips, and the clips that have none."""
+    """Scores of all gaps, and clips without scores."""
 
     settings: InpaintSettings
     gaps: list[GapScores]
@@ -129,7 +129,7 @@ class InpaintReport:
         return summarise([getattr(gap, score)[method] for gap in self.gaps])
 
     def difference(self, method: str, score: str = "snr_ms_db") -> PairedDifference:
-        """Return how ``method`` differs from the first one, with clips as the groups."""
+        """Return the difference to the first method, grouped by clip."""
         first = self.settings.methods[0]
         return paired_difference(
             [getattr(gap, score)[method] for gap in self.gaps],
@@ -146,7 +146,7 @@ def measure_inpainting(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> InpaintReport:
-    """Return the scores of every gap of every clip, computed in ``jobs`` processes."""
+    """Score all gaps of all clips in ``jobs`` processes."""
     outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
     return InpaintReport(
         settings, [gap for gaps in outcome.results for gap in gaps], outcome.failures
@@ -193,7 +193,7 @@ def draw_gaps(signal: NDArray[np.float32], settings: InpaintSettings, seed: int)
 
 
 def result_table(report: InpaintReport) -> Table:
-    """Return each method's SNR_MS and SNR, and how it differs from the first."""
+    """Return SNR_MS, SNR, and differences to the first method."""
     settings = report.settings
     first = settings.methods[0]
     clips = len({gap.clip for gap in report.gaps})
@@ -215,6 +215,27 @@ def result_table(report: InpaintReport) -> Table:
             *versus,
             f"{snr.mean:.2f} ± {snr.std:.1f}",
         )
+    return table
+
+
+def curve_table(reports: Sequence[InpaintReport]) -> Table:
+    """Return scores by method and length: SNR_MS, or SNR where undefined."""
+    methods = reports[0].settings.methods
+    first = methods[0]
+    table = Table(title=f"SNR_MS in dB over the length of the gap, and over {first}")
+    table.add_column("gap")
+    for method in methods:
+        table.add_column(method, justify="right")
+    for report in reports:
+        score = "snr_ms_db" if report.settings.has_frame else "snr_db"
+        cells = []
+        for method in methods:
+            mean = f"{report.summary(method, score).mean:.2f}"
+            if method != first:
+                mean += f" ({report.difference(method, score).mean:+.2f})"
+            cells.append(mean)
+        of = "" if report.settings.has_frame else ", SNR of the samples"
+        table.add_row(f"{report.settings.gap_ms:g} ms{of}", *cells)
     return table
 
 
@@ -240,25 +261,25 @@ def _score_gap(
     stop = start + settings.gap_samples
     snr_ms, snr = {}, {}
     for method in settings.methods:
-        filled = _filled(signal, start, stop, method, settings)
+        fill = filled(signal, start, stop, method, settings)
         snr_ms[method] = (
-            metrics.snr_ms_db(signal, filled, (start, stop)) if settings.has_frame else math.nan
+            metrics.snr_ms_db(signal, fill, (start, stop)) if settings.has_frame else math.nan
         )
-        snr[method] = metrics.snr_db(signal[start:stop], filled[start:stop])
+        snr[method] = metrics.snr_db(signal[start:stop], fill[start:stop])
     return GapScores(clip, start, snr_ms, snr)
 
 
-def _filled(
+def filled(
     signal: NDArray[np.float32], start: int, stop: int, method: str, settings: InpaintSettings
 ) -> NDArray[np.float32]:
-    """Return ``signal`` with the gap as a method fills it; what was there does not reach it."""
+    """Return ``signal`` with the gap filled; the method sees zeros there."""
     reach = settings.context_samples if settings.context == "paper" else signal.size
     low, high = max(0, start - reach), min(signal.size, stop + reach)
     damaged = signal.copy()
     damaged[start:stop] = 0.0
-    filled = signal.copy()
+    whole = signal.copy()
     method, _, model = method.partition("@model=")
-    filled[low:high] = plc.inpaint(
+    whole[low:high] = plc.inpaint(
         damaged[low:high],
         settings.sample_rate,
         gaps=[(start - low, stop - low)],
@@ -266,7 +287,7 @@ def _filled(
         method=method,
         model=model or "auto",
     )
-    return filled
+    return whole
 
 
 def _versus(difference: PairedDifference) -> list[str]:

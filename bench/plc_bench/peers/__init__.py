@@ -18,7 +18,6 @@ from plc.errors import ConfigError
 from plc_bench.peers.base import Contender
 
 PEERS = {
-    "ffmpeg": "FFmpeg's decoders through PyAV; ffmpeg:CODEC with CODEC opus, libopus, aac or mp3",
     "g711": "G.711 Appendix I at 8 kHz, rebuilt from the specification",
     "jacktrip": "JackTrip's Regulator (Burg prediction), rebuilt from its source's description",
     "neteq": "WebRTC's NetEq, linked from Debian's libtgowt-dev",
@@ -28,15 +27,15 @@ PEERS = {
 """A line of help for each, by name."""
 
 NOT_COMPARABLE = {"neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "stoi"})}
-"""Scores that say nothing of a peer, by name.
+"""Metrics that are not meaningful for a peer, by name.
 
-NetEq moves in time: what compares sample by sample or frame by frame, or looks at where a gap was,
-meets another moment of the signal.
+NetEq shifts the signal in time, so metrics by sample, by frame or at a gap's edges compare
+different moments.
 """
 
 
 def comparable(method: str, metric: str) -> bool:
-    """Return whether a score, such as ``lsd_single``, says something of a method or a peer."""
+    """Return whether a metric is meaningful for a method or a peer."""
     name = re.split("[:@ ]", method)[0]  # without options, or that it is its own decode
     return metric.partition("_")[0] not in NOT_COMPARABLE.get(name, ())
 

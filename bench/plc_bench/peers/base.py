@@ -1,4 +1,4 @@
-"""What a peer is, and how a program is run as one."""
+"""The interface of a peer, and programs as peers."""
 
 import os
 import signal as signals
@@ -14,12 +14,12 @@ from plc_bench.scores.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
 PEER_TIMEOUT_S = 60.0
-# Of what a program says before it fails, a reason keeps this much.
+# Characters of a failed program's last line in a reason.
 _REASON_CHARACTERS = 200
 
 
 class PeerError(PlcError):
-    """A peer crashed, hung, or wrote what it should not; the message says which."""
+    """A peer crashed, hung, or wrote invalid output."""
 
 
 class Contender(Protocol):
@@ -33,7 +33,7 @@ class Contender(Protocol):
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears.
+        """Play the stream.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Contender(Protocol):
 
 
 def run_program(words: Sequence[str], timeout_s: float) -> None:
-    """Run a program to its end; kill it, and what it started, when that takes too long.
+    """Run a program; kill it and its children after a timeout.
 
     Raises
     ------

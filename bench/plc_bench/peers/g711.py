@@ -47,7 +47,7 @@ class G711:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         edges = packet_edges(trace.size, packet_samples, sample_rate, RATE)
 
         def conceal(narrow: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def conceal_gaps(signal: NDArray[np.floating], gaps: NDArray[np.int64]) -> NDArr
 
 @dataclass(slots=True)
 class _Periods:
-    """The last periods of a history, repeated for as long as a gap lasts."""
+    """The last periods of a history, repeated through a gap."""
 
     buffer: NDArray[np.float64]
     pitch: int
@@ -110,21 +110,21 @@ class _Periods:
         self._join()
 
     def take(self, samples: int) -> NDArray[np.float64]:
-        """Return what comes next."""
+        """Return the next ``samples`` samples."""
         length = self.count * self.pitch
         at = (self.offset + np.arange(samples)) % length
         self.offset = (self.offset + samples) % length
         return self.buffer[self.buffer.size - length + at]
 
     def _join(self) -> None:
-        """Let the end of the buffer lead into the beginning of its periods."""
+        """Crossfade the end of the buffer into its first period."""
         start = self.buffer.size - self.count * self.pitch
         before = self.buffer[start - self.overlap : start]
         self.buffer[-self.overlap :] = overlap_add(self.tail, before)
 
 
 def _fill(out: NDArray[np.float64], begin: int, end: int) -> None:
-    """Fill one gap of ``out``, and overlap the end of it with what follows."""
+    """Fill one gap of ``out``, and crossfade into the recovery."""
     history = out[begin - HISTORY : begin].copy()
     periods = _Periods(history, pitch_period(history))
     overlap = periods.overlap
@@ -161,7 +161,7 @@ def _frame(periods: _Periods, frame: int, size: int) -> NDArray[np.float64]:
 
 
 def pitch_period(history: NDArray[np.float64]) -> int:
-    """Return the pitch period of the last 20 ms of a history, in samples.
+    """Return the pitch period of the last 20 ms, in samples.
 
     The lag of the largest correlation, normalised by the energy of the older stretch: first on
     every second sample and lag, then on all beside the best.

@@ -21,7 +21,7 @@ from plc_bench.scores.metrics import Mask
 
 # The only damping: the first denominator is this times the energy, in place of twice.
 DAMPING = np.float32(2.00002)
-# A stream without any packet for so long is silent.
+# After this time without a packet the stream is silent.
 _SILENT_AFTER_MS = 512.0
 
 
@@ -33,7 +33,7 @@ class JackTrip:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         patience = int(_SILENT_AFTER_MS * sample_rate / (1000 * packet_samples))
         rows = [
             _play_channel(row, trace, packet_samples, patience)
@@ -74,7 +74,7 @@ def burg(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def predict(history: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Return the prediction of what follows a history: float32, shape (samples,).
+    """Predict the samples after a history: float32, shape (samples,).
 
     The last sample known is itself predicted anew first, as in the original.
     """

@@ -3,10 +3,10 @@
 A small driver (``neteq_driver.cc``) pushes uncompressed packets through it on a simulated clock. It
 is compiled once, against the static WebRTC in Debian's libtgowt-dev, into the user's cache.
 
-NetEq adds and removes time when it conceals and merges, so that what it plays wanders against the
+NetEq adds and removes samples when it conceals and merges, so that its output shifts against the
 recording by 10 to 40 ms over a clip. One delay, the median of those it states, is taken out here.
-Scores that compare sample by sample or frame by frame then say nothing of it; PLCMOS does, and
-with care PESQ, which aligns by itself.
+Metrics by sample or by frame are then not meaningful; PLCMOS is, and with care PESQ, which aligns
+by itself.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class NetEq:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         program = driver()
         rate = sample_rate if sample_rate in RATES else 48_000
         packet = whole_packet(packet_samples, sample_rate, rate)
@@ -59,7 +59,7 @@ def peer(name: str) -> Contender:
 
 
 def driver() -> Path:
-    """Return the compiled driver, compiled where it is not in the user's cache.
+    """Return the driver; compile it if the cache has none.
 
     Raises
     ------
@@ -113,6 +113,6 @@ def _run(
         behind = [int(line) for line in delays.read_text().split()]
     if not behind:
         raise PeerError("NetEq played nothing; were all packets lost?")
-    # Not what is taken out behind the last packet: there it only goes on.
+    # Without the delays after the last packet, where it only continues.
     delay = max(0, int(np.median(behind[: max(1, 100 * whole // rate)])))
     return to_float(played[delay : delay + whole])

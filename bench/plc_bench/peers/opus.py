@@ -6,9 +6,9 @@ stand behind colons, in any order: ``24k`` (bits of all channels together), ``vo
 at 5 and more where the library was built with it), and the path of another library.
 
 The encoder is led in by a packet less its lookahead, so that packet k of the stream is decoded
-from packet k + 1 of the codec and no delay is left. It is told the share of losses, as a sender
-would be. There is no forward error correction: this measures concealment. Rates other than Opus'
-own go by way of 48 kHz.
+from packet k + 1 of the codec and no delay is left. It gets the share of losses, as in a sender.
+There is no forward error correction: this measures concealment. Rates other than Opus' own are
+resampled to 48 kHz.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.rtp.libopus import LibopusDecoder, bound
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.peers.library import load
 from plc_bench.peers.rates import at_rate, whole_packet
@@ -65,7 +66,7 @@ class Opus:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         if signal.shape[1] > 2:
             raise PeerError(f"Opus codes 1 or 2 channels; the stream has {signal.shape[1]}")
         rate = sample_rate if sample_rate in RATES else 48_000
@@ -99,15 +100,8 @@ def peer(name: str) -> Contender:
     return made
 
 
-def version(library: str = "opus") -> str:
-    """Return what a libopus calls itself, such as ``libopus 1.3.1``."""
-    loaded = load(library, "libopus0")
-    loaded.opus_get_version_string.restype = ctypes.c_char_p
-    return str(loaded.opus_get_version_string().decode())
-
-
 def frame_of(packet: int, rate: int) -> int:
-    """Return the longest frame, in samples, that a packet is a multiple of.
+    """Return the longest frame that divides a packet, in samples.
 
     Raises
     ------
@@ -126,24 +120,23 @@ class _Codec:
     """An encoder and its decoder, used once."""
 
     def __init__(self, opus: Opus, rate: int, channels: int, frame: int, loss: float) -> None:
-        self._library = library = load(opus.library, "libopus0")
+        self._encoder = ctypes.c_void_p()
         self._frame, self._channels = frame, channels
-        self._encoder = self._decoder = None
-        if not hasattr(library, "opus_encoder_create"):
-            raise PeerError(f"{opus.library} is no libopus; Debian has it in libopus0")
-        error = ctypes.c_int()
-        for create in (library.opus_encoder_create, library.opus_decoder_create):
-            create.restype = ctypes.c_void_p
+        loaded = load(opus.library, "libopus0")
+        try:
+            self._library = library = bound(loaded)
+        except AttributeError as error:
+            raise PeerError(f"{opus.library} is no libopus; Debian has it in libopus0") from error
+        self._decoder = LibopusDecoder(library, channels, rate)
+        self._decoder.set_complexity(opus.complexity)
+        status = ctypes.c_int()
+        library.opus_encoder_create.restype = ctypes.c_void_p
         self._encoder = ctypes.c_void_p(
             library.opus_encoder_create(
-                rate, channels, APPLICATIONS[opus.application], ctypes.byref(error)
+                rate, channels, APPLICATIONS[opus.application], ctypes.byref(status)
             )
         )
-        self._check(error.value)
-        self._decoder = ctypes.c_void_p(
-            library.opus_decoder_create(rate, channels, ctypes.byref(error))
-        )
-        self._check(error.value)
+        self._check(status.value)
         settings = {
             _SET_BITRATE: opus.bits or BITS_PER_CHANNEL * channels,
             _SET_COMPLEXITY: 10,
@@ -151,8 +144,6 @@ class _Codec:
         }
         for request, value in settings.items():
             self._check(library.opus_encoder_ctl(self._encoder, request, ctypes.c_int(value)))
-        # Decoders before 1.5 have no complexity, and say so; they have one concealment.
-        library.opus_decoder_ctl(self._decoder, _SET_COMPLEXITY, ctypes.c_int(opus.complexity))
 
     def through(self, signal: NDArray[np.float32], trace: Mask, packet: int) -> NDArray[np.float32]:
         """Return a signal coded, with packets lost, and decoded: aligned, of whole packets."""
@@ -164,42 +155,38 @@ class _Codec:
         lead = -lookahead.value % frame
         skipped = (lead + lookahead.value) // frame  # frames until the signal begins
         lost = np.concatenate([np.zeros(skipped, bool), np.repeat(trace, packet // frame)])
-        line = np.zeros((lost.size * frame, channels), np.float32)
-        kept = signal[: len(line) - lead]
-        line[lead : lead + len(kept)] = kept
-        out = np.zeros_like(line)
-        coded = (ctypes.c_ubyte * _PACKET_BYTES)()
+        row = np.zeros((lost.size * frame, channels), np.float32)
+        kept = signal[: len(row) - lead]
+        row[lead : lead + len(kept)] = kept
+        out = np.empty_like(row)
+        coded = ctypes.create_string_buffer(_PACKET_BYTES)
         for k in range(lost.size):
-            begin, end = k * frame, (k + 1) * frame
+            block = row[k * frame : (k + 1) * frame]
             size = self._check(
                 self._library.opus_encode_float(
-                    self._encoder, _pointer(line[begin:end]), frame, coded, _PACKET_BYTES
+                    self._encoder, ctypes.c_void_p(block.ctypes.data), frame, coded, _PACKET_BYTES
                 )
             )
-            arrived = (None, 0) if lost[k] else (coded, size)
-            self._check(
-                self._library.opus_decode_float(
-                    self._decoder, *arrived, _pointer(out[begin:end]), frame, 0
-                )
+            played = (
+                self._decoder.conceal(frame)
+                if lost[k]
+                else self._decoder.decode(coded.raw[:size], frame)
             )
+            if played is None:
+                raise PeerError("libopus cannot decode what it coded")
+            out[k * frame : (k + 1) * frame] = played
         return out[skipped * frame :]
 
     def close(self) -> None:
-        """Free both."""
+        """Free the encoder."""
         if self._encoder:
             self._library.opus_encoder_destroy(self._encoder)
-        if self._decoder:
-            self._library.opus_decoder_destroy(self._decoder)
-        self._encoder = self._decoder = None
+        self._encoder = ctypes.c_void_p()
 
     def _check(self, status: int) -> int:
-        """Return what libopus returned, if that is no error."""
+        """Return libopus' result; raise PeerError if it is an error code."""
         if status >= 0:
             return status
         self.close()
         self._library.opus_strerror.restype = ctypes.c_char_p
         raise PeerError(f"libopus: {self._library.opus_strerror(status).decode()}")
-
-
-def _pointer(block: NDArray[np.float32]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(block.ctypes.data)

@@ -41,7 +41,7 @@ def at_rate(
 
 
 def fitted(signal: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Return the first ``samples`` of a signal, with zeros where it is too short."""
+    """Cut or zero-pad a signal to ``samples``."""
     out = np.zeros((samples, signal.shape[1]), np.float32)
     kept = min(samples, len(signal))
     out[:kept] = signal[:kept]
@@ -62,7 +62,7 @@ def whole_packet(packet_samples: int, sample_rate: int, rate: int) -> int:
     Raises
     ------
     PeerError
-        If that is no whole number of samples.
+        If that is not a whole number of samples.
     """
     samples, rest = divmod(packet_samples * rate, sample_rate)
     if rest:

@@ -26,7 +26,7 @@ class Spandsp:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         library = _library()
         edges = packet_edges(trace.size, packet_samples, sample_rate, RATE)
 

@@ -46,7 +46,7 @@ class Condition:
     trace: str | None = None
 
     def __post_init__(self) -> None:
-        """Check what does not depend on the clip."""
+        """Check the settings that no clip is needed for."""
         GilbertElliott(self.loss, self.mean_burst)
         if self.packet_samples is not None and self.packet_samples < 1:
             raise ConfigError(f"packets of {self.packet_samples} samples; 1 is the least")
@@ -55,7 +55,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """A name that is one of its kind and fits into a path: ``10pc-burst1.5-10ms``."""
+        """A unique name that fits into a path: ``10pc-burst1.5-10ms``."""
         losses = f"{100 * self.loss:g}pc-burst{self.mean_burst:g}"
         if self.trace is not None:
             losses = Path(self.trace).name.removesuffix(".trace")

@@ -1,16 +1,16 @@
-"""What a comparison compares: anything that plays a stream in which packets are lost.
+"""Contenders: anything that plays a stream with lost packets.
 
-Three kinds, told apart by their name:
+Three kinds, distinguished by name:
 
 * a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known;
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
-  trace and writes what it plays (:class:`CommandPeer` says how);
+  trace and writes its output (see :class:`CommandPeer`);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
 
 A *coded* contender (a codec with its own concealment) gets the intact signal, codes it, and loses
-the coded packets itself. What it plays differs from the signal where nothing was lost, too; so it
-is also compared with what it plays when nothing is lost.
+the coded packets itself. Its output differs from the signal without a loss, too, so it is also
+compared with its own loss-free output.
 """
 
 import re
@@ -61,7 +61,7 @@ class Engine:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         played = plc.conceal(
             signal,
             trace,
@@ -97,7 +97,7 @@ class FileRepair:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Play the stream."""
         gaps = gaps_of(trace, packet_samples)
         played = plc.inpaint(signal, sample_rate, gaps, method=self.method, model=self.model)
         return np.asarray(played, np.float32)
@@ -105,7 +105,7 @@ class FileRepair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandPeer:
-    """A program that plays a stream, run once for each clip and trace.
+    """A program, run once for each clip and trace.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ class CommandPeer:
     coded : bool
         Whether it codes the audio.
     timeout_s : float
-        Time it may take for one clip before it and what it started are killed.
+        Time for one clip, after which it and its children are killed.
     """
 
     command: str
@@ -142,7 +142,7 @@ class CommandPeer:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears.
+        """Play the stream.
 
         Raises
         ------
@@ -173,18 +173,18 @@ class CommandPeer:
 
 
 def _filled(command: str, values: Mapping[str, str]) -> list[str]:
-    """Return the words of a command with the places filled in, spaces in a path and all."""
+    """Return the words of a command with its placeholders replaced."""
     words = shlex.split(command)
     return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
 
 
 def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray[np.float32]:
-    """Return what a peer wrote, cut to a shape: float32, shape (n, channels).
+    """Read a peer's output, cut to a shape: float32, shape (n, channels).
 
     Raises
     ------
     PeerError
-        If there is no audio, of another rate or other channels, too short or not finite.
+        If the audio is missing, has another rate or other channels, is too short or not finite.
     """
     from plc_bench.base.corpus import read_clip
 
@@ -215,9 +215,7 @@ def _make_peer(name: str) -> Contender:
     return make_peer(name)
 
 
-KINDS: dict[str, Kind] = dict.fromkeys(
-    ("ffmpeg", "g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer
-)
+KINDS: dict[str, Kind] = dict.fromkeys(("g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer)
 """Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
 one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
@@ -226,7 +224,6 @@ def contender(
     name: str,
     peers: Mapping[str, CommandPeer] | None = None,
     *,
-    lookahead: int = 0,
     budget_ms: float = float("inf"),
     seed: int = 0,
 ) -> Contender:
@@ -238,8 +235,8 @@ def contender(
         As above.
     peers : mapping, optional
         Programs by name.
-    lookahead, budget_ms, seed
-        Of the engine's methods; ``@lookaheadK`` in a name goes before.
+    budget_ms, seed
+        Of the engine's methods.
 
     Raises
     ------
@@ -253,8 +250,7 @@ def contender(
     kind = KINDS.get(head.partition(":")[0])
     if kind is not None:
         return kind(name)
-    model = "auto"
-    of_file = False
+    model, lookahead, of_file = "auto", 0, False
     for part in parts:
         ahead = re.fullmatch(r"lookahead(\d+)", part)
         if ahead:
@@ -280,7 +276,7 @@ def check_methods(
     peers: Mapping[str, CommandPeer] | None = None,
     sample_rate: int | None = None,
 ) -> None:
-    """Check all of a name that can be known before anything is played.
+    """Check methods before anything is played.
 
     What a method needs from the system is not looked for: it may be there for a later run.
 
@@ -313,7 +309,7 @@ def check_methods(
 
 
 def _check_predictor(method: str, rates: Sequence[int]) -> None:
-    """Check that a method is known, and possible at one of the rates."""
+    """Check that a method exists and works at one of the rates."""
     if method in plc.METHODS:
         return
     errors = []
@@ -329,7 +325,7 @@ def _check_predictor(method: str, rates: Sequence[int]) -> None:
 def with_lookaheads(
     methods: Sequence[str], lookaheads: Sequence[int], peers: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return each method once for every lookahead, but those that name their own, and peers.
+    """Combine each method of the engine with every lookahead.
 
     A method with lookahead 0 keeps its name.
     """

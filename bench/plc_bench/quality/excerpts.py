@@ -1,15 +1,15 @@
-"""What is kept of a study for people to hear: a stretch of a clip, played in every way.
+"""Excerpts of a study to listen to: a stretch of a clip, played in every way.
 
 A folder for each clip and condition::
 
-    reference.flac   what was sent
+    reference.flac   the original
     lossy.flac       the same with zeros where packets are lost
-    played-*.flac    what each method made of it
+    played-*.flac    the output of each method
     excerpt.json     which is which, the packets lost, the rate
 
 All are FLAC of 16 bits and sample-aligned, so that a listener can switch among them and a
-difference between two of them is exactly what the one did to the other. Everything is brought
-down by the same gain where the loudest of them would clip: levels stay comparable.
+difference between two of them is exact. If the loudest would clip, one gain reduces all of them:
+levels stay comparable.
 """
 
 import json
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.base.corpus import Clip
-from plc_bench.quality.causal import Stream
+from plc_bench.quality.stream import Stream
 
 REFERENCE = "reference"
 LOSSY = "lossy"
@@ -83,7 +83,7 @@ class Excerpt:
 
 
 def plan(clips: Sequence[Clip], conditions: Sequence[str], count: int) -> list[tuple[str, str]]:
-    """Return of which clips, and under which condition of each, an excerpt is kept.
+    """Choose the clips and conditions of the excerpts.
 
     Domains take turns, and so do the conditions from clip to clip, so that a listener hears some
     of everything.
@@ -123,7 +123,7 @@ def keep(
     played: Mapping[str, NDArray[np.float32]],
     seconds: float = EXCERPT_S,
 ) -> None:
-    """Write an excerpt, or add methods to one that is there.
+    """Write an excerpt, or add methods to an existing one.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def keep(
     samples = slice(packets.start * stream.packet_samples, packets.stop * stream.packet_samples)
     kept = _index(folder)
     files = dict(kept["files"]) if kept else {}
-    # One gain for all that is ever written here: what a later run adds must be comparable.
+    # One gain for all files of the folder, so that a later run stays comparable.
     gain = kept["gain"] if kept else _gain([stream.signal[samples], *played.values()])
     wanted = {REFERENCE: stream.signal, LOSSY: stream.lossy} if not kept else {}
     try:
@@ -213,13 +213,13 @@ def _index(folder: Path) -> dict[str, Any] | None:
 
 
 def _gain(signals: Sequence[NDArray[np.float32]]) -> float:
-    """Return what brings the loudest signal to full scale; 1 if none is past it."""
+    """Return the gain that prevents clipping, 1 or less."""
     loudest = max(float(np.abs(signal).max()) for signal in signals)
     return min(1.0, 1.0 / loudest) if loudest > 0.0 else 1.0
 
 
 def slug(name: str) -> str:
-    """Return a name as a part of a file name, one of its kind."""
+    """Return a unique part of a file name for ``name``."""
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_")
     return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"
 

@@ -1,4 +1,4 @@
-"""How well phase is made from magnitudes: ``python -m plc_bench.quality.phase CLIPS``.
+"""How well phase is made from magnitudes: ``plc bench phase CLIPS``.
 
 From the true magnitudes of the middle of each clip, every method makes phases; the score is
 the *spectral convergence* [1]_: how far the magnitudes move when a signal is made of them,
@@ -24,13 +24,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.results import counted
@@ -113,7 +111,7 @@ class PhaseScore:
 
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
-    """All scores, in the order of the clips, and the clips that have none."""
+    """Scores in the order of the clips, and clips without scores."""
 
     seconds: float
     scores: list[PhaseScore]
@@ -129,7 +127,7 @@ class PhaseReport:
 
 
 def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list[PhaseScore]:
-    """Return the scores of the middle ``seconds`` of the first channel of a clip."""
+    """Score the middle ``seconds`` of a clip's first channel."""
     scores = []
     for grid in GRIDS:
         recording = read_clip(path, grid.sample_rate)
@@ -150,7 +148,7 @@ def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list
 def score_signal(
     x: NDArray[np.float32], grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
 ) -> dict[str, tuple[float, float]]:
-    """Return convergence and error, in dB, of every method on one signal, shape (n,)."""
+    """Return convergence and error in dB by method, for one signal."""
     plan = grid.allocate()
     spectra = spectra_of(x, plan)
     magnitude = np.abs(spectra)
@@ -292,7 +290,7 @@ def measure(
     started: Callable[[int], None] = lambda total: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
-    """Return the scores of up to ``clips`` clips, evenly spread, of each source."""
+    """Score up to ``clips`` clips of each source, evenly spread."""
     chosen = {}
     for source in sources:
         found = find_clips([source])
@@ -339,48 +337,3 @@ def _cell(report: PhaseReport, source: str, grid: str, method: str, field: str) 
     better = sum(ours < theirs for ours, theirs in zip(values, others, strict=True))
     count = "" if method == "fgla" else f" ({better})"
     return f"{summary.mean:.1f} ± {summary.std:.1f}{count}"
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(
-    sources: Annotated[
-        list[Path], typer.Argument(help="Folders of audio files (or files, or manifests).")
-    ],
-    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")
-    ] = FGLA_ITERATIONS,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the numbers here; - is stdout, no table.")
-    ] = None,
-) -> None:
-    """Measure how well phase is made from magnitudes."""
-    from plc_bench.base import progress
-    from plc_bench.base.results import to_json, write_json
-
-    try:
-        with progress.shown("clips") as meter:
-            report = measure(sources, clips, seconds, iterations, jobs, meter.start, meter.advance)
-        text = markdown(report)
-        if out:
-            out.write_text(text, encoding="utf-8")
-        if json_file and str(json_file) != "-":
-            write_json(json_file, report)
-    except (PlcError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(to_json(report) if str(json_file) == "-" else text)
-    for failure in report.failures:
-        typer.echo(f"{failure.clip}: {failure.reason}", err=True)
-    if not report.scores:
-        raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    app()

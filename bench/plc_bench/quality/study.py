@@ -1,25 +1,26 @@
-"""A study: every method on every clip under every condition, kept in a folder.
+"""A study: every method on every clip under every condition, in memory or in a folder.
 
-::
+By default the engine has no time limit (``budget_ms`` is infinite): the scores then do not depend
+on how busy the machine is. The folder of a study::
 
     RESULTS/
-      settings.json    what was asked for, of which clips, with which models
-      journal.jsonl    a line for each clip, condition and method, written as soon as it is known
+      settings.json    the settings, clips and models
+      journal.jsonl    a line for each clip, condition and method, written at once
       scores.csv       the same as a table; gaps.csv by length of the gap; failures.csv
       summary.md       means, paired differences, by domain, burst and gap length
       audio/           stretches to listen to (:mod:`plc_bench.quality.excerpts`)
 
-The journal is the study; the tables are made from it. A run that was stopped goes on where it
-was: what the journal has is not computed again, but what failed is tried again. Methods, peers,
-conditions and clips may be added to a study; any other change would mix what cannot be compared,
-and is refused.
+The tables are made from the journal. A stopped run can be resumed: scores in the journal are kept,
+failures are tried again. Methods, peers, conditions and clips may be added to a study; any other
+change is refused, because its scores would not be comparable.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from operator import attrgetter
@@ -36,9 +37,9 @@ from plc_bench.base.cluster import as_done_on
 from plc_bench.base.corpus import Clip
 from plc_bench.base.workers import Failure, as_done, reason_of
 from plc_bench.quality import excerpts
-from plc_bench.quality.causal import Stream, play, read_stream
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.contenders import CommandPeer, check_methods, contender
+from plc_bench.quality.stream import Stream, play, read_stream
 from plc_bench.scores import registry as scores
 from plc_bench.scores.metrics import Signal
 
@@ -55,13 +56,15 @@ METRICS = (
 )
 # Measured for every length of gap.
 GAP_METRICS = ("nmse", "lsd")
-# What may grow from run to run.
+# Settings that may grow from run to run.
 _AXES = ("methods", "peers", "conditions", "clips", "traces")
+# Clip, condition and method of a score.
+_Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
-    """What a study measures.
+    """Settings of a study.
 
     Attributes
     ----------
@@ -164,7 +167,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One clip under one condition without a score by a method, and why."""
+    """A missing score: clip, condition, method and reason."""
 
     clip: str
     condition: str
@@ -174,12 +177,12 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What a folder holds.
+    """Settings and scores of a study.
 
     Attributes
     ----------
-    folder : Path
-        Where it lies.
+    folder : Path or None
+        Folder that keeps the study; None for a study in memory.
     settings : dict
         As recorded in ``settings.json``.
     rows : list of Row
@@ -188,14 +191,19 @@ class Study:
         What failed the last time it was tried.
     """
 
-    folder: Path
+    folder: Path | None
     settings: dict[str, Any]
     rows: list[Row]
     missing: list[Missing]
 
     @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name if self.folder else ""
+
+    @property
     def methods(self) -> list[str]:
-        """Methods that have a score, in the order asked for, own decodes behind their codec."""
+        """Methods with a score, in order; own decodes follow their codec."""
         scored = {row.method for row in self.rows}
         asked = [
             name for method in self.settings["methods"] for name in (method, method + OWN_DECODE)
@@ -204,7 +212,7 @@ class Study:
 
     @property
     def identity(self) -> str:
-        """What tells it from other studies; the same as it grows."""
+        """Identifier of the study; it stays the same as the study grows."""
         fixed = {name: value for name, value in self.settings.items() if name not in _AXES}
         heard = {clip: self.settings["clips"].get(clip) for clip, _ in self.settings["excerpts"]}
         text = json.dumps([fixed, heard], sort_keys=True)
@@ -218,7 +226,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What one process does at a time: a clip under a condition, by the methods still missing."""
+    """Work of one process: a clip, a condition, and the methods to score."""
 
     clip: Clip
     condition: Condition
@@ -231,7 +239,7 @@ class _Unit:
 
 
 def run(
-    folder: Path,
+    folder: Path | None,
     clips: Sequence[Clip],
     settings: StudySettings,
     jobs: int = 1,
@@ -239,24 +247,24 @@ def run(
     on_done: Callable[[int], None] = lambda count: None,
     cluster: str | None = None,
 ) -> Study:
-    """Do what is missing of a study; return all of it.
+    """Compute the missing scores of a study; return the whole study.
 
     Parameters
     ----------
-    folder : Path
-        New, or of a study that goes on.
+    folder : Path or None
+        New, or of a study to continue; None keeps the study in memory, without excerpts.
     clips : sequence of Clip
         The clips.
     settings : StudySettings
-        What to measure.
+        Methods, metrics and conditions.
     jobs : int
         Processes.
     on_start : callable
-        Called with how many scores are to be made, and how many were there.
+        Called with the number of scores to compute, and the number already in the folder.
     on_done : callable
-        Called with how many more are done with.
+        Called with the number of scores just finished.
     cluster : str or None
-        Address of a Ray cluster that is to do it, as :mod:`plc_bench.base.cluster` takes it.
+        Address of a Ray cluster to use, as :mod:`plc_bench.base.cluster` takes it.
 
     Raises
     ------
@@ -265,17 +273,24 @@ def run(
     MissingExtraError
         If a cluster is asked for and Ray is not installed.
     """
-    recorded = _record(folder, clips, settings)
-    known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
+    if folder is None:
+        recorded = _plain(_description(clips, replace(settings, excerpt_count=0)))
+        known: set[_Key] = set()
+    else:
+        recorded = _record(folder, clips, settings)
+        known = {(row.clip, row.condition, row.method) for row in load(folder).rows}
     units = _units(folder, clips, settings, recorded, known)
     todo = sum(len(unit.methods) for unit in units)
     on_start(todo, len(clips) * len(settings.conditions) * len(settings.methods) - todo)
-    with _journal(folder) as journal:
-        for unit, entries in _work(units, settings, jobs, cluster):
-            journal.write("".join(json.dumps(entry) + "\n" for entry in entries))
-            journal.flush()
+    entries: list[dict[str, Any]] = []
+    with _journal(folder) if folder else nullcontext() as journal:
+        for unit, made in _work(units, settings, jobs, cluster):
+            entries += made
+            if journal:
+                journal.write("".join(json.dumps(entry) + "\n" for entry in made))
+                journal.flush()
             on_done(len(unit.methods))
-    return load(folder)
+    return load(folder) if folder else _study(None, recorded, entries)
 
 
 def load(folder: Path) -> Study:
@@ -286,10 +301,16 @@ def load(folder: Path) -> Study:
     ConfigError
         If it holds none, or one that is damaged.
     """
-    settings = _read_settings(folder)
-    rows: dict[tuple[str, str, str], Row] = {}
-    missing: dict[tuple[str, str, str], Missing] = {}
-    for entry in _entries(folder / JOURNAL_FILE):
+    return _study(folder, _read_settings(folder), _entries(folder / JOURNAL_FILE))
+
+
+def _study(
+    folder: Path | None, settings: dict[str, Any], entries: Iterable[Mapping[str, Any]]
+) -> Study:
+    """Return a study of the journal's entries; a score replaces an earlier failure."""
+    rows: dict[_Key, Row] = {}
+    missing: dict[_Key, Missing] = {}
+    for entry in entries:
         key = (entry["clip"], entry["condition"], entry["method"])
         if "reason" in entry:
             missing[key] = Missing(*key, entry["reason"])
@@ -311,11 +332,11 @@ def audio_folder(folder: Path, clip: str, condition: str) -> Path:
 
 
 def _units(
-    folder: Path,
+    folder: Path | None,
     clips: Sequence[Clip],
     settings: StudySettings,
     recorded: Mapping[str, Any],
-    known: set[tuple[str, str, str]],
+    known: set[_Key],
 ) -> list[_Unit]:
     heard = {(clip, condition) for clip, condition in recorded["excerpts"]}
     units = []
@@ -323,7 +344,7 @@ def _units(
         for condition in settings.conditions:
             key = (clip.name, condition.name)
             methods = tuple(name for name in settings.methods if (*key, name) not in known)
-            audio = audio_folder(folder, *key) if key in heard else None
+            audio = audio_folder(folder, *key) if folder and key in heard else None
             if methods:
                 units.append(_Unit(clip, condition, methods, audio))
     return units
@@ -332,7 +353,7 @@ def _units(
 def _work(
     units: Sequence[_Unit], settings: StudySettings, jobs: int, cluster: str | None
 ) -> Iterator[tuple[_Unit, list[dict[str, Any]]]]:
-    """Yield each unit and what the journal says of it, as they are done."""
+    """Yield each finished unit with its journal entries."""
     work = partial(_score, settings=settings)
     done = (
         as_done(work, units, jobs, attrgetter("name"))
@@ -372,7 +393,7 @@ def _score(unit: _Unit, settings: StudySettings) -> list[dict[str, Any]]:
 def _played(
     method: str, stream: Stream, settings: StudySettings
 ) -> tuple[dict[str, Signal], Signal]:
-    """Return what a method is compared with, by the ending of its name, and what it plays."""
+    """Return a method's references by suffix of its name, and its output."""
     player = contender(method, settings.peers, budget_ms=settings.budget_ms, seed=settings.seed)
     references: dict[str, Signal] = {"": stream.signal}
     if player.coded:
@@ -416,8 +437,7 @@ def _entry(
         scores.score(settings.metrics, comparison, lost),
         tuple(gaps),
     )
-    entry: dict[str, Any] = json.loads(to_json(row))
-    return entry
+    return _plain(row)
 
 
 def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
@@ -427,6 +447,12 @@ def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
         "method": method,
         "reason": reason,
     }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a mapping or a dataclass as JSON would give it back."""
+    plain: dict[str, Any] = json.loads(to_json(value))
+    return plain
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
@@ -455,8 +481,8 @@ def _order(settings: Mapping[str, Any]) -> Callable[[str, str, str], tuple[str, 
 
 
 def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
-    """Write the settings of a study, or check that those of one that goes on allow it."""
-    wanted: dict[str, Any] = json.loads(to_json(_description(clips, settings)))
+    """Write the settings of a study, or check them against existing ones."""
+    wanted = _plain(_description(clips, settings))
     if (folder / SETTINGS_FILE).exists():
         wanted = _continued(folder, _read_settings(folder), wanted)
     try:
@@ -502,7 +528,7 @@ def _models() -> dict[str, str]:
 
 
 def _digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, or None if it is none that can be read."""
+    """Return the SHA-256 of a file, None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -511,7 +537,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _continued(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a study that goes on: the old ones, and what came to the axes."""
+    """Return the settings of a resumed study: the old ones and additions."""
     merged = {**new, "excerpts": old["excerpts"]}
     scored = {row.clip for row in load(folder).rows}  # another one may be mended
     for name in new:
@@ -558,7 +584,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a journal says; the line that an interrupted run left half is passed over."""
+    """Yield the entries of a journal; skip an incomplete last line."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -571,7 +597,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _journal(folder: Path) -> Any:
-    """Open a journal to append to, without the half line that an interrupted run left."""
+    """Open a journal to append to; remove an incomplete last line."""
     path = folder / JOURNAL_FILE
     try:
         if path.exists():

@@ -1,15 +1,15 @@
-"""A study as tables: means, paired differences to the first method, by what matters.
+"""Tables of a study: means, and paired differences to the first method.
 
 A difference is a method's score minus the first method's, on the same clip under the same
-condition; its interval is a bootstrap over clips (:mod:`plc_bench.base.compare`), because what one
-clip shows under several conditions is alike. Where a method has no score, or one that is not
-defined, the mean is over the others and says how many were left out. A codec compared with its own
-decode has means but no differences, as the first method is compared with the original.
+condition. Its interval is a bootstrap over clips (:mod:`plc_bench.base.compare`), because scores of
+one clip under several conditions are alike. A mean leaves out missing and undefined scores and
+gives their number. A codec compared with its own decode has means but no differences, as the first
+method is compared with the original.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,30 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import MissingExtraError
 from plc_bench.base.compare import (
     INTERVAL_GROUPS_MIN,
     PairedDifference,
     paired_difference,
     summarise,
 )
-from plc_bench.base.results import counted, write_csv
+from plc_bench.base.results import counted, write_csv, write_text
 from plc_bench.peers import comparable
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.study import GAP_METRICS, OWN_DECODE, Row, Study
 from plc_bench.scores import registry
 
+# Metrics of a study that is not kept.
+SHORT_METRICS = ("nmse", "lsd")
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
-# Stands for a score that says nothing of a method.
+# Shown for a score that is not meaningful for a method.
 _NOT_COMPARABLE = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell: what it shows, and what it is sorted by; NaN for none."""
+    """A cell: its text, and its value to sort by; NaN without a value."""
 
     text: str
     value: float = math.nan
@@ -69,7 +71,7 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A method's mean over the gaps of one class, with its 95 % interval; NaN for few clips."""
+    """Mean and 95 % interval over gaps of one length class."""
 
     gap_ms: float
     mean: float
@@ -79,7 +81,7 @@ class Point:
 
 
 def summary_tables(study: Study) -> list[SummaryTable]:
-    """Return what a study shows, the plainest first."""
+    """Return the tables of a study, simplest first."""
     plain = [name for name in study.settings["metrics"] if "_" not in name]
     tables = []
     for condition in study.conditions:
@@ -98,7 +100,7 @@ def summary_tables(study: Study) -> list[SummaryTable]:
 
 
 def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
-    """Return a method's score over the length of the gap, for the classes that have one."""
+    """Return a method's score by length class of the gap."""
     if not comparable(method, metric):
         return []
     rows = [row for row in study.rows if row.method == method]
@@ -125,7 +127,7 @@ def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
 
 
 def markdown(study: Study) -> str:
-    """Return the tables of a study as Markdown, and what failed."""
+    """Return the tables and the failures of a study as Markdown."""
     settings = study.settings
     parts = [
         "# Concealment compared\n",
@@ -142,13 +144,27 @@ def markdown(study: Study) -> str:
 
 
 def sizes(study: Study) -> str:
-    """Return how many clips, conditions and methods there are, in words."""
+    """Return the numbers of clips, conditions and methods in words."""
     counts = {
         "clip": len({row.clip for row in study.rows}),
         "condition": len(study.conditions),
         "method": len(study.methods),
     }
     return ", ".join(counted(count, noun) for noun, count in counts.items())
+
+
+def printed_tables(study: Study, per_clip: bool = False) -> list[Table]:
+    """Return tables to print: every one of a kept study, else one for each condition."""
+    tables = []
+    for condition in study.conditions:
+        rows = [row for row in study.rows if row.condition == condition.name]
+        if per_clip and rows:
+            tables.append(_clip_table(study, rows))
+        if study.folder is None and rows:
+            tables.append(_comparison_table(study, rows, condition))
+    if study.folder is not None:
+        tables += [rich_table(table) for table in summary_tables(study)]
+    return tables
 
 
 def rich_table(table: SummaryTable) -> Table:
@@ -161,15 +177,14 @@ def rich_table(table: SummaryTable) -> Table:
     return printed
 
 
-def write_tables(study: Study) -> list[str]:
-    """Write CSV, Markdown and, with pyarrow, Parquet into a study's folder; return what to say.
+def write_tables(study: Study, folder: Path) -> list[str]:
+    """Write CSV, Markdown and, with pyarrow, Parquet; return lines to print.
 
     Raises
     ------
     ConfigError
         If one cannot be written.
     """
-    folder = study.folder
     tables = {"scores": score_rows(study), "gaps": gap_rows(study)}
     for name, rows in tables.items():
         write_csv(folder / f"{name}.csv", rows)
@@ -178,10 +193,7 @@ def write_tables(study: Study) -> list[str]:
         for one in study.missing
     ]
     write_csv(folder / "failures.csv", failures)
-    try:
-        (folder / "summary.md").write_text(markdown(study), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+    write_text(folder / "summary.md", markdown(study))
     said = [f"tables: {folder / 'summary.md'}, scores.csv, gaps.csv, failures.csv"]
     try:
         for name, rows in tables.items():
@@ -254,19 +266,82 @@ def gap_rows(study: Study) -> list[dict[str, Any]]:
 def _means(
     study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
 ) -> SummaryTable:
-    packets = sum(row.packets for row in rows if row.method == study.methods[0])
-    lost = sum(row.lost for row in rows if row.method == study.methods[0])
     table = SummaryTable(
         f"Means: {condition.title}",
         ["method", *[registry.label(name) for name in metrics]],
-        note=f"{counted(len({row.clip for row in rows}), 'clip')}, "
-        f"{100 * lost / max(packets, 1):.1f} % of packets lost.",
+        note=f"{_clips(rows)}, {_lost_percent(rows)} of packets lost.",
     )
     for method in study.methods:
         own = [row for row in rows if row.method == method]
         if own:
             table.rows.append([Cell(method), *[_mean(own, name, rows) for name in metrics]])
     return table
+
+
+def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -> Table:
+    """Return means, and differences of the first method to each other one."""
+    means = _means(study, rows, study.settings["metrics"], condition)
+    title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
+    table = rich_table(replace(means, title=title, note=""))
+    first, *others = study.methods
+    for other in others:
+        if other.endswith(OWN_DECODE):
+            continue
+        table.add_section()
+        columns = [_compared(rows, first, other, name) for name in study.settings["metrics"]]
+        headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
+        for heading, *cells in zip(headings, *columns, strict=True):
+            table.add_row(heading, *cells)
+    return table
+
+
+def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[str, str, str]:
+    """Return mean difference, interval, and share of clips won."""
+    if not (comparable(first, name) and comparable(other, name)):
+        return (_NOT_COMPARABLE,) * 3
+    difference, metric = _difference(rows, first, other, name), registry.metric(name)
+    form = f"+.{metric.digits}f"
+    share = f"{100 * difference.share_better:.0f} % of {difference.pairs}"
+    return (
+        f"{difference.mean:{form}}",
+        difference.interval(form),
+        "" if metric.lower_is_better is None else share,
+    )
+
+
+def _clip_table(study: Study, rows: Sequence[Row]) -> Table:
+    """Return a row for each clip under one condition: losses, and scores by method."""
+    metrics = study.settings["metrics"]
+    by_clip: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_clip.setdefault(row.clip, {})[row.method] = row
+    methods = [name for name in study.methods if any(name in each for each in by_clip.values())]
+    table = Table()
+    table.add_column("clip", overflow="fold")
+    table.add_column("lost", justify="right")
+    for name in metrics:
+        for method in methods:
+            table.add_column(f"{registry.label(name)}\n{method}", justify="right")
+    for clip, scored in by_clip.items():
+        one = next(iter(scored.values()))
+        cells = [
+            _mean([scored[method]], name, [scored[method]]).text if method in scored else ""
+            for name in metrics
+            for method in methods
+        ]
+        table.add_row(clip, f"{one.lost}/{one.packets}", *cells)
+    return table
+
+
+def _clips(rows: Sequence[Row]) -> str:
+    return counted(len({row.clip for row in rows}), "clip")
+
+
+def _lost_percent(rows: Sequence[Row]) -> str:
+    """Return the share of packets lost, each clip counted once."""
+    own = {row.clip: row for row in rows}.values()
+    lost, packets = sum(row.lost for row in own), sum(row.packets for row in own)
+    return f"{100 * lost / max(packets, 1):.1f} %"
 
 
 def _differences(
@@ -386,7 +461,7 @@ def _gap_heading(low_ms: float, high_ms: float) -> str:
 
 
 def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
-    """Return the mean over a method's rows; say what is not in it but in that of others."""
+    """Return the mean of a method's rows, with counts of missing ones."""
     if own and not comparable(own[0].method, metric):
         return Cell(_NOT_COMPARABLE)
     summary = summarise([row.scores[metric] for row in own])
@@ -400,7 +475,7 @@ def _mean(own: Sequence[Row], metric: str, every: Sequence[Row]) -> Cell:
 
 
 def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> PairedDifference:
-    """Return how a method differs from the first where both have a score."""
+    """Return the difference of two methods where both have scores."""
     by_method: dict[str, dict[tuple[str, str], float]] = {method: {}, first: {}}
     for row in rows:
         if row.method in by_method:
@@ -441,7 +516,7 @@ def _difference_cell(
 
 
 def _left_out(study: Study) -> str:
-    """Return what to add to the note of a table of differences."""
+    """Return a note on rows without a difference."""
     if not any(name.endswith(OWN_DECODE) for name in study.methods):
         return ""
     name = OWN_DECODE.strip()

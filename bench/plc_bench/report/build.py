@@ -7,10 +7,10 @@
     report/clips/N-K.png  spectrograms, the lost packets marked
 
 It opens from a disk, without a server: a browser lets a ``file://`` page run scripts that lie
-beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec: what
-one judges are a few milliseconds at the edges of gaps, just what a codec would smear. To keep that
-small, a version is stored as its difference to the reference, silence but for the gaps; the browser
-adds the two, exactly, as both are whole numbers. The lossy version needs no audio at all.
+beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec, which
+would smear the few milliseconds at the edges of gaps that listeners judge. To save space, a version
+is stored as its difference to the reference, silent outside the gaps; the browser adds the two
+exactly, as both are integers. The lossy version needs no audio.
 """
 
 import base64
@@ -36,15 +36,14 @@ from plc_bench.peers import comparable
 from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
-from plc_bench.quality.summary import SummaryTable, gap_curve, sizes, summary_tables
-from plc_bench.report.chart import Axis, Series, line_chart, round_ticks
-from plc_bench.report.latency_chart import latency_section
+from plc_bench.quality.summary import SummaryTable, sizes, summary_tables
+from plc_bench.report.charts import gap_chart, latency_section
 from plc_bench.report.ratings import rating_tables, read_ratings
 from plc_bench.scores import registry
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
-# Files of a page in its folder of clips; what else lies there is somebody's.
+# Files of a page in its folder of clips; other files are kept.
 _OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
 # Stands in every page of ours.
 _OWN_PAGE = "plcClip"
@@ -61,7 +60,7 @@ _TOP_HZ = 12_000.0
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was written.
+    """The written page.
 
     Attributes
     ----------
@@ -110,7 +109,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
             if _OURS.fullmatch(stale.name):
                 stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
-        page = _page(study, described, rating_tables(heard), title)
+        page = _page(study, described, rating_tables(heard), title, latency_section(results))
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
@@ -136,6 +135,7 @@ def _page(
     clips: Sequence[Mapping[str, Any]],
     ratings: Sequence[SummaryTable],
     title: str,
+    latency: str,
 ) -> str:
     folder = resources.files("plc_bench.report") / "page"
     tables = summary_tables(study)
@@ -155,7 +155,7 @@ def _page(
         script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
-        latency=latency_section(study.folder),
+        latency=latency,
         tables="".join(html_table(table) for table in tables),
         failures=_failures(study),
         ratings="".join(html_table(table) for table in ratings),
@@ -180,7 +180,7 @@ def html_table(table: SummaryTable) -> str:
 def difference_or_whole(
     reference: NDArray[np.int16], played: NDArray[np.int16]
 ) -> tuple[NDArray[np.int16], bool]:
-    """Return what to store of a version, and whether that is its difference to the reference.
+    """Return a version's stored form, and whether it is a difference.
 
     The difference, unless it does not fit into 16 bits or is not silent for the most part, as that
     of a codec.
@@ -195,7 +195,7 @@ def difference_or_whole(
 def spectrogram_png(
     signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
 ) -> bytes:
-    """Return a spectrogram as PNG, with a red mark above each lost packet.
+    """Return a spectrogram as PNG; red marks show lost packets.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def spectrogram_png(
 
 
 def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> dict[str, Any]:
-    """Write the audio and the pictures of one clip; return what the page must know of it."""
+    """Write the audio and the pictures of one clip; return its description for the page."""
     order = [REFERENCE, LOSSY, *(name for name in study.methods if name in excerpt.files)]
     samples = {name: excerpt.read(name) for name in order}
     reference = samples[REFERENCE]
@@ -282,7 +282,7 @@ def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
     """Return samples as FLAC in base 64.
 
     Of 24 bits, because Chromium scales 16-bit samples above zero by 32767 and those below by 32768,
-    and a sum would be off. FLAC takes eight empty bits for what they are.
+    and a sum would be off. FLAC stores eight empty bits at no cost.
     """
     import soundfile
 
@@ -336,35 +336,13 @@ def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.floa
 
 
 def _gap_chart(study: Study, metric: str) -> str:
-    series = []
-    for number, method in enumerate(study.methods):
-        points = gap_curve(study, method, metric)
-        if points:
-            series.append(
-                Series(
-                    method,
-                    number,
-                    [point.gap_ms for point in points],
-                    [point.mean for point in points],
-                    [point.low for point in points],
-                    [point.high for point in points],
-                )
-            )
-    if not series:
-        return ""
-    ends = [value for one in series for value in (*one.y, *one.low, *one.high)]
-    reach = [value for value in ends if math.isfinite(value)]
-    lengths = [value for one in series for value in one.x]
     title = f"{registry.label(metric)} over the length of the gap"
-    chart = line_chart(
-        series,
-        Axis("gap in ms", round_ticks(0.0, max(lengths), 8)),
-        Axis(registry.label(metric), round_ticks(min(reach), max(reach))),
-        title,
-    )
+    chart = gap_chart(study, metric, title)
+    if not chart:
+        return ""
     note = (
         "All conditions; bands are 95 % intervals over clips, where there are "
-        f"{INTERVAL_GROUPS_MIN} or more. Lower is better."
+        f"{INTERVAL_GROUPS_MIN} or more."
     )
     return f'<figure><figcaption>{title}</figcaption>{chart}<p class="note">{note}</p></figure>'
 
@@ -387,7 +365,7 @@ def _about(study: Study) -> str:
 
 
 def _identity(study: Study) -> str:
-    """Return what tells one study's page from another's in a browser's memory."""
+    """Return the key of a study's page in a browser's storage."""
     text = json.dumps(study.settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,43 +1,33 @@
 """The headline: a few studies in one page of small tables, and a picture of each.
 
-``python -m plc_bench.report.headline OUT STUDY ...`` reads what ``plc bench quality --out`` kept
+``plc bench headline STUDY ... --out OUT`` reads what ``plc bench quality --out`` kept
 and writes ``OUT/headline.md`` and a PNG for each study. A table has a row for each method and a
-column for each score by domain: of speech those that were made for it, of all else NMSE, LSD and
-FAD. The best in a column is bold, but for methods that wait for later packets (a lookahead, NetEq).
+column for each score by domain: PLCMOS, PESQ and STOI for speech, else NMSE, LSD and FAD. The best
+method in a column is bold, methods that wait for later packets (a lookahead, NetEq) aside.
 
-A codec is compared with its own loss-free decode, and marked so; what it plays through is never
-the original. Its PLCMOS has no reference, and holds the coding as well.
+A codec is marked and compared with its own loss-free decode. Its PLCMOS has no reference, and
+includes the loss by coding.
 """
 
-import argparse
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from plc.apps.picture import blank_figure
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
 from plc_bench.base.results import counted
 from plc_bench.peers import comparable
-from plc_bench.quality import study
-from plc_bench.quality.conditions import Condition
 from plc_bench.quality.study import OWN_DECODE, Row, Study
-from plc_bench.quality.summary import gap_curve
-from plc_bench.report.palette import bar_style, line_style
+from plc_bench.report.charts import CURVES, draw_study
 from plc_bench.scores import registry
 from plc_bench.scores.registry import MUSIC_DOMAINS
 
 MUSIC_SCORES = ("nmse", "lsd", "fad")
-CURVES = ("nmse", "lsd")
 SPEECH_SCORES = ("plcmos", "pesq", "stoi")
 CODED_MARK = "†"
-# A mean over fewer gaps is not drawn.
-LEAST_GAPS = 12
-# These know more: they wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
+# Methods that wait for later packets. NetEq plays 10 to 40 ms behind the newest one.
 _WAITS = re.compile(r"@lookahead[1-9]|^neteq")
 
 
@@ -48,25 +38,9 @@ def page(studies: Sequence[Study]) -> str:
         for condition in each.conditions:
             rows = [row for row in each.rows if row.condition == condition.name]
             if rows:
-                parts += [f"## {each.folder.name}: {condition.title}\n", _table(each, rows)]
+                parts += [f"## {each.name}: {condition.title}\n", _table(each, rows)]
     parts.append(_notes(studies))
     return "\n".join(parts) + "\n"
-
-
-def draw(each: Study, path: Path) -> None:
-    """Draw a study: scores over the length of the gap, or for speech PLCMOS by method.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    """
-    methods = _shown(each)
-    if "plcmos" in each.settings["metrics"]:
-        figure = _bars(each, methods)
-    else:
-        figure = _curves(each, methods)
-    figure.savefig(path, dpi=120)
 
 
 def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
@@ -79,32 +53,16 @@ def write(folder: Path, studies: Sequence[Study]) -> list[Path]:
     MissingExtraError
         If matplotlib is missing.
     """
-    targets = [folder / "headline.md", *[folder / f"{one.folder.name}.png" for one in studies]]
+    targets = [folder / "headline.md", *[folder / f"{one.name}.png" for one in studies]]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         targets[0].write_text(page(studies), encoding="utf-8")
         for each, path in zip(studies, targets[1:], strict=True):
-            draw(each, path)
+            names = {method: _name(method) for method in _shown(each)}
+            draw_study(path, each, names, _title(each))
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
     return targets
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m plc_bench.report.headline", description=__doc__
-    )
-    parser.add_argument("out", type=Path, help="folder of the page and the pictures")
-    parser.add_argument("studies", type=Path, nargs="+", help="folders of studies")
-    given = parser.parse_args(arguments)
-    try:
-        for path in write(given.out, [study.load(folder) for folder in given.studies]):
-            print(path)
-    except PlcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +131,7 @@ def _best(
     column: tuple[str, str],
     most: int,
 ) -> float:
-    """Return the best of those that have all clips and do not wait for later packets."""
+    """Return the best complete mean of methods without lookahead."""
     means = [cells[method, column] for method in methods if not _WAITS.search(method)]
     defined = [each.value for each in means if math.isfinite(each.value) and each.count == most]
     if not defined:
@@ -214,70 +172,7 @@ def _notes(studies: Sequence[Study]) -> str:
     )
 
 
-def _curves(each: Study, methods: Sequence[str]) -> Any:
-    figure = blank_figure(12.0, 4.2)
-    panels = figure.subplots(1, 2)
-    for panel, metric in zip(panels, CURVES, strict=True):
-        for number, method in enumerate(methods):
-            if not comparable(method, metric):
-                continue
-            points = [
-                point for point in gap_curve(each, method, metric) if point.gaps >= LEAST_GAPS
-            ]
-            panel.plot(
-                [point.gap_ms for point in points],
-                [point.mean for point in points],
-                markersize=4,
-                linewidth=2.2 if number == 0 else 1.1,
-                label=_name(method),
-                **line_style(number),
-            )
-        panel.set_xlabel("length of the gap (ms)")
-        panel.set_ylabel(f"{registry.label(metric)} (lower is better)")
-        panel.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
-    figure.suptitle(_title(each))
-    return figure
-
-
-def _bars(each: Study, methods: Sequence[str]) -> Any:
-    conditions = each.conditions
-    figure = blank_figure(8.0, 1.2 + 0.22 * len(methods) * (1 + 0.6 * (len(conditions) - 1)))
-    panel = figure.subplots()
-    height = 0.8 / len(conditions)
-    for place, condition in enumerate(conditions):
-        rows = [row for row in each.rows if row.condition == condition.name]
-        values = [
-            summarise([row.scores["plcmos"] for row in rows if row.method == method]).mean
-            for method in methods
-        ]
-        at = [number + place * height for number in range(len(methods))]
-        bars = panel.barh(
-            at, values, height=0.9 * height, label=_short(condition), **bar_style(place)
-        )
-        panel.bar_label(bars, fmt="%.2f", fontsize="x-small", padding=2)
-    middle = 0.5 * (len(conditions) - 1) * height
-    panel.set_yticks(
-        [number + middle for number in range(len(methods))],
-        [_name(method) for method in methods],
-    )
-    panel.invert_yaxis()
-    panel.set_xlim(1.0, 5.0)
-    panel.set_xlabel("PLCMOS (higher is better)")
-    figure.legend(loc="outside right upper")
-    figure.suptitle(_title(each))
-    return figure
-
-
-def _short(condition: Condition) -> str:
-    return condition.name if condition.trace else f"{100 * condition.loss:g} % lost"
-
-
 def _title(each: Study) -> str:
     clips = len({row.clip for row in each.rows})
     losses = each.conditions[0].title if len(each.conditions) == 1 else "several losses"
-    return f"{each.folder.name}: {counted(clips, 'clip')}, {losses}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"{each.name}: {counted(clips, 'clip')}, {losses}"

@@ -1,4 +1,4 @@
-"""What listeners said: the files of the report's blind test, read and summarised.
+"""Ratings by listeners: the files of the report's blind test, read and summarised.
 
 Two kinds. *MUSHRA-style*: every version of a clip, a hidden reference and an anchor among them,
 gets 0 to 100. As in ITU-R BS.1534-3, section 4.1.2, a listener who gave the hidden reference less
@@ -51,29 +51,28 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """What all listeners said."""
+    """Ratings and preferences of all listeners."""
 
     rated: list[Rated]
     preferences: list[Preference]
 
 
 def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
-    """Return what stands in files of the blind test.
+    """Read files of the blind test.
 
-    A trial that two files have counts once: a file that is given twice, or one that was saved
-    before a break and again at the end.
+    A trial in two files counts once: one file may have been saved before a break.
 
     Parameters
     ----------
     paths : sequence of Path
         The files.
     study : Study
-        That is rated; ratings of another, or of other methods, are refused.
+        The rated study; ratings of another study or of other methods are refused.
 
     Raises
     ------
     ConfigError
-        If one cannot be read, is no such file, or rates what is not in the study.
+        If a file cannot be read, has another format, or rates unknown clips or methods.
     """
     known = {*study.methods, REFERENCE, LOSSY}
     result = Ratings([], [])
@@ -95,7 +94,7 @@ def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
 
 
 def excluded_listeners(rated: Sequence[Rated]) -> list[str]:
-    """Return the listeners who did not find the hidden reference."""
+    """Return listeners that failed to find the hidden reference."""
     excluded = []
     for listener in sorted({one.listener for one in rated}):
         given = [
@@ -110,7 +109,7 @@ def excluded_listeners(rated: Sequence[Rated]) -> list[str]:
 
 
 def rating_tables(ratings: Ratings) -> list[SummaryTable]:
-    """Return what the listeners said as tables."""
+    """Return ratings and preferences as tables."""
     tables = []
     if ratings.rated:
         tables.append(_mushra_table(ratings.rated))
@@ -120,7 +119,7 @@ def rating_tables(ratings: Ratings) -> list[SummaryTable]:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Return the two-sided probability of so uneven an outcome by chance alone (exact)."""
+    """Return the two-sided p-value of the exact sign test."""
     trials = wins + losses
     tail: int = sum(math.comb(trials, k) for k in range(min(wins, losses) + 1))
     return float(min(1.0, 2 * tail / 2**trials))

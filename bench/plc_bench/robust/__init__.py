@@ -1,1 +1,1 @@
-"""What long or hostile use does: soaks, tones, embedding, transport."""
+"""Long and hostile use: soaks, tones, embedding, transport."""

@@ -1,12 +1,12 @@
-"""Whatever arrives, for as long as it likes: ``plc bench soak``.
+"""Every kind of input for a long time: ``plc bench soak``.
 
 A run is many *streams*, each with its own drawn rate, packet size, channels, lookahead and sample
-type. A stream is many *stretches*: each draws what the packets hold (music, a voice, notes that
-end, chirps, squares, noise, silence, clipping, denormal numbers, NaN and infinity) and how they are
-lost (not, at random, by a regular pattern, or in one burst of up to an hour). After every push the
-output must have the right shape and type and be finite, and a concealment must be no louder than
-what was received lately (:mod:`plc_bench.scores.loudness`); at the end of a stream its length must
-be exact; over the run the resident memory must not grow.
+type. A stream is many *stretches*: each draws a content (music, a voice, notes that
+end, chirps, squares, noise, silence, clipping, denormal numbers, NaN and infinity) and a pattern of
+losses (none, at random, regular, or one burst of up to an hour). After every push the output must
+have the right shape and type and be finite, and a concealment must be no louder than the signal
+received lately (:mod:`plc_bench.scores.loudness`). At the end of a stream its length must be exact,
+and over the run the resident memory must not grow.
 """
 
 import math
@@ -67,7 +67,7 @@ Packet = NDArray[np.float32] | NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a stream is opened with."""
+    """Settings of a stream."""
 
     sample_rate: int
     packet_samples: int
@@ -76,7 +76,7 @@ class Stream:
     int16: bool
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Return the settings in a few words."""
         return (
             f"{'int16' if self.int16 else 'float32'} stream, {self.sample_rate} Hz, "
             f"{self.packet_samples} samples, {self.channels} ch, lookahead {self.lookahead}"
@@ -85,7 +85,7 @@ class Stream:
 
 @dataclass(slots=True)
 class SoakReport:
-    """What a run saw.
+    """Counts and extremes of a run.
 
     Attributes
     ----------
@@ -98,17 +98,17 @@ class SoakReport:
     audio_s, elapsed_s : float
         Audio that went through, and the time it took.
     loudest_fill_db : float
-        By how much a concealment passed what was received in the 8 s before, at most.
+        Largest level of a concealment, re the signal received in the 8 s before.
     loudest_ghost_db : float
         The loudest sample concealed in silence, half a second and more after a sound, re full
         scale.
     rss_mb : list of float
-        Resident memory after each stream, in MiB: what streams leave behind. What one needs
-        while it is open depends on its rate and whether there is a network for it.
+        Resident memory after each stream, in MiB. (An open stream's memory depends on its rate
+        and its network.)
     within_mb : float
         The most by which the memory of a stream's second half exceeded that of its first.
     violations : list of str
-        What went wrong, the first 20; empty is a pass.
+        The first 20 faults; empty is a pass.
     """
 
     packets: int = 0
@@ -126,7 +126,7 @@ class SoakReport:
 
     @property
     def growth_mb(self) -> float:
-        """By how much memory grew: within a stream, or from those of the first half to the rest."""
+        """Growth of memory within a stream, or from stream to stream."""
         many = len(self.rss_mb) >= _LEAST_STREAMS
         return max(self.within_mb, _grown(self.rss_mb) if many else 0.0)
 
@@ -139,7 +139,7 @@ class SoakReport:
 def soak(
     packets: int, seed: int = 0, on_packets: Callable[[int], None] = lambda count: None
 ) -> SoakReport:
-    """Return what ``packets`` packets of everything did to the engine.
+    """Push ``packets`` packets of every kind through the engine.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def soak(
     """
     rng = np.random.default_rng(seed)
     report = SoakReport()
-    for rate in SAMPLE_RATES:  # what a process loads once is no growth
+    for rate in SAMPLE_RATES:  # libraries that load once are not growth
         plc.Concealer(sample_rate=rate, packet_samples=rate // 100).close()
     start = time.perf_counter()
     for number in count():
@@ -179,7 +179,7 @@ def soak_table(report: SoakReport) -> Table:
     table.add_row("lost", f"{report.lost}, longest burst {report.longest_burst_s:.0f} s")
     table.add_row("with NaN or infinity", str(report.broken))
     table.add_row("audio", f"{report.audio_s / 3600:.1f} h in {report.elapsed_s:.0f} s")
-    table.add_row("loudest concealment", f"{report.loudest_fill_db:+.1f} dB re what was received")
+    table.add_row("loudest concealment", f"{report.loudest_fill_db:+.1f} dB re the received signal")
     table.add_row("in silence after a sound", f"{max(report.loudest_ghost_db, -200.0):.0f} dBFS")
     if report.rss_mb:
         table.add_row(
@@ -210,7 +210,7 @@ def _run(
     on_packets: Callable[[int], None],
     outage: bool = False,
 ) -> None:
-    """Push one stream's packets; with ``outage``, most of them in one burst of up to an hour."""
+    """Push one stream's packets; ``outage`` loses most in one long burst."""
     concealer = plc.Concealer(
         sample_rate=stream.sample_rate,
         channels=stream.channels,
@@ -241,7 +241,7 @@ def _run(
 
 
 def _grown(readings: list[float]) -> float:
-    """Return by how much the largest of the second half exceeds that of the first."""
+    """Return the growth of the maximum from first to second half."""
     half = len(readings) // 2
     return max(readings[half:]) - max(readings[:half]) if half else 0.0
 
@@ -255,7 +255,7 @@ class _Watch:
     samples_in: int = 0
     samples_out: int = 0
     heard: bool = False
-    # Of the packets whose turn to play is still to come: whether each was lost.
+    # Whether each packet that is not yet played was lost.
     pending: deque[bool] = field(default_factory=deque)
     # Packets sent since the last one that was not silent, and how many when one was last received.
     silent: int = 0
@@ -268,7 +268,7 @@ class _Watch:
         self.loudness = Loudness(self.stream.sample_rate, self.stream.packet_samples)
 
     def check(self, sent: Packet, packet: Packet | None, output: Packet) -> None:
-        """Look at what was sent, what arrived of it, and what was played."""
+        """Check a packet as sent, as received and as played."""
         report = self.report
         report.packets += 1
         self.samples_in += self.stream.packet_samples
@@ -299,7 +299,7 @@ class _Watch:
             self.rss_mb.append(resident_mb())
 
     def close(self, tail: Packet) -> None:
-        """Look at what the lookahead still held, and at the length of it all."""
+        """Check the rest that the lookahead held, and the total length."""
         self._look(tail)
         held = self.stream.lookahead * self.stream.packet_samples
         if self.samples_out != self.samples_in + held:
@@ -323,7 +323,7 @@ class _Watch:
         report.loudest_fill_db = max(report.loudest_fill_db, excess_db)
         where = f"packet {report.packets} of {self.stream}"
         if excess_db > LOUDEST_FILL_DB:
-            report.complain(f"{excess_db:.1f} dB louder than what was received: {where}")
+            report.complain(f"{excess_db:.1f} dB louder than the received signal: {where}")
         packet_s = self.stream.packet_samples / self.stream.sample_rate
         silent_s = (self.silence_heard - 1 - self.stream.lookahead) * packet_s
         if silent_s >= GHOST_AFTER_S:
@@ -333,7 +333,7 @@ class _Watch:
                 report.complain(f"{ghost_db:.0f} dBFS in silence: {where}")
 
     def _plays_int16(self) -> bool:
-        # What went in decides, and until something has, float32 is played.
+        # The input decides the type; before any input, float32 is played.
         return self.stream.int16 and self.heard
 
 

@@ -1,7 +1,7 @@
 """A steady sine must stay one: ``plc bench tone``.
 
 The plainest signal shows the plainest faults. A 440 Hz sine loses 5 % of its packets, at every
-packet size and rate that the engine is used with, and what comes out must have
+packet size and rate that the engine is used with, and the output must have
 
 * no run of 64 or more zero samples: no hole was left;
 * no step larger than twice the sine's own largest step: no click;
@@ -46,7 +46,7 @@ class ToneCase:
 
 @dataclass(frozen=True, slots=True)
 class ToneResult:
-    """What became of the sine.
+    """Faults of the sine in one case.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class ToneResult:
 
 
 def all_cases() -> list[ToneCase]:
-    """Return every rate with packets of 1 to 120 ms, and the odd sizes at 44.1 and 48 kHz."""
+    """Return every rate and packet length, and odd sizes at two rates."""
     cases = [ToneCase(rate, round(rate * ms / 1000)) for rate in SAMPLE_RATES for ms in PACKET_MS]
     cases += [ToneCase(rate, size) for rate in (44_100, 48_000) for size in PACKET_SAMPLES]
     return list(dict.fromkeys(cases))
@@ -93,7 +93,7 @@ def measure_tones(
     seed: int = 0,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[ToneResult]:
-    """Return what becomes of ``seconds`` of sine in each case."""
+    """Conceal ``seconds`` of a damaged sine in each case."""
     results = []
     for case in cases:
         results.append(_measure(case, seconds, method, budget_ms, seed))

@@ -1,15 +1,11 @@
-"""What the relay does to a stream, how many it carries, and whether bytes can break it.
+"""Effect of the relay on a stream, and how many it carries: ``plc bench relay``.
 
-``python -m plc_bench.robust.transport quality FILE`` sends a recording through the impairment and
-the relay, in simulated time, and compares what comes out with the engine offline on the same
-losses. ``python -m plc_bench.robust.transport load`` relays many streams in real time and counts
-late packets. ``python -m plc_bench.robust.transport fuzz`` gives the parser and the playout random
-and damaged packets.
+``quality`` sends a recording through the impairment and the relay, in simulated time, and compares
+the output with the engine offline on the same losses. ``load`` relays many streams in real time and
+counts late packets.
 """
 
-import argparse
 import math
-import random
 import resource
 import socket
 import threading
@@ -26,13 +22,11 @@ from plc.apps.relay import StreamConfig, StreamRelay, run_relay
 from plc.audio.files import AudioReader
 from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db
-from plc.jsonable import to_json
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket, parse_rtp
-from plc.rtp.playout import Playout
+from plc.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.rtp.udp import Endpoint, UdpPort
 
 _SOURCE = ("192.0.2.1", 5004)
@@ -40,7 +34,7 @@ _SOURCE = ("192.0.2.1", 5004)
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A recording through the relay, against the engine offline on the same losses."""
+    """Error through the relay, and of the engine on the same losses."""
 
     seconds: float
     lost_packets: int
@@ -64,7 +58,7 @@ def quality(
     delay: DelayConfig,
     seed: int = 1,
 ) -> Quality:
-    """Return what the relay makes of ``signal``, float32, shape (n,), in simulated time."""
+    """Send ``signal``, float32, shape (n,), through the relay in simulated time."""
     block = round(sample_rate * packet_ms / 1000.0)
     whole = signal[: signal.size // block * block]
     sent = (np.rint(whole * 32767) / 32768).astype(np.float32)
@@ -123,7 +117,7 @@ def quality(
 
 
 def _find(out: NDArray[np.float32], head: NDArray[np.float32]) -> int:
-    """Return where the first audible part of ``head`` is played, less where it stands."""
+    """Return the offset in ``out`` of the first audible part of ``head``."""
     at = int(np.flatnonzero(np.abs(head) > 1e-3)[0])
     wanted = head[at : at + 64]
     for place in np.flatnonzero(out[: out.size - 64] == wanted[0]):
@@ -149,7 +143,7 @@ class Load:
 
 
 def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float = 0.05) -> Load:
-    """Relay ``streams`` mono streams of 48 kHz L16 in packets of 10 ms, with losses."""
+    """Relay mono streams of 48 kHz L16, 10 ms packets, with losses."""
     sink = UdpPort(Endpoint("127.0.0.1", 0))
     ports = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(streams)]
     listens = [port.endpoint for port in ports]
@@ -188,82 +182,24 @@ def _send_all(listens: Sequence[Endpoint], loss: float, stopping: threading.Even
     codec = L16(48_000, 1)
     payloads = [codec.encode(part[:, None]) for part in tone.astype(np.float32).reshape(-1, 480)]
     sources = [GilbertElliott(loss).source(seed) for seed in range(len(listens))]
-    head = RtpPacket(96, 0, 0, 1, b"")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         begin_s = time.monotonic()
         k = 0
         while not stopping.is_set():
             time.sleep(max(0.0, begin_s + 0.01 * k - time.monotonic()))
-            packet = _packet(head, k, payloads[k % 100])
+            head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, payloads[k % 100])
+            packet = build_rtp(head)
             for source, listen in zip(sources, listens, strict=True):
                 if not source.take(1)[0]:
                     out.sendto(packet, (listen.host, listen.port))
             k += 1
 
 
-def _packet(head: RtpPacket, k: int, payload: bytes) -> bytes:
-    from plc.rtp.packets import build_rtp
-
-    return build_rtp(RtpPacket(head.payload_type, k % 2**16, 480 * k % 2**32, head.ssrc, payload))
-
-
-def fuzz(inputs: int = 1_000_000, seed: int = 0) -> int:
-    """Give a playout so many random or damaged packets; return the most it held at once."""
-    rng = random.Random(seed)
-    playout = Playout(
-        L16(8000, 1), 80, DelayConfig(max_delay_ms=100.0), red_payload_type=99, method="repeat"
-    )
-    packetizer = Packetizer(L16(8000, 1), ssrc=1, redundancy=1, red_payload_type=99)
-    samples = np.zeros((80, 1), np.float32)
-    now_s, most = 0.0, 0
-    for k in range(inputs):
-        datagram = bytearray(packetizer.pack(samples))
-        match rng.randrange(4):
-            case 0:
-                datagram = bytearray(rng.randbytes(rng.randrange(80)))
-            case 1:
-                del datagram[rng.randrange(len(datagram)) :]
-            case 2:
-                for _ in range(rng.randrange(1, 6)):
-                    datagram[rng.randrange(20)] = rng.randrange(256)
-        playout.put(bytes(datagram), now_s)
-        now_s += 0.01 * rng.random() * 2.0
-        if k % 8 == 0:
-            assert np.isfinite(playout.tick(now_s)).all()
-            most = max(most, playout.buffer.packets_held)
-    return most
-
-
-def main() -> None:
-    """Run what the command line names, and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    of_quality = commands.add_parser("quality")
-    of_quality.add_argument("file", type=Path)
-    of_quality.add_argument("--seconds", type=float, default=60.0)
-    of_load = commands.add_parser("load")
-    of_load.add_argument("--streams", type=int, default=64)
-    of_load.add_argument("--workers", type=int, default=2)
-    of_load.add_argument("--seconds", type=float, default=10.0)
-    of_fuzz = commands.add_parser("fuzz")
-    of_fuzz.add_argument("--inputs", type=int, default=1_000_000)
-    given = parser.parse_args()
-    if given.command == "quality":
-        with AudioReader(given.file) as reader:
-            rate = reader.sample_rate
-            samples = np.concatenate(list(reader.stream(rate)))[:, 0]
-        wanted = round(given.seconds * rate)
-        signal = np.tile(samples, math.ceil(wanted / samples.size))[:wanted]
-        # Fixed, so that the two can be laid over each other sample for sample.
-        fixed = DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0)
-        print(to_json(quality(signal, rate, delay=fixed)))
-    elif given.command == "load":
-        print(to_json(load(given.streams, given.workers, given.seconds)))
-    else:
-        began = time.process_time()
-        most = fuzz(given.inputs)
-        print(f"{given.inputs} inputs in {time.process_time() - began:.0f} s; at most {most} held")
-
-
-if __name__ == "__main__":
-    main()
+def quality_of_file(file: Path, seconds: float) -> Quality:
+    """Return :func:`quality` of a file's first channel, repeated to fill ``seconds``."""
+    with AudioReader(file) as reader:
+        rate = reader.sample_rate
+        samples = np.concatenate(list(reader.stream(rate)))[:, 0]
+    signal = np.resize(samples, round(seconds * rate))
+    # Fixed, so that the two can be laid over each other sample for sample.
+    return quality(signal, rate, delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0))

@@ -92,7 +92,7 @@ def _frames_of(samples: bytes) -> NDArray[np.float64]:
 
 
 def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the Fréchet distance of two sets of vectors, each taken as Gaussian.
+    """Return the Fréchet distance of two sets of vectors.
 
     ``|m_a - m_b|² + tr(A + B - 2 (A B)^½)`` of the means and the covariances.
 

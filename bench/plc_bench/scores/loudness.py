@@ -1,4 +1,4 @@
-"""How much louder a concealment is than what was received: what no filler may pass."""
+"""Loudness of a concealment over the received signal, and its limits."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOUDEST_FILL_DB = 4.0
-"""No concealment is louder than what was received lately by more than this."""
+"""Limit of a concealment over the signal received in the last ``LATELY_S``."""
 LATELY_S = 8.0
-"""What counts as lately."""
+"""Length of the compared past."""
 GHOST_DB = -60.0
 """No concealment is louder than this, re full scale, in silence that has lasted."""
 GHOST_AFTER_S = 0.5
@@ -20,7 +20,7 @@ _LEAST = 1e-4
 
 
 class Loudness:
-    """Follows a stream, packet by packet, and says how loud each concealment is.
+    """Loudness of each concealment of a stream, packet by packet.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ class Loudness:
         self._lost = 0
 
     def receive(self, packet: NDArray[np.float32] | None) -> None:
-        """Take in a packet, float32, shape (n, channels), or None for a lost one.
+        """Add a packet, float32, shape (n, channels); None is lost.
 
-        Lost packets age what was received before them as soon as something newer is received.
+        Lost packets age the packets before them when a newer packet is received.
         """
         if packet is None:
             self._lost += 1
@@ -51,7 +51,7 @@ class Loudness:
         self._lost = 0
 
     def excess_db(self, fill: NDArray[np.float32]) -> float:
-        """Return by how much a concealment passes the loudest packet received lately, in dB.
+        """Return a concealment's level over the loudest recent packet, in dB.
 
         Peak against peak and power over 5 ms against power over 5 ms; the greater of the two.
         """

@@ -2,21 +2,21 @@
 
 *Conventions.* A signal is a float array of shape ``(n,)`` or ``(n, channels)``, full scale 1.0; a
 metric of several channels sums their energies or averages their frames. ``lost`` is a bool array of
-shape ``(n,)``, True where the sample was in a lost packet. A metric that is not defined (nothing
-was lost, the reference is silent) is NaN; one that is perfect may be infinite.
+shape ``(n,)``, True where the sample was in a lost packet. An undefined metric (no loss, a silent
+reference) is NaN; a perfect one may be infinite.
 
 *Metrics.*
 
 ==================================  ======  ======================================================
-:func:`nmse_db`                     lower   energy of the error over that of what was lost
+:func:`nmse_db`                     lower   energy of the error over that of the lost samples
 :func:`sdr_db`                      higher  the same, upside down
 :func:`snr_ms_db`                   higher  SNR of the magnitude spectrogram inside one gap
 :func:`lsd_db`                      lower   log-spectral distance of the frames that touch losses
 :func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
 :func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
 :func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
-:func:`phase_error_deg`             lower   how far a sine's phase is off
-:func:`fill_level_db`               --      how loud the fill is: 0 is as loud as what was lost
+:func:`phase_error_deg`             lower   phase error of a sine
+:func:`fill_level_db`               --      level of the fill over that of the lost samples
 ==================================  ======  ======================================================
 
 PLCMOS, PESQ and STOI, which judge speech, are in :mod:`plc_bench.scores.speech`.
@@ -108,7 +108,7 @@ def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
 
 
 def gap_edges(lost: Mask) -> NDArray[np.intp]:
-    """Return the first sample of each gap and of each stretch after one, ascending."""
+    """Return the first and the end sample of each gap, ascending."""
     edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
     return edges
 
@@ -119,7 +119,7 @@ def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
 
 
 def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
-    """Return the energy of what fills the gaps over that of what was lost, in dB.
+    """Return the fill's energy over the lost samples' energy, in dB.
 
     No score, but what others are read beside: NMSE can be bought by playing less (silence has 0 dB
     of error), and a level far below 0 dB says so. Minus infinity for silence.
@@ -182,7 +182,7 @@ def snr_ms_db(
 def mel_spectral_convergence(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> float:
-    """Return the relative error of the mel spectra of the frames that touch losses.
+    """Return the relative mel-spectral error of frames with losses.
 
     Notes
     -----
@@ -203,7 +203,7 @@ def mel_spectral_convergence(
 def mel_energies(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return the squared error and the energy of each frame's mel spectrum, and where it begins.
+    """Return error, energy and first sample of each mel frame.
 
     Returns
     -------
@@ -220,12 +220,12 @@ def mel_energies(
 
 
 def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    """Return the largest step at an edge of a gap, relative to the largest step around it.
+    """Return the largest step at a gap's edges, relative to nearby steps.
 
     Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
     the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
     largest of these ratios. An undamaged signal has at most 1, an audible click well over 2; NaN
-    where there is no edge, or no number at one. See :mod:`plc_kernels.click`.
+    without an edge, or where a sample at an edge is NaN. See :mod:`plc_kernels.click`.
     """
     width = max(1, round(sample_rate * click.NEIGHBOURHOOD_MS / 1000))
     channels = zip(_by_channel(reference), _by_channel(estimate), strict=True)
@@ -237,7 +237,7 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
 
 
 def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
-    """Return how many maximal runs of at least ``samples`` zeros there are, over all channels."""
+    """Count runs of at least ``samples`` zeros in all channels."""
     count = 0
     for channel in _by_channel(signal):
         turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
@@ -248,7 +248,7 @@ def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
 def phase_error_deg(
     reference: Signal, estimate: Signal, frequency_hz: float, sample_rate: int
 ) -> float:
-    """Return by how many degrees the phase of a sine is off, 0 to 180.
+    """Return the phase error of a sine in degrees, 0 to 180.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def phase_error_deg(
     Returns
     -------
     float
-        180 where the estimate holds nothing of the sine at all.
+        180 if the estimate does not contain the sine.
     """
     turns = 2 * np.pi * frequency_hz / sample_rate * np.arange(reference.size)
     basis = np.stack([np.cos(turns), np.sin(turns)], axis=1)

@@ -1,4 +1,4 @@
-"""The metrics by the names of the command line, over all losses or over one class of bursts.
+"""Metrics by name, over all losses or one class of bursts.
 
 A name is a metric, such as ``lsd``, or a metric and a class of bursts, such as ``lsd_single``: the
 same metric over the losses of that class alone. What a class is follows from the trace:
@@ -40,7 +40,7 @@ class Metric:
     label : str
         Its heading in a table.
     lower_is_better : bool or None
-        Which way it points; None for one that explains others and points nowhere.
+        Direction; None for a metric that only explains others.
     digits : int
         Decimals worth printing.
     score : callable
@@ -115,7 +115,7 @@ BURST_CLASSES = {"single": "single packets", "30ms": f"{LONG_BURST_MS:g} ms and 
 
 
 def metric(name: str) -> Metric:
-    """Return the metric of a name, which may have a class of bursts.
+    """Return the metric of a name; a class of bursts is allowed.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def check_metrics(names: Iterable[str]) -> None:
 
 
 def burst_lengths(trace: Mask) -> NDArray[np.int64]:
-    """Return, for each packet, how long the burst is that it is lost in; 0 where it is received.
+    """Return the length of each packet's burst; 0 for a received packet.
 
     Parameters
     ----------
@@ -189,12 +189,12 @@ def lost_by_class(trace: Mask, packet_samples: int, sample_rate: int) -> Mapping
 
 @dataclass(slots=True)
 class Comparison:
-    """A way of playing a stream beside the stream; spectra are made once for all classes.
+    """A reference and an estimate; spectra are computed once for all classes.
 
     Attributes
     ----------
     reference, estimate : float, shape (n, channels)
-        What was sent, and what was played.
+        The original and the concealed signal.
     lost : bool, shape (n,)
         All lost samples.
     sample_rate : int
@@ -212,7 +212,7 @@ class Comparison:
     _mel: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]] | None = None
 
     def score(self, name: str, mask: Mask) -> float:
-        """Return one metric over the losses in ``mask``, which are some or all of ``lost``."""
+        """Return one metric over the lost samples in ``mask``."""
         one = metric(name)
         if one.of_speech and self.domain in MUSIC_DOMAINS:
             return math.nan
@@ -257,7 +257,7 @@ def score(
     names : iterable of str
         Metrics.
     comparison : Comparison
-        The stream, and what was played.
+        The original and the concealed signal.
     lost : mapping from str to bool, shape (n,)
         As :func:`lost_by_class` returns it.
     """
@@ -265,7 +265,7 @@ def score(
 
 
 def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:
-    """Return the mean of the channels at the rate that the scores of speech want."""
+    """Mix to mono at the sample rate of speech metrics."""
     mono: NDArray[np.float32] = np.asarray(signal, np.float32).mean(axis=1)
     if sample_rate == speech.SPEECH_RATE:
         return mono

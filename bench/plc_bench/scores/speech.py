@@ -43,7 +43,7 @@ _SPEECHMOS_COMMAND = "pip install --no-deps speechmos"
 
 
 def plcmos(signal: Signal) -> float:
-    """Return the mean opinion score that PLCMOS v2 predicts, about 1 to 5; higher is better.
+    """Return the score of PLCMOS v2, about 1 to 5; higher is better.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def plcmos(signal: Signal) -> float:
 def dnsmos(signal: Signal) -> float:
     """Return the overall score that DNSMOS P.835 predicts, about 1 to 5; higher is better.
 
-    It was made for noise suppressors, and nothing of this project was trained or chosen by it.
+    It was made for noise suppressors; no network here was trained or chosen by it.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def _session(name: str) -> Any:
 
 
 def _speechmos_folder() -> Path:
-    """Return where speechmos lies, without importing it (it would want librosa and pandas)."""
+    """Find speechmos' folder without importing it."""
     spec = importlib.util.find_spec("speechmos")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(f"PLCMOS and DNSMOS need speechmos: {_SPEECHMOS_COMMAND}")

@@ -1,25 +1,27 @@
 """The AR kernels beside the same recursions in C: ``plc bench kernels``.
 
 ``burg_reference.c`` is compiled with gcc for the occasion. Kernel and C run in turn, round by
-round in one process, so that both see the same clock rate and the same neighbours; the ratio is
-that of their fastest rounds, which is what a shared machine disturbs least.
+round in one process, so that both see the same clock rate and the same neighbours. The ratio is
+that of their fastest rounds, which a shared machine disturbs least.
 """
 
 import ctypes
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.errors import MissingExtraError
+from plc.errors import ConfigError, MissingExtraError
 from plc_bench.base.synth import music
 from plc_kernels import ar
 
@@ -42,7 +44,7 @@ class Timing:
     Attributes
     ----------
     name : str
-        What was run.
+        Kernel and size.
     kernel_ms, c_ms : float
         Fastest round of each.
     kernel_median_ms, c_median_ms : float
@@ -66,7 +68,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Arrays of one fit, and the ways to compute it; each writes ``predictor``."""
+    """Arrays of one fit; each way to compute it writes ``predictor``."""
 
     x: NDArray[np.float32]
     order: int
@@ -75,7 +77,7 @@ class Fit:
 
     @classmethod
     def allocate(cls, samples: int, order: int) -> "Fit":
-        """Return a fit to the newest samples of a made piece of music."""
+        """Return a fit to the newest samples of synthetic music."""
         piece = music(_SAMPLE_RATE, 1.0)[:, 0]
         x = np.ascontiguousarray(piece[-samples:])
         return cls(x, order, ar.ArWorkspace.allocate(samples, order), np.empty(order + 1))
@@ -86,7 +88,7 @@ class Fit:
         ar.burg(self.order, self.x, work.forward, work.backward, work.mirror, self.predictor)
 
     def in_c(self, function: "ctypes._NamedFuncPointer") -> Call:
-        """Return a call that fits with ``burg`` or ``burg_plain`` of the C library."""
+        """Return a call that fits with ``burg`` or ``burg_plain`` in C."""
         work = self.work
         arrays = (self.x, work.forward, work.backward, work.mirror, self.predictor)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
@@ -96,7 +98,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Extrapolation:
-    """Arrays of one extrapolation, and the ways to compute it; each writes the end of ``line``."""
+    """Arrays of one extrapolation; each way writes the end of ``line``."""
 
     taps: NDArray[np.float64]
     line: NDArray[np.float64]
@@ -130,7 +132,7 @@ def c_library() -> Iterator[ctypes.CDLL]:
     Raises
     ------
     MissingExtraError
-        If there is no gcc.
+        If gcc is not installed.
     """
     gcc = shutil.which("gcc")
     if gcc is None:
@@ -146,12 +148,12 @@ def c_library() -> Iterator[ctypes.CDLL]:
 
 
 def measure_ratios(rounds: int = 200) -> list[Timing]:
-    """Return the times of each kernel and of the same in C, over ``rounds`` rounds.
+    """Time each kernel and its C twin over ``rounds`` rounds.
 
     Raises
     ------
     MissingExtraError
-        If there is no gcc.
+        If gcc is not installed.
     """
     timings = []
     with c_library() as c:
@@ -165,6 +167,27 @@ def measure_ratios(rounds: int = 200) -> list[Timing]:
             calls_ms = _interleaved((line.kernel, line.in_c(c.extrapolate)), rounds)
             timings.append(_timing(name, calls_ms))
     return timings
+
+
+def time_every_kernel(json_file: Path | None = None) -> int:
+    """Run the pytest-benchmark files of ``bench/kernels``; return pytest's exit status.
+
+    Raises
+    ------
+    ConfigError
+        If this is not a checkout.
+    MissingExtraError
+        If pytest-benchmark is not installed.
+    """
+    folder = Path(__file__).parents[2] / "kernels"
+    if not folder.is_dir():
+        raise ConfigError("the benchmarks of every kernel are in a checkout: bench/kernels")
+    if not find_spec("pytest_benchmark"):
+        raise MissingExtraError("this needs pytest-benchmark: pip install 'plc-engine[test]'")
+    command = [sys.executable, "-m", "pytest", "-q", "--benchmark-enable", str(folder)]
+    if json_file:
+        command.append(f"--benchmark-json={json_file.absolute()}")
+    return subprocess.run(command, cwd=folder.parents[1], check=False).returncode
 
 
 def ratio_table(timings: list[Timing]) -> Table:

@@ -1,9 +1,9 @@
-"""What other work on the machine does to a stream: ``plc bench busy``.
+"""Effect of other work on the machine on a stream: ``plc bench busy``.
 
 A stream is pushed in real time while nothing else runs, then beside busy processes, then alone
 again. Each *phase* is the same piece, lost in the same places, a whole number of times: its figures
-differ by the machine alone. What is asked: which order of linear prediction the lost packets got,
-how close they came, and how soon the best rung is back.
+differ by the machine alone: the order of linear prediction that the lost packets got, their error,
+and the time until the best rung is back.
 """
 
 import math
@@ -33,7 +33,7 @@ _PREDICTOR = "ar:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusySettings:
-    """What ``plc bench busy`` pushes.
+    """Settings of ``plc bench busy``.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class BusySettings:
     clips: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what the engine does not."""
+        """Check the settings that the engine does not see."""
         if not all(1.0 <= s < math.inf for s in (self.piece_s, self.calm_s, self.load_s)):
             raise ConfigError("pieces and phases last 1 s at least, and end")
         check_cpu(self.cpu)
@@ -87,13 +87,13 @@ class BusySettings:
         return self.load_s if phase == DURING else self.calm_s
 
     def pieces(self, phase: str) -> int:
-        """Return how often the piece is played in a phase in real time."""
+        """Return the repetitions of the piece in a phase in real time."""
         return max(1, round(self.phase_s(phase) / self.piece_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What became of the packets of a phase.
+    """Outcome of the packets of a phase.
 
     Attributes
     ----------
@@ -102,9 +102,9 @@ class Phase:
     packets, concealed : int
         Pushed, and of these concealed.
     order_ms : float
-        Mean order of the linear prediction in the packets that it made; NaN if none.
+        Mean order of the linear prediction in the packets that it made; NaN without any.
     rungs : dict of str to float
-        Share of the concealed packets by what made them.
+        Share of the concealed packets by rung.
     nmse_db : float
         Over the concealed packets.
     deadline_misses, rung_changes : int
@@ -127,7 +127,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusyReport:
-    """All phases, and what they hold for."""
+    """All phases, with the machine and the settings."""
 
     machine: dict[str, str]
     settings: BusySettings
@@ -136,7 +136,7 @@ class BusyReport:
 
 @dataclass(slots=True)
 class _Heard:
-    """What a phase noted while it ran."""
+    """Notes of a running phase."""
 
     places: list[int] = field(default_factory=list)
     """Of the piece, the packet of each that was concealed."""
@@ -155,12 +155,12 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> BusyReport:
-    """Return what the phases were like.
+    """Push a stream through all phases.
 
     Parameters
     ----------
     settings : BusySettings
-        What to push.
+        Stream and phases.
     on_seconds : callable
         Called with each second of audio, or on the clock, that is done.
     clock, sleep : callable
@@ -276,7 +276,7 @@ def _summary(
 
 
 def _order_ms(rung: str) -> float:
-    """Return the order that a rung's name says, 0 if it is no predictor's."""
+    """Return the order in a rung's name; 0 if not a predictor."""
     if not rung.startswith(_PREDICTOR):
         return 0.0
     return float(rung.removeprefix(_PREDICTOR).split("/")[0])

@@ -1,8 +1,7 @@
 """Networks that go wrong on purpose: ``plc bench latency --fault``.
 
 A stream is opened with its networks as they are, which are warmed up and timed. Once that is done
-each run of one does what the fault says. In the worker's thread, where it belongs: what is
-measured is how little of it is heard.
+each run of one does the fault, in the worker's thread, where it should not be heard.
 """
 
 import time
@@ -20,7 +19,7 @@ from plc.runtime.network import open_network
 from plc.runtime.runner import Runnable
 
 SLEEP_S = 0.1
-"""What a run of a network that sleeps takes."""
+"""Duration of a run of a network that sleeps."""
 
 
 def _sleep() -> None:
@@ -42,7 +41,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "throw": _throw,
     "die": _die,
 }
-"""What a network does, by name: nothing unusual, take 100 ms, raise, or end its thread."""
+"""Action of a network by name: none, take 100 ms, raise, end its thread."""
 
 
 class _Faulty:
@@ -85,7 +84,9 @@ def check_fault(fault: str) -> None:
 
 @contextmanager
 def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
-    """Open networks that go wrong from when what is yielded is called; for a process of its own.
+    """Open networks that go wrong once the yielded call is made.
+
+    Every network of the process is affected.
 
     Parameters
     ----------

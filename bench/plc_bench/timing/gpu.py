@@ -1,94 +1,115 @@
-"""Measure the network on this machine's GPU, everything in one run.
+"""A network on this machine's accelerator: ``plc bench gpu``.
 
-::
-
-    pip install 'plc-engine[gpu]' onnx        # TensorRT, if wanted: pip install tensorrt
-    python bench/gpu.py                       # about three minutes; the first with TensorRT longer
-
-It tells which provider is really in use and why others are not, compares its output with the
-CPU's at every batch size, and measures: runs back to back for batches of 1 to 256; the first runs
-after an idle pause, left alone and kept warm, for losses come as bursts after pauses; what handing
-over to the worker costs; and how many deadlines are missed when 100 streams lose packets at once.
-The result goes to ``bench/results/gpu-DEVICE.json`` and, as tables, to the screen.
-
-Without a GPU it says what is missing and ends with status 2. ``--provider cpu`` measures the CPU.
+It says which provider runs and why others do not, compares the output with the CPU's at every batch
+size, and times: runs back to back by batch size; the first runs after an idle pause, left alone and
+kept warm, because losses come as bursts after pauses; the handover to the worker's thread; and the
+share of deadlines that many streams miss. The streams that lose a packet at the same tick go to the
+network together, padded to the next batch size, as a server would do it.
 """
 
-import argparse
-import gc
+import contextlib
+import dataclasses
 import os
-import platform
-import re
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
-from plc.apps.doctor import cpu_name
 from plc.audio.loss import GilbertElliott
-from plc.errors import ConfigError, PlcError
-from plc.models.catalogue import find
+from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import SessionReport, runtime
 from plc.runtime.worker import NetworkWorker
-from plc_bench.base.results import write_json
-from plc_bench.timing.histogram import Times, summarise_times
-from plc_bench.timing.stand_in import write_stand_in
+from plc_bench.base.surroundings import machine_facts
+from plc_bench.timing.measure import watched
+from plc_bench.timing.throughput import most_in_time
+from plc_bench.timing.times import Times, summarise_times
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
-"""Of a checkout: where what was measured is kept."""
 SAMPLE_RATE = 48_000
 PACKET_MS = 10.0
 BUDGET_MS = 2.5
 """A quarter of a packet, the engine's default."""
-NO_GPU = 2
 _OPEN_TIMEOUT_S = 900.0
-_PRIORITY = 20
+_LEAST_RUNS = 10
+_BURST_RUNS = 4
+# A processor takes as many times longer as a batch is large.
+_BATCHES_ON_CPU = (1, 2, 4, 8)
+_MISSED_SHARE = 0.001
+# The share of streams that lose a packet at one tick stays below this many times its mean.
+_HEADROOM = 2.0
+_GUESS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How much to measure."""
+class GpuSettings:
+    """Amount of measuring.
+
+    Attributes
+    ----------
+    batches : tuple of int
+        Batch sizes, ascending.
+    runs : int
+        Runs back to back at batch 1; fewer at larger ones, so that each takes as long.
+    pauses_s : tuple of float
+        Idle times before a burst of four runs, a packet apart.
+    bursts : int
+        Bursts after each pause.
+    streams : int
+        Streams of the measurement of deadlines.
+    seconds : float
+        Audio of each of them.
+    loss : float
+        Share of their packets that is lost, 0 to 1.
+    """
 
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     runs: int = 2_000
-    """At batch 1; fewer at larger ones, so that each takes as long."""
     pauses_s: tuple[float, ...] = (0.1, 1.0, 5.0)
     bursts: int = 10
-    """After each pause; a burst is four runs 10 ms apart."""
     streams: int = 100
     seconds: float = 20.0
-    """Of the streams."""
     loss: float = 0.1
 
 
-QUICK = Settings(batches=(1, 4), runs=20, pauses_s=(0.02,), bursts=2, streams=4, seconds=0.1)
+QUICK = GpuSettings(batches=(1, 4), runs=20, pauses_s=(0.02,), bursts=2, streams=4, seconds=0.1)
 
 
 @dataclass(slots=True, kw_only=True)
-class Result:
-    """All that was measured."""
+class GpuReport:
+    """All measurements of one network on one provider.
+
+    Attributes
+    ----------
+    opening, opening_again : SessionReport
+        Of the first session, and of a second with compiled engines and loaded libraries.
+    parity : list of dict
+        Largest output, and largest difference from the CPU's, by batch size.
+    steady : list of dict
+        Times of runs back to back, by batch size.
+    bursts : list of dict
+        Times of the first run after a pause, and of the next three.
+    handover : dict of str to Times
+        From submission to result, in the caller's thread and through the worker's.
+    streams : dict
+        Result of :func:`many_streams`.
+    """
 
     machine: dict[str, str]
-    settings: Settings
+    settings: GpuSettings
     model: str
     parameters: int
     bins: int
     frames: int
     opening: SessionReport
     opening_again: SessionReport
-    """With what the first left behind: compiled engines, loaded libraries."""
     parity: list[dict[str, float]] = field(default_factory=list)
     steady: list[dict[str, Any]] = field(default_factory=list)
     bursts: list[dict[str, Any]] = field(default_factory=list)
@@ -97,6 +118,7 @@ class Result:
 
 
 Gap = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Spectra, share of lost frames, and room for the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +128,14 @@ class Subject:
     manifest: Manifest
     providers: str | tuple[str, ...]
     shapes: tuple[NetworkShape, ...]
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, providers: str | tuple[str, ...], batches: tuple[int, ...]
+    ) -> "Subject":
+        """Return a model at 48 kHz in these batch sizes."""
+        bins, frames = manifest.bins(SAMPLE_RATE), manifest.frames(SAMPLE_RATE)
+        return cls(manifest, providers, tuple(NetworkShape(bins, frames, b) for b in batches))
 
     def open(self, providers: str | tuple[str, ...] | None = None) -> GapNetwork:
         """Return the network, by default on the provider under test."""
@@ -123,14 +153,52 @@ class Subject:
             np.zeros(signature.output[1], np.float32),
         )
 
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[NetworkWorker]:
+        """Run the network in a worker's thread while the block lasts."""
+        signatures = [network_signature(self.manifest, shape) for shape in self.shapes]
+        with contextlib.closing(NetworkWorker(self.open, signatures)) as worker:
+            worker.wait_until_open(_OPEN_TIMEOUT_S)
+            yield worker
 
-def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -> Result:
-    """Return everything; ``tell`` is called with what comes next."""
+
+def gpu_provider() -> str | None:
+    """Return the provider of a usable accelerator; None without one."""
+    if not find_spec("onnxruntime") or not gpu_name():
+        return None
+    return next((name for name in installed_providers(runtime()) if name != "cpu"), None)
+
+
+def wanted_providers(provider: str) -> tuple[str, ...]:
+    """Return the providers to try; ``"auto"`` is every accelerator that is installed.
+
+    Raises
+    ------
+    ConfigError
+        If an accelerator is asked for, and there is none or ONNX Runtime has no provider for it.
+    """
+    installed = installed_providers(runtime())
+    device, usable = gpu_name(), [name for name in installed if name != "cpu"]
+    if provider != "cpu" and not device:
+        built = "" if usable else ", and the installed ONNX Runtime has no GPU provider"
+        raise ConfigError(
+            f"no NVIDIA GPU answers nvidia-smi{built}; --provider cpu measures the CPU"
+        )
+    if provider != "cpu" and not usable:
+        raise ConfigError(
+            f"{device} is there, but the installed ONNX Runtime has no GPU provider: "
+            "pip uninstall onnxruntime; pip install 'plc-engine[gpu]'"
+        )
+    return tuple(usable) if provider == "auto" else (provider,)
+
+
+def measure(subject: Subject, settings: GpuSettings, tell: Callable[[str], object]) -> GpuReport:
+    """Return every measurement; ``tell`` is called with the name of the next."""
     tell("opening")
     network = subject.open()
     shape = subject.shapes[0]
-    tell(f"running on {network.report.provider}; opening again")
-    result = Result(
+    tell(f"opening again on {network.report.provider}")
+    report = GpuReport(
         machine=machine(),
         settings=settings,
         model=subject.manifest.name,
@@ -141,57 +209,37 @@ def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -
         opening_again=subject.open().report,
     )
     tell("comparing with the CPU")
-    result.parity = parity(subject, network)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
+    report.parity = parity(subject, network)
+    with watched(False):
         for batch in settings.batches:
             tell(f"batch {batch}")
-            result.steady.append(steady(subject, network, batch, settings.runs))
+            report.steady.append(steady(subject, network, batch, settings.runs))
         for pause_s in settings.pauses_s:
             for warm in (False, True):
                 tell(f"bursts after {pause_s:g} s, {'kept warm' if warm else 'left alone'}")
-                result.bursts.append(after_pause(subject, network, pause_s, settings.bursts, warm))
+                report.bursts.append(after_pause(subject, network, pause_s, settings.bursts, warm))
         tell("handing over")
-        result.handover = handover(subject, settings.runs)
+        report.handover = handover(subject, settings.runs)
         tell(f"{settings.streams} streams")
-        result.streams = many_streams(subject, settings)
-    finally:
-        gc.enable()
-        gc.unfreeze()
-    return result
+        report.streams = many_streams(subject, settings)
+    return report
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures hold for."""
+    """Return the surroundings of the figures."""
     ort = runtime()
+    scheduler = "of the system"
+    if hasattr(os, "sched_getscheduler"):
+        realtime = os.sched_getscheduler(0) == os.SCHED_FIFO
+        scheduler = "first in, first out" if realtime else "ordinary"
     return {
         "gpu": gpu_name() or "none",
-        "cpu": cpu_name(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        **machine_facts(),
         "onnxruntime": str(ort.__version__),
         "cuda": str(getattr(ort, "cuda_version", "")),
         "providers": ", ".join(installed_providers(ort)),
-        "scheduler": _scheduler(),
+        "scheduler": scheduler,
     }
-
-
-def _scheduler() -> str:
-    if not hasattr(os, "sched_getscheduler"):
-        return "of the system"
-    return "first in, first out" if os.sched_getscheduler(0) == os.SCHED_FIFO else "ordinary"
-
-
-def _become_realtime() -> None:
-    """Ask for the real-time scheduler, for this thread and those it starts."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-    except (OSError, AttributeError) as error:
-        raise ConfigError(
-            f"the real-time scheduler is refused: {error}; try ulimit -r 50"
-        ) from error
 
 
 def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
@@ -201,8 +249,8 @@ def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
     for shape in subject.shapes:
         spectra, lost, out = subject.gap(shape.batch, seed=shape.batch)
         expected = out.copy()
-        if not (network.run(spectra, lost, out) and reference.run(spectra, lost, expected)):
-            raise SystemExit(f"batch {shape.batch}: {network.last_error or reference.last_error}")
+        _time_ms(network, (spectra, lost, out))
+        _time_ms(reference, (spectra, lost, expected))
         rows.append(
             {
                 "batch": shape.batch,
@@ -216,90 +264,80 @@ def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
 def steady(subject: Subject, network: GapNetwork, batch: int, runs: int) -> dict[str, Any]:
     """Return the times of runs back to back."""
     gap = subject.gap(batch)
-    count = max(10, runs // batch)
-    times_ms = np.array([_time_ms(network, gap) for _ in range(count)])
-    times = summarise_times(times_ms)
+    count = max(_LEAST_RUNS, runs // batch)
+    times = _summary(_time_ms(network, gap) for _ in range(count))
     return {"batch": batch, "times": times, "gap_us": 1e3 * times.p50_ms / batch}
 
 
 def after_pause(
     subject: Subject, network: GapNetwork, pause_s: float, bursts: int, warm: bool
 ) -> dict[str, Any]:
-    """Return the times of the first runs after pauses, in which a tick comes every 10 ms."""
+    """Return the times of the first runs after pauses with ticks."""
     gap = subject.gap(1)
-    first, later = [], []
+    runs: list[list[float]] = []
     for _ in range(bursts):
         end_s = time.perf_counter() + pause_s
         while time.perf_counter() < end_s:
             if warm:
                 network.keep_warm()
             time.sleep(PACKET_MS / 1000)
-        first.append(_time_ms(network, gap))
-        for _ in range(3):
+        runs.append([_time_ms(network, gap)])
+        for _ in range(_BURST_RUNS - 1):
             time.sleep(PACKET_MS / 1000)
-            later.append(_time_ms(network, gap))
+            runs[-1].append(_time_ms(network, gap))
     return {
         "pause_s": pause_s,
         "kept_warm": warm,
-        "first": summarise_times(np.array(first)),
-        "later": summarise_times(np.array(later)),
+        "first": _summary(burst[0] for burst in runs),
+        "later": _summary(taken for burst in runs for taken in burst[1:]),
     }
 
 
 def handover(subject: Subject, runs: int) -> dict[str, Times]:
-    """Return the times from submission to result in the caller's thread and in a worker's."""
-    shape = subject.shapes[0]
-    signatures = [network_signature(subject.manifest, shape)]
-    one = Subject(subject.manifest, subject.providers, (shape,))
-    worker = NetworkWorker(one.open, signatures)
-    worker.wait_until_open(_OPEN_TIMEOUT_S)
-    lines: dict[str, Runner] = {
-        "inline": InlineRunner(one.open(), signatures),
-        "worker": worker,
-    }
-    times_ms: dict[str, list[float]] = {name: [] for name in lines}
-    spectra, lost, out = subject.gap(shape.batch)
-    for _ in range(runs):
-        for name, line in lines.items():  # in turn, so that both meet the same disturbances
-            begin_s = time.perf_counter()
-            line.collect(line.submit(spectra, lost), float("inf"), out)
-            times_ms[name].append(1e3 * (time.perf_counter() - begin_s))
-    worker.close()
-    return {name: summarise_times(np.array(values)) for name, values in times_ms.items()}
+    """Return the times from submission to result, inline and by worker."""
+    one = dataclasses.replace(subject, shapes=subject.shapes[:1])
+    signature = network_signature(one.manifest, one.shapes[0])
+    spectra, lost, out = one.gap(one.shapes[0].batch)
+    with one.worker() as worker:
+        runners: dict[str, Runner] = {
+            "inline": InlineRunner(one.open(), [signature]),
+            "worker": worker,
+        }
+        times_ms: dict[str, list[float]] = {name: [] for name in runners}
+        for _ in range(runs):
+            for name, runner in runners.items():  # in turn: both meet the same disturbances
+                begin_s = time.perf_counter()
+                runner.collect(runner.submit(spectra, lost), float("inf"), out)
+                times_ms[name].append(1e3 * (time.perf_counter() - begin_s))
+    return {name: _summary(values) for name, values in times_ms.items()}
 
 
-def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
-    """Return how many deadlines are missed by streams whose losses are filled in one batch.
+def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
+    """Count the deadlines that streams miss when batched by tick.
 
-    Each tick of 10 ms, the streams that lost a packet go to the worker together, padded to the
-    next batch size; what is not back after the budget is a miss of each of them.
+    Each tick of 10 ms, the streams that lost a packet go to the worker together; an answer after
+    the budget is a miss of each of them.
     """
-    shapes = {shape.batch: shape for shape in subject.shapes}
-    worker = NetworkWorker(
-        subject.open, [network_signature(subject.manifest, shape) for shape in subject.shapes]
-    )
-    worker.wait_until_open(_OPEN_TIMEOUT_S)
     ticks = max(1, round(1000 * settings.seconds / PACKET_MS))
     model = GilbertElliott(settings.loss)
     lost = sum(model.trace(ticks, seed).astype(np.int64) for seed in range(settings.streams))
-    gaps = {batch: subject.gap(batch) for batch in shapes}
+    gaps = {shape.batch: subject.gap(shape.batch) for shape in subject.shapes}
     counts = dict.fromkeys((outcome.value for outcome in Outcome), 0)
     times_ms = []
-    next_s = time.perf_counter()
-    for streams in np.atleast_1d(lost).tolist():
-        next_s += PACKET_MS / 1000
-        time.sleep(max(0.0, next_s - time.perf_counter()))
-        if not streams:
-            worker.tick()
-            continue
-        batch = min((size for size in shapes if size >= streams), default=max(shapes))
-        spectra, share, out = gaps[batch]
-        begin_s = time.perf_counter()
-        ticket = worker.submit(spectra, share)
-        outcome = worker.collect(ticket, begin_s + BUDGET_MS / 1000, out)
-        times_ms.append(1e3 * (time.perf_counter() - begin_s))
-        counts[outcome.value] += streams
-    worker.close()
+    with subject.worker() as worker:
+        next_s = time.perf_counter()
+        for streams in np.atleast_1d(lost).tolist():
+            next_s += PACKET_MS / 1000
+            time.sleep(max(0.0, next_s - time.perf_counter()))
+            if not streams:
+                worker.tick()
+                continue
+            spectra, share, out = gaps[min((b for b in gaps if b >= streams), default=max(gaps))]
+            begin_s = time.perf_counter()
+            ticket = worker.submit(spectra, share)
+            outcome = worker.collect(ticket, begin_s + BUDGET_MS / 1000, out)
+            times_ms.append(1e3 * (time.perf_counter() - begin_s))
+            counts[outcome.value] += streams
     filled = sum(counts.values())
     return {
         "streams": settings.streams,
@@ -307,69 +345,125 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
         "gaps": filled,
         "outcomes": counts,
         "missed_share": 1.0 - counts[Outcome.DONE.value] / max(filled, 1),
-        "times": summarise_times(np.array(times_ms)),
+        "times": _summary(times_ms),
         "restarts": worker.counters.network_restarts,
         "warm_runs": worker.counters.network_warm_runs,
     }
 
 
-def _time_ms(network: GapNetwork, gap: Gap) -> float:
-    begin_s = time.perf_counter()
-    if not network.run(*gap):
-        raise SystemExit(f"the network failed: {network.last_error}")
-    return 1e3 * (time.perf_counter() - begin_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuCapacity:
+    """Number of streams that one device serves.
+
+    Attributes
+    ----------
+    device, provider, model : str
+        Device, provider and network.
+    streams : int
+        The most for which 999 of 1000 gaps are filled within the budget.
+    at_most : bool
+        Whether the search ended there because larger batches were not prepared.
+    budget_ms : float
+        For each gap.
+    measured : list of dict
+        Results of :func:`many_streams`, by number of streams tried.
+    """
+
+    device: str
+    provider: str
+    model: str
+    streams: int
+    at_most: bool
+    budget_ms: float
+    measured: list[dict[str, Any]]
 
 
-def tables(result: Result) -> list[Table]:
-    """Return what was measured for people."""
-    opened = result.opening
-    head = Table(title=f"{result.model} on {opened.provider}", show_header=False)
-    for name, value in result.machine.items():
-        head.add_row(name, value)
-    head.add_row(
-        "network", f"{result.parameters} parameters, {result.bins} bins, {result.frames} frames"
+def measure_capacity(
+    manifest: Manifest,
+    provider: str,
+    seconds: float,
+    batches: tuple[int, ...] | None = None,
+    on_tried: Callable[[int], object] = lambda streams: None,
+) -> GpuCapacity:
+    """Search the number of 48 kHz streams that a provider serves.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the network.
+    provider : str
+        ``"cuda"``, ``"tensorrt"``, or ``"cpu"`` for comparison.
+    seconds : float
+        Real time for each number of streams that is tried.
+    batches : tuple of int
+        Sizes that are prepared; they bound the number of streams. By default up to 512, on a
+        processor up to 8.
+    on_tried : callable
+        Called with each number of streams that was tried.
+    """
+    settings = GpuSettings(seconds=seconds)
+    batches = batches or (_BATCHES_ON_CPU if provider == "cpu" else (*settings.batches, 512))
+    subject = Subject.of(manifest, provider, batches)
+    most = max(1, int(max(batches) / (_HEADROOM * settings.loss)))
+    measured: list[dict[str, Any]] = []
+
+    def in_time(streams: int) -> bool:
+        measured.append(many_streams(subject, dataclasses.replace(settings, streams=streams)))
+        on_tried(streams)
+        return bool(measured[-1]["missed_share"] <= _MISSED_SHARE)
+
+    streams = most_in_time(in_time, _GUESS, most)
+    return GpuCapacity(
+        device=machine()["gpu" if provider != "cpu" else "cpu"],
+        provider=provider,
+        model=manifest.name,
+        streams=streams,
+        at_most=streams == most,
+        budget_ms=BUDGET_MS,
+        measured=measured,
     )
-    head.add_row("in use", f"{opened.provider}{', CUDA graphs' if opened.cuda_graph else ''}")
-    head.add_row("nodes", ", ".join(f"{name} {count}" for name, count in opened.nodes.items()))
-    for name, why in opened.refused.items():
-        head.add_row(f"not {name}", why)
-    for note in opened.notes:
-        head.add_row("note", note)
-    for when, report in (("opening", opened), ("opening again", result.opening_again)):
-        took = f"{report.load_ms:.0f} ms, warm-up {report.warm_up_ms:.0f} ms"
-        head.add_row(when, took)
-    return [head, _batch_table(result), _time_table(result)]
 
 
-def _batch_table(result: Result) -> Table:
-    table = Table(title="back to back, ms")
-    for heading in ("batch", "p50", "p99", "p99.9", "max", "µs a gap", "from the CPU's"):
-        table.add_column(heading, justify="right")
-    for row, same in zip(result.steady, result.parity, strict=True):
+def gpu_tables(report: GpuReport) -> list[Table]:
+    """Return the measurements as tables."""
+    opened = report.opening
+    head = Table(title=f"{report.model} on {opened.provider}", show_header=False)
+    facts = [
+        *report.machine.items(),
+        ("network", f"{report.parameters} parameters, {report.bins} bins, {report.frames} frames"),
+        ("in use", f"{opened.provider}{', CUDA graphs' if opened.cuda_graph else ''}"),
+        ("nodes", ", ".join(f"{name} {count}" for name, count in opened.nodes.items())),
+        *((f"not {name}", why) for name, why in opened.refused.items()),
+        *(("note", note) for note in opened.notes),
+    ]
+    for when, one in (("opening", opened), ("opening again", report.opening_again)):
+        facts.append((when, f"{one.load_ms:.0f} ms, warm-up {one.warm_up_ms:.0f} ms"))
+    for fact in facts:
+        head.add_row(*fact)
+    batches = _table("back to back, ms", "batch", "µs a gap", "from the CPU's")
+    for row, same in zip(report.steady, report.parity, strict=True):
         relative = same["largest_difference"] / max(same["largest_output"], 1e-30)
-        table.add_row(
-            str(row["batch"]), *_cells(row["times"]), f"{row['gap_us']:.1f}", f"{relative:.1e}"
-        )
-    return table
+        more = f"{row['gap_us']:.1f}", f"{relative:.1e}"
+        batches.add_row(str(row["batch"]), *_cells(row["times"]), *more)
+    gaps = _table(f"one gap, ms; deadline {BUDGET_MS:g} ms", "")
+    for row in report.bursts:
+        state = f"after {row['pause_s']:g} s {'kept warm' if row['kept_warm'] else 'left alone'}"
+        gaps.add_row(f"first {state}", *_cells(row["first"]))
+        gaps.add_row(f"next {state}", *_cells(row["later"]))
+    for name, times in report.handover.items():
+        gaps.add_row(name, *_cells(times))
+    many = report.streams
+    gaps.add_row(f"{many['streams']} streams together", *_cells(many["times"]))
+    missed = f"{100 * many['missed_share']:.3f} % not filled in time"
+    gaps.caption = f"{many['gaps']} gaps of {many['streams']} streams, {missed}"
+    return [head, batches, gaps]
 
 
-def _time_table(result: Result) -> Table:
-    table = Table(title=f"one gap, ms; deadline {BUDGET_MS:g} ms")
-    table.add_column("")
-    for heading in ("p50", "p99", "p99.9", "max"):
+def _table(title: str, first: str, *last: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for heading in ("p50", "p99", "p99.9", "max", *last):
         table.add_column(heading, justify="right")
-    for row in result.bursts:
-        state = "kept warm" if row["kept_warm"] else "left alone"
-        table.add_row(f"first after {row['pause_s']:g} s {state}", *_cells(row["first"]))
-        table.add_row(f"next after {row['pause_s']:g} s {state}", *_cells(row["later"]))
-    for name, times in result.handover.items():
-        table.add_row(name, *_cells(times))
-    many = result.streams
-    table.add_row(f"{many['streams']} streams together", *_cells(many["times"]))
-    table.caption = (
-        f"{many['gaps']} gaps of {many['streams']} streams, "
-        f"{100 * many['missed_share']:.3f} % not filled in time"
-    )
     return table
 
 
@@ -377,71 +471,12 @@ def _cells(times: Times) -> list[str]:
     return [f"{ms:.3f}" for ms in (times.p50_ms, times.p99_ms, times.p99_9_ms, times.max_ms)]
 
 
-def missing_for_gpu() -> str:
-    """Return what keeps this machine from using a GPU at all; empty if nothing is obvious."""
-    device = gpu_name()
-    gpu_providers = [name for name in installed_providers(runtime()) if name != "cpu"]
-    if not device:
-        return (
-            "no NVIDIA GPU answers nvidia-smi; --provider cpu measures the CPU"
-            if gpu_providers
-            else "no NVIDIA GPU answers nvidia-smi, and the installed ONNX Runtime has no GPU "
-            "provider; --provider cpu measures the CPU"
-        )
-    if not gpu_providers:
-        return (
-            f"{device} is there, but the installed ONNX Runtime has no GPU provider: "
-            "pip uninstall onnxruntime; pip install 'plc-engine[gpu]'"
-        )
-    return ""
+def _summary(times_ms: Any) -> Times:
+    return summarise_times(np.array(list(times_ms), float))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--provider", choices=("auto", "tensorrt", "cuda", "cpu"), default="auto")
-    parser.add_argument("--model", help="name or manifest; by default a network of random weights")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
-    parser.add_argument("--realtime", action="store_true", help="first-in-first-out scheduler")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    given = parser.parse_args(arguments)
-    errors = Console(stderr=True)
-    try:
-        return _main(given, errors)
-    except PlcError as error:
-        errors.print(f"gpu.py: {error}", style="red", soft_wrap=True, markup=False)
-        return NO_GPU
-
-
-def _main(given: argparse.Namespace, errors: Console) -> int:
-    if given.provider != "cpu":
-        missing = missing_for_gpu()
-        if missing:
-            errors.print(f"gpu.py: {missing}", soft_wrap=True, markup=False)
-            return NO_GPU
-    if given.realtime:
-        _become_realtime()
-    settings = QUICK if given.quick else Settings()
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = find(given.model) if given.model else write_stand_in(Path(folder))
-        frames = manifest.frames(SAMPLE_RATE)
-        bins = manifest.bins(SAMPLE_RATE)
-        shapes = tuple(NetworkShape(bins, frames, batch) for batch in settings.batches)
-        wanted = ("tensorrt", "cuda") if given.provider == "auto" else (given.provider,)
-        providers = tuple(name for name in wanted if name in installed_providers(runtime()))
-        subject = Subject(manifest, providers or wanted, shapes)
-        result = measure(subject, settings, lambda what: errors.print(what, style="dim"))
-    given.out.mkdir(parents=True, exist_ok=True)
-    on_gpu = result.opening.provider != "cpu"
-    device = result.machine["gpu"].split(",")[0] if on_gpu else result.machine["cpu"]
-    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    path = given.out / f"{'gpu' if on_gpu else 'cpu'}-{slug}.json"
-    write_json(path, result)
-    for table in tables(result):
-        Console().print(table)
-    errors.print(f"written to {path}", soft_wrap=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _time_ms(network: GapNetwork, gap: Gap) -> float:
+    begin_s = time.perf_counter()
+    if not network.run(*gap):
+        raise ModelError(f"the network failed: {network.last_error}")
+    return 1e3 * (time.perf_counter() - begin_s)

@@ -6,12 +6,12 @@ of one. In each run packets go through in up to three modes (:mod:`plc_bench.tim
 loops):
 
 ``back-to-back``
-    As fast as they are taken: the most that the processor does.
+    As fast as the engine takes them: the most that the processor does.
 ``steady``
     One every ``packet_ms``, lost now and then: a stream.
 ``idle-burst``
-    The same, but nothing is lost for ``idle_s``, then four packets at once: what the code that
-    conceals takes when it and its data have left the caches, and the network's thread sleeps.
+    The same, but nothing is lost for ``idle_s``, then four packets at once. The code that conceals
+    and its data have left the caches, and the network's thread sleeps.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.audio.loss import GilbertElliott
+from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc_bench.base import workers
@@ -36,8 +37,9 @@ from plc_bench.base.surroundings import background_load, check_cpu, machine_fact
 from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
 from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
-from plc_bench.timing.histogram import Histogram, Times, summarise_times
 from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back, time_paced
+from plc_bench.timing.stream import NETWORK_METHOD, StreamSettings, check_times
+from plc_bench.timing.times import Times, summarise_times
 
 FORMAT = "plc bench latency, 2"
 BACK_TO_BACK, STEADY, IDLE_BURST = MODES = ("back-to-back", "steady", "idle-burst")
@@ -49,44 +51,27 @@ KINDS = {
     "null_loop": "null loop",
     "null_answer": "null loop, from turn",
 }
-"""What is timed; the calls of ``push``, but for ``answer``, which begins at the packet's turn."""
+"""Kinds of times: calls of ``push``, but ``answer`` begins at the turn."""
 
 # A piece of this length is played over and over: long enough that no fit sees it repeat.
 _PIECE_S = 20.0
 _SHORTEST_PIECE_S = 2.0
 _IDLE_BURST_PACKETS = 4
-# What a start takes beside its audio: for the progress bar alone.
+# Start of a run beside its audio: for the progress bar alone.
 _START_S = 2.5
-_NETWORK_METHOD = "auto"
 _NO_PROVIDER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings:
-    """One combination of what ``plc bench latency`` measures.
+class LatencySettings(StreamSettings):
+    """One combination of the settings of ``plc bench latency``.
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
-    packet_ms : float
-        Packet length, which is also the deadline of a packet.
-    channels : int
-        Channels.
-    method : str
-        As ``plc.Concealer`` names it.
     provider : str
-        What the network runs on; ``"none"`` where the method has none.
+        As of a stream; ``"none"`` where the method has no network.
     lookahead : int
         Future packets the engine waits for.
-    budget_ms : float or None
-        Time the engine may take for a packet; None for its default.
-    loss : float
-        Share of packets lost, 0 to 1.
-    mean_burst : float
-        Mean number of packets in a burst.
-    seconds : float
-        Audio that goes through in each mode.
     idle_s : float
         Calm before each burst of ``idle-burst``.
     modes : tuple of str
@@ -100,20 +85,12 @@ class LatencySettings:
     load : int
         Busy processes beside it.
     fault : str
-        What its networks do, of :data:`plc_bench.timing.faults.FAULTS`.
+        Behaviour of its networks, of :data:`plc_bench.timing.faults.FAULTS`.
     file : Path or None
         Audio to push, repeated; else a made piece of music.
     """
 
-    sample_rate: int = 48_000
-    packet_ms: float = 10.0
-    channels: int = 1
-    method: str = "auto"
-    provider: str = "auto"
     lookahead: int = 0
-    budget_ms: float | None = None
-    loss: float = 0.1
-    mean_burst: float = 1.5
     seconds: float = 30.0
     idle_s: float = 1.0
     modes: tuple[str, ...] = MODES
@@ -125,30 +102,17 @@ class LatencySettings:
     file: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check what the engine does not."""
+        """Check the settings that the engine does not see."""
         unknown = [mode for mode in self.modes if mode not in MODES]
         if unknown or not self.modes:
             raise ConfigError(f"mode is {', '.join(unknown)!r}; known: {', '.join(MODES)}")
-        for name in ("packet_ms", "seconds", "idle_s"):
-            value = getattr(self, name)
-            if not 0.0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}; give a time above 0")
+        check_times(packet_ms=self.packet_ms, seconds=self.seconds, idle_s=self.idle_s)
         check_cpu(self.cpu)
         check_fault(self.fault)
 
     @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000))
-
-    @property
-    def packets(self) -> int:
-        """Packets that go through in each mode."""
-        return max(1, round(self.seconds * 1000 / self.packet_ms))
-
-    @property
     def expected_s(self) -> float:
-        """About how long a run takes."""
+        """Expected duration of a run."""
         return _START_S + self.seconds * sum(mode != BACK_TO_BACK for mode in self.modes)
 
     @property
@@ -163,8 +127,20 @@ class LatencySettings:
             f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
         )
 
+    def open(self) -> plc.Concealer:
+        """Return an engine on the wall's clock, as in a live program."""
+        return plc.Concealer(
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            packet_samples=self.packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            budget_ms=self.budget_ms,
+            provider="auto" if self.provider == _NO_PROVIDER else self.provider,
+        )
+
     def trace(self, mode: str) -> NDArray[np.bool_]:
-        """Return what is lost in a mode: bool, shape (packets,)."""
+        """Return the trace of a mode: bool, shape (packets,)."""
         if mode != IDLE_BURST:
             return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, self.seed)
         calm = max(1, round(1000 * self.idle_s / self.packet_ms))
@@ -172,14 +148,14 @@ class LatencySettings:
 
 
 def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
-    """Return every combination of what the lists hold; providers, faults only of networks."""
+    """Return every combination; providers and faults only with networks."""
     combined = [
         dataclasses.replace(common, **dict(zip(lists, values, strict=True)))
         for values in itertools.product(*lists.values())
     ]
     whole = [
         one
-        if one.method == _NETWORK_METHOD
+        if one.method == NETWORK_METHOD
         else dataclasses.replace(one, provider=_NO_PROVIDER, fault=NO_FAULT)
         for one in combined
     ]
@@ -188,7 +164,7 @@ def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySetting
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run took in one mode: durations in ms by kind, and what was going on."""
+    """One run in one mode: durations in ms by kind, and counters."""
 
     times_ms: dict[str, NDArray[np.float64]]
     misses: int
@@ -204,7 +180,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRow:
-    """What one combination took in one mode.
+    """Times of one combination in one mode.
 
     Attributes
     ----------
@@ -214,17 +190,17 @@ class LatencyRow:
         Of :data:`MODES`.
     times : mapping from str to Times
         By kind (:data:`KINDS`), over all runs.
-    histograms : mapping from str to list of Histogram
+    histograms : mapping from str to list of TimeHistogram
         The same, one for each run.
     pushes, deadline_misses : int
-        Calls, and those that took longer than a packet lasts; where they are paced, those whose
-        samples came more than a packet after its turn.
+        Calls, and those that took longer than a packet lasts; if paced, those whose samples came
+        more than a packet after the turn.
     null_misses : int
-        The same of the null loop, which the machine alone is to blame for. Paced, it runs at the
-        same turns: those that are late before the engine is called.
+        The same of the null loop: the machine alone. Paced, it runs at the same turns, before the
+        engine is called.
     misses_per_million, misses_per_million_below : float
-        Share of deadline misses, and what it is below at 95 % confidence if they come
-        independently.
+        Share of deadline misses, and its upper bound at 95 % confidence if misses are
+        independent.
     faster_than_real_time : float
         Audio time over wall time: median of the runs, back to back.
     cpu_share : float
@@ -234,7 +210,7 @@ class LatencyRow:
     delay_ms : float
         That the lookahead adds to all times, on purpose.
     rungs : mapping from str to int
-        Concealed samples by what made them.
+        Concealed samples by rung.
     network_late : int
         Answers of the network that were not there in time.
     disturbances : Disturbances
@@ -244,7 +220,7 @@ class LatencyRow:
     settings: LatencySettings
     mode: str
     times: dict[str, Times]
-    histograms: dict[str, list[Histogram]]
+    histograms: dict[str, list[TimeHistogram]]
     pushes: int
     deadline_misses: int
     null_misses: int
@@ -262,7 +238,7 @@ class LatencyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyReport:
-    """All rows, and what they hold for."""
+    """All rows, with the machine."""
 
     format: str = FORMAT
     machine: dict[str, str]
@@ -289,12 +265,12 @@ def measure(
     runs : int
         Of each, in turn with the others, so that a machine that changes does so for all.
     on_done : callable
-        Called after each run with how many seconds it was expected to take.
+        Called after each run with its expected seconds.
     attempt : callable
-        Runs :func:`run` on settings, in a process of its own by default, and returns what became
-        of it. One that fails is named in the report; the others go on.
+        Runs :func:`run` on settings, in a process of its own by default, and returns samples or
+        a failure. A failure is named in the report; the others go on.
     """
-    warm_up()  # compiled kernels are kept: no run is to pay for what only the first ever pays for
+    warm_up()  # compiled kernels are kept: no run is to pay for the first compilation
     samples: dict[LatencySettings, list[dict[str, Sample]]] = {one: [] for one in combinations}
     failures: dict[LatencySettings, Failure] = {}
     with background_load(max((one.load for one in combinations), default=0)):
@@ -324,7 +300,7 @@ def run(
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Sample]:
-    """Return what pushing packets takes, by mode, each with a new stream.
+    """Time pushed packets in each mode, each with a new stream.
 
     ``clock`` returns nanoseconds, ``sleep`` takes seconds.
     """
@@ -345,7 +321,7 @@ def _run_mode(
     trace = settings.trace(mode)
     with faulty_networks(settings.fault) as go_wrong:
         begin_s = time.perf_counter()
-        concealer = open_stream(settings)
+        concealer = settings.open()
         construction_ms = 1e3 * (time.perf_counter() - begin_s)
         go_wrong()
         calls = concealer.push, packets, trace
@@ -371,21 +347,8 @@ def _run_mode(
     )
 
 
-def open_stream(settings: LatencySettings) -> plc.Concealer:
-    """Return an engine as the settings say."""
-    return plc.Concealer(
-        sample_rate=settings.sample_rate,
-        channels=settings.channels,
-        packet_samples=settings.packet_samples,
-        lookahead=settings.lookahead,
-        method=settings.method,
-        budget_ms=settings.budget_ms,
-        provider="auto" if settings.provider == _NO_PROVIDER else settings.provider,
-    )
-
-
 def by_kind(timed: Timed, trace: NDArray[np.bool_], mode: str) -> dict[str, NDArray[np.float64]]:
-    """Return durations in ms by the kind of call (:data:`KINDS`), but for kinds without one."""
+    """Return durations in ms by :data:`KINDS`, without empty kinds."""
     first = trace & ~np.concatenate([[False], trace[:-1]])
     kinds = {
         "good": timed.push_ms[~trace],
@@ -399,7 +362,7 @@ def by_kind(timed: Timed, trace: NDArray[np.bool_], mode: str) -> dict[str, NDAr
 
 
 def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -> LatencyRow:
-    """Return what several runs took in one mode."""
+    """Return the times of several runs in one mode."""
     kinds = samples[0].times_ms
     pushes = settings.packets * len(samples)
     misses = sum(sample.misses for sample in samples)
@@ -411,7 +374,8 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
             for kind in kinds
         },
         histograms={
-            kind: [Histogram.of(sample.times_ms[kind]) for sample in samples] for kind in kinds
+            kind: [TimeHistogram(sample.times_ms[kind].tolist()) for sample in samples]
+            for kind in kinds
         },
         pushes=pushes,
         deadline_misses=misses,
@@ -430,7 +394,7 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
 
 
 def most_events(seen: int, confidence: float = 0.95) -> float:
-    """Return the Poisson mean at which so few events, or fewer, have probability 1 - confidence.
+    """Return the upper confidence limit of a Poisson mean.
 
     Three for none seen: the *rule of three*.
     """
@@ -469,7 +433,7 @@ def _sum_disturbances(each: Sequence[Disturbances]) -> Disturbances:
 
 
 def _signal(settings: LatencySettings) -> NDArray[np.float32]:
-    """Return what is pushed, shape (n, channels); a file's channels are repeated in turn."""
+    """Return the signal to push, shape (n, channels), repeating a file's channels."""
     if settings.file is None:
         seconds = min(_PIECE_S, max(_SHORTEST_PIECE_S, settings.seconds))
         return music(settings.sample_rate, seconds, settings.channels)

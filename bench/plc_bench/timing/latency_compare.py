@@ -1,11 +1,10 @@
-"""Whether one measurement of latency differs from an earlier one: ``plc bench latency --compare``.
+"""Statistical comparison of two measurements of latency: ``plc bench latency --compare``.
 
-What varies is not so much a packet's time as a process's: where memory came to lie, what the
-calibration found, what else the machine did. Packets of one process share all that, and a test that
-took them for independent would call almost any two measurements different. So a run (a process) is
-one value, its percentile, and the means of the logarithms of two sets of runs are compared by
-Welch's t-interval [1]_ [2]_. Its width follows from how much runs differ; it takes two at least on
-either side, and five give intervals of use.
+Processes differ more than packets: in the places of their memory, in the calibration's result, in
+the machine's other work. Packets of one process share these, and a test that took packets for
+independent would call almost any two measurements different. So a run (a process) is one value,
+its percentile, and the means of the logarithms of two sets of runs are compared by Welch's
+t-interval [1]_ [2]_. It needs two runs on either side, and five give intervals of use.
 
 References
 ----------
@@ -17,6 +16,7 @@ References
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench.timing.faults import NO_FAULT
-from plc_bench.timing.histogram import Histogram
 from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
 # Fewer durations of a run beyond a percentile say nothing about it.
 _LEAST_BEYOND = 5
-# What two rows must share to be compared.
+# Settings that two rows must share to be compared.
 _SAME = (
     *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
     *("loss", "mean_burst", "load", "fault"),
@@ -49,7 +49,7 @@ class Change:
     Attributes
     ----------
     row, kind, percentile : str
-        Of what.
+        Identity of the percentile.
     before_ms, after_ms : float
         Geometric means over the runs.
     ratio, low, high : float
@@ -74,7 +74,7 @@ class Change:
 
     @property
     def statement(self) -> str:
-        """Say what the interval means."""
+        """Verdict of the interval."""
         if not math.isfinite(self.high):
             return "one run says nothing about the next"
         if not self.significant:
@@ -84,7 +84,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All changes, and what else there is to say."""
+    """All changes, and notes on rows and machines."""
 
     before: str
     changes: list[Change]
@@ -101,7 +101,7 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Compari
     old : mapping
         From :func:`read_report`.
     report : LatencyReport
-        What was measured now.
+        The new measurement.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it is none.
+        If the file is not a report.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -134,7 +134,7 @@ def read_report(path: Path) -> dict[str, Any]:
             raise ValueError(f"format is {report['format']!r}")
         for row in report["rows"]:
             row["histograms"] = {
-                kind: [Histogram.from_json(one) for one in histograms]
+                kind: [TimeHistogram.from_dict(one) for one in histograms]
                 for kind, histograms in row["histograms"].items()
             }
             _key(row["settings"], row["mode"])
@@ -147,23 +147,28 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """Return the ratio of geometric means, after over before, with its 95 % Welch interval.
+    """Return the ratio of geometric means with its 95 % Welch interval.
 
     Parameters
     ----------
     before, after : sequence of float
         One value for each run, above 0.
     """
+    try:
+        from scipy.stats import ttest_ind
+    except ImportError as error:
+        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
     x, y = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
-    difference = float(y.mean() - x.mean())
+    ratio = math.exp(float(y.mean() - x.mean()))
     if min(x.size, y.size) < 2:
-        return math.exp(difference), 0.0, math.inf
-    u, v = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
-    if u + v == 0.0:
-        return (math.exp(difference),) * 3
-    freedom = (u + v) ** 2 / (u**2 / (x.size - 1) + v**2 / (y.size - 1))
-    half = _t_quantile(freedom) * math.sqrt(u + v)
-    return math.exp(difference), math.exp(difference - half), math.exp(difference + half)
+        return ratio, 0.0, math.inf
+    if np.ptp(x) == np.ptp(y) == 0.0:  # no spread, no interval
+        return (ratio,) * 3
+    with warnings.catch_warnings():
+        # Runs of one side may agree to a bin; SciPy warns of values so close to each other.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = ttest_ind(y, x, equal_var=False).confidence_interval(CONFIDENCE)
+    return ratio, math.exp(interval.low), math.exp(interval.high)
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -199,15 +204,12 @@ def _row_changes(row: LatencyRow, before: Mapping[str, Any]) -> list[Change]:
         for percentile, share in SHARES.items():
             beyond = min((one.total * (1 - share) for one in (*old, *new)), default=0)
             if old and new and beyond >= _LEAST_BEYOND:
-                was_ms, is_ms = _percentiles(old, share), _percentiles(new, share)
+                was_ms = [one.percentile_ms(100 * share) for one in old]
+                is_ms = [one.percentile_ms(100 * share) for one in new]
                 ratio, low, high = ratio_interval(was_ms, is_ms)
                 means = _geometric_mean(was_ms), _geometric_mean(is_ms)
                 changes.append(Change(name, kind, percentile, *means, ratio, low, high))
     return changes
-
-
-def _percentiles(histograms: Sequence[Histogram], share: float) -> list[float]:
-    return [float(one.quantiles_ms(np.array([share]))[0]) for one in histograms]
 
 
 def _geometric_mean(values: Sequence[float]) -> float:
@@ -226,11 +228,3 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[st
         for name, value in after.items()
         if before.get(name) != value
     ]
-
-
-def _t_quantile(freedom: float) -> float:
-    try:
-        from scipy.stats import t
-    except ImportError as error:
-        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

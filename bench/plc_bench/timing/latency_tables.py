@@ -1,18 +1,18 @@
-"""What ``plc bench latency`` prints."""
+"""Tables and sentences of ``plc bench latency``."""
 
 import math
 
 from rich.table import Table
 
-from plc_bench.timing.histogram import Times
 from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.measure import Disturbances
+from plc_bench.timing.times import Times
 
 _PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
 
 
 def latency_tables(report: LatencyReport) -> list[Table | str]:
-    """Return a full table of one combination, or a row for each of many."""
+    """Return full tables of one combination, or rows of many."""
     machine = f"on {report.machine['cpu']}, {report.machine['cores']} cores"
     if len({row.settings for row in report.rows}) > 1:
         return [_overview(report), machine]
@@ -23,7 +23,7 @@ def latency_tables(report: LatencyReport) -> list[Table | str]:
 
 
 def latency_lines(row: LatencyRow) -> list[str]:
-    """Return what the table does not say, a sentence each."""
+    """Return the facts beside the table, a sentence each."""
     late = f"; late answers of the network: {row.network_late}" if row.network_late else ""
     lines = [misses_text(row) + late]
     if row.delay_ms:
@@ -38,12 +38,12 @@ def latency_lines(row: LatencyRow) -> list[str]:
 
 
 def missed(mode: str) -> str:
-    """Return what a packet did that missed its deadline."""
+    """Return the words for a missed deadline in a mode."""
     return "took longer than they last" if mode == BACK_TO_BACK else "came a packet or more late"
 
 
 def misses_text(row: LatencyRow) -> str:
-    """Return how many deadlines were missed."""
+    """Return the sentence on missed deadlines."""
     return (
         f"{row.deadline_misses} of {row.pushes} packets {missed(row.mode)}: "
         f"{row.misses_per_million:.0f} per million, below {row.misses_per_million_below:.0f} with "
@@ -52,7 +52,7 @@ def misses_text(row: LatencyRow) -> str:
 
 
 def disturbances_text(seen: Disturbances, pushes: int) -> str:
-    """Return what the interpreter and the system did meanwhile."""
+    """Return the sentence on disturbances."""
     parts = [
         f"{sum(seen.collections)} garbage collections"
         + (f" (longest {seen.longest_collection_ms:.2f} ms)" if any(seen.collections) else ""),
@@ -114,7 +114,7 @@ def _cells(times: Times) -> list[str]:
 
 
 def _cell(value_ms: float) -> str:
-    """Return three digits that count; a whole microsecond is the least that is told apart."""
+    """Return three significant digits, with a resolution of 0.1 µs."""
     if not math.isfinite(value_ms):
         return "-"
     return f"{value_ms:.4f}" if value_ms < 0.1 else f"{value_ms:.3f}"

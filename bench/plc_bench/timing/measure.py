@@ -1,12 +1,12 @@
-"""Time calls of ``push``, back to back or as a sound card would make them.
+"""Time calls of ``push``, back to back or paced by packets.
 
-**Back to back** shows what the processor can do at most. **Paced** is what a listener gets: the
-thread sleeps until a packet's turn, wakes when the system lets it, and its caches hold what others
-left there. From the turn, not from the waking, to the samples is the time that matters; measured
-from the waking, a call that came late because the one before took too long would look fast [1]_.
+**Back to back** shows the most that the processor can do. **Paced** is the listener's case: the
+thread sleeps until a packet's turn, wakes when the system lets it, and finds its caches used by
+others. The time that matters is from the turn, not from the waking, to the samples: measured from
+the waking, a call delayed by a slow call before it would look fast [1]_.
 
-Beside the engine runs a *null loop*, whose ``push`` only copies its packet: what it shows is the
-machine. Paced, both run at the same turn, the null loop first, so that they meet the same delays.
+Beside the engine runs a *null loop*, whose ``push`` only copies its packet: it shows the machine
+alone. Paced, both run at the same turn, the null loop first, so that they meet the same delays.
 
 References
 ----------
@@ -30,13 +30,13 @@ Push = Callable[[Packet], object]
 
 @dataclass(slots=True, kw_only=True)
 class Disturbances:
-    """What the interpreter and the system did meanwhile; None where it cannot be known."""
+    """Events of the interpreter and the system; None where unknown."""
 
     collections: list[int] = field(default_factory=lambda: [0, 0, 0])
     """Runs of the garbage collector, by generation."""
     longest_collection_ms: float = 0.0
     new_blocks: int = 0
-    """Blocks of Python's allocator that are there in the end and were not before."""
+    """Growth of the blocks of Python's allocator."""
     kernel_allocations: int | None = None
     """Blocks that compiled kernels asked for (array headers among them)."""
     page_faults: int | None = None
@@ -46,7 +46,7 @@ class Disturbances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """What calls took.
+    """Durations of calls.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def time_back_to_back(
     collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:
-    """Return the duration of each call, and of as many calls of a null loop before.
+    """Time each call, after as many calls of a null loop.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def time_paced(
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Timed:
-    """Return the duration of each call, one every ``packet_ms``; as :func:`time_back_to_back`.
+    """Time one call every ``packet_ms``; otherwise as :func:`time_back_to_back`.
 
     A call that comes late because the one before took long is not moved: its answer is later.
     """
@@ -149,7 +149,7 @@ def time_paced(
 
 
 def null_push(packet: NDArray[np.float32]) -> Push:
-    """Return a ``push`` that copies a packet that arrived, and does nothing about a lost one."""
+    """Return a ``push`` that only copies a received packet."""
     out = np.empty_like(packet)
 
     def push(packet: Packet) -> NDArray[np.float32]:
@@ -168,7 +168,7 @@ def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.flo
 
 @contextmanager
 def watched(collector: bool) -> Iterator[Disturbances]:
-    """Count what disturbs while the block runs, with the garbage collector on, or frozen and off.
+    """Count disturbances while the block runs; freeze the garbage collector unless ``collector``.
 
     Only counters that are kept anyway are read, before and after; nothing is traced.
     """
@@ -224,7 +224,7 @@ def _counters() -> tuple[int | None, ...]:
 
 
 def _kernel_allocations() -> int | None:
-    """Return how often kernels asked for memory; None where this numba does not count it."""
+    """Return the allocations of kernels; None if numba counts none."""
     try:
         from numba.core.runtime.nrt import rtsys
 

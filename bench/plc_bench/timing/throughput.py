@@ -1,4 +1,4 @@
-"""How much one machine conceals: ``plc bench throughput``.
+"""Number of streams that one machine conceals: ``plc bench throughput``.
 
 **Streams a core.** Many streams take turns in one thread of a process that is bound to one CPU: at
 each *tick* all of them push their packet. Ticks are run back to back, and from their durations
@@ -14,8 +14,8 @@ that is busy with other things would make the engine step down, and its streams 
 **Cost** is processor time, with that of the networks' threads: in microseconds a packet, and as
 the share of one core that a stream takes.
 
-**Memory** is what resident memory grows by for each stream after the first, which brings what all
-share.
+**Memory** is the growth of resident memory for each stream after the first, which brings the shared
+part.
 
 References
 ----------
@@ -24,12 +24,10 @@ References
 """
 
 import dataclasses
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +38,8 @@ from plc.errors import ConfigError
 from plc_bench.base.surroundings import pin, resident_mb, usable_cpus
 from plc_bench.base.synth import music
 from plc_bench.timing.measure import cut, watched
+from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import clock as processor_clock
 
 _PIECE_S = 5.0
 # Of ticks that may be done after the next one's turn; below 1000 ticks the larger.
@@ -50,83 +50,15 @@ _PRECISION = 0.03
 _STRIDE = 1.3
 # Streams stand at places of the piece that are so many packets apart.
 _APART = 37
-_NETWORK_METHOD = "auto"
-# Windows counts processor time in steps of 16 ms: too coarse for a tick.
-_FINE_S = 1e-5
 _WARM_UP_S = 0.5
 # A single stream is cheap, and long bursts take long to come in their number.
 _ALONE_LONGER = 10.0
 
-# What is varied to see how cost grows, each alone.
+# Values over which cost is measured, each alone.
 GROWTH_LOSS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3)
 GROWTH_BURST = (1.0, 2.0, 5.0, 10.0, 20.0)
 GROWTH_CHANNELS = (1, 2, 4, 8)
 GROWTH_STREAMS = (1, 4, 16, 64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
-    """What the streams are.
-
-    Attributes
-    ----------
-    sample_rate, packet_ms, channels, method, provider, budget_ms
-        As ``plc.Concealer`` takes them; a packet has ``packet_ms``.
-    loss, mean_burst : float
-        Of Gilbert and Elliott's model, every stream with a seed of its own.
-    seconds : float
-        Audio of each stream in one measurement.
-    """
-
-    sample_rate: int = 48_000
-    packet_ms: float = 10.0
-    channels: int = 1
-    method: str = "auto"
-    provider: str = "auto"
-    budget_ms: float | None = None
-    loss: float = 0.1
-    mean_burst: float = 1.5
-    seconds: float = 10.0
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000))
-
-    @property
-    def ticks(self) -> int:
-        """Packets of each stream in one measurement."""
-        return max(1, round(1000 * self.seconds / self.packet_ms))
-
-    @property
-    def name(self) -> str:
-        """Say it in a line."""
-        budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
-        return (
-            f"{self.method}, {self.sample_rate} Hz, {self.channels} ch, {self.packet_ms:g} ms, "
-            f"{100 * self.loss:g} % lost in bursts of {self.mean_burst:g}{budget}"
-        )
-
-    def check(self) -> None:
-        """Raise ConfigError if there can be no such stream, or no such losses."""
-        GilbertElliott(self.loss, self.mean_burst)
-        for name in ("packet_ms", "seconds"):
-            value = getattr(self, name)
-            if not 0.0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}; give a time above 0")
-        self.open().close()
-
-    def open(self) -> plc.Concealer:
-        """Return one such stream."""
-        return plc.Concealer(
-            sample_rate=self.sample_rate,
-            channels=self.channels,
-            packet_samples=self.packet_samples,
-            method=self.method,
-            budget_ms=self.budget_ms,
-            provider=self.provider,
-            clock=time.perf_counter if self.method == _NETWORK_METHOD else _fine("thread_time"),
-        )
 
 
 class Crowd:
@@ -142,7 +74,7 @@ class Crowd:
 
     def __init__(self, settings: StreamSettings, clock: Callable[[], float] | None = None) -> None:
         self.settings = settings
-        self._clock = clock or _fine("process_time")
+        self._clock = clock or processor_clock("process_time")
         self._packets = cut(
             music(settings.sample_rate, _PIECE_S, settings.channels), settings.packet_samples
         )
@@ -150,16 +82,16 @@ class Crowd:
         self._lost: list[list[bool]] = []
 
     def grow(self, streams: int) -> None:
-        """Open streams until there are so many."""
+        """Open streams up to this number."""
         model = GilbertElliott(self.settings.loss, self.settings.mean_burst)
         while len(self._streams) < streams:
-            self._lost.append(model.trace(self.settings.ticks, len(self._lost)).tolist())
+            self._lost.append(model.trace(self.settings.packets, len(self._lost)).tolist())
             self._streams.append(self.settings.open())
 
     def drive(self, streams: int, ticks: int | None = None) -> tuple[NDArray[np.float64], float]:
-        """Return the duration of each tick of the first streams in ms, and wall time in s."""
+        """Drive the first streams; return each tick's ms and the wall s."""
         self.grow(streams)
-        ticks = min(ticks or self.settings.ticks, self.settings.ticks)
+        ticks = min(ticks or self.settings.packets, self.settings.packets)
         packets, clock = self._packets, self._clock
         pushes = [stream.push for stream in self._streams[:streams]]
         took_s = np.zeros(ticks)
@@ -178,7 +110,7 @@ class Crowd:
 
     @property
     def rungs(self) -> dict[str, int]:
-        """Concealed samples of all streams by what made them."""
+        """Concealed samples of all streams by rung."""
         counts: Counter[str] = Counter()
         for stream in self._streams:
             counts.update(stream.stats.rung_samples)
@@ -192,12 +124,12 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What streams cost together.
+    """Cost of streams together.
 
     Attributes
     ----------
     varied : str
-        What was changed of the settings.
+        Name of the changed setting.
     settings : StreamSettings
         Of each stream.
     streams : int
@@ -207,13 +139,13 @@ class Cost:
     packet_us : float
         Processor time for a packet of all channels, in microseconds.
     core_percent : float
-        Processor time over audio time of a stream: what it takes of a core.
+        Processor time over audio time of a stream: its share of a core.
     real_time_factor : float
         Audio time of all streams over wall time.
     tick_p50_ms, tick_p99_ms : float
-        What a tick of all streams takes, in processor time.
+        Processor time of a tick of all streams.
     rungs : mapping from str to int
-        Concealed samples by what made them: where a machine is busy, the engine steps down.
+        Concealed samples by rung: on a busy machine the engine steps down.
     """
 
     varied: str
@@ -229,7 +161,7 @@ class Cost:
 
 
 def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -> Cost:
-    """Return what so many streams cost."""
+    """Measure the cost of streams that take turns."""
     crowd = Crowd(settings)
     crowd.drive(streams, _warm_up_ticks(settings))
     with watched(False):
@@ -255,7 +187,7 @@ def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -
 def growth_cases(
     settings: StreamSettings, most_streams: int
 ) -> list[tuple[str, StreamSettings, int]]:
-    """Return what to measure to see how cost grows: a name, settings, and how many streams."""
+    """Return the cases of growing cost: name, settings, number of streams."""
     long = dataclasses.replace(settings, seconds=_ALONE_LONGER * settings.seconds)
     varied = [
         *(("loss", dataclasses.replace(long, loss=share)) for share in GROWTH_LOSS),
@@ -268,7 +200,7 @@ def growth_cases(
 
 
 def measure_growth(settings: StreamSettings, most_streams: int) -> list[Cost]:
-    """Return what streams cost as loss, bursts, channels and their number grow."""
+    """Measure cost over loss, bursts, channels and number of streams."""
     return [
         measure_cost(case, streams, varied)
         for varied, case, streams in growth_cases(settings, most_streams)
@@ -286,7 +218,7 @@ def _exists(settings: StreamSettings) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """How many streams run in real time on one core.
+    """Number of streams that run in real time on one core.
 
     Attributes
     ----------
@@ -305,7 +237,7 @@ class Capacity:
     by_processor_time : float
         The same over processor time: the streams that fit in were all ticks equally long.
     rungs : mapping from str to int
-        Concealed samples by what made them, of all streams and measurements.
+        Concealed samples by rung, of all streams and measurements.
     """
 
     settings: StreamSettings
@@ -319,13 +251,16 @@ class Capacity:
 
 
 def measure_capacity(settings: StreamSettings, most: int) -> Capacity:
-    """Return how many streams run in real time on one core, which the process is bound to."""
+    """Search the number of streams that one core runs in real time.
+
+    The process is bound to that core.
+    """
     cpu = next(reversed(usable_cpus()), None)  # the first ones serve interrupts
     pin(cpu)
     crowd = Crowd(settings)
     few = min(4, most)
     crowd.drive(few, _warm_up_ticks(settings))
-    allowed = _LATE_SHARE if settings.ticks >= _MANY_TICKS else _LATE_SHARE_OF_FEW
+    allowed = _LATE_SHARE if settings.packets >= _MANY_TICKS else _LATE_SHARE_OF_FEW
     seen: dict[int, tuple[float, float, float]] = {}
 
     def in_time(streams: int) -> bool:
@@ -373,7 +308,7 @@ def most_in_time(in_time: Callable[[int], bool], guess: int, most: int) -> int:
 
 
 def late_share(tick_ms: NDArray[np.float64], packet_ms: float) -> float:
-    """Return the share of ticks that end after the next one's turn, 0 to 1.
+    """Return the share of ticks that end after the next turn.
 
     Parameters
     ----------
@@ -394,7 +329,7 @@ def late_share(tick_ms: NDArray[np.float64], packet_ms: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a stream adds to resident memory.
+    """Resident memory of a stream.
 
     Attributes
     ----------
@@ -415,7 +350,7 @@ class Memory:
 
 
 def measure_memory(settings: StreamSettings, streams: int) -> Memory:
-    """Return what a stream takes; each conceals for a while, so that its memory is in use."""
+    """Measure the memory of a stream that has concealed for a while."""
     crowd = Crowd(settings)
     ticks = _warm_up_ticks(settings)
     crowd.drive(1, ticks)
@@ -426,13 +361,6 @@ def measure_memory(settings: StreamSettings, streams: int) -> Memory:
     return Memory(
         settings=settings, streams=streams, first_mb=first_mb, stream_mb=grown_mb / streams
     )
-
-
-def _fine(name: Literal["process_time", "thread_time"]) -> Callable[[], float]:
-    """Return the clock of that name in :mod:`time` if its steps are fine, else the wall's."""
-    fine = time.get_clock_info(name).resolution <= _FINE_S
-    clock: Callable[[], float] = getattr(time, name) if fine else time.perf_counter
-    return clock
 
 
 def _warm_up_ticks(settings: StreamSettings) -> int:

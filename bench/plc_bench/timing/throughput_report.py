@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 from rich.table import Table
@@ -12,28 +11,29 @@ from plc.models.catalogue import find
 from plc_bench.base import workers
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.workers import Failure
+from plc_bench.timing.gpu import GpuCapacity
+from plc_bench.timing.gpu import measure_capacity as measure_gpu
+from plc_bench.timing.stream import StreamSettings
 from plc_bench.timing.throughput import (
     Capacity,
     Cost,
     Memory,
-    StreamSettings,
     measure_capacity,
     measure_growth,
     measure_memory,
 )
-from plc_bench.timing.throughput_gpu import GpuCapacity, gpu_provider, measure_gpu
 from plc_bench.timing.throughput_scaling import Scaling, measure_scaling
 
 FORMAT = "plc bench throughput, 1"
 _GPU_MODEL = "music"
 
 Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
-"""Where its result belongs, what to call, with what."""
+"""Field of the report, function, arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure.
+    """Measurements to make.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Plan:
     most_streams : int
         At which the search for the capacity ends.
     memory_streams : int
-        Opened to see what one takes.
+        Opened to measure the memory of one.
     growth_streams : int
         The most in the table of growing cost.
     cores : list of int
@@ -59,7 +59,7 @@ class Plan:
     provider: str | None = None
 
     def jobs(self) -> list[Job]:
-        """Return what is to be called, each in a process of its own."""
+        """Return the calls to make, each in its own process."""
         first = self.streams[0]
         jobs: list[Job] = []
         for one in self.streams:
@@ -74,7 +74,7 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class ThroughputReport:
-    """What was measured, and what failed."""
+    """Results by kind, and failures."""
 
     format: str = FORMAT
     machine: dict[str, str] = field(default_factory=machine_facts)
@@ -91,7 +91,7 @@ def measure(
     on_done: Callable[[], object] = lambda: None,
     attempt: Callable[[Callable[[Job], Any], Job, str], Any] = workers.alone,
 ) -> ThroughputReport:
-    """Return what the plan's measurements came to; one that fails is named, the others go on."""
+    """Run a plan; name the measurements that fail, and go on."""
     warm_up()  # no process is to compile while it is measured
     report = ThroughputReport()
     for job in plan.jobs():
@@ -113,11 +113,6 @@ def call(job: Job) -> Any:
     return function(*arguments)
 
 
-def accelerator() -> str | None:
-    """Return the provider of an accelerator that ONNX Runtime can use here; None without one."""
-    return gpu_provider() if find_spec("onnxruntime") else None
-
-
 def throughput_tables(report: ThroughputReport) -> list[Table | str]:
     """Return a table of each kind that was measured."""
     makers: list[tuple[Sequence[Any], Callable[[Any], Table]]] = [
@@ -134,7 +129,7 @@ def throughput_tables(report: ThroughputReport) -> list[Table | str]:
 
 
 def capacity_table(rows: Sequence[Capacity]) -> Table:
-    """Return how many streams run in real time on a core."""
+    """Return the streams that run in real time on a core."""
     table = _table(
         "streams in real time on one core",
         *("stream", "streams", "late ticks", "times real", "by processor time", "mostly"),
@@ -152,7 +147,7 @@ def capacity_table(rows: Sequence[Capacity]) -> Table:
 
 
 def memory_table(rows: Sequence[Memory]) -> Table:
-    """Return what a stream takes of memory."""
+    """Return the memory of a stream."""
     table = _table("resident memory, MiB", "stream", "each", "the process with one", "opened")
     for row in rows:
         cells = (f"{row.stream_mb:.2f}", f"{row.first_mb:.0f}", str(row.streams))
@@ -161,7 +156,7 @@ def memory_table(rows: Sequence[Memory]) -> Table:
 
 
 def growth_table(rows: Sequence[Cost]) -> Table:
-    """Return how cost grows; the loss is that which was drawn, the ms are those of a tick."""
+    """Return the growth of cost; loss as drawn, ticks in ms."""
     table = _table(
         f"how cost grows: {rows[0].settings.method}",
         *(
@@ -198,7 +193,7 @@ def growth_table(rows: Sequence[Cost]) -> Table:
 
 
 def scaling_table(rows: Sequence[Scaling]) -> Table:
-    """Return what several cores reach."""
+    """Return the result of several cores."""
     table = _table("on several cores", "workers", "", "streams", "times real", "efficiency")
     for row in rows:
         cells = (str(row.streams), f"{row.real_time_factor:.0f}", f"{100 * row.efficiency:.0f} %")
@@ -207,7 +202,7 @@ def scaling_table(rows: Sequence[Scaling]) -> Table:
 
 
 def gpu_table(rows: Sequence[GpuCapacity]) -> Table:
-    """Return how many streams a device serves."""
+    """Return the number of streams that a device serves."""
     table = _table("streams on one device", "device", "provider", "network", "streams", "budget ms")
     for row in rows:
         streams = f"{'≥ ' if row.at_most else ''}{row.streams}"
@@ -216,7 +211,7 @@ def gpu_table(rows: Sequence[GpuCapacity]) -> Table:
 
 
 def _mostly(rungs: Mapping[str, int]) -> str:
-    """Return what made most of the concealed samples."""
+    """Return the rung of most concealed samples."""
     return max(rungs, key=lambda name: rungs[name]) if rungs else "-"
 
 

@@ -1,7 +1,7 @@
-"""Streams on several cores at once, in processes or in threads of one.
+"""Streams on several cores, in processes or in threads.
 
-Kernels let go of Python's global lock, what calls them does not: how far threads come shows how
-much of a push is compiled. All workers begin together; the time is from the first's begin to the
+Kernels release Python's global lock, their callers do not: the speed-up by threads shows the
+compiled share of a push. All workers begin together; the time is from the first's begin to the
 last's end, by a clock that all processes of a machine share.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 
 from plc.apps import children
 from plc_bench.base.surroundings import usable_cpus
-from plc_bench.timing.throughput import Crowd, StreamSettings
+from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.throughput import Crowd
 
 PROCESSES, THREADS = WORKERS = ("processes", "threads")
 # Enough that turning from one to the next is part of it.
@@ -30,7 +31,7 @@ _barrier: Any = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """What several workers reach together.
+    """Throughput of several workers.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class Scaling:
     real_time_factor : float
         Audio time of all streams over wall time.
     efficiency : float
-        That over ``count`` times what one of the same kind reaches.
+        That over ``count`` times the factor of one worker of the same kind.
     """
 
     workers: str
@@ -54,7 +55,7 @@ class Scaling:
 
 
 def worker_counts(most: int = 0) -> list[int]:
-    """Return 1, 2, 4, … up to the number of usable cores, or ``most`` of them, and that itself."""
+    """Return 1, 2, 4, … up to usable cores, or ``most``."""
     cores = len(usable_cpus()) or os.cpu_count() or 1
     most = min(most, cores) if most else cores
     return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
@@ -65,7 +66,7 @@ def measure_scaling(
     counts: list[int],
     on_done: Callable[[], object] = lambda: None,
 ) -> list[Scaling]:
-    """Return what so many processes, then threads, reach."""
+    """Measure the real-time factor by number of processes, then threads."""
     rows: list[Scaling] = []
     for workers in WORKERS:
         alone = 0.0

@@ -1,13 +1,15 @@
 """How far a run is, where nothing moves."""
 
+import io
 from pathlib import Path
 
 import pytest
 import soundfile
+from rich.console import Console
 from typer.testing import CliRunner
 
 from plc_bench.base import progress
-from plc_bench.base.progress import Lines, duration
+from plc_bench.base.progress import duration
 from plc_bench.cli import app
 from tests.signals import tones
 
@@ -17,12 +19,12 @@ RATE = 8_000
 def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = {"s": 100.0}
     monkeypatch.setattr("plc_bench.base.progress.time.monotonic", lambda: clock["s"])
-    said: list[str] = []
-    lines, told = Lines(said.append, "clips", 20), Lines(said.append, "all", 1, to_the_end=True)
-    for _ in range(20):
-        clock["s"] += 12.0
-        lines.advance()
-    assert said == [
+    written = io.StringIO()
+    with progress.shown("clips", 20, Console(file=written)) as meter:
+        for _ in range(20):
+            clock["s"] += 12.0
+            meter.advance()
+    assert written.getvalue().splitlines() == [
         "clips: 3 of 20, 3 min 24 s left",
         "clips: 6 of 20, 2 min 48 s left",
         "clips: 9 of 20, 2 min 12 s left",
@@ -30,23 +32,38 @@ def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch)
         "clips: 15 of 20, 1 min 00 s left",
         "clips: 18 of 20, 24 s left",
     ]
-    told.advance()
-    assert said[-1] == "all: 1 of 1, 0 s left"
 
 
-@pytest.mark.parametrize(("options", "what"), [((), "clips"), (("--out", "results"), "scores")])
+def test_the_end_is_told_where_that_is_asked_for() -> None:
+    written = io.StringIO()
+    with progress.shown("all", 1, Console(file=written), to_the_end=True) as meter:
+        meter.advance()
+    assert written.getvalue() == "all: 1 of 1, 0 s left\n"
+
+
+def test_a_terminal_has_a_bar_and_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.0)
+    written = io.StringIO()
+    terminal = Console(file=written, force_terminal=True, width=80)
+    with progress.shown("clips", 4, terminal) as meter:
+        meter.advance(2.0)
+    assert "clips" in written.getvalue()
+    assert " left" not in written.getvalue()
+
+
+@pytest.mark.parametrize("options", [(), ("--out", "results")])
 def test_a_log_says_how_far_a_comparison_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
     arguments = ["quality", ".", "--methods", "zeros", "--jobs", "1"]
-    assert f"{what}: " not in CliRunner().invoke(app, arguments).stderr  # over too soon
+    assert "scores: " not in CliRunner().invoke(app, arguments).stderr  # over too soon
     monkeypatch.setattr(progress, "LINE_S", 0.0)
     result = CliRunner().invoke(app, [*arguments, *options])
-    lines = [line for line in result.stderr.splitlines() if line.startswith(f"{what}: ")]
-    assert [line.partition(",")[0] for line in lines] == [f"{what}: 1 of 2", f"{what}: 2 of 2"]
+    lines = [line for line in result.stderr.splitlines() if line.startswith("scores: ")]
+    assert [line.partition(",")[0] for line in lines] == ["scores: 1 of 2", "scores: 2 of 2"]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,14 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError
-from plc_bench.gaps.twosided import InpaintSettings, draw_gaps, measure_inpainting, result_table
-from plc_bench.report.gap_curve import curve_table, draw_curves
+from plc_bench.gaps.twosided import (
+    InpaintSettings,
+    curve_table,
+    draw_gaps,
+    measure_inpainting,
+    result_table,
+)
+from plc_bench.report.charts import draw_inpainting
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from tests.signals import noise, tones
 
@@ -122,5 +128,5 @@ def test_curves_have_a_line_for_each_length(tmp_path: Path) -> None:
     assert list(table.columns[0].cells) == ["10 ms, SNR of the samples", "40 ms"]
     mean = reports[1].summary("ar").mean
     assert str(list(table.columns[2].cells)[1]).startswith(f"{mean:.2f} (")
-    draw_curves(reports, tmp_path / "curve.svg")
+    draw_inpainting(tmp_path / "curve.svg", reports)
     assert "<svg" in (tmp_path / "curve.svg").read_text()

@@ -11,8 +11,8 @@ from plc_bench import peers
 from plc_bench.peers import g711, jacktrip, library, neteq, opus, rates
 from plc_bench.peers.base import PeerError
 from plc_bench.quality import contenders
-from plc_bench.quality.causal import Stream, play
 from plc_bench.quality.contenders import contender
+from plc_bench.quality.stream import Stream, play
 from plc_bench.scores.metrics import Mask, nmse_db, sdr_db
 from tests.signals import noise, sine, tones
 
@@ -58,7 +58,6 @@ def test_every_peer_has_a_line_of_help_and_can_be_asked_for_by_name() -> None:
         "opus:c11",
         "opus:",
         "neteq:1",
-        "ffmpeg:flac",
     ],
 )
 def test_options_that_a_peer_does_not_have_are_refused(name: str) -> None:
@@ -307,44 +306,6 @@ def test_a_library_that_is_no_libopus_is_a_peer_that_fails(
     monkeypatch.setattr(opus, "load", lambda name, package: ctypes.CDLL(None))
     with pytest.raises(PeerError, match="is no libopus"):
         play(contender("opus:/not/opus.so"), signal)
-
-
-# --- FFmpeg -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "packet", "rate"),
-    [
-        ("ffmpeg", 480, 48_000),
-        ("ffmpeg:libopus", 882, 44_100),
-        ("ffmpeg:aac", 1024, 44_100),
-        ("ffmpeg:mp3", 1152, 48_000),
-    ],
-)
-def test_ffmpeg_leaves_a_hole_where_packets_are_lost(name: str, packet: int, rate: int) -> None:
-    pytest.importorskip("av")
-    if rate == 44_100:
-        pytest.importorskip("soxr")
-    packets = 40
-    signal = tones(3, rate, packets * packet)[:, None]
-    whole = play(contender(name), Stream(signal, lost_at(packets), packet, rate))
-    middle = np.arange(len(signal)) > len(signal) // 4
-    assert sdr_db(signal, whole, middle) > 10.0
-    stream = Stream(signal, lost_at(packets, 20, 21, 22), packet, rate)
-    played = play(contender(name), stream)
-    inside = slice(21 * packet, 22 * packet)
-    assert np.abs(played[inside]).max() < 1e-3 < np.abs(signal[inside]).max()
-
-
-def test_ffmpeg_says_which_packets_it_could_code() -> None:
-    pytest.importorskip("av")
-    with pytest.raises(PeerError, match="--packet-samples 1024"):
-        play(
-            contender("ffmpeg:aac"), Stream(np.zeros((960, 1), np.float32), lost_at(2), 480, 48_000)
-        )
-    three = Stream(np.zeros((960, 3), np.float32), lost_at(2), 480, 48_000)
-    with pytest.raises(PeerError, match="the stream has 3"):
-        play(contender("ffmpeg"), three)
 
 
 # --- NetEq ------------------------------------------------------------------------------------

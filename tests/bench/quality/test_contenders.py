@@ -32,8 +32,7 @@ def test_a_name_says_method_lookahead_and_model() -> None:
     assert contender("auto@lookahead2@model=./m.json") == Engine(
         method="auto", lookahead=2, model="./m.json"
     )
-    assert contender("ar", lookahead=1) == Engine(method="ar", lookahead=1)
-    assert contender("ar@lookahead0", lookahead=1) == Engine(method="ar", lookahead=0)
+    assert contender("ar@lookahead0") == Engine(method="ar", lookahead=0)
 
 
 @pytest.mark.parametrize("name", ["ar@", "ar@lookahead", "ar@lookahead-1", "ar@horizon1"])
@@ -57,7 +56,7 @@ def test_lookaheads_multiply_methods_that_do_not_name_their_own() -> None:
 
 
 def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
-    made = contender("auto@file@model=ar", lookahead=1)
+    made = contender("auto@file@model=ar")
     assert made == FileRepair(method="auto", model="ar")
     trace = np.array([False, True, True, False, True, False])
     signal = tones(1, RATE, 6 * 800)[:, None]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc_bench.base.corpus import Clip, find_named_clips
-from plc_bench.quality import causal, excerpts, study, summary
+from plc_bench.quality import excerpts, stream, study, summary
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.contenders import CommandPeer
 from plc_bench.quality.study import OWN_DECODE, StudySettings
@@ -94,7 +94,7 @@ def test_what_is_there_is_not_computed_again(
     # As if killed in the middle of the last line, with the one before it never written.
     journal.write_text("".join(lines[:-2]) + lines[-1][:40])
     played: list[str] = []
-    real = causal.play
+    real = stream.play
 
     def counting(player: Any, stream: Any) -> Any:
         played.append(player.method)
@@ -288,7 +288,7 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
     result = study.run(
         folder, clips, settings(methods=(*METHODS, "crash"), peers=missing, excerpt_count=0)
     )
-    said = summary.write_tables(result)
+    said = summary.write_tables(result, folder)
     assert "scores.csv" in said[0]
     with (folder / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -400,7 +400,8 @@ def test_the_curve_over_gaps_weighs_by_how_many_there_were(tmp_path: Path) -> No
 def test_parquet_holds_the_same_rows(tmp_path: Path, clips: list[Clip]) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     result = study.run(tmp_path / "out", clips, settings())
-    assert any(line.startswith("Parquet") for line in summary.write_tables(result))
+    said = summary.write_tables(result, tmp_path / "out")
+    assert any(line.startswith("Parquet") for line in said)
     table = parquet.read_table(tmp_path / "out" / "scores.parquet").to_pylist()
     assert [row["nmse"] for row in table] == [row.scores["nmse"] for row in result.rows]
 

@@ -4,8 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from plc.errors import ConfigError
 from plc_bench.base.corpus import find_named_clips
+from plc_bench.cli import app
 from plc_bench.quality import study
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.contenders import CommandPeer
@@ -89,19 +92,21 @@ def test_neteq_is_not_compared_sample_by_sample() -> None:
 
 
 def test_the_command_writes_the_page_and_a_picture_of_each_study(
-    kept: study.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kept: study.Study, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    assert headline.main([str(tmp_path / "out"), str(kept.folder)]) == 0
+    result = CliRunner().invoke(app, ["headline", str(kept.folder), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0
     assert (tmp_path / "out" / "headline.md").read_text().startswith("# Headline")
-    picture = (tmp_path / "out" / f"{kept.folder.name}.png").read_bytes()
+    picture = (tmp_path / "out" / f"{kept.name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
-    assert "headline.md" in capsys.readouterr().out
+    assert "headline.md" in result.stdout
 
 
-def test_a_folder_without_a_study_is_one_line_on_stderr(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert headline.main([str(tmp_path / "out"), str(tmp_path / "nothing")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_folder_without_a_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    arguments = ["headline", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert "holds no study" in str(result.exception)
+    assert not (tmp_path / "out").exists()

@@ -1,8 +1,12 @@
 """The page in a browser: it decodes, plays, switches, rates."""
 
+from __future__ import annotations
+
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,14 +15,21 @@ from plc_bench.quality import excerpts, study
 from plc_bench.report import build
 from plc_bench.report.ratings import rating_tables, read_ratings
 from tests.bench.quality.test_study import settings, write_clips
-from tests.bench.report.browser import Browser, find_chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-if find_chromium() is None:
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+if CHROMIUM is None:
     pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
 
 pytestmark = pytest.mark.system
 
+# A shared machine may stall; nothing here takes seconds.
+PATIENCE_MS = 120_000.0
 METHODS = ("zeros", "repeat", "pitch")
 
 
@@ -32,21 +43,44 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+def browser() -> Iterator[Browser]:
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--mute-audio"]
+        arguments.append("--autoplay-policy=no-user-gesture-required")
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened
+        opened.close()
+
+
+def opened_page(browser: Browser, results: Path, **options: Any) -> Page:
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto((results.parent / "report" / "index.html").resolve().as_uri())
+    return page
 
 
 @pytest.fixture
-def page(browser: Browser, results: Path) -> Iterator[Browser]:
-    browser.complaints.clear()
-    browser.resize(1200, 900)
-    browser.open(results.parent / "report" / "index.html")
-    yield browser
-    assert not browser.complaints
+def page(browser: Browser, results: Path) -> Iterator[Page]:
+    opened = opened_page(browser, results, viewport={"width": 1200, "height": 900})
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+    )
+    yield opened
+    opened.close()
+    assert not complaints
 
 
-def test_every_version_is_decoded_to_the_last_bit(page: Browser, results: Path) -> None:
+def click_at(page: Page, selector: str, share: float) -> None:
+    """Click an element at ``share`` of its width from its left."""
+    box = page.locator(selector).bounding_box()
+    assert box
+    page.locator(selector).click(position={"x": share * box["width"], "y": box["height"] / 2})
+
+
+def test_every_version_is_decoded_to_the_last_bit(page: Page, results: Path) -> None:
     for number, excerpt in enumerate(excerpts.find(results)):
         heard = page.evaluate(
             f"versionsOf(study.clips[{number}]).then(all => Object.fromEntries([...all].map("
@@ -57,46 +91,46 @@ def test_every_version_is_decoded_to_the_last_bit(page: Browser, results: Path) 
             np.testing.assert_array_equal(samples, excerpt.read(name)[:, 0])
 
 
-def test_keys_play_switch_and_seek(page: Browser) -> None:
+def test_keys_play_switch_and_seek(page: Page) -> None:
     assert page.evaluate("current.clip.id") == 0
-    page.key(" ")
-    page.wait("Deck.current?.playing && Deck.current.position > 0.05")
+    page.keyboard.press("Space")
+    page.wait_for_function("Deck.current?.playing && Deck.current.position > 0.05")
     began = page.evaluate("Deck.current.began")
-    page.key("4")
+    page.keyboard.press("4")
     assert page.evaluate("current.deck.heard") == "repeat"
     # Switching does not start anything anew: the versions go on where they are.
     assert page.evaluate("Deck.current.began") == began
-    page.wait(
+    page.wait_for_function(
         "[...current.deck.voices].every(([name, v]) => "
         "Math.abs(v.gain.gain.value - (name === 'repeat' ? 1 : 0)) < 1e-3)"
     )
-    page.key("ArrowDown")
+    page.keyboard.press("ArrowDown")
     assert page.evaluate("current.deck.heard") == "pitch"
     before = page.evaluate("current.deck.position")
-    page.key("ArrowRight")
-    page.wait("Deck.current.playing")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("Deck.current.playing")
     assert page.evaluate("current.deck.position") >= before + 0.9
-    page.key(" ")
+    page.keyboard.press("Space")
     assert not page.evaluate("current.deck.playing")
     stood = page.evaluate("current.deck.position")
-    page.key("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
     assert page.evaluate("current.deck.position") == pytest.approx(max(0.0, stood - 1), abs=1e-6)
-    page.key("n")
+    page.keyboard.press("n")
     assert page.evaluate("current.clip.id") == 1
-    page.key("p")
+    page.keyboard.press("p")
     assert page.evaluate("current.clip.id") == 0
 
 
-def test_a_clip_ends_and_can_be_played_again(page: Browser) -> None:
+def test_a_clip_ends_and_can_be_played_again(page: Page) -> None:
     page.evaluate("current.deck.seek(current.deck.duration - 0.1)")
-    page.key(" ")
-    page.wait("!current.deck.playing && current.deck.position === 0")
-    page.key(" ")
-    page.wait("current.deck.playing")
-    page.key(" ")
+    page.keyboard.press("Space")
+    page.wait_for_function("!current.deck.playing && current.deck.position === 0")
+    page.keyboard.press("Space")
+    page.wait_for_function("current.deck.playing")
+    page.keyboard.press("Space")
 
 
-def test_the_pointer_chooses_a_version_and_a_place(page: Browser) -> None:
+def test_the_pointer_chooses_a_version_and_a_place(page: Page) -> None:
     page.click("#clip-0 .track:nth-of-type(4) > button")
     assert page.evaluate("current.deck.heard") == "zeros"
     assert (
@@ -105,20 +139,20 @@ def test_the_pointer_chooses_a_version_and_a_place(page: Browser) -> None:
         )
         == "true"
     )
-    page.click("#clip-0 .track:nth-of-type(5) .picture", share=0.25)
+    click_at(page, "#clip-0 .track:nth-of-type(5) .picture", 0.25)
     assert page.evaluate("current.deck.heard") == "repeat"
     assert page.evaluate("current.deck.position / current.deck.duration") == pytest.approx(
         0.25, abs=0.01
     )
     page.click("#clip-1 summary")
     page.click("#clip-1 .play")
-    page.wait("Deck.current?.playing && Deck.current.clip.id === 1")
+    page.wait_for_function("Deck.current?.playing && Deck.current.clip.id === 1")
     # The pointer leaves the keyboard to the page.
-    page.key(" ")
+    page.keyboard.press("Space")
     assert not page.evaluate("Deck.current.playing")
 
 
-def test_tables_sort_up_and_down(page: Browser) -> None:
+def test_tables_sort_up_and_down(page: Page) -> None:
     column = (
         "[...document.querySelector('table.sortable').tBodies[0].rows]"
         ".map(row => Number(row.cells[1].dataset.value))"
@@ -132,29 +166,47 @@ def test_tables_sort_up_and_down(page: Browser) -> None:
 
 
 def test_a_missing_audio_file_is_said(browser: Browser, results: Path) -> None:
-    folder = results.parent / "report"
-    script = folder / "clips" / "0.js"
-    aside = script.rename(folder / "clips" / "0.aside")
+    script = results.parent / "report" / "clips" / "0.js"
+    aside = script.rename(script.with_suffix(".aside"))
+    page = opened_page(browser, results)
     try:
-        browser.open(folder / "index.html")
-        browser.key(" ")
-        browser.wait("document.querySelector('#clip-0 .status').textContent.includes('0.js')")
+        page.keyboard.press("Space")
+        page.wait_for_function(
+            "document.querySelector('#clip-0 .status').textContent.includes('0.js')"
+        )
     finally:
         aside.rename(script)
-    browser.key(" ")
-    browser.wait("Deck.current?.playing")
+    page.keyboard.press("Space")
+    page.wait_for_function("Deck.current?.playing")
+    page.close()
 
 
-def test_the_page_fits_a_phone(page: Browser) -> None:
-    page.resize(360, 700, mobile=True)
+def test_the_page_fits_a_phone(browser: Browser, results: Path) -> None:
+    phone = {"viewport": {"width": 360, "height": 700}, "device_scale_factor": 2}
+    page = opened_page(browser, results, is_mobile=True, **phone)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate(
         "[...document.querySelectorAll('#clip-0 button')].every(b => "
         "b.getBoundingClientRect().height >= 38)"
     )
+    page.close()
 
 
-def begin(page: Browser, mode: str) -> None:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_take_the_colours_of_the_page(browser: Browser, results: Path, scheme: str) -> None:
+    page = opened_page(browser, results, color_scheme=scheme)
+    names = page.locator("svg.chart").first.locator("text").all_text_contents()
+    assert {*METHODS, "length of the gap (ms)"} <= set(names)
+    colours = page.evaluate(
+        "[...document.querySelectorAll('svg.chart [style*=\"var(--c1)\"]')]"
+        ".map(one => getComputedStyle(one).stroke)"
+    )
+    wanted = {"light": "rgb(213, 94, 0)", "dark": "rgb(255, 143, 71)"}[scheme]
+    assert wanted in colours
+    page.close()
+
+
+def begin(page: Page, mode: str) -> None:
     page.evaluate(
         f"document.getElementById('listener').value = 'Ada'; const m = "
         f"document.getElementById('listen-mode'); m.value = '{mode}'; "
@@ -163,10 +215,10 @@ def begin(page: Browser, mode: str) -> None:
         "document.getElementById('ab-second').value = 'pitch';"
     )
     page.click("#listen-setup button[type=submit]")
-    page.wait("!document.getElementById('listen').hidden")
+    page.wait_for_function("!document.getElementById('listen').hidden")
 
 
-def saved(page: Browser, path: Path) -> Path:
+def saved(page: Page, path: Path) -> Path:
     text = page.evaluate(
         "fetch(document.getElementById('ratings-file').href).then(answer => answer.text())"
     )
@@ -175,21 +227,19 @@ def saved(page: Browser, path: Path) -> Path:
     return path
 
 
-def test_versions_are_rated_blind_and_read_back(
-    page: Browser, results: Path, tmp_path: Path
-) -> None:
+def test_versions_are_rated_blind_and_read_back(page: Page, results: Path, tmp_path: Path) -> None:
     begin(page, "mushra")
     for _ in range(2):
         text = page.evaluate("document.getElementById('listen').textContent")
         assert not any(method in text for method in METHODS)
         next_button = "#listen .choices button"
         assert page.evaluate(f"document.querySelector('{next_button}').disabled")
-        page.key(" ")
-        page.wait("Deck.current?.playing")
+        page.keyboard.press("Space")
+        page.wait_for_function("Deck.current?.playing")
         names = page.evaluate("study.clips[0].tracks.map(t => t.name)")
         assert "lossy" in names  # zeros are the anchor where they are a method
         for number in range(1, 5):
-            page.key(str(number))
+            page.keyboard.press(str(number))
         page.evaluate(
             "document.querySelectorAll('#listen input[type=range]').forEach((slider, i) => "
             "{ slider.value = 20 * i; slider.dispatchEvent(new Event('input')); })"
@@ -205,31 +255,31 @@ def test_versions_are_rated_blind_and_read_back(
     assert not page.evaluate("document.getElementById('report').hidden")
 
 
-def prefer(page: Browser) -> None:
+def prefer(page: Page) -> None:
     """Hear both versions, prefer the first, go to the next clip."""
-    page.key(" ")
-    page.wait("Deck.current?.playing")
-    page.key("1")
-    page.key("2")
+    page.keyboard.press("Space")
+    page.wait_for_function("Deck.current?.playing")
+    page.keyboard.press("1")
+    page.keyboard.press("2")
     page.evaluate("document.querySelectorAll('#listen .choices button')[0].click()")
     page.evaluate("document.querySelector('#listen .choices:last-child button').click()")
 
 
-def break_off(page: Browser) -> None:
+def break_off(page: Page) -> None:
     page.evaluate("document.querySelector('#listen .choices:last-child button:last-child').click()")
 
 
-def heading(page: Browser) -> str:
+def heading(page: Page) -> str:
     text: str = page.evaluate("document.querySelector('#listen h2').textContent")
     return text
 
 
 def test_one_of_two_is_preferred_and_a_break_is_survived(
-    page: Browser, results: Path, tmp_path: Path
+    page: Page, results: Path, tmp_path: Path
 ) -> None:
     begin(page, "ab")
     prefer(page)
-    page.open(results.parent / "report" / "index.html")
+    page.reload()
     page.click("#listen-resume")
     assert heading(page) == "Clip 2 of 2"
     break_off(page)
@@ -241,10 +291,10 @@ def test_one_of_two_is_preferred_and_a_break_is_survived(
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_test_that_was_broken_off_goes_on(
-    page: Browser, results: Path, tmp_path: Path, stored: bool
+    page: Page, results: Path, tmp_path: Path, stored: bool
 ) -> None:
     if not stored:
-        page.evaluate("Storage.prototype.setItem = () => { throw new Error('no storage') }")
+        page.evaluate("Storage.prototype.setItem = () => { throw new Error('no storage') }; null")
     page.evaluate("localStorage.clear()")
     begin(page, "ab")
     break_off(page)  # before anything is answered
@@ -258,7 +308,7 @@ def test_a_test_that_was_broken_off_goes_on(
     part = saved(page, tmp_path / "part.json")
     page.click("#listen > button:last-child")  # back to the report
     if stored:
-        page.open(results.parent / "report" / "index.html")
+        page.reload()
     page.click("#listen-resume")
     assert heading(page) == "Clip 2 of 2"
     break_off(page)

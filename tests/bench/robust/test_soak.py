@@ -68,7 +68,7 @@ def test_an_engine_that_keeps_its_promises_has_no_violations(
     [
         (lambda output: output[:-1], "samples went into"),
         (lambda output: output * np.float32(np.nan), "not finite"),
-        (lambda output: output + np.float32(1e6), "louder than what was received"),
+        (lambda output: output + np.float32(1e6), "louder than the received signal"),
         (lambda output: output.astype(np.float64), "float64 came out"),
     ],
 )

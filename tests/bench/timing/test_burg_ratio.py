@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from plc_bench.timing.burg_ratio import (
     c_library,
     measure_ratios,
     ratio_table,
+    time_every_kernel,
 )
+from tests.conftest import ROOT
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 # Float32 sums in another order, through 64 stages.
@@ -68,6 +72,24 @@ def test_a_ratio_above_the_limit_is_marked() -> None:
     at_most, above = (Timing("x", ratio, 1.0, 1.0, 1.0, None) for ratio in (RATIO_MAX, 1.7))
     table = ratio_table([at_most, above])
     assert list(table.columns[-1].cells) == ["1.60", "[red]1.70"]
+
+
+def test_every_kernel_is_timed_by_the_files_of_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("pytest_benchmark")
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert time_every_kernel(tmp_path / "all.json") == 3
+    assert "--benchmark-enable" in ran[0]
+    assert f"--benchmark-json={tmp_path / 'all.json'}" in ran[0]
+    assert list((ROOT / "bench" / "kernels").glob("bench_*.py"))
+    assert str(ROOT / "bench" / "kernels") in ran[0]
 
 
 def test_without_gcc_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

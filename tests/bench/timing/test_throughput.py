@@ -1,7 +1,6 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
+from plc.models.catalogue import find
 from plc_bench.base.results import to_json
 from plc_bench.base.surroundings import usable_cpus
 from plc_bench.base.workers import Failure, alone
-from plc_bench.timing import throughput, throughput_gpu, throughput_report, throughput_scaling
+from plc_bench.timing import gpu, throughput, throughput_report, throughput_scaling
+from plc_bench.timing.stream import StreamSettings
 from plc_bench.timing.throughput import (
     Crowd,
-    StreamSettings,
     growth_cases,
     late_share,
     measure_capacity,
@@ -228,16 +228,12 @@ def test_what_fails_is_named_and_the_rest_is_measured_and_shown() -> None:
     assert json.loads(to_json(report))["growth"][0]["settings"]["method"] == "zeros"
 
 
-def test_a_device_serves_as_many_streams_as_its_batches_allow(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
+def test_a_device_serves_as_many_streams_as_its_batches_allow() -> None:
     pytest.importorskip("onnxruntime")
-    from plc_bench.timing.stand_in import write_stand_in
-
-    manifest = write_stand_in(tmp_path, channels=2, layers=1)
     tried: list[int] = []
-    capacity = throughput_gpu.measure_gpu(manifest, "cpu", 0.05, (1, 2), tried.append)
+    capacity = gpu.measure_capacity(find("music"), "cpu", 0.05, (1, 2), tried.append)
     assert capacity.provider == "cpu"
-    assert capacity.model == "stand-in"
+    assert capacity.model == "music"
     assert 0 <= capacity.streams <= 10
     assert [one["streams"] for one in capacity.measured] == tried
     assert max(tried) <= 10

@@ -15,7 +15,6 @@ from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import RtpPacket
 from plc.rtp.turns import Turn
 from tests.examples import examples
-from tests.plc.rtp.soak_jitter import soak
 
 RATE = 8000
 PACKET = 160
@@ -493,13 +492,6 @@ def test_minutes_of_drift_in_short_packets_loses_next_to_nothing() -> None:
 
 
 # ---- anything at all ----------------------------------------------------------------------------
-
-
-def test_fifty_thousand_random_events_leave_the_buffer_sound() -> None:
-    report = soak(50_000, seed=1)
-    assert report.blocks > 5_000
-    assert report.most_packets_held <= 4096
-    assert report.largest_delay_s <= 0.2 + 3 * TICK_S
 
 
 @examples(200)

@@ -103,6 +103,18 @@ def test_flags_are_read_as_the_rfc_has_them() -> None:
     assert repeated_samples(bytes([wide_20_ms]), 1) == 0
 
 
+def test_a_lost_packet_is_concealed_and_an_empty_one_is_malformed(payloads: list[bytes]) -> None:
+    decoder = LibopusDecoder.open(1)
+    assert decoder is not None
+    for payload in payloads[:20]:
+        assert decoder.decode(payload, FRAME) is not None
+    assert decoder.decode(b"", FRAME) is None
+    concealed = decoder.conceal(FRAME)
+    assert concealed is not None
+    assert concealed.shape == (FRAME, 1)
+    assert np.abs(concealed).max() > 0.0
+
+
 @given(payload=st.binary(max_size=80))
 def test_any_bytes_are_no_trouble(payload: bytes) -> None:
     decoder = LibopusDecoder.open(1)

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from plc_bench.base.progress import LINE_S, Lines, duration
+from plc_bench.base.progress import LINE_S, duration, shown
 from plc_bench.base.workers import Failure
 from plc_training.data.library import Clip, Decoded, decode_library
 from plc_training.train.loop import Event
@@ -53,15 +53,8 @@ class Display:
     @contextmanager
     def stage(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Show a stage of ``total`` parts; yield a counter of parts."""
-        with self._bar(what, total) as bar:
-            lines = None if self._moving else Lines(self.say, what, total, to_the_end=True)
-
-            def advance() -> None:
-                bar.advance(bar.task_ids[0])
-                if lines:
-                    lines.advance()
-
-            yield advance
+        with shown(what, total, self._console, to_the_end=True) as meter:
+            yield meter.advance
 
     @contextmanager
     def training(self, begun: int, steps: int) -> Iterator[Callable[[Event], None]]:

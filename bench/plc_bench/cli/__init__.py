@@ -1,0 +1,36 @@
+"""``plc bench``: measure quality, time and robustness.
+
+Each command parses, calls one module, prints a table. Modules are imported inside, so that
+``--help`` answers at once. Results go to stdout, progress to stderr; with ``--json FILE`` the same
+numbers go to a file, ``-`` is stdout in place of the table.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from plc.cli.errors import REFUSED, line_of
+from plc_bench.cli import gaps, quality, report, robust, timing
+
+app = typer.Typer(
+    name="bench",
+    help="Measure quality, time and robustness. Defaults are those of the README's figures.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+for _commands in (quality, gaps, timing, robust, report):
+    _commands.register(app)
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one line on stderr."""
+    try:
+        app()
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        Console(stderr=True).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+        sys.exit(REFUSED)

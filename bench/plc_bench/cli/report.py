@@ -1,0 +1,52 @@
+"""``plc bench report`` and ``headline``: pages of kept studies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of plc bench quality --out.")],
+    out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("report"),
+    ratings: Annotated[
+        list[Path] | None, typer.Option(help="File of the blind test; may be repeated.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+) -> None:
+    """Make a page of a study, to read and to listen to; it opens without a server."""
+    from plc_bench.base.results import counted
+    from plc_bench.report import build as bench
+
+    page = bench.build(results, out, ratings or [], title)
+    megabytes = page.total_bytes / 1e6
+    Console().print(
+        f"{page.path}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if megabytes > bench.LARGE_MB:
+        Console(stderr=True).print(
+            f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer or shorter excerpts "
+            "(--excerpts, --excerpt-s) make it smaller",
+            soft_wrap=True,
+        )
+
+
+def headline(
+    studies: Annotated[list[Path], typer.Argument(help="Folders of plc bench quality --out.")],
+    out: Annotated[Path, typer.Option(help="Folder of headline.md and the pictures.")],
+) -> None:
+    """Make a page of small tables and a picture of each study."""
+    from plc_bench.quality.study import load
+    from plc_bench.report import headline as bench
+
+    for path in bench.write(out, [load(folder) for folder in studies]):
+        typer.echo(path)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (report, headline):
+        app.command()(command)

@@ -1,0 +1,175 @@
+"""``plc bench soak``, ``tone``, ``fuzz``, ``relay`` and ``embedding``."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from plc.errors import ConfigError
+from plc.jsonable import plain
+from plc_bench.cli.options import (
+    BudgetMs,
+    JsonFile,
+    Loss,
+    Method,
+    Seed,
+)
+from plc_bench.cli.output import progress_shown, show
+
+
+def soak(
+    packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Push a million packets of everything: random losses, an hour's outage, silence, NaN.
+
+    Exits with 1 if a length was wrong, a sample not finite, or memory grew.
+    """
+    from plc_bench.robust import soak as bench
+
+    with progress_shown("packets", packets) as advance:
+        report = bench.soak(packets, seed, advance)
+    show(report, [bench.soak_table(report)], json_file)
+    if report.violations:
+        raise typer.Exit(1)
+
+
+def tone(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Sine per case.")] = 10.0,
+    method: Method = "auto",
+    budget_ms: BudgetMs = math.inf,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
+
+    Exits with 1 if a case fails.
+    """
+    from plc_bench.robust import tone as bench
+
+    cases = bench.all_cases()
+    with progress_shown("cases", len(cases)) as advance:
+        results = bench.measure_tones(cases, seconds, method, budget_ms, seed, advance)
+    passed = sum(result.passed for result in results)
+    show(results, [bench.tone_table(results), f"{passed} of {len(results)} cases pass"], json_file)
+    if passed < len(results):
+        raise typer.Exit(1)
+
+
+def fuzz(
+    surface: Annotated[
+        Literal["embedding", "transport", "jitter"],
+        typer.Argument(help="The sidecar's parser, an RTP playout, or a jitter buffer."),
+    ],
+    inputs: Annotated[int, typer.Option(min=1, help="Packets or pieces of bytes.")] = 1_000_000,
+    seed: Seed = 0,
+    atheris: Annotated[
+        bool, typer.Option("--atheris", help="Search the sidecar's parsers by coverage.")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Give random, damaged and disordered input to a surface.
+
+    Ends with a traceback if the input breaks it.
+    """
+    from plc_bench.robust import fuzz as bench
+
+    if atheris:
+        if surface != "embedding":
+            raise ConfigError(f"--atheris searches the parsers of embedding, not {surface}")
+        bench.fuzz_by_coverage(inputs, seed)
+    with progress_shown("inputs", inputs) as advance:
+        result = bench.fuzz(surface, inputs, seed, advance)
+    show(result, [_facts(result)], json_file)
+
+
+relay = typer.Typer(help="Measure the relay: quality, and the number of streams.")
+
+
+@relay.command("quality")
+def relay_quality(
+    file: Annotated[Path, typer.Argument(help="A recording.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Compare a relayed recording with the engine on the same losses."""
+    from plc_bench.robust import transport
+
+    result = transport.quality_of_file(file, seconds)
+    show(result, [_facts(result)], json_file)
+
+
+@relay.command("load")
+def relay_load(
+    streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Relay streams in real time, 5 % lost, and count late packets."""
+    from plc_bench.robust import transport
+
+    result = transport.load(streams, workers, seconds)
+    show(result, [_facts(result)], json_file)
+
+
+embedding = typer.Typer(help="Time a packet from outside: through the sidecar, and from C.")
+Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
+Model = Annotated[str, typer.Option(help="Network: auto, ar for none, or a name.")]
+
+
+@embedding.command("sidecar")
+def embedding_sidecar(
+    packets: Packets = 20_000,
+    loss: Loss = 0.0,
+    model: Model = "auto",
+    pace: Annotated[bool, typer.Option("--pace", help="One packet in each packet's time.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time round trips through plc serve, beside a process that only echoes."""
+    from plc.embed.stream import Format, StreamSettings
+    from plc_bench.robust import embedding as bench
+
+    settings = StreamSettings(format=Format.INT16, model=model)
+    result = bench.round_trips(packets, loss, settings, pace)
+    show(result, [_facts(result)], json_file)
+
+
+@embedding.command("c")
+def embedding_c(
+    packets: Packets = 20_000,
+    lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 10,
+    model: Model = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Time plc_push in a C program that is built for this."""
+    from plc_bench.robust import embedding as bench
+
+    result = bench.push_from_c(packets, lost_every, model)
+    show(result, [_facts(result)], json_file)
+
+
+def _facts(result: Any) -> Table:
+    """Return a row for each field of a result."""
+    table = Table(show_header=False)
+    for name, value in plain(result).items():
+        each = value.items() if isinstance(value, dict) else [("", value)]
+        table.add_row(
+            name.replace("_", " "), ", ".join(f"{k} {_short(v)}".strip() for k, v in each)
+        )
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (soak, tone, fuzz):
+        app.command()(command)
+    app.add_typer(relay, name="relay", no_args_is_help=True)
+    app.add_typer(embedding, name="embedding", no_args_is_help=True)

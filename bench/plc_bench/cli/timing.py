@@ -1,0 +1,290 @@
+"""``plc bench latency``, ``throughput``, ``busy``, ``gpu`` and ``kernels``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from plc_bench.cli.options import (
+    Burst,
+    JsonFile,
+    Loss,
+    Method,
+    PacketMs,
+    Seed,
+    names_of,
+    numbers,
+    share,
+)
+from plc_bench.cli.output import end, progress_shown, report_failures, show
+
+
+def latency(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="4 s of audio a mode: within a minute.")
+    ] = False,
+    sample_rate: Annotated[str, typer.Option(help="In Hz; a list.")] = "48000",
+    packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
+    channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
+    method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50; a list.")] = "auto",
+    provider: Annotated[
+        str, typer.Option(help="Provider of networks: auto, cpu, cuda, tensorrt; a list.")
+    ] = "auto",
+    lookahead: Annotated[
+        str, typer.Option(help="Future packets the engine waits for; a list.")
+    ] = "0",
+    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
+    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
+    mode: Annotated[
+        str, typer.Option(help="Of back-to-back, steady, idle-burst; a list.")
+    ] = "back-to-back,steady,idle-burst",
+    seconds: Annotated[float, typer.Option(help="Audio to push in each mode.")] = 30.0,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Processes for each combination, one after another.")
+    ] = 3,
+    idle_s: Annotated[float, typer.Option(help="Calm before each burst of idle-burst.")] = 1.0,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
+    ] = None,
+    load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
+    fault: Annotated[
+        str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
+    ] = "none",
+    cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
+    collector: Annotated[
+        bool, typer.Option("--gc", help="Leave Python's garbage collector on.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option(help="Audio to push, repeated; else a made piece of music.")
+    ] = None,
+    seed: Seed = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="An earlier --json to compare with, by statistics.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Time every push, and each loss to its audio.
+
+    One after another: as fast as it goes, in real time, and in real time with bursts after calm.
+
+    By format:  plc bench latency --quick --sample-rate 16000,48000 --channels 1,8 --method ar,auto
+
+    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
+
+    Before and after:  plc bench latency --runs 5 --json a.json, then … --compare a.json
+
+    Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
+    --fault none,sleep,throw,die --load 4
+    """
+    from plc_bench.report import charts
+    from plc_bench.timing import latency as bench
+    from plc_bench.timing import latency_compare, latency_tables
+
+    common = bench.LatencySettings(
+        seconds=4.0 if quick else seconds,
+        idle_s=min(idle_s, 0.5) if quick else idle_s,
+        modes=names_of(mode),
+        budget_ms=budget_ms,
+        load=load,
+        cpu=cpu,
+        collector=collector,
+        file=file,
+        seed=seed,
+    )
+    combinations = bench.grid(
+        common,
+        sample_rate=numbers("sample-rate", sample_rate, int),
+        packet_ms=numbers("packet-ms", packet_ms, float),
+        channels=numbers("channels", channels, int),
+        method=names_of(method),
+        provider=names_of(provider),
+        lookahead=numbers("lookahead", lookahead, int),
+        loss=numbers("loss", loss, share),
+        mean_burst=numbers("burst", burst, float),
+        fault=names_of(fault),
+    )
+    old = latency_compare.read_report(compare) if compare else None
+    expected_s = runs * sum(one.expected_s for one in combinations)
+    with progress_shown("seconds", round(expected_s)) as advance:
+        report = bench.measure(combinations, runs, advance)
+    shown = latency_tables.latency_tables(report)
+    if compare and old and report.rows:
+        comparison = latency_compare.compare(compare.name, old, report)
+        shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
+    show(report, shown, json_file)
+    if picture and report.rows:
+        charts.draw_latency(picture, report)
+    report_failures(report.failures, len(combinations))
+    end(report.failures)
+
+
+def throughput(
+    quick: Annotated[bool, typer.Option("--quick", help="2 s of audio each.")] = False,
+    method: Annotated[str, typer.Option(help="Such as ar, auto or burg:5/50; a list.")] = "ar,auto",
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_ms: PacketMs = 10.0,
+    channels: Annotated[int, typer.Option(min=1, help="Channels.")] = 1,
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    budget_ms: Annotated[
+        str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
+    cores: Annotated[int, typer.Option(min=0, help="Most at once; 0 is all.")] = 0,
+    most_streams: Annotated[
+        int, typer.Option(min=1, help="Where the search for the capacity ends.")
+    ] = 1000,
+    provider: Annotated[
+        str,
+        typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto: any GPU here."),
+    ] = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the streams that a core or GPU serves, and their cost.
+
+    Also the real-time factor by cores, in processes and threads, and the memory of a stream.
+
+    Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
+    """
+    from plc_bench.timing import gpu, throughput_report, throughput_scaling
+    from plc_bench.timing.stream import StreamSettings
+
+    budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float)] or [None]
+    streams = [
+        StreamSettings(
+            sample_rate=sample_rate,
+            packet_ms=packet_ms,
+            channels=channels,
+            method=name,
+            budget_ms=budget,
+            loss=loss,
+            mean_burst=burst,
+            seconds=2.0 if quick else seconds,
+        )
+        for name in names_of(method) or [""]
+        for budget in budgets
+    ]
+    for one in streams:
+        one.check()
+    plan = throughput_report.Plan(
+        streams=streams,
+        most_streams=most_streams,
+        memory_streams=8 if quick else 32,
+        growth_streams=16 if quick else 64,
+        cores=throughput_scaling.worker_counts(cores),
+        provider=gpu.gpu_provider() if provider == "auto" else provider,
+    )
+    with progress_shown("measurements", len(plan.jobs())) as advance:
+        report = throughput_report.measure(plan, advance)
+    show(report, throughput_report.throughput_tables(report), json_file)
+    report_failures(report.failures, len(plan.jobs()))
+    end(report.failures)
+
+
+def busy(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
+    ] = None,
+    load: Annotated[int, typer.Option(min=0, help="Busy processes.")] = 2,
+    calm_s: Annotated[float, typer.Option(help="Before and after them.")] = 20.0,
+    load_s: Annotated[float, typer.Option(help="Beside them.")] = 60.0,
+    piece_s: Annotated[float, typer.Option(help="Length of the repeated piece.")] = 20.0,
+    real_time: Annotated[
+        bool, typer.Option("--real-time/--as-fast", help="A packet waits for its turn.")
+    ] = True,
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_ms: PacketMs = 10.0,
+    loss: Loss = 0.1,
+    burst: Burst = 1.5,
+    method: Method = "ar",
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
+    ] = None,
+    cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Push a stream alone, beside busy processes, and alone again: which rungs, how close.
+
+    On real clips:  plc bench busy CORPUS/music/valid
+
+    As fast as it goes:  plc bench busy --as-fast
+    """
+    from plc_bench.timing import busy as bench
+
+    settings = bench.BusySettings(
+        sample_rate=sample_rate,
+        packet_ms=packet_ms,
+        method=method,
+        budget_ms=budget_ms,
+        loss=loss,
+        mean_burst=burst,
+        seed=seed,
+        piece_s=piece_s,
+        calm_s=calm_s,
+        load_s=load_s,
+        load=load,
+        real_time=real_time,
+        cpu=cpu,
+        clips=tuple(sources or ()),
+    )
+    with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
+        report = bench.measure(settings, lambda seconds: advance(round(seconds)))
+    show(report, [bench.busy_table(report)], json_file)
+
+
+def kernels(
+    rounds: Annotated[int, typer.Option(min=1, help="Times each is run, in turn.")] = 200,
+    every: Annotated[
+        bool, typer.Option("--every", help="Time every kernel by pytest-benchmark (a checkout).")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time Burg's method and extrapolation against the same recursions in C.
+
+    The C file is compiled with gcc -O3 -march=native -ffast-math for the occasion; both run in
+    turn in this process.
+    """
+    from plc_bench.timing import burg_ratio
+
+    if every:
+        raise typer.Exit(burg_ratio.time_every_kernel(json_file))
+    timings = burg_ratio.measure_ratios(rounds)
+    show(timings, [burg_ratio.ratio_table(timings)], json_file)
+
+
+def gpu(
+    provider: Annotated[
+        Literal["auto", "tensorrt", "cuda", "cpu"],
+        typer.Option(help="auto: every accelerator that is installed; cpu for comparison."),
+    ] = "auto",
+    model: Annotated[
+        str, typer.Option(help="Network: a name, or the path of a manifest.")
+    ] = "music",
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time a network on the GPU: batches, bursts after a pause, handover, 100 streams.
+
+    Also names the provider that runs, why others do not, and the largest difference from the CPU.
+
+    Under the real-time scheduler:  chrt -f 20 plc bench gpu
+    """
+    from plc.models.catalogue import find
+    from plc_bench.timing import gpu as bench
+
+    settings = bench.QUICK if quick else bench.GpuSettings()
+    providers = bench.wanted_providers(provider)
+    subject = bench.Subject.of(find(model), providers, settings.batches)
+    console = Console(stderr=True)
+    report = bench.measure(subject, settings, lambda what: console.print(what, style="dim"))
+    show(report, bench.gpu_tables(report), json_file)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (latency, throughput, busy, gpu, kernels):
+        app.command()(command)

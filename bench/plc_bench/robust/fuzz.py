@@ -1,0 +1,337 @@
+"""Random, damaged and disordered input to network surfaces: ``plc bench fuzz``.
+
+``embedding``
+    Frames of a client, sound, cut and damaged, to the sidecar's conversations.
+``transport``
+    RTP packets, sound, cut and damaged, to a playout.
+``jitter``
+    Packets of senders whose habits change, to a jitter buffer; each block is checked.
+
+Damage is refused or absorbed; an exception is a fault of ours and ends the run.
+"""
+
+import contextlib
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from plc.embed.server import Conversation
+from plc.embed.stream import StreamSettings
+from plc.embed.wire import (
+    LOST,
+    FrameReader,
+    Kind,
+    WireError,
+    pack,
+    pack_hello,
+    parse_error,
+    parse_hello,
+    parse_ready,
+)
+from plc.errors import MissingExtraError
+from plc.rtp.codecs import L16
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.jitter import JitterBuffer, JitterConfig
+from plc.rtp.packetizer import Packetizer
+from plc.rtp.packets import RtpPacket
+from plc.rtp.playout import Playout
+from plc.rtp.turns import Turn
+from plc_bench.base.surroundings import resident_mb
+
+# Of one jitter buffer, before another with other settings takes its place.
+_BUFFER_EVENTS = 50_000
+_RATE, _BLOCK = 8000, 160
+_REPORT_EVERY = 1000
+
+Seen = dict[str, float]
+"""Counts and maxima, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzed:
+    """Outcome of random input to one surface.
+
+    Attributes
+    ----------
+    surface : str
+        One of :data:`SURFACES`.
+    inputs : int
+        Pieces of bytes, packets or pulls.
+    seconds : float
+        Duration of the run.
+    growth_mb : float
+        Growth of the resident memory after the first tenth, in MiB.
+    seen : dict of str to float
+        Counts and maxima of the surface.
+    """
+
+    surface: str
+    inputs: int
+    seconds: float
+    growth_mb: float
+    seen: Seen
+
+
+def fuzz(
+    surface: str,
+    inputs: int,
+    seed: int = 0,
+    on_inputs: Callable[[int], object] = lambda count: None,
+) -> Fuzzed:
+    """Give a surface random input; let its errors through.
+
+    Parameters
+    ----------
+    surface : str
+        One of :data:`SURFACES`.
+    inputs : int
+        At least this many.
+    seed : int
+        Seed of every draw.
+    on_inputs : callable
+        Called with the number of further inputs, some times a second.
+    """
+    seen: Seen = {}
+    began_s = time.monotonic()
+    given = told = 0
+    first_mb = 0.0
+    for count in SURFACES[surface](random.Random(seed), seen):
+        given += count
+        if not first_mb and given > inputs // 10:
+            first_mb = resident_mb()
+        if given - told >= _REPORT_EVERY:
+            on_inputs(given - told)
+            told = given
+        if given >= inputs:
+            break
+    growth_mb = round(resident_mb() - first_mb, 1)
+    return Fuzzed(surface, given, round(time.monotonic() - began_s, 1), growth_mb, seen)
+
+
+def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
+    settings = StreamSettings(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    seen |= {"conversations": 0, "answers": 0, "refused": 0}
+    while True:
+        seen["conversations"] += 1
+        with contextlib.closing(Conversation()) as conversation:
+            for piece in _client(rng, settings):
+                yield 1
+                data = memoryview(piece)
+                while data and not conversation.done:
+                    data = _fill(conversation.reader, data, len(data))
+                    while (answer := conversation.answer()) is not None:
+                        seen["answers"] += 1
+                        seen["refused"] += answer[4] == Kind.ERROR
+                if conversation.done:
+                    break
+
+
+def _client(rng: random.Random, settings: StreamSettings) -> Iterator[bytes]:
+    """Yield the bytes of a client, most of them sound."""
+    share = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
+
+    def damaged(frame: bytes) -> bytes:
+        return _damaged(rng, frame, 48) if rng.random() < share else frame
+
+    yield damaged(pack_hello(settings))
+    makers: dict[Callable[[], bytes], float] = {
+        lambda: pack(
+            Kind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
+        ): 50,
+        lambda: pack(Kind.PUSH, flags=LOST): 20,
+        lambda: pack(Kind.ASK): 2,
+        lambda: pack(rng.choice(tuple(Kind)), rng.randbytes(rng.randrange(700))): 0.2,
+        lambda: rng.randbytes(rng.randrange(1, 400)): 0.2,
+    }
+    for make in rng.choices(list(makers), list(makers.values()), k=rng.randrange(1, 200)):
+        frame = damaged(make())
+        cut = rng.randrange(len(frame) + 1) if rng.random() < 0.3 else 0
+        yield from filter(None, (frame[:cut], frame[cut:]))
+
+
+def _fill(reader: FrameReader, data: memoryview, most: int) -> memoryview:
+    """Put bytes into a reader while it has room; return the others."""
+    room = reader.room()
+    count = min(len(room), len(data), most)
+    room[:count] = data[:count]
+    reader.came(count)
+    return data[count:]
+
+
+def _damaged(rng: random.Random, data: bytes, within: int) -> bytes:
+    """Return ``data`` with bytes changed among the first, and perhaps cut."""
+    out = bytearray(data)
+    for _ in range(rng.randrange(1, 6)):
+        out[rng.randrange(min(len(out), within))] = rng.randrange(256)
+    return bytes(out[: rng.randrange(1, len(out) + 1)] if rng.random() < 0.3 else out)
+
+
+def _datagrams(rng: random.Random, seen: Seen) -> Iterator[int]:
+    delay = DelayConfig(max_delay_ms=100.0)
+    playout = Playout(L16(8000, 1), 80, delay, red_payload_type=99, method="repeat")
+    packetizer = Packetizer(L16(8000, 1), ssrc=1, redundancy=1, red_payload_type=99)
+    samples = np.zeros((80, 1), np.float32)
+    seen["most_packets_held"] = 0
+    now_s = 0.0
+    while True:
+        for _ in range(8):
+            datagram = packetizer.pack(samples)
+            match rng.randrange(4):
+                case 0:
+                    datagram = rng.randbytes(rng.randrange(80))
+                case 1:
+                    datagram = datagram[: rng.randrange(len(datagram))]
+                case 2:
+                    datagram = _damaged(rng, datagram, 20)
+            playout.put(datagram, now_s)
+            now_s += 0.02 * rng.random()
+            yield 1
+        assert np.isfinite(playout.tick(now_s)).all()
+        seen["most_packets_held"] = max(seen["most_packets_held"], playout.buffer.packets_held)
+
+
+def _buffers(rng: random.Random, seen: Seen) -> Iterator[int]:
+    seen |= {"blocks": 0, "packets": 0, "most_packets_held": 0, "largest_delay_s": 0.0}
+    while True:
+        delay = DelayConfig(mode=rng.choice(list(DelayMode)), delay_ms=40.0, max_delay_ms=200.0)
+        buffer = JitterBuffer(JitterConfig(clock_rate=_RATE, block=_BLOCK, delay=delay))
+        sender = _Sender(rng)
+        left, now_s = _BUFFER_EVENTS, 0.0
+        while left > 0:
+            arrived = sender.arrived(now_s)
+            for packet, samples, at_s in arrived:
+                buffer.put(packet, samples, at_s)
+            seen["packets"] += len(arrived)
+            _check_pull(buffer, now_s, seen)
+            yield len(arrived) + 1
+            left -= len(arrived) + 1
+            now_s += _BLOCK / _RATE
+            if rng.random() < 0.0005:  # both ends slept
+                now_s += rng.choice([0.5, 5.0, 3600.0])
+                sender.sent_s = now_s
+
+
+class _Sender:
+    """Sender whose jitter, loss, numbers and source change at random."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.sent_s = 0.0
+        self._rng = rng
+        self._head = RtpPacket(0, 0, 0, 1, b"")
+        self._samples = _BLOCK
+        self._jitter_s = self._loss = 0.0
+        self._under_way: list[tuple[RtpPacket, int, float]] = []
+
+    def arrived(self, now_s: float) -> list[tuple[RtpPacket, int, float]]:
+        """Return packets with their samples and times of arrival up to now."""
+        rng = self._rng
+        if rng.random() < 0.005:
+            self._change()
+        while self.sent_s <= now_s:
+            packet, samples = self._head, self._samples
+            self._advance(1, samples)
+            self.sent_s += samples / _RATE
+            for _ in range(0 if rng.random() < self._loss else 1 + (rng.random() < 0.02)):
+                self._under_way.append((packet, samples, now_s + self._jitter_s * rng.random()))
+        if rng.random() < 0.02:
+            numbers = rng.randrange(2**16), rng.randrange(2**32), rng.choice([1, 9])
+            self._under_way.append((RtpPacket(0, *numbers, b""), rng.randrange(-10, 400), now_s))
+        arrived = [one for one in self._under_way if one[2] <= now_s]
+        self._under_way = [one for one in self._under_way if one[2] > now_s]
+        return arrived
+
+    def _change(self) -> None:
+        rng = self._rng
+        match rng.randrange(7):
+            case 0:
+                self._jitter_s = rng.choice([0.0, 0.005, 0.03, 0.1, 0.3])
+            case 1:
+                self._loss = rng.choice([0.0, 0.05, 0.3, 0.9])
+            case 2:
+                head = self._head
+                self._head = RtpPacket(0, head.sequence, head.timestamp, rng.randrange(2**32), b"")
+            case 3:
+                self._advance(rng.randrange(2**16), 0)
+            case 4:
+                self._advance(0, rng.randrange(2**32))
+            case 5:
+                self._samples = rng.choice([80, 96, 160, 240, 320])
+            case 6:  # a pause
+                self._advance(0, rng.randrange(20 * _BLOCK))
+
+    def _advance(self, packets: int, samples: int) -> None:
+        head = self._head
+        sequence, timestamp = (head.sequence + packets) % 2**16, (head.timestamp + samples) % 2**32
+        self._head = RtpPacket(0, sequence, timestamp, head.ssrc, b"")
+
+
+def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
+    """Pull a block and check its length, its pieces and the counters."""
+    turn = buffer.pull(now_s)
+    seen["blocks"] += 1
+    pulled = sum(piece.samples for piece in buffer.pieces)
+    if turn is Turn.PART:
+        assert 0 < pulled < _BLOCK
+    else:
+        assert pulled == (_BLOCK if turn is Turn.PLAY else 0)
+    at = 0
+    for piece in buffer.pieces:
+        assert at <= piece.at
+        at = piece.at + piece.samples
+        assert 0 <= piece.begin < piece.begin + piece.samples
+        assert piece.begin + piece.samples <= piece.slot.stop - piece.slot.start
+    stats = buffer.stats
+    assert min(stats.lost_samples, stats.held_samples, stats.silent_samples) >= 0
+    seen["most_packets_held"] = max(seen["most_packets_held"], buffer.packets_held)
+    if turn is not Turn.WAIT:
+        # The rest is checked against the bound at the next pull.
+        seen["largest_delay_s"] = max(seen["largest_delay_s"], buffer.delay_s(now_s))
+
+
+SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {
+    "embedding": _conversations,
+    "transport": _datagrams,
+    "jitter": _buffers,
+}
+"""Endless input to each surface, yielding the number of inputs given."""
+
+
+def parse_anything(data: bytes) -> None:
+    """Give bytes to every parser of the sidecar, in pieces."""
+    reader = FrameReader(64)
+    rest = memoryview(data)
+    parsers: dict[Kind, Callable[[memoryview], object]] = {
+        Kind.HELLO: parse_hello,
+        Kind.READY: parse_ready,
+        Kind.ERROR: parse_error,
+    }
+    with contextlib.suppress(WireError):
+        while rest:
+            rest = _fill(reader, rest, 1 + data[0] % 40)
+            while (frame := reader.next()) is not None:
+                parsers.get(frame.kind, bytes)(frame.payload)
+    with contextlib.suppress(WireError):
+        parse_hello(b"PLC1" + data)
+
+
+def fuzz_by_coverage(inputs: int, seed: int) -> None:
+    """Search by coverage for bytes that break :func:`parse_anything`; end the process.
+
+    Raises
+    ------
+    MissingExtraError
+        If atheris is not installed.
+    """
+    try:
+        import atheris
+    except ImportError as error:
+        raise MissingExtraError("this needs atheris; pip install atheris") from error
+    for function in (FrameReader.next, parse_hello, parse_ready, parse_error):
+        atheris.instrument_func(function)
+    options = [sys.argv[0], f"-runs={inputs}", f"-seed={seed}", "-max_len=300"]
+    atheris.Setup(options, parse_anything)
+    atheris.Fuzz()

@@ -1,0 +1,107 @@
+import math
+import re
+from importlib import resources
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from plc.errors import ConfigError
+from plc_bench.quality.study import GapScores, Row, Study
+from plc_bench.report import charts, palette
+
+HOSTILE = "<script>&\"'"
+
+
+def study(*methods: str, clips: int = 1) -> Study:
+    """Return a study whose methods differ by 1 dB, over gaps of 10 and 40 ms."""
+    rows = [
+        Row(
+            *(f"{clip}.wav", "music", "c", method, 16_000, 1, 160, 100, 10, 5),
+            {"nmse": -1.0},
+            tuple(
+                GapScores(packets, 20, {"nmse": -float(number + clip), "lsd": math.nan})
+                for packets in (1, 4)
+            ),
+        )
+        for clip in range(clips)
+        for number, method in enumerate(methods)
+    ]
+    recorded = {"methods": list(methods), "metrics": ["nmse"], "conditions": [{}]}
+    return Study(None, recorded, rows, [])
+
+
+@pytest.fixture(autouse=True)
+def _matplotlib() -> None:
+    pytest.importorskip("matplotlib")
+
+
+def test_a_chart_is_well_formed_whatever_its_names_are() -> None:
+    html = charts.gap_chart(study(HOSTILE, "zeros"), "nmse", HOSTILE)
+    root = ElementTree.fromstring(html)
+    assert root.get("aria-label") == HOSTILE
+    assert HOSTILE in [element.text for element in root.iter()]
+    assert "<script>" not in html
+    assert "nan" not in html
+
+
+def test_a_chart_takes_its_colours_from_the_style_sheet() -> None:
+    html = charts.gap_chart(study("a", "b"), "nmse", "t")
+    assert "var(--c0)" in html
+    assert "var(--c1)" in html
+    assert "var(--c2)" not in html
+    assert not re.search("#[0-9a-f]{6}", html)
+
+
+def test_a_chart_is_the_same_in_every_run_and_shares_no_mark_with_another() -> None:
+    one = charts.gap_chart(study("a"), "nmse", "one")
+    assert charts.gap_chart(study("a"), "nmse", "one") == one
+    marks = set(re.findall('<path id="([^"]+)"', one))
+    other = set(re.findall('<path id="([^"]+)"', charts.gap_chart(study("a"), "nmse", "other")))
+    assert marks
+    assert not marks & other
+
+
+def test_a_band_stands_only_where_an_interval_is_known() -> None:
+    assert "opacity: 0.13" not in charts.gap_chart(study("a", clips=2), "nmse", "t")
+    assert "opacity: 0.13" in charts.gap_chart(study("a", clips=8), "nmse", "t")
+
+
+def test_a_metric_without_a_score_has_no_chart() -> None:
+    assert charts.gap_chart(study("a"), "lsd", "t") == ""
+    assert charts.gap_chart(study("neteq"), "nmse", "t") == ""
+
+
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    one = study("a")
+    for path in (tmp_path / "none" / "a.png", tmp_path / "a.nonsense"):
+        with pytest.raises(ConfigError, match="cannot write"):
+            charts.draw_study(path, one, {"a": "a"}, "t")
+
+
+def test_two_series_never_look_alike() -> None:
+    lines = [palette.line_style(k) for k in range(palette.DISTINCT)]
+    assert len(lines) >= 20
+    for one, other in combinations(lines, 2):
+        assert sum(one[name] != other[name] for name in one) >= 2, (one, other)
+    bars = {str(palette.bar_style(k)) for k in range(palette.DISTINCT)}
+    assert len(bars) == palette.DISTINCT
+
+
+def test_the_pages_style_sheet_has_every_colour_for_either_ground() -> None:
+    style = (resources.files("plc_bench.report") / "page" / "page.css").read_text(encoding="utf-8")
+    for k, colour in enumerate(palette.COLOURS):
+        light, dark = re.findall(rf"--c{k}: (#[0-9a-f]{{6}});", style)
+        assert light == colour
+        assert dark != colour
+    assert len(set(palette.COLOURS)) == len(palette.COLOURS)
+
+
+@pytest.mark.parametrize("weights", [(0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722)])
+def test_every_colour_stands_out_from_the_paper_in_grey_too(
+    weights: tuple[float, ...],
+) -> None:
+    for colour in palette.COLOURS:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert sum(w * c for w, c in zip(weights, channels, strict=True)) < 0.7
