@@ -115,7 +115,7 @@ def quality(
         Path | None, typer.Option(help="Keep everything in this folder; the same again goes on.")
     ] = None,
     excerpts: Annotated[
-        int, typer.Option(min=0, help="With --out: stretches of audio to keep for plc report.")
+        int, typer.Option(min=0, help="With --out: stretches of audio to keep for the page.")
     ] = 30,
     excerpt_s: Annotated[float, typer.Option(min=0.5, help="Their length.")] = 5.0,
     ray: Annotated[
@@ -131,7 +131,7 @@ def quality(
     --sample-rate 16000
 
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
-    RESULTS; then plc report RESULTS
+    RESULTS; then plc bench report RESULTS
     """
     from plc_bench.quality import contenders, study
 

@@ -442,16 +442,6 @@ def bench(ctx: typer.Context) -> None:
     _benchmark(ctx.args)
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def report(ctx: typer.Context) -> None:
-    """Make a page of a study, to read and to listen to; plc report --help says how."""
-    _benchmark(["report", *ctx.args])
-
-
 def _benchmark(arguments: list[str]) -> None:
     try:
         from plc_bench.cli import app as bench_app

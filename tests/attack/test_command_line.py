@@ -93,7 +93,7 @@ WORK = (
     "plc_bench.timing.burg_ratio.measure_ratios",
 )
 # They hand all they get to a command of their own.
-PASSED_ON = {"bench", "report", "train", "export", "phase"}
+PASSED_ON = {"bench", "train", "export", "phase"}
 
 
 def commands(app: typer.Typer) -> dict[str, Any]:
