@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 from plc.apps.live import Live
-from plc.apps.metrics import Exporter, live_samples, playout_samples, relay_samples
+from plc.apps.metrics import (
+    LIVE_METRICS,
+    PLAYOUT_METRICS,
+    RELAY_METRICS,
+    Exporter,
+    live_samples,
+    playout_samples,
+    relay_samples,
+)
 from plc.apps.relay import StreamConfig, StreamRelay
 from plc.errors import ConfigError, MissingExtraError, NetworkError
 from plc.rtp.codecs import L16
@@ -173,7 +181,7 @@ def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
     assert "stream_begun" in events
 
 
-def test_what_is_served_is_what_is_documented() -> None:
+def test_every_metric_is_served_and_the_documented_table_is_theirs() -> None:
     bench = Bench(CONFIG)
     bench.run(0.5)
     live = Live(bench.engine, bench.backend, bench.ports)
@@ -181,7 +189,16 @@ def test_what_is_served_is_what_is_documented() -> None:
         listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9), model="ar", sample_rate=RATE
     )
     samples = [*live_samples("a", live), *relay_samples("b", StreamRelay(config))]
-    served = {f"plc_{each.name}" + ("_total" if each.counts else "") for each in samples}
+    served = {sample.metric for sample in samples}
+    rows = ["| metric | type | of | meaning |", "|---|---|---|---|"]
+    tables = {"both": PLAYOUT_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
+    for where, metrics in tables.items():
+        for metric in metrics:
+            assert metric in served
+            name = f"plc_{metric.name}" + ("_total" if metric.counts else "")
+            labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+            kind = "counter" if metric.counts else "gauge"
+            rows.append(f"| `{name}{labels}` | {kind} | {where} | {metric.help} |")
     text = (Path(__file__).parents[3] / "docs" / "live.md").read_text()
-    table = text[text.index("| name | meaning |") : text.index("The mean delay is")]
-    assert set(re.findall(r"plc_\w+", table)) == served
+    table = text[text.index("| metric | type |") : text.index("\nThe mean delay is")]
+    assert table.splitlines() == rows, "\n".join(rows)
