@@ -4,21 +4,21 @@ The output end also keeps the stream's time: see :class:`PlayClock`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps.relay import RateCap
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
-from plc.rtp.latch import Latch
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, ssrc_of
-from plc.rtp.udp import Address, Endpoint, Network, UdpPort
+from plc.rtp.udp import Address, Endpoint, UdpPort
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -264,22 +264,14 @@ class NetworkSource:
         Where to listen.
     stats : LiveStats
         Where to count.
-    allow : sequence of Network
-        Who may send; empty: everybody.
-    packets_per_s : float
-        What is taken at most.
+    config : ReceiverConfig
+        Permitted senders and rate.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        stats: LiveStats,
-        allow: Sequence[Network] = (),
-        packets_per_s: float = 2000.0,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, stats: LiveStats, config: ReceiverConfig) -> None:
         self.port = UdpPort(endpoint)
-        self.latch = Latch(allow)
-        self._cap = RateCap(packets_per_s)
+        self.latch = Latch(config.allow)
+        self._cap = RateCap(config.packets_per_s)
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None

@@ -204,7 +204,8 @@ def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
 
 def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
     """Yield the counters of a live stream and its devices."""
-    return _samples(LIVE_METRICS, stream, live)
+    yield from playout_samples(stream, live.engine.playout)
+    yield from _samples(LIVE_METRICS, stream, live)
 
 
 def _samples(metrics: Iterable[Metric], stream: str, source: Any) -> Iterator[Sample]:

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from plc import notice
 from plc.cli import embed, live, network
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
-from plc.cli.options import share
+from plc.cli.options import AsJson, Lookahead, Method, Model, PacketMs, Seed, Trace, share
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError, MissingExtraError
 
@@ -109,16 +109,6 @@ def main() -> None:
         raise SystemExit(REFUSED) from None
 
 
-def _known_method(method: str) -> str:
-    from plc import METHODS
-
-    if method.partition(":")[0] not in METHODS:
-        raise typer.BadParameter(
-            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
-        )
-    return method
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from plc import __version__
@@ -147,24 +137,7 @@ MaybeBurst = Annotated[
         metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0, show_default="1.5"
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
-Trace = Annotated[
-    Path | None,
-    typer.Option(help="Which packets are lost: a text file, 0 or 1 for each packet, 1 = lost."),
-]
 Loop = Annotated[bool, typer.Option("--loop", help="Begin the trace again where it ends.")]
-PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
-Method = Annotated[
-    str, typer.Option(callback=_known_method, help="How: auto, or one of plc doctor --methods.")
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Network: auto chooses by content, ar is none; plc models lists those there are.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback()
@@ -231,9 +204,7 @@ def conceal(
     burst: MaybeBurst = None,
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
-    lookahead: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
-    ] = 0,
+    lookahead: Lookahead = 0,
     method: Method = "auto",
     model: Model = "auto",
     budget_ms: Annotated[

@@ -8,10 +8,6 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", "-y", help="Replace what is there under that name.")
 ]
 Quality = Literal["fast", "good", "best"]
-Codec = Annotated[
-    Literal["l16", "pcmu", "pcma", "opus"],
-    typer.Option(case_sensitive=False, help="How RTP is coded."),
-]
 
 
 def print_json(result: Any) -> None:

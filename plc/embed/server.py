@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedStream, StreamSettings, prepare
+from plc.embed.stream import EmbeddedConfig, EmbeddedStream, prepare
 from plc.embed.wire import (
     HEADER,
     HELLO_LIMIT,
@@ -67,7 +67,7 @@ _SWITCH_S = 0.0005
 _BACKLOG = 128
 _AUDIO = int(Kind.AUDIO)
 
-Opener = Callable[[StreamSettings], EmbeddedStream]
+Opener = Callable[[EmbeddedConfig], EmbeddedStream]
 
 
 class Conversation:
@@ -144,13 +144,13 @@ class Conversation:
     def _hello(self, frame: Frame) -> bytes:
         if frame.kind is not Kind.HELLO:
             raise WireError(f"{frame.kind.name} before HELLO")
-        settings = parse_hello(frame.payload)
-        stream = self._open(settings)
+        config = parse_hello(frame.payload)
+        stream = self._open(config)
         self._stream = stream
-        self._reply = bytearray(HEADER.size + settings.packet_bytes)
+        self._reply = bytearray(HEADER.size + config.packet_bytes)
         self._out = stream.view(memoryview(self._reply)[HEADER.size :])
-        self.reader.allow(settings.packet_bytes)
-        return pack_ready(stream.tail_samples, settings.packet_bytes, frame.sequence)
+        self.reader.allow(config.packet_bytes)
+        return pack_ready(stream.tail_samples, config.packet_bytes, frame.sequence)
 
     def _push(self, stream: EmbeddedStream, frame: Frame) -> bytearray:
         lost = frame.flags == LOST
@@ -169,7 +169,7 @@ class Conversation:
         stream = self._stream
         if stream is None:
             return pack(Kind.BYE, sequence=sequence)
-        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.settings.format.dtype)
+        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.config.format.dtype)
         stream.flush(tail)
         return pack(Kind.BYE, tail.tobytes(), sequence=sequence)
 
@@ -343,10 +343,10 @@ class Sidecar:
     def _attend(self, connection: socket.socket) -> None:
         """Hold one conversation; whatever comes of it stays in here."""
 
-        def open_stream(settings: StreamSettings) -> EmbeddedStream:
+        def open_stream(config: EmbeddedConfig) -> EmbeddedStream:
             with self._lock:  # who has said HELLO keeps its place
                 self._silent.pop(connection, None)
-            return self._open(settings)
+            return self._open(config)
 
         conversation = Conversation(open_stream)
         try:
@@ -426,7 +426,7 @@ def run_sidecar(
         As :class:`Sidecar`.
     """
     warm_up()
-    prepare(StreamSettings())
+    prepare(EmbeddedConfig())
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()

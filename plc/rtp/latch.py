@@ -280,3 +280,27 @@ def _step(before: int, after: int) -> int:
     """Return how far a sequence number lies ahead of another one, or, below 0, behind it."""
     span = 1 << SEQUENCE_BITS
     return (after - before + span // 2) % span - span // 2
+
+
+class RateCap:
+    """A bucket of tokens: so many a second, and a second's worth at once."""
+
+    __slots__ = ("_filled_s", "_rate", "_tokens")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = rate
+        self._filled_s = -math.inf
+
+    def take(self, now_s: float) -> bool:
+        """Take a token; return whether there was one."""
+        if now_s < self._filled_s:  # the clock was set back
+            self._filled_s = now_s
+        if now_s > self._filled_s:
+            gained = self._rate * min(now_s - self._filled_s, 1.0)
+            self._tokens = min(self._rate, self._tokens + gained)
+            self._filled_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -26,18 +26,18 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
-from plc.engine.config import DEFAULT_BUDGET_SHARE
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
 from plc.rtp.codecs import Codec
-from plc.rtp.delay import DelayConfig, DriftControl
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.mismatch import Inspection
 from plc.rtp.outcomes import JitterStats, Verdict
@@ -79,18 +79,10 @@ class Playout:
 
     Parameters
     ----------
-    codec : Codec
-        What the payloads are coded in; its payload type is the one taken.
-    block : int
-        Samples of each tick.
-    delay : DelayConfig
-        How long packets wait.
-    payload_type : int, optional
-        Instead of the codec's own.
-    red_payload_type : int, optional
-        Payload type of redundant audio (RFC 2198).
-    lookahead, method, model, budget_ms, seed
-        As for :class:`~plc.Concealer`; lookahead in blocks.
+    config : ReceiverConfig
+        Settings. Each tick plays a packet of its stream.
+    codec : Codec, optional
+        Instead of the one that the config names.
 
     Attributes
     ----------
@@ -102,44 +94,24 @@ class Playout:
         What came that is not as configured.
     """
 
-    def __init__(
-        self,
-        codec: Codec,
-        block: int,
-        delay: DelayConfig | None = None,
-        *,
-        payload_type: int | None = None,
-        red_payload_type: int | None = None,
-        lookahead: int = 0,
-        method: str = "auto",
-        model: str = "auto",
-        budget_ms: float | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
+        if codec is None:
+            codec = config.open_codec()
         self.codec = codec
-        self.block = block
-        self.payload_type = codec.payload_type if payload_type is None else payload_type
-        self.red_payload_type = red_payload_type
-        if self.payload_type == red_payload_type:
+        self.block = block = config.stream.packet_samples
+        self.payload_type = (
+            codec.payload_type if config.payload_type is None else config.payload_type
+        )
+        self.red_payload_type = config.red_payload_type
+        if self.payload_type == self.red_payload_type:
             raise ConfigError(
-                f"payload type {red_payload_type} is both the audio's and the redundancy's"
+                f"payload type {self.payload_type} is both the audio's and the redundancy's"
             )
-        self.inspection = Inspection(codec, self.payload_type, red_payload_type)
+        self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=delay or DelayConfig())
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay)
         )
-        if budget_ms is None:
-            budget_ms = DEFAULT_BUDGET_SHARE * 1000.0 * block / codec.sample_rate
-        self._concealer = Concealer(
-            sample_rate=codec.sample_rate,
-            channels=codec.channels,
-            packet_samples=block,
-            lookahead=lookahead,
-            method=method,
-            model=model,
-            budget_ms=budget_ms,
-            seed=seed,
-        )
+        self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
@@ -186,10 +158,14 @@ class Playout:
         limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
-    def left_out(self) -> dict[str, Any]:
-        """Return how many packets came and could not be used, by name, for reports."""
-        malformed = self.stats.malformed_packets
+    def report(self) -> dict[str, Any]:
+        """Return the counters by name, for reports."""
+        received, malformed = self.received, self.stats.malformed_packets
         return {
+            "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
+            "target_delay_ms": 1000.0 * self.buffer.delays.target_s,
+            "stretch_ppm": 1e6 * self.stretch,
+            "concealment": self.concealment.as_dict(),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
             "undecodable_packets": self.stats.undecodable_packets,

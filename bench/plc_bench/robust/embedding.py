@@ -24,7 +24,7 @@ import numpy as np
 from plc.embed.client import Client
 from plc.embed.library import build_library
 from plc.embed.server import Conversation
-from plc.embed.stream import Flag, Format, StreamSettings
+from plc.embed.stream import EmbeddedConfig, Flag, Format
 from plc.embed.wire import (
     HEADER,
     LOST,
@@ -37,6 +37,7 @@ from plc.embed.wire import (
     parse_hello,
     parse_ready,
 )
+from plc.engine.config import StreamConfig
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import MissingExtraError, NetworkError
@@ -66,7 +67,7 @@ class RoundTrips:
 def round_trips(
     packets: int = 20_000,
     loss: float = 0.0,
-    settings: StreamSettings | None = None,
+    settings: EmbeddedConfig | None = None,
     pace: bool = False,
 ) -> RoundTrips:
     """Measure a stream through a sidecar in a process of its own.
@@ -77,16 +78,16 @@ def round_trips(
         How many.
     loss : float
         Share that is lost.
-    settings : StreamSettings, optional
+    settings : EmbeddedConfig, optional
         Of the stream; by default 48 kHz, mono, 10 ms, int16.
     pace : bool
         Send a packet in each packet's time rather than one after the other.
     """
-    settings = settings or StreamSettings(format=Format.INT16)
+    settings = settings or EmbeddedConfig(format=Format.INT16)
     samples = _packets(settings)
     lost = np.random.default_rng(1).random(packets) < loss
     received, concealed = TimeHistogram(), TimeHistogram()
-    gap_s = settings.packet_samples / settings.sample_rate if pace else 0.0
+    gap_s = settings.stream.packet_ms / 1000.0 if pace else 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plc.sock"
         with _process(path, "-c", _SERVE, str(path)):
@@ -120,19 +121,17 @@ def round_trips(
     )
 
 
-def _packets(settings: StreamSettings) -> list[Packet]:
-    signal = music(settings.sample_rate, 2.0, channels=settings.channels)
-    count = signal.shape[0] // settings.packet_samples
-    signal = signal[: count * settings.packet_samples].reshape(
-        count, settings.packet_samples, settings.channels
-    )
+def _packets(settings: EmbeddedConfig) -> list[Packet]:
+    signal = music(settings.stream.sample_rate, 2.0, channels=settings.stream.channels)
+    count = signal.shape[0] // settings.stream.packet_samples
+    signal = signal[: count * settings.stream.packet_samples].reshape(count, *settings.shape)
     if settings.format is Format.INT16:
         return list(np.rint(signal * 32767.0).astype(np.int16))
     return list(signal)
 
 
 def _null_round_trips(
-    path: Path, settings: StreamSettings, packets: int, gap_s: float
+    path: Path, settings: EmbeddedConfig, packets: int, gap_s: float
 ) -> dict[str, float]:
     """Return the percentiles of round trips of the same bytes to a process that echoes them."""
     frame = bytes(HEADER.size + settings.packet_bytes)
@@ -193,7 +192,7 @@ def _until_there(attempt: object) -> None:
             time.sleep(0.02)
 
 
-def _connect(path: Path, settings: StreamSettings) -> Client:
+def _connect(path: Path, settings: EmbeddedConfig) -> Client:
     end_s = time.monotonic() + _START_S
     while True:
         try:
@@ -252,7 +251,8 @@ def fuzz(inputs: int, seed: int = 0) -> Fuzzed:
         Of what is drawn.
     """
     rng = random.Random(seed)
-    settings = StreamSettings(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    stream = StreamConfig(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    settings = EmbeddedConfig(stream=stream)
     began = time.monotonic()
     conversations = answers = refused = given = 0
     first_mb = 0.0
@@ -335,7 +335,7 @@ def fuzz_by_coverage(inputs: int, seed: int) -> None:
     atheris.Fuzz()
 
 
-def _hostile(rng: random.Random, settings: StreamSettings, count: int) -> Iterator[bytes]:
+def _hostile(rng: random.Random, settings: EmbeddedConfig, count: int) -> Iterator[bytes]:
     """Yield bytes of a conversation, most of them sound, cut and damaged here and there."""
     damage = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
     yield _damaged(rng, pack_hello(settings), damage)
@@ -404,7 +404,8 @@ def main() -> None:
     elif given.command == "fuzz":
         print(to_json(fuzz(given.inputs, given.seed)))
     else:
-        settings = StreamSettings(format=Format.INT16, model=given.model)
+        stream = StreamConfig(model=given.model)
+        settings = EmbeddedConfig(stream=stream, format=Format.INT16)
         print(to_json(round_trips(given.packets, given.loss, settings, given.pace)))
 
 

@@ -122,11 +122,13 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         """Compile and load before there is any audio; forget the stream after."""
         if transition == Gst.StateChange.NULL_TO_READY:
             try:
-                from plc.embed.stream import StreamSettings, prepare
+                from plc.embed.stream import EmbeddedConfig, prepare
+                from plc.engine.config import StreamConfig
                 from plc.engine.warm import warm_up
 
                 warm_up()
-                prepare(StreamSettings(method=self.method, model=self.model))
+                stream = StreamConfig(method=self.method, model=self.model)
+                prepare(EmbeddedConfig(stream=stream))
             except Exception as error:
                 self._fail(error)
                 return Gst.StateChangeReturn.FAILURE
@@ -147,7 +149,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
             return Gst.FlowReturn.ERROR
         try:
             usable = info.size - info.size % self._frame_bytes
-            samples = as_packet(memoryview(info.data)[:usable], self._settings)
+            samples = as_packet(memoryview(info.data)[:usable], self._config)
             latency = timeline.latency_ns
             pieces = timeline.take(samples, _stamp(buffer.pts))
         except Exception as error:
@@ -216,22 +218,26 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         _, self._rate = structure.get_int("rate")
         _, channels = structure.get_int("channels")
         try:
-            from plc.embed.gstreamer.timeline import Timeline
-            from plc.embed.stream import Format, StreamSettings
+            from plc.embed.gstreamer.timeline import Timeline, shortest_packet
+            from plc.embed.stream import EmbeddedConfig, Format
+            from plc.engine.config import StreamConfig
 
             small = structure.get_string("format") == "S16LE"
-            self._settings = StreamSettings(
+            stream = StreamConfig(
                 sample_rate=self._rate,
                 channels=channels,
-                format=Format.INT16 if small else Format.FLOAT32,
+                packet_samples=shortest_packet(self._rate),  # allows the deepest lookahead
                 lookahead=self.lookahead,
                 budget_ms=self.budget_ms or None,
                 method=self.method,
                 model=self.model,
             )
-            self._frame_bytes = self._settings.format.dtype.itemsize * channels
+            self._config = EmbeddedConfig(
+                stream=stream, format=Format.INT16 if small else Format.FLOAT32
+            )
+            self._frame_bytes = self._config.format.dtype.itemsize * channels
             self._close()
-            self._timeline = Timeline(self._settings)
+            self._timeline = Timeline(self._config)
         except Exception as error:
             self._fail(error)
             return False

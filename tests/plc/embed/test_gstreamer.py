@@ -22,16 +22,17 @@ from plc.cli import embed
 from plc.embed.gstreamer import install as installing
 from plc.embed.gstreamer.install import FILE, check, install, loader_python, user_folder
 from plc.embed.gstreamer.timeline import LONGEST_GAP_S, Piece, Timeline
-from plc.embed.stream import Flag, Format, StreamSettings
+from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
 from tests.examples import examples
+from tests.plc.configs import embedded
 from tests.signals import tones
 
 RATE = 16_000
 BLOCK = 160
 MS = 1_000_000
 STEP = 10 * MS
-QUICK = StreamSettings(sample_rate=RATE, method="repeat", model="ar")
+QUICK = embedded(sample_rate=RATE, method="repeat", model="ar")
 CAPS = "audio/x-raw,format={},layout=interleaved,rate={},channels={}"
 PROBE = Path(__file__).with_name("gstreamer_probe.py")
 # An environment that does not lead the system's Python astray.
@@ -65,7 +66,7 @@ def test_a_gap_is_played_as_the_engine_conceals_it(lookahead: int) -> None:
     lost = np.random.default_rng(1).random(30) < 0.3
     lost[0] = False
     timeline = Timeline(
-        StreamSettings(sample_rate=RATE, model="ar", budget_ms=math.inf, lookahead=lookahead)
+        embedded(sample_rate=RATE, model="ar", budget_ms=math.inf, lookahead=lookahead)
     )
     pieces = []
     for k, packet in enumerate(signal.reshape(30, BLOCK, 1)):
@@ -142,9 +143,7 @@ def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
     parts: list[tuple[bool, int]], lookahead: int
 ) -> None:
     """Gaps count in whole packets as long as buffers do; received samples stay where they are."""
-    timeline = Timeline(
-        StreamSettings(sample_rate=RATE, method="zeros", model="ar", lookahead=lookahead)
-    )
+    timeline = Timeline(embedded(sample_rate=RATE, method="zeros", model="ar", lookahead=lookahead))
     pieces = timeline.take(ramp(BLOCK), 0)
     expected = [ramp(BLOCK)[:, 0]]
     place = BLOCK
@@ -167,7 +166,7 @@ def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
 
 
 def test_after_its_end_a_timeline_begins_anew() -> None:
-    timeline = Timeline(StreamSettings(sample_rate=RATE, method="repeat", model="ar", lookahead=3))
+    timeline = Timeline(embedded(sample_rate=RATE, method="repeat", model="ar", lookahead=3))
     for _ in range(2):
         pieces = timeline.take(ramp(BLOCK), 7 * STEP) + timeline.drain()
         assert np.array_equal(joined(pieces), ramp(BLOCK)[:, 0])
