@@ -136,7 +136,7 @@ def run(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder with files of these names that no demonstration has written."""
+    """Refuse a folder whose files of these names are foreign."""
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
@@ -211,7 +211,7 @@ def _play_all(
 def _play(
     stream: Stream, method: str, budget_ms: float | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return what a concealer plays, and the ms that each lost packet took."""
+    """Return a concealer's output and its time for each lost packet, ms."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
@@ -232,7 +232,7 @@ def _play(
 def _captioned(
     rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what the picture shows, by the caption of its row."""
+    """Return the signals of the picture, by the caption of their row."""
     drawn = [row for row in rows if row.label in _DRAWN]
     return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
 

@@ -1,4 +1,4 @@
-"""What will run on this machine, and how fast: the findings behind ``plc doctor``.
+"""Examine this machine, for ``plc doctor``.
 
 Everything is looked up or tried, nothing assumed: the first-in-first-out scheduler is asked for and
 given back, start-up is timed in a process of its own, the ladders are those that the engine
@@ -71,7 +71,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealTime:
-    """What the operating system grants to a thread that must not be late."""
+    """Real-time rights that the operating system grants to a thread."""
 
     fifo_scheduler: bool
     fifo_hint: str
@@ -81,7 +81,7 @@ class RealTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """What the engine would use for one format, by its own calibration."""
+    """Rungs that the engine chooses for one format, by its calibration."""
 
     format: str
     budget_ms: float
@@ -120,7 +120,7 @@ class Health:
 
 
 def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None = None) -> Health:
-    """Return what was found.
+    """Examine this machine and return the findings.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _warm_up(problems: list[str]) -> float | None:
 
 
 def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
-    """Return the time from import to the first concealed packet, in a process of its own."""
+    """Return the time to the first concealed packet in a new process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
     try:
         run = subprocess.run(
@@ -244,7 +244,7 @@ def _cache() -> Cache:
 
 
 def _writable(folder: Path) -> bool:
-    """Return whether a file can be made in a folder, which may have to be made first."""
+    """Tell whether a file can be made in a folder."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -255,7 +255,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _flush_to_zero() -> bool:
-    """Return whether a product too small for a normal number becomes zero in the audio path."""
+    """Tell whether the audio path flushes subnormal numbers to zero."""
     import numpy as np
 
     from plc_kernels.denormals import flush_denormals, restore_denormals
@@ -294,7 +294,7 @@ def _version(distribution: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """Return what the processor calls itself, and the widest vectors it has where that is known."""
+    """Return the processor's name and, where known, its widest vectors."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""From an input to a sound card, through a bad network made on purpose, concealed on the way.
+"""Play an input on a sound card, through a simulated network.
 
 ::
 
@@ -136,7 +136,7 @@ class LiveEngine:
         self.stopping = False
 
     def step(self, ours_s: float) -> int:
-        """Do what is due by our clock; return how many blocks were made."""
+        """Do the work due by our clock; return the number of blocks made."""
         if self.sink.update(ours_s):
             self.playout.buffer.hurry()
         now_s = self.sink.clock.now_s
@@ -160,7 +160,7 @@ class LiveEngine:
                     self.playout.yield_place(verdict)
 
     def tell(self, note: Note) -> None:
-        """Note what comes from the network and is not what was configured."""
+        """Note mismatches between received packets and the settings."""
         if isinstance(self.source, NetworkSource):
             self._told.tell(str(self.source.port.endpoint), note)
 
@@ -183,7 +183,7 @@ class LiveEngine:
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and what was here has been played."""
+        """Whether the stream was stopped and played to its end."""
         return self._drained and self.sink.waiting_s == 0.0
 
     def close(self) -> None:
@@ -273,7 +273,7 @@ class Live:
         )
 
     def stop(self) -> None:
-        """Play what is here, at most 2 s of it, and close everything."""
+        """Play the rest, at most 2 s, and close everything."""
         self.engine.stop()
         limit_s = self._clock() + _DRAIN_S
         while not self.engine.done and self._thread.is_alive() and self._clock() < limit_s:
@@ -308,7 +308,7 @@ def _hurry() -> str:
 
 @contextlib.contextmanager
 def without_pauses() -> Iterator[None]:
-    """Let neither the collector of garbage nor a busy thread hold Python up for long."""
+    """Keep garbage collection and busy threads from pausing Python."""
     interval_s = sys.getswitchinterval()
     gc.collect()
     gc.freeze()  # what is here stays; a collection need not walk it

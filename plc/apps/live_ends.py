@@ -139,7 +139,7 @@ class PlayClock:
         self.now_s = 0.0
 
     def update(self, ours_s: float, confirmed_s: float) -> bool:
-        """Take in that at ``ours_s`` of our clock the device had played ``confirmed_s``.
+        """Update the clock: the device had played ``confirmed_s`` at ``ours_s``.
 
         Returns whether it goes on after it has stood still.
         """
@@ -172,7 +172,7 @@ class PlayClock:
 
 
 class DeviceSource:
-    """Packets of what an input device gives.
+    """Packets from an input device.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ class NetworkSource:
         self._stopped = True
 
     def datagrams(self, ours_s: float) -> Iterator[bytes]:
-        """Yield what the sender sent."""
+        """Yield the sender's datagrams."""
         if self._stopped:
             return
         for datagram, sender in self.port.arrived():
@@ -297,7 +297,7 @@ class NetworkSource:
         return ("", 0) if self._last is None else self._last[0]
 
     def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:
-        """Take in what became of a datagram; return whether an elder has its place back.
+        """Report a datagram's verdict to the latch; return whether an earlier sender returns.
 
         One that was held up on the way tells nothing of who sends now, unless it is of the same
         stream as the newest.
@@ -343,7 +343,7 @@ class DeviceSink:
 
     @property
     def waiting_s(self) -> float:
-        """What is ready for the device to play."""
+        """Audio ready for the device to play."""
         if self._stream is None:
             return 0.0
         return self._stream.ring.waiting / self._stream.sample_rate

@@ -85,7 +85,7 @@ def _gauge(
 
 
 def _devices(path: str) -> Callable[["Live"], Values]:
-    """Return how to read an attribute of each device of a live stream, by direction."""
+    """Return a reader of an attribute of each device, by direction."""
     read = attrgetter(path)
     return lambda live: [((port.direction,), read(port)) for port in live.ports]
 
@@ -265,7 +265,7 @@ class Exporter:
         self._pages.clear()
 
     def _page(self, accept: str) -> tuple[str, bytes]:
-        """Return the page in one of two formats, as it was less than a second ago."""
+        """Return the page, at most a second old, in either format."""
         wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
         encode, kind = self._encoders[wanted]
         made_s, page = self._pages.get(wanted, (-math.inf, b""))

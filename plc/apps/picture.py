@@ -1,4 +1,4 @@
-"""A picture of what concealment does: spectrograms and a close look at one gap.
+"""A picture of concealment: spectrograms and a close look at one gap.
 
 One row for each way of playing the same stream. On the left a second or two of spectrogram, with
 the lost packets marked above it; on the right the waveform around the loudest burst of that
@@ -35,7 +35,7 @@ _PLAYED_COLOUR = "#1f5fa8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What was lost of a stream."""
+    """A stream and its lost packets."""
 
     title: str
     original: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Stream:
 
 
 def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a PNG picture of a stream and of ways to play it.
+    """Write a PNG picture of a stream and its concealed versions.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def detail(
 
 
 def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
-    """Return the gap within ``start`` to ``stop``, in samples, where the original is loudest."""
+    """Return the gap between two samples where the original is loudest."""
     gaps = bursts_of(stream.lost) * stream.packet_samples
     inside = gaps[(gaps[:, 0] >= start) & (gaps[:, 1] <= stop)]
     if not len(inside):
@@ -175,7 +175,7 @@ def _levels_db(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
 
 
 def blank_figure(width: float, height: float) -> Any:
-    """Return a figure of so many inches, which no window system sees.
+    """Return an empty figure of a size in inches, without a window.
 
     Raises
     ------

@@ -237,7 +237,7 @@ class StreamRelay:
 
 
 class Relay:
-    """A :class:`~plc.rtp.udp.Service` of any number of streams, each with a port of its own.
+    """A :class:`~plc.rtp.udp.Service` of several streams, one port each.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ class Relay:
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and what had been received was played, or no stream goes on."""
+        """Whether every stream was played to its end, or none goes on."""
         if all(isinstance(each, Recorder) and each.error for each in self._targets):
             return True
         return self._stopped_s < math.inf and all(stream.drained for stream in self.streams)
@@ -304,7 +304,7 @@ class Relay:
             stream.receive(datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
-        """Send what is due, the oldest first, and no stream's next before every other's."""
+        """Send due blocks, oldest first, one of each stream in turn."""
         for number, stream in enumerate(self.streams):
             if stream.records:
                 self._catch_up(number, stream, now_s)
@@ -323,7 +323,7 @@ class Relay:
                     stream.note_sent(self._clock(now_s))
 
     def _catch_up(self, number: int, stream: StreamRelay, now_s: float) -> None:
-        """Record what is due, unless what came before that is still to be read."""
+        """Record due blocks, unless earlier datagrams are still unread."""
         for _ in range(_RECORDED_AT_ONCE):
             if stream.next_s > now_s or not self._ports[number].drained:
                 return
@@ -344,12 +344,12 @@ class Relay:
             stream.playout.drain()
 
     def tell(self, note: Note) -> None:
-        """Note what came to the streams and is not what they were configured for."""
+        """Note mismatches between received streams and their settings."""
         for port, stream in zip(self._ports, self.streams, strict=True):
             stream.told.tell(str(port.endpoint), note)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return what each stream counted."""
+        """Return the counters of each stream."""
         reports = []
         for stream, port, target in zip(self.streams, self._ports, self._targets, strict=True):
             if isinstance(target, Recorder):
@@ -362,7 +362,7 @@ class Relay:
         return reports
 
     def media(self) -> list[AudioMedia]:
-        """Return what is sent, for a description; streams into files are left out."""
+        """Return descriptions of the sent streams; streams into files are left out."""
         return [
             AudioMedia(
                 endpoint=stream.config.to,
@@ -445,7 +445,7 @@ def run_relay(
 
 @contextlib.contextmanager
 def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) -> Iterator[None]:
-    """Look at the relay once a second, in a thread that no packet waits for."""
+    """Look at the relay once a second, in another thread."""
     end = threading.Event()
 
     def look() -> None:

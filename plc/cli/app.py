@@ -38,7 +38,7 @@ _FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
 
 
 class _Refusing(TyperGroup):
-    """A group whose commands end with one line on stderr where ``plc`` refuses."""
+    """A group that reports refusals as one line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; turn errors into a line and a status."""
@@ -53,7 +53,7 @@ class _Refusing(TyperGroup):
 
 
 def _end_cleanly_on_signals() -> None:
-    """Make SIGTERM and SIGHUP unwind like Ctrl-C does, so that half-written files are removed."""
+    """Let SIGTERM and SIGHUP unwind like Ctrl-C: half-written files are removed."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -66,7 +66,7 @@ def _end_cleanly_on_signals() -> None:
 
 
 def _examples(*lines: str) -> str:
-    """Return the examples at the end of a help page, one a line."""
+    """Return the examples of a help page, one a line."""
     return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
@@ -214,7 +214,7 @@ def conceal(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Conceal the lost packets of a recording, as a receiver would while it plays.
+    """Conceal a recording's lost packets, as a receiver would.
 
     With --trace the recording is a damaged one: what it holds in the lost packets is ignored.
     With --loss it is a good one, of which packets are lost first.
@@ -270,7 +270,7 @@ def inpaint(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of a recording from what stands before and after them.
+    """Fill gaps of a recording from both of their sides.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     A longer one gets what fast gives: the blend of a prediction from either side.
@@ -363,7 +363,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what will run on this machine, and how fast."""
+    """Examine this machine: what runs, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -501,7 +501,7 @@ def _progress(what: str) -> "Iterator[Progress]":
 
 @contextmanager
 def _status() -> "Iterator[Any]":
-    """Show what is being done on stderr, if that is a terminal."""
+    """Show the current step on stderr, if that is a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)

@@ -52,7 +52,7 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
 
 @c.callback()
 def _c() -> None:
-    """Group, so that ``build`` is a command of its own even while it is the only one."""
+    """Group the commands, so that ``build`` stays a subcommand."""
 
 
 @c.command("build")
@@ -99,7 +99,7 @@ def check_element(folder: Folder = None) -> None:
 
 
 def _print_installed(installed: "Installed") -> None:
-    """Say what was found; status 1 if GStreamer does not find the element."""
+    """Print the findings; status 1 if GStreamer does not find the element."""
     if installed.element:
         typer.echo(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
     if installed.problem is not None:

@@ -175,7 +175,7 @@ def live(
     log_json: LogJson = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play an input on an output, through a bad network made on purpose, concealed on the way.
+    """Play an input on an output, through a simulated bad network.
 
     Devices that go away are waited for. Ends on Ctrl-C or SIGTERM, after what is there was played.
     """

@@ -238,7 +238,7 @@ def register(app: typer.Typer) -> None:
 def _relay_to_device(
     listen: list[str], to: list[str], received: ReceiverOptions, running: dict[str, Any]
 ) -> None:
-    """Play a stream on a sound card, by the card's clock instead of ours."""
+    """Play a stream on a sound card, by the card's clock."""
     from plc.apps.live import LiveConfig
     from plc.cli.live import play
     from plc.rtp.udp import parse_endpoint
@@ -325,7 +325,7 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
 
 
 def _unwritten(recording: dict[str, Any] | None) -> str:
-    """Return what is missing from a recording, if anything."""
+    """Return the gaps of a recording in words, if any."""
     if recording is None or not recording["unwritten_samples"]:
         return ""
     why = recording["error"] or "its disk was too slow; silence stands for them"

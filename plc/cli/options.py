@@ -174,7 +174,7 @@ class ReceiverOptions:
 
         rate = self.sample_rate
         if rate is None:
-            rate = 8_000 if self.codec in ("pcmu", "pcma") else 48_000
+            rate = 8_000 if self.codec.lower() in ("pcmu", "pcma") else 48_000
         return ReceiverConfig(
             stream=StreamConfig(
                 sample_rate=rate,
@@ -216,7 +216,7 @@ class ReceiverOptions:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose dataclass parameters are replaced by options for their fields."""
+    """Return a command whose dataclass parameters are groups of options."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():

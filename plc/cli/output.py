@@ -1,4 +1,4 @@
-"""What several commands print alike."""
+"""Output that several commands share."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ def print_json(result: Any) -> None:
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:
-    """Return what came and was not taken, if anything: where nothing is heard, why."""
+    """Return the packets left out, by reason, if any."""
     counts = {
         "of another payload type": report["unknown_packets"],
         "that could not be decoded": report["undecodable_packets"],

@@ -52,7 +52,7 @@ class Watch:
             self._exporter.add(collect)
 
     def look(self) -> None:
-        """Report what changed since the last call."""
+        """Report the changes since the last call."""
         for stream in self._streams:
             stream.look()
 

@@ -114,7 +114,7 @@ class ConcealedTrack(MediaStreamTrack):
 
     @property
     def stats(self) -> Stats:
-        """What the concealer of the present format did."""
+        """Statistics of the concealer for the present format."""
         return Stats() if self._concealer is None else self._concealer.stats
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class ConcealedTrack(MediaStreamTrack):
         return self._ready.popleft()
 
     async def _take(self, frame: Any) -> None:
-        """Put a frame where it belongs on the line, and conceal what is missing before it."""
+        """Place a frame by its time stamp; conceal the gap before it."""
         samples = samples_of(frame)
         if not len(samples):
             return
@@ -215,7 +215,7 @@ class ConcealedTrack(MediaStreamTrack):
         self._position = position
 
     def _cut(self) -> None:
-        """Make frames of what is whole."""
+        """Make frames of whole packets."""
         assert self._concealer is not None
         n = self._concealer.config.packet_samples
         while len(self._line) >= n:
@@ -230,7 +230,7 @@ class ConcealedTrack(MediaStreamTrack):
                 self._give(played, self._position - n - self._concealer.delay)
 
     def _flush(self) -> None:
-        """Give what the lookahead holds."""
+        """Return the packets of the lookahead."""
         concealer = self._concealer
         if concealer is None or not self._behind:
             return

@@ -123,7 +123,7 @@ class Calls:
         return self._guard(error, lambda: self._counted(number, counters))
 
     def close(self, number: int, error: Any) -> int:
-        """Return 0 when the stream is no more."""
+        """Close a stream; return 0."""
 
         def close() -> int:
             opened = self._take(number)  # and never given back
@@ -208,7 +208,7 @@ class Calls:
             return self._say(error, fault)
 
     def _say(self, error: Any, fault: BaseException) -> int:
-        """Write what went wrong where C finds it; return its code."""
+        """Write an error's text to C memory; return its code."""
         code, text = ERROR_INTERNAL, repr(fault)
         if isinstance(fault, _CallError):
             code, text = fault.code, str(fault)

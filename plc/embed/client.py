@@ -85,7 +85,7 @@ class Client:
         self._packet = as_packet(memoryview(self._frame)[HEADER.size :], config)
 
     def _connect(self, path: str, timeout_s: float) -> None:
-        """Connect, in turn with as many others as want to."""
+        """Connect; retry while the server's queue is full."""
         end_s = time.monotonic() + timeout_s
         while True:
             try:

@@ -99,7 +99,7 @@ class Conversation:
         return self._stream is not None
 
     def answer(self) -> bytes | bytearray | None:
-        """Return the answer to the next frame that has come, None if none has.
+        """Return the answer to the next complete frame, or None.
 
         The bytes of AUDIO are written in place: send them before asking for the next.
         """
@@ -120,11 +120,11 @@ class Conversation:
             return self._end(Code.SETTINGS, str(error), sequence)
 
     def goodbye(self) -> bytes:
-        """Return the BYE for a client that is left, with what the lookahead held."""
+        """Return the BYE at the server's end, with the lookahead's samples."""
         return self._bye(0)
 
     def close(self) -> None:
-        """Give back what the stream holds."""
+        """Close the stream."""
         if self._stream is not None:
             self._stream.close()
 
@@ -180,7 +180,7 @@ class Conversation:
 
 @dataclass(slots=True)
 class SidecarStats:
-    """What a server has seen."""
+    """Counters of a server."""
 
     clients: int = 0
     """Connections that were taken."""
@@ -249,7 +249,7 @@ class Sidecar:
             return len(self._clients)
 
     def serve(self, *, duration_s: float = math.inf) -> None:
-        """Take connections until the time is over, or :meth:`stop`, SIGTERM or SIGINT ask to end.
+        """Serve until the time is over, :meth:`stop`, SIGTERM or SIGINT.
 
         What has been received by then is answered. A second signal ends at once.
         """
@@ -271,7 +271,7 @@ class Sidecar:
         self._stopping.set()
 
     def close(self) -> None:
-        """Listen no more, remove the socket, and let every connection come to its end."""
+        """Stop listening, remove the socket, and end every connection."""
         self._listener.close()
         if _identity(self.path) == self._identity:
             with contextlib.suppress(OSError):
@@ -282,7 +282,7 @@ class Sidecar:
                     connection.shutdown(socket.SHUT_RD)
 
     def _give_back(self) -> None:
-        """Return memory to the system when half of those who used it have left.
+        """Return memory to the system when half of its users have left.
 
         The C library keeps what threads free for the next ones.
         """
@@ -482,7 +482,7 @@ def _make_way(path: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another that took its place."""
+    """Return a file's device and inode."""
     try:
         status = path.lstat()
     except OSError:
@@ -491,7 +491,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _trim() -> None:
-    """Have glibc give back what it keeps; other C libraries do so themselves."""
+    """Return glibc's free memory to the system; other C libraries do so themselves."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 

@@ -28,7 +28,7 @@ class Format(IntEnum):
 
 
 class Flag(IntFlag):
-    """What became of a packet."""
+    """Outcome of a packet."""
 
     CONCEALED = 1
     """The samples that came out were made up."""
@@ -122,7 +122,7 @@ class EmbeddedStream:
         return as_packet(memory, self.config).reshape(self.shape)
 
     def push(self, packet: Packet | None, out: Packet) -> int:
-        """Take the next packet, and write the one whose turn it is to play.
+        """Take the next packet, and write the packet due for playing.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class EmbeddedStream:
         )
 
     def flush(self, out: Packet) -> None:
-        """Write what the lookahead holds, and be as new, but for the statistics.
+        """Write the lookahead's samples, and reset all but the statistics.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class EmbeddedStream:
 
 
 def prepare(config: EmbeddedConfig) -> None:
-    """Compile and load what such a stream needs; errors are left to whoever opens one."""
+    """Compile and load the needs of such a stream; errors are ignored."""
     with contextlib.suppress(PlcError):
         EmbeddedStream(config).close()
 

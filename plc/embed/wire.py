@@ -62,7 +62,7 @@ TEXT_LIMIT = 1 << 16
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """Kind of a frame."""
 
     HELLO = 1
     PUSH = 2
@@ -144,7 +144,7 @@ class FrameReader:
         self._begin, self._end, self._memory, self._limit = 0, len(kept), memory, limit
 
     def room(self) -> memoryview:
-        """Return memory to write to what comes next; it is never empty if frames are taken."""
+        """Return memory for the next bytes received, empty only if frames wait."""
         if self._begin == self._end:
             self._begin = self._end = 0
         elif self._begin:

@@ -95,7 +95,7 @@ def send_from(port: socket.socket, interface: str) -> None:
 
 
 def _card(interface: str | None) -> bytes:
-    """Return what stands behind the group in a request of IPv4: the card."""
+    """Return the interface part of an IPv4 membership request."""
     try:
         return IPv4Address(interface or "0.0.0.0").packed
     except ValueError:

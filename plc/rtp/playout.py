@@ -42,7 +42,7 @@ from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.mismatch import Inspection
 from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
-from plc.rtp.timeline import Slot
+from plc.rtp.timeline import PlacedPacket
 from plc.rtp.turns import Turn
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
@@ -135,12 +135,12 @@ class Playout:
 
     @property
     def concealment(self) -> Stats:
-        """What the concealer did."""
+        """Counters of the concealer."""
         return self._concealer.stats
 
     @property
     def received(self) -> JitterStats:
-        """What the jitter buffer did."""
+        """Counters of the jitter buffer."""
         return self.buffer.stats
 
     @property
@@ -150,7 +150,7 @@ class Playout:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing that was received is still to be played, or a drain took too long."""
+        """Whether everything received was played, or a drain took too long."""
         if not self.buffer.begun:
             return True
         waiting = self._filled - self._at + self._concealer.delay
@@ -178,7 +178,7 @@ class Playout:
     # ---- packets in -----------------------------------------------------------------------------
 
     def put(self, datagram: bytes, now_s: float) -> Verdict | Malformed | None:
-        """Take in what came from the network; return what became of it, None: another type."""
+        """Add a datagram; return its verdict, or None for a foreign payload type."""
         packet = parse_rtp(datagram)
         if isinstance(packet, Malformed):
             self._count_malformed(packet)
@@ -196,7 +196,7 @@ class Playout:
         return self._put_primary(packet, now_s)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
-        """Let what is played give way to the stream of the packet that this became of."""
+        """Let the stream of this verdict's packet take over."""
         if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
             self.buffer.yield_place()
 
@@ -287,7 +287,7 @@ class Playout:
         return self._played
 
     def _control(self, now_s: float) -> None:
-        """Note the delay of what is played, and set the stretch that brings it to its aim."""
+        """Measure the delay, and set the speed that corrects it."""
         if not self.buffer.begun:
             return
         delays = self.buffer.delays
@@ -299,7 +299,7 @@ class Playout:
         self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
 
     def _count(self, step: float) -> None:
-        """Note what a tick at that step does to the stream."""
+        """Count the effects of a tick at that step."""
         if not self.buffer.begun:
             return
         stats = self.stats
@@ -329,7 +329,7 @@ class Playout:
         block[:] = self._inbox.T
 
     def _lead_in(self, now_s: float) -> None:
-        """Put off the first block until what is aimed for, and a block more, has passed.
+        """Delay the first block until the target delay has passed.
 
         It was pulled at the first tick that was due; the silence in front of it makes up for what
         the tick came early or late.
@@ -341,28 +341,28 @@ class Playout:
         self._filled += silence
 
     def _decode(self) -> None:
-        """Write the pulled pieces into the inbox, and note which parts of it are missing."""
+        """Decode the pulled parts into the inbox, and note the gaps."""
         self._missing.clear()
         at = 0
-        for piece in self.buffer.pieces:
-            samples = self._samples_of(piece.slot)
+        for part in self.buffer.parts:
+            samples = self._samples_of(part.packet)
             if samples is None:
                 continue
-            stop = piece.at + piece.samples
-            self._inbox[piece.at : stop] = samples[piece.begin : piece.begin + piece.samples]
-            self._note_hole(at, piece.at)
+            stop = part.at + part.samples
+            self._inbox[part.at : stop] = samples[part.begin : part.begin + part.samples]
+            self._note_hole(at, part.at)
             at = stop
         self._note_hole(at, self.block)
 
-    def _samples_of(self, slot: Slot) -> NDArray[np.float32] | None:
+    def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
         """Return a packet's samples, decoded once; None if they cannot be had."""
-        if slot.decoded is None:
-            decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
-            samples = decode(slot.payload)
-            sound = samples is not None and len(samples) >= slot.stop - slot.start
+        if placed.decoded is None:
+            decode = self.codec.decode_repeated if placed.repeats else self.codec.decode
+            samples = decode(placed.payload)
+            sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound
-            slot.decoded = samples if sound else False
-        return None if slot.decoded is False else slot.decoded
+            placed.decoded = samples if sound else False
+        return None if placed.decoded is False else placed.decoded
 
     def _note_hole(self, begin: int, stop: int) -> None:
         if stop <= begin:
@@ -373,7 +373,7 @@ class Playout:
         missing.append((begin, stop))
 
     def _forget_played(self) -> None:
-        """Move the line so that what is played next stands behind what the taps still need."""
+        """Drop played samples that the resampler no longer needs."""
         stale = math.floor(self._at) - CENTRE
         self._line[:, : self._filled - stale] = self._line[:, stale : self._filled]
         self._filled -= stale

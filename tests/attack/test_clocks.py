@@ -21,7 +21,7 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
-from plc.rtp.timeline import SLOTS
+from plc.rtp.timeline import PACKETS_MAX
 from plc.rtp.udp import Endpoint
 from tests.plc import configs
 from tests.plc.tiny_models import write_model
@@ -225,7 +225,7 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
         played = playout.tick(now_s)
         assert np.isfinite(played).all()
         assert np.abs(played).max() <= LOUDEST
-        assert len(playout.buffer._timeline._slots) <= min(SLOTS, 400)
+        assert len(playout.buffer._timeline._packets) <= min(PACKETS_MAX, 400)
         received.append(playout.received.played_samples)
     if name in SETTLED:
         for begin in (JUMP_AT, JUMP_AT + 100, JUMP_AT + 200):

@@ -17,7 +17,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import GLib, GObject, Gst  # noqa: E402
 
 if TYPE_CHECKING:
-    from plc.embed.gstreamer.timeline import Piece, Timeline
+    from plc.embed.gstreamer.timeline import BufferTimeline, Piece
 
 CAPS = Gst.Caps.from_string(
     "audio/x-raw, format=(string){F32LE, S16LE}, layout=(string)interleaved, "
@@ -84,7 +84,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._timeline: Timeline | None = None
+        self._timeline: BufferTimeline | None = None
         self._frame_bytes = 0
         self._rate = 0
         self._posted = 0
@@ -183,7 +183,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
             return self._open(event.parse_caps()) and self.srcpad.push_event(event)
         return pad.event_default(parent, event)
 
-    def _gap(self, timeline: "Timeline", event: Any) -> bool:
+    def _gap(self, timeline: "BufferTimeline", event: Any) -> bool:
         pts, duration = event.parse_gap()
         try:
             pieces, left = timeline.miss(_stamp(duration), _stamp(pts))
@@ -218,7 +218,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         _, self._rate = structure.get_int("rate")
         _, channels = structure.get_int("channels")
         try:
-            from plc.embed.gstreamer.timeline import Timeline, shortest_packet
+            from plc.embed.gstreamer.timeline import BufferTimeline, shortest_packet
             from plc.embed.stream import EmbeddedConfig, Format
             from plc.engine.config import StreamConfig
 
@@ -237,7 +237,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
             )
             self._frame_bytes = self._config.format.dtype.itemsize * channels
             self._close()
-            self._timeline = Timeline(self._config)
+            self._timeline = BufferTimeline(self._config)
         except Exception as error:
             self._fail(error)
             return False
@@ -264,7 +264,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
                 break
         return flow
 
-    def _report_now_and_then(self, timeline: "Timeline") -> None:
+    def _report_now_and_then(self, timeline: "BufferTimeline") -> None:
         stream = timeline.stream
         if not self.stats_interval or stream is None:
             return

@@ -1,4 +1,4 @@
-"""Buffers of any size and gaps of any length to packets and back, with their time stamps.
+"""Buffers and gaps to packets and back, with time stamps.
 
 A stream's packet is as long as its first buffer, so that where buffers are RTP packets, each is
 pushed as it comes, and nothing is held back. What does not come in whole packets waits for its
@@ -39,7 +39,7 @@ class Piece:
     """What it is, as in :class:`~plc.embed.stream.Flag`."""
 
 
-class Timeline:
+class BufferTimeline:
     """One stream of buffers and gaps.
 
     Parameters
@@ -106,7 +106,7 @@ class Timeline:
         return self._advance(None, filled, pts), left
 
     def drain(self) -> list[Piece]:
-        """Return what is held back, and begin anew; a packet that is not full is cut short."""
+        """Return the samples held back, and begin anew; a partial packet is cut short."""
         stream = self.stream
         if stream is None:
             return []
@@ -126,7 +126,7 @@ class Timeline:
         return pieces
 
     def close(self) -> None:
-        """Give back what the stream holds."""
+        """Close the stream."""
         if self.stream is not None:
             self.stream.close()
             self.stream = None
@@ -198,5 +198,5 @@ class Timeline:
 
 
 def shortest_packet(sample_rate: int) -> int:
-    """Return the samples of the shortest packet that is pushed as it comes."""
+    """Return the shortest packet that a buffer may be, in samples."""
     return max(32, round(MIN_PACKET_MS * sample_rate / 1000))

@@ -109,17 +109,17 @@ def soak(events: int, seed: int) -> SoakReport:
 def _check_pull(buffer: JitterBuffer, now_s: float, report: SoakReport) -> None:
     turn = buffer.pull(now_s)
     report.blocks += 1
-    pulled = sum(piece.samples for piece in buffer.pieces)
+    pulled = sum(part.samples for part in buffer.parts)
     if turn is Turn.PART:
         assert 0 < pulled < BLOCK
     else:
         assert pulled == (BLOCK if turn is Turn.PLAY else 0)
     at = 0
-    for piece in buffer.pieces:
-        assert at <= piece.at
-        at = piece.at + piece.samples
-        assert 0 <= piece.begin < piece.begin + piece.samples
-        assert piece.begin + piece.samples <= piece.slot.stop - piece.slot.start
+    for part in buffer.parts:
+        assert at <= part.at
+        at = part.at + part.samples
+        assert 0 <= part.begin < part.begin + part.samples
+        assert part.begin + part.samples <= part.packet.stop - part.packet.start
     stats = buffer.stats
     assert min(stats.lost_samples, stats.held_samples, stats.silent_samples) >= 0
     report.most_packets_held = max(report.most_packets_held, buffer.packets_held)
