@@ -137,7 +137,7 @@ MaybeBurst = Annotated[
         metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0, show_default="1.5"
     ),
 ]
-Loop = Annotated[bool, typer.Option("--loop", help="Begin the trace again where it ends.")]
+Loop = Annotated[bool, typer.Option("--loop", help="Repeat the trace at its end.")]
 
 
 @app.callback()
@@ -209,15 +209,17 @@ def conceal(
     model: Model = "auto",
     budget_ms: Annotated[
         float,
-        typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
+        typer.Option(
+            metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
+        ),
     ] = float("inf"),
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Conceal a recording's lost packets, as a receiver would.
 
-    With --trace the recording is a damaged one: what it holds in the lost packets is ignored.
-    With --loss it is a good one, of which packets are lost first.
+    With --trace the recording is damaged: samples of its lost packets are ignored.
+    With --loss the recording is intact, and packets of it are lost first.
     """
     from plc.repair.recordings import conceal_file
 
@@ -253,7 +255,7 @@ def inpaint(
     target: Target,
     gap: Annotated[
         list[str] | None,
-        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be given many times."),
+        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be repeated."),
     ] = None,
     gaps: Annotated[
         Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
@@ -263,7 +265,9 @@ def inpaint(
     packet_ms: PacketMs = 10.0,
     quality: Annotated[
         Quality,
-        typer.Option(case_sensitive=False, help="How well; best takes several times as long."),
+        typer.Option(
+            case_sensitive=False, help="Quality; best takes several times longer than good."
+        ),
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
@@ -273,8 +277,8 @@ def inpaint(
     """Fill gaps of a recording from both of their sides.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
-    A longer one gets what fast gives: the blend of a prediction from either side.
-    With --trace the gaps are its lost packets: better than plc conceal, which waits for nothing.
+    Longer gaps, and fast, get a blend of predictions from both sides.
+    With --trace the gaps are its lost packets, filled better than plc conceal does.
     """
     from plc.audio.loss import TraceLosses, read_trace
     from plc.repair.recordings import inpaint_file, lost_gaps, parse_gap, read_gaps
@@ -385,11 +389,11 @@ def doctor(
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Its name or path: all that is known of this one."),
+        typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the networks in the package: what each is for, how it was trained, how good it is."""
+    """List the networks in the package: purpose, training, quality."""
     from plc.models.catalogue import LIST_COLUMNS, available, find, model_table, models_table
 
     found = available() if name is None else [find(name)]

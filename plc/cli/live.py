@@ -49,7 +49,7 @@ _NUMBERS = {
     "queue": "queue_ms",
 }
 _IMPAIR_HELP = (
-    "What the network does: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
+    "Simulated network: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
     "duplicate=1%,rate=128,queue=100,in_order (ms, packets, kbit/s)."
 )
 
@@ -88,11 +88,11 @@ def _number(name: str, text: str) -> float:
 
 def devices(
     backend: Annotated[
-        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Of which library.")
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Library to ask.")
     ] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the sound cards, as each library names them."""
+    """List the sound cards by library."""
     from plc.audio.portaudio import open_backend
     from plc.errors import DeviceError, MissingExtraError
 
@@ -148,24 +148,26 @@ def live(
         typer.Option(
             "--in",
             metavar="DEV|udp://HOST:PORT",
-            help="Input: a number or a name (see plc devices), or where RTP comes in.",
+            help="Input: a device's number or name (see plc devices), or an RTP port.",
         ),
     ] = "default",
-    output: Annotated[str, typer.Option("--out", metavar="DEV", help="Output.")] = "default",
+    output: Annotated[
+        str, typer.Option("--out", metavar="DEV", help="Output: a device's number or name.")
+    ] = "default",
     impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
     trace: LoopedTrace = None,
     seed: Seed = 0,
     received: ReceiverOptions,
     backend: Annotated[
-        Literal["sounddevice", "pyaudio"], typer.Option(help="By which library.")
+        Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
     ] = "sounddevice",
     reserve_ms: Annotated[
-        float, typer.Option(metavar="MS", help="Ready for the output, at first.")
+        float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
     ] = 20.0,
     duration_s: Duration = math.inf,
     give_up_s: Annotated[
         float,
-        typer.Option(metavar="S", help="End when a device has been away this long.", min=0.0),
+        typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
     view: Annotated[
         bool | None,
@@ -177,7 +179,7 @@ def live(
 ) -> None:
     """Play an input on an output, through a simulated bad network.
 
-    Devices that go away are waited for. Ends on Ctrl-C or SIGTERM, after what is there was played.
+    It waits for absent devices. Ctrl-C or SIGTERM play the received packets, then end it.
     """
     from plc.apps.live import LiveConfig
     from plc.audio.loss import TraceLosses, read_trace

@@ -46,18 +46,18 @@ def relay(
     *,
     listen: Annotated[
         list[str] | None,
-        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; many times."),
+        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; may be repeated."),
     ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(
             metavar="udp://HOST:PORT|FILE|device:DEV",
-            help="Where it goes: one for each --listen, in order; one stream can go to a device.",
+            help="Where it goes: one for each --listen, in order; a device takes one stream.",
         ),
     ] = None,
     received: ReceiverOptions,
     sdp: Annotated[
-        Path | None, typer.Option(help="A description that says what comes where, and how coded.")
+        Path | None, typer.Option(help="Description (SDP) of the received streams.")
     ] = None,
     sdp_out: SdpOut = None,
     workers: Annotated[
@@ -69,10 +69,10 @@ def relay(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
+    """Receive lossy RTP; send it on at a steady pace, losses concealed.
 
-    Ends on Ctrl-C, SIGTERM or SIGHUP, after what was received has been played; a second one ends at
-    once. Recordings are kept; where one is not whole, the status is 1.
+    Ctrl-C, SIGTERM or SIGHUP play the received packets, then end it; a second one ends it at once.
+    Recordings are kept; an incomplete one makes the status 1.
     """
     from plc.apps.metrics import relay_samples
     from plc.apps.relay import run_relay
@@ -122,22 +122,27 @@ def send(
     codec: Codec = "l16",
     packet_ms: PacketMs = 10.0,
     redundancy: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Earlier packets each repeats.", min=0, max=8)
+        int,
+        typer.Option(
+            metavar="PACKETS", help="Earlier packets repeated by each packet.", min=0, max=8
+        ),
     ] = 0,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat the file.")] = False,
     clock_ppm: Annotated[
-        float, typer.Option(help="Send too fast by this many millionths.", min=-9e5, max=9e5)
+        float, typer.Option(help="Clock error: send faster by this many ppm.", min=-9e5, max=9e5)
     ] = 0.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the numbers it begins with.", min=0, show_default="unpredictable"),
+        typer.Option(
+            help="Seed of the SSRC and the first numbers.", min=0, show_default="unpredictable"
+        ),
     ] = None,
     sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send a recording as RTP, in its own time."""
+    """Send a recording as RTP, in real time."""
     from plc.audio.files import check_new
     from plc.rtp.send import open_sender
     from plc.rtp.udp import parse_endpoint, serve
@@ -169,31 +174,38 @@ def impair(
     listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
     to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
     loss: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share lost: 10% or 0.1.")
+        float,
+        typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1."),
     ] = 0.0,
     burst: Annotated[
-        float, typer.Option(metavar="PACKETS", help="Mean number lost in a row.", min=1.0)
+        float,
+        typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0),
     ] = 1.5,
     trace: LoopedTrace = None,
-    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of all.")] = 0.0,
-    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Up to this much more.")] = 0.0,
+    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of every packet.")] = 0.0,
+    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Largest additional delay.")] = 0.0,
     in_order: Annotated[
-        bool, typer.Option("--in-order", help="Let jitter hold up, not reorder.")
+        bool, typer.Option("--in-order", help="Let jitter delay packets without reordering them.")
     ] = False,
     reorder: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share held back.")
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of packets delayed behind later ones."
+        ),
     ] = 0.0,
-    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="By this much.")] = 30.0,
+    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of these.")] = 30.0,
     duplicate: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share sent twice.")
+        float, typer.Option(parser=share, metavar="SHARE", help="Share of packets sent twice.")
     ] = 0.0,
-    rate_kbit_s: Annotated[float, typer.Option(help="What passes in a second.")] = math.inf,
-    queue_ms: Annotated[float, typer.Option(metavar="MS", help="Queue before that.")] = 100.0,
+    rate_kbit_s: Annotated[float, typer.Option(help="Rate limit in kbit/s.")] = math.inf,
+    queue_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Longest queue at the rate limit.")
+    ] = 100.0,
     seed: Seed = 0,
     duration_s: Duration = math.inf,
     as_json: AsJson = False,
 ) -> None:
-    """Be a bad network: send datagrams on late, twice, out of order, or not at all."""
+    """Simulate a bad network: delay, double, reorder or lose datagrams."""
     from plc.audio.loss import TraceLosses, read_trace
     from plc.rtp.impair import ImpairConfig, Impairment, ImpairProxy
     from plc.rtp.udp import parse_endpoint, serve

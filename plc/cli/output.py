@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", "-y", help="Replace what is there under that name.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing file.")]
 Quality = Literal["fast", "good", "best"]
 
 
