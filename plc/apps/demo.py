@@ -98,7 +98,7 @@ def run(
         Whether files that are there may be replaced; those of an earlier demonstration may be
         without.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     model = GilbertElliott(loss, mean_burst)
     folder = Path(folder)

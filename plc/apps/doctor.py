@@ -22,7 +22,7 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import PlcError
 from plc.jsonable import to_json
 
-# Distribution and what it is needed for; the first ones always are.
+# Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
 OPTIONAL = {
     "matplotlib": "the picture of plc demo: pip install 'plc-engine[plots]'",
@@ -129,7 +129,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
     cold : bool
         Also time a start with nothing compiled.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     tell = progress or (lambda what: None)
     problems: list[str] = []
@@ -231,7 +231,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 
 def _cache() -> Cache:
-    """Return where numba keeps kernels, and how many of ours it has."""
+    """Return the folder of compiled kernels, and their number."""
     from plc.engine.warm import _AUDIO_PATH, cache_folder, compiled
 
     folder = cache_folder()
@@ -310,7 +310,7 @@ def _line(error: BaseException) -> str:
 
 
 def facts(health: Health) -> list[tuple[str, str]]:
-    """Return the findings but the ladders as lines for people: a name and what is so."""
+    """Return the findings without the ladders as (name, text)."""
     cache, real_time = health.cache, health.real_time
     lines = [
         ("python", f"{health.python}, {health.system}"),
@@ -337,7 +337,7 @@ def facts(health: Health) -> list[tuple[str, str]]:
 
 
 def ladder_text(ladder: Ladder) -> str:
-    """Return a ladder for people: what it begins with, what that costs, and the networks on it."""
+    """Return a ladder as text: first rung, its cost, and the networks."""
     lines = []
     for content, rungs in ladder.rungs.items():
         first = rungs[0]

@@ -70,7 +70,7 @@ def examine_networks(
     models : sequence of Manifest, optional
         Networks to try; by default those in the package.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     tell = progress or (lambda what: None)
     problems: list[str] = []

@@ -91,13 +91,13 @@ class LiveEngine:
     Parameters
     ----------
     config : LiveConfig
-        What it does.
+        Its settings.
     source : DevicePort or Endpoint
         The input.
     output : DevicePort
         The output.
     losses : LossSource, optional
-        Which packets are lost, instead of the config's model.
+        Lost packets, instead of the config's model.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class LiveEngine:
         self.sink.write(np.ascontiguousarray(block.T), ours_s)
 
     def stop(self) -> None:
-        """Take nothing more in; what is here is still played."""
+        """Stop receiving; the packets held are still played."""
         self.stopping = True
         self.source.stop()
         self.playout.drain()
@@ -298,7 +298,7 @@ class Live:
 
 
 def _hurry() -> str:
-    """Let this thread go before others where that is allowed; return what it runs as."""
+    """Raise this thread's priority where allowed; return its scheduling."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except (AttributeError, OSError):
@@ -311,7 +311,7 @@ def without_pauses() -> Iterator[None]:
     """Keep garbage collection and busy threads from pausing Python."""
     interval_s = sys.getswitchinterval()
     gc.collect()
-    gc.freeze()  # what is here stays; a collection need not walk it
+    gc.freeze()  # present objects stay; a collection need not walk them
     sys.setswitchinterval(_POLL_S / 2.0)
     try:
         yield
@@ -332,7 +332,7 @@ def run_live(
     note: Note = in_words,
     watch: Callable[["Live"], None] | None = None,
 ) -> dict[str, Any]:
-    """Run until SIGTERM, SIGINT or the end of the time; return what was counted.
+    """Run until SIGTERM, SIGINT or the end of the time; return the counters.
 
     Parameters
     ----------
@@ -345,7 +345,7 @@ def run_live(
     output : str
         The output device.
     losses : LossSource, optional
-        Which packets are lost, instead of the config's model.
+        Lost packets, instead of the config's model.
     duration_s : float
         How long.
     give_up_s : float
@@ -358,7 +358,7 @@ def run_live(
     Raises
     ------
     DeviceError
-        If a device is not there at the start, or takes no format of ours.
+        If a device is absent at the start, or takes no supported format.
     NetworkError
         If the port is taken.
     """

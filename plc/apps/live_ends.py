@@ -73,7 +73,7 @@ class Peak:
 def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
     """Return samples, shape (n, c), as (n, channels): alike, the mean for one, one for all.
 
-    Where both have several, the first ones are taken and what is missing is silent.
+    Where both have several, the first ones are taken and missing ones are silent.
     """
     there = samples.shape[1]
     if there == channels:
@@ -320,7 +320,7 @@ class DeviceSink:
     sample_rate, block : int
         Of the stream.
     reserve_s : float
-        What is kept ready to begin with.
+        Audio kept ready at first.
     stats : LiveStats
         Where to count.
     """
@@ -384,7 +384,7 @@ class DeviceSink:
             return self._written_s if self._written_s <= now_s else None
         if self.waiting_s >= self.reserve_s:
             return None
-        # Where it will stand among what the device plays, less what is kept ready.
+        # Where it will stand among what the device plays, less the reserve.
         passed_s = stream.ring.passed / stream.sample_rate
         return self._begin_s + passed_s + self.waiting_s - self.reserve_s
 

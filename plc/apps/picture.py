@@ -56,7 +56,7 @@ def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) 
     stream : Stream
         The original and its losses.
     played : mapping from str to float32, shape (n,)
-        What was played instead, by the label of its row.
+        Concealed versions, by the label of their row.
 
     Raises
     ------

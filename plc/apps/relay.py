@@ -121,7 +121,7 @@ class StreamRelay:
     Parameters
     ----------
     config : RelayConfig
-        What comes in and what goes out.
+        Its settings.
     """
 
     def __init__(self, config: RelayConfig) -> None:
@@ -338,7 +338,7 @@ class Relay:
             stream.stats.unwritten_samples = target.unwritten_samples
 
     def stop(self, now_s: float) -> None:
-        """Receive nothing more; what was received is still played."""
+        """Stop receiving; the packets held are still played."""
         self._stopped_s = now_s
         for stream in self.streams:
             stream.playout.drain()
@@ -396,9 +396,9 @@ def run_relay(
     watch: Callable[["Relay"], None] | None = None,
     note: Note = in_words,
 ) -> list[dict[str, Any]]:
-    """Relay until a signal or the end of the time; return what each stream counted.
+    """Relay until a signal or the end of the time; return the counters.
 
-    However it ends, what was recorded is kept. A recording that could not go on is told by
+    However it ends, recordings are kept. A recording that failed is reported by
     :func:`plc.notice.tell`, and by ``recording`` in its report.
 
     Parameters
@@ -406,7 +406,7 @@ def run_relay(
     configs : sequence of RelayConfig
         The streams.
     workers : int
-        Processes that share the streams out among themselves: one core runs a few dozen.
+        Processes that share the streams: one core runs a few dozen.
     duration_s : float
         How long; infinite: until a signal comes.
     announce : callable, optional
@@ -414,8 +414,8 @@ def run_relay(
     watch : callable, optional
         Called every second from another thread, and at the end; not with several workers either.
     note : callable
-        Told, from that thread, what comes and is not what a stream was configured for; with several
-        workers :mod:`plc.notice` is.
+        Takes mismatches between received packets and settings, from that thread; with several
+        workers :mod:`plc.notice` takes them.
 
     Raises
     ------
@@ -435,7 +435,7 @@ def run_relay(
         if announce is not None:
             announce(relay)
         gc.collect()
-        gc.freeze()  # what is here stays; a collection need not walk it
+        gc.freeze()  # present objects stay; a collection need not walk them
         with _watched(relay, watch, note):
             serve(relay, duration_s=duration_s)
     finally:

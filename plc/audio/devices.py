@@ -154,7 +154,7 @@ class DevicePort:
     is_input : bool
         Whether it records or plays.
     sample_rate, channels : int
-        What is wanted; the device's own where it does not take that.
+        Wanted format; the device's own where it does not take that.
     block_s : float
         What it should take or give at once.
     note : callable, optional
@@ -206,7 +206,7 @@ class DevicePort:
         Raises
         ------
         DeviceError
-            If it is not there, or takes no format of ours.
+            If it is absent, or takes no supported format.
         """
         device = find_device(self._backend.devices(), self.name, self.is_input)
         most = device.inputs if self.is_input else device.outputs
@@ -289,7 +289,7 @@ class DevicePort:
         return True
 
     def close(self) -> None:
-        """Close it, if it is open; what it counted is kept."""
+        """Close the device, if it is open; its counters stay."""
         stream = self.stream
         if stream is None:
             return

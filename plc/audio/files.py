@@ -40,7 +40,7 @@ _CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     ".opus": ("OGG", ("OPUS",)),
     ".mp3": ("MP3", ("MPEG_LAYER_III",)),
 }
-# What comes nearest where the target cannot hold the source's subtype.
+# The nearest subtype where the target cannot hold the source's.
 _NEAREST = {
     (".flac", "PCM_32"): "PCM_24",
     (".flac", "FLOAT"): "PCM_24",
@@ -198,7 +198,7 @@ class AudioWriter:
     expected_samples : int or None
         About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
     tags : Tags, optional
-        What it shall say of itself.
+        Its tags.
 
     Attributes
     ----------

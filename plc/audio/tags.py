@@ -24,7 +24,7 @@ from plc.audio.tag_values import DAMAGE, Tags
 def read_tags(path: Path) -> Tags:
     """Return a file's tags, empty for an unknown format.
 
-    What is damaged is left out, and the listener of :mod:`plc.notice` told.
+    Damaged tags are left out, and :mod:`plc.notice` is told.
     """
     from plc.audio import tags_id3, tags_riff, tags_vorbis
 

@@ -1,4 +1,4 @@
-"""The ``plc`` command: parse, call one function, print what it returns.
+"""The ``plc`` command: parse, call one function, print its result.
 
 Results go to stdout, progress and warnings to stderr. The status is 0 when the work is done, 1
 when it was refused (one line on stderr says why), 2 when the command was misused, 130 after

@@ -1,6 +1,6 @@
 """The commands for other programs: ``plc serve``, ``plc c build``, ``plc gstreamer``.
 
-As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 

@@ -1,6 +1,6 @@
 """The commands that touch sound cards: ``plc live`` and ``plc devices``.
 
-As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 

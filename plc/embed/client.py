@@ -51,7 +51,7 @@ class Client:
     ConfigError
         If the server does not open such a stream.
     WireError
-        If what it answers is not the protocol.
+        If its answer breaks the protocol.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Client:
                 time.sleep(_QUEUE_S)
 
     def push(self, packet: Packet | None) -> tuple[Packet, Flag]:
-        """Send a packet, None for a lost one; return the one to play, and what it is.
+        """Send a packet, None if lost; return the packet to play, and its flags.
 
         Raises
         ------

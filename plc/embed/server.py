@@ -414,7 +414,7 @@ def run_sidecar(
     duration_s: float = math.inf,
     announce: Callable[[], None] = lambda: None,
 ) -> SidecarStats:
-    """Serve at ``path`` until asked to end; return what was seen.
+    """Serve at ``path`` until asked to end; return the counters.
 
     Everything is compiled and the models are loaded before the socket is there: a client that can
     connect need not wait for it. For a process of its own: it changes how often threads take

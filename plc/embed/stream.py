@@ -1,4 +1,4 @@
-"""A concealer for callers in other languages: one format, memory of theirs, flags for answers."""
+"""A concealer for other languages: caller's memory, one format, flags."""
 
 import contextlib
 from dataclasses import asdict, dataclass, field
@@ -134,7 +134,7 @@ class EmbeddedStream:
         Returns
         -------
         int
-            What became of them, as in :class:`Flag`.
+            Flags of :class:`Flag`.
         """
         stats = self.concealer.stats
         concealed = stats.concealed_samples

@@ -163,7 +163,7 @@ class FrameReader:
         Raises
         ------
         WireError
-            If what came is no frame; nothing can be read after that.
+            If the bytes are not a frame; nothing can be read after that.
         """
         waiting = self._end - self._begin
         if waiting < HEADER.size:

@@ -113,7 +113,7 @@ class DelayEstimator:
     Parameters
     ----------
     config : DelayConfig
-        What is wanted.
+        Settings of the delay.
     """
 
     def __init__(self, config: DelayConfig) -> None:

@@ -123,7 +123,7 @@ class Impairment:
     Parameters
     ----------
     config : ImpairConfig
-        What it does.
+        Its settings.
     seed : int
         Another seed, other packets.
     losses : LossSource, optional
@@ -132,7 +132,7 @@ class Impairment:
     Attributes
     ----------
     stats : ImpairStats
-        What it has done.
+        Its counters.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class ImpairProxy:
     listen, to : Endpoint
         Where datagrams come in and where they go.
     impairment : Impairment
-        What becomes of them in between.
+        The simulated network.
     """
 
     def __init__(self, listen: Endpoint, to: Endpoint, impairment: Impairment) -> None:

@@ -211,7 +211,7 @@ class JitterBuffer:
         Parameters
         ----------
         packet : RtpPacket
-            The one that carries it, put in already and accepted.
+            The packet that carries the copy, already accepted.
         offset : int
             Samples by which the earlier one's timestamp lies before its own.
         payload_type, payload, samples

@@ -283,7 +283,7 @@ def _step(before: int, after: int) -> int:
 
 
 class RateCap:
-    """A bucket of tokens: so many a second, and a second's worth at once."""
+    """Token bucket: a rate per second, and a burst of one second."""
 
     __slots__ = ("_filled_s", "_rate", "_tokens")
 
@@ -293,7 +293,7 @@ class RateCap:
         self._filled_s = -math.inf
 
     def take(self, now_s: float) -> bool:
-        """Take a token; return whether there was one."""
+        """Take a token; tell whether one was left."""
         if now_s < self._filled_s:  # the clock was set back
             self._filled_s = now_s
         if now_s > self._filled_s:

@@ -1,4 +1,4 @@
-"""Multicast groups: sockets that receive what is sent to one, or send from a card of choice.
+"""Multicast groups: receive from a group, send from a chosen card.
 
 A group's datagrams come only to hosts that have joined it (IGMP, MLD), on the card they joined by.
 Several programs of a host may listen to the same group and port.

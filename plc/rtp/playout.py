@@ -1,4 +1,4 @@
-"""A receiver's ear: RTP packets in at any time, a steady stream of samples out.
+"""RTP packets in at any time, a steady stream of samples out.
 
 ::
 
@@ -87,11 +87,11 @@ class Playout:
     Attributes
     ----------
     buffer : JitterBuffer
-        What is to come.
+        The jitter buffer.
     stats : PlayoutStats
-        What happened so far; ``buffer.stats`` and ``concealment`` have the rest.
+        Counters; ``buffer.stats`` and ``concealment`` have the rest.
     inspection : Inspection
-        What came that is not as configured.
+        Mismatches between received packets and the settings.
     """
 
     def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
@@ -172,7 +172,7 @@ class Playout:
         }
 
     def drain(self) -> None:
-        """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
+        """Expect nothing more; :attr:`drained` then tells when all is played."""
         self._drained_samples = 0
 
     # ---- packets in -----------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Playout:
         return self.put_packet(packet, now_s)
 
     def put_packet(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
-        """Take in a packet; return what became of it, None: of another payload type."""
+        """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s)
         if packet.payload_type != self.payload_type:

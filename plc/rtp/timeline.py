@@ -66,7 +66,7 @@ class Timeline:
     Attributes
     ----------
     position : int
-        Media time of what is played next.
+        Media time of the next sample to play.
     parts : list of BlockPart
         What :meth:`gather` found last, in order.
     unit : int

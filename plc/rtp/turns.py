@@ -51,7 +51,7 @@ class Turns:
     delays : DelayEstimator
         The delay to aim for; its settings say whether to hold, and how long at most.
     timeline, sequences
-        What is there, and which numbers have come.
+        Packets held, and their numbers.
     stats : JitterStats
         Where samples are counted.
 

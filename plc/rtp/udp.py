@@ -83,7 +83,7 @@ class Service(Protocol):
         ...
 
     def stop(self, now_s: float) -> None:
-        """Come to an end: finish what is under way, then be done."""
+        """End: finish the work under way, then be done."""
         ...
 
 

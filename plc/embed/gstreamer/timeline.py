@@ -71,7 +71,7 @@ class BufferTimeline:
         return packets * self.packet_samples * NANOSECONDS // self._rate
 
     def take(self, samples: Packet, pts: int | None) -> list[Piece]:
-        """Take a buffer, shape (n, channels); return what is to be played for it.
+        """Take a buffer, shape (n, channels); return the packets to play.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class BufferTimeline:
         return self._advance(samples, samples.shape[0], pts)
 
     def miss(self, duration_ns: int | None, pts: int | None) -> tuple[list[Piece], int]:
-        """Take a gap; return what is to be played in it, and how many ns of it are left empty.
+        """Take a gap; return its concealment, and the ns left empty.
 
         Parameters
         ----------
