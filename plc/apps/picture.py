@@ -34,7 +34,7 @@ _PLAYED_COLOUR = "#1f5fa8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class LossyClip:
     """A stream and its lost packets."""
 
     title: str
@@ -46,14 +46,14 @@ class Stream:
     packet_samples: int
 
 
-def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) -> None:
+def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]]) -> None:
     """Write a PNG picture of a stream and its concealed versions.
 
     Parameters
     ----------
     path : Path
         The picture; replaced if it exists.
-    stream : Stream
+    stream : LossyClip
         The original and its losses.
     played : mapping from str to float32, shape (n,)
         Concealed versions, by the label of their row.
@@ -100,7 +100,7 @@ def detail(
     return start, min(start + packets * packet_samples, samples)
 
 
-def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
+def loudest_gap(stream: LossyClip, start: int, stop: int) -> tuple[int, int]:
     """Return the gap between two samples where the original is loudest."""
     gaps = bursts_of(stream.lost) * stream.packet_samples
     inside = gaps[(gaps[:, 0] >= start) & (gaps[:, 1] <= stop)]
@@ -113,7 +113,7 @@ def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
 
 def _draw_spectrogram(
     axes: "Axes",
-    stream: Stream,
+    stream: LossyClip,
     signal: NDArray[np.float32],
     span: tuple[int, int],
     loudest_db: float,
@@ -144,7 +144,7 @@ def _draw_spectrogram(
 
 def _draw_waveform(
     axes: "Axes",
-    stream: Stream,
+    stream: LossyClip,
     signal: NDArray[np.float32],
     gap: tuple[int, int],
     label: str,
