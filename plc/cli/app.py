@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -407,11 +407,13 @@ def models(
         console.print(model_table(found[0]))
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+def _handed_on(command: Callable[[typer.Context], None]) -> None:
+    """Add a command that hands its arguments to a command of another package."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(rich_help_panel=_MEASURE, add_help_option=False, context_settings=settings)(command)
+
+
+@_handed_on
 def bench(ctx: typer.Context) -> None:
     """Measure quality and latency; plc bench --help lists what."""
     _benchmark(ctx.args)
@@ -429,21 +431,13 @@ def _benchmark(arguments: list[str]) -> None:
         raise typer.Exit(status)
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@_handed_on
 def train(ctx: typer.Context) -> None:
     """Train a network as a recipe says; plc train --help says how."""
     _training("train", ctx.args)
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@_handed_on
 def export(ctx: typer.Context) -> None:
     """Write a trained network as a model; plc export --help says how."""
     _training("export", ctx.args)
