@@ -42,7 +42,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def running() -> set[BaseProcess]:
-    """Return the children that there are."""
+    """Return the running child processes."""
     return set(multiprocessing.active_children())
 
 
@@ -61,7 +61,7 @@ def end(processes: Iterable[BaseProcess]) -> None:
 
 
 def raise_on_term() -> None:
-    """Make SIGTERM an exception in this process, so that what it started is ended on the way."""
+    """Turn SIGTERM into an exception, so that child processes are ended."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)

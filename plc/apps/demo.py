@@ -5,6 +5,7 @@ trace, and a picture, and measures how far that is from the original and the tim
 took. All methods see the same losses and run through :class:`plc.Concealer`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps.picture import Stream, draw
+from plc.apps.picture import LossyClip, draw
 from plc.audio.files import AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott, write_trace
 from plc.audio.quality import lsd_db, nmse_db
@@ -75,7 +76,6 @@ def run(
     mean_burst: float = 2.0,
     packet_ms: float = 20.0,
     seed: int = 1,
-    budget_ms: float | None = float("inf"),
     pictures: bool = True,
     overwrite: bool = True,
     progress: Callable[[str], None] | None = None,
@@ -90,15 +90,13 @@ def run(
         Of :class:`plc.audio.loss.GilbertElliott`.
     packet_ms : float
         Length of a packet.
-    budget_ms : float or None
-        As of :class:`plc.Concealer`: by default no limit, so that every machine makes the same.
     pictures : bool
         Draw them, if matplotlib is there.
     overwrite : bool
         Whether files that are there may be replaced; those of an earlier demonstration may be
         without.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     model = GilbertElliott(loss, mean_burst)
     folder = Path(folder)
@@ -114,7 +112,7 @@ def run(
     for clip in CLIPS:
         stream = _stream(clip, model, packet_ms, seed)
         write_trace(folder / f"{clip}.trace", stream.lost, [stream.title, "1 = lost"])
-        clip_rows, played = _play_all(folder, clip, stream, budget_ms, progress)
+        clip_rows, played = _play_all(folder, clip, stream, progress)
         rows += clip_rows
         if pictures and problem is None:
             _tell(progress, f"{clip}: picture")
@@ -136,7 +134,7 @@ def run(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder with files of these names that no demonstration has written."""
+    """Refuse a folder whose files of these names are foreign."""
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
@@ -159,13 +157,13 @@ def clip_audio(clip: str) -> tuple[NDArray[np.float32], int]:
     return signal[:, 0].copy(), sample_rate
 
 
-def _stream(clip: str, model: GilbertElliott, packet_ms: float, seed: int) -> Stream:
+def _stream(clip: str, model: GilbertElliott, packet_ms: float, seed: int) -> LossyClip:
     original, sample_rate = clip_audio(clip)
     packet_samples = samples_of_packet(packet_ms, sample_rate)
     lost = model.trace(-(-len(original) // packet_samples), seed)
     title = f"{clip}, {sample_rate / 1000:g} kHz: "
     title += f"{100 * lost.mean():.0f} % of packets of {packet_ms:g} ms lost"
-    return Stream(
+    return LossyClip(
         title=title,
         original=original,
         lost=lost,
@@ -177,8 +175,7 @@ def _stream(clip: str, model: GilbertElliott, packet_ms: float, seed: int) -> St
 def _play_all(
     folder: Path,
     clip: str,
-    stream: Stream,
-    budget_ms: float | None,
+    stream: LossyClip,
     progress: Callable[[str], None] | None,
 ) -> tuple[list[DemoRow], dict[str, NDArray[np.float32]]]:
     """Play a stream in every way; write each to a file."""
@@ -187,7 +184,7 @@ def _play_all(
     took_ms: dict[str, NDArray[np.float64]] = {LOSSY: np.empty(0)}
     for method, label in LABELS.items():
         _tell(progress, f"{clip}: {label}")
-        played[label], took_ms[label] = _play(stream, method, budget_ms)
+        played[label], took_ms[label] = _play(stream, method)
     _write(folder / f"{clip}-original.wav", stream.original, stream.sample_rate)
     rows = []
     for label, signal in played.items():
@@ -208,16 +205,14 @@ def _play_all(
     return rows, played
 
 
-def _play(
-    stream: Stream, method: str, budget_ms: float | None
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return what a concealer plays, and the ms that each lost packet took."""
+def _play(stream: LossyClip, method: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return a concealer's output and its time for each lost packet, ms."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
         packet_samples=stream.packet_samples,
         method=method,
-        budget_ms=budget_ms,
+        budget_ms=math.inf,  # every machine makes the same
     )
     packets = in_packets(stream.original[:, None], stream.packet_samples)
     played = np.empty_like(packets)
@@ -232,7 +227,7 @@ def _play(
 def _captioned(
     rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what the picture shows, by the caption of its row."""
+    """Return the signals of the picture, by the caption of their row."""
     drawn = [row for row in rows if row.label in _DRAWN]
     return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
 

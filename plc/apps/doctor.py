@@ -1,4 +1,4 @@
-"""What will run on this machine, and how fast: the findings behind ``plc doctor``.
+"""Examine this machine, for ``plc doctor``.
 
 Everything is looked up or tried, nothing assumed: the first-in-first-out scheduler is asked for and
 given back, start-up is timed in a process of its own, the ladders are those that the engine
@@ -22,7 +22,7 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import PlcError
 from plc.jsonable import to_json
 
-# Distribution and what it is needed for; the first ones always are.
+# Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
 OPTIONAL = {
     "matplotlib": "the picture of plc demo: pip install 'plc-engine[plots]'",
@@ -71,7 +71,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealTime:
-    """What the operating system grants to a thread that must not be late."""
+    """Real-time rights that the operating system grants to a thread."""
 
     fifo_scheduler: bool
     fifo_hint: str
@@ -81,7 +81,7 @@ class RealTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """What the engine would use for one format, by its own calibration."""
+    """Rungs that the engine chooses for one format, by its calibration."""
 
     format: str
     budget_ms: float
@@ -120,7 +120,7 @@ class Health:
 
 
 def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None = None) -> Health:
-    """Return what was found.
+    """Examine this machine and return the findings.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
     cold : bool
         Also time a start with nothing compiled.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     tell = progress or (lambda what: None)
     problems: list[str] = []
@@ -181,7 +181,7 @@ def _warm_up(problems: list[str]) -> float | None:
 
 
 def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
-    """Return the time from import to the first concealed packet, in a process of its own."""
+    """Return the time to the first concealed packet in a new process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
     try:
         run = subprocess.run(
@@ -231,7 +231,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 
 def _cache() -> Cache:
-    """Return where numba keeps kernels, and how many of ours it has."""
+    """Return the folder of compiled kernels, and their number."""
     from plc.engine.warm import _AUDIO_PATH, cache_folder, compiled
 
     folder = cache_folder()
@@ -244,7 +244,7 @@ def _cache() -> Cache:
 
 
 def _writable(folder: Path) -> bool:
-    """Return whether a file can be made in a folder, which may have to be made first."""
+    """Tell whether a file can be made in a folder."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -255,7 +255,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _flush_to_zero() -> bool:
-    """Return whether a product too small for a normal number becomes zero in the audio path."""
+    """Tell whether the audio path flushes subnormal numbers to zero."""
     import numpy as np
 
     from plc_kernels.denormals import flush_denormals, restore_denormals
@@ -294,7 +294,7 @@ def _version(distribution: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """Return what the processor calls itself, and the widest vectors it has where that is known."""
+    """Return the processor's name and, where known, its widest vectors."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -310,7 +310,7 @@ def _line(error: BaseException) -> str:
 
 
 def facts(health: Health) -> list[tuple[str, str]]:
-    """Return the findings but the ladders as lines for people: a name and what is so."""
+    """Return the findings without the ladders as (name, text)."""
     cache, real_time = health.cache, health.real_time
     lines = [
         ("python", f"{health.python}, {health.system}"),
@@ -337,7 +337,7 @@ def facts(health: Health) -> list[tuple[str, str]]:
 
 
 def ladder_text(ladder: Ladder) -> str:
-    """Return a ladder for people: what it begins with, what that costs, and the networks on it."""
+    """Return a ladder as text: first rung, its cost, and the networks."""
     lines = []
     for content, rungs in ladder.rungs.items():
         first = rungs[0]

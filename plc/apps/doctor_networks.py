@@ -1,4 +1,4 @@
-"""What the network will run on here: the findings about networks behind ``plc doctor``.
+"""Examine the networks on this machine, for ``plc doctor``.
 
 Every installed provider is tried by itself with every network of the package, for installed is not
 the same as working; opening it is timed as a stream would have to wait for it.
@@ -46,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkHealth:
-    """What was found out about networks."""
+    """Findings about the networks."""
 
     runtime: str | None
     """Version of ONNX Runtime; None if it is not installed."""
@@ -63,14 +63,14 @@ class NetworkHealth:
 def examine_networks(
     models: Sequence[Manifest] | None = None, *, progress: Progress | None = None
 ) -> NetworkHealth:
-    """Return what was found; nothing is raised for what does not work.
+    """Examine the networks and return the findings; failures do not raise.
 
     Parameters
     ----------
     models : sequence of Manifest, optional
         Networks to try; by default those in the package.
     progress : callable, optional
-        Called with what comes next.
+        Called with the name of each step.
     """
     tell = progress or (lambda what: None)
     problems: list[str] = []
@@ -141,7 +141,7 @@ def network_facts(health: NetworkHealth) -> list[tuple[str, str]]:
 
 
 def _verdict(health: NetworkHealth) -> str:
-    """Return how many networks run, each counted on the first provider that runs it."""
+    """Return how many networks run, by the first provider of each."""
     models = list(dict.fromkeys(trial.model for trial in health.trials))
     if not models:
         return "none in the package"
@@ -160,7 +160,7 @@ def _verdict(health: NetworkHealth) -> str:
 
 
 def _on_provider(health: NetworkHealth, provider: str) -> str:
-    """Return what a provider runs and how fast; where it runs nothing, why and what to do."""
+    """Return a provider's networks and their speed, or the problem and its remedy."""
     trials = [trial for trial in health.trials if trial.provider == provider]
     works = [trial for trial in trials if trial.report is not None]
     if not trials:
@@ -181,7 +181,7 @@ def _extras(trial: Trial) -> str:
 
 
 def _remedy(health: NetworkHealth, provider: str, trials: Sequence[Trial]) -> str:
-    """Return why a provider runs nothing, and what would help."""
+    """Return why a provider runs nothing, and the remedy."""
     if provider == "cpu":
         return _reason(trials, provider)
     if not health.gpu:
@@ -194,7 +194,7 @@ def _remedy(health: NetworkHealth, provider: str, trials: Sequence[Trial]) -> st
 
 
 def _reason(trials: Sequence[Trial], provider: str) -> str:
-    """Return the first trial's problem, without what is the same for all of them."""
+    """Return the first trial's problem, without the part common to all."""
     problem = next(trial.problem for trial in trials if trial.report is None)
     _, _, own = problem.partition(f" {provider}: ")
     return _shortened((own or problem).removesuffix(f"; {TELLS}"))

@@ -1,4 +1,4 @@
-"""What happens, as lines of JSON: one object a line, with ``time`` (UTC) and ``event``.
+"""Events as lines of JSON: one object a line, with ``time`` (UTC) and ``event``.
 
 The audio path counts and says nothing. What is noted here is either done by another thread (a
 device that is opened, or lost), or seen in the counters by whoever looks at them once a second
@@ -19,7 +19,7 @@ Note = Callable[..., None]
 
 
 def in_words(_event: str, *, says: str = "", **_particulars: Any) -> None:
-    """Tell the listener of notices what an event says in words, if it does."""
+    """Tell the listener of notices an event's words, if any."""
     if says:
         notice.tell(says)
 
@@ -62,7 +62,7 @@ class EventLog:
 
 
 class StreamWatch:
-    """Notes what has become of a stream, by its counters.
+    """Derives the events of a stream from its counters.
 
     Events: ``stream_begun``, ``source_changed``, ``outage`` (only concealment for a second) and
     ``outage_ended``, and ``concealed``, at most once a call, with what was concealed since the
@@ -99,7 +99,7 @@ class StreamWatch:
         }
 
     def look(self) -> None:
-        """Compare the counters with those of the last look, and note what changed."""
+        """Compare the counters with the last look, and note the changes."""
         before, now = self._last, self._counters()
         self._last = now
         if self._playout.buffer.begun and not self._begun:

@@ -1,4 +1,4 @@
-"""From an input to a sound card, through a bad network made on purpose, concealed on the way.
+"""Play an input on a sound card, through a simulated network.
 
 ::
 
@@ -46,13 +46,11 @@ from plc.audio.devices import Backend, DevicePort, tend
 from plc.audio.loss import LossSource
 from plc.engine.stats import percentiles
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec, open_codec
-from plc.rtp.delay import DelayConfig
+from plc.rtp.config import ReceiverConfig
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
-from plc.rtp.packetizer import packet_samples
 from plc.rtp.playout import Playout
-from plc.rtp.udp import Endpoint, Network, stop_signals
+from plc.rtp.udp import Endpoint, stop_signals
 
 _POLL_S = 0.001
 _TEND_S = 0.1
@@ -65,47 +63,22 @@ class LiveConfig:
 
     Parameters
     ----------
-    sample_rate, channels : int
-        Of the stream; devices that do not take them are converted from or to.
-    packet_ms : float
-        Length of a packet.
+    receiver : ReceiverConfig
+        How packets are played. Devices are converted to the format of its stream, and packets of
+        input devices have the length of its stream's packets. Codec, payload types and permitted
+        senders are those of RTP. The seed of the stream also decides which packets are lost.
     impair : ImpairConfig
-        What the network does on purpose.
-    seed : int
-        Another seed, other packets lost.
-    delay : DelayConfig
-        How long packets wait.
+        The simulated network.
     reserve_ms : float
-        What is kept ready for the output device to begin with.
-    lookahead, method, model, budget_ms
-        As for :class:`~plc.rtp.playout.Playout`.
-    codec : str
-        Of RTP, where the input is the network.
-    payload_type, red_payload_type : int or None
-        Of its packets, and of redundancy; None: the codec's usual one, and none.
-    packets_per_s : float
-        What is taken from a sender at most.
+        Audio kept ready for the output device, at first.
     """
 
-    sample_rate: int = 48_000
-    channels: int = 1
-    packet_ms: float = 10.0
+    receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     impair: ImpairConfig = field(default_factory=ImpairConfig)
-    seed: int = 0
-    delay: DelayConfig = field(default_factory=lambda: DelayConfig(safety=0.5))
     reserve_ms: float = 20.0
-    lookahead: int = 0
-    method: str = "auto"
-    model: str = "auto"
-    budget_ms: float | None = None
-    codec: str = "l16"
-    payload_type: int | None = None
-    red_payload_type: int | None = None
-    packets_per_s: float = 2000.0
 
     def __post_init__(self) -> None:
-        """Check what the parts do not."""
-        packet_samples(self.packet_ms, self.sample_rate)
+        """Check the reserve."""
         if not 1.0 <= self.reserve_ms <= 1000.0 * MAX_RESERVE_S:
             raise ConfigError(
                 f"reserve_ms is {self.reserve_ms:g}; supported: 1 to {1000 * MAX_RESERVE_S:g} ms"
@@ -118,15 +91,13 @@ class LiveEngine:
     Parameters
     ----------
     config : LiveConfig
-        What it does.
+        Its settings.
     source : DevicePort or Endpoint
         The input.
     output : DevicePort
         The output.
     losses : LossSource, optional
-        Which packets are lost, instead of the config's model.
-    allow : sequence of Network
-        Who may send, if the source is an endpoint.
+        Lost packets, instead of the config's model.
 
     Attributes
     ----------
@@ -142,41 +113,30 @@ class LiveEngine:
         source: DevicePort | Endpoint,
         output: DevicePort,
         losses: LossSource | None = None,
-        allow: Sequence[Network] = (),
     ) -> None:
         self.config = config
         self.stats = LiveStats()
-        local = Float32(config.sample_rate, config.channels)
-        codec: Codec = local
-        if isinstance(source, Endpoint):
-            codec = open_codec(config.codec, config.sample_rate, config.channels)
-        self.block = packet_samples(config.packet_ms, config.sample_rate)
-        self.playout = Playout(
-            codec,
-            self.block,
-            config.delay,
-            payload_type=config.payload_type,
-            red_payload_type=config.red_payload_type,
-            lookahead=config.lookahead,
-            method=config.method,
-            model=config.model,
-            budget_ms=config.budget_ms,
-            seed=config.seed,
-        )
+        receiver, stream = config.receiver, config.receiver.stream
+        local = Float32(stream.sample_rate, stream.channels)
+        self.playout = Playout(receiver, None if isinstance(source, Endpoint) else local)
         self._told = Told(self.playout.inspection)
-        self.impairment = Impairment(config.impair, config.seed, losses)
+        self.impairment = Impairment(config.impair, stream.seed, losses)
         self.source: DeviceSource | NetworkSource
         if isinstance(source, Endpoint):
-            self.source = NetworkSource(source, self.stats, allow, config.packets_per_s)
+            self.source = NetworkSource(source, self.stats, receiver)
         else:
-            self.source = DeviceSource(source, local, self.block, self.stats)
+            self.source = DeviceSource(source, local, stream.packet_samples, self.stats)
         self.sink = DeviceSink(
-            output, config.sample_rate, self.block, config.reserve_ms / 1000.0, self.stats
+            output,
+            stream.sample_rate,
+            stream.packet_samples,
+            config.reserve_ms / 1000.0,
+            self.stats,
         )
         self.stopping = False
 
     def step(self, ours_s: float) -> int:
-        """Do what is due by our clock; return how many blocks were made."""
+        """Do the work due by our clock; return the number of blocks made."""
         if self.sink.update(ours_s):
             self.playout.buffer.hurry()
         now_s = self.sink.clock.now_s
@@ -200,7 +160,7 @@ class LiveEngine:
                     self.playout.yield_place(verdict)
 
     def tell(self, note: Note) -> None:
-        """Note what comes from the network and is not what was configured."""
+        """Note mismatches between received packets and the settings."""
         if isinstance(self.source, NetworkSource):
             self._told.tell(str(self.source.port.endpoint), note)
 
@@ -212,7 +172,7 @@ class LiveEngine:
         self.sink.write(np.ascontiguousarray(block.T), ours_s)
 
     def stop(self) -> None:
-        """Take nothing more in; what is here is still played."""
+        """Stop receiving; the packets held are still played."""
         self.stopping = True
         self.source.stop()
         self.playout.drain()
@@ -223,7 +183,7 @@ class LiveEngine:
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and what was here has been played."""
+        """Whether the stream was stopped and played to its end."""
         return self._drained and self.sink.waiting_s == 0.0
 
     def close(self) -> None:
@@ -238,16 +198,11 @@ class LiveEngine:
         stats["delay_ms"] = percentiles(self.stats.delay)
         stats["step_ms"] = percentiles(self.stats.step_time)
         del stats["delay"], stats["step_time"]
-        received = self.playout.received
         return {
             "live": stats,
             "reserve_ms": 1000.0 * self.sink.reserve_s,
             "impairment": asdict(self.impairment.stats),
-            "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
-            "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
-            "stretch_ppm": 1e6 * self.playout.stretch,
-            "concealment": self.playout.concealment.as_dict(),
-        } | self.playout.left_out()
+        } | self.playout.report()
 
 
 class Live:
@@ -318,7 +273,7 @@ class Live:
         )
 
     def stop(self) -> None:
-        """Play what is here, at most 2 s of it, and close everything."""
+        """Play the rest, at most 2 s, and close everything."""
         self.engine.stop()
         limit_s = self._clock() + _DRAIN_S
         while not self.engine.done and self._thread.is_alive() and self._clock() < limit_s:
@@ -343,7 +298,7 @@ class Live:
 
 
 def _hurry() -> str:
-    """Let this thread go before others where that is allowed; return what it runs as."""
+    """Raise this thread's priority where allowed; return its scheduling."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except (AttributeError, OSError):
@@ -353,10 +308,10 @@ def _hurry() -> str:
 
 @contextlib.contextmanager
 def without_pauses() -> Iterator[None]:
-    """Let neither the collector of garbage nor a busy thread hold Python up for long."""
+    """Keep garbage collection and busy threads from pausing Python."""
     interval_s = sys.getswitchinterval()
     gc.collect()
-    gc.freeze()  # what is here stays; a collection need not walk it
+    gc.freeze()  # present objects stay; a collection need not walk them
     sys.setswitchinterval(_POLL_S / 2.0)
     try:
         yield
@@ -372,13 +327,12 @@ def run_live(
     output: str,
     *,
     losses: LossSource | None = None,
-    allow: Sequence[Network] = (),
     duration_s: float = math.inf,
     give_up_s: float = math.inf,
     note: Note = in_words,
     watch: Callable[["Live"], None] | None = None,
 ) -> dict[str, Any]:
-    """Run until SIGTERM, SIGINT or the end of the time; return what was counted.
+    """Run until SIGTERM, SIGINT or the end of the time; return the counters.
 
     Parameters
     ----------
@@ -391,9 +345,7 @@ def run_live(
     output : str
         The output device.
     losses : LossSource, optional
-        Which packets are lost, instead of the config's model.
-    allow : sequence of Network
-        Who may send.
+        Lost packets, instead of the config's model.
     duration_s : float
         How long.
     give_up_s : float
@@ -406,15 +358,16 @@ def run_live(
     Raises
     ------
     DeviceError
-        If a device is not there at the start, or takes no format of ours.
+        If a device is absent at the start, or takes no supported format.
     NetworkError
         If the port is taken.
     """
-    block_s = config.packet_ms / 1000.0
+    stream = config.receiver.stream
+    block_s = stream.packet_ms / 1000.0
 
     def port(name: str, is_input: bool) -> DevicePort:
         return DevicePort(
-            backend, name, is_input, config.sample_rate, config.channels, block_s, note
+            backend, name, is_input, stream.sample_rate, stream.channels, block_s, note
         )
 
     ports = [port(output, False)]
@@ -422,7 +375,7 @@ def run_live(
         ports.insert(0, port(source, True))
     # The engine first: what it compiles takes time in which nothing would be played.
     engine = LiveEngine(
-        config, source if isinstance(source, Endpoint) else ports[0], ports[-1], losses, allow
+        config, source if isinstance(source, Endpoint) else ports[0], ports[-1], losses
     )
     live = Live(engine, backend, ports)
     with stop_signals() as signals, without_pauses():

@@ -4,21 +4,21 @@ The output end also keeps the stream's time: see :class:`PlayClock`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps.relay import RateCap
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
-from plc.rtp.latch import Latch
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, ssrc_of
-from plc.rtp.udp import Address, Endpoint, Network, UdpPort
+from plc.rtp.udp import Address, Endpoint, UdpPort
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -73,7 +73,7 @@ class Peak:
 def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
     """Return samples, shape (n, c), as (n, channels): alike, the mean for one, one for all.
 
-    Where both have several, the first ones are taken and what is missing is silent.
+    Where both have several, the first ones are taken and missing ones are silent.
     """
     there = samples.shape[1]
     if there == channels:
@@ -139,7 +139,7 @@ class PlayClock:
         self.now_s = 0.0
 
     def update(self, ours_s: float, confirmed_s: float) -> bool:
-        """Take in that at ``ours_s`` of our clock the device had played ``confirmed_s``.
+        """Update the clock: the device had played ``confirmed_s`` at ``ours_s``.
 
         Returns whether it goes on after it has stood still.
         """
@@ -172,7 +172,7 @@ class PlayClock:
 
 
 class DeviceSource:
-    """Packets of what an input device gives.
+    """Packets from an input device.
 
     Parameters
     ----------
@@ -264,22 +264,14 @@ class NetworkSource:
         Where to listen.
     stats : LiveStats
         Where to count.
-    allow : sequence of Network
-        Who may send; empty: everybody.
-    packets_per_s : float
-        What is taken at most.
+    config : ReceiverConfig
+        Permitted senders and rate.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        stats: LiveStats,
-        allow: Sequence[Network] = (),
-        packets_per_s: float = 2000.0,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, stats: LiveStats, config: ReceiverConfig) -> None:
         self.port = UdpPort(endpoint)
-        self.latch = Latch(allow)
-        self._cap = RateCap(packets_per_s)
+        self.latch = Latch(config.allow)
+        self._cap = RateCap(config.packets_per_s)
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
@@ -289,7 +281,7 @@ class NetworkSource:
         self._stopped = True
 
     def datagrams(self, ours_s: float) -> Iterator[bytes]:
-        """Yield what the sender sent."""
+        """Yield the sender's datagrams."""
         if self._stopped:
             return
         for datagram, sender in self.port.arrived():
@@ -305,7 +297,7 @@ class NetworkSource:
         return ("", 0) if self._last is None else self._last[0]
 
     def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:
-        """Take in what became of a datagram; return whether an elder has its place back.
+        """Report a datagram's verdict to the latch; return whether an earlier sender returns.
 
         One that was held up on the way tells nothing of who sends now, unless it is of the same
         stream as the newest.
@@ -328,7 +320,7 @@ class DeviceSink:
     sample_rate, block : int
         Of the stream.
     reserve_s : float
-        What is kept ready to begin with.
+        Audio kept ready at first.
     stats : LiveStats
         Where to count.
     """
@@ -351,7 +343,7 @@ class DeviceSink:
 
     @property
     def waiting_s(self) -> float:
-        """What is ready for the device to play."""
+        """Audio ready for the device to play."""
         if self._stream is None:
             return 0.0
         return self._stream.ring.waiting / self._stream.sample_rate
@@ -392,7 +384,7 @@ class DeviceSink:
             return self._written_s if self._written_s <= now_s else None
         if self.waiting_s >= self.reserve_s:
             return None
-        # Where it will stand among what the device plays, less what is kept ready.
+        # Where it will stand among what the device plays, less the reserve.
         passed_s = stream.ring.passed / stream.sample_rate
         return self._begin_s + passed_s + self.waiting_s - self.reserve_s
 

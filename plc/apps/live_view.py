@@ -1,4 +1,4 @@
-"""What a live stream does, drawn in the terminal: levels, losses, rungs, delays, devices."""
+"""Meters of a live stream in the terminal: levels, losses, rungs, delays, devices."""
 
 import contextlib
 import math
@@ -23,7 +23,7 @@ _REFRESH_HZ = 8
 
 
 def level_db(level: float) -> float:
-    """Return a linear level in dB of full scale, -60 at the least."""
+    """Return a linear level in dB of full scale, at least -60."""
     return max(_FLOOR_DB, 20.0 * math.log10(level)) if level > 0.0 else _FLOOR_DB
 
 

@@ -1,28 +1,12 @@
-"""What streams count, for Prometheus: ``--metrics :9464``.
+"""Metrics of the streams for Prometheus: ``--metrics :9464``.
 
-The names are those of W3C's *Identifiers for WebRTC's Statistics API* [1]_ where it has one, with
-``plc_`` before it and, for counters, Prometheus' ``_total`` behind; others are in Prometheus' own
-style. Each has a label ``stream``.
+Each metric is a row of a table below: its name, type, meaning, and how it is read. The names are
+those of W3C's *Identifiers for WebRTC's Statistics API* [1]_ where it has one, with ``plc_`` in
+front and, for counters, Prometheus' ``_total`` behind; others are in Prometheus' own style. Each
+metric has a label ``stream``.
 
-=============================================  ====================================================
-``plc_packetsReceived_total``                  RTP packets, duplicates not among them
-``plc_packetsLost``                            expected and not received (less again if one comes)
-``plc_packetsDiscarded_total``                 come too late, or when the buffer was full
-``plc_duplicate_packets_total``                come again
-``plc_redundant_packets_total``                taken from the redundancy of later ones
-``plc_totalSamplesReceived_total``             samples played, received or concealed
-``plc_concealedSamples_total``                 samples made up for lost ones
-``plc_silentConcealedSamples_total``           of these, comfort noise alone
-``plc_concealmentEvents_total``                bursts concealed
-``plc_insertedSamplesForDeceleration_total``   by playing slower
-``plc_removedSamplesForAcceleration_total``    by playing faster
-``plc_jitterBufferDelay_total``                waited by all samples played, together, s
-``plc_jitterBufferTargetDelay_total``          the same, of the delay aimed for
-``plc_jitterBufferEmittedCount_total``         samples that the two above are over
-=============================================  ====================================================
-
-Nothing is counted for this: a scrape reads, in a thread of its own, integers that are there anyway.
-What connects cannot hold the audio up: see :mod:`plc.apps.page_server`.
+The audio path does no work for the metrics: a scrape reads, in a thread of its own, counters that
+exist anyway. Connections cannot delay the audio: see :mod:`plc.apps.page_server`.
 
 .. [1] https://www.w3.org/TR/webrtc-stats/#inboundrtpstats-dict*
 """
@@ -31,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from plc.apps.page_server import PageServer
@@ -45,165 +30,187 @@ if TYPE_CHECKING:
 _OPENMETRICS = "application/openmetrics-text"
 # A page is served again for this long; a scraper comes every few seconds.
 _KEPT_S = 1.0
-# What is done of a page at once, and the pause after it.
+# Work on a page at once, and the pause after it.
 _PIECE_S = 0.0002
 _REST_S = 0.001
+
+Values = Iterable[tuple[tuple[str, ...], float]]
+"""Values of a metric with labels of its own: the labels' values, and the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric: its name, meaning, and how it is read."""
+
+    name: str
+    """Without ``plc_`` and ``_total``."""
+    read: Callable[[Any], Any]
+    """Returns the number of a source, or :data:`Values` if there are labels."""
+    help: str
+    labels: tuple[str, ...] = ()
+    """Besides ``stream``."""
+    counts: bool = True
+    """Whether the number only grows: a counter, else a gauge."""
+
+    def samples(self, stream: str, source: Any) -> Iterator["Sample"]:
+        """Yield the present values of a source."""
+        value = self.read(source)
+        for labels, number in value if self.labels else [((), value)]:
+            yield Sample(self, (stream, *labels), number)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One value of one metric."""
 
-    name: str
-    """Without ``plc_`` and ``_total``."""
+    metric: Metric
+    labels: tuple[str, ...]
+    """Values of ``stream`` and of the metric's own labels."""
     value: float
-    help: str
-    labels: dict[str, str]
-    counts: bool = True
-    """Whether it only ever grows."""
 
 
 Collect = Callable[[], Iterable[Sample]]
 
 
+def _count(name: str, path: str, text: str) -> Metric:
+    """Return a counter that is read from an attribute."""
+    return Metric(name, attrgetter(path), text)
+
+
+def _gauge(
+    name: str, read: Callable[[Any], Any], text: str, labels: tuple[str, ...] = ()
+) -> Metric:
+    """Return a gauge."""
+    return Metric(name, read, text, labels, counts=False)
+
+
+def _devices(path: str) -> Callable[["Live"], Values]:
+    """Return a reader of an attribute of each device, by direction."""
+    read = attrgetter(path)
+    return lambda live: [((port.direction,), read(port)) for port in live.ports]
+
+
+def _discarded(playout: Playout) -> int:
+    return playout.received.late_packets + playout.received.overflow_packets
+
+
+def _malformed(playout: Playout) -> int:
+    return sum(dict(playout.stats.malformed_packets).values())
+
+
+def _rungs(playout: Playout) -> Values:
+    return [((rung,), samples) for rung, samples in dict(playout.concealment.rung_samples).items()]
+
+
+def _push_times(playout: Playout) -> Values:
+    stats = playout.concealment
+    return [
+        ((kind, f"{percent / 100.0:g}"), times.percentile_ms(percent) / 1000.0)
+        for kind, times in (("received", stats.good_time), ("concealed", stats.concealed_time))
+        for percent in (50.0, 99.0, 99.9)
+    ]
+
+
+PLAYOUT_METRICS = (
+    _count("packetsReceived", "received.packets_received", "RTP packets, without duplicates"),
+    _gauge("packetsLost", attrgetter("received.lost_packets"), "packets expected, not received"),
+    Metric("packetsDiscarded", _discarded, "packets too late, or beyond a full buffer"),
+    _count("duplicate_packets", "received.duplicate_packets", "packets received again"),
+    _count("redundant_packets", "received.redundant_packets", "packets taken from redundancy"),
+    _count("unknown_packets", "stats.unknown_packets", "packets of another payload type"),
+    _count("undecodable_packets", "stats.undecodable_packets", "packets that cannot be decoded"),
+    Metric("malformed_packets", _malformed, "datagrams that are not RTP"),
+    _count("source_changes", "received.source_changes", "senders that took over or restarted"),
+    _count("totalSamplesReceived", "concealment.total_samples_received", "samples played"),
+    _count("concealedSamples", "concealment.concealed_samples", "samples concealed"),
+    _count(
+        "silentConcealedSamples",
+        "concealment.silent_concealed_samples",
+        "concealed samples of comfort noise alone",
+    ),
+    _count("concealmentEvents", "concealment.concealment_events", "bursts concealed"),
+    _count(
+        "insertedSamplesForDeceleration",
+        "stats.inserted_samples",
+        "samples inserted by playing slower",
+    ),
+    _count(
+        "removedSamplesForAcceleration",
+        "stats.removed_samples",
+        "samples removed by playing faster",
+    ),
+    _count("jitterBufferDelay", "stats.waited_s", "seconds waited, summed over all samples played"),
+    _count("jitterBufferTargetDelay", "stats.aimed_s", "the same, of the target delay"),
+    _count("jitterBufferEmittedCount", "stats.emitted_samples", "samples of these two sums"),
+    Metric("rung_samples", _rungs, "concealed samples by rung", ("rung",)),
+    _count("rung_changes", "concealment.rung_changes", "changes of the rung, by time or network"),
+    _count("deadline_misses", "concealment.deadline_misses", "concealments over their time limit"),
+    _gauge(
+        "push_seconds",
+        _push_times,
+        "concealer's time for a packet, since the start",
+        ("packet", "quantile"),
+    ),
+    _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
+    _gauge("target_delay_seconds", attrgetter("buffer.delays.target_s"), "target delay"),
+    _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
+)
+"""Of a :class:`~plc.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
+
+RELAY_METRICS = (
+    _count("datagrams_received", "stats.datagrams_received", "datagrams received"),
+    _count("refused_datagrams", "stats.refused_datagrams", "datagrams of other senders"),
+    _count("capped_datagrams", "stats.capped_datagrams", "datagrams above --packets-per-s"),
+    _count("packetsSent", "stats.packets_sent", "packets sent"),
+    _count("late_packets_sent", "stats.late_packets_sent", "packets sent a packet late or more"),
+    _count("skipped_packets", "stats.skipped_packets", "packets not sent as the machine slept"),
+    _count("unwritten_samples", "stats.unwritten_samples", "samples that a disk did not take"),
+)
+"""Of a :class:`~plc.apps.relay.StreamRelay`."""
+
+LIVE_METRICS = (
+    _count("starved_samples", "engine.stats.starved_samples", "silence played for late blocks"),
+    _count("unheard_blocks", "engine.stats.unheard_blocks", "blocks made without an output"),
+    _count("absent_packets", "engine.stats.absent_packets", "packets of an input's absence"),
+    _gauge("reserve_seconds", attrgetter("engine.sink.reserve_s"), "audio ready for the output"),
+    Metric("device_losses", _devices("stats.losses"), "device losses", ("direction",)),
+    Metric("device_xruns", _devices("stats.breaks"), "breaks reported by it", ("direction",)),
+    Metric(
+        "device_missed_samples",
+        _devices("stats.missed_samples"),
+        "samples without room, or not ready in time",
+        ("direction",),
+    ),
+    _gauge(
+        "device_open",
+        lambda live: [((port.direction,), port.stream is not None) for port in live.ports],
+        "1 while the device is open",
+        ("direction",),
+    ),
+)
+"""Of a :class:`~plc.apps.live.Live` and its devices."""
+
+
 def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
-    """Yield what a stream's jitter buffer and concealer have counted."""
-    received, concealed, played = playout.received, playout.concealment, playout.stats
-    label = {"stream": stream}
-    counts: list[tuple[str, float, str]] = [
-        ("packetsReceived", received.packets_received, "RTP packets without duplicates"),
-        (
-            "packetsDiscarded",
-            received.late_packets + received.overflow_packets,
-            "packets that came too late, or when the buffer was full",
-        ),
-        ("duplicate_packets", received.duplicate_packets, "packets that came again"),
-        ("redundant_packets", received.redundant_packets, "packets taken from redundancy"),
-        (
-            "totalSamplesReceived",
-            concealed.total_samples_received,
-            "samples played, received or concealed",
-        ),
-        ("concealedSamples", concealed.concealed_samples, "samples made up for lost ones"),
-        (
-            "silentConcealedSamples",
-            concealed.silent_concealed_samples,
-            "concealed samples that were comfort noise alone",
-        ),
-        ("concealmentEvents", concealed.concealment_events, "bursts concealed"),
-        (
-            "insertedSamplesForDeceleration",
-            played.inserted_samples,
-            "samples inserted by playing slower",
-        ),
-        (
-            "removedSamplesForAcceleration",
-            played.removed_samples,
-            "samples removed by playing faster",
-        ),
-        (
-            "jitterBufferDelay",
-            played.waited_s,
-            "seconds that all samples played waited, together",
-        ),
-        (
-            "jitterBufferTargetDelay",
-            played.aimed_s,
-            "the same, of the delay aimed for",
-        ),
-        ("jitterBufferEmittedCount", played.emitted_samples, "samples of jitterBufferDelay"),
-        (
-            "deadline_misses",
-            concealed.deadline_misses,
-            "concealments that took longer than their time",
-        ),
-        (
-            "rung_changes",
-            concealed.rung_changes,
-            "steps on the ladder, for want of time or a network",
-        ),
-        ("source_changes", received.source_changes, "senders that took over or started anew"),
-        ("unknown_packets", played.unknown_packets, "packets of another payload type"),
-        ("undecodable_packets", played.undecodable_packets, "packets that could not be decoded"),
-        (
-            "malformed_packets",
-            sum(dict(played.malformed_packets).values()),
-            "datagrams that were no RTP",
-        ),
-    ]
-    for name, value, text in counts:
-        yield Sample(name, value, text, label)
-    for rung, value in dict(concealed.rung_samples).items():
-        yield Sample(
-            "rung_samples",
-            value,
-            "concealed samples by the rung that made them",
-            label | {"rung": rung},
-        )
-    gauges = [
-        ("packetsLost", received.lost_packets, "packets expected and not received"),
-        ("delay_seconds", max(0.0, playout.delay_s), "what the last block waited"),
-        ("target_delay_seconds", playout.buffer.delays.target_s, "delay aimed for"),
-        ("stretch_ratio", playout.stretch, "share by which the stream is played faster"),
-    ]
-    for name, number, text in gauges:
-        yield Sample(name, number, text, label, counts=False)
-    for what, times in (("received", concealed.good_time), ("concealed", concealed.concealed_time)):
-        for percent in (50.0, 99.0, 99.9):
-            yield Sample(
-                "push_seconds",
-                times.percentile_ms(percent) / 1000.0,
-                "time that the concealer took for a packet, since the start",
-                label | {"packet": what, "quantile": f"{percent / 100.0:g}"},
-                counts=False,
-            )
+    """Yield the counters of a jitter buffer and a concealer."""
+    return _samples(PLAYOUT_METRICS, stream, playout)
 
 
 def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
-    """Yield what a stream through the relay has counted."""
+    """Yield the counters of a stream through the relay."""
     yield from playout_samples(stream, relay.playout)
-    stats, label = relay.stats, {"stream": stream}
-    counts = [
-        ("datagrams_received", stats.datagrams_received, "datagrams that came in"),
-        ("refused_datagrams", stats.refused_datagrams, "not from the source that counts"),
-        ("capped_datagrams", stats.capped_datagrams, "too many in a second"),
-        ("packetsSent", stats.packets_sent, "packets sent on"),
-        ("late_packets_sent", stats.late_packets_sent, "sent over a packet's length too late"),
-        ("skipped_packets", stats.skipped_packets, "not sent, the machine slept"),
-        ("unwritten_samples", stats.unwritten_samples, "not in the recording, its disk failed"),
-    ]
-    for name, value, text in counts:
-        yield Sample(name, value, text, label)
+    yield from _samples(RELAY_METRICS, stream, relay)
 
 
 def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
-    """Yield what a live stream and its devices have counted."""
-    stats, label = live.engine.stats, {"stream": stream}
-    counts = [
-        ("starved_samples", stats.starved_samples, "silence, as nothing was ready for the output"),
-        ("unheard_blocks", stats.unheard_blocks, "blocks made while there was no output"),
-        ("absent_packets", stats.absent_packets, "packets that an input gave none of while away"),
-    ]
-    for name, value, text in counts:
-        yield Sample(name, value, text, label)
-    yield Sample(
-        "reserve_seconds",
-        live.engine.sink.reserve_s,
-        "what is kept ready for the output",
-        label,
-        counts=False,
-    )
-    for port in live.ports:
-        port_stats, where = port.stats, label | {"direction": port.direction}
-        yield Sample("device_losses", port_stats.losses, "times the device went away", where)
-        yield Sample("device_xruns", port_stats.breaks, "breaks that the device reports", where)
-        yield Sample(
-            "device_missed_samples",
-            port_stats.missed_samples,
-            "samples that found no room, or were not there in time",
-            where,
-        )
-        yield Sample("device_open", port.stream is not None, "1 if it is open", where, counts=False)
+    """Yield the counters of a live stream and its devices."""
+    yield from playout_samples(stream, live.engine.playout)
+    yield from _samples(LIVE_METRICS, stream, live)
+
+
+def _samples(metrics: Iterable[Metric], stream: str, source: Any) -> Iterator[Sample]:
+    for metric in metrics:
+        yield from metric.samples(stream, source)
 
 
 class Exporter:
@@ -258,7 +265,7 @@ class Exporter:
         self._pages.clear()
 
     def _page(self, accept: str) -> tuple[str, bytes]:
-        """Return the page in one of two formats, as it was less than a second ago."""
+        """Return the page, at most a second old, in either format."""
         wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
         encode, kind = self._encoders[wanted]
         made_s, page = self._pages.get(wanted, (-math.inf, b""))
@@ -272,12 +279,13 @@ class Exporter:
         families: dict[str, Any] = {}
         for collect in list(self._collects):
             for sample in collect():
-                family = families.get(sample.name)
+                metric = sample.metric
+                family = families.get(metric.name)
                 if family is None:
-                    family = families[sample.name] = self._families[sample.counts](
-                        f"plc_{sample.name}", sample.help, labels=list(sample.labels)
+                    family = families[metric.name] = self._families[metric.counts](
+                        f"plc_{metric.name}", metric.help, labels=["stream", *metric.labels]
                     )
-                family.add_metric(list(sample.labels.values()), sample.value)
+                family.add_metric(sample.labels, sample.value)
                 self._rest()
         for family in families.values():
             yield family

@@ -94,7 +94,7 @@ class PageServer:
                 self._drop(connection)
 
     def _take_in(self) -> bool:
-        """Accept a connection and see what it asks; return whether there was one."""
+        """Accept a connection and read its request; tell whether one waited."""
         try:
             accepted, _ = self._listener.accept()
         except OSError:  # none, gone again, or no file descriptor is left
@@ -113,7 +113,7 @@ class PageServer:
         return next((each for each in oldest_first if each.answer is None), oldest_first[0])
 
     def _serve(self, connection: _Connection) -> None:
-        """Do for a connection what can be done without waiting."""
+        """Advance a connection without waiting."""
         try:
             if connection.answer is None and not self._read(connection):
                 return

@@ -1,4 +1,4 @@
-"""A picture of what concealment does: spectrograms and a close look at one gap.
+"""A picture of concealment: spectrograms and a close look at one gap.
 
 One row for each way of playing the same stream. On the left a second or two of spectrogram, with
 the lost packets marked above it; on the right the waveform around the loudest burst of that
@@ -34,8 +34,8 @@ _PLAYED_COLOUR = "#1f5fa8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """What was lost of a stream."""
+class LossyClip:
+    """A stream and its lost packets."""
 
     title: str
     original: NDArray[np.float32]
@@ -46,17 +46,17 @@ class Stream:
     packet_samples: int
 
 
-def draw(path: Path, stream: Stream, played: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a PNG picture of a stream and of ways to play it.
+def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a PNG picture of a stream and its concealed versions.
 
     Parameters
     ----------
     path : Path
         The picture; replaced if it exists.
-    stream : Stream
+    stream : LossyClip
         The original and its losses.
     played : mapping from str to float32, shape (n,)
-        What was played instead, by the label of its row.
+        Concealed versions, by the label of their row.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def detail(
     return start, min(start + packets * packet_samples, samples)
 
 
-def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
-    """Return the gap within ``start`` to ``stop``, in samples, where the original is loudest."""
+def loudest_gap(stream: LossyClip, start: int, stop: int) -> tuple[int, int]:
+    """Return the gap between two samples where the original is loudest."""
     gaps = bursts_of(stream.lost) * stream.packet_samples
     inside = gaps[(gaps[:, 0] >= start) & (gaps[:, 1] <= stop)]
     if not len(inside):
@@ -113,7 +113,7 @@ def loudest_gap(stream: Stream, start: int, stop: int) -> tuple[int, int]:
 
 def _draw_spectrogram(
     axes: "Axes",
-    stream: Stream,
+    stream: LossyClip,
     signal: NDArray[np.float32],
     span: tuple[int, int],
     loudest_db: float,
@@ -144,7 +144,7 @@ def _draw_spectrogram(
 
 def _draw_waveform(
     axes: "Axes",
-    stream: Stream,
+    stream: LossyClip,
     signal: NDArray[np.float32],
     gap: tuple[int, int],
     label: str,
@@ -175,7 +175,7 @@ def _levels_db(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
 
 
 def blank_figure(width: float, height: float) -> Any:
-    """Return a figure of so many inches, which no window system sees.
+    """Return an empty figure of a size in inches, without a window.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what C and C++ write to file descriptor 2 from it; Python's stderr still gets there.
+    """Silence libraries on file descriptor 2; Python's stderr still works.
 
     PortAudio and ALSA print a dozen lines where there is no card, ONNX Runtime several for every
     provider that does not start.

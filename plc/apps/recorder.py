@@ -1,4 +1,4 @@
-"""A recording of a live stream, written by a thread of its own.
+"""A live stream's recording, written by its own thread.
 
 Whoever receives the stream hands over its blocks and never waits for the disk: what the disk has
 not taken yet waits in memory, up to a minute of it. What finds no room even so is counted, and
@@ -99,27 +99,27 @@ class Recorder:
 
     @property
     def unwritten_samples(self) -> int:
-        """Samples handed over that are not in the file and never will be."""
+        """Samples handed over that the file will never hold."""
         if self.error is None:
             return self._refused
         written = 0 if self._writer is None else self._writer.written_samples - self._silent
         return self._refused + self._taken - written
 
     def _make_up(self) -> None:
-        """Let silence stand for what found no room."""
+        """Write silence for blocks that found no room."""
         if self._missing:
             self._waiting.append(self._missing)
             self._missing = 0
 
     def close(self) -> None:
-        """Write what is waiting, and close the file; nothing was heard: create none."""
+        """Write the waiting blocks and close the file; create none without audio."""
         self._make_up()
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
 
     def report(self) -> dict[str, Any]:
-        """Return what became of it, by name."""
+        """Return the counters by name."""
         return {
             "file": str(self.path),
             "recorded_s": 0.0 if self._writer is None else self._recorded_s(self._writer),
@@ -145,7 +145,7 @@ class Recorder:
             self._give_up(error)
 
     def _write_piece(self, writer: AudioWriter) -> None:
-        """Write what is waiting, or a second of it; at first a block, so that one is kept."""
+        """Write the waiting blocks, or a second of them; at first one block."""
         most = _PIECE_S * self._sample_rate if self._done else 1
         blocks: list[NDArray[np.float32]] = []
         n = 0
@@ -171,7 +171,7 @@ class Recorder:
             self._silent += n
 
     def _give_up(self, error: Exception) -> None:
-        """Keep what was written, and say so; what comes from here on is counted."""
+        """End the recording, keep its file, and report why; later blocks are counted."""
         reason = str(error) if isinstance(error, PlcError) else f"cannot write {self.path}: {error}"
         self.error = reason
         kept = "nothing was written"

@@ -41,15 +41,15 @@ from plc.apps.events import Note, in_words
 from plc.apps.recorder import Recorder
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError, NetworkError, PlcError
-from plc.rtp.codecs import check_opus_frame, open_codec
-from plc.rtp.delay import DelayConfig
-from plc.rtp.latch import Latch
+from plc.rtp.codecs import check_opus_frame
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.latch import Latch, RateCap
 from plc.rtp.mismatch import Told
 from plc.rtp.outcomes import Verdict
-from plc.rtp.packetizer import Packetizer, packet_samples
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.udp import Address, Endpoint, Network, UdpPort, serve, stop_signals
+from plc.rtp.udp import Address, Endpoint, UdpPort, serve, stop_signals
 
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
@@ -65,8 +65,8 @@ _WATCH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamConfig:
-    """One stream through the relay.
+class RelayConfig:
+    """Settings of one stream through the relay.
 
     Parameters
     ----------
@@ -74,80 +74,22 @@ class StreamConfig:
         Where it comes in.
     to : Endpoint or Path
         Where it goes: a host, or an audio file.
-    codec : str
-        What both are coded in, in any case.
-    sample_rate, channels : int
-        Of it.
-    packet_ms : float
-        Length of the packets sent; those received may have any.
-    delay : DelayConfig
-        How long packets wait.
-    payload_type : int or None
-        Of the packets, in and out; None: the codec's usual one.
-    red_payload_type : int or None
-        Payload type of redundancy received (RFC 2198).
-    allow : tuple of Network
-        Who may send; nobody named: everybody.
-    packets_per_s : float
-        What is taken from the source; more is dropped. A second's worth may come at once.
-    lookahead, method, model, budget_ms
-        As for :class:`~plc.rtp.playout.Playout`.
+    receiver : ReceiverConfig
+        How it is received. It is sent on in the same format and codec, with the same payload type,
+        in packets of ``receiver.stream``.
     seed : int or None
-        Of the numbers that the stream sent begins with; None: unpredictable ones.
+        Seed of the sent stream's first numbers; None: unpredictable ones.
     """
 
     listen: Endpoint
     to: Endpoint | Path
-    codec: str = "l16"
-    sample_rate: int = 48_000
-    channels: int = 1
-    packet_ms: float = 10.0
-    delay: DelayConfig = field(default_factory=DelayConfig)
-    payload_type: int | None = None
-    red_payload_type: int | None = None
-    allow: tuple[Network, ...] = ()
-    packets_per_s: float = 2000.0
-    lookahead: int = 0
-    method: str = "auto"
-    model: str = "auto"
-    budget_ms: float | None = None
+    receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Check what the parts do not."""
-        object.__setattr__(self, "codec", self.codec.lower())
-        samples = packet_samples(self.packet_ms, self.sample_rate)
-        if self.codec == "opus":
-            check_opus_frame(samples)
-        if not self.packets_per_s >= 1.0:
-            raise ConfigError(f"packets_per_s is {self.packets_per_s:g}; it is 1 or more")
-        for number in (self.payload_type, self.red_payload_type):
-            if number is not None and not 0 <= number <= 127:
-                raise ConfigError(f"payload type is {number}; supported: 0 to 127")
-
-
-class RateCap:
-    """A bucket of tokens: so many a second, and a second's worth at once."""
-
-    __slots__ = ("_filled_s", "_rate", "_tokens")
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = rate
-        self._filled_s = -math.inf
-
-    def take(self, now_s: float) -> bool:
-        """Take a token; return whether there was one."""
-        if now_s < self._filled_s:  # the clock was set back
-            self._filled_s = now_s
-        if now_s > self._filled_s:
-            gained = self._rate * min(now_s - self._filled_s, 1.0)
-            self._tokens = min(self._rate, self._tokens + gained)
-            self._filled_s = now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+        """Check that the codec has such packets."""
+        if self.receiver.codec == "opus":
+            check_opus_frame(self.receiver.stream.packet_samples)
 
 
 @dataclass(slots=True)
@@ -178,39 +120,28 @@ class StreamRelay:
 
     Parameters
     ----------
-    config : StreamConfig
-        What comes in and what goes out.
+    config : RelayConfig
+        Its settings.
     """
 
-    def __init__(self, config: StreamConfig) -> None:
+    def __init__(self, config: RelayConfig) -> None:
         self.config = config
-        codec = open_codec(config.codec, config.sample_rate, config.channels)
-        self.block = packet_samples(config.packet_ms, codec.sample_rate)
-        self.playout = Playout(
-            codec,
-            self.block,
-            config.delay,
-            payload_type=config.payload_type,
-            red_payload_type=config.red_payload_type,
-            lookahead=config.lookahead,
-            method=config.method,
-            model=config.model,
-            budget_ms=config.budget_ms,
-        )
+        receiver = config.receiver
+        self.playout = Playout(receiver)
         rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
         # Decoding and encoding keep state of their own.
         self.packetizer = Packetizer(
-            open_codec(config.codec, config.sample_rate, config.channels),
+            receiver.open_codec(),
             ssrc=rng.getrandbits(32),
             sequence=rng.getrandbits(15),
             timestamp=rng.getrandbits(32),
             payload_type=self.playout.payload_type,
         )
         self.stats = RelayStats()
-        self.latch = Latch(config.allow)
+        self.latch = Latch(receiver.allow)
         self.told = Told(self.playout.inspection)
-        self._cap = RateCap(config.packets_per_s)
-        self._period_s = self.block / codec.sample_rate
+        self._cap = RateCap(receiver.packets_per_s)
+        self._period_s = self.playout.block / self.playout.codec.sample_rate
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
         self._due_s = math.inf
@@ -296,27 +227,21 @@ class StreamRelay:
         stats["lateness_ms"] = percentiles(self.stats.lateness)
         stats["delay_ms"] = percentiles(self.stats.delay)
         del stats["lateness"], stats["delay"]
-        jitter = asdict(self.playout.received)
-        jitter["lost_packets"] = self.playout.received.lost_packets
         return {
             "listen": str(self.config.listen),
             "to": str(to),
-            "codec": self.config.codec,
+            "codec": self.config.receiver.codec,
             "source": None if self.latch.source is None else "{}:{}".format(*self.latch.source),
             "relay": stats,
-            "jitter_buffer": jitter,
-            "target_delay_ms": 1000.0 * self.playout.buffer.delays.target_s,
-            "stretch_ppm": 1e6 * self.playout.stretch,
-            "concealment": self.playout.concealment.as_dict(),
-        } | self.playout.left_out()
+        } | self.playout.report()
 
 
 class Relay:
-    """A :class:`~plc.rtp.udp.Service` of any number of streams, each with a port of its own.
+    """A :class:`~plc.rtp.udp.Service` of several streams, one port each.
 
     Parameters
     ----------
-    configs : sequence of StreamConfig
+    configs : sequence of RelayConfig
         The streams.
     clock : callable, optional
         Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
@@ -329,7 +254,7 @@ class Relay:
     """
 
     def __init__(
-        self, configs: Sequence[StreamConfig], clock: Callable[[], float] | None = None
+        self, configs: Sequence[RelayConfig], clock: Callable[[], float] | None = None
     ) -> None:
         if not configs:
             raise ConfigError("a relay needs a stream at least")
@@ -346,10 +271,11 @@ class Relay:
             self.close()
             raise
 
-    def _open_target(self, config: StreamConfig) -> Address | Recorder:
+    def _open_target(self, config: RelayConfig) -> Address | Recorder:
         if isinstance(config.to, Endpoint):
             return self._ports[-1].target(config.to)
-        return Recorder(config.to, config.sample_rate, config.channels)
+        stream = config.receiver.stream
+        return Recorder(config.to, stream.sample_rate, stream.channels)
 
     @property
     def ports(self) -> Sequence[UdpPort]:
@@ -363,7 +289,7 @@ class Relay:
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and what had been received was played, or no stream goes on."""
+        """Whether every stream was played to its end, or none goes on."""
         if all(isinstance(each, Recorder) and each.error for each in self._targets):
             return True
         return self._stopped_s < math.inf and all(stream.drained for stream in self.streams)
@@ -378,7 +304,7 @@ class Relay:
             stream.receive(datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
-        """Send what is due, the oldest first, and no stream's next before every other's."""
+        """Send due blocks, oldest first, one of each stream in turn."""
         for number, stream in enumerate(self.streams):
             if stream.records:
                 self._catch_up(number, stream, now_s)
@@ -397,7 +323,7 @@ class Relay:
                     stream.note_sent(self._clock(now_s))
 
     def _catch_up(self, number: int, stream: StreamRelay, now_s: float) -> None:
-        """Record what is due, unless what came before that is still to be read."""
+        """Record due blocks, unless earlier datagrams are still unread."""
         for _ in range(_RECORDED_AT_ONCE):
             if stream.next_s > now_s or not self._ports[number].drained:
                 return
@@ -412,18 +338,18 @@ class Relay:
             stream.stats.unwritten_samples = target.unwritten_samples
 
     def stop(self, now_s: float) -> None:
-        """Receive nothing more; what was received is still played."""
+        """Stop receiving; the packets held are still played."""
         self._stopped_s = now_s
         for stream in self.streams:
             stream.playout.drain()
 
     def tell(self, note: Note) -> None:
-        """Note what came to the streams and is not what they were configured for."""
+        """Note mismatches between received streams and their settings."""
         for port, stream in zip(self._ports, self.streams, strict=True):
             stream.told.tell(str(port.endpoint), note)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return what each stream counted."""
+        """Return the counters of each stream."""
         reports = []
         for stream, port, target in zip(self.streams, self._ports, self._targets, strict=True):
             if isinstance(target, Recorder):
@@ -436,15 +362,15 @@ class Relay:
         return reports
 
     def media(self) -> list[AudioMedia]:
-        """Return what is sent, for a description; streams into files are left out."""
+        """Return descriptions of the sent streams; streams into files are left out."""
         return [
             AudioMedia(
                 endpoint=stream.config.to,
-                codec=stream.config.codec,
+                codec=stream.config.receiver.codec,
                 payload_type=stream.packetizer.payload_type,
-                sample_rate=stream.config.sample_rate,
-                channels=stream.config.channels,
-                packet_ms=stream.config.packet_ms,
+                sample_rate=stream.config.receiver.stream.sample_rate,
+                channels=stream.config.receiver.stream.channels,
+                packet_ms=stream.config.receiver.stream.packet_ms,
             )
             for stream in self.streams
             if isinstance(stream.config.to, Endpoint)
@@ -462,7 +388,7 @@ class Relay:
 
 
 def run_relay(
-    configs: Sequence[StreamConfig],
+    configs: Sequence[RelayConfig],
     *,
     workers: int = 1,
     duration_s: float = math.inf,
@@ -470,17 +396,17 @@ def run_relay(
     watch: Callable[["Relay"], None] | None = None,
     note: Note = in_words,
 ) -> list[dict[str, Any]]:
-    """Relay until a signal or the end of the time; return what each stream counted.
+    """Relay until a signal or the end of the time; return the counters.
 
-    However it ends, what was recorded is kept. A recording that could not go on is told by
+    However it ends, recordings are kept. A recording that failed is reported by
     :func:`plc.notice.tell`, and by ``recording`` in its report.
 
     Parameters
     ----------
-    configs : sequence of StreamConfig
+    configs : sequence of RelayConfig
         The streams.
     workers : int
-        Processes that share the streams out among themselves: one core runs a few dozen.
+        Processes that share the streams: one core runs a few dozen.
     duration_s : float
         How long; infinite: until a signal comes.
     announce : callable, optional
@@ -488,8 +414,8 @@ def run_relay(
     watch : callable, optional
         Called every second from another thread, and at the end; not with several workers either.
     note : callable
-        Told, from that thread, what comes and is not what a stream was configured for; with several
-        workers :mod:`plc.notice` is.
+        Takes mismatches between received packets and settings, from that thread; with several
+        workers :mod:`plc.notice` takes them.
 
     Raises
     ------
@@ -509,7 +435,7 @@ def run_relay(
         if announce is not None:
             announce(relay)
         gc.collect()
-        gc.freeze()  # what is here stays; a collection need not walk it
+        gc.freeze()  # present objects stay; a collection need not walk them
         with _watched(relay, watch, note):
             serve(relay, duration_s=duration_s)
     finally:
@@ -519,7 +445,7 @@ def run_relay(
 
 @contextlib.contextmanager
 def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) -> Iterator[None]:
-    """Look at the relay once a second, in a thread that no packet waits for."""
+    """Look at the relay once a second, in another thread."""
     end = threading.Event()
 
     def look() -> None:
@@ -543,7 +469,7 @@ def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) ->
 
 
 def _run_workers(
-    configs: Sequence[StreamConfig], workers: int, duration_s: float
+    configs: Sequence[RelayConfig], workers: int, duration_s: float
 ) -> list[dict[str, Any]]:
     """Let each of several processes relay some of the streams; collect their reports in order.
 
@@ -609,7 +535,7 @@ def _answer_of(
 
 
 def _work(
-    configs: list[StreamConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
+    configs: list[RelayConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
 ) -> None:
     """Be a worker: relay, and send the reports, or what went wrong, back."""
     # A terminal's signals are for the parent, which hands them on: here a second one would end at

@@ -28,7 +28,7 @@ _RING_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A sound card, or what a sound server calls one."""
+    """A sound card, real or of a sound server."""
 
     backend: str
     index: int
@@ -68,7 +68,7 @@ class Backend(Protocol):
     name: str
 
     def devices(self) -> list[Device]:
-        """Return what there is; with most libraries, what there was at the start or refresh."""
+        """Return the devices, as of the last start or refresh."""
         ...
 
     def takes(self, device: Device, is_input: bool, sample_rate: int, channels: int) -> bool:
@@ -87,7 +87,7 @@ class Backend(Protocol):
 
 
 def find_device(devices: Sequence[Device], text: str, is_input: bool) -> Device:
-    """Return the device meant by a number, a name, part of a name, or ``default``.
+    """Return the device of a number, (partial) name, or ``default``.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def _listed(devices: Sequence[Device]) -> str:
 
 @dataclass(slots=True)
 class PortStats:
-    """What became of a device."""
+    """Counters of a device."""
 
     opened: int = 0
     losses: int = 0
@@ -154,7 +154,7 @@ class DevicePort:
     is_input : bool
         Whether it records or plays.
     sample_rate, channels : int
-        What is wanted; the device's own where it does not take that.
+        Wanted format; the device's own where it does not take that.
     block_s : float
         What it should take or give at once.
     note : callable, optional
@@ -206,7 +206,7 @@ class DevicePort:
         Raises
         ------
         DeviceError
-            If it is not there, or takes no format of ours.
+            If it is absent, or takes no supported format.
         """
         device = find_device(self._backend.devices(), self.name, self.is_input)
         most = device.inputs if self.is_input else device.outputs
@@ -289,7 +289,7 @@ class DevicePort:
         return True
 
     def close(self) -> None:
-        """Close it, if it is open; what it counted is kept."""
+        """Close the device, if it is open; its counters stay."""
         stream = self.stream
         if stream is None:
             return
@@ -306,7 +306,7 @@ def _add(stats: PortStats, ring: Ring) -> None:
 
 
 def tend(backend: Backend, ports: Sequence[DevicePort], now_s: float) -> None:
-    """Close what is lost and open what is due; never waits, but for the library itself.
+    """Close lost devices and open due ones; only the library waits.
 
     Most libraries know only the devices that were there when they were started. They are started
     anew for every other attempt, for which all ports are closed: a break in the direction that

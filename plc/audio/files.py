@@ -40,7 +40,7 @@ _CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     ".opus": ("OGG", ("OPUS",)),
     ".mp3": ("MP3", ("MPEG_LAYER_III",)),
 }
-# What comes nearest where the target cannot hold the source's subtype.
+# The nearest subtype where the target cannot hold the source's.
 _NEAREST = {
     (".flac", "PCM_32"): "PCM_24",
     (".flac", "FLOAT"): "PCM_24",
@@ -85,7 +85,7 @@ WRITABLE_SUFFIXES = tuple(_CONTAINERS)
 
 
 class _Decoder(Protocol):
-    """What both libraries offer of an open file."""
+    """An open file of either library."""
 
     sample_rate: int
     channels: int
@@ -165,7 +165,7 @@ class AudioReader:
             raise AudioFileError(f"{self.path} holds no samples; expected at least one")
 
     def tags(self) -> Tags:
-        """Return what the file says of itself; what is damaged of it is left out."""
+        """Return the file's tags, damaged ones left out."""
         return self._decoder.tags()
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class AudioWriter:
     expected_samples : int or None
         About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
     tags : Tags, optional
-        What it shall say of itself.
+        Its tags.
 
     Attributes
     ----------
@@ -290,7 +290,7 @@ class AudioWriter:
         return AudioFileError(f"cannot write {self.path}: {reason}")
 
     def salvage(self) -> None:
-        """Close the file after an error and keep what was written, under its name if that can be.
+        """Close the file after an error and keep the samples written.
 
         Raises
         ------
@@ -351,7 +351,7 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
 
 
 def count_samples(path: str | Path) -> int:
-    """Return the length of a file, by decoding it where its headers do not tell."""
+    """Return a file's length in samples, decoding it where necessary."""
     with AudioReader(path) as reader:
         if reader.samples is not None:
             return reader.samples
@@ -359,7 +359,7 @@ def count_samples(path: str | Path) -> int:
 
 
 def check_target(target: Path, source: Path | None = None, overwrite: bool = True) -> None:
-    """Refuse a target that cannot be written, or that is the file it is made from.
+    """Refuse a target that cannot be written, or is its own source.
 
     Raises
     ------
@@ -549,7 +549,7 @@ class _PyAV:
 
 
 def _library_name(path: Path) -> str | bytes:
-    """Return a path as libsndfile's package takes it, in whatever coding the name is."""
+    """Return a path as libsndfile's package takes it, in any encoding."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
@@ -600,7 +600,7 @@ def _behind(target: Path) -> Path:
 
 
 def _open_beside(place: Path) -> tuple[Path, int]:
-    """Make a file beside ``place`` that nobody could have made before; return it, open.
+    """Make a new file beside ``place``; return it, open.
 
     Its mode, and as far as that is allowed its owner and group, are those of the file whose place
     it will take; of a new one, what the umask leaves.
@@ -676,7 +676,7 @@ def _place_error(partial: Path) -> str:
 
 
 def _as_wav(path: Path) -> None:
-    """Make an RF64 file an ordinary WAV file, in place, if it is one of less than 4 GB."""
+    """Convert an RF64 file below 4 GB to WAV, in place."""
     with path.open("r+b") as file:
         head = file.read(_RF64.size)
         size = os.fstat(file.fileno()).st_size
@@ -695,7 +695,7 @@ def _as_wav(path: Path) -> None:
 
 
 def _tell_length(path: Path) -> None:
-    """Write into a FLAC file that ends early how long it is, by decoding it."""
+    """Write the length into a FLAC file that ended early."""
     samples = 0
     with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as file:
         while len(piece := file.read(_READ_SAMPLES, dtype="int32")):
@@ -708,7 +708,7 @@ def _tell_length(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what a library's error says, without our path and its numbers."""
+    """Return a library's reason, without our path and its numbers."""
     if isinstance(error, soundfile.LibsndfileError):
         return str(error.error_string).removeprefix("Error : ").rstrip(".")
     return why(error) if isinstance(error, OSError) else str(error)

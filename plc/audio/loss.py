@@ -47,7 +47,7 @@ class LossModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bernoulli:
-    """Each packet is lost with probability ``loss``, whatever became of the others.
+    """Loses each packet independently with probability ``loss``.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class RunLengthLosses:
         return trace
 
     def _draw_runs(self) -> None:
-        """Append runs, the first of them of the kind that follows the last one drawn."""
+        """Append runs, alternating with the last one drawn."""
         lost = np.resize([self.lost, not self.lost], _RUNS_DRAWN) ^ bool(self.ends.size % 2)
         leave = np.where(lost, self.recovery_probability, self.onset_probability)
         lengths = np.full(_RUNS_DRAWN, _LONGEST_RUN, np.int64)
@@ -188,7 +188,7 @@ class TraceLosses:
     path: str | Path | None = None
 
     def __post_init__(self) -> None:
-        """Check that there is something to give out."""
+        """Check that the trace is not empty."""
         if self.trace.ndim != 1 or not self.trace.size:
             raise TraceError(f"a trace has the shape (packets,); got {self.trace.shape}")
 
@@ -242,7 +242,7 @@ def read_trace(path: str | Path) -> NDArray[np.bool_]:
 
 
 def packet_samples_of_trace(path: str | Path) -> int | None:
-    """Return the packet length that a trace states in a comment, in samples; None if it does not.
+    """Return the packet length of a trace's comment, in samples, or None.
 
     The comment is what ``plc lose`` writes: ``# packets of 441 samples, 1 = lost``.
     """
@@ -273,7 +273,7 @@ def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, in
 
 
 def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()) -> None:
-    """Write ``trace`` to a text file that :func:`read_trace` reads back, one packet a line.
+    """Write ``trace`` to a text file for :func:`read_trace`.
 
     Parameters
     ----------

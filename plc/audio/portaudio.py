@@ -42,7 +42,7 @@ class SoundDeviceBackend:
         self.library: Any = sounddevice
 
     def devices(self) -> list[Device]:
-        """Return what there was when PortAudio was started."""
+        """Return the devices known when PortAudio was started."""
         try:
             apis = self.library.query_hostapis()
             found = self.library.query_devices()
@@ -173,7 +173,7 @@ class PyAudioBackend:
             raise DeviceError(f"PortAudio does not start: {error}") from error
 
     def devices(self) -> list[Device]:
-        """Return what there was when PortAudio was started."""
+        """Return the devices known when PortAudio was started."""
         audio = self._audio
         defaults = []
         for ask in (audio.get_default_input_device_info, audio.get_default_output_device_info):

@@ -1,4 +1,4 @@
-"""How far what was played is from what was lost: the two figures of ``plc demo``.
+"""Distances between an original and its concealed version, for ``plc demo``.
 
 :mod:`plc_bench.scores.metrics` builds on these and has the conventions. A signal is a float array
 of shape ``(n,)`` or ``(n, channels)``, full scale 1.0; ``lost`` is a bool array of shape ``(n,)``,
@@ -23,7 +23,7 @@ SPECTRUM_FLOOR_DB = -100.0
 
 
 def nmse_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
-    """Return the energy of the error over the lost samples, relative to theirs, in dB.
+    """Return the normalised error energy over the lost samples, dB.
 
     0 dB is what silence scores, minus infinity a perfect concealment.
 
@@ -62,7 +62,7 @@ def lsd_db(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) ->
 def spectral_distances_db(
     reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the log-spectral distance of each frame that touches losses, and where it begins.
+    """Return log-spectral distances of frames with losses, and their starts.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def magnitudes(
 
 
 def level_db(signal: Signal, starts: NDArray[np.intp], window_samples: int) -> NDArray[np.float64]:
-    """Return the log power spectra of frames in dB re a full-scale sine, floored."""
+    """Return frames' log power spectra, dB re a full-scale sine, floored."""
     # A full-scale sine peaks at a quarter of the window's length: half its Hann window's sum.
     spectra = magnitudes(signal, starts, window_samples) / (window_samples / 4)
     levels: NDArray[np.float64] = 20.0 * np.log10(spectra.clip(10 ** (SPECTRUM_FLOOR_DB / 20)))
@@ -103,7 +103,7 @@ def level_db(signal: Signal, starts: NDArray[np.intp], window_samples: int) -> N
 
 
 def frames_touching(lost: Mask, sample_rate: int) -> tuple[NDArray[np.intp], int]:
-    """Return where the frames begin that hold a lost sample, and the length of a frame."""
+    """Return the starts of frames with lost samples, and their length."""
     window_samples = round(sample_rate * WINDOW_MS / 1000)
     hop_samples = round(sample_rate * HOP_MS / 1000)
     starts = np.arange(0, lost.size - window_samples + 1, hop_samples)

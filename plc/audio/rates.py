@@ -20,7 +20,7 @@ _PIECE = 4096
 
 
 class RateConverter:
-    """Samples in at one rate, out at another, the same however they are cut (to -80 dB).
+    """Converts a sample rate, independent of block lengths (to -80 dB).
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class RateConverter:
         self._at = float(_TAPS)
 
     def convert(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what samples, float32 of shape (n, channels), become: shape (m, channels)."""
+        """Convert samples, float32, shape (n, channels), to shape (m, channels)."""
         parts = [
             self._convert_piece(samples[begin : begin + _PIECE])
             for begin in range(0, len(samples), _PIECE)

@@ -49,7 +49,7 @@ class Ring:
 
     @property
     def passed(self) -> int:
-        """Samples of each channel that the device has given or taken, silence among them."""
+        """Samples per channel given or taken by the device, silence included."""
         return int(self._header[ring.PASSED])
 
     @property
@@ -69,7 +69,7 @@ class Ring:
 
     @property
     def largest(self) -> int:
-        """Samples of each channel that the device took or gave at most at once."""
+        """Largest number of samples per channel of one callback."""
         return int(self._header[ring.LARGEST])
 
     def write(self, samples: NDArray[np.float32]) -> int:
@@ -81,9 +81,9 @@ class Ring:
         return ring.read_ring(self._header, self._samples, out.reshape(-1))
 
     def take_in(self, samples: NDArray[np.float32], broken: bool) -> None:
-        """Do what an input's callback does with samples of shape (n, channels)."""
+        """Act as an input's callback with samples, shape (n, channels)."""
         ring.take_in(self._header, self._samples, broken, samples.reshape(-1))
 
     def give_out(self, out: NDArray[np.float32], broken: bool) -> None:
-        """Do what an output's callback does: fill ``out``, shape (n, channels), C-contiguous."""
+        """Act as an output's callback: fill ``out``, shape (n, channels), C-contiguous."""
         ring.give_out(self._header, self._samples, broken, out.reshape(-1))

@@ -1,4 +1,4 @@
-"""What tags hold, and what their readers share."""
+"""Contents of tags, and helpers of their readers."""
 
 import shutil
 import struct
@@ -56,17 +56,17 @@ class Tags:
 
 
 def mime_of(data: bytes) -> str:
-    """Return what kind of picture begins like this."""
+    """Return the MIME type of a picture by its first bytes."""
     return next((kind for start, kind in _IMAGES.items() if data.startswith(start)), "")
 
 
 def copy_rest(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy what is left of a file."""
+    """Copy the rest of a file."""
     shutil.copyfileobj(source, target, _COPY_BYTES)
 
 
 def take(file: BinaryIO, size: int) -> bytes:
-    """Return exactly so many bytes of a file; raise ValueError for fewer, or too many."""
+    """Return exactly this number of bytes of a file; raise ValueError otherwise."""
     if not 0 <= size <= BYTES_MAX:
         raise ValueError(f"{size} bytes; at most {BYTES_MAX} are kept")
     data = file.read(size)
@@ -76,7 +76,7 @@ def take(file: BinaryIO, size: int) -> bytes:
 
 
 def text_of(data: bytes) -> str:
-    """Return a text of unknown coding, as programs of either age write it."""
+    """Decode a text of unknown encoding, UTF-8 or older."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What a recording says of itself: title, artist, cover, BWF origin; carried from file to file.
+"""Tags of recordings: title, artist, cover, BWF origin; carried from file to file.
 
 Where source and target are of one kind, what was written is copied byte for byte: the chunks of a
 WAV file (``bext``, ``LIST``, ``cue``, ``iXML``, whatever is not the audio), the blocks of FLAC,
@@ -22,9 +22,9 @@ from plc.audio.tag_values import DAMAGE, Tags
 
 
 def read_tags(path: Path) -> Tags:
-    """Return what a file says of itself; nothing where its format is not known here.
+    """Return a file's tags, empty for an unknown format.
 
-    What is damaged is left out, and the listener of :mod:`plc.notice` told.
+    Damaged tags are left out, and :mod:`plc.notice` is told.
     """
     from plc.audio import tags_id3, tags_riff, tags_vorbis
 
@@ -46,7 +46,7 @@ def read_tags(path: Path) -> Tags:
 
 
 def write_tags(path: Path, suffix: str, tags: Tags) -> None:
-    """Put tags into a complete file of the kind that ``suffix`` names, such as ``.flac``.
+    """Write tags into a complete file with this suffix.
 
     Tags that the format cannot hold are left out, and the listener of :mod:`plc.notice` told.
 

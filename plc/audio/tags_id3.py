@@ -76,7 +76,7 @@ def write_file(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
 
 
 def parse(tag: bytes) -> Tags:
-    """Return what a whole ID3v2 tag says."""
+    """Parse a whole ID3v2 tag."""
     if len(tag) < _HEAD or tag[:3] != b"ID3" or not 2 <= tag[3] <= 4:
         raise ValueError("no ID3 tag of version 2.2 to 2.4")
     version, flags = tag[3], tag[5]
@@ -127,7 +127,7 @@ def build(tags: Tags) -> bytes:
 
 
 def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each frame that is neither packed nor encrypted."""
+    """Yield name and content of each frame, packed or encrypted ones excluded."""
     at, names, head = 0, 3 if version == 2 else 4, 6 if version == 2 else _HEAD
     while at + head <= len(body) and body[at] != 0:
         name = body[at : at + names].decode("latin-1")
@@ -177,7 +177,7 @@ def _attached(data: bytes) -> Picture:
 
 
 def _old(data: bytes) -> tuple[tuple[str, str], ...]:
-    """Return what an ID3v1 tag says."""
+    """Parse an ID3v1 tag."""
     mark, title, artist, album, year, comment, _ = _OLD.unpack(data)
     if mark != b"TAG":
         return ()

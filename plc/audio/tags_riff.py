@@ -67,7 +67,7 @@ def read(file: BinaryIO) -> Tags:
 
 
 def append(path: Path, tags: Tags) -> None:
-    """Write chunks behind all others of a WAV file, and mend the sizes at its beginning."""
+    """Append chunks to a WAV file, and correct its sizes."""
     chunks = tags.chunks or _made(tags)
     with path.open("r+b") as file:
         head = file.read(28)
@@ -125,7 +125,7 @@ def _infos(data: bytes) -> dict[str, str]:
 
 
 def _origin(data: bytes) -> dict[str, str]:
-    """Return what a bext chunk says, by the names that FFmpeg gives it elsewhere."""
+    """Return a bext chunk's fields by FFmpeg's names."""
     texts = {}
     at = 0
     for name, size in _BEXT:
@@ -137,7 +137,7 @@ def _origin(data: bytes) -> dict[str, str]:
 
 
 def _made(tags: Tags) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the chunks for what came from a file of another kind."""
+    """Return the chunks for tags of another kind of file."""
     names = {comment: info for info, comment in _INFO.items()}
     infos: dict[str, str] = {}
     for name, value in tags.comments:

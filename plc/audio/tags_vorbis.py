@@ -85,7 +85,7 @@ def read_ogg(file: BinaryIO) -> Tags:
 
 
 def write_ogg(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
-    """Copy an Ogg file of one stream with these tags in place of its own."""
+    """Copy an Ogg file of one stream, with other tags."""
     pages = _pages(source)
     headers, (flags, stream) = _headers(pages)
     start = headers[1][: _magic_bytes(headers[1])]
@@ -117,7 +117,7 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _comments(data: bytes) -> tuple[bytes, list[tuple[str, str]]]:
-    """Return the vendor and the comments of a comment header, without what comes before it."""
+    """Return the vendor and the comments of a comment header."""
     at = 4 + struct.unpack_from("<I", data)[0]
     vendor = data[4:at]
     (count,) = struct.unpack_from("<I", data, at)
@@ -225,12 +225,12 @@ def _magic_bytes(packet: bytes) -> int:
 
 
 def _lengths(size: int) -> bytes:
-    """Return the lengths by which a packet of so many bytes stands in pages."""
+    """Return the segment lengths (lacing) of a packet in Ogg pages."""
     return b"\xff" * (size // _SEGMENTS_MAX) + bytes([size % _SEGMENTS_MAX])
 
 
 def _paged(packets: Sequence[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """Yield flags, position, lengths and content of the pages that hold packets in a row."""
+    """Yield flags, position, lengths and content of the pages of packets."""
     lengths = b"".join(_lengths(len(packet)) for packet in packets)
     data = b"".join(packets)
     flags = 0

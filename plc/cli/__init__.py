@@ -1,6 +1,6 @@
 """The command line.
 
-Options come in, one function is called, and what it returns is printed.
+Options come in, one function is called, and its result is printed.
 """
 
 from plc.cli.app import main

@@ -1,4 +1,4 @@
-"""The ``plc`` command: parse, call one function, print what it returns.
+"""The ``plc`` command: parse, call one function, print its result.
 
 Results go to stdout, progress and warnings to stderr. The status is 0 when the work is done, 1
 when it was refused (one line on stderr says why), 2 when the command was misused, 130 after
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from plc import notice
 from plc.cli import embed, live, network
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
-from plc.cli.options import share
+from plc.cli.options import AsJson, Lookahead, Method, Model, PacketMs, Seed, Trace, share
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError, MissingExtraError
 
@@ -38,7 +38,7 @@ _FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
 
 
 class _Refusing(TyperGroup):
-    """A group whose commands end with one line on stderr where ``plc`` refuses."""
+    """A group that reports refusals as one line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; turn errors into a line and a status."""
@@ -53,7 +53,7 @@ class _Refusing(TyperGroup):
 
 
 def _end_cleanly_on_signals() -> None:
-    """Make SIGTERM and SIGHUP unwind like Ctrl-C does, so that half-written files are removed."""
+    """Let SIGTERM and SIGHUP unwind like Ctrl-C: half-written files are removed."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -66,7 +66,7 @@ def _end_cleanly_on_signals() -> None:
 
 
 def _examples(*lines: str) -> str:
-    """Return the examples at the end of a help page, one a line."""
+    """Return the examples of a help page, one a line."""
     return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
@@ -109,16 +109,6 @@ def main() -> None:
         raise SystemExit(REFUSED) from None
 
 
-def _known_method(method: str) -> str:
-    from plc import METHODS
-
-    if method.partition(":")[0] not in METHODS:
-        raise typer.BadParameter(
-            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
-        )
-    return method
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from plc import __version__
@@ -147,24 +137,7 @@ MaybeBurst = Annotated[
         metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0, show_default="1.5"
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
-Trace = Annotated[
-    Path | None,
-    typer.Option(help="Which packets are lost: a text file, 0 or 1 for each packet, 1 = lost."),
-]
-Loop = Annotated[bool, typer.Option("--loop", help="Begin the trace again where it ends.")]
-PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
-Method = Annotated[
-    str, typer.Option(callback=_known_method, help="How: auto, or one of plc doctor --methods.")
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Network: auto chooses by content, ar is none; plc models lists those there are.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Loop = Annotated[bool, typer.Option("--loop", help="Repeat the trace at its end.")]
 
 
 @app.callback()
@@ -231,22 +204,22 @@ def conceal(
     burst: MaybeBurst = None,
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
-    lookahead: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
-    ] = 0,
+    lookahead: Lookahead = 0,
     method: Method = "auto",
     model: Model = "auto",
     budget_ms: Annotated[
         float,
-        typer.Option(metavar="MS", help="Time a packet may take; shorter gives cheaper methods."),
+        typer.Option(
+            metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
+        ),
     ] = float("inf"),
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Conceal the lost packets of a recording, as a receiver would while it plays.
+    """Conceal a recording's lost packets, as a receiver would.
 
-    With --trace the recording is a damaged one: what it holds in the lost packets is ignored.
-    With --loss it is a good one, of which packets are lost first.
+    With --trace the recording is damaged: samples of its lost packets are ignored.
+    With --loss the recording is intact, and packets of it are lost first.
     """
     from plc.repair.recordings import conceal_file
 
@@ -282,7 +255,7 @@ def inpaint(
     target: Target,
     gap: Annotated[
         list[str] | None,
-        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be given many times."),
+        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be repeated."),
     ] = None,
     gaps: Annotated[
         Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
@@ -292,18 +265,20 @@ def inpaint(
     packet_ms: PacketMs = 10.0,
     quality: Annotated[
         Quality,
-        typer.Option(case_sensitive=False, help="How well; best takes several times as long."),
+        typer.Option(
+            case_sensitive=False, help="Quality; best takes several times longer than good."
+        ),
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of a recording from what stands before and after them.
+    """Fill gaps of a recording from both of their sides.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
-    A longer one gets what fast gives: the blend of a prediction from either side.
-    With --trace the gaps are its lost packets: better than plc conceal, which waits for nothing.
+    Longer gaps, and fast, get a blend of predictions from both sides.
+    With --trace the gaps are its lost packets, filled better than plc conceal does.
     """
     from plc.audio.loss import TraceLosses, read_trace
     from plc.repair.recordings import inpaint_file, lost_gaps, parse_gap, read_gaps
@@ -392,7 +367,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what will run on this machine, and how fast."""
+    """Examine this machine: what runs, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -414,11 +389,11 @@ def doctor(
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Its name or path: all that is known of this one."),
+        typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the networks in the package: what each is for, how it was trained, how good it is."""
+    """List the networks in the package: purpose, training, quality."""
     from plc.models.catalogue import LIST_COLUMNS, available, find, model_table, models_table
 
     found = available() if name is None else [find(name)]
@@ -432,24 +407,16 @@ def models(
         console.print(model_table(found[0]))
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+def _handed_on(command: Callable[[typer.Context], None]) -> None:
+    """Add a command that hands its arguments to a command of another package."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(rich_help_panel=_MEASURE, add_help_option=False, context_settings=settings)(command)
+
+
+@_handed_on
 def bench(ctx: typer.Context) -> None:
     """Measure quality and latency; plc bench --help lists what."""
     _benchmark(ctx.args)
-
-
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def report(ctx: typer.Context) -> None:
-    """Make a page of a study, to read and to listen to; plc report --help says how."""
-    _benchmark(["report", *ctx.args])
 
 
 def _benchmark(arguments: list[str]) -> None:
@@ -464,21 +431,13 @@ def _benchmark(arguments: list[str]) -> None:
         raise typer.Exit(status)
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@_handed_on
 def train(ctx: typer.Context) -> None:
     """Train a network as a recipe says; plc train --help says how."""
     _training("train", ctx.args)
 
 
-@app.command(
-    rich_help_panel=_MEASURE,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@_handed_on
 def export(ctx: typer.Context) -> None:
     """Write a trained network as a model; plc export --help says how."""
     _training("export", ctx.args)
@@ -540,7 +499,7 @@ def _progress(what: str) -> "Iterator[Progress]":
 
 @contextmanager
 def _status() -> "Iterator[Any]":
-    """Show what is being done on stderr, if that is a terminal."""
+    """Show the current step on stderr, if that is a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)

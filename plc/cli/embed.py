@@ -1,6 +1,6 @@
 """The commands for other programs: ``plc serve``, ``plc c build``, ``plc gstreamer``.
 
-As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plc.cli.options import AsJson, Duration
 from plc.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -17,19 +18,17 @@ if TYPE_CHECKING:
 
 
 def serve(
-    socket: Annotated[Path, typer.Option(metavar="PATH", help="Of the Unix socket to make.")],
+    socket: Annotated[Path, typer.Option(metavar="PATH", help="Path of the Unix socket.")],
     max_clients: Annotated[
-        int, typer.Option(help="Turn more than these away.", min=1, max=4096)
+        int, typer.Option(help="Largest number of clients.", min=1, max=4096)
     ] = 256,
-    duration_s: Annotated[
-        float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
-    ] = math.inf,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+    duration_s: Duration = math.inf,
+    as_json: AsJson = False,
 ) -> None:
-    """Conceal for other programs: packets in and out of a Unix socket, a stream a connection.
+    """Conceal for other programs through a Unix socket, one stream per connection.
 
-    The frames are described in docs/embedding.md. Ends on Ctrl-C or SIGTERM, after what was
-    received has been answered; a second one ends at once.
+    See docs/embedding.md for the protocol. Ctrl-C or SIGTERM answer the received packets, then end
+    it; a second one ends it at once.
     """
     from plc.embed.server import run_sidecar
 
@@ -52,12 +51,12 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
 
 @c.callback()
 def _c() -> None:
-    """Group, so that ``build`` is a command of its own even while it is the only one."""
+    """Group the commands, so that ``build`` stays a subcommand."""
 
 
 @c.command("build")
 def build(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where libplc and plc.h go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for libplc and plc.h.")],
 ) -> None:
     """Build libplc here, for programs of this machine; needs a C compiler and cffi."""
     from plc.embed.library import build_library
@@ -76,7 +75,7 @@ Folder = Annotated[
     typer.Option(
         "--dir",
         metavar="DIR",
-        help="A folder called python, for GST_PLUGIN_PATH to name the one above.",
+        help="A folder named python; its parent goes into GST_PLUGIN_PATH.",
         show_default="the user's",
     ),
 ]
@@ -84,7 +83,7 @@ Folder = Annotated[
 
 @gstreamer.command("install")
 def install_element(folder: Folder = None) -> None:
-    """Put plcconceal where GStreamer finds it, and see whether it does."""
+    """Install plcconceal for GStreamer, and check it."""
     from plc.embed.gstreamer.install import install
 
     _print_installed(install(folder))
@@ -92,14 +91,14 @@ def install_element(folder: Folder = None) -> None:
 
 @gstreamer.command("check")
 def check_element(folder: Folder = None) -> None:
-    """Say whether GStreamer finds plcconceal, and if not, why."""
+    """Check whether GStreamer finds plcconceal; if not, say why."""
     from plc.embed.gstreamer.install import check
 
     _print_installed(check(folder))
 
 
 def _print_installed(installed: "Installed") -> None:
-    """Say what was found; status 1 if GStreamer does not find the element."""
+    """Print the findings; status 1 if GStreamer does not find the element."""
     if installed.element:
         typer.echo(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
     if installed.problem is not None:

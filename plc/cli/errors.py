@@ -22,7 +22,7 @@ _HANDLER = "plc.names"
 
 
 def line_of(error: Exception) -> str | None:
-    """Return what to say of an error in a line; None where it is a fault of ours, or no error."""
+    """Return an error as one line, or None for a defect."""
     if isinstance(error, PlcError):
         said = str(error)
     elif isinstance(error, OSError):
@@ -48,7 +48,7 @@ def line_of(error: Exception) -> str | None:
 
 
 def mend_streams() -> None:
-    """Make stdout and stderr take any name, and fail as a file does where they are closed.
+    """Let stdout and stderr take any name, and fail cleanly when closed.
 
     Python has none at all for a descriptor that is closed at the start, which would then be that
     of the next file opened. Names of files that are not UTF-8 leave as the bytes they are.
@@ -72,7 +72,7 @@ def mend_streams() -> None:
 
 
 def flush(stream: TextIO) -> OSError | None:
-    """Write what a stream holds back; return what hindered it, and let it hold nothing back."""
+    """Flush a stream; return the error, if any, and empty its buffer."""
     try:
         stream.flush()
     except OSError as error:
@@ -85,7 +85,7 @@ def flush(stream: TextIO) -> OSError | None:
 
 
 def _bytes_of_names(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Give back the bytes of a file's name that are no text; escape what has no letter here."""
+    """Restore a name's undecodable bytes, and escape other characters."""
     assert isinstance(error, UnicodeEncodeError)
     letter = error.object[error.start]
     if "\udc80" <= letter <= "\udcff":

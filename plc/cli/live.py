@@ -1,14 +1,13 @@
 """The commands that touch sound cards: ``plc live`` and ``plc devices``.
 
-As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,32 +15,28 @@ import typer
 from plc.apps.quiet import quiet_libraries
 from plc.cli.options import (
     AsJson,
-    BudgetMs,
     Duration,
-    HeadroomMs,
     LogJson,
-    Lookahead,
-    MaxDelayMs,
-    Method,
+    LoopedTrace,
     Metrics,
-    Model,
-    Safety,
+    ReceiverOptions,
     Seed,
-    delay_of,
     end_unheard,
     share,
-    usual_rate,
+    with_options,
 )
-from plc.cli.output import Codec, left_out, print_json
+from plc.cli.output import left_out, print_json
+from plc.cli.watch import Watch
 
 if TYPE_CHECKING:
-    from plc.apps.events import Note
     from plc.apps.live import Live, LiveConfig
     from plc.audio.devices import Device
     from plc.rtp.impair import ImpairConfig
     from plc.rtp.udp import Endpoint
 
 _BACKENDS = ("sounddevice", "pyaudio")
+# run_live calls its watch this often.
+_LOOKS_PER_S = 10
 
 # What --impair calls the settings of plc.rtp.impair.ImpairConfig, and how each is read.
 _SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
@@ -54,7 +49,7 @@ _NUMBERS = {
     "queue": "queue_ms",
 }
 _IMPAIR_HELP = (
-    "What the network does: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
+    "Simulated network: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
     "duplicate=1%,rate=128,queue=100,in_order (ms, packets, kbit/s)."
 )
 
@@ -93,11 +88,11 @@ def _number(name: str, text: str) -> float:
 
 def devices(
     backend: Annotated[
-        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Of which library.")
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Library to ask.")
     ] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the sound cards, as each library names them."""
+    """List the sound cards by library."""
     from plc.audio.portaudio import open_backend
     from plc.errors import DeviceError, MissingExtraError
 
@@ -147,62 +142,32 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
 
 
 def live(
+    *,
     source: Annotated[
         str,
         typer.Option(
             "--in",
             metavar="DEV|udp://HOST:PORT",
-            help="Input: a number or a name (see plc devices), or where RTP comes in.",
+            help="Input: a device's number or name (see plc devices), or an RTP port.",
         ),
     ] = "default",
-    output: Annotated[str, typer.Option("--out", metavar="DEV", help="Output.")] = "default",
+    output: Annotated[
+        str, typer.Option("--out", metavar="DEV", help="Output: a device's number or name.")
+    ] = "default",
     impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
-    trace: Annotated[
-        Path | None, typer.Option(help="Which are lost: a text file, 1 = lost; begins again.")
-    ] = None,
+    trace: LoopedTrace = None,
     seed: Seed = 0,
-    packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 10.0,
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(
-            metavar="HZ",
-            help="Of the stream; devices are converted.",
-            show_default="48000; 8000 for RTP in pcmu, pcma",
-        ),
-    ] = None,
-    channels: Annotated[int, typer.Option(help="Of the stream.", min=1, max=8)] = 1,
-    codec: Codec = "l16",
-    payload_type: Annotated[
-        int | None, typer.Option(help="Of RTP.", show_default="the codec's", min=0, max=127)
-    ] = None,
-    red_payload_type: Annotated[
-        int | None, typer.Option(help="Of redundancy in RTP (RFC 2198).", min=0, max=127)
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Who may send RTP: 192.0.2.7 or 192.0.2.0/24."),
-    ] = None,
+    received: ReceiverOptions,
     backend: Annotated[
-        Literal["sounddevice", "pyaudio"], typer.Option(help="By which library.")
+        Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
     ] = "sounddevice",
-    safety: Safety = 0.5,
-    fixed_delay_ms: Annotated[
-        float | None,
-        typer.Option(metavar="MS", help="This delay; unstretched, received samples pass exactly."),
-    ] = None,
-    headroom_ms: HeadroomMs = None,
-    max_delay_ms: MaxDelayMs = 200.0,
     reserve_ms: Annotated[
-        float, typer.Option(metavar="MS", help="Ready for the output, at first.")
+        float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
     ] = 20.0,
-    lookahead: Lookahead = 0,
-    method: Method = "auto",
-    model: Model = "auto",
-    budget_ms: BudgetMs = None,
     duration_s: Duration = math.inf,
     give_up_s: Annotated[
         float,
-        typer.Option(metavar="S", help="End when a device has been away this long.", min=0.0),
+        typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
     view: Annotated[
         bool | None,
@@ -212,43 +177,29 @@ def live(
     log_json: LogJson = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play an input on an output, through a bad network made on purpose, concealed on the way.
+    """Play an input on an output, through a simulated bad network.
 
-    Devices that go away are waited for. Ends on Ctrl-C or SIGTERM, after what is there was played.
+    It waits for absent devices. Ctrl-C or SIGTERM play the received packets, then end it.
     """
     from plc.apps.live import LiveConfig
     from plc.audio.loss import TraceLosses, read_trace
-    from plc.rtp.udp import parse_endpoint, parse_network
+    from plc.rtp.impair import ImpairConfig
+    from plc.rtp.udp import parse_endpoint
 
     from_network = source.startswith("udp://")
-    if sample_rate is None:
-        sample_rate = usual_rate(codec if from_network else "l16")
-    settings: dict[str, Any] = {}
-    if impair is not None:
-        settings["impair"] = impairment_of(impair)
+    if not from_network:
+        received = replace(received, codec="l16")
     config = LiveConfig(
-        sample_rate=sample_rate,
-        channels=channels,
-        packet_ms=packet_ms,
-        seed=seed,
-        delay=delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms),
+        receiver=received.config(seed),
+        impair=ImpairConfig() if impair is None else impairment_of(impair),
         reserve_ms=reserve_ms,
-        lookahead=lookahead,
-        method=method,
-        model=model,
-        budget_ms=budget_ms,
-        codec=codec,
-        payload_type=payload_type,
-        red_payload_type=red_payload_type,
-        **settings,
     )
-    run(
+    play(
         config,
         parse_endpoint(source) if from_network else source,
         output,
         backend=backend,
         losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
-        allow=tuple(parse_network(text) for text in allow or []),
         duration_s=duration_s,
         give_up_s=give_up_s,
         view=view,
@@ -258,7 +209,7 @@ def live(
     )
 
 
-def run(
+def play(
     config: "LiveConfig",
     source: "str | Endpoint",
     output: str,
@@ -268,56 +219,37 @@ def run(
     metrics: str | None = None,
     log_json: bool = False,
     as_json: bool = False,
-    **settings: Any,
+    **running: Any,
 ) -> None:
-    """Run a live stream with all that looks at it, and print what it counted."""
+    """Run a live stream with its view, metrics and log; print its counters."""
     from plc.apps.live import run_live
+    from plc.apps.live_view import open_view
+    from plc.apps.metrics import live_samples
     from plc.audio.portaudio import open_backend
 
-    with quiet_libraries(), _watchers(view, metrics, log_json, str(source)) as (note, watch):
-        report = run_live(
-            config, open_backend(backend), source, output, note=note, watch=watch, **settings
-        )
-    print_json(report) if as_json else _print_live(report)
-    if not isinstance(source, str):
-        end_unheard([report | {"listen": str(source)}])
-
-
-@contextlib.contextmanager
-def _watchers(
-    view: bool | None, metrics: str | None, log_json: bool, stream: str
-) -> Iterator[tuple["Note", Callable[["Live"], None]]]:
-    """Open what looks at a stream while it runs: the view, the metrics, the log."""
-    from plc.apps.events import EventLog, StreamWatch, in_words
-    from plc.apps.live_view import open_view
-    from plc.apps.metrics import Exporter, playout_samples
-
-    note: Note = EventLog(sys.stderr) if log_json else in_words
-    watch_events: StreamWatch | None = None
+    name = str(source)
+    shown = sys.stderr.isatty() and not log_json if view is None else view
     looks = 0
-    with contextlib.ExitStack() as opened:
-        shown = sys.stderr.isatty() and not log_json if view is None else view
+    with quiet_libraries(), contextlib.ExitStack() as opened:
         show = opened.enter_context(open_view(sys.stderr)) if shown else None
-        exporter = opened.enter_context(Exporter(metrics)) if metrics is not None else None
-        if exporter is not None:
-            typer.echo(f"plc: metrics at {exporter.url}", err=True)
+        watch = opened.enter_context(Watch(metrics, log_json))
 
-        def watch(live: "Live") -> None:
-            nonlocal watch_events, looks
-            if watch_events is None:
-                watch_events = StreamWatch(stream, live.engine.playout, note)
-                if exporter is not None:
-                    exporter.add(lambda: playout_samples(stream, live.engine.playout))
-                    exporter.add(lambda: live_samples(stream, live))
-            if looks % 10 == 0:
-                watch_events.look()
+        def look(live: "Live") -> None:
+            nonlocal looks
+            if looks == 0:
+                watch.begin(name, live.engine.playout, lambda: live_samples(name, live))
+            if looks % _LOOKS_PER_S == 0:
+                watch.look()
             looks += 1
             if show is not None:
                 show(live)
 
-        from plc.apps.metrics import live_samples
-
-        yield note, watch
+        report = run_live(
+            config, open_backend(backend), source, output, note=watch.note, watch=look, **running
+        )
+    print_json(report) if as_json else _print_live(report)
+    if not isinstance(source, str):
+        end_unheard([report | {"listen": name}])
 
 
 def _print_live(report: dict[str, Any]) -> None:
@@ -349,4 +281,4 @@ def _print_live(report: dict[str, Any]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (live, devices):
-        app.command(rich_help_panel="Live and on the wire")(command)
+        app.command(rich_help_panel="Live and on the wire")(with_options(command))

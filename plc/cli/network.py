@@ -1,43 +1,39 @@
 """The commands that touch the network: ``plc relay``, ``plc send``, ``plc impair``.
 
-As in :mod:`plc.cli.app`: parse, call one function, print what it returns; everything heavy is
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 
-import contextlib
 import math
-import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from plc.cli.options import (
     AsJson,
-    BudgetMs,
+    Codec,
     Duration,
-    HeadroomMs,
     LogJson,
-    Lookahead,
-    MaxDelayMs,
-    Method,
+    LoopedTrace,
     Metrics,
-    Model,
     PacketMs,
-    Safety,
+    ReceiverOptions,
+    SdpOut,
     Seed,
-    delay_of,
     end_unheard,
     share,
-    usual_rate,
+    with_options,
 )
-from plc.cli.output import Codec, Overwrite, left_out, print_json
+from plc.cli.output import Overwrite, left_out, print_json
+from plc.cli.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from plc.apps.relay import Relay, StreamConfig
+    from plc.apps.relay import Relay, RelayConfig
     from plc.rtp.sdp import AudioMedia
     from plc.rtp.udp import Endpoint
 
@@ -47,55 +43,23 @@ _UNFINISHED = 1
 
 
 def relay(
+    *,
     listen: Annotated[
         list[str] | None,
-        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; many times."),
+        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; may be repeated."),
     ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(
             metavar="udp://HOST:PORT|FILE|device:DEV",
-            help="Where it goes: one for each --listen, in order; one stream can go to a device.",
+            help="Where it goes: one for each --listen, in order; a device takes one stream.",
         ),
     ] = None,
-    codec: Codec = "l16",
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(
-            metavar="HZ", help="Of the samples.", show_default="48000; 8000 for pcmu, pcma"
-        ),
-    ] = None,
-    channels: Annotated[int, typer.Option(help="Of each stream.", min=1, max=8)] = 1,
-    packet_ms: PacketMs = 10.0,
-    safety: Safety = 0.5,
-    fixed_delay_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="This delay, whatever the jitter.")
-    ] = None,
-    headroom_ms: HeadroomMs = None,
-    max_delay_ms: MaxDelayMs = 200.0,
-    payload_type: Annotated[
-        int | None, typer.Option(help="Of the packets, in and out.", show_default="the codec's")
-    ] = None,
-    red_payload_type: Annotated[
-        int | None, typer.Option(help="Of redundancy received (RFC 2198).")
-    ] = None,
+    received: ReceiverOptions,
     sdp: Annotated[
-        Path | None, typer.Option(help="A description that says what comes where, and how coded.")
+        Path | None, typer.Option(help="Description (SDP) of the received streams.")
     ] = None,
-    sdp_out: Annotated[
-        Path | None, typer.Option(help="Write a description of what is sent here.")
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Who may send: 192.0.2.7 or 192.0.2.0/24."),
-    ] = None,
-    packets_per_s: Annotated[
-        float, typer.Option(help="Take no more from a source.", min=1.0)
-    ] = 2000.0,
-    lookahead: Lookahead = 0,
-    method: Method = "auto",
-    model: Model = "auto",
-    budget_ms: BudgetMs = None,
+    sdp_out: SdpOut = None,
     workers: Annotated[
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,
@@ -105,41 +69,22 @@ def relay(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Receive lossy RTP, send it on whole: at a steady pace, with what was lost concealed.
+    """Receive lossy RTP; send it on at a steady pace, losses concealed.
 
-    Ends on Ctrl-C, SIGTERM or SIGHUP, after what was received has been played; a second one ends at
-    once. Recordings are kept; where one is not whole, the status is 1.
+    Ctrl-C, SIGTERM or SIGHUP play the received packets, then end it; a second one ends it at once.
+    Recordings are kept; an incomplete one makes the status 1.
     """
-    from plc.apps.events import EventLog, in_words
+    from plc.apps.metrics import relay_samples
     from plc.apps.relay import run_relay
     from plc.audio.files import check_new
 
-    delay = delay_of(safety, fixed_delay_ms, headroom_ms, max_delay_ms)
-    settings = {
-        "delay": delay,
-        "packets_per_s": packets_per_s,
-        "lookahead": lookahead,
-        "method": method,
-        "model": model,
-        "budget_ms": budget_ms,
-    }
-    coding = {
-        "codec": codec,
-        "sample_rate": usual_rate(codec) if sample_rate is None else sample_rate,
-        "channels": channels,
-        "packet_ms": packet_ms,
-        "payload_type": payload_type,
-        "red_payload_type": red_payload_type,
-    }
     if any(target.startswith(_DEVICE) for target in to or []):
         if workers > 1 or sdp is not None or sdp_out is not None:
             raise typer.BadParameter("a device goes without --workers, --sdp and --sdp-out")
         running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
-        _relay_to_device(
-            listen or [], to or [], allow or [], coding | settings, running | {"as_json": as_json}
-        )
+        _relay_to_device(listen or [], to or [], received, running | {"as_json": as_json})
         return
-    configs = _streams(listen or [], to or [], sdp, allow or [], coding, settings)
+    configs = _streams(listen or [], to or [], sdp, received)
     for written in (sdp_out, *(config.to for config in configs)):
         if isinstance(written, Path):
             check_new(written, overwrite)
@@ -147,20 +92,23 @@ def relay(
     if workers > 1 and (sdp_out is not None or metrics is not None or log_json):
         raise typer.BadParameter("--sdp-out, --metrics and --log-json go with one worker")
 
-    def announce(opened: "Relay") -> None:
-        for port, config in zip(opened.ports, configs, strict=True):
-            typer.echo(f"plc: {port.endpoint} -> {config.to} ({config.codec})", err=True)
-        if sdp_out is not None:
-            _write_sdp(sdp_out, opened.media())
+    with Watch(metrics, log_json) as watch:
 
-    with contextlib.ExitStack() as opened:
+        def announce(opened: "Relay") -> None:
+            for port, stream in zip(opened.ports, opened.streams, strict=True):
+                name, config = str(port.endpoint), stream.config
+                typer.echo(f"plc: {name} -> {config.to} ({config.receiver.codec})", err=True)
+                watch.begin(name, stream.playout, partial(relay_samples, name, stream))
+            if sdp_out is not None:
+                _write_sdp(sdp_out, opened.media())
+
         reports = run_relay(
             configs,
             workers=workers,
             duration_s=duration_s,
             announce=announce,
-            watch=_relay_watch(opened, metrics, log_json),
-            note=EventLog(sys.stderr) if log_json else in_words,
+            watch=lambda _: watch.look(),
+            note=watch.note,
         )
     print_json(reports) if as_json else _print_relay(reports)
     end_unheard(reports)
@@ -174,24 +122,27 @@ def send(
     codec: Codec = "l16",
     packet_ms: PacketMs = 10.0,
     redundancy: Annotated[
-        int, typer.Option(metavar="PACKETS", help="Earlier packets each repeats.", min=0, max=8)
+        int,
+        typer.Option(
+            metavar="PACKETS", help="Earlier packets repeated by each packet.", min=0, max=8
+        ),
     ] = 0,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat the file.")] = False,
     clock_ppm: Annotated[
-        float, typer.Option(help="Send too fast by this many millionths.", min=-9e5, max=9e5)
+        float, typer.Option(help="Clock error: send faster by this many ppm.", min=-9e5, max=9e5)
     ] = 0.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the numbers it begins with.", min=0, show_default="unpredictable"),
+        typer.Option(
+            help="Seed of the SSRC and the first numbers.", min=0, show_default="unpredictable"
+        ),
     ] = None,
-    sdp_out: Annotated[
-        Path | None, typer.Option(help="Write a description of what is sent here.")
-    ] = None,
+    sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send a recording as RTP, in its own time."""
+    """Send a recording as RTP, in real time."""
     from plc.audio.files import check_new
     from plc.rtp.send import open_sender
     from plc.rtp.udp import parse_endpoint, serve
@@ -223,33 +174,38 @@ def impair(
     listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
     to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
     loss: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share lost: 10% or 0.1.")
+        float,
+        typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1."),
     ] = 0.0,
     burst: Annotated[
-        float, typer.Option(metavar="PACKETS", help="Mean number lost in a row.", min=1.0)
+        float,
+        typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0),
     ] = 1.5,
-    trace: Annotated[
-        Path | None, typer.Option(help="Which are lost: a text file, 1 = lost; begins again.")
-    ] = None,
-    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of all.")] = 0.0,
-    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Up to this much more.")] = 0.0,
+    trace: LoopedTrace = None,
+    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of every packet.")] = 0.0,
+    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Largest additional delay.")] = 0.0,
     in_order: Annotated[
-        bool, typer.Option("--in-order", help="Let jitter hold up, not reorder.")
+        bool, typer.Option("--in-order", help="Let jitter delay packets without reordering them.")
     ] = False,
     reorder: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share held back.")
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of packets delayed behind later ones."
+        ),
     ] = 0.0,
-    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="By this much.")] = 30.0,
+    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of these.")] = 30.0,
     duplicate: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share sent twice.")
+        float, typer.Option(parser=share, metavar="SHARE", help="Share of packets sent twice.")
     ] = 0.0,
-    rate_kbit_s: Annotated[float, typer.Option(help="What passes in a second.")] = math.inf,
-    queue_ms: Annotated[float, typer.Option(metavar="MS", help="Queue before that.")] = 100.0,
+    rate_kbit_s: Annotated[float, typer.Option(help="Rate limit in kbit/s.")] = math.inf,
+    queue_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Longest queue at the rate limit.")
+    ] = 100.0,
     seed: Seed = 0,
     duration_s: Duration = math.inf,
     as_json: AsJson = False,
 ) -> None:
-    """Be a bad network: send datagrams on late, twice, out of order, or not at all."""
+    """Simulate a bad network: delay, double, reorder or lose datagrams."""
     from plc.audio.loss import TraceLosses, read_trace
     from plc.rtp.impair import ImpairConfig, Impairment, ImpairProxy
     from plc.rtp.udp import parse_endpoint, serve
@@ -288,101 +244,58 @@ def impair(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (relay, send, impair):
-        app.command(rich_help_panel="Live and on the wire")(command)
+        app.command(rich_help_panel="Live and on the wire")(with_options(command))
 
 
 def _relay_to_device(
-    listen: list[str],
-    to: list[str],
-    allow: list[str],
-    settings: dict[str, Any],
-    running: dict[str, Any],
+    listen: list[str], to: list[str], received: ReceiverOptions, running: dict[str, Any]
 ) -> None:
-    """Play a stream on a sound card, by the card's clock instead of ours."""
+    """Play a stream on a sound card, by the card's clock."""
     from plc.apps.live import LiveConfig
-    from plc.cli.live import run
-    from plc.rtp.udp import parse_endpoint, parse_network
+    from plc.cli.live import play
+    from plc.rtp.udp import parse_endpoint
 
     if len(to) != 1 or len(listen) != 1:
         raise typer.BadParameter("a device takes one stream: one --listen and one --to")
-    run(
-        LiveConfig(**settings),
-        parse_endpoint(listen[0]),
-        to[0].removeprefix(_DEVICE),
-        allow=tuple(parse_network(text) for text in allow),
-        view=False,
-        **running,
-    )
-
-
-def _relay_watch(
-    opened: contextlib.ExitStack, metrics: str | None, log_json: bool
-) -> "Callable[[Relay], None] | None":
-    """Open what looks at a relay while it runs; return what it is to call, if anything."""
-    if metrics is None and not log_json:
-        return None
-    from plc.apps.events import EventLog, StreamWatch, ignore
-    from plc.apps.metrics import Exporter, relay_samples
-
-    exporter = opened.enter_context(Exporter(metrics)) if metrics is not None else None
-    if exporter is not None:
-        typer.echo(f"plc: metrics at {exporter.url}", err=True)
-    note = EventLog(sys.stderr) if log_json else ignore
-    watches: list[StreamWatch] = []
-
-    def watch(relay: "Relay") -> None:
-        if not watches:
-            for port, stream in zip(relay.ports, relay.streams, strict=True):
-                name = str(port.endpoint)
-                watches.append(StreamWatch(name, stream.playout, note))
-                if exporter is not None:
-                    exporter.add(partial(relay_samples, name, stream))
-        for each in watches:
-            each.look()
-
-    return watch
+    config = LiveConfig(receiver=received.config())
+    device = to[0].removeprefix(_DEVICE)
+    play(config, parse_endpoint(listen[0]), device, view=False, **running)
 
 
 def _streams(
-    listen: list[str],
-    to: list[str],
-    sdp: Path | None,
-    allow: list[str],
-    coding: dict[str, Any],
-    settings: dict[str, Any],
-) -> list["StreamConfig"]:
+    listen: list[str], to: list[str], sdp: Path | None, received: ReceiverOptions
+) -> list["RelayConfig"]:
     """Return the streams that the options, or a description, name."""
-    from plc.apps.relay import StreamConfig
+    from plc.apps.relay import RelayConfig
     from plc.rtp.sdp import read_sdp
-    from plc.rtp.udp import parse_endpoint, parse_network
+    from plc.rtp.udp import parse_endpoint
 
     if (sdp is None) == (not listen):
         raise typer.BadParameter("say where from: --listen udp://HOST:PORT, or --sdp FILE")
-    networks = tuple(parse_network(text) for text in allow)
     if sdp is None:
-        sources: list[tuple[Endpoint, dict[str, Any]]] = [
-            (parse_endpoint(text), coding) for text in listen
-        ]
+        receiver = received.config()
+        sources = [(parse_endpoint(text), receiver) for text in listen]
     else:
         sources = [
             (
                 media.endpoint,
-                {
-                    "codec": media.codec,
-                    "sample_rate": media.sample_rate,
-                    "channels": media.channels,
-                    "packet_ms": media.packet_ms or coding["packet_ms"],
-                    "payload_type": media.payload_type,
-                    "red_payload_type": media.red_payload_type,
-                },
+                replace(
+                    received,
+                    codec=cast("Any", media.codec),
+                    sample_rate=media.sample_rate,
+                    channels=media.channels,
+                    packet_ms=media.packet_ms or received.packet_ms,
+                    payload_type=media.payload_type,
+                    red_payload_type=media.red_payload_type,
+                ).config(),
             )
             for media in read_sdp(sdp)
         ]
     if len(to) != len(sources):
         raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
     return [
-        StreamConfig(listen=source, to=_target(text), allow=networks, **code, **settings)
-        for (source, code), text in zip(sources, to, strict=True)
+        RelayConfig(listen=source, to=_target(text), receiver=receiver)
+        for (source, receiver), text in zip(sources, to, strict=True)
     ]
 
 
@@ -424,7 +337,7 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
 
 
 def _unwritten(recording: dict[str, Any] | None) -> str:
-    """Return what is missing from a recording, if anything."""
+    """Return the gaps of a recording in words, if any."""
     if recording is None or not recording["unwritten_samples"]:
         return ""
     why = recording["error"] or "its disk was too slow; silence stands for them"

@@ -1,14 +1,21 @@
 """Options that several commands share."""
 
+import dataclasses
+import functools
+import inspect
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from plc.cli.output import left_out
 
 if TYPE_CHECKING:
+    from plc.rtp.config import ReceiverConfig
     from plc.rtp.delay import DelayConfig
 
 
@@ -40,63 +47,204 @@ def safety_of(value: str | float) -> float:
     return number
 
 
-def usual_rate(codec: str) -> int:
-    """Return the sample rate of a codec where none is given."""
-    return 8_000 if codec.lower() in ("pcmu", "pcma") else 48_000
+def known_method(method: str) -> str:
+    """Return a method's name; raise BadParameter if it is unknown."""
+    if method == "auto":
+        return method
+    from plc import METHODS
+
+    if method.partition(":")[0] not in METHODS:
+        raise typer.BadParameter(
+            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
+        )
+    return method
 
 
-PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet sent.")]
-Duration = Annotated[
-    float, typer.Option("--duration-s", metavar="S", help="End after this long.", min=0.0)
-]
-Safety = Annotated[
-    float,
-    typer.Option(parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."),
-]
-HeadroomMs = Annotated[
-    float | None, typer.Option(metavar="MS", help="As much more than the jitter asks for.")
-]
-MaxDelayMs = Annotated[float, typer.Option(metavar="MS", help="The delay never exceeds this.")]
+# ---- how to conceal, and what to lose -----------------------------------------------------------
+
+PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
 Lookahead = Annotated[
-    int, typer.Option(metavar="PACKETS", help="Packets to wait for besides.", min=0)
+    int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
 ]
-Method = Annotated[str, typer.Option(help="How to conceal.")]
-Model = Annotated[str, typer.Option(metavar="NAME|FILE", help="Network to use.")]
-BudgetMs = Annotated[
-    float | None, typer.Option(metavar="MS", help="Time that concealing a packet may take.")
+Method = Annotated[
+    str, typer.Option(callback=known_method, help="How: auto, or one of plc doctor --methods.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Network: auto chooses by content, ar is none, others: see plc models.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+Trace = Annotated[
+    Path | None,
+    typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),
+]
+LoopedTrace = Annotated[
+    Path | None,
+    typer.Option(help="Lost packets: a text file, 1 = lost; it begins again at its end."),
+]
+
+# ---- programs that run --------------------------------------------------------------------------
+
+Duration = Annotated[
+    float, typer.Option("--duration-s", metavar="S", help="End after this time.", min=0.0)
 ]
 Metrics = Annotated[
     str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
 ]
 LogJson = Annotated[
-    bool, typer.Option("--log-json", help="Write what happens to stderr, as lines of JSON.")
+    bool, typer.Option("--log-json", help="Write events to stderr, as lines of JSON.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")]
-Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SdpOut = Annotated[
+    Path | None, typer.Option(help="Write a description (SDP) of the sent streams here.")
+]
+Codec = Annotated[
+    Literal["l16", "pcmu", "pcma", "opus"],
+    typer.Option(case_sensitive=False, help="Codec of RTP."),
+]
 
 
-def delay_of(
-    safety: float, fixed_ms: float | None, headroom_ms: float | None, max_ms: float
-) -> "DelayConfig":
-    """Return the delay that the options ask for."""
-    from plc.errors import ConfigError
-    from plc.rtp.delay import DelayConfig, DelayMode
+@dataclass(frozen=True, kw_only=True)
+class ReceiverOptions:
+    """Options of a received stream, for the commands that play one."""
 
-    if fixed_ms is not None and headroom_ms is not None:
-        raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
-    asked: dict[str, Any] = {"safety": safety, "max_delay_ms": max_ms}
-    option = "--headroom-ms"
-    if fixed_ms is not None:
-        option = "--fixed-delay-ms"
-        asked |= {"mode": DelayMode.FIXED, "delay_ms": fixed_ms}
-    elif headroom_ms is not None:
-        asked |= {"mode": DelayMode.HEADROOM, "delay_ms": headroom_ms}
-    try:
-        return DelayConfig(**asked)
-    except ConfigError as error:
-        text = re.sub(r"\bdelay_ms\b", option, str(error))
-        text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
-        raise ConfigError(text) from None
+    codec: Codec = "l16"
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            help="Sample rate of the stream; devices are converted.",
+            show_default="48000; 8000 for pcmu, pcma",
+        ),
+    ] = None
+    channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
+    packet_ms: PacketMs = 10.0
+    safety: Annotated[
+        float,
+        typer.Option(
+            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
+        ),
+    ] = 0.5
+    fixed_delay_ms: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="This delay, whatever the jitter."),
+    ] = None
+    headroom_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Delay on top of the jitter's.")
+    ] = None
+    max_delay_ms: Annotated[
+        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
+    ] = 200.0
+    payload_type: Annotated[
+        int | None,
+        typer.Option(help="Payload type of RTP.", show_default="the codec's", min=0, max=127),
+    ] = None
+    red_payload_type: Annotated[
+        int | None,
+        typer.Option(help="Payload type of received redundancy (RFC 2198).", min=0, max=127),
+    ] = None
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Permitted sender: 192.0.2.7 or 192.0.2.0/24."),
+    ] = None
+    packets_per_s: Annotated[
+        float, typer.Option(help="Packets taken from a sender per second.", min=1.0)
+    ] = 2000.0
+    lookahead: Lookahead = 0
+    method: Method = "auto"
+    model: Model = "auto"
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            help="Time limit for a lost packet.",
+            show_default="a quarter of the packet",
+        ),
+    ] = None
+
+    def config(self, seed: int = 0) -> "ReceiverConfig":
+        """Return the settings; raise ConfigError if one is out of range."""
+        from plc.engine.config import StreamConfig
+        from plc.rtp.config import ReceiverConfig
+        from plc.rtp.packetizer import packet_samples
+        from plc.rtp.udp import parse_network
+
+        rate = self.sample_rate
+        if rate is None:
+            rate = 8_000 if self.codec.lower() in ("pcmu", "pcma") else 48_000
+        return ReceiverConfig(
+            stream=StreamConfig(
+                sample_rate=rate,
+                channels=self.channels,
+                packet_samples=packet_samples(self.packet_ms, rate),
+                lookahead=self.lookahead,
+                method=self.method,
+                model=self.model,
+                budget_ms=self.budget_ms,
+                seed=seed,
+            ),
+            codec=self.codec,
+            delay=self._delay(),
+            payload_type=self.payload_type,
+            red_payload_type=self.red_payload_type,
+            allow=tuple(parse_network(text) for text in self.allow or []),
+            packets_per_s=self.packets_per_s,
+        )
+
+    def _delay(self) -> "DelayConfig":
+        from plc.errors import ConfigError
+        from plc.rtp.delay import DelayConfig, DelayMode
+
+        if self.fixed_delay_ms is not None and self.headroom_ms is not None:
+            raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
+        mode, delay_ms, option = DelayMode.ADAPTIVE, 0.0, ""
+        if self.fixed_delay_ms is not None:
+            mode, delay_ms, option = DelayMode.FIXED, self.fixed_delay_ms, "--fixed-delay-ms"
+        elif self.headroom_ms is not None:
+            mode, delay_ms, option = DelayMode.HEADROOM, self.headroom_ms, "--headroom-ms"
+        try:
+            return DelayConfig(
+                mode=mode, safety=self.safety, delay_ms=delay_ms, max_delay_ms=self.max_delay_ms
+            )
+        except ConfigError as error:
+            text = re.sub(r"\bdelay_ms\b", option, str(error))
+            text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
+            raise ConfigError(text) from None
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose dataclass parameters are groups of options."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        group = parameter.annotation
+        if not dataclasses.is_dataclass(group):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        assert isinstance(group, type)
+        groups[name] = group
+        hints = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in dataclasses.fields(group)
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect's
+    return run
 
 
 def end_unheard(reports: list[dict[str, Any]]) -> None:

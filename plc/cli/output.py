@@ -1,17 +1,11 @@
-"""What several commands print alike."""
+"""Output that several commands share."""
 
 from typing import Annotated, Any, Literal
 
 import typer
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", "-y", help="Replace what is there under that name.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing file.")]
 Quality = Literal["fast", "good", "best"]
-Codec = Annotated[
-    Literal["l16", "pcmu", "pcma", "opus"],
-    typer.Option(case_sensitive=False, help="How RTP is coded."),
-]
 
 
 def print_json(result: Any) -> None:
@@ -22,7 +16,7 @@ def print_json(result: Any) -> None:
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:
-    """Return what came and was not taken, if anything: where nothing is heard, why."""
+    """Return the packets left out, by reason, if any."""
     counts = {
         "of another payload type": report["unknown_packets"],
         "that could not be decoded": report["undecodable_packets"],

@@ -1,6 +1,6 @@
-"""The engine inside other programs: what the sidecar, the C library and GStreamer share.
+"""The engine inside other programs: sidecar, C library, GStreamer, aiortc.
 
-:mod:`~plc.embed.stream` is a concealer as a caller without numpy sees it: packets of one format in
-and out, in memory that the caller owns, and flags that say what became of each.
+Packets of one format come in and go out, in memory that the caller owns; flags say whether each was
+concealed (:mod:`~plc.embed.stream`). Nothing here knows how to conceal.
 :mod:`~plc.embed.library` builds ``libplc``, whose Python side is :mod:`~plc.embed.calls`.
 """

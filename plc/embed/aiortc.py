@@ -8,28 +8,26 @@ frames one after the other shortens the stream by every loss. A concealed track 
     def on_track(track):
         recorder.addTrack(ConcealedTrack(track) if track.kind == "audio" else track)
 
-A gap is concealed when the frame after it comes, which is when aiortc knows of it. Its own buffer
-makes that worse than it need be: it holds 16 packets back from the first loss on (320 ms), and for
-each packet lost it drops up to four good ones before it. :func:`shorten_buffer` puts a better one
-in its place: of 200 frames of a call in whose way 12 packets were lost 60 had to be concealed
-without it, and 12 with it, 80 ms after the first loss.
+A gap is concealed when the frame after it comes, which is when aiortc knows of it. aiortc's own
+buffer holds 16 packets back from the first loss on (320 ms), and drops up to four good packets
+before each lost one; those are concealed, too.
 """
 
 import asyncio
 from collections import deque
 from fractions import Fraction
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
+from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.samples import Packet
 from plc.engine.stats import Stats
 from plc.errors import ConfigError, MissingExtraError, PacketError
 
 try:
-    from aiortc.jitterbuffer import JitterBuffer, JitterFrame
     from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
     from av import AudioFrame
 except ImportError as _error:
@@ -66,7 +64,7 @@ class ConcealedTrack(MediaStreamTrack):
         A longer gap, or a jump back by more than that, is a new beginning: nothing is concealed.
     lookahead : int
         Frames by which the output is delayed, so that the end of a gap is known.
-    method, model, budget_ms, seed
+    **settings
         As for :class:`~plc.Concealer`.
 
     Raises
@@ -89,25 +87,18 @@ class ConcealedTrack(MediaStreamTrack):
         *,
         max_gap_s: float = 2.0,
         lookahead: int = 0,
-        method: str = "auto",
-        model: str = "auto",
-        budget_ms: float | None = None,
-        seed: int = 0,
+        **settings: Unpack[StreamSettings],
     ) -> None:
         super().__init__()
         if track.kind != "audio":
             raise ConfigError(f"the track is one of {track.kind}; this conceals audio")
         if not 0.0 < max_gap_s <= 60.0:
             raise ConfigError(f"max_gap_s is {max_gap_s:g}; supported: above 0, up to 60 s")
+        StreamConfig(**settings)  # refused now, not when the first frame comes
         self._track = track
         self._max_gap_s = max_gap_s
-        self._settings: dict[str, Any] = {
-            "lookahead": lookahead,
-            "method": method,
-            "model": model,
-            "budget_ms": budget_ms,
-            "seed": seed,
-        }
+        self._lookahead = lookahead
+        self._settings = settings
         self._concealer: Concealer | None = None
         self._format: tuple[int, str, Any] | None = None
         self._ready: deque[AudioFrame] = deque()
@@ -123,7 +114,7 @@ class ConcealedTrack(MediaStreamTrack):
 
     @property
     def stats(self) -> Stats:
-        """What the concealer of the present format did."""
+        """Statistics of the concealer for the present format."""
         return Stats() if self._concealer is None else self._concealer.stats
 
     def stop(self) -> None:
@@ -154,7 +145,7 @@ class ConcealedTrack(MediaStreamTrack):
         return self._ready.popleft()
 
     async def _take(self, frame: Any) -> None:
-        """Put a frame where it belongs on the line, and conceal what is missing before it."""
+        """Place a frame by its time stamp; conceal the gap before it."""
         samples = samples_of(frame)
         if not len(samples):
             return
@@ -208,6 +199,7 @@ class ConcealedTrack(MediaStreamTrack):
             sample_rate=rate,
             channels=samples.shape[1],
             packet_samples=grain,
+            lookahead=self._lookahead,
             **self._settings,
         )
         self._format = form
@@ -223,7 +215,7 @@ class ConcealedTrack(MediaStreamTrack):
         self._position = position
 
     def _cut(self) -> None:
-        """Make frames of what is whole."""
+        """Make frames of whole packets."""
         assert self._concealer is not None
         n = self._concealer.config.packet_samples
         while len(self._line) >= n:
@@ -238,7 +230,7 @@ class ConcealedTrack(MediaStreamTrack):
                 self._give(played, self._position - n - self._concealer.delay)
 
     def _flush(self) -> None:
-        """Give what the lookahead holds."""
+        """Return the packets of the lookahead."""
         concealer = self._concealer
         if concealer is None or not self._behind:
             return
@@ -284,64 +276,3 @@ def samples_of(frame: Any) -> NDArray[np.int16] | NDArray[np.float32]:
     if scale != 1.0:
         values = values / scale
     return np.ascontiguousarray(values, dtype)
-
-
-class _PacketBuffer(JitterBuffer):
-    """A buffer in which each packet is a frame, as it is with audio.
-
-    The one it takes the place of waits for the next packet to know that a frame is whole, and for
-    some more besides; a lost one is waited for in vain, and the good ones before it go with it.
-    A receiver takes one frame for each packet that arrives. So the lost ones under way are held in
-    addition to those waited for, and there has to be room for them.
-    """
-
-    def __init__(self, waits: int) -> None:
-        super().__init__(capacity=_CAPACITY)
-        self._waits = waits
-
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        assert self._origin is not None
-        beyond = (sequence_number - self._origin) % 2**16
-        while (packet := self._packets[self._origin % _CAPACITY]) is None:
-            if beyond < self._waits:
-                return None
-            self.remove(1)
-            beyond -= 1
-        self.remove(1)
-        data: bytes = packet._data  # type: ignore[attr-defined]  # set by the receiver
-        return JitterFrame(data=data, timestamp=packet.timestamp)
-
-
-# A power of two; with all of them, more than a second.
-_CAPACITY = 64
-_BUFFER = "_RTCRtpReceiver__jitter_buffer"
-
-
-def shorten_buffer(receiver: Any, packets: int = 4) -> None:
-    """Let an audio receiver hand on all that it receives, and wait less for what it does not.
-
-    Call it before the connection is made, for each of ``connection.getReceivers()``.
-
-    Parameters
-    ----------
-    receiver : RTCRtpReceiver
-        Of audio.
-    packets : int
-        How many are waited for after a lost one, in case it only comes late: 1 to 16.
-
-    Raises
-    ------
-    ConfigError
-        If it is no receiver of audio, ``packets`` is another number, or this aiortc is built in
-        another way.
-    """
-    if not 1 <= packets <= 16:
-        raise ConfigError(f"packets is {packets}; supported: 1 to 16")
-    track = getattr(receiver, "track", None)
-    if track is not None and track.kind != "audio":
-        raise ConfigError(f"the receiver is one of {track.kind}; this is for audio")
-    if not isinstance(getattr(receiver, _BUFFER, None), JitterBuffer):
-        raise ConfigError(
-            f"{type(receiver).__name__} has no buffer where aiortc 1.16 has; leave it as it is"
-        )
-    setattr(receiver, _BUFFER, _PacketBuffer(packets))

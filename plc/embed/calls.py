@@ -8,11 +8,12 @@ in somebody's audio path.
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from plc.embed.stream import EmbeddedStream, Format, StreamSettings, as_packet
+from plc.embed.stream import EmbeddedConfig, EmbeddedStream, Format, as_packet
+from plc.engine.config import StreamConfig
 from plc.errors import ConcurrentPushError, ConfigError, PlcError
 
 ERROR_ARGUMENT = -2
@@ -122,7 +123,7 @@ class Calls:
         return self._guard(error, lambda: self._counted(number, counters))
 
     def close(self, number: int, error: Any) -> int:
-        """Return 0 when the stream is no more."""
+        """Close a stream; return 0."""
 
         def close() -> int:
             opened = self._take(number)  # and never given back
@@ -133,21 +134,21 @@ class Calls:
         return self._guard(error, close)
 
     def _opened(self, options: Any) -> int:
-        method, model = (self._text(options, name) for name in ("method", "model"))
         if options.format not in tuple(Format):
             raise ConfigError(f"format is {options.format}; PLC_FLOAT32 or PLC_INT16")
         if math.isnan(options.budget_ms):
             raise ConfigError("budget_ms is NaN; give a time above 0 ms, or INFINITY for no limit")
-        settings = StreamSettings(
+        config = StreamConfig(
             sample_rate=options.sample_rate,
             channels=options.channels,
             packet_samples=options.packet_samples,
-            format=Format(options.format),
             lookahead=options.lookahead,
             budget_ms=options.budget_ms or None,
             seed=options.seed,
+            method=self._text(options, "method"),
+            model=self._text(options, "model"),
         )
-        stream = EmbeddedStream(replace(settings, method=method, model=model))
+        stream = EmbeddedStream(EmbeddedConfig(stream=config, format=Format(options.format)))
         number = next(self._numbers)
         self._streams[number] = _Open(stream)
         return number
@@ -180,8 +181,8 @@ class Calls:
                     ERROR_ROOM, f"there is room for {room} samples of {samples}: see plc_delay"
                 )
             if samples:
-                size = samples * stream.shape[1] * stream.settings.format.dtype.itemsize
-                stream.flush(as_packet(self._ffi.buffer(out, size), stream.settings))
+                size = samples * stream.shape[1] * stream.config.format.dtype.itemsize
+                stream.flush(as_packet(self._ffi.buffer(out, size), stream.config))
             return samples
         finally:
             opened.lock.release()
@@ -207,7 +208,7 @@ class Calls:
             return self._say(error, fault)
 
     def _say(self, error: Any, fault: BaseException) -> int:
-        """Write what went wrong where C finds it; return its code."""
+        """Write an error's text to C memory; return its code."""
         code, text = ERROR_INTERNAL, repr(fault)
         if isinstance(fault, _CallError):
             code, text = fault.code, str(fault)

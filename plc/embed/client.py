@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from plc.embed.stream import Flag, StreamSettings, as_packet
+from plc.embed.stream import EmbeddedConfig, Flag, as_packet
 from plc.embed.wire import (
     HEADER,
     LOST,
@@ -39,7 +39,7 @@ class Client:
     ----------
     path : path
         Of the server's socket.
-    settings : StreamSettings
+    config : EmbeddedConfig
         Of the stream.
     timeout_s : float
         Longest wait for an answer.
@@ -51,13 +51,13 @@ class Client:
     ConfigError
         If the server does not open such a stream.
     WireError
-        If what it answers is not the protocol.
+        If its answer breaks the protocol.
     """
 
     def __init__(
-        self, path: str | Path, settings: StreamSettings, timeout_s: float = _ANSWER_S
+        self, path: str | Path, config: EmbeddedConfig, timeout_s: float = _ANSWER_S
     ) -> None:
-        self.settings = settings
+        self.config = config
         self._sequence = 0
         self._reader = FrameReader(TEXT_LIMIT)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -65,7 +65,7 @@ class Client:
         try:
             self._connect(str(path), timeout_s)
             with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
-                self._socket.sendall(pack_hello(settings))
+                self._socket.sendall(pack_hello(config))
             self.delay, size = parse_ready(self._receive(Kind.READY).payload)
         except OSError as error:
             self._socket.close()
@@ -76,16 +76,16 @@ class Client:
         except Exception:
             self._socket.close()
             raise
-        if size != settings.packet_bytes:
+        if size != config.packet_bytes:
             self._socket.close()
             raise WireError(f"the server takes packets of {size} bytes, not of this stream")
-        tail = self.delay * settings.channels * settings.format.dtype.itemsize
+        tail = self.delay * config.stream.channels * config.format.dtype.itemsize
         self._reader.allow(max(TEXT_LIMIT, size, tail))
         self._frame = bytearray(HEADER.size + size)
-        self._packet = as_packet(memoryview(self._frame)[HEADER.size :], settings)
+        self._packet = as_packet(memoryview(self._frame)[HEADER.size :], config)
 
     def _connect(self, path: str, timeout_s: float) -> None:
-        """Connect, in turn with as many others as want to."""
+        """Connect; retry while the server's queue is full."""
         end_s = time.monotonic() + timeout_s
         while True:
             try:
@@ -97,7 +97,7 @@ class Client:
                 time.sleep(_QUEUE_S)
 
     def push(self, packet: Packet | None) -> tuple[Packet, Flag]:
-        """Send a packet, None for a lost one; return the one to play, and what it is.
+        """Send a packet, None if lost; return the packet to play, and its flags.
 
         Raises
         ------
@@ -113,14 +113,14 @@ class Client:
                     f"packet is {packet.dtype} {packet.shape}; this stream takes "
                     f"{self._packet.dtype} {self._packet.shape}"
                 )
-            size = self.settings.packet_bytes
+            size = self.config.packet_bytes
             HEADER.pack_into(self._frame, 0, size, Kind.PUSH, 0, 0, self._sequence)
             self._packet[:] = packet
             self._send(self._frame)
         answer = self._receive(Kind.AUDIO)
         if answer.sequence != self._sequence:
             raise WireError(f"answer to packet {answer.sequence}, not to {self._sequence}")
-        return as_packet(answer.payload, self.settings).copy(), Flag(answer.flags)
+        return as_packet(answer.payload, self.config).copy(), Flag(answer.flags)
 
     def stats(self) -> dict[str, Any]:
         """Return the stream's counters."""
@@ -134,8 +134,8 @@ class Client:
         payload = self._receive(Kind.BYE).payload
         self.close()
         if not payload:
-            return np.empty((0, self.settings.channels), self.settings.format.dtype)
-        return as_packet(payload, self.settings).copy()
+            return np.empty((0, self.config.stream.channels), self.config.format.dtype)
+        return as_packet(payload, self.config).copy()
 
     def close(self) -> None:
         """Hang up."""

@@ -48,7 +48,7 @@ Calls(ffi).bind()
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What was built."""
+    """A built library."""
 
     library: Path
     header: Path

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedStream, StreamSettings, prepare
+from plc.embed.stream import EmbeddedConfig, EmbeddedStream, prepare
 from plc.embed.wire import (
     HEADER,
     HELLO_LIMIT,
@@ -67,7 +67,7 @@ _SWITCH_S = 0.0005
 _BACKLOG = 128
 _AUDIO = int(Kind.AUDIO)
 
-Opener = Callable[[StreamSettings], EmbeddedStream]
+Opener = Callable[[EmbeddedConfig], EmbeddedStream]
 
 
 class Conversation:
@@ -99,7 +99,7 @@ class Conversation:
         return self._stream is not None
 
     def answer(self) -> bytes | bytearray | None:
-        """Return the answer to the next frame that has come, None if none has.
+        """Return the answer to the next complete frame, or None.
 
         The bytes of AUDIO are written in place: send them before asking for the next.
         """
@@ -120,11 +120,11 @@ class Conversation:
             return self._end(Code.SETTINGS, str(error), sequence)
 
     def goodbye(self) -> bytes:
-        """Return the BYE for a client that is left, with what the lookahead held."""
+        """Return the BYE at the server's end, with the lookahead's samples."""
         return self._bye(0)
 
     def close(self) -> None:
-        """Give back what the stream holds."""
+        """Close the stream."""
         if self._stream is not None:
             self._stream.close()
 
@@ -144,13 +144,13 @@ class Conversation:
     def _hello(self, frame: Frame) -> bytes:
         if frame.kind is not Kind.HELLO:
             raise WireError(f"{frame.kind.name} before HELLO")
-        settings = parse_hello(frame.payload)
-        stream = self._open(settings)
+        config = parse_hello(frame.payload)
+        stream = self._open(config)
         self._stream = stream
-        self._reply = bytearray(HEADER.size + settings.packet_bytes)
+        self._reply = bytearray(HEADER.size + config.packet_bytes)
         self._out = stream.view(memoryview(self._reply)[HEADER.size :])
-        self.reader.allow(settings.packet_bytes)
-        return pack_ready(stream.tail_samples, settings.packet_bytes, frame.sequence)
+        self.reader.allow(config.packet_bytes)
+        return pack_ready(stream.tail_samples, config.packet_bytes, frame.sequence)
 
     def _push(self, stream: EmbeddedStream, frame: Frame) -> bytearray:
         lost = frame.flags == LOST
@@ -169,7 +169,7 @@ class Conversation:
         stream = self._stream
         if stream is None:
             return pack(Kind.BYE, sequence=sequence)
-        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.settings.format.dtype)
+        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.config.format.dtype)
         stream.flush(tail)
         return pack(Kind.BYE, tail.tobytes(), sequence=sequence)
 
@@ -180,7 +180,7 @@ class Conversation:
 
 @dataclass(slots=True)
 class SidecarStats:
-    """What a server has seen."""
+    """Counters of a server."""
 
     clients: int = 0
     """Connections that were taken."""
@@ -249,7 +249,7 @@ class Sidecar:
             return len(self._clients)
 
     def serve(self, *, duration_s: float = math.inf) -> None:
-        """Take connections until the time is over, or :meth:`stop`, SIGTERM or SIGINT ask to end.
+        """Serve until the time is over, :meth:`stop`, SIGTERM or SIGINT.
 
         What has been received by then is answered. A second signal ends at once.
         """
@@ -271,7 +271,7 @@ class Sidecar:
         self._stopping.set()
 
     def close(self) -> None:
-        """Listen no more, remove the socket, and let every connection come to its end."""
+        """Stop listening, remove the socket, and end every connection."""
         self._listener.close()
         if _identity(self.path) == self._identity:
             with contextlib.suppress(OSError):
@@ -282,7 +282,7 @@ class Sidecar:
                     connection.shutdown(socket.SHUT_RD)
 
     def _give_back(self) -> None:
-        """Return memory to the system when half of those who used it have left.
+        """Return memory to the system when half of its users have left.
 
         The C library keeps what threads free for the next ones.
         """
@@ -343,10 +343,10 @@ class Sidecar:
     def _attend(self, connection: socket.socket) -> None:
         """Hold one conversation; whatever comes of it stays in here."""
 
-        def open_stream(settings: StreamSettings) -> EmbeddedStream:
+        def open_stream(config: EmbeddedConfig) -> EmbeddedStream:
             with self._lock:  # who has said HELLO keeps its place
                 self._silent.pop(connection, None)
-            return self._open(settings)
+            return self._open(config)
 
         conversation = Conversation(open_stream)
         try:
@@ -414,7 +414,7 @@ def run_sidecar(
     duration_s: float = math.inf,
     announce: Callable[[], None] = lambda: None,
 ) -> SidecarStats:
-    """Serve at ``path`` until asked to end; return what was seen.
+    """Serve at ``path`` until asked to end; return the counters.
 
     Everything is compiled and the models are loaded before the socket is there: a client that can
     connect need not wait for it. For a process of its own: it changes how often threads take
@@ -426,7 +426,7 @@ def run_sidecar(
         As :class:`Sidecar`.
     """
     warm_up()
-    prepare(StreamSettings())
+    prepare(EmbeddedConfig())
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()
@@ -482,7 +482,7 @@ def _make_way(path: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another that took its place."""
+    """Return a file's device and inode."""
     try:
         status = path.lstat()
     except OSError:
@@ -491,7 +491,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _trim() -> None:
-    """Have glibc give back what it keeps; other C libraries do so themselves."""
+    """Return glibc's free memory to the system; other C libraries do so themselves."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 

@@ -1,13 +1,13 @@
-"""A concealer for callers in other languages: one format, memory of theirs, flags for answers."""
+"""A concealer for other languages: caller's memory, one format, flags."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, IntFlag
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
+from plc.engine.config import StreamConfig
 from plc.engine.samples import Packet
 from plc.errors import ConfigError, PlcError
 
@@ -28,7 +28,7 @@ class Format(IntEnum):
 
 
 class Flag(IntFlag):
-    """What became of a packet."""
+    """Outcome of a packet."""
 
     CONCEALED = 1
     """The samples that came out were made up."""
@@ -43,29 +43,40 @@ _CONCEALED, _CROSSFADED, _REFUSED = (int(flag) for flag in Flag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
-    """What a stream is opened with; as for :class:`~plc.Concealer`, and how samples are stored.
+class EmbeddedConfig:
+    """Settings of a stream, and how its samples are stored.
 
     Parameters
     ----------
+    stream : StreamConfig
+        Settings of the concealer.
     format : Format
         Of the packets, in and out.
+
+    Raises
+    ------
+    ConfigError
+        If the format is unknown.
     """
 
-    sample_rate: int = 48_000
-    channels: int = 1
-    packet_samples: int = 480
+    stream: StreamConfig = field(default_factory=StreamConfig)
     format: Format = Format.FLOAT32
-    lookahead: int = 0
-    budget_ms: float | None = None
-    seed: int = 0
-    method: str = "auto"
-    model: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the format."""
+        if self.format not in tuple(Format):
+            raise ConfigError(f"format is {self.format!r}; give 1 (float32) or 2 (int16)")
+        object.__setattr__(self, "format", Format(self.format))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a packet: (packet_samples, channels)."""
+        return self.stream.packet_samples, self.stream.channels
 
     @property
     def packet_bytes(self) -> int:
         """Bytes of a packet."""
-        return self.packet_samples * self.channels * self.format.dtype.itemsize
+        return self.stream.packet_samples * self.stream.channels * self.format.dtype.itemsize
 
 
 class EmbeddedStream:
@@ -73,8 +84,8 @@ class EmbeddedStream:
 
     Parameters
     ----------
-    settings : StreamSettings
-        What it is like.
+    config : EmbeddedConfig
+        Its settings.
 
     Attributes
     ----------
@@ -93,23 +104,12 @@ class EmbeddedStream:
         If the model is not sound, or ONNX Runtime is not installed.
     """
 
-    def __init__(self, settings: StreamSettings) -> None:
-        if settings.format not in tuple(Format):
-            raise ConfigError(f"format is {settings.format!r}; give 1 (float32) or 2 (int16)")
-        self.concealer = Concealer(
-            sample_rate=settings.sample_rate,
-            channels=settings.channels,
-            packet_samples=settings.packet_samples,
-            lookahead=settings.lookahead,
-            method=settings.method,
-            model=settings.model,
-            budget_ms=settings.budget_ms,
-            seed=settings.seed,
-        )
-        self.settings = settings
-        self.shape = (self.concealer.config.packet_samples, self.concealer.config.channels)
-        self.packet_bytes = settings.packet_bytes
-        self._dtype = settings.format.dtype
+    def __init__(self, config: EmbeddedConfig) -> None:
+        self.config = config
+        self.concealer = Concealer(**asdict(config.stream))
+        self.shape = config.shape
+        self.packet_bytes = config.packet_bytes
+        self._dtype = config.format.dtype
         self._anything = self._dtype == np.float32
 
     @property
@@ -119,11 +119,10 @@ class EmbeddedStream:
 
     def view(self, memory: object) -> Packet:
         """Return a buffer of ``packet_bytes`` as a packet, without a copy."""
-        samples: Packet = np.frombuffer(memory, self._dtype)  # type: ignore[call-overload]
-        return samples.reshape(self.shape)
+        return as_packet(memory, self.config).reshape(self.shape)
 
     def push(self, packet: Packet | None, out: Packet) -> int:
-        """Take the next packet, and write the one whose turn it is to play.
+        """Take the next packet, and write the packet due for playing.
 
         Parameters
         ----------
@@ -135,7 +134,7 @@ class EmbeddedStream:
         Returns
         -------
         int
-            What became of them, as in :class:`Flag`.
+            Flags of :class:`Flag`.
         """
         stats = self.concealer.stats
         concealed = stats.concealed_samples
@@ -154,7 +153,7 @@ class EmbeddedStream:
         )
 
     def flush(self, out: Packet) -> None:
-        """Write what the lookahead holds, and be as new, but for the statistics.
+        """Write the lookahead's samples, and reset all but the statistics.
 
         Parameters
         ----------
@@ -173,20 +172,16 @@ class EmbeddedStream:
         self.concealer.close()
 
 
-def prepare(settings: StreamSettings) -> None:
-    """Compile and load what such a stream needs, so that the first one opens as fast as any.
-
-    What is wrong with the settings, if anything, is left to whoever opens it.
-    """
+def prepare(config: EmbeddedConfig) -> None:
+    """Compile and load the needs of such a stream; errors are ignored."""
     with contextlib.suppress(PlcError):
-        EmbeddedStream(settings).close()
+        EmbeddedStream(config).close()
 
 
-def as_packet(memory: object, settings: StreamSettings) -> NDArray[np.float32] | NDArray[np.int16]:
+def as_packet(memory: object, config: EmbeddedConfig) -> Packet:
     """Return a view of a buffer of whole samples, shape (n, channels)."""
-    samples: NDArray[np.float32] | NDArray[np.int16]
-    samples = np.frombuffer(memory, settings.format.dtype)  # type: ignore[call-overload]
-    return samples.reshape(-1, settings.channels)
+    samples: Packet = np.frombuffer(memory, config.format.dtype)  # type: ignore[call-overload]
+    return samples.reshape(-1, config.stream.channels)
 
 
 def _to_int16(samples: Packet, out: Packet) -> None:

@@ -42,7 +42,8 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from plc.embed.stream import Format, StreamSettings
+from plc.embed.stream import EmbeddedConfig, Format
+from plc.engine.config import StreamConfig
 from plc.errors import ConfigError, PlcError
 
 VERSION = 1
@@ -61,7 +62,7 @@ TEXT_LIMIT = 1 << 16
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """Kind of a frame."""
 
     HELLO = 1
     PUSH = 2
@@ -143,7 +144,7 @@ class FrameReader:
         self._begin, self._end, self._memory, self._limit = 0, len(kept), memory, limit
 
     def room(self) -> memoryview:
-        """Return memory to write to what comes next; it is never empty if frames are taken."""
+        """Return memory for the next bytes received, empty only if frames wait."""
         if self._begin == self._end:
             self._begin = self._end = 0
         elif self._begin:
@@ -162,7 +163,7 @@ class FrameReader:
         Raises
         ------
         WireError
-            If what came is no frame; nothing can be read after that.
+            If the bytes are not a frame; nothing can be read after that.
         """
         waiting = self._end - self._begin
         if waiting < HEADER.size:
@@ -185,7 +186,7 @@ def pack(kind: Kind, payload: bytes = b"", *, flags: int = 0, sequence: int = 0)
     return HEADER.pack(len(payload), kind, flags, 0, sequence) + payload
 
 
-def pack_hello(settings: StreamSettings) -> bytes:
+def pack_hello(config: EmbeddedConfig) -> bytes:
     """Return the HELLO that opens such a stream.
 
     Raises
@@ -193,35 +194,38 @@ def pack_hello(settings: StreamSettings) -> bytes:
     ConfigError
         If a setting has no place in a HELLO.
     """
-    budget_ms = math.nan if settings.budget_ms is None else settings.budget_ms
-    method, model = settings.method.encode(), settings.model.encode()
+    stream = config.stream
+    budget_ms = math.nan if stream.budget_ms is None else stream.budget_ms
+    method, model = stream.method.encode(), stream.model.encode()
     if max(len(method), len(model)) > _LONGEST_NAME:
         raise ConfigError(f"a method or model of more than {_LONGEST_NAME} bytes cannot be named")
     try:
         fixed = _HELLO.pack(
             MAGIC,
-            settings.sample_rate,
-            settings.packet_samples,
-            settings.seed,
-            settings.lookahead,
-            settings.channels,
-            settings.format,
+            stream.sample_rate,
+            stream.packet_samples,
+            stream.seed,
+            stream.lookahead,
+            stream.channels,
+            config.format,
             budget_ms,
             len(method),
             len(model),
         )
     except struct.error as error:
-        raise ConfigError(f"{settings} cannot be sent: {error}") from None
+        raise ConfigError(f"{config} cannot be sent: {error}") from None
     return pack(Kind.HELLO, fixed + method + model)
 
 
-def parse_hello(payload: bytes | memoryview) -> StreamSettings:
-    """Return the settings in a HELLO's payload; their ranges are left to the stream.
+def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
+    """Return the settings in a HELLO's payload.
 
     Raises
     ------
     WireError
         If it is malformed, or of another version.
+    ConfigError
+        If a setting is out of its range.
     """
     if len(payload) < _HELLO.size:
         raise WireError(f"HELLO of {len(payload)} bytes; at least {_HELLO.size}")
@@ -239,17 +243,17 @@ def parse_hello(payload: bytes | memoryview) -> StreamSettings:
         chosen, network = names[:method].decode(), names[method:].decode()
     except UnicodeDecodeError as error:
         raise WireError(f"a name in the HELLO is not UTF-8: {error.reason}") from None
-    return StreamSettings(
+    stream = StreamConfig(
         sample_rate=rate,
         channels=channels,
         packet_samples=packet,
-        format=Format(number),
         lookahead=lookahead,
         budget_ms=None if math.isnan(budget_ms) else budget_ms,
         seed=seed,
         method=chosen or "auto",
         model=network or "auto",
     )
+    return EmbeddedConfig(stream=stream, format=Format(number))
 
 
 def pack_ready(delay_samples: int, packet_bytes: int, sequence: int = 0) -> bytes:

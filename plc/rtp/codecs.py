@@ -1,4 +1,4 @@
-"""What RTP payloads are coded in: L16, G.711 (PCMU, PCMA) and Opus.
+"""Codecs of RTP payloads: L16, G.711 (PCMU, PCMA) and Opus.
 
 A codec turns payloads into samples, float32 of shape (n, channels), and back. It never raises for
 what a payload holds: what cannot be decoded is None. L16 and G.711 are stateless, come from their
@@ -176,7 +176,7 @@ class Opus:
         return joined if len(joined) == n else None
 
     def repeated(self, payload: bytes) -> int:
-        """Return the length of the frame before a payload, if it repeats that."""
+        """Return the length of the earlier frame that a payload repeats."""
         return repeated_samples(payload, self.channels) if self._libopus else 0
 
     def decode_repeated(self, payload: bytes) -> Samples | None:
@@ -275,7 +275,7 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
 
 
 def check_opus_frame(samples: int) -> None:
-    """Raise ConfigError if Opus has no frame of this many samples at 48 kHz."""
+    """Raise ConfigError unless Opus has a frame of this length (48 kHz)."""
     if samples not in (120, 240, 480, 960, 1920, 2880):
         raise ConfigError(
             f"packets are {samples / 48.0:g} ms; Opus has frames of 2.5, 5, 10, 20, 40 or 60 ms"
@@ -326,7 +326,7 @@ def _decode_a_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _nearest_codes(decoded: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return for each of the values -32768 to 32767 the code that decodes nearest to it."""
+    """Return the nearest code of each value from -32768 to 32767."""
     order = np.argsort(decoded, kind="stable")
     levels = decoded[order]
     values = np.arange(-32768, 32768)

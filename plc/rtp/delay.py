@@ -1,4 +1,4 @@
-"""How long packets wait before they are played, and how fast they are played to keep it so.
+"""The delay of packets, and the playing speed that keeps it.
 
 *Transit* is when a packet arrived minus when its first sample stands in the stream, both in
 seconds. Its zero means nothing, as the two clocks have nothing in common; its least value of the
@@ -59,7 +59,7 @@ class DelayMode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayConfig:
-    """What delay is wanted.
+    """Settings of the delay.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class DelayEstimator:
     Parameters
     ----------
     config : DelayConfig
-        What is wanted.
+        Settings of the delay.
     """
 
     def __init__(self, config: DelayConfig) -> None:
@@ -163,7 +163,7 @@ class DelayEstimator:
 
     @property
     def dead_band_s(self) -> tuple[float, float]:
-        """How far below the aim, and above it, the delay is left alone.
+        """Deviation from the target delay that is left alone.
 
         Too much of it costs little, and is what a stream whose first packets were held up begins
         with; too little costs packets.
@@ -218,7 +218,7 @@ class DelayEstimator:
 
 
 class DriftControl:
-    """How much faster than nominal to play, so that the delay comes to its aim and stays there."""
+    """Controls the playing speed, so that the delay reaches its target."""
 
     MAX_STRETCH = 3e-3
     _MAX_DRIFT = 1e-3

@@ -30,7 +30,7 @@ _UNDER_WAY_MAX = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImpairConfig:
-    """What the network does to datagrams.
+    """Settings of a simulated network.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ImpairConfig:
 
 @dataclass(slots=True)
 class ImpairStats:
-    """What became of the datagrams."""
+    """Counters of a simulated network."""
 
     received: int = 0
     sent: int = 0
@@ -123,7 +123,7 @@ class Impairment:
     Parameters
     ----------
     config : ImpairConfig
-        What it does.
+        Its settings.
     seed : int
         Another seed, other packets.
     losses : LossSource, optional
@@ -132,7 +132,7 @@ class Impairment:
     Attributes
     ----------
     stats : ImpairStats
-        What it has done.
+        Its counters.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class Impairment:
         return self._free_s
 
     def due(self, now_s: float) -> list[bytes]:
-        """Return the datagrams that arrive by now, in the order in which they do."""
+        """Return the datagrams that arrive by now, in order of arrival."""
         arrived = []
         while self._under_way and self._under_way[0][0] <= now_s:
             _, number, datagram = heapq.heappop(self._under_way)
@@ -203,14 +203,14 @@ class Impairment:
 
 
 class ImpairProxy:
-    """A :class:`~plc.rtp.udp.Service` that sends on what it receives, as a bad network would.
+    """A :class:`~plc.rtp.udp.Service` that sends on through a simulated network.
 
     Parameters
     ----------
     listen, to : Endpoint
         Where datagrams come in and where they go.
     impairment : Impairment
-        What becomes of them in between.
+        The simulated network.
     """
 
     def __init__(self, listen: Endpoint, to: Endpoint, impairment: Impairment) -> None:
@@ -225,7 +225,7 @@ class ImpairProxy:
 
     @property
     def ports(self) -> Sequence[UdpPort]:
-        """The one that listens."""
+        """The listening port."""
         return (self._port,)
 
     @property
@@ -244,7 +244,7 @@ class ImpairProxy:
             self.impairment.put(datagram, now_s)
 
     def advance(self, now_s: float) -> None:
-        """Send what is due."""
+        """Send the due datagrams."""
         for datagram in self.impairment.due(now_s):
             self._port.send(datagram, self._target)
 

@@ -22,7 +22,7 @@ from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import TIMESTAMP_BITS, RtpPacket
 from plc.rtp.sequence import SequenceLog
 from plc.rtp.sources import Sources
-from plc.rtp.timeline import Piece, Slot, Timeline
+from plc.rtp.timeline import BlockPart, PlacedPacket, Timeline
 from plc.rtp.turns import Turn, Turns
 
 # A transit that differs this much from the base is a jump of the sender's clock.
@@ -130,16 +130,16 @@ class JitterBuffer:
         return self._turns.begun
 
     @property
-    def pieces(self) -> list[Piece]:
-        """What is there of the block pulled last, in order.
+    def parts(self) -> list[BlockPart]:
+        """Received parts of the block pulled last, in order.
 
         All of it if that was PLAY, some of it if it was PART, else nothing.
         """
-        return self._timeline.pieces
+        return self._timeline.parts
 
     @property
     def buffered_samples(self) -> int:
-        """From what is played next to the end of the newest packet."""
+        """Samples from the next block to the newest packet's end."""
         return self._timeline.buffered_samples
 
     @property
@@ -148,7 +148,7 @@ class JitterBuffer:
         return len(self._timeline)
 
     def delay_s(self, now_s: float) -> float:
-        """Return by how much a block pulled now is later than it could have been played."""
+        """Return the delay of a block pulled now."""
         return self._turns.delay_s(now_s)
 
     def put(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
@@ -180,7 +180,7 @@ class JitterBuffer:
         return verdict
 
     def pass_over(self, packet: RtpPacket, now_s: float) -> None:
-        """Take note of a packet that holds no audio, but has a number of the same sequence.
+        """Note a packet of the same sequence without audio.
 
         Senders put comfort noise (RFC 3389) and telephone events (RFC 4733) between their audio;
         without this they would pass for losses.
@@ -190,7 +190,7 @@ class JitterBuffer:
             self._sequences.count(packet.sequence, has_audio=False)
 
     def yield_place(self) -> None:
-        """Let the known source, which had no right to its place, be gone.
+        """Drop the current source, which had no right to its place.
 
         What is here of it is not played, and another one is believed without a pause.
         """
@@ -206,12 +206,12 @@ class JitterBuffer:
         samples: int,
         repeats: bool = False,
     ) -> Verdict:
-        """Take in what a packet repeats of an earlier one, if that one is not here.
+        """Add a packet's copy of an earlier, missing one.
 
         Parameters
         ----------
         packet : RtpPacket
-            The one that carries it, put in already and accepted.
+            The packet that carries the copy, already accepted.
         offset : int
             Samples by which the earlier one's timestamp lies before its own.
         payload_type, payload, samples
@@ -225,24 +225,26 @@ class JitterBuffer:
         sequence = self._sequences.place(packet.sequence) - max(1, round(offset / samples))
         if start + samples <= self._timeline.position:
             return Verdict.LATE
-        slot = Slot(start, start + samples, sequence, payload_type, payload, True, repeats)
-        verdict = self._insert(slot)
+        placed = PlacedPacket(
+            start, start + samples, sequence, payload_type, payload, True, repeats
+        )
+        verdict = self._insert(placed)
         self.stats.redundant_packets += verdict is Verdict.ACCEPTED
         return verdict
 
     def pull(self, now_s: float) -> Turn:
-        """Return what the next block is; what is there of it is in :attr:`pieces`."""
+        """Pull the next block and return its kind; :attr:`parts` holds its samples."""
         return self._turns.pull(now_s)
 
     def hurry(self) -> None:
-        """Let the next pull leave out what the delay is too long: its player stood still."""
+        """Let the next pull cut the excess delay after a standstill."""
         self._turns.hurry()
 
     def _is_length(self, samples: int) -> bool:
         return 0 < samples <= _PACKET_MAX_S * self._rate
 
     def _strays(self, packet: RtpPacket, now_s: float) -> bool:
-        """Tell whether a packet of the known source stands far from where it should."""
+        """Tell whether a packet is far from its expected place."""
         transit_s = now_s - self._timeline.start_of(packet.timestamp) / self._rate
         return (
             self._sequences.is_stray(packet.sequence)
@@ -264,12 +266,14 @@ class JitterBuffer:
         self._late.clear()
         self.stats.merged_packets += self.begun and start < self._timeline.position
         return self._insert(
-            Slot(start, stop, sequence, packet.payload_type, packet.payload, redundant=False)
+            PlacedPacket(
+                start, stop, sequence, packet.payload_type, packet.payload, redundant=False
+            )
         )
 
-    def _insert(self, slot: Slot) -> Verdict:
-        verdict = self._timeline.insert(slot)
-        self.stats.duplicate_packets += verdict is Verdict.DUPLICATE and not slot.redundant
+    def _insert(self, placed: PlacedPacket) -> Verdict:
+        verdict = self._timeline.insert(placed)
+        self.stats.duplicate_packets += verdict is Verdict.DUPLICATE and not placed.redundant
         self.stats.overflow_packets += verdict is Verdict.OVERFLOW
         return verdict
 
@@ -286,7 +290,7 @@ class JitterBuffer:
         return Verdict.LATE
 
     def _move_line(self, timestamp: int, now_s: float) -> None:
-        """Shift media time so that a packet of this timestamp, here now, waits as long as it ought.
+        """Shift media time so that this packet waits the target delay.
 
         Nothing is said by that about the sender's clock: the base starts from here.
         """

@@ -158,7 +158,7 @@ class Latch:
     def heard(
         self, source: Address, datagram: bytes, verdict: Verdict | Malformed | None, now_s: float
     ) -> bool:
-        """Take in what became of an admitted datagram; return whether an elder has its place back.
+        """Note the verdict of an admitted datagram; return whether an earlier sender returns.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Latch:
         return not self._allow or is_in(source[0], self._allow)
 
     def _is_elder(self, source: Address, datagram: bytes, now_s: float) -> bool:
-        """Tell whether this comes from the one that a newcomer has displaced."""
+        """Tell whether this comes from the sender that a newcomer displaced."""
         elder = self._elder
         if elder is None or now_s >= self._elder_until_s or len(datagram) < HEADER_BYTES:
             return False
@@ -235,7 +235,7 @@ class Latch:
         return run
 
     def _standing(self, key: tuple[Address, int], now_s: float) -> tuple[bool, int, float]:
-        """Return by what newcomers are ordered: the least is forgotten first."""
+        """Return the sort key of newcomers: the least is forgotten first."""
         run = self._runs[key]
         return now_s - run.heard_s <= _BREAK_S, run.packets, run.heard_s
 
@@ -277,6 +277,30 @@ class Latch:
 
 
 def _step(before: int, after: int) -> int:
-    """Return how far a sequence number lies ahead of another one, or, below 0, behind it."""
+    """Return the signed distance from one sequence number to another."""
     span = 1 << SEQUENCE_BITS
     return (after - before + span // 2) % span - span // 2
+
+
+class RateCap:
+    """Token bucket: a rate per second, and a burst of one second."""
+
+    __slots__ = ("_filled_s", "_rate", "_tokens")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = rate
+        self._filled_s = -math.inf
+
+    def take(self, now_s: float) -> bool:
+        """Take a token; tell whether one was left."""
+        if now_s < self._filled_s:  # the clock was set back
+            self._filled_s = now_s
+        if now_s > self._filled_s:
+            gained = self._rate * min(now_s - self._filled_s, 1.0)
+            self._tokens = min(self._rate, self._tokens + gained)
+            self._filled_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -1,4 +1,4 @@
-"""Opus decoded by the system's libopus, which can what PyAV's cannot: read a packet's redundancy.
+"""Opus decoded by the system's libopus, with in-band FEC.
 
 A packet of Opus' speech coder may repeat the frame before it at a lower rate (low bit-rate
 redundancy, "in-band FEC": RFC 6716, section 2.1.7). Where libopus is installed (Debian: libopus0)
@@ -21,7 +21,7 @@ _SET_COMPLEXITY = 4010  # opus_defines.h
 
 
 def repeated_samples(payload: bytes, channels: int) -> int:
-    """Return how much of what came before a packet it repeats, in samples at 48 kHz.
+    """Return the earlier samples that a packet repeats, at 48 kHz.
 
     By the flags at the head of its first frame (RFC 6716, sections 4.2.3 and 4.2.4): for each
     20 ms of the frame whether there is a voice, then whether there is redundancy; for two
@@ -91,7 +91,7 @@ class LibopusDecoder:
         return self._decoded(payload, samples, 0)
 
     def decode_repeated(self, payload: bytes, samples: int) -> NDArray[np.float32] | None:
-        """Return the samples before a packet, shape (samples, channels), from what it repeats.
+        """Decode a packet's copy of the samples before it, shape (samples, channels).
 
         None if the music coder was at work before it: libopus would conceal then, which is not
         its business here.

@@ -1,4 +1,4 @@
-"""What comes and is not what was configured: found once, with the option that would take it.
+"""Mismatches between received packets and the settings, with the matching option.
 
 ::
 
@@ -88,7 +88,7 @@ class Mismatch:
 
 
 class Inspection:
-    """Compares what comes with what was configured.
+    """Compares received packets with the settings.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class Inspection:
             self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
 
     def note_without_audio(self, packet: RtpPacket) -> None:
-        """Take in a packet of the right type that holds no sample, or too many."""
+        """Note a packet of the right type without a valid sample count."""
         if not packet.payload:
             return  # a keepalive (RFC 6263)
         self._without_audio += 1
@@ -145,7 +145,7 @@ class Inspection:
             self._tell("size", packet, size, "", expected, self._advice_of_coding())
 
     def _other(self, packet: RtpPacket) -> tuple[str, str]:
-        """Return what another payload type is, as far as it is known, and what takes it."""
+        """Return a guess at another payload type, and its option."""
         number = packet.payload_type
         if number in STATIC_CODINGS:
             name, rate, channels = STATIC_CODINGS[number]
@@ -164,7 +164,7 @@ class Inspection:
         return all(block.payload_type == self._payload_type for block in blocks)
 
     def _options_for(self, number: int) -> str:
-        """Return the options that take a coding which has a number of its own."""
+        """Return the options for a codec with a static payload type."""
         name, rate, channels = STATIC_CODINGS[number]
         options = []
         if name != self._codec.name:
@@ -218,7 +218,7 @@ class Inspection:
             self._tell_size(packet, ticks, channels)
 
     def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
-        """Tell whether a packet that lasts so long cannot be of this codec.
+        """Tell whether a packet of this duration cannot be of this codec.
 
         Where sizes say nothing, only one that reaches into the next: pauses make the time longer.
         """
@@ -293,7 +293,7 @@ def _described(name: str, sample_rate: int, channels: int) -> str:
 
 
 class Told:
-    """Which mismatches of a stream were told, and who sent what they were found by.
+    """Mismatches of a stream already reported, and their senders.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ class Told:
             self._sources.append(source)
 
     def tell(self, where: str, note: Callable[..., None]) -> None:
-        """Note what was not noted before, as the event ``mismatch``."""
+        """Report new mismatches, as the event ``mismatch``."""
         while self._told < len(self._sources):
             mismatch, source = self._inspection.found[self._told], self._sources[self._told]
             self._told += 1

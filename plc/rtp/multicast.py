@@ -1,4 +1,4 @@
-"""Multicast groups: sockets that receive what is sent to one, or send from a card of choice.
+"""Multicast groups: receive from a group, send from a chosen card.
 
 A group's datagrams come only to hosts that have joined it (IGMP, MLD), on the card they joined by.
 Several programs of a host may listen to the same group and port.
@@ -95,7 +95,7 @@ def send_from(port: socket.socket, interface: str) -> None:
 
 
 def _card(interface: str | None) -> bytes:
-    """Return what stands behind the group in a request of IPv4: the card."""
+    """Return the interface part of an IPv4 membership request."""
     try:
         return IPv4Address(interface or "0.0.0.0").packed
     except ValueError:

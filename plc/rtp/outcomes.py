@@ -1,4 +1,4 @@
-"""Name and count what becomes of packets and of the samples they are due to give.
+"""Outcomes of packets, and their counters.
 
 The machines of a jitter buffer share one :class:`JitterStats`: each counts what it alone knows.
 """
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class Verdict(Enum):
-    """What became of a packet that was put in."""
+    """Outcome of a packet put into the jitter buffer."""
 
     ACCEPTED = auto()
     PROBATION = auto()

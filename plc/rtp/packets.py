@@ -1,4 +1,4 @@
-"""RTP packets (RFC 3550) and redundant audio in them (RFC 2198), on bytes.
+"""RTP packets (RFC 3550) and redundant audio (RFC 2198) as bytes.
 
 ::
 
@@ -37,7 +37,7 @@ RED_BLOCKS_MAX = 32
 
 
 class Malformed(Enum):
-    """Why bytes are no RTP packet, or a payload no redundant audio."""
+    """Reasons why bytes are not RTP or not redundant audio."""
 
     SHORT = "shorter than a header"
     VERSION = "version is not 2"
@@ -101,7 +101,7 @@ class RedBlock:
 
 
 def parse_rtp(datagram: bytes) -> RtpPacket | Malformed:
-    """Return the RTP packet in ``datagram``, or what is wrong with it."""
+    """Return the RTP packet of ``datagram``, or the reason against it."""
     size = len(datagram)
     if size < HEADER_BYTES:
         return Malformed.SHORT
@@ -154,7 +154,7 @@ def _after_extension(datagram: bytes, begin: int) -> int | None:
 
 
 def parse_red(payload: bytes) -> list[RedBlock] | Malformed:
-    """Return the blocks of a redundant payload, the oldest first and the primary one last.
+    """Return the blocks of a redundant payload, oldest first.
 
     A header of a redundant block is four bytes (1, payload type, offset, length), that of the
     primary block one byte (0, payload type); all headers stand before all blocks. More than

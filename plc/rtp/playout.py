@@ -1,4 +1,4 @@
-"""A receiver's ear: RTP packets in at any time, a steady stream of samples out.
+"""RTP packets in at any time, a steady stream of samples out.
 
 ::
 
@@ -26,23 +26,23 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
-from plc.engine.config import DEFAULT_BUDGET_SHARE
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
 from plc.rtp.codecs import Codec
-from plc.rtp.delay import DelayConfig, DriftControl
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.mismatch import Inspection
 from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
-from plc.rtp.timeline import Slot
+from plc.rtp.timeline import PlacedPacket
 from plc.rtp.turns import Turn
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
@@ -79,67 +79,39 @@ class Playout:
 
     Parameters
     ----------
-    codec : Codec
-        What the payloads are coded in; its payload type is the one taken.
-    block : int
-        Samples of each tick.
-    delay : DelayConfig
-        How long packets wait.
-    payload_type : int, optional
-        Instead of the codec's own.
-    red_payload_type : int, optional
-        Payload type of redundant audio (RFC 2198).
-    lookahead, method, model, budget_ms, seed
-        As for :class:`~plc.Concealer`; lookahead in blocks.
+    config : ReceiverConfig
+        Settings. Each tick plays a packet of its stream.
+    codec : Codec, optional
+        Instead of the one that the config names.
 
     Attributes
     ----------
     buffer : JitterBuffer
-        What is to come.
+        The jitter buffer.
     stats : PlayoutStats
-        What happened so far; ``buffer.stats`` and ``concealment`` have the rest.
+        Counters; ``buffer.stats`` and ``concealment`` have the rest.
     inspection : Inspection
-        What came that is not as configured.
+        Mismatches between received packets and the settings.
     """
 
-    def __init__(
-        self,
-        codec: Codec,
-        block: int,
-        delay: DelayConfig | None = None,
-        *,
-        payload_type: int | None = None,
-        red_payload_type: int | None = None,
-        lookahead: int = 0,
-        method: str = "auto",
-        model: str = "auto",
-        budget_ms: float | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
+        if codec is None:
+            codec = config.open_codec()
         self.codec = codec
-        self.block = block
-        self.payload_type = codec.payload_type if payload_type is None else payload_type
-        self.red_payload_type = red_payload_type
-        if self.payload_type == red_payload_type:
+        self.block = block = config.stream.packet_samples
+        self.payload_type = (
+            codec.payload_type if config.payload_type is None else config.payload_type
+        )
+        self.red_payload_type = config.red_payload_type
+        if self.payload_type == self.red_payload_type:
             raise ConfigError(
-                f"payload type {red_payload_type} is both the audio's and the redundancy's"
+                f"payload type {self.payload_type} is both the audio's and the redundancy's"
             )
-        self.inspection = Inspection(codec, self.payload_type, red_payload_type)
+        self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=delay or DelayConfig())
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay)
         )
-        if budget_ms is None:
-            budget_ms = DEFAULT_BUDGET_SHARE * 1000.0 * block / codec.sample_rate
-        self._concealer = Concealer(
-            sample_rate=codec.sample_rate,
-            channels=codec.channels,
-            packet_samples=block,
-            lookahead=lookahead,
-            method=method,
-            model=model,
-            budget_ms=budget_ms,
-            seed=seed,
-        )
+        self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
@@ -163,12 +135,12 @@ class Playout:
 
     @property
     def concealment(self) -> Stats:
-        """What the concealer did."""
+        """Counters of the concealer."""
         return self._concealer.stats
 
     @property
     def received(self) -> JitterStats:
-        """What the jitter buffer did."""
+        """Counters of the jitter buffer."""
         return self.buffer.stats
 
     @property
@@ -178,7 +150,7 @@ class Playout:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing that was received is still to be played, or a drain took too long."""
+        """Whether everything received was played, or a drain took too long."""
         if not self.buffer.begun:
             return True
         waiting = self._filled - self._at + self._concealer.delay
@@ -186,23 +158,27 @@ class Playout:
         limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
-    def left_out(self) -> dict[str, Any]:
-        """Return how many packets came and could not be used, by name, for reports."""
-        malformed = self.stats.malformed_packets
+    def report(self) -> dict[str, Any]:
+        """Return the counters by name, for reports."""
+        received, malformed = self.received, self.stats.malformed_packets
         return {
+            "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
+            "target_delay_ms": 1000.0 * self.buffer.delays.target_s,
+            "stretch_ppm": 1e6 * self.stretch,
+            "concealment": self.concealment.as_dict(),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
             "undecodable_packets": self.stats.undecodable_packets,
         }
 
     def drain(self) -> None:
-        """Expect nothing more; :attr:`drained` then tells when what is here has been played."""
+        """Expect nothing more; :attr:`drained` then tells when all is played."""
         self._drained_samples = 0
 
     # ---- packets in -----------------------------------------------------------------------------
 
     def put(self, datagram: bytes, now_s: float) -> Verdict | Malformed | None:
-        """Take in what came from the network; return what became of it, None: another type."""
+        """Add a datagram; return its verdict, or None for a foreign payload type."""
         packet = parse_rtp(datagram)
         if isinstance(packet, Malformed):
             self._count_malformed(packet)
@@ -210,7 +186,7 @@ class Playout:
         return self.put_packet(packet, now_s)
 
     def put_packet(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
-        """Take in a packet; return what became of it, None: of another payload type."""
+        """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s)
         if packet.payload_type != self.payload_type:
@@ -220,7 +196,7 @@ class Playout:
         return self._put_primary(packet, now_s)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
-        """Let what is played give way to the stream of the packet that this became of."""
+        """Let the stream of this verdict's packet take over."""
         if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
             self.buffer.yield_place()
 
@@ -311,7 +287,7 @@ class Playout:
         return self._played
 
     def _control(self, now_s: float) -> None:
-        """Note the delay of what is played, and set the stretch that brings it to its aim."""
+        """Measure the delay, and set the speed that corrects it."""
         if not self.buffer.begun:
             return
         delays = self.buffer.delays
@@ -323,7 +299,7 @@ class Playout:
         self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
 
     def _count(self, step: float) -> None:
-        """Note what a tick at that step does to the stream."""
+        """Count the effects of a tick at that step."""
         if not self.buffer.begun:
             return
         stats = self.stats
@@ -353,7 +329,7 @@ class Playout:
         block[:] = self._inbox.T
 
     def _lead_in(self, now_s: float) -> None:
-        """Put off the first block until what is aimed for, and a block more, has passed.
+        """Delay the first block until the target delay has passed.
 
         It was pulled at the first tick that was due; the silence in front of it makes up for what
         the tick came early or late.
@@ -365,28 +341,28 @@ class Playout:
         self._filled += silence
 
     def _decode(self) -> None:
-        """Write the pulled pieces into the inbox, and note which parts of it are missing."""
+        """Decode the pulled parts into the inbox, and note the gaps."""
         self._missing.clear()
         at = 0
-        for piece in self.buffer.pieces:
-            samples = self._samples_of(piece.slot)
+        for part in self.buffer.parts:
+            samples = self._samples_of(part.packet)
             if samples is None:
                 continue
-            stop = piece.at + piece.samples
-            self._inbox[piece.at : stop] = samples[piece.begin : piece.begin + piece.samples]
-            self._note_hole(at, piece.at)
+            stop = part.at + part.samples
+            self._inbox[part.at : stop] = samples[part.begin : part.begin + part.samples]
+            self._note_hole(at, part.at)
             at = stop
         self._note_hole(at, self.block)
 
-    def _samples_of(self, slot: Slot) -> NDArray[np.float32] | None:
+    def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
         """Return a packet's samples, decoded once; None if they cannot be had."""
-        if slot.decoded is None:
-            decode = self.codec.decode_repeated if slot.repeats else self.codec.decode
-            samples = decode(slot.payload)
-            sound = samples is not None and len(samples) >= slot.stop - slot.start
+        if placed.decoded is None:
+            decode = self.codec.decode_repeated if placed.repeats else self.codec.decode
+            samples = decode(placed.payload)
+            sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound
-            slot.decoded = samples if sound else False
-        return None if slot.decoded is False else slot.decoded
+            placed.decoded = samples if sound else False
+        return None if placed.decoded is False else placed.decoded
 
     def _note_hole(self, begin: int, stop: int) -> None:
         if stop <= begin:
@@ -397,7 +373,7 @@ class Playout:
         missing.append((begin, stop))
 
     def _forget_played(self) -> None:
-        """Move the line so that what is played next stands behind what the taps still need."""
+        """Drop played samples that the resampler no longer needs."""
         stale = math.floor(self._at) - CENTRE
         self._line[:, : self._filled - stale] = self._line[:, stale : self._filled]
         self._filled -= stale

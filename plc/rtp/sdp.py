@@ -55,7 +55,7 @@ class _Section:
 
 
 def parse_sdp(text: str) -> list[AudioMedia]:
-    """Return the audio streams of a description that we have a codec for, in order.
+    """Return a description's audio streams with a supported codec, in order.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _read_attribute(value: str, section: _Section) -> None:
 
 
 def _stream_of(section: _Section) -> AudioMedia | None:
-    """Return what the first payload type that we know says; None if we know none."""
+    """Return the stream of the first supported payload type, or None."""
     red = None
     for number in section.payload_types:
         codec, rate, channels = section.maps.get(number) or STATIC_CODINGS.get(number, ("", 0, 0))

@@ -83,7 +83,7 @@ class RtpSender:
         """Nothing is received."""
 
     def advance(self, now_s: float) -> None:
-        """Send what is due."""
+        """Send the due packets."""
         if self._begin_s is None:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
@@ -97,7 +97,7 @@ class RtpSender:
         self._next = None
 
     def media(self, to: Endpoint, packet_ms: float) -> AudioMedia:
-        """Return what is sent, for a description."""
+        """Return the description of the sent stream."""
         packetizer = self._packetizer
         return AudioMedia(
             endpoint=to,
@@ -176,7 +176,7 @@ def open_sender(
 
 
 def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
-    """Raise ConfigError if packets of this length cannot repeat so many before them."""
+    """Raise ConfigError unless packets can repeat this number before them."""
     if redundancy * block > RED_OFFSET_MAX:
         raise ConfigError(
             f"redundancy is {redundancy} packets of {block} samples; RFC 2198 reaches back "

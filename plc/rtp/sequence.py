@@ -1,4 +1,4 @@
-"""Number the packets of a stream through, and tell by number what is missing.
+"""Extend packets' sequence numbers, and find the missing ones.
 
 Sequence numbers have 16 bits and begin anywhere. :class:`SequenceLog` makes *places* of them, which
 neither wrap nor begin anew with another source: consecutive packets have consecutive places. For
@@ -54,7 +54,7 @@ class SequenceLog:
         self._shift = place - number
 
     def is_stray(self, number: int) -> bool:
-        """Tell whether a number is too far from the newest to be of the same row."""
+        """Tell whether a number is too far from the newest one."""
         newest = self._numbers.newest
         if newest is None:
             return True

@@ -1,4 +1,4 @@
-"""Choose the source that is played among those that send to one port.
+"""Choose the source to play among senders to one port.
 
 RFC 3550 numbers and times the packets of each source (SSRC) by themselves. A new source, or a jump
 of the known one, is believed after two packets in a row, which are then played, too; between
@@ -132,5 +132,5 @@ class Sources:
         return audition.row
 
     def _dismiss(self, ssrc: int) -> None:
-        """Forget what came from a source that was not believed."""
+        """Forget the packets of a source that was not believed."""
         self._stats.foreign_packets += len(self._auditions.pop(ssrc).row)

@@ -1,4 +1,4 @@
-"""Lay packets on a line of media time, and cut blocks from it.
+"""Lay packets on a line of media time; cut blocks from it.
 
 *Media time* is counted in samples: a packet's timestamp, unwrapped, and a shift that keeps the
 line whole when the sender starts over. What stands at the position is played next::
@@ -11,7 +11,7 @@ Blocks have one length, packets may have any: a block is cut from as many packet
 of it is there is never held back or left out for what is not, so that a packet of 594 samples that
 is lost leaves a hole of 594 samples, wherever it lies in its blocks.
 
-Memory is bounded by ``SLOTS`` packets. When a position is reached is decided elsewhere.
+Memory is bounded by ``PACKETS_MAX`` packets. When a position is reached is decided elsewhere.
 """
 
 import math
@@ -22,11 +22,11 @@ from typing import Any
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import TIMESTAMP_BITS, Unwrapper
 
-SLOTS = 4096
+PACKETS_MAX = 4096
 
 
 @dataclass(slots=True)
-class Slot:
+class PlacedPacket:
     """A packet's place on the line."""
 
     start: int
@@ -44,10 +44,10 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class BlockPart:
     """Part of a packet that is part of a block."""
 
-    slot: Slot
+    packet: PlacedPacket
     begin: int
     """Sample of the packet at which the part begins."""
     samples: int
@@ -66,8 +66,8 @@ class Timeline:
     Attributes
     ----------
     position : int
-        Media time of what is played next.
-    pieces : list of Piece
+        Media time of the next sample to play.
+    parts : list of BlockPart
         What :meth:`gather` found last, in order.
     unit : int
         Samples of which blocks and the newest packet are made, one as the other.
@@ -75,9 +75,9 @@ class Timeline:
 
     def __init__(self, block: int) -> None:
         self.block = block
-        self.pieces: list[Piece] = []
+        self.parts: list[BlockPart] = []
         self._timestamps = Unwrapper(TIMESTAMP_BITS)
-        self._slots: list[Slot] = []
+        self._packets: list[PlacedPacket] = []
         self._starts: list[int] = []
         self.reset()
 
@@ -85,29 +85,29 @@ class Timeline:
         """Forget everything; media time begins anew."""
         self._timestamps.reset()
         self.clear()
-        self.pieces.clear()
+        self.parts.clear()
         self.position = 0
         self.unit = self.block
         self._shift = 0
 
     def clear(self) -> None:
         """Forget the packets."""
-        self._slots.clear()
+        self._packets.clear()
         self._starts.clear()
 
     def __len__(self) -> int:
         """Return how many packets are here."""
-        return len(self._slots)
+        return len(self._packets)
 
     @property
-    def first(self) -> Slot | None:
+    def first(self) -> PlacedPacket | None:
         """The packet that begins first; None if there is none."""
-        return self._slots[0] if self._slots else None
+        return self._packets[0] if self._packets else None
 
     @property
     def buffered_samples(self) -> int:
         """From the position to the end of the newest packet."""
-        return max(0, self._slots[-1].stop - self.position) if self._slots else 0
+        return max(0, self._packets[-1].stop - self.position) if self._packets else 0
 
     # ---- packets in -----------------------------------------------------------------------------
 
@@ -121,66 +121,68 @@ class Timeline:
         return self._timestamps.unwrap(timestamp) + self._shift
 
     def jump(self, timestamp: int, earliest: int) -> int:
-        """Let this timestamp follow what is here, not before ``earliest``; return where it is.
+        """Place this timestamp after the packets held, not before ``earliest``; return where it is.
 
         That is whole blocks from the position: packets then fill blocks as they did before.
         """
         self._timestamps.reset()
         self._timestamps.unwrap(timestamp)
-        due = max(earliest, self._slots[-1].stop) if self._slots else earliest
+        due = max(earliest, self._packets[-1].stop) if self._packets else earliest
         due += (self.position - due) % self.block
         self._shift = due - timestamp
         return due
 
-    def insert(self, slot: Slot) -> Verdict:
+    def insert(self, placed: PlacedPacket) -> Verdict:
         """Put a packet onto the line; it takes the place of a redundant copy."""
-        place = bisect_left(self._starts, slot.start)
-        if place < len(self._slots) and self._slots[place].start == slot.start:
-            if slot.redundant or not self._slots[place].redundant:
+        place = bisect_left(self._starts, placed.start)
+        if place < len(self._packets) and self._packets[place].start == placed.start:
+            if placed.redundant or not self._packets[place].redundant:
                 return Verdict.DUPLICATE
-            self._slots[place] = slot
+            self._packets[place] = placed
             return Verdict.ACCEPTED
-        if slot.redundant and self._covered(slot, place):
+        if placed.redundant and self._covered(placed, place):
             return Verdict.DUPLICATE
-        if len(self._slots) >= SLOTS:
+        if len(self._packets) >= PACKETS_MAX:
             return Verdict.OVERFLOW
-        self._slots.insert(place, slot)
-        self._starts.insert(place, slot.start)
+        self._packets.insert(place, placed)
+        self._starts.insert(place, placed.start)
         return Verdict.ACCEPTED
 
-    def _covered(self, slot: Slot, place: int) -> bool:
-        """Tell whether the packets around ``place`` hold any of what ``slot`` does."""
-        before = place > 0 and self._slots[place - 1].stop > slot.start
-        after = place < len(self._slots) and self._slots[place].start < slot.stop
+    def _covered(self, placed: PlacedPacket, place: int) -> bool:
+        """Tell whether the packets around ``place`` hold any of what ``placed`` does."""
+        before = place > 0 and self._packets[place - 1].stop > placed.start
+        after = place < len(self._packets) and self._packets[place].start < placed.stop
         return before or after
 
     # ---- blocks out -----------------------------------------------------------------------------
 
-    def gather(self) -> Slot | None:
-        """Collect the pieces of the next block; return the first packet behind it."""
-        self.pieces.clear()
+    def gather(self) -> PlacedPacket | None:
+        """Collect the parts of the next block; return the first packet behind it."""
+        self.parts.clear()
         at = self.position
         stop = at + self.block
-        for slot in self._slots:
-            begin = max(slot.start, at)
+        for placed in self._packets:
+            begin = max(placed.start, at)
             if begin >= stop:
-                return slot
-            if slot.stop <= at:
+                return placed
+            if placed.stop <= at:
                 continue
-            at = min(slot.stop, stop)
-            self.pieces.append(Piece(slot, begin - slot.start, at - begin, begin - self.position))
+            at = min(placed.stop, stop)
+            self.parts.append(
+                BlockPart(placed, begin - placed.start, at - begin, begin - self.position)
+            )
         return None
 
-    def drop_played(self) -> Slot | None:
+    def drop_played(self) -> PlacedPacket | None:
         """Forget the packets that end before the position; return the last of them."""
         stale = 0
-        for slot in self._slots:
-            if slot.stop > self.position:
+        for placed in self._packets:
+            if placed.stop > self.position:
                 break
             stale += 1
         if not stale:
             return None
-        last = self._slots[stale - 1]
-        del self._slots[:stale]
+        last = self._packets[stale - 1]
+        del self._packets[:stale]
         del self._starts[:stale]
         return last

@@ -1,4 +1,4 @@
-"""Decide what each block is when it is due: play it, conceal it, hold the line, or skip.
+"""Decide the kind of each block when it is due: play, conceal, hold, or skip.
 
 What becomes of a block is decided by what of it is there, never by sequence numbers alone:
 
@@ -27,11 +27,11 @@ from enum import Enum, auto
 from plc.rtp.delay import DelayEstimator, DelayMode
 from plc.rtp.outcomes import JitterStats
 from plc.rtp.sequence import SequenceLog
-from plc.rtp.timeline import Slot, Timeline
+from plc.rtp.timeline import PlacedPacket, Timeline
 
 
 class Turn(Enum):
-    """What a block is; see the module's text."""
+    """Kind of a block; see the module's text."""
 
     PLAY = auto()
     PART = auto()
@@ -51,7 +51,7 @@ class Turns:
     delays : DelayEstimator
         The delay to aim for; its settings say whether to hold, and how long at most.
     timeline, sequences
-        What is there, and which numbers have come.
+        Packets held, and their numbers.
     stats : JitterStats
         Where samples are counted.
 
@@ -89,26 +89,26 @@ class Turns:
         self._last_sequence: int | None = None
 
     def delay_s(self, now_s: float) -> float:
-        """Return by how much a block pulled now is later than it could have been played."""
+        """Return the delay of a block pulled now."""
         if not self.begun:
             return 0.0
         return now_s - self._timeline.position / self._rate - self._delays.base_s
 
     def place_for(self, now_s: float) -> int:
-        """Return the media time at which a packet that is here now waits as long as it ought."""
+        """Return the media time at which a packet waits the target delay."""
         if not self.begun:
             return 0
         wait_s = now_s + self._delays.target_s - self._pulled_s
         return self._timeline.position + math.ceil(wait_s * self._rate) - self._block
 
     def hurry(self) -> None:
-        """Let the next pull leave out what the delay is too long: its player stood still."""
+        """Let the next pull cut the excess delay after a standstill."""
         self._hurries = True
 
     def pull(self, now_s: float) -> Turn:
-        """Return what the next block is; what is there of it is in the timeline's pieces."""
+        """Pull the next block and return its kind; the timeline's parts hold its samples."""
         timeline = self._timeline
-        timeline.pieces.clear()
+        timeline.parts.clear()
         self._pulled_s = now_s
         if not self.begun and not self._begin(now_s):
             return Turn.WAIT
@@ -128,7 +128,7 @@ class Turns:
         return self.delay_s(now_s) > limit_s
 
     def _begin(self, now_s: float) -> bool:
-        """Tell whether it is time to play the first block, and go to where it stands."""
+        """Tell whether the first block is due, and go to its place."""
         first = self._timeline.first
         if first is None:
             return False
@@ -140,20 +140,20 @@ class Turns:
         self.begun = True
         return True
 
-    def _pass_block(self, now_s: float, behind: Slot | None) -> Turn:
+    def _pass_block(self, now_s: float, behind: PlacedPacket | None) -> Turn:
         """Go on over a block, hole by hole; at one that ends nowhere, see whether to wait.
 
         ``behind`` is the first packet that begins after the block.
         """
         at = 0
         turn = Turn.PLAY
-        pieces = self._timeline.pieces
-        for piece in pieces:
-            if piece.at > at:
-                turn = self._count_hole(piece.at - at, piece.slot.sequence)
-            at = piece.at + piece.samples
-            self._last_sequence = piece.slot.sequence
-            self._stats.played_samples += piece.samples
+        parts = self._timeline.parts
+        for part in parts:
+            if part.at > at:
+                turn = self._count_hole(part.at - at, part.packet.sequence)
+            at = part.at + part.samples
+            self._last_sequence = part.packet.sequence
+            self._stats.played_samples += part.samples
         if at < self._block:
             if behind is None:
                 turn = self._starve(now_s, at)
@@ -162,10 +162,10 @@ class Turns:
         if turn is not Turn.HOLD:
             at = self._block
         self._timeline.position += at
-        return Turn.PART if pieces and turn is not Turn.PLAY else turn
+        return Turn.PART if parts and turn is not Turn.PLAY else turn
 
     def _count_hole(self, samples: int, after: int) -> Turn:
-        """Count what is missing before the packet of that place, as lost or as a pause."""
+        """Count the gap before a packet, as lost or as a pause."""
         if self._sequences.is_pause(self._last_sequence, after):
             self._stats.silent_samples += samples
             return Turn.SILENCE
@@ -183,8 +183,8 @@ class Turns:
         self._stats.lost_samples += samples
         return Turn.LOST
 
-    def _settle(self, first: Slot, now_s: float) -> None:
-        """Take what was concealed for want of any packet as what it turned out to be."""
+    def _settle(self, first: PlacedPacket, now_s: float) -> None:
+        """Reclassify blocks concealed while no packet was there."""
         gap = max(0, first.start - self._timeline.position)
         filled = min(self._held, gap)
         self._timeline.position += filled
@@ -201,7 +201,7 @@ class Turns:
         self._starved = 0
 
     def _settle_late(self, held: int, now_s: float) -> None:
-        """Keep the delay that a late packet has brought, less what is too much.
+        """Keep the delay that a late packet caused, less any excess.
 
         What is left out keeps packets and blocks as they stand to each other.
         """
@@ -215,7 +215,7 @@ class Turns:
         self._stats.merged_packets += left_out < held
 
     def _skip(self, now_s: float) -> Turn:
-        """Leave out what is too much; this block is concealed, and leads over the jump."""
+        """Skip the excess; this block is concealed, and leads over the jump."""
         excess_s = self.delay_s(now_s) - self._delays.target_s
         blocks = max(1, int(excess_s * self._rate) // self._block)
         self._timeline.position += blocks * self._block

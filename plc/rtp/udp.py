@@ -57,7 +57,7 @@ _LONGEST_WAIT_S = 0.1
 
 
 class Service(Protocol):
-    """What the loop serves."""
+    """A program that the loop serves."""
 
     @property
     def ports(self) -> Sequence["UdpPort"]:
@@ -79,11 +79,11 @@ class Service(Protocol):
         ...
 
     def advance(self, now_s: float) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         ...
 
     def stop(self, now_s: float) -> None:
-        """Come to an end: finish what is under way, then be done."""
+        """End: finish the work under way, then be done."""
         ...
 
 
@@ -136,7 +136,7 @@ def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
 
 
 def _check_host(host: str) -> None:
-    """Refuse what no resolver takes: empty or overlong labels, letters that are none."""
+    """Refuse a host with empty, overlong or invalid labels."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -231,12 +231,12 @@ class UdpPort:
             self.failed_sends += 1
 
     def arrived(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address]]:
-        """Yield what has arrived, and from where, without waiting."""
+        """Yield the arrived datagrams and their senders, without waiting."""
         for datagram, source, _ in self.aged(at_most):
             yield datagram, source
 
     def aged(self, at_most: int = _READ_AT_ONCE) -> Iterator[tuple[bytes, Address, float]]:
-        """Yield what has arrived, from where, and how many seconds ago, without waiting."""
+        """Yield datagrams, their senders and ages in s, without waiting."""
         self.drained = False
         for _ in range(at_most):
             try:
@@ -271,7 +271,7 @@ class UdpPort:
 
 
 def _enlarge(port: socket.socket) -> None:
-    """Let the kernel keep as much as is wanted, or as it allows."""
+    """Enlarge the kernel's buffer as far as it allows."""
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
         with contextlib.suppress(OSError):
             port.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BYTES)
@@ -291,7 +291,7 @@ def _resolve(
 
 
 def step(service: Service, now_s: float) -> None:
-    """Hand over what has arrived, and the time."""
+    """Hand over the arrived datagrams, and the time."""
     for number, port in enumerate(service.ports):
         for datagram, source in port.arrived():
             service.receive(number, datagram, source, now_s)
@@ -305,7 +305,7 @@ def serve(
     duration_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Serve until the service is done, the time is over, or a signal asks for an end.
+    """Serve until the service ends, time is over, or a signal comes.
 
     A first signal (SIGTERM, SIGINT, SIGHUP) lets the service finish what is under way, a second one
     ends at once. What had arrived when the end came is received. A datagram is handed over with the
@@ -367,7 +367,7 @@ def _take_turn(
     turn_s: float,
     clock: Callable[[], float],
 ) -> None:
-    """Hand over what has arrived at a port, as far as the time reaches."""
+    """Hand over a port's datagrams, as far as time permits."""
     began_s = clock()
     for datagram, source, age_s in port.aged():
         now_s = clock()
@@ -380,7 +380,7 @@ def _take_turn(
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of letting them end the process.
+    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of ending.
 
     SIGHUP where it is not ignored, as ``nohup`` has it.
     """

@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.apps.live_ends import PlayClock
-from plc.apps.relay import RateCap, StreamConfig, StreamRelay
+from plc.apps.relay import RelayConfig, StreamRelay
 from plc.engine.stats import TimeHistogram
 from plc.networks import served
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.latch import LAPSE_S, QUIET_S
+from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
-from plc.rtp.timeline import SLOTS
+from plc.rtp.timeline import PACKETS_MAX
 from plc.rtp.udp import Endpoint
+from tests.plc import configs
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -209,7 +210,8 @@ def playout_of(mode: DelayMode) -> Playout:
     delay = DelayConfig(
         mode=mode, max_delay_ms=200, delay_ms=0 if mode is DelayMode.ADAPTIVE else 60
     )
-    return Playout(L16(RATE, 1), BLOCK, delay, payload_type=96, model="ar", budget_ms=math.inf)
+    codec = L16(RATE, 1)
+    return configs.playout_of(codec, BLOCK, delay, payload_type=96, model="ar", budget_ms=math.inf)
 
 
 @pytest.mark.parametrize("mode", list(DelayMode))
@@ -223,7 +225,7 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
         played = playout.tick(now_s)
         assert np.isfinite(played).all()
         assert np.abs(played).max() <= LOUDEST
-        assert len(playout.buffer._timeline._slots) <= min(SLOTS, 400)
+        assert len(playout.buffer._timeline._packets) <= min(PACKETS_MAX, 400)
         received.append(playout.received.played_samples)
     if name in SETTLED:
         for begin in (JUMP_AT, JUMP_AT + 100, JUMP_AT + 200):
@@ -236,11 +238,10 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
 
 def relay_of() -> StreamRelay:
     return StreamRelay(
-        StreamConfig(
-            listen=Endpoint("127.0.0.1", 0),
-            to=Endpoint("127.0.0.1", 9),
+        configs.changed(
+            RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9)),
             sample_rate=RATE,
-            packet_ms=1000.0 * TICK_S,
+            packet_samples=BLOCK,
             payload_type=96,
             model="ar",
             budget_ms=math.inf,

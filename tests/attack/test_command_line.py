@@ -104,7 +104,7 @@ WORK = (
     "plc_bench.timing.burg_ratio.time_every_kernel",
 )
 # They hand all they get to a command of their own.
-PASSED_ON = {"bench", "report", "train", "export"}
+PASSED_ON = {"bench", "train", "export"}
 
 
 def commands(app: typer.Typer) -> dict[str, Any]:

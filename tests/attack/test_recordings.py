@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.apps.recorder import WAITING_MAX_S, Recorder
-from plc.apps.relay import Relay, StreamConfig, run_relay
+from plc.apps.relay import Relay, RelayConfig, run_relay
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.errors import AudioFileError, ConfigError
 from plc.rtp.codecs import L16
@@ -27,15 +26,16 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Endpoint, UdpPort, serve, step
 from tests.plc.apps.test_relay import find, line_of, listening, program
+from tests.plc.configs import changed
 from tests.signals import noise
 
 RATE, BLOCK = 16_000, 160
 TICK_S = BLOCK / RATE
 HERE = Endpoint("127.0.0.1", 0)
-CONFIG = StreamConfig(
-    listen=HERE,
-    to=Endpoint("127.0.0.1", 9),
+CONFIG = changed(
+    RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
     sample_rate=RATE,
+    packet_samples=BLOCK,
     delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60),
     model="ar",
     budget_ms=math.inf,
@@ -92,7 +92,7 @@ def test_a_full_disk_ends_one_recording_and_no_other(
     told: list[str] = []
     monkeypatch.setattr("plc.notice.listener", told.append)
     monkeypatch.setattr(AudioWriter, "write", full_after(5000, "full.wav"))
-    relay = Relay([replace(CONFIG, to=tmp_path / name) for name in ("full.wav", "good.wav")])
+    relay = Relay([changed(CONFIG, to=tmp_path / name) for name in ("full.wav", "good.wav")])
     signals = [as_sent(noise(seed, 50 * BLOCK)) for seed in (1, 2)]
     played_through(relay, signals)
     relay.close()
@@ -117,7 +117,7 @@ def test_a_relay_of_which_no_recording_goes_on_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AudioWriter, "write", full_after(1000, "a.wav"))
-    relay = Relay([replace(CONFIG, to=tmp_path / "a.wav")])
+    relay = Relay([changed(CONFIG, to=tmp_path / "a.wav")])
     target = relay._targets[0]
     assert isinstance(target, Recorder)
     target.write(np.zeros((2000, 1), np.float32))
@@ -231,7 +231,7 @@ def test_a_disk_that_stands_still_holds_nobody_up(
 def test_a_relay_that_heard_nothing_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.wav"
     target.write_bytes(b"of yesterday")
-    configs = [replace(CONFIG, to=target), replace(CONFIG, to=tmp_path / "new.wav")]
+    configs = [changed(CONFIG, to=target), changed(CONFIG, to=tmp_path / "new.wav")]
     run_relay(configs, duration_s=0.05)
     assert target.read_bytes() == b"of yesterday"
     assert os.listdir(tmp_path) == ["a.wav"]
@@ -240,9 +240,9 @@ def test_a_relay_that_heard_nothing_leaves_the_file_that_was_there(tmp_path: Pat
 def test_what_cannot_be_recorded_is_refused_before_anything_is_heard(tmp_path: Path) -> None:
     for to, says in (("no/a.wav", "make it first"), ("a.opus", "cannot hold")):
         with pytest.raises(AudioFileError, match=says):
-            Relay([replace(CONFIG, to=tmp_path / to, sample_rate=22_050)])
+            Relay([changed(CONFIG, to=tmp_path / to, sample_rate=22_050)])
     with pytest.raises(ConfigError, match="several streams"):
-        run_relay([replace(CONFIG, to=tmp_path / "a.wav")] * 2)
+        run_relay([changed(CONFIG, to=tmp_path / "a.wav")] * 2)
     assert os.listdir(tmp_path) == []
 
 
@@ -255,7 +255,7 @@ def test_what_was_recorded_is_kept_when_the_relay_fails(
 
     monkeypatch.setattr("plc.apps.relay.serve", fail)
     with pytest.raises(RuntimeError):
-        run_relay([replace(CONFIG, to=tmp_path / "a.wav")])
+        run_relay([changed(CONFIG, to=tmp_path / "a.wav")])
     assert len(read_audio(tmp_path / "a.wav")[0]) > 50 * BLOCK
 
 
@@ -337,7 +337,7 @@ def test_packets_read_late_are_recorded_in_the_order_in_which_they_came(tmp_path
     """Also where more waits than is read at once, and a block is due between any two of them."""
     signal_ = as_sent(noise(1, 400 * BLOCK))
     packets = packets_of(signal_)
-    relay = Relay([replace(CONFIG, to=tmp_path / "a.wav")])
+    relay = Relay([changed(CONFIG, to=tmp_path / "a.wav")])
     for number, packet in enumerate(packets[:50]):
         relay.receive(0, packet, ("192.0.2.1", 4000), number * TICK_S)
         relay.advance(number * TICK_S)

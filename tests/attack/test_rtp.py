@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plc.apps.relay import Relay, StreamConfig, StreamRelay
+from plc.apps.relay import Relay, RelayConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
-from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint, UdpPort, serve
+from tests.plc.configs import changed, playout_of
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -56,7 +56,7 @@ def test_no_timestamps_make_the_delay_longer_than_allowed(lie: str, mode: DelayM
     delay = DelayConfig(
         mode=mode, max_delay_ms=200, delay_ms=0 if mode is DelayMode.ADAPTIVE else 60
     )
-    playout = Playout(codec, BLOCK, delay, method="zeros", model="ar", budget_ms=math.inf)
+    playout = playout_of(codec, BLOCK, delay, method="zeros", model="ar", budget_ms=math.inf)
     told_s = waited_s = 0.0
     for k in range(800):
         now_s = k * TICK_S
@@ -78,10 +78,10 @@ def test_no_timestamps_make_the_delay_longer_than_allowed(lie: str, mode: DelayM
 
 def test_redundancy_without_end_is_counted_and_costs_the_stream_nothing() -> None:
     relay = StreamRelay(
-        StreamConfig(
-            listen=HERE,
-            to=Endpoint("127.0.0.1", 9),
+        changed(
+            RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
             sample_rate=RATE,
+            packet_samples=BLOCK,
             red_payload_type=99,
             model="ar",
             seed=1,
@@ -132,10 +132,10 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(rate: int) -
     }
     with ExitStack() as stack:
         targets = [stack.enter_context(closing(UdpPort(HERE))) for _ in begins]
-        plain = StreamConfig(
-            listen=HERE,
-            to=HERE,
+        plain = changed(
+            RelayConfig(listen=HERE, to=HERE),
             sample_rate=rate,
+            packet_samples=rate // 100,
             payload_type=96,
             delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=1000 * DELAY_S, max_delay_ms=2000),
         )

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from plc.apps.metrics import Exporter, Sample, metrics_endpoint
+from plc.apps.metrics import Exporter, Metric, Sample, metrics_endpoint
 from plc.apps.page_server import CONNECTIONS_MAX, LIMIT_S, REQUEST_BYTES_MAX, PageServer
 from plc.errors import ConfigError
 from plc.rtp.udp import Endpoint
@@ -18,6 +18,8 @@ from plc.rtp.udp import Endpoint
 pytest.importorskip("prometheus_client")
 
 WITHIN_S = 20.0
+
+ANSWER = Metric("answer", float, "of all")
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_without_an_address_only_this_machine_is_served() -> None:
 
 def test_many_idle_connections_hold_neither_threads_nor_places(exporter: Exporter) -> None:
     threads = threading.active_count()
-    exporter.add(lambda: [Sample("answer", 42.0, "of all", {"stream": "a"})])
+    exporter.add(lambda: [Sample(ANSWER, ("a",), 42.0)])
     with ExitStack() as held:
         for _ in range(200):
             link = held.enter_context(socket.socket())
@@ -144,7 +146,7 @@ def test_a_request_without_an_end_is_refused(exporter: Exporter) -> None:
 
 
 def test_a_scraper_that_asks_for_open_metrics_gets_them(exporter: Exporter) -> None:
-    exporter.add(lambda: [Sample("answer", 42.0, "of all", {"stream": "a"})])
+    exporter.add(lambda: [Sample(ANSWER, ("a",), 42.0)])
     kind, text = scrape(exporter, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
@@ -156,7 +158,7 @@ def test_scraping_in_a_loop_does_not_count_in_a_loop(exporter: Exporter) -> None
     def collect() -> list[Sample]:
         nonlocal counted
         counted += 1
-        return [Sample("answer", 42.0, "of all", {"stream": "a"})]
+        return [Sample(ANSWER, ("a",), 42.0)]
 
     exporter.add(collect)
     begin_s = time.monotonic()

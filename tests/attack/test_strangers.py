@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.apps.relay import StreamConfig, StreamRelay
+from plc.apps.relay import RelayConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Address, Endpoint
+from tests.plc.configs import changed
 
 RATE = 8000
 BLOCK = 160
@@ -55,11 +56,10 @@ def with_pause(pause_s: float, source_after: Address = OWNER) -> Sent:
 
 def make() -> StreamRelay:
     return StreamRelay(
-        StreamConfig(
-            listen=Endpoint("127.0.0.1", 0),
-            to=Endpoint("127.0.0.1", 9),
+        changed(
+            RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9)),
             sample_rate=RATE,
-            packet_ms=1000.0 * TICK_S,
+            packet_samples=BLOCK,
             delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=1000.0 * DELAY_S),
             model="ar",
             budget_ms=math.inf,

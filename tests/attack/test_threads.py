@@ -11,9 +11,10 @@ import pytest
 from plc import Concealer, ConcurrentPushError, PlcError
 from plc.embed.calls import ERROR_BUSY, Calls
 from plc.embed.server import Conversation
-from plc.embed.stream import EmbeddedStream, StreamSettings
+from plc.embed.stream import EmbeddedStream
 from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
 from plc.engine.samples import Packet
+from tests.plc import configs
 from tests.signals import tones
 
 RATE = 16_000
@@ -132,7 +133,7 @@ def test_many_threads_that_push_as_they_like_get_sound_or_an_error() -> None:
 
 
 def embedded() -> tuple[EmbeddedStream, Gate]:
-    stream = EmbeddedStream(StreamSettings(sample_rate=RATE, packet_samples=PACKET, model="ar"))
+    stream = EmbeddedStream(configs.embedded(sample_rate=RATE, packet_samples=PACKET, model="ar"))
     gate = Gate()
     stream.concealer._cpu_clock = gate
     out = np.zeros((PACKET, 1), np.float32)
@@ -177,7 +178,7 @@ def test_a_clients_stream_that_is_busy_ends_the_conversation_with_an_error() -> 
         conversation.reader.came(len(frame))
         return bytes(conversation.answer() or b"")
 
-    assert ask(pack_hello(stream.settings))[4] == Kind.READY
+    assert ask(pack_hello(stream.config))[4] == Kind.READY
     with somebody_inside(stream.concealer, gate):
         answer = ask(pack(Kind.PUSH, flags=LOST))
         assert answer[4] == Kind.ERROR

@@ -84,7 +84,7 @@ def quality(
         typer.Option(help="Keep the study in this folder; the same command resumes it."),
     ] = None,
     excerpts: Annotated[
-        int, typer.Option(min=0, help="With --out: excerpts of audio to keep for plc report.")
+        int, typer.Option(min=0, help="With --out: excerpts of audio to keep for the page.")
     ] = 30,
     excerpt_s: Annotated[float, typer.Option(min=0.5, help="Length of an excerpt in s.")] = 5.0,
     ray: Annotated[
@@ -100,7 +100,7 @@ def quality(
     --sample-rate 16000
 
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
-    RESULTS; then plc report RESULTS
+    RESULTS; then plc bench report RESULTS
     """
     from plc_bench.base import corpus, progress, results
     from plc_bench.quality import contenders, study, summary

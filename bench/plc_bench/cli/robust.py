@@ -130,10 +130,11 @@ def embedding_sidecar(
     json_file: JsonFile = None,
 ) -> None:
     """Time round trips through plc serve, beside a process that only echoes."""
-    from plc.embed.stream import Format, StreamSettings
+    from plc.embed.stream import EmbeddedConfig, Format
+    from plc.engine.config import StreamConfig
     from plc_bench.robust import embedding as bench
 
-    settings = StreamSettings(format=Format.INT16, model=model)
+    settings = EmbeddedConfig(stream=StreamConfig(model=model), format=Format.INT16)
     result = bench.round_trips(packets, loss, settings, pace)
     show(result, [_facts(result)], json_file)
 

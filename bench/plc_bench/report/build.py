@@ -1,4 +1,4 @@
-"""One page that shows a study and lets people listen to it: ``plc report``.
+"""One page that shows a study and lets people listen to it: ``plc bench report``.
 
 ::
 

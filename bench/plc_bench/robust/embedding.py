@@ -21,7 +21,7 @@ import numpy as np
 
 from plc.embed.client import Client
 from plc.embed.library import build_library
-from plc.embed.stream import Flag, Format, StreamSettings
+from plc.embed.stream import EmbeddedConfig, Flag, Format
 from plc.embed.wire import HEADER
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
@@ -56,7 +56,7 @@ class RoundTrips:
 def round_trips(
     packets: int = 20_000,
     loss: float = 0.0,
-    settings: StreamSettings | None = None,
+    settings: EmbeddedConfig | None = None,
     pace: bool = False,
 ) -> RoundTrips:
     """Measure a stream through a sidecar in a process of its own.
@@ -67,16 +67,16 @@ def round_trips(
         How many.
     loss : float
         Share that is lost.
-    settings : StreamSettings, optional
+    settings : EmbeddedConfig, optional
         Of the stream; by default 48 kHz, mono, 10 ms, int16.
     pace : bool
         Send a packet in each packet's time rather than one after the other.
     """
-    settings = settings or StreamSettings(format=Format.INT16)
+    settings = settings or EmbeddedConfig(format=Format.INT16)
     samples = _packets(settings)
     lost = np.random.default_rng(1).random(packets) < loss
     received, concealed = TimeHistogram(), TimeHistogram()
-    gap_s = settings.packet_samples / settings.sample_rate if pace else 0.0
+    gap_s = settings.stream.packet_ms / 1000.0 if pace else 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plc.sock"
         with _process(path, "-c", _SERVE, str(path)):
@@ -106,19 +106,17 @@ def round_trips(
     )
 
 
-def _packets(settings: StreamSettings) -> list[Packet]:
-    signal = music(settings.sample_rate, 2.0, channels=settings.channels)
-    count = signal.shape[0] // settings.packet_samples
-    signal = signal[: count * settings.packet_samples].reshape(
-        count, settings.packet_samples, settings.channels
-    )
+def _packets(settings: EmbeddedConfig) -> list[Packet]:
+    signal = music(settings.stream.sample_rate, 2.0, channels=settings.stream.channels)
+    count = signal.shape[0] // settings.stream.packet_samples
+    signal = signal[: count * settings.stream.packet_samples].reshape(count, *settings.shape)
     if settings.format is Format.INT16:
         return list(np.rint(signal * 32767.0).astype(np.int16))
     return list(signal)
 
 
 def _null_round_trips(
-    path: Path, settings: StreamSettings, packets: int, gap_s: float
+    path: Path, settings: EmbeddedConfig, packets: int, gap_s: float
 ) -> dict[str, float]:
     """Return the percentiles of round trips to a process that echoes."""
     frame = bytes(HEADER.size + settings.packet_bytes)

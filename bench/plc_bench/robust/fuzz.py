@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plc.embed.server import Conversation
-from plc.embed.stream import StreamSettings
+from plc.embed.stream import EmbeddedConfig
 from plc.embed.wire import (
     LOST,
     FrameReader,
@@ -32,8 +32,10 @@ from plc.embed.wire import (
     parse_hello,
     parse_ready,
 )
+from plc.engine.config import StreamConfig
 from plc.errors import MissingExtraError
 from plc.rtp.codecs import L16
+from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.packetizer import Packetizer
@@ -113,7 +115,8 @@ def fuzz(
 
 
 def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
-    settings = StreamSettings(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    stream = StreamConfig(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    settings = EmbeddedConfig(stream=stream)
     seen |= {"conversations": 0, "answers": 0, "refused": 0}
     while True:
         seen["conversations"] += 1
@@ -130,7 +133,7 @@ def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
                     break
 
 
-def _client(rng: random.Random, settings: StreamSettings) -> Iterator[bytes]:
+def _client(rng: random.Random, settings: EmbeddedConfig) -> Iterator[bytes]:
     """Yield the bytes of a client, most of them sound."""
     share = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
 
@@ -171,8 +174,13 @@ def _damaged(rng: random.Random, data: bytes, within: int) -> bytes:
 
 
 def _datagrams(rng: random.Random, seen: Seen) -> Iterator[int]:
-    delay = DelayConfig(max_delay_ms=100.0)
-    playout = Playout(L16(8000, 1), 80, delay, red_payload_type=99, method="repeat")
+    playout = Playout(
+        ReceiverConfig(
+            stream=StreamConfig(sample_rate=8000, packet_samples=80, method="repeat"),
+            delay=DelayConfig(max_delay_ms=100.0),
+            red_payload_type=99,
+        )
+    )
     packetizer = Packetizer(L16(8000, 1), ssrc=1, redundancy=1, red_payload_type=99)
     samples = np.zeros((80, 1), np.float32)
     seen["most_packets_held"] = 0
@@ -270,20 +278,20 @@ class _Sender:
 
 
 def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
-    """Pull a block and check its length, its pieces and the counters."""
+    """Pull a block and check its length, its parts and the counters."""
     turn = buffer.pull(now_s)
     seen["blocks"] += 1
-    pulled = sum(piece.samples for piece in buffer.pieces)
+    pulled = sum(part.samples for part in buffer.parts)
     if turn is Turn.PART:
         assert 0 < pulled < _BLOCK
     else:
         assert pulled == (_BLOCK if turn is Turn.PLAY else 0)
     at = 0
-    for piece in buffer.pieces:
-        assert at <= piece.at
-        at = piece.at + piece.samples
-        assert 0 <= piece.begin < piece.begin + piece.samples
-        assert piece.begin + piece.samples <= piece.slot.stop - piece.slot.start
+    for part in buffer.parts:
+        assert at <= part.at
+        at = part.at + part.samples
+        assert 0 <= part.begin < part.begin + part.samples
+        assert part.begin + part.samples <= part.packet.stop - part.packet.start
     stats = buffer.stats
     assert min(stats.lost_samples, stats.held_samples, stats.silent_samples) >= 0
     seen["most_packets_held"] = max(seen["most_packets_held"], buffer.packets_held)

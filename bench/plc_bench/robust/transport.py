@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc import conceal
-from plc.apps.relay import StreamConfig, StreamRelay, run_relay
+from plc import StreamConfig, conceal
+from plc.apps.relay import RelayConfig, StreamRelay, run_relay
 from plc.audio.files import AudioReader
 from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db
 from plc.rtp.codecs import L16
+from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.packetizer import Packetizer
@@ -65,13 +66,11 @@ def quality(
     codec = L16(sample_rate, 1)
     packetizer = Packetizer(codec, ssrc=1)
     impairment = Impairment(ImpairConfig(loss=loss, jitter_ms=jitter_ms), seed)
-    config = StreamConfig(
+    stream = StreamConfig(sample_rate=sample_rate, packet_samples=block, budget_ms=math.inf)
+    config = RelayConfig(
         listen=Endpoint("127.0.0.1", 0),
         to=Endpoint("127.0.0.1", 9),
-        sample_rate=sample_rate,
-        packet_ms=packet_ms,
-        delay=delay,
-        budget_ms=math.inf,
+        receiver=ReceiverConfig(stream=stream, delay=delay),
         seed=0,
     )
     relay = StreamRelay(config)
@@ -149,7 +148,7 @@ def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float
     listens = [port.endpoint for port in ports]
     for port in ports:
         port.close()
-    configs = [StreamConfig(listen=listen, to=sink.endpoint) for listen in listens]
+    configs = [RelayConfig(listen=listen, to=sink.endpoint) for listen in listens]
     stopping = threading.Event()
     sender = threading.Thread(target=_send_all, args=(listens, loss, stopping), daemon=True)
     sender.start()

@@ -1,4 +1,4 @@
-"""``plcconceal``, an element for GStreamer pipelines that fills what a jitter buffer says is lost.
+"""``plcconceal``, a GStreamer element that conceals lost packets.
 
 :mod:`~plc.embed.gstreamer.timeline` cuts buffers and gaps into packets, and knows no GStreamer;
 :mod:`~plc.embed.gstreamer.element` is the element, loaded by GStreamer's own Python;

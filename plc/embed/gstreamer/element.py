@@ -17,7 +17,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import GLib, GObject, Gst  # noqa: E402
 
 if TYPE_CHECKING:
-    from plc.embed.gstreamer.timeline import Piece, Timeline
+    from plc.embed.gstreamer.timeline import BufferTimeline, Piece
 
 CAPS = Gst.Caps.from_string(
     "audio/x-raw, format=(string){F32LE, S16LE}, layout=(string)interleaved, "
@@ -84,7 +84,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._timeline: Timeline | None = None
+        self._timeline: BufferTimeline | None = None
         self._frame_bytes = 0
         self._rate = 0
         self._posted = 0
@@ -122,11 +122,13 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         """Compile and load before there is any audio; forget the stream after."""
         if transition == Gst.StateChange.NULL_TO_READY:
             try:
-                from plc.embed.stream import StreamSettings, prepare
+                from plc.embed.stream import EmbeddedConfig, prepare
+                from plc.engine.config import StreamConfig
                 from plc.engine.warm import warm_up
 
                 warm_up()
-                prepare(StreamSettings(method=self.method, model=self.model))
+                stream = StreamConfig(method=self.method, model=self.model)
+                prepare(EmbeddedConfig(stream=stream))
             except Exception as error:
                 self._fail(error)
                 return Gst.StateChangeReturn.FAILURE
@@ -147,7 +149,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
             return Gst.FlowReturn.ERROR
         try:
             usable = info.size - info.size % self._frame_bytes
-            samples = as_packet(memoryview(info.data)[:usable], self._settings)
+            samples = as_packet(memoryview(info.data)[:usable], self._config)
             latency = timeline.latency_ns
             pieces = timeline.take(samples, _stamp(buffer.pts))
         except Exception as error:
@@ -181,7 +183,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
             return self._open(event.parse_caps()) and self.srcpad.push_event(event)
         return pad.event_default(parent, event)
 
-    def _gap(self, timeline: "Timeline", event: Any) -> bool:
+    def _gap(self, timeline: "BufferTimeline", event: Any) -> bool:
         pts, duration = event.parse_gap()
         try:
             pieces, left = timeline.miss(_stamp(duration), _stamp(pts))
@@ -216,22 +218,26 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         _, self._rate = structure.get_int("rate")
         _, channels = structure.get_int("channels")
         try:
-            from plc.embed.gstreamer.timeline import Timeline
-            from plc.embed.stream import Format, StreamSettings
+            from plc.embed.gstreamer.timeline import BufferTimeline, shortest_packet
+            from plc.embed.stream import EmbeddedConfig, Format
+            from plc.engine.config import StreamConfig
 
             small = structure.get_string("format") == "S16LE"
-            self._settings = StreamSettings(
+            stream = StreamConfig(
                 sample_rate=self._rate,
                 channels=channels,
-                format=Format.INT16 if small else Format.FLOAT32,
+                packet_samples=shortest_packet(self._rate),  # allows the deepest lookahead
                 lookahead=self.lookahead,
                 budget_ms=self.budget_ms or None,
                 method=self.method,
                 model=self.model,
             )
-            self._frame_bytes = self._settings.format.dtype.itemsize * channels
+            self._config = EmbeddedConfig(
+                stream=stream, format=Format.INT16 if small else Format.FLOAT32
+            )
+            self._frame_bytes = self._config.format.dtype.itemsize * channels
             self._close()
-            self._timeline = Timeline(self._settings)
+            self._timeline = BufferTimeline(self._config)
         except Exception as error:
             self._fail(error)
             return False
@@ -258,7 +264,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
                 break
         return flow
 
-    def _report_now_and_then(self, timeline: "Timeline") -> None:
+    def _report_now_and_then(self, timeline: "BufferTimeline") -> None:
         stream = timeline.stream
         if not self.stats_interval or stream is None:
             return

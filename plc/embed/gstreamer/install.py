@@ -46,7 +46,7 @@ from plc.embed.gstreamer.element import __gstelementfactory__  # noqa: E402, F40
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What is where."""
+    """State of an installation."""
 
     file: Path
     python: str
@@ -152,7 +152,7 @@ def loader_python() -> str:
 
 
 def _inspect(what: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Ask GStreamer about a plugin or an element, with a registry that is made for that alone."""
+    """Ask GStreamer about a plugin or element, with a fresh registry."""
     with tempfile.TemporaryDirectory() as folder:
         registry = str(Path(folder) / "registry.bin")
         try:
@@ -169,7 +169,7 @@ def _inspect(what: str, environment: dict[str, str]) -> subprocess.CompletedProc
 
 
 def _clean_environment() -> dict[str, str]:
-    """Return the environment without what leads the system's Python astray."""
+    """Return the environment without variables that mislead the system's Python."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     own = {str(Path(sys.executable).parent)}
     folders = kept.get("PATH", os.defpath).split(os.pathsep)

@@ -1,4 +1,4 @@
-"""Buffers of any size and gaps of any length to packets and back, with their time stamps.
+"""Buffers and gaps to packets and back, with time stamps.
 
 A stream's packet is as long as its first buffer, so that where buffers are RTP packets, each is
 pushed as it comes, and nothing is held back. What does not come in whole packets waits for its
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedStream, StreamSettings
+from plc.embed.stream import EmbeddedConfig, EmbeddedStream
 from plc.engine.config import MAX_PACKET_MS, MIN_PACKET_MS
 from plc.engine.samples import Packet
 
@@ -39,18 +39,18 @@ class Piece:
     """What it is, as in :class:`~plc.embed.stream.Flag`."""
 
 
-class Timeline:
+class BufferTimeline:
     """One stream of buffers and gaps.
 
     Parameters
     ----------
-    settings : StreamSettings
-        Of the stream, but for the length of its packets.
+    config : EmbeddedConfig
+        Of the stream; the first buffer decides the length of its packets.
     """
 
-    def __init__(self, settings: StreamSettings) -> None:
-        self._settings = settings
-        self._rate = settings.sample_rate
+    def __init__(self, config: EmbeddedConfig) -> None:
+        self._config = config
+        self._rate = config.stream.sample_rate
         self.stream: EmbeddedStream | None = None
         self._stamps: deque[int | None] = deque()
         self._next: int | None = None
@@ -67,11 +67,11 @@ class Timeline:
     @property
     def latency_ns(self) -> int:
         """Time by which the output may come later than the input."""
-        packets = self._settings.lookahead + self.held_back
+        packets = self._config.stream.lookahead + self.held_back
         return packets * self.packet_samples * NANOSECONDS // self._rate
 
     def take(self, samples: Packet, pts: int | None) -> list[Piece]:
-        """Take a buffer, shape (n, channels); return what is to be played for it.
+        """Take a buffer, shape (n, channels); return the packets to play.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Timeline:
         return self._advance(samples, samples.shape[0], pts)
 
     def miss(self, duration_ns: int | None, pts: int | None) -> tuple[list[Piece], int]:
-        """Take a gap; return what is to be played in it, and how many ns of it are left empty.
+        """Take a gap; return its concealment, and the ns left empty.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Timeline:
         return self._advance(None, filled, pts), left
 
     def drain(self) -> list[Piece]:
-        """Return what is held back, and begin anew; a packet that is not full is cut short."""
+        """Return the samples held back, and begin anew; a partial packet is cut short."""
         stream = self.stream
         if stream is None:
             return []
@@ -115,7 +115,7 @@ class Timeline:
         if short:
             self._packet[short:] = 0
             pieces += self._play(None if self._spoilt else self._packet)
-        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.settings.format.dtype)
+        tail = np.empty((stream.tail_samples, stream.shape[1]), stream.config.format.dtype)
         stream.flush(tail)
         # A stream shorter than its lookahead has yet to play the silence that it began with.
         for begin in range(self._skip * size, tail.shape[0], size):
@@ -126,24 +126,25 @@ class Timeline:
         return pieces
 
     def close(self) -> None:
-        """Give back what the stream holds."""
+        """Close the stream."""
         if self.stream is not None:
             self.stream.close()
             self.stream = None
 
     def _open(self, samples: int) -> None:
-        least = max(32, round(MIN_PACKET_MS * self._rate / 1000))
+        least = shortest_packet(self._rate)
         most = int(MAX_PACKET_MS * self._rate / 1000)
         fits = least <= samples <= most
         size = samples if fits else round(_PACKET_MS * self._rate / 1000)
-        self.stream = EmbeddedStream(replace(self._settings, packet_samples=size))
-        self._packet = np.zeros(self.stream.shape, self._settings.format.dtype)
+        stream = replace(self._config.stream, packet_samples=size)
+        self.stream = EmbeddedStream(replace(self._config, stream=stream))
+        self._packet = np.zeros(self.stream.shape, self._config.format.dtype)
         self._begin()
 
     def _begin(self) -> None:
         """Be as new: nothing held, and the silence of the lookahead yet to come."""
         self._stamps.clear()
-        self._skip = self._settings.lookahead
+        self._skip = self._config.stream.lookahead
         self._filled = 0
         self._spoilt = False
         self._next = None
@@ -185,7 +186,7 @@ class Timeline:
     def _play(self, packet: Packet | None) -> list[Piece]:
         stream = self.stream
         assert stream is not None
-        out = np.empty(stream.shape, stream.settings.format.dtype)
+        out = np.empty(stream.shape, stream.config.format.dtype)
         flags = stream.push(packet, out)
         if self._skip:
             self._skip -= 1
@@ -194,3 +195,8 @@ class Timeline:
 
     def _stamped(self, samples: Packet, flags: int) -> Piece:
         return Piece(samples, self._stamps.popleft(), flags)
+
+
+def shortest_packet(sample_rate: int) -> int:
+    """Return the shortest packet that a buffer may be, in samples."""
+    return max(32, round(MIN_PACKET_MS * sample_rate / 1000))

@@ -10,7 +10,7 @@ from plc.apps.events import EventLog, StreamWatch, ignore
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.playout import Playout
+from tests.plc.configs import playout_of
 from tests.signals import tones
 
 RATE, BLOCK = 16_000, 160
@@ -45,7 +45,7 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
 def test_what_becomes_of_a_stream_is_noted_once() -> None:
     noted: list[tuple[str, dict[str, Any]]] = []
     delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=20)
-    playout = Playout(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
+    playout = playout_of(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
     watch = StreamWatch("here", playout, lambda event, **rest: noted.append((event, rest)))
     packetizer = Packetizer(L16(RATE, 1), ssrc=1)
     signal = tones(1, RATE, 1000 * BLOCK).reshape(-1, BLOCK)

@@ -25,12 +25,19 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Endpoint
+from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import noise, tones
 
 RATE = 16_000
 BLOCK = 160
-CONFIG = LiveConfig(sample_rate=RATE, budget_ms=math.inf, model="ar", reserve_ms=20)
+CONFIG = changed(
+    LiveConfig(reserve_ms=20),
+    sample_rate=RATE,
+    packet_samples=BLOCK,
+    budget_ms=math.inf,
+    model="ar",
+)
 FIXED = DelayConfig(mode=DelayMode.FIXED, delay_ms=10)
 
 
@@ -50,7 +57,9 @@ class Bench:
         self.accepts: Callable[[int, int], bool] = lambda rate, _: rate in rates
         self.backend.accepts = self.accepts
         self.ports = [
-            DevicePort(self.backend, "card", is_input, rate, config.channels, BLOCK / RATE)
+            DevicePort(
+                self.backend, "card", is_input, rate, config.receiver.stream.channels, BLOCK / RATE
+            )
             for is_input, rate in ((True, rates[0]), (False, rates[1]))
         ]
         for port in self.ports:
@@ -104,7 +113,7 @@ def found(heard: NDArray[np.float32], signal: NDArray[np.float32]) -> int:
 
 def test_a_stream_passes_bit_for_bit() -> None:
     signal = noise(1, 10 * RATE)
-    bench = Bench(replace(CONFIG, delay=FIXED), signal)
+    bench = Bench(changed(CONFIG, delay=FIXED), signal)
     heard = bench.run(10.0)[:, 0]
     assert found(heard, signal) > 9.8 * RATE
     assert bench.engine.stats.starved_samples == 0
@@ -114,7 +123,7 @@ def test_a_stream_passes_bit_for_bit() -> None:
 def test_devices_that_call_in_bursts_cost_delay_and_no_samples() -> None:
     signal = noise(2, 20 * RATE)
     delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=40)
-    bench = Bench(replace(CONFIG, reserve_ms=60, delay=delay), signal, burst=4)
+    bench = Bench(changed(CONFIG, reserve_ms=60, delay=delay), signal, burst=4)
     heard = bench.run(20.0)[:, 0]
     assert found(heard, signal) > 19.5 * RATE
     assert bench.engine.stats.starved_samples == 0
@@ -122,7 +131,7 @@ def test_devices_that_call_in_bursts_cost_delay_and_no_samples() -> None:
 
 def test_the_delay_is_what_the_report_says() -> None:
     signal = noise(3, 10 * RATE)
-    bench = Bench(replace(CONFIG, delay=FIXED), signal)
+    bench = Bench(changed(CONFIG, delay=FIXED), signal)
     heard = bench.run(10.0)[:, 0]
     at = 5 * RATE
     place = next(
@@ -138,7 +147,7 @@ def test_the_delay_is_what_the_report_says() -> None:
 def test_losses_made_on_purpose_are_concealed() -> None:
     signal = tones(4, RATE, 20 * RATE)
     impair = ImpairConfig(loss=0.1)
-    bench = Bench(replace(CONFIG, impair=impair, delay=FIXED, seed=3), signal)
+    bench = Bench(changed(CONFIG, impair=impair, delay=FIXED, seed=3), signal)
     heard = bench.run(20.0)[:, 0]
     report = bench.engine.report()
     lost = report["impairment"]["lost"]
@@ -180,7 +189,7 @@ def test_an_engine_that_is_held_up_keeps_more_ready() -> None:
 
 def test_an_input_that_goes_away_is_concealed_and_comes_back() -> None:
     signal = tones(7, RATE, 30 * RATE)
-    bench = Bench(replace(CONFIG, delay=FIXED), signal)
+    bench = Bench(changed(CONFIG, delay=FIXED), signal)
     bench.run(5.0)
     bench.input_works = False
     bench.backend.stream(True).active = False
@@ -200,7 +209,7 @@ def test_an_input_that_goes_away_is_concealed_and_comes_back() -> None:
 
 def test_an_output_that_goes_away_lets_the_stream_go_on() -> None:
     signal = noise(8, 30 * RATE)
-    bench = Bench(replace(CONFIG, delay=FIXED), signal)
+    bench = Bench(changed(CONFIG, delay=FIXED), signal)
     bench.run(5.0)
     bench.output_works = False
     bench.run(5.5)
@@ -228,7 +237,7 @@ def test_an_output_that_goes_away_lets_the_stream_go_on() -> None:
 def test_an_output_that_stood_still_goes_on_without_what_was_missed(mode: DelayMode) -> None:
     signal = noise(12, 28 * RATE)
     delay = DelayConfig(mode=mode, delay_ms=0 if mode is DelayMode.ADAPTIVE else 60)
-    bench = Bench(replace(CONFIG, delay=delay), signal)
+    bench = Bench(changed(CONFIG, delay=delay), signal)
     bench.run(15.0)
     playout = bench.engine.playout
     before_s = playout.delay_s
@@ -250,7 +259,7 @@ def test_an_output_that_stood_still_goes_on_without_what_was_missed(mode: DelayM
 def test_devices_of_other_rates_are_converted(rates: tuple[int, int]) -> None:
     t = np.arange(12 * rates[0]) / rates[0]
     signal = (0.5 * np.sin(2 * np.pi * 440.0 * t)).astype(np.float32)
-    bench = Bench(replace(CONFIG, delay=FIXED), signal, rates=rates)
+    bench = Bench(changed(CONFIG, delay=FIXED), signal, rates=rates)
     heard = bench.run(10.0)[:, 0]
     middle = heard[3 * rates[1] : 9 * rates[1]].astype(np.float64)
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size)))
@@ -268,7 +277,7 @@ def test_channels_are_mapped_to_what_the_devices_have() -> None:
     assert np.array_equal(as_channels(two[:, :1], 3), [[1.0] * 3, [2.0] * 3])
     assert np.array_equal(as_channels(two, 3), [[1.0, 3.0, 0.0], [2.0, 4.0, 0.0]])
     signal = noise(9, 5 * RATE)
-    bench = Bench(replace(CONFIG, channels=2, delay=FIXED), signal, channels=(1, 2))
+    bench = Bench(changed(CONFIG, channels=2, delay=FIXED), signal, channels=(1, 2))
     heard = bench.run(5.0)
     assert heard.shape[1] == 2
     assert np.array_equal(heard[:, 0], heard[:, 1])
@@ -277,7 +286,7 @@ def test_channels_are_mapped_to_what_the_devices_have() -> None:
 
 def test_stopping_plays_what_is_there() -> None:
     signal = noise(10, 3 * RATE)
-    bench = Bench(replace(CONFIG, delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=100)), signal)
+    bench = Bench(changed(CONFIG, delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=100)), signal)
     bench.run(3.0)
     bench.engine.stop()
     assert not bench.engine.done
@@ -316,7 +325,7 @@ def test_the_clock_stands_where_the_device_does_and_runs_without_one() -> None:
     assert sum(goes_on) == 1
 
 
-@pytest.mark.parametrize("settings", [{"reserve_ms": 0.0}, {"reserve_ms": 1e4}, {"packet_ms": 0}])
+@pytest.mark.parametrize("settings", [{"reserve_ms": 0.0}, {"reserve_ms": 1e4}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         LiveConfig(**settings)
@@ -327,11 +336,12 @@ def test_rtp_from_the_network_is_played(red: int) -> None:
     signal = noise(13, 6 * RATE)
     sent = (np.rint(np.clip(signal, -1, 1) * 32768) / 32768).astype(np.float32)
     delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=30)
-    config = replace(CONFIG, delay=delay, red_payload_type=100)
+    allow = (ip_network("127.0.0.0/8"),)
+    config = changed(CONFIG, delay=delay, red_payload_type=100, allow=allow)
     backend = FakeBackend(cards=[card(0, "card", 0, 1)])
     port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
     port.open(0.0)
-    engine = LiveEngine(config, Endpoint("127.0.0.1", 0), port, allow=[ip_network("127.0.0.0/8")])
+    engine = LiveEngine(config, Endpoint("127.0.0.1", 0), port)
     assert isinstance(engine.source, NetworkSource)
     packetizer = Packetizer(L16(RATE, 1), ssrc=1, redundancy=red)
     with closing(engine), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

@@ -1,7 +1,6 @@
 """The view in the terminal."""
 
 import io
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,12 +9,13 @@ from plc.apps.live import Live
 from plc.apps.live_view import level_db, meter, open_view, render
 from plc.rtp.impair import ImpairConfig
 from tests.plc.apps.test_live import CONFIG, FIXED, RATE, Bench
+from tests.plc.configs import changed
 from tests.signals import tones
 
 
 @pytest.fixture(scope="module")
 def live() -> Live:
-    config = replace(CONFIG, delay=FIXED, impair=ImpairConfig(loss=0.1), seed=3)
+    config = changed(CONFIG, delay=FIXED, impair=ImpairConfig(loss=0.1), seed=3)
     bench = Bench(config, tones(1, RATE, 10 * RATE))
     bench.run(5.0)
     return Live(bench.engine, bench.backend, bench.ports)

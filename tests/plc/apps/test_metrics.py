@@ -16,8 +16,16 @@ import numpy as np
 import pytest
 
 from plc.apps.live import Live
-from plc.apps.metrics import Exporter, live_samples, playout_samples, relay_samples
-from plc.apps.relay import StreamConfig, StreamRelay
+from plc.apps.metrics import (
+    LIVE_METRICS,
+    PLAYOUT_METRICS,
+    RELAY_METRICS,
+    Exporter,
+    live_samples,
+    playout_samples,
+    relay_samples,
+)
+from plc.apps.relay import RelayConfig, StreamRelay
 from plc.errors import ConfigError, MissingExtraError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
@@ -25,6 +33,7 @@ from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint
 from tests.plc.apps.test_live import CONFIG, Bench
+from tests.plc.configs import changed, playout_of
 from tests.signals import tones
 
 pytest.importorskip("prometheus_client")
@@ -54,7 +63,7 @@ def value(text: str, name: str, **labels: str) -> float:
 def played(lost: set[int], late: set[int]) -> Playout:
     """Return a playout after 200 packets, of which some are lost and some come too late."""
     delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=20)
-    playout = Playout(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
+    playout = playout_of(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
     packetizer = Packetizer(L16(RATE, 1), ssrc=1)
     datagrams = [
         packetizer.pack(part[:, None]) for part in tones(1, RATE, 200 * BLOCK).reshape(-1, BLOCK)
@@ -92,7 +101,7 @@ def test_a_stream_is_counted_by_the_names_of_webrtc(exporter: Exporter) -> None:
 
 def test_a_clock_that_is_ahead_is_seen_in_the_samples_removed() -> None:
     delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=20)
-    playout = Playout(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
+    playout = playout_of(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
     packetizer = Packetizer(L16(RATE, 1), ssrc=1)
     for number in range(6000):
         playout.put(packetizer.pack(np.zeros((BLOCK, 1), np.float32)), number * 0.01 * (1 - 4e-4))
@@ -173,15 +182,25 @@ def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
     assert "stream_begun" in events
 
 
-def test_what_is_served_is_what_is_documented() -> None:
+def test_every_metric_is_served_and_the_documented_table_is_theirs() -> None:
     bench = Bench(CONFIG)
     bench.run(0.5)
     live = Live(bench.engine, bench.backend, bench.ports)
-    config = StreamConfig(
-        listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9), model="ar", sample_rate=RATE
-    )
-    samples = [*live_samples("a", live), *relay_samples("b", StreamRelay(config))]
-    served = {f"plc_{each.name}" + ("_total" if each.counts else "") for each in samples}
+    config = RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9))
+    samples = [
+        *live_samples("a", live),
+        *relay_samples("b", StreamRelay(changed(config, model="ar"))),
+    ]
+    served = {sample.metric for sample in samples}
+    rows = ["| metric | type | of | meaning |", "|---|---|---|---|"]
+    tables = {"both": PLAYOUT_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
+    for where, metrics in tables.items():
+        for metric in metrics:
+            assert metric in served
+            name = f"plc_{metric.name}" + ("_total" if metric.counts else "")
+            labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+            kind = "counter" if metric.counts else "gauge"
+            rows.append(f"| `{name}{labels}` | {kind} | {where} | {metric.help} |")
     text = (Path(__file__).parents[3] / "docs" / "live.md").read_text()
-    table = text[text.index("| name | meaning |") : text.index("The mean delay is")]
-    assert set(re.findall(r"plc_\w+", table)) == served
+    table = text[text.index("| metric | type |") : text.index("\nThe mean delay is")]
+    assert table.splitlines() == rows, "\n".join(rows)

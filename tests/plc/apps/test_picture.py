@@ -4,17 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plc.apps.picture import DETAIL_S, Stream, detail, draw, loudest_gap
+from plc.apps.picture import DETAIL_S, LossyClip, detail, draw, loudest_gap
 from plc.errors import AudioFileError, MissingExtraError
 from tests.signals import tones
 
 RATE, PACKET = 16_000, 320
 
 
-def stream(lost_packets: list[int], packets: int = 200) -> Stream:
+def stream(lost_packets: list[int], packets: int = 200) -> LossyClip:
     lost = np.zeros(packets, np.bool_)
     lost[lost_packets] = True
-    return Stream(
+    return LossyClip(
         title="a test",
         original=tones(1, RATE, packets * PACKET - 7),
         lost=lost,

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import IO
@@ -25,12 +24,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import conceal
-from plc.apps.relay import RateCap, Relay, StreamConfig, StreamRelay
+from plc.apps.relay import Relay, RelayConfig, StreamRelay
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
-from plc.rtp.latch import Latch
+from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
@@ -38,6 +37,7 @@ from plc.rtp.playout import Playout
 from plc.rtp.send import RtpSender, blocks_of, open_sender
 from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
 from tests.examples import examples
+from tests.plc.configs import changed
 from tests.processes import environment, hear_signals
 from tests.signals import noise, tones
 
@@ -48,10 +48,10 @@ HERE = Endpoint("127.0.0.1", 0)
 SOURCE = ("192.0.2.1", 4000)
 OTHER = ("192.0.2.2", 4000)
 FIXED_60 = DelayConfig(mode=DelayMode.FIXED, delay_ms=60)
-CONFIG = StreamConfig(
-    listen=HERE,
-    to=Endpoint("127.0.0.1", 9),
+CONFIG = changed(
+    RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
     sample_rate=RATE,
+    packet_samples=BLOCK,
     delay=FIXED_60,
     budget_ms=math.inf,
     seed=1,
@@ -97,7 +97,7 @@ def sent_at(
 def test_a_block_is_late_by_when_it_left() -> None:
     """Also where the work on the streams before it held it up."""
     ports = [UdpPort(HERE) for _ in range(4)]
-    configs = [replace(CONFIG, listen=port.endpoint) for port in ports]
+    configs = [changed(CONFIG, listen=port.endpoint) for port in ports]
     for port in ports:
         port.close()
     for step_s, late in ((0.0, [0, 0, 0, 0]), (0.3 * TICK_S, [0, 0, 1, 1])):
@@ -188,7 +188,7 @@ def test_another_source_does_not_disturb_the_stream() -> None:
 
 def test_a_flood_is_capped_and_the_stream_goes_on() -> None:
     signal_ = as_sent(noise(1, 32_000))
-    relay = StreamRelay(replace(CONFIG, packets_per_s=400.0))
+    relay = StreamRelay(changed(CONFIG, packets_per_s=400.0))
     rng = random.Random(1)
     flood = [(0.5 + k * 1e-5, rng.randbytes(rng.randrange(60)), SOURCE) for k in range(20_000)]
     played = run(relay, sent_at(packets_of(signal_)) + flood, 2.0)
@@ -217,7 +217,7 @@ def test_what_is_lost_is_concealed_as_it_is_offline() -> None:
             trace[packet_.sequence] = False
             kept.append((at_s, datagram, SOURCE))
     # When a network takes over depends on where a stream's blocks begin.
-    relay = StreamRelay(replace(CONFIG, model="ar"))
+    relay = StreamRelay(changed(CONFIG, model="ar"))
     played = run(relay, kept, 2.9)
     offline = conceal(signal_[:, None], trace, sample_rate=RATE, packet_samples=BLOCK, model="ar")[
         :, 0
@@ -332,7 +332,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.mark.realtime
 def test_a_stream_goes_through_sender_relay_and_sockets(receiver: Receiver) -> None:
     signal_ = as_sent(noise(1, 16_000))
-    relay = Relay([replace(CONFIG, to=receiver.endpoint)])
+    relay = Relay([changed(CONFIG, to=receiver.endpoint)])
     sender = RtpSender(
         signal_.reshape(-1, BLOCK, 1), Packetizer(L16(RATE, 1), ssrc=1), relay.ports[0].endpoint
     )
@@ -361,9 +361,9 @@ def test_packets_of_any_length_arrive_whole() -> None:
 
 def test_where_nobody_can_listen_nothing_is_sent() -> None:
     with pytest.raises(ConfigError, match="port 0"):
-        Relay([replace(CONFIG, to=Endpoint("127.0.0.1", 0))])
+        Relay([changed(CONFIG, to=Endpoint("127.0.0.1", 0))])
     with pytest.raises(NetworkError, match=r"IPv4, as udp://127\.0\.0\.1"):
-        Relay([replace(CONFIG, to=Endpoint("::1", 9))])
+        Relay([changed(CONFIG, to=Endpoint("::1", 9))])
 
 
 @pytest.mark.realtime
@@ -371,7 +371,7 @@ def test_streams_do_not_mix(receiver: Receiver) -> None:
     second = Receiver()
     signals = [as_sent(noise(seed, 8000)) for seed in (1, 2)]
     relay = Relay(
-        [replace(CONFIG, to=receiver.endpoint), replace(CONFIG, to=second.endpoint, seed=2)]
+        [changed(CONFIG, to=receiver.endpoint), changed(CONFIG, to=second.endpoint, seed=2)]
     )
     senders = [
         RtpSender(s.reshape(-1, BLOCK, 1), Packetizer(L16(RATE, 1), ssrc=1), port.endpoint)
@@ -397,7 +397,7 @@ def test_streams_do_not_mix(receiver: Receiver) -> None:
 def test_a_relay_drains_before_it_ends_and_keeps_its_file(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 8000))
     target = tmp_path / "whole.wav"
-    relay = Relay([replace(CONFIG, to=target)])
+    relay = Relay([changed(CONFIG, to=target)])
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
         for tick, packet in enumerate(packets_of(signal_)):
             sender.sendto(packet, ("127.0.0.1", relay.ports[0].endpoint.port))
@@ -418,7 +418,7 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(tmp_path: Path) -> Non
 def test_neighbours_that_are_not_there_are_survived(receiver: Receiver) -> None:
     gone = receiver.endpoint
     receiver.port.close()
-    relay = Relay([replace(CONFIG, to=gone)])
+    relay = Relay([changed(CONFIG, to=gone)])
     with closing(relay), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
         for tick, packet in enumerate(packets_of(as_sent(noise(1, 16_000)))):
             sender.sendto(packet, ("127.0.0.1", relay.ports[0].endpoint.port))
@@ -429,8 +429,8 @@ def test_neighbours_that_are_not_there_are_survived(receiver: Receiver) -> None:
 def test_a_taken_port_is_refused_and_nothing_is_left_open(tmp_path: Path) -> None:
     with closing(UdpPort(HERE)) as taken:
         configs = [
-            replace(CONFIG, to=tmp_path / "a.wav"),
-            replace(CONFIG, listen=taken.endpoint),
+            changed(CONFIG, to=tmp_path / "a.wav"),
+            changed(CONFIG, listen=taken.endpoint),
         ]
         with pytest.raises(NetworkError, match="cannot listen"):
             Relay(configs)
@@ -470,19 +470,19 @@ def test_endpoints_are_read_and_written() -> None:
 
 def test_impossible_streams_are_refused() -> None:
     changes: list[dict[str, float]] = [
-        {"packet_ms": 500.0},
+        {"packet_samples": 8000},
         {"packets_per_s": 0.0},
         {"payload_type": 200},
     ]
     for codec in ("opus", "Opus"):
         with pytest.raises(ConfigError, match="Opus has frames"):
-            replace(CONFIG, codec=codec, sample_rate=48_000, packet_ms=15.0)
+            changed(CONFIG, codec=codec, sample_rate=48_000, packet_samples=720)
     for change in changes:
         with pytest.raises(ConfigError):
-            replace(CONFIG, **change)  # type: ignore[arg-type]  # one of several numbers
+            changed(CONFIG, **change)
     for number in (None, 96):  # 96 is L16's own
         with pytest.raises(ConfigError, match="both"):
-            StreamRelay(replace(CONFIG, payload_type=number, red_payload_type=96))
+            StreamRelay(changed(CONFIG, payload_type=number, red_payload_type=96))
     with pytest.raises(ConfigError, match="stream"):
         Relay([])
 
@@ -714,7 +714,7 @@ def test_streams_that_are_behind_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
         played.append(self)
         return plain(self, now_s)
 
-    with closing(Relay([CONFIG, replace(CONFIG, seed=2)])) as relay:
+    with closing(Relay([CONFIG, changed(CONFIG, seed=2)])) as relay:
         for number in range(2):
             for packet in packets_of(tones(number, RATE, 9 * BLOCK)):
                 relay.receive(number, packet, SOURCE, 0.001 * number)

@@ -1,8 +1,10 @@
 """The commands that touch sound cards."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -11,7 +13,11 @@ from typer.testing import CliRunner
 
 from plc.cli.live import impairment_of, register
 from plc.cli.network import register as register_network
+from plc.cli.options import ReceiverOptions
+from plc.engine.config import StreamConfig
 from plc.errors import DeviceError
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
 from tests.plc.fake_devices import FakeBackend, card
 
@@ -115,6 +121,30 @@ def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
         refused = runner.invoke(app, ["relay", *options, *wrong])
         assert refused.exit_code == 2
         assert "a device" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["live", "relay"])
+def test_both_commands_take_every_option_of_a_received_stream(command: str) -> None:
+    given = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    for field in dataclasses.fields(ReceiverOptions):
+        assert f"--{field.name.replace('_', '-')}" in given
+    refused = runner.invoke(app, [command, "--method", "magic"])
+    assert refused.exit_code == 2
+    assert "unknown method 'magic'" in refused.stderr
+
+
+def test_options_become_the_settings_of_a_received_stream() -> None:
+    options = ReceiverOptions(
+        codec="pcmu", packet_ms=20.0, lookahead=2, headroom_ms=30.0, allow=["192.0.2.0/24"]
+    )
+    config = options.config(seed=7)
+    stream = StreamConfig(sample_rate=8000, packet_samples=160, lookahead=2, seed=7)
+    assert config == ReceiverConfig(
+        stream=stream,
+        codec="pcmu",
+        delay=DelayConfig(mode=DelayMode.HEADROOM, delay_ms=30.0),
+        allow=(ip_network("192.0.2.0/24"),),
+    )
 
 
 @pytest.mark.usefixtures("cards")

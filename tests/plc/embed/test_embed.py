@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,15 @@ from plc.audio.loss import write_trace
 from plc.cli import embed
 from plc.embed import library
 from plc.embed.library import Library, build_library
-from plc.embed.stream import EmbeddedStream, Flag, Format, StreamSettings
+from plc.embed.stream import EmbeddedStream, Flag, Format
 from plc.errors import ConfigError, MissingExtraError
+from tests.plc.configs import changed, embedded
 from tests.signals import tones
 
 ROOT = Path(__file__).parents[3]
 RATE = 16_000
 BLOCK = 160
-SETTINGS = StreamSettings(sample_rate=RATE, packet_samples=BLOCK, model="ar", budget_ms=math.inf)
+SETTINGS = embedded(sample_rate=RATE, packet_samples=BLOCK, model="ar", budget_ms=math.inf)
 
 
 def can_build() -> str | None:
@@ -77,7 +77,7 @@ def test_a_stream_gives_what_the_engine_gives(format_: Format, lookahead: int) -
         signal = np.rint(signal * 32767).astype(np.int16)
     lost = np.random.default_rng(2).random(30) < 0.3
     lost[0] = True  # before the format can be seen from a packet
-    stream = EmbeddedStream(replace(SETTINGS, format=format_, lookahead=lookahead))
+    stream = EmbeddedStream(changed(SETTINGS, format=format_, lookahead=lookahead))
     played = np.zeros(((30 + lookahead) * BLOCK, 1), format_.dtype)
     for k, packet in enumerate(signal.reshape(30, BLOCK, 1)):
         out = played[k * BLOCK : (k + 1) * BLOCK]
@@ -111,7 +111,7 @@ def test_flags_tell_concealed_from_crossfaded_and_refused() -> None:
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"format is 3; give 1 \(float32\) or 2 \(int16\)"):
-        EmbeddedStream(replace(SETTINGS, format=3))  # type: ignore[arg-type]
+        EmbeddedStream(changed(SETTINGS, format=3))
 
 
 @pytest.mark.parametrize(

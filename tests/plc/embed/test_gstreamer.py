@@ -21,17 +21,18 @@ from plc import conceal
 from plc.cli import embed
 from plc.embed.gstreamer import install as installing
 from plc.embed.gstreamer.install import FILE, check, install, loader_python, user_folder
-from plc.embed.gstreamer.timeline import LONGEST_GAP_S, Piece, Timeline
-from plc.embed.stream import Flag, Format, StreamSettings
+from plc.embed.gstreamer.timeline import LONGEST_GAP_S, BufferTimeline, Piece
+from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
 from tests.examples import examples
+from tests.plc.configs import embedded
 from tests.signals import tones
 
 RATE = 16_000
 BLOCK = 160
 MS = 1_000_000
 STEP = 10 * MS
-QUICK = StreamSettings(sample_rate=RATE, method="repeat", model="ar")
+QUICK = embedded(sample_rate=RATE, method="repeat", model="ar")
 CAPS = "audio/x-raw,format={},layout=interleaved,rate={},channels={}"
 PROBE = Path(__file__).with_name("gstreamer_probe.py")
 # An environment that does not lead the system's Python astray.
@@ -50,7 +51,7 @@ def joined(pieces: list[Piece]) -> NDArray[np.float32]:
 
 
 def test_buffers_that_are_packets_come_out_at_once_and_as_they_were() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     for k in range(5):
         buffer = ramp(BLOCK, k * BLOCK)
         pieces = timeline.take(buffer, k * STEP)
@@ -64,8 +65,8 @@ def test_a_gap_is_played_as_the_engine_conceals_it(lookahead: int) -> None:
     signal = tones(1, RATE, 30 * BLOCK)[:, None]
     lost = np.random.default_rng(1).random(30) < 0.3
     lost[0] = False
-    timeline = Timeline(
-        StreamSettings(sample_rate=RATE, model="ar", budget_ms=math.inf, lookahead=lookahead)
+    timeline = BufferTimeline(
+        embedded(sample_rate=RATE, model="ar", budget_ms=math.inf, lookahead=lookahead)
     )
     pieces = []
     for k, packet in enumerate(signal.reshape(30, BLOCK, 1)):
@@ -84,7 +85,7 @@ def test_a_gap_is_played_as_the_engine_conceals_it(lookahead: int) -> None:
 
 @pytest.mark.parametrize("duration", [9.4, 10.0, 10.7, 13.1])
 def test_a_gap_that_the_jitter_buffer_misjudged_is_whole_packets(duration: float) -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     timeline.take(ramp(BLOCK), 0)
     pieces, left = timeline.miss(round(duration * MS), STEP)
     assert (len(pieces), left) == (1, 0)
@@ -93,18 +94,18 @@ def test_a_gap_that_the_jitter_buffer_misjudged_is_whole_packets(duration: float
 
 
 def test_a_gap_before_any_buffer_is_left_empty() -> None:
-    assert Timeline(QUICK).miss(STEP, 0) == ([], STEP)
-    assert Timeline(QUICK).miss(None, 0) == ([], 0)
+    assert BufferTimeline(QUICK).miss(STEP, 0) == ([], STEP)
+    assert BufferTimeline(QUICK).miss(None, 0) == ([], 0)
 
 
 def test_a_gap_of_unknown_length_is_a_packet() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     timeline.take(ramp(BLOCK), 0)
     assert len(timeline.miss(None, STEP)[0]) == 1
 
 
 def test_an_hour_long_gap_is_filled_for_seconds_and_left_empty_after() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     timeline.take(ramp(BLOCK), 0)
     pieces, left = timeline.miss(3600 * 1000 * MS, STEP)
     assert len(pieces) * BLOCK == LONGEST_GAP_S * RATE
@@ -112,7 +113,7 @@ def test_an_hour_long_gap_is_filled_for_seconds_and_left_empty_after() -> None:
 
 
 def test_two_packets_in_a_buffer_are_one_packet_as_long() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     timeline.take(ramp(BLOCK), 0)
     pieces = timeline.take(ramp(2 * BLOCK, BLOCK), STEP)
     assert [piece.pts for piece in pieces] == [STEP, 2 * STEP]
@@ -120,7 +121,7 @@ def test_two_packets_in_a_buffer_are_one_packet_as_long() -> None:
 
 
 def test_a_buffer_too_long_for_a_packet_is_cut() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     pieces = timeline.take(ramp(RATE), 0)
     assert timeline.packet_samples == BLOCK
     assert len(pieces) == 100
@@ -128,7 +129,7 @@ def test_a_buffer_too_long_for_a_packet_is_cut() -> None:
 
 
 def test_stamps_go_on_where_a_buffer_has_none() -> None:
-    timeline = Timeline(QUICK)
+    timeline = BufferTimeline(QUICK)
     stamps = [piece.pts for pts in (0, None, None) for piece in timeline.take(ramp(BLOCK), pts)]
     assert stamps == [0, STEP, None]
 
@@ -142,8 +143,8 @@ def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
     parts: list[tuple[bool, int]], lookahead: int
 ) -> None:
     """Gaps count in whole packets as long as buffers do; received samples stay where they are."""
-    timeline = Timeline(
-        StreamSettings(sample_rate=RATE, method="zeros", model="ar", lookahead=lookahead)
+    timeline = BufferTimeline(
+        embedded(sample_rate=RATE, method="zeros", model="ar", lookahead=lookahead)
     )
     pieces = timeline.take(ramp(BLOCK), 0)
     expected = [ramp(BLOCK)[:, 0]]
@@ -167,7 +168,7 @@ def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
 
 
 def test_after_its_end_a_timeline_begins_anew() -> None:
-    timeline = Timeline(StreamSettings(sample_rate=RATE, method="repeat", model="ar", lookahead=3))
+    timeline = BufferTimeline(embedded(sample_rate=RATE, method="repeat", model="ar", lookahead=3))
     for _ in range(2):
         pieces = timeline.take(ramp(BLOCK), 7 * STEP) + timeline.drain()
         assert np.array_equal(joined(pieces), ramp(BLOCK)[:, 0])

@@ -6,11 +6,11 @@ import os
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,19 @@ from plc.cli import embed
 from plc.embed import server as serving
 from plc.embed.client import Client
 from plc.embed.server import Conversation, Sidecar
-from plc.embed.stream import EmbeddedStream, Flag, Format, StreamSettings
+from plc.embed.stream import EmbeddedConfig, EmbeddedStream, Flag, Format
 from plc.embed.wire import HEADER, LOST, Code, Kind, WireError, pack, pack_hello, parse_error
 from plc.errors import ConfigError, NetworkError, PacketError
 from tests.examples import examples
+from tests.plc.configs import changed, embedded
 from tests.signals import tones
 
 RATE = 8_000
 BLOCK = 80
-SETTINGS = StreamSettings(
+SETTINGS = embedded(
     sample_rate=RATE, packet_samples=BLOCK, channels=2, budget_ms=math.inf, seed=3, model="ar"
 )
-QUICK = StreamSettings(sample_rate=RATE, packet_samples=BLOCK, method="repeat")
+QUICK = embedded(sample_rate=RATE, packet_samples=BLOCK, method="repeat")
 # Longer than anything here takes; only a failure waits for it.
 PATIENCE_S = 30.0
 Samples = NDArray[np.float32] | NDArray[np.int16]
@@ -103,7 +104,7 @@ def test_what_comes_back_is_what_the_engine_makes(
     sidecar: Sidecar, format_: Format, lookahead: int
 ) -> None:
     signal_, lost = signal_of(format_), trace_of()
-    with Client(sidecar.path, replace(SETTINGS, format=format_, lookahead=lookahead)) as client:
+    with Client(sidecar.path, changed(SETTINGS, format=format_, lookahead=lookahead)) as client:
         played = [samples for samples, _ in play(client, signal_, lost)]
         played.append(client.end())
     expected = conceal(
@@ -137,7 +138,7 @@ def test_flags_say_what_became_of_a_packet(sidecar: Sidecar) -> None:
 
 
 def test_a_stream_of_int16_may_begin_with_lost_packets(sidecar: Sidecar) -> None:
-    with Client(sidecar.path, replace(SETTINGS, format=Format.INT16, lookahead=1)) as client:
+    with Client(sidecar.path, changed(SETTINGS, format=Format.INT16, lookahead=1)) as client:
         first, _ = client.push(None)
         tail = client.end()
     for samples in (first, tail):
@@ -165,10 +166,16 @@ def test_many_streams_at_once_do_not_mix(sidecar: Sidecar) -> None:
 
 
 def test_settings_that_cannot_be_are_refused_with_the_reason(sidecar: Sidecar) -> None:
-    with pytest.raises(ConfigError, match="sample_rate is 11"):
-        Client(sidecar.path, replace(SETTINGS, sample_rate=11))
+    hello = bytearray(pack_hello(SETTINGS))
+    hello[HEADER.size + 4 : HEADER.size + 8] = struct.pack("<I", 11)
+    with raw(sidecar) as connection:
+        connection.sendall(hello)
+        answer = connection.recv(1 << 16)
+    assert answer[4] == Kind.ERROR
+    assert parse_error(answer[HEADER.size :])[0] == Code.SETTINGS
+    assert b"sample_rate is 11" in answer
     with pytest.raises(ConfigError, match="known: auto"):
-        Client(sidecar.path, replace(SETTINGS, method="magic"))
+        Client(sidecar.path, changed(SETTINGS, method="magic"))
     assert is_served(sidecar)
 
 
@@ -282,8 +289,8 @@ def test_more_clients_than_allowed_are_turned_away(sidecar: Sidecar) -> None:
 def test_a_fault_of_ours_ends_one_conversation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def open_stream(settings_: StreamSettings) -> EmbeddedStream:
-        if settings_.method == "pitch":
+    def open_stream(settings_: EmbeddedConfig) -> EmbeddedStream:
+        if settings_.stream.method == "pitch":
             raise ZeroDivisionError("on purpose")
         return EmbeddedStream(settings_)
 
@@ -291,7 +298,7 @@ def test_a_fault_of_ours_ends_one_conversation(
     thread = threading.Thread(target=server.serve)
     thread.start()
     with pytest.raises(NetworkError, match="on purpose"):
-        Client(server.path, replace(QUICK, method="pitch"))
+        Client(server.path, changed(QUICK, method="pitch"))
     assert is_served(server)
     server.stop()
     thread.join(PATIENCE_S)
@@ -305,7 +312,7 @@ def test_the_end_lets_open_streams_say_goodbye(tmp_path: Path) -> None:
     thread.start()
     rows = signal_of(Format.FLOAT32, 2)
     with raw(server) as connection:
-        connection.sendall(pack_hello(replace(SETTINGS, lookahead=1)))
+        connection.sendall(pack_hello(changed(SETTINGS, lookahead=1)))
         connection.recv(1000)
         for packet in rows.reshape(-1, BLOCK, 2):
             connection.sendall(pack(Kind.PUSH, packet.tobytes()))
@@ -412,8 +419,10 @@ import os, sys, time, numpy as np
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
 from plc.embed.client import Client
-from plc.embed.stream import StreamSettings
-client = Client(sys.argv[1], StreamSettings(sample_rate=8000, packet_samples=80, method="repeat"))
+from plc.embed.stream import EmbeddedConfig
+from plc.engine.config import StreamConfig
+stream = StreamConfig(sample_rate=8000, packet_samples=80, method="repeat")
+client = Client(sys.argv[1], EmbeddedConfig(stream=stream))
 packet = np.ones((80, 1), np.float32)
 while True:
     client.push(packet)

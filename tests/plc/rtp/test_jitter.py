@@ -70,7 +70,7 @@ class Run:
             self.delays_s.append(self.buffer.delay_s(now_s))
             turn = self.buffer.pull(now_s)
             self.turns.append(turn)
-            played = self.buffer.pieces[0].slot.payload if turn is Turn.PLAY else None
+            played = self.buffer.parts[0].packet.payload if turn is Turn.PLAY else None
             self.played.append(None if played is None else int.from_bytes(played, "big"))
             self.tick += 1
         return self

@@ -14,6 +14,7 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.libopus import LibopusDecoder, repeated_samples
 from plc.rtp.packets import RtpPacket
 from plc.rtp.playout import Playout
+from tests.plc.configs import playout_of
 
 FRAME = 960
 RATE = 48_000
@@ -43,7 +44,9 @@ def played(
     payloads: list[bytes], gone: set[int], coder: type[Opus] = Opus
 ) -> tuple[NDArray[np.float32], Playout]:
     """Return what comes out 60 ms later of packets that come on time, and who played it."""
-    playout = Playout(coder(1), FRAME, DelayConfig(mode=DelayMode.FIXED, delay_ms=60), model="ar")
+    playout = playout_of(
+        coder(1), FRAME, DelayConfig(mode=DelayMode.FIXED, delay_ms=60), model="ar"
+    )
     blocks = []
     for k, payload in enumerate(payloads):
         if k not in gone:

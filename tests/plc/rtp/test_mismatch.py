@@ -15,8 +15,8 @@ import soundfile
 
 from plc import notice
 from plc.apps.events import in_words
-from plc.apps.relay import StreamConfig, StreamRelay
-from plc.cli.options import delay_of
+from plc.apps.relay import RelayConfig, StreamRelay
+from plc.cli.options import ReceiverOptions
 from plc.errors import ConfigError
 from plc.rtp.codecs import G711, L16, Codec, open_codec
 from plc.rtp.mismatch import Told
@@ -24,6 +24,7 @@ from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, build_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint
+from tests.plc import configs
 from tests.plc.apps.test_relay import line_of
 from tests.processes import environment
 from tests.signals import tones
@@ -64,7 +65,8 @@ def playout_of(
     name: str, sample_rate: int, channels: int = 1, payload_type: int | None = None
 ) -> Playout:
     codec = open_codec(name, sample_rate, channels)
-    return Playout(codec, round(sample_rate * PACKET_S), model="ar", payload_type=payload_type)
+    block = round(sample_rate * PACKET_S)
+    return configs.playout_of(codec, block, model="ar", payload_type=payload_type)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_what_is_said_names_who_sent_it(monkeypatch: pytest.MonkeyPatch) -> None
     said: list[str] = []
     monkeypatch.setattr(notice, "listener", said.append)
     here = Endpoint("127.0.0.1", 0)
-    relay = StreamRelay(StreamConfig(listen=here, to=here, model="ar", seed=1))
+    relay = StreamRelay(configs.changed(RelayConfig(listen=here, to=here, seed=1), model="ar"))
     for at_s, datagram in sent_by(L16(48_000, 1), payload_type=97):
         relay.receive(datagram, ("::1", 7), at_s)
     relay.told.tell("here", in_words)
@@ -194,16 +196,14 @@ def test_what_is_said_names_who_sent_it(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((0.5, 2000.0, None, 200.0), "--fixed-delay-ms is 2000; supported: 0 to --max-delay-ms"),
-        ((0.5, None, 300.0, 200.0), "--headroom-ms is 300"),
-        ((0.5, None, None, 0.0), "--max-delay-ms is 0"),
+        ({"fixed_delay_ms": 2000.0}, "--fixed-delay-ms is 2000; supported: 0 to --max-delay-ms"),
+        ({"headroom_ms": 300.0}, "--headroom-ms is 300"),
+        ({"max_delay_ms": 0.0}, "--max-delay-ms is 0"),
     ],
 )
-def test_a_delay_over_the_limit_is_told_by_its_option(
-    options: tuple[float, float | None, float | None, float], says: str
-) -> None:
+def test_a_delay_over_the_limit_is_told_by_its_option(options: dict[str, float], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        delay_of(*options)
+        ReceiverOptions(**options).config()  # type: ignore[arg-type]  # one of several numbers
 
 
 # ---- as programs --------------------------------------------------------------------------------

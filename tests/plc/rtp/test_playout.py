@@ -20,6 +20,7 @@ from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import Malformed, RedBlock, RtpPacket, build_red, build_rtp, parse_rtp
 from plc.rtp.playout import Playout
 from tests.examples import examples
+from tests.plc.configs import playout_of
 from tests.signals import noise, sine, tones
 
 RATE = 16_000
@@ -82,7 +83,7 @@ def make(
     block: int = BLOCK,
     model: str = "auto",
 ) -> Playout:
-    return Playout(codec or L16(RATE, 1), block, delay, model=model, budget_ms=math.inf)
+    return playout_of(codec or L16(RATE, 1), block, delay, model=model, budget_ms=math.inf)
 
 
 @pytest.mark.parametrize("lengths", [[160] * 200, [320] * 100, [40] * 800, [116] * 275 + [100]])
@@ -146,7 +147,7 @@ def test_redundancy_comes_before_concealment() -> None:
         packet = RtpPacket(99, k, 160 * k, 5, build_red([*blocks, RedBlock(96, 0, payload)]))
         if k % 7 not in (4, 5):
             arrivals.append((k * 0.01, build_rtp(packet)))
-    playout = Playout(codec, BLOCK, FIXED_60, red_payload_type=99)
+    playout = playout_of(codec, BLOCK, FIXED_60, red_payload_type=99)
     played = play(playout, arrivals, 100)
     begin = begin_of(played, signal)
     np.testing.assert_array_equal(played[begin:-BLOCK], signal[: len(played) - begin - BLOCK])
@@ -200,7 +201,7 @@ def test_comfort_noise_between_packets_is_no_loss() -> None:
         payload = build_red([RedBlock(13, 0, b"\x40")]) if k == 51 else b"\x40"
         noise_ = replace(packet, payload_type=100 if k == 51 else 13, payload=payload)
         arrivals[k] = (at_s, build_rtp(noise_))
-    playout = Playout(codec, BLOCK, FIXED_60, red_payload_type=100, budget_ms=math.inf)
+    playout = playout_of(codec, BLOCK, FIXED_60, red_payload_type=100, budget_ms=math.inf)
     play(playout, arrivals, 95)
     assert playout.stats.unknown_packets == 4
     assert playout.received.lost_packets == playout.received.lost_samples == 0
@@ -275,7 +276,7 @@ def test_packets_of_any_length_are_concealed_as_they_are_offline(
     trace[: 9600 // packet] = trace[-9600 // packet :] = False
     arrivals = stream(signal, codec, [packet] * count)
     kept = [arrival for arrival, lost in zip(arrivals, trace, strict=True) if not lost]
-    playout = Playout(codec, 480, FIXED_60, model="ar", budget_ms=math.inf, lookahead=lookahead)
+    playout = playout_of(codec, 480, FIXED_60, model="ar", budget_ms=math.inf, lookahead=lookahead)
     played = play(playout, kept, 280)[:, 0]
     begin = begin_of(played[:, None], signal)
     heard = played[begin:]

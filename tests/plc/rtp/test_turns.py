@@ -5,7 +5,7 @@ import pytest
 from plc.rtp.delay import DelayConfig, DelayEstimator, DelayMode
 from plc.rtp.outcomes import JitterStats
 from plc.rtp.sequence import SequenceLog
-from plc.rtp.timeline import Slot, Timeline
+from plc.rtp.timeline import PlacedPacket, Timeline
 from plc.rtp.turns import Turn, Turns
 
 RATE = 8000
@@ -33,7 +33,7 @@ class Table:
             start = (number if at is None else at) * BLOCK
             place = self.sequences.count(number)
             assert place is not None
-            self.timeline.insert(Slot(start, start + samples, place, 0, b"", False))
+            self.timeline.insert(PlacedPacket(start, start + samples, place, 0, b"", False))
 
     def pull(self, *ticks: float) -> list[Turn]:
         return [self.turns.pull(tick * TICK_S) for tick in ticks]
@@ -79,7 +79,7 @@ def test_a_block_of_which_some_is_there_is_a_part() -> None:
     table.lay(0, samples=BLOCK // 2)
     table.lay(2)
     assert table.pull(0) == [Turn.PART]
-    assert [(piece.at, piece.samples) for piece in table.timeline.pieces] == [(0, BLOCK // 2)]
+    assert [(part.at, part.samples) for part in table.timeline.parts] == [(0, BLOCK // 2)]
     assert (table.stats.played_samples, table.stats.lost_samples) == (BLOCK // 2, BLOCK // 2)
 
 

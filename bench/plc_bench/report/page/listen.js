@@ -53,7 +53,7 @@ function rated(clip) {
   return names.includes("zeros") ? names.filter((name) => name !== ANCHOR) : names;
 }
 
-// What plc report reads.
+// What plc bench report reads.
 function ratingsOf(test) {
   const trials = test.trials.slice(0, test.at).map((trial) => {
     const clip = study.clips[trial.clip];
@@ -241,7 +241,7 @@ class ListeningTest {
     const goOn = element("button", { type: "button", onclick: () => this.show() }, "Go on");
     this.root.replaceChildren(
       element("h2", {}, open ? "Broken off" : "Done"),
-      element("p", {}, `${done}${open}. Save the file, then run plc report with it.`),
+      element("p", {}, `${done}${open}. Save the file, then run plc bench report with it.`),
       element("p", {}, element(
         "a", { href: link, download: `ratings-${name}.json`, id: "ratings-file" }, "Save the ratings",
       )),

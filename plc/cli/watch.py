@@ -1,0 +1,65 @@
+"""Events and metrics of running streams: ``--log-json`` and ``--metrics``."""
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from plc.apps.metrics import Sample
+    from plc.rtp.playout import Playout
+
+
+class Watch:
+    """Reports events and metrics of streams while they run; a context manager.
+
+    Parameters
+    ----------
+    metrics : str or None
+        Address at which to serve metrics.
+    log_json : bool
+        Whether to write every event to stderr.
+
+    Attributes
+    ----------
+    note : callable
+        Takes events, as :data:`plc.apps.events.Note`.
+    """
+
+    def __init__(self, metrics: str | None, log_json: bool) -> None:
+        from plc.apps.events import EventLog, Note, StreamWatch, in_words
+
+        self.note: Note = EventLog(sys.stderr) if log_json else in_words
+        self._streams: list[StreamWatch] = []
+        self._opened = ExitStack()
+        self._exporter = None
+        if metrics is not None:
+            from plc.apps.metrics import Exporter
+
+            self._exporter = self._opened.enter_context(Exporter(metrics))
+            typer.echo(f"plc: metrics at {self._exporter.url}", err=True)
+
+    def begin(
+        self, stream: str, playout: "Playout", collect: "Callable[[], Iterable[Sample]]"
+    ) -> None:
+        """Watch a stream, too; ``collect`` returns its metrics."""
+        from plc.apps.events import StreamWatch
+
+        self._streams.append(StreamWatch(stream, playout, self.note))
+        if self._exporter is not None:
+            self._exporter.add(collect)
+
+    def look(self) -> None:
+        """Report the changes since the last call."""
+        for stream in self._streams:
+            stream.look()
+
+    def __enter__(self) -> Self:
+        """Return the watch."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving metrics."""
+        self._opened.close()

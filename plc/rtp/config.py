@@ -1,0 +1,59 @@
+"""The settings of a received RTP stream, checked once."""
+
+from dataclasses import dataclass, field
+
+from plc.engine.config import StreamConfig
+from plc.errors import ConfigError
+from plc.rtp.codecs import Codec, open_codec
+from plc.rtp.delay import DelayConfig
+from plc.rtp.udp import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverConfig:
+    """Settings of a received RTP stream.
+
+    Parameters
+    ----------
+    stream : StreamConfig
+        Format and concealment. Its packets are the blocks played; received packets may have any
+        length.
+    codec : str
+        Codec of the payloads, in any case: one of :data:`~plc.rtp.codecs.CODECS`.
+    delay : DelayConfig
+        How long packets wait.
+    payload_type : int or None
+        Payload type of the audio; None: the codec's usual one.
+    red_payload_type : int or None
+        Payload type of redundant audio (RFC 2198).
+    allow : tuple of Network
+        Permitted senders; empty: everybody.
+    packets_per_s : float
+        Packets taken from the sender per second; a second's worth may come at once.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of its range.
+    """
+
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    codec: str = "l16"
+    delay: DelayConfig = field(default_factory=DelayConfig)
+    payload_type: int | None = None
+    red_payload_type: int | None = None
+    allow: tuple[Network, ...] = ()
+    packets_per_s: float = 2000.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges that the parts do not check."""
+        object.__setattr__(self, "codec", self.codec.lower())
+        if not self.packets_per_s >= 1.0:
+            raise ConfigError(f"packets_per_s is {self.packets_per_s:g}; it is 1 or more")
+        for number in (self.payload_type, self.red_payload_type):
+            if number is not None and not 0 <= number <= 127:
+                raise ConfigError(f"payload type is {number}; supported: 0 to 127")
+
+    def open_codec(self) -> Codec:
+        """Return a new codec, with state of its own."""
+        return open_codec(self.codec, self.stream.sample_rate, self.stream.channels)

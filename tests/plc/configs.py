@@ -1,0 +1,48 @@
+"""Settings that stand inside other settings, changed by name."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from plc.embed.stream import EmbeddedConfig, Format
+from plc.engine.config import StreamConfig
+from plc.rtp.codecs import Codec
+from plc.rtp.config import ReceiverConfig
+from plc.rtp.delay import DelayConfig
+from plc.rtp.playout import Playout
+
+T = TypeVar("T")
+
+
+def changed(config: T, **settings: Any) -> T:
+    """Return a config with other settings, wherever in it they are declared."""
+    given = dict(settings)
+    new = _changed(config, given)
+    assert not given, f"no such settings: {given}"
+    result: T = new
+    return result
+
+
+def _changed(config: Any, given: dict[str, Any]) -> Any:
+    fields = dataclasses.fields(config)
+    new = {field.name: given.pop(field.name) for field in fields if field.name in given}
+    for field in fields:
+        value = getattr(config, field.name)
+        if field.name not in new and given and dataclasses.is_dataclass(value):
+            new[field.name] = _changed(value, given)
+    return dataclasses.replace(config, **new)
+
+
+def embedded(format: Format = Format.FLOAT32, **stream: Any) -> EmbeddedConfig:
+    """Return the settings of a stream inside another program."""
+    return EmbeddedConfig(stream=StreamConfig(**stream), format=format)
+
+
+def playout_of(
+    codec: Codec, block: int, delay: DelayConfig | None = None, **settings: Any
+) -> Playout:
+    """Return a playout of a codec, of blocks of this many samples."""
+    stream = StreamConfig(
+        sample_rate=codec.sample_rate, channels=codec.channels, packet_samples=block
+    )
+    config = ReceiverConfig(stream=stream, delay=delay or DelayConfig())
+    return Playout(changed(config, **settings), codec)
