@@ -111,7 +111,7 @@ class TwoSidedNetwork:
         if "contour" in manifest.drafts:
             contour_model()  # which may be damaged
         self._gap = GapSpectra(manifest, sample_rate, 1)
-        self._network = open_network(manifest, [self._gap.shape])
+        self._network = open_network(manifest, self._gap.shape)
         self._fill = np.zeros((1, self._gap.horizon), np.float32)
 
     def fill(

@@ -166,7 +166,7 @@ def open_served(
         )
     sample_rate, channels, _ = stream
     gap = GapSpectra(manifest, sample_rate, channels)
-    signatures = [network_signature(manifest, gap.shape)]
+    signature = network_signature(manifest, gap.shape)
     pitch = PitchFiller(*stream) if "pitch" in manifest.drafts else None
     contour = None
     if manifest.drafts == CONTOUR_DRAFTS:
@@ -180,13 +180,13 @@ def open_served(
         passages = Passages(sample_rate, channels, gap.gap_start, ahead)
 
     def opened() -> GapNetwork:
-        return open_network(manifest, [gap.shape], providers=provider)
+        return open_network(manifest, gap.shape, providers=provider)
 
     runner: Runner
     if limit_ms == float("inf"):
-        runner = InlineRunner(opened(), signatures, clock)
+        runner = InlineRunner(opened(), signature, clock)
     else:
-        worker = NetworkWorker(opened, signatures, clock=clock)
+        worker = NetworkWorker(opened, signature, clock=clock)
         worker.wait_until_open(_OPEN_S)
         runner = worker
     runner.counters = counters

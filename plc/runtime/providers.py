@@ -2,9 +2,7 @@
 
 **On a GPU** everything stays full float32 (no TF32, no half precision): parity with the CPU is
 worth more than half of a millisecond. CUDA graphs replay a run without launching its kernels one
-by one; they read and write fixed addresses. TensorRT compiles one engine for the range of all
-declared shapes; without the range each new shape would compile another, for seconds, in the midst
-of a stream.
+by one; they read and write fixed addresses. TensorRT compiles one engine for the declared shape.
 """
 
 import contextlib
@@ -18,8 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 from plc.errors import ConfigError
 
@@ -56,9 +52,10 @@ def cuda_options(graph: bool) -> Options:
     }
 
 
-def tensorrt_options(folder: Path, signatures: Sequence[Signature], graph: bool) -> Options:
+def tensorrt_options(folder: Path, signature: Signature, graph: bool) -> Options:
     """Return TensorRT's settings; engines are read from and written to ``folder``."""
-    least, most = shape_range(signatures)
+    sizes = ((name, "x".join(map(str, shape))) for name, shape in signature.inputs)
+    profile = ",".join(f"{name}:{size}" for name, size in sizes)
     return PROVIDERS["tensorrt"], {
         "device_id": "0",
         "trt_fp16_enable": "0",
@@ -68,20 +65,10 @@ def tensorrt_options(folder: Path, signatures: Sequence[Signature], graph: bool)
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
         "trt_cuda_graph_enable": str(int(graph)),
-        "trt_profile_min_shapes": least,
-        "trt_profile_max_shapes": most,
-        "trt_profile_opt_shapes": most,
+        "trt_profile_min_shapes": profile,
+        "trt_profile_max_shapes": profile,
+        "trt_profile_opt_shapes": profile,
     }
-
-
-def shape_range(signatures: Sequence[Signature]) -> tuple[str, str]:
-    """Return the least and the largest sizes of every input, as TensorRT wants them written."""
-    least, most = [], []
-    for i, (name, _) in enumerate(signatures[0].inputs):
-        sizes = np.array([signature.inputs[i][1] for signature in signatures])
-        least.append(f"{name}:{'x'.join(map(str, sizes.min(axis=0).tolist()))}")
-        most.append(f"{name}:{'x'.join(map(str, sizes.max(axis=0).tolist()))}")
-    return ",".join(least), ",".join(most)
 
 
 def installed_providers(ort: ModuleType) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from plc.errors import PlcError
-from plc.runtime.engine_cache import cache_root
+from plc_kernels.own_folder import cache_root
 
 Libraries = Annotated[
     list[Path], typer.Option(help="Libraries, as plc train has them; may repeat.")

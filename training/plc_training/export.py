@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from plc import __version__
 from plc.errors import ModelError
 from plc.models.manifest import FORMAT, Manifest
 from plc.networks.paper import CONTEXT_FRAMES, GAP_FRAMES, GAP_SAMPLES, WINDOW_SAMPLES
+from plc.runtime.bound import BoundSession
 from plc.runtime.network import NetworkShape, network_signature, open_network
 from plc.runtime.providers import Signature
-from plc.runtime.session import BoundSession, open_session
+from plc.runtime.session import open_session
 from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.segments import BridgePlan, CausalPlan, Segments, TwoSidedPlan
 from plc_training.networks.onnx_graph import OPSET, round_weights, to_onnx
@@ -126,23 +127,23 @@ def export_run(
 
 
 class OnnxNetwork(nn.Module):
-    """A model's session behind the face of its network, for a task to validate."""
+    """A model's sessions behind the face of its network, for a task to validate."""
 
-    def __init__(self, session: BoundSession) -> None:
+    def __init__(self, sessions: Sequence[BoundSession]) -> None:
         super().__init__()
-        self._session = session
+        self._sessions = sessions
         # Tasks look at a network's parameters for where it runs.
         self.register_parameter("place", nn.Parameter(torch.zeros(1)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output of the signature that the inputs fit; without one, of each alone."""
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
-        for index, bound in enumerate(self._session.inputs):
-            if bound[0].shape == arrays[0].shape:
-                for to, array in zip(bound, arrays, strict=True):
+        for session in self._sessions:
+            if session.inputs[0].shape == arrays[0].shape:
+                for to, array in zip(session.inputs, arrays, strict=True):
                     np.copyto(to, array)
-                self._session.run(index)
-                return torch.from_numpy(self._session.outputs[index].copy())
+                session.run()
+                return torch.from_numpy(session.output.copy())
         assert len(inputs[0]) > 1, f"no signature for {arrays[0].shape}"
         each = zip(*(torch.split(tensor, 1) for tensor in inputs), strict=True)
         return torch.cat([self(*one) for one in each])
@@ -281,27 +282,27 @@ def _prove(
     if manifest.kind != "paper":
         sets.append(tuple(_longer(tensor[:2]) for tensor in inputs))
     try:
-        session = _cpu_session(manifest, recipe, sets)
+        sessions = _cpu_sessions(manifest, recipe, sets)
         free_frames = manifest.kind != "paper"
     except ModelError:
         if manifest.kind == "paper":
             raise
-        session = _cpu_session(manifest, recipe, sets[:2])
+        sessions = _cpu_sessions(manifest, recipe, sets[:2])
         sets, free_frames = sets[:2], False
-    judged = OnnxNetwork(session)
+    judged = OnnxNetwork(sessions)
     with torch.no_grad():
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
         figures = _figures(task, trained, judged)
     _refuse_difference(manifest, parity, figures)
-    run_ms = _session_ms(session) if manifest.kind == "paper" else _network_ms(manifest, inputs)
+    run_ms = _session_ms(sessions[0]) if manifest.kind == "paper" else _network_ms(manifest, inputs)
     return Exported(manifest, parity, figures, run_ms, free_frames)
 
 
-def _cpu_session(
+def _cpu_sessions(
     manifest: Manifest, recipe: Recipe, sets: list[tuple[Tensor, ...]]
-) -> BoundSession:
+) -> list[BoundSession]:
     signatures = [_signature(manifest, recipe, each) for each in sets]
-    return open_session(manifest, signatures, providers="cpu")
+    return [open_session(manifest, signature, providers="cpu") for signature in signatures]
 
 
 def _longer(tensor: Tensor) -> Tensor:
@@ -354,7 +355,7 @@ def _network_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
     assert spectra.shape[3:] == (bins, frames), "the manifest says another shape than was trained"
     filled = frames - manifest.context_frames - manifest.context_frames_after
     out = np.zeros((1, 2, bins, filled), np.float32)
-    network = open_network(manifest, [NetworkShape(bins, frames)], providers="cpu")
+    network = open_network(manifest, NetworkShape(bins, frames), providers="cpu")
     run_ms = _median_ms(lambda: network.run(spectra, lost, out))
     if network.failed:
         raise ModelError(f"{manifest.name}: the engine refuses its output: {network.last_error}")
@@ -362,7 +363,7 @@ def _network_ms(manifest: Manifest, inputs: tuple[Tensor, ...]) -> float:
 
 
 def _session_ms(session: BoundSession) -> float:
-    return _median_ms(lambda: session.run(0))
+    return _median_ms(session.run)
 
 
 def _median_ms(run: Callable[[], object]) -> float:

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, PlcError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
+from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.runner import InlineRunner, Outcome, Runner
-from plc.runtime.session import SessionReport, runtime
+from plc.runtime.session import runtime
 from plc.runtime.worker import NetworkWorker
 from plc_bench.base.results import write_json
 from plc_bench.timing.histogram import Times, summarise_times
@@ -107,9 +109,11 @@ class Subject:
     providers: str | tuple[str, ...]
     shapes: tuple[NetworkShape, ...]
 
-    def open(self, providers: str | tuple[str, ...] | None = None) -> GapNetwork:
-        """Return the network, by default on the provider under test."""
-        return open_network(self.manifest, self.shapes, providers=providers or self.providers)
+    def open(
+        self, shape: NetworkShape, providers: str | tuple[str, ...] | None = None
+    ) -> GapNetwork:
+        """Return the network for a shape, by default on the provider under test."""
+        return open_network(self.manifest, shape, providers=providers or self.providers)
 
     def gap(self, batch: int, seed: int = 0) -> Gap:
         """Return noise as spectra, lost frames, and room for the output."""
@@ -127,8 +131,9 @@ class Subject:
 def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -> Result:
     """Return everything; ``tell`` is called with what comes next."""
     tell("opening")
-    network = subject.open()
     shape = subject.shapes[0]
+    networks = {each.batch: subject.open(each) for each in subject.shapes}
+    network = networks[shape.batch]
     tell(f"running on {network.report.provider}; opening again")
     result = Result(
         machine=machine(),
@@ -138,17 +143,17 @@ def measure(subject: Subject, settings: Settings, tell: Callable[[str], None]) -
         bins=shape.bins,
         frames=shape.frames,
         opening=network.report,
-        opening_again=subject.open().report,
+        opening_again=subject.open(shape).report,
     )
     tell("comparing with the CPU")
-    result.parity = parity(subject, network)
+    result.parity = parity(subject, networks)
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         for batch in settings.batches:
             tell(f"batch {batch}")
-            result.steady.append(steady(subject, network, batch, settings.runs))
+            result.steady.append(steady(subject, networks[batch], batch, settings.runs))
         for pause_s in settings.pauses_s:
             for warm in (False, True):
                 tell(f"bursts after {pause_s:g} s, {'kept warm' if warm else 'left alone'}")
@@ -194,11 +199,11 @@ def _become_realtime() -> None:
         ) from error
 
 
-def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
+def parity(subject: Subject, networks: dict[int, GapNetwork]) -> list[dict[str, float]]:
     """Return the largest difference from the CPU at each batch size."""
-    reference = subject.open("cpu")
     rows = []
     for shape in subject.shapes:
+        network, reference = networks[shape.batch], subject.open(shape, "cpu")
         spectra, lost, out = subject.gap(shape.batch, seed=shape.batch)
         expected = out.copy()
         if not (network.run(spectra, lost, out) and reference.run(spectra, lost, expected)):
@@ -249,12 +254,11 @@ def after_pause(
 def handover(subject: Subject, runs: int) -> dict[str, Times]:
     """Return the times from submission to result in the caller's thread and in a worker's."""
     shape = subject.shapes[0]
-    signatures = [network_signature(subject.manifest, shape)]
-    one = Subject(subject.manifest, subject.providers, (shape,))
-    worker = NetworkWorker(one.open, signatures)
+    signature = network_signature(subject.manifest, shape)
+    worker = NetworkWorker(partial(subject.open, shape), signature)
     worker.wait_until_open(_OPEN_TIMEOUT_S)
     lines: dict[str, Runner] = {
-        "inline": InlineRunner(one.open(), signatures),
+        "inline": InlineRunner(subject.open(shape), signature),
         "worker": worker,
     }
     times_ms: dict[str, list[float]] = {name: [] for name in lines}
@@ -274,15 +278,18 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
     Each tick of 10 ms, the streams that lost a packet go to the worker together, padded to the
     next batch size; what is not back after the budget is a miss of each of them.
     """
-    shapes = {shape.batch: shape for shape in subject.shapes}
-    worker = NetworkWorker(
-        subject.open, [network_signature(subject.manifest, shape) for shape in subject.shapes]
-    )
-    worker.wait_until_open(_OPEN_TIMEOUT_S)
+    workers = {
+        shape.batch: NetworkWorker(
+            partial(subject.open, shape), network_signature(subject.manifest, shape)
+        )
+        for shape in subject.shapes
+    }
+    for worker in workers.values():
+        worker.wait_until_open(_OPEN_TIMEOUT_S)
     ticks = max(1, round(1000 * settings.seconds / PACKET_MS))
     model = GilbertElliott(settings.loss)
     lost = sum(model.trace(ticks, seed).astype(np.int64) for seed in range(settings.streams))
-    gaps = {batch: subject.gap(batch) for batch in shapes}
+    gaps = {batch: subject.gap(batch) for batch in workers}
     counts = dict.fromkeys((outcome.value for outcome in Outcome), 0)
     times_ms = []
     next_s = time.perf_counter()
@@ -290,16 +297,19 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
         next_s += PACKET_MS / 1000
         time.sleep(max(0.0, next_s - time.perf_counter()))
         if not streams:
-            worker.tick()
+            for worker in workers.values():
+                worker.tick()
             continue
-        batch = min((size for size in shapes if size >= streams), default=max(shapes))
+        batch = min((size for size in workers if size >= streams), default=max(workers))
+        worker = workers[batch]
         spectra, share, out = gaps[batch]
         begin_s = time.perf_counter()
         ticket = worker.submit(spectra, share)
         outcome = worker.collect(ticket, begin_s + BUDGET_MS / 1000, out)
         times_ms.append(1e3 * (time.perf_counter() - begin_s))
         counts[outcome.value] += streams
-    worker.close()
+    for worker in workers.values():
+        worker.close()
     filled = sum(counts.values())
     return {
         "streams": settings.streams,
@@ -308,8 +318,8 @@ def many_streams(subject: Subject, settings: Settings) -> dict[str, Any]:
         "outcomes": counts,
         "missed_share": 1.0 - counts[Outcome.DONE.value] / max(filled, 1),
         "times": summarise_times(np.array(times_ms)),
-        "restarts": worker.counters.network_restarts,
-        "warm_runs": worker.counters.network_warm_runs,
+        "restarts": sum(each.counters.network_restarts for each in workers.values()),
+        "warm_runs": sum(each.counters.network_warm_runs for each in workers.values()),
     }
 
 

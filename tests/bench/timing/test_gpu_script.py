@@ -82,7 +82,7 @@ def test_the_stand_in_depends_on_the_spectra_and_on_its_seed(tmp_path: Path) -> 
     assert Manifest.read(tmp_path / "stand-in.json") == manifest
     subject = gpu.Subject(manifest, "cpu", (NetworkShape(9, 12),))
     spectra, lost, out = subject.gap(1)
-    network = subject.open()
+    network = subject.open(subject.shapes[0])
     assert network.run(spectra, lost, out)
     other = out.copy()
     spectra[0, 0, 1, 4, 9] += 1.0
