@@ -49,7 +49,7 @@ _ENERGY_FLOOR = 1e-14
 
 @dataclass(frozen=True, slots=True)
 class ArWorkspace:
-    """Scratch memory of one fit: :func:`burg` or :func:`burg_weighted`; reused for each burst."""
+    """Scratch memory of :func:`burg`, reused for each burst."""
 
     forward: NDArray[np.float32]
     backward: NDArray[np.float32]
@@ -250,63 +250,6 @@ def burg(
             _raise_order(stage, order, reflection, mirror, predictor)
             k2 = np.float32(reflection)
         updated -= stages
-
-
-@kernel
-def burg_weighted(
-    order: int,
-    x: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    mirror: NDArray[np.float64],
-    predictor: NDArray[np.float64],
-) -> int:
-    """Fit a linear predictor to ``x`` that trusts some samples less than others.
-
-    As :func:`burg`, but each prediction error counts by the product of the weights of the
-    sample predicted forward and the sample predicted backward; costs about twice as much.
-
-    Parameters
-    ----------
-    order, x, forward, backward, mirror, predictor
-        As for :func:`burg`.
-    weight : float32, shape (n,)
-        Trust in each sample, 0 to 1: 1 for a received one, less for a concealed one.
-
-    Returns
-    -------
-    int
-        Stages fitted.
-    """
-    _start(order, x, forward, backward, mirror, predictor)
-    first_energy = 0.0
-    pairs = x.size - 1
-    for stage in range(1, order + 1):
-        f = forward[: pairs + 1]
-        b = backward[:pairs]
-        newer = weight[stage : stage + pairs]
-        older = weight[:pairs]
-        cross = 0.0
-        energy = 0.0
-        for i in range(pairs):
-            trust = newer[i] * older[i]
-            cross += trust * f[i + 1] * b[i]
-            energy += trust * (f[i + 1] * f[i + 1] + b[i] * b[i])
-        if stage == 1:
-            first_energy = energy
-        if not (_ENERGY_FLOOR * first_energy < energy < np.inf):
-            return stage - 1
-        reflection = _reflection(cross, energy)
-        _raise_order(stage, order, reflection, mirror, predictor)
-        k = np.float32(reflection)
-        for i in range(pairs):
-            u = f[i + 1]
-            v = b[i]
-            f[i] = u + k * v
-            b[i] = v + k * u
-        pairs -= 1
-    return order
 
 
 @kernel

@@ -16,7 +16,7 @@ from plc_kernels.content import (
     follow_content,
     logit,
 )
-from plc_kernels.noise import NoiseState, frame_samples
+from plc_kernels.noise import POWERS, NoiseState, comfort_noise, frame_samples, track_noise
 
 # Change of the band levels between frames, in dB, averaged as below: above this are 88 % of the
 # moments of speech, 10 % of music at 16 kHz and 3 % at 48 kHz (training and validation clips).
@@ -88,7 +88,7 @@ class Background:
         self._states = [first, *others]
         self._content = ContentState.allocate()
         self._features = np.zeros(len(FEATURES))
-        self._powers = np.zeros_like(first.powers)
+        self._powers = np.zeros_like(first.levels[POWERS])
         self._frame = np.zeros((channels, n), np.float32)
         self._noise = np.zeros((channels, n // 2), np.float32)
         self._half = n // 2
@@ -166,9 +166,10 @@ class Background:
         flux_db = -1.0
         self._powers.fill(0.0)
         for c, state in enumerate(self._states):
-            state.listen(self._frame[c])
+            state.frame[:] = self._frame[c]
+            track_noise(state)
             flux_db = max(flux_db, float(state.flux[0]))
-            self._powers += state.powers
+            self._powers += state.levels[POWERS]
         if self._powers.size >= BINS:
             heard = self._content
             follow_content(self._powers, heard.averages, heard.logs, heard.counts)
@@ -193,4 +194,4 @@ class Background:
         level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
         self._noise_s += self._half_s
         for state, noise in zip(self._states, self._noise, strict=True):
-            state.make_half_frame(level, noise)
+            comfort_noise(level, state, noise)
