@@ -8,6 +8,7 @@ recordings are held within what is known on either side.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,42 @@ _SLOT_MS = 5.0
 _GLIDE_MS = 1.0
 
 
+class _Holder(NamedTuple):
+    """Applies :func:`hold_level` at one sample rate."""
+
+    hop: int
+    """Samples of a slot."""
+    glide: int
+    smoothing: float
+
+    @classmethod
+    def at(cls, sample_rate: int) -> Self:
+        """Return the holder of a sample rate in Hz."""
+        hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
+        return cls(hop, glide, -math.expm1(-1.0 / hop))
+
+    def hold(
+        self,
+        peak: float,
+        power: float,
+        state: NDArray[np.float64],
+        recent: NDArray[np.float64],
+        row: NDArray[np.float32],
+    ) -> bool:
+        """Keep ``row`` within the ratios to a received peak and mean power, as the kernel does."""
+        return hold_level(
+            PEAK_RATIO * peak,
+            POWER_RATIO * power,
+            ENERGY_RATIO * power * self.hop,
+            self.smoothing,
+            self.glide,
+            state,
+            recent,
+            row,
+        )
+
+
 class FillLimit:
     """Tracks the level of what a stream receives, and holds its concealments within that.
 
@@ -69,8 +106,8 @@ class FillLimit:
         "_counts",
         "_energies",
         "_forget",
-        "_glide",
         "_hold",
+        "_holder",
         "_hop",
         "_lately",
         "_newest",
@@ -82,20 +119,18 @@ class FillLimit:
         "_recent",
         "_share_rate",
         "_slots",
-        "_smoothing",
         "_state",
         "received_share",
     )
 
     def __init__(self, channels: int, sample_rate: int, delay: int) -> None:
-        self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        self._holder = _Holder.at(sample_rate)
+        self._hop = hop = self._holder.hop
         self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
         self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
         self._reach = round((STEADY_HOLD_MS + FADE_MS) / _SLOT_MS)
         self._lately = round(1000.0 * LATELY_S / _SLOT_MS)
         size = self._lately + -(-delay // hop) + 2
-        self._smoothing = -math.expm1(-1.0 / hop)
-        self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
         self._share_rate = -1.0 / (sample_rate * _SHARE_S)
         self._slots = np.full(size, -1, np.int64)
         self._counts = np.zeros(size, np.int64)
@@ -203,16 +238,7 @@ class FillLimit:
             if self._begins:
                 self._state[c, 1] = power
                 self._recent[c] = power
-            acted |= hold_level(
-                PEAK_RATIO * peak,
-                POWER_RATIO * power,
-                ENERGY_RATIO * power * self._hop,
-                self._smoothing,
-                self._glide,
-                self._state[c],
-                self._recent[c],
-                row,
-            )
+            acted |= self._holder.hold(peak, power, self._state[c], self._recent[c], row)
         self._begins = False
         return acted
 
@@ -231,9 +257,8 @@ def hold_between(
     gap : float32, shape (channels, n), read and written
         The fill.
     """
-    hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
-    glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
-    smoothing = -math.expm1(-1.0 / hop)
+    holder = _Holder.at(sample_rate)
+    hop = holder.hop
     for c in range(gap.shape[0]):
         peak = power = 0.0
         for row in (side[c] for side in sides if side.shape[1]):
@@ -241,15 +266,5 @@ def hold_between(
             power = max(power, float(powers.max()) / min(hop, row.size))
             peak = max(peak, float(row.max()), -float(row.min()))
         row = np.ascontiguousarray(gap[c])
-        acted = hold_level(
-            PEAK_RATIO * peak,
-            POWER_RATIO * power,
-            ENERGY_RATIO * power * hop,
-            smoothing,
-            glide,
-            np.array([1.0, power, 0.0]),
-            np.full(hop, power),
-            row,
-        )
-        if acted:
+        if holder.hold(peak, power, np.array([1.0, power, 0.0]), np.full(hop, power), row):
             gap[c] = row

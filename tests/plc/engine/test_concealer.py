@@ -15,7 +15,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine.stats import Stats
 from plc.predict import ladder
 from tests.examples import examples
-from tests.signals import glide, noise, sine, tones
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 RECOVERY_SAMPLES = 120
 """2.5 ms at 48 kHz."""
@@ -31,11 +31,6 @@ FORMATS = [
     (96_000, 480),
     (192_000, 192),
 ]
-
-
-def nmse_db(estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
-    error = estimate[where].astype(np.float64) - truth[where]
-    return float(10 * np.log10(np.sum(error**2) / np.sum(truth[where].astype(np.float64) ** 2)))
 
 
 def lost_samples(trace: NDArray[np.bool_], packet_samples: int) -> NDArray[np.bool_]:

@@ -10,14 +10,9 @@ from plc import METHODS, ConfigError, PacketError, inpaint
 from plc.repair.interpolate import QUALITIES
 from tests.examples import examples
 from tests.plc.repair.test_gaps import inside
-from tests.signals import glide, noise, sine, tones
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 SAMPLE_RATE = 16_000
-
-
-def nmse_db(estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
-    error = estimate[where].astype(np.float64) - truth[where]
-    return float(10 * np.log10(np.sum(error**2) / np.sum(truth[where].astype(np.float64) ** 2)))
 
 
 @examples(25)
