@@ -107,15 +107,28 @@ class NoiseState(NamedTuple):
         bins = n // 2 + 1
         width = max(1, round(_BAND_HZ * n / sample_rate))
         bands = int(min(_BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
-        state = cls(
-            *(beside[:6] if beside else _workspace(n)),
-            levels=np.empty((_ROWS, bins), np.float32),
-            bands=np.empty(bands, np.float32),
-            counts=np.zeros(4, np.int64),
-            flux=np.zeros(2, np.float32),
-            tail=np.empty(n // 2, np.float32),
-            random=np.empty(1, np.uint64),
-        )
+        memory: dict[str, Any] = {
+            "levels": np.empty((_ROWS, bins), np.float32),
+            "bands": np.empty(bands, np.float32),
+            "counts": np.zeros(4, np.int64),
+            "flux": np.zeros(2, np.float32),
+            "tail": np.empty(n // 2, np.float32),
+            "random": np.empty(1, np.uint64),
+        }
+        if beside is not None:
+            state = cls(**(beside._asdict() | memory))
+        else:
+            fft = RealFft.allocate(n)
+            sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
+            state = cls(
+                factors=fft.factors,
+                twiddles=fft.twiddles,
+                scratch=fft.scratch,
+                windows=np.stack((window("hann", n), sine)).astype(np.float32),
+                frame=np.empty(n, np.float32),
+                spectrum=np.empty(bins, np.complex64),
+                **memory,
+            )
         state.reset(seed)
         return state
 
@@ -129,20 +142,6 @@ class NoiseState(NamedTuple):
         self.tail.fill(0.0)
         # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
         self.random[0] = (seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1
-
-
-def _workspace(n: int) -> tuple[Any, ...]:
-    """Return the first six arrays of a :class:`NoiseState`."""
-    fft = RealFft.allocate(n)
-    sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
-    return (
-        fft.factors,
-        fft.twiddles,
-        fft.scratch,
-        np.stack((window("hann", n), sine)).astype(np.float32),
-        np.empty(n, np.float32),
-        np.empty(n // 2 + 1, np.complex64),
-    )
 
 
 def frame_samples(sample_rate: int) -> int:

@@ -46,7 +46,8 @@ class PacketQueue:
     @property
     def incoming(self) -> NDArray[np.float32]:
         """Return the memory of the next packet, shape (channels, packet_samples)."""
-        return self._samples[self.pushed % len(self._samples)]
+        samples: NDArray[np.float32] = self._samples[self.pushed % len(self._samples)]
+        return samples
 
     def add(self, arrived: bool, missing: Sequence[tuple[int, int]]) -> bool:
         """Add the packet in :attr:`incoming`; return whether a packet's turn has come.
@@ -98,7 +99,8 @@ class PacketQueue:
     def samples_of(self, part: Part) -> NDArray[np.float32]:
         """Return the samples of a part that is playing, shape (channels, n)."""
         slot = self.pushed % len(self._samples)
-        return self._samples[slot][:, part.begin : part.stop]
+        samples: NDArray[np.float32] = self._samples[slot][:, part.begin : part.stop]
+        return samples
 
     def _from(self, place: int) -> Iterator[tuple[NDArray[np.float32], Part]]:
         """Yield the samples of a playing part and of all parts after it."""

@@ -181,7 +181,7 @@ def _manifest(
     figures: Mapping[str, float] | None,
     folder: Path,
 ) -> Manifest:
-    return Manifest(
+    values = dict(
         format=FORMAT,
         name=name or recipe.model.name,
         content=recipe.model.content,
@@ -200,6 +200,7 @@ def _manifest(
         created_by=f"plc {__version__}",
         **_grid(recipe),
     )
+    return Manifest.from_fields(values)
 
 
 def _valid_figures(folder: Path, step: int) -> dict[str, float]:

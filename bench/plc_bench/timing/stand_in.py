@@ -8,7 +8,7 @@ import numpy as np
 
 from plc import __version__
 from plc.errors import MissingExtraError
-from plc.models.manifest import Manifest
+from plc.models.manifest import FORMAT, Manifest
 
 _OPSET = 18
 _CONTEXT_FRAMES = 8
@@ -43,7 +43,7 @@ def write_stand_in(folder: Path, channels: int = 12, layers: int = 3, seed: int 
     (folder / "stand-in.onnx").write_bytes(data)
     weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     path = folder / "stand-in.json"
-    Manifest(
+    values = dict(
         name="stand-in",
         kind="causal",
         content="any",
@@ -62,7 +62,9 @@ def write_stand_in(folder: Path, channels: int = 12, layers: int = 3, seed: int 
         training={"recipe": "none: random weights"},
         figures={},
         created_by=__version__,
-    ).write(path)
+        format=FORMAT,
+    )
+    Manifest.from_fields(values).write(path)
     return Manifest.read(path)
 
 
