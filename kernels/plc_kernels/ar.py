@@ -57,7 +57,7 @@ class ArWorkspace:
 
     @classmethod
     def allocate(cls, samples: int, order: int) -> Self:
-        """Return a workspace for fits of up to ``order`` on up to ``samples`` samples."""
+        """Return a workspace for fits up to ``order`` and ``samples``."""
         return cls(
             forward=np.empty(samples, np.float32),
             backward=np.empty(samples, np.float32),
@@ -154,7 +154,7 @@ def _pass(
     forward: NDArray[np.float32],
     backward: NDArray[np.float32],
 ) -> tuple[float, float, float, float, float]:
-    """Apply the stages decided on, tile by tile, and gather the sums for the next.
+    """Apply the decided stages tile by tile; gather the next sums.
 
     The cross term and the energy are over the pairs ``(forward[i + 1], backward[i])`` of the next
     stage, the lagged products, for the stage after it, over all of them but the last.
@@ -274,14 +274,14 @@ def extrapolate(taps: NDArray[np.float64], line: NDArray[np.float64]) -> None:
 
 @kernel
 def taps_of(predictor: NDArray[np.float64], taps: NDArray[np.float64]) -> None:
-    """Turn a predictor, shape (order + 1,), into the ``taps``, shape (order,), written."""
+    """Convert a predictor, shape (order + 1,), to ``taps``, shape (order,), written."""
     order = taps.size
     for k in range(order):
         taps[k] = -predictor[order - k]
 
 
 def fit_burg(x: NDArray[Any], order: int) -> NDArray[np.float64]:
-    """Return the linear predictor of ``x`` by Burg's method; allocates what it needs.
+    """Return the linear predictor of ``x`` by Burg's method.
 
     Parameters
     ----------

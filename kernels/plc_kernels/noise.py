@@ -74,7 +74,7 @@ _BAND_RANGE = np.float32(1e-5)
 
 
 class NoiseState(NamedTuple):
-    """Memory and workspace of one channel, passed to the kernels as it is.
+    """Memory and workspace of one channel, passed to the kernels.
 
     ``counts`` holds the frames in the running subwindow, the subwindow to replace next, all
     frames, and the frames near the floor. ``flux`` holds the last change of the bands in dB,
@@ -207,7 +207,7 @@ def _measure_change(
     counts: NDArray[np.int64],
     flux: NDArray[np.float32],
 ) -> None:
-    """Average how much the bins change between two frames that are both near the floor."""
+    """Average the change of the bins between frames near the floor."""
     now = np.float32(0.0)
     before = np.float32(0.0)
     least = np.float32(0.0)
@@ -284,7 +284,7 @@ def _open(floor: NDArray[np.float32], opened: NDArray[np.float32]) -> None:
 
 @kernel
 def comfort_noise(level: float, state: NoiseState, out: NDArray[np.float32]) -> None:
-    """Make the next half frame of noise with the spectrum and level of the background.
+    """Make the next half frame of noise like the background.
 
     Parameters
     ----------

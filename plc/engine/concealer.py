@@ -139,7 +139,7 @@ class Concealer:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
         self._cpu_clock = cpu_clock
         self._cpu_began = 0.0
-        # Holds one thing while nobody is inside: taking it is atomic, and never waits.
+        # Holds one item while no thread is inside: taking it is atomic, and never waits.
         self._idle = [True]
         self._generation = forks.generation
         self._samples = Samples(config)
@@ -253,7 +253,7 @@ class Concealer:
         out: Packet | None = None,
         missing: Sequence[tuple[int, int]] = (),
     ) -> Packet:
-        """Take the next packet of the stream and return the one whose turn it is to play.
+        """Take the next packet; return the packet to play.
 
         Parameters
         ----------
@@ -305,7 +305,7 @@ class Concealer:
         return played
 
     def flush(self) -> Packet:
-        """Return what the lookahead still holds, shape (delay, channels), and end the stream.
+        """Return the packets still held, shape (delay, channels), and end the stream.
 
         Packets lost at the very end are concealed without a far side. The concealer is then as
         new, but for its statistics; without lookahead there is nothing to return.
@@ -357,7 +357,7 @@ class Concealer:
         return False
 
     def _follow_level(self) -> None:
-        """Tell the bound on concealments what arrived in the newest packet."""
+        """Update the bound on concealments with the newest packet."""
         for position, n, samples in self._queue.newest():
             if samples is None:
                 self._limit.miss(n)
@@ -383,7 +383,7 @@ class Concealer:
         return gaps > 0
 
     def _share_time(self, gaps: int) -> None:
-        """Let each of several bursts in one packet take its share of the packet's time."""
+        """Share the packet's time among its bursts."""
         share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
         self._burst_ms = min(self._hurry_ms, share_ms)
 
@@ -436,7 +436,7 @@ class Concealer:
         self._filler.played(block, False)
 
     def _begin_burst(self, gap: int) -> Burst:
-        """Begin a burst, which is bridged as a whole if there is a gap."""
+        """Begin a burst; ``gap`` samples are bridged as a whole."""
         self._moment = moment = Moment(
             unsteady=self._background.unsteady,
             content=self._background.content,
@@ -484,7 +484,7 @@ class Concealer:
         )
 
     def _recover(self, block: NDArray[np.float32]) -> None:
-        """Blend what the concealment would have gone on with into the first received samples."""
+        """Crossfade from the continued concealment to the first received samples."""
         burst = self._burst
         assert burst is not None
         if burst.landed or not self._filler.crossfades:
@@ -520,7 +520,7 @@ class Concealer:
 
 
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
-    """Tell whether a concealment no longer resembles what was received, both shape (n,)."""
+    """Return whether a concealment differs much from received samples, shape (n,)."""
     difference = continued - received
     error = float(np.dot(difference, difference))
     return error > APART * float(np.dot(received, received))

@@ -1,4 +1,4 @@
-"""No concealment is much louder than what was received lately, whatever made it.
+"""A bound on the level of concealments, from recently received samples.
 
 Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
 before it is played and before it becomes history. The bound follows from received samples alone, so
@@ -71,7 +71,7 @@ class _Holder(NamedTuple):
         recent: NDArray[np.float64],
         row: NDArray[np.float32],
     ) -> bool:
-        """Keep ``row`` within the ratios to a received peak and mean power, as the kernel does."""
+        """Hold ``row`` within the ratios to a received peak and mean power."""
         return hold_level(
             PEAK_RATIO * peak,
             POWER_RATIO * power,
@@ -85,7 +85,7 @@ class _Holder(NamedTuple):
 
 
 class FillLimit:
-    """Tracks the level of what a stream receives, and holds its concealments within that.
+    """Track the received level of a stream; hold concealments within it.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class FillLimit:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything received."""
+        """Reset all memory."""
         self._slots.fill(-1)
         self._newest = 0
         self.received_share = 1.0
@@ -170,11 +170,11 @@ class FillLimit:
         )
 
     def miss(self, samples: int) -> None:
-        """Say that so many samples did not arrive."""
+        """Note samples that did not arrive."""
         self.received_share *= math.exp(self._share_rate * samples)
 
     def begin(self) -> None:
-        """Say that a burst begins."""
+        """Note the begin of a burst."""
         self._state[:, 0] = 1.0
         self._begins = True
         self._noise_power.fill(0.0)
@@ -182,15 +182,15 @@ class FillLimit:
     def _newest_at(self, position: int) -> int:
         """Return the slot that ages are counted from: the playing one, or soon after the received.
 
-        A prediction ends that long after the last received sample; what goes on is comfort noise,
-        and while nothing is received nobody knows better.
+        A prediction ends that long after the last received sample; comfort noise goes on, at the
+        level last known.
         """
         return min(self._newest + self._reach, position // self._hop)
 
     def quieten(self, noise: NDArray[np.float32], position: int) -> None:
-        """Keep comfort noise, shape (channels, n), near the quietest that was received lately.
+        """Limit comfort noise, shape (channels, n), by the quietest recent level.
 
-        The background is no louder than that, whatever was made of it before.
+        The background is no louder than that.
         """
         newest = self._newest_at(position)
         quietest_power(
@@ -207,7 +207,7 @@ class FillLimit:
             quieten(most, self._noise_smoothing, self._noise_power[c : c + 1], row)
 
     def hold(self, block: NDArray[np.float32], position: int) -> bool:
-        """Keep a concealment within the bound; return whether that changed it.
+        """Hold a concealment within the bound; return whether it changed.
 
         Parameters
         ----------
@@ -246,7 +246,7 @@ class FillLimit:
 def hold_between(
     sides: Sequence[NDArray[np.float32]], sample_rate: int, gap: NDArray[np.float32]
 ) -> None:
-    """Keep the fill of a recording's gap within the bound of what is known around it.
+    """Hold the fill of a recording's gap within the level around it.
 
     Parameters
     ----------

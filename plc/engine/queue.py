@@ -1,4 +1,4 @@
-"""The packets of a stream that are waited for, and their parts that arrived or are missing."""
+"""The packets that a stream waits for, and their missing parts."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Part(NamedTuple):
-    """A run of samples of a packet that arrived, or that are missing."""
+    """A run of samples of a packet, arrived or missing."""
 
     begin: int
     stop: int
@@ -16,7 +16,7 @@ class Part(NamedTuple):
 
 
 class PacketQueue:
-    """The packet whose turn it is to play, and ``lookahead`` packets after it.
+    """The packet to play next, and ``lookahead`` packets after it.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class PacketQueue:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all packets."""
+        """Drop all packets."""
         self._parts: list[Sequence[Part]] = [self._lost] * len(self._samples)
         self.pushed = 0
 
@@ -103,7 +103,7 @@ class PacketQueue:
         return samples
 
     def _from(self, place: int) -> Iterator[tuple[NDArray[np.float32], Part]]:
-        """Yield the samples of a playing part and of all parts after it."""
+        """Yield a playing part and all parts after it, with samples."""
         slots = len(self._samples)
         for k in range(slots):
             slot = (self.pushed + k) % slots

@@ -1,4 +1,4 @@
-"""Compile, load and close the kernels of the audio path, before there is any audio."""
+"""Compile and load the kernels of the audio path before any audio."""
 
 import contextlib
 import hashlib
@@ -93,7 +93,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def warm_up() -> None:
-    """Run every kernel of the audio path once with its real types, then forbid compiling.
+    """Run every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
     seconds. The first call in a process takes about a second from a warm cache and a quarter of
@@ -120,7 +120,7 @@ def _why_slow() -> str:
 
 
 def compiled() -> int:
-    """Return how many of these kernels numba keeps compiled, for whichever processors."""
+    """Return the number of these kernels that numba keeps compiled."""
     count = 0
     for kernel in _AUDIO_PATH:
         # numba offers no other way to ask; without it the count is 0 and nothing else changes.

@@ -1,4 +1,4 @@
-"""Which networks there are: those in the package, by name, and any other by its path."""
+"""The networks of the package by name, and others by path."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def _read_once(path: Path) -> Manifest:
 
 
 def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
-    """Return a manifest by the model's name in the package, or by a path.
+    """Return a manifest by name or path.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _rates(model: Manifest) -> str:
 
 
 def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
-    """Return by which recipes, for how long and on what a network was trained."""
+    """Return the recipes, steps and data of a network's training."""
     lines = list(training.get("after", ()))
     if "recipe" in training:
         steps = training.get("step", training.get("steps", "?"))

@@ -1,4 +1,4 @@
-"""What a network is, beside its weights: ``NAME.json`` next to ``NAME.onnx``.
+"""Facts about a network: ``NAME.json`` beside ``NAME.onnx``.
 
 The manifest is read first and decides whether the other file is looked at at all: it holds that
 file's size and SHA-256. Reading is strict. A field that is missing, unknown, of another type or
@@ -131,12 +131,12 @@ class Manifest:
 
     @property
     def onnx_path(self) -> Path:
-        """Where the weights are: beside the manifest."""
+        """Path of the weights, beside the manifest."""
         assert self.path is not None, "a manifest that was not read from a file has no weights"
         return self.path.with_suffix(".onnx")
 
     def horizon_samples(self, sample_rate: int) -> int:
-        """Return the samples of the longest gap that the network fills at a rate."""
+        """Return the longest gap at a rate, in samples."""
         return round(self.horizon_ms * sample_rate / 1000.0)
 
     def bins(self, sample_rate: int) -> int:
@@ -154,7 +154,7 @@ class Manifest:
         A frame is four hops long, so that three begin before the gap and touch it.
         """
         # In hops of the grid as it was meant: where they come out in whole samples or not, a graph
-        # has so many frames.
+        # has the same number of frames.
         touching = math.ceil(round(self.horizon_ms * 4 * self.bin_hz / 1000.0, 6)) + 3
         return self.context_frames + touching + self.context_frames_after
 
@@ -266,7 +266,7 @@ def _decoded(path: Path, text: str) -> Any:
 
 
 def _told(error: str, values: Mapping[str, Any]) -> str:
-    """Return a message of ``msgspec`` with the name and the value of the field."""
+    """Return a message of ``msgspec`` with name and value of the field."""
     expected, _, place = error.partition(" - at `$.")
     name = re.split(r"[`\[.]", place)[0]
     return (

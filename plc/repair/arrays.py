@@ -1,4 +1,4 @@
-"""Fill gaps of a recording from both sides, with all the time there is.
+"""Fill gaps of a recording from both sides, without a time limit.
 
 Three qualities, each the start of the next, and a network that improves on the last two:
 
@@ -125,7 +125,7 @@ def fill_gaps(
     model: str,
     progress: _Report | None = None,
 ) -> Packet:
-    """Return a signal with its gaps filled, of which parts were filled before.
+    """Fill the gaps of a signal that holds earlier fills.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _run(
 
 
 def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]) -> None:
-    """Bend the end of a gap to meet the first sample after it, which may not be touched."""
+    """Bend the end of a gap to meet the first sample after it."""
     beyond = np.zeros((out.shape[0], 1), np.float32)
     filler.extend(beyond)
     n = min(bend, out.shape[1])
@@ -256,6 +256,6 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 
 def context_s(quality: str, method: str, model: str) -> float:
-    """Return the seconds on either side of a gap that its fill depends on."""
+    """Return the context of a gap on either side, in seconds."""
     networks = refines(quality, method) and method == "auto" and model != "ar"
     return REACH_S if networks else CONTEXT_S

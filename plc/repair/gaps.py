@@ -14,7 +14,7 @@ from plc.errors import ConfigError
 
 
 class Gap(NamedTuple):
-    """A gap in samples, and the end of what is known after it."""
+    """A gap in samples, and the end of the known samples after it."""
 
     start: int
     """First sample of the gap."""
@@ -59,7 +59,7 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
         else:
             merged.append((start, stop))
     ends = [start for start, _ in merged[1:]] + [samples]
-    # Without gaps there is still one end.
+    # Without gaps the signal still has an end.
     return [Gap(start, stop, end) for (start, stop), end in zip(merged, ends, strict=False)]
 
 
@@ -107,7 +107,7 @@ def gaps_in_samples(
 
 
 def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -> int | None:
-    """Return the first sample outside the gaps that is NaN or infinite, if any.
+    """Return the first NaN or infinite sample outside the gaps.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -
 
 
 def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
-    """Convert the length of a packet from ms to whole samples, at least one."""
+    """Convert a packet's length from ms to whole samples."""
     samples = sample_rate * packet_ms / 1000
     packet_samples = round(samples) if math.isfinite(samples) else 0
     if packet_samples < 1:

@@ -49,12 +49,12 @@ LONGEST_REFINED_GAP = 4096
 
 
 def refines(quality: str, method: str) -> bool:
-    """Tell whether a quality and a method interpolate gaps, rather than only draft them."""
+    """Return whether a quality and a method interpolate gaps."""
     return QUALITIES[quality].rounds > 0 and method in LADDER_METHODS
 
 
 def refinable(gap: Gap, before: int) -> bool:
-    """Tell whether a gap can be interpolated, with ``before`` known samples before it."""
+    """Return whether a gap can be interpolated."""
     return gap.samples <= LONGEST_REFINED_GAP and min(before, gap.after) >= _LEAST_ORDER
 
 
@@ -93,7 +93,7 @@ def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Q
 
 
 def _doubt_db(fills: NDArray[np.float64]) -> float:
-    """Return the disagreement of fills, shape (fills, n), relative to their mean, in dB."""
+    """Return the disagreement of fills, shape (fills, n), in dB of their mean."""
     mean = fills.mean(axis=0)
     if not mean.any():
         return float("inf")

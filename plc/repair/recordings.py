@@ -1,4 +1,4 @@
-"""Whole recordings, streamed: conceal, inpaint or lose packets from one file to another.
+"""Conceal, inpaint or lose packets of a recording, from file to file.
 
 Each function reads its source block by block, writes its target as it goes, and holds no more than
 a few packets, or the context around one group of gaps: an hour of audio takes the memory of a
@@ -31,12 +31,12 @@ PACKET_MS = 10.0
 _BLOCK_PACKETS = 64
 
 Progress = Callable[[int, int | None], None]
-"""Called with the samples done and about how many there are (None if nobody knows)."""
+"""Called with the samples done, and the expected samples (None if unknown)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcealReport:
-    """What :func:`conceal_file` did."""
+    """Result of :func:`conceal_file`."""
 
     samples: int
     sample_rate: int
@@ -55,7 +55,7 @@ class ConcealReport:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of audio a second of work got done, reading and writing included."""
+        """Seconds of audio per second of work, reading and writing included."""
         return self.duration_s / self.elapsed_s
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class ConcealReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseReport:
-    """What :func:`lose_file` did."""
+    """Result of :func:`lose_file`."""
 
     samples: int
     sample_rate: int
@@ -85,7 +85,7 @@ class LoseReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintReport:
-    """What :func:`inpaint_file` did.
+    """Result of :func:`inpaint_file`.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ def conceal_file(
     progress: Progress | None = None,
     **settings: Unpack[StreamSettings],
 ) -> ConcealReport:
-    """Conceal the lost packets of a recording, as a receiver would while it plays.
+    """Conceal the lost packets of a recording.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def lose_file(
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> LoseReport:
-    """Put silence in place of lost packets, and write down which they were.
+    """Replace lost packets by silence, and write their trace.
 
     Parameters
     ----------
@@ -341,7 +341,7 @@ def inpaint_file(
 def lost_gaps(
     source: str | Path, losses: TraceLosses, packet_ms: float
 ) -> list[tuple[float, float]]:
-    """Return the gaps that a trace leaves in a recording, in seconds, for :func:`inpaint_file`.
+    """Return the gaps of a trace in a recording, in seconds.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ class _Window:
 
 
 class _Undelayed:
-    """Writes what a concealer plays, without its delay and not past the recording's end."""
+    """Write a concealer's output without delay, up to the recording's end."""
 
     def __init__(self, delay: int, writer: AudioWriter) -> None:
         self.to_skip, self.writer, self.written = delay, writer, 0
@@ -447,7 +447,7 @@ def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.fl
 def _check_trace(
     losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
 ) -> None:
-    """Refuse a trace of other packets, or too few of them, before any work is done."""
+    """Refuse a trace of other packets or too few."""
     if not isinstance(losses, TraceLosses):
         return
     stated = packet_samples_of_trace(losses.path) if losses.path else None
@@ -471,7 +471,7 @@ def _check_trace(
 
 
 def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
-    """Refuse to write the trace over a file that it is made from, before any work is done."""
+    """Refuse to write the trace over one of its sources."""
     given = losses.path if isinstance(losses, TraceLosses) else None
     inputs = {"the trace that says what to lose": given, "the source itself": source}
     for what, path in inputs.items():

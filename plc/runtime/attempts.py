@@ -1,4 +1,4 @@
-"""Which provider serves a network: the first that starts and computes what the CPU does.
+"""The first provider that starts and agrees with the CPU.
 
 An attempt is a callable that returns a session or raises :class:`RefusedError`.
 """
@@ -33,7 +33,7 @@ class AbsentError(RefusedError):
 
 
 class _Gpu:
-    """Whether a GPU was used: CUDA does not work in a forked child then."""
+    """Use of a GPU; CUDA does not work in a forked child."""
 
     used = False
     of_parent = False
@@ -83,7 +83,7 @@ def open_first(
 def open_with_graph(
     open_it: Callable[[bool], BoundSession], wanted: bool, name: str, notes: list[str]
 ) -> BoundSession:
-    """Return a session with captured graphs if they are wanted and work, else without.
+    """Return a session with captured graphs if wanted and working.
 
     ``open_it`` is called with whether graphs are captured.
     """
@@ -105,7 +105,7 @@ def open_with_graph(
 def open_with_engines(
     cache: EngineCache, open_it: Callable[[Path], BoundSession], notes: list[str]
 ) -> BoundSession:
-    """Return a session with kept engines, or with new ones where kept engines fail.
+    """Return a session with kept engines, or new ones if those fail.
 
     ``open_it`` is called with the folder that TensorRT reads and writes engines in.
     """
@@ -179,7 +179,7 @@ def _compare(output: NDArray[np.float32], expected: NDArray[np.float32]) -> None
 
 
 def _fill_with_noise(arrays: list[NDArray[np.float32]], seed: int) -> None:
-    """Write seeded noise from 0 to 1, within the range of every input."""
+    """Write seeded noise from 0 to 1, the range of every input."""
     rng = np.random.default_rng(seed)
     for array in arrays:
         array[...] = rng.random(array.shape, np.float32)

@@ -1,4 +1,4 @@
-"""A session of ONNX Runtime with its inputs and output bound to fixed memory."""
+"""A session of ONNX Runtime, bound to fixed memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from plc.runtime.shared import OpenSession
 
 @dataclass(slots=True, kw_only=True)
 class SessionReport:
-    """What was opened, where it runs, and what opening it cost."""
+    """Model, provider and opening time of a session."""
 
     model: str
     provider: str

@@ -61,7 +61,7 @@ exiting = threading.Event()
 
 
 def _forget() -> None:
-    """Drop threads that stayed with the parent of a fork, and locks they held."""
+    """Drop threads that stayed with the parent of a fork."""
     global running, exiting
     running = set()
     exiting = threading.Event()
@@ -139,7 +139,7 @@ def _run(life: Life, network: Runnable, ticket: int) -> bool:
 
 @atexit.register
 def _end_all() -> None:
-    """Wait for all threads to end before the interpreter does, forgotten workers' ones, too.
+    """Wait for all threads to end before the interpreter does.
 
     A run that returns into an interpreter that is gone ends the process with an abort.
     """

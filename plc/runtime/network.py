@@ -31,7 +31,7 @@ class NetworkShape:
 
 
 def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
-    """Return what the graph of a causal or inpaint model takes and gives.
+    """Return the inputs and the output of a causal or inpaint model.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class GapNetwork:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it cools down when idle, so that :meth:`keep_warm` matters."""
+        """Whether the network runs on a GPU, which :meth:`keep_warm` is for."""
         return self._session.on_gpu
 
     def run(
@@ -132,7 +132,7 @@ class GapNetwork:
         self._session.run()
 
     def cancel(self) -> None:
-        """Make a run in another thread end soon; it then counts as failed."""
+        """Cancel a run in another thread; the run counts as failed."""
         self._session.cancel()
 
 

@@ -1,4 +1,4 @@
-"""What ONNX Runtime can run on, and how each provider is to be set.
+"""Providers of ONNX Runtime and their settings.
 
 **On a GPU** everything stays full float32 (no TF32, no half precision): parity with the CPU is
 worth more than half of a millisecond. CUDA graphs replay a run without launching its kernels one
@@ -32,7 +32,7 @@ Options = tuple[str, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Names and shapes of a graph's inputs and of its output, all float32."""
+    """Names and shapes of a graph's inputs and output, all float32."""
 
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
     output: tuple[str, tuple[int, ...]]
@@ -72,7 +72,7 @@ def tensorrt_options(folder: Path, signature: Signature, graph: bool) -> Options
 
 
 def installed_providers(ort: ModuleType) -> list[str]:
-    """Return our names of the providers that the wheel has, the preferred first."""
+    """Return the names of installed providers, the preferred first."""
     available = ort.get_available_providers()
     return [name for name, theirs in PROVIDERS.items() if theirs in available]
 
@@ -108,7 +108,7 @@ _missing: list[str] = []
 
 
 def _begin_child() -> None:
-    """Have a lock that nobody holds: a thread that stayed with the parent may have."""
+    """Replace the lock, which a thread of the parent may hold."""
     global _loading
     _loading = threading.Lock()
 
@@ -118,7 +118,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def load_libraries(ort: ModuleType, name: str) -> list[str]:
-    """Load the CUDA and TensorRT libraries that Python packages brought, once in a process.
+    """Load the CUDA and TensorRT libraries of Python packages, once.
 
     Without this only those on the system's search path are found.
 
@@ -142,7 +142,7 @@ def load_libraries(ort: ModuleType, name: str) -> list[str]:
 
 @contextlib.contextmanager
 def quiet(ort: ModuleType) -> Iterator[None]:
-    """Keep ONNX Runtime from writing to stderr why a GPU does not start: the report says it."""
+    """Silence ONNX Runtime's stderr; the report has the reason."""
     ort.set_default_logger_severity(4)
     try:
         yield
@@ -151,7 +151,7 @@ def quiet(ort: ModuleType) -> Iterator[None]:
 
 
 def tensorrt_version() -> str:
-    """Return the version of the Python package that brought TensorRT, if one did."""
+    """Return the version of the Python package of TensorRT."""
     try:
         return str(importlib.import_module("tensorrt").__version__)
     except (ImportError, OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""How the audio thread calls a network: submit, collect, tick, whichever thread runs it.
+"""The audio thread's calls of a network: submit, collect, tick.
 
 Two implementations of :class:`Runner`::
 
@@ -28,11 +28,11 @@ NO_TICKET = 0
 
 
 class Runnable(Protocol):
-    """What a runner runs, such as a :class:`~plc.runtime.network.GapNetwork`."""
+    """A network for a runner, such as :class:`~plc.runtime.network.GapNetwork`."""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it needs to be kept warm."""
+        """Whether the network needs to be kept warm."""
         ...
 
     def run(
@@ -49,12 +49,12 @@ class Runnable(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Make a run in another thread end soon, if that can be done."""
+        """Cancel a run in another thread, if possible."""
         ...
 
 
 class Outcome(Enum):
-    """What became of a submission."""
+    """Result of a submission."""
 
     DONE = "done"
     SLOW = "slow"
@@ -74,7 +74,7 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class NetworkCounters:
-    """What happened to a network; read from outside."""
+    """Counters of a network, read from outside."""
 
     network_runs: int = 0
     """Submissions taken."""
@@ -87,7 +87,7 @@ class NetworkCounters:
     network_refused: int = 0
     """Submissions not taken: starting, busy with a late one, or given up."""
     network_dropped: int = 0
-    """Results that came after their deadline, or when nobody wanted them any more."""
+    """Results after their deadline, or no longer wanted."""
     network_restarts: int = 0
     """Workers replaced because they had ended or hung."""
     network_warm_runs: int = 0
@@ -121,7 +121,7 @@ class Runner(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Say that nobody will collect what was submitted."""
+        """Give up the result of the last submission."""
         ...
 
     def take_failure(self) -> bool:
@@ -129,7 +129,7 @@ class Runner(Protocol):
         ...
 
     def tick(self) -> None:
-        """Say that a packet's time passed without a gap."""
+        """Note a packet's time without a gap."""
         ...
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 class InlineRunner:
-    """Runs the network in the caller's thread, where it takes the time that it takes.
+    """Run the network in the caller's thread, without a time limit.
 
     A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
     spent already, and the samples then do not depend on how fast the machine was.
@@ -242,4 +242,4 @@ class InlineRunner:
         """Do nothing: a CPU does not cool down."""
 
     def close(self) -> None:
-        """Do nothing: there is no thread."""
+        """Do nothing."""

@@ -231,7 +231,7 @@ class _Opener:
         }
 
     def _warm(self, name: str, providers: list[Options]) -> BoundSession:
-        """Return a session on one provider, run and, on a GPU, compared with the CPU."""
+        """Return a session that was run and, on a GPU, compared."""
         begin_s = self._clock()
         session = self._session(name, providers)
         middle_s = self._clock()
@@ -241,7 +241,7 @@ class _Opener:
         return session
 
     def _on_cpu(self) -> BoundSession:
-        """Return a session on the CPU, which a GPU's results are compared with."""
+        """Return the CPU session that a GPU is compared with."""
         if self._reference is None:
             self._reference = self._session("cpu", [CPU_OPTIONS])
         return self._reference
@@ -269,7 +269,7 @@ class _Opener:
         return _shared_session(self._ort, self._manifest, self._read, self._graph, self._threads)
 
     def _opened(self, name: str, providers: list[Options]) -> OpenSession:
-        """Return a session on a GPU, for one stream."""
+        """Open a session on a GPU, for one stream."""
         with quiet(self._ort):
             raw = self._ort.InferenceSession(
                 self._read(),
@@ -290,7 +290,7 @@ class _Opener:
 
 
 def _absence(ort: ModuleType, used: str, missing: Sequence[str]) -> str:
-    """Return why ONNX Runtime started another provider, which it does not tell itself."""
+    """Return why ONNX Runtime started another provider."""
     cuda = getattr(ort, "cuda_version", "") or "of the version it was built with"
     absent = f"; not found: {', '.join(missing)}" if missing else ""
     return (
@@ -322,7 +322,7 @@ def _shared_session(
     graph: GraphSummary,
     threads: int,
 ) -> OpenSession:
-    """Return the session on the CPU that all users of this model and thread count share."""
+    """Return the shared session of a model on the CPU."""
 
     def open_it() -> OpenSession:
         raw = ort.InferenceSession(

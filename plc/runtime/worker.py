@@ -1,4 +1,4 @@
-"""Run the network in a thread of its own, for a caller that never waits past its deadline.
+"""Run a network in a thread of its own, with a deadline.
 
 **Hand-over.** One mailbox of one slot. :meth:`NetworkWorker.submit` copies into it and puts a
 ticket into a queue; the worker runs and puts the ticket back. A slot belongs to the worker from
@@ -10,7 +10,7 @@ old ticket and is dropped; until then the slot is busy, and submissions in the m
 refused rather than queued: a backlog would make every later one late, too. The late run is
 cancelled, which on a CPU ends it at its next node.
 
-**Broken workers.** A thread that ended, whatever killed it, or that has been busy for ``hang_s``
+**Broken workers.** A thread that ended or that has been busy for ``hang_s``
 is replaced by a new one with a new session and new memory, at most ``restarts`` times. A thread
 that hangs cannot be stopped from outside; it is left alone, and finds when it wakes that it is
 not wanted any more.
@@ -19,23 +19,9 @@ not wanted any more.
 submission or tick, waits for nothing that the thread would have given, and starts another, which
 opens the network again; bursts get their draft until then.
 
-**What it costs.** From submission to result, ms, with a network of 0.67 ms on two cores of a
-server that seven other processes compete for (``python bench/gpu.py --provider cpu``, and the same
-with ``--realtime``; 2000 runs of each in turn, before the worker's thread gave way to others):
-
-=================  ======  ======  =====  =====  =====
-scheduler          called  p50     p99    p99.9  max
-=================  ======  ======  =====  =====  =====
-real-time          inline   0.67    1.05   1.16   3.7
-real-time          worker   0.76    0.98   1.18   2.9
-ordinary           inline   0.74    1.23   7.35   10.7
-ordinary           worker   7.06    19.2   22.1   26.6
-=================  ======  ======  =====  =====  =====
-
-So the hand-over itself takes 80 µs, but where cores are contended each of its two switches waits
-for its turn. That is the price of a bound: whatever a run takes, its caller goes on at the
-deadline. So every stream with a time limit has a worker, and only what has all the time there is
-runs inline.
+**What it costs.** Two switches of threads a run; where cores are contended, each waits for its
+turn (docs/notebook.md, "Time"). In return the caller goes on at its deadline. So every stream with
+a time limit has a worker, and only work without a limit runs inline.
 """
 
 import _thread
@@ -59,7 +45,7 @@ _HEALTHY = 10_000
 
 
 class NetworkWorker:
-    """Runs the network in a thread of its own, which opens it, too.
+    """Run a network in a thread that also opens it.
 
     All methods are for one thread, the audio's; only :meth:`collect` waits, and only until its
     deadline.
@@ -113,11 +99,11 @@ class NetworkWorker:
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
         self._abandoned = NO_TICKET
-        """Submitted last of what nobody will collect."""
+        """The newest submission that was given up."""
         self._failed = False
         """Whether what was abandoned failed."""
         self._owed = NO_TICKET
-        """What the worker has not given back yet, whether somebody waits for it or not."""
+        """The ticket that the worker has not given back yet."""
         self._since_s = 0.0
         """When the worker was last given something."""
         self._closed = False
@@ -146,7 +132,7 @@ class NetworkWorker:
 
     @property
     def _stayed(self) -> bool:
-        """Whether the thread stayed with the parent of a fork."""
+        """Whether the thread belongs to the parent of a fork."""
         return self._generation != forks.generation
 
     @property
@@ -184,7 +170,7 @@ class NetworkWorker:
         """
         if self._stayed:
             self._begin_child()
-        self.abandon()  # what nobody collected is dropped
+        self.abandon()  # drops a result that was not collected
         self._attend()
         life = self._life
         slot = life.slot
@@ -244,7 +230,7 @@ class NetworkWorker:
         return Outcome.DONE
 
     def _next_result(self, wait_s: float) -> int | None:
-        """Return the next ticket that the worker gives back, None if none comes in time."""
+        """Return the next finished ticket, None after ``wait_s``."""
         try:
             if not wait_s > 0.0:  # or it is NaN
                 return self._life.results.get_nowait()
@@ -262,10 +248,10 @@ class NetworkWorker:
             self.last_error = getattr(life.network, "last_error", "") or "the result was not usable"
 
     def abandon(self) -> None:
-        """Say that nobody will collect what was submitted: the burst was over before its answer.
+        """Give up the last submission: its burst ended before the answer.
 
         Until then the worker counts as waited for, and is neither kept warm nor watched. The run is
-        not cancelled: it is nearly over as a rule, and must not look like one that failed.
+        not cancelled: it is nearly over as a rule, and must not look like a failure.
         """
         if self._pending:
             self._abandoned = self._pending
@@ -277,7 +263,7 @@ class NetworkWorker:
         return failed
 
     def tick(self) -> None:
-        """Say that a packet's time passed: a GPU that was idle for long is run for nothing."""
+        """Note a packet's time; keep an idle GPU warm."""
         if self._stayed:
             self._begin_child()
         self._attend()
@@ -292,7 +278,7 @@ class NetworkWorker:
             life.requests.put(KEEP_WARM)
 
     def _attend(self) -> None:
-        """Take back what came late, and replace a worker that ended or hangs."""
+        """Take late results; replace a worker that ended or hangs."""
         if self._pending:
             return  # collect will see to it
         life = self._life
@@ -311,7 +297,7 @@ class NetworkWorker:
             self._replace(hung=not ended)
 
     def _begin_child(self) -> None:
-        """Start a thread of this process in the place of one that stayed with the parent."""
+        """Replace a thread that stayed with the parent of a fork."""
         self._generation = forks.generation
         self._pending = self._owed = self._abandoned = NO_TICKET
         self._renew()
@@ -323,7 +309,7 @@ class NetworkWorker:
                 raise RuntimeError("it was closed")
             self._start()
             self.counters.network_restarts += 1
-        except RuntimeError as error:  # there is no thread to be had, or none any more
+        except RuntimeError as error:  # no thread can be started
             self._life.error = error
             self._life.over.set()
 
