@@ -558,13 +558,13 @@ def test_nothing_compiles_once_constructed() -> None:
     from plc.engine import warm
 
     Concealer()
-    before = [len(kernel.signatures) for kernel in warm._AUDIO_PATH]
+    before = [len(kernel.signatures) for kernel in warm.AUDIO_PATH]
     floats = noise(0, 48_000)
     trace = GilbertElliott(0.3, 8.0).trace(100, 1)
     for lookahead in (0, 2):
         conceal(floats, trace, lookahead=lookahead)
         conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
-    assert [len(kernel.signatures) for kernel in warm._AUDIO_PATH] == before
+    assert [len(kernel.signatures) for kernel in warm.AUDIO_PATH] == before
     assert max(before) == 1
 
 
