@@ -29,7 +29,7 @@ class PacketQueue:
         Packets added so far.
     """
 
-    __slots__ = ("_lost", "_packet_samples", "_parts", "_samples", "_whole", "pushed")
+    __slots__ = ("_lost", "_packet_samples", "_parts", "_samples", "_slot", "_whole", "pushed")
 
     def __init__(self, channels: int, packet_samples: int, lookahead: int) -> None:
         self._packet_samples = packet_samples
@@ -42,11 +42,13 @@ class PacketQueue:
         """Drop all packets."""
         self._parts: list[Sequence[Part]] = [self._lost] * len(self._samples)
         self.pushed = 0
+        self._slot = 0
+        """Place of the oldest packet: it is played next, and the next packet replaces it."""
 
     @property
     def incoming(self) -> NDArray[np.float32]:
         """Return the memory of the next packet, shape (channels, packet_samples)."""
-        samples: NDArray[np.float32] = self._samples[self.pushed % len(self._samples)]
+        samples: NDArray[np.float32] = self._samples[self._slot]
         return samples
 
     def add(self, arrived: bool, missing: Sequence[tuple[int, int]]) -> bool:
@@ -59,10 +61,11 @@ class PacketQueue:
         missing : sequence of (int, int)
             Begin and end of its parts that did not arrive.
         """
-        slot = self.pushed % len(self._samples)
-        self._parts[slot] = self._parts_of(missing) if arrived else self._lost
+        slots = len(self._samples)
+        self._parts[self._slot] = self._parts_of(missing) if arrived else self._lost
         self.pushed += 1
-        return self.pushed >= len(self._samples)
+        self._slot = self.pushed % slots
+        return self.pushed >= slots
 
     def _parts_of(self, missing: Sequence[tuple[int, int]]) -> Sequence[Part]:
         if not missing:
@@ -80,7 +83,7 @@ class PacketQueue:
 
     def newest(self) -> Iterator[tuple[int, int, NDArray[np.float32] | None]]:
         """Yield the parts added last: place in the stream, length, and samples if they arrived."""
-        slot = (self.pushed - 1) % len(self._samples)
+        slot = self._slot - 1  # the last place where it is negative
         position = (self.pushed - 1) * self._packet_samples
         for begin, stop, arrived in self._parts[slot]:
             samples = self._samples[slot][:, begin:stop] if arrived else None
@@ -89,7 +92,7 @@ class PacketQueue:
     @property
     def playing(self) -> Sequence[Part]:
         """Return the parts of the packet whose turn it is."""
-        return self._parts[self.pushed % len(self._samples)]
+        return self._parts[self._slot]
 
     @property
     def position(self) -> int:
@@ -98,15 +101,14 @@ class PacketQueue:
 
     def samples_of(self, part: Part) -> NDArray[np.float32]:
         """Return the samples of a part that is playing, shape (channels, n)."""
-        slot = self.pushed % len(self._samples)
-        samples: NDArray[np.float32] = self._samples[slot][:, part.begin : part.stop]
+        samples: NDArray[np.float32] = self._samples[self._slot][:, part.begin : part.stop]
         return samples
 
     def _from(self, place: int) -> Iterator[tuple[NDArray[np.float32], Part]]:
         """Yield a playing part and all parts after it, with samples."""
         slots = len(self._samples)
         for k in range(slots):
-            slot = (self.pushed + k) % slots
+            slot = (self._slot + k) % slots
             for part in self._parts[slot][place if k == 0 else 0 :]:
                 yield self._samples[slot][:, part.begin : part.stop], part
 
