@@ -46,7 +46,7 @@ class TraceError(PlcError, ValueError):
 
 
 class ModelError(PlcError, ValueError):
-    """A network or its manifest is missing, damaged, foreign, or cannot run here."""
+    """A network or its manifest is missing, damaged or cannot run."""
 
 
 class NetworkError(PlcError, OSError):
@@ -54,7 +54,7 @@ class NetworkError(PlcError, OSError):
 
 
 class DeviceError(PlcError, OSError):
-    """A sound card is not there, is not the only one of its name, or does not take the format."""
+    """A sound card is missing, ambiguous, or refuses the format."""
 
 
 class MissingExtraError(PlcError, ImportError):
@@ -62,7 +62,7 @@ class MissingExtraError(PlcError, ImportError):
 
 
 def why(error: OSError) -> str:
-    """Return what the system says of an error, and of a full disk what to do."""
+    """Return the system's words for an error, with advice for a full disk."""
     said = error.strerror or str(error) or type(error).__name__
     return (
         f"{said} (the disk is full: make room, or choose another place)" if is_full(error) else said
@@ -70,5 +70,5 @@ def why(error: OSError) -> str:
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether there is no room left, or no more is allowed."""
+    """Return whether the disk or the quota is full."""
     return error.errno in _FULL

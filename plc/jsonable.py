@@ -17,7 +17,7 @@ def to_json(result: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` with what JSON has no word for in the words that :func:`to_json` uses."""
+    """Return ``value`` in types that JSON knows, as :func:`to_json` writes them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)

@@ -1,4 +1,4 @@
-"""What a program wants to be told while it waits or makes do; nothing unless it says so."""
+"""Optional notices: slow start-up, networks left out."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ It may be called from a thread of its own.
 
 @contextmanager
 def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
-    """Tell the listener why, if the block takes longer than ``after_s`` seconds."""
+    """Tell the listener if the block takes longer than ``after_s`` s."""
     if listener is None:
         yield
         return
@@ -27,6 +27,6 @@ def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """Tell the listener ``line`` now."""
+    """Pass ``line`` to the listener."""
     if listener is not None:
         listener(line)

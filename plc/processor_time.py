@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 
 _READINGS = 1000
-# Of so many readings in a row, that many see a clock go on whose steps are below 0.1 ms.
+# Readings in a row, and those among them that see a clock with steps below 0.1 ms go on.
 _LEAST_STEPS = 50
 
 
@@ -21,6 +21,6 @@ def thread_clock() -> Callable[[], float]:
 
 
 def is_fine(clock: Callable[[], float]) -> bool:
-    """Tell whether a clock goes on in steps that are short against a concealment."""
+    """Return whether a clock's steps are short against a concealment."""
     readings = [clock() for _ in range(_READINGS)]
     return len(set(readings)) > _LEAST_STEPS

@@ -1,4 +1,6 @@
-"""Signals that the tests make: seeded, float32, full scale 1.0."""
+"""Signals that the tests make (seeded, float32, full scale 1.0), and their error."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +58,13 @@ def voice(
     for k in range(1, count + 1):
         sound += np.cos(k * phase + k * k) / (1.0 + ((k * hertz - 500.0) / 400.0) ** 2)
     return (0.1 * sound + 3e-4 * noise(seed, t.size)).astype(np.float32)
+
+
+def nmse_db(
+    estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the error of an estimate relative to the truth, in dB; by default of all samples."""
+    if where is not None:
+        estimate, truth = estimate[where], truth[where]
+    error = estimate.astype(np.float64) - truth
+    return float(10 * np.log10(np.sum(error**2) / np.sum(truth.astype(np.float64) ** 2)))

@@ -18,8 +18,8 @@ from plc.engine.background import Background
 from plc.predict.contour import PitchContour
 from plc.predict.history import History
 from plc_bench.base.synth import music
-from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES
-from plc_kernels.ar import ArWorkspace, burg_weighted, fit_burg, taps_of
+from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS
+from plc_kernels.ar import fit_burg, taps_of
 from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
 from plc_kernels.fade import (
     burst_gain,
@@ -37,22 +37,10 @@ from plc_kernels.toeplitz import solve_toeplitz
 
 RATE = 48_000
 PACKET_SAMPLES = 480
-# Trust in concealed samples: any value below 1 costs the same.
-_CONCEALED_TRUST = 0.3
 
 
 def piece(samples: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(music(RATE, samples / RATE)[:samples, 0])
-
-
-@pytest.mark.parametrize(("samples", "order"), FIT_SIZES)
-def test_burg_weighted(benchmark: BenchmarkFixture, samples: int, order: int) -> None:
-    benchmark.group = f"Burg {samples}/{order}, weighted"
-    work = ArWorkspace.allocate(samples, order)
-    weight = np.ones(samples, np.float32)
-    weight[-2 * PACKET_SAMPLES : -PACKET_SAMPLES] = _CONCEALED_TRUST
-    arrays = work.forward, work.backward, work.mirror, np.empty(order + 1)
-    benchmark(burg_weighted, order, piece(samples), weight, *arrays)
 
 
 @pytest.mark.parametrize("order", EXTRAPOLATE_ORDERS)

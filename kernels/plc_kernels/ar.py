@@ -49,7 +49,7 @@ _ENERGY_FLOOR = 1e-14
 
 @dataclass(frozen=True, slots=True)
 class ArWorkspace:
-    """Scratch memory of one fit: :func:`burg` or :func:`burg_weighted`; reused for each burst."""
+    """Scratch memory of :func:`burg`, reused for each burst."""
 
     forward: NDArray[np.float32]
     backward: NDArray[np.float32]
@@ -57,7 +57,7 @@ class ArWorkspace:
 
     @classmethod
     def allocate(cls, samples: int, order: int) -> Self:
-        """Return a workspace for fits of up to ``order`` on up to ``samples`` samples."""
+        """Return a workspace for fits up to ``order`` and ``samples``."""
         return cls(
             forward=np.empty(samples, np.float32),
             backward=np.empty(samples, np.float32),
@@ -154,7 +154,7 @@ def _pass(
     forward: NDArray[np.float32],
     backward: NDArray[np.float32],
 ) -> tuple[float, float, float, float, float]:
-    """Apply the stages decided on, tile by tile, and gather the sums for the next.
+    """Apply the decided stages tile by tile; gather the next sums.
 
     The cross term and the energy are over the pairs ``(forward[i + 1], backward[i])`` of the next
     stage, the lagged products, for the stage after it, over all of them but the last.
@@ -253,63 +253,6 @@ def burg(
 
 
 @kernel
-def burg_weighted(
-    order: int,
-    x: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    mirror: NDArray[np.float64],
-    predictor: NDArray[np.float64],
-) -> int:
-    """Fit a linear predictor to ``x`` that trusts some samples less than others.
-
-    As :func:`burg`, but each prediction error counts by the product of the weights of the
-    sample predicted forward and the sample predicted backward; costs about twice as much.
-
-    Parameters
-    ----------
-    order, x, forward, backward, mirror, predictor
-        As for :func:`burg`.
-    weight : float32, shape (n,)
-        Trust in each sample, 0 to 1: 1 for a received one, less for a concealed one.
-
-    Returns
-    -------
-    int
-        Stages fitted.
-    """
-    _start(order, x, forward, backward, mirror, predictor)
-    first_energy = 0.0
-    pairs = x.size - 1
-    for stage in range(1, order + 1):
-        f = forward[: pairs + 1]
-        b = backward[:pairs]
-        newer = weight[stage : stage + pairs]
-        older = weight[:pairs]
-        cross = 0.0
-        energy = 0.0
-        for i in range(pairs):
-            trust = newer[i] * older[i]
-            cross += trust * f[i + 1] * b[i]
-            energy += trust * (f[i + 1] * f[i + 1] + b[i] * b[i])
-        if stage == 1:
-            first_energy = energy
-        if not (_ENERGY_FLOOR * first_energy < energy < np.inf):
-            return stage - 1
-        reflection = _reflection(cross, energy)
-        _raise_order(stage, order, reflection, mirror, predictor)
-        k = np.float32(reflection)
-        for i in range(pairs):
-            u = f[i + 1]
-            v = b[i]
-            f[i] = u + k * v
-            b[i] = v + k * u
-        pairs -= 1
-    return order
-
-
-@kernel
 def extrapolate(taps: NDArray[np.float64], line: NDArray[np.float64]) -> None:
     """Continue a signal by its linear predictor: ``x[i] = sum(taps[k] * x[i - order + k])``.
 
@@ -331,14 +274,14 @@ def extrapolate(taps: NDArray[np.float64], line: NDArray[np.float64]) -> None:
 
 @kernel
 def taps_of(predictor: NDArray[np.float64], taps: NDArray[np.float64]) -> None:
-    """Turn a predictor, shape (order + 1,), into the ``taps``, shape (order,), written."""
+    """Convert a predictor, shape (order + 1,), to ``taps``, shape (order,), written."""
     order = taps.size
     for k in range(order):
         taps[k] = -predictor[order - k]
 
 
 def fit_burg(x: NDArray[Any], order: int) -> NDArray[np.float64]:
-    """Return the linear predictor of ``x`` by Burg's method; allocates what it needs.
+    """Return the linear predictor of ``x`` by Burg's method.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def click_ratio(
     estimate: NDArray[np.float64],
     lost: NDArray[np.bool_],
 ) -> float:
-    """Return the largest step of ``estimate`` at an edge of a gap, relative to the local steps.
+    """Return the largest step at a gap's edge, relative to local steps.
 
     Parameters
     ----------

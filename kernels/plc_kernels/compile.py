@@ -67,7 +67,7 @@ def _cached(function: _F) -> "Dispatcher[_F]":
 
 @contextlib.contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
-    """Have numba choose a place in ``folder``."""
+    """Make numba keep its cache in ``folder``."""
     settings: Any = config  # numba makes its attributes at import
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)
@@ -78,7 +78,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 
 def _mistrusted(compiled: "Dispatcher[_F]", function: _F) -> str:
-    """Return why the cache of a kernel, of which nothing was read yet, is not to be read."""
+    """Return why a kernel's cache must not be read, or nothing."""
     place = Path(compiled._cache.cache_path)  # type: ignore[attr-defined]  # not in numba's stubs
     if place == Path(inspect.getfile(function)).parent / "__pycache__":
         return ""  # whoever can write there can change the program itself

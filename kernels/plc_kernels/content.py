@@ -1,4 +1,4 @@
-"""What a stream sounds like over its last seconds, as far as it tells speech from music.
+"""Features of a stream's last seconds that tell speech from music.
 
 Averages over frames of 20 ms, two seconds deep, of what a power spectrum up to 8 kHz shows: how
 often and how far the level falls, where the power lies and how much that moves, how even the
@@ -46,7 +46,7 @@ _CENTRE, _CENTRE2, _FLATNESS, _CHANGE = range(7, 11)
 
 @dataclass(frozen=True, slots=True)
 class ContentState:
-    """What :func:`follow_content` remembers.
+    """Memory of :func:`follow_content`.
 
     ``counts`` are the frames heard, those of them that were loud, those of them whose change is
     known, each up to :data:`MEMORY_FRAMES`, and the loud ones in a row.
@@ -66,13 +66,13 @@ class ContentState:
         )
 
     def reset(self) -> None:
-        """Forget all that was heard."""
+        """Reset all memory."""
         self.averages.fill(0.0)
         self.logs.fill(0.0)
         self.counts.fill(0)
 
     def interrupt(self) -> None:
-        """Say that the next frame does not follow the last."""
+        """Note that the next frame does not follow the last."""
         self.counts[3] = 0
 
 
@@ -160,7 +160,7 @@ def _change(
     logs: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> float:
-    """Keep the log spectrum; return how far, but for its level, it is from that 40 ms earlier."""
+    """Keep the log spectrum; return its distance, without level, from 40 ms earlier."""
     size = _CHANGE_TO - _CHANGE_FROM
     new = logs[counts[3] % (_APART + 1)]
     old = logs[(counts[3] - _APART) % (_APART + 1)]
@@ -206,7 +206,7 @@ def content_features(
 
 @kernel
 def logit(model: NDArray[np.float64], features: NDArray[np.float64]) -> float:
-    """Return what a logistic regression on features and their squares says, before its logistic.
+    """Return the logit of a logistic regression on features and their squares.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ LONGEST_MS = 20.0
 PAST_MS = 115.0
 """What :func:`look_back` reads."""
 MOST_BEND = 1.25
-"""A draft is read so much faster at most, or slower."""
+"""Largest ratio by which a draft is read faster or slower."""
 
 _SHORTEST_MS = 2.0
 _STEP_MS = 5.0
@@ -40,11 +40,11 @@ _BELIEVED, _FOLLOWED = 0.5, 0.6
 _FLOOR = 1e-7
 _LEVEL_FLOOR = 1e-8
 _USUAL_MS = 6.25
-# Further than that no period moves within a gap, whatever the network makes of what it never heard.
+# No period moves further within a gap, also where the network meets unknown input.
 _MOST_DRIFT = 0.4
 # Cycles are crossfaded over their last part.
 _SEAM = 0.3
-# Within so many samples the pace changes in a straight line.
+# The pace changes in a straight line within this number of samples.
 _CHUNK = 32
 # So many slopes are tried on either side of the expected contour to meet what is known behind a
 # gap. The steepest moves the logarithm of the period by so much over a long one, over others by
@@ -69,7 +69,7 @@ class ContourModel(NamedTuple):
 
 @kernel
 def thin_out(x: NDArray[np.float32], every: int, out: NDArray[np.float32]) -> None:
-    """Write means of ``every`` samples each; ``x`` has so many for each of ``out``."""
+    """Write the mean of each ``every`` samples of ``x`` to ``out``."""
     for i in range(out.size):
         total = np.float32(0.0)
         for k in range(i * every, (i + 1) * every):
@@ -94,7 +94,7 @@ def _likeness(x: NDArray[np.float32], first: int, second: int, samples: int) -> 
 
 @kernel
 def _between(score: NDArray[np.float32], n: int, best: int) -> float:
-    """Return how far beside ``best`` the summit of a parabola through its neighbours lies."""
+    """Return the offset from ``best`` of the parabola's summit through its neighbours."""
     if not 0 < best < n - 1:
         return 0.0
     left, top, right = score[best - 1], score[best], score[best + 1]
@@ -106,7 +106,7 @@ def _between(score: NDArray[np.float32], n: int, best: int) -> float:
 def edge_period(
     x: NDArray[np.float32], sample_rate: float, score: NDArray[np.float32]
 ) -> tuple[float, float, int]:
-    """Return the period at the end of ``x``, in samples, and how alike its cycles are, -1 to 1.
+    """Return the period at the end of ``x`` in samples, and its correlation, -1 to 1.
 
     And the lag at which the end is most like what was before, which may be several periods.
 
@@ -147,7 +147,7 @@ def period_around(
     sample_rate: float,
     score: NDArray[np.float32],
 ) -> tuple[float, float]:
-    """Return the period around a place, in samples, and how alike its cycles are.
+    """Return the period around a place in samples, and its correlation.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def _layer(
 
 @kernel
 def _contour(points: NDArray[np.float32], place_ms: float) -> float:
-    """Return the logarithm of the expected period, relative to that at the past's end."""
+    """Return the log of the expected period relative to the past's end."""
     before = int(place_ms / POINT_MS)
     if before >= points.size - 1:
         return float(points[points.size - 1])
@@ -275,7 +275,7 @@ def _contour(points: NDArray[np.float32], place_ms: float) -> float:
 
 @kernel
 def _pace(points: NDArray[np.float32], sample: float, sample_rate: float) -> float:
-    """Return how much faster than at the past's end cycles are expected to follow each other."""
+    """Return the expected rate of cycles relative to the past's end."""
     return math.exp(-_contour(points, sample * 1000.0 / sample_rate))
 
 
@@ -291,7 +291,7 @@ def _read(x: NDArray[np.float32], place: float) -> float:
 
 @kernel
 def _cycle(past: NDArray[np.float32], period: float, phase: float) -> float:
-    """Return the last cycle of ``past`` where so much of it has passed, 0 to 1."""
+    """Return the last cycle of ``past`` at a phase from 0 to 1."""
     at = past.size - 1 + (phase - 1.0) * period
     value = _read(past, at)
     seam = (phase - (1.0 - _SEAM)) / _SEAM
@@ -361,7 +361,7 @@ def meet(
     score: NDArray[np.float32],
     tilted: NDArray[np.float32],
 ) -> float:
-    """Tilt the contour so that the last cycle, repeated along it, runs into what is known.
+    """Tilt the contour so that the repeated cycle meets the known samples.
 
     Parameters
     ----------
@@ -398,7 +398,7 @@ def meet(
 
 @kernel
 def _tilt(points: NDArray[np.float32], slope: float, tilted: NDArray[np.float32]) -> None:
-    """Write the contour with so much more slope, per millisecond."""
+    """Write the contour with its slope changed, per millisecond."""
     for i in range(points.size):
         place = points[i] + slope * i * POINT_MS
         tilted[i] = min(max(place, -_MOST_DRIFT), _MOST_DRIFT)
@@ -448,7 +448,7 @@ def bend(
     sample_rate: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Read a draft so fast or slowly that its period follows the contour.
+    """Resample a draft so that its period follows the contour.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Flush denormal numbers to zero, for as long as the audio path runs.
+"""Flush denormal numbers to zero while the audio path runs.
 
 A signal that decays to silence ends in denormal floats, on which x86 arithmetic is ten to a
 hundred times slower. The processor can treat them as zero instead: bits FTZ and DAZ of MXCSR on

@@ -100,7 +100,7 @@ def mix_by_error(
     lead_in: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Blend a backward prediction over a forward one, each by how well it meets the other side.
+    """Blend a backward over a forward prediction, each weighted by its error.
 
     The error power of a prediction is taken to grow in proportion to its distance from the
     samples it started from; the weights are those of least error for uncorrelated errors.

@@ -1,4 +1,4 @@
-"""How loud a stream was received lately, and concealment held within that.
+"""The recent level of a stream, and concealment held within it.
 
 Received samples leave a peak and a mean power for each slot of a few ms. The loudest slot of the
 last seconds bounds a concealment, whatever made it. Where little was received, or nothing but
@@ -107,7 +107,7 @@ def allowed_level(
     slots, counts, peaks, energies
         As :func:`follow_level` writes them.
     out : float64, shape (channels, 4), written
-        Peak and mean power by age, and the largest of either whatever the age.
+        Peak and mean power by age, and the largest of either at any age.
     """
     out[:] = 0.0
     fall = FALL_DB / (forget - hold)
@@ -139,7 +139,7 @@ def quietest_power(
     energies: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Write the least mean power of any slot received lately; infinite where there is none.
+    """Write the least mean power of recent slots; infinite without any.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def hold_level(
     recent: NDArray[np.float64],
     row: NDArray[np.float32],
 ) -> bool:
-    """Keep a concealment within a peak, a mean power and an energy; tell whether that changed it.
+    """Limit a concealment by peak, mean power and energy; return whether it changed.
 
     What is within all of them is left as it is, bit for bit. What is not is turned down by a gain
     without steps, and what is not finite becomes silence.

@@ -26,8 +26,7 @@ References
 """
 
 import math
-from dataclasses import dataclass
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,124 +65,83 @@ _NEIGHBOURS = 2
 _BIAS = np.float32(2.26)
 _BAND_HZ = 200.0
 _BAND_LIMIT_HZ = 4000.0
+# Rows of :attr:`NoiseState.levels`; the last is workspace.
+POWERS, FLOOR, _LAST, _SMOOTHED, _RUNNING, _MINIMA = range(6)
+_OPENED = _MINIMA + SUBWINDOWS
+_ROWS = _OPENED + 2
 # Bands this far below the loudest one the frame holds do not count as changing.
 _BAND_RANGE = np.float32(1e-5)
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseState:
-    """What :func:`track_noise` remembers of one channel, and what both kernels work in.
+class NoiseState(NamedTuple):
+    """Memory and workspace of one channel, passed to the kernels.
 
-    ``counts[0]`` is the frames seen in the running subwindow, ``counts[1]`` the subwindow to be
-    replaced next, ``counts[2]`` the frames seen in all, ``counts[3]`` those near the floor;
-    ``flux[0]`` is the last change of the bands in dB, ``flux[1]`` the mean change of the bins of
-    frames near the floor.
+    ``counts`` holds the frames in the running subwindow, the subwindow to replace next, all
+    frames, and the frames near the floor. ``flux`` holds the last change of the bands in dB,
+    below 0 if one of two frames is silent, and the mean change of the bins of frames near the
+    floor. ``tail`` is the second half of the last noise frame.
     """
 
-    fft: RealFft
-    window: NDArray[np.float32]
-    sine: NDArray[np.float32]
+    factors: NDArray[np.int64]
+    twiddles: NDArray[np.float32]
+    scratch: NDArray[np.float32]
+    windows: NDArray[np.float32]
+    """Shape (2, n): Hann for the floor, sine for the noise."""
     frame: NDArray[np.float32]
     spectrum: NDArray[np.complex64]
-    powers: NDArray[np.float32]
-    last: NDArray[np.float32]
-    smoothed: NDArray[np.float32]
-    running: NDArray[np.float32]
-    minima: NDArray[np.float32]
-    floor: NDArray[np.float32]
+    levels: NDArray[np.float32]
+    """Shape (rows, bins): powers, named by the constants of the module."""
     bands: NDArray[np.float32]
     counts: NDArray[np.int64]
     flux: NDArray[np.float32]
-    opened: NDArray[np.float32]
     tail: NDArray[np.float32]
     random: NDArray[np.uint64]
 
     @classmethod
-    def allocate(cls, sample_rate: int, seed: int, beside: Self | None = None) -> Self:
-        """Return the state of a channel that has heard nothing yet.
+    def allocate(cls, sample_rate: int, seed: int, beside: "NoiseState | None" = None) -> Self:
+        """Return the state of a channel before its first frame.
 
-        Channels that are worked on one after the other share the scratch memory of ``beside``.
+        Channels that are processed one after the other share the workspace of ``beside``.
         """
         n = frame_samples(sample_rate)
         bins = n // 2 + 1
         width = max(1, round(_BAND_HZ * n / sample_rate))
         bands = int(min(_BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
-        sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
-        state = cls(
-            fft=beside.fft if beside else RealFft.allocate(n),
-            window=beside.window if beside else window("hann", n).astype(np.float32),
-            sine=beside.sine if beside else sine.astype(np.float32),
-            frame=beside.frame if beside else np.empty(n, np.float32),
-            spectrum=beside.spectrum if beside else np.empty(bins, np.complex64),
-            powers=beside.powers if beside else np.empty(bins, np.float32),
-            opened=beside.opened if beside else np.empty((2, bins), np.float32),
-            last=np.empty(bins, np.float32),
-            smoothed=np.empty(bins, np.float32),
-            running=np.empty(bins, np.float32),
-            minima=np.empty((SUBWINDOWS, bins), np.float32),
-            floor=np.empty(bins, np.float32),
-            bands=np.empty(bands, np.float32),
-            counts=np.zeros(4, np.int64),
-            flux=np.zeros(2, np.float32),
-            tail=np.empty(n // 2, np.float32),
-            random=np.empty(1, np.uint64),
-        )
+        memory: dict[str, Any] = {
+            "levels": np.empty((_ROWS, bins), np.float32),
+            "bands": np.empty(bands, np.float32),
+            "counts": np.zeros(4, np.int64),
+            "flux": np.zeros(2, np.float32),
+            "tail": np.empty(n // 2, np.float32),
+            "random": np.empty(1, np.uint64),
+        }
+        if beside is not None:
+            state = cls(**(beside._asdict() | memory))
+        else:
+            fft = RealFft.allocate(n)
+            sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
+            state = cls(
+                factors=fft.factors,
+                twiddles=fft.twiddles,
+                scratch=fft.scratch,
+                windows=np.stack((window("hann", n), sine)).astype(np.float32),
+                frame=np.empty(n, np.float32),
+                spectrum=np.empty(bins, np.complex64),
+                **memory,
+            )
         state.reset(seed)
         return state
 
     def reset(self, seed: int) -> None:
-        """Forget all that was heard."""
-        self.last.fill(0.0)
-        self.smoothed.fill(0.0)
-        self.running.fill(np.inf)
-        self.minima.fill(np.inf)
-        self.floor.fill(0.0)
+        """Forget all frames."""
+        self.levels.fill(0.0)
+        self.levels[_RUNNING : _MINIMA + SUBWINDOWS].fill(np.inf)
         self.bands.fill(0.0)
         self.counts.fill(0)
         self.flux[:] = 0.0, _NOISE_CHANGE_DB
         self.tail.fill(0.0)
         # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
         self.random[0] = (seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1
-
-    def listen(self, frame: NDArray[np.float32]) -> None:
-        """Learn from one more frame of received audio, as :func:`track_noise`; keep no view."""
-        self.frame[:] = frame
-        track_noise(
-            self.frame,
-            self.window,
-            self.fft.factors,
-            self.fft.twiddles,
-            self.fft.scratch,
-            self.spectrum,
-            self.powers,
-            self.last,
-            self.smoothed,
-            self.running,
-            self.minima,
-            self.floor,
-            self.bands,
-            self.counts,
-            self.flux,
-        )
-
-    def make_half_frame(self, level: float, out: NDArray[np.float32]) -> None:
-        """Write the next half frame of noise at a gain of ``level``, as :func:`comfort_noise`."""
-        comfort_noise(
-            level,
-            self.floor,
-            self.window,
-            self.sine,
-            self.fft.factors,
-            self.fft.twiddles,
-            self.fft.scratch,
-            self.frame,
-            self.spectrum,
-            self.opened,
-            self.flux,
-            self.tail,
-            self.random,
-            out,
-        )
 
 
 def frame_samples(sample_rate: int) -> int:
@@ -192,51 +150,29 @@ def frame_samples(sample_rate: int) -> int:
 
 
 @kernel
-def track_noise(
-    frame: NDArray[np.float32],
-    window: NDArray[np.float32],
-    factors: NDArray[np.int64],
-    twiddles: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    spectrum: NDArray[np.complex64],
-    powers: NDArray[np.float32],
-    last: NDArray[np.float32],
-    smoothed: NDArray[np.float32],
-    running: NDArray[np.float32],
-    minima: NDArray[np.float32],
-    floor: NDArray[np.float32],
-    bands: NDArray[np.float32],
-    counts: NDArray[np.int64],
-    flux: NDArray[np.float32],
-) -> None:
+def track_noise(state: NoiseState) -> None:
     """Learn the background from one more frame of received audio.
 
     Parameters
     ----------
-    frame : float32, shape (n,), read and written
-        Samples; the window is applied in place.
-    window : float32, shape (n,)
-        Hann.
-    factors, twiddles, scratch
-        The arrays of a :class:`RealFft` for ``n``.
-    spectrum, powers, last, smoothed, running, minima, bands, counts
-        Of a :class:`NoiseState`; written.
-    floor : float32, shape (bins,), written
-        Background power of each bin of the windowed frame.
-    flux : float32, shape (2,), written
-        Mean change of the band levels since the frame before, in dB, below 0 if either of the
-        two is silent; and the mean change of the bins in frames near the floor.
+    state : NoiseState
+        ``frame`` holds the samples, which are overwritten. The row ``FLOOR`` of ``levels``
+        becomes the background power of each bin of the windowed frame; ``flux`` is updated.
     """
+    frame, window, spectrum, counts = state.frame, state.windows[0], state.spectrum, state.counts
+    powers, floor = state.levels[POWERS], state.levels[FLOOR]
+    smoothed, running = state.levels[_SMOOTHED], state.levels[_RUNNING]
+    minima = state.levels[_MINIMA : _MINIMA + SUBWINDOWS]
     for i in range(frame.size):
         frame[i] *= window[i]
-    rfft(frame, factors, twiddles, scratch, spectrum)
+    rfft(frame, state.factors, state.twiddles, state.scratch, spectrum)
     first = counts[2] == 0
     keep = np.float32(0.0) if first else _SMOOTHING
     bins = spectrum.size
     for k in range(bins):
         value = spectrum[k]
         powers[k] = value.real * value.real + value.imag * value.imag
-    _measure_change(powers, last, floor, counts, flux)
+    _measure_change(powers, state.levels[_LAST], floor, counts, state.flux)
     for k in range(bins):
         begin = max(0, k - _NEIGHBOURS)
         end = min(bins, k + _NEIGHBOURS + 1)
@@ -260,7 +196,7 @@ def track_noise(
             least = min(least, minima[j, k])
         if least < np.inf:
             floor[k] = _BIAS * least
-    _measure_flux(powers, bands, flux)
+    _measure_flux(powers, state.bands, state.flux)
 
 
 @kernel
@@ -271,7 +207,7 @@ def _measure_change(
     counts: NDArray[np.int64],
     flux: NDArray[np.float32],
 ) -> None:
-    """Average how much the bins change between two frames that are both near the floor."""
+    """Average the change of the bins between frames near the floor."""
     now = np.float32(0.0)
     before = np.float32(0.0)
     least = np.float32(0.0)
@@ -347,48 +283,28 @@ def _open(floor: NDArray[np.float32], opened: NDArray[np.float32]) -> None:
 
 
 @kernel
-def comfort_noise(
-    level: float,
-    floor: NDArray[np.float32],
-    window: NDArray[np.float32],
-    sine: NDArray[np.float32],
-    factors: NDArray[np.int64],
-    twiddles: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    frame: NDArray[np.float32],
-    spectrum: NDArray[np.complex64],
-    opened: NDArray[np.float32],
-    flux: NDArray[np.float32],
-    tail: NDArray[np.float32],
-    random: NDArray[np.uint64],
-    out: NDArray[np.float32],
-) -> None:
-    """Make the next half frame of noise with the spectrum and level of the background.
+def comfort_noise(level: float, state: NoiseState, out: NDArray[np.float32]) -> None:
+    """Make the next half frame of noise like the background.
 
     Parameters
     ----------
     level : float
         Gain of this half frame.
-    floor : float32, shape (n // 2 + 1,)
-        Background power, from :func:`track_noise`.
-    window, sine : float32, shape (n,)
-        The window that ``floor`` was measured under, and the one the noise is made under.
-    factors, twiddles, scratch
-        The arrays of a :class:`RealFft` for ``n``.
-    flux : float32, shape (2,)
-        From :func:`track_noise`: whether the floor is made of noise.
-    frame, spectrum, opened, tail, random
-        Of a :class:`NoiseState`; written.
+    state : NoiseState
+        Of :func:`track_noise`; ``tail``, ``random`` and the workspace are written.
     out : float32, shape (n // 2,), written
         Samples that follow those of the call before.
     """
+    frame, spectrum, tail, random = state.frame, state.spectrum, state.tail, state.random
+    window, sine = state.windows[0], state.windows[1]
+    floor, opened = state.levels[FLOOR], state.levels[_OPENED:]
     n = frame.size
     half = n // 2
     energy = 0.0
     for i in range(n):
         energy += window[i] * window[i]
     # 1 where the floor is noise, 0 where it is music.
-    noisy = (flux[1] - _MUSIC_CHANGE_DB) / (_NOISE_CHANGE_DB - _MUSIC_CHANGE_DB)
+    noisy = (state.flux[1] - _MUSIC_CHANGE_DB) / (_NOISE_CHANGE_DB - _MUSIC_CHANGE_DB)
     noisy = min(max(noisy, np.float32(0.0)), np.float32(1.0))
     gain_db = (np.float32(1.0) - noisy) * _MUSIC_GAIN_DB
     scale = level * level * n / energy * 10.0 ** (gain_db / 10.0)
@@ -398,7 +314,7 @@ def comfort_noise(
         magnitude = math.sqrt(-math.log(_uniform(random)) * level * scale)
         phase = 2.0 * math.pi * _uniform(random)
         spectrum[k] = complex(magnitude * math.cos(phase), magnitude * math.sin(phase))
-    irfft(spectrum, factors, twiddles, scratch, frame)
+    irfft(spectrum, state.factors, state.twiddles, state.scratch, frame)
     for i in range(half):
         out[i] = tail[i] + frame[i] * sine[i]
         tail[i] = frame[half + i] * sine[half + i]

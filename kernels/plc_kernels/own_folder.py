@@ -32,7 +32,7 @@ def cache_root() -> Path:
 
 
 def own_folder(name: str) -> tuple[Path | None, str]:
-    """Return a folder of this user alone, made if need be, or None and why there is none.
+    """Return a folder of this user alone, or None and the reason.
 
     It is in :func:`cache_root`; where that cannot be used, and ``PLC_CACHE_DIR`` does not insist on
     it, in one of the system's temporary folder that has the user's number in its name.
@@ -69,7 +69,7 @@ def mistrust(folder: Path) -> str:
 
 
 def foreign(folder: Path) -> str:
-    """Return why somebody else may decide what lies in a folder, or nothing.
+    """Return why another user may change a folder's files, or nothing.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where a stream sounded as it does now: lags at which its newest samples resemble older ones.
+"""Lags at which the newest samples of a stream resemble older ones.
 
 Every lag of the last seconds has a running correlation with the newest samples, kept on a signal of
 a few kHz whose spectrum was made flatter, so that a bass does not decide alone. A packet costs one
@@ -34,7 +34,7 @@ LAG_ROW = 18_560
 _FLATTEN = np.float32(0.95)
 # Louder samples are no sound, and their squares might not be finite.
 _LOUDEST = 1e15
-# Correlations are updated so many columns at a time, which stay in the nearest memory.
+# Columns of the correlations updated at a time: they stay in the first-level cache.
 _TILE = 256
 # Passages with less than this share of the newest samples' power (-6 dB) are not taken: played as
 # loud as now, what followed them could be louder than anything.
@@ -295,7 +295,7 @@ def refine_lags(
     around: NDArray[np.float32],
     lags: NDArray[np.int64],
 ) -> None:
-    """Move each lag to where the newest samples correlate best with what was there.
+    """Move each lag to the nearest maximum of the correlation.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def weigh_passages(
     normal: NDArray[np.float64],
     shares: NDArray[np.float64],
 ) -> None:
-    """Write the shares of passages whose sum comes nearest to the newest samples.
+    """Write the weights of passages whose sum is nearest the newest samples.
 
     Least squares with a little ridge, on flattened spectra, by Cholesky. Those that are too quiet
     have no share.
@@ -521,7 +521,7 @@ def innovation_share(
     line, passages : float32, shape (n,)
         The signal up to the gap, and the passages' sum there; more than ``order`` samples.
     every : int
-        Innovations that are looked at: one in so many.
+        Step between the innovations that are used.
 
     Returns
     -------

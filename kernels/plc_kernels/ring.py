@@ -41,7 +41,7 @@ _CONTINUE = 0
 
 
 def _make_fence(_context: Any) -> tuple[Signature, Any]:
-    """Let no load or store pass, neither in the compiler nor in the processor."""
+    """Order all loads and stores, in the compiler and the processor."""
 
     def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> ir.Constant:
         builder.fence("seq_cst")
@@ -57,7 +57,7 @@ _fence: Any = intrinsic(_make_fence)
 def write_ring(
     header: NDArray[np.int64], ring: NDArray[np.float32], samples: NDArray[np.float32]
 ) -> int:
-    """Write what there is room for; return how many samples of each channel that was.
+    """Write what fits; return its samples per channel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Solve symmetric positive definite Toeplitz systems in O(n^2), as accurately as by Cholesky.
+"""Solve symmetric positive definite Toeplitz systems in O(n^2).
 
 Least-squares interpolation ends in such a system, and at the spectral peaks of tonal music it is
 as ill-conditioned as float64 allows. Levinson's recursion loses those peaks; Schur's algorithm

@@ -22,7 +22,8 @@ from plc.audio.loss import GilbertElliott, write_trace
 from plc.audio.quality import lsd_db, nmse_db
 from plc.engine.concealer import Concealer
 from plc.errors import AudioFileError, MissingExtraError
-from plc.repair.recordings import in_packets, samples_of_packet
+from plc.repair.gaps import samples_of_packet
+from plc.repair.recordings import in_packets
 
 CLIPS = ("music", "speech")
 # What the table compares, by method: the usual remedy, linear prediction as published, ours.

@@ -232,13 +232,13 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return the folder of compiled kernels, and their number."""
-    from plc.engine.warm import _AUDIO_PATH, cache_folder, compiled
+    from plc.engine.warm import AUDIO_PATH, cache_folder, compiled
 
     folder = cache_folder()
     return Cache(
         folder=None if folder is None else str(folder),
         writable=folder is not None and _writable(folder),
-        kernels=len(_AUDIO_PATH),
+        kernels=len(AUDIO_PATH),
         compiled=compiled(),
     )
 

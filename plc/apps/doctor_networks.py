@@ -14,10 +14,12 @@ from plc.apps.quiet import quiet_libraries
 from plc.errors import MissingExtraError, PlcError
 from plc.models.catalogue import available
 from plc.models.manifest import Manifest
-from plc.runtime.engine_cache import cache_root
+from plc.runtime.attempts import TELLS
+from plc.runtime.bound import SessionReport
 from plc.runtime.network import NetworkShape, open_network
 from plc.runtime.providers import gpu_name, installed_providers
-from plc.runtime.session import TELLS, SessionReport, runtime
+from plc.runtime.session import runtime
+from plc_kernels.own_folder import cache_root
 
 Progress = Callable[[str], None]
 
@@ -112,7 +114,7 @@ def _try(model: Manifest, provider: str) -> Trial:
     rate = min(max(SAMPLE_RATE, model.sample_rates[0]), model.sample_rates[1])
     shape = NetworkShape(model.bins(rate), model.frames(rate))
     try:
-        network = open_network(model, [shape], providers=provider)
+        network = open_network(model, shape, providers=provider)
     except PlcError as error:
         return Trial(model=model.name, provider=provider, report=None, problem=_line(error))
     times_s = []

@@ -33,18 +33,6 @@ class LossSource(Protocol):
         ...
 
 
-class LossModel(Protocol):
-    """How likely losses are."""
-
-    def source(self, seed: int = 0) -> LossSource:
-        """Return a new stream's losses, the same for the same seed."""
-        ...
-
-    def trace(self, packets: int, seed: int = 0) -> NDArray[np.bool_]:
-        """Return the first ``packets`` of :meth:`source`: bool, shape (packets,)."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Bernoulli:
     """Loses each packet independently with probability ``loss``.

@@ -281,7 +281,8 @@ def inpaint(
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     """
     from plc.audio.loss import TraceLosses, read_trace
-    from plc.repair.recordings import inpaint_file, lost_gaps, parse_gap, read_gaps
+    from plc.repair.gaps import parse_gap, read_gaps
+    from plc.repair.recordings import inpaint_file, lost_gaps
 
     try:
         gaps_s = [parse_gap(text) for text in gap or []]
@@ -561,7 +562,7 @@ def _print_conceal(report: "ConcealReport") -> None:
 
 
 def _print_inpaint(report: "InpaintReport", target: Path) -> None:
-    from plc.repair.arrays import LONGEST_REFINED_GAP
+    from plc.repair.interpolate import LONGEST_REFINED_GAP
 
     gaps = len(report.gaps)
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate

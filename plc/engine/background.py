@@ -1,4 +1,4 @@
-"""What a stream sounds like: when nothing happens, and whether it is speech or music otherwise."""
+"""The background of a stream, and its content: speech or music."""
 
 import math
 
@@ -16,26 +16,18 @@ from plc_kernels.content import (
     follow_content,
     logit,
 )
-from plc_kernels.noise import NoiseState, frame_samples
+from plc_kernels.noise import POWERS, NoiseState, comfort_noise, frame_samples, track_noise
 
-# Change of the band levels between frames, in dB, averaged as below: above this are 88 % of the
-# moments of speech, 10 % of music at 16 kHz and 3 % at 48 kHz (training and validation clips).
-# Speech in packets of 20 ms, 10 and 20 % lost: PLCMOS 3.45 and 2.73 with 4.7 dB, 3.50 and 2.81 with
-# this; music keeps its NMSE within 0.01 dB.
+# Change of the band levels between frames, in dB, averaged as below: most moments of speech are
+# above, few of music (docs/notebook.md).
 _UNSTEADY_DB = 3.7
 SPEECH_FROM = 0.8
-"""Probability from which on it is speech: a network for speech spoils music, while none at all
-does speech little harm. So are 97 % of the moments of speech in the corpus's training clips and
-95 % in its validation clips, 1 % of music (and 3 of 27 moments in the three tracks that validate),
-and 1 and 0.4 % of instruments."""
+"""Probability from which on it is speech: a network for speech spoils music, while its absence
+does speech little harm."""
 MUSIC_RATE_SPEECH_FROM = 0.9
-"""The same at rates from :data:`MUSIC_RATE` on, where most streams are music. Heard at 48 kHz, 99 %
-of the moments of speech in 16 training clips pass it and 92 % in the validation clips, which were
-recorded at 16 kHz (0.8: 99 and 96 %), 1.7 % of training music (2.2) and none of the validation
-tracks (7)."""
+"""The same at rates from :data:`MUSIC_RATE` on, where most streams are music."""
 # Until half a second was loud, where hardly any frames follow each other, and below 16 kHz, where
-# half of what is listened to is not there, the change of the band levels alone says what is speech:
-# 85 and 75 % of its moments in these clips pass this, 5 and 0 % of music, 1 and 4 % of instruments.
+# half of the features are missing, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
 _LEAST_LOUD_FRAMES = 25
 _LEAST_CHANGES = 5
@@ -51,7 +43,7 @@ _NOISE_END_DB = -40.0
 
 
 class Background:
-    """Tracks every channel's background, makes noise like it, and tells speech from music.
+    """Track every channel's background and the content of the stream.
 
     Frames are cut from the received samples regardless of packets, so that the same samples in
     packets of another size give the same state.
@@ -88,7 +80,7 @@ class Background:
         self._states = [first, *others]
         self._content = ContentState.allocate()
         self._features = np.zeros(len(FEATURES))
-        self._powers = np.zeros_like(first.powers)
+        self._powers = np.zeros_like(first.levels[POWERS])
         self._frame = np.zeros((channels, n), np.float32)
         self._noise = np.zeros((channels, n // 2), np.float32)
         self._half = n // 2
@@ -102,7 +94,7 @@ class Background:
         self._flux_frames = _PRIOR_FRAMES
 
     def reset(self) -> None:
-        """Forget everything heard."""
+        """Reset all memory."""
         for c, state in enumerate(self._states):
             state.reset(self._seed + c)
         self._content.reset()
@@ -119,7 +111,7 @@ class Background:
 
     @property
     def unsteady(self) -> bool:
-        """Whether the last seconds changed as fast as speech does, or were speech."""
+        """Whether the last seconds were speech or changed as fast."""
         return self._flux_db > _UNSTEADY_DB or self.content == "speech"
 
     @property
@@ -144,7 +136,7 @@ class Background:
         return self._features
 
     def interrupt(self) -> None:
-        """Drop a half-filled frame, and measure no change across what was lost after it."""
+        """Drop a half-filled frame; measure no change across a loss."""
         self._fill = 0
         self._content.interrupt()
 
@@ -166,9 +158,10 @@ class Background:
         flux_db = -1.0
         self._powers.fill(0.0)
         for c, state in enumerate(self._states):
-            state.listen(self._frame[c])
+            state.frame[:] = self._frame[c]
+            track_noise(state)
             flux_db = max(flux_db, float(state.flux[0]))
-            self._powers += state.powers
+            self._powers += state.levels[POWERS]
         if self._powers.size >= BINS:
             heard = self._content
             follow_content(self._powers, heard.averages, heard.logs, heard.counts)
@@ -193,4 +186,4 @@ class Background:
         level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
         self._noise_s += self._half_s
         for state, noise in zip(self._states, self._noise, strict=True):
-            state.make_half_frame(level, noise)
+            comfort_noise(level, state, noise)

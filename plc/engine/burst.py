@@ -3,21 +3,19 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-# Prediction is as good as it gets for about this long (G.711 Appendix I and EVS begin to fade
-# earlier, for speech); then the level falls, and the background takes over.
+# Prediction holds for this time (G.711 Appendix I and EVS begin to fade earlier, for speech); then
+# the level falls, and the background takes over.
 STEADY_HOLD_MS = 60.0
 UNSTEADY_HOLD_MS = 20.0
 FADE_MS = 100.0
-# Where the concealment has drifted from what is received by more than this share of its energy, a
-# long crossfade only spoils received samples: bursts of 10 ms in dense music, LSD 3.82 dB with
-# 2.5 ms, 3.69 dB with this; of steady tones, which go on in phase, 1.77 and 1.88 dB. Not for what
-# is unsteady: speech loses 0.07 PLCMOS.
+# Where the concealment differs from the received samples by more than this share of their energy,
+# a long crossfade only spoils received samples. Not in unsteady content (docs/notebook.md).
 QUICK_RECOVERY_MS = 0.5
 APART = 0.1
 
 
 class Play(Enum):
-    """What to do with the packet whose turn it is."""
+    """How the packet whose turn it is will be played."""
 
     RECEIVED = auto()
     """Play it as it came."""
@@ -28,7 +26,7 @@ class Play(Enum):
     BRIDGE = auto()
     """Conceal it from both sides: the far one is known."""
     NOISE = auto()
-    """Conceal it by the background alone: the burst is long over its fade."""
+    """Conceal it by the background alone: the fade is over."""
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class Burst:
 
     @property
     def faded(self) -> bool:
-        """Whether nothing but the background is left."""
+        """Whether only the background is left."""
         return self.age >= self.hold + self.fade
 
 

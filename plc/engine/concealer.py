@@ -24,7 +24,7 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -44,6 +44,7 @@ from plc.engine.burst import (
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.fill_limit import FillLimit
 from plc.engine.methods import make_filler
+from plc.engine.queue import PacketQueue
 from plc.engine.samples import Packet, Samples
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
@@ -55,9 +56,6 @@ from plc.processor_time import thread_clock
 from plc.runtime import forks
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
-
-Part = tuple[int, int, bool]
-"""First sample of a part of a packet, the one after its last, and whether it arrived."""
 
 _NOISE_RUNG = "noise"
 
@@ -141,15 +139,11 @@ class Concealer:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
         self._cpu_clock = cpu_clock
         self._cpu_began = 0.0
-        # Holds one thing while nobody is inside: taking it is atomic, and never waits.
+        # Holds one item while no thread is inside: taking it is atomic, and never waits.
         self._idle = [True]
         self._generation = forks.generation
         self._samples = Samples(config)
-        slots = lookahead + 1
-        self._pending = np.zeros((slots, channels, packet_samples), np.float32)
-        self._whole: tuple[Part, ...] = ((0, packet_samples, True),)
-        self._lost: tuple[Part, ...] = ((0, packet_samples, False),)
-        self._parts: list[Sequence[Part]] = [self._lost] * slots
+        self._queue = PacketQueue(channels, packet_samples, lookahead)
         self._part = np.zeros(channels * packet_samples, np.float32)
         self._hurry_ms = float("inf")
         self._burst_ms = float("inf")
@@ -171,7 +165,6 @@ class Concealer:
         self._background = Background(channels, sample_rate, config.seed)
         self._limit = FillLimit(channels, sample_rate, self.delay)
         self._burst: Burst | None = None
-        self._pushed = 0
         self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
@@ -212,9 +205,8 @@ class Concealer:
         self._history.reset()
         self._background.reset()
         self._limit.reset()
-        self._parts = [self._lost] * len(self._parts)
+        self._queue.reset()
         self._burst = None
-        self._pushed = 0
         self._samples.reset()
 
     def describe(self) -> dict[str, Any]:
@@ -261,7 +253,7 @@ class Concealer:
         out: Packet | None = None,
         missing: Sequence[tuple[int, int]] = (),
     ) -> Packet:
-        """Take the next packet of the stream and return the one whose turn it is to play.
+        """Take the next packet; return the packet to play.
 
         Parameters
         ----------
@@ -313,7 +305,7 @@ class Concealer:
         return played
 
     def flush(self) -> Packet:
-        """Return what the lookahead still holds, shape (delay, channels), and end the stream.
+        """Return the packets still held, shape (delay, channels), and end the stream.
 
         Packets lost at the very end are concealed without a far side. The concealer is then as
         new, but for its statistics; without lookahead there is nothing to return.
@@ -355,78 +347,55 @@ class Concealer:
 
         Returns whether any of it was concealed.
         """
-        slots = len(self._parts)
-        newest = self._pushed % slots
-        arrived = packet is not None and self._samples.unpack(
-            packet, missing, self._pending[newest]
-        )
+        arrived = packet is not None and self._samples.unpack(packet, missing, self._queue.incoming)
         self.stats.invalid_packets += packet is not None and not arrived
-        self._parts[newest] = self._parts_of(missing) if arrived else self._lost
-        self._follow_level(newest)
-        self._pushed += 1
-        if self._pushed < slots:
-            self._block.fill(0.0)
-            return False
-        return self._play(self._pushed % slots)
+        ready = self._queue.add(arrived, missing)
+        self._follow_level()
+        if ready:
+            return self._play()
+        self._block.fill(0.0)
+        return False
 
-    def _follow_level(self, slot: int) -> None:
-        """Tell the bound on concealments what arrived in ``slot``, the newest."""
-        position = self._pushed * self.config.packet_samples
-        for begin, stop, arrived in self._parts[slot]:
-            if arrived:
-                received = np.ascontiguousarray(self._pending[slot][:, begin:stop])
-                self._limit.follow(received, position + begin)
+    def _follow_level(self) -> None:
+        """Update the bound on concealments with the newest packet."""
+        for position, n, samples in self._queue.newest():
+            if samples is None:
+                self._limit.miss(n)
             else:
-                self._limit.miss(stop - begin)
+                self._limit.follow(np.ascontiguousarray(samples), position)
 
-    def _parts_of(self, missing: Sequence[tuple[int, int]]) -> Sequence[Part]:
-        """Return the parts of a packet of which these are missing."""
-        if not missing:
-            return self._whole
-        parts: list[Part] = []
-        at = 0
-        for begin, stop in missing:
-            if begin > at:
-                parts.append((at, begin, True))
-            parts.append((begin, stop, False))
-            at = stop
-        if at < self.config.packet_samples:
-            parts.append((at, self.config.packet_samples, True))
-        return parts
-
-    def _play(self, slot: int) -> bool:
+    def _play(self) -> bool:
         """Play a packet, part by part; return whether any of it was concealed."""
-        parts = self._parts[slot]
-        gaps = sum(not arrived for _, _, arrived in parts)
+        parts = self._queue.playing
+        gaps = sum(not part.arrived for part in parts)
         if gaps:
             self._cpu_began = self._cpu_clock()
         if len(parts) == 1:
-            return self._play_part(self._block, slot, 0)
+            return self._play_part(self._block, 0)
         channels = self._block.shape[0]
         self._share_time(gaps)
         for place, (begin, stop, _) in enumerate(parts):
             # Rows of a view would not lie together, as kernels want them.
             part = self._part[: channels * (stop - begin)].reshape(channels, stop - begin)
-            self._play_part(part, slot, place)
+            self._play_part(part, place)
             self._block[:, begin:stop] = part
         self._share_time(1)
         return gaps > 0
 
     def _share_time(self, gaps: int) -> None:
-        """Let each of several bursts in one packet take its share of the packet's time."""
+        """Share the packet's time among its bursts."""
         share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
         self._burst_ms = min(self._hurry_ms, share_ms)
 
-    def _play_part(self, block: NDArray[np.float32], slot: int, place: int) -> bool:
+    def _play_part(self, block: NDArray[np.float32], place: int) -> bool:
         """Play a part of a packet into ``block``; return whether it was concealed."""
-        begin, stop, arrived = self._parts[slot][place]
-        n = stop - begin
-        self._played = (self._pushed - len(self._parts)) * self.config.packet_samples + begin
-        gap = self._gap_from(slot, place) if self._filler.bridges and not arrived else 0
-        play = decide(arrived, self._burst, 0 < gap <= self._reach, self._filler.fades)
-        self.stats.total_samples_received += n
+        part = self._queue.playing[place]
+        self._played = self._queue.position + part.begin
+        gap = self._queue.gap_from(place) if self._filler.bridges and not part.arrived else 0
+        play = decide(part.arrived, self._burst, 0 < gap <= self._reach, self._filler.fades)
+        self.stats.total_samples_received += block.shape[1]
         if play in (Play.RECEIVED, Play.RECOVER):
-            received = self._pending[slot][:, begin:stop]
+            received = self._queue.samples_of(part)
             block[:] = received
             if play is Play.RECOVER:
                 self._recover(block)
@@ -435,32 +404,10 @@ class Concealer:
             self._filler.played(block, True)
             return False
         self._background.interrupt()
-        self._conceal(block, play, slot, place, gap)
+        self._conceal(block, play, place, gap)
         return True
 
-    def _parts_from(self, slot: int, place: int) -> Iterator[tuple[int, Part]]:
-        """Yield a part of the packet in ``slot`` and all that follow, each with its slot."""
-        slots = len(self._parts)
-        newest = (self._pushed - 1) % slots
-        while True:
-            for part in self._parts[slot][place:]:
-                yield slot, part
-            if slot == newest:
-                return
-            slot, place = (slot + 1) % slots, 0
-
-    def _gap_from(self, slot: int, place: int) -> int:
-        """Return how many samples are missing from here until one that arrived; 0: to the end."""
-        gap = 0
-        for _, (begin, stop, arrived) in self._parts_from(slot, place):
-            if arrived:
-                return gap
-            gap += stop - begin
-        return 0
-
-    def _conceal(
-        self, block: NDArray[np.float32], play: Play, slot: int, place: int, gap: int
-    ) -> None:
+    def _conceal(self, block: NDArray[np.float32], play: Play, place: int, gap: int) -> None:
         stats = self.stats
         n = block.shape[1]
         burst = self._burst
@@ -468,7 +415,7 @@ class Concealer:
             burst = self._begin_burst(gap if play is Play.BRIDGE else 0)
         if play is Play.BRIDGE:
             if burst.bridged == burst.bridge:
-                self._build_bridge(burst, slot, place, gap)
+                self._build_bridge(burst, place, gap)
             block[:] = self._bridge[:, burst.bridged : burst.bridged + n]
             burst.bridged += n
             burst.age += n
@@ -489,7 +436,7 @@ class Concealer:
         self._filler.played(block, False)
 
     def _begin_burst(self, gap: int) -> Burst:
-        """Begin a burst, which is bridged as a whole if there is a gap."""
+        """Begin a burst; ``gap`` samples are bridged as a whole."""
         self._moment = moment = Moment(
             unsteady=self._background.unsteady,
             content=self._background.content,
@@ -526,18 +473,9 @@ class Concealer:
             fade_into(noise[c], gain, out[c])
         return False
 
-    def _build_bridge(self, burst: Burst, slot: int, place: int, gap: int) -> None:
+    def _build_bridge(self, burst: Burst, place: int, gap: int) -> None:
         """Fill the rest of the gap at once, from both sides."""
-        known = passed = 0
-        for there, (begin, stop, arrived) in self._parts_from(slot, place):
-            n = stop - begin
-            passed += n
-            if passed <= gap:
-                continue
-            if not arrived or known + n > self._reach:
-                break
-            self._after[:, known : known + n] = self._pending[there][:, begin:stop]
-            known += n
+        known = self._queue.copy_after(place, gap, self._after)
         burst.bridged = 0
         burst.bridge = gap
         moment = self._moment._replace(fading=burst.age > burst.hold, limit_ms=self._burst_ms)
@@ -546,7 +484,7 @@ class Concealer:
         )
 
     def _recover(self, block: NDArray[np.float32]) -> None:
-        """Blend what the concealment would have gone on with into the first received samples."""
+        """Crossfade from the continued concealment to the first received samples."""
         burst = self._burst
         assert burst is not None
         if burst.landed or not self._filler.crossfades:
@@ -582,7 +520,7 @@ class Concealer:
 
 
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
-    """Tell whether a concealment no longer resembles what was received, both shape (n,)."""
+    """Return whether a concealment differs much from received samples, shape (n,)."""
     difference = continued - received
     error = float(np.dot(difference, difference))
     return error > APART * float(np.dot(received, received))

@@ -20,7 +20,7 @@ DEFAULT_BUDGET_SHARE = 0.25
 
 
 class StreamSettings(TypedDict, total=False):
-    """Keywords of whatever runs a stream and takes them all: those of :class:`StreamConfig`."""
+    """Keywords of :class:`StreamConfig`, for functions that run a stream."""
 
     method: str
     model: str
@@ -31,7 +31,7 @@ class StreamSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """What a :class:`~plc.Concealer` is built for.
+    """Settings of a :class:`~plc.Concealer`.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class StreamConfig:
         return self.budget_ms
 
     def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
-        """Check a field's range and make it a plain int, whatever integer it came as."""
+        """Check a field's range and make it a plain int."""
         value = getattr(self, name)
         try:
             number = operator.index(value)

@@ -1,4 +1,4 @@
-"""No concealment is much louder than what was received lately, whatever made it.
+"""A bound on the level of concealments, from recently received samples.
 
 Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
 before it is played and before it becomes history. The bound follows from received samples alone, so
@@ -8,6 +8,7 @@ recordings are held within what is known on either side.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,44 @@ _SLOT_MS = 5.0
 _GLIDE_MS = 1.0
 
 
+class _Holder(NamedTuple):
+    """Applies :func:`hold_level` at one sample rate."""
+
+    hop: int
+    """Samples of a slot."""
+    glide: int
+    smoothing: float
+
+    @classmethod
+    def at(cls, sample_rate: int) -> Self:
+        """Return the holder of a sample rate in Hz."""
+        hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
+        return cls(hop, glide, -math.expm1(-1.0 / hop))
+
+    def hold(
+        self,
+        peak: float,
+        power: float,
+        state: NDArray[np.float64],
+        recent: NDArray[np.float64],
+        row: NDArray[np.float32],
+    ) -> bool:
+        """Hold ``row`` within the ratios to a received peak and mean power."""
+        return hold_level(
+            PEAK_RATIO * peak,
+            POWER_RATIO * power,
+            ENERGY_RATIO * power * self.hop,
+            self.smoothing,
+            self.glide,
+            state,
+            recent,
+            row,
+        )
+
+
 class FillLimit:
-    """Tracks the level of what a stream receives, and holds its concealments within that.
+    """Track the received level of a stream; hold concealments within it.
 
     Parameters
     ----------
@@ -69,8 +106,8 @@ class FillLimit:
         "_counts",
         "_energies",
         "_forget",
-        "_glide",
         "_hold",
+        "_holder",
         "_hop",
         "_lately",
         "_newest",
@@ -82,20 +119,18 @@ class FillLimit:
         "_recent",
         "_share_rate",
         "_slots",
-        "_smoothing",
         "_state",
         "received_share",
     )
 
     def __init__(self, channels: int, sample_rate: int, delay: int) -> None:
-        self._hop = hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
+        self._holder = _Holder.at(sample_rate)
+        self._hop = hop = self._holder.hop
         self._hold = round(1000.0 * HOLD_S / _SLOT_MS)
         self._forget = round(1000.0 * FORGET_S / _SLOT_MS)
         self._reach = round((STEADY_HOLD_MS + FADE_MS) / _SLOT_MS)
         self._lately = round(1000.0 * LATELY_S / _SLOT_MS)
         size = self._lately + -(-delay // hop) + 2
-        self._smoothing = -math.expm1(-1.0 / hop)
-        self._glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
         self._share_rate = -1.0 / (sample_rate * _SHARE_S)
         self._slots = np.full(size, -1, np.int64)
         self._counts = np.zeros(size, np.int64)
@@ -110,7 +145,7 @@ class FillLimit:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything received."""
+        """Reset all memory."""
         self._slots.fill(-1)
         self._newest = 0
         self.received_share = 1.0
@@ -135,11 +170,11 @@ class FillLimit:
         )
 
     def miss(self, samples: int) -> None:
-        """Say that so many samples did not arrive."""
+        """Note samples that did not arrive."""
         self.received_share *= math.exp(self._share_rate * samples)
 
     def begin(self) -> None:
-        """Say that a burst begins."""
+        """Note the begin of a burst."""
         self._state[:, 0] = 1.0
         self._begins = True
         self._noise_power.fill(0.0)
@@ -147,15 +182,15 @@ class FillLimit:
     def _newest_at(self, position: int) -> int:
         """Return the slot that ages are counted from: the playing one, or soon after the received.
 
-        A prediction ends that long after the last received sample; what goes on is comfort noise,
-        and while nothing is received nobody knows better.
+        A prediction ends that long after the last received sample; comfort noise goes on, at the
+        level last known.
         """
         return min(self._newest + self._reach, position // self._hop)
 
     def quieten(self, noise: NDArray[np.float32], position: int) -> None:
-        """Keep comfort noise, shape (channels, n), near the quietest that was received lately.
+        """Limit comfort noise, shape (channels, n), by the quietest recent level.
 
-        The background is no louder than that, whatever was made of it before.
+        The background is no louder than that.
         """
         newest = self._newest_at(position)
         quietest_power(
@@ -172,7 +207,7 @@ class FillLimit:
             quieten(most, self._noise_smoothing, self._noise_power[c : c + 1], row)
 
     def hold(self, block: NDArray[np.float32], position: int) -> bool:
-        """Keep a concealment within the bound; return whether that changed it.
+        """Hold a concealment within the bound; return whether it changed.
 
         Parameters
         ----------
@@ -203,16 +238,7 @@ class FillLimit:
             if self._begins:
                 self._state[c, 1] = power
                 self._recent[c] = power
-            acted |= hold_level(
-                PEAK_RATIO * peak,
-                POWER_RATIO * power,
-                ENERGY_RATIO * power * self._hop,
-                self._smoothing,
-                self._glide,
-                self._state[c],
-                self._recent[c],
-                row,
-            )
+            acted |= self._holder.hold(peak, power, self._state[c], self._recent[c], row)
         self._begins = False
         return acted
 
@@ -220,7 +246,7 @@ class FillLimit:
 def hold_between(
     sides: Sequence[NDArray[np.float32]], sample_rate: int, gap: NDArray[np.float32]
 ) -> None:
-    """Keep the fill of a recording's gap within the bound of what is known around it.
+    """Hold the fill of a recording's gap within the level around it.
 
     Parameters
     ----------
@@ -231,9 +257,8 @@ def hold_between(
     gap : float32, shape (channels, n), read and written
         The fill.
     """
-    hop = max(1, round(sample_rate * _SLOT_MS / 1000.0))
-    glide = max(1, round(sample_rate * _GLIDE_MS / 1000.0))
-    smoothing = -math.expm1(-1.0 / hop)
+    holder = _Holder.at(sample_rate)
+    hop = holder.hop
     for c in range(gap.shape[0]):
         peak = power = 0.0
         for row in (side[c] for side in sides if side.shape[1]):
@@ -241,15 +266,5 @@ def hold_between(
             power = max(power, float(powers.max()) / min(hop, row.size))
             peak = max(peak, float(row.max()), -float(row.min()))
         row = np.ascontiguousarray(gap[c])
-        acted = hold_level(
-            PEAK_RATIO * peak,
-            POWER_RATIO * power,
-            ENERGY_RATIO * power * hop,
-            smoothing,
-            glide,
-            np.array([1.0, power, 0.0]),
-            np.full(hop, power),
-            row,
-        )
-        if acted:
+        if holder.hold(peak, power, np.array([1.0, power, 0.0]), np.full(hop, power), row):
             gap[c] = row

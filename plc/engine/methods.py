@@ -140,7 +140,7 @@ def stream_models(
 
 
 def rung_of(method: str, sample_rate: int) -> Rung | None:
-    """Return the rung that ``method`` names, None if it is no bare predictor.
+    """Return the rung that ``method`` names; None for other methods.
 
     Raises
     ------

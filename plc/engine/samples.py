@@ -14,7 +14,7 @@ Packet = NDArray[np.float32] | NDArray[np.int16]
 
 
 class Samples:
-    """Checks packets, and turns them in the dtype of the last one that arrived.
+    """Check packets; convert them to rows of float32 and back.
 
     Parameters
     ----------
@@ -103,6 +103,6 @@ class Samples:
         return out
 
     def empty(self, samples: int) -> Packet:
-        """Return a new array for so many samples."""
+        """Return a new array of ``samples`` samples."""
         shape = (samples, self._config.channels)
         return np.empty(shape, np.int16) if self._integer else np.empty(shape, np.float32)

@@ -1,4 +1,4 @@
-"""What happened to a stream, in counters that are read from outside."""
+"""Counters of a stream, read from outside."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -53,7 +53,7 @@ class TimeHistogram:
         return int(self._bins.sum())
 
     def add(self, duration_ms: float) -> None:
-        """Count one duration; what is no number, from a clock that has none, is the shortest."""
+        """Count one duration; NaN counts as the shortest."""
         if not math.isfinite(duration_ms):
             duration_ms = 0.0
         place = int(_BINS_PER_DECADE * math.log10(max(duration_ms, _FIRST_MS) / _FIRST_MS))
@@ -82,7 +82,7 @@ class TimeHistogram:
         return min(upper, self.max_ms)
 
     def reset(self) -> None:
-        """Forget all durations."""
+        """Drop all durations."""
         self._bins.fill(0)
         self.max_ms = 0.0
 
@@ -146,7 +146,7 @@ class Stats:
                 setattr(self, each.name, 0)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the counters, the samples by rung, and percentiles of the compute time in ms."""
+        """Return counters, samples by rung, and percentiles of compute time in ms."""
         out: dict[str, object] = {}
         for each in fields(self):
             value = getattr(self, each.name)

@@ -1,4 +1,4 @@
-"""Compile, load and close the kernels of the audio path, before there is any audio."""
+"""Compile and load the kernels of the audio path before any audio."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.phase import stft
 
-_AUDIO_PATH: tuple[Any, ...] = (
+AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
     ar.taps_of,
@@ -93,7 +93,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def warm_up() -> None:
-    """Run every kernel of the audio path once with its real types, then forbid compiling.
+    """Run every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
     seconds. The first call in a process takes about a second from a warm cache and a quarter of
@@ -108,7 +108,7 @@ def warm_up() -> None:
             notice.tell(why)
         with notice.if_slow(_why_slow, _SLOW_S), _one_process_at_a_time():
             _run_all()
-        for kernel in _AUDIO_PATH:
+        for kernel in AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
 
@@ -116,13 +116,13 @@ def warm_up() -> None:
 def _why_slow() -> str:
     if _waiting:
         return _WAITING
-    return _LOADING if compiled() == len(_AUDIO_PATH) else _COMPILING
+    return _LOADING if compiled() == len(AUDIO_PATH) else _COMPILING
 
 
 def compiled() -> int:
-    """Return how many of these kernels numba keeps compiled, for whichever processors."""
+    """Return the number of these kernels that numba keeps compiled."""
     count = 0
-    for kernel in _AUDIO_PATH:
+    for kernel in AUDIO_PATH:
         # numba offers no other way to ask; without it the count is 0 and nothing else changes.
         file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
         load_index: Any = getattr(file, "_load_index", dict)
@@ -133,7 +133,7 @@ def compiled() -> int:
 
 def cache_folder() -> Path | None:
     """Return where numba keeps these kernels compiled; None where it does not."""
-    caches = (getattr(kernel, "_cache", None) for kernel in _AUDIO_PATH)
+    caches = (getattr(kernel, "_cache", None) for kernel in AUDIO_PATH)
     paths = (getattr(cache, "cache_path", None) for cache in caches)
     return next((Path(path) for path in paths if path is not None), None)
 

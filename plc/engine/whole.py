@@ -21,7 +21,7 @@ def conceal(
     lookahead: int = 0,
     **settings: Unpack[StreamSettings],
 ) -> Packet:
-    """Return a signal with its lost packets concealed, as a receiver would have played it.
+    """Return a signal with its lost packets concealed.
 
     Parameters
     ----------

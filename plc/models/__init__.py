@@ -1,4 +1,4 @@
-"""What a model says of itself, and whether its file is safe to open.
+"""Manifests of models, and checks of their files.
 
 In come names and paths; out come checked manifests and summaries of ONNX files.
 Nothing is run here.

@@ -1,12 +1,13 @@
-"""Which networks there are: those in the package, by name, and any other by its path."""
+"""The networks of the package by name, and others by path."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plc.errors import ModelError
-from plc.models.manifest import Manifest
+from plc.models.manifest import Manifest, file_state
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,20 +22,35 @@ def models_folder() -> Path:
     return Path(str(resources.files("plc"))) / "data" / "models"
 
 
+_read: dict[Path, tuple[tuple[int, ...], Manifest]] = {}
+"""Manifests of the package that were read, each with the state of its file."""
+
+
 def available(folder: Path | None = None) -> list[Manifest]:
-    """Return the manifests in a folder, in the order of their names; by default the package's.
+    """Return the manifests in a folder by name; by default the package's.
 
     Raises
     ------
     ModelError
         If one of them is not valid.
     """
-    found = [Manifest.read(path) for path in sorted((folder or models_folder()).glob("*.json"))]
+    paths = sorted((folder or models_folder()).glob("*.json"))
+    found = [_read_once(path) if folder is None else Manifest.read(path) for path in paths]
     return sorted(found, key=lambda manifest: manifest.name)
 
 
+def _read_once(path: Path) -> Manifest:
+    """Return the manifest in a file; read the file only if it changed."""
+    with contextlib.suppress(OSError):  # reading it tells why
+        state = file_state(path.stat())
+        if path not in _read or _read[path][0] != state:
+            _read[path] = state, Manifest.read(path)
+        return _read[path][1]
+    return Manifest.read(path)
+
+
 def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
-    """Return a manifest by the model's name in the package, or by a path.
+    """Return a manifest by name or path.
 
     Parameters
     ----------
@@ -123,7 +139,7 @@ def _rates(model: Manifest) -> str:
 
 
 def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
-    """Return by which recipes, for how long and on what a network was trained."""
+    """Return the recipes, steps and data of a network's training."""
     lines = list(training.get("after", ()))
     if "recipe" in training:
         steps = training.get("step", training.get("steps", "?"))

@@ -1,4 +1,4 @@
-"""What a network is, beside its weights: ``NAME.json`` next to ``NAME.onnx``.
+"""Facts about a network: ``NAME.json`` beside ``NAME.onnx``.
 
 The manifest is read first and decides whether the other file is looked at at all: it holds that
 file's size and SHA-256. Reading is strict. A field that is missing, unknown, of another type or
@@ -8,11 +8,15 @@ a rate that it was not trained for, which sounds bad and reports no error.
 
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import msgspec
+from msgspec import Meta
 
 from plc.errors import ModelError
 from plc.jsonable import to_json
@@ -32,13 +36,17 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_HORIZON_MS = 2_000.0
 MAX_CONTEXT_FRAMES = 1_024
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_Line = Annotated[
+    str, Meta(min_length=1, max_length=500, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")
+]
+_Draft = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\Z")]
+_Frames = Annotated[int, Meta(ge=0, le=MAX_CONTEXT_FRAMES)]
+_Rate = Annotated[int, Meta(ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything known about a network; one that exists is valid.
+    """Everything known about a network; made and checked by :meth:`from_fields`.
 
     Parameters
     ----------
@@ -80,54 +88,37 @@ class Manifest:
         :data:`FORMAT`.
     path : Path or None
         Where it was read from; not in the file.
-
-    Raises
-    ------
-    ModelError
-        If a field is out of its range.
     """
 
-    name: str
-    kind: str
-    content: str
-    sha256: str
-    bytes: int
-    bin_hz: float
-    top_hz: float | None
-    drafts: tuple[str, ...]
-    context_frames: int
-    context_frames_after: int
-    horizon_ms: float
-    sample_rates: tuple[int, int]
-    parameters: int
-    opset: int
-    licence: str
-    training: Mapping[str, Any]
-    figures: Mapping[str, float]
-    created_by: str
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+    kind: Annotated[str, Meta(pattern=rf"\A({'|'.join(KINDS)})\Z")]
+    content: Annotated[str, Meta(pattern=rf"\A({'|'.join(CONTENTS)})\Z")]
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    bytes: Annotated[int, Meta(ge=1, le=MAX_MODEL_BYTES)]
+    bin_hz: Annotated[float, Meta(gt=1.0, le=1000.0)]
+    top_hz: Annotated[float, Meta(gt=0.0, le=MAX_SAMPLE_RATE / 2)] | None
+    drafts: Annotated[tuple[_Draft, ...], Meta(max_length=16)]
+    context_frames: _Frames
+    context_frames_after: _Frames
+    horizon_ms: Annotated[float, Meta(gt=0.0, le=MAX_HORIZON_MS)]
+    sample_rates: tuple[_Rate, _Rate]
+    parameters: Annotated[int, Meta(ge=0, le=1 << 40)]
+    opset: Annotated[int, Meta(ge=1, le=1000)]
+    licence: _Line
+    training: dict[str, Any]
+    figures: dict[_Line, Annotated[float, Meta(ge=-1e300, le=1e300)]]
+    created_by: _Line
     format: int = FORMAT
     path: Path | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        """Check every field, then what fields say about each other."""
-        if type(self.format) is not int or self.format != FORMAT:
-            raise ModelError(
-                f"{self._label}: format is {self.format!r}; this version reads {FORMAT}: "
-                "upgrade plc-engine or export the model again"
-            )
-        for name, (valid, expected) in _RULES.items():
-            value = getattr(self, name)
-            if not valid(value):
-                raise ModelError(
-                    f"{self._label}: {name} is {_shown(value)}; expected {expected}; "
-                    "export the model again"
-                )
-        self._check_agreement()
 
     def _check_agreement(self) -> None:
         faults = (
             (self.sample_rates[0] > self.sample_rates[1], "sample_rates begins above its end"),
             (self.top_hz is not None and self.top_hz < self.bin_hz, "top_hz is below bin_hz"),
+            (
+                len(set(self.drafts)) < len(self.drafts),
+                f"drafts is {_shown(list(self.drafts))}; expected different names",
+            ),
             (not self.drafts and self.kind != "paper", f"a {self.kind} model names no drafts"),
             (
                 self.kind == "causal" and self.context_frames_after > 0,
@@ -136,20 +127,16 @@ class Manifest:
         )
         for wrong, what in faults:
             if wrong:
-                raise ModelError(f"{self._label}: {what}; export the model again")
-
-    @property
-    def _label(self) -> str:
-        return str(self.path) if self.path else f"manifest {_shown(self.name)}"
+                raise ModelError(f"{self.path or self.name}: {what}; export the model again")
 
     @property
     def onnx_path(self) -> Path:
-        """Where the weights are: beside the manifest."""
+        """Path of the weights, beside the manifest."""
         assert self.path is not None, "a manifest that was not read from a file has no weights"
         return self.path.with_suffix(".onnx")
 
     def horizon_samples(self, sample_rate: int) -> int:
-        """Return the samples of the longest gap that the network fills at a rate."""
+        """Return the longest gap at a rate, in samples."""
         return round(self.horizon_ms * sample_rate / 1000.0)
 
     def bins(self, sample_rate: int) -> int:
@@ -167,7 +154,7 @@ class Manifest:
         A frame is four hops long, so that three begin before the gap and touch it.
         """
         # In hops of the grid as it was meant: where they come out in whole samples or not, a graph
-        # has so many frames.
+        # has the same number of frames.
         touching = math.ceil(round(self.horizon_ms * 4 * self.bin_hz / 1000.0, 6)) + 3
         return self.context_frames + touching + self.context_frames_after
 
@@ -183,19 +170,22 @@ class Manifest:
         label = str(path) if path else "manifest"
         if not isinstance(values, dict):
             raise ModelError(f"{label}: holds {_shown(values)}; expected a JSON object of fields")
-        known = {each.name for each in fields(cls)} - {"path"}
         version = values.get("format", FORMAT)
-        if type(version) is int and version == FORMAT:  # another format has other fields
-            _check_names(label, set(values), known)
-        ready = {name: value for name, value in values.items() if name in known}
-        if ready.get("kind") == _KIND_BEFORE:
-            ready["kind"] = "inpaint"
-        for name in ("drafts", "sample_rates"):
-            if isinstance(ready.get(name), list):
-                ready[name] = tuple(ready[name])
-        for name in known - set(ready):  # only if the format is another: refused for that
-            ready[name] = None
-        return cls(**ready, path=path)
+        if type(version) is not int or version != FORMAT:
+            raise ModelError(
+                f"{label}: format is {version!r}; this version reads {FORMAT}: "
+                "upgrade plc-engine or export the model again"
+            )
+        known = {each.name for each in fields(cls)} - {"path"}
+        _check_names(label, set(values), known)
+        ready = values | {"kind": "inpaint"} if values["kind"] == _KIND_BEFORE else values
+        try:
+            manifest = msgspec.convert(ready, cls)
+        except msgspec.ValidationError as error:
+            raise ModelError(f"{label}: {_told(str(error), values)}") from error
+        manifest = replace(manifest, path=path)
+        manifest._check_agreement()
+        return manifest
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -222,6 +212,11 @@ class Manifest:
             path.write_text(to_json(values) + "\n", encoding="utf-8")
         except OSError as error:
             raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def file_state(found: os.stat_result) -> tuple[int, ...]:
+    """Return what differs once a file was replaced or written: device, inode, size and times."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_names(label: str, given: set[str], known: set[str]) -> None:
@@ -270,77 +265,16 @@ def _decoded(path: Path, text: str) -> Any:
         raise ModelError(f"{path}: no valid JSON: {error}; export the model again") from error
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _is_integer(least: int, most: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _is_number(above: float, most: float) -> Callable[[Any], bool]:
-    return lambda value: type(value) in (int, float) and above < value <= most
-
-
-def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 500 and value.isprintable()
-
-
-def _is_rates(value: Any) -> bool:
-    rate = _is_integer(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
-    return isinstance(value, tuple) and len(value) == 2 and all(map(rate, value))
-
-
-def _is_drafts(value: Any) -> bool:
-    if not isinstance(value, tuple) or len(value) > 16:
-        return False
-    names = all(isinstance(name, str) and name.isidentifier() for name in value)
-    return names and len(set(value)) == len(value)
-
-
-def _is_figures(value: Any) -> bool:
-    if not isinstance(value, Mapping):
-        return False
-    return all(_is_line(name) for name in value) and all(
-        type(figure) in (int, float) and math.isfinite(figure) for figure in value.values()
+def _told(error: str, values: Mapping[str, Any]) -> str:
+    """Return a message of ``msgspec`` with name and value of the field."""
+    expected, _, place = error.partition(" - at `$.")
+    name = re.split(r"[`\[.]", place)[0]
+    return (
+        f"{name} is {_shown(values.get(name))}; {expected[:1].lower()}{expected[1:]}; "
+        "export the model again"
     )
 
 
-_COUNT = 1 << 40
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (
-        lambda value: isinstance(value, str) and bool(_NAME.fullmatch(value)),
-        "letters, digits, '.', '_', '-', at most 64",
-    ),
-    "kind": (lambda value: value in KINDS, " or ".join(KINDS)),
-    "content": (lambda value: value in CONTENTS, " or ".join(CONTENTS)),
-    "sha256": (
-        lambda value: isinstance(value, str) and bool(_SHA256.fullmatch(value)),
-        "64 hexadecimal digits in lower case",
-    ),
-    "bytes": (_is_integer(1, MAX_MODEL_BYTES), f"1 to {MAX_MODEL_BYTES} bytes"),
-    "bin_hz": (_is_number(1.0, 1000.0), "a spacing above 1 and up to 1000 Hz"),
-    "top_hz": (
-        lambda value: value is None or _is_number(0.0, MAX_SAMPLE_RATE / 2)(value),
-        f"null or a frequency up to {MAX_SAMPLE_RATE // 2} Hz",
-    ),
-    "drafts": (_is_drafts, "a list of different names"),
-    "context_frames": (_is_integer(0, MAX_CONTEXT_FRAMES), f"0 to {MAX_CONTEXT_FRAMES} frames"),
-    "context_frames_after": (
-        _is_integer(0, MAX_CONTEXT_FRAMES),
-        f"0 to {MAX_CONTEXT_FRAMES} frames",
-    ),
-    "horizon_ms": (_is_number(0.0, MAX_HORIZON_MS), f"above 0 and up to {MAX_HORIZON_MS:g} ms"),
-    "sample_rates": (
-        _is_rates,
-        f"two rates in Hz, each {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}",
-    ),
-    "parameters": (_is_integer(0, _COUNT), "a number of parameters"),
-    "opset": (_is_integer(1, 1000), "a version of ONNX's operators"),
-    "licence": (_is_line, "a line of text"),
-    "training": (lambda value: isinstance(value, Mapping), "an object"),
-    "figures": (_is_figures, "an object of finite numbers by name"),
-    "created_by": (_is_line, "a line of text"),
-}
-"""For each field: whether a value is valid, and what is expected of it."""
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -91,7 +91,7 @@ _REFUSED = {
     ("tensor", 13): "external data",
     ("type", 8): "a sparse tensor",
 }
-"""What those fields hold that somebody may put into a file with reason or with malice."""
+"""Contents of refused fields that files are known to hold."""
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _FLOAT = 1
@@ -114,7 +114,7 @@ class Port:
 
 @dataclass(slots=True)
 class GraphSummary:
-    """What a file says about itself."""
+    """Inputs, outputs and operators of an ONNX file."""
 
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)

@@ -36,7 +36,8 @@ from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import inspect_onnx
 from plc.runtime.providers import Signature
-from plc.runtime.session import open_session, read_weights
+from plc.runtime.session import open_session
+from plc.runtime.weights import read_weights
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.phase.offline import integrate_phase, refine_phase, signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
@@ -254,13 +255,16 @@ def open_context_encoder(
         )
         for batch in range(1, len(EXTENSIONS) + 1)
     ]
-    session = open_session(manifest, signatures, providers=providers, threads=threads)
+    sessions = [
+        open_session(manifest, signature, providers=providers, threads=threads)
+        for signature in signatures
+    ]
 
     def network(contexts: NDArray[np.float32]) -> NDArray[np.float32]:
-        index = contexts.shape[0] - 1
-        np.copyto(session.inputs[index][0], contexts)
-        session.run(index)
-        answers: NDArray[np.float32] = session.outputs[index]
+        session = sessions[contexts.shape[0] - 1]
+        np.copyto(session.inputs[0], contexts)
+        session.run()
+        answers: NDArray[np.float32] = session.output
         return answers
 
     return ContextEncoder(network)

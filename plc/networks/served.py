@@ -30,7 +30,7 @@ _OPEN_S = 120.0
 
 def open_on_provider(manifest: Manifest, shape: NetworkShape, provider: str) -> GapNetwork:
     """Return a model's network, ready to run on a shape (:func:`open_network`)."""
-    return open_network(manifest, [shape], providers=provider)
+    return open_network(manifest, shape, providers=provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +135,16 @@ def open_served(
         )
     gap = GapSpectra(manifest, *stream[:2])
     draft = _draft_of(manifest, gap, stream, reach)
-    signatures = [network_signature(manifest, gap.shape)]
+    signature = network_signature(manifest, gap.shape)
 
     def opened() -> Runnable:
         return opener.network(manifest, gap.shape, provider)
 
     runner: Runner
     if limit_ms == float("inf"):
-        runner = InlineRunner(opened(), signatures, clock)
+        runner = InlineRunner(opened(), signature, clock)
     else:
-        worker = NetworkWorker(opened, signatures, clock=clock)
+        worker = NetworkWorker(opened, signature, clock=clock)
         worker.wait_until_open(_OPEN_S)
         runner = worker
     runner.counters = counters

@@ -1,4 +1,4 @@
-"""Fill gaps of a recording from both sides, with all the time there is.
+"""Fill gaps of a recording from both sides, without a time limit.
 
 Three qualities, each the start of the next, and a network that improves on the last two:
 
@@ -33,9 +33,7 @@ References
    arXiv 2403.04433.
 """
 
-import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,47 +49,17 @@ from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import Refiner, open_refiner
 from plc.predict.filler import Filler
 from plc.predict.history import History
-from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
-from plc_kernels.ar import fit_burg
+from plc.repair.gaps import Gap, find_unsound, merge_gaps
+from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.packet import INT16_SCALE
-from plc_kernels.toeplitz import solve_toeplitz
 
 CONTEXT_S = 0.5
-"""What is looked at on each side of a gap, at most."""
+"""Longest context on each side of a gap, without a network."""
 
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """How much is spent on a gap."""
-
-    interpolators: int
-    """Predictors of which the mean is taken."""
-    rounds: int
-    """Times that they are fitted and interpolate."""
-
-
-QUALITIES = {"fast": Quality(0, 0), "good": Quality(3, 1), "best": Quality(5, 2)}
-"""Name to effort."""
-
-# All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/design.md has the table.
-_INTERPOLATORS = (
-    Rung(93.75, 500.0),
-    Rung(62.5, 160.0),
-    Rung(43.75, 312.5),
-    Rung(62.5, 500.0),
-    Rung(31.25, 125.0),
-)
-_LEAST_ORDER = 8
-# An interpolation that gets louder than its surroundings by more than this went wrong.
-_OVERSHOOT = 1.5
-# Longer gaps are left to the blend: what the interpolation adds is lost in the middle of them, and
-# its cost and memory grow with the square of the length.
-LONGEST_REFINED_GAP = 4096
-"""Samples of the longest gap that ``good`` and ``best`` refine; longer ones get the draft."""
 
 _Report = Callable[[int, int], None]
 
@@ -117,8 +85,9 @@ def inpaint(
     gaps : sequence of (start, stop)
         In samples, stop excluded; in any order, and overlapping ones are merged.
     quality : str
-        ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``. Gaps of more
-        than :data:`LONGEST_REFINED_GAP` samples are filled as by ``"fast"``.
+        ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``. Gaps
+        of more than :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` samples are filled as by
+        ``"fast"``.
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
         each side, as in the paper.
@@ -156,7 +125,7 @@ def fill_gaps(
     model: str,
     progress: _Report | None = None,
 ) -> Packet:
-    """Return a signal with its gaps filled, of which parts were filled before.
+    """Fill the gaps of a signal that holds earlier fills.
 
     Parameters
     ----------
@@ -178,73 +147,28 @@ def fill_gaps(
         rows /= np.float32(INT16_SCALE)
     merged = merge_gaps(gaps, rows.shape[1])
     warm_up()
-    _check_finite(rows, merged)
-    for start, stop in merged:
-        rows[:, start:stop] = 0.0
+    unsound = find_unsound(rows.T, (gap.span for gap in merged))
+    if unsound is not None:
+        raise PacketError(f"sample {unsound} is not finite; list it in gaps to have it filled")
+    for gap in merged:
+        rows[:, gap.start : gap.stop] = 0.0
     _make_filler(config, 0)  # an unknown method is an error without gaps, too
     network = None
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
     fills = list(made)
-    for k, (start, stop, end) in enumerate(with_known_ends(merged, rows.shape[1]), start=1):
-        _fill(rows, config, start, stop, end, fills, quality, network)
-        fills.append((start, stop))
+    for k, gap in enumerate(merged, start=1):
+        _fill(rows, config, gap, fills, quality, network)
+        fills.append(gap.span)
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
 
 
-def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
-    """Return the gaps in order, overlapping and touching ones as one.
-
-    Raises
-    ------
-    ConfigError
-        If a gap is empty or reaches past the ``samples`` there are.
-    """
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(_as_samples(gap) for gap in gaps):
-        if not 0 <= start < stop <= samples:
-            raise ConfigError(
-                f"gap {start}:{stop} does not fit a signal of {samples} samples; "
-                "give 0 <= start < stop <= samples"
-            )
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    return merged
-
-
-def with_known_ends(gaps: list[tuple[int, int]], samples: int) -> list[tuple[int, int, int]]:
-    """Return merged gaps as (start, stop, end): what follows a gap is known from stop to end."""
-    ends = [start for start, _ in gaps[1:]] + [samples]
-    # Without gaps there is still one end.
-    return [(start, stop, end) for (start, stop), end in zip(gaps, ends, strict=False)]
-
-
-def _as_samples(gap: tuple[int, int]) -> tuple[int, int]:
-    try:
-        start, stop = gap
-        return operator.index(start), operator.index(stop)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"gap is {gap!r}; give (start, stop) in samples, two integers") from error
-
-
-def _check_finite(rows: NDArray[np.float32], gaps: list[tuple[int, int]]) -> None:
-    unsound: NDArray[np.bool_] = np.logical_not(np.isfinite(rows).all(axis=0))
-    for start, stop in gaps:
-        unsound[start:stop] = False
-    if unsound.any():
-        raise PacketError(
-            f"sample {int(np.argmax(unsound))} is not finite; list it in gaps to have it filled"
-        )
-
-
-def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[tuple[int, int]]) -> Packet:
+def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:
     out = signal.copy()
     view = out.reshape(signal.shape[0], -1)
-    for start, stop in gaps:
+    for start, stop, _ in gaps:
         filled = rows[:, start:stop].T
         if signal.dtype == np.int16:
             filled = np.clip(np.rint(filled * np.float32(INT16_SCALE)), -32768, 32767)
@@ -255,45 +179,37 @@ def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[tuple[int, int]]
 def _fill(
     rows: NDArray[np.float32],
     config: StreamConfig,
-    start: int,
-    stop: int,
-    end: int,
+    gap: Gap,
     fills: list[tuple[int, int]],
     quality: str,
     network: Refiner | None,
 ) -> None:
-    """Fill ``rows[:, start:stop]``; samples from ``stop`` to ``end`` are known.
-
-    Those before ``start`` are, but for ``fills``.
-    """
+    """Fill a gap of ``rows``; what lies before it is known, except ``fills``."""
     context = round(CONTEXT_S * config.sample_rate)
-    before = rows[:, max(0, start - context) : start]
-    after = rows[:, stop : min(end, stop + context)]
-    gap = rows[:, start:stop]
-    filler = _make_filler(config, max(gap.shape[1], after.shape[1]))
+    before = rows[:, max(0, gap.start - context) : gap.start]
+    after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
+    hole = rows[:, gap.start : gap.stop]
+    filler = _make_filler(config, max(gap.samples, after.shape[1]))
     bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
-        _run(filler, after[:, ::-1], after[:, :0], bend, gap[:, ::-1])
-        hold_between((after,), config.sample_rate, gap)
+        _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
+        hold_between((after,), config.sample_rate, hole)
         return
-    _run(filler, before, after, bend, gap)
-    sizes = (gap.shape[1], before.shape[1], after.shape[1])
-    if refines(quality, config.method) and refinable(*sizes):
-        for c in range(rows.shape[0]):
-            doubt_db = _interpolate(
-                rows[c], config.sample_rate, start, stop, end, QUALITIES[quality]
-            )
+    _run(filler, before, after, bend, hole)
+    if refines(quality, config.method) and refinable(gap, before.shape[1]):
+        for row in rows:
+            doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
             if network is not None:
-                network.refine(rows[c], start, stop, end, doubt_db)
-    known = _without(before, start - before.shape[1], fills)
-    hold_between((known, after), config.sample_rate, gap)
+                network.refine(row, *gap, doubt_db)
+    known = _without(before, gap.start - before.shape[1], fills)
+    hold_between((known, after), config.sample_rate, hole)
 
 
 def _without(
     before: NDArray[np.float32], first: int, fills: list[tuple[int, int]]
 ) -> NDArray[np.float32]:
-    """Return what is left of ``before``, which begins at ``first``, without the fills in it."""
+    """Return ``before``, which begins at sample ``first``, without the fills in it."""
     known = np.ones(before.shape[1], np.bool_)
     for start, stop in reversed(fills):
         if stop <= first:
@@ -332,110 +248,14 @@ def _run(
 
 
 def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]) -> None:
-    """Bend the end of a gap to meet the first sample after it, which may not be touched."""
+    """Bend the end of a gap to meet the first sample after it."""
     beyond = np.zeros((out.shape[0], 1), np.float32)
     filler.extend(beyond)
     n = min(bend, out.shape[1])
     out[:, out.shape[1] - n :] += crossfade_ramp(n) * (after[:, :1] - beyond)
 
 
-def _interpolate(
-    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, quality: Quality
-) -> float:
-    """Replace the draft in ``row[start:stop]`` by the mean of several interpolations.
-
-    Return by how much these disagree, relative to their mean, in dB: infinite if one of them could
-    not be made.
-    """
-    doubt_db = float("inf")
-    for _ in range(quality.rounds):
-        draft = row[start:stop].astype(np.float64)
-        made = [
-            _interpolated(row, sample_rate, start, stop, end, rung)
-            for rung in _INTERPOLATORS[: quality.interpolators]
-        ]
-        fills = np.stack([draft if fill is None else fill for fill in made])
-        row[start:stop] = fills.mean(axis=0)
-        doubt_db = _doubt_db(fills) if all(fill is not None for fill in made) else float("inf")
-    return doubt_db
-
-
-def _doubt_db(fills: NDArray[np.float64]) -> float:
-    """Return by how much fills, shape (fills, n), disagree, in dB relative to their mean."""
-    mean = fills.mean(axis=0)
-    if not mean.any():
-        return float("inf")
-    power = max(float(fills.var(axis=0, ddof=1).sum()), float(np.finfo(np.float64).tiny))
-    return float(10.0 * np.log10(power / float(mean @ mean)))
-
-
-def _interpolated(
-    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int, rung: Rung
-) -> NDArray[np.float64] | None:
-    """Return the gap as the predictor of its surroundings has it; None if it has none."""
-    context = round(rung.past_ms * sample_rate / 1000.0)
-    first = max(0, start - context)
-    line = row[first : min(end, stop + context)].astype(np.float64)
-    begin = start - first
-    length = stop - start
-    order = round(rung.order_ms * sample_rate / 1000.0)
-    order = min(order, begin, line.size - begin - length, line.size // 4)
-    if order < _LEAST_ORDER or not line.any():
-        return None
-    gap = solve_gap(line, begin, length, fit_burg(line, order))
-    if gap is None or not np.abs(gap).max() <= _OVERSHOOT * np.abs(line).max():
-        return None
-    return gap
-
-
 def context_s(quality: str, method: str, model: str) -> float:
-    """Return how much of a signal on either side of a gap has a say in its filling, in seconds."""
+    """Return the context of a gap on either side, in seconds."""
     networks = refines(quality, method) and method == "auto" and model != "ar"
     return REACH_S if networks else CONTEXT_S
-
-
-def refines(quality: str, method: str) -> bool:
-    """Tell whether gaps are interpolated at all, and not just drafted."""
-    return QUALITIES[quality].rounds > 0 and method in LADDER_METHODS
-
-
-def refinable(gap: int, before: int, after: int) -> bool:
-    """Tell whether a gap of so many samples, with so many known around it, can be interpolated."""
-    return gap <= LONGEST_REFINED_GAP and min(before, after) >= _LEAST_ORDER
-
-
-def solve_gap(
-    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """Return the samples of a gap that leave the least squared prediction error.
-
-    Parameters
-    ----------
-    line : float64, shape (n,)
-        Samples; known for ``order`` of them on each side of the gap.
-    begin, length : int
-        First sample of the gap, and its samples.
-    predictor : float64, shape (order + 1,)
-        ``predictor[0] = 1``.
-
-    Returns
-    -------
-    float64, shape (length,), or None
-        None if rounding left the system without a solution.
-
-    Notes
-    -----
-    Equations (10)-(12) of [1]_ in the module: ``B x = -z``, where ``B[i, j]`` is the
-    autocorrelation of the predictor at lag ``|i - j|`` and ``z`` what the known samples add.
-    """
-    order = predictor.size - 1
-    around = line[begin - order : begin + length + order].copy()
-    around[order : order + length] = 0.0
-    error = np.convolve(around, predictor)[order : order + length + order]
-    known = np.correlate(error, predictor, "valid")
-    correlation = np.correlate(predictor, predictor, "full")[order:]
-    column = np.zeros(length)
-    column[: min(length, order + 1)] = correlation[:length]
-    gap = -known
-    solved = solve_toeplitz(column, np.empty((length, length)), np.empty((2, length)), gap)
-    return gap if solved else None

@@ -1,4 +1,4 @@
-"""Whole recordings, streamed: conceal, inpaint or lose packets from one file to another.
+"""Conceal, inpaint or lose packets of a recording, from file to file.
 
 Each function reads its source block by block, writes its target as it goes, and holds no more than
 a few packets, or the context around one group of gaps: an hour of audio takes the memory of a
@@ -6,7 +6,6 @@ second. The target has exactly the length of the source; delays are taken out.
 """
 
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +20,10 @@ from plc.audio.files import AudioReader, AudioWriter, check_new, check_target, c
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
-from plc.errors import AudioFileError, ConfigError, TraceError
-from plc.repair import arrays
-from plc.repair.arrays import context_s, fill_gaps, refinable, refines, with_known_ends
+from plc.errors import AudioFileError, TraceError
+from plc.repair.arrays import context_s, fill_gaps
+from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
+from plc.repair.interpolate import refinable, refines
 
 # What most of live audio over IP is sent in.
 PACKET_MS = 10.0
@@ -31,12 +31,12 @@ PACKET_MS = 10.0
 _BLOCK_PACKETS = 64
 
 Progress = Callable[[int, int | None], None]
-"""Called with the samples done and about how many there are (None if nobody knows)."""
+"""Called with the samples done, and the expected samples (None if unknown)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcealReport:
-    """What :func:`conceal_file` did."""
+    """Result of :func:`conceal_file`."""
 
     samples: int
     sample_rate: int
@@ -55,7 +55,7 @@ class ConcealReport:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of audio a second of work got done, reading and writing included."""
+        """Seconds of audio per second of work, reading and writing included."""
         return self.duration_s / self.elapsed_s
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class ConcealReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseReport:
-    """What :func:`lose_file` did."""
+    """Result of :func:`lose_file`."""
 
     samples: int
     sample_rate: int
@@ -85,7 +85,7 @@ class LoseReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintReport:
-    """What :func:`inpaint_file` did.
+    """Result of :func:`inpaint_file`.
 
     Attributes
     ----------
@@ -94,9 +94,9 @@ class InpaintReport:
     gaps : tuple of (int, int)
         In samples, merged and in order.
     refined_gaps : int or None
-        How many of them were refined by interpolation; the others are longer than
-        :data:`~plc.repair.arrays.LONGEST_REFINED_GAP`, or next to nothing is known on one side, and
-        got the blend. None where the quality or the method refines none.
+        Number of them that were interpolated. The others are longer than
+        :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
+        side, and got the blend. None where the quality or the method interpolates none.
     elapsed_s : float
         Reading and writing included.
     clipped_samples : int
@@ -127,7 +127,7 @@ def conceal_file(
     progress: Progress | None = None,
     **settings: Unpack[StreamSettings],
 ) -> ConcealReport:
-    """Conceal the lost packets of a recording, as a receiver would while it plays.
+    """Conceal the lost packets of a recording.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def lose_file(
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> LoseReport:
-    """Put silence in place of lost packets, and write down which they were.
+    """Replace lost packets by silence, and write their trace.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def inpaint_file(
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
     quality : str
         ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
-        :data:`~plc.repair.arrays.LONGEST_REFINED_GAP` each makes the same.
+        :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` each makes the same.
     method : str
         One of :data:`plc.METHODS`.
     model : str
@@ -302,31 +302,37 @@ def inpaint_file(
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         samples = reader.samples if reader.samples is not None else count_samples(source)
-        gaps = merge_gaps(gaps_s, reader.sample_rate, samples)
+        gaps = gaps_in_samples(gaps_s, reader.sample_rate, samples)
         start_s = time.perf_counter()
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
-            for start, stop, end in with_known_ends(gaps, samples):
-                first = max(0, start - context)
+            for gap in gaps:
+                first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
                     made.popleft()
-                signal = window.move_to(first, min(stop + context, end))
-                gap = (start - first, stop - first)
-                _check_finite(signal, gap, source, first / reader.sample_rate, reader.sample_rate)
+                signal = window.move_to(first, min(gap.stop + context, gap.end))
+                hole = (gap.start - first, gap.stop - first)
+                unsound = find_unsound(signal, [hole])
+                if unsound is not None:
+                    place_s = (first + unsound) / reader.sample_rate
+                    raise AudioFileError(
+                        f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a "
+                        "gap too"
+                    )
                 earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
                 signal[:] = fill_gaps(
-                    signal, reader.sample_rate, [gap], earlier, quality, method, model
+                    signal, reader.sample_rate, [hole], earlier, quality, method, model
                 )
-                made.append((start, stop))
+                made.append(gap.span)
             window.finish()
         return InpaintReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            gaps=tuple(gaps),
-            refined_gaps=_count_refined(gaps, samples, quality, method),
+            gaps=tuple(gap.span for gap in gaps),
+            refined_gaps=_count_refined(gaps, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
@@ -335,7 +341,7 @@ def inpaint_file(
 def lost_gaps(
     source: str | Path, losses: TraceLosses, packet_ms: float
 ) -> list[tuple[float, float]]:
-    """Return the gaps that a trace leaves in a recording, in seconds, for :func:`inpaint_file`.
+    """Return the gaps of a trace in a recording, in seconds.
 
     Parameters
     ----------
@@ -368,103 +374,11 @@ def lost_gaps(
         ]
 
 
-def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
-    """Return a packet's length in whole samples, at least one."""
-    samples = sample_rate * packet_ms / 1000
-    packet_samples = round(samples) if math.isfinite(samples) else 0
-    if packet_samples < 1:
-        raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
-    return packet_samples
-
-
-def parse_gap(text: str) -> tuple[float, float]:
-    """Return the start and end in seconds of a gap written as ``1.250:1.314``."""
-    match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*:\s*(\d*\.?\d+|\d+\.)\s*", text)
-    if not match:
-        raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
-    start_s, stop_s = float(match[1]), float(match[2])
-    if start_s >= stop_s:
-        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
-    return start_s, stop_s
-
-
-def read_gaps(path: str | Path) -> list[tuple[float, float]]:
-    """Return the gaps in a text file: one ``START:STOP`` in seconds a line, ``#`` comments."""
-    try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
-    gaps = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.partition("#")[0].strip()
-        if bare:
-            try:
-                gaps.append(parse_gap(bare))
-            except ConfigError as error:
-                raise ConfigError(f"{path}, line {number}: {error}") from None
-    if not gaps:
-        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
-    return gaps
-
-
-def merge_gaps(
-    gaps_s: Iterable[tuple[float, float]], sample_rate: int, samples: int
-) -> list[tuple[int, int]]:
-    """Return gaps in samples, in order, none touching another.
-
-    Parameters
-    ----------
-    gaps_s : iterable of (float, float)
-        Start and end in seconds.
-    sample_rate : int
-        In Hz.
-    samples : int
-        Length of the recording; a gap must lie within it.
-    """
-    gaps: list[tuple[int, int]] = []
-    for start_s, stop_s in sorted(gaps_s):
-        start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
-        if start < 0 or stop > samples:
-            raise ConfigError(
-                f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
-                f"{samples / sample_rate:.3f} s"
-            )
-        if start >= stop:
-            raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
-        gaps.append((start, stop))
-    if not gaps:
-        raise ConfigError("no gap given; expected at least one START:STOP in seconds")
-    return arrays.merge_gaps(gaps, samples)
-
-
-def _check_finite(
-    signal: NDArray[np.float32],
-    gap: tuple[int, int],
-    source: Path,
-    start_s: float,
-    sample_rate: int,
-) -> None:
-    """Refuse to fill a gap from samples that are no numbers; ``signal`` begins at ``start_s``."""
-    unsound: NDArray[np.bool_] = np.asarray((~np.isfinite(signal)).any(axis=1))
-    unsound[gap[0] : gap[1]] = False
-    if unsound.any():
-        place_s = start_s + int(np.argmax(unsound)) / sample_rate
-        raise AudioFileError(
-            f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a gap too"
-        )
-
-
-def _count_refined(
-    gaps: list[tuple[int, int]], samples: int, quality: str, method: str
-) -> int | None:
-    """Return how many gaps :func:`plc.inpaint` refines; None if it is to refine none."""
+def _count_refined(gaps: list[Gap], quality: str, method: str) -> int | None:
+    """Count the gaps that are interpolated; None if the settings interpolate none."""
     if not refines(quality, method):
         return None
-    return sum(
-        refinable(stop - start, start, end - stop)
-        for start, stop, end in with_known_ends(gaps, samples)
-    )
+    return sum(refinable(gap, gap.start) for gap in gaps)
 
 
 class _Window:
@@ -500,7 +414,7 @@ class _Window:
 
 
 class _Undelayed:
-    """Writes what a concealer plays, without its delay and not past the recording's end."""
+    """Write a concealer's output without delay, up to the recording's end."""
 
     def __init__(self, delay: int, writer: AudioWriter) -> None:
         self.to_skip, self.writer, self.written = delay, writer, 0
@@ -533,7 +447,7 @@ def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.fl
 def _check_trace(
     losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
 ) -> None:
-    """Refuse a trace of other packets, or too few of them, before any work is done."""
+    """Refuse a trace of other packets or too few."""
     if not isinstance(losses, TraceLosses):
         return
     stated = packet_samples_of_trace(losses.path) if losses.path else None
@@ -557,7 +471,7 @@ def _check_trace(
 
 
 def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
-    """Refuse to write the trace over a file that it is made from, before any work is done."""
+    """Refuse to write the trace over one of its sources."""
     given = losses.path if isinstance(losses, TraceLosses) else None
     inputs = {"the trace that says what to lose": given, "the source itself": source}
     for what, path in inputs.items():

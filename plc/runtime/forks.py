@@ -1,9 +1,9 @@
-"""Which process of a line of forks this is: threads, and sessions in use, stay with the parent."""
+"""The number of forks behind this process; threads stay with the parent."""
 
 import os
 
 generation = 0
-"""Forks between the process that imported this and the one that asks.
+"""Forks between the process that imported this module and the current one.
 
 What is made here and needs a thread, or a lock that one may hold, remembers it and compares: in
 another generation it is a copy whose thread does not exist.

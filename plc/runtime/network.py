@@ -1,8 +1,8 @@
 """The network as a function of arrays: STFTs of drafts in, STFT of the fill out.
 
-:func:`open_network` takes a model by name or by its manifest, and the shapes that will be run.
-:meth:`GapNetwork.run` copies in, runs, looks for NaN and copies out; it allocates nothing, and what
-goes wrong in it is counted, not raised.
+:func:`open_network` takes a model by name or by its manifest, and the shape of an inference.
+:meth:`GapNetwork.run` copies in, runs, looks for NaN and copies out. It allocates nothing; it
+counts failures and raises none.
 """
 
 import time
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
+from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
-from plc.runtime.session import BoundSession, open_session
+from plc.runtime.session import open_session
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What one inference works on: so many gaps at once, of so many frames and bins."""
+    """Shape of one inference: batch, frames, bins."""
 
     bins: int
     frames: int
@@ -30,7 +31,7 @@ class NetworkShape:
 
 
 def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
-    """Return what the graph of a causal or inpaint model takes and gives.
+    """Return the inputs and the output of a causal or inpaint model.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
 
 
 class GapNetwork:
-    """A causal or inpaint network, ready to run on declared shapes; for one thread at a time.
+    """A causal or inpaint network, ready to run; used by one thread at a time.
 
     Attributes
     ----------
@@ -66,22 +67,18 @@ class GapNetwork:
         Why the last of these was not.
     """
 
-    def __init__(
-        self, manifest: Manifest, session: BoundSession, shapes: Sequence[NetworkShape]
-    ) -> None:
+    def __init__(self, manifest: Manifest, session: BoundSession) -> None:
         self.manifest = manifest
         self.report = session.report
         self.runs = 0
         self.failed = 0
         self.last_error = ""
         self._session = session
-        self._index = {inputs[0].shape: i for i, inputs in enumerate(session.inputs)}
-        self._finite = [np.empty(output.shape, np.bool_) for output in session.outputs]
-        self.shapes = tuple(shapes)
+        self._finite = np.empty(session.output.shape, np.bool_)
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it cools down when idle, so that :meth:`keep_warm` matters."""
+        """Whether the network runs on a GPU, which :meth:`keep_warm` is for."""
         return self._session.on_gpu
 
     def run(
@@ -104,27 +101,25 @@ class GapNetwork:
         Raises
         ------
         ConfigError
-            If the shape was not declared at opening.
+            If the shape is another than at opening.
         """
-        index = self._index.get(spectra.shape)
-        if index is None:
-            raise ConfigError(
-                f"spectra have the shape {spectra.shape}; opened for "
-                f"{', '.join(map(str, self._index))}"
-            )
         session = self._session
-        np.copyto(session.inputs[index][0], spectra)
-        np.copyto(session.inputs[index][1], lost)
+        own_spectra, own_lost = session.inputs
+        if spectra.shape != own_spectra.shape:
+            raise ConfigError(
+                f"spectra have the shape {spectra.shape}; opened for {own_spectra.shape}"
+            )
+        np.copyto(own_spectra, spectra)
+        np.copyto(own_lost, lost)
         self.runs += 1
         try:
-            session.run(index)
+            session.run()
         except Exception as error:  # ONNX Runtime's have no common class of their own
             return self._fail(str(error) or type(error).__name__)
-        output = session.outputs[index]
-        np.isfinite(output, out=self._finite[index])
-        if not self._finite[index].all():
+        np.isfinite(session.output, out=self._finite)
+        if not self._finite.all():
             return self._fail("the network returned NaN or infinity")
-        np.copyto(out, output)
+        np.copyto(out, session.output)
         return True
 
     def _fail(self, why: str) -> bool:
@@ -134,16 +129,16 @@ class GapNetwork:
 
     def keep_warm(self) -> None:
         """Run once on what lies in the buffers, for nothing; exceptions pass through."""
-        self._session.run(0)
+        self._session.run()
 
     def cancel(self) -> None:
-        """Make a run in another thread end soon; it then counts as failed."""
+        """Cancel a run in another thread; the run counts as failed."""
         self._session.cancel()
 
 
 def open_network(
     model: str | Path | Manifest,
-    shapes: Sequence[NetworkShape],
+    shape: NetworkShape,
     *,
     providers: str | Sequence[str] = "auto",
     threads: int = 1,
@@ -157,8 +152,8 @@ def open_network(
     model : str, Path or Manifest
         Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
         manifest itself.
-    shapes : sequence of NetworkShape
-        All that will be run, 1 to 64.
+    shape : NetworkShape
+        Of every inference.
     providers, threads, cuda_graph, clock
         As for :func:`open_session`.
 
@@ -172,13 +167,12 @@ def open_network(
         raise ConfigError(
             f"{manifest.name} is the paper's network; it fills whole files only: plc inpaint"
         )
-    signatures = [network_signature(manifest, shape) for shape in shapes]
     session = open_session(
         manifest,
-        signatures,
+        network_signature(manifest, shape),
         providers=providers,
         threads=threads,
         cuda_graph=cuda_graph,
         clock=clock,
     )
-    return GapNetwork(manifest, session, shapes)
+    return GapNetwork(manifest, session)

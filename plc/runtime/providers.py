@@ -1,10 +1,8 @@
-"""What ONNX Runtime can run on, and how each provider is to be set.
+"""Providers of ONNX Runtime and their settings.
 
 **On a GPU** everything stays full float32 (no TF32, no half precision): parity with the CPU is
 worth more than half of a millisecond. CUDA graphs replay a run without launching its kernels one
-by one; they read and write fixed addresses. TensorRT compiles one engine for the range of all
-declared shapes; without the range each new shape would compile another, for seconds, in the midst
-of a stream.
+by one; they read and write fixed addresses. TensorRT compiles one engine for the declared shape.
 """
 
 import contextlib
@@ -18,8 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 from plc.errors import ConfigError
 
@@ -36,7 +32,7 @@ Options = tuple[str, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Names and shapes of a graph's inputs and of its output, all float32."""
+    """Names and shapes of a graph's inputs and output, all float32."""
 
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
     output: tuple[str, tuple[int, ...]]
@@ -56,9 +52,10 @@ def cuda_options(graph: bool) -> Options:
     }
 
 
-def tensorrt_options(folder: Path, signatures: Sequence[Signature], graph: bool) -> Options:
+def tensorrt_options(folder: Path, signature: Signature, graph: bool) -> Options:
     """Return TensorRT's settings; engines are read from and written to ``folder``."""
-    least, most = shape_range(signatures)
+    sizes = ((name, "x".join(map(str, shape))) for name, shape in signature.inputs)
+    profile = ",".join(f"{name}:{size}" for name, size in sizes)
     return PROVIDERS["tensorrt"], {
         "device_id": "0",
         "trt_fp16_enable": "0",
@@ -68,24 +65,14 @@ def tensorrt_options(folder: Path, signatures: Sequence[Signature], graph: bool)
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
         "trt_cuda_graph_enable": str(int(graph)),
-        "trt_profile_min_shapes": least,
-        "trt_profile_max_shapes": most,
-        "trt_profile_opt_shapes": most,
+        "trt_profile_min_shapes": profile,
+        "trt_profile_max_shapes": profile,
+        "trt_profile_opt_shapes": profile,
     }
 
 
-def shape_range(signatures: Sequence[Signature]) -> tuple[str, str]:
-    """Return the least and the largest sizes of every input, as TensorRT wants them written."""
-    least, most = [], []
-    for i, (name, _) in enumerate(signatures[0].inputs):
-        sizes = np.array([signature.inputs[i][1] for signature in signatures])
-        least.append(f"{name}:{'x'.join(map(str, sizes.min(axis=0).tolist()))}")
-        most.append(f"{name}:{'x'.join(map(str, sizes.max(axis=0).tolist()))}")
-    return ",".join(least), ",".join(most)
-
-
 def installed_providers(ort: ModuleType) -> list[str]:
-    """Return our names of the providers that the wheel has, the preferred first."""
+    """Return the names of installed providers, the preferred first."""
     available = ort.get_available_providers()
     return [name for name, theirs in PROVIDERS.items() if theirs in available]
 
@@ -121,7 +108,7 @@ _missing: list[str] = []
 
 
 def _begin_child() -> None:
-    """Have a lock that nobody holds: a thread that stayed with the parent may have."""
+    """Replace the lock, which a thread of the parent may hold."""
     global _loading
     _loading = threading.Lock()
 
@@ -131,7 +118,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def load_libraries(ort: ModuleType, name: str) -> list[str]:
-    """Load the CUDA and TensorRT libraries that Python packages brought, once in a process.
+    """Load the CUDA and TensorRT libraries of Python packages, once.
 
     Without this only those on the system's search path are found.
 
@@ -155,7 +142,7 @@ def load_libraries(ort: ModuleType, name: str) -> list[str]:
 
 @contextlib.contextmanager
 def quiet(ort: ModuleType) -> Iterator[None]:
-    """Keep ONNX Runtime from writing to stderr why a GPU does not start: the report says it."""
+    """Silence ONNX Runtime's stderr; the report has the reason."""
     ort.set_default_logger_severity(4)
     try:
         yield
@@ -164,7 +151,7 @@ def quiet(ort: ModuleType) -> Iterator[None]:
 
 
 def tensorrt_version() -> str:
-    """Return the version of the Python package that brought TensorRT, if one did."""
+    """Return the version of the Python package of TensorRT."""
     try:
         return str(importlib.import_module("tensorrt").__version__)
     except (ImportError, OSError, AttributeError):

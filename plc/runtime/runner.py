@@ -1,4 +1,4 @@
-"""How the audio thread calls a network: submit, collect, tick, whichever thread runs it.
+"""The audio thread's calls of a network: submit, collect, tick.
 
 Two implementations of :class:`Runner`::
 
@@ -11,7 +11,7 @@ which says what either costs.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Protocol
@@ -28,11 +28,11 @@ NO_TICKET = 0
 
 
 class Runnable(Protocol):
-    """What a runner runs, such as a :class:`~plc.runtime.network.GapNetwork`."""
+    """A network for a runner, such as :class:`~plc.runtime.network.GapNetwork`."""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it needs to be kept warm."""
+        """Whether the network needs to be kept warm."""
         ...
 
     def run(
@@ -49,12 +49,12 @@ class Runnable(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Make a run in another thread end soon, if that can be done."""
+        """Cancel a run in another thread, if possible."""
         ...
 
 
 class Outcome(Enum):
-    """What became of a submission."""
+    """Result of a submission."""
 
     DONE = "done"
     SLOW = "slow"
@@ -74,7 +74,7 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class NetworkCounters:
-    """What happened to a network; read from outside."""
+    """Counters of a network, read from outside."""
 
     network_runs: int = 0
     """Submissions taken."""
@@ -87,7 +87,7 @@ class NetworkCounters:
     network_refused: int = 0
     """Submissions not taken: starting, busy with a late one, or given up."""
     network_dropped: int = 0
-    """Results that came after their deadline, or when nobody wanted them any more."""
+    """Results after their deadline, or no longer wanted."""
     network_restarts: int = 0
     """Workers replaced because they had ended or hung."""
     network_warm_runs: int = 0
@@ -121,7 +121,7 @@ class Runner(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Say that nobody will collect what was submitted."""
+        """Give up the result of the last submission."""
         ...
 
     def take_failure(self) -> bool:
@@ -129,7 +129,7 @@ class Runner(Protocol):
         ...
 
     def tick(self) -> None:
-        """Say that a packet's time passed without a gap."""
+        """Note a packet's time without a gap."""
         ...
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Runner(Protocol):
 
 
 class Slot:
-    """Memory of one kind of submission; the runner's but for the time of a run."""
+    """Memory of a submission; the runner's but for the time of a run."""
 
     __slots__ = ("lost", "out", "spectra")
 
@@ -148,26 +148,12 @@ class Slot:
         self.lost = np.zeros(lost, np.float32)
         self.out = np.zeros(signature.output[1], np.float32)
 
-
-def slots_of(signatures: Sequence[Signature]) -> dict[tuple[int, ...], Slot]:
-    """Return memory for every kind of submission, by the shape of its spectra."""
-    return {slot.spectra.shape: slot for slot in map(Slot, signatures)}
-
-
-def slot_for(slots: dict[tuple[int, ...], Slot], spectra: NDArray[np.float32]) -> Slot:
-    """Return the memory for ``spectra``.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that shape.
-    """
-    slot = slots.get(spectra.shape)
-    if slot is None:
-        raise ConfigError(
-            f"spectra have the shape {spectra.shape}; declared: {', '.join(map(str, slots))}"
-        )
-    return slot
+    def check(self, spectra: NDArray[np.float32]) -> None:
+        """Raise a :class:`ConfigError` unless ``spectra`` have the declared shape."""
+        if spectra.shape != self.spectra.shape:
+            raise ConfigError(
+                f"spectra have the shape {spectra.shape}; declared: {self.spectra.shape}"
+            )
 
 
 def in_a_line(error: BaseException) -> str:
@@ -176,7 +162,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 class InlineRunner:
-    """Runs the network in the caller's thread, where it takes the time that it takes.
+    """Run the network in the caller's thread, without a time limit.
 
     A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
     spent already, and the samples then do not depend on how fast the machine was.
@@ -184,22 +170,23 @@ class InlineRunner:
     Parameters
     ----------
     network : Runnable
-        Opened in this thread, for ``signatures``.
-    signatures : sequence of Signature
-        What will be submitted.
+        Opened in this thread, for ``signature``.
+    signature : Signature
+        Shapes of what will be submitted.
     clock : callable
         Returns seconds.
     """
 
     def __init__(
-        self, network: Runnable, signatures: Sequence[Signature], clock: Clock = time.perf_counter
+        self, network: Runnable, signature: Signature, clock: Clock = time.perf_counter
     ) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
         self._network = network
         self._clock = clock
-        self._slots = slots_of(signatures)
-        self._newest: Slot | None = None
+        self._slot = Slot(signature)
+        self._fresh = False
+        """Whether the newest result was not collected yet."""
         self._ticket = NO_TICKET
         self._sound = False
         self._failed = False
@@ -212,27 +199,27 @@ class InlineRunner:
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
         """Run; return a ticket for the result."""
-        slot = slot_for(self._slots, spectra)
+        self._slot.check(spectra)
         self.counters.network_runs += 1
         self._ticket += 1
         try:
-            self._sound = self._network.run(spectra, lost, slot.out)
+            self._sound = self._network.run(spectra, lost, self._slot.out)
         except Exception as error:
             self._sound = False
             self.last_error = in_a_line(error)
         self._end_s = self._clock()
-        self._newest = slot
+        self._fresh = True
         return self._ticket
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
         """Copy the newest submission's result, once."""
-        slot, self._newest = self._newest, None
-        if slot is None or ticket != self._ticket:
+        fresh, self._fresh = self._fresh, False
+        if not fresh or ticket != self._ticket:
             return Outcome.ABSENT
         if not self._sound:
             self.counters.network_failed += 1
             return Outcome.FAILED
-        np.copyto(out, slot.out)
+        np.copyto(out, self._slot.out)
         if self._end_s > deadline_s:
             self.counters.network_late += 1
             return Outcome.SLOW
@@ -241,10 +228,10 @@ class InlineRunner:
 
     def abandon(self) -> None:
         """Forget the newest result, but not that it failed."""
-        if self._newest is not None and not self._sound:
+        if self._fresh and not self._sound:
             self.counters.network_failed += 1
             self._failed = True
-        self._newest = None
+        self._fresh = False
 
     def take_failure(self) -> bool:
         """As :meth:`Runner.take_failure`."""
@@ -255,4 +242,4 @@ class InlineRunner:
         """Do nothing: a CPU does not cool down."""
 
     def close(self) -> None:
-        """Do nothing: there is no thread."""
+        """Do nothing."""

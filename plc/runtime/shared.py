@@ -1,4 +1,4 @@
-"""Opened networks that all streams of a process share: one session for each.
+"""Opened networks that all streams of a process share, one session each.
 
 A session holds a network's weights several times over: as they were read, optimised and packed. A
 run only reads them, so one session serves any number of threads at once, each with inputs and an
@@ -7,8 +7,8 @@ output of its own (:mod:`plc.runtime.session`).
 **Which.** By the SHA-256 of the bytes that were read and verified: a file that was replaced is
 another network.
 
-**How long.** As long as somebody uses it; then, too, while it is among those used last whose files
-together are no larger than :data:`KEPT_BYTES`. So the next stream, or the next call that conceals
+**How long.** While a stream uses it, and then while the files of the sessions used last together
+are no larger than :data:`KEPT_BYTES`. So the next stream, or the next call that conceals
 a signal, opens nothing.
 
 **After a fork** the child begins with none: a thread of the parent's may have been inside one.
@@ -82,7 +82,7 @@ class SharedSessions:
             return self._used.get(key)
 
     def _keep(self, key: Key, shared: OpenSession) -> OpenSession:
-        """Make it the one used last, and let go of those that are too many."""
+        """Note a session as used last; drop the oldest ones."""
         dropped = []  # so that they are closed outside the lock
         with self._lock:
             self._used[key] = shared
@@ -98,7 +98,7 @@ class SharedSessions:
         return [shared for ref in self._used.valuerefs() if (shared := ref()) is not None]
 
     def close(self) -> None:
-        """Let go of those that nobody uses."""
+        """Drop sessions without a user."""
         with self._lock:
             dropped = list(self._recent.values())
             self._recent.clear()

@@ -1,4 +1,4 @@
-"""Run the network in a thread of its own, for a caller that never waits past its deadline.
+"""Run a network in a thread of its own, with a deadline.
 
 **Hand-over.** One mailbox of one slot. :meth:`NetworkWorker.submit` copies into it and puts a
 ticket into a queue; the worker runs and puts the ticket back. A slot belongs to the worker from
@@ -10,7 +10,7 @@ old ticket and is dropped; until then the slot is busy, and submissions in the m
 refused rather than queued: a backlog would make every later one late, too. The late run is
 cancelled, which on a CPU ends it at its next node.
 
-**Broken workers.** A thread that ended, whatever killed it, or that has been busy for ``hang_s``
+**Broken workers.** A thread that ended or that has been busy for ``hang_s``
 is replaced by a new one with a new session and new memory, at most ``restarts`` times. A thread
 that hangs cannot be stopped from outside; it is left alone, and finds when it wakes that it is
 not wanted any more.
@@ -19,158 +19,33 @@ not wanted any more.
 submission or tick, waits for nothing that the thread would have given, and starts another, which
 opens the network again; bursts get their draft until then.
 
-**What it costs.** From submission to result, ms, with a network of 0.67 ms on two cores of a
-server that seven other processes compete for (``plc bench gpu --provider cpu``, and the same
-under ``chrt -f 20``; 2000 runs of each in turn, before the worker's thread gave way to others):
-
-=================  ======  ======  =====  =====  =====
-scheduler          called  p50     p99    p99.9  max
-=================  ======  ======  =====  =====  =====
-real-time          inline   0.67    1.05   1.16   3.7
-real-time          worker   0.76    0.98   1.18   2.9
-ordinary           inline   0.74    1.23   7.35   10.7
-ordinary           worker   7.06    19.2   22.1   26.6
-=================  ======  ======  =====  =====  =====
-
-So the hand-over itself takes 80 µs, but where cores are contended each of its two switches waits
-for its turn. That is the price of a bound: whatever a run takes, its caller goes on at the
-deadline. So every stream with a time limit has a worker, and only what has all the time there is
-runs inline.
+**What it costs.** Two switches of threads a run; where cores are contended, each waits for its
+turn (docs/notebook.md, "Time"). In return the caller goes on at its deadline. So every stream with
+a time limit has a worker, and only work without a limit runs inline.
 """
 
 import _thread
-import atexit
-import contextlib
-import os
 import queue
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.runtime import forks
+from plc.runtime.life import CLOSE, KEEP_WARM, Life, StartThread, start
 from plc.runtime.providers import Signature
-from plc.runtime.runner import (
-    NO_TICKET,
-    Clock,
-    NetworkCounters,
-    Outcome,
-    Runnable,
-    Slot,
-    in_a_line,
-    slot_for,
-    slots_of,
-)
-from plc_kernels.denormals import flush_denormals
+from plc.runtime.runner import NO_TICKET, Clock, NetworkCounters, Outcome, Runnable, in_a_line
 
-_CLOSE = -1
-_KEEP_WARM = -2
-# So many results in time earn a worker one restart back.
+# A worker earns one restart back with this number of results in time.
 _HEALTHY = 10_000
-# So long the process waits at its end, for all threads together: a run is cancelled, but opening a
-# session is not.
-_EXIT_S = 5.0
-
-
-class _Life:
-    """What one worker thread and its caller share; a thread that is replaced keeps its own."""
-
-    def __init__(self, signatures: Sequence[Signature]) -> None:
-        self.requests: queue.SimpleQueue[tuple[int, Slot | None]] = queue.SimpleQueue()
-        self.results: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.slots = slots_of(signatures)
-        self.opened = threading.Event()
-        """Set when it is ready or has failed to start."""
-        self.over = threading.Event()
-        self.unwanted = False
-        self.network: Runnable | None = None
-        self.sound = False
-        self.error: BaseException | None = None
-
-    def end(self) -> None:
-        """Ask the thread to end, soon."""
-        self.unwanted = True
-        self.requests.put((_CLOSE, None))
-        self.cancel()
-
-    def cancel(self) -> None:
-        """Make the run that is under way end, if there is one that can."""
-        network = self.network
-        if network is not None:
-            with contextlib.suppress(Exception):
-                network.cancel()
-
-
-_running: set[_Life] = set()
-"""Whose threads have not ended yet."""
-_exiting = threading.Event()
-"""Set when the process ends: from then on no thread is started."""
-
-
-def _forget() -> None:
-    """Know nothing of threads that stayed with the parent of a fork, or of locks they held."""
-    global _running, _exiting
-    _running = set()
-    _exiting = threading.Event()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-
-def _serve(life: _Life, open_network: Callable[[], Runnable]) -> None:
-    """Open, run what is asked for, and leave a trace of whatever ends the thread."""
-    try:
-        _give_way()
-        flush_denormals()
-        life.network = open_network()
-        life.opened.set()
-        while not life.unwanted:
-            ticket, slot = life.requests.get()
-            if ticket == _CLOSE:
-                break
-            life.sound = _run(life, life.network, slot)
-            life.results.put(ticket)
-    except BaseException as error:  # a thread that dies in silence would never be replaced
-        life.error = error
-    finally:
-        life.network = None  # the session goes in the thread that made it
-        _running.discard(life)
-        life.over.set()
-        life.opened.set()
-        life.results.put(_CLOSE)
-
-
-def _give_way() -> None:
-    """Have Linux wake the calling thread without interrupting another one.
-
-    Else it may do so on the audio thread's core although another is idle. Threads that ONNX Runtime
-    starts do as this one does.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # some systems know or allow neither; it is not needed
-            if os.sched_getscheduler(0) == os.SCHED_OTHER:
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _run(life: _Life, network: Runnable, slot: Slot | None) -> bool:
-    try:
-        if slot is None:
-            network.keep_warm()
-            return True
-        return network.run(slot.spectra, slot.lost, slot.out)
-    except Exception as error:
-        life.error = error
-        return False
 
 
 class NetworkWorker:
-    """Runs the network in a thread of its own, which opens it, too.
+    """Run a network in a thread that also opens it.
 
     All methods are for one thread, the audio's; only :meth:`collect` waits, and only until its
     deadline.
@@ -178,10 +53,10 @@ class NetworkWorker:
     Parameters
     ----------
     open_network : callable
-        Returns the network, opened for ``signatures``; called in the worker, and again in each
+        Returns the network, opened for ``signature``; called in the worker, and again in each
         that replaces it.
-    signatures : sequence of Signature
-        What will be submitted.
+    signature : Signature
+        Shapes of what will be submitted.
     clock : callable
         Returns seconds.
     restarts : int
@@ -191,22 +66,29 @@ class NetworkWorker:
         Time after which a busy worker is replaced.
     keep_warm_s : float
         Idle time after which :meth:`tick` runs a GPU for nothing.
+    make_queue, start_thread : callable
+        Return a queue of results; start a thread of a function and its arguments, without waiting
+        for it.
     """
 
     def __init__(
         self,
         open_network: Callable[[], Runnable],
-        signatures: Sequence[Signature],
+        signature: Signature,
         *,
         clock: Clock = time.perf_counter,
         restarts: int = 3,
         hang_s: float = 5.0,
         keep_warm_s: float = 0.01,
+        make_queue: Callable[[], "queue.SimpleQueue[int]"] = queue.SimpleQueue,
+        start_thread: StartThread = _thread.start_new_thread,
     ) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
         self._open_network = open_network
-        self._signatures = tuple(signatures)
+        self._signature = signature
+        self._make_queue = make_queue
+        self._start_thread = start_thread
         self._clock = clock
         self._restarts = self._restarts_left = restarts
         self._healthy = 0
@@ -217,32 +99,20 @@ class NetworkWorker:
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
         self._abandoned = NO_TICKET
-        """Submitted last of what nobody will collect."""
+        """The newest submission that was given up."""
         self._failed = False
         """Whether what was abandoned failed."""
-        self._slot: Slot | None = None
-        """What was submitted last."""
         self._owed = NO_TICKET
-        """What the worker has not given back yet, whether somebody waits for it or not."""
+        """The ticket that the worker has not given back yet."""
         self._since_s = 0.0
         """When the worker was last given something."""
         self._closed = False
         self._generation = forks.generation
-        self._life = _Life(self._signatures)
+        self._life = Life(self._signature, self._make_queue())
         self._start()
 
     def _start(self) -> None:
-        # Not threading.Thread, whose start() waits for the thread to run: this may be called
-        # from the audio thread.
-        # First added, then asked: whoever ends the process does it the other way round.
-        _running.add(self._life)
-        try:
-            if _exiting.is_set():
-                raise RuntimeError("the process is ending")
-            _thread.start_new_thread(_serve, (self._life, self._open_network))
-        except RuntimeError:
-            _running.discard(self._life)
-            raise
+        start(self._life, self._open_network, self._start_thread)
         weakref.finalize(self, self._life.end).atexit = False
 
     @property
@@ -262,7 +132,7 @@ class NetworkWorker:
 
     @property
     def _stayed(self) -> bool:
-        """Whether the thread stayed with the parent of a fork."""
+        """Whether the thread belongs to the parent of a fork."""
         return self._generation != forks.generation
 
     @property
@@ -300,11 +170,12 @@ class NetworkWorker:
         """
         if self._stayed:
             self._begin_child()
-        self.abandon()  # what nobody collected is dropped
+        self.abandon()  # drops a result that was not collected
         self._attend()
         life = self._life
-        slot = slot_for(life.slots, spectra)
-        idle = self._owed in (NO_TICKET, _KEEP_WARM)
+        slot = life.slot
+        slot.check(spectra)
+        idle = self._owed in (NO_TICKET, KEEP_WARM)
         if self._closed or life.over.is_set() or life.network is None or not idle:
             self.counters.network_refused += 1
             return NO_TICKET
@@ -312,10 +183,9 @@ class NetworkWorker:
         np.copyto(slot.lost, lost)
         self._serial += 1
         self._pending = self._owed = self._serial
-        self._slot = slot
         self._since_s = self._clock()
         self.counters.network_runs += 1
-        life.requests.put((self._serial, slot))
+        life.requests.put(self._serial)
         return self._serial
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
@@ -343,7 +213,7 @@ class NetworkWorker:
                 return Outcome.LATE
             if done == ticket:
                 break
-            if done == _CLOSE:
+            if done == CLOSE:
                 self.last_error = f"the worker ended: {in_a_line(life.error or SystemExit())}"
                 self.counters.network_failed += 1
                 return Outcome.FAILED
@@ -351,8 +221,7 @@ class NetworkWorker:
         if not life.sound:
             self._note_failure()
             return Outcome.FAILED
-        assert self._slot is not None, "a ticket was given for it"
-        np.copyto(out, self._slot.out)
+        np.copyto(out, life.slot.out)
         self.counters.network_done += 1
         self._healthy += 1
         if self._healthy >= _HEALTHY:
@@ -361,7 +230,7 @@ class NetworkWorker:
         return Outcome.DONE
 
     def _next_result(self, wait_s: float) -> int | None:
-        """Return the next ticket that the worker gives back, None if none comes in time."""
+        """Return the next finished ticket, None after ``wait_s``."""
         try:
             if not wait_s > 0.0:  # or it is NaN
                 return self._life.results.get_nowait()
@@ -379,10 +248,10 @@ class NetworkWorker:
             self.last_error = getattr(life.network, "last_error", "") or "the result was not usable"
 
     def abandon(self) -> None:
-        """Say that nobody will collect what was submitted: the burst was over before its answer.
+        """Give up the last submission: its burst ended before the answer.
 
         Until then the worker counts as waited for, and is neither kept warm nor watched. The run is
-        not cancelled: it is nearly over as a rule, and must not look like one that failed.
+        not cancelled: it is nearly over as a rule, and must not look like a failure.
         """
         if self._pending:
             self._abandoned = self._pending
@@ -394,7 +263,7 @@ class NetworkWorker:
         return failed
 
     def tick(self) -> None:
-        """Say that a packet's time passed: a GPU that was idle for long is run for nothing."""
+        """Note a packet's time; keep an idle GPU warm."""
         if self._stayed:
             self._begin_child()
         self._attend()
@@ -403,20 +272,20 @@ class NetworkWorker:
         if self._closed or network is None or self._owed or not network.on_gpu:
             return
         if self._clock() - self._since_s >= self._keep_warm_s:
-            self._owed = _KEEP_WARM
+            self._owed = KEEP_WARM
             self._since_s = self._clock()
             self.counters.network_warm_runs += 1
-            life.requests.put((_KEEP_WARM, None))
+            life.requests.put(KEEP_WARM)
 
     def _attend(self) -> None:
-        """Take back what came late, and replace a worker that ended or hangs."""
+        """Take late results; replace a worker that ended or hangs."""
         if self._pending:
             return  # collect will see to it
         life = self._life
         while (done := self._next_result(0.0)) is not None:
             if done == self._owed:
                 self._owed = NO_TICKET
-                if done == _KEEP_WARM:
+                if done == KEEP_WARM:
                     continue
                 if done == self._abandoned and not life.sound:
                     self._note_failure()
@@ -428,20 +297,19 @@ class NetworkWorker:
             self._replace(hung=not ended)
 
     def _begin_child(self) -> None:
-        """Start a thread of this process in the place of one that stayed with the parent."""
+        """Replace a thread that stayed with the parent of a fork."""
         self._generation = forks.generation
         self._pending = self._owed = self._abandoned = NO_TICKET
-        self._slot = None
         self._renew()
 
     def _renew(self) -> None:
-        self._life = _Life(self._signatures)
+        self._life = Life(self._signature, self._make_queue())
         try:
             if self._closed:
                 raise RuntimeError("it was closed")
             self._start()
             self.counters.network_restarts += 1
-        except RuntimeError as error:  # there is no thread to be had, or none any more
+        except RuntimeError as error:  # no thread can be started
             self._life.error = error
             self._life.over.set()
 
@@ -463,18 +331,3 @@ class NetworkWorker:
                 self._begin_child()
             self._life.end()
         self._life.over.wait(timeout_s)
-
-
-@atexit.register
-def _end_all() -> None:
-    """Wait for all threads to end before the interpreter does, forgotten workers' ones, too.
-
-    A run that returns into an interpreter that is gone ends the process with an abort.
-    """
-    _exiting.set()
-    limit_s = time.monotonic() + _EXIT_S
-    lives = list(_running)
-    for life in lives:
-        life.end()
-    for life in lives:
-        life.over.wait(max(0.0, limit_s - time.monotonic()))

@@ -8,7 +8,6 @@ from scipy.signal import lfilter
 from plc_kernels.ar import (
     ArWorkspace,
     burg,
-    burg_weighted,
     extrapolate,
     fit_burg,
     taps_of,
@@ -19,29 +18,16 @@ from tests.signals import noise, sine, tones
 FLOAT32_ATOL = 2e-5
 
 
-def burg_by_definition(
-    x: NDArray[np.float32], order: int, weight: NDArray[np.float32] | None = None
-) -> NDArray[np.float64]:
+def burg_by_definition(x: NDArray[np.float32], order: int) -> NDArray[np.float64]:
     """Burg's recursion stage by stage, in float64, with Levinson's step on whole arrays."""
     f = x[1:].astype(np.float64)
     b = x[:-1].astype(np.float64)
-    w = np.ones(x.size) if weight is None else weight.astype(np.float64)
     a = np.array([1.0])
-    for stage in range(1, order + 1):
-        trust = w[stage:] * w[:-stage]
-        k = -2.0 * np.sum(trust * f * b) / np.sum(trust * (f * f + b * b))
+    for _ in range(order):
+        k = -2.0 * np.sum(f * b) / np.sum(f * f + b * b)
         a = np.append(a, 0.0) + k * np.append(a, 0.0)[::-1]
         f, b = (f + k * b)[1:], (b + k * f)[:-1]
     return a
-
-
-def fit_weighted(
-    x: NDArray[np.float32], weight: NDArray[np.float32], order: int
-) -> NDArray[np.float64]:
-    work = ArWorkspace.allocate(x.size, order)
-    predictor = np.empty(order + 1)
-    burg_weighted(order, x, weight, work.forward, work.backward, work.mirror, predictor)
-    return predictor
 
 
 def stages(x: NDArray[np.float32], order: int) -> int:
@@ -77,37 +63,6 @@ def test_the_predictor_is_stable_at_any_level(seed: int, level: float) -> None:
     assert np.abs(np.roots(predictor)).max() < 1.0 + 1e-9
 
 
-@pytest.mark.parametrize("order", [2, 3, 31, 32])
-def test_weights_of_one_change_nothing(order: int) -> None:
-    x = noise(1, 400)
-    ones = np.ones(400, np.float32)
-    np.testing.assert_allclose(fit_weighted(x, ones, order), fit_burg(x, order), atol=FLOAT32_ATOL)
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-def test_the_weighted_predictor_equals_the_definition(seed: int) -> None:
-    x = noise(seed, 500)
-    weight = np.random.default_rng(seed).uniform(0.1, 1.0, 500).astype(np.float32)
-    np.testing.assert_allclose(
-        fit_weighted(x, weight, 40), burg_by_definition(x, 40, weight), atol=FLOAT32_ATOL
-    )
-
-
-def test_distrusted_samples_do_not_spoil_the_fit() -> None:
-    clean = sine(440.0, 16_000, 2400)
-    spoilt = clean.copy()
-    spoilt[800:1100] = noise(2, 300, 0.5)
-    trust = np.ones(2400, np.float32)
-    trust[800:1100] = 0.0
-    truth = sine(440.0, 16_000, 2400 + 160)[2400:]
-    errors = []
-    for predictor in (fit_weighted(spoilt, trust, 100), fit_burg(spoilt, 100)):
-        line = np.concatenate([spoilt[-100:].astype(np.float64), np.zeros(160)])
-        extrapolate(np.ascontiguousarray(-predictor[:0:-1]), line)
-        errors.append(float(np.sum((line[100:] - truth) ** 2)))
-    assert errors[0] < 0.25 * errors[1]
-
-
 @pytest.mark.parametrize(
     "x",
     [
@@ -123,7 +78,6 @@ def test_distrusted_samples_do_not_spoil_the_fit() -> None:
 def test_what_cannot_be_fitted_predicts_nothing(x: NDArray[np.float32]) -> None:
     assert stages(x, 100) == 0
     assert fit_burg(x, 100).tolist() == [1.0] + [0.0] * 100
-    assert fit_weighted(x, np.ones(500, np.float32), 100).tolist() == [1.0] + [0.0] * 100
 
 
 def test_a_constant_goes_on() -> None:

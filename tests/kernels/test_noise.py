@@ -4,10 +4,13 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter, welch
 
 from plc_kernels.noise import (
+    FLOOR,
     SUBWINDOW_FRAMES,
     SUBWINDOWS,
     NoiseState,
+    comfort_noise,
     frame_samples,
+    track_noise,
 )
 from tests.signals import noise, sine, tones
 
@@ -18,13 +21,14 @@ def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
     for frame in signal[: signal.size // state.frame.size * state.frame.size].reshape(
         -1, state.frame.size
     ):
-        state.listen(frame)
+        state.frame[:] = frame
+        track_noise(state)
 
 
 def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
     out = np.empty((halves, state.tail.size), np.float32)
     for half in out:
-        state.make_half_frame(1.0, half)
+        comfort_noise(1.0, state, half)
     return out.ravel()[state.tail.size :]
 
 
@@ -33,8 +37,8 @@ def test_the_floor_of_white_noise_is_its_power() -> None:
     floors = []
     for seed in range(20):
         listen(state, noise(seed, 3 * SAMPLE_RATE))
-        floors.append(state.floor[2:-2].mean())
-    true_power = 0.01 * np.sum(state.window**2)
+        floors.append(state.levels[FLOOR][2:-2].mean())
+    true_power = 0.01 * np.sum(state.windows[0] ** 2)
     assert abs(10 * np.log10(np.mean(floors) / true_power)) < 0.5
 
 
@@ -44,8 +48,8 @@ def test_the_floor_lies_under_what_comes_and_goes() -> None:
     for begin in range(0, signal.size, SAMPLE_RATE):
         signal[begin : begin + SAMPLE_RATE // 2] += tones(3, SAMPLE_RATE, SAMPLE_RATE // 2, 0.3)
     listen(state, signal)
-    true_power = 0.01**2 * np.sum(state.window**2)
-    assert abs(10 * np.log10(np.median(state.floor[2:-2]) / true_power)) < 2.0
+    true_power = 0.01**2 * np.sum(state.windows[0] ** 2)
+    assert abs(10 * np.log10(np.median(state.levels[FLOOR][2:-2]) / true_power)) < 2.0
 
 
 def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
@@ -64,8 +68,8 @@ def test_the_floor_follows_a_background_that_gets_louder() -> None:
     listen(state, noise(1, 3 * SAMPLE_RATE, 0.001))
     seconds = (SUBWINDOWS + 1) * SUBWINDOW_FRAMES * 0.02
     listen(state, noise(2, int((seconds + 0.5) * SAMPLE_RATE), 0.1))
-    true_power = 0.1**2 * np.sum(state.window**2)
-    assert abs(10 * np.log10(state.floor[2:-2].mean() / true_power)) < 1.5
+    true_power = 0.1**2 * np.sum(state.windows[0] ** 2)
+    assert abs(10 * np.log10(state.levels[FLOOR][2:-2].mean() / true_power)) < 1.5
 
 
 def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:

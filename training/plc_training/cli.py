@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc.errors import PlcError
-from plc.runtime.engine_cache import cache_root
+from plc_kernels.own_folder import cache_root
 
 STOPPED = 130
 """Exit status after Ctrl-C, as in a shell."""

@@ -12,7 +12,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from plc import __version__
 from plc.errors import ModelError
 from plc.models.manifest import FORMAT, Manifest
-from plc.runtime.session import BoundSession, open_session
+from plc.runtime.bound import BoundSession
+from plc.runtime.session import open_session
 from plc_training.data.segments import Segments
 from plc_training.networks.onnx_graph import OPSET, round_weights, to_onnx
 from plc_training.tasks.base import Task
@@ -121,23 +122,23 @@ def export_run(
 
 
 class OnnxNetwork(nn.Module):
-    """A model's session with the interface of its torch network."""
+    """A model's sessions with the interface of its torch network."""
 
-    def __init__(self, session: BoundSession) -> None:
+    def __init__(self, sessions: Sequence[BoundSession]) -> None:
         super().__init__()
-        self._session = session
+        self._sessions = sessions
         # Tasks read the device from the parameters.
         self.register_parameter("place", nn.Parameter(torch.zeros(1)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output for the whole batch, or segment by segment."""
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
-        for index, bound in enumerate(self._session.inputs):
-            if bound[0].shape == arrays[0].shape:
-                for to, array in zip(bound, arrays, strict=True):
+        for session in self._sessions:
+            if session.inputs[0].shape == arrays[0].shape:
+                for to, array in zip(session.inputs, arrays, strict=True):
                     np.copyto(to, array)
-                self._session.run(index)
-                return torch.from_numpy(self._session.outputs[index].copy())
+                session.run()
+                return torch.from_numpy(session.output.copy())
         assert len(inputs[0]) > 1, f"no signature for {arrays[0].shape}"
         each = zip(*(torch.split(tensor, 1) for tensor in inputs), strict=True)
         return torch.cat([self(*one) for one in each])
@@ -160,7 +161,7 @@ def _manifest(
     figures: Mapping[str, float] | None,
     folder: Path,
 ) -> Manifest:
-    return Manifest(
+    values = dict(
         format=FORMAT,
         name=name or recipe.model.name,
         content=recipe.model.content,
@@ -179,6 +180,7 @@ def _manifest(
         created_by=f"plc {__version__}",
         **task.model_fields(recipe.model),
     )
+    return Manifest.from_fields(values)
 
 
 def _valid_figures(folder: Path, step: int) -> dict[str, float]:
@@ -211,24 +213,26 @@ def _prove(
     free = [*fixed, tuple(_longer(tensor[:2]) for tensor in inputs)]
     sets = free if task.ports.free_frames else fixed
     try:
-        session = _cpu_session(manifest, task, sets)
+        sessions = _cpu_sessions(manifest, task, sets)
     except ModelError:
         if sets is fixed:
             raise
         sets = fixed
-        session = _cpu_session(manifest, task, sets)
-    judged = OnnxNetwork(session)
+        sessions = _cpu_sessions(manifest, task, sets)
+    judged = OnnxNetwork(sessions)
     with torch.no_grad():
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
         figures = _figures(task, trained, judged)
     _refuse_difference(manifest, parity, figures)
-    run_ms = _median_ms(task.engine_run(manifest, session, inputs))
+    run_ms = _median_ms(task.engine_run(manifest, sessions[0], inputs))
     return Exported(manifest, parity, figures, run_ms, sets is free)
 
 
-def _cpu_session(manifest: Manifest, task: Task, sets: list[tuple[Tensor, ...]]) -> BoundSession:
+def _cpu_sessions(
+    manifest: Manifest, task: Task, sets: list[tuple[Tensor, ...]]
+) -> list[BoundSession]:
     signatures = [task.signature(manifest, each) for each in sets]
-    return open_session(manifest, signatures, providers="cpu")
+    return [open_session(manifest, signature, providers="cpu") for signature in signatures]
 
 
 def _longer(tensor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,10 +24,11 @@ from rich.table import Table
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
+from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.runner import InlineRunner, Outcome, Runner
-from plc.runtime.session import SessionReport, runtime
+from plc.runtime.session import runtime
 from plc.runtime.worker import NetworkWorker
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.timing.measure import watched
@@ -137,9 +139,11 @@ class Subject:
         bins, frames = manifest.bins(SAMPLE_RATE), manifest.frames(SAMPLE_RATE)
         return cls(manifest, providers, tuple(NetworkShape(bins, frames, b) for b in batches))
 
-    def open(self, providers: str | tuple[str, ...] | None = None) -> GapNetwork:
-        """Return the network, by default on the provider under test."""
-        return open_network(self.manifest, self.shapes, providers=providers or self.providers)
+    def open(
+        self, shape: NetworkShape, providers: str | tuple[str, ...] | None = None
+    ) -> GapNetwork:
+        """Return the network for a shape, by default on the provider under test."""
+        return open_network(self.manifest, shape, providers=providers or self.providers)
 
     def gap(self, batch: int, seed: int = 0) -> Gap:
         """Return noise as spectra, lost frames, and room for the output."""
@@ -154,10 +158,10 @@ class Subject:
         )
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[NetworkWorker]:
+    def worker(self, shape: NetworkShape) -> Iterator[NetworkWorker]:
         """Run the network in a worker's thread while the block lasts."""
-        signatures = [network_signature(self.manifest, shape) for shape in self.shapes]
-        with contextlib.closing(NetworkWorker(self.open, signatures)) as worker:
+        signature = network_signature(self.manifest, shape)
+        with contextlib.closing(NetworkWorker(partial(self.open, shape), signature)) as worker:
             worker.wait_until_open(_OPEN_TIMEOUT_S)
             yield worker
 
@@ -195,8 +199,9 @@ def wanted_providers(provider: str) -> tuple[str, ...]:
 def measure(subject: Subject, settings: GpuSettings, tell: Callable[[str], object]) -> GpuReport:
     """Return every measurement; ``tell`` is called with the name of the next."""
     tell("opening")
-    network = subject.open()
+    networks = {shape.batch: subject.open(shape) for shape in subject.shapes}
     shape = subject.shapes[0]
+    network = networks[shape.batch]
     tell(f"opening again on {network.report.provider}")
     report = GpuReport(
         machine=machine(),
@@ -206,14 +211,14 @@ def measure(subject: Subject, settings: GpuSettings, tell: Callable[[str], objec
         bins=shape.bins,
         frames=shape.frames,
         opening=network.report,
-        opening_again=subject.open().report,
+        opening_again=subject.open(shape).report,
     )
     tell("comparing with the CPU")
-    report.parity = parity(subject, network)
+    report.parity = parity(subject, networks)
     with watched(False):
         for batch in settings.batches:
             tell(f"batch {batch}")
-            report.steady.append(steady(subject, network, batch, settings.runs))
+            report.steady.append(steady(subject, networks[batch], batch, settings.runs))
         for pause_s in settings.pauses_s:
             for warm in (False, True):
                 tell(f"bursts after {pause_s:g} s, {'kept warm' if warm else 'left alone'}")
@@ -242,11 +247,11 @@ def machine() -> dict[str, str]:
     }
 
 
-def parity(subject: Subject, network: GapNetwork) -> list[dict[str, float]]:
+def parity(subject: Subject, networks: dict[int, GapNetwork]) -> list[dict[str, float]]:
     """Return the largest difference from the CPU at each batch size."""
-    reference = subject.open("cpu")
     rows = []
     for shape in subject.shapes:
+        network, reference = networks[shape.batch], subject.open(shape, "cpu")
         spectra, lost, out = subject.gap(shape.batch, seed=shape.batch)
         expected = out.copy()
         _time_ms(network, (spectra, lost, out))
@@ -295,12 +300,12 @@ def after_pause(
 
 def handover(subject: Subject, runs: int) -> dict[str, Times]:
     """Return the times from submission to result, inline and by worker."""
-    one = dataclasses.replace(subject, shapes=subject.shapes[:1])
-    signature = network_signature(one.manifest, one.shapes[0])
-    spectra, lost, out = one.gap(one.shapes[0].batch)
-    with one.worker() as worker:
+    shape = subject.shapes[0]
+    signature = network_signature(subject.manifest, shape)
+    spectra, lost, out = subject.gap(shape.batch)
+    with subject.worker(shape) as worker:
         runners: dict[str, Runner] = {
-            "inline": InlineRunner(one.open(), [signature]),
+            "inline": InlineRunner(subject.open(shape), signature),
             "worker": worker,
         }
         times_ms: dict[str, list[float]] = {name: [] for name in runners}
@@ -324,15 +329,20 @@ def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
     gaps = {shape.batch: subject.gap(shape.batch) for shape in subject.shapes}
     counts = dict.fromkeys((outcome.value for outcome in Outcome), 0)
     times_ms = []
-    with subject.worker() as worker:
+    with contextlib.ExitStack() as stack:
+        workers = {
+            shape.batch: stack.enter_context(subject.worker(shape)) for shape in subject.shapes
+        }
         next_s = time.perf_counter()
         for streams in np.atleast_1d(lost).tolist():
             next_s += PACKET_MS / 1000
             time.sleep(max(0.0, next_s - time.perf_counter()))
             if not streams:
-                worker.tick()
+                for worker in workers.values():
+                    worker.tick()
                 continue
-            spectra, share, out = gaps[min((b for b in gaps if b >= streams), default=max(gaps))]
+            batch = min((b for b in gaps if b >= streams), default=max(gaps))
+            (spectra, share, out), worker = gaps[batch], workers[batch]
             begin_s = time.perf_counter()
             ticket = worker.submit(spectra, share)
             outcome = worker.collect(ticket, begin_s + BUDGET_MS / 1000, out)
@@ -346,8 +356,8 @@ def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
         "outcomes": counts,
         "missed_share": 1.0 - counts[Outcome.DONE.value] / max(filled, 1),
         "times": _summary(times_ms),
-        "restarts": worker.counters.network_restarts,
-        "warm_runs": worker.counters.network_warm_runs,
+        "restarts": sum(each.counters.network_restarts for each in workers.values()),
+        "warm_runs": sum(each.counters.network_warm_runs for each in workers.values()),
     }
 
 

@@ -26,7 +26,7 @@ def push(
 
 @kernel
 def sift(keys: NDArray[np.float32], items: NDArray[np.int32], size: int, hole: int) -> None:
-    """Let the entry at ``hole`` sink to where it belongs among ``size`` entries."""
+    """Sink the entry at ``hole`` to its place among ``size`` entries."""
     key = keys[hole]
     item = items[hole]
     while True:

@@ -28,7 +28,7 @@ def spectra_of(x: NDArray[np.float32], plan: Stft) -> NDArray[np.complex64]:
 
 
 def signal_of(spectra: NDArray[np.complex64], samples: int, plan: Stft) -> NDArray[np.float32]:
-    """Return the signal of so many samples that spectra belong to: float32, shape (samples,)."""
+    """Return the signal of spectra: float32, shape (samples,)."""
     out = np.empty(samples, np.float32)
     istft(spectra, plan.dual, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
     return out

@@ -78,7 +78,7 @@ def wrapped(phase: float) -> float:
 
 @kernel
 def log_magnitudes(magnitude: NDArray[np.float32], out: NDArray[np.float32]) -> float:
-    """Take logarithms, finite ones whatever comes; return the largest.
+    """Write finite logarithms of magnitudes; return the largest.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def time_gradients(
     n_fft: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Give how far the phase of each bin of a frame turns in one hop.
+    """Write the phase advance of each bin of a frame in one hop.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def gradients(
     time_gradient: NDArray[np.float32],
     frequency_gradient: NDArray[np.float32],
 ) -> None:
-    """Give the gradient of the phase by the formulas at the head of this module.
+    """Write the gradient of the phase by the formulas of this module.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its exact inverse, frame by frame or of a whole signal.
+"""Short-time Fourier transform and its exact inverse.
 
 Frame ``t`` holds the samples from ``(t + 1) * hop - length`` up to ``(t + 1) * hop``;
 before the signal's start and after its end there is silence. So each hop of new samples
@@ -235,7 +235,7 @@ def synthesise(
     pending: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Take the next spectrum of a stream and give the hop of samples that it completes.
+    """Take the next spectrum of a stream; write the hop it completes.
 
     Parameters
     ----------

@@ -50,37 +50,6 @@ def gaussian_gamma(name: str, length: int) -> float:
     return _WIDTHS[name] * length**2
 
 
-def fitted_gamma(shape: NDArray[np.floating]) -> float:
-    """Return ``gamma``, in samples squared, of the Gaussian nearest to any window.
-
-    Parameters
-    ----------
-    shape : shape (length,)
-        Window with its peak at ``length / 2``, of any height.
-
-    Notes
-    -----
-    Least squares over the samples with both peaks at 1, by golden-section search;
-    within 2 % of the published widths of the windows in ``WINDOWS``.
-    """
-    t = np.arange(shape.size) - shape.size / 2
-    target = shape / np.abs(shape).max()
-
-    def misfit(width: float) -> float:
-        bell = np.exp(-math.pi * (t / shape.size) ** 2 / width)
-        return float(np.sum((bell - target) ** 2))
-
-    low, high = 1e-3, 2.0
-    section = (math.sqrt(5) - 1) / 2
-    while high - low > 1e-7:
-        span = section * (high - low)
-        if misfit(high - span) < misfit(low + span):
-            high = low + span
-        else:
-            low = high - span
-    return (low + high) / 2 * shape.size**2
-
-
 def dual_window(analysis: NDArray[np.floating], hop: int) -> NDArray[np.float64]:
     """Return the canonical dual of ``analysis``: the window that makes the inverse exact.
 

@@ -78,7 +78,7 @@ def test_a_gap_depends_on_its_seed_and_the_output_on_the_gap() -> None:
     spectra, lost, out = subject.gap(1)
     assert np.array_equal(subject.gap(1)[0], spectra)
     assert not np.array_equal(subject.gap(1, seed=1)[0], spectra)
-    network = subject.open()
+    network = subject.open(subject.shapes[0])
     assert network.run(spectra, lost, out)
     other = out.copy()
     assert network.run(subject.gap(1, seed=1)[0], lost, other)

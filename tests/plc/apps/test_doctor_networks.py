@@ -1,7 +1,6 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.models.manifest import Manifest
-from plc.runtime import session
+from plc.runtime.attempts import TELLS
 from plc.runtime.network import GapNetwork, NetworkShape, open_network
 from tests.plc.tiny_models import write_model
 
@@ -75,13 +74,11 @@ def on_providers(
 ) -> NetworkHealth:
     """Return the findings where all but the CPU's provider fail, loudly, as with no GPU."""
 
-    def loud(model: Manifest, shapes: Sequence[NetworkShape], *, providers: str) -> GapNetwork:
+    def loud(model: Manifest, shape: NetworkShape, *, providers: str) -> GapNetwork:
         if providers == "cpu":
-            return open_network(model, shapes, providers=providers)
+            return open_network(model, shape, providers=providers)
         os.write(2, b"[E:onnxruntime:Default] a block of C++\n" * 4)
-        raise ModelError(
-            f"{model.onnx_path}: no provider runs it: {providers}: {PLUGIN}; {session.TELLS}"
-        )
+        raise ModelError(f"{model.onnx_path}: no provider runs it: {providers}: {PLUGIN}; {TELLS}")
 
     monkeypatch.setattr("plc.apps.doctor_networks.open_network", loud)
     monkeypatch.setattr("plc.apps.doctor_networks.installed_providers", lambda ort: list(providers))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from plc.audio.loss import (
     Bernoulli,
     GilbertElliott,
-    LossModel,
     TraceLosses,
     read_trace,
     write_trace,
@@ -71,7 +70,7 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another() -> None:
     pieces=st.lists(st.integers(0, 3000), max_size=8),
 )
 def test_however_a_stream_is_cut_its_trace_is_the_same(
-    model: LossModel, seed: int, pieces: list[int]
+    model: Bernoulli | GilbertElliott, seed: int, pieces: list[int]
 ) -> None:
     source = model.source(seed)
     cut = [source.take(packets) for packets in pieces]

@@ -15,7 +15,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine.stats import Stats
 from plc.predict import ladder
 from tests.examples import examples
-from tests.signals import glide, noise, sine, tones
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 RECOVERY_SAMPLES = 120
 """2.5 ms at 48 kHz."""
@@ -31,11 +31,6 @@ FORMATS = [
     (96_000, 480),
     (192_000, 192),
 ]
-
-
-def nmse_db(estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
-    error = estimate[where].astype(np.float64) - truth[where]
-    return float(10 * np.log10(np.sum(error**2) / np.sum(truth[where].astype(np.float64) ** 2)))
 
 
 def lost_samples(trace: NDArray[np.bool_], packet_samples: int) -> NDArray[np.bool_]:
@@ -563,13 +558,13 @@ def test_nothing_compiles_once_constructed() -> None:
     from plc.engine import warm
 
     Concealer()
-    before = [len(kernel.signatures) for kernel in warm._AUDIO_PATH]
+    before = [len(kernel.signatures) for kernel in warm.AUDIO_PATH]
     floats = noise(0, 48_000)
     trace = GilbertElliott(0.3, 8.0).trace(100, 1)
     for lookahead in (0, 2):
         conceal(floats, trace, lookahead=lookahead)
         conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
-    assert [len(kernel.signatures) for kernel in warm._AUDIO_PATH] == before
+    assert [len(kernel.signatures) for kernel in warm.AUDIO_PATH] == before
     assert max(before) == 1
 
 

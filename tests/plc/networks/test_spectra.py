@@ -13,10 +13,7 @@ from tests.signals import noise
 
 
 def _manifest(**changes: object) -> Manifest:
-    values = fields(**changes)
-    values["drafts"] = tuple(values["drafts"])
-    values["sample_rates"] = tuple(values["sample_rates"])
-    return Manifest(**values)
+    return Manifest.from_fields(fields(**changes))
 
 
 def _two_sided(after: int, top_hz: float | None) -> Manifest:

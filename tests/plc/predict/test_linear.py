@@ -12,7 +12,7 @@ from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
 from plc.predict.linear import _CHUNK, _DECAY_MS, _OVERSHOOT, _SAMPLES_PER_COEFFICIENT, ArFiller
 from plc_kernels.ar import fit_burg
 from tests.examples import examples
-from tests.signals import glide, noise, sine, tones
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 SAMPLE_RATE = 16_000
 PACKET = 160
@@ -47,10 +47,6 @@ def recursion(x: NDArray[np.float32], order: int, samples: int) -> NDArray[np.fl
     for _ in range(samples):
         line.append(-float(np.dot(predictor[1:], line[: -order - 1 : -1])))
     return np.array(line[order:])
-
-
-def nmse_db(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    return float(10 * np.log10(np.sum((estimate - truth) ** 2) / np.sum(truth**2)))
 
 
 @pytest.mark.parametrize("samples", [1, PACKET, _CHUNK, 2 * _CHUNK + 17])

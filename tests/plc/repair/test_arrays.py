@@ -1,4 +1,3 @@
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,42 +7,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import METHODS, ConfigError, PacketError, inpaint
-from plc.repair.arrays import QUALITIES, merge_gaps, solve_gap
-from plc_kernels.ar import fit_burg
+from plc.repair.interpolate import QUALITIES
 from tests.examples import examples
-from tests.signals import glide, noise, sine, tones
+from tests.plc.repair.test_gaps import inside
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 SAMPLE_RATE = 16_000
-
-spans = st.tuples(st.integers(0, 99), st.integers(1, 30)).map(lambda x: (x[0], min(100, sum(x))))
-gap_lists = st.lists(spans, max_size=12)
-
-
-def inside(gaps: list[tuple[int, int]], samples: int) -> NDArray[np.bool_]:
-    mask = np.zeros(samples, bool)
-    for start, stop in gaps:
-        mask[start:stop] = True
-    return mask
-
-
-def nmse_db(estimate: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
-    error = estimate[where].astype(np.float64) - truth[where]
-    return float(10 * np.log10(np.sum(error**2) / np.sum(truth[where].astype(np.float64) ** 2)))
-
-
-@given(gaps=gap_lists)
-def test_merged_gaps_cover_the_same_samples_once_and_in_order(gaps: list[tuple[int, int]]) -> None:
-    merged = merge_gaps(gaps, 100)
-    np.testing.assert_array_equal(inside(merged, 100), inside(gaps, 100))
-    for (_, stop), (start, _) in pairwise(merged):
-        assert stop < start  # neither overlapping nor touching
-    assert merge_gaps(merged[::-1], 100) == merged
-
-
-@pytest.mark.parametrize("gap", [(5, 5), (6, 5), (-1, 5), (95, 101), (100, 101)])
-def test_a_gap_that_does_not_fit_is_named(gap: tuple[int, int]) -> None:
-    with pytest.raises(ConfigError, match=f"gap {gap[0]}:{gap[1]} does not fit.*100 samples"):
-        merge_gaps([(10, 20), gap], 100)
 
 
 @examples(25)
@@ -227,59 +196,3 @@ def test_a_wrong_setting_names_what_would_do(settings: dict[str, Any], message: 
     call: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "gaps": [(10, 20)]} | settings
     with pytest.raises(ConfigError, match=message):
         inpaint(noise(1, 100), **call)
-
-
-def dense_solution(
-    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Minimise the squared prediction errors that the gap has a part in, by dense least squares."""
-    order = predictor.size - 1
-    rows = np.zeros((length + order, line.size))
-    for i in range(length + order):
-        rows[i, begin + i - order : begin + i + 1] = predictor[::-1]
-    known = line.copy()
-    known[begin : begin + length] = 0.0
-    gap = rows[:, begin : begin + length]
-    return np.asarray(np.linalg.lstsq(gap, -rows @ known, rcond=None)[0], np.float64)
-
-
-@examples(40)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    order=st.integers(2, 40),
-    length=st.integers(1, 100),
-    tonal=st.booleans(),
-)
-def test_a_gap_solved_is_the_least_squares_solution(
-    seed: int, order: int, length: int, tonal: bool
-) -> None:
-    samples = 400
-    x = glide(seed, SAMPLE_RATE, samples) if tonal else noise(seed, samples)
-    line = x.astype(np.float64)
-    predictor = fit_burg(x, order)
-    found = solve_gap(line, 150, length, predictor)
-    assert found is not None
-    np.testing.assert_allclose(found, dense_solution(line, 150, length, predictor), atol=1e-6)
-
-
-@pytest.mark.parametrize(("begin", "length"), [(32, 100), (100, 268), (0 + 32, 336)])
-def test_a_gap_needs_no_more_than_the_order_on_each_side(begin: int, length: int) -> None:
-    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
-    predictor = fit_burg(line, 32)
-    found = solve_gap(line, begin, length, predictor)
-    assert found is not None
-    np.testing.assert_allclose(found, dense_solution(line, begin, length, predictor), atol=1e-6)
-
-
-def test_what_stands_in_a_gap_does_not_change_its_solution() -> None:
-    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
-    predictor = fit_burg(line, 32)
-    hidden = line.copy()
-    hidden[100:200] = np.nan
-    np.testing.assert_array_equal(
-        solve_gap(hidden, 100, 100, predictor), solve_gap(line, 100, 100, predictor)
-    )
-
-
-def test_a_predictor_that_is_not_finite_has_no_solution() -> None:
-    assert solve_gap(np.zeros(400), 100, 50, np.full(33, np.nan)) is None

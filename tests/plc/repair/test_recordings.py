@@ -1,29 +1,21 @@
-import itertools
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import conceal, inpaint
 from plc.audio.files import read_audio
 from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 from plc.errors import AudioFileError, ConfigError, TraceError
-from plc.repair.arrays import LONGEST_REFINED_GAP
+from plc.repair.interpolate import LONGEST_REFINED_GAP
 from plc.repair.recordings import (
     conceal_file,
     inpaint_file,
     lose_file,
-    merge_gaps,
-    parse_gap,
-    read_gaps,
-    samples_of_packet,
 )
-from tests.examples import examples
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -174,19 +166,6 @@ def test_the_source_is_no_target(source: Path) -> None:
     assert source.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("packet_ms", "sample_rate", "samples"), [(10, 48_000, 480), (10, 44_100, 441), (2.5, 8000, 20)]
-)
-def test_a_packet_is_whole_samples(packet_ms: float, sample_rate: int, samples: int) -> None:
-    assert samples_of_packet(packet_ms, sample_rate) == samples
-
-
-@pytest.mark.parametrize("packet_ms", [0.0, -10.0, 0.001, float("nan"), float("inf")])
-def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
-    with pytest.raises(ConfigError, match="less than one sample"):
-        samples_of_packet(packet_ms, RATE)
-
-
 # ---- gaps ---------------------------------------------------------------------------------------
 
 
@@ -268,43 +247,14 @@ def test_a_recording_that_is_no_number_outside_the_gaps_is_refused(tmp_path: Pat
     assert np.isfinite(read_audio(tmp_path / "b.wav")[0]).all()
 
 
-@given(gaps=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 100)), min_size=1, max_size=12))
-@examples(50)
-def test_merged_gaps_cover_the_same_samples_and_do_not_touch(gaps: list[tuple[int, int]]) -> None:
-    merged = merge_gaps([(a / 1000, (a + n) / 1000) for a, n in gaps], 1000, 1000)
-    covered = {sample for a, n in gaps for sample in range(a, a + n)}
-    assert {sample for a, b in merged for sample in range(a, b)} == covered
-    assert all(before[1] < after[0] for before, after in itertools.pairwise(merged))
-
-
 def test_a_gap_outside_the_recording_names_its_length(source: Path) -> None:
     with pytest.raises(ConfigError, match=r"1\.5:1\.6 is outside .* lasts 1\.565 s"):
         inpaint_file(source, source.with_name("b.wav"), [(1.5, 1.6)])
     with pytest.raises(ConfigError, match="no gap given"):
-        merge_gaps([], RATE, SAMPLES)
+        inpaint_file(source, source.with_name("b.wav"), [])
     with pytest.raises(ConfigError, match="shorter than a sample"):
-        merge_gaps([(1.0, 1.00001)], RATE, SAMPLES)
+        inpaint_file(source, source.with_name("b.wav"), [(1.0, 1.00001)])
     assert os.listdir(source.parent) == ["source.wav"]
-
-
-@pytest.mark.parametrize("text", ["1.25", "a:b", "1:2:3", "-1:2", "2:1", "1:1", "", "1e3:2e3"])
-def test_a_malformed_gap_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="START:STOP"):
-        parse_gap(text)
-
-
-def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "gaps.txt"
-    path.write_text("# start:stop\n1.250:1.314\n\n .5 : 0.6  # short\n")
-    assert read_gaps(path) == [(1.25, 1.314), (0.5, 0.6)]
-    path.write_text("1:2\n3-4\n")
-    with pytest.raises(ConfigError, match="line 2"):
-        read_gaps(path)
-    path.write_text("# nothing\n")
-    with pytest.raises(ConfigError, match="holds no gaps"):
-        read_gaps(path)
-    with pytest.raises(ConfigError, match="cannot read"):
-        read_gaps(tmp_path / "none.txt")
 
 
 def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> None:

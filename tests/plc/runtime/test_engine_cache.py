@@ -1,11 +1,10 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from plc.runtime.engine_cache import EngineCache, cache_root
+from plc.runtime.engine_cache import EngineCache
+from plc_kernels.own_folder import cache_root
 
 IDENTITY = {"model": "ab", "device": "Fake 9000"}
 
@@ -28,12 +27,6 @@ def begin(root: Path) -> list[str]:
     return found
 
 
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 def test_what_was_finished_is_found_again(tmp_path: Path) -> None:
     build(tmp_path)
     assert begin(tmp_path) == ["tiny.engine"]
@@ -47,7 +40,7 @@ def test_what_was_not_finished_is_not_found(tmp_path: Path) -> None:
 
 def test_another_identity_has_another_folder(tmp_path: Path) -> None:
     keys = {
-        EngineCache(tmp_path, identity).key
+        EngineCache(tmp_path, identity).folder
         for identity in (
             IDENTITY,
             {**IDENTITY, "model": "cd"},
@@ -56,58 +49,30 @@ def test_another_identity_has_another_folder(tmp_path: Path) -> None:
         )
     }
     assert len(keys) == 4
-    assert EngineCache(tmp_path, dict(reversed(IDENTITY.items()))).key in keys
+    assert EngineCache(tmp_path, dict(reversed(IDENTITY.items()))).folder in keys
 
 
-def test_a_changed_an_added_and_a_missing_file_break_the_seal(tmp_path: Path) -> None:
-    for name in ("tiny.engine", "more.engine"):
-        folder = build(tmp_path)
-        (folder / name).write_bytes(b"other")
-        assert begin(tmp_path) == []
-        assert not folder.joinpath(name).exists()
-    (build(tmp_path) / "tiny.engine").unlink()
-    assert begin(tmp_path) == []
+def test_folders_of_engines_are_for_this_user_alone(tmp_path: Path) -> None:
+    folder = build(tmp_path / "root")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("seal", ["", "{}", "[1]", "null", "[" * 100_000])
-def test_a_seal_that_is_damaged_does_not_fit(tmp_path: Path, seal: str) -> None:
-    (build(tmp_path) / "seal.json").write_text(seal)
-    assert begin(tmp_path) == []
-
-
-def test_links_are_not_followed(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "tiny.engine").write_bytes(b"engine")
+def test_a_folder_that_is_a_link_or_others_can_write_to_is_replaced_unread(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "root"
-    folder = build(root)
-    (folder / "tiny.engine").unlink()
-    (folder / "tiny.engine").symlink_to(outside / "tiny.engine")
-    assert begin(root) == []
     folder = build(root)
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
     assert begin(root) == []
     assert (tmp_path / "moved" / "tiny.engine").exists()  # the link went, not what it led to
+    build(root).chmod(0o777)
+    assert begin(root) == []
 
 
-def test_engines_that_killed_a_process_are_not_loaded_again(tmp_path: Path) -> None:
-    folder = build(tmp_path)
-    marker = tmp_path / f"{folder.name}.{dead_process()}.0.open"
-    marker.touch()
-    assert begin(tmp_path) == []
-    assert not marker.exists()
-
-
-def test_a_dead_process_of_this_ones_number_is_noticed_too(tmp_path: Path) -> None:
-    folder = build(tmp_path)
-    (tmp_path / f"{folder.name}.{os.getpid()}.999999.open").touch()
-    assert begin(tmp_path) == []
-
-
-def test_processes_and_threads_that_load_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    folder = build(tmp_path)
-    (tmp_path / f"{folder.name}.{os.getppid()}.0.open").touch()  # it lives
+def test_processes_that_load_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    build(tmp_path)
     first = EngineCache(tmp_path, IDENTITY)
     first.begin()
     assert begin(tmp_path) == ["tiny.engine"]
@@ -121,7 +86,7 @@ def test_of_two_that_build_at_once_the_first_to_finish_is_kept(tmp_path: Path) -
     for cache in caches:
         cache.finish()
     assert begin(tmp_path) == ["0.engine"]
-    assert [path.name for path in tmp_path.iterdir()] == [caches[0].key]
+    assert [path.name for path in tmp_path.iterdir()] == [caches[0].folder.name]
 
 
 def test_discarding_leaves_nothing(tmp_path: Path) -> None:

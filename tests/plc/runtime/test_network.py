@@ -28,7 +28,7 @@ def gaps(
 
 
 def test_the_network_gets_the_drafts_and_its_output_comes_back(tmp_path: Path) -> None:
-    network = open_network(write_model(tmp_path, "lost"), [SHAPE])
+    network = open_network(write_model(tmp_path, "lost"), SHAPE)
     spectra, lost, out = gaps(SHAPE)
     assert network.run(spectra, lost, out)
     np.testing.assert_allclose(
@@ -39,30 +39,33 @@ def test_the_network_gets_the_drafts_and_its_output_comes_back(tmp_path: Path) -
 
 def test_drafts_keep_their_order(tmp_path: Path) -> None:
     path = write_model(tmp_path, "last", drafts=("forward", "backward"))
-    network = open_network(path, [SHAPE])
+    network = open_network(path, SHAPE)
     spectra, lost, out = gaps(SHAPE, drafts=2)
     assert network.run(spectra, lost, out)
     np.testing.assert_array_equal(out, spectra[:, 1, :, :, BEFORE:])
 
 
-def test_every_declared_shape_runs_and_keeps_its_own_memory(tmp_path: Path) -> None:
-    shapes = [SHAPE, NetworkShape(9, 11), NetworkShape(5, 8), NetworkShape(9, 8, batch=4)]
-    network = open_network(write_model(tmp_path), shapes)
+@pytest.mark.parametrize(
+    "shape", [SHAPE, NetworkShape(9, 11), NetworkShape(5, 8), NetworkShape(9, 8, batch=4)]
+)
+def test_a_network_runs_at_the_shape_that_it_was_opened_for(
+    tmp_path: Path, shape: NetworkShape
+) -> None:
+    network = open_network(write_model(tmp_path), shape)
     for turn in range(2):
-        for shape in shapes:
-            spectra, lost, out = gaps(shape, seed=turn)
-            assert network.run(spectra, lost, out)
-            np.testing.assert_array_equal(out, spectra[:, 0, :, :, BEFORE:])
+        spectra, lost, out = gaps(shape, seed=turn)
+        assert network.run(spectra, lost, out)
+        np.testing.assert_array_equal(out, spectra[:, 0, :, :, BEFORE:])
 
 
-def test_a_shape_that_was_not_declared_names_those_that_were(tmp_path: Path) -> None:
-    network = open_network(write_model(tmp_path), [SHAPE])
+def test_another_shape_is_refused_by_its_name(tmp_path: Path) -> None:
+    network = open_network(write_model(tmp_path), SHAPE)
     with pytest.raises(ConfigError, match=r"opened for \(1, 1, 2, 9, 8\)"):
         network.run(*gaps(NetworkShape(9, 9)))
 
 
 def test_nan_is_counted_and_never_written(tmp_path: Path) -> None:
-    network = open_network(write_model(tmp_path, "root"), [SHAPE])
+    network = open_network(write_model(tmp_path, "root"), SHAPE)
     spectra, lost, out = gaps(SHAPE)
     before = out.copy()
     assert not network.run(spectra, lost, out)  # the root of a negative number
@@ -74,7 +77,7 @@ def test_nan_is_counted_and_never_written(tmp_path: Path) -> None:
 
 
 def test_infinity_in_the_input_comes_back_as_a_failure(tmp_path: Path) -> None:
-    network = open_network(write_model(tmp_path), [SHAPE])
+    network = open_network(write_model(tmp_path), SHAPE)
     spectra, lost, out = gaps(SHAPE)
     spectra[0, 0, 1, 4, 5] = np.inf
     assert not network.run(spectra, lost, out)
@@ -83,7 +86,7 @@ def test_infinity_in_the_input_comes_back_as_a_failure(tmp_path: Path) -> None:
 
 def test_running_allocates_nothing_on_this_side(tmp_path: Path) -> None:
     shape = NetworkShape(bins=257, frames=40)
-    network = open_network(write_model(tmp_path), [shape])
+    network = open_network(write_model(tmp_path), shape)
     arguments = gaps(shape)
     network.run(*arguments)
     tracemalloc.start()
@@ -94,7 +97,7 @@ def test_running_allocates_nothing_on_this_side(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_counts_as_failed_and_the_next_one_works(tmp_path: Path) -> None:
-    network = open_network(write_model(tmp_path), [SHAPE])
+    network = open_network(write_model(tmp_path), SHAPE)
     spectra, lost, out = gaps(SHAPE)
     session: Any = network._session.opened.raw
     plain = session.run_with_iobinding
@@ -114,21 +117,21 @@ def test_the_same_input_gives_the_same_bits(tmp_path: Path) -> None:
     path = write_model(tmp_path, "lost")
     spectra, lost, first = gaps(SHAPE)
     second = first.copy()
-    open_network(path, [SHAPE]).run(spectra, lost, first)
-    open_network(path, [SHAPE, NetworkShape(9, 30)]).run(spectra, lost, second)
+    open_network(path, SHAPE).run(spectra, lost, first)
+    open_network(path, SHAPE).run(spectra, lost, second)
     np.testing.assert_array_equal(first, second)
 
 
 def test_a_model_is_opened_by_any_of_its_names(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     for name in (path, str(path), path.with_suffix(".onnx"), Manifest.read(path)):
-        assert open_network(name, [SHAPE]).manifest.name == "pass"
+        assert open_network(name, SHAPE).manifest.name == "pass"
 
 
 def test_the_report_says_where_it_runs_and_what_opening_cost(tmp_path: Path) -> None:
     ticks = iter(range(100))
     report = open_network(
-        write_model(tmp_path), [SHAPE], providers="cpu", clock=lambda: float(next(ticks))
+        write_model(tmp_path), SHAPE, providers="cpu", clock=lambda: float(next(ticks))
     ).report
     assert report.model == "pass"
     assert report.provider == "cpu"
@@ -148,21 +151,21 @@ def test_weights_that_are_not_the_manifests_are_refused_before_they_are_parsed(
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
     with pytest.raises(ModelError, match="SHA-256"):
-        open_network(path, [SHAPE])
+        open_network(path, SHAPE)
     weights.write_bytes(data[:-1])
     with pytest.raises(ModelError, match=f"{len(data) - 1} bytes; its manifest says {len(data)}"):
-        open_network(path, [SHAPE])
+        open_network(path, SHAPE)
     weights.write_bytes(bytes(data) + b"\x00")
     with pytest.raises(ModelError, match=f"over {len(data)} bytes"):
-        open_network(path, [SHAPE])
+        open_network(path, SHAPE)
     weights.unlink()
     with pytest.raises(ModelError, match="belongs beside"):
-        open_network(path, [SHAPE])
+        open_network(path, SHAPE)
 
 
 def test_what_is_no_network_is_refused_though_its_hash_fits(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a model is one file of standard ONNX"):
-        open_network(write_bytes(tmp_path, b"no network at all"), [SHAPE])
+        open_network(write_bytes(tmp_path, b"no network at all"), SHAPE)
 
 
 def test_external_data_never_reaches_the_runtime(
@@ -176,7 +179,7 @@ def test_external_data_never_reaches_the_runtime(
         "plc.runtime.session.runtime", lambda: pytest.fail("the runtime was loaded")
     )
     with pytest.raises(ModelError, match="external data"):
-        open_network(write_model(tmp_path, change=outside), [SHAPE])
+        open_network(write_model(tmp_path, change=outside), SHAPE)
 
 
 def test_a_graph_that_the_runtime_refuses_is_a_model_error_with_its_reason(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_a_graph_that_the_runtime_refuses_is_a_model_error_with_its_reason(tmp_p
         model.graph.node[0].op_type = "Gaither"
 
     with pytest.raises(ModelError, match=r"no provider runs it: cpu: .*Gaither"):
-        open_network(write_model(tmp_path, change=unknown), [SHAPE], providers="cpu")
+        open_network(write_model(tmp_path, change=unknown), SHAPE, providers="cpu")
 
 
 def test_a_graph_that_lies_about_its_output_is_refused_at_opening(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_a_graph_that_lies_about_its_output_is_refused_at_opening(tmp_path: Path
                 )
 
     with pytest.raises(ModelError, match="fails on"):
-        open_network(write_model(tmp_path, change=skip_one_more), [SHAPE])
+        open_network(write_model(tmp_path, change=skip_one_more), SHAPE)
 
 
 def test_a_graph_of_fixed_size_refuses_other_shapes_at_opening(tmp_path: Path) -> None:
@@ -205,22 +208,20 @@ def test_a_graph_of_fixed_size_refuses_other_shapes_at_opening(tmp_path: Path) -
 
     path = write_model(tmp_path, change=fix_bins)
     with pytest.raises(ModelError, match=r"spectra \(b, 1, 2, 33, n\); expected \(1, 1, 2, 9, 8\)"):
-        open_network(path, [SHAPE])
-    assert open_network(path, [NetworkShape(33, 8)]).report.provider == "cpu"
+        open_network(path, SHAPE)
+    assert open_network(path, NetworkShape(33, 8)).report.provider == "cpu"
 
 
 def test_another_opset_than_the_manifests_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="opset 18; its manifest says 17"):
-        open_network(write_model(tmp_path, opset=17), [SHAPE])
+        open_network(write_model(tmp_path, opset=17), SHAPE)
 
 
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"shapes": []}, "0 shapes"),
-        ({"shapes": [NetworkShape(9, BEFORE)]}, "nothing to fill"),
-        ({"shapes": [NetworkShape(0, 9)]}, "nothing to fill"),
-        ({"shapes": [NetworkShape(9, 9 + i) for i in range(65)]}, "65 shapes"),
+        ({"shape": NetworkShape(9, BEFORE)}, "nothing to fill"),
+        ({"shape": NetworkShape(0, 9)}, "nothing to fill"),
         ({"threads": 0}, "threads is 0"),
         ({"providers": "gpu"}, "provider is 'gpu'; known: auto, tensorrt, cuda, cpu"),
         ({"providers": []}, "no provider"),
@@ -230,12 +231,12 @@ def test_settings_out_of_range_are_refused(
     tmp_path: Path, settings: dict[str, Any], what: str
 ) -> None:
     with pytest.raises(ConfigError, match=what):
-        open_network(write_model(tmp_path), **{"shapes": [SHAPE], **settings})
+        open_network(write_model(tmp_path), **{"shape": SHAPE, **settings})
 
 
 def test_the_papers_network_is_not_for_streams(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="whole files only"):
-        open_network(write_model(tmp_path, kind="paper"), [SHAPE])
+        open_network(write_model(tmp_path, kind="paper"), SHAPE)
 
 
 def test_a_signature_holds_the_contracts_shapes(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_signature_holds_the_contracts_shapes(tmp_path: Path) -> None:
 
 
 def test_a_network_keeps_nothing_of_the_callers_arrays(tmp_path: Path) -> None:
-    network: GapNetwork = open_network(write_model(tmp_path), [SHAPE])
+    network: GapNetwork = open_network(write_model(tmp_path), SHAPE)
     spectra, lost, out = gaps(SHAPE)
     network.run(spectra, lost, out)
     kept = out.copy()

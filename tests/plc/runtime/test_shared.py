@@ -35,28 +35,30 @@ def fake(size: int = 1) -> OpenSession:
 def test_streams_of_one_network_share_its_session_and_no_memory(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     first, second, wider = (
-        open_network(path, [shape], providers="cpu") for shape in (SHAPE, SHAPE, OTHER_SHAPE)
+        open_network(path, shape, providers="cpu") for shape in (SHAPE, SHAPE, OTHER_SHAPE)
     )
     opened = first._session.opened
     assert opened is second._session.opened is wider._session.opened
     assert len(opened.proved) == 2
-    assert not np.shares_memory(first._session.inputs[0][0], second._session.inputs[0][0])
-    assert not np.shares_memory(first._session.outputs[0], second._session.outputs[0])
-    assert first._session._slots[0].options is not second._session._slots[0].options
-    threaded = open_network(path, [SHAPE], providers="cpu", threads=2)
+    assert not np.shares_memory(first._session.inputs[0], second._session.inputs[0])
+    assert not np.shares_memory(first._session.output, second._session.output)
+    first.cancel()  # of one stream, not of the other
+    spectra, lost = (np.zeros_like(array) for array in second._session.inputs)
+    assert second.run(spectra, lost, np.zeros_like(second._session.output))
+    threaded = open_network(path, SHAPE, providers="cpu", threads=2)
     assert threaded._session.opened is not opened
 
 
 def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     path = write_model(tmp_path)
-    first = open_network(path, [SHAPE], providers="cpu")
+    first = open_network(path, SHAPE, providers="cpu")
     other = write_model(tmp_path / "new", "lost")
     shutil.copy(other.with_suffix(".onnx"), path.with_suffix(".onnx"))
     with pytest.raises(ModelError, match=r"SHA-256|bytes"):  # of another manifest
-        open_network(path, [SHAPE], providers="cpu")
+        open_network(path, SHAPE, providers="cpu")
     shutil.copy(other.with_suffix(".json"), path.with_suffix(".json"))
-    second = open_network(path, [SHAPE], providers="cpu")
+    second = open_network(path, SHAPE, providers="cpu")
     assert second._session.opened is not first._session.opened
     assert second.manifest.sha256 != first.manifest.sha256
 

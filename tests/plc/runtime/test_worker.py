@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,21 +28,15 @@ NO_HURRY_S = PATIENCE_S
 """A deadline on a clock that stands still."""
 
 
-def signature(frames: int = 4) -> Signature:
-    return Signature(
-        (("spectra", (1, 1, 2, 3, frames)), ("lost", (1, frames))), ("filled", (1, 2, 3, frames))
-    )
-
-
-SIGNATURES = [signature(4), signature(6)]
+SIGNATURE = Signature((("spectra", (1, 1, 2, 3, 4)), ("lost", (1, 4))), ("filled", (1, 2, 3, 4)))
 
 
 def gap(value: float, frames: int = 4) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return np.full((1, 1, 2, 3, frames), value, np.float32), np.ones((1, frames), np.float32)
 
 
-def empty(frames: int = 4) -> NDArray[np.float32]:
-    return np.full((1, 2, 3, frames), 7.0, np.float32)
+def empty() -> NDArray[np.float32]:
+    return np.full((1, 2, 3, 4), 7.0, np.float32)
 
 
 class Clock:
@@ -93,14 +88,25 @@ def hang(fake: Fake) -> None:
     assert fake.gate.wait(PATIENCE_S)
 
 
-def start(
-    network: Runnable, clock: Clock | None = None, restarts: int = 3, opened: bool = True
-) -> NetworkWorker:
+class Threads:
+    """Starts threads, and knows the newest."""
+
+    newest: threading.Thread
+
+    def __call__(self, run: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self.newest = threading.Thread(target=run, args=arguments, daemon=True)
+        self.newest.start()
+
+    def have_ended(self, wait_s: float = PATIENCE_S) -> bool:
+        self.newest.join(wait_s)
+        return not self.newest.is_alive()
+
+
+def start(network: Runnable, clock: Clock | None = None, **settings: Any) -> NetworkWorker:
     worker = NetworkWorker(
-        lambda: network, SIGNATURES, clock=clock or Clock(), restarts=restarts, hang_s=5.0
+        lambda: network, SIGNATURE, clock=clock or Clock(), hang_s=5.0, **settings
     )
-    if opened:
-        worker.wait_until_open(PATIENCE_S)
+    worker.wait_until_open(PATIENCE_S)
     return worker
 
 
@@ -127,7 +133,7 @@ def wait_for_ready(worker: NetworkWorker) -> None:
 def line(request: pytest.FixtureRequest) -> Iterator[Runner]:
     fake = Fake()
     made: Runner = (
-        InlineRunner(fake, SIGNATURES, Clock()) if request.param == "inline" else start(fake)
+        InlineRunner(fake, SIGNATURE, Clock()) if request.param == "inline" else start(fake)
     )
     yield made
     made.close()
@@ -136,10 +142,9 @@ def line(request: pytest.FixtureRequest) -> Iterator[Runner]:
 def test_every_submission_gets_its_own_result(line: Runner) -> None:
     rng = np.random.default_rng(0)
     for _ in range(500):
-        frames = int(rng.choice([4, 6]))
-        spectra = rng.standard_normal((1, 1, 2, 3, frames)).astype(np.float32)
-        lost = rng.random((1, frames)).astype(np.float32)
-        out = empty(frames)
+        spectra = rng.standard_normal((1, 1, 2, 3, 4)).astype(np.float32)
+        lost = rng.random((1, 4)).astype(np.float32)
+        out = empty()
         ticket = line.submit(spectra, lost)
         assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
         np.testing.assert_array_equal(out, 2.0 * spectra[:, 0] + lost[:, None, None, :])
@@ -170,7 +175,7 @@ def fail(fake: Fake) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
     fake = Fake(fail)
-    line: Runner = InlineRunner(fake, SIGNATURES, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURE, Clock()) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
@@ -185,7 +190,7 @@ def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> 
 def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
     fake = Fake()
     fake.sound = False
-    line: Runner = InlineRunner(fake, SIGNATURES, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURE, Clock()) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
@@ -199,7 +204,7 @@ def test_inline_a_slow_result_is_counted_as_late_and_given() -> None:
     def take_time(fake: Fake) -> None:
         clock.now_s += 0.004
 
-    line = InlineRunner(Fake(take_time), SIGNATURES, clock)
+    line = InlineRunner(Fake(take_time), SIGNATURE, clock)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), 0.003, out) is Outcome.SLOW
     assert (out == 3.0).all()
@@ -252,10 +257,10 @@ class Watched(queue.SimpleQueue[int]):
 
 def test_no_call_waits_longer_than_until_the_deadline(hanging: Fake) -> None:
     clock = Clock()
-    worker = start(hanging, clock)
+    watched = Watched()
+    worker = start(hanging, clock, make_queue=lambda: watched)
     clock.now_s = 100.0
     ticket = worker.submit(*gap(1.0))
-    watched = worker._life.results = Watched()
     assert worker.collect(ticket, 100.003, empty()) is Outcome.LATE
     assert watched.waits_s == pytest.approx([0.003])
     for _ in range(3):
@@ -266,17 +271,14 @@ def test_no_call_waits_longer_than_until_the_deadline(hanging: Fake) -> None:
 
 
 def test_a_deadline_that_has_passed_takes_a_result_that_is_there() -> None:
-    worker = start(Fake())
     finished = threading.Event()
-    real_put = worker._life.results.put
 
     class Telling(queue.SimpleQueue[int]):
         def put(self, item: int, block: bool = True, timeout: float | None = None) -> None:
-            real_put(item)
             super().put(item)
             finished.set()
 
-    worker._life.results = Telling()
+    worker = start(Fake(), make_queue=Telling)
     ticket = worker.submit(*gap(1.0))
     assert finished.wait(PATIENCE_S)
     out = empty()
@@ -315,7 +317,7 @@ def test_what_nobody_will_collect_neither_cools_a_gpu_nor_hides_that_the_worker_
     clock = Clock()
     warm = Fake(on_gpu=True)
     opened = iter([hanging, warm])
-    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=clock, hang_s=5.0)
     worker.wait_until_open(PATIENCE_S)
     ticket = worker.submit(*gap(1.0))
     clock.now_s = 6.0
@@ -343,12 +345,13 @@ def test_long_health_earns_restarts_back(monkeypatch: pytest.MonkeyPatch) -> Non
         if fake.runs % 3 == 0:
             raise SystemExit("killed")
 
-    worker = start(Fake(die_every_third_time), restarts=1)
+    threads = Threads()
+    worker = start(Fake(die_every_third_time), restarts=1, start_thread=threads)
     for _ in range(5):
         for expected in (Outcome.DONE, Outcome.DONE, Outcome.FAILED):
             worker.wait_until_open(PATIENCE_S)
             assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is expected
-        worker._life.over.wait(PATIENCE_S)
+        assert threads.have_ended()
         worker.tick()
     assert worker.counters.network_restarts == 5
     assert worker.state != "given up"
@@ -378,7 +381,7 @@ def end_thread(fake: Fake) -> None:
 def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
     networks = [Fake(end_thread), Fake()]
     opened = iter(networks)
-    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=Clock())
+    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=Clock())
     worker.wait_until_open(PATIENCE_S)
     out = empty()
     # A collection that did not notice would be late, after a minute.
@@ -396,12 +399,13 @@ def test_a_worker_that_keeps_dying_is_given_up() -> None:
     def always_end(fake: Fake) -> None:
         raise SystemExit("killed again")
 
-    worker = start(Fake(always_end), restarts=2)
+    threads = Threads()
+    worker = start(Fake(always_end), restarts=2, start_thread=threads)
     for _ in range(3):
         worker.wait_until_open(PATIENCE_S)
         ticket = worker.submit(*gap(1.0))
         assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.FAILED
-        worker._life.over.wait(PATIENCE_S)
+        assert threads.have_ended()
         worker.tick()
     assert worker.state == "given up"
     for _ in range(10):
@@ -416,7 +420,7 @@ def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: 
     clock = Clock()
     good = Fake()
     opened = iter([hanging, good])
-    worker = NetworkWorker(lambda: next(opened), SIGNATURES, clock=clock, hang_s=5.0)
+    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=clock, hang_s=5.0)
     worker.wait_until_open(PATIENCE_S)
     ticket = worker.submit(*gap(1.0))
     assert worker.collect(ticket, 0.0, empty()) is Outcome.LATE
@@ -427,15 +431,14 @@ def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: 
     worker.tick()
     assert worker.counters.network_restarts == 1
     assert worker.last_error == "the worker hung"
-    newest = worker._life
     wait_for_ready(worker)
     ticket = worker.submit(*gap(10.0))
     hanging.gate.set()  # the old thread wakes up and finishes, unwanted
     out = empty()
     assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
     assert (out == 21.0).all()
-    assert worker._life is newest
-    assert newest.network is good
+    assert worker.counters.network_restarts == 1
+    assert good.runs == 1
     worker.close()
 
 
@@ -443,7 +446,7 @@ def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
     def refuse() -> Runnable:
         raise ModelError("no such network")
 
-    worker = NetworkWorker(refuse, SIGNATURES, restarts=0)
+    worker = NetworkWorker(refuse, SIGNATURE, restarts=0)
     with pytest.raises(ModelError, match="no such network"):
         worker.wait_until_open(PATIENCE_S)
     assert worker.submit(*gap(1.0)) == NO_TICKET
@@ -460,7 +463,7 @@ def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None
         assert gate.wait(PATIENCE_S)
         return Fake()
 
-    worker = NetworkWorker(open_slowly, SIGNATURES, clock=Clock())
+    worker = NetworkWorker(open_slowly, SIGNATURE, clock=Clock())
     assert worker.state == "starting"
     assert worker.submit(*gap(1.0)) == NO_TICKET
     with pytest.raises(ModelError, match="not ready after 0 s"):
@@ -472,9 +475,10 @@ def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None
 
 
 def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
-    worker = start(Fake())
+    threads = Threads()
+    worker = start(Fake(), start_thread=threads)
     worker.close(PATIENCE_S)
-    assert worker._life.over.is_set()
+    assert threads.have_ended()
     assert worker.state == "closed"
     assert worker.submit(*gap(1.0)) == NO_TICKET
     worker.tick()
@@ -483,24 +487,25 @@ def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
 
 
 def test_closing_does_not_wait_for_a_thread_that_hangs(hanging: Fake) -> None:
-    worker = start(hanging)
+    threads = Threads()
+    worker = start(hanging, start_thread=threads)
     worker.submit(*gap(1.0))
     assert hanging.entered.wait(PATIENCE_S)
     worker.close(0.0)
-    assert not worker._life.over.is_set()
+    assert not threads.have_ended(wait_s=0.0)
     assert hanging.cancelled == 1
     hanging.gate.set()
-    assert worker._life.over.wait(PATIENCE_S)  # it finds that it is not wanted
+    assert threads.have_ended()  # it finds that it is not wanted
 
 
 def test_a_worker_that_is_forgotten_ends_its_thread() -> None:
-    worker = start(Fake())
-    life = worker._life
+    threads = Threads()
+    worker = start(Fake(), start_thread=threads)
     forgotten = weakref.ref(worker)
     del worker
     gc.collect()
     assert forgotten() is None
-    assert life.over.wait(PATIENCE_S)
+    assert threads.have_ended()
 
 
 PRELUDE = """
@@ -510,6 +515,7 @@ import numpy as np
 begun, freed, ticked = threading.Event(), threading.Event(), threading.Event()
 """
 SETTING = """
+import plc.runtime.life
 import plc.runtime.worker
 from plc.runtime.providers import Signature
 
@@ -534,7 +540,7 @@ class Blocked:
 
 def start():
     signature = Signature(INPUTS, ("filled", (1, 2, 3, 4)))
-    worker = plc.runtime.worker.NetworkWorker(Blocked, [signature])
+    worker = plc.runtime.worker.NetworkWorker(Blocked, signature)
     worker.wait_until_open(60.0)
     return worker
 """
@@ -543,7 +549,7 @@ def main():
     assert start().submit(*GAP)
     begun.wait()
 
-plc.runtime.worker._EXIT_S = float(sys.argv[2])
+plc.runtime.life.EXIT_S = float(sys.argv[2])
 main()
 """
 UNTIRING = """
@@ -551,7 +557,7 @@ def play():
     while True:
         worker.submit(*GAP)
         worker.tick()
-        if plc.runtime.worker._exiting.is_set():
+        if plc.runtime.life.exiting.is_set():
             ticked.set()
 
 freed.set()
@@ -708,8 +714,8 @@ def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     manifest = Manifest.read(write_model(tmp_path, "root"))
     shape = NetworkShape(bins=9, frames=8)
     worker = NetworkWorker(
-        lambda: open_network(manifest, [shape]),
-        [network_signature(manifest, shape)],
+        lambda: open_network(manifest, shape),
+        network_signature(manifest, shape),
         clock=Clock(),
     )
     worker.wait_until_open(PATIENCE_S)

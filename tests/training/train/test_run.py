@@ -232,7 +232,7 @@ def test_the_model_conceals(bench: Bench, model: Manifest) -> None:
     batch = task.batch(4, np.random.default_rng(1))
     spectra, lost = (tensor.contiguous().numpy() for tensor in task.inputs(batch))
     opened = open_network(
-        model, [NetworkShape(spectra.shape[3], spectra.shape[4], 4)], providers="cpu"
+        model, NetworkShape(spectra.shape[3], spectra.shape[4], 4), providers="cpu"
     )
     out = np.empty((4, 2, spectra.shape[3], spectra.shape[4] - 8), np.float32)
     assert opened.run(spectra, lost, out)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import CONTENTS, Manifest
+from plc.runtime.bound import BoundSession
 from plc.runtime.network import NetworkShape, network_signature, open_network
 from plc.runtime.providers import Signature
-from plc.runtime.session import BoundSession
 from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.segments import DOMAINS, Plan, Segments
 from plc_training.networks.onnx_graph import WEIGHT_BITS
@@ -264,7 +264,7 @@ class Task(ABC):
         assert spectra.shape[3:] == (bins, frames), "the manifest's shape is not that of training"
         filled = frames - manifest.context_frames - manifest.context_frames_after
         out = np.zeros((1, 2, bins, filled), np.float32)
-        network = open_network(manifest, [NetworkShape(bins, frames)], providers="cpu")
+        network = open_network(manifest, NetworkShape(bins, frames), providers="cpu")
 
         def run() -> None:
             if not network.run(spectra, lost, out):

@@ -193,7 +193,7 @@ class _Network:
     def __init__(self, plan: HeardPlan) -> None:
         manifest = find(plan.model)
         self._gap = GapSpectra(manifest, plan.sample_rate, 1)
-        self._network = open_network(manifest, [self._gap.shape], providers="cpu")
+        self._network = open_network(manifest, self._gap.shape, providers="cpu")
         self._first = plan.margin - self._gap.gap_start
         self._leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
 

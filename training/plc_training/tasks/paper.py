@@ -40,8 +40,8 @@ from plc.networks.paper import (
     TOUCHING,
     WINDOW_SAMPLES,
 )
+from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
-from plc.runtime.session import BoundSession
 from plc_training.data.segments import Segments
 from plc_training.networks.paper import ContextEncoderNet
 from plc_training.networks.spectral import Grid
@@ -105,7 +105,7 @@ class PaperTask(Task):
         self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
     ) -> Callable[[], object]:
         """Return a call that runs the session, as the engine does."""
-        return lambda: session.run(0)
+        return session.run
 
     def make_network(self) -> ContextEncoderNet:
         """Return the network with random weights; the loss keeps references."""

@@ -1,0 +1,162 @@
+"""Gaps of a recording: in seconds as they are given, in samples as they are filled."""
+
+import math
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+
+
+class Gap(NamedTuple):
+    """A gap in samples, and the end of the known samples after it."""
+
+    start: int
+    """First sample of the gap."""
+    stop: int
+    """First sample after it."""
+    end: int
+    """Start of the next gap, or length of the signal."""
+
+    @property
+    def samples(self) -> int:
+        """Return the length of the gap."""
+        return self.stop - self.start
+
+    @property
+    def after(self) -> int:
+        """Return the number of samples known after the gap."""
+        return self.end - self.stop
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return start and stop."""
+        return self.start, self.stop
+
+
+def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
+    """Return the gaps in order; overlapping and touching ones become one.
+
+    Raises
+    ------
+    ConfigError
+        If a gap is empty or reaches past the ``samples`` there are.
+    """
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(_as_samples(gap) for gap in gaps):
+        if not 0 <= start < stop <= samples:
+            raise ConfigError(
+                f"gap {start}:{stop} does not fit a signal of {samples} samples; "
+                "give 0 <= start < stop <= samples"
+            )
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    ends = [start for start, _ in merged[1:]] + [samples]
+    # Without gaps the signal still has an end.
+    return [Gap(start, stop, end) for (start, stop), end in zip(merged, ends, strict=False)]
+
+
+def _as_samples(gap: tuple[int, int]) -> tuple[int, int]:
+    try:
+        start, stop = gap
+        return operator.index(start), operator.index(stop)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"gap is {gap!r}; give (start, stop) in samples, two integers") from error
+
+
+def gaps_in_samples(
+    gaps_s: Iterable[tuple[float, float]], sample_rate: int, samples: int
+) -> list[Gap]:
+    """Convert gaps from seconds to samples, merged and in order.
+
+    Parameters
+    ----------
+    gaps_s : iterable of (float, float)
+        Start and end in seconds.
+    sample_rate : int
+        In Hz.
+    samples : int
+        Length of the recording; a gap must lie within it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no gap, or one is outside the recording or shorter than a sample.
+    """
+    gaps: list[tuple[int, int]] = []
+    for start_s, stop_s in sorted(gaps_s):
+        start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
+        if start < 0 or stop > samples:
+            raise ConfigError(
+                f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
+                f"{samples / sample_rate:.3f} s"
+            )
+        if start >= stop:
+            raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
+        gaps.append((start, stop))
+    if not gaps:
+        raise ConfigError("no gap given; expected at least one START:STOP in seconds")
+    return merge_gaps(gaps, samples)
+
+
+def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -> int | None:
+    """Return the first NaN or infinite sample outside the gaps.
+
+    Parameters
+    ----------
+    signal : float32, shape (n, channels)
+        Samples.
+    gaps : iterable of (start, stop)
+        In samples.
+    """
+    unsound: NDArray[np.bool_] = np.logical_not(np.isfinite(signal).all(axis=1))
+    for start, stop in gaps:
+        unsound[start:stop] = False
+    return int(np.argmax(unsound)) if unsound.any() else None
+
+
+def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
+    """Convert a packet's length from ms to whole samples."""
+    samples = sample_rate * packet_ms / 1000
+    packet_samples = round(samples) if math.isfinite(samples) else 0
+    if packet_samples < 1:
+        raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
+    return packet_samples
+
+
+def parse_gap(text: str) -> tuple[float, float]:
+    """Return start and end in seconds of a gap such as ``1.250:1.314``."""
+    match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*:\s*(\d*\.?\d+|\d+\.)\s*", text)
+    if not match:
+        raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
+    start_s, stop_s = float(match[1]), float(match[2])
+    if start_s >= stop_s:
+        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
+    return start_s, stop_s
+
+
+def read_gaps(path: str | Path) -> list[tuple[float, float]]:
+    """Read gaps from a text file: lines of ``START:STOP`` in seconds, ``#`` comments."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
+    gaps = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.partition("#")[0].strip()
+        if bare:
+            try:
+                gaps.append(parse_gap(bare))
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error}") from None
+    if not gaps:
+        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
+    return gaps

@@ -1,0 +1,152 @@
+"""The thread of a worker: opens the network, runs requests, and ends with the process."""
+
+import atexit
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from plc.runtime.providers import Signature
+from plc.runtime.runner import Runnable, Slot
+from plc_kernels.denormals import flush_denormals
+
+CLOSE = -1
+KEEP_WARM = -2
+# The process waits no longer at its end, for all threads together: a run is cancelled, but opening
+# a session is not.
+EXIT_S = 5.0
+
+
+StartThread = Callable[[Callable[..., None], tuple[Any, ...]], object]
+"""``_thread.start_new_thread``: unlike ``threading.Thread.start`` it does not wait."""
+
+
+class Life:
+    """State shared by one worker thread and its caller; a replaced thread keeps its own."""
+
+    def __init__(self, signature: Signature, results: "queue.SimpleQueue[int]") -> None:
+        self.requests: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.results = results
+        self.slot = Slot(signature)
+        self.opened = threading.Event()
+        """Set when the network is ready or has failed to open."""
+        self.over = threading.Event()
+        self.unwanted = False
+        self.network: Runnable | None = None
+        self.sound = False
+        self.error: BaseException | None = None
+
+    def end(self) -> None:
+        """Ask the thread to end."""
+        self.unwanted = True
+        self.requests.put(CLOSE)
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the run that is under way, if the network can."""
+        network = self.network
+        if network is not None:
+            with contextlib.suppress(Exception):
+                network.cancel()
+
+
+running: set[Life] = set()
+"""Whose threads have not ended yet."""
+exiting = threading.Event()
+"""Set when the process ends: from then on no thread is started."""
+
+
+def _forget() -> None:
+    """Drop threads that stayed with the parent of a fork."""
+    global running, exiting
+    running = set()
+    exiting = threading.Event()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def start(life: Life, open_network: Callable[[], Runnable], start_thread: StartThread) -> None:
+    """Start the thread, without waiting for it to run.
+
+    Raises
+    ------
+    RuntimeError
+        If no thread can be started, or the process is ending.
+    """
+    # First added, then asked: :func:`_end_all` does it the other way round.
+    running.add(life)
+    try:
+        if exiting.is_set():
+            raise RuntimeError("the process is ending")
+        start_thread(_serve, (life, open_network))
+    except RuntimeError:
+        running.discard(life)
+        raise
+
+
+def _serve(life: Life, open_network: Callable[[], Runnable]) -> None:
+    """Open the network, run requests, and record what ends the thread."""
+    try:
+        give_way()
+        flush_denormals()
+        life.network = open_network()
+        life.opened.set()
+        while not life.unwanted:
+            ticket = life.requests.get()
+            if ticket == CLOSE:
+                break
+            life.sound = _run(life, life.network, ticket)
+            life.results.put(ticket)
+    except BaseException as error:  # a thread that dies in silence would never be replaced
+        life.error = error
+    finally:
+        life.network = None  # the session goes in the thread that made it
+        running.discard(life)
+        life.over.set()
+        life.opened.set()
+        life.results.put(CLOSE)
+
+
+def give_way() -> None:
+    """Have Linux wake this thread without interrupting another one.
+
+    Else it may do so on the audio thread's core although another is idle. Threads that ONNX Runtime
+    starts inherit it.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # some systems know or allow neither; it is not needed
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _run(life: Life, network: Runnable, ticket: int) -> bool:
+    slot = life.slot
+    try:
+        if ticket == KEEP_WARM:
+            network.keep_warm()
+            return True
+        return network.run(slot.spectra, slot.lost, slot.out)
+    except Exception as error:
+        life.error = error
+        return False
+
+
+@atexit.register
+def _end_all() -> None:
+    """Wait for all threads to end before the interpreter does.
+
+    A run that returns into an interpreter that is gone ends the process with an abort.
+    """
+    exiting.set()
+    limit_s = time.monotonic() + EXIT_S
+    lives = list(running)
+    for life in lives:
+        life.end()
+    for life in lives:
+        life.over.wait(max(0.0, limit_s - time.monotonic()))

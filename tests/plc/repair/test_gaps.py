@@ -1,0 +1,95 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.repair.gaps import (
+    find_unsound,
+    gaps_in_samples,
+    merge_gaps,
+    parse_gap,
+    read_gaps,
+    samples_of_packet,
+)
+
+RATE = 16_000
+
+spans = st.tuples(st.integers(0, 99), st.integers(1, 30)).map(lambda x: (x[0], min(100, sum(x))))
+gap_lists = st.lists(spans, max_size=12)
+
+
+def inside(gaps: list[tuple[int, int]], samples: int) -> NDArray[np.bool_]:
+    mask = np.zeros(samples, bool)
+    for start, stop in gaps:
+        mask[start:stop] = True
+    return mask
+
+
+@given(gaps=gap_lists)
+def test_merged_gaps_cover_the_same_samples_once_and_in_order(gaps: list[tuple[int, int]]) -> None:
+    merged = merge_gaps(gaps, 100)
+    spans = [gap.span for gap in merged]
+    np.testing.assert_array_equal(inside(spans, 100), inside(gaps, 100))
+    for before, after in pairwise(merged):
+        assert before.stop < before.end == after.start  # neither overlapping nor touching
+    assert not merged or merged[-1].end == 100
+    assert merge_gaps(spans[::-1], 100) == merged
+
+
+@pytest.mark.parametrize("gap", [(5, 5), (6, 5), (-1, 5), (95, 101), (100, 101)])
+def test_a_gap_that_does_not_fit_is_named(gap: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=f"gap {gap[0]}:{gap[1]} does not fit.*100 samples"):
+        merge_gaps([(10, 20), gap], 100)
+
+
+@given(gaps=gap_lists.filter(bool))
+def test_gaps_in_seconds_are_those_in_samples(gaps: list[tuple[int, int]]) -> None:
+    gaps_s = [(start / 1000, stop / 1000) for start, stop in gaps]
+    assert gaps_in_samples(gaps_s, 1000, 100) == merge_gaps(gaps, 100)
+
+
+def test_the_first_sample_that_is_no_number_outside_the_gaps_is_found() -> None:
+    signal = np.zeros((100, 2), np.float32)
+    assert find_unsound(signal, []) is None
+    signal[[20, 50, 70], 1] = np.nan, np.inf, -np.inf
+    assert find_unsound(signal, []) == 20
+    assert find_unsound(signal, [(10, 21)]) == 50
+    assert find_unsound(signal, [(60, 80), (10, 51)]) is None
+
+
+@pytest.mark.parametrize(
+    ("packet_ms", "sample_rate", "samples"), [(10, 48_000, 480), (10, 44_100, 441), (2.5, 8000, 20)]
+)
+def test_a_packet_is_whole_samples(packet_ms: float, sample_rate: int, samples: int) -> None:
+    assert samples_of_packet(packet_ms, sample_rate) == samples
+
+
+@pytest.mark.parametrize("packet_ms", [0.0, -10.0, 0.001, float("nan"), float("inf")])
+def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
+    with pytest.raises(ConfigError, match="less than one sample"):
+        samples_of_packet(packet_ms, RATE)
+
+
+@pytest.mark.parametrize("text", ["1.25", "a:b", "1:2:3", "-1:2", "2:1", "1:1", "", "1e3:2e3"])
+def test_a_malformed_gap_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="START:STOP"):
+        parse_gap(text)
+
+
+def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.txt"
+    path.write_text("# start:stop\n1.250:1.314\n\n .5 : 0.6  # short\n")
+    assert read_gaps(path) == [(1.25, 1.314), (0.5, 0.6)]
+    path.write_text("1:2\n3-4\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        read_gaps(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(ConfigError, match="holds no gaps"):
+        read_gaps(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_gaps(tmp_path / "none.txt")

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc.repair.interpolate import solve_gap
+from plc_kernels.ar import fit_burg
+from tests.examples import examples
+from tests.signals import glide, noise
+
+SAMPLE_RATE = 16_000
+
+
+def dense_solution(
+    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Minimise the squared prediction errors that the gap has a part in, by dense least squares."""
+    order = predictor.size - 1
+    rows = np.zeros((length + order, line.size))
+    for i in range(length + order):
+        rows[i, begin + i - order : begin + i + 1] = predictor[::-1]
+    known = line.copy()
+    known[begin : begin + length] = 0.0
+    gap = rows[:, begin : begin + length]
+    return np.asarray(np.linalg.lstsq(gap, -rows @ known, rcond=None)[0], np.float64)
+
+
+@examples(40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    order=st.integers(2, 40),
+    length=st.integers(1, 100),
+    tonal=st.booleans(),
+)
+def test_a_gap_solved_is_the_least_squares_solution(
+    seed: int, order: int, length: int, tonal: bool
+) -> None:
+    samples = 400
+    x = glide(seed, SAMPLE_RATE, samples) if tonal else noise(seed, samples)
+    line = x.astype(np.float64)
+    predictor = fit_burg(x, order)
+    found = solve_gap(line, 150, length, predictor)
+    assert found is not None
+    np.testing.assert_allclose(found, dense_solution(line, 150, length, predictor), atol=1e-6)
+
+
+@pytest.mark.parametrize(("begin", "length"), [(32, 100), (100, 268), (0 + 32, 336)])
+def test_a_gap_needs_no_more_than_the_order_on_each_side(begin: int, length: int) -> None:
+    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
+    predictor = fit_burg(line, 32)
+    found = solve_gap(line, begin, length, predictor)
+    assert found is not None
+    np.testing.assert_allclose(found, dense_solution(line, begin, length, predictor), atol=1e-6)
+
+
+def test_what_stands_in_a_gap_does_not_change_its_solution() -> None:
+    line = glide(5, SAMPLE_RATE, 400).astype(np.float64)
+    predictor = fit_burg(line, 32)
+    hidden = line.copy()
+    hidden[100:200] = np.nan
+    np.testing.assert_array_equal(
+        solve_gap(hidden, 100, 100, predictor), solve_gap(line, 100, 100, predictor)
+    )
+
+
+def test_a_predictor_that_is_not_finite_has_no_solution() -> None:
+    assert solve_gap(np.zeros(400), 100, 50, np.full(33, np.nan)) is None
