@@ -62,7 +62,7 @@ class MissingExtraError(PlcError, ImportError):
 
 
 def why(error: OSError) -> str:
-    """Return the system's words for an error, with advice for a full disk."""
+    """Return the system's message, with advice for a full disk."""
     said = error.strerror or str(error) or type(error).__name__
     return (
         f"{said} (the disk is full: make room, or choose another place)" if is_full(error) else said

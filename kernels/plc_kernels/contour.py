@@ -106,9 +106,9 @@ def _between(score: NDArray[np.float32], n: int, best: int) -> float:
 def edge_period(
     x: NDArray[np.float32], sample_rate: float, score: NDArray[np.float32]
 ) -> tuple[float, float, int]:
-    """Return the period at the end of ``x`` in samples, and its correlation, -1 to 1.
+    """Return the period at the end of ``x``, and its correlation.
 
-    And the lag at which the end is most like what was before, which may be several periods.
+    In samples, and from -1 to 1; and the lag at which the end is most like what was before, which may be several periods.
 
     Parameters
     ----------
@@ -291,7 +291,7 @@ def _read(x: NDArray[np.float32], place: float) -> float:
 
 @kernel
 def _cycle(past: NDArray[np.float32], period: float, phase: float) -> float:
-    """Return the last cycle of ``past`` at a phase from 0 to 1."""
+    """Return the last cycle of ``past`` at a phase in [0, 1)."""
     at = past.size - 1 + (phase - 1.0) * period
     value = _read(past, at)
     seam = (phase - (1.0 - _SEAM)) / _SEAM
@@ -338,7 +338,7 @@ def _go_on(
     phase: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Repeat the last cycle from ``place`` samples after ``past``, where ``phase`` has passed."""
+    """Repeat the last cycle from ``place`` samples after ``past``, and ``phase`` cycles."""
     for begin in range(0, out.size, _CHUNK):
         pace = _pace(points, place + begin, sample_rate) / period
         step = (_pace(points, place + begin + _CHUNK, sample_rate) / period - pace) / _CHUNK

@@ -47,7 +47,7 @@ def unpack_int16(packet: NDArray[np.int16], out: NDArray[np.float32]) -> bool:
 
 @kernel
 def pack_float32(rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Copy rows, shape (channels, n), into a float32 packet, shape (n, channels), written."""
+    """Copy rows, shape (channels, n), into a float32 packet."""
     for c in range(rows.shape[0]):
         row = rows[c]
         for i in range(row.size):

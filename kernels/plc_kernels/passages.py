@@ -465,7 +465,7 @@ def add_passages(
     peak: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Write the sum of the passages, from ``past`` samples before the gap on.
+    """Write the sum of the passages, around the gap's beginning.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A ring of samples between a sound card's callback and the engine, without a lock.
+"""A lock-free ring of samples between a sound card and the engine.
 
 One side writes, the other reads, each at its own pace; each owns one counter and only reads the
 other's. A ring is one block of memory, so that a single pointer tells a C callback all of it::

@@ -53,7 +53,7 @@ class DemoRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """What :func:`run` did."""
+    """Result of :func:`run`."""
 
     folder: str
     loss: float

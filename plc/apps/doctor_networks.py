@@ -162,7 +162,7 @@ def _verdict(health: NetworkHealth) -> str:
 
 
 def _on_provider(health: NetworkHealth, provider: str) -> str:
-    """Return a provider's networks and their speed, or the problem and its remedy."""
+    """Return a provider's networks and speed, or the problem."""
     trials = [trial for trial in health.trials if trial.provider == provider]
     works = [trial for trial in trials if trial.report is not None]
     if not trials:

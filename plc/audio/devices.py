@@ -194,7 +194,7 @@ class DevicePort:
 
     @property
     def stats(self) -> PortStats:
-        """Everything counted so far."""
+        """All counters."""
         total = PortStats(**{name: getattr(self._stats, name) for name in PortStats.__slots__})
         if self.stream is not None:
             _add(total, self.stream.ring)

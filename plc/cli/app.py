@@ -409,7 +409,7 @@ def models(
 
 
 def _handed_on(command: Callable[[typer.Context], None]) -> None:
-    """Add a command that hands its arguments to a command of another package."""
+    """Add a command that another package runs."""
     settings = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(rich_help_panel=_MEASURE, add_help_option=False, context_settings=settings)(command)
 

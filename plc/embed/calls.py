@@ -1,4 +1,4 @@
-"""What ``libplc`` calls: streams by number, errors as codes, memory of the caller's.
+"""The calls behind ``libplc``: streams by number, errors as codes, memory of the caller's.
 
 Each function has the C declaration of its name in :data:`DECLARATIONS`; none lets an exception
 out. Of two calls for one stream at the same time the second is refused, as a wait would be a lock

@@ -133,7 +133,7 @@ class FrameReader:
 
     @property
     def waiting(self) -> int:
-        """Bytes that came and are in no frame returned so far."""
+        """Bytes received beyond the frames returned."""
         return self._end - self._begin
 
     def allow(self, limit: int) -> None:

@@ -106,7 +106,7 @@ class Background:
 
     @property
     def flux_db(self) -> float:
-        """Change of the band levels from frame to frame, in dB, over the last seconds."""
+        """Mean change of the band levels between frames, in dB."""
         return self._flux_db
 
     @property
@@ -124,7 +124,7 @@ class Background:
 
     @property
     def features(self) -> NDArray[np.float64] | None:
-        """What tells speech from music, shape (9,), good until asked again; None: too little yet.
+        """Features that tell speech from music, shape (9,), good until asked again; None: too little yet.
 
         In the order of :data:`plc_kernels.content.FEATURES`.
         """

@@ -31,7 +31,7 @@ class Play(Enum):
 
 @dataclass(slots=True)
 class Burst:
-    """Born with the first lost packet, gone at the end of the recovery's crossfade."""
+    """A burst from its first lost packet to the end of the recovery."""
 
     hold: int
     """Samples at full level."""

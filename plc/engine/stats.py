@@ -66,7 +66,7 @@ class TimeHistogram:
         self.max_ms = max(self.max_ms, other.max_ms)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the bins, the largest duration, and the counts above 0 by bin."""
+        """Return the bins, the largest duration, and the non-zero counts."""
         used = np.flatnonzero(self._bins).tolist()
         counts = {place: int(self._bins[place]) for place in used}
         return {**_BINNING, "max_ms": self.max_ms, "counts": counts}

@@ -242,7 +242,7 @@ def _band(sample_rate: int) -> _Band:
 
 
 def features(passages: list[NDArray[np.float32]], sample_rate: int) -> NDArray[np.float64] | None:
-    """Return features of one signal's passages, by which speech is told from music.
+    """Return features that tell speech from music in one signal's passages.
 
     None where too little is known.
 

@@ -248,7 +248,7 @@ def _run(
 
 
 def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]) -> None:
-    """Bend the end of a gap to meet the first sample after it."""
+    """Bend the end of a gap to meet the next sample."""
     beyond = np.zeros((out.shape[0], 1), np.float32)
     filler.extend(beyond)
     n = min(bend, out.shape[1])

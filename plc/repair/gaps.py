@@ -14,7 +14,7 @@ from plc.errors import ConfigError
 
 
 class Gap(NamedTuple):
-    """A gap in samples, and the end of the known samples after it."""
+    """A gap in samples, and the end of the samples known behind."""
 
     start: int
     """First sample of the gap."""

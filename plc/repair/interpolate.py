@@ -93,7 +93,7 @@ def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Q
 
 
 def _doubt_db(fills: NDArray[np.float64]) -> float:
-    """Return the disagreement of fills, shape (fills, n), in dB of their mean."""
+    """Return the disagreement of fills in dB, relative to their mean."""
     mean = fills.mean(axis=0)
     if not mean.any():
         return float("inf")

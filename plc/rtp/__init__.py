@@ -15,7 +15,7 @@ __all__ = ["Playout", "ReceiverConfig"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the playout and its settings, and with them the engine, on first use."""
+    """Import the playout and its settings on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from plc.rtp.config import ReceiverConfig

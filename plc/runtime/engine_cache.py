@@ -54,7 +54,7 @@ class EngineCache:
         return os.path.lexists(self.folder) and not foreign(self.folder)
 
     def begin(self) -> Path:
-        """Return the folder with engines, or an empty one to build them in."""
+        """Return the folder with engines, or an empty folder for them."""
         if self.holds_engines:
             return self.folder
         _remove(self.folder)

@@ -142,7 +142,7 @@ class Subject:
     def open(
         self, shape: NetworkShape, providers: str | tuple[str, ...] | None = None
     ) -> GapNetwork:
-        """Return the network for a shape, by default on the provider under test."""
+        """Return the network for a shape and a provider."""
         return open_network(self.manifest, shape, providers=providers or self.providers)
 
     def gap(self, batch: int, seed: int = 0) -> Gap:

@@ -105,7 +105,7 @@ def time_gradients(
     n_fft: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Write the phase advance of each bin of a frame in one hop.
+    """Write the phase advance of each bin in one hop.
 
     Parameters
     ----------

@@ -160,7 +160,7 @@ def _resolve(
     random: NDArray[np.uint64],
     phase: NDArray[np.float32],
 ) -> None:
-    """Replace ``phase`` of the frame ``before`` by that of the frame after it.
+    """Replace ``phase`` of a frame by that of the next frame.
 
     Parameters
     ----------
