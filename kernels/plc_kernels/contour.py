@@ -108,7 +108,8 @@ def edge_period(
 ) -> tuple[float, float, int]:
     """Return the period at the end of ``x``, and its correlation.
 
-    In samples, and from -1 to 1; and the lag at which the end is most like what was before, which may be several periods.
+    In samples, and from -1 to 1; and the lag at which the end is most like what was before, which
+    may be several periods.
 
     Parameters
     ----------

@@ -124,7 +124,9 @@ class Background:
 
     @property
     def features(self) -> NDArray[np.float64] | None:
-        """Features that tell speech from music, shape (9,), good until asked again; None: too little yet.
+        """Features that tell speech from music, shape (9,); None: too little yet.
+
+        They are good until asked again.
 
         In the order of :data:`plc_kernels.content.FEATURES`.
         """

@@ -45,7 +45,8 @@ def window(name: str, length: int) -> NDArray[np.float64]:
 def gaussian_gamma(name: str, length: int) -> float:
     """Return ``gamma`` of the Gaussian most like a window.
 
-    In samples squared. The Gaussian is ``exp(-pi * t**2 / gamma)`` with ``t`` in samples from the peak.
+    In samples squared. The Gaussian is ``exp(-pi * t**2 / gamma)`` with ``t`` in samples from the
+    peak.
     """
     return _WIDTHS[name] * length**2
 
@@ -79,7 +80,7 @@ def dual_window(analysis: NDArray[np.floating], hop: int) -> NDArray[np.float64]
 def grid_window_samples(sample_rate: int, spacing_hz: float = 50.0) -> int:
     """Return the window length whose bins lie ``spacing_hz`` apart.
 
-    It is a multiple of 4; the hop is a quarter of it, and bins mean the same frequencies at each rate:
-    960 samples at 48 kHz, 880 at 44.1 kHz, 160 at 8 kHz for 50 Hz.
+    It is a multiple of 4; the hop is a quarter of it, and bins mean the same frequencies at each
+    rate: 960 samples at 48 kHz, 880 at 44.1 kHz, 160 at 8 kHz for 50 Hz.
     """
     return 4 * round(sample_rate / (4 * spacing_hz))
