@@ -31,7 +31,7 @@ class Play(Enum):
 
 @dataclass(slots=True)
 class Burst:
-    """A burst from its first lost packet to the end of the recovery."""
+    """A burst, from its first lost packet to its recovery."""
 
     hold: int
     """Samples at full level."""
