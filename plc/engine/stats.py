@@ -56,7 +56,9 @@ class TimeHistogram:
         """Count one duration; NaN counts as the shortest."""
         if not math.isfinite(duration_ms):
             duration_ms = 0.0
-        place = int(_BINS_PER_DECADE * math.log10(max(duration_ms, _FIRST_MS) / _FIRST_MS))
+        # The difference of logarithms: a quotient of what a broken clock says may overflow.
+        decades = math.log10(max(duration_ms, _FIRST_MS)) - math.log10(_FIRST_MS)
+        place = int(_BINS_PER_DECADE * decades)
         self._bins[min(place, _BINS - 1)] += 1
         self.max_ms = max(self.max_ms, duration_ms)
 

@@ -76,7 +76,7 @@ def test_a_histogram_of_nothing_has_zeros() -> None:
     assert percentiles(TimeHistogram()) == {"p50": 0.0, "p99": 0.0, "p99.9": 0.0, "max": 0.0}
 
 
-@pytest.mark.parametrize("duration_ms", [0.0, 1e-7, 1e5, 1e9])
+@pytest.mark.parametrize("duration_ms", [0.0, 1e-7, 1e5, 1e9, 1.7e308])
 def test_durations_beyond_the_bins_are_counted(duration_ms: float) -> None:
     times = histogram([duration_ms])
     assert times.max_ms == duration_ms
