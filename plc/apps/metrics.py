@@ -174,7 +174,9 @@ LIVE_METRICS = (
     _count("absent_packets", "engine.stats.absent_packets", "packets of an input's absence"),
     _gauge("reserve_seconds", attrgetter("engine.sink.reserve_s"), "audio ready for the output"),
     Metric("device_losses", _devices("stats.losses"), "device losses", ("direction",)),
-    Metric("device_xruns", _devices("stats.breaks"), "breaks reported by it", ("direction",)),
+    Metric(
+        "device_xruns", _devices("stats.breaks"), "breaks reported by the device", ("direction",)
+    ),
     Metric(
         "device_missed_samples",
         _devices("stats.missed_samples"),

@@ -94,7 +94,8 @@ class ConcealedTrack(MediaStreamTrack):
             raise ConfigError(f"the track is one of {track.kind}; this conceals audio")
         if not 0.0 < max_gap_s <= 60.0:
             raise ConfigError(f"max_gap_s is {max_gap_s:g}; supported: above 0, up to 60 s")
-        StreamConfig(**settings)  # refused now, not when the first frame comes
+        # What depends on the frames' format is refused when the first frame comes.
+        StreamConfig(lookahead=lookahead, **settings)
         self._track = track
         self._max_gap_s = max_gap_s
         self._lookahead = lookahead

@@ -39,10 +39,12 @@ class TimeHistogram:
         """Return what :meth:`as_dict` described; raise ValueError, TypeError or KeyError."""
         histogram = cls()
         histogram.max_ms = float(value["max_ms"])
+        if not isinstance(value["counts"], Mapping):
+            raise TypeError("a histogram's counts are a mapping by bin")
         if any(value[name] != expected for name, expected in _BINNING.items()):
             raise ValueError(f"a histogram's bins are {_BINNING}")
         for place, count in value["counts"].items():
-            if not (0 <= int(place) < _BINS and int(count) > 0):
+            if not (0 <= int(place) < _BINS and 0 < int(count) < 1 << 62):
                 raise ValueError("a histogram's counts are above 0, in bins that exist")
             histogram._bins[int(place)] = int(count)
         return histogram

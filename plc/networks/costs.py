@@ -72,10 +72,10 @@ class Costs:
         """Return the cost of a burst, measured if it is not known.
 
         Without a time limit costs decide nothing, and nothing is measured. A network whose cost is
-        known is run once, so that a stream's memory has been used before its first burst.
+        known is run once: that it answers is to be seen, and its memory used, before a burst.
         """
         if isinstance(served.runner, InlineRunner):
-            return self._known.get(_key(served), UNKNOWN)
+            return UNKNOWN
         if _key(served) not in self._known:
             return self._measured(served)
         return self._known[_key(served)] if self._answers(served) else _NO_ANSWER
@@ -105,9 +105,10 @@ class Costs:
     def _answers(self, served: Measurable) -> bool:
         """Run a burst without its drafts; return whether there was an answer."""
         counters, served.runner.counters = served.runner.counters, NetworkCounters()
-        outcome = _run(served)[0]
-        served.runner.counters = counters
-        return outcome is not Outcome.LATE
+        try:
+            return _run(served)[0] is not Outcome.LATE
+        finally:
+            served.runner.counters = counters
 
     def _measured(self, served: Measurable) -> Cost:
         """Measure the cost as in a stream; remember the least."""

@@ -152,7 +152,7 @@ class TwoSidedNetwork:
 
 
 class TwoSidedNetworks:
-    """The models that serve a file, by content; opened when first needed.
+    """The models that serve a file, by content; opened together.
 
     Parameters
     ----------
@@ -280,8 +280,8 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
     for manifest in available():
         low, high = manifest.sample_rates
         if manifest.kind == "inpaint" and low <= sample_rate <= high:
-            served = CONTENTS if manifest.content == "any" else (manifest.content,)
-            by_content = dict.fromkeys(served, manifest) | by_content
+            contents = CONTENTS if manifest.content == "any" else (manifest.content,)
+            by_content = dict.fromkeys(contents, manifest) | by_content
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:

@@ -1,10 +1,11 @@
 """The settings of a received RTP stream, checked once."""
 
 from dataclasses import dataclass, field
+from numbers import Real
 
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec, open_codec
+from plc.rtp.codecs import CODECS, Codec, open_codec
 from plc.rtp.delay import DelayConfig
 from plc.rtp.udp import Network
 
@@ -47,12 +48,15 @@ class ReceiverConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges that the parts do not check."""
-        object.__setattr__(self, "codec", self.codec.lower())
-        if not self.packets_per_s >= 1.0:
-            raise ConfigError(f"packets_per_s is {self.packets_per_s:g}; it is 1 or more")
+        codec = self.codec.lower() if isinstance(self.codec, str) else self.codec
+        if codec not in CODECS:
+            raise ConfigError(f"codec is {self.codec!r}; supported: {', '.join(CODECS)}")
+        object.__setattr__(self, "codec", codec)
+        if not isinstance(self.packets_per_s, Real) or not self.packets_per_s >= 1.0:
+            raise ConfigError(f"packets_per_s is {self.packets_per_s!r}; give a number from 1 on")
         for number in (self.payload_type, self.red_payload_type):
-            if number is not None and not 0 <= number <= 127:
-                raise ConfigError(f"payload type is {number}; supported: 0 to 127")
+            if number is not None and not (isinstance(number, int) and 0 <= number <= 127):
+                raise ConfigError(f"payload type is {number!r}; supported: 0 to 127")
 
     def open_codec(self) -> Codec:
         """Return a new codec, with state of its own."""

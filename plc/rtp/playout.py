@@ -97,6 +97,12 @@ class Playout:
     def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
         if codec is None:
             codec = config.open_codec()
+        stream = config.stream
+        if (codec.sample_rate, codec.channels) != (stream.sample_rate, stream.channels):
+            raise ConfigError(
+                f"the codec has {codec.channels} channels at {codec.sample_rate} Hz, the stream "
+                f"{stream.channels} at {stream.sample_rate} Hz; give both the same"
+            )
         self.codec = codec
         self.block = block = config.stream.packet_samples
         self.payload_type = (

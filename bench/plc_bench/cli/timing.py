@@ -149,11 +149,11 @@ def throughput(
     Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
     """
     from plc_bench.timing import gpu, throughput_report, throughput_scaling
-    from plc_bench.timing.stream import StreamSettings
+    from plc_bench.timing.stream import TimedStream
 
     budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float)] or [None]
     streams = [
-        StreamSettings(
+        TimedStream(
             sample_rate=sample_rate,
             packet_ms=packet_ms,
             channels=channels,

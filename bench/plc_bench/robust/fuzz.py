@@ -33,7 +33,7 @@ from plc.embed.wire import (
     parse_ready,
 )
 from plc.engine.config import StreamConfig
-from plc.errors import MissingExtraError
+from plc.errors import ConfigError, MissingExtraError
 from plc.rtp.codecs import L16
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DelayConfig, DelayMode
@@ -317,12 +317,14 @@ def parse_anything(data: bytes) -> None:
         Kind.READY: parse_ready,
         Kind.ERROR: parse_error,
     }
-    with contextlib.suppress(WireError):
+    # A HELLO that can be read may still ask for a stream that there is not.
+    refused = (WireError, ConfigError)
+    with contextlib.suppress(*refused):
         while rest:
             rest = _fill(reader, rest, 1 + data[0] % 40)
             while (frame := reader.next()) is not None:
                 parsers.get(frame.kind, bytes)(frame.payload)
-    with contextlib.suppress(WireError):
+    with contextlib.suppress(*refused):
         parse_hello(b"PLC1" + data)
 
 

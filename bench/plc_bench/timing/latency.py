@@ -38,7 +38,7 @@ from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
 from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
 from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back, time_paced
-from plc_bench.timing.stream import NETWORK_METHOD, StreamSettings, check_times
+from plc_bench.timing.stream import NETWORK_METHOD, TimedStream, check_times
 from plc_bench.timing.times import Times, summarise_times
 
 FORMAT = "plc bench latency, 2"
@@ -63,7 +63,7 @@ _NO_PROVIDER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings(StreamSettings):
+class LatencySettings(TimedStream):
     """One combination of the settings of ``plc bench latency``.
 
     Attributes

@@ -16,7 +16,7 @@ _FINE_S = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSettings:
+class TimedStream:
     """One stream and its losses.
 
     Attributes

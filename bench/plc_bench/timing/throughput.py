@@ -38,7 +38,7 @@ from plc.errors import ConfigError
 from plc_bench.base.surroundings import pin, resident_mb, usable_cpus
 from plc_bench.base.synth import music
 from plc_bench.timing.measure import cut, watched
-from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.stream import clock as processor_clock
 
 _PIECE_S = 5.0
@@ -66,13 +66,13 @@ class Crowd:
 
     Parameters
     ----------
-    settings : StreamSettings
+    settings : TimedStream
         Of each.
     clock : callable
         Returns seconds; processor time by default.
     """
 
-    def __init__(self, settings: StreamSettings, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, settings: TimedStream, clock: Callable[[], float] | None = None) -> None:
         self.settings = settings
         self._clock = clock or processor_clock("process_time")
         self._packets = cut(
@@ -130,7 +130,7 @@ class Cost:
     ----------
     varied : str
         Name of the changed setting.
-    settings : StreamSettings
+    settings : TimedStream
         Of each stream.
     streams : int
         How many.
@@ -149,7 +149,7 @@ class Cost:
     """
 
     varied: str
-    settings: StreamSettings
+    settings: TimedStream
     streams: int
     lost_share: float
     packet_us: float
@@ -160,7 +160,7 @@ class Cost:
     rungs: dict[str, int]
 
 
-def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -> Cost:
+def measure_cost(settings: TimedStream, streams: int = 1, varied: str = "") -> Cost:
     """Measure the cost of streams that take turns."""
     crowd = Crowd(settings)
     crowd.drive(streams, _warm_up_ticks(settings))
@@ -184,9 +184,7 @@ def measure_cost(settings: StreamSettings, streams: int = 1, varied: str = "") -
     )
 
 
-def growth_cases(
-    settings: StreamSettings, most_streams: int
-) -> list[tuple[str, StreamSettings, int]]:
+def growth_cases(settings: TimedStream, most_streams: int) -> list[tuple[str, TimedStream, int]]:
     """Return the cases of growing cost: name, settings, number of streams."""
     long = dataclasses.replace(settings, seconds=_ALONE_LONGER * settings.seconds)
     varied = [
@@ -199,7 +197,7 @@ def growth_cases(
     ]
 
 
-def measure_growth(settings: StreamSettings, most_streams: int) -> list[Cost]:
+def measure_growth(settings: TimedStream, most_streams: int) -> list[Cost]:
     """Measure cost over loss, bursts, channels and number of streams."""
     return [
         measure_cost(case, streams, varied)
@@ -207,7 +205,7 @@ def measure_growth(settings: StreamSettings, most_streams: int) -> list[Cost]:
     ]
 
 
-def _exists(settings: StreamSettings) -> bool:
+def _exists(settings: TimedStream) -> bool:
     """Tell whether such losses are possible: much loss does not come in short bursts."""
     try:
         GilbertElliott(settings.loss, settings.mean_burst)
@@ -222,7 +220,7 @@ class Capacity:
 
     Attributes
     ----------
-    settings : StreamSettings
+    settings : TimedStream
         Of each.
     cpu : int or None
         The CPU that the process was bound to; None where that is impossible.
@@ -240,7 +238,7 @@ class Capacity:
         Concealed samples by rung, of all streams and measurements.
     """
 
-    settings: StreamSettings
+    settings: TimedStream
     cpu: int | None
     streams: int
     at_most: bool
@@ -250,7 +248,7 @@ class Capacity:
     rungs: dict[str, int]
 
 
-def measure_capacity(settings: StreamSettings, most: int) -> Capacity:
+def measure_capacity(settings: TimedStream, most: int) -> Capacity:
     """Search the number of streams that one core runs in real time.
 
     The process is bound to that core.
@@ -333,7 +331,7 @@ class Memory:
 
     Attributes
     ----------
-    settings : StreamSettings
+    settings : TimedStream
         Of each.
     streams : int
         How many were opened after the first.
@@ -343,13 +341,13 @@ class Memory:
         Of each further stream.
     """
 
-    settings: StreamSettings
+    settings: TimedStream
     streams: int
     first_mb: float
     stream_mb: float
 
 
-def measure_memory(settings: StreamSettings, streams: int) -> Memory:
+def measure_memory(settings: TimedStream, streams: int) -> Memory:
     """Measure the memory of a stream that has concealed for a while."""
     crowd = Crowd(settings)
     ticks = _warm_up_ticks(settings)
@@ -363,5 +361,5 @@ def measure_memory(settings: StreamSettings, streams: int) -> Memory:
     )
 
 
-def _warm_up_ticks(settings: StreamSettings) -> int:
+def _warm_up_ticks(settings: TimedStream) -> int:
     return max(1, round(1000 * _WARM_UP_S / settings.packet_ms))

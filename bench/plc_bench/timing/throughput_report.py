@@ -13,7 +13,7 @@ from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.workers import Failure
 from plc_bench.timing.gpu import GpuCapacity
 from plc_bench.timing.gpu import measure_capacity as measure_gpu
-from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import (
     Capacity,
     Cost,
@@ -37,7 +37,7 @@ class Plan:
 
     Attributes
     ----------
-    streams : list of StreamSettings
+    streams : list of TimedStream
         Each is measured for capacity and memory, the first also for scaling and growth.
     most_streams : int
         At which the search for the capacity ends.
@@ -51,7 +51,7 @@ class Plan:
         Accelerator to measure; None where there is none.
     """
 
-    streams: list[StreamSettings]
+    streams: list[TimedStream]
     most_streams: int = 1000
     memory_streams: int = 32
     growth_streams: int = 64
@@ -99,7 +99,7 @@ def measure(
         result = attempt(call, job, place)
         if isinstance(result, Failure):
             settings = arguments[0]
-            of = f" of {settings.method}" if isinstance(settings, StreamSettings) else ""
+            of = f" of {settings.method}" if isinstance(settings, TimedStream) else ""
             report.failures.append(Failure(place + of, result.reason))
         else:
             getattr(report, place).extend(result if isinstance(result, list) else [result])

@@ -16,7 +16,7 @@ from typing import Any
 
 from plc.apps import children
 from plc_bench.base.surroundings import usable_cpus
-from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import Crowd
 
 PROCESSES, THREADS = WORKERS = ("processes", "threads")
@@ -62,7 +62,7 @@ def worker_counts(most: int = 0) -> list[int]:
 
 
 def measure_scaling(
-    settings: StreamSettings,
+    settings: TimedStream,
     counts: list[int],
     on_done: Callable[[], object] = lambda: None,
 ) -> list[Scaling]:
@@ -86,7 +86,7 @@ def measure_scaling(
     return rows
 
 
-def real_time_factor(settings: StreamSettings, workers: str, count: int) -> float:
+def real_time_factor(settings: TimedStream, workers: str, count: int) -> float:
     """Return the audio time of all workers' streams over wall time."""
     pool: Executor
     if workers == PROCESSES:
@@ -117,7 +117,7 @@ def _meet_at(barrier: Any) -> None:
     _barrier = barrier
 
 
-def _drive(settings: StreamSettings) -> tuple[float, float]:
+def _drive(settings: TimedStream) -> tuple[float, float]:
     """Return when driving some streams began and when it ended, in s."""
     crowd = Crowd(settings)
     crowd.drive(_STREAMS_EACH, _WARM_UP_TICKS)

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from plc.embed.stream import EmbeddedConfig
+from plc.embed.wire import HEADER, pack_hello, parse_hello
 from plc.errors import ConfigError
 from plc.rtp.jitter import JitterBuffer
 from plc_bench.cli import app
@@ -36,6 +38,14 @@ def test_damaged_conversations_are_answered_or_refused() -> None:
 @given(st.binary(min_size=1, max_size=300))
 def test_bytes_raise_no_error_but_the_protocols(data: bytes) -> None:
     parse_anything(data)
+
+
+def test_a_hello_for_a_stream_that_there_is_not_is_refused() -> None:
+    payload = bytearray(pack_hello(EmbeddedConfig())[HEADER.size :])
+    payload[4:8] = b"\1\0\0\0"  # a sample rate of 1 Hz
+    with pytest.raises(ConfigError, match="sample_rate is 1"):
+        parse_hello(bytes(payload))
+    parse_anything(bytes(payload[4:]))
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -16,7 +16,7 @@ from plc_bench.base.results import to_json
 from plc_bench.base.surroundings import usable_cpus
 from plc_bench.base.workers import Failure, alone
 from plc_bench.timing import gpu, throughput, throughput_report, throughput_scaling
-from plc_bench.timing.stream import StreamSettings
+from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import (
     Crowd,
     growth_cases,
@@ -30,7 +30,7 @@ from plc_bench.timing.throughput_report import Job, Plan, measure, throughput_ta
 
 pytest.importorskip("psutil", reason="psutil is not installed")
 
-TINY = StreamSettings(sample_rate=8000, method="zeros", seconds=0.2, loss=0.2)
+TINY = TimedStream(sample_rate=8000, method="zeros", seconds=0.2, loss=0.2)
 
 
 @dataclasses.dataclass
@@ -42,7 +42,7 @@ class Machine:
     opened: int = 0
     pushed: list[tuple[int, bool]] = dataclasses.field(default_factory=list)
 
-    def open(self, _: StreamSettings) -> "Engine":
+    def open(self, _: TimedStream) -> "Engine":
         self.opened += 1
         return Engine(self, self.opened - 1)
 
@@ -66,7 +66,7 @@ class Engine:
 def machine_of(monkeypatch: pytest.MonkeyPatch, push_ms: float) -> Machine:
     """Make every stream one that takes ``push_ms`` for a packet."""
     machine = Machine(push_ms)
-    monkeypatch.setattr(StreamSettings, "open", lambda settings: machine.open(settings))
+    monkeypatch.setattr(TimedStream, "open", lambda settings: machine.open(settings))
     return machine
 
 

@@ -20,10 +20,10 @@ from plc_training.tasks.base import (
     grid_fields,
     grid_hop,
 )
-from plc_training.tasks.stream import StreamSettings, StreamTask, check_past, judged_samples
+from plc_training.tasks.stream import StreamTask, StreamTaskSettings, check_past, judged_samples
 
 
-class BridgeSettings(StreamSettings, frozen=True, kw_only=True):
+class BridgeSettings(StreamTaskSettings, frozen=True, kw_only=True):
     """Settings of the bridge task.
 
     Attributes

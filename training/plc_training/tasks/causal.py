@@ -22,13 +22,13 @@ from plc_training.tasks.base import (
     grid_fields,
     grid_hop,
 )
-from plc_training.tasks.stream import StreamSettings, StreamTask, check_past
+from plc_training.tasks.stream import StreamTask, StreamTaskSettings, check_past
 
 # Crossfade from the draft to the fill, so that the gap has no step at its edge.
 EDGE_MS = 1.0
 
 
-class CausalSettings(StreamSettings, frozen=True, kw_only=True):
+class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
     """Settings of the causal task.
 
     Attributes

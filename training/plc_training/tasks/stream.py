@@ -26,7 +26,7 @@ _MEL_WINDOWS_MS = (8.0, 16.0, 32.0)
 _MEL_FLOOR = 10 ** (-70 / 20)
 
 
-class StreamSettings(Settings, frozen=True, kw_only=True):
+class StreamTaskSettings(Settings, frozen=True, kw_only=True):
     """Common settings of the tasks of streams.
 
     Attributes
@@ -59,7 +59,7 @@ class StreamTask(Task):
     ----------
     plan : CausalPlan or BridgePlan
         Of the segments.
-    settings : StreamSettings
+    settings : StreamTaskSettings
         Grid and weights.
     frames_out, frames_after : int
         Frames of the network's output, and input frames after them.
@@ -70,7 +70,7 @@ class StreamTask(Task):
     def __init__(
         self,
         plan: CausalPlan | BridgePlan,
-        settings: StreamSettings,
+        settings: StreamTaskSettings,
         frames_out: int,
         frames_after: int,
         train: Segments,
@@ -253,7 +253,7 @@ def _magnitudes(spectra: Tensor) -> Tensor:
     return torch.sqrt(spectra[:, 0] ** 2 + spectra[:, 1] ** 2 + 1e-14)
 
 
-def check_past(plan: CausalPlan | BridgePlan, settings: StreamSettings) -> None:
+def check_past(plan: CausalPlan | BridgePlan, settings: StreamTaskSettings) -> None:
     """Check that the margin is sufficient for the context and the loss.
 
     Raises
