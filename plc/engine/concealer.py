@@ -367,11 +367,12 @@ class Concealer:
     def _play(self) -> bool:
         """Play a packet, part by part; return whether any of it was concealed."""
         parts = self._queue.playing
-        gaps = sum(not part.arrived for part in parts)
-        if gaps:
-            self._cpu_began = self._cpu_clock()
         if len(parts) == 1:
+            if not parts[0].arrived:
+                self._cpu_began = self._cpu_clock()
             return self._play_part(self._block, 0)
+        self._cpu_began = self._cpu_clock()
+        gaps = sum(not part.arrived for part in parts)
         channels = self._block.shape[0]
         self._share_time(gaps)
         for place, (begin, stop, _) in enumerate(parts):

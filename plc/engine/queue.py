@@ -27,9 +27,23 @@ class PacketQueue:
     ----------
     pushed : int
         Packets added so far.
+    playing : sequence of Part
+        Parts of the packet whose turn it is.
+    position : int
+        First sample of that packet in the stream.
     """
 
-    __slots__ = ("_lost", "_packet_samples", "_parts", "_samples", "_slot", "_whole", "pushed")
+    __slots__ = (
+        "_lost",
+        "_packet_samples",
+        "_parts",
+        "_samples",
+        "_slot",
+        "_whole",
+        "playing",
+        "position",
+        "pushed",
+    )
 
     def __init__(self, channels: int, packet_samples: int, lookahead: int) -> None:
         self._packet_samples = packet_samples
@@ -42,6 +56,8 @@ class PacketQueue:
         """Drop all packets."""
         self._parts: list[Sequence[Part]] = [self._lost] * len(self._samples)
         self.pushed = 0
+        self.playing: Sequence[Part] = self._lost
+        self.position = -len(self._samples) * self._packet_samples
         self._slot = 0
         """Place of the oldest packet: it is played next, and the next packet replaces it."""
 
@@ -64,7 +80,9 @@ class PacketQueue:
         slots = len(self._samples)
         self._parts[self._slot] = self._parts_of(missing) if arrived else self._lost
         self.pushed += 1
+        self.position += self._packet_samples
         self._slot = self.pushed % slots
+        self.playing = self._parts[self._slot]
         return self.pushed >= slots
 
     def _parts_of(self, missing: Sequence[tuple[int, int]]) -> Sequence[Part]:
@@ -81,28 +99,24 @@ class PacketQueue:
             parts.append(Part(at, self._packet_samples, True))
         return parts
 
-    def newest(self) -> Iterator[tuple[int, int, NDArray[np.float32] | None]]:
-        """Yield the parts added last: place in the stream, length, and samples if they arrived."""
+    def newest(self) -> Sequence[tuple[int, int, NDArray[np.float32] | None]]:
+        """Return the parts added last: place in the stream, length, and samples if they arrived."""
         slot = self._slot - 1  # the last place where it is negative
         position = (self.pushed - 1) * self._packet_samples
-        for begin, stop, arrived in self._parts[slot]:
-            samples = self._samples[slot][:, begin:stop] if arrived else None
-            yield position + begin, stop - begin, samples
-
-    @property
-    def playing(self) -> Sequence[Part]:
-        """Return the parts of the packet whose turn it is."""
-        return self._parts[self._slot]
-
-    @property
-    def position(self) -> int:
-        """Return the first sample of that packet in the stream."""
-        return (self.pushed - len(self._samples)) * self._packet_samples
+        parts = self._parts[slot]
+        samples = self._samples[slot]
+        if parts is self._whole:
+            return ((position, self._packet_samples, samples),)
+        return [
+            (position + begin, stop - begin, samples[:, begin:stop] if arrived else None)
+            for begin, stop, arrived in parts
+        ]
 
     def samples_of(self, part: Part) -> NDArray[np.float32]:
         """Return the samples of a part that is playing, shape (channels, n)."""
-        samples: NDArray[np.float32] = self._samples[self._slot][:, part.begin : part.stop]
-        return samples
+        samples: NDArray[np.float32] = self._samples[self._slot]
+        whole = part is self._whole[0]
+        return samples if whole else samples[:, part.begin : part.stop]
 
     def _from(self, place: int) -> Iterator[tuple[NDArray[np.float32], Part]]:
         """Yield a playing part and all parts after it, with samples."""

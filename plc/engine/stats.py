@@ -12,6 +12,7 @@ from plc.runtime.runner import NetworkCounters
 # 100 bins a decade from 10 ns to 100 s: a percentile is right to 2.4 %.
 _BINS_PER_DECADE = 100
 _FIRST_MS = 1e-5
+_FIRST_LOG = math.log10(_FIRST_MS)
 _BINS = 10 * _BINS_PER_DECADE
 # What a histogram written as JSON says of its bins.
 _BINNING = {"first_ms": _FIRST_MS, "buckets_per_decade": _BINS_PER_DECADE}
@@ -59,7 +60,7 @@ class TimeHistogram:
         if not math.isfinite(duration_ms):
             duration_ms = 0.0
         # The difference of logarithms: a quotient of what a broken clock says may overflow.
-        decades = math.log10(max(duration_ms, _FIRST_MS)) - math.log10(_FIRST_MS)
+        decades = math.log10(max(duration_ms, _FIRST_MS)) - _FIRST_LOG
         place = int(_BINS_PER_DECADE * decades)
         self._bins[min(place, _BINS - 1)] += 1
         self.max_ms = max(self.max_ms, duration_ms)

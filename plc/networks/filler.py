@@ -140,6 +140,8 @@ class NetworkFiller(Filler):
             reach,
             unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
         )
+        # Only these listen to what is played.
+        self._recalling = [v.draft for v in self.networks if v.draft.recalls]
         pasts = [max(v.gap.gap_start, v.draft.past_samples) for v in self.networks]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
@@ -194,8 +196,8 @@ class NetworkFiller(Filler):
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
         """Tell the drafts; after received samples, give up what nobody will hear."""
-        for served in self.networks:
-            served.draft.played(block)
+        for draft in self._recalling:
+            draft.played(block)
         if not received:
             return
         self._abandon()
