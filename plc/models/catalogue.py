@@ -1,6 +1,7 @@
 """The networks of the package by name, and others by path."""
 
 import contextlib
+import copy
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -45,7 +46,8 @@ def _read_once(path: Path) -> Manifest:
         state = file_state(path.stat())
         if path not in _read or _read[path][0] != state:
             _read[path] = state, Manifest.read(path)
-        return _read[path][1]
+        # A copy: its mappings can be changed.
+        return copy.deepcopy(_read[path][1])
     return Manifest.read(path)
 
 

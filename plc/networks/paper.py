@@ -25,6 +25,7 @@ References
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,10 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.models.onnx_file import inspect_onnx
+from plc.models.onnx_file import GraphSummary
+from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
-from plc.runtime.weights import read_weights
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.phase.offline import integrate_phase, refine_phase, signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
@@ -225,6 +226,8 @@ def open_context_encoder(
 ) -> ContextEncoder:
     """Return an encoder with a network from a file.
 
+    The session for one window is opened here, those for several when they are first needed.
+
     Parameters
     ----------
     model : str, Path or Manifest
@@ -245,29 +248,32 @@ def open_context_encoder(
         raise ConfigError(
             f"{manifest.name} is of kind {manifest.kind}; a context encoder is of kind {KIND}"
         )
-    found = inspect_onnx(read_weights(manifest), str(manifest.onnx_path))
-    parts = (2,) if any(len(port.shape) == 4 for port in found.outputs) else ()
-    bins = WINDOW_SAMPLES // 2 + 1
-    signatures = [
-        Signature(
-            (("context", (batch, 4, bins, CONTEXT_FRAMES)),),
-            ("gap", (batch, *parts, bins, GAP_FRAMES)),
+
+    @cache
+    def opened(batch: int) -> BoundSession:
+        return open_session(
+            manifest, partial(_signature, batch), providers=providers, threads=threads
         )
-        for batch in range(1, len(EXTENSIONS) + 1)
-    ]
-    sessions = [
-        open_session(manifest, signature, providers=providers, threads=threads)
-        for signature in signatures
-    ]
+
+    opened(1)
 
     def network(contexts: NDArray[np.float32]) -> NDArray[np.float32]:
-        session = sessions[contexts.shape[0] - 1]
+        session = opened(contexts.shape[0])
         np.copyto(session.inputs[0], contexts)
         session.run()
         answers: NDArray[np.float32] = session.output
         return answers
 
     return ContextEncoder(network)
+
+
+def _signature(batch: int, graph: GraphSummary) -> Signature:
+    """Return the shapes of a network, with the parts of a complex output where it has them."""
+    parts = (2,) if any(len(port.shape) == 4 for port in graph.outputs) else ()
+    bins = WINDOW_SAMPLES // 2 + 1
+    return Signature(
+        (("context", (batch, 4, bins, CONTEXT_FRAMES)),), ("gap", (batch, *parts, bins, GAP_FRAMES))
+    )
 
 
 def _lead_hops(extension: str, gap_hops: int) -> int:

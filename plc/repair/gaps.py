@@ -88,11 +88,14 @@ def gaps_in_samples(
     Raises
     ------
     ConfigError
-        If there is no gap, or one is outside the recording or shorter than a sample.
+        If there is no gap, or one is not two numbers, outside the recording or shorter than a
+        sample.
     """
     gaps: list[tuple[int, int]] = []
-    for start_s, stop_s in sorted(gaps_s):
-        start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
+    for start_s, stop_s in sorted(_as_seconds(gap) for gap in gaps_s):
+        places = start_s * sample_rate, stop_s * sample_rate
+        # NaN and infinity have no rounded value.
+        start, stop = map(round, places) if all(map(math.isfinite, places)) else (-1, -1)
         if start < 0 or stop > samples:
             raise ConfigError(
                 f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
@@ -104,6 +107,14 @@ def gaps_in_samples(
     if not gaps:
         raise ConfigError("no gap given; expected at least one START:STOP in seconds")
     return merge_gaps(gaps, samples)
+
+
+def _as_seconds(gap: tuple[float, float]) -> tuple[float, float]:
+    try:
+        start_s, stop_s = gap
+        return float(start_s), float(stop_s)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"gap is {gap!r}; give (start, stop) in seconds, two numbers") from error
 
 
 def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -> int | None:
@@ -137,6 +148,10 @@ def parse_gap(text: str) -> tuple[float, float]:
     if not match:
         raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
     start_s, stop_s = float(match[1]), float(match[2])
+    if math.isinf(start_s) or math.isinf(stop_s):
+        raise ConfigError(
+            f"gap {text[:30]!r}... is too large a number; expected START:STOP in seconds"
+        )
     if start_s >= stop_s:
         raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
     return start_s, stop_s

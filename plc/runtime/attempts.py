@@ -117,7 +117,7 @@ def open_with_engines(
                 session = open_it(cache.begin())
             except RefusedError as error:
                 cache.discard()
-                notes.append(f"kept engines failed and were built again: {error}")
+                notes.append(f"kept engines in {cache.folder} failed, were built again: {error}")
             else:
                 session.report.engine_cache = cache.folder if cache.kept else None
                 return session

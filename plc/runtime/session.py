@@ -72,7 +72,7 @@ _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 def open_session(
     manifest: Manifest,
-    signature: Signature,
+    signature: Signature | Callable[[GraphSummary], Signature],
     *,
     providers: str | Sequence[str] = "auto",
     threads: int = 1,
@@ -85,8 +85,8 @@ def open_session(
     ----------
     manifest : Manifest
         Read from a file; the weights lie beside it.
-    signature : Signature
-        Shapes of the inputs and the output.
+    signature : Signature or callable
+        Shapes of the inputs and the output; a callable returns them from the graph's summary.
     providers : "auto", a name or a sequence of names
         Keys of :data:`plc.runtime.providers.PROVIDERS`, in the order to try; ``"auto"`` tries all
         installed ones.
@@ -116,6 +116,8 @@ def open_session(
     else:
         check_weights(manifest)
         data, graph = None, known.graph
+    if callable(signature):
+        signature = signature(graph)
     _check_graph(graph, manifest, signature)
     ort = runtime()
     opener = _Opener(ort, manifest, data, graph, signature, threads, cuda_graph, clock)

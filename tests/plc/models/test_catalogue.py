@@ -41,11 +41,24 @@ def test_manifests_of_the_package_are_read_again_only_if_they_changed(
     monkeypatch.setattr("plc.models.catalogue.models_folder", lambda: tmp_path)
     path = write(tmp_path, name="music")
     (first,) = available()
-    assert available()[0] is first
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Manifest, "read", None)
+        assert available() == [first]
     write(tmp_path, name="music", licence="another")
     assert available()[0].licence == "another"
     path.unlink()
     assert available() == []
+
+
+def test_a_manifest_that_a_caller_changes_is_found_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.models.catalogue.models_folder", lambda: tmp_path)
+    expected = Manifest.read(write(tmp_path, name="music"))
+    found = find("music")
+    found.training["data"]["hours"] = 0.0
+    found.figures["SNR"] = 99.0
+    assert find("music") == expected
 
 
 def test_a_model_is_found_by_its_name_and_by_either_of_its_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,14 @@ def test_a_missing_field_is_named(name: str) -> None:
         ("figures", {"SNR": "good"}),
         ("figures", {"SNR": float("nan")}),
         ("figures", [1]),
+        ("figures", {"": 1.0}),
+        ("figures", {1: 1.0}),
+        ("training", {1: 1.0}),
+        ("licence", "MIT\u202e"),
+        ("licence", "MIT\ud800"),
+        ("created_by", "0.1\u200b"),
+        ("created_by", "0.1\u2028"),
+        ("figures", {"SNR\u202e": 1.0}),
         ("created_by", 1),
     ],
 )
@@ -123,6 +132,22 @@ def test_an_unknown_field_is_refused_by_name() -> None:
         Manifest.from_fields({**VALID, "bin_khz": 1})
     with pytest.raises(ModelError, match="unknown field 'path'"):
         Manifest.from_fields({**VALID, "path": "/"})
+
+
+@pytest.mark.parametrize("values", [{1: 2, "a": 3}, {None: 2, 1: 2}])
+def test_names_that_are_no_text_are_refused(values: dict[Any, int]) -> None:
+    with pytest.raises(ModelError, match="lacks"):
+        Manifest.from_fields(values)
+    with pytest.raises(ModelError, match="unknown field"):
+        Manifest.from_fields({**VALID, **values})
+
+
+def test_a_manifest_made_without_a_file_is_checked_too() -> None:
+    manifest = Manifest.from_fields(VALID)
+    with pytest.raises(ModelError, match="music-causal: sample_rates begins above its end"):
+        replace(manifest, sample_rates=(48_000, 8_000))
+    with pytest.raises(ModelError, match=r"a\.json: licence is .*; expected printable"):
+        replace(manifest, licence="a\u202eb", path=Path("a.json"))
 
 
 @pytest.mark.parametrize(

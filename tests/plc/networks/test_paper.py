@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from plc.audio.quality import ratio_db
 from plc.errors import ConfigError, ModelError
+from plc.models.manifest import Manifest
 from plc.networks.paper import EXTENSIONS, ContextEncoder, Network, open_context_encoder
+from plc.runtime.bound import BoundSession
+from plc.runtime.providers import Signature
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -221,6 +224,37 @@ def test_a_model_file_fills_as_its_formula_does(tmp_path: Path, is_complex: bool
         gap = (START, START + gap_samples)
         expected = ContextEncoder(formula).fill(x, gap)
         np.testing.assert_allclose(encoder.fill(x, gap), expected, atol=1e-6)
+
+
+def test_the_weights_are_read_once_and_sessions_opened_when_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from plc.networks import paper
+    from plc.runtime import session, weights
+
+    reads: list[str] = []
+    batches: list[int] = []
+    read, bind = weights.read_weights, session.BoundSession
+
+    def counted(manifest: Manifest) -> bytes:
+        reads.append(manifest.name)
+        return read(manifest)
+
+    def bound(ort: Any, opened: Any, signature: Signature, **rest: Any) -> BoundSession:
+        batches.append(signature.output[1][0])
+        return bind(ort, opened, signature, **rest)
+
+    for module in (paper, session, weights):
+        monkeypatch.setattr(module, "read_weights", counted, raising=False)
+    monkeypatch.setattr(session, "BoundSession", bound)
+    encoder = open_context_encoder(write_paper_model(tmp_path, True), providers="cpu")
+    assert batches == [1]
+    x = tones(9, RATE, 9000)
+    for gap_samples in (1024, 768, 768):
+        encoder.fill(x, (START, START + gap_samples))
+    assert batches == [1, 3]
+    assert len(reads) == 1
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

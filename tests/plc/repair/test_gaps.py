@@ -1,5 +1,6 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,25 @@ def test_a_gap_that_does_not_fit_is_named(gap: tuple[int, int]) -> None:
 def test_gaps_in_seconds_are_those_in_samples(gaps: list[tuple[int, int]]) -> None:
     gaps_s = [(start / 1000, stop / 1000) for start, stop in gaps]
     assert gaps_in_samples(gaps_s, 1000, 100) == merge_gaps(gaps, 100)
+
+
+@pytest.mark.parametrize("times", [(0.0, np.inf), (-np.inf, 0.1), (np.nan, 0.1), (0.0, 1e308)])
+def test_a_gap_at_no_finite_place_is_refused(times: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"outside the recording, which lasts 0\.100 s"):
+        gaps_in_samples([(0.01, 0.02), times], 1000, 100)
+
+
+@pytest.mark.parametrize("gap", [(1.0, None), (0, 10**400), 3.0, (1, 2, 3)])
+def test_a_gap_that_is_not_two_numbers_is_refused(gap: Any) -> None:
+    with pytest.raises(ConfigError, match="two numbers"):
+        gaps_in_samples([(0.01, 0.02), gap], 1000, 100)
+
+
+@pytest.mark.parametrize("text", [f"0.1:{'9' * 400}", f"{'9' * 400}:{'9' * 401}"])
+def test_a_gap_beyond_all_numbers_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="too large a number; expected START:STOP") as told:
+        parse_gap(text)
+    assert len(str(told.value)) < 120
 
 
 def test_the_first_sample_that_is_no_number_outside_the_gaps_is_found() -> None:

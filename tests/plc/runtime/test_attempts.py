@@ -213,7 +213,7 @@ def test_kept_engines_that_fail_are_built_again_once(tmp_path: Path) -> None:
     report, notes = open_engines(tmp_path, tensorrt)
     assert tensorrt.did == ["load", "build"]
     assert report.engine_cache is not None
-    assert notes == ["kept engines failed and were built again: load failed"]
+    assert notes == [f"kept engines in {report.engine_cache} failed, were built again: load failed"]
 
 
 def test_engines_that_cannot_be_built_leave_nothing_behind(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,60 @@ def test_what_was_not_finished_is_not_found(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path, IDENTITY)
     (cache.begin() / "tiny.engine").write_bytes(b"half")
     assert begin(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_engines_are_on_the_disk_before_they_have_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[tuple[str, str]] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        did.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        did.append(("rename", path.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    cache = EngineCache(tmp_path, IDENTITY)
+    place = cache.begin()
+    (place / "tiny.engine").write_bytes(b"engine")
+    cache.finish()
+    name = place.name
+    assert did == [
+        *(("sync", file) for file in ("tiny.engine", name)),
+        *(("rename", name), ("sync", tmp_path.name)),
+    ]
+
+
+def test_engines_that_the_disk_refuses_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    build(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_builds_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    kept = build(tmp_path)
+    names = {name: tmp_path / name for name in (f"{'ab' * 16}.old", f"{'ab' * 16}.new", "my.notes")}
+    for folder in names.values():
+        folder.mkdir()
+        (folder / "half.engine").write_bytes(b"half")
+    long_ago_s = time.time() - 90_000
+    for folder in (kept, names[f"{'ab' * 16}.old"], names["my.notes"]):
+        os.utime(folder, (long_ago_s, long_ago_s))
+    assert begin(tmp_path) == ["tiny.engine"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(kept.name, f"{'ab' * 16}.new", "my.notes")
+    }
 
 
 def test_another_identity_has_another_folder(tmp_path: Path) -> None:
