@@ -268,7 +268,7 @@ def open_context_encoder(
 
 
 def _signature(batch: int, graph: GraphSummary) -> Signature:
-    """Return the shapes of a network, with the parts of a complex output where it has them."""
+    """Return the shapes of a network, real or complex."""
     parts = (2,) if any(len(port.shape) == 4 for port in graph.outputs) else ()
     bins = WINDOW_SAMPLES // 2 + 1
     return Signature(
