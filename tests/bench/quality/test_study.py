@@ -161,6 +161,7 @@ def test_a_damaged_journal_is_named_with_its_line(tmp_path: Path, clips: list[Cl
     journal.write_text("nonsense\n" + journal.read_text())
     whole = journal.read_text().split("\n", 1)[1]
     first = json.loads(whole.split("\n", 1)[0])
+    entry: object
     for entry in (
         3,
         [],

@@ -235,7 +235,7 @@ def test_the_weights_are_read_once_and_sessions_opened_when_needed(
 
     reads: list[str] = []
     batches: list[int] = []
-    read, bind = weights.read_weights, session.BoundSession
+    read, bind = weights.read_weights, BoundSession
 
     def counted(manifest: Manifest) -> bytes:
         reads.append(manifest.name)
