@@ -40,9 +40,9 @@ def names_of(text: str) -> tuple[str, ...]:
 
 
 def numbers(
-    option: str, text: str, read: Callable[[str], Number], needed: bool = False
+    option: str, text: str, read: Callable[[str], Number], needed: bool = True
 ) -> list[Number]:
-    """Return the numbers in an option that takes a list; none where it is not given."""
+    """Return the numbers in an option that takes a list; without ``needed`` it may be empty."""
     try:
         numbers = list(dict.fromkeys(read(part) for part in names_of(text)))
     except ValueError:

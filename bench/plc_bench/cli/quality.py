@@ -113,7 +113,7 @@ def quality(
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
     names = names_of(methods)
     names += tuple(name for name in peers if name not in names)
-    lookaheads = numbers("lookahead", lookahead, int, needed=True)
+    lookaheads = numbers("lookahead", lookahead, int)
     usual = study.METRICS if out else summary.SHORT_METRICS
     settings = study.StudySettings(
         methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
@@ -122,7 +122,7 @@ def quality(
             numbers("loss", loss, share),
             numbers("burst", burst, float),
             numbers("packet-ms", packet_ms, float),
-            numbers("packet-samples", packet_samples, int),
+            numbers("packet-samples", packet_samples, int, needed=False),
             [str(path) for path in trace or []],
         ),
         peers=peers,

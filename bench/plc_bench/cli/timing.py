@@ -151,7 +151,7 @@ def throughput(
     from plc_bench.timing import gpu, throughput_report, throughput_scaling
     from plc_bench.timing.stream import TimedStream
 
-    budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float)] or [None]
+    budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float, needed=False)] or [None]
     streams = [
         TimedStream(
             sample_rate=sample_rate,
@@ -237,7 +237,9 @@ def busy(
 
 
 def kernels(
-    rounds: Annotated[int, typer.Option(min=1, help="Times each is run, in turn.")] = 200,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Times each is run, in turn. \\[default: 200]")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--every", help="Time every kernel by pytest-benchmark (a checkout).")
     ] = False,
@@ -251,8 +253,12 @@ def kernels(
     from plc_bench.timing import burg_ratio
 
     if every:
+        if rounds is not None:
+            raise typer.BadParameter("has no effect with --every", param_hint="--rounds")
+        if json_file == Path("-"):
+            raise typer.BadParameter("needs a file with --every", param_hint="--json")
         raise typer.Exit(burg_ratio.time_every_kernel(json_file))
-    timings = burg_ratio.measure_ratios(rounds)
+    timings = burg_ratio.measure_ratios(200 if rounds is None else rounds)
     show(timings, [burg_ratio.ratio_table(timings)], json_file)
 
 

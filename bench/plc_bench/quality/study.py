@@ -310,14 +310,19 @@ def _study(
     """Return a study of the journal's entries; a score replaces an earlier failure."""
     rows: dict[_Key, Row] = {}
     missing: dict[_Key, Missing] = {}
-    for entry in entries:
-        key = (entry["clip"], entry["condition"], entry["method"])
-        if "reason" in entry:
-            missing[key] = Missing(*key, entry["reason"])
-        else:
-            rows[key] = _row(entry)
-            missing.pop(key, None)
     order = _order(settings)
+    for number, entry in enumerate(entries, start=1):
+        try:
+            key = (entry["clip"], entry["condition"], entry["method"])
+            order(*key)  # the settings name them
+            if "reason" in entry:
+                missing[key] = Missing(*key, entry["reason"])
+            else:
+                rows[key] = _row(entry)
+                missing.pop(key, None)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            path = (folder or Path()) / JOURNAL_FILE
+            raise ConfigError(f"{path}, line {number}, is damaged: {error!r}; remove it") from error
     return Study(
         folder,
         settings,

@@ -159,6 +159,23 @@ def test_a_damaged_journal_is_named_with_its_line(tmp_path: Path, clips: list[Cl
     study.run(tmp_path / "out", clips, settings())
     journal = tmp_path / "out" / study.JOURNAL_FILE
     journal.write_text("nonsense\n" + journal.read_text())
+    whole = journal.read_text().split("\n", 1)[1]
+    first = json.loads(whole.split("\n", 1)[0])
+    entry: object
+    for entry in (
+        3,
+        [],
+        {},
+        {**first, "gaps": 1},
+        {**first, "scores": []},
+        {**first, "clip": []},
+        {**first, "method": "x"},
+    ):
+        journal.write_text(whole + json.dumps(entry) + "\n")
+        last = whole.count("\n") + 1
+        with pytest.raises(ConfigError, match=rf"journal\.jsonl, line {last}, is damaged"):
+            study.load(tmp_path / "out")
+    journal.write_text("nonsense\n" + whole)
     with pytest.raises(ConfigError, match="line 1, is damaged"):
         study.load(tmp_path / "out")
 
