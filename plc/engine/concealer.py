@@ -133,7 +133,9 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self.stats = Stats()
-        self._filler = make_filler(config, reach, clock, self.stats.network)
+        self._filler = make_filler(
+            config, reach, clock, self.stats.network, self.stats.ahead
+        )
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -433,6 +435,8 @@ class Concealer:
             self._background.listen(received)
             self._history.append(block, True)
             self._filler.played(block, True)
+            if self._filler.prepares and stop == self.config.packet_samples:
+                self._filler.prepare(self._history, self._moment_without(stop))
             return False
         self._background.interrupt()
         self._conceal(block, play, slot, place, gap)
@@ -487,6 +491,14 @@ class Concealer:
         stats.fills_limited += self._limit.hold(block, self._played)
         self._history.append(block, trusted)
         self._filler.played(block, False)
+
+    def _moment_without(self, samples: int) -> Moment:
+        """Return the state of a burst that would begin with so many samples lost."""
+        return Moment(
+            unsteady=self._background.unsteady,
+            content=self._background.content,
+            received_share=self._limit.share_without(samples),
+        )
 
     def _begin_burst(self, gap: int) -> Burst:
         """Begin a burst, which is bridged as a whole if there is a gap."""

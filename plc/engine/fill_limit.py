@@ -136,7 +136,11 @@ class FillLimit:
 
     def miss(self, samples: int) -> None:
         """Say that so many samples did not arrive."""
-        self.received_share *= math.exp(self._share_rate * samples)
+        self.received_share = self.share_without(samples)
+
+    def share_without(self, samples: int) -> float:
+        """Return :attr:`received_share` if so many samples did not arrive."""
+        return self.received_share * math.exp(self._share_rate * samples)
 
     def begin(self) -> None:
         """Say that a burst begins."""

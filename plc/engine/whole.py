@@ -49,6 +49,7 @@ def conceal(
     """
     check_signal(signal)
     settings.setdefault("budget_ms", math.inf)
+    settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,

@@ -81,6 +81,9 @@ class NetworkFiller(Filler):
         Where runs are counted; None: new ones.
     opener : Opener or None
         How networks are opened and measured; None: :data:`plc.networks.served.OPENER`.
+    ahead : bool
+        Whether bursts are prepared before they begin, in a thread that has the time for it
+        (:mod:`plc.networks.ahead`): networks then run in the caller's thread.
 
     Raises
     ------
@@ -104,6 +107,7 @@ class NetworkFiller(Filler):
         optional: bool = False,
         counters: NetworkCounters | None = None,
         opener: Opener | None = None,
+        ahead: bool = False,
     ) -> None:
         self.counters = counters or NetworkCounters()
         self._clock = clock
@@ -120,6 +124,7 @@ class NetworkFiller(Filler):
             provider,
             optional,
             opener or served_module.OPENER,
+            ahead,
         )
         self._networks = opened.causal
         self._bridges = {
@@ -256,6 +261,27 @@ class NetworkFiller(Filler):
             self._abandon()  # nobody will hear it
             return
         self._collect(served, self._clock() + self._wait_s)
+
+    @property
+    def drafted(self) -> int:
+        """Samples of the burst that lie drafted for the network; 0: none serves it."""
+        served = self._served
+        return 0 if served is None else served.gap.samples - served.gap.gap_start
+
+    @property
+    def improved(self) -> bool:
+        """Whether the network's answer is in the fill of the burst."""
+        return self._made_by_network
+
+    @property
+    def serving(self) -> tuple[str, int]:
+        """The model that serves the burst, and the samples up to which it does."""
+        served = self._served
+        return ("", 0) if served is None else (served.name, served.gap.horizon)
+
+    def seek(self, position: int) -> None:
+        """Go on from a sample of the burst, at most :attr:`drafted`, or where it stood before."""
+        self._position = position
 
     def _abandon(self) -> None:
         """Give up a pending answer."""

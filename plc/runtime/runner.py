@@ -101,6 +101,32 @@ class NetworkCounters:
             setattr(self, each.name, 0)
 
 
+@dataclass(slots=True)
+class PreparationCounters:
+    """What became of concealments that were prepared before the loss; read from outside.
+
+    Lost packets, or parts of packets, that the method was asked for; comfort noise alone is none.
+    """
+
+    concealed_prepared: int = 0
+    """Played from what lay ready."""
+    concealed_stale: int = 0
+    """Continued by the predictor of an earlier packet: the newest was not ready."""
+    concealed_unprepared: int = 0
+    """Fitted inside ``push``: nothing was ready."""
+    preparations: int = 0
+    """Packets after which a preparation was asked for."""
+    preparations_failed: int = 0
+    """Preparations that ended in an exception."""
+    preparers_restarted: int = 0
+    """Threads replaced because they had ended, hung or stayed with the parent of a fork."""
+
+    def reset(self) -> None:
+        """Set everything to 0."""
+        for each in fields(self):
+            setattr(self, each.name, 0)
+
+
 class Runner(Protocol):
     """A way to run a network from the audio thread."""
 
@@ -256,3 +282,41 @@ class InlineRunner:
 
     def close(self) -> None:
         """Do nothing: there is no thread."""
+
+
+class DeferredRunner(InlineRunner):
+    """Runs the network in the thread that collects, and only then.
+
+    For a thread beside the audio, which prepares what may never be asked for: a submission that is
+    abandoned costs nothing. Deadlines are left to whoever plays the result.
+    """
+
+    def __init__(
+        self, network: Runnable, signatures: Sequence[Signature], clock: Clock = time.perf_counter
+    ) -> None:
+        super().__init__(network, signatures, clock)
+        self._asked: Slot | None = None
+
+    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
+        """Copy a gap; return a ticket for the result."""
+        self._asked = slot = slot_for(self._slots, spectra)
+        np.copyto(slot.spectra, spectra)
+        np.copyto(slot.lost, lost)
+        self._ticket += 1
+        return self._ticket
+
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+        """Run what was submitted last, whatever the deadline."""
+        slot, self._asked = self._asked, None
+        if slot is None or ticket != self._ticket:
+            return Outcome.ABSENT
+        self._ticket = super().submit(slot.spectra, slot.lost)
+        return super().collect(self._ticket, float("inf"), out)
+
+    def abandon(self) -> None:
+        """Forget what was submitted."""
+        self._asked = None
+
+    def cancel(self) -> None:
+        """Make a run in another thread end soon."""
+        self._network.cancel()

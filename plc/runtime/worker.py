@@ -48,6 +48,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +108,18 @@ class _Life:
                 network.cancel()
 
 
-_running: set[_Life] = set()
+class Life(Protocol):
+    """What a thread beside the audio shares with its owner."""
+
+    over: threading.Event
+    """Set when the thread has ended."""
+
+    def end(self) -> None:
+        """Ask the thread to end, soon."""
+        ...
+
+
+_running: set[Life] = set()
 """Whose threads have not ended yet."""
 _exiting = threading.Event()
 """Set when the process ends: from then on no thread is started."""
@@ -123,10 +136,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
+def start_thread(life: Life, serve: Callable[[], object]) -> None:
+    """Run ``serve`` in a new thread, which the end of the process waits for.
+
+    Never waits, so that the audio thread may call it; ``serve`` ends with :func:`note_end`.
+
+    Raises
+    ------
+    RuntimeError
+        If no thread can be started, or the process is ending.
+    """
+    # First added, then asked: whoever ends the process does it the other way round.
+    _running.add(life)
+    try:
+        if _exiting.is_set():
+            raise RuntimeError("the process is ending")
+        _thread.start_new_thread(serve, ())  # threading.Thread.start() waits for the thread
+    except RuntimeError:
+        _running.discard(life)
+        raise
+
+
+def note_end(life: Life) -> None:
+    """Say that the thread of ``life`` ends."""
+    _running.discard(life)
+    life.over.set()
+
+
 def _serve(life: _Life, open_network: Callable[[], Runnable]) -> None:
     """Open, run what is asked for, and leave a trace of whatever ends the thread."""
     try:
-        _give_way()
+        give_way()
         flush_denormals()
         life.network = open_network()
         life.opened.set()
@@ -140,13 +180,12 @@ def _serve(life: _Life, open_network: Callable[[], Runnable]) -> None:
         life.error = error
     finally:
         life.network = None  # the session goes in the thread that made it
-        _running.discard(life)
-        life.over.set()
+        note_end(life)
         life.opened.set()
         life.results.put(_CLOSE)
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Have Linux wake the calling thread without interrupting another one.
 
     Else it may do so on the audio thread's core although another is idle. Threads that ONNX Runtime
@@ -232,17 +271,7 @@ class NetworkWorker:
         self._start()
 
     def _start(self) -> None:
-        # Not threading.Thread, whose start() waits for the thread to run: this may be called
-        # from the audio thread.
-        # First added, then asked: whoever ends the process does it the other way round.
-        _running.add(self._life)
-        try:
-            if _exiting.is_set():
-                raise RuntimeError("the process is ending")
-            _thread.start_new_thread(_serve, (self._life, self._open_network))
-        except RuntimeError:
-            _running.discard(self._life)
-            raise
+        start_thread(self._life, partial(_serve, self._life, self._open_network))
         weakref.finalize(self, self._life.end).atexit = False
 
     @property
