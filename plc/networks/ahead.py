@@ -2,14 +2,15 @@
 
 A :class:`~plc.networks.prepared.Preparer` makes in a thread of its own, after each received packet,
 what would be played if the next one were lost: the best prediction that a packet's duration has
-time for, drafts, network and synthesis. A burst then begins with one of three sources::
+time for, drafts, network and synthesis. A burst then plays from one of three sources::
 
-    ready        the newest preparation: copied
-    carried on   an earlier one's predictors, on the newest samples: steady content changes little
-    fitted       as without preparation: the rung that fits the stream's time limit
+    ready        the preparation: copied
+    carried on   its predictors, where a burst has come to its end before the thread went on
+    fitted       without preparation: the rung that fits the stream's time limit
 
-The last two give way to the newest preparation at the next packet, if it is there by then. A source
-that ends is carried on, too. Nobody waits for the thread.
+A burst that began without its preparation turns to it at the next packet, if it is there by then.
+Predictors of an earlier packet are not used: those of 20 ms ago are worse than a much shorter fit
+(docs/notebook.md, "Ahead of the loss"). Nobody waits for the thread.
 """
 
 import time
@@ -40,8 +41,6 @@ _OPEN_S = 120.0
 # A preparation that takes longer hangs; its thread is replaced, so often at most.
 _HANG_S = 5.0
 _RESTARTS = 3
-# Predictors of steady content are carried on for so long.
-_CARRIED_MS = 50.0
 # Mean power of silence (-60 dBFS), and the time behind a louder block in which it is prepared.
 _SILENT_POWER = 1e-6
 _AWAKE_MS = 250.0
@@ -128,7 +127,6 @@ class AheadFiller(Filler):
         self._edge = np.zeros((channels, max(1, round(rate * EDGE_MS / 1000.0))), np.float32)
         self._ramp = crossfade_ramp(self._edge.shape[1])
         self._edge_left = 0
-        self._carried_most = round(rate * _CARRIED_MS / 1000.0)
         self._awake = round(rate * _AWAKE_MS / 1000.0)
         self._claim = Claim(PREPARE_SHARE)
         if bounded:
@@ -311,8 +309,6 @@ class AheadFiller(Filler):
         if fill is not None and self._is_for_this(fill):
             self._source = _Source.READY
             self._improved = fill.prompt
-        elif fill is not None and not moment.unsteady and self._is_recent(fill):
-            self._carry_on(history, fill)
         else:
             self._source = _Source.FITTED
             self._improved = False
@@ -322,13 +318,8 @@ class AheadFiller(Filler):
         """Tell whether a fill begins where the burst does."""
         return fill.serial == self._preparer.burst != NOTHING
 
-    def _is_recent(self, fill: Fill) -> bool:
-        age = self._total - fill.total
-        return fill.epoch == self._epoch and 0 <= age <= self._carried_most
-
     def _carry_on(self, history: History, fill: Fill) -> None:
         self._source = _Source.CARRIED
-        self._improved = False
         self._carried.carry_on(history, fill.fitted)
 
     def next_packet(self) -> None:
@@ -393,9 +384,12 @@ class AheadFiller(Filler):
     def _count(self) -> None:
         self._counting = False
         counters = self.counters
-        counters.concealed_prepared += self._source is _Source.READY
-        counters.concealed_stale += self._source is _Source.CARRIED
-        counters.concealed_unprepared += self._source is _Source.FITTED
+        if self._source is _Source.READY:
+            counters.concealed_prepared += 1
+        elif self._asked:
+            counters.concealed_stale += 1
+        else:
+            counters.concealed_unprepared += 1
 
     def took(self, late: bool) -> int:
         """As :meth:`ArFiller.took`, of what was not prepared."""

@@ -111,9 +111,9 @@ class PreparationCounters:
     concealed_prepared: int = 0
     """Played from what lay ready."""
     concealed_stale: int = 0
-    """Continued by the predictor of an earlier packet: the newest was not ready."""
+    """Fitted or carried on inside ``push``: the preparation was not ready, or came to its end."""
     concealed_unprepared: int = 0
-    """Fitted inside ``push``: nothing was ready."""
+    """Fitted inside ``push``: no preparation was asked for."""
     preparations: int = 0
     """Packets after which a preparation was asked for."""
     preparations_failed: int = 0
