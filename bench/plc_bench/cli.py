@@ -105,6 +105,20 @@ def quality(
         float, typer.Option(min=0.1, help="Time a peer may take for a clip.")
     ] = 60.0,
     budget_ms: BudgetMs = math.inf,
+    paced: Annotated[
+        bool,
+        typer.Option(
+            "--paced",
+            help="Compare auto@paced, which plays each clip in its own time with the default "
+            "budget, with auto and ar.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--clips", min=0, help="Take so many of the clips; 0 is all.")
+    ] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Take so much from the beginning of each clip.")
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
@@ -130,6 +144,8 @@ def quality(
     Speech: plc bench quality CORPUS/speech/test --metrics plcmos,pesq,stoi --packet-ms 20
     --sample-rate 16000
 
+    Live:   plc bench quality CORPUS/speech/test --metrics plcmos,pesq --sample-rate 16000 --paced
+
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc report RESULTS
     """
@@ -141,11 +157,13 @@ def quality(
         raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(_names(coded)) - set(peers):
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
+    if out and (paced or limit or seconds):
+        raise ConfigError("--paced, --clips and --seconds are for a comparison: leave --out")
     if out and (per_clip or csv_file):
         raise ConfigError(
             "with --out every clip's scores are in scores.csv; leave --per-clip and --csv"
         )
-    names = _names(methods)
+    names = contenders.PACED if paced else _names(methods)
     names += tuple(name for name in peers if name not in names)
     lookaheads = _numbers("lookahead", lookahead, int, needed=True)
     conditions = _conditions(
@@ -177,8 +195,10 @@ def quality(
         common["metrics"] = _names("nmse,lsd" if metrics is None else metrics)
         if len(lookaheads) > 1:
             names = contenders.with_lookaheads(names, lookaheads, tuple(peers))
-        common |= {"methods": names, "lookahead": lookaheads[0]}
-        _compare(sources, conditions, common, _jobs(jobs), stereo, per_clip, json_file, csv_file)
+        common |= {"methods": names, "lookahead": lookaheads[0], "seconds": seconds}
+        # Streams that are played side by side take each other's processors.
+        jobs = 1 if paced and not jobs else _jobs(jobs)
+        _compare(sources, conditions, common, jobs, limit, stereo, per_clip, json_file, csv_file)
 
 
 @app.command()
@@ -358,6 +378,9 @@ def latency(
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",
+    prepare: Annotated[
+        str, typer.Option(help="Prepare concealments before the loss: auto, always, never; a list.")
+    ] = "auto",
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[
@@ -425,6 +448,7 @@ def latency(
         method=_names(method),
         provider=_names(provider),
         lookahead=_numbers("lookahead", lookahead, int),
+        prepare=_names(prepare),
         loss=_numbers("loss", loss, _share),
         mean_burst=_numbers("burst", burst, float),
         fault=_names(fault),
@@ -691,6 +715,7 @@ def _compare(
     conditions: tuple[Any, ...],
     settings: dict[str, Any],
     jobs: int,
+    limit: int,
     stereo: bool,
     per_clip: bool,
     json_file: Path | None,
@@ -701,6 +726,7 @@ def _compare(
     from plc_bench.quality import causal
 
     clips = corpus.find_clips(sources, stereo)
+    clips = clips[: limit or len(clips)]
     reports = []
     for condition in conditions:
         each = causal.QualitySettings(condition=condition, **settings)

@@ -137,7 +137,7 @@ def _prepared(
     longest = round((STEADY_HOLD_MS + FADE_MS) * per_ms) + config.packet_samples
     tail = round(RECOVERY_MS * per_ms)
     return AheadFiller(
-        stream, open_filler, config.time_limit_ms, longest + tail, tail, bounded, ahead, clock
+        stream, open_filler, config.time_limit_ms, longest + tail, tail, bounded, ahead
     )
 
 

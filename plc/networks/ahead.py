@@ -76,7 +76,7 @@ class AheadFiller(Filler):
     counters : PreparationCounters or None
         Where concealments are counted; None: new ones.
     clock : callable
-        Returns seconds.
+        Returns seconds; tells a thread that hangs.
 
     Raises
     ------
@@ -95,10 +95,11 @@ class AheadFiller(Filler):
         tail: int,
         bounded: bool,
         counters: PreparationCounters | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = counters or PreparationCounters()
         self._clock = clock
+        self._limit_ms = limit_ms
         rate, channels, packet = stream
         self._packet_ms = 1000.0 * packet / rate
         self._bounded = bounded
@@ -240,19 +241,24 @@ class AheadFiller(Filler):
         self._serial += 1
         self._since = 0
         preparer = self._preparer
-        if self._asked:
+        if self._asked != NOTHING:
             ready = preparer.ready
             kept = ready is not None and ready.serial == self._asked
             self._kept += (kept - self._kept) / _KEPT_MEMORY
             self._asked = NOTHING
-        if self._closed or self._total > self._loud_until or not self._has_time:
-            return
-        if not self._attend():
-            return
-        self.counters.preparations += 1
-        self._asked = self._serial
         if preparer.cost_ms > 0.0:
             self._claim.share = preparer.cost_ms / self._packet_ms
+        if not self._silent and self._has_time and self._attend():
+            self.counters.preparations += 1
+            self._asked = self._serial
+            self._ask(history, moment)
+
+    @property
+    def _silent(self) -> bool:
+        return self._total > self._loud_until
+
+    def _ask(self, history: History, moment: Moment) -> None:
+        """Have the burst prepared that would begin now."""
         view = history.view(
             history.position, min(history.filled, self._most), min(history.trusted, self._most)
         )
@@ -274,6 +280,8 @@ class AheadFiller(Filler):
 
     def _attend(self) -> bool:
         """Replace a thread that ended or hangs; return whether there is one."""
+        if self._closed:
+            return False
         preparer = self._preparer
         stayed = self._generation != forks.generation
         since_s = preparer.busy_since_s
@@ -302,7 +310,11 @@ class AheadFiller(Filler):
         self._counting = True
         self._edge_left = 0
         preparer = self._preparer
-        preparer.burst = self._serial if self._since == 0 else NOTHING
+        asked = self._since == 0 and self._asked != NOTHING
+        if not asked:
+            self._serial += 1
+            self._since = 0
+        preparer.burst = self._serial
         preparer.playing = self._fill = fill = preparer.ready
         self._due = True
         CORES.lost(self._claim)
@@ -313,6 +325,10 @@ class AheadFiller(Filler):
             self._source = _Source.FITTED
             self._improved = False
             self.fallback.begin(history, moment)
+        hurried = moment.limit_ms < self._limit_ms
+        if not (asked or hurried or self._silent or self._pause_ms) and self._attend():
+            self._ask(history, moment)  # for the packets after this one
+            self._preparer.burst = self._serial
 
     def _is_for_this(self, fill: Fill) -> bool:
         """Tell whether a fill begins where the burst does."""
@@ -386,7 +402,7 @@ class AheadFiller(Filler):
         counters = self.counters
         if self._source is _Source.READY:
             counters.concealed_prepared += 1
-        elif self._asked:
+        elif self._asked == self._serial:
             counters.concealed_stale += 1
         else:
             counters.concealed_unprepared += 1

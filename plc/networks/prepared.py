@@ -167,7 +167,7 @@ class Preparer:
         first: int,
         longest: int,
         counters: PreparationCounters,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.opened = threading.Event()
         self.over = threading.Event()

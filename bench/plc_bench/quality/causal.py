@@ -48,6 +48,8 @@ class QualitySettings:
         In Hz; None keeps each clip's own.
     budget_ms : float
         Time the engine may take for a packet; infinite for as long as it wants.
+    seconds : float or None
+        Taken of each clip, from its beginning; None: all.
     seed : int
         Another seed, other losses.
     peers : mapping from str to CommandPeer
@@ -60,6 +62,7 @@ class QualitySettings:
     lookahead: int = 0
     sample_rate: int | None = None
     budget_ms: float = math.inf
+    seconds: float | None = None
     seed: int = 0
     peers: Mapping[str, CommandPeer] = field(default_factory=dict)
 
@@ -183,7 +186,9 @@ def score_clip(path: Path, settings: QualitySettings) -> ClipScores:
 
     A method that fails, fails alone.
     """
-    stream = read_stream(path, settings.condition, settings.sample_rate, settings.seed)
+    stream = read_stream(
+        path, settings.condition, settings.sample_rate, settings.seed, settings.seconds
+    )
     lost = stream.lost_by_class()
     by_method: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
@@ -200,7 +205,13 @@ def score_clip(path: Path, settings: QualitySettings) -> ClipScores:
     return ClipScores(path.name, stream.sample_rate, packets, lost_packets, by_method, failures)
 
 
-def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed: int) -> Stream:
+def read_stream(
+    path: Path,
+    condition: Condition,
+    sample_rate: int | None,
+    seed: int,
+    seconds: float | None = None,
+) -> Stream:
     """Return a clip in packets with its losses; a piece of a packet at its end is left away.
 
     Raises
@@ -214,7 +225,10 @@ def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed:
     """
     recording = read_clip(path, sample_rate)
     packet_samples = condition.samples_of_packet(recording.sample_rate)
-    packets = len(recording.signal) // packet_samples
+    samples = len(recording.signal)
+    if seconds is not None:
+        samples = min(samples, round(seconds * recording.sample_rate))
+    packets = samples // packet_samples
     if not packets:
         raise ConfigError(
             f"{path.name} is shorter than a packet of {packet_samples} samples "

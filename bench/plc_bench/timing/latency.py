@@ -81,6 +81,8 @@ class LatencySettings:
         Future packets the engine waits for.
     budget_ms : float or None
         Time the engine may take for a packet; None for its default.
+    prepare : str
+        When concealments are prepared: ``"auto"``, ``"always"`` or ``"never"``.
     loss : float
         Share of packets lost, 0 to 1.
     mean_burst : float
@@ -112,6 +114,7 @@ class LatencySettings:
     provider: str = "auto"
     lookahead: int = 0
     budget_ms: float | None = None
+    prepare: str = "auto"
     loss: float = 0.1
     mean_burst: float = 1.5
     seconds: float = 30.0
@@ -157,10 +160,11 @@ class LatencySettings:
         through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
+        prepare = "" if self.prepare == "auto" else f", prepare {self.prepare}"
         fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
+            f"{self.packet_ms:g} ms{ahead}{budget}{prepare}{fault}"
         )
 
     def trace(self, mode: str) -> NDArray[np.bool_]:
@@ -380,6 +384,7 @@ def open_stream(settings: LatencySettings) -> plc.Concealer:
         lookahead=settings.lookahead,
         method=settings.method,
         budget_ms=settings.budget_ms,
+        prepare=settings.prepare,
         provider="auto" if settings.provider == _NO_PROVIDER else settings.provider,
     )
 
