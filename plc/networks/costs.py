@@ -11,7 +11,7 @@ import numpy as np
 from plc.models.manifest import Manifest
 from plc.networks.drafts import Draft
 from plc.networks.spectra import GapSpectra
-from plc.runtime.runner import Clock, DeferredRunner, InlineRunner, NetworkCounters, Outcome, Runner
+from plc.runtime.runner import Clock, InlineRunner, NetworkCounters, Outcome, Runner
 
 CALIBRATION_RUNS = 5
 """Bursts by which a network is measured."""
@@ -74,8 +74,7 @@ class Costs:
         Without a time limit costs decide nothing, and nothing is measured. A network whose cost is
         known is run once, so that a stream's memory has been used before its first burst.
         """
-        runner = served.runner
-        if isinstance(runner, InlineRunner) and not isinstance(runner, DeferredRunner):
+        if isinstance(served.runner, InlineRunner):
             return self._known.get(_key(served), UNKNOWN)
         if _key(served) not in self._known:
             return self._measured(served)

@@ -13,6 +13,7 @@ from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.served import (
     Opener,
     ServedNetwork,
+    defer,
     is_prompt,
     leave_passages,
     no_answer,
@@ -81,6 +82,7 @@ class OpenNetworks:
     ) -> None:
         sample_rate, _, packet_samples = stream
         self._limit_ms = limit_ms
+        self._ahead = ahead
         self._packet_ms = 1000.0 * packet_samples / sample_rate
         # Of one that no packet waits for: the packets that pass before it takes over.
         self._spare_ms = self._packet_ms * math.ceil(ONSET_MS / self._packet_ms)
@@ -112,6 +114,9 @@ class OpenNetworks:
         self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(networks_of(fitting))
         opened: list[ServedNetwork[Any]] = [*self.causal.values(), *self.bridges.values()]
         self.each = tuple({id(served): served for served in opened}.values())
+        if ahead:
+            for served in self.each:
+                defer(served, opener)
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, and what a burst of each costs.
@@ -146,7 +151,7 @@ class OpenNetworks:
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()
-            elif least_ms <= self._packet_ms:
+            elif least_ms <= self._packet_ms and not self._ahead:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, served.manifest)] = found
         return afforded

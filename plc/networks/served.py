@@ -129,7 +129,7 @@ def open_served(
 ) -> ServedNetwork[Any]:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
 
-    ``ahead``: bursts are prepared before they begin, in the caller's thread.
+    One that is run ``ahead`` gets a thread without a time limit, too (:func:`defer`).
 
     Raises
     ------
@@ -150,9 +150,7 @@ def open_served(
         return opener.network(manifest, gap.shape, provider)
 
     runner: Runner
-    if ahead:
-        runner = DeferredRunner(opened(), signatures, clock)
-    elif limit_ms == float("inf"):
+    if limit_ms == float("inf") and not ahead:
         runner = InlineRunner(opened(), signatures, clock)
     else:
         worker = NetworkWorker(opened, signatures, clock=clock)
@@ -173,6 +171,21 @@ def open_served(
     )
     served.cost = opener.costs.of(served)
     return served
+
+
+def defer(served: ServedNetwork[Any], opener: Opener) -> None:
+    """Have a model run in the caller's thread from now on, when its answer is collected.
+
+    Until then it has a worker, as one that hangs has to be found out.
+    """
+    counters = served.runner.counters
+    served.runner.close()
+    shape = served.gap.shape
+    network = opener.network(served.manifest, shape, served.provider)
+    served.runner = DeferredRunner(
+        network, [network_signature(served.manifest, shape)], served.clock
+    )
+    served.runner.counters = counters
 
 
 def is_prompt(

@@ -25,6 +25,8 @@ from plc.runtime.providers import Signature
 Clock = Callable[[], float]
 
 NO_TICKET = 0
+KEEP_WARM_S = 0.01
+"""Idle time after which a GPU is run for nothing."""
 
 
 class Runnable(Protocol):
@@ -296,6 +298,7 @@ class DeferredRunner(InlineRunner):
     ) -> None:
         super().__init__(network, signatures, clock)
         self._asked: Slot | None = None
+        self._warm_until_s = float("-inf")
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
         """Copy a gap; return a ticket for the result."""
@@ -311,11 +314,19 @@ class DeferredRunner(InlineRunner):
         if slot is None or ticket != self._ticket:
             return Outcome.ABSENT
         self._ticket = super().submit(slot.spectra, slot.lost)
+        self._warm_until_s = self._end_s + KEEP_WARM_S
         return super().collect(self._ticket, float("inf"), out)
 
     def abandon(self) -> None:
         """Forget what was submitted."""
         self._asked = None
+
+    def tick(self) -> None:
+        """Run a GPU for nothing that was idle for long."""
+        if self._network.on_gpu and self._clock() >= self._warm_until_s:
+            self.counters.network_warm_runs += 1
+            self._network.keep_warm()
+            self._warm_until_s = self._clock() + KEEP_WARM_S
 
     def cancel(self) -> None:
         """Make a run in another thread end soon."""

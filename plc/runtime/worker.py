@@ -58,6 +58,7 @@ from plc.errors import ModelError
 from plc.runtime import forks
 from plc.runtime.providers import Signature
 from plc.runtime.runner import (
+    KEEP_WARM_S,
     NO_TICKET,
     Clock,
     NetworkCounters,
@@ -240,7 +241,7 @@ class NetworkWorker:
         clock: Clock = time.perf_counter,
         restarts: int = 3,
         hang_s: float = 5.0,
-        keep_warm_s: float = 0.01,
+        keep_warm_s: float = KEEP_WARM_S,
     ) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
