@@ -133,9 +133,7 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self.stats = Stats()
-        self._filler = make_filler(
-            config, reach, clock, self.stats.network, self.stats.ahead
-        )
+        self._filler = make_filler(config, reach, clock, self.stats.network, self.stats.ahead)
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock

@@ -191,9 +191,7 @@ class AheadFiller(Filler):
         """Return the description of what prepares, and how far that is ready in time."""
         counters = self.counters
         asked = (
-            counters.concealed_prepared
-            + counters.concealed_stale
-            + counters.concealed_unprepared
+            counters.concealed_prepared + counters.concealed_stale + counters.concealed_unprepared
         )
         prepared: dict[str, str | float | None] = {
             "state": self.state,

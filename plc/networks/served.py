@@ -198,7 +198,11 @@ def is_prompt(
     """
     sample_rate, _, packet_samples = stream
     of_music = manifest.content == "music" or content == "music"
-    short = not ahead and sample_rate >= MUSIC_RATE and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
+    short = (
+        not ahead
+        and sample_rate >= MUSIC_RATE
+        and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
+    )
     return manifest.kind == "bridge" or not (of_music or short)
 
 
