@@ -12,7 +12,7 @@ from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.predict.filler import Filler
-from plc.predict.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
+from plc.predict.ladder import HEADROOM, LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.lpc import LpcFiller
 from plc.runtime.runner import NetworkCounters, PreparationCounters
@@ -121,7 +121,7 @@ def _prepared(
 
     def open_filler() -> ArFiller | NetworkFiller:
         if not models:
-            return ArFiller(*stream, limit_ms)
+            return ArFiller(*stream, limit_ms / HEADROOM)
         return NetworkFiller(
             *stream,
             models,

@@ -34,7 +34,7 @@ from plc.runtime import forks
 from plc.runtime.runner import PreparationCounters, in_a_line
 from plc_kernels.fade import crossfade, crossfade_ramp
 
-PREPARE_SHARE = 0.7
+PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""
 # Waiting for models to load and be measured, at construction.
 _OPEN_S = 120.0

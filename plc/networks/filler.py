@@ -42,6 +42,7 @@ from plc.networks.served import Opener, ServedNetwork
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
+from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
 from plc.runtime.runner import NO_TICKET, NetworkCounters, Outcome
 from plc_kernels.fade import crossfade, crossfade_ramp
@@ -137,13 +138,14 @@ class NetworkFiller(Filler):
         beyond = max((v.draft.ahead for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = opened.taken_ms("music")
+        spread = 1.0 / HEADROOM if ahead else 1.0  # ahead of the loss no packet waits
         self.ar = ArFiller(
             sample_rate,
             channels,
             max(packet_samples, beyond),
-            limit_ms - taken_ms,
+            spread * (limit_ms - taken_ms),
             reach,
-            unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
+            unsteady_limit_ms=spread * (limit_ms - max(taken_ms, opened.taken_ms("speech"))),
         )
         pasts = [max(v.gap.gap_start, v.draft.past_samples) for v in self.networks]
         self.past_samples = max([self.ar.past_samples, *pasts])

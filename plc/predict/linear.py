@@ -229,7 +229,9 @@ class ArFiller(Filler):
             self._orders[c] = order
             self._limits[c] = fitted.limits[c]
             self._taps[c, :order] = fitted.taps[c, :order]
-            history.newest(c, self._recent[c, :order])
+            newest = self._past[:order]
+            history.newest(c, newest)
+            self._recent[c, :order] = newest
 
     def join(
         self,

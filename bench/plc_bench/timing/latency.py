@@ -349,7 +349,7 @@ def _run_mode(
     trace = settings.trace(mode)
     with faulty_networks(settings.fault) as go_wrong:
         begin_s = time.perf_counter()
-        concealer = open_stream(settings)
+        concealer = open_stream(settings, mode)
         construction_ms = 1e3 * (time.perf_counter() - begin_s)
         go_wrong()
         calls = concealer.push, packets, trace
@@ -375,8 +375,8 @@ def _run_mode(
     )
 
 
-def open_stream(settings: LatencySettings) -> plc.Concealer:
-    """Return an engine as the settings say."""
+def open_stream(settings: LatencySettings, mode: str = STEADY) -> plc.Concealer:
+    """Return an engine as the settings say; back to back there is no time to prepare."""
     return plc.Concealer(
         sample_rate=settings.sample_rate,
         channels=settings.channels,
@@ -384,7 +384,7 @@ def open_stream(settings: LatencySettings) -> plc.Concealer:
         lookahead=settings.lookahead,
         method=settings.method,
         budget_ms=settings.budget_ms,
-        prepare=settings.prepare,
+        prepare="never" if mode == BACK_TO_BACK else settings.prepare,
         provider="auto" if settings.provider == _NO_PROVIDER else settings.provider,
     )
 

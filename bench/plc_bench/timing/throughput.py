@@ -125,6 +125,7 @@ class StreamSettings:
             method=self.method,
             budget_ms=self.budget_ms,
             provider=self.provider,
+            prepare="never",  # packets come as fast as they are taken
             clock=time.perf_counter if self.method == _NETWORK_METHOD else _fine("thread_time"),
         )
 

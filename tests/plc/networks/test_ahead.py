@@ -109,7 +109,7 @@ def test_with_time_it_plays_what_a_stream_without_a_limit_does(
 class _Watched(ArFiller):
     """Linear prediction whose :meth:`begin` may be held up, or fail."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, act: Callable[[], object]) -> None:
         super().__init__(RATE, 1, PACKET)
         self._act = act
 
@@ -118,7 +118,7 @@ class _Watched(ArFiller):
         super().begin(history, moment)
 
 
-def _stream(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], **settings: Any) -> Concealer:
+def _stream(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **settings: Any) -> Concealer:
     """Return a stream whose preparations begin with ``act``."""
 
     def make(config: StreamConfig, *rest: Any) -> AheadFiller:
@@ -149,7 +149,7 @@ TRACE[[20, 21, 22, 35, 50, 51]] = True
 
 def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    concealer = _stream(monkeypatch, lambda: released.wait(PATIENCE_S) and None, budget_ms=1000.0)
+    concealer = _stream(monkeypatch, lambda: released.wait(PATIENCE_S), budget_ms=1000.0)
     try:
         found = _play(concealer, SIGNAL, TRACE, wait=False)
     finally:
@@ -163,7 +163,7 @@ def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_burst_turns_to_what_became_ready_late(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     gate.set()
-    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S) and None)
+    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S))
     signal = SIGNAL.reshape(-1, PACKET, 1)
     for packet in signal[:29]:
         concealer.push(packet)
@@ -251,7 +251,7 @@ def test_an_error_at_opening_is_the_streams() -> None:
 
 def test_a_stream_faster_than_its_time_pauses_preparing(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    concealer = _stream(monkeypatch, lambda: released.wait(PATIENCE_S) and None, prepare="auto")
+    concealer = _stream(monkeypatch, lambda: released.wait(PATIENCE_S), prepare="auto")
     packets = np.resize(SIGNAL, (100, PACKET, 1))
     for packet in packets:
         concealer.push(packet)
