@@ -29,6 +29,7 @@ from plc.networks.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Prepare
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
+from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
 from plc.runtime import forks
 from plc.runtime.runner import PreparationCounters, in_a_line
@@ -44,8 +45,16 @@ _RESTARTS = 3
 # Mean power of silence (-60 dBFS), and the time behind a louder block in which it is prepared.
 _SILENT_POWER = 1e-6
 _AWAKE_MS = 250.0
-# Of the last so many preparations this share has to be ready in time; else there is a pause.
+# Of about so many preparations this share has to be ready in time: below the first the next is
+# cheaper, above the second, after a while, as dear as before. That while doubles where it fails.
 _KEPT_MEMORY = 32
+_LOW, _HIGH = 0.85, 0.95
+_CALM_MS = 1000.0
+_MOST_CALM_MS = 16_000.0
+# Each step down takes so much off the time for prediction.
+_STEP = 0.7
+_STEPS = 5
+# At the lowest step less than this share is a waste of time: there is a pause.
 _LEAST_KEPT = 0.3
 _PAUSE_MS = 1000.0
 
@@ -120,6 +129,7 @@ class AheadFiller(Filler):
         ar = filler if isinstance(filler, ArFiller) else filler.ar
         self.fallback = ArFiller(*stream, limit_ms)
         """What fits a burst that was not prepared."""
+        self._top_ms = ar.steady[0].cost_ms / HEADROOM
         dearest = max((*ar.steady, *ar.unsteady), key=lambda step: step.order)
         self._carried = ArFiller(*stream, rung=dearest.rung)
         self._most = filler.past_samples
@@ -145,6 +155,9 @@ class AheadFiller(Filler):
         self._loud_until = 0
         self._asked = NOTHING
         self._kept = 1.0
+        self._depth = 0
+        self._calm_ms = 0.0
+        self._patience_ms = _CALM_MS
         self._pause_ms = 0.0
         self._due = False
         self._source = _Source.FITTED
@@ -241,8 +254,7 @@ class AheadFiller(Filler):
         preparer = self._preparer
         if self._asked != NOTHING:
             ready = preparer.ready
-            kept = ready is not None and ready.serial == self._asked
-            self._kept += (kept - self._kept) / _KEPT_MEMORY
+            self._follow(ready is not None and ready.serial == self._asked)
             self._asked = NOTHING
         if preparer.cost_ms > 0.0:
             self._claim.share = preparer.cost_ms / self._packet_ms
@@ -250,6 +262,32 @@ class AheadFiller(Filler):
             self.counters.preparations += 1
             self._asked = self._serial
             self._ask(history, moment)
+
+    def _follow(self, kept: bool) -> None:
+        """Step down or up by how many preparations were ready in time."""
+        if not self._bounded:
+            return
+        self._kept += (kept - self._kept) / _KEPT_MEMORY
+        self._calm_ms += self._packet_ms
+        if self._kept < _LOW and self._depth < _STEPS:
+            if self._calm_ms < 2.0 * self._patience_ms:  # what was tried last has failed
+                self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
+            self._step_to(self._depth + 1)
+        elif self._kept < _LEAST_KEPT:
+            self._pause_ms = _PAUSE_MS
+            self._kept = _LOW
+        elif self._depth and self._kept > _HIGH and self._calm_ms > self._patience_ms:
+            self._step_to(self._depth - 1)
+
+    def _step_to(self, depth: int) -> None:
+        self._depth = depth
+        self._kept = _HIGH
+        self._calm_ms = 0.0
+
+    @property
+    def _most_ms(self) -> float:
+        """Time for prediction, as moments state it."""
+        return self._top_ms * _STEP**self._depth if self._depth else float("inf")
 
     @property
     def _silent(self) -> bool:
@@ -260,6 +298,7 @@ class AheadFiller(Filler):
         view = history.view(
             history.position, min(history.filled, self._most), min(history.trusted, self._most)
         )
+        moment = moment._replace(limit_ms=self._most_ms)
         self._preparer.request = Request(self._serial, self._epoch, self._total, view, moment)
         self._due = True
 
@@ -268,13 +307,7 @@ class AheadFiller(Filler):
         """Whether the processor has time for preparations."""
         if not self._bounded:
             return True
-        if self._pause_ms > 0.0 or not CORES.may(self._claim):
-            return False
-        if self._kept < _LEAST_KEPT:
-            self._kept = 0.5 * (1.0 + _LEAST_KEPT)
-            self._pause_ms = _PAUSE_MS
-            return False
-        return True
+        return self._pause_ms <= 0.0 and CORES.may(self._claim)
 
     def _attend(self) -> bool:
         """Replace a thread that ended or hangs; return whether there is one."""

@@ -44,7 +44,7 @@ from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
-from plc.runtime.runner import NO_TICKET, NetworkCounters, Outcome
+from plc.runtime.runner import NO_TICKET, DeferredRunner, NetworkCounters, Outcome
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 LEAVE_MS = 5.0
@@ -112,7 +112,7 @@ class NetworkFiller(Filler):
     ) -> None:
         self.counters = counters or NetworkCounters()
         self._clock = clock
-        self._limit_ms = limit_ms
+        self._limit_ms = float("-inf") if ahead else limit_ms
         self._wait_s = ANSWER_BY * limit_ms / 1000.0
         self._opened = opened = OpenNetworks(
             (sample_rate, channels, packet_samples),
@@ -252,6 +252,7 @@ class NetworkFiller(Filler):
         return None if self._hurried(moment) else self._bridges.get(moment.content)
 
     def _hurried(self, moment: Moment) -> bool:
+        """Tell whether there is no time for networks; ahead of the loss there always is."""
         return moment.limit_ms < self._limit_ms
 
     def next_packet(self) -> None:
@@ -296,7 +297,8 @@ class NetworkFiller(Filler):
             self.counters.network_off += 1
             served.switch.note_off()
             return
-        served.gap.analyse()
+        if not isinstance(served.runner, DeferredRunner):  # which does that when it runs
+            served.gap.analyse()
         self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
     def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:

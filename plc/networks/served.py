@@ -183,7 +183,7 @@ def defer(served: ServedNetwork[Any], opener: Opener) -> None:
     shape = served.gap.shape
     network = opener.network(served.manifest, shape, served.provider)
     served.runner = DeferredRunner(
-        network, [network_signature(served.manifest, shape)], served.clock
+        network, [network_signature(served.manifest, shape)], served.gap.analyse, served.clock
     )
     served.runner.counters = counters
 

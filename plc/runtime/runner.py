@@ -291,29 +291,40 @@ class DeferredRunner(InlineRunner):
 
     For a thread beside the audio, which prepares what may never be asked for: a submission that is
     abandoned costs nothing. Deadlines are left to whoever plays the result.
+
+    Parameters
+    ----------
+    network, signatures, clock
+        As for :class:`InlineRunner`.
+    analyse : callable
+        Writes what was submitted, before it is run.
     """
 
     def __init__(
-        self, network: Runnable, signatures: Sequence[Signature], clock: Clock = time.perf_counter
+        self,
+        network: Runnable,
+        signatures: Sequence[Signature],
+        analyse: Callable[[], object],
+        clock: Clock = time.perf_counter,
     ) -> None:
         super().__init__(network, signatures, clock)
-        self._asked: Slot | None = None
+        self._analyse = analyse
+        self._asked: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._warm_until_s = float("-inf")
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        """Copy a gap; return a ticket for the result."""
-        self._asked = slot = slot_for(self._slots, spectra)
-        np.copyto(slot.spectra, spectra)
-        np.copyto(slot.lost, lost)
+        """Remember what to run; return a ticket for the result."""
+        self._asked = (spectra, lost)
         self._ticket += 1
         return self._ticket
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Run what was submitted last, whatever the deadline."""
-        slot, self._asked = self._asked, None
-        if slot is None or ticket != self._ticket:
+        """Analyse and run what was submitted last, whatever the deadline."""
+        asked, self._asked = self._asked, None
+        if asked is None or ticket != self._ticket:
             return Outcome.ABSENT
-        self._ticket = super().submit(slot.spectra, slot.lost)
+        self._analyse()
+        self._ticket = super().submit(*asked)
         self._warm_until_s = self._end_s + KEEP_WARM_S
         return super().collect(self._ticket, float("inf"), out)
 
