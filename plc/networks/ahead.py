@@ -39,9 +39,11 @@ PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""
 # Waiting for models to load and be measured, at construction.
 _OPEN_S = 120.0
-# A preparation that takes longer hangs; its thread is replaced, so often at most.
+# A preparation that takes longer hangs; its thread is replaced, so often at most, and once more for
+# each so many preparations in time.
 _HANG_S = 5.0
 _RESTARTS = 3
+_HEALTHY = 10_000
 # Mean power of silence (-60 dBFS), and the time behind a louder block in which it is prepared.
 _SILENT_POWER = 1e-6
 _AWAKE_MS = 250.0
@@ -116,6 +118,7 @@ class AheadFiller(Filler):
             Preparer, open_filler, stream, 2 * packet + tail, longest, self.counters, clock
         )
         self._restarts = _RESTARTS
+        self._healthy = 0
         self._generation = forks.generation
         self._preparer = preparer = self._new_preparer()
         self._start()
@@ -158,6 +161,7 @@ class AheadFiller(Filler):
         self._depth = 0
         self._calm_ms = 0.0
         self._patience_ms = _CALM_MS
+        self._climbed = False
         self._pause_ms = 0.0
         self._due = False
         self._source = _Source.FITTED
@@ -265,21 +269,28 @@ class AheadFiller(Filler):
 
     def _follow(self, kept: bool) -> None:
         """Step down or up by how many preparations were ready in time."""
+        self._healthy += kept
+        if self._healthy >= _HEALTHY:
+            self._healthy = 0
+            self._restarts = min(self._restarts + 1, _RESTARTS)
         if not self._bounded:
             return
         self._kept += (kept - self._kept) / _KEPT_MEMORY
         self._calm_ms += self._packet_ms
         if self._kept < _LOW and self._depth < _STEPS:
-            if self._calm_ms < 2.0 * self._patience_ms:  # what was tried last has failed
+            if self._climbed:  # what was tried last has failed
                 self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
             self._step_to(self._depth + 1)
         elif self._kept < _LEAST_KEPT:
             self._pause_ms = _PAUSE_MS
             self._kept = _LOW
-        elif self._depth and self._kept > _HIGH and self._calm_ms > self._patience_ms:
-            self._step_to(self._depth - 1)
+        elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
+            if self._climbed:
+                self._patience_ms = max(0.5 * self._patience_ms, _CALM_MS)
+            self._step_to(max(self._depth - 1, 0))
 
     def _step_to(self, depth: int) -> None:
+        self._climbed = depth < self._depth
         self._depth = depth
         self._kept = _HIGH
         self._calm_ms = 0.0

@@ -25,6 +25,7 @@ from plc.runtime.providers import Signature
 Clock = Callable[[], float]
 
 NO_TICKET = 0
+_HELD_UP_S = 0.05
 KEEP_WARM_S = 0.01
 """Idle time after which a GPU is run for nothing."""
 
@@ -290,7 +291,8 @@ class DeferredRunner(InlineRunner):
     """Runs the network in the thread that collects, and only then.
 
     For a thread beside the audio, which prepares what may never be asked for: a submission that is
-    abandoned costs nothing. Deadlines are left to whoever plays the result.
+    abandoned costs nothing. Deadlines are left to whoever plays the result; what takes 50 ms is
+    :attr:`Outcome.SLOW`, as it holds up all that is prepared.
 
     Parameters
     ----------
@@ -319,14 +321,15 @@ class DeferredRunner(InlineRunner):
         return self._ticket
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Analyse and run what was submitted last, whatever the deadline."""
+        """Analyse and run what was submitted last, whatever the caller's deadline."""
         asked, self._asked = self._asked, None
         if asked is None or ticket != self._ticket:
             return Outcome.ABSENT
         self._analyse()
+        began_s = self._clock()
         self._ticket = super().submit(*asked)
         self._warm_until_s = self._end_s + KEEP_WARM_S
-        return super().collect(self._ticket, float("inf"), out)
+        return super().collect(self._ticket, began_s + _HELD_UP_S, out)
 
     def abandon(self) -> None:
         """Forget what was submitted."""

@@ -118,7 +118,9 @@ class _Watched(ArFiller):
         super().begin(history, moment)
 
 
-def _stream(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **settings: Any) -> Concealer:
+def _stream(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **settings: Any
+) -> Concealer:
     """Return a stream whose preparations begin with ``act``."""
 
     def make(config: StreamConfig, *rest: Any) -> AheadFiller:
@@ -238,6 +240,36 @@ def test_a_thread_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     released.set()
     assert concealer.stats.ahead.preparers_restarted == 1
     assert concealer.stats.ahead.concealed_prepared == 1
+    concealer.close()
+
+
+def test_threads_in_good_health_earn_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plc.networks.ahead._HEALTHY", 10)
+    concealer = _stream(monkeypatch, lambda: None)
+    filler = _ahead(concealer)
+    filler._restarts = 1
+    for packet in np.resize(SIGNAL, (32, PACKET, 1)):
+        concealer.push(packet)
+        _settle(concealer)
+    assert filler._restarts == 3
+    concealer.close()
+
+
+def test_too_late_steps_down_and_calm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S), prepare="auto")
+    filler = _ahead(concealer)
+    filler._top_ms = 1.0
+    packets = np.resize(SIGNAL, (400, PACKET, 1))
+    for packet in packets[:20]:
+        concealer.push(packet)
+    assert filler._depth > 0
+    assert filler._most_ms < 1.0
+    gate.set()
+    for packet in packets:
+        concealer.push(packet)
+        _settle(concealer)
+    assert filler._depth < 3
     concealer.close()
 
 
