@@ -218,6 +218,7 @@ def _play(
         packet_samples=stream.packet_samples,
         method=method,
         budget_ms=budget_ms,
+        prepare="never",  # packets come as fast as they are taken
     )
     packets = in_packets(stream.original[:, None], stream.packet_samples)
     played = np.empty_like(packets)

@@ -67,8 +67,8 @@ class Concealer:
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, lookahead, method, model, budget_ms, seed, provider
-        As for :class:`~plc.StreamConfig`; the first four may be given by position.
+    sample_rate, channels, packet_samples, lookahead, **settings
+        As for :class:`~plc.StreamConfig`.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the deadlines of
         networks.

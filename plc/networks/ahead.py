@@ -56,9 +56,10 @@ _MOST_CALM_MS = 16_000.0
 # Each step down takes so much off the time for prediction.
 _STEP = 0.7
 _STEPS = 5
-# At the lowest step less than this share is a waste of time: there is a pause.
+# At the lowest step less than this share is a waste of time: there is a pause, and a longer one each
+# time until most are in time again.
 _LEAST_KEPT = 0.3
-_PAUSE_MS = 1000.0
+_PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 
 
 class _Source(Enum):
@@ -163,6 +164,7 @@ class AheadFiller(Filler):
         self._patience_ms = _CALM_MS
         self._climbed = False
         self._pause_ms = 0.0
+        self._next_pause_ms = _PAUSE_MS
         self._due = False
         self._source = _Source.FITTED
         self._fill: Fill | None = None
@@ -282,9 +284,11 @@ class AheadFiller(Filler):
                 self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
             self._step_to(self._depth + 1)
         elif self._kept < _LEAST_KEPT:
-            self._pause_ms = _PAUSE_MS
+            self._pause_ms = self._next_pause_ms
+            self._next_pause_ms = min(2.0 * self._next_pause_ms, _MOST_PAUSE_MS)
             self._kept = _LOW
         elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
+            self._next_pause_ms = _PAUSE_MS
             if self._climbed:
                 self._patience_ms = max(0.5 * self._patience_ms, _CALM_MS)
             self._step_to(max(self._depth - 1, 0))
