@@ -56,8 +56,8 @@ _MOST_CALM_MS = 16_000.0
 # Each step down takes so much off the time for prediction.
 _STEP = 0.7
 _STEPS = 5
-# At the lowest step less than this share is a waste of time: there is a pause, and a longer one each
-# time until most are in time again.
+# At the lowest step less than this share is a waste of time: there is a pause, and each time a
+# longer one until most are in time again.
 _LEAST_KEPT = 0.3
 _PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 
@@ -129,7 +129,7 @@ class AheadFiller(Filler):
         if filler is None:
             raise preparer.error or ModelError("the thread that prepares concealments ended")
         self.inner = filler
-        """What prepares; in use by its thread."""
+        """What prepared first; in use by its thread."""
         ar = filler if isinstance(filler, ArFiller) else filler.ar
         self.fallback = ArFiller(*stream, limit_ms)
         """What fits a burst that was not prepared."""
@@ -219,7 +219,8 @@ class AheadFiller(Filler):
         }
         if self._preparer.error is not None:
             prepared["error"] = in_a_line(self._preparer.error)
-        return self.inner.describe() | {
+        filler = self._preparer.filler or self.inner
+        return filler.describe() | {
             "prepared": prepared,
             "fallback": self.fallback.describe()["ladders"],
         }

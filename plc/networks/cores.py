@@ -1,8 +1,9 @@
 """Who prepares where not all streams of a process can.
 
 Preparing after every packet takes up to most of a core for one stream. The streams of a process
-share half the processors that it may use: those that lost a packet last come first, and one may
-always prepare. Claims are looked through twice a second at most, by whichever stream comes first.
+share half the processors that it may use, two at most, as their threads take turns at the
+interpreter with the audio's: those that lost a packet last come first, and one may always prepare.
+Claims are looked through twice a second at most, by whichever stream comes first.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _SHARE_OF_CORES = 0.5
+_MOST_CORES = 2.0
 _REVIEW_S = 0.5
 # A stream that asked for nothing in this time leaves its share to others.
 _ASKED_S = 2.0
@@ -43,18 +45,18 @@ class Cores:
     def __init__(self, most: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._claims: tuple[Claim, ...] = ()
+        self._claims: dict[int, Claim] = {}  # whose operations are atomic
         self._reviewed_s = float("-inf")
 
     def enter(self, claim: Claim) -> None:
         """Add a claim."""
         claim.asked_s = self._clock()
-        self._claims = (*self._claims, claim)
+        self._claims[id(claim)] = claim
         self._reviewed_s = float("-inf")
 
     def leave(self, claim: Claim) -> None:
         """Remove a claim; one that is not there is none."""
-        self._claims = tuple(each for each in self._claims if each is not claim)
+        self._claims.pop(id(claim), None)
 
     def may(self, claim: Claim) -> bool:
         """Return whether a claim is granted; review all if that is due."""
@@ -70,7 +72,7 @@ class Cores:
 
     def _review(self, now_s: float) -> None:
         taken = 0.0
-        asking = [each for each in self._claims if now_s - each.asked_s <= _ASKED_S]
+        asking = [each for each in list(self._claims.values()) if now_s - each.asked_s <= _ASKED_S]
         for place, claim in enumerate(sorted(asking, key=_newest_loss)):
             taken += claim.share
             claim.granted = place == 0 or taken <= self._most
@@ -85,5 +87,5 @@ def _cores() -> int:
     return len(known(0)) if known else os.cpu_count() or 1
 
 
-CORES = Cores(_SHARE_OF_CORES * _cores())
+CORES = Cores(min(_SHARE_OF_CORES * _cores(), _MOST_CORES))
 """Those of this process."""
