@@ -136,6 +136,7 @@ class AheadFiller(Filler):
         self._top_ms = ar.steady[0].cost_ms / HEADROOM
         dearest = max((*ar.steady, *ar.unsteady), key=lambda step: step.order)
         self._carried = ArFiller(*stream, rung=dearest.rung)
+        self._improves = filler is not ar
         self._most = filler.past_samples
         read = max(filler.past_samples, self.fallback.past_samples)
         self.past_samples = read + (MARGIN_PACKETS + 1) * packet
@@ -268,7 +269,7 @@ class AheadFiller(Filler):
         if not self._silent and self._has_time and self._attend():
             self.counters.preparations += 1
             self._asked = self._serial
-            self._ask(history, moment)
+            self._ask(history, moment, self._most_ms)
 
     def _follow(self, kept: bool) -> None:
         """Step down or up by how many preparations were ready in time."""
@@ -309,12 +310,12 @@ class AheadFiller(Filler):
     def _silent(self) -> bool:
         return self._total > self._loud_until
 
-    def _ask(self, history: History, moment: Moment) -> None:
+    def _ask(self, history: History, moment: Moment, limit_ms: float) -> None:
         """Have the burst prepared that would begin now."""
         view = history.view(
             history.position, min(history.filled, self._most), min(history.trusted, self._most)
         )
-        moment = moment._replace(limit_ms=self._most_ms)
+        moment = moment._replace(limit_ms=limit_ms)
         self._preparer.request = Request(self._serial, self._epoch, self._total, view, moment)
         self._due = True
 
@@ -372,10 +373,11 @@ class AheadFiller(Filler):
             self._source = _Source.FITTED
             self._improved = False
             self.fallback.begin(history, moment)
-        hurried = moment.limit_ms < self._limit_ms
-        if not (asked or hurried or self._silent or self._pause_ms) and self._attend():
-            self._ask(history, moment)  # for the packets after this one
-            self._preparer.burst = self._serial
+        if not asked and self._improves and not (moment.limit_ms < self._limit_ms or self._silent):
+            # A network's answer may be there for the packets after this one.
+            if self._pause_ms <= 0.0 and self._attend():
+                self._ask(history, moment, self._limit_ms)
+                self._preparer.burst = self._serial
 
     def _is_for_this(self, fill: Fill) -> bool:
         """Tell whether a fill begins where the burst does."""

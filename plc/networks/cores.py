@@ -3,7 +3,7 @@
 Preparing after every packet takes up to most of a core for one stream. The streams of a process
 share half the processors that it may use, two at most, as their threads take turns at the
 interpreter with the audio's: those that lost a packet last come first, and one may always prepare.
-Claims are looked through twice a second at most, by whichever stream comes first.
+Among more than eight none does. Claims are looked through twice a second at most, by whichever stream comes first.
 """
 
 import os
@@ -13,6 +13,11 @@ from dataclasses import dataclass
 
 _SHARE_OF_CORES = 0.5
 _MOST_CORES = 2.0
+# A cheap preparation, too, takes the interpreter from the audio thread now and then.
+_LEAST_SHARE = 0.5
+# From so many on one thread serves many streams, as a rule, and is held up by any that prepares
+# (docs/notebook.md, "Ahead of the loss").
+_CROWD = 8
 _REVIEW_S = 0.5
 # A stream that asked for nothing in this time leaves its share to others.
 _ASKED_S = 2.0
@@ -73,9 +78,10 @@ class Cores:
     def _review(self, now_s: float) -> None:
         taken = 0.0
         asking = [each for each in list(self._claims.values()) if now_s - each.asked_s <= _ASKED_S]
+        crowd = len(asking) > _CROWD
         for place, claim in enumerate(sorted(asking, key=_newest_loss)):
-            taken += claim.share
-            claim.granted = place == 0 or taken <= self._most
+            taken += max(claim.share, _LEAST_SHARE)
+            claim.granted = not crowd and (place == 0 or taken <= self._most)
 
 
 def _newest_loss(claim: Claim) -> float:

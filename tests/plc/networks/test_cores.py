@@ -70,3 +70,15 @@ def test_claims_are_reviewed_twice_a_second_at_most() -> None:
     assert not cores.may(claims[2])
     clock.now_s += 0.2
     assert cores.may(claims[2])
+
+
+def test_in_a_crowd_nobody_prepares() -> None:
+    cores, claims, clock = _streams(9, 100.0, share=0.1)
+    assert not any(_granted(cores, claims, clock))
+    cores.leave(claims[0])
+    assert all(_granted(cores, claims[1:], clock))
+
+
+def test_a_cheap_preparation_takes_half_a_core() -> None:
+    cores, claims, clock = _streams(4, 1.0, share=0.01)
+    assert sum(_granted(cores, claims, clock)) == 2
