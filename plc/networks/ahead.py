@@ -373,11 +373,11 @@ class AheadFiller(Filler):
             self._source = _Source.FITTED
             self._improved = False
             self.fallback.begin(history, moment)
-        if not asked and self._improves and not (moment.limit_ms < self._limit_ms or self._silent):
+        late = not asked and self._improves and moment.limit_ms >= self._limit_ms
+        if late and not self._silent and self._pause_ms <= 0.0 and self._attend():
             # A network's answer may be there for the packets after this one.
-            if self._pause_ms <= 0.0 and self._attend():
-                self._ask(history, moment, self._limit_ms)
-                self._preparer.burst = self._serial
+            self._ask(history, moment, self._limit_ms)
+            self._preparer.burst = self._serial
 
     def _is_for_this(self, fill: Fill) -> bool:
         """Tell whether a fill begins where the burst does."""

@@ -3,7 +3,8 @@
 Preparing after every packet takes up to most of a core for one stream. The streams of a process
 share half the processors that it may use, two at most, as their threads take turns at the
 interpreter with the audio's: those that lost a packet last come first, and one may always prepare.
-Among more than eight none does. Claims are looked through twice a second at most, by whichever stream comes first.
+Among more than eight none does. Claims are looked through twice a second at most, by whichever
+stream comes first.
 """
 
 import os
