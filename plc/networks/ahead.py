@@ -315,7 +315,10 @@ class AheadFiller(Filler):
         view = history.view(
             history.position, min(history.filled, self._most), min(history.trusted, self._most)
         )
-        moment = moment._replace(limit_ms=limit_ms)
+        # Not by _replace(), which leaves a tuple in the interpreter's free list each time.
+        moment = Moment(
+            moment.unsteady, moment.content, 0, moment.fading, moment.received_share, limit_ms
+        )
         self._preparer.request = Request(self._serial, self._epoch, self._total, view, moment)
         self._due = True
 
