@@ -65,8 +65,8 @@ class Concealer:
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, lookahead, method, model, budget_ms, seed, provider
-        As for :class:`~plc.StreamConfig`; the first four may be given by position.
+    sample_rate, channels, packet_samples, lookahead, **settings
+        As for :class:`~plc.StreamConfig`.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the deadlines of
         networks.
@@ -131,7 +131,7 @@ class Concealer:
         reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
         self._reach = reach
         self.stats = Stats()
-        self._filler = make_filler(config, reach, clock, self.stats.network)
+        self._filler = make_filler(config, reach, clock, self.stats.network, self.stats.ahead)
         self._limit_ms = self.config.time_limit_ms
         self._packet_ms = self.config.packet_ms
         self._clock = clock
@@ -403,6 +403,8 @@ class Concealer:
             self._background.listen(received)
             self._history.append(block, True)
             self._filler.played(block, True)
+            if self._filler.prepares and part.stop == self.config.packet_samples:
+                self._filler.prepare(self._history, self._moment_without(part.stop))
             return False
         self._background.interrupt()
         self._conceal(block, play, place, gap)
@@ -435,6 +437,14 @@ class Concealer:
         stats.fills_limited += self._limit.hold(block, self._played)
         self._history.append(block, trusted)
         self._filler.played(block, False)
+
+    def _moment_without(self, samples: int) -> Moment:
+        """Return the state of a burst that begins with lost samples."""
+        return Moment(
+            unsteady=self._background.unsteady,
+            content=self._background.content,
+            received_share=self._limit.share_without(samples),
+        )
 
     def _begin_burst(self, gap: int) -> Burst:
         """Begin a burst; ``gap`` samples are bridged as a whole."""

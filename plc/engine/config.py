@@ -15,6 +15,8 @@ MAX_PACKET_MS = 120.0
 """Opus' longest packet (RFC 6716, section 2.1.4); the shortest is what low-latency links use."""
 MAX_LOOKAHEAD_MS = 2_000.0
 
+PREPARE = ("auto", "always", "never")
+"""When concealments are prepared before the loss."""
 DEFAULT_BUDGET_SHARE = 0.25
 """Share of a packet's duration that its concealment may take."""
 
@@ -27,6 +29,7 @@ class StreamSettings(TypedDict, total=False):
     budget_ms: float | None
     seed: int
     provider: str
+    prepare: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,10 @@ class StreamConfig:
     provider : str
         What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
         and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
+    prepare : str
+        Whether a thread prepares the next concealment after each received packet, where there is a
+        time limit and no lookahead: ``"auto"``, as far as a packet's duration and the other streams
+        of the process leave it time; ``"always"``, at the top rung; or ``"never"``.
 
     Raises
     ------
@@ -73,13 +80,16 @@ class StreamConfig:
     budget_ms: float | None = None
     seed: int = 0
     provider: str = "auto"
+    prepare: str = "never"
 
     def __post_init__(self) -> None:
         """Check every range."""
-        for name in ("method", "model", "provider"):
+        for name in ("method", "model", "provider", "prepare"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise ConfigError(f"{name} is {value!r}; give a name, such as 'auto'")
+        if self.prepare not in PREPARE:
+            raise ConfigError(f"prepare is {self.prepare!r}; give {', '.join(PREPARE)}")
         self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
         self._check_integer("channels", 1, MAX_CHANNELS, "channels")
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
@@ -112,6 +122,11 @@ class StreamConfig:
         if self.budget_ms is None:
             return DEFAULT_BUDGET_SHARE * self.packet_ms
         return self.budget_ms
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a stream of linear prediction and networks prepares its concealments."""
+        return self.prepare != "never" and not self.lookahead and self.time_limit_ms < math.inf
 
     def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
         """Check a field's range and make it a plain int."""

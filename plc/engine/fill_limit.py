@@ -171,7 +171,11 @@ class FillLimit:
 
     def miss(self, samples: int) -> None:
         """Note samples that did not arrive."""
-        self.received_share *= math.exp(self._share_rate * samples)
+        self.received_share = self.share_without(samples)
+
+    def share_without(self, samples: int) -> float:
+        """Return :attr:`received_share` after further lost samples."""
+        return self.received_share * math.exp(self._share_rate * samples)
 
     def begin(self) -> None:
         """Note the begin of a burst."""

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from plc.engine.burst import FADE_MS, STEADY_HOLD_MS
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
+from plc.limits import RECOVERY_MS
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.predict.filler import Filler
-from plc.predict.ladder import LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
+from plc.predict.ladder import HEADROOM, LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.lpc import LpcFiller
-from plc.runtime.runner import NetworkCounters
+from plc.runtime.runner import NetworkCounters, PreparationCounters
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
@@ -50,6 +52,7 @@ def make_filler(
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
+    ahead: PreparationCounters | None = None,
 ) -> Filler:
     """Return what conceals a stream by its method.
 
@@ -63,6 +66,8 @@ def make_filler(
         Returns seconds; what the network's deadline is measured with.
     counters : NetworkCounters or None
         Where the network's runs are counted.
+    ahead : PreparationCounters or None
+        Where prepared concealments are counted.
 
     Raises
     ------
@@ -76,6 +81,8 @@ def make_filler(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
+        if config.prepares:
+            return _prepared(config, models, clock, counters, ahead)
         if models or (bridges and reach):
             from plc.networks.filler import NetworkFiller
 
@@ -95,6 +102,43 @@ def make_filler(
     if rung is not None:
         return ArFiller(*stream, reach=reach, rung=rung)
     return FILLERS[method](*stream)
+
+
+def _prepared(
+    config: StreamConfig,
+    models: "dict[str, Manifest]",
+    clock: Callable[[], float],
+    counters: NetworkCounters | None,
+    ahead: PreparationCounters | None,
+) -> Filler:
+    """Return the ladder, prepared after each received packet."""
+    from plc.networks.ahead import PREPARE_SHARE, AheadFiller
+    from plc.networks.filler import NetworkFiller
+
+    stream = (config.sample_rate, config.channels, config.packet_samples)
+    bounded = config.prepare == "auto"
+    limit_ms = PREPARE_SHARE * config.packet_ms if bounded else float("inf")
+
+    def open_filler() -> ArFiller | NetworkFiller:
+        if not models:
+            return ArFiller(*stream, limit_ms / HEADROOM)
+        return NetworkFiller(
+            *stream,
+            models,
+            limit_ms,
+            clock=clock,
+            provider=config.provider,
+            optional=config.model == config.provider == "auto",
+            counters=counters,
+            ahead=True,
+        )
+
+    per_ms = config.sample_rate / 1000.0
+    longest = round((STEADY_HOLD_MS + FADE_MS) * per_ms) + config.packet_samples
+    tail = round(RECOVERY_MS * per_ms)
+    return AheadFiller(
+        stream, open_filler, config.time_limit_ms, longest + tail, tail, bounded, ahead
+    )
 
 
 def stream_models(

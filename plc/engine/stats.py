@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from plc.runtime.runner import NetworkCounters
+from plc.runtime.runner import NetworkCounters, PreparationCounters
 
 # 100 bins a decade from 10 ns to 100 s: a percentile is right to 2.4 %.
 _BINS_PER_DECADE = 100
@@ -133,6 +133,8 @@ class Stats:
     """Concealed samples by the rung that made them."""
     network: NetworkCounters = field(default_factory=NetworkCounters)
     """What became of the network's runs."""
+    ahead: PreparationCounters = field(default_factory=PreparationCounters)
+    """How far concealments were prepared before the loss."""
     good_time: TimeHistogram = field(default_factory=TimeHistogram)
     """Time inside ``push`` for packets that arrived."""
     concealed_time: TimeHistogram = field(default_factory=TimeHistogram)
@@ -142,7 +144,7 @@ class Stats:
         """Set everything to 0."""
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, TimeHistogram | NetworkCounters):
+            if isinstance(value, TimeHistogram | NetworkCounters | PreparationCounters):
                 value.reset()
             elif isinstance(value, dict):
                 for rung in value:
@@ -159,7 +161,7 @@ class Stats:
                 out[f"{each.name}_ms"] = percentiles(value)
             elif isinstance(value, dict):
                 out[each.name] = {rung: count for rung, count in value.items() if count}
-            elif isinstance(value, NetworkCounters):
+            elif isinstance(value, NetworkCounters | PreparationCounters):
                 out |= asdict(value)
             else:
                 out[each.name] = value

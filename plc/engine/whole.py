@@ -31,7 +31,8 @@ def conceal(
         The trace: True where a packet is lost; one for each packet, or more.
     sample_rate, packet_samples, lookahead, method, model, budget_ms, seed, provider
         As for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by default
-        there is no limit of time, so that the result does not depend on the machine.
+        there is no limit of time and no preparation, so that the result does not depend on the
+        machine.
 
     Returns
     -------
@@ -49,6 +50,7 @@ def conceal(
     """
     check_signal(signal)
     settings.setdefault("budget_ms", math.inf)
+    settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,

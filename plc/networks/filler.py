@@ -42,8 +42,9 @@ from plc.networks.served import Opener, ServedNetwork
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
+from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
-from plc.runtime.runner import NO_TICKET, NetworkCounters, Outcome
+from plc.runtime.runner import NO_TICKET, DeferredRunner, NetworkCounters, Outcome
 from plc_kernels.fade import crossfade, crossfade_ramp
 
 LEAVE_MS = 5.0
@@ -81,6 +82,9 @@ class NetworkFiller(Filler):
         Where runs are counted; None: new ones.
     opener : Opener or None
         How networks are opened and measured; None: :data:`plc.networks.served.OPENER`.
+    ahead : bool
+        Whether bursts are prepared before they begin, in a thread that has the time for it
+        (:mod:`plc.networks.ahead`): networks then run in the caller's thread.
 
     Raises
     ------
@@ -104,10 +108,11 @@ class NetworkFiller(Filler):
         optional: bool = False,
         counters: NetworkCounters | None = None,
         opener: Opener | None = None,
+        ahead: bool = False,
     ) -> None:
         self.counters = counters or NetworkCounters()
         self._clock = clock
-        self._limit_ms = limit_ms
+        self._limit_ms = float("-inf") if ahead else limit_ms
         self._wait_s = ANSWER_BY * limit_ms / 1000.0
         self._opened = opened = OpenNetworks(
             (sample_rate, channels, packet_samples),
@@ -120,6 +125,7 @@ class NetworkFiller(Filler):
             provider,
             optional,
             opener or served_module.OPENER,
+            ahead,
         )
         self._networks = opened.causal
         self._bridges = {
@@ -132,13 +138,14 @@ class NetworkFiller(Filler):
         beyond = max((v.draft.ahead for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = opened.taken_ms("music")
+        spread = 1.0 / HEADROOM if ahead else 1.0  # ahead of the loss no packet waits
         self.ar = ArFiller(
             sample_rate,
             channels,
             max(packet_samples, beyond),
-            limit_ms - taken_ms,
+            spread * (limit_ms - taken_ms),
             reach,
-            unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
+            unsteady_limit_ms=spread * (limit_ms - max(taken_ms, opened.taken_ms("speech"))),
         )
         # Only these listen to what is played.
         self._recalling = [v.draft for v in self.networks if v.draft.recalls]
@@ -247,6 +254,7 @@ class NetworkFiller(Filler):
         return None if self._hurried(moment) else self._bridges.get(moment.content)
 
     def _hurried(self, moment: Moment) -> bool:
+        """Tell whether time is too short for networks; ahead of the loss there always is."""
         return moment.limit_ms < self._limit_ms
 
     def next_packet(self) -> None:
@@ -259,6 +267,27 @@ class NetworkFiller(Filler):
             return
         self._collect(served, self._clock() + self._wait_s)
 
+    @property
+    def drafted(self) -> int:
+        """Samples of the burst that lie drafted for the network; 0: none serves it."""
+        served = self._served
+        return 0 if served is None else served.gap.samples - served.gap.gap_start
+
+    @property
+    def improved(self) -> bool:
+        """Whether the network's answer is in the fill of the burst."""
+        return self._made_by_network
+
+    @property
+    def serving(self) -> tuple[str, int]:
+        """The model that serves the burst, and the end of its fill."""
+        served = self._served
+        return ("", 0) if served is None else (served.name, served.gap.horizon)
+
+    def seek(self, position: int) -> None:
+        """Continue from a sample of the burst."""
+        self._position = position
+
     def _abandon(self) -> None:
         """Give up a pending answer."""
         if self._ticket != NO_TICKET and self._served is not None:
@@ -270,7 +299,8 @@ class NetworkFiller(Filler):
             self.counters.network_off += 1
             served.switch.note_off()
             return
-        served.gap.analyse()
+        if not isinstance(served.runner, DeferredRunner):  # which does that when it runs
+            served.gap.analyse()
         self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
     def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:

@@ -13,13 +13,20 @@ from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.served import (
     Opener,
     ServedNetwork,
+    defer,
     is_prompt,
     leave_passages,
     no_answer,
     open_served,
 )
 from plc.predict.linear import LEAST_KNOWN
-from plc.runtime.runner import InlineRunner, NetworkCounters, in_a_line
+from plc.runtime.runner import (
+    DeferredRunner,
+    InlineRunner,
+    NetworkCounters,
+    Runner,
+    in_a_line,
+)
 
 # A network that no packet waits for takes over no earlier: until here a long prediction is as good,
 # and the network is trained from here on.
@@ -43,7 +50,7 @@ class OpenNetworks:
         Sample rate, channels and samples of a packet.
     limit_ms : float
         Time that the first concealment of a burst may take.
-    reach, models, bridges, counters, clock, provider, optional, opener
+    reach, models, bridges, counters, clock, provider, optional, opener, ahead
         As for :class:`~plc.networks.filler.NetworkFiller`.
 
     Attributes
@@ -71,9 +78,11 @@ class OpenNetworks:
         provider: str,
         optional: bool,
         opener: Opener,
+        ahead: bool = False,
     ) -> None:
         sample_rate, _, packet_samples = stream
         self._limit_ms = limit_ms
+        self._ahead = ahead
         self._packet_ms = 1000.0 * packet_samples / sample_rate
         # Of one that no packet waits for: the packets that pass before it takes over.
         self._spare_ms = self._packet_ms * math.ceil(ONSET_MS / self._packet_ms)
@@ -89,6 +98,7 @@ class OpenNetworks:
             left_out=self._left_out,
             optional=optional,
             opener=opener,
+            ahead=ahead,
         )
         self.causal: dict[str, ServedNetwork[BurstDraft]] = self._affordable(networks_of(models))
         if sample_rate >= MUSIC_RATE and "music" in self.causal and "speech" in self._left_out:
@@ -104,6 +114,9 @@ class OpenNetworks:
         self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(networks_of(fitting))
         opened: list[ServedNetwork[Any]] = [*self.causal.values(), *self.bridges.values()]
         self.each = tuple({id(served): served for served in opened}.values())
+        if ahead:
+            for served in self.each:
+                defer(served, opener)
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, and what a burst of each costs.
@@ -138,7 +151,7 @@ class OpenNetworks:
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()
-            elif least_ms <= self._packet_ms:
+            elif least_ms <= self._packet_ms and not self._ahead:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, served.manifest)] = found
         return afforded
@@ -175,6 +188,7 @@ def _open_served(
     left_out: dict[str, dict[str, str | float]],
     optional: bool,
     opener: Opener,
+    ahead: bool,
 ) -> dict[str, ServedNetwork[Any]]:
     """Open models by content; one that serves two contents alike is opened once.
 
@@ -183,7 +197,7 @@ def _open_served(
     networks: dict[str, ServedNetwork[Any]] = {}
     refused: dict[str, dict[str, str | float]] = {}
     for content, manifest in models.items():
-        prompt = is_prompt(manifest, content, stream)
+        prompt = is_prompt(manifest, content, stream, ahead)
         alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
         if alike:
             networks[content] = alike[0]
@@ -193,7 +207,7 @@ def _open_served(
             continue
         try:
             networks[content] = open_served(
-                manifest, content, stream, limit_ms, reach, counters, clock, provider, opener
+                manifest, content, stream, limit_ms, reach, counters, clock, provider, opener, ahead
             )
         except (ModelError, MissingExtraError) as error:
             if not optional:
@@ -210,11 +224,18 @@ def _of(content: str, manifest: Manifest) -> str:
     return f"{content}, bridged" if manifest.kind == "bridge" else content
 
 
+def _mode_of(runner: Runner) -> str:
+    """Return where a network runs: ``worker``, ``inline``, or ``ahead`` of the loss."""
+    if isinstance(runner, DeferredRunner):
+        return "ahead"
+    return "inline" if isinstance(runner, InlineRunner) else "worker"
+
+
 def _described(served: ServedNetwork[Any]) -> dict[str, str | float]:
     """Return the description of a model that serves."""
     found: dict[str, str | float] = {
         "model": served.manifest.name,
-        "mode": "inline" if isinstance(served.runner, InlineRunner) else "worker",
+        "mode": _mode_of(served.runner),
         "state": served.state,
     }
     if served.cost.measurements:

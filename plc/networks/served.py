@@ -12,7 +12,13 @@ from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, BurstDraft, Draft, P
 from plc.networks.spectra import GapSpectra
 from plc.networks.switch import Switch
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
-from plc.runtime.runner import InlineRunner, NetworkCounters, Runnable, Runner
+from plc.runtime.runner import (
+    DeferredRunner,
+    InlineRunner,
+    NetworkCounters,
+    Runnable,
+    Runner,
+)
 from plc.runtime.worker import NetworkWorker
 
 DRAFTS = {
@@ -119,8 +125,11 @@ def open_served(
     clock: Callable[[], float],
     provider: str,
     opener: Opener,
+    ahead: bool = False,
 ) -> ServedNetwork[Any]:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
+
+    One that is run ``ahead`` gets a thread without a time limit, too (:func:`defer`).
 
     Raises
     ------
@@ -141,7 +150,7 @@ def open_served(
         return opener.network(manifest, gap.shape, provider)
 
     runner: Runner
-    if limit_ms == float("inf"):
+    if limit_ms == float("inf") and not ahead:
         runner = InlineRunner(opened(), signature, clock)
     else:
         worker = NetworkWorker(opened, signature, clock=clock)
@@ -154,7 +163,7 @@ def open_served(
         gap=gap,
         runner=runner,
         draft=draft,
-        prompt=is_prompt(manifest, content, stream),
+        prompt=is_prompt(manifest, content, stream, ahead),
         provider=provider,
         clock=clock,
         costs=opener.costs,
@@ -164,14 +173,36 @@ def open_served(
     return served
 
 
-def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
+def defer(served: ServedNetwork[Any], opener: Opener) -> None:
+    """Move a model to the caller's thread, which runs it when collecting.
+
+    Until then it has a worker, as one that hangs has to be found out.
+    """
+    counters = served.runner.counters
+    served.runner.close()
+    shape = served.gap.shape
+    network = opener.network(served.manifest, shape, served.provider)
+    served.runner = DeferredRunner(
+        network, network_signature(served.manifest, shape), served.gap.analyse, served.clock
+    )
+    served.runner.counters = counters
+
+
+def is_prompt(
+    manifest: Manifest, content: str, stream: tuple[int, int, int], ahead: bool = False
+) -> bool:
     """Tell whether a burst's first packet waits for the model.
 
     ``content`` is the one that it serves; ``stream`` is sample rate, channels and packet samples.
+    What is prepared ``ahead`` has the time for it in short packets, too.
     """
     sample_rate, _, packet_samples = stream
     of_music = manifest.content == "music" or content == "music"
-    short = sample_rate >= MUSIC_RATE and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
+    short = (
+        not ahead
+        and sample_rate >= MUSIC_RATE
+        and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
+    )
     return manifest.kind == "bridge" or not (of_music or short)
 
 

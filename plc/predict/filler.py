@@ -8,6 +8,7 @@ the :class:`~plc.Concealer`'s affair, so that every method is treated alike::
         ╰───▶ bridge    (the far side of the gap is known)
 
     played     after each block, received or concealed
+    prepare    after each received packet
     took       after each packet of which something was concealed
     pass_time  after each packet
 
@@ -50,6 +51,8 @@ STEADY_MOMENT = Moment()
 class Filler(ABC):
     """Makes the samples of a gap, for all channels of a stream."""
 
+    prepares: bool = False
+    """Whether :meth:`prepare` does anything."""
     crossfades: bool = True
     """Whether the first received samples are blended with what the filler says they would be."""
     fades: bool = True
@@ -70,6 +73,12 @@ class Filler(ABC):
     def names(self) -> tuple[str, ...]:
         """Every name that :attr:`name` can take."""
         return (self.name,)
+
+    def prepare(self, history: History, moment: Moment) -> None:
+        """Take the state of a burst that would begin next.
+
+        Called after each received packet of a filler that :attr:`prepares`.
+        """
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Prepare for a gap after the samples in ``history``."""

@@ -27,6 +27,15 @@ class History:
         self.trusted = 0
         """Newest samples in a row that were received or concealed at full level."""
 
+    def view(self, position: int, filled: int, trusted: int) -> "History":
+        """Return a history on the same memory, ending at a position."""
+        view = History.__new__(History)
+        view._ring = self._ring
+        view._position = position
+        view.filled = filled
+        view.trusted = trusted
+        return view
+
     @property
     def ring(self) -> NDArray[np.float32]:
         """The memory, shape (channels, samples), for kernels that search it."""

@@ -74,9 +74,11 @@ UNSTEADY = (
 )
 """For content that glides and stops: speech."""
 
-# Share of the budget that the measured cost may fill: the rest is for what is not measured here
-# and for a machine that is busier than at construction.
-_HEADROOM = 0.72
+HEADROOM = 0.72
+"""Share of the budget that the measured cost may fill.
+
+The rest is for what is not measured here and for a machine that is busier than at construction.
+"""
 # What a channel costs beside its kernels: calls, copies, the level. Measured 10 to 15 µs.
 _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5
@@ -151,7 +153,7 @@ def affordable(
         cost_ms = 0.0
         if limit_ms != float("inf"):
             cost_ms = channels * _cost_ms(order, past, extension, reach)
-        if cost_ms <= _HEADROOM * limit_ms or rung is rungs[-1]:
+        if cost_ms <= HEADROOM * limit_ms or rung is rungs[-1]:
             steps.append(Step(rung, order, past, cost_ms))
     return tuple(steps)
 
@@ -159,7 +161,7 @@ def affordable(
 def within(steps: Sequence[Step], depth: int, limit_ms: float) -> Step:
     """Return the first step from ``depth`` on that fits a time limit; the last fits any."""
     for step in steps[depth:]:
-        if step.cost_ms <= _HEADROOM * limit_ms:
+        if step.cost_ms <= HEADROOM * limit_ms:
             return step
     return steps[-1]
 

@@ -154,6 +154,7 @@ def conceal_file(
     """
     source, target = Path(source), Path(target)
     settings.setdefault("budget_ms", math.inf)
+    settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)

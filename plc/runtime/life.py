@@ -1,5 +1,6 @@
 """The thread of a worker: opens the network, runs requests, and ends with the process."""
 
+import _thread
 import atexit
 import contextlib
 import os
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from plc.runtime.providers import Signature
 from plc.runtime.runner import Runnable, Slot
@@ -21,7 +22,7 @@ KEEP_WARM = -2
 EXIT_S = 5.0
 
 
-StartThread = Callable[[Callable[..., None], tuple[Any, ...]], object]
+StartThread = Callable[[Callable[..., object], tuple[Any, ...]], object]
 """``_thread.start_new_thread``: unlike ``threading.Thread.start`` it does not wait."""
 
 
@@ -54,7 +55,18 @@ class Life:
                 network.cancel()
 
 
-running: set[Life] = set()
+class Living(Protocol):
+    """State that a thread beside the audio shares with its owner."""
+
+    over: threading.Event
+    """Set when the thread has ended."""
+
+    def end(self) -> None:
+        """Ask the thread to end."""
+        ...
+
+
+running: set[Living] = set()
 """Whose threads have not ended yet."""
 exiting = threading.Event()
 """Set when the process ends: from then on no thread is started."""
@@ -71,8 +83,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def start(life: Life, open_network: Callable[[], Runnable], start_thread: StartThread) -> None:
-    """Start the thread, without waiting for it to run.
+def start_thread(
+    life: Living,
+    serve: Callable[[], object],
+    start: StartThread = _thread.start_new_thread,
+) -> None:
+    """Run ``serve`` in a thread that the process awaits at its end.
+
+    ``serve`` ends with :func:`note_end`.
 
     Raises
     ------
@@ -84,13 +102,19 @@ def start(life: Life, open_network: Callable[[], Runnable], start_thread: StartT
     try:
         if exiting.is_set():
             raise RuntimeError("the process is ending")
-        start_thread(_serve, (life, open_network))
+        start(serve, ())
     except RuntimeError:
         running.discard(life)
         raise
 
 
-def _serve(life: Life, open_network: Callable[[], Runnable]) -> None:
+def note_end(life: Living) -> None:
+    """Note the end of the thread."""
+    running.discard(life)
+    life.over.set()
+
+
+def serve_requests(life: Life, open_network: Callable[[], Runnable]) -> None:
     """Open the network, run requests, and record what ends the thread."""
     try:
         give_way()
@@ -107,8 +131,7 @@ def _serve(life: Life, open_network: Callable[[], Runnable]) -> None:
         life.error = error
     finally:
         life.network = None  # the session goes in the thread that made it
-        running.discard(life)
-        life.over.set()
+        note_end(life)
         life.opened.set()
         life.results.put(CLOSE)
 

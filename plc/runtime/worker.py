@@ -30,15 +30,24 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.runtime import forks
-from plc.runtime.life import CLOSE, KEEP_WARM, Life, StartThread, start
+from plc.runtime.life import CLOSE, KEEP_WARM, Life, StartThread, serve_requests, start_thread
 from plc.runtime.providers import Signature
-from plc.runtime.runner import NO_TICKET, Clock, NetworkCounters, Outcome, Runnable, in_a_line
+from plc.runtime.runner import (
+    KEEP_WARM_S,
+    NO_TICKET,
+    Clock,
+    NetworkCounters,
+    Outcome,
+    Runnable,
+    in_a_line,
+)
 
 # A worker earns one restart back with this number of results in time.
 _HEALTHY = 10_000
@@ -79,7 +88,7 @@ class NetworkWorker:
         clock: Clock = time.perf_counter,
         restarts: int = 3,
         hang_s: float = 5.0,
-        keep_warm_s: float = 0.01,
+        keep_warm_s: float = KEEP_WARM_S,
         make_queue: Callable[[], "queue.SimpleQueue[int]"] = queue.SimpleQueue,
         start_thread: StartThread = _thread.start_new_thread,
     ) -> None:
@@ -112,7 +121,8 @@ class NetworkWorker:
         self._start()
 
     def _start(self) -> None:
-        start(self._life, self._open_network, self._start_thread)
+        serve = partial(serve_requests, self._life, self._open_network)
+        start_thread(self._life, serve, self._start_thread)
         weakref.finalize(self, self._life.end).atexit = False
 
     @property

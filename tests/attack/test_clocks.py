@@ -178,7 +178,9 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_a_network(
     for after in range(1, 25):
         jump_at = 0
         released.set()
-        concealer = Concealer(RATE, 1, BLOCK, model=model, budget_ms=20.0, clock=clock)
+        concealer = Concealer(
+            RATE, 1, BLOCK, model=model, budget_ms=20.0, clock=clock, prepare="never"
+        )
         assert concealer.describe()["networks"]["music"]["state"] == "on"
         for packet in signal:
             concealer.push(packet)

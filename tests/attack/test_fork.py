@@ -23,7 +23,7 @@ from plc import Concealer
 packet = (0.3 * np.sin(np.arange(480) / 9.0)).astype(np.float32)[:, None]
 
 def opened(**settings):
-    concealer = Concealer(packet_samples=480, **settings)
+    concealer = Concealer(packet_samples=480, prepare="never", **settings)
     assert concealer.describe()["networks"], "no network is open"
     return concealer
 

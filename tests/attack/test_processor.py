@@ -32,7 +32,7 @@ seconds, spinners = float(sys.argv[1]), int(sys.argv[2])
 rate, block = 16_000, 160
 packets = tones(3, rate, 100 * block, 0.2).reshape(-1, block, 1)
 rng = np.random.default_rng(1)
-concealer = plc.Concealer(rate, 1, block)
+concealer = plc.Concealer(rate, 1, block, prepare="never")
 gc.freeze()
 stop = threading.Event()
 

@@ -73,6 +73,20 @@ def quality(
         float, typer.Option(min=0.1, help="Time a peer may take for a clip.")
     ] = 60.0,
     budget_ms: BudgetMs = math.inf,
+    paced: Annotated[
+        bool,
+        typer.Option(
+            "--paced",
+            help="Compare auto@paced, which plays each clip in its own time with the default "
+            "budget, with auto and ar.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--clips", min=0, help="Number of clips to take; 0 is all.")
+    ] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length to take of each clip in s; else all.")
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
@@ -99,6 +113,8 @@ def quality(
     Speech: plc bench quality CORPUS/speech/test --metrics plcmos,pesq,stoi --packet-ms 20
     --sample-rate 16000
 
+    Live:   plc bench quality CORPUS/speech/test --metrics plcmos,pesq --sample-rate 16000 --paced
+
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc bench report RESULTS
     """
@@ -111,7 +127,7 @@ def quality(
         raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(names_of(coded)) - set(peers):
         raise ConfigError(f"--coded names {', '.join(sorted(unknown))}, which no --peer does")
-    names = names_of(methods)
+    names = contenders.PACED if paced else names_of(methods)
     names += tuple(name for name in peers if name not in names)
     lookaheads = numbers("lookahead", lookahead, int)
     usual = study.METRICS if out else summary.SHORT_METRICS
@@ -128,11 +144,15 @@ def quality(
         peers=peers,
         sample_rate=sample_rate,
         budget_ms=budget_ms,
+        seconds=seconds,
         seed=seed,
         excerpt_count=excerpts,
         excerpt_s=excerpt_s,
     )
     clips = corpus.find_named_clips(sources, stereo)
+    clips = clips[: limit or len(clips)]
+    if paced and not jobs:
+        jobs = 1  # streams that are played side by side take each other's processors
     console = Console(stderr=True)
     with progress.shown("scores", console=console) as meter:
 

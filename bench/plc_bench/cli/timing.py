@@ -34,6 +34,9 @@ def latency(
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",
+    prepare: Annotated[
+        str, typer.Option(help="Prepare concealments before the loss: auto, always, never; a list.")
+    ] = "never",
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[
@@ -101,6 +104,7 @@ def latency(
         method=names_of(method),
         provider=names_of(provider),
         lookahead=numbers("lookahead", lookahead, int),
+        prepare=names_of(prepare),
         loss=numbers("loss", loss, share),
         mean_burst=numbers("burst", burst, float),
         fault=names_of(fault),

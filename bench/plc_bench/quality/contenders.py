@@ -3,7 +3,9 @@
 Three kinds, distinguished by name:
 
 * a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
-  ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known;
+  ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
+  ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
+  budget (:mod:`plc_bench.quality.paced`);
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
   trace and writes its output (see :class:`CommandPeer`);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
@@ -25,15 +27,19 @@ from numpy.typing import NDArray
 
 import plc
 from plc.audio.loss import gaps_of, write_trace
+from plc.engine.config import PREPARE
 from plc.engine.methods import rung_of, stream_models
 from plc.errors import AudioFileError, ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.models.catalogue import find
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
+from plc_bench.quality.paced import PacedEngine
 from plc_bench.scores.metrics import Mask
 
 # Where the clips' own rates are not known: what none of these allows, none does.
 _RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+PACED = ("auto@paced", "auto", "ar")
+"""A stream in its own time, without a time limit, and without networks."""
 _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
 
 
@@ -250,13 +256,18 @@ def contender(
     kind = KINDS.get(head.partition(":")[0])
     if kind is not None:
         return kind(name)
-    model, lookahead, of_file = "auto", 0, False
+    model, lookahead, prepare = "auto", 0, "auto"
+    of_file = paced = False
     for part in parts:
         ahead = re.fullmatch(r"lookahead(\d+)", part)
         if ahead:
             lookahead = int(ahead[1])
         elif part.startswith("model="):
             model = part.removeprefix("model=")
+        elif part.startswith("prepare="):
+            prepare = part.removeprefix("prepare=")
+        elif part == "paced":
+            paced = True
         elif part == "file":
             of_file = True
         else:
@@ -264,10 +275,16 @@ def contender(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
                 "METHOD[@lookaheadK][@model=NAME] or METHOD@file[@model=NAME]"
             )
+    if "@prepare=" in name and (not paced or prepare not in PREPARE):
+        raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
     if of_file and "@lookahead" in name:
         raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
     if of_file:
         return FileRepair(method=head, model=model)
+    if paced:
+        return PacedEngine(
+            method=head, model=model, lookahead=lookahead, seed=seed, prepare=prepare
+        )
     return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
 
 
@@ -298,7 +315,7 @@ def check_methods(
     """
     for name in names:
         made = contender(name, peers)
-        if isinstance(made, Engine):
+        if isinstance(made, Engine | PacedEngine):
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
             if made.model != "auto":
                 stream_models(made.model, sample_rate or _RATES[0])

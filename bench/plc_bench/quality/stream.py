@@ -49,7 +49,13 @@ class Stream:
         return scores.lost_by_class(self.trace, self.packet_samples, self.sample_rate)
 
 
-def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed: int) -> Stream:
+def read_stream(
+    path: Path,
+    condition: Condition,
+    sample_rate: int | None,
+    seed: int,
+    seconds: float | None = None,
+) -> Stream:
     """Return a clip in packets with its losses; a piece of a packet at its end is left away.
 
     Raises
@@ -63,7 +69,10 @@ def read_stream(path: Path, condition: Condition, sample_rate: int | None, seed:
     """
     recording = read_clip(path, sample_rate)
     packet_samples = condition.samples_of_packet(recording.sample_rate)
-    packets = len(recording.signal) // packet_samples
+    samples = len(recording.signal)
+    if seconds is not None:
+        samples = min(samples, round(seconds * recording.sample_rate))
+    packets = samples // packet_samples
     if not packets:
         raise ConfigError(
             f"{path.name} is shorter than a packet of {packet_samples} samples "

@@ -80,6 +80,8 @@ class StudySettings:
         In Hz; None keeps each clip's own.
     budget_ms : float
         Time the engine may take for a packet; infinite for as long as it wants.
+    seconds : float or None
+        Taken of each clip, from its beginning; None: all.
     seed : int
         Another seed, other losses.
     excerpt_count : int
@@ -94,6 +96,7 @@ class StudySettings:
     peers: Mapping[str, CommandPeer] = field(default_factory=dict)
     sample_rate: int | None = None
     budget_ms: float = math.inf
+    seconds: float | None = None
     seed: int = 0
     excerpt_count: int = 30
     excerpt_s: float = excerpts.EXCERPT_S
@@ -375,7 +378,9 @@ def _work(
 
 def _score(unit: _Unit, settings: StudySettings) -> list[dict[str, Any]]:
     """Return the journal's entries for one unit; a method that fails, fails alone."""
-    stream = read_stream(unit.clip.path, unit.condition, settings.sample_rate, settings.seed)
+    stream = read_stream(
+        unit.clip.path, unit.condition, settings.sample_rate, settings.seed, settings.seconds
+    )
     entries, played = [], {}
     for method in unit.methods:
         try:
@@ -522,7 +527,7 @@ def _description(clips: Sequence[Clip], settings: StudySettings) -> dict[str, An
         "traces": {trace: _digest(Path(trace)) for trace in traces},
         "excerpts": excerpts.plan(clips, names, settings.excerpt_count),
         "excerpt_s": settings.excerpt_s,
-    }
+    } | ({} if settings.seconds is None else {"seconds": settings.seconds})
 
 
 def _models() -> dict[str, str]:

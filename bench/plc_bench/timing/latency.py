@@ -72,6 +72,8 @@ class LatencySettings(TimedStream):
         As of a stream; ``"none"`` where the method has no network.
     lookahead : int
         Future packets the engine waits for.
+    prepare : str
+        When concealments are prepared: ``"auto"``, ``"always"`` or ``"never"``.
     idle_s : float
         Calm before each burst of ``idle-burst``.
     modes : tuple of str
@@ -91,6 +93,7 @@ class LatencySettings(TimedStream):
     """
 
     lookahead: int = 0
+    prepare: str = "never"
     seconds: float = 30.0
     idle_s: float = 1.0
     modes: tuple[str, ...] = MODES
@@ -121,14 +124,15 @@ class LatencySettings(TimedStream):
         through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
+        prepare = "" if self.prepare == "never" else f", prepare {self.prepare}"
         fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
+            f"{self.packet_ms:g} ms{ahead}{budget}{prepare}{fault}"
         )
 
-    def open(self) -> plc.Concealer:
-        """Return an engine on the wall's clock, as in a live program."""
+    def open(self, mode: str = STEADY) -> plc.Concealer:
+        """Return an engine on the wall's clock; back to back there is no time to prepare."""
         return plc.Concealer(
             sample_rate=self.sample_rate,
             channels=self.channels,
@@ -136,6 +140,7 @@ class LatencySettings(TimedStream):
             lookahead=self.lookahead,
             method=self.method,
             budget_ms=self.budget_ms,
+            prepare="never" if mode == BACK_TO_BACK else self.prepare,
             provider="auto" if self.provider == _NO_PROVIDER else self.provider,
         )
 
@@ -321,7 +326,7 @@ def _run_mode(
     trace = settings.trace(mode)
     with faulty_networks(settings.fault) as go_wrong:
         begin_s = time.perf_counter()
-        concealer = settings.open()
+        concealer = settings.open(mode)
         construction_ms = 1e3 * (time.perf_counter() - begin_s)
         go_wrong()
         calls = concealer.push, packets, trace

@@ -56,7 +56,7 @@ def test_ours_is_the_ladder(method: str) -> None:
 
 
 def test_the_budget_shortens_the_ladder_of_ours_alone() -> None:
-    tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6)
+    tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6, prepare="never")
     assert set(make_filler(replace(tight, method="auto"), 0).names) == {
         STEADY[-1].name,
         UNSTEADY[-1].name,

@@ -94,7 +94,7 @@ def _with(
     monkeypatch.setattr(served, "OPENER", opener)
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
-    return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock)
+    return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock, prepare="never")
 
 
 @pytest.fixture

@@ -332,7 +332,7 @@ def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
 def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     signal = tones(10, RATE, RATE)
     model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
-    concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=1000.0)
+    concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=1000.0, prepare="never")
     trace = GilbertElliott(0.2, 2.0).trace(100, 3)
     _play(concealer, signal, trace)
     described = concealer.describe()["networks"]["music"]
@@ -355,7 +355,8 @@ def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
         (6.5, 5.0, "left out", None),
     ):
         monkeypatch.setattr(served, "OPENER", costing(cost_ms, 0.5))
-        concealer = Concealer(RATE, 1, PACKET, model=model, budget_ms=budget_ms)
+        settings: dict[str, Any] = {"model": model, "budget_ms": budget_ms, "prepare": "never"}
+        concealer = Concealer(RATE, 1, PACKET, **settings)
         found = concealer.describe()["networks"]["speech"]
         assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, cost_ms)
         assert found.get("budget_ms") == needed_ms

@@ -78,7 +78,7 @@ def test_every_rung_within_the_budget_is_kept_and_the_last_always(
     rungs: tuple[Rung, ...], channels: int, limit_ms: float
 ) -> None:
     steps = affordable(rungs, 48_000, channels, 480, 0, limit_ms)
-    most_ms = ladder._HEADROOM * limit_ms
+    most_ms = ladder.HEADROOM * limit_ms
     expected = [
         rung for rung in rungs if rung is rungs[-1] or costs(rung, 48_000, channels, 480) <= most_ms
     ]
@@ -94,7 +94,7 @@ def test_more_channels_longer_packets_and_less_time_take_cheaper_rungs() -> None
     def top_ms(channels: int, extension: int, limit_ms: float) -> float:
         return affordable(STEADY, 48_000, channels, extension, 0, limit_ms)[0].rung.order_ms
 
-    limit_ms = costs(STEADY[0], 48_000, 1, 480) / ladder._HEADROOM * 1.001
+    limit_ms = costs(STEADY[0], 48_000, 1, 480) / ladder.HEADROOM * 1.001
     assert top_ms(1, 480, limit_ms) == STEADY[0].order_ms
     assert top_ms(2, 480, limit_ms) < STEADY[0].order_ms
     assert top_ms(1, 5760, limit_ms) < STEADY[0].order_ms

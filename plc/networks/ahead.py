@@ -1,0 +1,472 @@
+"""Concealments prepared before the loss: a loss costs the audio thread a copy.
+
+A :class:`~plc.networks.prepared.Preparer` makes in a thread of its own, after each received packet,
+what would be played if the next one were lost: the best prediction that a packet's duration has
+time for, drafts, network and synthesis. A burst then plays from one of three sources::
+
+    ready        the preparation: copied
+    carried on   its predictors, where a burst has come to its end before the thread went on
+    fitted       without preparation: the rung that fits the stream's time limit
+
+A burst that began without its preparation turns to it at the next packet, if it is there by then.
+Predictors of an earlier packet are not used: those of 20 ms ago are worse than a much shorter fit
+(docs/notebook.md, "Ahead of the loss"). Nobody waits for the thread.
+"""
+
+import time
+import weakref
+from collections.abc import Callable
+from enum import Enum, auto
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ModelError
+from plc.networks.cores import CORES, Claim
+from plc.networks.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Preparer, Request
+from plc.networks.spectra import EDGE_MS
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
+from plc.predict.history import History
+from plc.predict.ladder import HEADROOM
+from plc.predict.linear import ArFiller
+from plc.runtime import forks
+from plc.runtime.runner import PreparationCounters, in_a_line
+from plc_kernels.fade import crossfade, crossfade_ramp
+
+PREPARE_SHARE = 0.6
+"""Share of a packet's duration that a preparation may take where it is bounded."""
+# Waiting for models to load and be measured, at construction.
+_OPEN_S = 120.0
+# A preparation that takes longer hangs; its thread is replaced, so often at most, and once more for
+# each so many preparations in time.
+_HANG_S = 5.0
+_RESTARTS = 3
+_HEALTHY = 10_000
+# Mean power of silence (-60 dBFS), and the time behind a louder block in which it is prepared.
+_SILENT_POWER = 1e-6
+_AWAKE_MS = 250.0
+# Of about so many preparations this share has to be ready in time: below the first the next is
+# cheaper, above the second, after a while, as dear as before. That while doubles where it fails.
+_KEPT_MEMORY = 32
+_LOW, _HIGH = 0.85, 0.95
+_CALM_MS = 1000.0
+_MOST_CALM_MS = 16_000.0
+# Each step down takes so much off the time for prediction.
+_STEP = 0.7
+_STEPS = 5
+# At the lowest step less than this share is a waste of time: there is a pause, and each time a
+# longer one until most are in time again.
+_LEAST_KEPT = 0.3
+_PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
+
+
+class _Source(Enum):
+    """Where the samples of a burst come from."""
+
+    READY = auto()
+    CARRIED = auto()
+    FITTED = auto()
+
+
+class AheadFiller(Filler):
+    """Concealment prepared after each received packet.
+
+    Parameters
+    ----------
+    stream : (int, int, int)
+        Sample rate, channels and samples of a packet.
+    open_filler : callable
+        Returns the filler that prepares; called in its thread.
+    limit_ms : float
+        Time that a concealment may take which was not prepared.
+    longest, tail : int
+        Samples of the longest burst, and of the crossfade behind one.
+    bounded : bool
+        Whether to pause where the processor has no time for it.
+    counters : PreparationCounters or None
+        Where concealments are counted; None: new ones.
+    clock : callable
+        Returns seconds; tells a thread that hangs.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        Whatever opening the filler raised; :class:`~plc.errors.ModelError` if that takes too long.
+    """
+
+    prepares = True
+
+    def __init__(
+        self,
+        stream: tuple[int, int, int],
+        open_filler: Opener,
+        limit_ms: float,
+        longest: int,
+        tail: int,
+        bounded: bool,
+        counters: PreparationCounters | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = counters or PreparationCounters()
+        self._clock = clock
+        self._limit_ms = limit_ms
+        rate, channels, packet = stream
+        self._packet_ms = 1000.0 * packet / rate
+        self._bounded = bounded
+        self._new_preparer = partial(
+            Preparer, open_filler, stream, 2 * packet + tail, longest, self.counters, clock
+        )
+        self._restarts = _RESTARTS
+        self._healthy = 0
+        self._generation = forks.generation
+        self._preparer = preparer = self._new_preparer()
+        self._start()
+        if not preparer.opened.wait(_OPEN_S):
+            raise ModelError(f"nothing was ready to prepare concealments after {_OPEN_S:g} s")
+        filler = preparer.filler
+        if filler is None:
+            raise preparer.error or ModelError("the thread that prepares concealments ended")
+        self.inner = filler
+        """What prepared first; in use by its thread."""
+        ar = filler if isinstance(filler, ArFiller) else filler.ar
+        self.fallback = ArFiller(*stream, limit_ms)
+        """What fits a burst that was not prepared."""
+        self._top_ms = ar.steady[0].cost_ms / HEADROOM
+        dearest = max((*ar.steady, *ar.unsteady), key=lambda step: step.order)
+        self._carried = ArFiller(*stream, rung=dearest.rung)
+        self._improves = filler is not ar
+        self._most = filler.past_samples
+        read = max(filler.past_samples, self.fallback.past_samples)
+        self.past_samples = read + (MARGIN_PACKETS + 1) * packet
+        self._edge = np.zeros((channels, max(1, round(rate * EDGE_MS / 1000.0))), np.float32)
+        self._ramp = crossfade_ramp(self._edge.shape[1])
+        self._edge_left = 0
+        self._awake = round(rate * _AWAKE_MS / 1000.0)
+        self._claim = Claim(PREPARE_SHARE)
+        if bounded:
+            CORES.enter(self._claim)
+            weakref.finalize(self, CORES.leave, self._claim).atexit = False
+        self._epoch = 0
+        self._serial = NOTHING
+        self._closed = False
+        self._history: History | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._total = 0
+        self._since = 1
+        self._loud_until = 0
+        self._asked = NOTHING
+        self._kept = 1.0
+        self._depth = 0
+        self._calm_ms = 0.0
+        self._patience_ms = _CALM_MS
+        self._climbed = False
+        self._pause_ms = 0.0
+        self._next_pause_ms = _PAUSE_MS
+        self._due = False
+        self._source = _Source.FITTED
+        self._fill: Fill | None = None
+        self._position = 0
+        self._improved = False
+        self._counting = False
+        self._edge_left = 0
+
+    def _start(self) -> None:
+        self._preparer.start()
+        weakref.finalize(self, self._preparer.end).atexit = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the filler that prepares, then those of the fallback."""
+        return tuple(dict.fromkeys((*self.inner.names, *self.fallback.names)))
+
+    @property
+    def name(self) -> str:
+        """The model or rung behind the samples last written."""
+        fill = self._fill
+        if fill is None or self._source is _Source.FITTED:
+            return self.fallback.name
+        by_network = self._improved and self._position <= fill.horizon
+        return fill.network if by_network and self._source is _Source.READY else fill.rung
+
+    @property
+    def state(self) -> str:
+        """``on``; ``paused`` for want of processor time; ``ended``; or ``closed``."""
+        if self._closed:
+            return "closed"
+        if self._preparer.over.is_set():
+            return "ended"
+        paused = self._bounded and (self._pause_ms > 0.0 or not self._claim.granted)
+        return "paused" if paused else "on"
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was asked for is prepared."""
+        return self._preparer.settled or self._preparer.over.is_set()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description of the preparing filler, and the share in time."""
+        counters = self.counters
+        asked = (
+            counters.concealed_prepared + counters.concealed_stale + counters.concealed_unprepared
+        )
+        prepared: dict[str, str | float | None] = {
+            "state": self.state,
+            "cost_ms": round(self._preparer.cost_ms, 4),
+            "share": counters.concealed_prepared / asked if asked else None,
+        }
+        if self._preparer.error is not None:
+            prepared["error"] = in_a_line(self._preparer.error)
+        filler = self._preparer.filler or self.inner
+        return filler.describe() | {
+            "prepared": prepared,
+            "fallback": self.fallback.describe()["ladders"],
+        }
+
+    def reset(self) -> None:
+        """Forget the stream; the thread and its networks stay."""
+        self.fallback.reset()
+        self._epoch += 1
+        self._serial += 1
+        self._preparer.request = None
+        self._preparer.burst = NOTHING
+        self._preparer.total = 0
+        self._forget()
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._closed:
+            return
+        self._closed = True
+        CORES.leave(self._claim)
+        if self._generation == forks.generation:
+            self._preparer.end()
+            self._preparer.over.wait(1.0)
+
+    def played(self, block: NDArray[np.float32], received: bool) -> None:
+        """Follow how far the history has come, and whether it is silent."""
+        n = block.shape[1]
+        self._total += n
+        self._since += n
+        self._preparer.total = self._total
+        if float(np.vdot(block, block)) > _SILENT_POWER * block.size:
+            self._loud_until = self._total + self._awake
+
+    def prepare(self, history: History, moment: Moment) -> None:
+        """Ask for what the next packet plays if it is lost."""
+        self._serial += 1
+        self._since = 0
+        preparer = self._preparer
+        if self._asked != NOTHING:
+            ready = preparer.ready
+            self._follow(ready is not None and ready.serial == self._asked)
+            self._asked = NOTHING
+        if preparer.cost_ms > 0.0:
+            self._claim.share = preparer.cost_ms / self._packet_ms
+        if not self._silent and self._has_time and self._attend():
+            self.counters.preparations += 1
+            self._asked = self._serial
+            self._ask(history, moment, self._most_ms)
+
+    def _follow(self, kept: bool) -> None:
+        """Step down or up by how many preparations were ready in time."""
+        self._healthy += kept
+        if self._healthy >= _HEALTHY:
+            self._healthy = 0
+            self._restarts = min(self._restarts + 1, _RESTARTS)
+        if not self._bounded:
+            return
+        self._kept += (kept - self._kept) / _KEPT_MEMORY
+        self._calm_ms += self._packet_ms
+        if self._kept < _LOW and self._depth < _STEPS:
+            if self._climbed:  # what was tried last has failed
+                self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
+            self._step_to(self._depth + 1)
+        elif self._kept < _LEAST_KEPT:
+            self._pause_ms = self._next_pause_ms
+            self._next_pause_ms = min(2.0 * self._next_pause_ms, _MOST_PAUSE_MS)
+            self._kept = _LOW
+        elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
+            self._next_pause_ms = _PAUSE_MS
+            if self._climbed:
+                self._patience_ms = max(0.5 * self._patience_ms, _CALM_MS)
+            self._step_to(max(self._depth - 1, 0))
+
+    def _step_to(self, depth: int) -> None:
+        self._climbed = depth < self._depth
+        self._depth = depth
+        self._kept = _HIGH
+        self._calm_ms = 0.0
+
+    @property
+    def _most_ms(self) -> float:
+        """Time for prediction, as moments state it."""
+        return self._top_ms * _STEP**self._depth if self._depth else float("inf")
+
+    @property
+    def _silent(self) -> bool:
+        return self._total > self._loud_until
+
+    def _ask(self, history: History, moment: Moment, limit_ms: float) -> None:
+        """Have the burst prepared that would begin now."""
+        view = history.view(
+            history.position, min(history.filled, self._most), min(history.trusted, self._most)
+        )
+        # Not by _replace(), which leaves a tuple in the interpreter's free list each time.
+        moment = Moment(
+            moment.unsteady, moment.content, 0, moment.fading, moment.received_share, limit_ms
+        )
+        self._preparer.request = Request(self._serial, self._epoch, self._total, view, moment)
+        self._due = True
+
+    @property
+    def _has_time(self) -> bool:
+        """Whether the processor has time for preparations."""
+        if not self._bounded:
+            return True
+        return self._pause_ms <= 0.0 and CORES.may(self._claim)
+
+    def _attend(self) -> bool:
+        """Replace a thread that ended or hangs; return whether there is one."""
+        if self._closed:
+            return False
+        preparer = self._preparer
+        stayed = self._generation != forks.generation
+        since_s = preparer.busy_since_s
+        hangs = since_s is not None and self._clock() - since_s > _HANG_S
+        if stayed or hangs or preparer.over.is_set():
+            if not stayed and self._restarts <= 0:
+                return False
+            self._restarts -= not stayed
+            self._generation = forks.generation
+            if hangs:
+                preparer.end()
+            self._preparer = self._new_preparer()
+            self._preparer.total = self._total
+            self.counters.preparers_restarted += 1
+            try:
+                self._start()
+            except RuntimeError as error:  # there is no thread to be had, or none any more
+                self._preparer.error = error
+                self._preparer.over.set()
+        return self._preparer.opened.is_set() and not self._preparer.over.is_set()
+
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
+        """Begin with the prepared fill, else with a fit within the limit."""
+        self._history = history
+        self._position = 0
+        self._counting = True
+        self._edge_left = 0
+        preparer = self._preparer
+        asked = self._since == 0 and self._asked != NOTHING
+        if not asked:
+            self._serial += 1
+            self._since = 0
+        preparer.burst = self._serial
+        preparer.playing = self._fill = fill = preparer.ready
+        self._due = True
+        CORES.lost(self._claim)
+        if fill is not None and self._is_for_this(fill):
+            self._source = _Source.READY
+            self._improved = fill.prompt
+        else:
+            self._source = _Source.FITTED
+            self._improved = False
+            self.fallback.begin(history, moment)
+        late = not asked and self._improves and moment.limit_ms >= self._limit_ms
+        if late and not self._silent and self._pause_ms <= 0.0 and self._attend():
+            # A network's answer may be there for the packets after this one.
+            self._ask(history, moment, self._limit_ms)
+            self._preparer.burst = self._serial
+
+    def _is_for_this(self, fill: Fill) -> bool:
+        """Tell whether a fill begins where the burst does."""
+        return fill.serial == self._preparer.burst != NOTHING
+
+    def _carry_on(self, history: History, fill: Fill) -> None:
+        self._source = _Source.CARRIED
+        self._carried.carry_on(history, fill.fitted)
+
+    def next_packet(self) -> None:
+        """Turn to what has become ready since."""
+        self._counting = True
+        self._due = True
+        fill = self._preparer.ready
+        if fill is None or not self._is_for_this(fill):
+            return
+        position = self._position
+        improved = fill.prompt or fill.improved_from <= position < fill.improved_until
+        if self._source is _Source.READY:
+            if improved and not self._improved:
+                if position != fill.improved_from:
+                    self._keep_edge()
+                self._improved = True
+        elif fill.reach > position + self._edge.shape[1]:
+            self._keep_edge()
+            self._source = _Source.READY
+            self._preparer.playing = self._fill = fill
+            self._improved = improved
+
+    def _keep_edge(self) -> None:
+        """Write what the present source goes on with, to be crossfaded from."""
+        n = self._edge.shape[1]
+        fill = self._fill
+        if self._source is _Source.READY:
+            assert fill is not None, "it is the source"
+            if fill.reach < self._position + n:
+                return
+            fill.read(self._position, self._improved, self._edge)
+        else:
+            self._beside().extend(self._edge)
+        self._edge_left = n
+
+    def _beside(self) -> ArFiller:
+        return self._carried if self._source is _Source.CARRIED else self.fallback
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the next samples of the source, or of its continuation."""
+        n = out.shape[1]
+        fill = self._fill
+        if self._source is _Source.READY:
+            assert fill is not None, "it is the source"
+            if fill.reach >= self._position + n:
+                fill.read(self._position, self._improved, out)
+            else:
+                assert self._history is not None, "a burst has begun"
+                self._carry_on(self._history, fill)
+        if self._source is not _Source.READY:
+            self._beside().extend(out)
+        if self._edge_left:
+            edge = min(self._edge_left, n)
+            for c, row in enumerate(out):
+                crossfade(row[:edge], self._ramp[:edge], self._edge[c, :edge])
+                row[:edge] = self._edge[c, :edge]
+            self._edge_left = 0
+        self._position += n
+        if self._counting:
+            self._count()
+
+    def _count(self) -> None:
+        self._counting = False
+        counters = self.counters
+        if self._source is _Source.READY:
+            counters.concealed_prepared += 1
+        elif self._asked == self._serial:
+            counters.concealed_stale += 1
+        else:
+            counters.concealed_unprepared += 1
+
+    def took(self, late: bool) -> int:
+        """As :meth:`ArFiller.took`, of what was not prepared."""
+        return self.fallback.took(late)
+
+    def pass_time(self, ms: float) -> int:
+        """Wake the thread at the end of a packet."""
+        self._pause_ms = max(0.0, self._pause_ms - ms)
+        if self._due:
+            self._due = False
+            self._preparer.wake()
+        return self.fallback.pass_time(ms)
