@@ -243,7 +243,7 @@ def test_help_shows_what_stands_in_brackets(command: str) -> None:
     ("options", "what"),
     [
         (["--loss", ","], "--loss is ,; give numbers"),
-        (["--burst", ""], "need a number at least"),
+        (["--burst", ""], "--burst is empty; give numbers"),
         (["--packet-samples", "0"], "packets of 0 samples"),
         (["--coded", "opus"], "--coded names opus, which no --peer does"),
     ],
