@@ -165,6 +165,13 @@ class ReceiverOptions:
         ),
     ] = None
 
+    prepare: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
+        ),
+    ] = "never"
+
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
         from plc.engine.config import StreamConfig
@@ -184,6 +191,7 @@ class ReceiverOptions:
                 method=self.method,
                 model=self.model,
                 budget_ms=self.budget_ms,
+                prepare=self.prepare,
                 seed=seed,
             ),
             codec=self.codec,
