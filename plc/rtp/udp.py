@@ -319,8 +319,10 @@ def serve(
         heard_s = [-math.inf] * len(service.ports)
 
         def take(ready: Ready, until_s: float, turn_s: float) -> None:
-            for key, _ in ready:
-                key.data[1].drained = False
+            waiting = {key.data[0] for key, _ in ready}
+            for number, port in enumerate(service.ports):
+                # A turn may have ended with a port's last datagram: only the selector knows then.
+                port.drained = number not in waiting
             began_s = clock()
             for key, _ in ready:
                 number, port = key.data

@@ -1,0 +1,51 @@
+"""Services on UDP ports: their turns, and their end."""
+
+import socket
+import time
+from collections.abc import Sequence
+
+from plc.rtp.udp import Address, Endpoint, UdpPort, serve
+
+
+class _Slow:
+    """A service that is done when its port was read to its end, and takes long for a datagram."""
+
+    next_s = 0.0
+
+    def __init__(self, port: UdpPort) -> None:
+        self.ports: Sequence[UdpPort] = [port]
+        self.now_s = 0.0
+        self.received = 0
+        self.advanced = 0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    @property
+    def done(self) -> bool:
+        read = self.received > 0 and self.ports[0].drained
+        return read or self.advanced > 50
+
+    def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
+        self.received += 1
+        self.now_s += 1.0  # longer than a turn
+
+    def advance(self, now_s: float) -> None:
+        self.advanced += 1
+        time.sleep(0.001)
+
+    def stop(self, now_s: float) -> None: ...
+
+
+def test_a_turn_that_ends_with_the_last_datagram_leaves_the_port_drained() -> None:
+    port = UdpPort(Endpoint("127.0.0.1", 0))
+    service = _Slow(port)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"x", ("127.0.0.1", port.endpoint.port))
+            serve(service, clock=service.clock)
+    finally:
+        port.close()
+    assert service.received == 1
+    assert service.advanced <= 50
+    assert port.drained
