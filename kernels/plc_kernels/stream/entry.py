@@ -1,0 +1,135 @@
+"""The step for callers that have addresses and no arrays: C and WebAssembly.
+
+Prediction is the step's own, at the rungs from a first one on, whatever they cost.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import kernel, part
+from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.stream.layout import (
+    BRIDGES,
+    CHANNELS,
+    COSTS,
+    CROSSFADES,
+    FADES,
+    FIRST_RUNG,
+    HEADER,
+    INSIDE,
+    LADDER,
+    LIMIT_MS,
+    LOOKAHEAD,
+    MAX_CHANNELS,
+    MAX_STEPS,
+    NOISE_RUNG,
+    PACKET,
+    RATE,
+    SEAM,
+    SEED,
+    STEADY_STEPS,
+    UNSTEADY_STEPS,
+    Block,
+    lay_out,
+    reals,
+)
+from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
+
+SETTINGS = 16
+"""Words of the settings."""
+MIN_RATE, MAX_RATE = 8000, 192_000
+_MAX_PACKET_MS = 120
+_MAX_LOOKAHEAD_MS = 2000
+_PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
+_RUNGS = len(STEADY_MS)
+_ALL_RUNGS = len(_PAST_MS)
+
+
+@kernel
+def prepare(settings: NDArray[np.int64], header: Block) -> int:
+    """Check settings and lay the block out; return its size, 0 if one is out of range.
+
+    Parameters
+    ----------
+    settings : int64, shape (SETTINGS,)
+        Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
+        the ladders, and 1 if drafts are shown; the rest is 0.
+    header : int64, shape (HEADER,), written
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
+    first, seam = settings[5], settings[6]
+    if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > MAX_CHANNELS:
+        return 0
+    most = (_MAX_PACKET_MS * rate + 999) // 1000
+    if packet < min(32, rate // 1000) or packet > most:
+        return 0
+    deepest = max(1, _MAX_LOOKAHEAD_MS * rate // (1000 * packet))
+    if lookahead < 0 or lookahead > deepest or first < 0 or first >= _RUNGS:
+        return 0
+    if seam < 0 or seam > 1:
+        return 0
+    header[:] = 0
+    header[RATE] = rate
+    header[CHANNELS] = channels
+    header[PACKET] = packet
+    header[LOOKAHEAD] = lookahead
+    header[SEED] = settings[4]
+    header[FIRST_RUNG] = first
+    header[SEAM] = seam
+    header[INSIDE] = 1
+    header[FADES] = 1
+    header[CROSSFADES] = 1
+    header[BRIDGES] = 1
+    header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
+    unsteady = _RUNGS + min(first, _ALL_RUNGS - _RUNGS - 1)
+    place = LADDER + 3 * MAX_STEPS
+    header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
+    header[NOISE_RUNG] = 2 * MAX_STEPS
+    return lay_out(header)
+
+
+@part
+def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, name: int) -> int:
+    """Write the steps of a ladder; return their number."""
+    steps = 0
+    for k in range(first, end):
+        past = past_samples(_PAST_MS[k, 1], rate)
+        order = order_of(_PAST_MS[k, 0], _PAST_MS[k, 1], rate)
+        at = place + 3 * steps
+        if steps > 0 and header[at - 3] == order and header[at - 2] == past:
+            continue  # the limits make several rungs one
+        header[at] = order
+        header[at + 1] = past
+        header[at + 2] = name + steps
+        steps += 1
+    return steps
+
+
+@kernel
+def open_block(settings: NDArray[np.int64], block: Block) -> None:
+    """Make a block of the size that :func:`prepare` told a stream.
+
+    Parameters
+    ----------
+    settings : int64, shape (SETTINGS,)
+        That :func:`prepare` found in range.
+    block : int64, shape (n,), written
+    """
+    prepare(settings, block[:HEADER])
+    numbers = reals(block)
+    numbers[:] = 0.0
+    numbers[LIMIT_MS] = np.inf
+    numbers[COSTS:] = 0.0
+    open_stream(block)
+
+
+@kernel
+def reset(block: Block) -> None:
+    """Make a stream as new: history, background and statistics."""
+    forget_counts(block)
+    forget_stream(block)
