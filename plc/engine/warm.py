@@ -220,6 +220,7 @@ def _run_all() -> None:
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     step.step(block, step.PUSH, inbox, False, True, missing, 0, inbox)
     step.look_ahead(block)
+    layout.reach_of(8000, 64, 0)
     times.note_time(block)
     start.forget_stream(block)
     TimeHistogram().add(0.0)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.engine.background import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM, Background
+from plc.engine.background import Background
 from plc_kernels.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
+from plc_kernels.stream.layout import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
