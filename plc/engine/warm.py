@@ -29,6 +29,7 @@ from plc_kernels.stream import fill_limit, layout, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
+    ar.extrapolate,
     contour.bend,
     contour.expect,
     contour.look_back,

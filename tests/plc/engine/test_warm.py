@@ -15,7 +15,7 @@ import plc_kernels
 from plc import notice
 from plc.engine import warm
 from plc_kernels import ar, fade
-from plc_kernels.stream import start
+from plc_kernels.stream.start import forget_stream
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.
@@ -169,7 +169,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
         (fade.crossfade, (np.zeros(4), np.zeros(4, np.float32), np.zeros(4, np.float32))),
         (fade.crossfade, (np.zeros((8, 2), np.float32)[:, 0],) * 3),
         (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
-        (start.forget_stream, (np.zeros(4),)),
+        (forget_stream, (np.zeros(4),)),
     ],
     ids=["float64", "strided", "float32", "float64 block"],
 )

@@ -11,20 +11,19 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer, conceal
 from plc.engine import methods
-from plc.engine.background import Background
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks.costs import Costs
 from plc.networks.drafts import BridgeDraft
 from plc.networks.filler import NetworkFiller
 from plc.networks.served import Opener
-from plc.predict import contour
-from plc.predict import linear as filler_module
+from plc.predict import contour, ladder
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
+from plc_kernels.stream.layout import FLUX_DB
 from tests.plc.networks.fake_costs import costing
 from tests.plc.tiny_models import write_model
 from tests.signals import glide, tones
@@ -38,6 +37,9 @@ TRACE = np.zeros(100, bool)
 # The first burst outlasts the lookahead: only its last two packets are bridged.
 TRACE[[20, 21, 22, 40, 51, 52, 60, 62, 80]] = True
 STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookahead": 2}
+
+UNSTEADY_DB = 9.0
+"""Change of the band levels of what is unsteady for sure."""
 
 
 def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
@@ -325,8 +327,8 @@ def test_a_bridge_is_built_a_little_into_the_fade_where_a_network_improves_it(
 
     def bridged(model: str, burst: int) -> int:
         concealer = Concealer(**stream, model=model)
-        concealer._background = _Unsteady(1, RATE, 0)
         for k, packet in enumerate(packets):
+            concealer._memory.numbers[FLUX_DB] = UNSTEADY_DB
             concealer.push(None if 50 <= k < 50 + burst else packet)
         return concealer.stats.bridged_samples // PACKET
 
@@ -342,8 +344,10 @@ def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
     concealer = Concealer(
         **STREAM | {"lookahead": 1}, model=str(_model(tmp_path)), budget_ms=float("inf")
     )
-    concealer._background = _Unsteady(1, RATE, 0)
-    out = [concealer.push(None if 30 <= k < 33 else packet) for k, packet in enumerate(packets)]
+    out = []
+    for k, packet in enumerate(packets):
+        concealer._memory.numbers[FLUX_DB] = UNSTEADY_DB
+        out.append(concealer.push(None if 30 <= k < 33 else packet))
     heard = np.concatenate(out)[:, 0]
     assert concealer.stats.bridged_samples == PACKET
     natural = float(np.abs(np.diff(sine)).max())
@@ -386,21 +390,11 @@ def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None
     assert concealer.stats.rung_samples["network:speech-bridge"] == 3 * packet
 
 
-class _Unsteady(Background):
-    """Hears speech, whatever it is."""
-
-    @property
-    def unsteady(self) -> bool:
-        return True
-
-
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A rung that costs what it was to fit.
-    monkeypatch.setattr(
-        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
-    )
+    monkeypatch.setattr(ladder, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),))
     manifest = Manifest.read(_model(tmp_path))
     # What is left is that and the time after the answer.
     for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
