@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.types import unliteral
 
 import plc
 import plc_kernels
@@ -140,10 +141,15 @@ def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.M
     assert finished_before_run == [False]
 
 
+def _types(kernel: Any) -> set[tuple[object, ...]]:
+    """Return what a kernel takes; kernels that call it may have it compiled for constants, too."""
+    return {tuple(map(unliteral, types)) for types in kernel.signatures}
+
+
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
     warm.warm_up()
     for kernel in warm.AUDIO_PATH:
-        assert len(kernel.signatures) == 1, kernel.__name__
+        assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
 
