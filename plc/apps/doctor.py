@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
-from plc.errors import PlcError
+from plc.errors import PlcError, in_a_line
 from plc.jsonable import to_json
 
 # Distribution and its purpose; the first ones always are.
@@ -175,7 +175,7 @@ def _warm_up(problems: list[str]) -> float | None:
 
         warm_up()
     except (PlcError, OSError, RuntimeError, ImportError) as error:
-        problems.append(f"kernels do not compile: {_line(error)}")
+        problems.append(f"kernels do not compile: {in_a_line(error)}")
         return None
     return time.perf_counter() - begin_s
 
@@ -193,7 +193,7 @@ def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        problems.append(f"a new process does not start: {_line(error)}")
+        problems.append(f"a new process does not start: {in_a_line(error)}")
         return None
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
@@ -217,7 +217,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
             found = concealer.describe()
             concealer.close()
         except (PlcError, RuntimeError, ImportError) as error:
-            problems.append(f"{name}: {_line(error)}")
+            problems.append(f"{name}: {in_a_line(error)}")
             continue
         ladders.append(
             Ladder(
@@ -303,10 +303,6 @@ def cpu_name() -> str:
     features = told.get("flags", "").split()
     vectors = next((name for flag, name in _VECTORS.items() if flag in features), "")
     return told.get("model name", platform.machine()) + (f" ({vectors})" if vectors else "")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def facts(health: Health) -> list[tuple[str, str]]:
