@@ -21,6 +21,7 @@ from typing import Any
 from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
 from plc.errors import PlcError, in_a_line
 from plc.jsonable import to_json
+from plc.networks.cores import usable_cores
 
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
@@ -155,7 +156,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        cores=usable_cores(),
         versions=versions,
         network=network,
         cache=_cache(),
