@@ -28,6 +28,7 @@ class PacedEngine:
         Return and take seconds.
     """
 
+    coded = False
     method: str
     model: str = "auto"
     lookahead: int = 0
@@ -35,11 +36,6 @@ class PacedEngine:
     prepare: str = "auto"
     clock: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], object] = time.sleep
-
-    @property
-    def coded(self) -> bool:
-        """False: it conceals samples."""
-        return False
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
