@@ -307,14 +307,16 @@ class Concealer:
         box = self._int16_box if integer else self._float_box
         if packet is not None:
             np.copyto(box, packet if packet.ndim > 1 else packet.reshape(self._shape))
-        if self._next_lost or packet is None or missing:
+        # An unsound packet is not known to be lost before the step has looked at it.
+        judged = self._next_lost or packet is None or bool(missing)
+        if judged:
             self._cpu_began = self._cpu_clock()
         flags = self._step(PUSH, packet is not None, missing)
         if out is None:
             out = box.copy()
         else:
             np.copyto(out, box)
-        self._note_time(flags, 1e3 * (self._clock() - began))
+        self._note_time(flags, judged, 1e3 * (self._clock() - began))
         return out
 
     def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
@@ -429,16 +431,17 @@ class Concealer:
         self._forget()
         return tail
 
-    def _note_time(self, flags: int, elapsed_ms: float) -> None:
+    def _note_time(self, flags: int, judged: bool, elapsed_ms: float) -> None:
         concealed = flags & CONCEALED != 0
         self._numbers[SPENT_MS] = elapsed_ms
         self._block[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
         if concealed:
             stats = self.stats
             stats.deadline_misses += elapsed_ms > self._limit_ms
-            # What others did with the processor meanwhile says nothing about the rung.
-            spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-            stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
+            if judged:
+                # What others did with the processor meanwhile says nothing about the rung.
+                spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
+                stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
         changes = self._method.pass_time(self._packet_ms)
         if changes:
             self.stats.rung_changes += changes
