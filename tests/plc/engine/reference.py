@@ -1,8 +1,8 @@
 """A stream of linear prediction in plain Python, that the compiled step is compared with.
 
-It shares with the step the signal kernels, which have tests of their own, and nothing of what calls
-them: the queue, the burst, the bound, the background and the history are written here a second
-time, for reading. There is no time limit: each ladder stands at its first rung.
+The two share the kernels of signals, which have tests of their own. What calls those, the queue,
+the burst, the bound and the background, is written here a second time, for reading. There is no
+time limit: each ladder stands at its first rung.
 """
 
 import math
@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from plc.engine.methods import rung_of
 from plc.predict.filler import Moment
 from plc.predict.history import History
-from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc_kernels import content, level, noise
 from plc_kernels.denormals import flush_denormals, restore_denormals
@@ -44,14 +42,6 @@ class Part(NamedTuple):
     rows: Rows | None
 
 
-class Play(Enum):
-    """How a lost part is played."""
-
-    EXTEND = auto()
-    BRIDGE = auto()
-    NOISE = auto()
-
-
 @dataclass
 class Burst:
     """A burst, in samples."""
@@ -69,15 +59,15 @@ class Burst:
         return self.age >= self.hold + self.fade
 
 
-def decide(burst: Burst | None, far_side_known: bool) -> Play:
+def decide(burst: Burst | None, far_side_known: bool) -> str:
     """Return how a lost part is played."""
     if burst is None or burst.recovered:
-        return Play.BRIDGE if far_side_known else Play.EXTEND
+        return "bridge" if far_side_known else "extend"
     if burst.bridge > burst.bridged:
-        return Play.BRIDGE
+        return "bridge"
     if burst.faded:
-        return Play.NOISE
-    return Play.BRIDGE if far_side_known and burst.age < burst.hold else Play.EXTEND
+        return "noise"
+    return "bridge" if far_side_known and burst.age < burst.hold else "extend"
 
 
 def split(rows: Rows | None, missing: Missing, n: int) -> list[Part]:
@@ -175,8 +165,9 @@ class Limit:
     def hold(self, rows: Rows, position: int) -> bool:
         """Hold a concealment within the bound; return whether it changed."""
         allowed = np.zeros((len(rows), 4))
-        state = (self.slots, self.counts, self.peaks, self.energies)
-        level.allowed_level(self.newest_at(position), self.hop, *self.ages, *state, allowed)
+        known = (self.slots, self.counts, self.peaks, self.energies)
+        ages = (self.newest_at(position), self.hop, *self.ages)
+        level.allowed_level(*ages, *known, allowed)
         by_age = self.received_share < bounds._MOSTLY_RECEIVED
         acted = False
         for c, row in enumerate(rows):
@@ -184,16 +175,10 @@ class Limit:
             peak, power = allowed[c, :2] if aged else allowed[c, 2:]
             if self.begins:
                 self.states[c, 1] = self.recent[c] = power
-            acted |= level.hold_level(
-                bounds.PEAK_RATIO * peak,
-                bounds.POWER_RATIO * power,
-                bounds.ENERGY_RATIO * power * self.hop,
-                self.smoothing,
-                self.glide,
-                self.states[c],
-                self.recent[c],
-                row,
-            )
+            energy = bounds.ENERGY_RATIO * power * self.hop
+            most = bounds.PEAK_RATIO * peak, bounds.POWER_RATIO * power, energy
+            state = self.states[c], self.recent[c]
+            acted |= level.hold_level(*most, self.smoothing, self.glide, *state, row)
         self.begins = False
         return acted
 
@@ -271,32 +256,6 @@ class Background:
         return made
 
 
-class Past(History):
-    """What was played, as one array that begins anew with each sample."""
-
-    __slots__ = ("_filled", "_rows", "_trusted")
-
-    def __init__(self, channels: int, samples: int) -> None:
-        self._rows = np.zeros((channels, samples), np.float32)
-        self._filled = self._trusted = 0
-
-    @property
-    def filled(self) -> int:
-        return min(self._filled, self._rows.shape[1])
-
-    @property
-    def trusted(self) -> int:
-        return min(self._trusted, self._rows.shape[1])
-
-    def append(self, block: Rows, trusted: bool) -> None:
-        self._rows = np.concatenate([self._rows, block], 1)[:, block.shape[1] :]
-        self._filled += block.shape[1]
-        self._trusted = self._trusted + block.shape[1] if trusted else 0
-
-    def newest(self, channel: int, out: Rows) -> None:
-        out[:] = self._rows[channel, self._rows.shape[1] - out.size :]
-
-
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
     before = flush_denormals()
@@ -319,28 +278,21 @@ class Reference:
     counts, rungs : Counter
         What :class:`~plc.engine.stats.Stats` counts, but for time; concealed samples by rung.
     reached : set of str
-        What has happened in the stream so far.
+        What has happened so far.
     """
 
     def __init__(
-        self,
-        sample_rate: int,
-        channels: int,
-        packet_samples: int,
-        lookahead: int = 0,
-        seed: int = 0,
-        method: str = "ar",
+        self, *, seed: int = 0, method: str = "ar", lookahead: int = 0, **packets: int
     ) -> None:
         def samples(ms: float) -> int:
-            return round(sample_rate * ms / 1000.0)
+            return round(self._rate * ms / 1000.0)
 
-        self._settings = sample_rate, channels, packet_samples, lookahead, seed
-        self._rung: Rung | None = None if method == "ar" else rung_of(method, sample_rate)
-        self._n = packet_samples
-        self._lookahead = lookahead
+        self._rate, self._channels = packets["sample_rate"], packets["channels"]
+        self._n, self._lookahead, self._seed = packets["packet_samples"], lookahead, seed
+        self._rung = None if method == "ar" else rung_of(method, self._rate)
         self._holds = samples(layout.STEADY_HOLD_MS), samples(layout.UNSTEADY_HOLD_MS)
         self._fade = samples(layout.FADE_MS)
-        self._reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
+        self._reach = min(lookahead * self._n, max(self._holds[0], self._n))
         self._ramp = crossfade_ramp(max(1, samples(layout.RECOVERY_MS)))
         quick = crossfade_ramp(max(1, samples(layout.QUICK_RECOVERY_MS)))
         self._quick_ramp = np.append(quick, np.ones(self._ramp.size - quick.size, np.float32))
@@ -354,12 +306,11 @@ class Reference:
         self._forget()
 
     def _forget(self) -> None:
-        sample_rate, channels, n, lookahead, seed = self._settings
-        delay = lookahead * n
-        self._filler = ArFiller(sample_rate, channels, n, reach=self._reach, rung=self._rung)
-        self._past = Past(channels, self._filler.past_samples)
-        self._background = Background(channels, sample_rate, seed)
-        self._limit = Limit(channels, sample_rate, delay)
+        rate, channels, delay = self._rate, self._channels, self._lookahead * self._n
+        self._filler = ArFiller(rate, channels, self._n, reach=self._reach, rung=self._rung)
+        self._history = History(channels, self._filler.past_samples)
+        self.background = Background(channels, rate, self._seed)
+        self.limit = Limit(channels, rate, delay)
         self._waiting: deque[list[Part]] = deque()
         self._pushed = 0
         self._played = -delay
@@ -375,6 +326,8 @@ class Reference:
         self.counts["partial_packets"] += packet is not None and bool(missing)
         rows = None if packet is None else self._unpack(packet, missing)
         self.counts["invalid_packets"] += packet is not None and rows is None
+        if packet is not None and rows is None:
+            self.reached.add("unsound")
         with flushed_denormals():
             return self._pack(self._advance(split(rows, missing, self._n)))
 
@@ -382,7 +335,7 @@ class Reference:
         """Return the packets still held, and end the stream."""
         with flushed_denormals():
             tail = [self._advance(split(None, (), self._n)) for _ in range(self._lookahead)]
-        rows = np.concatenate([np.zeros((self._settings[1], 0), np.float32), *tail], 1)
+        rows = np.concatenate([np.zeros((self._channels, 0), np.float32), *tail], 1)
         packed = self._pack(rows)
         self._forget()
         return packed
@@ -400,17 +353,18 @@ class Reference:
         if not self._integer:
             return rows.T
         full = np.rint(rows.T * np.float32(INT16_SCALE))
-        return np.clip(full, -32768, 32767).astype(np.int16)
+        packed: NDArray[Any] = np.clip(full, -32768, 32767).astype(np.int16)
+        return packed
 
     def _advance(self, parts: list[Part]) -> Rows:
         """Take one packet in and play one."""
         for part in parts:
-            self._limit.follow(part, self._pushed * self._n)
+            self.limit.follow(part, self._pushed * self._n)
         self._pushed += 1
         self._waiting.append(parts)
         if self._pushed <= self._lookahead:
             self._played += self._n
-            return np.zeros((self._settings[1], self._n), np.float32)
+            return np.zeros((self._channels, self._n), np.float32)
         block = np.concatenate([self._play(k) for k in range(len(self._waiting[0]))], 1)
         self._waiting.popleft()
         return block
@@ -422,14 +376,14 @@ class Reference:
         received = parts[0].rows
         trusted = True
         if received is None:
-            self._background.interrupt()
+            self.background.interrupt()
             block, trusted = self._conceal(parts)
         else:
             block = received.copy()
             if self._burst:
                 self._recover(block, self._burst)
-            self._background.listen(received)
-        self._past.append(block, trusted)
+            self.background.listen(received)
+        self._history.append(block, trusted)
         self._played += block.shape[1]
         self.counts["total_samples_received"] += block.shape[1]
         return block
@@ -442,8 +396,8 @@ class Reference:
         burst = self._burst
         play = decide(burst, 0 < gap <= self._reach)
         if burst is None or burst.recovered:
-            burst = self._begin_burst(gap if play is Play.BRIDGE else 0)
-        if play is Play.BRIDGE:
+            burst = self._begin_burst(gap if play == "bridge" else 0)
+        if play == "bridge":
             if burst.bridged == burst.bridge:
                 self._build_bridge(burst, parts, gap)
             block = self._bridge[:, burst.bridged : burst.bridged + n].copy()
@@ -453,59 +407,60 @@ class Reference:
             trusted = True
         else:
             block, trusted = self._continue_burst(n, burst)
-        silent = play is Play.NOISE
-        self.reached.add(play.name)
+        silent = play == "noise"
+        self.reached.add(play)
         self.rungs["noise" if silent else self._filler.name] += n
         counts["silent_concealed_samples"] += n if silent else 0
         counts["concealed_samples"] += n
         counts["longest_burst_samples"] = max(counts["longest_burst_samples"], burst.age)
-        limited = self._limit.hold(block, self._played)
+        limited = self.limit.hold(block, self._played)
         counts["fills_limited"] += limited
-        self.reached |= {"limited"} if limited else set()
+        if limited:
+            self.reached.add("limit")
         return block, trusted
 
     def _begin_burst(self, gap: int) -> Burst:
         """Begin a burst; ``gap`` samples are bridged as a whole."""
-        unsteady = self._background.unsteady
-        self.reached.add("unsteady" if unsteady else "steady")
-        self.reached |= {"a loss while recovering"} if self._burst else set()
-        self._filler.begin(self._past, Moment(unsteady=unsteady, gap_samples=gap))
-        self._limit.begin()
+        unsteady = self.background.unsteady
+        if self._rung is None:
+            self.reached.add("unsteady ladder" if unsteady else "steady ladder")
+        if self._burst:
+            self.reached.add("a loss while recovering")
+        self._filler.begin(self._history, Moment(unsteady=unsteady, gap_samples=gap))
+        self.limit.begin()
         self.counts["concealment_events"] += 1
         self._burst = burst = Burst(self._holds[unsteady], self._fade)
         return burst
 
     def _continue_burst(self, n: int, burst: Burst) -> tuple[Rows, bool]:
         """Return the burst's next samples, and whether to trust them."""
-        channels = len(self._quick)
-        out = np.zeros((channels, n), np.float32)
+        out = np.zeros((self._channels, n), np.float32)
         age, faded = burst.age, burst.faded
         burst.age += n
         if not faded:
             self._filler.extend(out)
         if burst.age <= burst.hold:
             return out, True
-        behind = self._background.make_noise(n)
-        self._limit.quieten(behind, self._played)
+        behind = self.background.make_noise(n)
+        self.limit.quieten(behind, self._played)
         if faded:
             return behind, False
         self.reached.add("fade")
         gain = np.zeros(n, np.float32)
         burst_gain(age, burst.hold, burst.fade, gain)
-        for c in range(channels):
+        for c in range(self._channels):
             fade_into(behind[c], gain, out[c])
         return out, False
 
     def _build_bridge(self, burst: Burst, parts: Sequence[Part], gap: int) -> None:
         """Fill the rest of the gap at once, from both sides."""
         assert not burst.bridge
-        channels = len(self._quick)
-        after = [np.zeros((channels, 0), np.float32), *after_gap(parts, gap, self._reach)]
-        self._bridge = np.zeros((channels, gap), np.float32)
+        after = [np.zeros((self._channels, 0), np.float32), *after_gap(parts, gap, self._reach)]
+        self._bridge = np.zeros((self._channels, gap), np.float32)
         burst.bridged, burst.bridge = 0, gap
         known = np.ascontiguousarray(np.concatenate(after, 1))
-        burst.landed = self._filler.bridge(self._past, known, self._bridge)
-        self.reached.add("landed" if burst.landed else "not landed")
+        burst.landed = self._filler.bridge(self._history, known, self._bridge)
+        self.reached.add("a bridge that lands" if burst.landed else "a bridge that does not")
 
     def _recover(self, block: Rows, burst: Burst) -> None:
         """Crossfade from the continued concealment to the first received samples."""
@@ -515,9 +470,9 @@ class Reference:
         at = burst.recovered
         n = min(self._ramp.size - at, block.shape[1])
         tail, _ = self._continue_burst(n, burst)
-        self._limit.hold(tail, self._played)
+        self.limit.hold(tail, self._played)
         if at == 0:
-            steady = not self._background.unsteady
+            steady = not self.background.unsteady
             self._quick = [
                 steady and apart(made, row[:n]) for made, row in zip(tail, block, strict=True)
             ]
