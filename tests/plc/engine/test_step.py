@@ -52,7 +52,7 @@ def beats(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
     f_hz = np.random.default_rng(seed).uniform(200.0, 1500.0)
     level = 0.4 * np.power(10.0, t / 0.3 % 5.0 - 5.0)
     both = np.sin(2 * np.pi * f_hz * t) + np.sin(2 * np.pi * (f_hz + 6.0) * t)
-    return (level * both + noise(seed, samples, 1e-6)).astype(np.float32)
+    return np.asarray(level * both + noise(seed, samples, 1e-6), np.float32)
 
 
 def falling(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
