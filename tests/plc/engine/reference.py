@@ -416,7 +416,8 @@ class Reference:
         limited = self.limit.hold(block, self._played)
         counts["fills_limited"] += limited
         if limited:
-            self.reached.add("limit")
+            aged = self.limit.received_share < bounds._MOSTLY_RECEIVED
+            self.reached.add("limit by age" if aged else "limit")
         return block, trusted
 
     def _begin_burst(self, gap: int) -> Burst:
@@ -442,7 +443,10 @@ class Reference:
         if burst.age <= burst.hold:
             return out, True
         behind = self.background.make_noise(n)
+        made = behind.copy()
         self.limit.quieten(behind, self._played)
+        if not np.array_equal(made, behind):
+            self.reached.add("quieter background")
         if faded:
             return behind, False
         self.reached.add("fade")

@@ -29,6 +29,8 @@ ALL_THERE_IS = {
     "recovery",
     "quick recovery",
     "limit",
+    "limit by age",
+    "quieter background",
     "steady ladder",
     "unsteady ladder",
     "unsound",
@@ -60,15 +62,22 @@ def falling(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
     return voice(rate, (samples + 1) / rate, 220.0, 0.8, seed)[:samples]
 
 
+def gated(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
+    """Return hiss, 10 ms of each 20: its background is louder than its quietest moments."""
+    open_ = np.arange(samples) * 100 // rate % 2 == 0
+    return np.where(open_, np.float32(1.0), np.float32(1e-3)) * noise(seed, samples)
+
+
 def hiss(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
     return noise(seed, samples)
 
 
-SIGNALS = {each.__name__: each for each in (syllables, beats, falling, hiss, glide, tones)}
+SIGNALS = {each.__name__: each for each in (syllables, beats, falling, gated, hiss, glide, tones)}
 
 actions = st.one_of(
     st.tuples(st.just("receive"), st.one_of(st.integers(1, 60), st.integers(100, 400))),
     st.tuples(st.just("lose"), st.one_of(st.integers(1, 60), st.sampled_from([80, 150, 260]))),
+    st.tuples(st.just("mostly lose"), st.sampled_from([300, 700])),
     st.tuples(st.just("cut"), st.integers(1, 6)),
     st.tuples(st.sampled_from(["unsound", "unsound in part", "flush", "reset"]), st.just(1)),
 )
@@ -105,6 +114,10 @@ def pushes(
         if action in ("receive", "lose"):
             for _ in range(math.ceil(amount / packet_ms)):
                 yield action, ()
+        elif action == "mostly lose":
+            for _ in range(amount // 30):
+                fate = "lose" if rng.random() < 0.7 else "receive"
+                yield from pushes([(fate, 30)], packet_ms, packet, rng)
         elif action == "cut":
             for _ in range(amount):
                 yield "receive", cuts(packet, rng)
@@ -200,7 +213,7 @@ def play_beside(
 def test_the_step_plays_what_the_reference_plays() -> None:
     reached: set[str] = set()
 
-    @examples(200, few=50)
+    @examples(400, few=60)
     @given(
         settings=formats(),
         signal=st.sampled_from(sorted(SIGNALS)),
