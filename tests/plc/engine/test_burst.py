@@ -1,7 +1,6 @@
 from itertools import product
 
 import pytest
-
 from plc.engine.burst import Burst, Play, decide
 
 HOLD, FADE = 100, 50
