@@ -21,6 +21,7 @@ ALONE = 4
 @kernel
 def set_out(
     x: NDArray[np.float32],
+    backwards: bool,
     stages: int,
     predictor: NDArray[np.float64],
     decay: float,
@@ -32,7 +33,9 @@ def set_out(
     Parameters
     ----------
     x : float32, shape (n,)
-        The signal, oldest first; may be strided.
+        The signal, oldest first.
+    backwards : bool
+        Whether what came before it is to be found, and not what comes after it.
     stages : int
         Of the fit; 0: nothing could be fitted, and the last sample decays.
     predictor : float64, shape (order + 1,)
@@ -50,10 +53,10 @@ def set_out(
     if stages > 0:
         taps_of(predictor[: stages + 1], taps[:stages])
         for k in range(stages):
-            recent[k] = x[x.size - stages + k]
+            recent[k] = x[stages - 1 - k] if backwards else x[x.size - stages + k]
     else:
         taps[0] = decay
-        recent[0] = x[x.size - 1] if x.size > 0 else np.float32(0.0)
+        recent[0] = x[0 if backwards else x.size - 1] if x.size > 0 else np.float32(0.0)
     peak = np.float32(0.0)
     for i in range(x.size):
         peak = max(peak, abs(x[i]))
@@ -98,10 +101,20 @@ def go_on(
 
 
 @kernel
-def error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the mean square of a difference, arrays of shape (n,)."""
+def error_power(
+    estimate: NDArray[np.float32], truth: NDArray[np.float32], backwards: bool
+) -> float:
+    """Return the mean square of a prediction's error.
+
+    Parameters
+    ----------
+    estimate, truth : float32, shape (n,)
+    backwards : bool
+        Whether the prediction runs from the end of ``truth``.
+    """
+    n = truth.size
     total = 0.0
-    for i in range(truth.size):
-        difference = estimate[i] - truth[i]
+    for i in range(n):
+        difference = estimate[n - 1 - i if backwards else i] - truth[i]
         total += difference * difference
-    return total / max(truth.size, 1)
+    return total / max(n, 1)

@@ -152,8 +152,7 @@ class Concealer:
         reach = int(reach_of(config.sample_rate, n, config.lookahead))
         network, ahead = NetworkCounters(), PreparationCounters()
         self._method = method = make_filler(config, reach, clock, network, ahead)
-        self._filler = method if isinstance(method, Filler) else None
-        """What is asked for samples; None: the step makes them itself."""
+        self._filler = method.filler
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
         self.stats = Stats(memory, (*method.names, _NOISE_RUNG), network, ahead)

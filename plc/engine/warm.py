@@ -176,11 +176,8 @@ def _run_all() -> None:
     taps = np.zeros(8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
     ar.extrapolate(taps, np.zeros(16))
-    predict.error_power(samples, samples)
-    predict.error_power(samples, samples[::-1])
-    state = (8, predictor, 0.5, taps, np.zeros(8))
-    for x in (samples, samples[::-1]):
-        predict.set_out(x, *state)
+    predict.error_power(samples, samples, False)
+    predict.set_out(samples, False, 8, predictor, 0.5, taps, np.zeros(8))
     predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
     fade.crossfade(samples, samples, samples.copy())
     fade.mix_by_cosine(samples, samples.copy())
@@ -220,6 +217,7 @@ def _run_all() -> None:
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     step.step(block, step.PUSH, inbox, False, True, missing, 0, inbox)
     step.look_ahead(block)
+    layout.reach_of(8000, 64, 0)
     times.note_time(block)
     start.forget_stream(block)
     TimeHistogram().add(0.0)

@@ -66,6 +66,11 @@ class Method(ABC):
     """Samples of history that it reads at most."""
 
     @property
+    def filler(self) -> "Filler | None":
+        """What is asked for samples; None: the stream's step makes them itself."""
+        return None
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """Source of the samples since the last burst began, for the statistics."""
@@ -104,6 +109,11 @@ class Filler(Method):
     """Whether :meth:`prepare` does anything."""
     late_samples: int = 0
     """Samples of the fade of the burst begun last during which a bridge is still wanted."""
+
+    @property
+    def filler(self) -> "Filler":
+        """Return itself."""
+        return self
 
     def prepare(self, history: History, moment: Moment) -> None:
         """Take the state of a burst that would begin next.
