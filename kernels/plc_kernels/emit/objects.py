@@ -1,0 +1,118 @@
+"""Emit the step's object files, each in a process of its own.
+
+That takes a minute or more for each, so they are kept for as long as the sources of the kernels,
+numba and llvmlite stay as they are, in a folder that only this user can write to
+(:mod:`~plc_kernels.own_folder`).
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+from plc_kernels.emit.targets import Target, machine
+from plc_kernels.own_folder import own_folder
+
+_ROOT = Path(__file__).parents[2]
+_WORKER = "plc_kernels.emit.worker"
+
+
+class EmitError(RuntimeError):
+    """The step could not be emitted; the message says why."""
+
+
+def emit_objects(
+    targets: list[Target], folder: Path, done: Callable[[str], None] = lambda name: None
+) -> list[Path]:
+    """Write an object file for each type of processor.
+
+    Parameters
+    ----------
+    targets : list of Target
+        For what.
+    folder : path
+        Where to; exists. The files are ``step-TARGET.o``.
+    done : callable
+        Called with a target's name when its file is written, from any thread.
+
+    Raises
+    ------
+    EmitError
+        If a file cannot be emitted.
+    """
+    sources = _sources()
+
+    def emit(target: Target) -> Path:
+        path = folder / f"step-{target.name}.o"
+        kept = _kept(target, sources)
+        if kept is None or not kept.is_file():
+            _emit(target, path)
+            _keep(path, kept)
+        else:
+            shutil.copyfile(kept, path)
+        done(target.name)
+        return path
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(emit, targets))
+
+
+def environment_of(target: Target) -> dict[str, str]:
+    """Return the variables with which numba compiles for a type of processor."""
+    at_home = target.family == machine()
+    return {
+        "NUMBA_CPU_NAME": (target.processor if at_home else "") or "generic",
+        "NUMBA_CPU_FEATURES": "",
+        # Sizes of memory differ between families, so nothing may be optimised before they are set.
+        "NUMBA_OPT": "3" if at_home else "0",
+    }
+
+
+def _sources() -> bytes:
+    """Return a digest of all that an object file follows from, but for its target."""
+    package = _ROOT / "plc_kernels"
+    known = [version("numba"), version("llvmlite"), sys.version, machine()]
+    digest = hashlib.sha256(repr(known).encode())
+    for path in sorted(set(package.rglob("*.py")) - {Path(__file__)}):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _kept(target: Target, sources: bytes) -> Path | None:
+    """Return where a target's object file is kept, None if it cannot be."""
+    folder, _ = own_folder("emitted")
+    digest = hashlib.sha256(sources + repr(target).encode()).hexdigest()[:32]
+    return folder and folder / f"{target.name}-{digest}.o"
+
+
+def _keep(path: Path, kept: Path | None) -> None:
+    """Keep an object file instead of its target's earlier ones; a full disk keeps none."""
+    if kept is None:
+        return
+    with contextlib.suppress(OSError):
+        for old in kept.parent.glob(f"{kept.name[:-35]}-*.o"):
+            old.unlink()
+        beside = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(path, beside)
+        beside.replace(kept)
+
+
+def _emit(target: Target, path: Path) -> None:
+    given = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    folders = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    given["PYTHONPATH"] = os.pathsep.join(folders)
+    with tempfile.TemporaryDirectory() as cache:  # cached kernels have no text
+        variables = given | environment_of(target) | {"NUMBA_CACHE_DIR": cache}
+        command = [sys.executable, "-m", _WORKER, target.name, str(path)]
+        result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise EmitError(f"the step cannot be compiled for {target.name}: {last}")

@@ -1,0 +1,350 @@
+"""Write the step's object file for one type of processor: ``worker TARGET FILE``.
+
+For a type of this machine's family, the code is numba's own to the last bit: what numba would run,
+as it optimised it for that type, only translated to a file instead of memory. For another family it
+is the same text before any optimisation, with that family's sizes of memory, and LLVM's ordinary
+passes over it. Between the two, sums differ by their order.
+
+:mod:`~plc_kernels.emit.objects` starts this with numba's variables set.
+"""
+
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.np.arrayobj import populate_array
+
+from plc_kernels import denormals
+from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
+from plc_kernels.emit.targets import TARGETS, WASM32, Target, machine
+from plc_kernels.stream import entry
+from plc_kernels.stream.layout import HEADER
+from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
+
+_INT64_ARRAY = types.Array(types.int64, 1, "C")
+# The functions look at as many words as the settings say; no length is known outside.
+_ANY_LENGTH = ir.IntType(64)(1 << 40)
+
+
+class Kind(Enum):
+    """How an argument of a kernel comes from those of C."""
+
+    WORDS = auto()
+    """A pointer to int64: an array."""
+    ADDRESS = auto()
+    """A pointer: a number."""
+    NUMBER = auto()
+    """An int64."""
+    FLAG = auto()
+    """An int64: True unless it is 0."""
+    CONSTANT = auto()
+    """That number."""
+    FALSE = auto()
+    """False."""
+    SCRATCH = auto()
+    """A header for the duration of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A function as C sees it.
+
+    Parameters
+    ----------
+    kernel : callable
+        What it calls.
+    pointers : str
+        For each argument of C ``"p"``, a pointer, or ``"i"``, an int64.
+    arguments : tuple of (Kind, int)
+        The kernel's: of which kind, and the place among C's or the constant.
+    """
+
+    kernel: Any
+    pointers: str
+    arguments: tuple[tuple[Kind, int], ...]
+
+
+def _step(action: int, pointers: str, *given: tuple[Kind, int]) -> View:
+    """Return a view of the step; ``given`` follow the action."""
+    return View(step, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
+
+
+_LOST = (Kind.CONSTANT, 0), (Kind.FLAG, 2), (Kind.FALSE, 0), (Kind.WORDS, 0), (Kind.CONSTANT, 0)
+FUNCTIONS = {
+    "plck_size": View(entry.prepare, "p", ((Kind.WORDS, 0), (Kind.SCRATCH, 0))),
+    "plck_open": View(entry.open_block, "pp", ((Kind.WORDS, 1), (Kind.WORDS, 0))),
+    "plck_reset": View(entry.reset, "p", ((Kind.WORDS, 0),)),
+    # block, packet, arrived, missing, missing_count, out, integer
+    "plck_push": _step(
+        PUSH,
+        "ppipipi",
+        (Kind.ADDRESS, 1),
+        (Kind.FLAG, 6),
+        (Kind.FLAG, 2),
+        (Kind.WORDS, 3),
+        (Kind.NUMBER, 4),
+        (Kind.ADDRESS, 5),
+    ),
+    # block, out, integer
+    "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
+    "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),
+}
+"""What is emitted."""
+# Python's and numba's own functions.
+_INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
+
+_CONTROL = {
+    "x86_64": """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define i64 @plck_read_control() {
+  %place = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %place)
+  %value = load i32, ptr %place
+  %wide = zext i32 %value to i64
+  ret i64 %wide
+}
+define void @plck_write_control(i64 %wide) {
+  %place = alloca i32
+  %value = trunc i64 %wide to i32
+  store i32 %value, ptr %place
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  ret void
+}
+""",
+    "aarch64": """
+declare i64 @llvm.aarch64.get.fpcr()
+declare void @llvm.aarch64.set.fpcr(i64)
+define i64 @plck_read_control() {
+  %value = call i64 @llvm.aarch64.get.fpcr()
+  ret i64 %value
+}
+define void @plck_write_control(i64 %value) {
+  call void @llvm.aarch64.set.fpcr(i64 %value)
+  ret void
+}
+""",
+    "wasm32": """
+define i64 @plck_read_control() {
+  ret i64 0
+}
+define void @plck_write_control(i64 %value) {
+  ret void
+}
+""",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write an object file; for :mod:`~plc_kernels.emit.objects`."""
+    name, path = arguments
+    warnings.simplefilter("ignore")  # that code for other processors cannot be cached
+    target = TARGETS[name]
+    code = object_code(target)
+    strange = undefined_symbols(code) - MATHEMATICS - MEMORY
+    if strange:
+        raise SystemExit(f"the code for {name} calls {', '.join(sorted(strange))}")
+    Path(path).write_bytes(code)
+
+
+def object_code(target: Target) -> bytes:
+    """Return the object file of all functions."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    family = llvm.Target.from_triple(target.triple)
+    compiler = family.create_target_machine(
+        cpu=target.processor,
+        features=target.features,
+        opt=3,
+        reloc="static" if target.family == WASM32 else "pic",
+        codemodel="default",
+    )
+    at_home = target.family == machine()
+    if not at_home:
+        _stand_in()
+    denormals.generate_for(target.family)
+    kernels = {view.kernel: _types(view) for view in FUNCTIONS.values()}
+    modules = [_text(kernel, types_) for kernel, types_ in kernels.items()]
+    modules += [_twin(name + target.suffix, view) for name, view in FUNCTIONS.items()]
+    if not at_home:
+        modules = [_moved(text, target, compiler) for text in modules]
+        modules.append(_moved(_CONTROL[target.family], target, compiler))
+    linked = llvm.parse_assembly(modules[0])
+    for text in modules[1:]:
+        linked.link_in(llvm.parse_assembly(text))
+    head = _head(target, compiler)
+    linked.link_in(llvm.parse_assembly(head + _traps(linked)))
+    linked.verify()
+    _keep(linked, {name + target.suffix for name in FUNCTIONS}, target)
+    if at_home:
+        settings = llvm.create_pipeline_tuning_options(speed_level=0)
+        builder = llvm.create_pass_builder(compiler, settings)
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_global_dead_code_eliminate_pass()
+    else:
+        settings = llvm.create_pipeline_tuning_options(speed_level=3)
+        settings.loop_vectorization = True
+        settings.slp_vectorization = True
+        builder = llvm.create_pass_builder(compiler, settings)
+        passes = builder.getModulePassManager()
+    passes.run(linked, builder)
+    return bytes(compiler.emit_object(linked))
+
+
+def _stand_in() -> None:
+    """Let numba link functions that only the other family's code has; nobody calls them here."""
+    anything = llvm.address_of_symbol("free")
+    for name in (denormals.READ, denormals.WRITE):
+        llvm.add_symbol(name, anything)
+
+
+def _types(view: View) -> tuple[Any, ...]:
+    """Return the types of a kernel's arguments."""
+    arrays, flags = (Kind.WORDS, Kind.SCRATCH), (Kind.FLAG, Kind.FALSE)
+    return tuple(
+        _INT64_ARRAY if kind in arrays else types.boolean if kind in flags else types.int64
+        for kind, _ in view.arguments
+    )
+
+
+def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
+    """Compile a kernel, and return LLVM's text of it and all that it calls."""
+    kernel.compile(types_)
+    text = kernel.overloads[types_].library.get_llvm_str() + "\ndeclare void @llvm.trap()\n"
+    # What tells how two arrays differ in shape is a hundred functions on text.
+    return re.sub(
+        r"^(define [^\n]*raise_with_shape_context[^\n]*\{)$.*?^\}$",
+        r"\1\n  call void @llvm.trap()\n  unreachable\n}",
+        text,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+
+
+def _twin(name: str, view: View) -> str:
+    """Return LLVM's text of C's function, which calls numba's."""
+    types_ = _types(view)
+    result = view.kernel.overloads[types_]
+    context, returned = result.target_context, result.signature.return_type
+    module = ir.Module(name=f"{name}.c")
+    module.triple = llvm.get_process_triple()
+    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+    outer = ir.Function(
+        module,
+        ir.FunctionType(
+            ir.VoidType() if returned == types.none else word,
+            [pointer if each == "p" else word for each in view.pointers],
+        ),
+        name,
+    )
+    inner = ir.Function(
+        module,
+        context.call_conv.get_function_type(returned, types_),
+        result.fndesc.llvm_func_name,
+    )
+    build = ir.IRBuilder(outer.append_basic_block())
+    values = [_value(context, build, kind, outer.args, k) for kind, k in view.arguments]
+    _, answer = context.call_conv.call_function(build, inner, returned, types_, values)
+    if returned == types.none:
+        build.ret_void()
+    else:
+        build.ret(answer)
+    return str(cgutils.normalize_ir_text(str(module)))
+
+
+def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:
+    """Return a kernel's argument."""
+    word = ir.IntType(64)
+    match kind:
+        case Kind.WORDS:
+            return _array(context, build, build.bitcast(given[k], word.as_pointer()))
+        case Kind.SCRATCH:
+            return _array(context, build, build.alloca(word, HEADER), word(HEADER))
+        case Kind.ADDRESS:
+            return build.ptrtoint(given[k], word)
+        case Kind.NUMBER:
+            return given[k]
+        case Kind.FLAG:
+            return build.icmp_signed("!=", given[k], word(0))
+        case Kind.CONSTANT:
+            return word(k)
+        case Kind.FALSE:
+            return ir.IntType(1)(0)
+
+
+def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) -> Any:
+    """Return numba's view of words at an address."""
+    array = context.make_array(_INT64_ARRAY)(context, build)
+    populate_array(
+        array,
+        data=pointer,
+        shape=[length],
+        strides=[ir.IntType(64)(8)],
+        itemsize=8,
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
+def _moved(text: str, target: Target, compiler: Any) -> str:
+    """Return unoptimised text as that of another family of processors."""
+    text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
+    text = re.sub(r'"(target-cpu|target-features|probe-stack)"="[^"]*"', "", text)
+    # Nothing is allocated, so no array has an owner whose users would be counted.
+    text = re.sub(
+        r"^define [^\n]* @(NRT_(?:in|de)cref)\(.*?^}$",
+        r"define linkonce_odr void @\1(ptr %0) {\n  ret void\n}",
+        text,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    return _head(target, compiler) + text
+
+
+def _head(target: Target, compiler: Any) -> str:
+    """Return the first lines of a module."""
+    return f'target datalayout = "{compiler.target_data}"\ntarget triple = "{target.triple}"\n'
+
+
+def _traps(module: Any) -> str:
+    """Return a module that has what only raising an exception needs: it ends the program.
+
+    numba compiles a path for arrays of different lengths, which no kernel here takes, and one for
+    arrays whose last user goes, where all here are made of addresses.
+    """
+    lines = ["declare void @llvm.trap()"]
+    for function in module.functions:
+        if function.is_declaration and function.name.startswith(_INTERPRETER):
+            found = re.search(r"(\S+) @\S+?\((.*)\)", str(function))
+            assert found is not None
+            given = [each.split()[0] for each in found[2].split(",") if each.strip()]
+            lines.append(
+                f"define linkonce_odr {found[1]} @{function.name}({', '.join(given)}) {{\n"
+                "  call void @llvm.trap()\n  unreachable\n}"
+            )
+    for value in module.global_variables:
+        if value.is_declaration and value.name.startswith(_INTERPRETER):
+            lines.append(f"@{value.name} = linkonce_odr global ptr null")
+    return "\n".join(lines) + "\n"
+
+
+def _keep(module: Any, names: set[str], target: Target) -> None:
+    """Make all else internal to the object file."""
+    for value in (*module.functions, *module.global_variables):
+        if value.is_declaration:
+            continue
+        if value.name not in names:
+            value.linkage = "internal"
+        elif target.family != WASM32:
+            value.visibility = "hidden"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
