@@ -1,0 +1,64 @@
+// The time inside the step. Browsers give the audio thread no clock, so the page runs the same step
+// once more on the packets that the audio thread reports, and times that.
+
+import { Times } from "./figures.mjs";
+import { open } from "./step.mjs";
+
+export const RUNGS = 12;
+// As plc.Concealer: a lost packet may take a quarter of its duration, and a rung is chosen that
+// takes 72 % of that.
+export const BUDGET_SHARE = 0.25;
+const CALM_SHARE = 0.72;
+const WARM_MS = 150;
+const PAST_S = 1.5;
+const BURSTS = 5;
+
+export class Mirror {
+  constructor(module, settings) {
+    this.step = open(module, settings);
+    this.received = new Times();
+    this.lost = new Times();
+  }
+
+  // Takes a packet, interleaved, and whether it was lost.
+  push(packet, lost) {
+    const began = performance.now();
+    this.step.push(lost ? null : packet);
+    (lost ? this.lost : this.received).add(1000 * (performance.now() - began));
+  }
+}
+
+// The best rung of the ladder that is fast enough here. `signal` is what to try it with.
+export async function affordableRung(module, settings, signal) {
+  const limit = CALM_SHARE * BUDGET_SHARE * 1e6 * (settings.packetSamples / settings.sampleRate);
+  const end = performance.now() + WARM_MS;
+  while (performance.now() < end) costOf(module, { ...settings, rung: 0 }, signal);
+  for (let rung = 0; rung < RUNGS - 1; rung++) {
+    await new Promise((resume) => setTimeout(resume));
+    if (costOf(module, { ...settings, rung }, signal) <= limit) return rung;
+  }
+  return RUNGS - 1;
+}
+
+// The median time of the first lost packet of a burst, in microseconds.
+function costOf(module, settings, signal) {
+  const { sampleRate, channels, packetSamples } = settings;
+  const mirror = new Mirror(module, settings);
+  const packet = new Float32Array(channels * packetSamples);
+  let at = 0;
+  const receive = (packets) => {
+    for (let k = 0; k < packets; k++) {
+      for (let i = 0; i < packet.length; i += channels) {
+        packet.fill(signal[at], i, i + channels);
+        at = (at + 1) % signal.length;
+      }
+      mirror.push(packet, false);
+    }
+  };
+  receive(Math.ceil((PAST_S * sampleRate) / packetSamples));
+  for (let burst = 0; burst < BURSTS; burst++) {
+    mirror.push(null, true);
+    receive(Math.ceil((0.1 * sampleRate) / packetSamples));
+  }
+  return mirror.lost.summary().p50;
+}
