@@ -58,6 +58,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "ring",
             "toeplitz",
         ),
+        ("stream",),
+        ("emit",),
     ),
     "plc_bench": (
         ("base", "capture"),

@@ -16,16 +16,51 @@ from numba.extending import intrinsic
 
 from plc_kernels.compile import kernel
 
-_MACHINE = platform.machine().lower()
-_X86 = _MACHINE in ("x86_64", "amd64", "i386", "i686")
-_ARM = _MACHINE in ("aarch64", "arm64")
 # Intel SDM vol. 1, 10.2.3: flush-to-zero is bit 15 and denormals-are-zeros bit 6 of MXCSR.
-_X86_BITS = 0x8040
 # ARM ARM, FPCR: FZ is bit 24.
-_ARM_BITS = 1 << 24
+_BITS = {"x86": 0x8040, "arm": 1 << 24, "other": 0}
+_KINDS = {
+    **dict.fromkeys(("x86_64", "amd64", "i386", "i686"), "x86"),
+    **dict.fromkeys(("aarch64", "arm64"), "arm"),
+}
 
-SUPPORTED = _X86 or _ARM
+
+def _kind_of(machine: str) -> str:
+    return _KINDS.get(machine.lower(), "other")
+
+
+_kind = _kind_of(platform.machine())
+_elsewhere = False
+
+SUPPORTED = _kind != "other"
 """Whether this processor's setting is known; elsewhere the calls below do nothing."""
+
+READ, WRITE = "plck_read_control", "plck_write_control"
+"""Functions that code for another family of processors calls, and whoever emits it defines:
+``int64 READ(void)`` and ``void WRITE(int64)``."""
+
+
+def generate_for(machine: str) -> None:
+    """Compile the calls below for another family of processors, from here on.
+
+    Parameters
+    ----------
+    machine : str
+        As :func:`platform.machine` names it; ``"wasm32"`` has no such setting.
+
+    Notes
+    -----
+    For a process that emits code and does not run it: a cache of compiled kernels does not notice.
+    """
+    global _kind, _elsewhere
+    _elsewhere = _kind_of(machine) != _kind_of(platform.machine())
+    _kind = _kind_of(machine)
+
+
+def _outside(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Call a function that another module defines."""
+    function = ir.FunctionType(result, [each.type for each in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 
 
 @intrinsic
@@ -33,17 +68,15 @@ def _read_control(typing_context: Any) -> Any:
     """Return the floating-point control register as int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if _X86:
+        if _elsewhere:
+            return _outside(builder, READ, ir.IntType(64), [])
+        if _kind == "x86":
             place = cgutils.alloca_once(builder, ir.IntType(32))
             pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-            function = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-            name = "llvm.x86.sse.stmxcsr"
-            builder.call(cgutils.get_or_insert_function(builder.module, function, name), [pointer])
+            _outside(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer])
             return builder.zext(builder.load(place), ir.IntType(64))
-        if _ARM:
-            function = ir.FunctionType(ir.IntType(64), [])
-            name = "llvm.aarch64.get.fpcr"
-            return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [])
+        if _kind == "arm":
+            return _outside(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
         return ir.Constant(ir.IntType(64), 0)
 
     return types.int64(), generate
@@ -54,29 +87,35 @@ def _write_control(typing_context: Any, value: Any) -> Any:
     """Set the floating-point control register from an int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if _X86:
+        if _elsewhere:
+            _outside(builder, WRITE, ir.VoidType(), [arguments[0]])
+        elif _kind == "x86":
             place = cgutils.alloca_once(builder, ir.IntType(32))
             builder.store(builder.trunc(arguments[0], ir.IntType(32)), place)
             pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-            function = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-            name = "llvm.x86.sse.ldmxcsr"
-            builder.call(cgutils.get_or_insert_function(builder.module, function, name), [pointer])
-        elif _ARM:
-            function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-            name = "llvm.aarch64.set.fpcr"
-            builder.call(
-                cgutils.get_or_insert_function(builder.module, function, name), [arguments[0]]
-            )
+            _outside(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer])
+        elif _kind == "arm":
+            _outside(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [arguments[0]])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
+
+
+@intrinsic
+def _flushing_bits(typing_context: Any) -> Any:
+    """Return the register's bits that flush denormals, as int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(ir.IntType(64), _BITS[_kind])
+
+    return types.int64(), generate
 
 
 @kernel
 def flush_denormals() -> int:
     """Make this thread's arithmetic treat denormals as zero; return the setting found before."""
     before: int = _read_control()  # type: ignore[call-arg]  # numba passes the context
-    bits = _X86_BITS if _X86 else _ARM_BITS if _ARM else 0
+    bits: int = _flushing_bits()
     _write_control(before | bits)
     return before
 
