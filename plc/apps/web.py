@@ -156,9 +156,7 @@ class WebServer:
         self.close()
 
 
-def run_web(
-    host: str, port: int, *, duration_s: float, announce: Callable[[str], None]
-) -> None:
+def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str], None]) -> None:
     """Serve the page until a signal, or for some time.
 
     Parameters

@@ -23,7 +23,7 @@ const bytesOf = (id) => Uint8Array.from(atob($(id).textContent), (letter) => let
 
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const pictures = {
-  in: new Picture($("picture-in"), { marked: true, still }),
+  in: new Picture($("picture-in"), { tinted: true, still }),
   out: new Picture($("picture-out"), { still }),
 };
 const levels = { in: new Level(), out: new Level() };
@@ -243,7 +243,7 @@ function take(report) {
     const original = each + k * n;
     const played = original + each * n;
     pictures.in.push(samples, original, original + n, channels, lost);
-    pictures.out.push(samples, played, played + n, channels, false);
+    pictures.out.push(samples, played, played + n, channels, lost);
     levels.in.push(samples, original, original + n);
     levels.out.push(samples, played, played + n);
     mirror.push(samples.subarray(original, original + n), lost);
@@ -260,7 +260,7 @@ function showFigures() {
     meter.setAttribute("aria-valuenow", String(Math.round(Math.max(-60, db))));
     meter.setAttribute("aria-valuetext", silent ? "silence" : `${Math.round(db)} dB`);
     meter.firstElementChild.style.transform = `scaleX(${silent ? 0 : 1 + db / 60})`;
-    meter.nextElementSibling.textContent = silent ? "–" : `${Math.round(db)} dB`;
+    meter.nextElementSibling.textContent = silent ? "–" : `${Math.round(db)} dB`.replace("-", "−");
   }
   if (!stream) return;
   $("packets").textContent = counted.packets;
@@ -284,6 +284,7 @@ const time = (us) => (us < clock ? `< ${Math.round(clock)}` : String(Math.round(
 // ---- the reader's hands -------------------------------------------------------------------------
 
 function toggle() {
+  if ($("start").disabled) return;
   running = !running;
   refresh();
 }
@@ -339,7 +340,7 @@ function listen() {
       $("lanes").dispatchEvent(new Event("change"));
     } else if (event.key.toLowerCase() === "l") {
       lose();
-    } else if (event.key === " " && !event.target.closest("button, input")) {
+    } else if (event.key === " " && !event.target.closest("button, input:not([type=range])")) {
       event.preventDefault();
       toggle();
     }

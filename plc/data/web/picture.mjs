@@ -22,10 +22,10 @@ const COLOURS = Array.from({ length: 256 }, (_, i) => {
 });
 
 export class Picture {
-  constructor(canvas, { marked = false, still = false } = {}) {
+  constructor(canvas, { tinted = false, still = false } = {}) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
-    this.marked = marked;
+    this.tinted = tinted;
     this.still = still;
     this.x = 0;
     this.sampleRate = 0;
@@ -70,7 +70,7 @@ export class Picture {
 
   // The spectral lines of each row of pixels, from the top.
   lines() {
-    const height = this.canvas.height - (this.marked ? STRIP * this.scale : 0);
+    const height = this.canvas.height - STRIP * this.scale;
     const perHz = this.spectra.n / this.sampleRate;
     const top = Math.min(TOP_HZ, this.sampleRate / 2) * perHz;
     return Array.from({ length: height }, (_, row) => {
@@ -91,7 +91,7 @@ export class Picture {
         for (let k = this.rows[row][0]; k < this.rows[row][1]; k++) level = Math.max(level, db[k]);
         const share = (level - FLOOR_DB) / (CEILING_DB - FLOOR_DB);
         colour = COLOURS[Math.round(255 * Math.min(1, share))];
-        if (mark) colour = colour.map((value, c) => 0.55 * value + 0.45 * LOST[c]);
+        if (mark && this.tinted) colour = colour.map((value, c) => 0.55 * value + 0.45 * LOST[c]);
       }
       for (let x = 0; x < scale; x++) {
         const at = 4 * (row * scale + x);

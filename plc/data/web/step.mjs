@@ -10,11 +10,15 @@ export const REFUSED = 4;
 const PAGE_BYTES = 65536;
 const SETTINGS_WORDS = 16;
 
-// Where a mathematical function of C's library comes from; a name with f is that of float32.
+// Functions of C's library that Math lacks.
+const FURTHER = { exp2: (x) => 2 ** x, exp10: (x) => 10 ** x, fmod: (x, y) => x % y };
+
+// The functions of C's library that the module imports; a name ending in f is that for float32.
 function mathematics(module) {
+  const known = (name) => Math[name] ?? FURTHER[name];
   const env = {};
   for (const { name, kind } of WebAssembly.Module.imports(module)) {
-    const found = Math[name] ?? Math[name.replace(/f$/, "")];
+    const found = known(name) ?? known(name.replace(/f$/, ""));
     if (kind !== "function" || !found) throw new Error(`the engine needs ${name}, which is not here`);
     env[name] = found;
   }
