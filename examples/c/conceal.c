@@ -1,15 +1,20 @@
-/* Conceal the lost packets of a WAV file with libplc.
+/* Lose packets of a WAV file, conceal them with libplc, and write what is heard.
  *
  *   plc c build --out build
  *   cc conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build
- *   ./conceal damaged.wav lost.trace concealed.wav
+ *   ./conceal clean.wav heard.wav --loss 10% --burst 3 --seed 7
+ *   ./conceal damaged.wav heard.wav --trace lost.trace
  *
- * The WAV file is 16-bit integer or 32-bit float, the trace a text file with a 1 for each lost
- * packet and a 0 for each other one; "# ..." is a comment. A fourth argument is the packet's
- * length in samples (10 ms if there is none), a fifth the model ("ar": no network).
+ * The WAV file is 16-bit integer or 32-bit float. A trace is a text file with a 1 for each lost
+ * packet and a 0 for each other one; "# ..." is a comment. Further options:
+ *
+ *   --write-trace FILE   write down which packets were lost
+ *   --packet SAMPLES     length of a packet (default: 10 ms)
+ *   --lookahead PACKETS  wait so long, and fill gaps from both sides
+ *   --rung N             0: the best prediction (default), ..., 11: the cheapest
+ *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
  */
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,8 +116,8 @@ static void write_wav(const char *name, const wav *audio) {
         stop("cannot be written", name);
 }
 
-/* Return the trace as text of 0s and 1s alone. */
-static char *read_trace(const char *name) {
+/* Return the trace as text of 0s and 1s alone, for each packet one. */
+static char *read_trace(const char *name, size_t packets) {
     size_t size, kept = 0, i;
     char *text = (char *)read_file(name, &size);
     for (i = 0; i < size; i++) {
@@ -125,59 +130,189 @@ static char *read_trace(const char *name) {
             stop("is no trace", name);
     }
     text[kept] = 0;
+    if (kept < packets)
+        stop("has fewer packets than the audio", name);
     return text;
 }
 
-int main(int count, char **given) {
-    plc_options options;
-    plc_counters counters;
-    wav audio;
-    char *trace;
-    size_t packet, packets, frame, k;
-    unsigned char *block;
-    int64_t stream;
+/* Return a number from 0 to 1, evenly distributed (xorshift64*, Vigna 2016). */
+static double chance(uint64_t *state) {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return (double)(*state * 2685821657736338717u >> 11) / 9007199254740992.0;
+}
 
-    if (count < 4) {
-        fprintf(stderr, "usage: conceal IN.wav TRACE OUT.wav [PACKET_SAMPLES [MODEL]]\n");
-        return 2;
+/* Return a trace with a share of the packets lost, in bursts of a mean length: Gilbert's model. */
+static char *lose(size_t packets, double share, double burst, uint64_t seed) {
+    char *text = malloc(packets + 1);
+    uint64_t state = seed * 2 + 1;
+    double begin = share < 1.0 ? share / (burst * (1.0 - share)) : 1.0, end = 1.0 / burst;
+    int lost = 0;
+    size_t k;
+    if (!text)
+        stop("is too long", "the audio");
+    if (share >= 1.0)
+        end = 0.0;
+    for (k = 0; k < 16; k++)
+        chance(&state); /* a small seed needs a few turns */
+    lost = chance(&state) < share;
+    for (k = 0; k < packets; k++) {
+        text[k] = lost ? '1' : '0';
+        lost = chance(&state) < (lost ? 1.0 - end : begin);
     }
-    audio = read_wav(given[1]);
-    trace = read_trace(given[2]);
-    frame = (size_t)audio.bytes * audio.channels;
+    text[packets] = 0;
+    return text;
+}
+
+static void write_trace(const char *name, const char *trace) {
+    FILE *file = fopen(name, "w");
+    if (!file || fprintf(file, "%s\n", trace) < 0 || fclose(file))
+        stop("cannot be written", name);
+}
+
+typedef struct settings {
+    const char *in, *out, *trace, *write_trace;
+    double share, burst;
+    uint64_t seed;
+    uint32_t packet, lookahead, rung, processor;
+} settings;
+
+static void usage(void) {
+    fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
+                    "[--seed N])\n"
+                    "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
+                    "               [--rung N] [--processor v2|v3|v4]\n");
+    exit(2);
+}
+
+/* Return a number that is all of a text, in a range. */
+static double real(const char *text, double least, double most) {
+    char *end;
+    double value = strtod(text, &end);
+    if (*end == '%') {
+        value /= 100.0;
+        end++;
+    }
+    if (end == text || *end || !(value >= least && value <= most)) {
+        fprintf(stderr, "conceal: %s is out of range: %g to %g\n", text, least, most);
+        exit(2);
+    }
+    return value;
+}
+
+static settings read_settings(int count, char **given) {
+    settings set = {NULL, NULL, NULL, NULL, -1.0, 1.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
+    int i;
+    for (i = 1; i < count; i++) {
+        const char *name = given[i], *value = i + 1 < count ? given[i + 1] : NULL;
+        if (strncmp(name, "--", 2)) {
+            if (set.in && set.out)
+                usage();
+            *(set.in ? &set.out : &set.in) = name;
+            continue;
+        }
+        if (!value)
+            usage();
+        i++;
+        if (!strcmp(name, "--trace"))
+            set.trace = value;
+        else if (!strcmp(name, "--write-trace"))
+            set.write_trace = value;
+        else if (!strcmp(name, "--loss"))
+            set.share = real(value, 0.0, 1.0);
+        else if (!strcmp(name, "--burst"))
+            set.burst = real(value, 1.0, 1e6);
+        else if (!strcmp(name, "--seed"))
+            set.seed = (uint64_t)real(value, 0.0, 1e15);
+        else if (!strcmp(name, "--packet"))
+            set.packet = (uint32_t)real(value, 1.0, 1e6);
+        else if (!strcmp(name, "--lookahead"))
+            set.lookahead = (uint32_t)real(value, 0.0, 1e6);
+        else if (!strcmp(name, "--rung"))
+            set.rung = (uint32_t)real(value, 0.0, 1e6);
+        else if (!strcmp(name, "--processor") && value[0] == 'v')
+            set.processor = (uint32_t)real(value + 1, 2.0, 4.0);
+        else
+            usage();
+    }
+    if (!set.out || (set.trace == NULL) == (set.share < 0.0))
+        usage();
+    return set;
+}
+
+/* Copy a packet's samples between the file's and `block`; what is beyond the file's end is 0. */
+static void cut(const wav *audio, size_t begin, size_t packet, unsigned char *block) {
+    size_t frame = audio->bytes * audio->channels;
+    size_t here = audio->length - begin < packet ? audio->length - begin : packet;
+    memset(block, 0, packet * frame);
+    memcpy(block, audio->samples + begin * frame, here * frame);
+}
+
+static void paste(wav *audio, size_t begin, size_t samples, const unsigned char *block) {
+    size_t frame = audio->bytes * audio->channels;
+    if (begin >= audio->length)
+        return;
+    if (samples > audio->length - begin)
+        samples = audio->length - begin;
+    memcpy(audio->samples + begin * frame, block, samples * frame);
+}
+
+static void check(int64_t code, const char *call) {
+    if (code < 0)
+        stop(plc_error(code), call);
+}
+
+int main(int count, char **given) {
+    settings set = read_settings(count, given);
+    wav audio = read_wav(set.in);
+    size_t frame = (size_t)audio.bytes * audio.channels;
+    size_t packet = set.packet ? set.packet : audio.sample_rate / 100;
+    size_t packets = (audio.length + packet - 1) / packet, delay, k;
+    char *trace = set.trace ? read_trace(set.trace, packets)
+                            : lose(packets, set.share, set.burst, set.seed);
+    plc_counters counters;
+    plc_options options;
+    plc_stream *stream;
+    unsigned char *block, *tail;
 
     plc_options_init(&options);
     options.sample_rate = audio.sample_rate;
     options.channels = audio.channels;
-    options.packet_samples = count > 4 ? (uint32_t)atoi(given[4]) : audio.sample_rate / 100;
+    options.packet_samples = (uint32_t)packet;
     options.format = audio.bytes == 2 ? PLC_INT16 : PLC_FLOAT32;
-    options.budget_ms = INFINITY; /* a file has time */
-    options.model = count > 5 ? given[5] : NULL;
-    stream = plc_open(&options);
-    if (stream <= 0)
-        stop(plc_error(), "plc_open");
+    options.lookahead = set.lookahead;
+    options.rung = set.rung;
+    options.processor = set.processor;
+    check(plc_open(&stream, &options), "plc_open");
 
-    packet = options.packet_samples;
-    packets = (audio.length + packet - 1) / packet;
-    if (strlen(trace) < packets)
-        stop("has fewer packets than the audio", given[2]);
+    delay = (size_t)plc_delay(stream);
     block = malloc(packet * frame);
+    tail = malloc(delay * frame + 1);
+    if (!block || !tail)
+        stop("is too long", "the packet");
     for (k = 0; k < packets; k++) {
-        size_t begin = k * packet;
-        size_t here = audio.length - begin < packet ? audio.length - begin : packet;
-        memset(block, 0, packet * frame);
-        memcpy(block, audio.samples + begin * frame, here * frame);
-        if (plc_push(stream, trace[k] == '1' ? NULL : block, block) < 0)
-            stop(plc_error(), "plc_push");
-        memcpy(audio.samples + begin * frame, block, here * frame);
+        /* The output is behind the input, so that it can take the place of what was read. */
+        cut(&audio, k * packet, packet, block);
+        check(plc_push(stream, trace[k] == '1' ? NULL : block, block), "plc_push");
+        if (k >= set.lookahead)
+            paste(&audio, (k - set.lookahead) * packet, packet, block);
     }
+    check(plc_flush(stream, tail, delay), "plc_flush");
+    for (k = 0; k < set.lookahead; k++)
+        if (packets + k >= set.lookahead)
+            paste(&audio, (packets + k - set.lookahead) * packet, packet, tail + k * packet * frame);
     counters.struct_size = sizeof counters;
-    if (plc_stats(stream, &counters))
-        stop(plc_error(), "plc_stats");
-    plc_close(stream);
-    write_wav(given[3], &audio);
-    printf("%llu packets, %llu lost: %llu samples concealed in %llu bursts\n",
+    check(plc_stats(stream, &counters), "plc_stats");
+    write_wav(set.out, &audio);
+    if (set.write_trace) {
+        trace[packets] = 0;
+        write_trace(set.write_trace, trace);
+    }
+    printf("%llu packets, %llu lost: %llu samples concealed in %llu bursts, by code for %s\n",
            (unsigned long long)counters.packets, (unsigned long long)counters.lost_packets,
            (unsigned long long)counters.concealed_samples,
-           (unsigned long long)counters.concealment_events);
+           (unsigned long long)counters.concealment_events, plc_processor(stream));
+    check(plc_close(stream), "plc_close");
     return 0;
 }

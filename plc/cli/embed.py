@@ -6,7 +6,7 @@ imported inside. ``register`` adds them to the command.
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -54,16 +54,38 @@ def _c() -> None:
     """Group the commands, so that ``build`` stays a subcommand."""
 
 
-@c.command("build")
+@c.command(
+    "build",
+    epilog="\n\n".join(
+        [
+            "[bold]Examples[/bold]",
+            "  plc c build --out build",
+            "  cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
+            "  plc c build --out pi --target aarch64          for a Raspberry Pi",
+            "  plc c build --out page --target wasm32         plc.wasm, for browsers",
+        ]
+    ),
+)
 def build(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for libplc and plc.h.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the library and plc.h.")],
+    target: Annotated[
+        Literal["host", "x86_64", "aarch64", "wasm32"],
+        typer.Option(help="Processors to build for; host: this one's family."),
+    ] = "host",
 ) -> None:
-    """Build libplc here, for programs of this machine; needs a C compiler and cffi."""
+    """Build libplc: linear prediction as a C library that needs no Python.
+
+    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm. For x86_64 there is code for
+    x86-64-v2, v3 and v4 in one library. It needs gcc; from other processors
+    gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
+    """
     from plc.embed.library import build_library
 
-    built = build_library(out)
-    typer.echo(f"{built.library}\n{built.header}")
-    typer.echo(f"cc program.c {built.flags}")
+    built = build_library(out, target, lambda line: typer.echo(f"plc: {line}", err=True))
+    for path in built.files:
+        typer.echo(path)
+    if built.flags:
+        typer.echo(f"cc program.c {built.flags}")
 
 
 gstreamer = typer.Typer(

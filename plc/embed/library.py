@@ -1,160 +1,196 @@
-"""Build ``libplc``: the engine as a shared library with a C header.
+"""Build ``libplc``: the engine's linear prediction as a C library without Python.
 
-The library holds a Python interpreter (through cffi's embedding) that finds this very installation
-again: the interpreter's path and the folders of the packages are written into it. So it is built
-where it is used, not shipped.
+The step of a stream is compiled ahead of time (:mod:`plc_kernels.emit`), for x86-64 at three levels
+of which each stream takes the best; ``plc.c`` checks arguments around it. For WebAssembly it is the
+step alone (:mod:`plc.embed.wasm`).
 """
 
-import contextlib
-import io
-import os
-import re
-import shlex
 import shutil
-import subprocess
 import sys
-import sysconfig
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from plc.embed.calls import DECLARATIONS
-from plc.errors import ConfigError, MissingExtraError
+import plc
+from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
+from plc.embed.wasm import build_wasm
+from plc.errors import ConfigError
+from plc_kernels.emit.objects import EmitError, emit_objects
+from plc_kernels.emit.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
+from plc_kernels.stream import layout
 
 HERE = Path(__file__).parent
 HEADER = HERE / "plc.h"
-_MODULE = "_libplc"
+SOURCE = HERE / "plc.c"
+HOST = "host"
+FAMILIES = (HOST, X86_64, AARCH64, WASM32)
 
-# What runs in the interpreter when the library starts. The folders are those of a checkout, or
-# of an editable installation, which the interpreter may not know.
-_START = """
-import sys
-from _libplc import ffi
+CFLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+_COMPILERS = {X86_64: X86_COMPILER, AARCH64: ARM_COMPILER}
+# As plc.h numbers them.
+_LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
+_PLACES = (
+    "FILL",
+    "FILL_SAMPLES",
+    "STATS",
+    "TOTAL_SAMPLES",
+    "CONCEALED_SAMPLES",
+    "SILENT_SAMPLES",
+    "EVENTS",
+    "PACKETS",
+    "LOST_PACKETS",
+    "PARTIAL_PACKETS",
+    "INVALID_PACKETS",
+    "CROSSFADED_SAMPLES",
+    "BRIDGED_SAMPLES",
+    "FILLS_LIMITED",
+    "LONGEST_BURST",
+)
 
-for folder in {folders!r}:
-    if folder not in sys.path:
-        sys.path.append(folder)
-try:
-    from plc.embed.calls import Calls
-except Exception as error:
-    raise ImportError(
-        f"libplc was built with {executable}, and the engine is not there any more ({{error}}); "
-        "build it again, or set PLC_PYTHON to a Python that has it"
-    ) from error
-Calls(ffi).bind()
+_PKG_CONFIG = """\
+libdir=${{pcfiledir}}
+
+Name: libplc
+Description: Packet-loss concealment of music and speech
+Version: {version}
+Libs: -L${{libdir}} -lplc
+Libs.private: -lm
+Cflags: -I${{libdir}}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A built library."""
+    """A built library.
 
-    library: Path
-    header: Path
-    python: str
-    """The interpreter whose packages it uses."""
+    Attributes
+    ----------
+    family : str
+        Of processors: ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
+    files : list of path
+        All that was written; the library first.
+    flags : str
+        For a compiler, to use it; none for WebAssembly.
+    """
+
+    family: str
+    files: list[Path]
     flags: str
-    """For a compiler, to use it."""
+
+    @property
+    def library(self) -> Path:
+        """The shared library, or the module of WebAssembly."""
+        return self.files[0]
 
 
-def build_library(folder: str | Path) -> Library:
-    """Build the library and put its header beside it.
+def build_library(
+    folder: str | Path, target: str = HOST, tell: Callable[[str], None] = lambda line: None
+) -> Library:
+    """Build the library, and put its header beside it.
 
     Parameters
     ----------
     folder : path
-        Where to; made if it is not there.
+        Where to; made if it is not there. Files of an earlier build are replaced, each at once.
+    target : str
+        ``"host"``, ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
+    tell : callable
+        Called with a line for each thing done, from any thread.
 
     Raises
     ------
-    MissingExtraError
-        If cffi is not installed.
     ConfigError
-        If there is no C compiler, Python's headers or shared library are missing, or the folder
-        cannot be written.
+        If the target is unknown, a compiler or linker is not there or fails, or the folder cannot be
+        written.
     """
-    target = Path(folder).resolve()
-    suffix = ".dylib" if sys.platform == "darwin" else ".so"
-    library = target / f"libplc{suffix}"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target) as work:
-            source = Path(work) / f"{_MODULE}.c"
-            _write_source(source)
-            built = Path(work) / library.name
-            _compile(source, built)
-            built.replace(library)  # a program that uses the one before keeps it
-        shutil.copy(HEADER, target / HEADER.name)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {target}: {error.strerror}") from error
-    return Library(
-        library=library,
-        header=target / HEADER.name,
-        python=sys.executable,
-        flags=f"-I{target} -L{target} -lplc -Wl,-rpath,{target}",
-    )
-
-
-def _write_source(source: Path) -> None:
-    try:
-        import cffi
-    except ImportError as error:
-        raise MissingExtraError(
-            'the C library needs cffi; pip install "plc-engine[c]" brings it'
-        ) from error
-    ffi = cffi.FFI()
-    header = HEADER.read_text()
-    ffi.embedding_api("")
-    ffi.cdef(_declarations(header) + DECLARATIONS)
-    executable = str(Path(sys.executable).absolute())
-    defines = f'#define PLC_PYTHON_DEFAULT "{_escaped(executable)}"\n'
-    ffi.set_source(_MODULE, defines + header + (HERE / "libplc.c").read_text())
-    ffi.embedding_init_code(_START.format(folders=_folders(), executable=executable))
-    with contextlib.redirect_stdout(io.StringIO()):  # it says where it writes
-        ffi.emit_c_code(str(source))
-
-
-def _declarations(header: str) -> str:
-    """Return the structs of the header, which Python reads and writes."""
-    return "".join(re.findall(r"typedef struct \w+ \{.*?\} \w+;\n", header, re.DOTALL))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _folders() -> list[str]:
-    """Return where the packages are imported from."""
-    folders = []
-    for name in ("plc", "plc_kernels"):
-        spec = find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        folders.append(str(Path(spec.origin).parents[1]))
-    return folders
-
-
-def _compile(source: Path, library: Path) -> None:
-    variables = sysconfig.get_config_vars()
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    if shutil.which(compiler[0]) is None:
-        raise ConfigError(f"there is no C compiler {compiler[0]}; apt-get install gcc libc6-dev")
-    include = Path(sysconfig.get_paths()["include"])
-    if not (include / "Python.h").is_file():
-        raise ConfigError(f"Python's headers are not in {include}; apt-get install python3-dev")
-    if not variables.get("Py_ENABLE_SHARED"):
+    if target not in FAMILIES:
+        raise ConfigError(f"target is {target!r}; give {', '.join(FAMILIES)}")
+    if target == HOST and sys.platform != "linux":
         raise ConfigError(
-            f"{sys.executable} has no shared library to put into another; use one built with "
-            "--enable-shared, as Debian's and conda's are"
+            f"libplc is built for Linux, and this is {sys.platform}; give x86_64, aarch64 or wasm32"
         )
-    folder = str(variables["LIBDIR"])
-    name = str(variables["LDLIBRARY"]).removeprefix("lib").rsplit(".", 1)[0]
-    shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
-    command = [*compiler, "-O2", "-fPIC", shared, "-fvisibility=hidden", "-w", "-pthread"]
-    command += [f"-I{include}", str(source), "-o", str(library)]
-    command += [f"-L{folder}", f"-l{name}", f"-Wl,-rpath,{folder}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = " ".join(done.stderr.split())[:500]
-        raise ConfigError(f"the C compiler refused: {shlex.join(command)}: {reason}")
+    family = machine() if target == HOST else target
+    if family not in FAMILIES:
+        raise ConfigError(f"libplc is for {', '.join(FAMILIES[1:])}, and this machine is {family}")
+    into = Path(folder).resolve()
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into) as work:
+            build = _build_module if family == WASM32 else _build_objects
+            made = build(family, Path(work), tell)
+            files = [into / path.name for path in made]
+            for path, final in zip(made, files, strict=True):
+                path.replace(final)  # a program that uses the one before keeps it
+    except OSError as error:
+        raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
+    flags = "" if family == WASM32 else f"-I{into} -L{into} -lplc -Wl,-rpath,{into}"
+    return Library(family=family, files=files, flags=flags)
+
+
+def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
+    tell(f"compiling the step for {family}")
+    module = work / "plc.wasm"
+    build_wasm(module, work)
+    return [module]
+
+
+def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
+    """Compile and link in a folder; return what is to be kept."""
+    compiler = find(compiler_for(family))
+    archiver = find(ARCHIVER)
+    targets = targets_of(family)
+    write_sources(work, targets)
+    glue = work / "plc.o"
+    run([*compiler, *CFLAGS, "-c", str(work / SOURCE.name), "-o", str(glue)])
+    count = 0
+
+    def done(name: str) -> None:
+        nonlocal count
+        count += 1
+        tell(f"compiled the step for {name} ({count} of {len(targets)})")
+
+    tell(f"compiling the step for {', '.join(each.name for each in targets)}")
+    objects = [str(glue), *map(str, emitted(targets, work, done))]
+    shared, archive = work / "libplc.so", work / "libplc.a"
+    checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", "-Wl,-soname,libplc.so"]
+    run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
+    run([*archiver, "rcs", str(archive), *objects])
+    (work / "plc.pc").write_text(_PKG_CONFIG.format(version=plc.__version__))
+    return [shared, archive, work / HEADER.name, work / "plc.pc"]
+
+
+def compiler_for(family: str) -> Tool:
+    """Return the C compiler for a family of processors."""
+    return COMPILER if family == machine() else _COMPILERS[family]
+
+
+def emitted(
+    targets: list[Target], work: Path, done: Callable[[str], None] = lambda name: None
+) -> list[Path]:
+    """Write the step's object files to a folder.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be compiled.
+    """
+    try:
+        return emit_objects(targets, work, done)
+    except EmitError as error:
+        raise ConfigError(str(error)) from error
+
+
+def write_sources(work: Path, targets: list[Target]) -> None:
+    """Copy ``plc.h`` and ``plc.c`` to a folder, and write ``step.h`` for these targets."""
+    shutil.copy(HEADER, work / HEADER.name)
+    shutil.copy(SOURCE, work / SOURCE.name)
+    lines = [f'#define PLC_VERSION "{plc.__version__}"']
+    steps = [
+        f'X({each.suffix.removeprefix("_")}, {_LEVELS.get(each.name, 0)}, "{each.name}")'
+        for each in targets
+    ]
+    lines.append(f"#define PLC_STEPS(X) {' '.join(steps)}")
+    lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
+    lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
+    (work / "step.h").write_text("\n".join(lines) + "\n")

@@ -36,6 +36,9 @@ COMPILER = Tool("a C compiler", ("cc", "gcc", "clang"), "gcc libc6-dev", "CC")
 ARM_COMPILER = Tool(
     "a C compiler for aarch64", ("aarch64-linux-gnu-gcc",), "gcc-aarch64-linux-gnu", "CC_AARCH64"
 )
+X86_COMPILER = Tool(
+    "a C compiler for x86-64", ("x86_64-linux-gnu-gcc",), "gcc-x86-64-linux-gnu", "CC_X86_64"
+)
 ARCHIVER = Tool("an archiver", ("ar", "llvm-ar"), "binutils", "AR")
 WASM_LINKER = Tool(
     "a linker for WebAssembly", ("wasm-ld", "wasm-ld-19", "wasm-ld-14"), "lld", "WASM_LD"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from plc import Concealer, ConcurrentPushError, PlcError
-from plc.embed.calls import ERROR_BUSY, Calls
 from plc.embed.server import Conversation
 from plc.embed.stream import EmbeddedStream
 from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
@@ -154,19 +153,6 @@ def test_an_embedded_stream_refuses_a_second_thread() -> None:
     stream.push(PACKETS[21], out)
     assert out.any()
     stream.close()
-
-
-def test_the_c_library_calls_that_busy() -> None:
-    class Memory:
-        NULL = None
-        text = b""
-
-        def memmove(self, target: object, data: bytes, size: int) -> None:
-            self.text = data[:size]
-
-    memory = Memory()
-    assert Calls(memory)._say(None, ConcurrentPushError("another thread")) == ERROR_BUSY
-    assert memory.text.startswith(b"another thread")
 
 
 def test_a_clients_stream_that_is_busy_ends_the_conversation_with_an_error() -> None:

@@ -57,7 +57,7 @@ TARGETS = {
             )
             for level in ("v2", "v3", "v4")
         ),
-        Target("aarch64", AARCH64, "aarch64-unknown-linux-gnu", features="+neon"),
+        Target("aarch64", AARCH64, "aarch64-unknown-linux-gnu", features="+neon", suffix="_arm"),
         # In every browser since 2023.
         Target(
             "wasm32",

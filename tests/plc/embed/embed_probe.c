@@ -12,53 +12,59 @@
 
 static int faults;
 
-static void check(int holds, const char *what) {
+static void check(int holds, int line, const char *what) {
     if (!holds) {
-        fprintf(stderr, "%s (plc_error: %s)\n", what, plc_error());
+        fprintf(stderr, "%d: %s\n", line, what);
         faults++;
     }
 }
 
-#define CHECK(condition) check(condition, #condition)
+#define CHECK(condition) check(condition, __LINE__, #condition)
 
 static plc_options options_of(uint32_t seed) {
     plc_options options;
     plc_options_init(&options);
     options.sample_rate = 16000;
     options.packet_samples = PACKET;
-    options.budget_ms = INFINITY;
-    options.model = "ar";
     options.seed = seed;
     return options;
 }
 
-static void fill(float *packet, int k, uint32_t seed) {
+static plc_stream *opened(plc_options options) {
+    plc_stream *stream = NULL;
+    int code = plc_open(&stream, &options);
+    if (code) {
+        fprintf(stderr, "plc_open: %s\n", plc_error(code));
+        exit(1);
+    }
+    return stream;
+}
+
+static void sound(float *packet, int k, uint32_t seed) {
     int i;
     for (i = 0; i < PACKET; i++) {
         double t = (k * PACKET + i) / 16000.0;
-        packet[i] = (float)(0.3 * sin(6.2831853 * (220.0 + seed) * t));
+        packet[i] = (float)(0.3 * sin(6.2831853 * (220.0 + 7 * seed) * t));
     }
 }
 
 /* Conceal a signal; write what is played. */
-static void play(uint32_t seed, float *played) {
-    plc_options options = options_of(seed);
-    int64_t stream = plc_open(&options);
+static void play(plc_stream *stream, uint32_t seed, float *played) {
     float packet[PACKET];
     int k;
-    check(stream > 0, "a thread opens a stream");
     for (k = 0; k < PACKETS; k++) {
-        fill(packet, k, seed);
-        check(plc_push(stream, k % 7 == 5 ? NULL : packet, played + k * PACKET) >= 0, "push");
+        sound(packet, k, seed);
+        CHECK(plc_push(stream, k % 7 == 5 ? NULL : packet, played + k * PACKET) >= 0);
     }
-    check(plc_close(stream) == 0, "a thread closes its stream");
 }
 
 static float alone[2][PACKET * PACKETS], together[2][PACKET * PACKETS];
 
 static void *run(void *number) {
     uint32_t seed = *(uint32_t *)number;
-    play(seed, together[seed]);
+    plc_stream *stream = opened(options_of(seed));
+    play(stream, seed, together[seed]);
+    CHECK(plc_close(stream) == 0);
     return NULL;
 }
 
@@ -71,68 +77,84 @@ static void two_threads(void) {
     for (i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     for (i = 0; i < 2; i++) {
-        play((uint32_t)i, alone[i]);
+        plc_stream *stream = opened(options_of((uint32_t)i));
+        play(stream, (uint32_t)i, alone[i]);
         CHECK(memcmp(alone[i], together[i], sizeof alone[i]) == 0);
+        CHECK(plc_reset(stream) == 0);
+        play(stream, (uint32_t)i, together[i]);
+        CHECK(memcmp(alone[i], together[i], sizeof alone[i]) == 0);
+        CHECK(plc_close(stream) == 0);
     }
+    CHECK(memcmp(alone[0], alone[1], sizeof alone[0]) != 0);
 }
 
-static int64_t shared;
-static volatile int busy, other;
+typedef struct hammered {
+    plc_stream *stream;
+    int done, busy, other;
+} hammered;
 
-static void *hammer(void *nothing) {
+static void *hammer(void *given) {
+    hammered *mine = given;
     float packet[PACKET], out[PACKET];
     int k;
-    fill(packet, 0, 0);
+    sound(packet, 0, 0);
     for (k = 0; k < 3000; k++) {
-        int code = plc_push(shared, k % 3 ? packet : NULL, out);
-        if (code == PLC_ERROR_BUSY)
-            busy++;
-        else if (code < 0)
-            other++;
+        int code = plc_push(mine->stream, k % 3 ? packet : NULL, out);
+        mine->busy += code == PLC_ERROR_BUSY;
+        mine->done += code >= 0;
+        mine->other += code < 0 && code != PLC_ERROR_BUSY;
     }
-    return nothing;
+    return NULL;
 }
 
 static void one_stream_from_two_threads(void) {
-    plc_options options = options_of(0);
-    pthread_t thread;
+    hammered both[2] = {{opened(options_of(0)), 0, 0, 0}, {NULL, 0, 0, 0}};
     plc_counters counters;
-    shared = plc_open(&options);
-    pthread_create(&thread, NULL, hammer, NULL);
-    hammer(NULL);
+    pthread_t thread;
+    both[1].stream = both[0].stream;
+    pthread_create(&thread, NULL, hammer, &both[0]);
+    hammer(&both[1]);
     pthread_join(thread, NULL);
     counters.struct_size = sizeof counters;
-    CHECK(plc_stats(shared, &counters) == 0);
-    CHECK(other == 0);
-    CHECK(counters.packets + (uint64_t)busy == 6000);
-    CHECK(plc_close(shared) == 0);
+    CHECK(plc_stats(both[0].stream, &counters) == 0);
+    CHECK(both[0].other + both[1].other == 0);
+    CHECK(both[0].done + both[1].done + both[0].busy + both[1].busy == 6000);
+    CHECK((int)counters.packets == both[0].done + both[1].done);
+    CHECK(plc_close(both[0].stream) == 0);
 }
 
 static void refused_options(void) {
     plc_options options = options_of(0);
-    CHECK(plc_open(NULL) == PLC_ERROR_ARGUMENT);
+    plc_stream *stream;
+    CHECK(plc_open(&stream, NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_open(NULL, &options) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_size(NULL) == PLC_ERROR_ARGUMENT);
     options.struct_size = 8;
-    CHECK(plc_open(&options) == PLC_ERROR_ARGUMENT);
-    CHECK(strstr(plc_error(), "plc_options_init") != NULL);
-#define REFUSED(field, value, says)              \
-    options = options_of(0);                     \
-    options.field = value;                       \
-    CHECK(plc_open(&options) == PLC_ERROR_SETTINGS); \
-    CHECK(strstr(plc_error(), says) != NULL)
-    REFUSED(sample_rate, 0, "sample_rate is 0");
-    REFUSED(sample_rate, 4000000000u, "supported: 8000 to 192000 Hz");
-    REFUSED(channels, 0, "channels is 0");
-    REFUSED(channels, 9, "channels is 9");
-    REFUSED(packet_samples, 0, "packet_samples is 0");
-    REFUSED(packet_samples, 4000000000u, "packet_samples is 4000000000");
-    REFUSED(lookahead, 4000000000u, "lookahead is 4000000000");
-    REFUSED(format, 0, "PLC_FLOAT32 or PLC_INT16");
-    REFUSED(format, 77, "format is 77");
-    REFUSED(budget_ms, -1.0, "budget_ms is -1.0");
-    REFUSED(budget_ms, NAN, "budget_ms is NaN");
-    REFUSED(method, "magic", "method is 'magic'");
-    REFUSED(method, "\xff\xfe", "give UTF-8");
-    REFUSED(model, "no/such/model.onnx", "no/such/model");
+    CHECK(plc_open(&stream, &options) == PLC_ERROR_STRUCT);
+    CHECK(strstr(plc_error(PLC_ERROR_STRUCT), "plc_options_init") != NULL);
+#define REFUSED(field, value, code)                \
+    options = options_of(0);                       \
+    options.field = value;                         \
+    CHECK(plc_open(&stream, &options) == code);    \
+    CHECK(plc_size(&options) == code || code == PLC_ERROR_PROCESSOR); \
+    CHECK(strstr(plc_error(code), #field) != NULL)
+    REFUSED(sample_rate, 0, PLC_ERROR_SAMPLE_RATE);
+    REFUSED(sample_rate, 7999, PLC_ERROR_SAMPLE_RATE);
+    REFUSED(sample_rate, 192001, PLC_ERROR_SAMPLE_RATE);
+    REFUSED(sample_rate, 4000000000u, PLC_ERROR_SAMPLE_RATE);
+    REFUSED(channels, 0, PLC_ERROR_CHANNELS);
+    REFUSED(channels, 9, PLC_ERROR_CHANNELS);
+    REFUSED(packet_samples, 0, PLC_ERROR_PACKET);
+    REFUSED(packet_samples, 15, PLC_ERROR_PACKET);
+    REFUSED(packet_samples, 1921, PLC_ERROR_PACKET);
+    REFUSED(packet_samples, 4000000000u, PLC_ERROR_PACKET);
+    REFUSED(lookahead, 201, PLC_ERROR_LOOKAHEAD);
+    REFUSED(lookahead, 4000000000u, PLC_ERROR_LOOKAHEAD);
+    REFUSED(format, 0, PLC_ERROR_FORMAT);
+    REFUSED(format, 3, PLC_ERROR_FORMAT);
+    REFUSED(rung, 12, PLC_ERROR_RUNG);
+    REFUSED(processor, 1, PLC_ERROR_PROCESSOR);
+    REFUSED(processor, 5, PLC_ERROR_PROCESSOR);
     plc_options_init(NULL);
 }
 
@@ -140,18 +162,31 @@ static void refused_calls(void) {
     plc_options options = options_of(0);
     plc_counters counters;
     float packet[PACKET + 1] = {0}, out[PACKET + 1];
-    int64_t stream = plc_open(&options);
+    int64_t size = plc_size(&options);
+    char *memory = malloc((size_t)size);
+    plc_stream *stream;
+    static const int64_t bad[][4] = {
+        {0, 0}, {-1, 5}, {5, 4}, {10, PACKET + 1}, {3, 9, 9, 12}, {3, 9, 8, 12}, {INT64_MIN, 3}};
+    size_t k;
     memset(&counters, 0, sizeof counters);
-    CHECK(stream > 0);
+    CHECK(plc_open_in(&stream, &options, NULL, (size_t)size) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_open_in(NULL, &options, memory, (size_t)size) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_open_in(&stream, &options, memory, (size_t)size - 1) == PLC_ERROR_ROOM);
+    CHECK(plc_open_in(&stream, &options, memory, (size_t)size) == 0);
+    CHECK(plc_push(NULL, packet, out) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_push((plc_stream *)((char *)stream + 1), packet, out) == PLC_ERROR_ARGUMENT);
     CHECK(plc_push(stream, packet, NULL) == PLC_ERROR_ARGUMENT);
     CHECK(plc_push(stream, (char *)packet + 1, out) == PLC_ERROR_ARGUMENT);
     CHECK(plc_push(stream, packet, (char *)out + 2) == PLC_ERROR_ARGUMENT);
-    CHECK(plc_push(0, packet, out) == PLC_ERROR_STREAM);
-    CHECK(plc_push(-5, packet, out) == PLC_ERROR_STREAM);
-    CHECK(plc_push(stream + 1, packet, out) == PLC_ERROR_STREAM);
-    CHECK(plc_push(INT64_MAX, packet, out) == PLC_ERROR_STREAM);
+    CHECK(plc_push_part(stream, packet, NULL, 1, out) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_push_part(stream, NULL, bad[0], 1, out) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_push_part(stream, packet, bad[0], SIZE_MAX, out) == PLC_ERROR_MISSING);
+    for (k = 0; k < sizeof bad / sizeof *bad; k++)
+        CHECK(plc_push_part(stream, packet, bad[k], 1 + (bad[k][2] > 0), out) == PLC_ERROR_MISSING);
+    CHECK(plc_push_many(NULL, 1, NULL, NULL, NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_push_many(NULL, 0, NULL, NULL, NULL) == 0);
     CHECK(plc_stats(stream, NULL) == PLC_ERROR_ARGUMENT);
-    CHECK(plc_stats(stream, &counters) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_stats(stream, &counters) == PLC_ERROR_STRUCT);
     packet[3] = NAN;
     CHECK(plc_push(stream, packet, out) == (PLC_CONCEALED | PLC_REFUSED));
     packet[3] = 1e30f;
@@ -159,44 +194,178 @@ static void refused_calls(void) {
     counters.struct_size = sizeof counters;
     CHECK(plc_stats(stream, &counters) == 0);
     CHECK(counters.packets == 2 && counters.invalid_packets == 2 && counters.lost_packets == 0);
-    CHECK(counters.concealed_samples == 2 * PACKET && counters.concealed_max_ms > 0);
+    CHECK(counters.concealed_samples == 2 * PACKET && counters.longest_burst_samples == 2 * PACKET);
+    CHECK(counters.concealment_events == 1);
     CHECK(plc_delay(stream) == 0);
     CHECK(plc_flush(stream, NULL, 0) == 0);
+    CHECK(*plc_processor(stream));
     CHECK(plc_close(stream) == 0);
     CHECK(plc_close(stream) == PLC_ERROR_STREAM);
-    CHECK(strstr(plc_error(), "was it closed") != NULL);
+    CHECK(strstr(plc_error(PLC_ERROR_STREAM), "was it closed") != NULL);
     CHECK(plc_push(stream, packet, out) == PLC_ERROR_STREAM);
     CHECK(plc_delay(stream) == PLC_ERROR_STREAM);
     CHECK(plc_flush(stream, out, PACKET) == PLC_ERROR_STREAM);
+    CHECK(plc_reset(stream) == PLC_ERROR_STREAM);
     CHECK(plc_stats(stream, &counters) == PLC_ERROR_STREAM);
+    CHECK(!*plc_processor(stream) && !*plc_processor(NULL));
+    CHECK(plc_close(NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(!*plc_error(0) && !*plc_error(7) && !*plc_error(INT64_MIN));
+    for (k = 1; k <= 14; k++)
+        CHECK(*plc_error(-(int64_t)k));
+    CHECK(!*plc_error(-15));
+    CHECK(strchr(plc_version(), '.') != NULL);
+    free(memory);
 }
 
 static void lookahead(void) {
     plc_options options = options_of(0);
-    float packet[PACKET], out[PACKET], tail[2 * PACKET];
-    int64_t stream;
-    int i;
+    float packet[PACKET], out[PACKET], tail[2 * PACKET], again[2 * PACKET];
+    plc_counters counters;
+    plc_stream *stream;
+    int i, turn;
     options.lookahead = 2;
-    stream = plc_open(&options);
+    stream = opened(options);
     CHECK(plc_delay(stream) == 2 * PACKET);
-    for (i = 0; i < 4; i++) {
-        fill(packet, i, 0);
-        CHECK(plc_push(stream, packet, out) == 0);
+    for (turn = 0; turn < 2; turn++) {
+        for (i = 0; i < 4; i++) {
+            sound(packet, i, 0);
+            CHECK(plc_push(stream, packet, out) == 0);
+            CHECK(i >= 2 || (out[0] == 0 && out[PACKET - 1] == 0));
+        }
+        CHECK(plc_flush(stream, tail, PACKET) == PLC_ERROR_ROOM);
+        CHECK(plc_flush(stream, NULL, 2 * PACKET) == PLC_ERROR_ARGUMENT);
+        CHECK(plc_flush(stream, tail, 2 * PACKET) == 2 * PACKET);
+        CHECK(memcmp(tail + PACKET, packet, sizeof packet) == 0);
+        if (turn)
+            CHECK(memcmp(tail, again, sizeof tail) == 0);
+        memcpy(again, tail, sizeof tail);
     }
-    CHECK(plc_flush(stream, tail, PACKET) == PLC_ERROR_ROOM);
-    CHECK(plc_flush(stream, NULL, 2 * PACKET) == PLC_ERROR_ARGUMENT);
-    CHECK(plc_flush(stream, tail, 2 * PACKET) == 2 * PACKET);
-    CHECK(memcmp(tail + PACKET, packet, sizeof packet) == 0);
+    counters.struct_size = sizeof counters;
+    CHECK(plc_stats(stream, &counters) == 0);
+    CHECK(counters.packets == 8 && counters.lost_packets == 0);
+    CHECK(plc_close(stream) == 0);
+}
+
+static void parts_and_places(void) {
+    plc_options options = options_of(0);
+    plc_stream *whole = opened(options), *within = opened(options);
+    float packet[PACKET], memory[PACKET], out[PACKET];
+    const int64_t missing[4] = {10, 20, 100, PACKET};
+    int k, i;
+    for (k = 0; k < 60; k++) {
+        int part = k % 9 == 8, flags;
+        sound(packet, k, 0);
+        memcpy(memory, packet, sizeof packet);
+        if (part)
+            for (i = 10; i < 20; i++)
+                memory[i] = NAN; /* not looked at */
+        flags = plc_push_part(whole, packet, missing, part ? 2 : 0, out);
+        CHECK(flags >= 0 && part == ((flags & PLC_CONCEALED) != 0) && !(flags & PLC_REFUSED));
+        CHECK(plc_push_part(within, memory, missing, part ? 2 : 0, memory) == flags);
+        CHECK(memcmp(memory, out, sizeof out) == 0);
+        if (part)
+            CHECK(memcmp(out, packet, 10 * sizeof *out) == 0);
+    }
+    CHECK(plc_close(whole) == 0 && plc_close(within) == 0);
+}
+
+static void many_streams(void) {
+    enum { STREAMS = 5 };
+    plc_stream *together_[STREAMS], *one[STREAMS];
+    float packets[STREAMS][PACKET], outs[STREAMS][PACKET], out[PACKET];
+    const void *given[STREAMS];
+    void *places[STREAMS];
+    int flags[STREAMS], k, s;
+    for (s = 0; s < STREAMS; s++) {
+        together_[s] = opened(options_of((uint32_t)s));
+        one[s] = opened(options_of((uint32_t)s));
+        places[s] = outs[s];
+    }
+    for (k = 0; k < 50; k++) {
+        for (s = 0; s < STREAMS; s++) {
+            sound(packets[s], k, (uint32_t)s);
+            given[s] = (k + s) % 6 == 5 ? NULL : packets[s];
+        }
+        CHECK(plc_push_many(together_, STREAMS, given, places, flags) == 0);
+        for (s = 0; s < STREAMS; s++) {
+            CHECK(plc_push(one[s], given[s], out) == flags[s]);
+            CHECK(memcmp(out, outs[s], sizeof out) == 0);
+        }
+    }
+    places[2] = NULL;
+    CHECK(plc_push_many(together_, STREAMS, given, places, flags) == PLC_ERROR_ARGUMENT);
+    CHECK(flags[2] == PLC_ERROR_ARGUMENT && flags[1] >= 0 && flags[3] >= 0);
+    CHECK(plc_push_many(together_, STREAMS, given, places, NULL) == PLC_ERROR_ARGUMENT);
+    for (s = 0; s < STREAMS; s++)
+        CHECK(plc_close(together_[s]) == 0 && plc_close(one[s]) == 0);
+}
+
+/* A caller who improves drafts: each as far as `share` of it goes. */
+typedef struct improver {
+    int calls, fault;
+    double share;
+    float to;
+} improver;
+
+static size_t improve(void *user, const plc_draft *draft) {
+    improver *mine = user;
+    size_t ready = (size_t)(mine->share * draft->samples + 0.5), i;
+    mine->calls++;
+    mine->fault |= draft->channels != 1 || draft->samples < 1 || draft->samples > PACKET;
+    mine->fault |= memcmp(draft->draft, draft->fill, draft->samples * sizeof(float)) != 0;
+    for (i = 0; i < ready && i < draft->samples; i++)
+        draft->fill[i] = mine->to;
+    return ready;
+}
+
+static void fills(void) {
+    static float plain[PACKET * PACKETS], filled[PACKET * PACKETS];
+    improver none = {0, 0, 0.0, 0.1f}, nan = {0, 0, 1.0, NAN}, far = {0, 0, 3.0, 0.1f};
+    improver all = {0, 0, 1.0, 0.1f}, half = {0, 0, 0.5, 0.1f};
+    improver *useless[3] = {&none, &nan, &far};
+    plc_options options = options_of(0);
+    plc_stream *stream = opened(options);
+    int apart = 0, k, i;
+    play(stream, 0, plain);
+    CHECK(plc_close(stream) == 0);
+    options.fill = improve;
+    for (k = 0; k < 3; k++) { /* what helps nobody leaves the draft as it is */
+        options.user = useless[k];
+        stream = opened(options);
+        play(stream, 0, filled);
+        CHECK(useless[k]->calls > 0 && !useless[k]->fault);
+        CHECK(memcmp(plain, filled, sizeof plain) == 0);
+        CHECK(plc_close(stream) == 0);
+    }
+    options.user = &all;
+    stream = opened(options);
+    play(stream, 0, filled);
+    CHECK(all.calls >= PACKETS / 7 && !all.fault);
+    for (i = 0; i < PACKET; i++)
+        apart += !(fabsf(filled[5 * PACKET + i] - 0.1f) < 1e-6f);
+    CHECK(apart == 0);
+    CHECK(memcmp(plain, filled, 5 * PACKET * sizeof *plain) == 0);
+    CHECK(plc_close(stream) == 0);
+    options.user = &half;
+    stream = opened(options);
+    play(stream, 0, filled);
+    CHECK(!half.fault && filled[5 * PACKET] == 0.1f);
+    for (i = PACKET / 2; i < PACKET; i++) /* behind what is ready: the draft */
+        apart += filled[5 * PACKET + i] != plain[5 * PACKET + i];
+    for (i = 1; i < PACKET / 2; i++) /* no step on the way there */
+        apart += !(fabsf(filled[5 * PACKET + i] - filled[5 * PACKET + i - 1]) < 0.05f);
+    CHECK(apart == 0);
     CHECK(plc_close(stream) == 0);
 }
 
 int main(void) {
-    CHECK(strcmp(plc_error(), "") == 0);
-    CHECK(plc_close(1) == PLC_ERROR_STREAM);
     two_threads();
     one_stream_from_two_threads();
     refused_options();
     refused_calls();
     lookahead();
+    parts_and_places();
+    many_streams();
+    fills();
     return faults != 0;
 }

@@ -1,0 +1,461 @@
+/* The C side of libplc: checks what comes from outside, and hands it to the compiled step.
+ *
+ * step.h is written where this is compiled: the step's functions for each type of processor, and
+ * where counters and drafts stand in a block (plc_kernels/stream/layout.py).
+ */
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plc.h"
+#include "step.h"
+
+#define MAGIC 0x31434c50u /* "PLC1" */
+#define ALIGNMENT 64u
+#define SETTINGS 16
+#define MOST_CHANNELS 8u
+#define RUNGS 12u
+#define LOUDEST 1e6f
+/* The fill goes back to the draft within this time. */
+#define LEAVE_S 0.005f
+/* What the step answers beside the flags of plc.h: a draft is ready. */
+#define WANTS_FILL 8
+#define FLAGS (PLC_CONCEALED | PLC_CROSSFADED | PLC_REFUSED)
+
+/* The step for one type of processor. */
+typedef struct step {
+    const char *name;
+    uint32_t level; /* as options.processor calls it */
+    int64_t (*size)(const int64_t *settings);
+    void (*open)(int64_t *block, const int64_t *settings);
+    void (*reset)(int64_t *block);
+    int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
+                    int64_t parts, void *out, int64_t integer);
+    int64_t (*resume)(int64_t *block, void *out, int64_t integer);
+} step;
+
+#define DECLARE(suffix, level, name)                                                              \
+    int64_t plck_size_##suffix(const int64_t *);                                                  \
+    void plck_open_##suffix(int64_t *, const int64_t *);                                          \
+    void plck_reset_##suffix(int64_t *);                                                          \
+    int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
+                               int64_t);                                                          \
+    int64_t plck_resume_##suffix(int64_t *, void *, int64_t);
+PLC_STEPS(DECLARE)
+
+#define ENTRY(suffix, level, name)                                                         \
+    {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
+     plck_push_##suffix, plck_resume_##suffix},
+static const step steps[] = {PLC_STEPS(ENTRY)};
+#define STEPS (sizeof steps / sizeof *steps)
+
+/* A stream: this, then the step's block, then room for a fill. */
+struct plc_stream {
+    uint32_t magic;
+    atomic_uint busy;
+    uint32_t step; /* place in steps */
+    uint32_t sample_bytes;
+    uint32_t packet_samples, channels, lookahead;
+    uint32_t leave_samples;
+    plc_fill fill;
+    void *user;
+    void *memory;  /* what plc_open allocated, or NULL */
+    int64_t *block;
+    float *filled; /* NULL without `fill` */
+};
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static int has(unsigned value, unsigned bits) { return (value & bits) == bits; }
+
+/* Return 4, 3 or 2 for x86-64-v4, -v3, -v2, else 0: what the processor and the system allow. The
+ * levels are those of the x86-64 psABI, section 3.1.1; bits are from the Intel SDM, CPUID. */
+static uint32_t level_here(void) {
+    unsigned a, b, c, d, features, extended = 0, further = 0, saved = 0;
+    if (!__get_cpuid(1, &a, &b, &features, &d))
+        return 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        extended = b;
+    if (__get_cpuid(0x80000001u, &a, &b, &c, &d))
+        further = c;
+    if (has(features, 1u << 27)) /* OSXSAVE: the system keeps registers, XCR0 says which */
+        __asm__ volatile("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
+    /* SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF */
+    if (!has(features, 1u << 0 | 1u << 9 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 23) ||
+        !has(further, 1u << 0))
+        return 0;
+    /* FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT */
+    if (!has(features, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) ||
+        !has(extended, 1u << 3 | 1u << 5 | 1u << 8) || !has(further, 1u << 5) ||
+        !has(saved, 0x06u))
+        return 2;
+    /* AVX512F, DQ, CD, BW, VL */
+    if (!has(extended, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) || !has(saved, 0xE6u))
+        return 3;
+    return 4;
+}
+#else
+static uint32_t level_here(void) { return 0; }
+#endif
+
+/* Return the place of a type of processor, or an error. */
+static int choose(uint32_t wanted) {
+    uint32_t here = level_here();
+    int found = PLC_ERROR_PROCESSOR;
+    for (size_t k = 0; k < STEPS; k++)
+        if (steps[k].level <= here && (!wanted || steps[k].level == wanted))
+            found = (int)k;
+    return found;
+}
+
+/* Check the options; write the step's settings. Return 0, or an error. */
+static int settings_of(const plc_options *options, int64_t *settings) {
+    int64_t rate, packet, lookahead;
+    if (!options)
+        return PLC_ERROR_ARGUMENT;
+    if (options->struct_size != sizeof *options)
+        return PLC_ERROR_STRUCT;
+    rate = options->sample_rate;
+    packet = options->packet_samples;
+    lookahead = options->lookahead;
+    if (rate < 8000 || rate > 192000)
+        return PLC_ERROR_SAMPLE_RATE;
+    if (options->channels < 1 || options->channels > MOST_CHANNELS)
+        return PLC_ERROR_CHANNELS;
+    if (options->format != PLC_FLOAT32 && options->format != PLC_INT16)
+        return PLC_ERROR_FORMAT;
+    if (packet < (rate < 32000 ? rate / 1000 : 32) || packet > (120 * rate + 999) / 1000)
+        return PLC_ERROR_PACKET;
+    if (lookahead > 1 && lookahead * packet > 2 * rate)
+        return PLC_ERROR_LOOKAHEAD;
+    if (options->rung >= RUNGS)
+        return PLC_ERROR_RUNG;
+    memset(settings, 0, SETTINGS * sizeof *settings);
+    settings[0] = rate;
+    settings[1] = options->channels;
+    settings[2] = packet;
+    settings[3] = lookahead;
+    settings[4] = options->seed;
+    settings[5] = options->rung;
+    settings[6] = options->fill != NULL;
+    return 0;
+}
+
+static size_t rounded(size_t size) { return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+static size_t fill_bytes(const plc_options *options) {
+    return options->fill ? sizeof(float) * options->channels * options->packet_samples : 0;
+}
+
+static int is_aligned(const void *memory, uint32_t size) { return (uintptr_t)memory % size == 0; }
+
+/* Take a stream, or say why not. */
+static int enter(plc_stream *stream) {
+    if (!stream || !is_aligned(stream, ALIGNMENT))
+        return PLC_ERROR_ARGUMENT;
+    if (stream->magic != MAGIC)
+        return PLC_ERROR_STREAM;
+    if (atomic_exchange_explicit(&stream->busy, 1, memory_order_acquire))
+        return PLC_ERROR_BUSY;
+    return 0;
+}
+
+static void leave(plc_stream *stream) {
+    atomic_store_explicit(&stream->busy, 0, memory_order_release);
+}
+
+void plc_options_init(plc_options *options) {
+    if (!options)
+        return;
+    memset(options, 0, sizeof *options);
+    options->struct_size = sizeof *options;
+    options->sample_rate = 48000;
+    options->channels = 1;
+    options->packet_samples = 480;
+    options->format = PLC_FLOAT32;
+}
+
+int64_t plc_size(const plc_options *options) {
+    int64_t settings[SETTINGS], block;
+    int code = settings_of(options, settings);
+    if (code)
+        return code;
+    block = steps[0].size(settings);
+    if (block <= 0)
+        return PLC_ERROR_LOOKAHEAD; /* all else was checked */
+    /* Memory may begin anywhere. */
+    return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_stream)) + (size_t)block +
+                     rounded(fill_bytes(options)));
+}
+
+int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, size_t room) {
+    int64_t settings[SETTINGS];
+    int64_t size = plc_size(options);
+    plc_stream *opened;
+    int place;
+    if (size < 0)
+        return (int)size;
+    if (!stream || !memory)
+        return PLC_ERROR_ARGUMENT;
+    if (room < (size_t)size)
+        return PLC_ERROR_ROOM;
+    place = choose(options->processor);
+    if (place < 0)
+        return place;
+    settings_of(options, settings);
+    opened = (plc_stream *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    memset(opened, 0, sizeof *opened);
+    opened->step = (uint32_t)place;
+    opened->sample_bytes = options->format == PLC_FLOAT32 ? 4 : 2;
+    opened->packet_samples = options->packet_samples;
+    opened->channels = options->channels;
+    opened->lookahead = options->lookahead;
+    opened->leave_samples = (uint32_t)(LEAVE_S * (float)options->sample_rate);
+    opened->fill = options->fill;
+    opened->user = options->user;
+    opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
+    steps[place].open(opened->block, settings);
+    if (options->fill)
+        opened->filled = (float *)((char *)opened->block + steps[place].size(settings));
+    atomic_init(&opened->busy, 0);
+    opened->magic = MAGIC;
+    *stream = opened;
+    return 0;
+}
+
+int plc_open(plc_stream **stream, const plc_options *options) {
+    int64_t size = plc_size(options);
+    void *memory;
+    int code;
+    if (size < 0)
+        return (int)size;
+    if (!stream)
+        return PLC_ERROR_ARGUMENT;
+    memory = malloc((size_t)size);
+    if (!memory)
+        return PLC_ERROR_MEMORY;
+    code = plc_open_in(stream, options, memory, (size_t)size);
+    if (code)
+        free(memory);
+    else
+        (*stream)->memory = memory;
+    return code;
+}
+
+/* Let the caller improve a draft; write what is played instead of it. */
+static void improve(plc_stream *stream) {
+    float *rows = (float *)((char *)stream->block + stream->block[PLCK_FILL]);
+    uint32_t channels = stream->channels, n = (uint32_t)stream->block[PLCK_FILL_SAMPLES];
+    size_t count = (size_t)channels * n, ready, c, i, leave;
+    plc_draft draft = {channels, n, rows, stream->filled};
+    memcpy(stream->filled, rows, count * sizeof *rows);
+    ready = stream->fill(stream->user, &draft);
+    if (ready > n)
+        ready = 0;
+    for (c = 0; c < channels; c++)
+        for (i = 0; i < ready; i++)
+            if (!(fabsf(stream->filled[c * n + i]) < LOUDEST))
+                return;
+    leave = ready < n ? stream->leave_samples : 0;
+    if (leave > ready)
+        leave = ready;
+    for (c = 0; c < channels; c++) {
+        const float *from = stream->filled + c * n;
+        float *to = rows + c * n;
+        memcpy(to, from, (ready - leave) * sizeof *to);
+        for (i = ready - leave; i < ready; i++) {
+            float share = (float)(i + leave - ready + 1) / (float)(leave + 1); /* of the draft */
+            to[i] = from[i] + share * (to[i] - from[i]);
+        }
+    }
+}
+
+static int step_with(plc_stream *stream, const void *packet, const int64_t *missing, size_t parts,
+                     void *out) {
+    const step *code = steps + stream->step;
+    int64_t integer = stream->sample_bytes == 2;
+    int64_t flags = code->push(stream->block, packet, packet != NULL, missing, (int64_t)parts, out,
+                               integer);
+    int64_t all = flags;
+    while (flags & WANTS_FILL) {
+        improve(stream);
+        flags = code->resume(stream->block, out, integer);
+        all |= flags;
+    }
+    return (int)(all & FLAGS);
+}
+
+int plc_push(plc_stream *stream, const void *packet, void *out) {
+    return plc_push_part(stream, packet, NULL, 0, out);
+}
+
+int plc_push_part(plc_stream *stream, const void *packet, const int64_t *missing, size_t parts,
+                  void *out) {
+    int code = enter(stream);
+    if (code)
+        return code;
+    if (!out || !is_aligned(packet, stream->sample_bytes) ||
+        !is_aligned(out, stream->sample_bytes) || (parts && (!missing || !packet)) ||
+        !is_aligned(missing, sizeof *missing))
+        code = PLC_ERROR_ARGUMENT;
+    else if (parts > stream->packet_samples)
+        code = PLC_ERROR_MISSING;
+    for (size_t k = 0; !code && k < parts; k++) {
+        int64_t before = k ? missing[2 * k - 1] : -1;
+        if (missing[2 * k] <= before || missing[2 * k + 1] <= missing[2 * k] ||
+            missing[2 * k + 1] > (int64_t)stream->packet_samples)
+            code = PLC_ERROR_MISSING;
+    }
+    if (!code)
+        code = step_with(stream, packet, missing, parts, out);
+    leave(stream);
+    return code;
+}
+
+int plc_push_many(plc_stream *const *streams, size_t count, const void *const *packets,
+                  void *const *outs, int *flags) {
+    int first = 0;
+    if (count && (!streams || !packets || !outs))
+        return PLC_ERROR_ARGUMENT;
+    for (size_t k = 0; k < count; k++) {
+        int code = plc_push_part(streams[k], packets[k], NULL, 0, outs[k]);
+        if (flags)
+            flags[k] = code;
+        if (code < 0 && !first)
+            first = code;
+    }
+    return first;
+}
+
+int64_t plc_delay(plc_stream *stream) {
+    int code = enter(stream);
+    int64_t samples;
+    if (code)
+        return code;
+    samples = (int64_t)stream->lookahead * stream->packet_samples;
+    leave(stream);
+    return samples;
+}
+
+int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
+    int64_t counters[PLCK_COUNTERS];
+    int64_t *counted;
+    size_t samples, bytes;
+    int code = enter(stream);
+    if (code)
+        return code;
+    samples = (size_t)stream->lookahead * stream->packet_samples;
+    bytes = (size_t)stream->packet_samples * stream->channels * stream->sample_bytes;
+    if (samples && (!out || !is_aligned(out, stream->sample_bytes)))
+        code = PLC_ERROR_ARGUMENT;
+    else if (room < samples)
+        code = PLC_ERROR_ROOM;
+    if (code) {
+        leave(stream);
+        return code;
+    }
+    counted = stream->block + PLCK_STATS;
+    for (uint32_t k = 0; k < stream->lookahead; k++) {
+        /* Nobody pushed these. */
+        int64_t packets = stream->block[PLCK_PACKETS], lost = stream->block[PLCK_LOST_PACKETS];
+        step_with(stream, NULL, NULL, 0, (char *)out + k * bytes);
+        stream->block[PLCK_PACKETS] = packets;
+        stream->block[PLCK_LOST_PACKETS] = lost;
+    }
+    memcpy(counters, counted, sizeof counters);
+    steps[stream->step].reset(stream->block);
+    memcpy(counted, counters, sizeof counters);
+    leave(stream);
+    return (int64_t)samples;
+}
+
+int plc_reset(plc_stream *stream) {
+    int code = enter(stream);
+    if (code)
+        return code;
+    steps[stream->step].reset(stream->block);
+    leave(stream);
+    return 0;
+}
+
+int plc_stats(plc_stream *stream, plc_counters *counters) {
+    const int64_t *block;
+    int code;
+    if (!counters)
+        return PLC_ERROR_ARGUMENT;
+    if (counters->struct_size != sizeof *counters)
+        return PLC_ERROR_STRUCT;
+    code = enter(stream);
+    if (code)
+        return code;
+    block = stream->block;
+    counters->zero = 0;
+    counters->total_samples_received = (uint64_t)block[PLCK_TOTAL_SAMPLES];
+    counters->concealed_samples = (uint64_t)block[PLCK_CONCEALED_SAMPLES];
+    counters->silent_concealed_samples = (uint64_t)block[PLCK_SILENT_SAMPLES];
+    counters->concealment_events = (uint64_t)block[PLCK_EVENTS];
+    counters->packets = (uint64_t)block[PLCK_PACKETS];
+    counters->lost_packets = (uint64_t)block[PLCK_LOST_PACKETS];
+    counters->partial_packets = (uint64_t)block[PLCK_PARTIAL_PACKETS];
+    counters->invalid_packets = (uint64_t)block[PLCK_INVALID_PACKETS];
+    counters->crossfaded_samples = (uint64_t)block[PLCK_CROSSFADED_SAMPLES];
+    counters->bridged_samples = (uint64_t)block[PLCK_BRIDGED_SAMPLES];
+    counters->fills_limited = (uint64_t)block[PLCK_FILLS_LIMITED];
+    counters->longest_burst_samples = (uint64_t)block[PLCK_LONGEST_BURST];
+    leave(stream);
+    return 0;
+}
+
+int plc_close(plc_stream *stream) {
+    int code = enter(stream);
+    if (code)
+        return code;
+    stream->magic = 0;
+    free(stream->memory);
+    return 0;
+}
+
+const char *plc_processor(const plc_stream *stream) {
+    if (!stream || !is_aligned(stream, ALIGNMENT) || stream->magic != MAGIC)
+        return "";
+    return steps[stream->step].name;
+}
+
+const char *plc_version(void) { return PLC_VERSION; }
+
+const char *plc_error(int64_t code) {
+    switch (code) {
+    case PLC_ERROR_ARGUMENT:
+        return "a pointer is NULL, or samples are not aligned to their size";
+    case PLC_ERROR_STRUCT:
+        return "struct_size is not the struct's size; call plc_options_init, or set it";
+    case PLC_ERROR_STREAM:
+        return "there is no open stream here; was it closed?";
+    case PLC_ERROR_BUSY:
+        return "another thread is at work on this stream";
+    case PLC_ERROR_ROOM:
+        return "there is not room enough; plc_size and plc_delay tell how much is needed";
+    case PLC_ERROR_MEMORY:
+        return "there is no memory left for a stream";
+    case PLC_ERROR_MISSING:
+        return "the missing parts are not in order, or not within the packet";
+    case PLC_ERROR_SAMPLE_RATE:
+        return "options.sample_rate is out of range; supported: 8000 to 192000 Hz";
+    case PLC_ERROR_CHANNELS:
+        return "options.channels is out of range; supported: 1 to 8";
+    case PLC_ERROR_PACKET:
+        return "options.packet_samples is out of range; supported: 1 (or 32 samples) to 120 ms";
+    case PLC_ERROR_FORMAT:
+        return "options.format is neither PLC_FLOAT32 nor PLC_INT16";
+    case PLC_ERROR_LOOKAHEAD:
+        return "options.lookahead is out of range; supported: 0 to 2 s";
+    case PLC_ERROR_RUNG:
+        return "options.rung is out of range; supported: 0, the best, to 11, the cheapest";
+    case PLC_ERROR_PROCESSOR:
+        return "this processor is not of the type in options.processor, or older than x86-64-v2";
+    default:
+        return "";
+    }
+}

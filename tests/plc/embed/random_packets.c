@@ -1,0 +1,241 @@
+/* Push random packets to random streams: random_packets PACKETS SEED; silence is success.
+ *
+ * All memory that the library gets ends where a page begins that nobody may touch, so that a read or
+ * write beyond it ends the program, in code that no sanitizer looks into, too. Nothing may be
+ * allocated between plc_open_in and plc_close: malloc itself counts.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "plc.h"
+
+static uint64_t state;
+static long allocations;
+
+/* glibc's own, beneath those of this program; sanitizers have others, and count nothing. */
+#ifdef COUNT_ALLOCATIONS
+void *__libc_malloc(size_t);
+void *__libc_calloc(size_t, size_t);
+void *__libc_realloc(void *, size_t);
+void *__libc_memalign(size_t, size_t);
+void *malloc(size_t size) {
+    allocations++;
+    return __libc_malloc(size);
+}
+void *calloc(size_t count, size_t size) {
+    allocations++;
+    return __libc_calloc(count, size);
+}
+void *realloc(void *memory, size_t size) {
+    allocations++;
+    return __libc_realloc(memory, size);
+}
+void *aligned_alloc(size_t alignment, size_t size) {
+    allocations++;
+    return __libc_memalign(alignment, size);
+}
+#endif
+
+static uint32_t below(uint32_t end) {
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)((state * 2685821657736338717u >> 32) % end);
+}
+
+static void stop(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+typedef struct guarded {
+    char *begin; /* of the mapping */
+    size_t mapped;
+    char *memory;
+} guarded;
+
+static guarded guard(size_t size) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    guarded made;
+    made.mapped = (size + page - 1) / page * page + page;
+    made.begin = mmap(NULL, made.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made.begin == MAP_FAILED)
+        stop("no memory");
+    if (mprotect(made.begin + made.mapped - page, page, PROT_NONE))
+        stop("no guard");
+    made.memory = made.begin + made.mapped - page - size;
+    memset(made.begin, 0xA5, made.mapped - page); /* what was not written is no silence */
+    return made;
+}
+
+static void unguard(guarded *made) { munmap(made->begin, made->mapped); }
+
+static float sample(void) {
+    switch (below(400)) {
+    case 0:
+        return NAN;
+    case 1:
+        return below(2) ? INFINITY : -INFINITY;
+    case 2:
+        return 3e38f;
+    case 3:
+        return 1e-42f;
+    default:
+        return 0.0f;
+    }
+}
+
+/* Fill a packet: tones, noise, silence, denormals, full scale, or bits as they come. */
+static void fill(void *packet, const plc_options *options, uint32_t kind, uint32_t at) {
+    uint32_t n = options->packet_samples * options->channels, i, c = options->channels;
+    for (i = 0; i < n; i++) {
+        double t = (double)(at + i / c) / options->sample_rate, value;
+        if (kind < 5)
+            value = 0.4 * sin(6.2831853 * 440.0 * (1 + i % c) * t) + 1e-3 * below(100) / 100.0;
+        else if (kind == 5)
+            value = 0.0;
+        else if (kind == 6)
+            value = 1e-41 * below(100);
+        else if (kind == 7)
+            value = below(2) ? 1.0 : -1.0;
+        else
+            value = below(2000) / 1000.0 - 1.0;
+        if (options->format == PLC_INT16) {
+            ((int16_t *)packet)[i] = kind == 9 ? (int16_t)below(65536) : (int16_t)(32767.0 * value);
+        } else if (kind == 9) {
+            uint32_t bits = below(0xFFFFFFFFu);
+            memcpy((float *)packet + i, &bits, sizeof bits);
+        } else {
+            ((float *)packet)[i] = (float)value;
+        }
+    }
+    if (options->format == PLC_FLOAT32 && !below(20))
+        ((float *)packet)[below(n)] += sample();
+}
+
+static size_t improve(void *user, const plc_draft *draft) {
+    uint32_t n = draft->channels * draft->samples, i;
+    (void)user;
+    for (i = 0; i < n; i++)
+        draft->fill[i] += below(50) ? 0.01f : sample();
+    return below(2 * draft->samples);
+}
+
+static plc_options some_options(void) {
+    static const uint32_t rates[] = {8000, 11025, 16000, 32000, 44100, 48000, 96000, 192000};
+    plc_options options;
+    uint32_t least, most;
+    plc_options_init(&options);
+    options.sample_rate = rates[below(8)];
+    if (!below(4))
+        options.sample_rate = 8000 + below(40000);
+    options.channels = below(3) ? 1 + below(2) : 1 + below(8);
+    least = options.sample_rate < 32000 ? options.sample_rate / 1000 : 32;
+    most = (120 * options.sample_rate + 999) / 1000;
+    if (below(8))
+        most = most / 6;
+    options.packet_samples = below(6) ? least + below(most - least + 1) : below(2) ? least : most;
+    options.format = 1 + below(2);
+    options.lookahead = below(2) ? 0 : below(4);
+    if (options.lookahead * options.packet_samples > 2 * options.sample_rate)
+        options.lookahead = 1;
+    options.rung = below(3) ? 4 + below(8) : below(12);
+    options.seed = (int64_t)below(1000) - 500;
+    options.fill = below(3) ? NULL : improve;
+    return options;
+}
+
+static void check_sound(const void *out, const plc_options *options) {
+    uint32_t n = options->packet_samples * options->channels, i;
+    if (options->format == PLC_FLOAT32)
+        for (i = 0; i < n; i++)
+            if (!(fabsf(((const float *)out)[i]) < 2e6f))
+                stop("what came out is no sound");
+}
+
+static uint32_t one_stream(uint32_t packets) {
+    plc_options options = some_options();
+    size_t bytes = (size_t)options.packet_samples * options.channels *
+                   (options.format == PLC_FLOAT32 ? sizeof(float) : sizeof(int16_t));
+    int64_t size = plc_size(&options), missing[8];
+    guarded memory, in, out, tail;
+    plc_counters counters;
+    plc_stream *stream;
+    uint32_t kind = below(10), lost = 0, pushed = 0, parted = 0, refused = 0, k;
+    uint64_t concealed = 0;
+    long before;
+    if (size < 0)
+        stop(plc_error(size));
+    memory = guard((size_t)size);
+    in = guard(bytes);
+    out = guard(bytes);
+    tail = guard(bytes * options.lookahead);
+    before = allocations;
+    if (plc_open_in(&stream, &options, memory.memory, (size_t)size))
+        stop("plc_open_in");
+    for (k = 0; k < packets; k++) {
+        int flags, is_lost = below(10) < (k / 8 % 3 == 2 ? 6u : 1u);
+        size_t parts = is_lost || below(12) ? 0 : 1 + below(3), p;
+        int64_t at = below(3);
+        void *place = below(2) ? out.memory : in.memory;
+        if (!below(12))
+            kind = below(10);
+        fill(in.memory, &options, kind, k * options.packet_samples);
+        for (p = 0; p < parts; p++) {
+            missing[2 * p] = at + (p > 0);
+            at = missing[2 * p + 1] = missing[2 * p] + 1 + below(9);
+        }
+        while (parts && missing[2 * parts - 1] > (int64_t)options.packet_samples)
+            parts--;
+        flags = plc_push_part(stream, is_lost ? NULL : in.memory, missing, parts, place);
+        if (flags < 0)
+            stop(plc_error(flags));
+        check_sound(place, &options);
+        pushed++;
+        lost += (uint32_t)is_lost;
+        parted += parts > 0;
+        refused += (flags & PLC_REFUSED) != 0;
+        if (!below(400)) {
+            int64_t held = plc_flush(stream, tail.memory, (size_t)plc_delay(stream));
+            if (held != plc_delay(stream))
+                stop("plc_flush");
+        }
+    }
+    counters.struct_size = sizeof counters;
+    if (plc_stats(stream, &counters))
+        stop("plc_stats");
+    if (counters.packets != pushed || counters.lost_packets != lost ||
+        counters.partial_packets != parted || counters.invalid_packets != refused)
+        stop("the counters are wrong");
+    concealed = counters.concealed_samples;
+    if (concealed > counters.total_samples_received)
+        stop("more was concealed than played");
+    if (plc_reset(stream) || plc_stats(stream, &counters) || counters.packets)
+        stop("plc_reset");
+    if (plc_close(stream))
+        stop("plc_close");
+    if (allocations != before)
+        stop("something was allocated");
+    unguard(&memory);
+    unguard(&in);
+    unguard(&out);
+    unguard(&tail);
+    return packets;
+}
+
+int main(int count, char **given) {
+    uint64_t packets = count > 1 ? strtoull(given[1], NULL, 10) : 100000, done = 0;
+    state = (count > 2 ? strtoull(given[2], NULL, 10) : 1) * 2 + 1;
+#ifdef COUNT_ALLOCATIONS
+    free(malloc(1));
+    if (allocations != 1)
+        stop("allocations are not counted");
+#endif
+    while (done < packets)
+        done += one_stream(20 + below(200));
+    return 0;
+}
