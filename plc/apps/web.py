@@ -80,7 +80,7 @@ def policy() -> str:
 
 
 def export(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the page into a folder, for any server of files or for a double click.
+    """Write the page into a folder, for a server of files or a disk.
 
     Parameters
     ----------
@@ -190,11 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the server's name, without versions."""
         return "plc"
 
-    def do_GET(self) -> None:  # noqa: N802  # the name http.server calls
+    def do_GET(self) -> None:  # the name http.server calls
         """Send the page."""
         self._answer(with_body=True)
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         """Send the page's headers."""
         self._answer(with_body=False)
 

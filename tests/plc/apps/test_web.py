@@ -306,13 +306,13 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
             method="ar",
             budget_ms=float("inf"),
         )
-        expected = np.stack(
+        expected: Any = np.stack(
             [
                 concealer.push(None if lost else packet)
                 for packet, lost in zip(signal, trace, strict=True)
             ]
         )
-        heard = np.fromfile(tmp_path / f"{number}.out", np.float32).reshape(expected.shape)
+        heard: Any = np.fromfile(tmp_path / f"{number}.out", np.float32).reshape(expected.shape)
         np.testing.assert_allclose(heard, expected, rtol=0, atol=1e-4, err_msg=str(format_[:4]))
         assert not answered["grew"]
         lag = settings["lookahead"]
