@@ -2,7 +2,7 @@
 
 ::
 
-    plc/data/web/step.wasm     the compiled step, as ``plc_kernels`` has it
+    plc/data/web/plc.wasm     the compiled step, as ``plc_kernels`` has it
                  step.mjs      its streams
                  worklet.mjs   the AudioWorklet: packets, losses, what is heard (lanes, losses)
                  page.mjs      controls, sources, pictures, figures
@@ -54,7 +54,7 @@ def page() -> bytes:
         "style": style,
         "script": script,
         "worklet": _joined("worklet"),
-        "wasm": _base64("web/step.wasm"),
+        "wasm": _base64("web/plc.wasm"),
         "music": _base64("music.flac"),
         "speech": _base64("speech.flac"),
         "version": __version__,
@@ -80,7 +80,7 @@ def policy() -> str:
 
 
 def export(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the page into a folder, for a server of files or a disk.
+    """Write the page into a folder.
 
     Parameters
     ----------

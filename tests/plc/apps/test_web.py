@@ -91,12 +91,12 @@ def test_the_policy_names_the_script_and_the_style_and_permits_no_connection(par
 
 def test_the_page_holds_the_step_and_the_recordings_as_they_are(parts: Parts) -> None:
     for part, name in (
-        ("wasm", "web/step.wasm"),
+        ("wasm", "web/plc.wasm"),
         ("clip-music", "music.flac"),
         ("clip-speech", "speech.flac"),
     ):
         assert base64.b64decode(parts.texts[part], validate=True) == (DATA / name).read_bytes()
-    assert (DATA / "web/step.wasm").stat().st_size <= web.LARGEST_WASM_BYTES
+    assert (DATA / "web/plc.wasm").stat().st_size <= web.LARGEST_WASM_BYTES
 
 
 def test_the_page_names_the_authors_of_the_recordings() -> None:
@@ -136,7 +136,7 @@ def test_the_server_gives_the_page_and_nothing_else(server: web.WebServer) -> No
         assert headers["server"] == "plc"
     status, headers, body = answer(server, "HEAD", "/")
     assert (status, int(headers["content-length"]), body) == (200, len(web.page()), b"")
-    for path in ("/step.wasm", "/../pyproject.toml", "/%2e%2e/", "/index.htm"):
+    for path in ("/plc.wasm", "/../pyproject.toml", "/%2e%2e/", "/index.htm"):
         assert answer(server, "GET", path)[0] == 404
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert answer(server, method, "/")[0] == 501
@@ -292,7 +292,7 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
     said = node(
         HERE / "web_step.mjs",
         DATA / "web/step.mjs",
-        DATA / "web/step.wasm",
+        DATA / "web/plc.wasm",
         tmp_path / "jobs.json",
     )
     for number, (format_, answered) in enumerate(zip(FORMATS, json.loads(said), strict=True)):
@@ -327,10 +327,9 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
 def test_the_step_in_the_package_is_that_of_these_kernels(tmp_path: Path) -> None:
     if shutil.which("wasm-ld") is None:
         pytest.skip("wasm-ld is not installed (Debian: lld)")
-    from plc.embed.wasm import build_wasm
+    from plc.embed.library import build_library
 
-    built = tmp_path / "step.wasm"
-    build_wasm(built, tmp_path)
-    assert built.read_bytes() == (DATA / "web/step.wasm").read_bytes(), (
-        "kernels have changed; build plc/data/web/step.wasm anew"
+    built = build_library(tmp_path, "wasm32").library
+    assert built.read_bytes() == (DATA / "web/plc.wasm").read_bytes(), (
+        "kernels have changed: plc c build --target wasm32 --out plc/data/web"
     )

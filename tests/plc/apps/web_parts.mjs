@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 
 const [folder, check] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(join(folder, name)));
-const module = () => new WebAssembly.Module(readFileSync(join(folder, "step.wasm")));
+const module = () => new WebAssembly.Module(readFileSync(join(folder, "plc.wasm")));
 const near = (a, b, apart) => assert.ok(Math.abs(a - b) <= apart, `${a} is not within ${apart} of ${b}`);
 
 const RATE = 48000;
