@@ -39,6 +39,7 @@ let file = null;
 let node = null;
 let stream = null;
 let running = false;
+let playing = "";
 let counted = { packets: 0, lost: 0, concealed: 0 };
 
 // ---- what the reader chose ----------------------------------------------------------------------
@@ -121,7 +122,8 @@ async function play() {
   context.resume();
   const rate = `${settings.sampleRate / 1000} kHz`;
   const channels = settings.channels === 1 ? "mono" : "stereo";
-  state(`Playing: ${source.title}, ${rate}, ${channels}`);
+  state("Waiting for the sound output…");
+  playing = `Playing: ${source.title}, ${rate}, ${channels}`;
   volume.gain.setTargetAtTime(1, context.currentTime, FADE_S / 3);
 }
 
@@ -231,6 +233,7 @@ function dropNode() {
   node.disconnect();
   source?.node.disconnect();
   node = null;
+  playing = "";
 }
 
 // ---- what the worklet reports -------------------------------------------------------------------
@@ -249,6 +252,8 @@ function take(report) {
     mirror.push(samples.subarray(original, original + n), lost);
   }
   counted = report;
+  if (playing) state(playing);
+  playing = "";
   node.port.postMessage({ samples }, [samples.buffer]);
 }
 
