@@ -12,7 +12,7 @@ const CALM_SHARE = 0.72;
 const WARM_MS = 150;
 const PAST_S = 1.5;
 const BETWEEN_S = 0.06;
-const BLOCKS = 3;
+const PLACES = 3;
 const BURSTS = 6;
 
 export class Mirror {
@@ -30,21 +30,22 @@ export class Mirror {
   }
 }
 
-// The best rung of the ladder that is fast enough here. `signal` is what to try it with.
+// The best rung of the ladder that is fast enough here for a sound like this signal.
 export async function affordableRung(module, settings, signal) {
   const limit = CALM_SHARE * BUDGET_SHARE * 1e6 * (settings.packetSamples / settings.sampleRate);
   const end = performance.now() + WARM_MS;
-  while (performance.now() < end) costOf(module, { ...settings, rung: 0 }, signal);
+  while (performance.now() < end) costOf(module, { ...settings, rung: 0 }, signal, 0);
   for (let rung = 0; rung < RUNGS - 1; rung++) {
     await new Promise((resume) => setTimeout(resume));
-    if (costOf(module, { ...settings, rung }, signal) <= limit) return rung;
+    if (costOf(module, { ...settings, rung }, signal, limit) <= limit) return rung;
   }
   return RUNGS - 1;
 }
 
-// The mean time of the first lost packet of a burst, in microseconds, in the quietest of some
-// blocks. The mean, because some browsers' clocks have steps of 1 ms.
-function costOf(module, settings, signal) {
+// The mean time of the first lost packet of a burst, in microseconds: at the dearest of some places
+// of the signal, in the quieter of two halves. The mean, as some browsers' clocks have steps of 1 ms.
+// Beyond the limit it ends early.
+function costOf(module, settings, signal, limit) {
   const { sampleRate, channels, packetSamples } = settings;
   const step = open(module, settings);
   const packet = new Float32Array(channels * packetSamples);
@@ -58,9 +59,7 @@ function costOf(module, settings, signal) {
       step.push(packet);
     }
   };
-  receive(PAST_S);
-  let least = Infinity;
-  for (let block = 0; block < BLOCKS; block++) {
+  const mean = () => {
     let sum = 0;
     for (let burst = 0; burst < BURSTS; burst++) {
       const began = performance.now();
@@ -68,7 +67,13 @@ function costOf(module, settings, signal) {
       sum += performance.now() - began;
       receive(BETWEEN_S);
     }
-    least = Math.min(least, (1000 * sum) / BURSTS);
+    return (1000 * sum) / BURSTS;
+  };
+  let most = 0;
+  for (let place = 0; place < PLACES && most <= limit; place++) {
+    at = Math.floor((place * signal.length) / PLACES);
+    receive(PAST_S);
+    most = Math.max(most, Math.min(mean(), mean()));
   }
-  return least;
+  return most;
 }

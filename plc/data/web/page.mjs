@@ -195,8 +195,9 @@ async function settingsOf() {
   };
   const wanted = $("rung").value;
   if (wanted !== "auto") return { ...settings, rung: Number(wanted) };
-  const key = JSON.stringify(settings);
-  if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings, music));
+  const key = JSON.stringify([settings, sourceKey]);
+  const like = source.samples ?? music;
+  if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings, like));
   return { ...settings, rung: rungs.get(key) };
 }
 

@@ -13,7 +13,7 @@ const MICROPHONE = {
   NotReadableError: "The microphone cannot be opened. Another program may use it.",
 };
 
-// A source has a node, channels, a title, and close().
+// A source has a node, channels, a title, close(), and samples, if they are known beforehand.
 export async function openMicrophone(context, onEnd) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new Refusal("This browser lets no page from this address use a microphone. Open the page " +
@@ -57,5 +57,11 @@ export async function openBytes(context, bytes, title) {
   }
   const node = new AudioBufferSourceNode(context, { buffer, loop: true });
   node.start();
-  return { node, channels: Math.min(2, buffer.numberOfChannels), title, close: () => node.stop() };
+  return {
+    node,
+    channels: Math.min(2, buffer.numberOfChannels),
+    title,
+    samples: buffer.getChannelData(0),
+    close: () => node.stop(),
+  };
 }
