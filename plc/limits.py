@@ -1,10 +1,7 @@
 """Limits and constants that several layers share."""
 
+from plc_kernels.stream.layout import MUSIC_RATE as MUSIC_RATE
+from plc_kernels.stream.layout import RECOVERY_MS as RECOVERY_MS
+
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
-
-MUSIC_RATE = 32_000
-"""Lowest rate in Hz at which most streams are music."""
-
-RECOVERY_MS = 2.5
-"""Crossfade into the first received packets."""

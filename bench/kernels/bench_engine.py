@@ -122,13 +122,15 @@ def test_drafts_that_follow_the_pitch(benchmark: BenchmarkFixture) -> None:
 )
 def test_unpack(benchmark: BenchmarkFixture, unpack: Callable[..., bool], dtype: type) -> None:
     packet: NDArray[Any] = np.ones((PACKET_SAMPLES, 2), dtype)
-    assert benchmark(unpack, packet, np.empty((2, PACKET_SAMPLES), np.float32))
+    assert benchmark(unpack, packet, 0, PACKET_SAMPLES, np.empty((2, PACKET_SAMPLES), np.float32))
 
 
 def test_unpack_finds_a_nan_in_the_last_sample(benchmark: BenchmarkFixture) -> None:
     packet = np.ones((PACKET_SAMPLES, 2), np.float32)
     packet[-1, -1] = np.nan
-    assert not benchmark(unpack_float32, packet, np.empty((2, PACKET_SAMPLES), np.float32))
+    assert not benchmark(
+        unpack_float32, packet, 0, PACKET_SAMPLES, np.empty((2, PACKET_SAMPLES), np.float32)
+    )
 
 
 @pytest.mark.parametrize(("pack", "dtype"), [(pack_float32, np.float32), (pack_int16, np.int16)])

@@ -37,11 +37,87 @@ _FALL_DB, _FALL_SHARE = 0.02, 0.01
 _BASS_BINS, _TREBLE_FROM = 2, 81
 _FLAT_FROM, _FLAT_TO = 4, 125
 _CHANGE_FROM, _CHANGE_TO = 2, 100
-# Frames over which change is measured: 40 ms.
-_APART = 2
+CHANGE_BINS = _CHANGE_TO - _CHANGE_FROM
+"""Bins whose change is measured."""
+APART_FRAMES = 2
+"""Frames over which change is measured: 40 ms."""
 # Places in the averages.
 _PEAK, _PAUSES, _LEVEL, _LEVEL2, _BASS, _TREBLE, _POWER = range(7)
 _CENTRE, _CENTRE2, _FLATNESS, _CHANGE = range(7, 11)
+AVERAGES = 11
+"""Averages that are kept."""
+
+
+STREAM_MODEL = np.array(
+    [
+        [
+            0.097051,
+            10.826,
+            -17.374,
+            2.501,
+            0.74743,
+            -24.004,
+            -5.2972,
+            1.5724,
+            3.2881,
+            0.027008,
+            161.42,
+            453.76,
+            6.8536,
+            0.81403,
+            743.03,
+            32.499,
+            2.5815,
+            13.237,
+            0,
+        ],
+        [
+            0.13263,
+            6.6505,
+            12.325,
+            0.77361,
+            0.50535,
+            12.917,
+            2.1068,
+            0.33049,
+            1.5574,
+            0.065855,
+            194.01,
+            594.89,
+            3.6732,
+            1.0204,
+            785.07,
+            26.643,
+            1.0367,
+            11.367,
+            1,
+        ],
+        [
+            0.3283,
+            2.4024,
+            -1.2598,
+            1.7698,
+            1.8486,
+            0.18624,
+            4.0557,
+            5.1076,
+            2.8418,
+            -0.53828,
+            -1.2936,
+            -1.4128,
+            -0.94563,
+            -0.55035,
+            2.6298,
+            2.5178,
+            -1.1969,
+            -3.117,
+            -0.93269,
+        ],
+    ]
+)
+"""Means, deviations and weights of the features and their squares; the last weight stands alone.
+
+``plc train content`` fits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +136,8 @@ class ContentState:
     def allocate(cls) -> "ContentState":
         """Return the state of a stream that has heard nothing yet."""
         return cls(
-            averages=np.zeros(11),
-            logs=np.zeros((_APART + 1, _CHANGE_TO - _CHANGE_FROM)),
+            averages=np.zeros(AVERAGES),
+            logs=np.zeros((APART_FRAMES + 1, CHANGE_BINS)),
             counts=np.zeros(4, np.int64),
         )
 
@@ -135,7 +211,7 @@ def follow_content(
     averages[_CENTRE2] += share * (centre * centre - averages[_CENTRE2])
     averages[_FLATNESS] += share * (_flatness(powers, total) - averages[_FLATNESS])
     change = _change(powers, total, logs, counts)
-    if counts[3] > _APART:
+    if counts[3] > APART_FRAMES:
         counts[2] = min(counts[2] + 1, MEMORY_FRAMES)
         averages[_CHANGE] += (change - averages[_CHANGE]) / counts[2]
 
@@ -162,8 +238,8 @@ def _change(
 ) -> float:
     """Keep the log spectrum; return its distance, without level, from 40 ms earlier."""
     size = _CHANGE_TO - _CHANGE_FROM
-    new = logs[counts[3] % (_APART + 1)]
-    old = logs[(counts[3] - _APART) % (_APART + 1)]
+    new = logs[counts[3] % (APART_FRAMES + 1)]
+    old = logs[(counts[3] - APART_FRAMES) % (APART_FRAMES + 1)]
     least = 1e-10 * total
     mean = 0.0
     for k in range(size):

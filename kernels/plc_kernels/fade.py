@@ -125,7 +125,20 @@ def mix_by_error(
         out[i] += share * (lead_in[n - 1 - i] - out[i])
 
 
+@kernel
+def write_ramp(out: NDArray[np.float32]) -> None:
+    """Write a squared-sine ramp from 0 to 1, both outside.
+
+    Parameters
+    ----------
+    out : float32, shape (n,), written
+    """
+    for i in range(out.size):
+        out[i] = math.sin(0.5 * math.pi * ((i + 0.5) / out.size)) ** 2
+
+
 def crossfade_ramp(samples: int) -> NDArray[np.float32]:
     """Return a squared-sine ramp from 0 to 1, both outside: float32, shape (samples,)."""
-    phase = (np.arange(samples) + 0.5) / max(samples, 1)
-    return (np.sin(0.5 * np.pi * phase) ** 2).astype(np.float32)
+    ramp = np.zeros(samples, np.float32)
+    write_ramp(ramp)
+    return ramp

@@ -29,7 +29,9 @@ FALL_DB = 70.0
 
 @kernel
 def follow_level(
-    block: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    begin: int,
+    stop: int,
     position: int,
     hop: int,
     slots: NDArray[np.int64],
@@ -41,10 +43,12 @@ def follow_level(
 
     Parameters
     ----------
-    block : float32, shape (channels, n)
+    rows : float32, shape (channels, n)
         Received samples.
+    begin, stop : int
+        The first of them to note, and the one after the last.
     position : int
-        Samples of the stream before the block.
+        Samples of the stream before the first of the rows.
     hop : int
         Samples of a slot.
     slots : int64, shape (size,), read and written
@@ -54,11 +58,11 @@ def follow_level(
     peaks, energies : float32 and float64, shape (channels, size), read and written
         Largest magnitude and sum of squares in each slot.
     """
-    channels, n = block.shape
-    done = 0
-    while done < n:
+    channels = rows.shape[0]
+    done = begin
+    while done < stop:
         slot = (position + done) // hop
-        stop = min(n, (slot + 1) * hop - position)
+        end = min(stop, (slot + 1) * hop - position)
         place = slot % slots.size
         if slots[place] != slot:
             slots[place] = slot
@@ -66,9 +70,9 @@ def follow_level(
             for c in range(channels):
                 peaks[c, place] = 0.0
                 energies[c, place] = 0.0
-        counts[place] += stop - done
+        counts[place] += end - done
         for c in range(channels):
-            row = block[c, done:stop]
+            row = rows[c, done:end]
             energy = 0.0
             peak = np.float32(0.0)
             for i in range(row.size):
@@ -76,7 +80,7 @@ def follow_level(
                 peak = max(peak, abs(row[i]))
             energies[c, place] += energy
             peaks[c, place] = max(peaks[c, place], peak)
-        done = stop
+        done = end
 
 
 @kernel

@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
 from plc_kernels.phase.fft import RealFft, irfft, rfft
-from plc_kernels.phase.windows import window
 
 FRAME_MS = 20.0
 """Length of an analysis frame; also the distance between two of them."""
@@ -63,12 +62,12 @@ _NEIGHBOURS = 2
 # Mean over minimum of the smoothed power of white noise over 6 * 12 frames: measured on 10 min of
 # Gaussian noise, tests/kernels/test_noise.py holds it.
 _BIAS = np.float32(2.26)
-_BAND_HZ = 200.0
-_BAND_LIMIT_HZ = 4000.0
+BAND_HZ = 200.0
+BAND_LIMIT_HZ = 4000.0
 # Rows of :attr:`NoiseState.levels`; the last is workspace.
 POWERS, FLOOR, _LAST, _SMOOTHED, _RUNNING, _MINIMA = range(6)
 _OPENED = _MINIMA + SUBWINDOWS
-_ROWS = _OPENED + 2
+ROWS = _OPENED + 2
 # Bands this far below the loudest one the frame holds do not count as changing.
 _BAND_RANGE = np.float32(1e-5)
 
@@ -105,10 +104,10 @@ class NoiseState(NamedTuple):
         """
         n = frame_samples(sample_rate)
         bins = n // 2 + 1
-        width = max(1, round(_BAND_HZ * n / sample_rate))
-        bands = int(min(_BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
+        width = max(1, round(BAND_HZ * n / sample_rate))
+        bands = int(min(BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
         memory: dict[str, Any] = {
-            "levels": np.empty((_ROWS, bins), np.float32),
+            "levels": np.empty((ROWS, bins), np.float32),
             "bands": np.empty(bands, np.float32),
             "counts": np.zeros(4, np.int64),
             "flux": np.zeros(2, np.float32),
@@ -119,12 +118,13 @@ class NoiseState(NamedTuple):
             state = cls(**(beside._asdict() | memory))
         else:
             fft = RealFft.allocate(n)
-            sine = np.sin(np.pi * (np.arange(n) + 0.5) / n)
+            windows = np.empty((2, n), np.float32)
+            noise_windows(windows)
             state = cls(
                 factors=fft.factors,
                 twiddles=fft.twiddles,
                 scratch=fft.scratch,
-                windows=np.stack((window("hann", n), sine)).astype(np.float32),
+                windows=windows,
                 frame=np.empty(n, np.float32),
                 spectrum=np.empty(bins, np.complex64),
                 **memory,
@@ -134,14 +134,45 @@ class NoiseState(NamedTuple):
 
     def reset(self, seed: int) -> None:
         """Forget all frames."""
-        self.levels.fill(0.0)
-        self.levels[_RUNNING : _MINIMA + SUBWINDOWS].fill(np.inf)
-        self.bands.fill(0.0)
-        self.counts.fill(0)
-        self.flux[:] = 0.0, _NOISE_CHANGE_DB
-        self.tail.fill(0.0)
-        # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
-        self.random[0] = (seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1
+        start_noise(self, np.uint64(seed % 2**64))
+
+
+@kernel
+def start_noise(state: NoiseState, seed: np.uint64) -> None:
+    """Forget all frames of a channel.
+
+    Parameters
+    ----------
+    state : NoiseState
+        Its memory is written; windows and tables stay.
+    seed : uint64
+        Of the noise.
+    """
+    state.levels[:] = np.float32(0.0)
+    state.levels[_RUNNING : _MINIMA + SUBWINDOWS] = np.float32(np.inf)
+    state.bands[:] = np.float32(0.0)
+    state.counts[:] = 0
+    state.flux[0] = 0.0
+    state.flux[1] = _NOISE_CHANGE_DB
+    state.tail[:] = np.float32(0.0)
+    # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
+    mixed = seed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x2545F4914F6CDD1D)
+    state.random[0] = mixed | np.uint64(1)
+
+
+@kernel
+def noise_windows(windows: NDArray[np.float32]) -> None:
+    """Write the windows of the floor and of the noise.
+
+    Parameters
+    ----------
+    windows : float32, shape (2, n), written
+        Hann and sine.
+    """
+    n = windows.shape[1]
+    for i in range(n):
+        windows[0, i] = 0.5 + 0.5 * math.cos(2.0 * math.pi * (i - n / 2) / n)
+        windows[1, i] = math.sin(math.pi * (i + 0.5) / n)
 
 
 def frame_samples(sample_rate: int) -> int:

@@ -15,32 +15,38 @@ _LARGEST = np.float32(1e6)
 
 
 @kernel
-def unpack_float32(packet: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
+def unpack_float32(
+    packet: NDArray[np.float32], begin: int, stop: int, out: NDArray[np.float32]
+) -> bool:
     """Copy a float32 packet into rows; tell whether every sample is finite and below 1e6.
 
     Parameters
     ----------
     packet : float32, shape (n, channels)
         As pushed.
+    begin, stop : int
+        First sample to copy, and the one after the last.
     out : float32, shape (channels, n), written
         A row for each channel.
     """
     sound = True
     for c in range(out.shape[0]):
         row = out[c]
-        for i in range(row.size):
+        for i in range(begin, stop):
             row[i] = packet[i, c]
             sound = sound and bool(math.fabs(packet[i, c]) < _LARGEST)
     return sound
 
 
 @kernel
-def unpack_int16(packet: NDArray[np.int16], out: NDArray[np.float32]) -> bool:
+def unpack_int16(
+    packet: NDArray[np.int16], begin: int, stop: int, out: NDArray[np.float32]
+) -> bool:
     """Copy an int16 packet into rows of full scale 1.0; always sound, hence True."""
     scale = np.float32(1.0 / INT16_SCALE)
     for c in range(out.shape[0]):
         row = out[c]
-        for i in range(row.size):
+        for i in range(begin, stop):
             row[i] = np.float32(packet[i, c]) * scale
     return True
 

@@ -23,39 +23,65 @@ nothing grows (temporaries of some KB come and go, and the array returned, unles
 brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
-from plc.engine.background import Background
-from plc.engine.burst import (
-    APART,
-    FADE_MS,
-    QUICK_RECOVERY_MS,
-    STEADY_HOLD_MS,
-    UNSTEADY_HOLD_MS,
-    Burst,
-    Play,
-    decide,
-)
 from plc.engine.config import StreamConfig, StreamSettings
-from plc.engine.fill_limit import FillLimit
+from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_filler
-from plc.engine.queue import PacketQueue
-from plc.engine.samples import Packet, Samples
+from plc.engine.samples import Packet, check_missing, check_out, check_packet
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError
-from plc.limits import RECOVERY_MS
-from plc.predict.filler import STEADY_MOMENT, Moment
-from plc.predict.history import History
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
 from plc.runtime import forks
+from plc.runtime.runner import NetworkCounters, PreparationCounters
 from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
+from plc_kernels.stream.layout import (
+    BRIDGE,
+    BURST_MS,
+    FADING,
+    FILL_SAMPLES,
+    GAP,
+    HURRY_MS,
+    KNOWN,
+    LANDED,
+    LATE,
+    PART_BEGIN,
+    PART_STOP,
+    RECEIVED_SHARE,
+    RUNG,
+    SHARE_RATE,
+    SPEECH,
+    SPENT_MS,
+    TIMED,
+    UNSTEADY,
+    reach_of,
+)
+from plc_kernels.stream.start import forget_stream
+from plc_kernels.stream.step import (
+    BEGAN,
+    CONCEALED,
+    DRAIN,
+    GO_ON,
+    GOES_ON,
+    MORE,
+    NEXT_LOST,
+    PLAYED,
+    PUSH,
+    RECEIVED,
+    WANTS_BRIDGE,
+    WANTS_FILL,
+    look_ahead,
+    step,
+)
+from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
+from plc_kernels.stream.times import GOOD as GOOD_TIME
 
 _NOISE_RUNG = "noise"
 
@@ -122,18 +148,17 @@ class Concealer:
         )
         warm_up()
         config = self.config
-        sample_rate, channels = config.sample_rate, config.channels
-        packet_samples, lookahead = config.packet_samples, config.lookahead
-        self._holds = [
-            round(sample_rate * ms / 1000.0) for ms in (STEADY_HOLD_MS, UNSTEADY_HOLD_MS)
-        ]
-        # A gap that long would be faded in its middle; what leads out of it has little to meet.
-        reach = min(lookahead * packet_samples, max(self._holds[0], packet_samples))
-        self._reach = reach
-        self.stats = Stats()
-        self._filler = make_filler(config, reach, clock, self.stats.network, self.stats.ahead)
-        self._limit_ms = self.config.time_limit_ms
-        self._packet_ms = self.config.packet_ms
+        n, channels = config.packet_samples, config.channels
+        reach = int(reach_of(config.sample_rate, n, config.lookahead))
+        network, ahead = NetworkCounters(), PreparationCounters()
+        self._method = method = make_filler(config, reach, clock, network, ahead)
+        self._filler = method.filler
+        self._memory = memory = StreamMemory(config, method)
+        method.attach(memory)
+        self.stats = Stats(memory, (*method.names, _NOISE_RUNG), network, ahead)
+        self._rungs = {name: k for k, name in enumerate(method.names)}
+        self._limit_ms = config.time_limit_ms
+        self._packet_ms = config.packet_ms
         self._clock = clock
         if cpu_clock is None:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
@@ -142,30 +167,13 @@ class Concealer:
         # Holds one item while no thread is inside: taking it is atomic, and never waits.
         self._idle = [True]
         self._generation = forks.generation
-        self._samples = Samples(config)
-        self._queue = PacketQueue(channels, packet_samples, lookahead)
-        self._part = np.zeros(channels * packet_samples, np.float32)
-        self._hurry_ms = float("inf")
-        self._burst_ms = float("inf")
+        self._block, self._numbers = memory.block, memory.numbers
+        self._inbox, self._missing = memory.inbox, memory.missing
+        self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
+        self._shape = (n, channels)
+        self._integer = False
+        self._next_lost = False
         self._moment = STEADY_MOMENT
-        self._played = 0
-        self._block = np.zeros((channels, packet_samples), np.float32)
-        self._noise = np.zeros((channels, packet_samples), np.float32)
-        self._gain = np.zeros(packet_samples, np.float32)
-        self._bridge = np.zeros((channels, reach), np.float32)
-        self._after = np.zeros((channels, reach), np.float32)
-        self._ramp = crossfade_ramp(max(1, round(sample_rate * RECOVERY_MS / 1000.0)))
-        quick = crossfade_ramp(max(1, round(sample_rate * QUICK_RECOVERY_MS / 1000.0)))
-        self._quick_ramp = np.ones_like(self._ramp)
-        self._quick_ramp[: quick.size] = quick
-        self._quick = [False] * channels
-        self._tail = np.zeros((channels, min(self._ramp.size, packet_samples)), np.float32)
-        self._fade = round(sample_rate * FADE_MS / 1000.0)
-        self._history = History(channels, max(self._filler.past_samples, 1))
-        self._background = Background(channels, sample_rate, config.seed)
-        self._limit = FillLimit(channels, sample_rate, self.delay)
-        self._burst: Burst | None = None
-        self.stats.rung_samples = dict.fromkeys((*self._filler.names, _NOISE_RUNG), 0)
 
     @property
     def delay(self) -> int:
@@ -201,13 +209,10 @@ class Concealer:
         self._generation = forks.generation
 
     def _forget(self) -> None:
-        self._filler.reset()
-        self._history.reset()
-        self._background.reset()
-        self._limit.reset()
-        self._queue.reset()
-        self._burst = None
-        self._samples.reset()
+        self._method.reset()
+        forget_stream(self._block)
+        self._integer = False
+        self._next_lost = False
 
     def describe(self) -> dict[str, Any]:
         """Return what runs here: the format, and each ladder's rungs with their measured cost."""
@@ -218,7 +223,7 @@ class Concealer:
             "lookahead": self.config.lookahead,
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
-        } | self._filler.describe()
+        } | self._method.describe()
 
     def close(self) -> None:
         """End the threads of the networks, if there are any; a burst now gets the draft.
@@ -230,7 +235,7 @@ class Concealer:
         """
         self._enter()
         try:
-            self._filler.close()
+            self._method.close()
         finally:
             self._idle.append(True)
 
@@ -245,7 +250,7 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        self._hurry_ms = self._burst_ms = limit_ms
+        self._numbers[HURRY_MS] = limit_ms
 
     def push(
         self,
@@ -291,18 +296,105 @@ class Concealer:
         self, packet: Packet | None, out: Packet | None, missing: Sequence[tuple[int, int]]
     ) -> Packet:
         began = self._clock()
-        if packet is not None:
-            self._samples.check(packet)
+        integer = self._integer if packet is None else check_packet(packet, self.config)
         if missing:
-            self._samples.check_missing(missing)
+            check_missing(missing, self.config)
         if out is not None:
-            self._samples.check_out(out, packet)
-        self.stats.packets += 1
-        self.stats.lost_packets += packet is None
-        self.stats.partial_packets += packet is not None and bool(missing)
-        concealed, played = self._step(packet, out, missing)
-        self._note_time(concealed, 1e3 * (self._clock() - began))
-        return played
+            check_out(out, integer, self.config)
+        self._integer = integer
+        box = self._int16_box if integer else self._float_box
+        if packet is not None:
+            np.copyto(box, packet if packet.ndim > 1 else packet.reshape(self._shape))
+        if self._next_lost or packet is None or missing:
+            self._cpu_began = self._cpu_clock()
+        flags = self._step(PUSH, packet is not None, missing)
+        if out is None:
+            out = box.copy()
+        else:
+            np.copyto(out, box)
+        self._note_time(flags, 1e3 * (self._clock() - began))
+        return out
+
+    def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
+        """Take the packet in the inbox, and leave there the one to play; return the flags."""
+        for k, part in enumerate(missing):
+            self._missing[2 * k : 2 * k + 2] = part
+        block, inbox, gaps = self._block, self._inbox, len(missing)
+        flags = step(block, action, inbox, self._integer, arrived, self._missing, gaps, inbox)
+        filler = self._filler
+        if filler is not None:
+            while self._tell(filler, flags):
+                flags = step(block, GO_ON, inbox, self._integer, False, self._missing, 0, inbox)
+        self._next_lost = flags & NEXT_LOST != 0
+        return int(flags)
+
+    def _tell(self, filler: Filler, flags: int) -> bool:
+        """Tell the filler what was played, or have it make what is wanted; return what is MORE."""
+        if flags & PLAYED:
+            self._tell_played(filler, flags & RECEIVED != 0)
+            return flags & MORE != 0
+        if not flags & MORE:
+            return False
+        before = flush_denormals()
+        try:
+            self._fill(filler, flags)
+        finally:
+            restore_denormals(before)
+        return True
+
+    def _tell_played(self, filler: Filler, received: bool) -> None:
+        block = self._block
+        begin, stop = int(block[PART_BEGIN]), int(block[PART_STOP])
+        n = self.config.packet_samples
+        playing = self._memory.playing
+        whole = stop - begin == n
+        filler.played(playing if whole else playing[:, begin:stop].copy(), received)
+        if received and filler.prepares and stop == n:
+            filler.prepare(self._memory.history, self._moment_without(stop))
+
+    def _fill(self, filler: Filler, flags: int) -> None:
+        """Write what the step wants to play."""
+        block, memory = self._block, self._memory
+        if flags & BEGAN:
+            self._moment = self._moment_now()
+            filler.begin(memory.history, self._moment)
+            block[LATE] = filler.late_samples
+        if flags & GOES_ON:
+            filler.next_packet()
+        if flags & WANTS_BRIDGE:
+            known, gap = int(block[KNOWN]), int(block[BRIDGE])
+            moment = self._moment._replace(
+                fading=bool(block[FADING]), limit_ms=float(self._numbers[BURST_MS])
+            )
+            block[LANDED] = filler.bridge(
+                memory.history, memory.after[:, :known], memory.bridge[:, :gap], moment
+            )
+        if flags & WANTS_FILL:
+            n, channels = int(block[FILL_SAMPLES]), self.config.channels
+            filler.extend(memory.fill[: channels * n].reshape(channels, n))
+        block[RUNG] = self._rungs[filler.name]
+
+    def _moment_now(self) -> Moment:
+        """Return the state of the burst that begins."""
+        block, numbers = self._block, self._numbers
+        return Moment(
+            unsteady=bool(block[UNSTEADY]),
+            content="speech" if block[SPEECH] else "music",
+            gap_samples=int(block[GAP]),
+            received_share=float(numbers[RECEIVED_SHARE]),
+            limit_ms=float(numbers[BURST_MS]),
+        )
+
+    def _moment_without(self, samples: int) -> Moment:
+        """Return the state of a burst that would begin with lost samples."""
+        block, numbers = self._block, self._numbers
+        look_ahead(block)
+        share = float(numbers[RECEIVED_SHARE])
+        return Moment(
+            unsteady=bool(block[UNSTEADY]),
+            content="speech" if block[SPEECH] else "music",
+            received_share=share * math.exp(float(numbers[SHARE_RATE]) * samples),
+        )
 
     def flush(self) -> Packet:
         """Return the packets still held, shape (delay, channels), and end the stream.
@@ -323,215 +415,24 @@ class Concealer:
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples
-        tail = self._samples.empty(self.delay)
+        box = self._int16_box if self._integer else self._float_box
+        tail = np.empty((self.delay, self.config.channels), box.dtype)
         for begin in range(0, self.delay, n):
-            self._step(None, tail[begin : begin + n])
+            self._step(DRAIN, False, ())
+            tail[begin : begin + n] = box
         self._forget()
         return tail
 
-    def _step(
-        self,
-        packet: Packet | None,
-        out: Packet | None,
-        missing: Sequence[tuple[int, int]] = (),
-    ) -> tuple[bool, Packet]:
-        """Take one packet in and one out; return whether that was concealed, and its samples."""
-        before = flush_denormals()
-        try:
-            return self._advance(packet, missing), self._samples.pack(self._block, out)
-        finally:
-            restore_denormals(before)
-
-    def _advance(self, packet: Packet | None, missing: Sequence[tuple[int, int]]) -> bool:
-        """Take one packet in and play one into ``self._block``.
-
-        Returns whether any of it was concealed.
-        """
-        arrived = packet is not None and self._samples.unpack(packet, missing, self._queue.incoming)
-        self.stats.invalid_packets += packet is not None and not arrived
-        ready = self._queue.add(arrived, missing)
-        self._follow_level()
-        if ready:
-            return self._play()
-        self._block.fill(0.0)
-        return False
-
-    def _follow_level(self) -> None:
-        """Update the bound on concealments with the newest packet."""
-        for position, n, samples in self._queue.newest():
-            if samples is None:
-                self._limit.miss(n)
-            else:
-                self._limit.follow(np.ascontiguousarray(samples), position)
-
-    def _play(self) -> bool:
-        """Play a packet, part by part; return whether any of it was concealed."""
-        parts = self._queue.playing
-        if len(parts) == 1:
-            if not parts[0].arrived:
-                self._cpu_began = self._cpu_clock()
-            return self._play_part(self._block, 0)
-        self._cpu_began = self._cpu_clock()
-        gaps = sum(not part.arrived for part in parts)
-        channels = self._block.shape[0]
-        self._share_time(gaps)
-        for place, (begin, stop, _) in enumerate(parts):
-            # Rows of a view would not lie together, as kernels want them.
-            part = self._part[: channels * (stop - begin)].reshape(channels, stop - begin)
-            self._play_part(part, place)
-            self._block[:, begin:stop] = part
-        self._share_time(1)
-        return gaps > 0
-
-    def _share_time(self, gaps: int) -> None:
-        """Share the packet's time among its bursts."""
-        share_ms = self._limit_ms / gaps if gaps > 1 else float("inf")
-        self._burst_ms = min(self._hurry_ms, share_ms)
-
-    def _play_part(self, block: NDArray[np.float32], place: int) -> bool:
-        """Play a part of a packet into ``block``; return whether it was concealed."""
-        part = self._queue.playing[place]
-        self._played = self._queue.position + part.begin
-        gap = self._queue.gap_from(place) if self._filler.bridges and not part.arrived else 0
-        play = decide(part.arrived, self._burst, 0 < gap <= self._reach, self._filler.fades)
-        self.stats.total_samples_received += block.shape[1]
-        if play in (Play.RECEIVED, Play.RECOVER):
-            received = self._queue.samples_of(part)
-            block[:] = received
-            if play is Play.RECOVER:
-                self._recover(block)
-            self._background.listen(received)
-            self._history.append(block, True)
-            self._filler.played(block, True)
-            if self._filler.prepares and part.stop == self.config.packet_samples:
-                self._filler.prepare(self._history, self._moment_without(part.stop))
-            return False
-        self._background.interrupt()
-        self._conceal(block, play, place, gap)
-        return True
-
-    def _conceal(self, block: NDArray[np.float32], play: Play, place: int, gap: int) -> None:
-        stats = self.stats
-        n = block.shape[1]
-        burst = self._burst
-        if burst is None or burst.recovered:
-            burst = self._begin_burst(gap if play is Play.BRIDGE else 0)
-        if play is Play.BRIDGE:
-            if burst.bridged == burst.bridge:
-                self._build_bridge(burst, place, gap)
-            block[:] = self._bridge[:, burst.bridged : burst.bridged + n]
-            burst.bridged += n
-            burst.age += n
-            stats.bridged_samples += n
-            trusted = True
-        else:
-            if burst.age:
-                self._filler.next_packet()
-            trusted = self._continue_burst(block, burst)
-        silent = play is Play.NOISE
-        rung = _NOISE_RUNG if silent else self._filler.name
-        stats.rung_samples[rung] += n
-        stats.silent_concealed_samples += n if silent else 0
-        stats.concealed_samples += n
-        stats.longest_burst_samples = max(stats.longest_burst_samples, burst.age)
-        stats.fills_limited += self._limit.hold(block, self._played)
-        self._history.append(block, trusted)
-        self._filler.played(block, False)
-
-    def _moment_without(self, samples: int) -> Moment:
-        """Return the state of a burst that begins with lost samples."""
-        return Moment(
-            unsteady=self._background.unsteady,
-            content=self._background.content,
-            received_share=self._limit.share_without(samples),
-        )
-
-    def _begin_burst(self, gap: int) -> Burst:
-        """Begin a burst; ``gap`` samples are bridged as a whole."""
-        self._moment = moment = Moment(
-            unsteady=self._background.unsteady,
-            content=self._background.content,
-            gap_samples=gap,
-            received_share=self._limit.received_share,
-            limit_ms=self._burst_ms,
-        )
-        self._filler.begin(self._history, moment)
-        hold = self._holds[moment.unsteady]
-        self._burst = burst = Burst(hold, self._fade, self._filler.late_samples)
-        self._limit.begin()
-        self.stats.concealment_events += 1
-        return burst
-
-    def _continue_burst(self, out: NDArray[np.float32], burst: Burst) -> bool:
-        """Write the burst's next samples, shape (channels, n); return whether to trust them."""
-        n = out.shape[1]
-        begin = burst.age
-        faded = burst.faded
-        burst.age += n
-        if not self._filler.fades or burst.age <= burst.hold:
-            self._filler.extend(out)
-            return True
-        noise = self._noise[:, :n]
-        self._background.make_noise(noise)
-        self._limit.quieten(noise, self._played)
-        if faded:
-            out[:] = noise
-            return False
-        self._filler.extend(out)
-        gain = self._gain[:n]
-        burst_gain(begin, burst.hold, burst.fade, gain)
-        for c in range(out.shape[0]):
-            fade_into(noise[c], gain, out[c])
-        return False
-
-    def _build_bridge(self, burst: Burst, place: int, gap: int) -> None:
-        """Fill the rest of the gap at once, from both sides."""
-        known = self._queue.copy_after(place, gap, self._after)
-        burst.bridged = 0
-        burst.bridge = gap
-        moment = self._moment._replace(fading=burst.age > burst.hold, limit_ms=self._burst_ms)
-        burst.landed = self._filler.bridge(
-            self._history, self._after[:, :known], self._bridge[:, : burst.bridge], moment
-        )
-
-    def _recover(self, block: NDArray[np.float32]) -> None:
-        """Crossfade from the continued concealment to the first received samples."""
-        burst = self._burst
-        assert burst is not None
-        if burst.landed or not self._filler.crossfades:
-            self._burst = None
-            return
-        n = min(self._ramp.size - burst.recovered, block.shape[1])
-        tail = self._tail[:, :n]
-        self._continue_burst(tail, burst)
-        self._limit.hold(tail, self._played)
-        now = slice(burst.recovered, burst.recovered + n)
-        if burst.recovered == 0:
-            steady = not self._background.unsteady
-            for c in range(block.shape[0]):
-                self._quick[c] = steady and _apart(tail[c], block[c, :n])
-        for c in range(block.shape[0]):
-            ramp = self._quick_ramp if self._quick[c] else self._ramp
-            crossfade(block[c, :n], ramp[now], tail[c])
-        block[:, :n] = tail
-        burst.recovered += n
-        self.stats.crossfaded_samples += n
-        if burst.recovered == self._ramp.size:
-            self._burst = None
-
-    def _note_time(self, concealed: bool, elapsed_ms: float) -> None:
-        stats = self.stats
-        (stats.concealed_time if concealed else stats.good_time).add(elapsed_ms)
-        stats.deadline_misses += concealed and elapsed_ms > self._limit_ms
+    def _note_time(self, flags: int, elapsed_ms: float) -> None:
+        concealed = flags & CONCEALED != 0
+        self._numbers[SPENT_MS] = elapsed_ms
+        self._block[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
         if concealed:
+            stats = self.stats
+            stats.deadline_misses += elapsed_ms > self._limit_ms
             # What others did with the processor meanwhile says nothing about the rung.
             spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-            stats.rung_changes += self._filler.took(spent_ms > self._limit_ms)
-        stats.rung_changes += self._filler.pass_time(self._packet_ms)
-
-
-def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
-    """Return whether a concealment differs much from received samples, shape (n,)."""
-    difference = continued - received
-    error = float(np.dot(difference, difference))
-    return error > APART * float(np.dot(received, received))
+            stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
+        changes = self._method.pass_time(self._packet_ms)
+        if changes:
+            self.stats.rung_changes += changes

@@ -6,16 +6,24 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from plc.engine.burst import FADE_MS, STEADY_HOLD_MS
 from plc.engine.config import StreamConfig
+from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
-from plc.predict.filler import Filler
-from plc.predict.ladder import HEADROOM, LEAST_PAST_SAMPLES, MAX_ORDER, MAX_PAST_SAMPLES, Rung
+from plc.predict.filler import Filler, Method
+from plc.predict.ladder import (
+    HEADROOM,
+    LEAST_PAST_SAMPLES,
+    MAX_ORDER,
+    MAX_PAST_SAMPLES,
+    Ladders,
+    Rung,
+)
 from plc.predict.linear import ArFiller
 from plc.predict.lpc import LpcFiller
 from plc.runtime.runner import NetworkCounters, PreparationCounters
+from plc_kernels.stream.layout import FADE_MS, STEADY_HOLD_MS
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
@@ -53,7 +61,7 @@ def make_filler(
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
     ahead: PreparationCounters | None = None,
-) -> Filler:
+) -> Method:
     """Return what conceals a stream by its method.
 
     Parameters
@@ -97,10 +105,10 @@ def make_filler(
                 optional=config.model == config.provider == "auto",
                 counters=counters,
             )
-        return ArFiller(*stream, config.time_limit_ms, reach)
+        return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
-        return ArFiller(*stream, reach=reach, rung=rung)
+        return StepPrediction(Ladders(*stream, reach=reach, rung=rung))
     return FILLERS[method](*stream)
 
 

@@ -1,21 +1,20 @@
 """Counters of a stream, read from outside."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from plc.engine.memory import StreamMemory
 from plc.runtime.runner import NetworkCounters, PreparationCounters
+from plc_kernels.stream.layout import COUNTERS, MAX_RUNGS, TIME_BINS
+from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
-# 100 bins a decade from 10 ns to 100 s: a percentile is right to 2.4 %.
-_BINS_PER_DECADE = 100
-_FIRST_MS = 1e-5
-_FIRST_LOG = math.log10(_FIRST_MS)
-_BINS = 10 * _BINS_PER_DECADE
 # What a histogram written as JSON says of its bins.
-_BINNING = {"first_ms": _FIRST_MS, "buckets_per_decade": _BINS_PER_DECADE}
+_BINNING = {"first_ms": FIRST_MS, "buckets_per_decade": BINS_PER_DECADE}
 
 
 class TimeHistogram:
@@ -27,13 +26,37 @@ class TimeHistogram:
         Durations to begin with.
     """
 
-    __slots__ = ("_bins", "max_ms")
+    __slots__ = ("_bins", "_most")
 
     def __init__(self, times_ms: Iterable[float] = ()) -> None:
-        self._bins = np.zeros(_BINS, np.int64)
-        self.max_ms = 0.0
+        self._bins = np.zeros(TIME_BINS, np.int64)
+        self._most = np.zeros(1)
         for duration_ms in times_ms:
             self.add(duration_ms)
+
+    @classmethod
+    def over(cls, bins: NDArray[np.int64], most: NDArray[np.float64]) -> Self:
+        """Return the histogram that a kernel counts.
+
+        Parameters
+        ----------
+        bins : int64, shape (TIME_BINS,)
+        most : float64, shape (1,)
+            The longest duration in ms.
+        """
+        histogram = cls.__new__(cls)
+        histogram._bins = bins
+        histogram._most = most
+        return histogram
+
+    @property
+    def max_ms(self) -> float:
+        """The longest duration."""
+        return float(self._most[0])
+
+    @max_ms.setter
+    def max_ms(self, value: float) -> None:
+        self._most[0] = value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -45,7 +68,7 @@ class TimeHistogram:
         if any(value[name] != expected for name, expected in _BINNING.items()):
             raise ValueError(f"a histogram's bins are {_BINNING}")
         for place, count in value["counts"].items():
-            if not (0 <= int(place) < _BINS and 0 < int(count) < 1 << 62):
+            if not (0 <= int(place) < TIME_BINS and 0 < int(count) < 1 << 62):
                 raise ValueError("a histogram's counts are above 0, in bins that exist")
             histogram._bins[int(place)] = int(count)
         return histogram
@@ -57,13 +80,7 @@ class TimeHistogram:
 
     def add(self, duration_ms: float) -> None:
         """Count one duration; NaN counts as the shortest."""
-        if not math.isfinite(duration_ms):
-            duration_ms = 0.0
-        # The difference of logarithms: a quotient of what a broken clock says may overflow.
-        decades = math.log10(max(duration_ms, _FIRST_MS)) - _FIRST_LOG
-        place = int(_BINS_PER_DECADE * decades)
-        self._bins[min(place, _BINS - 1)] += 1
-        self.max_ms = max(self.max_ms, duration_ms)
+        count_time(float(duration_ms), self._bins, self._most)
 
     def merge(self, other: "TimeHistogram") -> None:
         """Count the durations of another histogram too."""
@@ -83,7 +100,7 @@ class TimeHistogram:
             return 0.0
         rank = max(1, math.ceil(total * percent / 100.0))
         place = int(np.searchsorted(np.cumsum(self._bins), rank))
-        upper: float = _FIRST_MS * 10.0 ** ((place + 1) / _BINS_PER_DECADE)
+        upper: float = FIRST_MS * 10.0 ** ((place + 1) / BINS_PER_DECADE)
         return min(upper, self.max_ms)
 
     def reset(self) -> None:
@@ -92,79 +109,128 @@ class TimeHistogram:
         self.max_ms = 0.0
 
 
-@dataclass(slots=True)
+class _Counter:
+    """A word of a stream's memory, as an attribute."""
+
+    def __init__(self, name: str) -> None:
+        self._place = COUNTERS.index(name)
+
+    def __get__(self, stats: "Stats", owner: type | None = None) -> int:
+        return int(stats._words[self._place])
+
+    def __set__(self, stats: "Stats", value: int) -> None:
+        stats._words[self._place] = value
+
+
 class Stats:
     """Counters of a stream; samples are counted once for all channels.
 
-    The first four have the names and meanings of W3C's *Identifiers for WebRTC's Statistics API*,
-    ``RTCInboundRtpStreamStats``.
+    A view of the memory that the stream's step writes. The first four have the names and meanings
+    of W3C's *Identifiers for WebRTC's Statistics API*, ``RTCInboundRtpStreamStats``.
+
+    Parameters
+    ----------
+    memory : StreamMemory or None
+        Of the stream; None: counters of their own.
+    rungs : sequence of str
+        Names by which concealed samples are counted.
+    network, ahead : NetworkCounters and PreparationCounters, or None
+        Of the stream's method; None: new ones.
     """
 
-    total_samples_received: int = 0
+    __slots__ = ("_memory", "_rung_samples", "_times", "_words", "ahead", "network", "rungs")
+
+    total_samples_received = _Counter("total_samples_received")
     """Samples played, received or concealed (``totalSamplesReceived``)."""
-    concealed_samples: int = 0
+    concealed_samples = _Counter("concealed_samples")
     """Samples made up for lost ones (``concealedSamples``)."""
-    silent_concealed_samples: int = 0
+    silent_concealed_samples = _Counter("silent_concealed_samples")
     """Of these, those that were comfort noise alone (``silentConcealedSamples``)."""
-    concealment_events: int = 0
+    concealment_events = _Counter("concealment_events")
     """Bursts concealed (``concealmentEvents``)."""
-    packets: int = 0
+    packets = _Counter("packets")
     """Packets pushed, lost ones among them."""
-    lost_packets: int = 0
+    lost_packets = _Counter("lost_packets")
     """Packets pushed as None."""
-    partial_packets: int = 0
+    partial_packets = _Counter("partial_packets")
     """Packets pushed of which a part was missing."""
-    invalid_packets: int = 0
+    invalid_packets = _Counter("invalid_packets")
     """Packets treated as lost because a sample was NaN, infinite or absurdly large."""
-    crossfaded_samples: int = 0
+    crossfaded_samples = _Counter("crossfaded_samples")
     """Received samples blended with a concealment on recovery."""
-    bridged_samples: int = 0
+    bridged_samples = _Counter("bridged_samples")
     """Concealed samples for which the far side of the gap was known."""
-    fills_limited: int = 0
+    fills_limited = _Counter("fills_limited")
     """Concealed packets that would have been much louder than what was received lately, and were
-    turned down (:mod:`plc.engine.fill_limit`)."""
-    deadline_misses: int = 0
+    turned down (:mod:`plc_kernels.stream.fill_limit`)."""
+    deadline_misses = _Counter("deadline_misses")
     """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
-    rung_changes: int = 0
+    rung_changes = _Counter("rung_changes")
     """Steps down or up the ladder: for the processor time that concealments took, and networks
     switched off or on again, because they were late or failed."""
-    longest_burst_samples: int = 0
-    rung_samples: dict[str, int] = field(default_factory=dict)
-    """Concealed samples by the rung that made them."""
-    network: NetworkCounters = field(default_factory=NetworkCounters)
-    """What became of the network's runs."""
-    ahead: PreparationCounters = field(default_factory=PreparationCounters)
-    """How far concealments were prepared before the loss."""
-    good_time: TimeHistogram = field(default_factory=TimeHistogram)
-    """Time inside ``push`` for packets that arrived."""
-    concealed_time: TimeHistogram = field(default_factory=TimeHistogram)
-    """Time inside ``push`` for packets that were concealed."""
+    longest_burst_samples = _Counter("longest_burst_samples")
+
+    def __init__(
+        self,
+        memory: StreamMemory | None = None,
+        rungs: Sequence[str] = (),
+        network: NetworkCounters | None = None,
+        ahead: PreparationCounters | None = None,
+    ) -> None:
+        self._memory = memory
+        self.rungs = tuple(rungs)
+        self.network = network or NetworkCounters()
+        """What became of the network's runs."""
+        self.ahead = ahead or PreparationCounters()
+        """How far concealments were prepared before the loss."""
+        if memory is None:
+            self._words = np.zeros(len(COUNTERS), np.int64)
+            self._rung_samples = np.zeros(MAX_RUNGS, np.int64)
+            self._times = (TimeHistogram(), TimeHistogram())
+            return
+        self._words = memory.counters
+        self._rung_samples = memory.rung_samples
+        good, concealed = memory.times
+        self._times = (TimeHistogram.over(*good), TimeHistogram.over(*concealed))
+
+    @property
+    def rung_samples(self) -> dict[str, int]:
+        """Concealed samples by the rung that made them."""
+        counts = self._rung_samples[: len(self.rungs)].tolist()
+        return dict(zip(self.rungs, counts, strict=True))
+
+    @property
+    def good_time(self) -> TimeHistogram:
+        """Time inside ``push`` for packets that arrived."""
+        self._settle()
+        return self._times[0]
+
+    @property
+    def concealed_time(self) -> TimeHistogram:
+        """Time inside ``push`` for packets that were concealed."""
+        self._settle()
+        return self._times[1]
+
+    def _settle(self) -> None:
+        """Count the packet pushed last: the step does so when the next one comes."""
+        if self._memory is not None:
+            note_time(self._memory.block)
 
     def reset(self) -> None:
         """Set everything to 0."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, TimeHistogram | NetworkCounters | PreparationCounters):
-                value.reset()
-            elif isinstance(value, dict):
-                for rung in value:
-                    value[rung] = 0
-            else:
-                setattr(self, each.name, 0)
+        self._settle()
+        self._words.fill(0)
+        self._rung_samples.fill(0)
+        for each in (*self._times, self.network, self.ahead):
+            each.reset()
 
     def as_dict(self) -> dict[str, object]:
         """Return counters, samples by rung, and percentiles of compute time in ms."""
-        out: dict[str, object] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, TimeHistogram):
-                out[f"{each.name}_ms"] = percentiles(value)
-            elif isinstance(value, dict):
-                out[each.name] = {rung: count for rung, count in value.items() if count}
-            elif isinstance(value, NetworkCounters | PreparationCounters):
-                out |= asdict(value)
-            else:
-                out[each.name] = value
+        out: dict[str, object] = {name: getattr(self, name) for name in COUNTERS}
+        out["rung_samples"] = {rung: count for rung, count in self.rung_samples.items() if count}
+        out |= asdict(self.network) | asdict(self.ahead)
+        out["good_time_ms"] = percentiles(self.good_time)
+        out["concealed_time_ms"] = percentiles(self.concealed_time)
         return out
 
 

@@ -12,26 +12,23 @@ from typing import Any
 import numpy as np
 
 from plc import notice
-from plc.engine.background import Background
-from plc.engine.fill_limit import FillLimit
-from plc.predict.content import STREAM_MODEL
+from plc.engine.config import StreamConfig
+from plc.engine.memory import StreamMemory
+from plc.engine.prediction import StepPrediction
+from plc.engine.stats import TimeHistogram
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
-from plc.predict.ladder import Rung
+from plc.predict.ladder import Ladders, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
-from plc_kernels import ar, content, contour, denormals, fade, level, noise, packet, passages, pitch
+from plc_kernels import ar, contour, denormals, fade, history, passages, pitch, predict
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.phase import stft
+from plc_kernels.stream import fill_limit, layout, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
-    ar.extrapolate,
-    ar.taps_of,
-    content.content_features,
-    content.follow_content,
-    content.logit,
     contour.bend,
     contour.expect,
     contour.look_back,
@@ -42,22 +39,13 @@ AUDIO_PATH: tuple[Any, ...] = (
     contour.turn,
     denormals.flush_denormals,
     denormals.restore_denormals,
-    fade.burst_gain,
     fade.crossfade,
-    fade.fade_into,
     fade.mix_by_cosine,
     fade.mix_by_error,
-    level.allowed_level,
-    level.follow_level,
-    level.hold_level,
-    level.quieten,
-    level.quietest_power,
-    noise.comfort_noise,
-    noise.track_noise,
-    packet.pack_float32,
-    packet.pack_int16,
-    packet.unpack_float32,
-    packet.unpack_int16,
+    history.append,
+    history.newest,
+    layout.lay_out,
+    layout.reach_of,
     passages.add_passages,
     passages.best_lags,
     passages.follow_lags,
@@ -66,8 +54,17 @@ AUDIO_PATH: tuple[Any, ...] = (
     passages.thin_flattened,
     passages.weigh_passages,
     pitch.best_lag,
+    predict.error_power,
+    predict.go_on,
+    predict.set_out,
+    start.forget_stream,
+    start.open_stream,
+    step.look_ahead,
+    step.step,
     stft.analyse_frames,
     stft.synthesise_frames,
+    times.count_time,
+    times.note_time,
 )
 """Every kernel that a stream may call."""
 
@@ -174,24 +171,17 @@ def _one_process_at_a_time() -> Iterator[None]:
 
 def _run_all() -> None:
     samples = np.zeros(256, np.float32)
-    rows = np.zeros((2, 256), np.float32)
     work = ar.ArWorkspace.allocate(256, 8)
     predictor = np.zeros(9)
     taps = np.zeros(8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
-    ar.taps_of(predictor, taps)
     ar.extrapolate(taps, np.zeros(16))
+    predict.error_power(samples, samples, False)
+    predict.set_out(samples, False, 8, predictor, 0.5, taps, np.zeros(8))
+    predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
     fade.crossfade(samples, samples, samples.copy())
-    fade.burst_gain(0, 10, 10, samples.copy())
-    fade.fade_into(samples, samples, samples.copy())
     fade.mix_by_cosine(samples, samples.copy())
     fade.mix_by_error(1.0, 1.0, samples, samples.copy())
-    floats = np.zeros((256, 2), np.float32)
-    integers = np.zeros((256, 2), np.int16)
-    packet.unpack_float32(floats, rows)
-    packet.unpack_int16(integers, rows)
-    packet.pack_float32(rows, floats)
-    packet.pack_int16(rows, integers)
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
     # With no file read: a damaged one is the affair of whoever needs it.
     shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
@@ -222,17 +212,14 @@ def _run_all() -> None:
     stft.synthesise_frames(
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
-    limit = FillLimit(1, 8000, 0)
-    limit.follow(rows[:1], 0)
-    limit.quieten(rows[:1], 0)
-    limit.hold(rows[:1], 0)
-    background = Background(1, 8000, 0)
-    background.listen(rows[:1])
-    background.make_noise(rows[:1])
-    heard = content.ContentState.allocate()
-    powers = np.ones(content.BINS, np.float32)
-    content.follow_content(powers, heard.averages, heard.logs, heard.counts)
-    features = np.zeros(len(content.FEATURES))
-    content.content_features(heard.averages, 0.0, features)
-    content.logit(STREAM_MODEL, features)
+    config = StreamConfig(sample_rate=8000, packet_samples=64)
+    memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rung=Rung(4.0, 16.0))))
+    block, inbox, missing = memory.block, memory.inbox, memory.missing
+    step.step(block, step.PUSH, inbox, False, True, missing, 0, inbox)
+    step.look_ahead(block)
+    layout.reach_of(8000, 64, 0)
+    times.note_time(block)
+    start.forget_stream(block)
+    TimeHistogram().add(0.0)
+    fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
     denormals.restore_denormals(denormals.flush_denormals())

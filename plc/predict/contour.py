@@ -37,9 +37,8 @@ from plc_kernels.contour import (
     thin_out,
     turn,
 )
+from plc_kernels.stream.layout import RUN_ON_MS as RUN_ON_MS
 
-RUN_ON_MS = 5.0
-"""So far both sides of a bridge run on beyond the gap, where it shows how well they meet."""
 _FILE = "data/contour.npz"
 # The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
 _LOOK_RATE = 16_000

@@ -12,19 +12,22 @@ the :class:`~plc.Concealer`'s affair, so that every method is treated alike::
     took       after each packet of which something was concealed
     pass_time  after each packet
 
-A method has to have :attr:`Filler.name` and :meth:`Filler.extend`; every other hook may be left
-out.
+A filler has to have :attr:`Method.name` and :meth:`Filler.extend`; every other hook may be left
+out. Linear prediction alone is no filler: the stream's step makes it itself.
 """
 
 # ruff: noqa: B027 - a hook that is left out does nothing
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.predict.history import History
+
+if TYPE_CHECKING:
+    from plc.predict.ladder import Ladders
 
 
 class Moment(NamedTuple):
@@ -48,31 +51,69 @@ STEADY_MOMENT = Moment()
 """For those who run a filler without a stream: steady music, all received, no hurry."""
 
 
-class Filler(ABC):
-    """Makes the samples of a gap, for all channels of a stream."""
+class Method(ABC):
+    """What conceals a stream, as far as every stream asks for it."""
 
-    prepares: bool = False
-    """Whether :meth:`prepare` does anything."""
+    ladders: "Ladders | None" = None
+    """Rungs of linear prediction that the stream's step makes itself; None: it asks a filler."""
     crossfades: bool = True
-    """Whether the first received samples are blended with what the filler says they would be."""
+    """Whether the first received samples are blended with what the method says they would be."""
     fades: bool = True
     """Whether a long burst fades into comfort noise."""
     bridges: bool = False
     """Whether it can make use of what comes after the gap."""
     past_samples: int = 0
     """Samples of history that it reads at most."""
-    late_samples: int = 0
-    """Samples of the fade of the burst begun last during which a bridge is still wanted."""
+
+    @property
+    def filler(self) -> "Filler | None":
+        """What is asked for samples; None: the stream's step makes them itself."""
+        return None
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Source of the samples since the last :meth:`begin`, for the statistics."""
+        """Source of the samples since the last burst began, for the statistics."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that :attr:`name` can take."""
         return (self.name,)
+
+    def attach(self, memory: Any) -> None:
+        """Take the memory of the stream, a :class:`~plc.engine.memory.StreamMemory`."""
+
+    def took(self, late: bool) -> int:
+        """Hear whether a concealment took too long; return the steps down the ladder for it."""
+        return 0
+
+    def pass_time(self, ms: float) -> int:
+        """Advance the stream's time; return the steps up the ladder."""
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return the method, its networks by content, and its ladders."""
+        return {"method": self.names[0], "networks": {}, "ladders": {}}
+
+    def reset(self) -> None:
+        """Forget the stream."""
+
+    def close(self) -> None:
+        """End what runs beside the stream's thread."""
+
+
+class Filler(Method):
+    """Makes the samples of a gap, for all channels of a stream."""
+
+    prepares: bool = False
+    """Whether :meth:`prepare` does anything."""
+    late_samples: int = 0
+    """Samples of the fade of the burst begun last during which a bridge is still wanted."""
+
+    @property
+    def filler(self) -> "Filler":
+        """Return itself."""
+        return self
 
     def prepare(self, history: History, moment: Moment) -> None:
         """Take the state of a burst that would begin next.
@@ -121,21 +162,3 @@ class Filler(ABC):
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
         """Take in a played block, shape (channels, n), after the history did."""
-
-    def took(self, late: bool) -> int:
-        """Hear whether a concealment took too long; return the steps down the ladder for it."""
-        return 0
-
-    def pass_time(self, ms: float) -> int:
-        """Advance the stream's time; return the steps up the ladder."""
-        return 0
-
-    def describe(self) -> dict[str, Any]:
-        """Return the method, its networks by content, and its ladders."""
-        return {"method": self.names[0], "networks": {}, "ladders": {}}
-
-    def reset(self) -> None:
-        """Forget the stream."""
-
-    def close(self) -> None:
-        """End what runs beside the stream's thread."""

@@ -1,7 +1,11 @@
 """The newest samples that were played, received or concealed."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
+
+from plc_kernels.history import FILLED, POSITION, TRUSTED, append, newest
 
 
 class History:
@@ -16,25 +20,31 @@ class History:
         Rows, and samples remembered in each.
     """
 
-    __slots__ = ("_position", "_ring", "filled", "trusted")
+    __slots__ = ("_counts", "_ring")
 
     def __init__(self, channels: int, samples: int) -> None:
         self._ring = np.empty((channels, samples), np.float32)
-        self._ring.fill(0.0)  # all of it touched now, not page by page while audio runs
-        self._position = 0
-        self.filled = 0
-        """Samples written since the stream began, at most the capacity."""
-        self.trusted = 0
-        """Newest samples in a row that were received or concealed at full level."""
+        self._counts = np.zeros(3, np.int64)
+        self.reset()  # all of it touched now, not page by page while audio runs
+
+    @classmethod
+    def over(cls, ring: NDArray[np.float32], counts: NDArray[np.int64]) -> Self:
+        """Return the history that a kernel writes.
+
+        Parameters
+        ----------
+        ring : float32, shape (channels, samples)
+        counts : int64, shape (3,)
+            As :func:`plc_kernels.history.append` writes them.
+        """
+        history = cls.__new__(cls)
+        history._ring = ring
+        history._counts = counts
+        return history
 
     def view(self, position: int, filled: int, trusted: int) -> "History":
         """Return a history on the same memory, ending at a position."""
-        view = History.__new__(History)
-        view._ring = self._ring
-        view._position = position
-        view.filled = filled
-        view.trusted = trusted
-        return view
+        return History.over(self._ring, np.array((position, filled, trusted)))
 
     @property
     def ring(self) -> NDArray[np.float32]:
@@ -44,7 +54,17 @@ class History:
     @property
     def position(self) -> int:
         """Where in :attr:`ring` the next sample will stand; before it stands the newest."""
-        return self._position
+        return int(self._counts[POSITION])
+
+    @property
+    def filled(self) -> int:
+        """Samples written since the stream began, at most the capacity."""
+        return int(self._counts[FILLED])
+
+    @property
+    def trusted(self) -> int:
+        """Newest samples in a row that were received or concealed at full level."""
+        return int(self._counts[TRUSTED])
 
     @property
     def capacity(self) -> int:
@@ -54,31 +74,13 @@ class History:
     def reset(self) -> None:
         """Forget everything."""
         self._ring.fill(0.0)
-        self._position = 0
-        self.filled = 0
-        self.trusted = 0
+        self._counts.fill(0)
 
     def append(self, block: NDArray[np.float32], trusted: bool) -> None:
         """Write a block, shape (channels, n); faded concealment and noise are not to be trusted."""
-        n = block.shape[1]
-        size = self.capacity
-        self.filled = min(self.filled + n, size)
-        self.trusted = min(self.trusted + n, size) if trusted else 0
-        if n >= size:
-            self._ring[:] = block[:, n - size :]
-            self._position = 0
-            return
-        first = min(n, size - self._position)
-        self._ring[:, self._position : self._position + first] = block[:, :first]
-        self._ring[:, : n - first] = block[:, first:]
-        self._position = (self._position + n) % size
+        rows = np.ascontiguousarray(block, np.float32)
+        append(rows, 0, rows.shape[1], bool(trusted), self._ring, self._counts)
 
     def newest(self, channel: int, out: NDArray[np.float32]) -> None:
         """Copy the newest ``out.size`` samples of a channel into ``out``, oldest first."""
-        ring = self._ring[channel]
-        begin = self._position - out.size
-        if begin >= 0:
-            out[:] = ring[begin : self._position]
-        else:
-            out[:-begin] = ring[begin:]
-            out[-begin:] = ring[: self._position]
+        newest(self._ring[channel], self.position, out)

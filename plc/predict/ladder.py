@@ -8,19 +8,20 @@ then, :class:`Pace` steps down, and up again after a calm while. What a rung cos
 own processor time: that others had the processor says nothing about the rung.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
-
-MAX_ORDER = 2048
-MAX_PAST_SAMPLES = 16_384
-"""What a fit may use at high rates: 340 ms at 48 kHz, 85 ms at 192 kHz."""
-LEAST_PAST_SAMPLES = 64
-"""What a fit needs at low rates: 8 ms at 8 kHz."""
+from plc_kernels.predict import LEAST_PAST_SAMPLES as LEAST_PAST_SAMPLES
+from plc_kernels.rungs import HEADROOM as HEADROOM
+from plc_kernels.rungs import MAX_ORDER as MAX_ORDER
+from plc_kernels.rungs import MAX_PAST_SAMPLES as MAX_PAST_SAMPLES
+from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +38,18 @@ class Rung:
 
     def past_samples(self, sample_rate: int) -> int:
         """Return the samples fitted on."""
-        wanted = round(self.past_ms * sample_rate / 1000.0)
-        return min(max(wanted, LEAST_PAST_SAMPLES), MAX_PAST_SAMPLES)
+        return past_samples(self.past_ms, sample_rate)
 
     def order(self, sample_rate: int) -> int:
         """Return the coefficients, at most half the samples."""
-        wanted = min(round(self.order_ms * sample_rate / 1000.0), MAX_ORDER)
-        return max(2, min(wanted, self.past_samples(sample_rate) // 2))
+        return order_of(self.order_ms, self.past_ms, sample_rate)
 
 
-# The error grows from rung to rung (docs/notebook.md, "Order and past").
-STEADY = (
-    Rung(40.0, 250.0),
-    Rung(36.0, 200.0),
-    Rung(32.0, 170.0),
-    Rung(30.0, 150.0),
-    Rung(25.0, 120.0),
-    Rung(20.0, 100.0),
-    Rung(15.0, 75.0),
-    Rung(10.0, 50.0),
-    Rung(5.0, 30.0),
-    Rung(2.5, 15.0),
-    Rung(1.0, 8.0),
-    Rung(0.5, 4.0),
-)
+STEADY = tuple(Rung(*rung) for rung in STEADY_MS)
 """For content that holds its tones: music."""
-
-# For speech the shorter past is the better one at every order (docs/notebook.md, likewise).
-UNSTEADY = (
-    Rung(15.0, 30.0),
-    Rung(10.0, 25.0),
-    Rung(5.0, 20.0),
-    Rung(2.5, 15.0),
-    Rung(1.0, 8.0),
-    Rung(0.5, 4.0),
-)
+UNSTEADY = tuple(Rung(*rung) for rung in UNSTEADY_MS)
 """For content that glides and stops: speech."""
 
-HEADROOM = 0.72
-"""Share of the budget that the measured cost may fill.
-
-The rest is for what is not measured here and for a machine that is busier than at construction.
-"""
 # What a channel costs beside its kernels: calls, copies, the level. Measured 10 to 15 µs.
 _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5
@@ -177,6 +148,71 @@ def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:
     return cost_ms
 
 
+class Ladders:
+    """Both ladders of a stream, as far as its time limit affords them.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples : int
+        Of the stream.
+    limit_ms : float
+        Time that the first concealment of a burst may take.
+    reach : int
+        Samples of the longest bridge that will be asked for, and of the most known beyond it.
+    rung : Rung or None
+        One rung whatever it costs; None chooses from the ladders.
+    unsteady_limit_ms : float or None
+        As ``limit_ms``, where the content is unsteady; None: the same.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        packet_samples: int,
+        limit_ms: float = math.inf,
+        reach: int = 0,
+        rung: Rung | None = None,
+        unsteady_limit_ms: float | None = None,
+    ) -> None:
+        fixed = (rung,) if rung else None
+        limits_ms = (limit_ms, limit_ms if unsteady_limit_ms is None else unsteady_limit_ms)
+        if rung:
+            limits_ms = (math.inf, math.inf)
+        self.steady, self.unsteady = (
+            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, most_ms)
+            for rungs, most_ms in zip((STEADY, UNSTEADY), limits_ms, strict=True)
+        )
+        steps = self.steady + self.unsteady
+        self.past_samples = max(step.past for step in steps)
+        self.most_coefficients = max(step.order for step in steps)
+        assert self.past_samples <= MAX_PAST_SAMPLES
+        assert self.most_coefficients <= MAX_ORDER
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rungs of both ladders."""
+        return tuple(dict.fromkeys(s.rung.name for s in self.steady + self.unsteady))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the method, and each ladder's rungs with their measured cost."""
+        ladders = {"steady": self.steady, "unsteady": self.unsteady}
+        return {
+            "method": "ar",
+            "networks": {},
+            "ladders": {of: [_described(step) for step in ladders[of]] for of in ladders},
+        }
+
+
+def _described(step: Step) -> dict[str, str | int | float]:
+    return {
+        "rung": step.rung.name,
+        "order": step.order,
+        "past_samples": step.past,
+        "cost_ms": round(step.cost_ms, 4),
+    }
+
+
 class Pace:
     """Steps down a ladder after late concealments, and up after calm.
 
@@ -259,6 +295,11 @@ class Pace:
         self._patience_ms = min(2.0 * self._patience_ms, self._MOST_MS)
         self._settled = False
         return self.depth - failed
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to come back from."""
+        return self._settled
 
     def pass_time(self, ms: float) -> int:
         """Advance the stream's time; return the steps up that it leads to."""

@@ -12,36 +12,25 @@ from numpy.typing import NDArray
 from plc.predict.contour import RUN_ON_MS, ContourBridge
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.ladder import (
-    LEAST_PAST_SAMPLES,
-    MAX_ORDER,
-    MAX_PAST_SAMPLES,
-    STEADY,
-    UNSTEADY,
-    Pace,
-    Rung,
-    Step,
-    affordable,
-    within,
-)
-from plc_kernels.ar import ArWorkspace, burg, extrapolate, taps_of
+from plc.predict.ladder import LEAST_PAST_SAMPLES, Ladders, Pace, Rung, Step, within
+from plc_kernels.ar import ArWorkspace, burg
 from plc_kernels.fade import mix_by_error
 from plc_kernels.passages import innovation_share
+from plc_kernels.predict import (
+    ALONE,
+    SAMPLES_PER_COEFFICIENT,
+    error_power,
+    go_on,
+    set_out,
+)
+from plc_kernels.predict import (
+    LEAST_KNOWN as LEAST_KNOWN,
+)
+from plc_kernels.stream.layout import CHUNK, DECAY_MS
 
-_CHUNK = 1024
-# A prediction may overshoot what it was fitted on by this much; beyond, it is held.
-_OVERSHOOT = 1.5
-# Samples for each coefficient where a fit has fewer than its rung asks for.
-_SAMPLES_PER_COEFFICIENT = 4
-# Where nothing can be fitted, the last sample decays with this time constant: no step.
-_DECAY_MS = 0.5
-# Fewer samples beyond a gap than these do more harm than good.
-LEAST_KNOWN = 96
 # Of the innovations of so long before a gap, one in so many tells whether another line's are alike.
 _COMPARED_MS = 35.0
 _EVERY = 8
-# The far side of a gap is fitted alone if it has this many samples for each coefficient.
-_ALONE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +102,23 @@ class ArFiller(Filler):
         rung: Rung | None = None,
         unsteady_limit_ms: float | None = None,
     ) -> None:
-        fixed = (rung,) if rung else None
-        limits_ms = (limit_ms, limit_ms if unsteady_limit_ms is None else unsteady_limit_ms)
-        if rung:
-            limits_ms = (float("inf"), float("inf"))
-        self.steady, self.unsteady = (
-            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, most_ms)
-            for rungs, most_ms in zip((STEADY, UNSTEADY), limits_ms, strict=True)
+        self._ladders = ladders = Ladders(
+            sample_rate, channels, packet_samples, limit_ms, reach, rung, unsteady_limit_ms
         )
-        steps = self.steady + self.unsteady
-        self.past_samples = max(step.past for step in steps)
-        most = max(step.order for step in steps)
-        assert self.past_samples <= MAX_PAST_SAMPLES
-        assert most <= MAX_ORDER
+        self.steady, self.unsteady = ladders.steady, ladders.unsteady
+        self.past_samples, most = ladders.past_samples, ladders.most_coefficients
         self.pace = Pace()
         self._steps = self.steady
         self._step: Step = self.steady[0]
         samples = self.past_samples + 2 * reach
         self._work = ArWorkspace.allocate(samples, most)
         self._past = np.zeros(samples, np.float32)
-        self._decay = math.exp(-1000.0 / (sample_rate * _DECAY_MS))
+        self._decay = math.exp(-1000.0 / (sample_rate * DECAY_MS))
         self._fitted = False
         self._predictor = np.zeros(most + 1)
         self._taps = np.zeros((channels, most))
         self._recent = np.zeros((channels, most))
-        self._line = np.zeros(most + _CHUNK)
+        self._line = np.zeros(most + CHUNK)
         self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
         self._compared = round(sample_rate * _COMPARED_MS / 1000.0)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
@@ -148,7 +129,7 @@ class ArFiller(Filler):
     @property
     def names(self) -> tuple[str, ...]:
         """The rungs of both ladders."""
-        return tuple(dict.fromkeys(s.rung.name for s in self.steady + self.unsteady))
+        return self._ladders.names
 
     @property
     def name(self) -> str:
@@ -173,7 +154,7 @@ class ArFiller(Filler):
             past = history.trusted
         order = self._step.order
         if past < self._step.past:
-            order = min(order, past // _SAMPLES_PER_COEFFICIENT)
+            order = min(order, past // SAMPLES_PER_COEFFICIENT)
         x = self._past[:past]
         work = self._work
         for c in range(len(self._orders)):
@@ -183,16 +164,13 @@ class ArFiller(Filler):
                 stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
             self._set_out_from(c, x, stages)
 
-    def _set_out_from(self, c: int, x: NDArray[np.float32], stages: int) -> None:
-        """Set channel ``c`` to continue ``x`` with the fitted predictor."""
-        self._orders[c] = max(stages, 1)
-        if stages > 0:
-            taps_of(self._predictor[: stages + 1], self._taps[c, :stages])
-            self._recent[c, :stages] = x[x.size - stages :]
-        else:
-            self._taps[c, 0] = self._decay
-            self._recent[c, 0] = x[-1] if x.size else 0.0
-        self._limits[c] = _OVERSHOOT * max(float(x.max()), -float(x.min())) if x.size else 0.0
+    def _set_out_from(
+        self, c: int, x: NDArray[np.float32], stages: int, backwards: bool = False
+    ) -> None:
+        """Set channel ``c`` to continue ``x``, or find what preceded it, with the predictor."""
+        self._orders[c], self._limits[c] = set_out(
+            x, backwards, stages, self._predictor, self._decay, self._taps[c], self._recent[c]
+        )
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the predicted next samples, shape (channels, n)."""
@@ -214,7 +192,7 @@ class ArFiller(Filler):
     @property
     def most_coefficients(self) -> int:
         """The largest order of its rungs."""
-        return self._taps.shape[1]
+        return self._ladders.most_coefficients
 
     def keep(self, fitted: Fitted) -> None:
         """Copy the predictors of the burst that was begun last."""
@@ -281,14 +259,13 @@ class ArFiller(Filler):
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]
-        limit = self._limits[c]
-        for begin in range(0, out.size, _CHUNK):
-            n = min(_CHUNK, out.size - begin)
-            line = self._line[: order + n]
-            line[:order] = self._recent[c, :order]
-            extrapolate(self._taps[c, :order], line)
-            np.clip(line[order:], -limit, limit, out=out[begin : begin + n])
-            self._recent[c, :order] = line[n:]
+        go_on(
+            self._taps[c, :order],
+            self._limits[c],
+            self._recent[c, :order],
+            self._line[: order + CHUNK],
+            out,
+        )
 
     def bridge(
         self,
@@ -323,7 +300,7 @@ class ArFiller(Filler):
         gap = out.shape[1]
         known = min(after.shape[1], self._step.past)
         past = min(self._step.past, history.filled)
-        order = min(self._step.order, known, (past + gap + known) // _SAMPLES_PER_COEFFICIENT)
+        order = min(self._step.order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
         if known < LEAST_KNOWN or order < 2:
             forward(out)
             return False
@@ -343,18 +320,18 @@ class ArFiller(Filler):
             x[past : past + gap] = out[c]
             far_side = x[past + gap :]
             far_side[:] = after[c, :known]
-            forward_error = _error_power(ahead[c], far_side[:meet])
-            fitted = far_side if known >= _ALONE * order else x
+            forward_error = error_power(ahead[c], far_side[:meet], False)
+            fitted = far_side if known >= ALONE * order else x
             stages = burg(order, fitted, work.forward, work.backward, work.mirror, self._predictor)
             # The predictor of a stationary signal serves in both directions.
-            self._set_out_from(c, far_side[::-1], stages)
+            self._set_out_from(c, far_side, stages, backwards=True)
             self._fitted = True
             lead = partial(self._predict, c)
             if contour is None:
                 lead(lead_in)
             else:
                 contour.backward(c, far_side[::-1], lead, gap, lead_in)
-            backward_error = _error_power(lead_in[gap:], x[past - meet : past][::-1])
+            backward_error = error_power(lead_in[gap:], x[past - meet : past], True)
             if sides is not None:
                 sides.forward[c, :gap] = out[c]
                 sides.backward[c, :gap] = lead_in[gap - 1 :: -1]
@@ -379,23 +356,4 @@ class ArFiller(Filler):
 
     def describe(self) -> dict[str, Any]:
         """Return the method, and each ladder's rungs with their measured cost."""
-        ladders = {"steady": self.steady, "unsteady": self.unsteady}
-        return {
-            "method": "ar",
-            "networks": {},
-            "ladders": {of: [_described(step) for step in ladders[of]] for of in ladders},
-        }
-
-
-def _described(step: Step) -> dict[str, str | int | float]:
-    return {
-        "rung": step.rung.name,
-        "order": step.order,
-        "past_samples": step.past,
-        "cost_ms": round(step.cost_ms, 4),
-    }
-
-
-def _error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    difference = estimate - truth
-    return float(np.dot(difference, difference)) / max(difference.size, 1)
+        return self._ladders.describe()

@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
-from plc.engine.fill_limit import hold_between
 from plc.engine.methods import LADDER_METHODS, make_filler
 from plc.engine.samples import Packet
 from plc.engine.warm import warm_up
@@ -54,6 +53,7 @@ from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
 from plc.repair.gaps import Gap, find_unsound, merge_gaps
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
+from plc.repair.limit import hold_between
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.packet import INT16_SCALE
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.predict.content import STREAM_MODEL
 from plc.predict.contour import contour_model
 from plc_kernels import (
     ar,
@@ -63,22 +62,22 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         (NOISE_POWERS, HEARD.averages, HEARD.logs, HEARD.counts),
     ),
     (content.content_features, (HEARD.averages, 3.0, FEATURES)),
-    (content.logit, (STREAM_MODEL, FEATURES)),
+    (content.logit, (content.STREAM_MODEL, FEATURES)),
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
     (fade.crossfade, (X, Y, Z)),
     (fade.burst_gain, (0, 10, 10, X)),
     (fade.fade_into, (X, Y, Z)),
     (fade.mix_by_cosine, (X, Y)),
     (fade.mix_by_error, (1.0, 1.0, X, Y)),
-    (level.follow_level, (ROWS, 0, 80, SLOTS, COUNTS, PEAKS, ENERGIES)),
+    (level.follow_level, (ROWS, 0, 240, 0, 80, SLOTS, COUNTS, PEAKS, ENERGIES)),
     (level.allowed_level, (2, 80, 4, 8, 16, SLOTS, COUNTS, PEAKS, ENERGIES, LEVELS)),
     (level.quietest_power, (2, 80, 4, SLOTS, COUNTS, ENERGIES, np.zeros(2))),
     (level.quieten, (1.0, 0.01, np.zeros(1), X)),
     (level.hold_level, (1.0, 1.0, 10.0, 0.01, 10, np.zeros(3), np.zeros(20), X)),
     (noise.track_noise, (STATE,)),
     (noise.comfort_noise, (1.0, STATE, STATE.tail.copy())),
-    (packet.unpack_float32, (np.ones((240, 2), np.float32), ROWS)),
-    (packet.unpack_int16, (np.ones((240, 2), np.int16), ROWS)),
+    (packet.unpack_float32, (np.ones((240, 2), np.float32), 0, 240, ROWS)),
+    (packet.unpack_int16, (np.ones((240, 2), np.int16), 0, 240, ROWS)),
     (packet.pack_float32, (ROWS, np.ones((240, 2), np.float32))),
     (packet.pack_int16, (ROWS, np.ones((240, 2), np.int16))),
     (ring.take_in, (RING_HEADER, X, False, Y)),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.predict.content import STREAM_MODEL, expanded
+from plc.predict.content import expanded
 from plc_kernels.content import (
     BINS,
     FEATURES,
     MEMORY_FRAMES,
+    STREAM_MODEL,
     ContentState,
     content_features,
     follow_content,

@@ -29,7 +29,8 @@ class Followed:
         self.energies = np.zeros((channels, size))
 
     def follow(self, block: NDArray[np.float32], position: int = 0) -> "Followed":
-        follow_level(block, position, HOP, self.slots, self.counts, self.peaks, self.energies)
+        state = (self.slots, self.counts, self.peaks, self.energies)
+        follow_level(block, 0, block.shape[1], position, HOP, *state)
         return self
 
     def allowed(self, newest: int, hold: int = 4, forget: int = 8) -> NDArray[np.float64]:

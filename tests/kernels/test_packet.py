@@ -8,7 +8,7 @@ from tests.signals import noise
 def test_float32_comes_out_bit_for_bit() -> None:
     packet = noise(0, 96).reshape(48, 2)
     rows = np.empty((2, 48), np.float32)
-    assert unpack_float32(packet, rows)
+    assert unpack_float32(packet, 0, 48, rows)
     np.testing.assert_array_equal(rows, packet.T)
     out = np.empty_like(packet)
     pack_float32(rows, out)
@@ -18,7 +18,7 @@ def test_float32_comes_out_bit_for_bit() -> None:
 def test_every_int16_comes_out_bit_for_bit() -> None:
     packet = np.arange(-32768, 32768, dtype=np.int16).reshape(-1, 2)
     rows = np.empty((2, 32768), np.float32)
-    assert unpack_int16(packet, rows)
+    assert unpack_int16(packet, 0, 32768, rows)
     assert rows.min() == -1.0
     out = np.empty_like(packet)
     pack_int16(rows, out)
@@ -37,9 +37,9 @@ def test_int16_clips_instead_of_wrapping() -> None:
 def test_one_unsound_sample_is_noticed(bad: float, place: tuple[int, int]) -> None:
     packet = noise(0, 96).reshape(48, 2)
     packet[place] = bad
-    assert not unpack_float32(packet, np.empty((2, 48), np.float32))
+    assert not unpack_float32(packet, 0, 48, np.empty((2, 48), np.float32))
 
 
 def test_loud_but_sound_samples_pass() -> None:
     packet = np.full((4, 1), 1e5, np.float32)
-    assert unpack_float32(packet, np.empty((1, 4), np.float32))
+    assert unpack_float32(packet, 0, 4, np.empty((1, 4), np.float32))

@@ -1,14 +1,24 @@
-"""Emit the step's object files, each in a process of its own."""
+"""Emit the step's object files, each in a process of its own.
 
+That takes a minute or two for each, so they are kept for as long as the sources of the kernels, numba
+and llvmlite stay as they are, in a folder that only this user can write to
+(:mod:`~plc_kernels.own_folder`).
+"""
+
+import contextlib
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 from plc_kernels.emit.targets import Target, machine
+from plc_kernels.own_folder import own_folder
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = "plc_kernels.emit.worker"
@@ -38,9 +48,16 @@ def emit_objects(
         If a file cannot be emitted.
     """
 
+    sources = _sources()
+
     def emit(target: Target) -> Path:
         path = folder / f"step-{target.name}.o"
-        _emit(target, path)
+        kept = _kept(target, sources)
+        if kept is None or not kept.is_file():
+            _emit(target, path)
+            _keep(path, kept)
+        else:
+            shutil.copyfile(kept, path)
         done(target.name)
         return path
 
@@ -57,6 +74,36 @@ def environment_of(target: Target) -> dict[str, str]:
         # Sizes of memory differ between families, so nothing may be optimised before they are set.
         "NUMBA_OPT": "3" if at_home else "0",
     }
+
+
+def _sources() -> bytes:
+    """Return a digest of all that an object file follows from, but for its target."""
+    package = _ROOT / "plc_kernels"
+    known = [version("numba"), version("llvmlite"), sys.version, machine()]
+    digest = hashlib.sha256(repr(known).encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _kept(target: Target, sources: bytes) -> Path | None:
+    """Return where a target's object file is kept, None if it cannot be."""
+    folder, _ = own_folder("emitted")
+    digest = hashlib.sha256(sources + repr(target).encode()).hexdigest()[:32]
+    return folder and folder / f"{target.name}-{digest}.o"
+
+
+def _keep(path: Path, kept: Path | None) -> None:
+    """Keep an object file instead of its target's earlier ones; a full disk keeps none."""
+    if kept is None:
+        return
+    with contextlib.suppress(OSError):
+        for old in kept.parent.glob(f"{kept.name[:-35]}-*.o"):
+            old.unlink()
+        beside = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(path, beside)
+        beside.replace(kept)
 
 
 def _emit(target: Target, path: Path) -> None:

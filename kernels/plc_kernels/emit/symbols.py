@@ -3,12 +3,14 @@
 import struct
 from collections.abc import Iterator
 
-MATHEMATICS = frozenset(
-    name + kind
-    for name in ("sin", "cos", "exp", "exp2", "exp10", "log", "log2", "log10", "pow", "fmod")
-    for kind in ("", "f")
-) | {"memcpy", "memmove", "memset"}
-"""What the code may call: the C library's mathematics, and moves of memory."""
+_FUNCTIONS = (
+    *("sin", "cos", "sincos", "tan", "atan", "atan2", "exp", "exp2", "exp10", "expm1"),
+    *("log", "log2", "log10", "log1p", "pow", "fmod", "tanh", "hypot", "ldexp"),
+    *("floor", "ceil", "trunc", "rint", "nearbyint", "round", "roundeven", "fma", "sqrt"),
+)
+MATHEMATICS = frozenset(name + kind for name in _FUNCTIONS for kind in ("", "f"))
+MEMORY = frozenset({"memcpy", "memmove", "memset"})
+"""What the code may call: the C library's mathematics, and what moves memory."""
 
 
 def undefined_symbols(code: bytes) -> set[str]:

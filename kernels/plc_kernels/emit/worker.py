@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,46 @@ from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
 from plc_kernels import denormals
-from plc_kernels.emit.symbols import MATHEMATICS, undefined_symbols
+from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.emit.targets import TARGETS, WASM32, Target, machine
 from plc_kernels.stream import entry
+from plc_kernels.stream.layout import HEADER
 
-_WORDS = types.Array(types.int64, 1, "C")
+_INT64_ARRAY = types.Array(types.int64, 1, "C")
 # The functions look at as many words as the settings say; no length is known outside.
-_ANY_LENGTH = 1 << 40
-FUNCTIONS: dict[str, tuple[Any, ...]] = {
-    "plck_size": (_WORDS,),
-    "plck_open": (_WORDS, _WORDS),
-    "plck_reset": (_WORDS,),
-    "plck_push": (
-        _WORDS,
-        types.intp,
-        types.int64,
-        _WORDS,
-        types.int64,
-        types.intp,
-        types.int64,
-    ),
-    "plck_resume": (_WORDS, types.intp, types.int64),
+_ANY_LENGTH = ir.IntType(64)(1 << 40)
+WORDS, ADDRESS, NUMBER, SCRATCH, UNUSED = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A function as C sees it.
+
+    Parameters
+    ----------
+    kernel : str
+        Its name in :mod:`plc_kernels.stream.entry`.
+    arguments : tuple of int
+        In C's order: ``WORDS``, a pointer to int64; ``ADDRESS``, a pointer that the kernel takes as
+        a number; ``NUMBER``; ``SCRATCH``, a header that C does not pass; ``UNUSED``, what only C
+        has.
+    """
+
+    kernel: str
+    arguments: tuple[int, ...]
+
+
+FUNCTIONS = {
+    "plck_size": View("prepare", (WORDS, SCRATCH)),
+    "plck_open": View("open_block", (WORDS, WORDS)),
+    "plck_reset": View("reset", (WORDS,)),
+    "plck_push": View("push", (WORDS, ADDRESS, NUMBER, WORDS, NUMBER, ADDRESS, NUMBER)),
+    "plck_resume": View("resume", (WORDS, ADDRESS, UNUSED)),
 }
-"""What is emitted: each function's arguments as numba sees them. C passes an address for an array,
-and for a number that is one."""
-_ADDRESSES = {"plck_push": (1, 5), "plck_resume": (1,)}
+"""What is emitted."""
+# Python's and numba's own functions.
+_INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
+
 _CONTROL = {
     "x86_64": """
 declare void @llvm.x86.sse.stmxcsr(ptr)
@@ -95,7 +111,7 @@ def main(arguments: Sequence[str]) -> None:
     warnings.simplefilter("ignore")  # that code for other processors cannot be cached
     target = TARGETS[name]
     code = object_code(target)
-    strange = undefined_symbols(code) - MATHEMATICS
+    strange = undefined_symbols(code) - MATHEMATICS - MEMORY
     if strange:
         raise SystemExit(f"the code for {name} calls {', '.join(sorted(strange))}")
     Path(path).write_bytes(code)
@@ -117,15 +133,15 @@ def object_code(target: Target) -> bytes:
     if not at_home:
         _stand_in()
     denormals.generate_for(target.family)
-    modules = [
-        module for name, types_ in FUNCTIONS.items() for module in _texts(name, types_, target)
-    ]
+    modules = [module for name, view in FUNCTIONS.items() for module in _texts(name, view, target)]
     if not at_home:
         modules = [_moved(text, target, compiler) for text in modules]
         modules.append(_moved(_CONTROL[target.family], target, compiler))
     linked = llvm.parse_assembly(modules[0])
     for text in modules[1:]:
         linked.link_in(llvm.parse_assembly(text))
+    head = _head(target, compiler)
+    linked.link_in(llvm.parse_assembly(head + _traps(linked)))
     linked.verify()
     _keep(linked, {name + target.suffix for name in FUNCTIONS}, target)
     if at_home:
@@ -150,28 +166,42 @@ def _stand_in() -> None:
         llvm.add_symbol(name, anything)
 
 
-def _texts(name: str, types_: tuple[Any, ...], target: Target) -> tuple[str, str]:
+def _texts(name: str, view: View, target: Target) -> tuple[str, str]:
     """Return LLVM's text of a function, and of its twin for C."""
-    dispatcher = getattr(entry, name)
+    types_ = tuple(
+        _INT64_ARRAY if each in (WORDS, SCRATCH) else types.int64
+        for each in view.arguments
+        if each != UNUSED
+    )
+    dispatcher = getattr(entry, view.kernel)
     dispatcher.compile(types_)
     result = dispatcher.overloads[types_]
-    text = result.library.get_llvm_str()
+    # What tells how two arrays differ in shape is a hundred functions on text.
+    text = re.sub(
+        r"^(define [^\n]*raise_with_shape_context[^\n]*\{)$.*?^\}$",
+        r"\1\n  call void @llvm.trap()\n  unreachable\n}",
+        result.library.get_llvm_str() + "\ndeclare void @llvm.trap()\n",
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    return text, _twin(name + target.suffix, view, result)
+
+
+def _twin(name: str, view: View, result: Any) -> str:
+    """Return LLVM's text of C's function, which calls numba's."""
     context = result.target_context
+    returned, types_ = result.signature.return_type, result.signature.args
     module = ir.Module(name=f"{name}.c")
     module.triple = llvm.get_process_triple()
-    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(64)
-    addresses = _ADDRESSES.get(name, ())
-    returned = result.signature.return_type
+    word = ir.IntType(64)
+    pointer = ir.IntType(8).as_pointer()
+    given = [each for each in view.arguments if each != SCRATCH]
     outer = ir.Function(
         module,
         ir.FunctionType(
             ir.VoidType() if returned == types.none else word,
-            [
-                pointer if isinstance(each, types.Array) or k in addresses else word
-                for k, each in enumerate(types_)
-            ],
+            [pointer if each in (WORDS, ADDRESS) else word for each in given],
         ),
-        name + target.suffix,
+        name,
     )
     inner = ir.Function(
         module,
@@ -179,40 +209,43 @@ def _texts(name: str, types_: tuple[Any, ...], target: Target) -> tuple[str, str
         result.fndesc.llvm_func_name,
     )
     build = ir.IRBuilder(outer.append_basic_block())
-    given = []
-    for k, (value, each) in enumerate(zip(outer.args, types_, strict=True)):
-        if isinstance(each, types.Array):
-            array = context.make_array(each)(context, build)
-            populate_array(
-                array,
-                data=build.bitcast(value, context.get_data_type(each.dtype).as_pointer()),
-                shape=[word(_ANY_LENGTH)],
-                strides=[word(8)],
-                itemsize=word(8),
-                meminfo=None,
-            )
-            given.append(array._getvalue())
-        else:
-            given.append(build.ptrtoint(value, word) if k in addresses else value)
-    _, answer = context.call_conv.call_function(build, inner, returned, types_, given)
+    values = []
+    left = iter(outer.args)
+    for each in view.arguments:
+        if each == SCRATCH:
+            values.append(_array(context, build, build.alloca(word, HEADER), word(HEADER)))
+            continue
+        value = next(left)
+        if each == WORDS:
+            values.append(_array(context, build, build.bitcast(value, word.as_pointer())))
+        elif each == ADDRESS:
+            values.append(build.ptrtoint(value, word))
+        elif each == NUMBER:
+            values.append(value)
+    _, answer = context.call_conv.call_function(build, inner, returned, types_, values)
     if returned == types.none:
         build.ret_void()
     else:
         build.ret(answer)
-    # Arrays that are made of addresses have no owner to be freed: this is there, and never called.
-    text = re.sub(
-        r"^declare void @NRT_MemInfo_call_dtor\(ptr\).*$",
-        "define linkonce_odr void @NRT_MemInfo_call_dtor(ptr %0) {\n"
-        "  call void @llvm.trap()\n  unreachable\n}\ndeclare void @llvm.trap()",
-        text,
-        flags=re.MULTILINE,
+    return str(cgutils.normalize_ir_text(str(module)))
+
+
+def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) -> Any:
+    """Return numba's view of words at an address."""
+    array = context.make_array(_INT64_ARRAY)(context, build)
+    populate_array(
+        array,
+        data=pointer,
+        shape=[length],
+        strides=[ir.IntType(64)(8)],
+        itemsize=8,
+        meminfo=None,
     )
-    return text, cgutils.normalize_ir_text(str(module))
+    return array._getvalue()
 
 
 def _moved(text: str, target: Target, compiler: Any) -> str:
     """Return unoptimised text as that of another family of processors."""
-    head = f'target datalayout = "{compiler.target_data}"\ntarget triple = "{target.triple}"\n'
     text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
     text = re.sub(r'"(target-cpu|target-features|probe-stack)"="[^"]*"', "", text)
     # Nothing is allocated, so no array has an owner whose users would be counted.
@@ -222,7 +255,34 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
         text,
         flags=re.MULTILINE | re.DOTALL,
     )
-    return head + text
+    return _head(target, compiler) + text
+
+
+def _head(target: Target, compiler: Any) -> str:
+    """Return the first lines of a module."""
+    return f'target datalayout = "{compiler.target_data}"\ntarget triple = "{target.triple}"\n'
+
+
+def _traps(module: Any) -> str:
+    """Return a module that has what only raising an exception needs: it ends the program.
+
+    numba compiles a path for arrays of different lengths, which no kernel here takes, and one for
+    arrays whose last user goes, where all here are made of addresses.
+    """
+    lines = ["declare void @llvm.trap()"]
+    for function in module.functions:
+        if function.is_declaration and function.name.startswith(_INTERPRETER):
+            found = re.search(r"(\S+) @\S+?\((.*)\)", str(function))
+            assert found is not None
+            given = [each.split()[0] for each in found[2].split(",") if each.strip()]
+            lines.append(
+                f"define linkonce_odr {found[1]} @{function.name}({', '.join(given)}) {{\n"
+                "  call void @llvm.trap()\n  unreachable\n}"
+            )
+    for value in module.global_variables:
+        if value.is_declaration and value.name.startswith(_INTERPRETER):
+            lines.append(f"@{value.name} = linkonce_odr global ptr null")
+    return "\n".join(lines) + "\n"
 
 
 def _keep(module: Any, names: set[str], target: Target) -> None:

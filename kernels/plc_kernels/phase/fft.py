@@ -18,6 +18,7 @@ compiled code is renewed when any file of this package changes
 (:mod:`plc_kernels.compile`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -30,26 +31,106 @@ from plc_kernels.compile import kernel
 _Reals = NDArray[Any]
 
 
-def radices(length: int) -> list[int]:
-    """Return the factors of ``length``, one for each pass: 4s, 2, 3s, 5s, then odd primes.
+MOST_FACTORS = 64
+"""Passes of a transform at most."""
 
-    Large primes come last, where their inner loop is the longest.
+
+@kernel
+def radices(length: int, factors: NDArray[np.int64]) -> int:
+    """Write the factors of a length, one for each pass; return their number.
+
+    4s, 2, 3s, 5s, then odd primes: large primes come last, where their inner loop is the longest.
+
+    Parameters
+    ----------
+    length : int
+        Above 0.
+    factors : int64, shape (MOST_FACTORS,), written
     """
-    found = []
+    count = 0
     rest = length
     for radix in (4, 2, 3, 5):
         while rest % radix == 0:
-            found.append(radix)
+            factors[count] = radix
+            count += 1
             rest //= radix
     prime = 7
     while rest > 1:
         if prime * prime > rest:
             prime = rest
         while rest % prime == 0:
-            found.append(prime)
+            factors[count] = prime
+            count += 1
             rest //= prime
         prime += 2
-    return found
+    return count
+
+
+@kernel
+def plan_fft(n: int, factors: NDArray[np.int64], twiddles: NDArray[Any]) -> int:
+    """Write the tables of a transform; return the number of its passes.
+
+    Parameters
+    ----------
+    n : int
+        Length of the real signal, even, at least 2.
+    factors : int64, shape (MOST_FACTORS,), written
+    twiddles : float32 or float64, shape (2, :func:`twiddle_count`), written
+        Cosines and sines.
+    """
+    half = n // 2
+    passes = radices(half, factors)
+    at = 0
+    for k in range(half // 2 + 1):
+        _twiddle(k / n, twiddles, at)
+        at += 1
+    length = half
+    for i in range(passes):
+        radix = factors[i]
+        if radix % 2 == 1:
+            for k in range(radix):
+                _twiddle(k / radix, twiddles, at)
+                at += 1
+        for j in range(1, radix):
+            for k in range(length // radix):
+                _twiddle(j * k / length, twiddles, at)
+                at += 1
+        length //= radix
+    return passes
+
+
+@kernel
+def _twiddle(turn: float, twiddles: NDArray[Any], at: int) -> None:
+    angle = -2.0 * math.pi * turn
+    twiddles[0, at] = math.cos(angle)
+    twiddles[1, at] = math.sin(angle)
+
+
+@kernel
+def twiddle_count(n: int) -> int:
+    """Return the columns of a transform's table of twiddle factors.
+
+    Parameters
+    ----------
+    n : int
+        Length of the real signal, even, at least 2.
+    """
+    half = n // 2
+    count = half // 2 + 1
+    length = half
+    for radix in (4, 2, 3, 5):
+        while length % radix == 0:
+            count += (radix if radix % 2 == 1 else 0) + (radix - 1) * (length // radix)
+            length //= radix
+    prime = 7
+    while length > 1:
+        if prime * prime > length:
+            prime = length
+        while length % prime == 0:
+            count += prime + (prime - 1) * (length // prime)
+            length //= prime
+        prime += 2
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +162,13 @@ class RealFft:
         """
         if n < 2 or n % 2:
             raise ValueError(f"FFT length is {n}; supported: even numbers from 2")
-        half = n // 2
-        factors = radices(half)
-        turns = [np.arange(half // 2 + 1) / n]
-        length = half
-        for radix in factors:
-            if radix % 2:
-                turns.append(np.arange(radix) / radix)
-            turns.append(np.outer(np.arange(1, radix), np.arange(length // radix)).ravel() / length)
-            length //= radix
-        angle = -2 * np.pi * np.concatenate(turns)
+        factors = np.zeros(MOST_FACTORS, np.int64)
+        twiddles = np.zeros((2, twiddle_count(n)), dtype)
+        passes = plan_fft(n, factors, twiddles)
         return cls(
-            factors=np.array(factors, np.int64),
-            twiddles=np.array([np.cos(angle), np.sin(angle)], dtype),
-            scratch=np.empty((4, half), dtype),
+            factors=factors[:passes].copy(),
+            twiddles=twiddles,
+            scratch=np.empty((4, n // 2), dtype),
         )
 
 

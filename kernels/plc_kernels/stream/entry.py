@@ -1,135 +1,135 @@
-"""The functions that C calls: a stream in one block of 64-bit words.
+"""The step for callers that have addresses and no arrays: C and WebAssembly.
 
-Received packets pass; a lost one is the packet before it at half its level.
+Prediction is the step's own, at the rungs from a first one on, whatever they cost.
 """
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import carray, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
-from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.compile import kernel, part
+from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.stream.layout import (
+    BRIDGES,
+    CHANNELS,
+    COSTS,
+    CROSSFADES,
+    FADES,
+    FIRST_RUNG,
+    HEADER,
+    INSIDE,
+    LADDER,
+    LIMIT_MS,
+    LOOKAHEAD,
+    MAX_CHANNELS,
+    MAX_STEPS,
+    NOISE_RUNG,
+    PACKET,
+    RATE,
+    SEAM,
+    SEED,
+    STEADY_STEPS,
+    UNSTEADY_STEPS,
+    Block,
+    lay_out,
+    reals,
+)
+from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
 
-Words = NDArray[np.int64]
-
-STATS = 32
-_HEADER = 64
-_RATE, _CHANNELS, _PACKET, _LOOKAHEAD = range(4)
-_SETTINGS = 16
-_SIZE, _AT, _LEVEL = 16, 17, 18
-
-
-@intrinsic
-def _pointer(_context: Any, address: Any) -> Any:
-    """Return an address as a pointer."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.intp), generate
+SETTINGS = 16
+"""Words of the settings."""
+MIN_RATE, MAX_RATE = 8000, 192_000
+_MAX_PACKET_MS = 120
+_MAX_LOOKAHEAD_MS = 2000
+_PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
+_RUNGS = len(STEADY_MS)
+_ALL_RUNGS = len(_PAST_MS)
 
 
 @kernel
-def plck_size(settings: Words) -> int:
-    """Return the bytes of a block, a multiple of 64; 0 if a setting is out of range."""
-    rate, channels, packet = settings[_RATE], settings[_CHANNELS], settings[_PACKET]
-    lookahead = settings[_LOOKAHEAD]
-    if rate < 8000 or rate > 192_000 or channels < 1 or channels > 8 or lookahead < 0:
+def prepare(settings: NDArray[np.int64], header: Block) -> int:
+    """Check settings and lay the block out; return its size, 0 if one is out of range.
+
+    Parameters
+    ----------
+    settings : int64, shape (SETTINGS,)
+        Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
+        the ladders, and 1 if drafts are shown; the rest is 0.
+    header : int64, shape (HEADER,), written
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
+    first, seam = settings[5], settings[6]
+    if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > MAX_CHANNELS:
         return 0
-    if packet < min(32, rate // 1000) or 1000 * packet > 120 * rate:
+    most = (_MAX_PACKET_MS * rate + 999) // 1000
+    if packet < min(32, rate // 1000) or packet > most:
         return 0
-    if lookahead > max(1, 2 * rate // packet):
+    deepest = max(1, _MAX_LOOKAHEAD_MS * rate // (1000 * packet))
+    if lookahead < 0 or lookahead > deepest or first < 0 or first >= _RUNGS:
         return 0
-    return int(8 * _HEADER + (4 * packet * channels * (lookahead + 1) + 63) // 64 * 64)
+    if seam < 0 or seam > 1:
+        return 0
+    header[:] = 0
+    header[RATE] = rate
+    header[CHANNELS] = channels
+    header[PACKET] = packet
+    header[LOOKAHEAD] = lookahead
+    header[SEED] = settings[4]
+    header[FIRST_RUNG] = first
+    header[SEAM] = seam
+    header[INSIDE] = 1
+    header[FADES] = 1
+    header[CROSSFADES] = 1
+    header[BRIDGES] = 1
+    header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
+    unsteady = _RUNGS + min(first, _ALL_RUNGS - _RUNGS - 1)
+    place = LADDER + 3 * MAX_STEPS
+    header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
+    header[NOISE_RUNG] = 2 * MAX_STEPS
+    return lay_out(header)
+
+
+@part
+def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, name: int) -> int:
+    """Write the steps of a ladder; return their number."""
+    steps = 0
+    for k in range(first, end):
+        past = past_samples(_PAST_MS[k, 1], rate)
+        order = order_of(_PAST_MS[k, 0], _PAST_MS[k, 1], rate)
+        at = place + 3 * steps
+        if steps > 0 and header[at - 3] == order and header[at - 2] == past:
+            continue  # the limits make several rungs one
+        header[at] = order
+        header[at + 1] = past
+        header[at + 2] = name + steps
+        steps += 1
+    return steps
 
 
 @kernel
-def plck_open(block: Words, settings: Words) -> None:
-    """Begin a stream."""
-    for i in range(_HEADER):
-        block[i] = 0
-    for i in range(_SETTINGS):
-        block[i] = settings[i]
-    block[_SIZE] = plck_size(settings)
-    memory = _floats(block)
-    for i in range(memory.size):
-        memory[i] = np.float32(0.0)
+def open_block(settings: NDArray[np.int64], block: Block) -> None:
+    """Make a block of the size that :func:`prepare` told a stream.
+
+    Parameters
+    ----------
+    settings : int64, shape (SETTINGS,)
+        That :func:`prepare` found in range.
+    block : int64, shape (n,), written
+    """
+    prepare(settings, block[:HEADER])
+    numbers = reals(block)
+    numbers[:] = 0.0
+    numbers[LIMIT_MS] = np.inf
+    numbers[COSTS:] = 0.0
+    open_stream(block)
 
 
 @kernel
-def plck_reset(block: Words) -> None:
-    """Begin anew with the same settings."""
-    plck_open(block, block)
-
-
-@kernel
-def plck_push(
-    block: Words,
-    packet: int,
-    arrived: int,
-    missing: Words,
-    missing_count: int,
-    out: int,
-    integer: int,
-) -> int:
-    """Take a packet, write the due one, and return flags."""
-    before = flush_denormals()
-    n = block[_PACKET] * block[_CHANNELS]
-    slots = block[_LOOKAHEAD] + 1
-    memory = _floats(block)
-    at = block[_AT] % slots * n
-    last = (block[_AT] + slots - 1) % slots * n
-    block[STATS] += block[_PACKET]
-    block[STATS + 4] += 1
-    flags = 0
-    if arrived:
-        if integer:
-            whole = carray(_pointer(packet), n, np.int16)  # type: ignore[call-arg]
-            for i in range(n):
-                memory[at + i] = np.float32(whole[i]) * np.float32(1.0 / 32768.0)
-        else:
-            given = carray(_pointer(packet), n, np.float32)  # type: ignore[call-arg]
-            for i in range(n):
-                memory[at + i] = given[i]
-        for k in range(missing_count):
-            for i in range(
-                missing[2 * k] * block[_CHANNELS], missing[2 * k + 1] * block[_CHANNELS]
-            ):
-                memory[at + i] = np.float32(0.0)
-    else:
-        flags = 1
-        block[STATS + 1] += block[_PACKET]
-        block[STATS + 5] += 1
-        level = np.float32(np.exp(np.log(0.5)))
-        for i in range(n):
-            memory[at + i] = memory[last + i] * level
-    block[_AT] += 1
-    at = block[_AT] % slots * n
-    if integer:
-        short = carray(_pointer(out), n, np.int16)  # type: ignore[call-arg]
-        for i in range(n):
-            scaled = np.rint(memory[at + i] * np.float32(32768.0))
-            short[i] = np.int16(min(max(scaled, -32768.0), 32767.0))
-    else:
-        made = carray(_pointer(out), n, np.float32)  # type: ignore[call-arg]
-        for i in range(n):
-            made[i] = memory[at + i]
-    restore_denormals(before)
-    return flags
-
-
-@kernel
-def plck_resume(block: Words, out: int, integer: int) -> int:
-    """Go on after a draft was filled, and return flags."""
-    return 0
-
-
-@kernel
-def _floats(block: Words) -> NDArray[np.float32]:
-    """Return the samples behind the header."""
-    address = block.ctypes.data + 8 * _HEADER
-    return carray(_pointer(address), (block[_SIZE] - 8 * _HEADER) // 4, np.float32)  # type: ignore[call-arg]
+def reset(block: Block) -> None:
+    """Make a stream as new: history, background and statistics."""
+    forget_counts(block)
+    forget_stream(block)

@@ -108,8 +108,9 @@ def test_the_first_counters_are_named_as_w3c_names_them() -> None:
 
 
 def filled() -> Stats:
-    stats = Stats(packets=7, lost_packets=2, concealed_samples=960)
-    stats.rung_samples = {"ar:10/50": 960, "noise": 0}
+    stats = Stats(rungs=("ar:10/50", "noise"))
+    stats.packets, stats.lost_packets, stats.concealed_samples = 7, 2, 960
+    stats._rung_samples[0] = 960
     stats.good_time.add(0.01)
     stats.concealed_time.add(1.5)
     return stats

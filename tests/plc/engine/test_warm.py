@@ -14,7 +14,8 @@ import plc
 import plc_kernels
 from plc import notice
 from plc.engine import warm
-from plc_kernels import ar, fade, packet
+from plc_kernels import ar, fade
+from plc_kernels.stream import start
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.
@@ -148,10 +149,10 @@ def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
 
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
-    from plc.engine import background, concealer, fill_limit, samples
-    from plc.predict import baselines, contour, linear, lpc, passages
+    from plc.engine import concealer, memory, stats
+    from plc.predict import baselines, contour, history, linear, lpc, passages
 
-    modules = (background, concealer, fill_limit, samples)
+    modules = (concealer, memory, stats, history)
     used = {
         value
         for module in (*modules, baselines, contour, linear, lpc, passages)
@@ -168,10 +169,9 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
         (fade.crossfade, (np.zeros(4), np.zeros(4, np.float32), np.zeros(4, np.float32))),
         (fade.crossfade, (np.zeros((8, 2), np.float32)[:, 0],) * 3),
         (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
-        (packet.unpack_float32, (np.zeros((4, 1)), np.zeros((1, 4), np.float32))),
-        (packet.pack_int16, (np.zeros((1, 4), np.float32), np.zeros((4, 1), np.int32))),
+        (start.forget_stream, (np.zeros(4),)),
     ],
-    ids=["float64", "strided", "float32", "float64 packet", "int32 packet"],
+    ids=["float64", "strided", "float32", "float64 block"],
 )
 def test_another_type_is_an_error_instead_of_a_compilation(
     kernel: Any, arguments: tuple[Any, ...]

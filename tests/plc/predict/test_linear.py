@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
-from plc.predict.linear import _CHUNK, _DECAY_MS, _OVERSHOOT, _SAMPLES_PER_COEFFICIENT, ArFiller
+from plc.predict.linear import ArFiller
 from plc_kernels.ar import fit_burg
+from plc_kernels.predict import OVERSHOOT, SAMPLES_PER_COEFFICIENT
+from plc_kernels.stream.layout import CHUNK, DECAY_MS
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones
 
@@ -49,11 +51,11 @@ def recursion(x: NDArray[np.float32], order: int, samples: int) -> NDArray[np.fl
     return np.array(line[order:])
 
 
-@pytest.mark.parametrize("samples", [1, PACKET, _CHUNK, 2 * _CHUNK + 17])
+@pytest.mark.parametrize("samples", [1, PACKET, CHUNK, 2 * CHUNK + 17])
 def test_the_prediction_is_burgs_recursion(samples: int) -> None:
     x = glide(1, SAMPLE_RATE, 4000)
     expected = recursion(x[-PAST:], ORDER, samples)
-    assert np.abs(expected).max() < _OVERSHOOT * np.abs(x[-PAST:]).max()
+    assert np.abs(expected).max() < OVERSHOOT * np.abs(x[-PAST:]).max()
     found = extended(filler(), remembered(x), samples)
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
@@ -75,7 +77,7 @@ def test_a_prediction_is_held_where_it_overshoots() -> None:
     # A tone that swells: what the predictor makes of it is louder than anything heard.
     swell = np.exp(80.0 * (np.arange(PAST) - PAST) / SAMPLE_RATE).astype(np.float32)
     x = swell * sine(400.0, SAMPLE_RATE, PAST, 0.3) + noise(0, PAST, 1e-5)
-    limit = _OVERSHOOT * np.abs(x).max()
+    limit = OVERSHOOT * np.abs(x).max()
     free = recursion(x, ORDER, 1600)
     assert np.abs(free).max() > 1.1 * limit
     found = extended(filler(), remembered(x), 1600)
@@ -89,14 +91,14 @@ def test_no_prediction_leaves_the_level_of_the_past_by_much(seed: int, level: fl
     x = np.float32(level) * tones(seed, SAMPLE_RATE, PAST, 1.0)
     found = extended(filler(), remembered(x), 5000)
     assert np.isfinite(found).all()
-    assert np.abs(found).max() <= _OVERSHOOT * np.abs(x).max() * (1 + 1e-6)
+    assert np.abs(found).max() <= OVERSHOOT * np.abs(x).max() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("samples", [LEAST_PAST_SAMPLES, 100, 300, PAST - 1])
 def test_a_short_history_is_fitted_at_a_lower_order(samples: int) -> None:
     x = glide(2, SAMPLE_RATE, samples)
-    expected = recursion(x, min(ORDER, samples // _SAMPLES_PER_COEFFICIENT), PACKET)
-    limit = _OVERSHOOT * np.abs(x).max()
+    expected = recursion(x, min(ORDER, samples // SAMPLES_PER_COEFFICIENT), PACKET)
+    limit = OVERSHOOT * np.abs(x).max()
     found = extended(filler(), remembered(x), PACKET)
     np.testing.assert_allclose(found[0], np.clip(expected, -limit, limit), atol=1e-5)
 
@@ -105,7 +107,7 @@ def test_a_short_history_is_fitted_at_a_lower_order(samples: int) -> None:
 def test_next_to_no_history_dies_away_from_the_last_sample(samples: int) -> None:
     x = noise(0, samples)
     found = extended(filler(), remembered(x), PACKET)[0]
-    expected = x[-1] * np.exp(-(1 + np.arange(PACKET)) * 1000.0 / (SAMPLE_RATE * _DECAY_MS))
+    expected = x[-1] * np.exp(-(1 + np.arange(PACKET)) * 1000.0 / (SAMPLE_RATE * DECAY_MS))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -123,8 +125,8 @@ def test_a_voice_is_fitted_on_what_was_heard_since_the_last_fade(unsteady: bool)
     history = remembered(noise(1, 2000, 0.01))
     history.append(noise(2, 500, 0.01)[None], False)
     history.append(heard[None], True)
-    expected = recursion(heard, 400 // _SAMPLES_PER_COEFFICIENT, PACKET)
-    limit = _OVERSHOOT * np.abs(heard).max()
+    expected = recursion(heard, 400 // SAMPLES_PER_COEFFICIENT, PACKET)
+    limit = OVERSHOOT * np.abs(heard).max()
     out = np.empty((1, PACKET), np.float32)
     made_by = filler()
     made_by.begin(history, Moment(unsteady=unsteady))

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 import plc
 from plc.audio.loss import GilbertElliott, gaps_of
-from plc.engine.burst import FADE_MS, UNSTEADY_HOLD_MS
 from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
@@ -30,6 +29,7 @@ from plc.networks.spectra import GapSpectra
 from plc.runtime.network import open_network
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
+from plc_kernels.stream.layout import FADE_MS, UNSTEADY_HOLD_MS
 from plc_training.data.segments import CausalPlan
 
 # Share of the piece's peak: a larger remainder means that the engine played another fill.

@@ -1,0 +1,252 @@
+"""The background of a stream, and its content: speech or music.
+
+Frames are cut from the received samples regardless of packets, so that the same samples in packets
+of another size give the same state.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.content import (
+    APART_FRAMES,
+    AVERAGES,
+    BINS,
+    CHANGE_BINS,
+    FEATURES,
+    MEMORY_FRAMES,
+    STREAM_MODEL,
+    content_features,
+    follow_content,
+    logit,
+)
+from plc_kernels.noise import POWERS, ROWS, NoiseState, comfort_noise, start_noise, track_noise
+from plc_kernels.stream.layout import (
+    BANDS,
+    CHANNELS,
+    CONTENT_AVERAGES,
+    CONTENT_COUNTS,
+    CONTENT_FEATURES,
+    CONTENT_LOGS,
+    FACTORS,
+    FLUX,
+    FLUX_DB,
+    FLUX_FRAMES,
+    FRAME,
+    FRAME_SAMPLES,
+    HALF_FRAME,
+    HEARD,
+    HEARD_FRAME,
+    LEVELS,
+    MADE,
+    N_BANDS,
+    N_FACTORS,
+    N_TWIDDLES,
+    NOISE_COUNTS,
+    NOISE_S,
+    NOISE_TAIL,
+    POWER_SUM,
+    RANDOM,
+    RATE,
+    SCRATCH,
+    SEED,
+    SPECTRUM,
+    SPEECH_LOGIT,
+    TWIDDLES,
+    WINDOWS,
+    Block,
+    complexes,
+    double_rows,
+    doubles,
+    float_rows,
+    floats,
+    reals,
+    unsigned,
+    words,
+)
+
+# Change of the band levels between frames, in dB, averaged as below: most moments of speech are
+# above, few of music (docs/notebook.md).
+_UNSTEADY_DB = 3.7
+# Until half a second was loud, where hardly any frames follow each other, and below 16 kHz, where
+# half of the features are missing, the change of the band levels alone tells speech.
+_SPEECH_DB = 4.2
+_LEAST_LOUD_FRAMES = 25
+_LEAST_CHANGES = 5
+# The change is averaged over 2 s. Before anything was heard the average stands a little below the
+# limit, with the weight of a few frames.
+_PRIOR_FRAMES = 5
+_PRIOR_DB = 3.6
+# An outage that lasts is no longer covered up: after 3 s the noise falls by 6 dB a second, to
+# -40 dB. By then the background may be another, and a dense chord in the floor should not drone.
+_NOISE_HOLD_S = 3.0
+_NOISE_FALL_DB_PER_S = 6.0
+_NOISE_END_DB = -40.0
+# Numbers of a channel that are counted.
+_COUNTS = 4
+
+
+@part
+def channel_state(block: Block, c: int) -> NoiseState:
+    """Return a channel's memory for :mod:`plc_kernels.noise`; workspace is shared."""
+    channels, n, bands = block[CHANNELS], block[FRAME_SAMPLES], block[N_BANDS]
+    half = n // 2
+    bins = half + 1
+    return NoiseState(
+        words(block, FACTORS, block[N_FACTORS]),
+        float_rows(block, TWIDDLES, (2, block[N_TWIDDLES])),
+        float_rows(block, SCRATCH, (4, half)),
+        float_rows(block, WINDOWS, (2, n)),
+        floats(block, FRAME, n),
+        complexes(block, SPECTRUM, bins),
+        float_rows(block, LEVELS, (channels * ROWS, bins))[c * ROWS : (c + 1) * ROWS],
+        floats(block, BANDS, channels * bands)[c * bands : (c + 1) * bands],
+        words(block, NOISE_COUNTS, channels * _COUNTS)[c * _COUNTS : (c + 1) * _COUNTS],
+        floats(block, FLUX, channels * 2)[c * 2 : (c + 1) * 2],
+        floats(block, NOISE_TAIL, channels * half)[c * half : (c + 1) * half],
+        unsigned(block, RANDOM, channels)[c : c + 1],
+    )
+
+
+@part
+def start_background(block: Block) -> None:
+    """Forget what was heard."""
+    for c in range(block[CHANNELS]):
+        start_noise(channel_state(block, c), np.uint64(block[SEED]) + np.uint64(c))
+    doubles(block, CONTENT_AVERAGES, AVERAGES)[:] = 0.0
+    double_rows(block, CONTENT_LOGS, (APART_FRAMES + 1, CHANGE_BINS))[:] = 0.0
+    words(block, CONTENT_COUNTS, _COUNTS)[:] = 0
+    numbers = reals(block)
+    numbers[NOISE_S] = 0.0
+    numbers[FLUX_DB] = _PRIOR_DB
+    block[FLUX_FRAMES] = _PRIOR_FRAMES
+    block[HEARD] = 0
+    block[MADE] = block[FRAME_SAMPLES] // 2
+
+
+@kernel
+def know_content(block: Block) -> bool:
+    """Write the features that tell speech from music; return whether enough was heard."""
+    counts = words(block, CONTENT_COUNTS, _COUNTS)
+    few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
+    if block[FRAME_SAMPLES] // 2 + 1 < BINS or few:
+        return False
+    content_features(
+        doubles(block, CONTENT_AVERAGES, AVERAGES),
+        reals(block)[FLUX_DB],
+        doubles(block, CONTENT_FEATURES, len(FEATURES)),
+    )
+    return True
+
+
+@kernel
+def is_speech(block: Block) -> bool:
+    """Return whether the last seconds leave little doubt that it is speech."""
+    numbers = reals(block)
+    if not know_content(block):
+        return bool(numbers[FLUX_DB] > _SPEECH_DB)
+    features = doubles(block, CONTENT_FEATURES, len(FEATURES))
+    return bool(logit(STREAM_MODEL, features) > numbers[SPEECH_LOGIT])
+
+
+@kernel
+def is_unsteady(block: Block) -> bool:
+    """Return whether the last seconds were speech or changed as fast."""
+    return bool(reals(block)[FLUX_DB] > _UNSTEADY_DB or is_speech(block))
+
+
+@kernel
+def interrupt(block: Block) -> None:
+    """Drop a half-filled frame; measure no change across a loss."""
+    block[HEARD] = 0
+    words(block, CONTENT_COUNTS, _COUNTS)[3] = 0
+
+
+@kernel
+def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> None:
+    """Learn from received samples.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    rows : float32, shape (channels, n)
+    begin, stop : int
+        The first of them, and the one after the last.
+    """
+    reals(block)[NOISE_S] = 0.0
+    size = block[FRAME_SAMPLES]
+    frame = float_rows(block, HEARD_FRAME, (block[CHANNELS], size))
+    done = begin
+    while done < stop:
+        fill = block[HEARD]
+        take = min(size - fill, stop - done)
+        for c in range(rows.shape[0]):
+            frame[c, fill : fill + take] = rows[c, done : done + take]
+        block[HEARD] += take
+        done += take
+        if block[HEARD] == size:
+            block[HEARD] = 0
+            _analyse(block, frame)
+
+
+@inlined
+def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
+    bins = block[FRAME_SAMPLES] // 2 + 1
+    powers = floats(block, POWER_SUM, bins)
+    powers[:] = np.float32(0.0)
+    flux_db = -1.0
+    for c in range(frame.shape[0]):
+        state = channel_state(block, c)
+        state.frame[:] = frame[c]
+        track_noise(state)
+        flux_db = max(flux_db, float(state.flux[0]))
+        power = state.levels[POWERS]
+        for k in range(bins):
+            powers[k] += power[k]
+    if bins >= BINS:
+        follow_content(
+            powers,
+            doubles(block, CONTENT_AVERAGES, AVERAGES),
+            double_rows(block, CONTENT_LOGS, (APART_FRAMES + 1, CHANGE_BINS)),
+            words(block, CONTENT_COUNTS, _COUNTS),
+        )
+    if flux_db >= 0.0:
+        numbers = reals(block)
+        block[FLUX_FRAMES] = min(block[FLUX_FRAMES] + 1, MEMORY_FRAMES)
+        numbers[FLUX_DB] += (flux_db - numbers[FLUX_DB]) / block[FLUX_FRAMES]
+
+
+@kernel
+def make_noise(block: Block, out: NDArray[np.float32]) -> None:
+    """Write comfort noise that continues the noise made before.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    out : float32, shape (channels, n), written
+    """
+    half = block[FRAME_SAMPLES] // 2
+    noise = float_rows(block, HALF_FRAME, (block[CHANNELS], half))
+    done = 0
+    while done < out.shape[1]:
+        if block[MADE] == half:
+            _make_half_frame(block, noise)
+        made = block[MADE]
+        take = min(half - made, out.shape[1] - done)
+        for c in range(out.shape[0]):
+            out[c, done : done + take] = noise[c, made : made + take]
+        block[MADE] += take
+        done += take
+
+
+@inlined
+def _make_half_frame(block: Block, noise: NDArray[np.float32]) -> None:
+    block[MADE] = 0
+    numbers = reals(block)
+    fall_db = _NOISE_FALL_DB_PER_S * max(0.0, numbers[NOISE_S] - _NOISE_HOLD_S)
+    level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
+    numbers[NOISE_S] += noise.shape[1] / block[RATE]
+    for c in range(noise.shape[0]):
+        comfort_noise(level, channel_state(block, c), noise[c])

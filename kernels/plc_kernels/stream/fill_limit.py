@@ -1,0 +1,236 @@
+"""A bound on the level of concealments, from recently received samples.
+
+Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
+before it is played and before it becomes history. The bound follows from received samples alone, so
+it holds for a filler that feeds on its own output and for a network that answers anything.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.level import allowed_level, follow_level, hold_level, quieten, quietest_power
+from plc_kernels.stream.layout import (
+    BEGINS,
+    CHANNELS,
+    GLIDE,
+    HOP,
+    LEVEL_ALLOWED,
+    LEVEL_COUNTS,
+    LEVEL_ENERGIES,
+    LEVEL_FORGET,
+    LEVEL_HOLD,
+    LEVEL_LATELY,
+    LEVEL_NOISE,
+    LEVEL_PEAKS,
+    LEVEL_QUIETEST,
+    LEVEL_REACH,
+    LEVEL_RECENT,
+    LEVEL_SIZE,
+    LEVEL_SLOTS,
+    LEVEL_STATE,
+    NEWEST,
+    NOISE_SMOOTHING,
+    PACKET,
+    PUSHED,
+    RECEIVED_SHARE,
+    SHARE_RATE,
+    SMOOTHING,
+    Block,
+    double_rows,
+    doubles,
+    float_rows,
+    reals,
+    words,
+)
+from plc_kernels.stream.queue import part_of, slot_rows
+
+PEAK_RATIO = 1.5
+"""A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
+may overshoot what it was fitted on."""
+POWER_RATIO = 1.9
+"""The same for the mean power, smoothed over 5 ms: +2.8 dB."""
+ENERGY_RATIO = 2.4
+"""The same for any 5 ms of it: +3.8 dB. The smoothed one alone allows 5.8 dB while it rises, which
+a network that is quiet and loud in turn would make use of."""
+# Where less than this share of the last half second was received, older samples allow less.
+_MOSTLY_RECEIVED = 0.6
+# So it is where what was received of it is no louder than this: -60 dBFS. The sound has ended.
+_SILENCE = 1e-3
+# Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
+_NOISE_RATIO = 10.0
+
+
+@part
+def start_limit(block: Block) -> None:
+    """Forget what was received."""
+    words(block, LEVEL_SLOTS, block[LEVEL_SIZE])[:] = -1
+    block[NEWEST] = 0
+    reals(block)[RECEIVED_SHARE] = 1.0
+    begin_limit(block)
+
+
+@part
+def begin_limit(block: Block) -> None:
+    """Note the begin of a burst."""
+    channels = block[CHANNELS]
+    double_rows(block, LEVEL_STATE, (channels, 3))[:, 0] = 1.0
+    block[BEGINS] = 1
+    doubles(block, LEVEL_NOISE, channels)[:] = 0.0
+
+
+@part
+def follow_newest(block: Block, slot: int) -> None:
+    """Take in the packet that was added last: what arrived of it, and what did not.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    slot : int
+        Where it stands in the queue.
+    """
+    numbers = reals(block)
+    size, hop = block[LEVEL_SIZE], block[HOP]
+    position = (block[PUSHED] - 1) * block[PACKET]
+    begin = 0
+    while begin < block[PACKET]:
+        arrived, stop = part_of(block, slot, begin)
+        remembered = math.exp(numbers[SHARE_RATE] * (stop - begin))
+        if arrived:
+            numbers[RECEIVED_SHARE] = 1.0 - remembered * (1.0 - numbers[RECEIVED_SHARE])
+            block[NEWEST] = (position + stop - 1) // hop
+            follow_level(
+                slot_rows(block, slot),
+                begin,
+                stop,
+                position,
+                hop,
+                words(block, LEVEL_SLOTS, size),
+                words(block, LEVEL_COUNTS, size),
+                float_rows(block, LEVEL_PEAKS, (block[CHANNELS], size)),
+                double_rows(block, LEVEL_ENERGIES, (block[CHANNELS], size)),
+            )
+        else:
+            numbers[RECEIVED_SHARE] *= remembered
+        begin = stop
+
+
+@inlined
+def _newest_at(block: Block, position: int) -> int:
+    """Return the slot that ages are counted from: the playing one, or soon after the received.
+
+    A prediction ends that long after the last received sample; comfort noise goes on, at the
+    level last known.
+    """
+    return int(min(block[NEWEST] + block[LEVEL_REACH], position // block[HOP]))
+
+
+@part
+def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None:
+    """Limit comfort noise by the quietest recent level: the background is no louder.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    position : int
+        Samples of the stream played before it.
+    noise : float32, shape (channels, n), read and written
+    """
+    channels, size = block[CHANNELS], block[LEVEL_SIZE]
+    quietest = doubles(block, LEVEL_QUIETEST, channels)
+    quietest_power(
+        _newest_at(block, position),
+        block[HOP],
+        block[LEVEL_HOLD],
+        words(block, LEVEL_SLOTS, size),
+        words(block, LEVEL_COUNTS, size),
+        double_rows(block, LEVEL_ENERGIES, (channels, size)),
+        quietest,
+    )
+    power = doubles(block, LEVEL_NOISE, channels)
+    for c in range(channels):
+        most = _NOISE_RATIO * quietest[c]
+        quieten(most, reals(block)[NOISE_SMOOTHING], power[c : c + 1], noise[c])
+
+
+@part
+def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
+    """Hold a concealment within the bound; return whether it changed.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    position : int
+        Samples of the stream played before it.
+    rows : float32, shape (channels, n), read and written
+    """
+    numbers = reals(block)
+    channels, size, hop = block[CHANNELS], block[LEVEL_SIZE], block[HOP]
+    allowed = double_rows(block, LEVEL_ALLOWED, (channels, 4))
+    allowed_level(
+        _newest_at(block, position),
+        hop,
+        block[LEVEL_HOLD],
+        block[LEVEL_FORGET],
+        block[LEVEL_LATELY],
+        words(block, LEVEL_SLOTS, size),
+        words(block, LEVEL_COUNTS, size),
+        float_rows(block, LEVEL_PEAKS, (channels, size)),
+        double_rows(block, LEVEL_ENERGIES, (channels, size)),
+        allowed,
+    )
+    by_age = numbers[RECEIVED_SHARE] < _MOSTLY_RECEIVED
+    states = double_rows(block, LEVEL_STATE, (channels, 3))
+    recent = double_rows(block, LEVEL_RECENT, (channels, hop))
+    acted = False
+    for c in range(channels):
+        peak, power = allowed[c, 0], allowed[c, 1]
+        if not by_age and peak > _SILENCE:
+            peak, power = allowed[c, 2], allowed[c, 3]
+        if block[BEGINS]:
+            states[c, 1] = power
+            recent[c, :] = power
+        acted |= hold_within(
+            peak, power, hop, numbers[SMOOTHING], block[GLIDE], states[c], recent[c], rows[c]
+        )
+    block[BEGINS] = 0
+    return acted
+
+
+@kernel
+def hold_within(
+    peak: float,
+    power: float,
+    hop: int,
+    smoothing: float,
+    glide: int,
+    state: NDArray[np.float64],
+    recent: NDArray[np.float64],
+    row: NDArray[np.float32],
+) -> bool:
+    """Hold a concealment within the ratios to a received peak and mean power.
+
+    Parameters
+    ----------
+    peak, power : float
+        As received, at least 0.
+    hop : int
+        Samples of 5 ms.
+    smoothing, glide, state, recent, row
+        As for :func:`~plc_kernels.level.hold_level`.
+    """
+    return hold_level(
+        PEAK_RATIO * peak,
+        POWER_RATIO * power,
+        ENERGY_RATIO * power * hop,
+        smoothing,
+        glide,
+        state,
+        recent,
+        row,
+    )

@@ -1,0 +1,215 @@
+"""Linear prediction of a stream's channels: from its history, and from both sides of a gap."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.ar import burg
+from plc_kernels.compile import inlined, part
+from plc_kernels.fade import mix_by_error
+from plc_kernels.history import newest
+from plc_kernels.predict import (
+    ALONE,
+    LEAST_KNOWN,
+    LEAST_PAST_SAMPLES,
+    SAMPLES_PER_COEFFICIENT,
+    error_power,
+    go_on,
+    set_out,
+)
+from plc_kernels.rungs import HEADROOM
+from plc_kernels.stream.layout import (
+    BURST_MS,
+    CHANNELS,
+    CHUNK,
+    COSTS,
+    DECAY,
+    DEPTH,
+    FIT_BACKWARD,
+    FIT_FORWARD,
+    FIT_MIRROR,
+    FIT_PAST,
+    FIT_SAMPLES,
+    FITTED,
+    HISTORY_AT,
+    HISTORY_FILLED,
+    HISTORY_TRUSTED,
+    LADDER,
+    LEAD_IN,
+    LIMITS,
+    LINE,
+    MAX_STEPS,
+    MEET,
+    MOST_ORDER,
+    ORDERS,
+    PAST,
+    PREDICTOR,
+    REACH,
+    RECENT,
+    RING,
+    RUNG,
+    STEADY_STEPS,
+    STEP,
+    TAPS,
+    THROUGH,
+    UNSTEADY,
+    UNSTEADY_STEPS,
+    Block,
+    double_rows,
+    doubles,
+    float_rows,
+    floats,
+    reals,
+    words,
+)
+
+
+@inlined
+def choose_step(block: Block) -> None:
+    """Choose the rung: the first from the depth in use on that fits the time limit, or the last."""
+    first = MAX_STEPS if block[UNSTEADY] else 0
+    steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
+    numbers = reals(block)
+    step = first + steps - 1
+    for k in range(first + block[DEPTH], first + steps):
+        if numbers[COSTS + k] <= HEADROOM * numbers[BURST_MS]:
+            step = k
+            break
+    block[STEP] = step
+    block[RUNG] = block[LADDER + 3 * step + 2]
+
+
+@inlined
+def _fit(block: Block, order: int, x: NDArray[np.float32]) -> int:
+    """Fit the predictor to samples; return the stages."""
+    return burg(
+        order,
+        x,
+        floats(block, FIT_FORWARD, block[FIT_SAMPLES]),
+        floats(block, FIT_BACKWARD, block[FIT_SAMPLES]),
+        doubles(block, FIT_MIRROR, block[MOST_ORDER] + 1),
+        doubles(block, PREDICTOR, block[MOST_ORDER] + 1),
+    )
+
+
+@inlined
+def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: bool, stages: int) -> None:
+    channels, most = block[CHANNELS], block[MOST_ORDER]
+    order, limit = set_out(
+        x,
+        backwards,
+        stages,
+        doubles(block, PREDICTOR, most + 1),
+        reals(block)[DECAY],
+        double_rows(block, TAPS, (channels, most))[c],
+        double_rows(block, RECENT, (channels, most))[c],
+    )
+    words(block, ORDERS, channels)[c] = order
+    doubles(block, LIMITS, channels)[c] = limit
+
+
+@part
+def begin(block: Block) -> None:
+    """Fit every channel's predictor to the newest samples."""
+    choose_step(block)
+    block[FITTED] = 1
+    step = LADDER + 3 * block[STEP]
+    order, wanted = block[step], block[step + 1]
+    past = min(wanted, block[HISTORY_FILLED])
+    if block[UNSTEADY] and LEAST_PAST_SAMPLES <= block[HISTORY_TRUSTED] < past:
+        # A fade or comfort noise says nothing about a voice; tones ring on behind it.
+        past = block[HISTORY_TRUSTED]
+    if past < wanted:
+        order = min(order, past // SAMPLES_PER_COEFFICIENT)
+    channels = block[CHANNELS]
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[:past]
+    for c in range(channels):
+        newest(ring[c], block[HISTORY_AT], x)
+        stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
+        _set_out(block, c, x, False, stages)
+
+
+@inlined
+def _extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
+    channels, most = block[CHANNELS], block[MOST_ORDER]
+    order = words(block, ORDERS, channels)[c]
+    go_on(
+        double_rows(block, TAPS, (channels, most))[c, :order],
+        doubles(block, LIMITS, channels)[c],
+        double_rows(block, RECENT, (channels, most))[c, :order],
+        doubles(block, LINE, most + CHUNK)[: order + CHUNK],
+        out,
+    )
+
+
+@part
+def extend(block: Block, out: NDArray[np.float32]) -> None:
+    """Write the predicted next samples.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    out : float32, shape (channels, n), written
+    """
+    for c in range(out.shape[0]):
+        _extend_channel(block, c, out[c])
+
+
+@part
+def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool:
+    """Blend what continues the past with what leads into what follows the gap.
+
+    What leads in is predicted backwards. Its predictor is fitted on the far side alone if that is
+    long enough, else on both sides at once, the forward prediction standing in for the gap. Each
+    prediction runs on for 5 ms beyond the gap, and is weighted by how well it meets the samples
+    there. The bridge becomes the first ``gap`` samples of THROUGH.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    after : float32, shape (channels, m)
+        What follows the gap.
+    known : int
+        Samples of it.
+    gap : int
+        Samples to fill.
+
+    Returns
+    -------
+    bool
+        Whether it ends where ``after`` begins; if not, too little of that was known.
+    """
+    step = LADDER + 3 * block[STEP]
+    wanted = block[step + 1]
+    known = min(known, wanted)
+    past = min(wanted, block[HISTORY_FILLED])
+    order = min(block[step], known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
+    channels = block[CHANNELS]
+    through = float_rows(block, THROUGH, (channels, block[REACH] + block[MEET]))
+    if known < LEAST_KNOWN or order < 2:
+        for c in range(channels):
+            _extend_channel(block, c, through[c, :gap])
+        return False
+    meet = min(block[MEET], past, known)
+    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
+    lead_in = floats(block, LEAD_IN, block[REACH] + block[MEET])[: gap + meet]
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    far_side = x[past + gap :]
+    for c in range(channels):
+        _extend_channel(block, c, through[c, : gap + meet])
+        newest(ring[c], block[HISTORY_AT], x[:past])
+        for i in range(gap):
+            x[past + i] = through[c, i]
+        for i in range(known):
+            far_side[i] = after[c, i]
+        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], False)
+        # The predictor of a stationary signal serves in both directions.
+        stages = _fit(block, order, far_side if known >= ALONE * order else x)
+        block[FITTED] = 1
+        _set_out(block, c, far_side, True, stages)
+        _extend_channel(block, c, lead_in)
+        backward_error = error_power(lead_in[gap:], x[past - meet : past], True)
+        mix_by_error(forward_error, backward_error, lead_in[:gap], through[c, :gap])
+    return True

@@ -1,0 +1,186 @@
+"""The packet to play next, the ``lookahead`` packets after it, and their missing parts."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import inlined, part
+from plc_kernels.packet import unpack_float32, unpack_int16
+from plc_kernels.stream.layout import (
+    ARRIVED,
+    CHANNELS,
+    LOOKAHEAD,
+    MASK,
+    PACKET,
+    POSITION,
+    PUSHED,
+    QUEUE,
+    SLOT,
+    Block,
+    byte_rows,
+    float_rows,
+    integer_rows,
+    words,
+)
+
+LOST, WHOLE, PARTIAL = range(3)
+"""What arrived of a packet."""
+
+
+@part
+def slot_rows(block: Block, slot: int) -> NDArray[np.float32]:
+    """Return the packet in a slot, float32, shape (channels, packet_samples)."""
+    channels, n = block[CHANNELS], block[PACKET]
+    slots = float_rows(block, QUEUE, ((block[LOOKAHEAD] + 1) * channels, n))
+    return slots[slot * channels : (slot + 1) * channels]
+
+
+@part
+def unpack(
+    block: Block, packet: int, integer: bool, missing: NDArray[np.int64], count: int
+) -> bool:
+    """Copy a packet into the queue; tell whether its samples are sound.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    packet : int
+        Address of its samples, float32 or int16, shape (packet_samples, channels).
+    integer : bool
+        Whether they are int16.
+    missing : int64, shape (2 n,)
+        Begin and end of each part that did not arrive.
+    count : int
+        Of these parts. What stands there is not looked at: it becomes 0.
+    """
+    slot = block[SLOT]
+    channels, n = block[CHANNELS], block[PACKET]
+    rows = slot_rows(block, slot)
+    sound = True
+    begin = 0
+    for k in range(count + 1):
+        stop = missing[2 * k] if k < count else n
+        if integer:
+            unpack_int16(integer_rows(packet, 0, (n, channels)), begin, stop, rows)
+        else:
+            sound &= unpack_float32(float_rows(packet, 0, (n, channels)), begin, stop, rows)
+        if k < count:
+            begin = missing[2 * k + 1]
+            rows[:, stop:begin] = np.float32(0.0)
+    return sound
+
+
+@inlined
+def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> bool:
+    """Add the packet that was unpacked last; tell whether a packet's turn has come.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    arrived : bool
+        Whether any of it did.
+    missing, count
+        As for :func:`unpack`.
+    """
+    slots = block[LOOKAHEAD] + 1
+    slot = block[SLOT]
+    states = words(block, ARRIVED, slots)
+    states[slot] = LOST
+    if arrived:
+        states[slot] = WHOLE
+        if count > 0:
+            states[slot] = PARTIAL
+            mask = byte_rows(block, MASK, (slots, block[PACKET]))[slot]
+            mask[:] = np.int8(1)
+            for k in range(count):
+                mask[missing[2 * k] : missing[2 * k + 1]] = np.int8(0)
+    block[PUSHED] += 1
+    block[POSITION] += block[PACKET]
+    block[SLOT] = slot + 1 if slot + 1 < slots else 0
+    return bool(block[PUSHED] >= slots)
+
+
+@part
+def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
+    """Return whether the part of a packet that begins at a sample arrived, and its end."""
+    slots, n = block[LOOKAHEAD] + 1, block[PACKET]
+    state = words(block, ARRIVED, slots)[slot]
+    if state != PARTIAL:
+        return state == WHOLE, n
+    mask = byte_rows(block, MASK, (slots, n))[slot]
+    stop = begin + 1
+    while stop < n and mask[stop] == mask[begin]:
+        stop += 1
+    return mask[begin] == 1, stop
+
+
+@part
+def gaps_in(block: Block, slot: int) -> int:
+    """Return the number of missing parts of a packet."""
+    gaps = 0
+    at = 0
+    while at < block[PACKET]:
+        arrived, at = part_of(block, slot, at)
+        gaps += not arrived
+    return gaps
+
+
+@part
+def gap_from(block: Block, begin: int) -> int:
+    """Return the samples missing from a sample of the playing packet on.
+
+    0 if nothing after them arrived.
+    """
+    slots = block[LOOKAHEAD] + 1
+    gap = 0
+    at = begin
+    slot = block[SLOT]
+    for _ in range(slots):
+        while at < block[PACKET]:
+            arrived, stop = part_of(block, slot, at)
+            if arrived:
+                return gap
+            gap += stop - at
+            at = stop
+        at = 0
+        slot = slot + 1 if slot + 1 < slots else 0
+    return 0
+
+
+@part
+def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> int:
+    """Copy what arrived right after a gap; return its length.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    begin : int
+        Sample of the playing packet that the gap begins with.
+    gap : int
+        Samples of the gap.
+    out : float32, shape (channels, n), written
+        Parts are copied as long as they fit.
+    """
+    slots = block[LOOKAHEAD] + 1
+    known = 0
+    passed = 0
+    at = begin
+    slot = block[SLOT]
+    for _ in range(slots):
+        while at < block[PACKET]:
+            arrived, stop = part_of(block, slot, at)
+            n = stop - at
+            passed += n
+            if passed > gap:
+                if not arrived or known + n > out.shape[1]:
+                    return known
+                rows = slot_rows(block, slot)
+                for c in range(out.shape[0]):
+                    out[c, known : known + n] = rows[c, at:stop]
+                known += n
+            at = stop
+        at = 0
+        slot = slot + 1 if slot + 1 < slots else 0
+    return known

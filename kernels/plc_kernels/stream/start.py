@@ -1,0 +1,135 @@
+"""Make a block of memory a stream."""
+
+import math
+
+import numpy as np
+
+from plc_kernels.compile import kernel
+from plc_kernels.fade import write_ramp
+from plc_kernels.noise import noise_windows
+from plc_kernels.phase.fft import MOST_FACTORS, plan_fft
+from plc_kernels.stream.background import start_background
+from plc_kernels.stream.fill_limit import start_limit
+from plc_kernels.stream.layout import (
+    ARRIVED,
+    CHANNELS,
+    CONCEALED_MAX_MS,
+    DECAY,
+    DECAY_MS,
+    DEPTH,
+    FACTORS,
+    FITTED,
+    FRAME_SAMPLES,
+    GOOD_MAX_MS,
+    HISTORY_AT,
+    HISTORY_FILLED,
+    HISTORY_TRUSTED,
+    HOP,
+    HURRY_MS,
+    IN_BURST,
+    INTEGER,
+    LADDER,
+    LOOKAHEAD,
+    MUSIC_RATE,
+    MUSIC_RATE_SPEECH_FROM,
+    N_FACTORS,
+    N_TWIDDLES,
+    NOISE_MEAN_MS,
+    NOISE_SMOOTHING,
+    PACKET,
+    PAST,
+    POSITION,
+    PUSHED,
+    QUICK_RAMP,
+    QUICK_RECOVERY_MS,
+    RAMP,
+    RAMP_SAMPLES,
+    RATE,
+    RING,
+    RUNG,
+    SHARE_RATE,
+    SHARE_S,
+    SLOT,
+    SMOOTHING,
+    SPEECH_FROM,
+    SPEECH_LOGIT,
+    STATS,
+    STEP,
+    TIME_BINS,
+    TIMED,
+    TIMES,
+    TWIDDLES,
+    WINDOWS,
+    Block,
+    float_rows,
+    floats,
+    reals,
+    samples_of,
+    words,
+)
+
+
+@kernel
+def open_stream(block: Block) -> None:
+    """Make a block a stream before its first packet.
+
+    Parameters
+    ----------
+    block : int64, shape (n,), read and written
+        Laid out by :func:`~plc_kernels.stream.layout.lay_out`, of the size that it told. Time
+        limits and costs of rungs, among its numbers, are the caller's to write.
+    """
+    rate = block[RATE]
+    numbers = reals(block)
+    numbers[SHARE_RATE] = -1.0 / (rate * SHARE_S)
+    numbers[SMOOTHING] = -math.expm1(-1.0 / block[HOP])
+    numbers[NOISE_SMOOTHING] = -math.expm1(-1000.0 / (rate * NOISE_MEAN_MS))
+    numbers[DECAY] = math.exp(-1000.0 / (rate * DECAY_MS))
+    least = SPEECH_FROM if rate < MUSIC_RATE else MUSIC_RATE_SPEECH_FROM
+    numbers[SPEECH_LOGIT] = math.log(least / (1.0 - least))
+    numbers[HURRY_MS] = np.inf
+    write_ramp(floats(block, RAMP, block[RAMP_SAMPLES]))
+    quick = floats(block, QUICK_RAMP, block[RAMP_SAMPLES])
+    quick[:] = np.float32(1.0)
+    write_ramp(quick[: max(1, samples_of(rate, QUICK_RECOVERY_MS))])
+    noise_windows(float_rows(block, WINDOWS, (2, block[FRAME_SAMPLES])))
+    block[N_FACTORS] = plan_fft(
+        block[FRAME_SAMPLES],
+        words(block, FACTORS, MOST_FACTORS),
+        float_rows(block, TWIDDLES, (2, block[N_TWIDDLES])),
+    )
+    block[DEPTH] = 0
+    forget_counts(block)
+    forget_stream(block)
+
+
+@kernel
+def forget_counts(block: Block) -> None:
+    """Set the statistics to 0."""
+    block[STATS:LADDER] = 0
+    block[TIMED] = 0
+    words(block, TIMES, 2 * TIME_BINS)[:] = 0
+    numbers = reals(block)
+    numbers[GOOD_MAX_MS] = 0.0
+    numbers[CONCEALED_MAX_MS] = 0.0
+
+
+@kernel
+def forget_stream(block: Block) -> None:
+    """Make the stream as new, but for its statistics."""
+    slots = block[LOOKAHEAD] + 1
+    words(block, ARRIVED, slots)[:] = 0
+    block[PUSHED] = 0
+    block[SLOT] = 0
+    block[POSITION] = -slots * block[PACKET]
+    float_rows(block, RING, (block[CHANNELS], block[PAST]))[:] = np.float32(0.0)
+    block[HISTORY_AT] = 0
+    block[HISTORY_FILLED] = 0
+    block[HISTORY_TRUSTED] = 0
+    block[IN_BURST] = 0
+    block[INTEGER] = 0
+    block[STEP] = 0
+    block[RUNG] = block[LADDER + 2]
+    block[FITTED] = 0
+    start_limit(block)
+    start_background(block)

@@ -1,0 +1,515 @@
+"""One stream's step: a packet in, the packet whose turn it is out.
+
+Where the samples of a concealment come from outside, :func:`step` ends early, says what it needs,
+and is called again to go on::
+
+    PUSH ─▶ part received ─▶ PLAYED ────────────────────────────▶ done
+     │
+     └────▶ part lost ─▶ MORE | what it wants ─▶ GO_ON ─▶ PLAYED ─▶ done, or MORE ─▶ GO_ON …
+
+    level            1 ──────────────╮ hold           ╭── crossfade into the first
+                                      ╲ fade          │   received samples
+    background       ──────────────────╲──────────────┴──
+                     │ burst begins                   │ recovery
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.fade import burst_gain, crossfade, fade_into
+from plc_kernels.history import append
+from plc_kernels.packet import pack_float32, pack_int16
+from plc_kernels.stream import background, fill_limit, prediction, queue
+from plc_kernels.stream.layout import (
+    AFTER,
+    AGE,
+    BRIDGE,
+    BRIDGE_ROWS,
+    BRIDGED,
+    BRIDGED_SAMPLES,
+    BRIDGES,
+    BURST_MS,
+    CHANNELS,
+    CONCEALED_NOW,
+    CONCEALED_SAMPLES,
+    CROSSFADED_SAMPLES,
+    CROSSFADES,
+    EVENTS,
+    FADE_SAMPLES,
+    FADES,
+    FADING,
+    FILL,
+    FILL_SAMPLES,
+    FILLS_LIMITED,
+    GAIN,
+    GAP,
+    HISTORY_AT,
+    HOLD,
+    HURRY_MS,
+    IN_BURST,
+    INSIDE,
+    INTEGER,
+    INVALID_PACKETS,
+    KNOWN,
+    LANDED,
+    LATE,
+    LIMIT_MS,
+    LONGEST_BURST,
+    LOOKAHEAD,
+    LOST_PACKETS,
+    MEET,
+    NOISE,
+    NOISE_RUNG,
+    PACKET,
+    PACKETS,
+    PART_BEGIN,
+    PART_STOP,
+    PARTIAL_PACKETS,
+    PAST,
+    PLAY,
+    PLAYED_AT,
+    PLAYING,
+    POSITION,
+    PUSHED,
+    QUICK,
+    QUICK_RAMP,
+    RAMP,
+    RAMP_SAMPLES,
+    REACH,
+    RECOVERED,
+    RING,
+    RUNG,
+    RUNG_SAMPLES,
+    SEAM,
+    SILENT_SAMPLES,
+    SLOT,
+    SPEECH,
+    STEADY_HOLD,
+    THROUGH,
+    TOTAL_SAMPLES,
+    UNSTEADY,
+    UNSTEADY_HOLD,
+    WAITS,
+    Block,
+    float_rows,
+    floats,
+    integer_rows,
+    reals,
+)
+from plc_kernels.stream.times import note_time
+
+PUSH, GO_ON, DRAIN = range(3)
+"""What to do: take in a packet; go on with one; or play one more without counting a packet."""
+
+CONCEALED = 1
+"""Something of what came out was made up."""
+CROSSFADED = 2
+"""What came out begins in a crossfade out of a concealment."""
+REFUSED = 4
+"""The packet held NaN, an infinity or a sample above 1e6: it counts as lost."""
+WANTS_FILL = 8
+"""``FILL_SAMPLES`` samples are to be written to ``FILL``, which holds a draft for the seam."""
+BEGAN = 16
+"""A burst begins: its filler hears of it first."""
+WANTS_BRIDGE = 32
+"""``GAP`` samples are to be written to ``BRIDGE_ROWS``, with what follows them in ``AFTER``."""
+GOES_ON = 64
+"""The burst goes on in another packet: its filler hears of it."""
+PLAYED = 128
+"""A part of the packet was played: the samples PART_BEGIN to PART_STOP of ``PLAYING``."""
+RECEIVED = 256
+"""That part had been received."""
+MORE = 512
+"""The packet is not done."""
+NEXT_LOST = 1024
+"""Of the packet that is played next a part is known to be lost."""
+
+_RECEIVED, _RECOVER, _EXTEND, _BRIDGE, _NOISE = range(5)
+
+# Where the concealment differs from the received samples by more than this share of their energy,
+# a long crossfade only spoils received samples. Not in unsteady content (docs/notebook.md).
+_APART = 0.1
+
+
+@kernel
+def step(
+    block: Block,
+    action: int,
+    packet: int,
+    integer: bool,
+    arrived: bool,
+    missing: NDArray[np.int64],
+    count: int,
+    out: int,
+) -> int:
+    """Take in a packet and play the one whose turn it is, or go on with it.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    action : int
+        :data:`PUSH` for a packet, :data:`DRAIN` for what is left at the end. Where the answer has
+        ``MORE``, :data:`GO_ON`: after ``PLAYED`` with the next part, else with what was written for
+        the part that wanted it.
+    packet : int
+        Address of the samples, shape (packet_samples, channels): not read unless it arrived.
+    integer : bool
+        Whether they are int16, and not float32; the output is likewise.
+    arrived : bool
+        Whether the packet did.
+    missing : int64, shape (2 n,)
+        Begin and end of each part of it that did not.
+    count : int
+        Of these parts.
+    out : int
+        Address of as much memory, written once the packet is done; may be ``packet``.
+
+    Returns
+    -------
+    int
+        A sum of the constants of the module.
+    """
+    before = flush_denormals()
+    flags = 0
+    more = True
+    if action != GO_ON:
+        note_time(block)
+        block[PACKETS] += action == PUSH
+        block[LOST_PACKETS] += action == PUSH and not arrived
+        flags, more = _accept(block, packet, integer, arrived, missing, count)
+    elif block[WAITS]:
+        block[WAITS] = 0
+        flags = _finish(block)
+        if not block[INSIDE] and block[PART_STOP] < block[PACKET]:
+            flags |= MORE
+            more = False
+    if more:
+        flags |= _play(block)
+    if not flags & MORE:
+        _pack(block, out)
+        flags |= (CONCEALED if block[CONCEALED_NOW] else 0) | _next_lost(block)
+    restore_denormals(before)
+    return flags
+
+
+@part
+def _accept(
+    block: Block,
+    packet: int,
+    integer: bool,
+    arrived: bool,
+    missing: NDArray[np.int64],
+    count: int,
+) -> tuple[int, bool]:
+    """Take in a packet; return flags, and whether the turn of one has come."""
+    block[PARTIAL_PACKETS] += arrived and count > 0
+    block[INTEGER] = integer
+    sound = arrived and queue.unpack(block, packet, integer, missing, count)
+    refused = arrived and not sound
+    block[INVALID_PACKETS] += refused
+    newest = block[SLOT]
+    ready = queue.add(block, sound, missing, count)
+    fill_limit.follow_newest(block, newest)
+    block[CONCEALED_NOW] = 0
+    block[WAITS] = 0
+    block[PART_BEGIN] = 0
+    block[PART_STOP] = 0
+    if ready:
+        share_time(block)
+    else:
+        float_rows(block, PLAYING, (block[CHANNELS], block[PACKET]))[:] = np.float32(0.0)
+    return REFUSED if refused else 0, ready
+
+
+@inlined
+def share_time(block: Block) -> None:
+    """Share the packet's time among its bursts."""
+    numbers = reals(block)
+    gaps = queue.gaps_in(block, block[SLOT])
+    share_ms = numbers[LIMIT_MS] / gaps if gaps > 1 else np.inf
+    numbers[BURST_MS] = min(numbers[HURRY_MS], share_ms)
+
+
+@inlined
+def _play(block: Block) -> int:
+    """Play part after part, as far as nothing is needed from outside."""
+    flags = 0
+    while block[PART_STOP] < block[PACKET]:
+        flags |= _begin_part(block)
+        if flags & MORE:
+            if block[INSIDE]:
+                _fill(block)
+            if not block[INSIDE] or (block[SEAM] and flags & WANTS_FILL):
+                block[WAITS] = 1
+                return flags
+            flags &= ~(MORE | WANTS_FILL | WANTS_BRIDGE | GOES_ON | BEGAN)
+            flags |= _finish(block)
+        elif not block[INSIDE] and block[PART_STOP] < block[PACKET]:
+            return flags | MORE
+    return flags
+
+
+@inlined
+def _next_lost(block: Block) -> int:
+    """Tell whether a part of the packet that will be played next is missing."""
+    slots = block[LOOKAHEAD] + 1
+    if slots == 1 or block[PUSHED] < slots - 1:
+        return 0
+    slot = block[SLOT] + 1 if block[SLOT] + 1 < slots else 0
+    return NEXT_LOST if queue.gaps_in(block, slot) else 0
+
+
+@inlined
+def _pack(block: Block, out: int) -> None:
+    channels, n = block[CHANNELS], block[PACKET]
+    rows = float_rows(block, PLAYING, (channels, n))
+    if block[INTEGER]:
+        pack_int16(rows, integer_rows(out, 0, (n, channels)))
+    else:
+        pack_float32(rows, float_rows(out, 0, (n, channels)))
+
+
+@inlined
+def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
+    """Return what to do with the part whose turn it is."""
+    if arrived:
+        return _RECOVER if block[IN_BURST] else _RECEIVED
+    if not block[IN_BURST] or block[RECOVERED]:
+        return _BRIDGE if far_side_known else _EXTEND
+    if block[BRIDGE] > block[BRIDGED]:
+        return _BRIDGE
+    if block[FADES] and _faded(block):
+        return _NOISE
+    # Once the level falls there is little left on the near side to build a bridge from.
+    bridged = far_side_known and block[AGE] < block[HOLD] + block[LATE]
+    return _BRIDGE if bridged else _EXTEND
+
+
+@inlined
+def _faded(block: Block) -> bool:
+    """Tell whether only the background is left of the burst."""
+    return bool(block[AGE] >= block[HOLD] + block[FADE_SAMPLES])
+
+
+@part
+def _begin_part(block: Block) -> int:
+    """Begin the next part: play it, or say what it needs."""
+    begin = block[PART_BEGIN] = block[PART_STOP]
+    arrived, stop = queue.part_of(block, block[SLOT], begin)
+    block[PART_STOP] = stop
+    block[PLAYED_AT] = block[POSITION] + begin
+    block[TOTAL_SAMPLES] += stop - begin
+    gap = queue.gap_from(block, begin) if block[BRIDGES] and not arrived else 0
+    play = block[PLAY] = _decide(block, arrived, 0 < gap <= block[REACH])
+    if play == _RECEIVED:
+        return _play_received(block)
+    if play == _RECOVER:
+        if block[LANDED] or not block[CROSSFADES]:
+            block[IN_BURST] = 0
+            return _play_received(block)
+        block[FILL_SAMPLES] = min(block[RAMP_SAMPLES] - block[RECOVERED], stop - begin)
+        return MORE | (0 if block[FADES] and _faded(block) else WANTS_FILL)
+    background.interrupt(block)
+    block[CONCEALED_NOW] = 1
+    flags = MORE
+    began = not block[IN_BURST] or block[RECOVERED] > 0
+    if began:
+        _begin_burst(block, gap if play == _BRIDGE else 0)
+        flags |= BEGAN
+    block[FILL_SAMPLES] = stop - begin
+    if play == _BRIDGE:
+        if block[BRIDGED] == block[BRIDGE]:
+            rows = float_rows(block, AFTER, (block[CHANNELS], block[REACH]))
+            block[KNOWN] = queue.copy_after(block, begin, gap, rows)
+            block[BRIDGED] = 0
+            block[BRIDGE] = gap
+            block[FADING] = block[AGE] > block[HOLD]
+            flags |= WANTS_BRIDGE
+        return flags
+    if block[AGE]:
+        flags |= GOES_ON
+    if not (block[FADES] and _faded(block)):
+        flags |= WANTS_FILL
+    return flags
+
+
+@part
+def _begin_burst(block: Block, gap: int) -> None:
+    """Begin a burst; ``gap`` samples are bridged as a whole."""
+    block[UNSTEADY] = background.is_unsteady(block)
+    block[SPEECH] = background.is_speech(block)
+    block[GAP] = gap
+    block[IN_BURST] = 1
+    block[HOLD] = block[UNSTEADY_HOLD] if block[UNSTEADY] else block[STEADY_HOLD]
+    block[LATE] = 0
+    block[AGE] = 0
+    block[RECOVERED] = 0
+    block[BRIDGED] = 0
+    block[BRIDGE] = 0
+    block[LANDED] = 0
+    fill_limit.begin_limit(block)
+    block[EVENTS] += 1
+    if block[INSIDE]:
+        prediction.begin(block)
+
+
+@inlined
+def _fill(block: Block) -> None:
+    """Write what the part needs by the step's own prediction."""
+    channels = block[CHANNELS]
+    if block[PLAY] == _BRIDGE:
+        if block[BRIDGED] > 0 or block[BRIDGE] == 0:
+            return
+        after = float_rows(block, AFTER, (channels, block[REACH]))
+        gap = block[BRIDGE]
+        block[LANDED] = prediction.bridge(block, after, block[KNOWN], gap)
+        made = float_rows(block, THROUGH, (channels, block[REACH] + block[MEET]))
+        rows = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+        for c in range(channels):
+            rows[c, :gap] = made[c, :gap]
+    elif not (block[FADES] and _faded(block)):
+        prediction.extend(block, float_rows(block, FILL, (channels, block[FILL_SAMPLES])))
+
+
+@part
+def _finish(block: Block) -> int:
+    """Play the part with what was written for it."""
+    if block[PLAY] == _RECOVER:
+        _recover(block)
+        return CROSSFADED | _play_recovered(block)
+    return _conceal(block)
+
+
+@inlined
+def _play_received(block: Block) -> int:
+    """Play a part as it came."""
+    begin, stop = block[PART_BEGIN], block[PART_STOP]
+    received = queue.slot_rows(block, block[SLOT])
+    rows = float_rows(block, PLAYING, (block[CHANNELS], block[PACKET]))
+    for c in range(rows.shape[0]):
+        for i in range(begin, stop):
+            rows[c, i] = received[c, i]
+    return _play_recovered(block)
+
+
+@inlined
+def _play_recovered(block: Block) -> int:
+    """Learn from a received part that lies in PLAYING."""
+    begin, stop = block[PART_BEGIN], block[PART_STOP]
+    background.listen(block, queue.slot_rows(block, block[SLOT]), begin, stop)
+    _remember(block, True)
+    return PLAYED | RECEIVED
+
+
+@part
+def _remember(block: Block, trusted: bool) -> None:
+    channels = block[CHANNELS]
+    append(
+        float_rows(block, PLAYING, (channels, block[PACKET])),
+        block[PART_BEGIN],
+        block[PART_STOP],
+        trusted,
+        float_rows(block, RING, (channels, block[PAST])),
+        block[HISTORY_AT : HISTORY_AT + 3],
+    )
+
+
+@part
+def _conceal(block: Block) -> int:
+    """Play the fill of a lost part."""
+    channels = block[CHANNELS]
+    begin, stop = block[PART_BEGIN], block[PART_STOP]
+    n = stop - begin
+    fill = float_rows(block, FILL, (channels, n))
+    if block[PLAY] == _BRIDGE:
+        bridged = block[BRIDGED]
+        rows = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+        for c in range(channels):
+            fill[c, :] = rows[c, bridged : bridged + n]
+        block[BRIDGED] += n
+        block[AGE] += n
+        block[BRIDGED_SAMPLES] += n
+        trusted = True
+    else:
+        trusted = _continue_burst(block, fill)
+    silent = block[PLAY] == _NOISE
+    block[RUNG_SAMPLES + (block[NOISE_RUNG] if silent else block[RUNG])] += n
+    block[SILENT_SAMPLES] += n if silent else 0
+    block[CONCEALED_SAMPLES] += n
+    block[LONGEST_BURST] = max(block[LONGEST_BURST], block[AGE])
+    block[FILLS_LIMITED] += fill_limit.hold(block, block[PLAYED_AT], fill)
+    playing = float_rows(block, PLAYING, (channels, block[PACKET]))
+    for c in range(channels):
+        playing[c, begin:stop] = fill[c]
+    _remember(block, trusted)
+    return PLAYED
+
+
+@part
+def _continue_burst(block: Block, fill: NDArray[np.float32]) -> bool:
+    """Fade the burst's next samples as its age asks; return whether to trust them."""
+    n = fill.shape[1]
+    age = block[AGE]
+    faded = _faded(block)
+    block[AGE] += n
+    if not block[FADES] or block[AGE] <= block[HOLD]:
+        return True
+    noise = float_rows(block, NOISE, (fill.shape[0], n))
+    background.make_noise(block, noise)
+    fill_limit.limit_noise(block, block[PLAYED_AT], noise)
+    if faded:
+        fill[:] = noise
+        return False
+    gain = floats(block, GAIN, n)
+    burst_gain(age, block[HOLD], block[FADE_SAMPLES], gain)
+    for c in range(fill.shape[0]):
+        fade_into(noise[c], gain, fill[c])
+    return False
+
+
+@part
+def _recover(block: Block) -> None:
+    """Crossfade from the continued concealment to the first received samples."""
+    channels, begin, stop = block[CHANNELS], block[PART_BEGIN], block[PART_STOP]
+    n = block[FILL_SAMPLES]
+    recovered = block[RECOVERED]
+    tail = float_rows(block, FILL, (channels, n))
+    _continue_burst(block, tail)
+    fill_limit.hold(block, block[PLAYED_AT], tail)
+    received = queue.slot_rows(block, block[SLOT])
+    if recovered == 0:
+        steady = not background.is_unsteady(block)
+        for c in range(channels):
+            block[QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
+    playing = float_rows(block, PLAYING, (channels, block[PACKET]))
+    for c in range(channels):
+        ramp = floats(block, QUICK_RAMP if block[QUICK + c] else RAMP, block[RAMP_SAMPLES])
+        crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
+        playing[c, begin : begin + n] = tail[c]
+        playing[c, begin + n : stop] = received[c, begin + n : stop]
+    block[RECOVERED] += n
+    block[CROSSFADED_SAMPLES] += n
+    if block[RECOVERED] == block[RAMP_SAMPLES]:
+        block[IN_BURST] = 0
+
+
+@inlined
+def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
+    """Tell whether a concealment differs much from received samples, shape (n,)."""
+    error = 0.0
+    energy = 0.0
+    for i in range(received.size):
+        difference = continued[i] - received[i]
+        error += difference * difference
+        energy += received[i] * received[i]
+    return error > _APART * energy
+
+
+@kernel
+def look_ahead(block: Block) -> None:
+    """Write what the content is, as for a burst that would begin now."""
+    block[UNSTEADY] = background.is_unsteady(block)
+    block[SPEECH] = background.is_speech(block)

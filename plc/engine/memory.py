@@ -1,0 +1,119 @@
+"""A stream's block of memory, and the views of it that Python reads and writes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.config import StreamConfig
+from plc.predict.filler import Method
+from plc.predict.history import History
+from plc.predict.ladder import Ladders
+from plc_kernels.stream import layout
+from plc_kernels.stream.start import open_stream
+
+_WORD = 8
+_ALIGNED = 64
+
+
+class StreamMemory:
+    """The block of :mod:`plc_kernels.stream.layout` for one stream.
+
+    Parameters
+    ----------
+    config : StreamConfig
+        Of the stream.
+    method : Method
+        What conceals.
+
+    Attributes
+    ----------
+    block : int64, shape (n,)
+        All of it; the words are named in :mod:`plc_kernels.stream.layout`.
+    numbers : float64, shape (REAL_WORDS,)
+        The numbers among the words.
+    inbox : int
+        Address of the packet that goes in and of the one that comes out.
+    history : History
+        What was played.
+    """
+
+    def __init__(self, config: StreamConfig, method: Method) -> None:
+        header = np.zeros(layout.HEADER, np.int64)
+        numbers = header[layout.REALS :].view(np.float64)
+        header[layout.RATE] = config.sample_rate
+        header[layout.CHANNELS] = config.channels
+        header[layout.PACKET] = config.packet_samples
+        header[layout.LOOKAHEAD] = config.lookahead
+        header[layout.SEED : layout.SEED + 1].view(np.uint64)[0] = config.seed % 2**64
+        header[layout.FADES] = method.fades
+        header[layout.CROSSFADES] = method.crossfades
+        header[layout.BRIDGES] = method.bridges
+        header[layout.PAST] = max(method.past_samples, 1)
+        header[layout.NOISE_RUNG] = len(method.names)
+        if method.ladders is not None:
+            header[layout.INSIDE] = True
+            _write_ladders(method.ladders, header, numbers)
+        size = layout.lay_out(header)
+        memory = np.empty((size + _ALIGNED) // _WORD, np.int64)
+        memory.fill(0)  # all of it touched now, not page by page while audio runs
+        begin = (-memory.ctypes.data % _ALIGNED) // _WORD
+        self.block: NDArray[np.int64] = memory[begin : begin + size // _WORD]
+        self.block[: layout.HEADER] = header
+        self.numbers = self.block[layout.REALS : layout.HEADER].view(np.float64)
+        self.numbers[layout.LIMIT_MS] = config.time_limit_ms
+        open_stream(self.block)
+        channels, n = config.channels, config.packet_samples
+        self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
+        self.missing = self.array(layout.MISSING, np.int64, 2 * (n + 1))
+        self.playing = self.array(layout.PLAYING, np.float32, channels, n)
+        self.fill = self.array(layout.FILL, np.float32, channels * n)
+        reach = int(self.block[layout.REACH])
+        self.bridge = self.array(layout.BRIDGE_ROWS, np.float32, channels, reach)
+        self.after = self.array(layout.AFTER, np.float32, channels, reach)
+        ring = self.array(layout.RING, np.float32, channels, int(self.block[layout.PAST]))
+        self.history = History.over(
+            ring, self.block[layout.HISTORY_AT : layout.HISTORY_TRUSTED + 1]
+        )
+        self.counters = self.block[layout.STATS : layout.STATS + len(layout.COUNTERS)]
+        self.rung_samples = self.block[layout.RUNG_SAMPLES : layout.LADDER]
+
+    def array(self, word: int, dtype: type, *shape: int) -> Any:
+        """Return an array of the block, as :mod:`plc_kernels.stream.layout` names it."""
+        begin = int(self.block[word]) // _WORD
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return (
+            self.block[begin : begin + -(-size // _WORD)]
+            .view(dtype)[: int(np.prod(shape))]
+            .reshape(shape)
+        )
+
+    def box(self, dtype: type) -> Any:
+        """Return the inbox as an array, shape (packet_samples, channels)."""
+        n, channels = int(self.block[layout.PACKET]), int(self.block[layout.CHANNELS])
+        return self.array(layout.INBOX, dtype, n, channels)
+
+    @property
+    def times(
+        self,
+    ) -> tuple[tuple[NDArray[np.int64], NDArray[np.float64]], ...]:
+        """Bins and longest duration of received packets, and of concealed ones."""
+        bins = self.array(layout.TIMES, np.int64, 2, layout.TIME_BINS)
+        return tuple(
+            (bins[k], self.numbers[most : most + 1])
+            for k, most in enumerate((layout.GOOD_MAX_MS, layout.CONCEALED_MAX_MS))
+        )
+
+
+def _write_ladders(
+    ladders: Ladders, header: NDArray[np.int64], numbers: NDArray[np.float64]
+) -> None:
+    """Write both ladders into a header."""
+    names = ladders.names
+    header[layout.STEADY_STEPS] = len(ladders.steady)
+    header[layout.UNSTEADY_STEPS] = len(ladders.unsteady)
+    for first, steps in ((0, ladders.steady), (layout.MAX_STEPS, ladders.unsteady)):
+        for k, step in enumerate(steps, first):
+            at = layout.LADDER + 3 * k
+            header[at : at + 3] = step.order, step.past, names.index(step.rung.name)
+            numbers[layout.COSTS + k] = step.cost_ms
