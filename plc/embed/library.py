@@ -18,6 +18,7 @@ from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
+from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import layout
 
 HERE = Path(__file__).parent
@@ -101,8 +102,8 @@ def build_library(
     Raises
     ------
     ConfigError
-        If the target is unknown, a compiler or linker is not there or fails, or the folder cannot be
-        written.
+        If the target is unknown, a compiler or linker is not there or fails, or the folder cannot
+        be written.
     """
     if target not in FAMILIES:
         raise ConfigError(f"target is {target!r}; give {', '.join(FAMILIES)}")
@@ -192,5 +193,6 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     ]
     lines.append(f"#define PLC_STEPS(X) {' '.join(steps)}")
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
+    lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

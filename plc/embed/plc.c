@@ -15,9 +15,8 @@
 #define ALIGNMENT 64u
 #define SETTINGS 16
 #define MOST_CHANNELS 8u
-#define RUNGS 12u
 #define LOUDEST 1e6f
-/* The fill goes back to the draft within this time. */
+/* The fill goes back to the draft within this time, and within half of its length. */
 #define LEAVE_S 0.005f
 /* What the step answers beside the flags of plc.h: a draft is ready. */
 #define WANTS_FILL 8
@@ -33,6 +32,7 @@ typedef struct step {
     int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
                     int64_t parts, void *out, int64_t integer);
     int64_t (*resume)(int64_t *block, void *out, int64_t integer);
+    int64_t (*drain)(int64_t *block, void *out, int64_t integer);
 } step;
 
 #define DECLARE(suffix, level, name)                                                              \
@@ -41,12 +41,13 @@ typedef struct step {
     void plck_reset_##suffix(int64_t *);                                                          \
     int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
                                int64_t);                                                          \
-    int64_t plck_resume_##suffix(int64_t *, void *, int64_t);
+    int64_t plck_resume_##suffix(int64_t *, void *, int64_t);                                     \
+    int64_t plck_drain_##suffix(int64_t *, void *, int64_t);
 PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
     {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
-     plck_push_##suffix, plck_resume_##suffix},
+     plck_push_##suffix, plck_resume_##suffix, plck_drain_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
 
@@ -130,7 +131,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
         return PLC_ERROR_PACKET;
     if (lookahead > 1 && lookahead * packet > 2 * rate)
         return PLC_ERROR_LOOKAHEAD;
-    if (options->rung >= RUNGS)
+    if (options->rung >= PLCK_RUNGS)
         return PLC_ERROR_RUNG;
     memset(settings, 0, SETTINGS * sizeof *settings);
     settings[0] = rate;
@@ -259,8 +260,8 @@ static void improve(plc_stream *stream) {
             if (!(fabsf(stream->filled[c * n + i]) < LOUDEST))
                 return;
     leave = ready < n ? stream->leave_samples : 0;
-    if (leave > ready)
-        leave = ready;
+    if (leave > ready / 2)
+        leave = ready / 2;
     for (c = 0; c < channels; c++) {
         const float *from = stream->filled + c * n;
         float *to = rows + c * n;
@@ -272,16 +273,12 @@ static void improve(plc_stream *stream) {
     }
 }
 
-static int step_with(plc_stream *stream, const void *packet, const int64_t *missing, size_t parts,
-                     void *out) {
-    const step *code = steps + stream->step;
-    int64_t integer = stream->sample_bytes == 2;
-    int64_t flags = code->push(stream->block, packet, packet != NULL, missing, (int64_t)parts, out,
-                               integer);
+/* Go on after `flags` of the step, until the packet is done; return the flags of plc.h. */
+static int finish(plc_stream *stream, int64_t flags, void *out) {
     int64_t all = flags;
     while (flags & WANTS_FILL) {
         improve(stream);
-        flags = code->resume(stream->block, out, integer);
+        flags = steps[stream->step].resume(stream->block, out, stream->sample_bytes == 2);
         all |= flags;
     }
     return (int)(all & FLAGS);
@@ -309,7 +306,10 @@ int plc_push_part(plc_stream *stream, const void *packet, const int64_t *missing
             code = PLC_ERROR_MISSING;
     }
     if (!code)
-        code = step_with(stream, packet, missing, parts, out);
+        code = finish(stream,
+                      steps[stream->step].push(stream->block, packet, packet != NULL, missing,
+                                               (int64_t)parts, out, stream->sample_bytes == 2),
+                      out);
     leave(stream);
     return code;
 }
@@ -358,11 +358,9 @@ int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
     }
     counted = stream->block + PLCK_STATS;
     for (uint32_t k = 0; k < stream->lookahead; k++) {
-        /* Nobody pushed these. */
-        int64_t packets = stream->block[PLCK_PACKETS], lost = stream->block[PLCK_LOST_PACKETS];
-        step_with(stream, NULL, NULL, 0, (char *)out + k * bytes);
-        stream->block[PLCK_PACKETS] = packets;
-        stream->block[PLCK_LOST_PACKETS] = lost;
+        void *place = (char *)out + k * bytes;
+        finish(stream,
+               steps[stream->step].drain(stream->block, place, stream->sample_bytes == 2), place);
     }
     memcpy(counters, counted, sizeof counters);
     steps[stream->step].reset(stream->block);

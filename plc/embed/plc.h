@@ -82,7 +82,7 @@ typedef struct plc_draft {
 /* Called inside plc_push, once for each stretch of a burst that prediction has drafted: for a network
  * or any other improvement. Write `fill`, and return how many samples of each channel, from the first
  * on, are ready; 0: none. The rest is the draft, and the end of what is ready is crossfaded into it
- * over at most 5 ms. Samples that are no sound (NaN, above 1e6) make it 0. Level, fade and recovery
+ * over 5 ms, or half of it. Samples that are no sound (NaN, above 1e6) make it 0. Level, fade and recovery
  * are the library's. Call nothing for this stream in it. */
 typedef size_t (*plc_fill)(void *user, const plc_draft *draft);
 
@@ -121,7 +121,7 @@ typedef struct plc_counters {
 /* Set every option to its default. */
 PLC_API void plc_options_init(plc_options *options);
 
-/* Return the bytes of a stream, or an error. About 0.5 MB at 48 kHz. */
+/* Return the bytes of a stream, or an error; for 48 kHz, mono, 10 ms it is 0.43 MB. */
 PLC_API int64_t plc_size(const plc_options *options);
 
 /* Open a stream in the caller's memory: `room` bytes, at least plc_size of them, at any address.

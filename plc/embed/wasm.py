@@ -14,7 +14,10 @@ from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
 from plc_kernels.emit.targets import TARGETS
 
-EXPORTS = ("plck_size", "plck_open", "plck_reset", "plck_push", "plck_resume", "__heap_base")
+EXPORTS = (
+    *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_resume", "plck_drain"),
+    "__heap_base",
+)
 _STACK_BYTES = 1 << 18
 
 

@@ -1,7 +1,7 @@
 """Emit the step's object files, each in a process of its own.
 
-That takes a minute or two for each, so they are kept for as long as the sources of the kernels, numba
-and llvmlite stay as they are, in a folder that only this user can write to
+That takes a minute or more for each, so they are kept for as long as the sources of the kernels,
+numba and llvmlite stay as they are, in a folder that only this user can write to
 (:mod:`~plc_kernels.own_folder`).
 """
 
@@ -47,7 +47,6 @@ def emit_objects(
     EmitError
         If a file cannot be emitted.
     """
-
     sources = _sources()
 
     def emit(target: Target) -> Path:
@@ -81,7 +80,7 @@ def _sources() -> bytes:
     package = _ROOT / "plc_kernels"
     known = [version("numba"), version("llvmlite"), sys.version, machine()]
     digest = hashlib.sha256(repr(known).encode())
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(set(package.rglob("*.py")) - {Path(__file__)}):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.digest()

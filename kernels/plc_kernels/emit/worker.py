@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,30 @@ from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.emit.targets import TARGETS, WASM32, Target, machine
 from plc_kernels.stream import entry
 from plc_kernels.stream.layout import HEADER
+from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 
 _INT64_ARRAY = types.Array(types.int64, 1, "C")
 # The functions look at as many words as the settings say; no length is known outside.
 _ANY_LENGTH = ir.IntType(64)(1 << 40)
-WORDS, ADDRESS, NUMBER, SCRATCH, UNUSED = range(5)
+
+
+class Kind(Enum):
+    """How an argument of a kernel comes from those of C."""
+
+    WORDS = auto()
+    """A pointer to int64: an array."""
+    ADDRESS = auto()
+    """A pointer: a number."""
+    NUMBER = auto()
+    """An int64."""
+    FLAG = auto()
+    """An int64: True unless it is 0."""
+    CONSTANT = auto()
+    """That number."""
+    FALSE = auto()
+    """False."""
+    SCRATCH = auto()
+    """A header for the duration of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +60,43 @@ class View:
 
     Parameters
     ----------
-    kernel : str
-        Its name in :mod:`plc_kernels.stream.entry`.
-    arguments : tuple of int
-        In C's order: ``WORDS``, a pointer to int64; ``ADDRESS``, a pointer that the kernel takes as
-        a number; ``NUMBER``; ``SCRATCH``, a header that C does not pass; ``UNUSED``, what only C
-        has.
+    kernel : callable
+        What it calls.
+    pointers : str
+        For each argument of C ``"p"``, a pointer, or ``"i"``, an int64.
+    arguments : tuple of (Kind, int)
+        The kernel's: of which kind, and the place among C's or the constant.
     """
 
-    kernel: str
-    arguments: tuple[int, ...]
+    kernel: Any
+    pointers: str
+    arguments: tuple[tuple[Kind, int], ...]
 
 
+def _step(action: int, pointers: str, *given: tuple[Kind, int]) -> View:
+    """Return a view of the step; ``given`` follow the action."""
+    return View(step, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
+
+
+_LOST = (Kind.CONSTANT, 0), (Kind.FLAG, 2), (Kind.FALSE, 0), (Kind.WORDS, 0), (Kind.CONSTANT, 0)
 FUNCTIONS = {
-    "plck_size": View("prepare", (WORDS, SCRATCH)),
-    "plck_open": View("open_block", (WORDS, WORDS)),
-    "plck_reset": View("reset", (WORDS,)),
-    "plck_push": View("push", (WORDS, ADDRESS, NUMBER, WORDS, NUMBER, ADDRESS, NUMBER)),
-    "plck_resume": View("resume", (WORDS, ADDRESS, UNUSED)),
+    "plck_size": View(entry.prepare, "p", ((Kind.WORDS, 0), (Kind.SCRATCH, 0))),
+    "plck_open": View(entry.open_block, "pp", ((Kind.WORDS, 1), (Kind.WORDS, 0))),
+    "plck_reset": View(entry.reset, "p", ((Kind.WORDS, 0),)),
+    # block, packet, arrived, missing, missing_count, out, integer
+    "plck_push": _step(
+        PUSH,
+        "ppipipi",
+        (Kind.ADDRESS, 1),
+        (Kind.FLAG, 6),
+        (Kind.FLAG, 2),
+        (Kind.WORDS, 3),
+        (Kind.NUMBER, 4),
+        (Kind.ADDRESS, 5),
+    ),
+    # block, out, integer
+    "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
+    "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),
 }
 """What is emitted."""
 # Python's and numba's own functions.
@@ -133,7 +172,9 @@ def object_code(target: Target) -> bytes:
     if not at_home:
         _stand_in()
     denormals.generate_for(target.family)
-    modules = [module for name, view in FUNCTIONS.items() for module in _texts(name, view, target)]
+    kernels = {view.kernel: _types(view) for view in FUNCTIONS.values()}
+    modules = [_text(kernel, types_) for kernel, types_ in kernels.items()]
+    modules += [_twin(name + target.suffix, view) for name, view in FUNCTIONS.items()]
     if not at_home:
         modules = [_moved(text, target, compiler) for text in modules]
         modules.append(_moved(_CONTROL[target.family], target, compiler))
@@ -166,40 +207,41 @@ def _stand_in() -> None:
         llvm.add_symbol(name, anything)
 
 
-def _texts(name: str, view: View, target: Target) -> tuple[str, str]:
-    """Return LLVM's text of a function, and of its twin for C."""
-    types_ = tuple(
-        _INT64_ARRAY if each in (WORDS, SCRATCH) else types.int64
-        for each in view.arguments
-        if each != UNUSED
+def _types(view: View) -> tuple[Any, ...]:
+    """Return the types of a kernel's arguments."""
+    arrays, flags = (Kind.WORDS, Kind.SCRATCH), (Kind.FLAG, Kind.FALSE)
+    return tuple(
+        _INT64_ARRAY if kind in arrays else types.boolean if kind in flags else types.int64
+        for kind, _ in view.arguments
     )
-    dispatcher = getattr(entry, view.kernel)
-    dispatcher.compile(types_)
-    result = dispatcher.overloads[types_]
+
+
+def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
+    """Compile a kernel, and return LLVM's text of it and all that it calls."""
+    kernel.compile(types_)
+    text = kernel.overloads[types_].library.get_llvm_str() + "\ndeclare void @llvm.trap()\n"
     # What tells how two arrays differ in shape is a hundred functions on text.
-    text = re.sub(
+    return re.sub(
         r"^(define [^\n]*raise_with_shape_context[^\n]*\{)$.*?^\}$",
         r"\1\n  call void @llvm.trap()\n  unreachable\n}",
-        result.library.get_llvm_str() + "\ndeclare void @llvm.trap()\n",
+        text,
         flags=re.MULTILINE | re.DOTALL,
     )
-    return text, _twin(name + target.suffix, view, result)
 
 
-def _twin(name: str, view: View, result: Any) -> str:
+def _twin(name: str, view: View) -> str:
     """Return LLVM's text of C's function, which calls numba's."""
-    context = result.target_context
-    returned, types_ = result.signature.return_type, result.signature.args
+    types_ = _types(view)
+    result = view.kernel.overloads[types_]
+    context, returned = result.target_context, result.signature.return_type
     module = ir.Module(name=f"{name}.c")
     module.triple = llvm.get_process_triple()
-    word = ir.IntType(64)
-    pointer = ir.IntType(8).as_pointer()
-    given = [each for each in view.arguments if each != SCRATCH]
+    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
     outer = ir.Function(
         module,
         ir.FunctionType(
             ir.VoidType() if returned == types.none else word,
-            [pointer if each in (WORDS, ADDRESS) else word for each in given],
+            [pointer if each == "p" else word for each in view.pointers],
         ),
         name,
     )
@@ -209,25 +251,33 @@ def _twin(name: str, view: View, result: Any) -> str:
         result.fndesc.llvm_func_name,
     )
     build = ir.IRBuilder(outer.append_basic_block())
-    values = []
-    left = iter(outer.args)
-    for each in view.arguments:
-        if each == SCRATCH:
-            values.append(_array(context, build, build.alloca(word, HEADER), word(HEADER)))
-            continue
-        value = next(left)
-        if each == WORDS:
-            values.append(_array(context, build, build.bitcast(value, word.as_pointer())))
-        elif each == ADDRESS:
-            values.append(build.ptrtoint(value, word))
-        elif each == NUMBER:
-            values.append(value)
+    values = [_value(context, build, kind, outer.args, k) for kind, k in view.arguments]
     _, answer = context.call_conv.call_function(build, inner, returned, types_, values)
     if returned == types.none:
         build.ret_void()
     else:
         build.ret(answer)
     return str(cgutils.normalize_ir_text(str(module)))
+
+
+def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:
+    """Return a kernel's argument."""
+    word = ir.IntType(64)
+    match kind:
+        case Kind.WORDS:
+            return _array(context, build, build.bitcast(given[k], word.as_pointer()))
+        case Kind.SCRATCH:
+            return _array(context, build, build.alloca(word, HEADER), word(HEADER))
+        case Kind.ADDRESS:
+            return build.ptrtoint(given[k], word)
+        case Kind.NUMBER:
+            return given[k]
+        case Kind.FLAG:
+            return build.icmp_signed("!=", given[k], word(0))
+        case Kind.CONSTANT:
+            return word(k)
+        case Kind.FALSE:
+            return ir.IntType(1)(0)
 
 
 def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) -> Any:

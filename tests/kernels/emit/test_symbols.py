@@ -1,0 +1,50 @@
+"""What an object file expects from elsewhere, read from LLVM's own files."""
+
+import llvmlite.binding as llvm
+import pytest
+
+from plc_kernels.emit.symbols import MATHEMATICS, undefined_symbols
+from plc_kernels.emit.targets import TARGETS, Target
+
+TEXT = """
+declare double @llvm.log10.f64(double)
+declare double @sin(double)
+declare i64 @elsewhere(ptr)
+@given = external global i32
+define double @inner(double %x) {
+  %y = call double @llvm.log10.f64(double %x)
+  %z = call double @sin(double %y)
+  ret double %z
+}
+define i64 @outer(ptr %x) {
+  %y = call i64 @elsewhere(ptr %x)
+  %z = load i32, ptr @given
+  %w = zext i32 %z to i64
+  %v = add i64 %y, %w
+  ret i64 %v
+}
+"""
+
+
+def compiled(target: Target) -> bytes:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.processor, features=target.features, codemodel="default", reloc="static"
+    )
+    head = f'target datalayout = "{machine.target_data}"\ntarget triple = "{target.triple}"\n'
+    return bytes(machine.emit_object(llvm.parse_assembly(head + TEXT)))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_not_defined_is_found_and_what_is_defined_is_not(name: str) -> None:
+    expected = {"log10", "sin", "elsewhere"}
+    found = undefined_symbols(compiled(TARGETS[name]))
+    assert found - {"given"} == expected  # wasm imports memory and functions, no variables
+    assert found - MATHEMATICS - {"given"} == {"elsewhere"}
+
+
+@pytest.mark.parametrize("code", [b"", b"\x7fELF\x01\x01", b"MZ" + bytes(100)])
+def test_another_files_kind_is_refused(code: bytes) -> None:
+    with pytest.raises(ValueError, match="ELF of 64 bits or wasm"):
+        undefined_symbols(code)
