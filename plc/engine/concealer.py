@@ -32,7 +32,7 @@ import numpy as np
 
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import make_filler
+from plc.engine.methods import make_method
 from plc.engine.samples import Packet, check_missing, check_out, check_packet
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
@@ -151,7 +151,7 @@ class Concealer:
         n, channels = config.packet_samples, config.channels
         reach = int(reach_of(config.sample_rate, n, config.lookahead))
         network, ahead = NetworkCounters(), PreparationCounters()
-        self._method = method = make_filler(config, reach, clock, network, ahead)
+        self._method = method = make_method(config, reach, clock, network, ahead)
         self._filler = method.filler
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)

@@ -29,6 +29,7 @@ from plc_kernels.stream import fill_limit, layout, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
+    ar.extrapolate,
     contour.bend,
     contour.expect,
     contour.look_back,
@@ -176,8 +177,8 @@ def _run_all() -> None:
     taps = np.zeros(8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
     ar.extrapolate(taps, np.zeros(16))
-    predict.error_power(samples, samples, False)
-    predict.set_out(samples, False, 8, predictor, 0.5, taps, np.zeros(8))
+    predict.error_power(samples, samples, 0)
+    predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))
     predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
     fade.crossfade(samples, samples, samples.copy())
     fade.mix_by_cosine(samples, samples.copy())

@@ -92,7 +92,7 @@ def _fit(block: Block, order: int, x: NDArray[np.float32]) -> int:
 
 
 @inlined
-def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: bool, stages: int) -> None:
+def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: int, stages: int) -> None:
     channels, most = block[CHANNELS], block[MOST_ORDER]
     order, limit = set_out(
         x,
@@ -126,7 +126,7 @@ def begin(block: Block) -> None:
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], x)
         stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
-        _set_out(block, c, x, False, stages)
+        _set_out(block, c, x, 0, stages)
 
 
 @inlined
@@ -204,12 +204,12 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
             x[past + i] = through[c, i]
         for i in range(known):
             far_side[i] = after[c, i]
-        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], False)
+        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], 0)
         # The predictor of a stationary signal serves in both directions.
         stages = _fit(block, order, far_side if known >= ALONE * order else x)
         block[FITTED] = 1
-        _set_out(block, c, far_side, True, stages)
+        _set_out(block, c, far_side, 1, stages)
         _extend_channel(block, c, lead_in)
-        backward_error = error_power(lead_in[gap:], x[past - meet : past], True)
+        backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
         mix_by_error(forward_error, backward_error, lead_in[:gap], through[c, :gap])
     return True

@@ -565,7 +565,6 @@ def test_nothing_compiles_once_constructed() -> None:
         conceal(floats, trace, lookahead=lookahead)
         conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
     assert [len(kernel.signatures) for kernel in warm.AUDIO_PATH] == before
-    assert max(before) == 1
 
 
 @pytest.mark.parametrize("method", ["lpc", "magnitude", "auto", "burg:5/30"])
