@@ -2,18 +2,21 @@
 // once more on the packets that the audio thread reports, and times that.
 
 import { Times } from "./figures.mjs";
+import { Losses } from "./losses.mjs";
 import { open } from "./step.mjs";
 
 export const RUNGS = 12;
-// As plc.Concealer: a lost packet may take a quarter of its duration, and a rung is chosen that
-// takes 72 % of that.
-export const BUDGET_SHARE = 0.25;
+// The browser's buffer of audio, in seconds, as the page asks for it.
+export const BUFFER_S = 0.02;
+// A lost packet may take half of its duration, and half of the browser's buffer; as in plc.Concealer,
+// a rung is chosen that takes 72 % of the limit.
+const BUDGET_SHARE = 0.5;
 const CALM_SHARE = 0.72;
 const WARM_MS = 150;
 const PAST_S = 1.5;
 const BETWEEN_S = 0.06;
-const PLACES = 3;
-const BURSTS = 6;
+const ROUNDS = 3;
+const BURSTS = 5;
 
 export class Mirror {
   constructor(module, settings) {
@@ -30,9 +33,15 @@ export class Mirror {
   }
 }
 
-// The best rung of the ladder that is fast enough here for a sound like this signal.
-export async function affordableRung(module, settings, signal) {
-  const limit = CALM_SHARE * BUDGET_SHARE * 1e6 * (settings.packetSamples / settings.sampleRate);
+// The time that a lost packet may take, in microseconds.
+export function limitOf({ packetSamples, sampleRate }) {
+  return 1e6 * BUDGET_SHARE * Math.min(packetSamples / sampleRate, BUFFER_S);
+}
+
+// The best rung of the ladder that is fast enough here.
+export async function affordableRung(module, settings) {
+  const limit = CALM_SHARE * limitOf(settings);
+  const signal = chord(settings.sampleRate);
   const end = performance.now() + WARM_MS;
   while (performance.now() < end) costOf(module, { ...settings, rung: 0 }, signal, 0);
   for (let rung = 0; rung < RUNGS - 1; rung++) {
@@ -42,9 +51,22 @@ export async function affordableRung(module, settings, signal) {
   return RUNGS - 1;
 }
 
-// The mean time of the first lost packet of a burst, in microseconds: at the dearest of some places
-// of the signal, in the quieter of two halves. The mean, as some browsers' clocks have steps of 1 ms.
-// Beyond the limit it ends early.
+// A second of steady tones, over a little noise: what takes longest, as music is fitted on a longer
+// past than speech.
+function chord(sampleRate) {
+  const noise = new Losses({ seed: 1 });
+  return Float32Array.from({ length: sampleRate }, (_, i) => {
+    let sum = 0.001 * (noise.draw() - 0.5);
+    for (let hertz = 220; hertz < 2000; hertz += 110) {
+      sum += (10 / hertz) * Math.sin((2 * Math.PI * hertz * i) / sampleRate + hertz);
+    }
+    return sum;
+  });
+}
+
+// The mean time of the first lost packet of a burst, in microseconds, in the quietest of some
+// rounds. The mean, as some browsers' clocks have steps of 1 ms. What is far beyond the limit is not
+// timed to the end.
 function costOf(module, settings, signal, limit) {
   const { sampleRate, channels, packetSamples } = settings;
   const step = open(module, settings);
@@ -59,21 +81,18 @@ function costOf(module, settings, signal, limit) {
       step.push(packet);
     }
   };
-  const mean = () => {
+  receive(PAST_S);
+  let least = Infinity;
+  for (let round = 0; round < ROUNDS; round++) {
     let sum = 0;
     for (let burst = 0; burst < BURSTS; burst++) {
       const began = performance.now();
       step.push(null);
       sum += performance.now() - began;
+      if (1000 * sum > 2 * BURSTS * limit) return Infinity;
       receive(BETWEEN_S);
     }
-    return (1000 * sum) / BURSTS;
-  };
-  let most = 0;
-  for (let place = 0; place < PLACES && most <= limit; place++) {
-    at = Math.floor((place * signal.length) / PLACES);
-    receive(PAST_S);
-    most = Math.max(most, Math.min(mean(), mean()));
+    least = Math.min(least, (1000 * sum) / BURSTS);
   }
-  return most;
+  return least;
 }

@@ -1,7 +1,7 @@
 // The page: what the reader chose, the audio graph that plays it, and the figures.
 
 import { Level, clockStep } from "./figures.mjs";
-import { BUDGET_SHARE, Mirror, RUNGS, affordableRung } from "./measure.mjs";
+import { BUFFER_S, Mirror, RUNGS, affordableRung, limitOf } from "./measure.mjs";
 import { Picture } from "./picture.mjs";
 import { Refusal, openBytes, openFile, openMicrophone } from "./sources.mjs";
 
@@ -11,8 +11,6 @@ const FADE_S = 0.015;
 const FIGURES_MS = 200;
 const CLIPS = { music: "Music", speech: "Speech" };
 const SPOKEN = { silence: "silence", repetition: "repetition", plc: "plc", original: "original" };
-// The memory of a browser's buffer, in seconds: the step of a lost packet fits into it.
-const LATENCY_S = 0.02;
 
 const $ = (id) => document.getElementById(id);
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
@@ -32,7 +30,6 @@ const rungs = new Map();
 let module = null;
 let context = null;
 let volume = null;
-let music = null;
 let source = null;
 let sourceKey = "";
 let file = null;
@@ -143,7 +140,7 @@ async function openContext() {
       : "Browsers give a page from this address no AudioWorklet. Open the page from " +
         "http://localhost, from https, or as a file.");
   }
-  const opened = new AudioContext({ latencyHint: LATENCY_S });
+  const opened = new AudioContext({ latencyHint: BUFFER_S });
   const script = `data:text/javascript;charset=utf-8,${encodeURIComponent($("worklet").textContent)}`;
   try {
     await opened.audioWorklet.addModule(script);
@@ -154,7 +151,6 @@ async function openContext() {
   context = opened;
   volume = new GainNode(context, { gain: 0 });
   volume.connect(context.destination);
-  music = (await context.decodeAudioData(bytesOf("clip-music").buffer)).getChannelData(0);
 }
 
 async function openSource() {
@@ -195,9 +191,8 @@ async function settingsOf() {
   };
   const wanted = $("rung").value;
   if (wanted !== "auto") return { ...settings, rung: Number(wanted) };
-  const key = JSON.stringify([settings, sourceKey]);
-  const like = source.samples ?? music;
-  if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings, like));
+  const key = JSON.stringify(settings);
+  if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings));
   return { ...settings, rung: rungs.get(key) };
 }
 
@@ -219,11 +214,10 @@ function openNode(settings) {
   pictures.in.open(sampleRate);
   pictures.out.open(sampleRate);
   $("span").textContent = `The pictures show the last ${pictures.in.seconds.toFixed(1)} s.`;
-  const limit = Math.round((1e6 * BUDGET_SHARE * packetSamples) / sampleRate);
   $("engine").textContent =
     `Packets of ${packetSamples} samples. Prediction: rung ${rung + 1} of ${RUNGS}` +
-    `${rung === 0 ? ", the best" : ""}; a lost packet should take at most ${limit} µs, a quarter ` +
-    "of its duration.";
+    `${rung === 0 ? ", the best" : ""}. A lost packet should take at most ` +
+    `${Math.round(limitOf(settings))} µs.`;
 }
 
 function dropNode() {

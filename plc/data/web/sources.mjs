@@ -61,7 +61,6 @@ export async function openBytes(context, bytes, title) {
     node,
     channels: Math.min(2, buffer.numberOfChannels),
     title,
-    samples: buffer.getChannelData(0),
     close: () => node.stop(),
   };
 }

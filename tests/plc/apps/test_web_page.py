@@ -224,7 +224,7 @@ def test_sliders_take_effect_while_it_plays(browser: Browser, addresses: dict[st
     assert visit.text("#share-said") == "50 %"
     visit.slide("packet", 2)
     visit.page.wait_for_function(
-        "() => document.querySelector('#engine').textContent.includes('2500 µs')"
+        "() => document.querySelector('#engine').textContent.includes('5000 µs')"
     )
     visit.played(50)
     assert visit.text("#packet-said") == "10 ms"
