@@ -2,5 +2,5 @@
 
 Packets of one format come in and go out, in memory that the caller owns; flags say whether each was
 concealed (:mod:`~plc.embed.stream`). Nothing here knows how to conceal.
-:mod:`~plc.embed.library` builds ``libplc``, whose Python side is :mod:`~plc.embed.calls`.
+:mod:`~plc.embed.library` builds ``libplc``, which has no Python in it.
 """

@@ -183,7 +183,7 @@ def emitted(
 
 
 def write_sources(work: Path, targets: list[Target]) -> None:
-    """Copy ``plc.h`` and ``plc.c`` to a folder, and write ``step.h`` for these targets."""
+    """Copy the sources to a folder, and write ``step.h`` for these targets."""
     shutil.copy(HEADER, work / HEADER.name)
     shutil.copy(SOURCE, work / SOURCE.name)
     lines = [f'#define PLC_VERSION "{plc.__version__}"']

@@ -142,15 +142,19 @@ def embedding_sidecar(
 @embedding.command("c")
 def embedding_c(
     packets: Packets = 20_000,
-    lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 10,
-    model: Model = "auto",
+    lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 50,
     json_file: JsonFile = None,
 ) -> None:
-    """Time plc_push in a C program that is built for this."""
+    """Time plc_push in a C program that is built for this, in µs."""
     from plc_bench.robust import embedding as bench
 
-    result = bench.push_from_c(packets, lost_every, model)
-    show(result, [_facts(result)], json_file)
+    result = bench.push_from_c(packets, lost_every)
+    tables = []
+    for name, report in result.items():
+        table = _facts(report)
+        table.title = f"Packets of {name}"
+        tables.append(table)
+    show(result, tables, json_file)
 
 
 def _facts(result: Any) -> Table:

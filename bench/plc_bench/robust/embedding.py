@@ -6,6 +6,7 @@ program.
 """
 
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import NetworkError
 from plc_bench.base.pace import wait_until
 from plc_bench.base.synth import music
+from plc_kernels.emit.targets import X86_64, machine
 
 _Result = TypeVar("_Result")
 
@@ -181,24 +183,37 @@ def _until_there(attempt: Callable[[], _Result]) -> _Result:
             time.sleep(0.02)
 
 
-def push_from_c(packets: int, lost_every: int, model: str) -> dict[str, object]:
-    """Time ``plc_push`` in a C program built for this, in ms.
+def push_from_c(
+    packets: int, lost_every: int, sizes: tuple[int, ...] = (64, 480)
+) -> dict[str, dict[str, object]]:
+    """Time ``plc_push`` in a C program built for this, in µs.
 
     Parameters
     ----------
     packets : int
-        Of 480 samples, 48 kHz, mono, int16.
+        How many of each size: 48 kHz, mono, float32.
     lost_every : int
         Period of the lost packets; 0: none.
-    model : str
-        As for :class:`~plc.Concealer`.
+    sizes : tuple of int
+        Samples of a packet.
+
+    Returns
+    -------
+    dict
+        By size and type of processor, such as ``"64, x86-64-v3"``.
     """
     with tempfile.TemporaryDirectory() as folder:
         built = build_library(folder)
         program = Path(folder) / "push_cost"
         source = Path(__file__).parent / "push_cost.c"
-        compiler = ["cc", "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program)]
+        compiler = ["cc", "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program), "-lm"]
         subprocess.run([*compiler, *built.flags.split()], check=True)
-        command = [str(program), str(packets), str(lost_every), model]
-        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        return dict(json.loads(printed))
+        levels = (2, 3, 4) if machine() == X86_64 else (0,)
+        reports: dict[str, dict[str, object]] = {}
+        for size, level in itertools.product(sizes, levels):
+            command = [str(program), str(packets), str(lost_every), str(size), str(level)]
+            done = subprocess.run(command, capture_output=True, text=True, check=not level)
+            if done.returncode == 0:  # else this processor is not of the type
+                report = json.loads(done.stdout)
+                reports[f"{size}, {report.pop('processor')}"] = report
+        return reports

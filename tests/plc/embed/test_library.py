@@ -147,7 +147,7 @@ def conceal_all(
     for k, case in enumerate(CASES):
         trace = folder / f"{k}.lost"
         out = folder / f"{k}-{suffix}.wav"
-        command = [*prefix, program, folder / f"{k}.wav", out]
+        command: list[str | Path] = [*prefix, program, folder / f"{k}.wav", out]
         if trace.exists():
             command += ["--trace", trace]
         else:
@@ -229,10 +229,9 @@ def test_webassembly_plays_the_same_within_a_tolerance(
         padded = np.zeros((len(trace.read_text().strip()) * case.packet, case.channels), "f4")
         padded[: len(signal)] = signal
         padded.tofile(tmp_path / "in.f32")
-        done = run(
-            *("node", HERE / "wasm_probe.mjs", module, tmp_path / "in.f32", trace),
-            *(tmp_path / "out.f32", *map(str, (case.rate, case.channels, case.packet))),
-        )
+        files = [module, tmp_path / "in.f32", trace, tmp_path / "out.f32"]
+        numbers = map(str, (case.rate, case.channels, case.packet))
+        done = run("node", HERE / "wasm_probe.mjs", *files, *numbers)
         assert done.returncode == 0, done.stderr
         heard = np.fromfile(tmp_path / "out.f32", "f4").reshape(padded.shape)[: len(signal)]
         assert np.abs(heard - here[k]).max() < TOLERANCE, case
