@@ -12,7 +12,7 @@ export const BUFFER_S = 0.02;
 // a rung is chosen that takes 72 % of the limit.
 const BUDGET_SHARE = 0.5;
 const CALM_SHARE = 0.72;
-const WARM_MS = 150;
+const WARM_MS = 250;
 const PAST_S = 1.5;
 const BETWEEN_S = 0.06;
 const ROUNDS = 3;
@@ -38,12 +38,22 @@ export function limitOf({ packetSamples, sampleRate }) {
   return 1e6 * BUDGET_SHARE * Math.min(packetSamples / sampleRate, BUFFER_S);
 }
 
+// Runs the step until the browser has compiled it as well as it can, so that the audio thread does
+// not wait for that: threads share the code.
+export async function warm(module, settings) {
+  const signal = chord(settings.sampleRate);
+  const end = performance.now() + WARM_MS;
+  while (performance.now() < end) {
+    costOf(module, settings, signal, 0);
+    await new Promise((resume) => setTimeout(resume));
+  }
+}
+
 // The best rung of the ladder that is fast enough here.
 export async function affordableRung(module, settings) {
   const limit = CALM_SHARE * limitOf(settings);
   const signal = chord(settings.sampleRate);
-  const end = performance.now() + WARM_MS;
-  while (performance.now() < end) costOf(module, { ...settings, rung: 0 }, signal, 0);
+  await warm(module, { ...settings, rung: 0 });
   for (let rung = 0; rung < RUNGS - 1; rung++) {
     await new Promise((resume) => setTimeout(resume));
     if (costOf(module, { ...settings, rung }, signal, limit) <= limit) return rung;

@@ -1,7 +1,7 @@
 // The page: what the reader chose, the audio graph that plays it, and the figures.
 
 import { Level, clockStep } from "./figures.mjs";
-import { BUFFER_S, Mirror, RUNGS, affordableRung, limitOf } from "./measure.mjs";
+import { BUFFER_S, Mirror, RUNGS, affordableRung, limitOf, warm } from "./measure.mjs";
 import { Picture } from "./picture.mjs";
 import { Refusal, openBytes, openFile, openMicrophone } from "./sources.mjs";
 
@@ -190,7 +190,11 @@ async function settingsOf() {
     seed: 1,
   };
   const wanted = $("rung").value;
-  if (wanted !== "auto") return { ...settings, rung: Number(wanted) };
+  if (wanted !== "auto") {
+    const given = { ...settings, rung: Number(wanted) };
+    await warm(module, given);
+    return given;
+  }
   const key = JSON.stringify(settings);
   if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings));
   return { ...settings, rung: rungs.get(key) };
