@@ -64,6 +64,22 @@ def set_out(
 
 
 @kernel
+def set_out_again(x: NDArray[np.float32], recent: NDArray[np.float64]) -> None:
+    """Prepare to continue a signal with the predictor that was used last.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The signal, oldest first.
+    recent : float64, shape (order,), written
+        The samples that the coefficients are for.
+    """
+    order = recent.size
+    for k in range(order):
+        recent[k] = x[x.size - order + k]
+
+
+@kernel
 def go_on(
     taps: NDArray[np.float64],
     limit: float,

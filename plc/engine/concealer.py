@@ -59,10 +59,12 @@ from plc_kernels.stream.layout import (
     SHARE_RATE,
     SPEECH,
     SPENT_MS,
+    TAKES,
     TIMED,
     UNSTEADY,
     reach_of,
 )
+from plc_kernels.stream.many import step_many
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     BEGAN,
@@ -78,7 +80,6 @@ from plc_kernels.stream.step import (
     WANTS_BRIDGE,
     WANTS_FILL,
     look_ahead,
-    step,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
@@ -168,6 +169,7 @@ class Concealer:
         self._idle = [True]
         self._generation = forks.generation
         self._block, self._numbers = memory.block, memory.numbers
+        self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
         self._shape = (n, channels)
@@ -320,11 +322,15 @@ class Concealer:
         for k, part in enumerate(missing):
             self._missing[2 * k : 2 * k + 2] = part
         block, inbox, gaps = self._block, self._inbox, len(missing)
-        flags = step(block, action, inbox, self._integer, arrived, self._missing, gaps, inbox)
+        block[TAKES] = arrived
+        integer, missing_parts = self._integer, self._missing
+        flags = step_many(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
         if filler is not None:
             while self._tell(filler, flags):
-                flags = step(block, GO_ON, inbox, self._integer, False, self._missing, 0, inbox)
+                flags = step_many(
+                    self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
+                )
         self._next_lost = flags & NEXT_LOST != 0
         return int(flags)
 

@@ -25,7 +25,7 @@ from plc_kernels import ar, contour, denormals, fade, history, passages, pitch, 
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.phase import stft
-from plc_kernels.stream import fill_limit, layout, start, step, times
+from plc_kernels.stream import fill_limit, layout, many, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -47,6 +47,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     history.newest,
     layout.lay_out,
     layout.reach_of,
+    many.step_many,
     passages.add_passages,
     passages.best_lags,
     passages.follow_lags,
@@ -61,7 +62,6 @@ AUDIO_PATH: tuple[Any, ...] = (
     start.forget_stream,
     start.open_stream,
     step.look_ahead,
-    step.step,
     stft.analyse_frames,
     stft.synthesise_frames,
     times.count_time,
@@ -216,7 +216,7 @@ def _run_all() -> None:
     config = StreamConfig(sample_rate=8000, packet_samples=64)
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rung=Rung(4.0, 16.0))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
-    step.step(block, step.PUSH, inbox, False, True, missing, 0, inbox)
+    many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     step.look_ahead(block)
     layout.reach_of(8000, 64, 0)
     times.note_time(block)

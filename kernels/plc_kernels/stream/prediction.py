@@ -15,6 +15,7 @@ from plc_kernels.predict import (
     error_power,
     go_on,
     set_out,
+    set_out_again,
 )
 from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream.layout import (
@@ -30,6 +31,8 @@ from plc_kernels.stream.layout import (
     FIT_PAST,
     FIT_SAMPLES,
     FITTED,
+    FITTED_AT,
+    FITTED_STEP,
     HISTORY_AT,
     HISTORY_FILLED,
     HISTORY_TRUSTED,
@@ -42,9 +45,11 @@ from plc_kernels.stream.layout import (
     MOST_ORDER,
     ORDERS,
     PAST,
+    PLAYED_AT,
     PREDICTOR,
     REACH,
     RECENT,
+    REFIT,
     RING,
     RUNG,
     STEADY_STEPS,
@@ -123,10 +128,21 @@ def begin(block: Block) -> None:
     channels = block[CHANNELS]
     ring = float_rows(block, RING, (channels, block[PAST]))
     x = floats(block, FIT_PAST, block[FIT_SAMPLES])[:past]
+    orders = words(block, ORDERS, channels)
+    # The fit of a voice is stale after 20 ms (docs/notebook.md, "A rung for servers").
+    until = block[FITTED_AT] + (0 if block[UNSTEADY] else block[REFIT])
+    again = block[FITTED_STEP] == block[STEP] and block[PLAYED_AT] < until
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], x)
-        stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
-        _set_out(block, c, x, 0, stages)
+        if again and 1 < orders[c] <= past:
+            recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
+            set_out_again(x, recent[: orders[c]])
+        else:
+            stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
+            _set_out(block, c, x, 0, stages)
+    if not again:
+        block[FITTED_STEP] = block[STEP]
+        block[FITTED_AT] = block[PLAYED_AT]
 
 
 @inlined
@@ -192,6 +208,7 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
         for c in range(channels):
             _extend_channel(block, c, through[c, :gap])
         return False
+    block[FITTED_STEP] = -1
     meet = min(block[MEET], past, known)
     x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
     lead_in = floats(block, LEAD_IN, block[REACH] + block[MEET])[: gap + meet]

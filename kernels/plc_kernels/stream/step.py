@@ -133,7 +133,7 @@ _RECEIVED, _RECOVER, _EXTEND, _BRIDGE, _NOISE = range(5)
 _APART = 0.1
 
 
-@kernel
+@inlined
 def step(
     block: Block,
     action: int,

@@ -25,7 +25,7 @@ from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
 from plc_kernels.stream.layout import FLUX_DB
 from tests.plc.networks.fake_costs import costing
-from tests.plc.tiny_models import write_bridge
+from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
 
@@ -350,7 +350,7 @@ def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
 def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
     tmp_path: Path, packets: int, asked: int
 ) -> None:
-    causal = Manifest.read(writewrite_bridge(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
+    causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
     bridge = Manifest.read(write_bridge(tmp_path))
     filler = NetworkFiller(
         RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
