@@ -145,7 +145,7 @@ def embedding_c(
     lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 50,
     json_file: JsonFile = None,
 ) -> None:
-    """Time plc_push in a C program that is built for this, in µs."""
+    """Time plc_push in a C program, in µs."""
     from plc_bench.robust import embedding as bench
 
     result = bench.push_from_c(packets, lost_every)

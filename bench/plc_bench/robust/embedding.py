@@ -186,7 +186,7 @@ def _until_there(attempt: Callable[[], _Result]) -> _Result:
 def push_from_c(
     packets: int, lost_every: int, sizes: tuple[int, ...] = (64, 480)
 ) -> dict[str, dict[str, object]]:
-    """Time ``plc_push`` in a C program built for this, in µs.
+    """Time ``plc_push`` in a C program, in µs.
 
     Parameters
     ----------
