@@ -115,13 +115,15 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    return njit(**_PART)(function)
+    compiled: Dispatcher[_F] = njit(**_PART)(function)
+    return compiled
 
 
 def inlined(function: _F) -> "Dispatcher[_F]":
-    """Make ``function`` a part of the kernel that calls it, before that is compiled.
+    """Make ``function`` a part of the kernel that calls it.
 
     numba optimises a kernel with all that it calls, so each level of calls costs as much again;
     but it is slow to inline much. So this is for what is short, or called in one place.
     """
-    return njit(inline="always", **_PART)(function)
+    compiled: Dispatcher[_F] = njit(inline="always", **_PART)(function)
+    return compiled

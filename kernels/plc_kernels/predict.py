@@ -60,7 +60,7 @@ def set_out(
     peak = np.float32(0.0)
     for i in range(x.size):
         peak = max(peak, abs(x[i]))
-    return max(stages, 1), OVERSHOOT * peak
+    return max(stages, 1), OVERSHOOT * float(peak)
 
 
 @kernel

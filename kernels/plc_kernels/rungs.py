@@ -45,13 +45,13 @@ The rest is for what is not measured, and for a machine that is busier than it w
 
 @kernel
 def past_samples(past_ms: float, rate: int) -> int:
-    """Return the samples that a rung is fitted on, at a rate in Hz."""
+    """Return the samples that a rung is fitted on."""
     wanted = int(np.rint(past_ms * rate / 1000.0))
     return min(max(wanted, LEAST_PAST_SAMPLES), MAX_PAST_SAMPLES)
 
 
 @kernel
 def order_of(order_ms: float, past_ms: float, rate: int) -> int:
-    """Return the coefficients of a rung, at most half the samples that it is fitted on."""
+    """Return the coefficients of a rung, at most half its samples."""
     wanted = min(int(np.rint(order_ms * rate / 1000.0)), MAX_ORDER)
     return max(2, min(wanted, past_samples(past_ms, rate) // 2))

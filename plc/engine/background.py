@@ -1,4 +1,4 @@
-"""The background of a stream, and its content, for those who run no stream."""
+"""The background and the content of a signal, without a stream."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -320,7 +320,7 @@ class Concealer:
         return out
 
     def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
-        """Take the packet in the inbox, and leave there the one to play; return the flags."""
+        """Replace the packet in the inbox by the one to play; return flags."""
         for k, part in enumerate(missing):
             self._missing[2 * k : 2 * k + 2] = part
         block, inbox, gaps = self._block, self._inbox, len(missing)
@@ -337,7 +337,7 @@ class Concealer:
         return int(flags)
 
     def _tell(self, filler: Filler, flags: int) -> bool:
-        """Tell the filler what was played, or have it make what is wanted; return what is MORE."""
+        """Serve the filler's hooks for an answer; return whether there is MORE."""
         if flags & PLAYED:
             self._tell_played(filler, flags & RECEIVED != 0)
             return flags & MORE != 0

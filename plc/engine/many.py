@@ -1,4 +1,4 @@
-"""Many streams of one format in one call, for servers that mix or forward them."""
+"""Many streams of one format in one call, for servers."""
 
 import itertools
 import math
@@ -161,13 +161,13 @@ class Concealers:
             or (arrived.dtype != np.bool_)
         ):
             raise PacketError(f"arrived must be an array of bool, shape ({streams},)")
-        packets = np.ascontiguousarray(packets)
+        whole: Any = np.ascontiguousarray(packets)
         if out is None:
-            out = np.empty_like(packets)
+            out = np.empty_like(whole)
         elif (
             not isinstance(out, np.ndarray)
             or out.shape != self._shape
-            or out.dtype != packets.dtype
+            or out.dtype != whole.dtype
             or not out.flags.c_contiguous
             or not out.flags.writeable
         ):
@@ -178,9 +178,9 @@ class Concealers:
         arguments = (
             self._blocks,
             PUSH,
-            packets.ctypes.data,
-            packets.strides[0],
-            packets.dtype == np.int16,
+            whole.ctypes.data,
+            whole.strides[0],
+            whole.dtype == np.int16,
             self._missing,
             0,
             out.ctypes.data,

@@ -1,4 +1,4 @@
-"""A stream's block of memory, and the views of it that Python reads and writes."""
+"""A stream's block of memory, and Python's views of it."""
 
 from typing import Any
 

@@ -113,7 +113,7 @@ def make_method(
 
 
 def make_filler(config: StreamConfig, reach: int) -> Filler:
-    """Return what fills the gaps of a recording by a method other than the ladder.
+    """Return the filler of a method, for gaps of recordings.
 
     Parameters
     ----------

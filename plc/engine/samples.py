@@ -51,7 +51,7 @@ def check_missing(missing: Sequence[tuple[int, int]], config: StreamConfig) -> N
 
 
 def check_out(out: Packet, integer: bool, config: StreamConfig) -> None:
-    """Raise a :class:`PacketError` unless ``out`` can take a packet of int16, or of float32."""
+    """Raise a :class:`PacketError` unless ``out`` fits the packet to play."""
     shape = (config.packet_samples, config.channels)
     wanted = _INT16 if integer else _FLOAT32
     if (

@@ -52,7 +52,7 @@ STEADY_MOMENT = Moment()
 
 
 class Method(ABC):
-    """What conceals a stream, as far as every stream asks for it."""
+    """A method of concealment, as every stream asks for it."""
 
     ladders: "Ladders | None" = None
     """Rungs of linear prediction that the stream's step makes itself; None: it asks a filler."""
@@ -67,7 +67,7 @@ class Method(ABC):
 
     @property
     def filler(self) -> "Filler | None":
-        """What is asked for samples; None: the stream's step makes them itself."""
+        """The filler that makes samples; None: the stream's step does."""
         return None
 
     @property

@@ -63,7 +63,7 @@ class History:
 
     @property
     def trusted(self) -> int:
-        """Newest samples in a row that were received or concealed at full level."""
+        """Newest samples in a row received, or concealed at full level."""
         return int(self._counts[TRUSTED])
 
     @property

@@ -151,7 +151,7 @@ def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:
 
 
 class Ladders:
-    """Both ladders of a stream, as far as its time limit affords them.
+    """Both ladders of a stream, within its time limit.
 
     Parameters
     ----------

@@ -167,7 +167,7 @@ class ArFiller(Filler):
     def _set_out_from(
         self, c: int, x: NDArray[np.float32], stages: int, backwards: int = 0
     ) -> None:
-        """Set channel ``c`` to continue ``x``, or find what preceded it, with the predictor."""
+        """Set channel ``c`` to continue ``x``, forwards or backwards."""
         self._orders[c], self._limits[c] = set_out(
             x, backwards, stages, self._predictor, self._decay, self._taps[c], self._recent[c]
         )

@@ -1,4 +1,4 @@
-"""Gaps of recordings are filled no louder than what is known on either side."""
+"""A bound on the level of a recording's fills."""
 
 import math
 from collections.abc import Sequence

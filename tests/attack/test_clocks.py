@@ -116,11 +116,11 @@ def test_after_a_jump_the_ladder_is_climbed_again(name: str) -> None:
 
     signal = tones(3, RATE, BLOCK * 2000).reshape(-1, BLOCK, 1)
     concealer = Concealer(RATE, 1, BLOCK, model="ar", budget_ms=1e6, clock=clock, cpu_clock=clock)
-    best = concealer._filler.names[0]
+    best = concealer._method.names[0]
     made: list[str] = []
     for k, packet in enumerate(signal):
         concealer.push(None if k % 10 == 9 else packet)
-        made += [concealer._filler.name] * (k % 10 == 9)
+        made += [concealer._method.name] * (k % 10 == 9)
         now += 1
     assert made[-1] == best
 

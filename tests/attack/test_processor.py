@@ -50,7 +50,7 @@ def report(k, lost):
         "samples": stats.total_samples_received, "concealed": stats.concealed_samples,
         "done": stats.network.network_done, "late": stats.network.network_late,
         "states": [each["state"] for each in networks.values() if "state" in each],
-        "depths": [getattr(concealer._filler, "ar", concealer._filler).pace.depth],
+        "depths": [getattr(concealer._method, "ar", concealer._method).pace.depth],
         "finite": finite, "longest_ms": longest_ms, "restarts": stats.network.network_restarts,
     }), flush=True)
 

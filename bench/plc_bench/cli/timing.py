@@ -313,7 +313,7 @@ def server(
     seed: Seed = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure many streams of one format that are pushed in one call, as a mix server does.
+    """Measure many streams that are pushed in one call, as mix servers do.
 
     On real clips:  plc bench server CORPUS/music/valid --seconds 5
     """

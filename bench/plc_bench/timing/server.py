@@ -81,7 +81,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerCost:
-    """What one method costs, and how close it comes.
+    """The cost and the error of one method.
 
     Attributes
     ----------

@@ -76,7 +76,7 @@ def environment_of(target: Target) -> dict[str, str]:
 
 
 def _sources() -> bytes:
-    """Return a digest of all that an object file follows from, but for its target."""
+    """Return a digest of everything but the target behind an object file."""
     package = _ROOT / "plc_kernels"
     known = [version("numba"), version("llvmlite"), sys.version, machine()]
     digest = hashlib.sha256(repr(known).encode())
@@ -87,7 +87,7 @@ def _sources() -> bytes:
 
 
 def _kept(target: Target, sources: bytes) -> Path | None:
-    """Return where a target's object file is kept, None if it cannot be."""
+    """Return where a target's object file is kept, or None."""
     folder, _ = own_folder("emitted")
     digest = hashlib.sha256(sources + repr(target).encode()).hexdigest()[:32]
     return folder and folder / f"{target.name}-{digest}.o"

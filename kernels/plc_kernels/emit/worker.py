@@ -217,7 +217,7 @@ def _types(view: View) -> tuple[Any, ...]:
 
 
 def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
-    """Compile a kernel, and return LLVM's text of it and all that it calls."""
+    """Return LLVM's text of a kernel and everything that it calls."""
     kernel.compile(types_)
     text = kernel.overloads[types_].library.get_llvm_str() + "\ndeclare void @llvm.trap()\n"
     # What tells how two arrays differ in shape is a hundred functions on text.

@@ -163,7 +163,7 @@ class RealFft:
         if n < 2 or n % 2:
             raise ValueError(f"FFT length is {n}; supported: even numbers from 2")
         factors = np.zeros(MOST_FACTORS, np.int64)
-        twiddles = np.zeros((2, twiddle_count(n)), dtype)
+        twiddles: NDArray[Any] = np.zeros((2, twiddle_count(n)), dtype)
         passes = plan_fft(n, factors, twiddles)
         return cls(
             factors=factors[:passes].copy(),

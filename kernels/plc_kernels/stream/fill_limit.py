@@ -213,7 +213,7 @@ def hold_within(
     recent: NDArray[np.float64],
     row: NDArray[np.float32],
 ) -> bool:
-    """Hold a concealment within the ratios to a received peak and mean power.
+    """Hold a concealment near a received peak and mean power.
 
     Parameters
     ----------

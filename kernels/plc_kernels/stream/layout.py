@@ -290,7 +290,7 @@ CHUNK = 1024
 
 
 def _view(dtype: Any, dimensions: int) -> Any:
-    """Return what makes an array of a block, or of memory at an address.
+    """Return a maker of arrays on a block, or at an address.
 
     It is called with the block and the word that holds the array's place, or with an address and 0,
     and then with the array's shape.

@@ -1,4 +1,4 @@
-"""The step of many streams of one format, one after another, without a way back to Python."""
+"""The step of many streams of one format, in one call."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def step_many(
     first: int,
     stop: int,
 ) -> int:
-    """Have streams take in a packet each and play one each, or go on with it.
+    """Have each stream take in a packet and play one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The packet to play next, the ``lookahead`` packets after it, and their missing parts."""
+"""The packets that a stream holds, and their missing parts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ def slot_rows(block: Block, slot: int) -> NDArray[np.float32]:
     """Return the packet in a slot, float32, shape (channels, packet_samples)."""
     channels, n = block[CHANNELS], block[PACKET]
     slots = float_rows(block, QUEUE, ((block[LOOKAHEAD] + 1) * channels, n))
-    return slots[slot * channels : (slot + 1) * channels]
+    rows: NDArray[np.float32] = slots[slot * channels : (slot + 1) * channels]
+    return rows
 
 
 @part
@@ -103,7 +104,7 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
 
 @part
 def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
-    """Return whether the part of a packet that begins at a sample arrived, and its end."""
+    """Return whether the part from a sample on arrived, and its end."""
     slots, n = block[LOOKAHEAD] + 1, block[PACKET]
     state = words(block, ARRIVED, slots)[slot]
     if state != PARTIAL:

@@ -144,7 +144,7 @@ def step(
     count: int,
     out: int,
 ) -> int:
-    """Take in a packet and play the one whose turn it is, or go on with it.
+    """Take in a packet and play one, or go on with it.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _play(block: Block) -> int:
 
 @inlined
 def _next_lost(block: Block) -> int:
-    """Tell whether a part of the packet that will be played next is missing."""
+    """Tell whether the packet to play next has a missing part."""
     slots = block[LOOKAHEAD] + 1
     if slots == 1 or block[PUSHED] < slots - 1:
         return 0
@@ -510,6 +510,6 @@ def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> boo
 
 @kernel
 def look_ahead(block: Block) -> None:
-    """Write what the content is, as for a burst that would begin now."""
+    """Write what the content is now, as a burst would."""
     block[UNSTEADY] = background.is_unsteady(block)
     block[SPEECH] = background.is_speech(block)

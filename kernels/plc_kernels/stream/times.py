@@ -49,7 +49,7 @@ def count_time(duration_ms: float, bins: NDArray[np.int64], most: NDArray[np.flo
 
 @kernel
 def note_time(block: Block) -> None:
-    """Count the duration that the caller wrote of the last packet, if there is one."""
+    """Count the duration that the caller wrote of the last packet."""
     if block[TIMED] == 0:
         return
     concealed = block[TIMED] == CONCEALED

@@ -53,5 +53,5 @@ def test_a_compilation_that_fails_is_told_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "_WORKER", "no_such_module")
-    with pytest.raises(EmitError, match="cannot be compiled for x86-64-v3: .*no_such_module"):
+    with pytest.raises(EmitError, match=r"cannot be compiled for x86-64-v3: .*no_such_module"):
         emit_objects([V3], tmp_path)

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.background import SPEECH_FROM, Background
+from plc.engine.background import Background
 from plc.errors import ConfigError
 from plc.predict.content import NARROW_RATE, expanded, features, logistic, probability
 from plc_bench.base.corpus import clip_seed, resample
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_kernels.stream.layout import SPEECH_FROM
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
