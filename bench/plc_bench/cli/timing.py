@@ -313,7 +313,7 @@ def server(
     seed: Seed = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure many streams that are pushed in one call, as mix servers do.
+    """Measure many streams that one call pushes, as on mix servers.
 
     On real clips:  plc bench server CORPUS/music/valid --seconds 5
     """
