@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plc.engine.concealer import Concealer
     from plc.engine.config import StreamConfig
+    from plc.engine.many import Concealers
     from plc.engine.methods import METHODS
     from plc.engine.stats import Stats
     from plc.engine.warm import warm_up
@@ -39,6 +40,7 @@ __all__ = [
     "METHODS",
     "AudioFileError",
     "Concealer",
+    "Concealers",
     "ConcurrentPushError",
     "ConfigError",
     "MissingExtraError",
@@ -59,6 +61,7 @@ _HOMES = {
     "METHODS": "plc.engine.methods",
     "AudioFileError": "plc.errors",
     "Concealer": "plc.engine.concealer",
+    "Concealers": "plc.engine.many",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
     "MissingExtraError": "plc.errors",

@@ -61,6 +61,11 @@ class MissingExtraError(PlcError, ImportError):
     """A feature needs a library that is not installed; the message names the command."""
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return an error's message in one line, or its type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def why(error: OSError) -> str:
     """Return the system's message, with advice for a full disk."""
     said = error.strerror or str(error) or type(error).__name__

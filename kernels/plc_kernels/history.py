@@ -15,7 +15,7 @@ def append(
     rows: NDArray[np.float32],
     begin: int,
     stop: int,
-    trusted: bool,
+    trusted: int,
     ring: NDArray[np.float32],
     counts: NDArray[np.int64],
 ) -> None:
@@ -27,8 +27,8 @@ def append(
         What was played.
     begin, stop : int
         The first sample to write, and the one after the last.
-    trusted : bool
-        Faded concealment and noise are not to be trusted.
+    trusted : int
+        1; 0 for faded concealment and noise, which are not to be trusted.
     ring : float32, shape (channels, capacity), written
     counts : int64, shape (3,), read and written
         Named by the constants of the module.

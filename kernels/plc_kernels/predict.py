@@ -21,7 +21,7 @@ ALONE = 4
 @kernel
 def set_out(
     x: NDArray[np.float32],
-    backwards: bool,
+    backwards: int,
     stages: int,
     predictor: NDArray[np.float64],
     decay: float,
@@ -34,8 +34,8 @@ def set_out(
     ----------
     x : float32, shape (n,)
         The signal, oldest first.
-    backwards : bool
-        Whether what came before it is to be found, and not what comes after it.
+    backwards : int
+        1 if what came before it is to be found, and not what comes after it; else 0.
     stages : int
         Of the fit; 0: nothing could be fitted, and the last sample decays.
     predictor : float64, shape (order + 1,)
@@ -61,6 +61,22 @@ def set_out(
     for i in range(x.size):
         peak = max(peak, abs(x[i]))
     return max(stages, 1), OVERSHOOT * peak
+
+
+@kernel
+def set_out_again(x: NDArray[np.float32], recent: NDArray[np.float64]) -> None:
+    """Prepare to continue a signal with the predictor that was used last.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The signal, oldest first.
+    recent : float64, shape (order,), written
+        The samples that the coefficients are for.
+    """
+    order = recent.size
+    for k in range(order):
+        recent[k] = x[x.size - order + k]
 
 
 @kernel
@@ -101,16 +117,14 @@ def go_on(
 
 
 @kernel
-def error_power(
-    estimate: NDArray[np.float32], truth: NDArray[np.float32], backwards: bool
-) -> float:
+def error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32], backwards: int) -> float:
     """Return the mean square of a prediction's error.
 
     Parameters
     ----------
     estimate, truth : float32, shape (n,)
-    backwards : bool
-        Whether the prediction runs from the end of ``truth``.
+    backwards : int
+        1 if the prediction runs from the end of ``truth``; else 0.
     """
     n = truth.size
     total = 0.0

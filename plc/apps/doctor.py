@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
-from plc.errors import PlcError
+from plc.errors import PlcError, in_a_line
 from plc.jsonable import to_json
+from plc.networks.cores import usable_cores
 
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
@@ -155,7 +156,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        cores=usable_cores(),
         versions=versions,
         network=network,
         cache=_cache(),
@@ -175,7 +176,7 @@ def _warm_up(problems: list[str]) -> float | None:
 
         warm_up()
     except (PlcError, OSError, RuntimeError, ImportError) as error:
-        problems.append(f"kernels do not compile: {_line(error)}")
+        problems.append(f"kernels do not compile: {in_a_line(error)}")
         return None
     return time.perf_counter() - begin_s
 
@@ -193,7 +194,7 @@ def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        problems.append(f"a new process does not start: {_line(error)}")
+        problems.append(f"a new process does not start: {in_a_line(error)}")
         return None
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
@@ -217,7 +218,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
             found = concealer.describe()
             concealer.close()
         except (PlcError, RuntimeError, ImportError) as error:
-            problems.append(f"{name}: {_line(error)}")
+            problems.append(f"{name}: {in_a_line(error)}")
             continue
         ladders.append(
             Ladder(
@@ -303,10 +304,6 @@ def cpu_name() -> str:
     features = told.get("flags", "").split()
     vectors = next((name for flag, name in _VECTORS.items() if flag in features), "")
     return told.get("model name", platform.machine()) + (f" ({vectors})" if vectors else "")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def facts(health: Health) -> list[tuple[str, str]]:

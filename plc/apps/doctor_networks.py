@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plc.apps.quiet import quiet_libraries
-from plc.errors import MissingExtraError, PlcError
+from plc.errors import MissingExtraError, PlcError, in_a_line
 from plc.models.catalogue import available
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
@@ -81,12 +81,12 @@ def examine_networks(
             models = available()
         except PlcError as error:
             models = []
-            problems.append(_line(error))
+            problems.append(in_a_line(error))
     names = tuple(model.name for model in models)
     try:
         ort = runtime()
     except MissingExtraError as error:
-        return NetworkHealth(runtime=None, models=names, problems=(*problems, _line(error)))
+        return NetworkHealth(runtime=None, models=names, problems=(*problems, in_a_line(error)))
     providers = tuple(installed_providers(ort))
     trials = []
     for model in models:
@@ -116,7 +116,7 @@ def _try(model: Manifest, provider: str) -> Trial:
     try:
         network = open_network(model, shape, providers=provider)
     except PlcError as error:
-        return Trial(model=model.name, provider=provider, report=None, problem=_line(error))
+        return Trial(model=model.name, provider=provider, report=None, problem=in_a_line(error))
     times_s = []
     for _ in range(10):
         begin_s = time.perf_counter()
@@ -208,7 +208,3 @@ def _shortened(text: str) -> str:
         re.sub(r"\S*/\S+\.(?:cc|cpp|h):\d+\s*(?:\S+ \S+\([^)]*\))?", " ", text).split()
     )
     return plain if len(plain) <= _REASON_CHARACTERS else plain[: _REASON_CHARACTERS - 1] + "…"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

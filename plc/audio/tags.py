@@ -19,6 +19,7 @@ from pathlib import Path
 
 from plc import notice
 from plc.audio.tag_values import DAMAGE, Tags
+from plc.errors import in_a_line
 
 
 def read_tags(path: Path) -> Tags:
@@ -41,7 +42,7 @@ def read_tags(path: Path) -> Tags:
             if start.startswith(b"ID3") or start[:1] == b"\xff":
                 return tags_id3.read_file(file)
     except DAMAGE as error:
-        notice.tell(f"the tags of {path} are damaged and left out ({_line(error)})")
+        notice.tell(f"the tags of {path} are damaged and left out ({in_a_line(error)})")
     return Tags()
 
 
@@ -74,10 +75,6 @@ def write_tags(path: Path, suffix: str, tags: Tags) -> None:
             write(source, target, tags)
         os.replace(beside, path)
     except (ValueError, IndexError, struct.error) as error:
-        notice.tell(f"the tags are left out ({_line(error)})")
+        notice.tell(f"the tags are left out ({in_a_line(error)})")
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

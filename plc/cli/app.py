@@ -19,9 +19,20 @@ import typer
 from typer.core import TyperGroup
 
 from plc import notice
-from plc.cli import embed, live, network
+from plc.cli import embed, live, network, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
-from plc.cli.options import AsJson, Lookahead, Method, Model, PacketMs, Seed, Trace, share
+from plc.cli.options import (
+    AsJson,
+    Burst,
+    Lookahead,
+    Loss,
+    Method,
+    Model,
+    PacketMs,
+    Seed,
+    Trace,
+    share,
+)
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError, MissingExtraError
 
@@ -121,15 +132,9 @@ Source = Annotated[Path, typer.Argument(metavar="IN", help="Audio file to read."
 Target = Annotated[
     Path, typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus or .mp3.")
 ]
-Loss = Annotated[
-    float, typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
-]
 MaybeLoss = Annotated[
     float | None,
     typer.Option(parser=share, metavar="SHARE", help="Lose this share of the packets: 10% or 0.1."),
-]
-Burst = Annotated[
-    float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
 ]
 MaybeBurst = Annotated[
     float | None,
@@ -444,7 +449,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed):
+for _commands in (live, network, embed, web):
     _commands.register(app)
 
 

@@ -14,10 +14,12 @@ import typer
 
 from plc.cli.options import (
     AsJson,
+    Burst,
     Codec,
     Duration,
     LogJson,
     LoopedTrace,
+    Loss,
     Metrics,
     PacketMs,
     ReceiverOptions,
@@ -173,14 +175,8 @@ def send(
 def impair(
     listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
     to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
-    loss: Annotated[
-        float,
-        typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1."),
-    ] = 0.0,
-    burst: Annotated[
-        float,
-        typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0),
-    ] = 1.5,
+    loss: Loss = 0.0,
+    burst: Burst = 1.5,
     trace: LoopedTrace = None,
     delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of every packet.")] = 0.0,
     jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Largest additional delay.")] = 0.0,

@@ -76,6 +76,12 @@ Model = Annotated[
         help="Network: auto chooses by content, ar is none, others: see plc models.",
     ),
 ]
+Loss = Annotated[
+    float, typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
+]
+Burst = Annotated[
+    float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
+]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
 Trace = Annotated[
     Path | None,

@@ -32,7 +32,7 @@ import numpy as np
 
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import make_filler
+from plc.engine.methods import make_method
 from plc.engine.samples import Packet, check_missing, check_out, check_packet
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
@@ -59,10 +59,12 @@ from plc_kernels.stream.layout import (
     SHARE_RATE,
     SPEECH,
     SPENT_MS,
+    TAKES,
     TIMED,
     UNSTEADY,
     reach_of,
 )
+from plc_kernels.stream.many import step_many
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     BEGAN,
@@ -78,7 +80,6 @@ from plc_kernels.stream.step import (
     WANTS_BRIDGE,
     WANTS_FILL,
     look_ahead,
-    step,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
@@ -151,7 +152,7 @@ class Concealer:
         n, channels = config.packet_samples, config.channels
         reach = int(reach_of(config.sample_rate, n, config.lookahead))
         network, ahead = NetworkCounters(), PreparationCounters()
-        self._method = method = make_filler(config, reach, clock, network, ahead)
+        self._method = method = make_method(config, reach, clock, network, ahead)
         self._filler = method.filler
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
@@ -168,6 +169,7 @@ class Concealer:
         self._idle = [True]
         self._generation = forks.generation
         self._block, self._numbers = memory.block, memory.numbers
+        self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
         self._shape = (n, channels)
@@ -305,14 +307,16 @@ class Concealer:
         box = self._int16_box if integer else self._float_box
         if packet is not None:
             np.copyto(box, packet if packet.ndim > 1 else packet.reshape(self._shape))
-        if self._next_lost or packet is None or missing:
+        # An unsound packet is not known to be lost before the step has looked at it.
+        judged = self._next_lost or packet is None or bool(missing)
+        if judged:
             self._cpu_began = self._cpu_clock()
         flags = self._step(PUSH, packet is not None, missing)
         if out is None:
             out = box.copy()
         else:
             np.copyto(out, box)
-        self._note_time(flags, 1e3 * (self._clock() - began))
+        self._note_time(flags, judged, 1e3 * (self._clock() - began))
         return out
 
     def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
@@ -320,11 +324,15 @@ class Concealer:
         for k, part in enumerate(missing):
             self._missing[2 * k : 2 * k + 2] = part
         block, inbox, gaps = self._block, self._inbox, len(missing)
-        flags = step(block, action, inbox, self._integer, arrived, self._missing, gaps, inbox)
+        block[TAKES] = arrived
+        integer, missing_parts = self._integer, self._missing
+        flags = step_many(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
         if filler is not None:
             while self._tell(filler, flags):
-                flags = step(block, GO_ON, inbox, self._integer, False, self._missing, 0, inbox)
+                flags = step_many(
+                    self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
+                )
         self._next_lost = flags & NEXT_LOST != 0
         return int(flags)
 
@@ -423,16 +431,17 @@ class Concealer:
         self._forget()
         return tail
 
-    def _note_time(self, flags: int, elapsed_ms: float) -> None:
+    def _note_time(self, flags: int, judged: bool, elapsed_ms: float) -> None:
         concealed = flags & CONCEALED != 0
         self._numbers[SPENT_MS] = elapsed_ms
         self._block[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
         if concealed:
             stats = self.stats
             stats.deadline_misses += elapsed_ms > self._limit_ms
-            # What others did with the processor meanwhile says nothing about the rung.
-            spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-            stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
+            if judged:
+                # What others did with the processor meanwhile says nothing about the rung.
+                spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
+                stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
         changes = self._method.pass_time(self._packet_ms)
         if changes:
             self.stats.rung_changes += changes

@@ -25,6 +25,10 @@ class StreamMemory:
         Of the stream.
     method : Method
         What conceals.
+    memory : int64, shape (n,), or None
+        Where the block is to be; None: in memory of its own.
+    seed : int or None
+        Of the comfort noise; None: that of ``config``.
 
     Attributes
     ----------
@@ -38,14 +42,22 @@ class StreamMemory:
         What was played.
     """
 
-    def __init__(self, config: StreamConfig, method: Method) -> None:
+    def __init__(
+        self,
+        config: StreamConfig,
+        method: Method,
+        memory: NDArray[np.int64] | None = None,
+        seed: int | None = None,
+    ) -> None:
         header = np.zeros(layout.HEADER, np.int64)
         numbers = header[layout.REALS :].view(np.float64)
         header[layout.RATE] = config.sample_rate
         header[layout.CHANNELS] = config.channels
         header[layout.PACKET] = config.packet_samples
         header[layout.LOOKAHEAD] = config.lookahead
-        header[layout.SEED : layout.SEED + 1].view(np.uint64)[0] = config.seed % 2**64
+        header[layout.SEED : layout.SEED + 1].view(np.uint64)[0] = (
+            config.seed if seed is None else seed
+        ) % 2**64
         header[layout.FADES] = method.fades
         header[layout.CROSSFADES] = method.crossfades
         header[layout.BRIDGES] = method.bridges
@@ -55,10 +67,12 @@ class StreamMemory:
             header[layout.INSIDE] = True
             _write_ladders(method.ladders, header, numbers)
         size = layout.lay_out(header)
-        memory = np.empty((size + _ALIGNED) // _WORD, np.int64)
+        if memory is None:
+            own = np.empty((size + _ALIGNED) // _WORD, np.int64)
+            begin = (-own.ctypes.data % _ALIGNED) // _WORD
+            memory = own[begin : begin + size // _WORD]
         memory.fill(0)  # all of it touched now, not page by page while audio runs
-        begin = (-memory.ctypes.data % _ALIGNED) // _WORD
-        self.block: NDArray[np.int64] = memory[begin : begin + size // _WORD]
+        self.block: NDArray[np.int64] = memory
         self.block[: layout.HEADER] = header
         self.numbers = self.block[layout.REALS : layout.HEADER].view(np.float64)
         self.numbers[layout.LIMIT_MS] = config.time_limit_ms

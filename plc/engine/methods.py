@@ -55,7 +55,7 @@ FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
 """Makers of those that are no linear prediction of ours, of sample rate, channels and packet."""
 
 
-def make_filler(
+def make_method(
     config: StreamConfig,
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
@@ -110,6 +110,28 @@ def make_filler(
     if rung is not None:
         return StepPrediction(Ladders(*stream, reach=reach, rung=rung))
     return FILLERS[method](*stream)
+
+
+def make_filler(config: StreamConfig, reach: int) -> Filler:
+    """Return what fills the gaps of a recording by a method other than the ladder.
+
+    Parameters
+    ----------
+    config : StreamConfig
+        Of the recording.
+    reach : int
+        Samples of the longest gap, and of the most known beyond it.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown.
+    """
+    stream = (config.sample_rate, config.channels, config.packet_samples)
+    rung = rung_of(config.method, config.sample_rate)
+    if rung is not None:
+        return ArFiller(*stream, reach=reach, rung=rung)
+    return FILLERS[config.method](*stream)
 
 
 def _prepared(

@@ -25,10 +25,11 @@ from plc_kernels import ar, contour, denormals, fade, history, passages, pitch, 
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.phase import stft
-from plc_kernels.stream import fill_limit, layout, start, step, times
+from plc_kernels.stream import fill_limit, layout, many, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
+    ar.extrapolate,
     contour.bend,
     contour.expect,
     contour.look_back,
@@ -46,6 +47,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     history.newest,
     layout.lay_out,
     layout.reach_of,
+    many.step_many,
     passages.add_passages,
     passages.best_lags,
     passages.follow_lags,
@@ -60,7 +62,6 @@ AUDIO_PATH: tuple[Any, ...] = (
     start.forget_stream,
     start.open_stream,
     step.look_ahead,
-    step.step,
     stft.analyse_frames,
     stft.synthesise_frames,
     times.count_time,
@@ -176,8 +177,8 @@ def _run_all() -> None:
     taps = np.zeros(8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
     ar.extrapolate(taps, np.zeros(16))
-    predict.error_power(samples, samples, False)
-    predict.set_out(samples, False, 8, predictor, 0.5, taps, np.zeros(8))
+    predict.error_power(samples, samples, 0)
+    predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))
     predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
     fade.crossfade(samples, samples, samples.copy())
     fade.mix_by_cosine(samples, samples.copy())
@@ -215,7 +216,7 @@ def _run_all() -> None:
     config = StreamConfig(sample_rate=8000, packet_samples=64)
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rung=Rung(4.0, 16.0))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
-    step.step(block, step.PUSH, inbox, False, True, missing, 0, inbox)
+    many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     step.look_ahead(block)
     layout.reach_of(8000, 64, 0)
     times.note_time(block)

@@ -1,14 +1,12 @@
 """The networks of the package by name, and others by path."""
 
-import contextlib
-import copy
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plc.errors import ModelError
-from plc.models.manifest import Manifest, file_state
+from plc.models.manifest import Manifest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,10 +21,6 @@ def models_folder() -> Path:
     return Path(str(resources.files("plc"))) / "data" / "models"
 
 
-_read: dict[Path, tuple[tuple[int, ...], Manifest]] = {}
-"""Manifests of the package that were read, each with the state of its file."""
-
-
 def available(folder: Path | None = None) -> list[Manifest]:
     """Return the manifests in a folder by name; by default the package's.
 
@@ -36,19 +30,7 @@ def available(folder: Path | None = None) -> list[Manifest]:
         If one of them is not valid.
     """
     paths = sorted((folder or models_folder()).glob("*.json"))
-    found = [_read_once(path) if folder is None else Manifest.read(path) for path in paths]
-    return sorted(found, key=lambda manifest: manifest.name)
-
-
-def _read_once(path: Path) -> Manifest:
-    """Return the manifest in a file; read the file only if it changed."""
-    with contextlib.suppress(OSError):  # reading it tells why
-        state = file_state(path.stat())
-        if path not in _read or _read[path][0] != state:
-            _read[path] = state, Manifest.read(path)
-        # A copy: its mappings can be changed.
-        return copy.deepcopy(_read[path][1])
-    return Manifest.read(path)
+    return sorted(map(Manifest.read, paths), key=lambda manifest: manifest.name)
 
 
 def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:

@@ -8,7 +8,6 @@ a rate that it was not trained for, which sounds bad and reports no error.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -226,11 +225,6 @@ class Manifest:
             path.write_text(to_json(values) + "\n", encoding="utf-8")
         except OSError as error:
             raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def file_state(found: os.stat_result) -> tuple[int, ...]:
-    """Return what differs once a file was replaced or written: device, inode, size and times."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_names(label: str, given: set[Any], known: set[str]) -> None:

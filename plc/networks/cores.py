@@ -89,10 +89,11 @@ def _newest_loss(claim: Claim) -> float:
     return -claim.lost_s
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return how many processors this process may run on; all where the system does not tell."""
     known = getattr(os, "sched_getaffinity", None)
     return len(known(0)) if known else os.cpu_count() or 1
 
 
-CORES = Cores(min(_SHARE_OF_CORES * _cores(), _MOST_CORES))
+CORES = Cores(min(_SHARE_OF_CORES * usable_cores(), _MOST_CORES))
 """Those of this process."""

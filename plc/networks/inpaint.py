@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.errors import ConfigError, MissingExtraError, ModelError
+from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import served
@@ -27,7 +27,6 @@ from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
-from plc.runtime.runner import in_a_line
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from plc import notice
-from plc.errors import MissingExtraError, ModelError
+from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, BurstDraft
@@ -25,7 +25,6 @@ from plc.runtime.runner import (
     InlineRunner,
     NetworkCounters,
     Runner,
-    in_a_line,
 )
 
 # A network that no packet waits for takes over no earlier: until here a long prediction is as good,

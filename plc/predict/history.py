@@ -79,7 +79,7 @@ class History:
     def append(self, block: NDArray[np.float32], trusted: bool) -> None:
         """Write a block, shape (channels, n); faded concealment and noise are not to be trusted."""
         rows = np.ascontiguousarray(block, np.float32)
-        append(rows, 0, rows.shape[1], bool(trusted), self._ring, self._counts)
+        append(rows, 0, rows.shape[1], int(trusted), self._ring, self._counts)
 
     def newest(self, channel: int, out: NDArray[np.float32]) -> None:
         """Copy the newest ``out.size`` samples of a channel into ``out``, oldest first."""

@@ -11,7 +11,7 @@ own processor time: that others had the processor says nothing about the rung.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,6 +49,8 @@ STEADY = tuple(Rung(*rung) for rung in STEADY_MS)
 """For content that holds its tones: music."""
 UNSTEADY = tuple(Rung(*rung) for rung in UNSTEADY_MS)
 """For content that glides and stops: speech."""
+SERVER = (Rung(4.0, 20.0), Rung(2.5, 15.0))
+"""For tens of microseconds a lost packet, steady and unsteady."""
 
 # What a channel costs beside its kernels: calls, copies, the level. Measured 10 to 15 µs.
 _CALL_MS = 0.015
@@ -183,11 +185,24 @@ class Ladders:
             affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, most_ms)
             for rungs, most_ms in zip((STEADY, UNSTEADY), limits_ms, strict=True)
         )
+        self._measure()
+
+    def _measure(self) -> None:
         steps = self.steady + self.unsteady
         self.past_samples = max(step.past for step in steps)
         self.most_coefficients = max(step.order for step in steps)
         assert self.past_samples <= MAX_PAST_SAMPLES
         assert self.most_coefficients <= MAX_ORDER
+
+    @classmethod
+    def of(cls, rungs: tuple[Rung, Rung], sample_rate: int) -> Self:
+        """Return ladders of one rung each, steady and unsteady, whatever they cost."""
+        ladders = cls.__new__(cls)
+        ladders.steady, ladders.unsteady = (
+            affordable((rung,), sample_rate, 1, 1, 0, math.inf) for rung in rungs
+        )
+        ladders._measure()
+        return ladders
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class ArFiller(Filler):
             self._set_out_from(c, x, stages)
 
     def _set_out_from(
-        self, c: int, x: NDArray[np.float32], stages: int, backwards: bool = False
+        self, c: int, x: NDArray[np.float32], stages: int, backwards: int = 0
     ) -> None:
         """Set channel ``c`` to continue ``x``, or find what preceded it, with the predictor."""
         self._orders[c], self._limits[c] = set_out(
@@ -320,18 +320,18 @@ class ArFiller(Filler):
             x[past : past + gap] = out[c]
             far_side = x[past + gap :]
             far_side[:] = after[c, :known]
-            forward_error = error_power(ahead[c], far_side[:meet], False)
+            forward_error = error_power(ahead[c], far_side[:meet], 0)
             fitted = far_side if known >= ALONE * order else x
             stages = burg(order, fitted, work.forward, work.backward, work.mirror, self._predictor)
             # The predictor of a stationary signal serves in both directions.
-            self._set_out_from(c, far_side, stages, backwards=True)
+            self._set_out_from(c, far_side, stages, backwards=1)
             self._fitted = True
             lead = partial(self._predict, c)
             if contour is None:
                 lead(lead_in)
             else:
                 contour.backward(c, far_side[::-1], lead, gap, lead_in)
-            backward_error = error_power(lead_in[gap:], x[past - meet : past], True)
+            backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
             if sides is not None:
                 sides.forward[c, :gap] = out[c]
                 sides.backward[c, :gap] = lead_in[gap - 1 :: -1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ModelError
+from plc.errors import ModelError, in_a_line
 from plc.models.manifest import Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.engine_cache import EngineCache
@@ -70,7 +70,7 @@ def open_first(
         try:
             session = open_one(name)
         except RefusedError as error:
-            refused[name] = " ".join(str(error).split())[:500]
+            refused[name] = in_a_line(error)[:500]
             continue
         session.report.refused = refused
         return session

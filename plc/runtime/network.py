@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, in_a_line
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.runtime.bound import BoundSession
@@ -115,7 +115,7 @@ class GapNetwork:
         try:
             session.run()
         except Exception as error:  # ONNX Runtime's have no common class of their own
-            return self._fail(str(error) or type(error).__name__)
+            return self._fail(in_a_line(error))
         np.isfinite(session.output, out=self._finite)
         if not self._finite.all():
             return self._fail("the network returned NaN or infinity")

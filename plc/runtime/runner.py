@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.errors import in_a_line as in_a_line  # plc.networks.ahead takes it from here
 from plc.runtime.providers import Signature
 
 Clock = Callable[[], float]
@@ -183,11 +184,6 @@ class Slot:
             raise ConfigError(
                 f"spectra have the shape {spectra.shape}; declared: {self.spectra.shape}"
             )
-
-
-def in_a_line(error: BaseException) -> str:
-    """Return what an error says, or its type if it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class InlineRunner:

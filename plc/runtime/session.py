@@ -35,7 +35,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from plc.errors import ConfigError, MissingExtraError, ModelError
+from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, check_ports, inspect_onnx
 from plc.runtime import shared
@@ -261,7 +261,7 @@ class _Opener:
         except RefusedError:
             raise
         except Exception as error:  # ONNX Runtime's have no common class of their own
-            raise RefusedError(str(error) or type(error).__name__) from error
+            raise RefusedError(in_a_line(error)) from error
         session.report = SessionReport(
             model=self._manifest.name, provider=name, nodes=dict(opened.nodes)
         )

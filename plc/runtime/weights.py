@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from plc.errors import ModelError
-from plc.models.manifest import Manifest, file_state
+from plc.models.manifest import Manifest
 
 _verified: dict[Path, tuple[tuple[int, ...], str]] = {}
 """By path: the state of the file when it was read, and the SHA-256 of its bytes."""
@@ -25,7 +25,7 @@ def read_weights(manifest: Manifest) -> bytes:
     path = manifest.onnx_path
     try:
         with path.open("rb") as file:
-            state = file_state(os.fstat(file.fileno()))
+            state = _state(os.fstat(file.fileno()))
             data = file.read(manifest.bytes + 1)
     except OSError as error:
         raise _unreadable(manifest, error) from error
@@ -52,11 +52,16 @@ def check_weights(manifest: Manifest) -> None:
     that the file's state does not show is harmless.
     """
     try:
-        state = file_state(manifest.onnx_path.stat())
+        state = _state(manifest.onnx_path.stat())
     except OSError as error:
         raise _unreadable(manifest, error) from error
     if _verified.get(manifest.onnx_path) != (state, manifest.sha256):
         read_weights(manifest)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """Return what differs once a file was replaced or written: device, inode, size and times."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _unreadable(manifest: Manifest, error: OSError) -> ModelError:

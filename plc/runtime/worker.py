@@ -35,7 +35,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ModelError
+from plc.errors import ModelError, in_a_line
 from plc.runtime import forks
 from plc.runtime.life import CLOSE, KEEP_WARM, Life, StartThread, serve_requests, start_thread
 from plc.runtime.providers import Signature
@@ -46,7 +46,6 @@ from plc.runtime.runner import (
     NetworkCounters,
     Outcome,
     Runnable,
-    in_a_line,
 )
 
 # A worker earns one restart back with this number of results in time.

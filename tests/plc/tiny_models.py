@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plc.models.manifest import Manifest
+from plc.networks.drafts import BridgeDraft
 
 onnx = pytest.importorskip("onnx")
 
@@ -73,6 +74,18 @@ def write_model(
     return write_bytes(
         folder, model.SerializeToString(), drafts=list(drafts), **{"name": graph, **changes}
     )
+
+
+def write_bridge(folder: Path, graph: str = "last", **changes: Any) -> Path:
+    """Write a model of bridges for gaps of up to 40 ms; ``changes`` are as for a model."""
+    settings: dict[str, Any] = {
+        "kind": "bridge",
+        "drafts": BridgeDraft.PLAIN,
+        "context_frames_after": 1,
+        "horizon_ms": 40.0,
+        "top_hz": 8000.0,
+    }
+    return write_model(folder, graph, **(settings | changes))
 
 
 def write_bytes(folder: Path, data: bytes, **changes: Any) -> Path:

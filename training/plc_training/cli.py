@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc.errors import PlcError
+from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
 
 STOPPED = 130
@@ -111,7 +112,7 @@ def train(
         data=tuple(data),
         folder=run or Path("runs") / name,
         cache=cache or _default_cache(),
-        jobs=jobs or _cores(),
+        jobs=jobs or usable_cores(),
         domain=domain,
     )
     ending = run_recipe(
@@ -172,7 +173,7 @@ def content(
     """
     from plc_training.fits.content import fit
 
-    fit(data, clips, places, cache or _default_cache(), jobs or _cores(), typer.echo)
+    fit(data, clips, places, cache or _default_cache(), jobs or usable_cores(), typer.echo)
 
 
 @app.command("train contour")
@@ -193,7 +194,7 @@ def contour(
     """
     from plc_training.fits.contour import fit
 
-    fit(data, out, steps, cache or _default_cache(), jobs or _cores(), typer.echo)
+    fit(data, out, steps, cache or _default_cache(), jobs or usable_cores(), typer.echo)
 
 
 @app.command()
@@ -254,7 +255,3 @@ def _figure(text: str) -> tuple[str, float]:
 
 def _default_cache() -> Path:
     return cache_root() / "training"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

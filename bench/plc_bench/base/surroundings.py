@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from plc.apps.doctor import cpu_name
 from plc.errors import ConfigError, MissingExtraError
+from plc.networks.cores import usable_cores
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""
@@ -34,7 +35,7 @@ def machine_facts() -> dict[str, str]:
 
     return {
         "cpu": cpu_name(),
-        "cores": str(len(usable_cpus()) or os.cpu_count()),
+        "cores": str(usable_cores()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": numpy.__version__,

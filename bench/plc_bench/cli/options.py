@@ -1,6 +1,5 @@
 """Options that several commands share, and how lists in them are read."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -8,6 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from plc.errors import ConfigError
+from plc.networks.cores import usable_cores
 
 Number = TypeVar("Number", int, float)
 
@@ -62,4 +62,4 @@ def share(text: str) -> float:
 
 def processes(jobs: int) -> int:
     """Return how many processes to use; ``jobs`` of 0 is one for each core."""
-    return jobs if jobs > 0 else len(os.sched_getaffinity(0))
+    return jobs if jobs > 0 else usable_cores()

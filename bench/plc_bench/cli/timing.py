@@ -1,4 +1,4 @@
-"""``plc bench latency``, ``throughput``, ``busy``, ``gpu`` and ``kernels``."""
+"""``plc bench latency``, ``throughput``, ``server``, ``busy``, ``gpu`` and ``kernels``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -294,7 +294,51 @@ def gpu(
     show(report, bench.gpu_tables(report), json_file)
 
 
+def server(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
+    ] = None,
+    streams: Annotated[int, typer.Option(min=1, help="Number of streams.")] = 158,
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
+    packet_samples: Annotated[int, typer.Option(min=1, help="Samples of a packet.")] = 64,
+    method: Annotated[
+        str, typer.Option(help="Of server, ar, burg:ORDER_MS/PAST_MS; a list.")
+    ] = "server,ar",
+    threads: Annotated[int, typer.Option(min=1, help="That share the streams.")] = 1,
+    loss: Loss = 0.0476,
+    burst: Burst = 1.5,
+    longest: Annotated[int, typer.Option(min=1, help="Packets of the longest burst.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of each stream.")] = 2.0,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure many streams of one format that are pushed in one call, as a mix server does.
+
+    On real clips:  plc bench server CORPUS/music/valid --seconds 5
+    """
+    from plc_bench.timing import server as bench
+
+    settings = bench.ServerSettings(
+        streams=streams,
+        sample_rate=sample_rate,
+        packet_samples=packet_samples,
+        threads=threads,
+        methods=tuple(names_of(method)),
+        loss=loss,
+        mean_burst=burst,
+        longest=longest,
+        seconds=seconds,
+        seed=seed,
+        clips=tuple(sources or ()),
+    )
+    settings.check()
+    with progress_shown("methods", len(settings.methods)) as advance:
+        report = bench.measure(settings, lambda: advance(1))
+    show(report, [bench.server_table(report)], json_file)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (latency, throughput, busy, gpu, kernels):
+    for command in (latency, throughput, server, busy, gpu, kernels):
         app.command()(command)

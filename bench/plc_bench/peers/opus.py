@@ -53,15 +53,11 @@ class Opus:
         ``opus`` for the system's, or a path.
     """
 
+    coded = True
     bits: int | None = None
     application: str = "audio"
     complexity: int = 10
     library: str = "opus"
-
-    @property
-    def coded(self) -> bool:
-        """True: it is a codec."""
-        return True
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int

@@ -53,16 +53,12 @@ class Engine:
         As :func:`plc.conceal` takes them.
     """
 
+    coded = False
     method: str
     model: str = "auto"
     lookahead: int = 0
     budget_ms: float = float("inf")
     seed: int = 0
-
-    @property
-    def coded(self) -> bool:
-        """False: it conceals samples."""
-        return False
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
@@ -92,13 +88,9 @@ class FileRepair:
         As :func:`plc.inpaint` takes them.
     """
 
+    coded = False
     method: str
     model: str = "auto"
-
-    @property
-    def coded(self) -> bool:
-        """False: it conceals samples."""
-        return False
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int

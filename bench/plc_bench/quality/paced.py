@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
+from plc_bench.base.pace import wait_until
 from plc_bench.scores.metrics import Mask
 
 
@@ -27,6 +28,7 @@ class PacedEngine:
         Return and take seconds.
     """
 
+    coded = False
     method: str
     model: str = "auto"
     lookahead: int = 0
@@ -34,11 +36,6 @@ class PacedEngine:
     prepare: str = "auto"
     clock: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], object] = time.sleep
-
-    @property
-    def coded(self) -> bool:
-        """False: it conceals samples."""
-        return False
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
@@ -67,8 +64,7 @@ class PacedEngine:
         due_s = self.clock()
         for k, lost in enumerate(trace.tolist()):
             due_s += samples / concealer.config.sample_rate
-            while (left_s := due_s - self.clock()) > 0.0:
-                self.sleep(left_s)
+            wait_until(due_s, self.clock, self.sleep)
             at = slice(k * samples, (k + 1) * samples)
             played[at] = concealer.push(None if lost else signal[at])
         played[len(signal) :] = concealer.flush()

@@ -27,6 +27,7 @@ from plc.embed.wire import HEADER
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import NetworkError
+from plc_bench.base.pace import wait_until
 from plc_bench.base.synth import music
 from plc_kernels.emit.targets import X86_64, machine
 
@@ -165,8 +166,7 @@ def _paced(count: int, gap_s: float) -> Iterator[int]:
     """Count up, a number each ``gap_s`` seconds."""
     due_s = time.perf_counter()
     for k in range(count):
-        while (left_s := due_s - time.perf_counter()) > 0.0:
-            time.sleep(left_s)
+        wait_until(due_s)
         due_s += gap_s
         yield k
 

@@ -29,6 +29,7 @@ from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.rtp.udp import Endpoint, UdpPort
+from plc_bench.base.pace import wait_until
 
 _SOURCE = ("192.0.2.1", 5004)
 
@@ -185,7 +186,7 @@ def _send_all(listens: Sequence[Endpoint], loss: float, stopping: threading.Even
         begin_s = time.monotonic()
         k = 0
         while not stopping.is_set():
-            time.sleep(max(0.0, begin_s + 0.01 * k - time.monotonic()))
+            wait_until(begin_s + 0.01 * k, time.monotonic)
             head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, payloads[k % 100])
             packet = build_rtp(head)
             for source, listen in zip(sources, listens, strict=True):

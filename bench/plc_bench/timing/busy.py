@@ -22,6 +22,7 @@ from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.pace import wait_until
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.base.synth import music
 from plc_bench.timing.measure import cut
@@ -218,8 +219,8 @@ def _drive(
     turn = 0
     while turn < turns if settings.real_time else clock() - began_s < settings.phase_s(phase):
         place = turn % len(packets)
-        while settings.real_time and (wait_s := began_s + turn * packet_s - clock()) > 0.0:
-            sleep(wait_s)
+        if settings.real_time:
+            wait_until(began_s + turn * packet_s, clock, sleep)
         if lost[place]:
             before = dict(stats.rung_samples)
             played = concealer.push(None)

@@ -30,6 +30,7 @@ from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import runtime
 from plc.runtime.worker import NetworkWorker
+from plc_bench.base.pace import wait_until
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.timing.measure import watched
 from plc_bench.timing.throughput import most_in_time
@@ -336,7 +337,7 @@ def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
         next_s = time.perf_counter()
         for streams in np.atleast_1d(lost).tolist():
             next_s += PACKET_MS / 1000
-            time.sleep(max(0.0, next_s - time.perf_counter()))
+            wait_until(next_s)
             if not streams:
                 for worker in workers.values():
                     worker.tick()

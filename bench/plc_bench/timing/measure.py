@@ -24,6 +24,8 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
+from plc_bench.base.pace import wait_until
+
 Packet = NDArray[np.float32] | None
 Push = Callable[[Packet], object]
 
@@ -129,8 +131,7 @@ def time_paced(
         turns = due.tolist()
         for i in range(len(lost)):
             packet = None if lost[i] else packets[i % len(packets)]
-            while (left_ns := turns[i] - clock()) > 0:
-                sleep(left_ns / 1e9)
+            wait_until(turns[i], clock, sleep, 1e9)
             woke[i] = clock()
             null(packet)
             copied[i] = clock()

@@ -5,7 +5,6 @@ compiled share of a push. All workers begin together; the time is from the first
 last's end, by a clock that all processes of a machine share.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from plc.apps import children
-from plc_bench.base.surroundings import usable_cpus
+from plc.networks.cores import usable_cores
 from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import Crowd
 
@@ -56,7 +55,7 @@ class Scaling:
 
 def worker_counts(most: int = 0) -> list[int]:
     """Return 1, 2, 4, … up to usable cores, or ``most``."""
-    cores = len(usable_cpus()) or os.cpu_count() or 1
+    cores = usable_cores()
     most = min(most, cores) if most else cores
     return sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
 

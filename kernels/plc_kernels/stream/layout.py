@@ -52,13 +52,14 @@ TIME_BINS = 1000
     STEADY_STEPS,
     UNSTEADY_STEPS,
     NOISE_RUNG,
-    _UNUSED,
+    REFIT,
 ) = range(16)
 """Hz; number of channels; samples of a packet; packets of lookahead; seed of the noise (modulo
 2**64); for :mod:`~plc_kernels.stream.entry`: the first rung of both ladders, and whether a caller
 wants to see drafts. Then what a filler is like: whether prediction is the step's own, whether long
 bursts fade, whether their end is crossfaded, whether what follows a gap is made use of, and the
-samples of history. The steps of both ladders; and the place of noise among the names of rungs."""
+samples of history. The steps of both ladders; the place of noise among the names of rungs; and the
+samples of the stream for which a fit to steady content is used again, 0 for none."""
 
 # Where things lie: the size of the block in bytes, then the offset of each array in bytes.
 (
@@ -183,8 +184,12 @@ samples of history. The steps of both ladders; and the place of noise among the 
     INTEGER,
     TIMED,
     WAITS,
-) = range(96, 133)
-QUICK = 134
+    FITTED_AT,
+    FITTED_STEP,
+    TAKES,
+    FLAGS,
+) = range(96, 137)
+QUICK = 137
 """First of a word for each channel."""
 
 COUNTERS = (
@@ -204,7 +209,7 @@ COUNTERS = (
     "longest_burst_samples",
 )
 """What a stream counts, in the order of its words from :data:`STATS` on."""
-STATS = 144
+STATS = 145
 (
     TOTAL_SAMPLES,
     CONCEALED_SAMPLES,

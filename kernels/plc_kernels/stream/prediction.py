@@ -15,6 +15,7 @@ from plc_kernels.predict import (
     error_power,
     go_on,
     set_out,
+    set_out_again,
 )
 from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream.layout import (
@@ -30,6 +31,8 @@ from plc_kernels.stream.layout import (
     FIT_PAST,
     FIT_SAMPLES,
     FITTED,
+    FITTED_AT,
+    FITTED_STEP,
     HISTORY_AT,
     HISTORY_FILLED,
     HISTORY_TRUSTED,
@@ -42,9 +45,11 @@ from plc_kernels.stream.layout import (
     MOST_ORDER,
     ORDERS,
     PAST,
+    PLAYED_AT,
     PREDICTOR,
     REACH,
     RECENT,
+    REFIT,
     RING,
     RUNG,
     STEADY_STEPS,
@@ -92,7 +97,7 @@ def _fit(block: Block, order: int, x: NDArray[np.float32]) -> int:
 
 
 @inlined
-def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: bool, stages: int) -> None:
+def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: int, stages: int) -> None:
     channels, most = block[CHANNELS], block[MOST_ORDER]
     order, limit = set_out(
         x,
@@ -123,10 +128,21 @@ def begin(block: Block) -> None:
     channels = block[CHANNELS]
     ring = float_rows(block, RING, (channels, block[PAST]))
     x = floats(block, FIT_PAST, block[FIT_SAMPLES])[:past]
+    orders = words(block, ORDERS, channels)
+    # The fit of a voice is stale after 20 ms (docs/notebook.md, "A rung for servers").
+    until = block[FITTED_AT] + (0 if block[UNSTEADY] else block[REFIT])
+    again = block[FITTED_STEP] == block[STEP] and block[PLAYED_AT] < until
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], x)
-        stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
-        _set_out(block, c, x, False, stages)
+        if again and 1 < orders[c] <= past:
+            recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
+            set_out_again(x, recent[: orders[c]])
+        else:
+            stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
+            _set_out(block, c, x, 0, stages)
+    if not again:
+        block[FITTED_STEP] = block[STEP]
+        block[FITTED_AT] = block[PLAYED_AT]
 
 
 @inlined
@@ -192,6 +208,7 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
         for c in range(channels):
             _extend_channel(block, c, through[c, :gap])
         return False
+    block[FITTED_STEP] = -1
     meet = min(block[MEET], past, known)
     x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
     lead_in = floats(block, LEAD_IN, block[REACH] + block[MEET])[: gap + meet]
@@ -204,12 +221,12 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
             x[past + i] = through[c, i]
         for i in range(known):
             far_side[i] = after[c, i]
-        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], False)
+        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], 0)
         # The predictor of a stationary signal serves in both directions.
         stages = _fit(block, order, far_side if known >= ALONE * order else x)
         block[FITTED] = 1
-        _set_out(block, c, far_side, True, stages)
+        _set_out(block, c, far_side, 1, stages)
         _extend_channel(block, c, lead_in)
-        backward_error = error_power(lead_in[gap:], x[past - meet : past], True)
+        backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
         mix_by_error(forward_error, backward_error, lead_in[:gap], through[c, :gap])
     return True

@@ -19,6 +19,7 @@ from plc_kernels.stream.layout import (
     DEPTH,
     FACTORS,
     FITTED,
+    FITTED_STEP,
     FRAME_SAMPLES,
     GOOD_MAX_MS,
     HISTORY_AT,
@@ -131,5 +132,6 @@ def forget_stream(block: Block) -> None:
     block[STEP] = 0
     block[RUNG] = block[LADDER + 2]
     block[FITTED] = 0
+    block[FITTED_STEP] = -1
     start_limit(block)
     start_background(block)

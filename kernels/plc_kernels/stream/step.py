@@ -133,7 +133,7 @@ _RECEIVED, _RECOVER, _EXTEND, _BRIDGE, _NOISE = range(5)
 _APART = 0.1
 
 
-@kernel
+@inlined
 def step(
     block: Block,
     action: int,
@@ -383,7 +383,7 @@ def _finish(block: Block) -> int:
     return _conceal(block)
 
 
-@inlined
+@part
 def _play_received(block: Block) -> int:
     """Play a part as it came."""
     begin, stop = block[PART_BEGIN], block[PART_STOP]
@@ -395,17 +395,17 @@ def _play_received(block: Block) -> int:
     return _play_recovered(block)
 
 
-@inlined
+@part
 def _play_recovered(block: Block) -> int:
     """Learn from a received part that lies in PLAYING."""
     begin, stop = block[PART_BEGIN], block[PART_STOP]
     background.listen(block, queue.slot_rows(block, block[SLOT]), begin, stop)
-    _remember(block, True)
+    _remember(block, 1)
     return PLAYED | RECEIVED
 
 
 @part
-def _remember(block: Block, trusted: bool) -> None:
+def _remember(block: Block, trusted: int) -> None:
     channels = block[CHANNELS]
     append(
         float_rows(block, PLAYING, (channels, block[PACKET])),
@@ -444,7 +444,7 @@ def _conceal(block: Block) -> int:
     playing = float_rows(block, PLAYING, (channels, block[PACKET]))
     for c in range(channels):
         playing[c, begin:stop] = fill[c]
-    _remember(block, trusted)
+    _remember(block, int(trusted))
     return PLAYED
 
 

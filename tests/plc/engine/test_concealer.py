@@ -445,6 +445,15 @@ def test_processor_time_over_the_budget_takes_cheaper_rungs() -> None:
     assert stats.rung_samples[machine.top] == 2 * 480
 
 
+def test_an_unsound_packet_takes_no_longer_than_a_lost_one() -> None:
+    machine = Machine(budget_ms=2.0)
+    machine.cpu_ms, machine.cpu_s = 1.0, 1000.0
+    for _ in range(10):
+        machine.concealer.push(machine.packets[0])
+        machine.concealer.push(np.full((480, 1), np.nan, np.float32))
+    assert machine.concealer.stats.rung_changes == 0
+
+
 @pytest.mark.parametrize("lose_every", [10, 100])
 def test_after_load_seconds_of_calm_are_enough_for_the_best_rung(lose_every: int) -> None:
     machine = Machine(budget_ms=2.0)
@@ -565,7 +574,6 @@ def test_nothing_compiles_once_constructed() -> None:
         conceal(floats, trace, lookahead=lookahead)
         conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
     assert [len(kernel.signatures) for kernel in warm.AUDIO_PATH] == before
-    assert max(before) == 1
 
 
 @pytest.mark.parametrize("method", ["lpc", "magnitude", "auto", "burg:5/30"])

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plc.engine.config import StreamConfig
-from plc.engine.methods import METHODS, make_filler, rung_of, stream_models
+from plc.engine.methods import METHODS, make_method, rung_of, stream_models
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -24,7 +24,7 @@ REACH = 320
 
 @pytest.mark.parametrize("method", [*METHODS, "burg:20/60"])
 def test_every_method_fills_or_has_ladders(method: str) -> None:
-    made = make_filler(replace(CONFIG, method=method), REACH)
+    made = make_method(replace(CONFIG, method=method), REACH)
     assert made.name in made.names
     filler = made.filler
     if filler is None:  # the step makes it, from ladders
@@ -55,19 +55,19 @@ def test_every_method_is_described_in_a_line(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["auto", "ar"])
 def test_ours_is_the_ladder(method: str) -> None:
-    filler = make_filler(replace(CONFIG, method=method, model="ar"), REACH)
+    filler = make_method(replace(CONFIG, method=method, model="ar"), REACH)
     assert isinstance(filler, StepPrediction)
     assert set(filler.names) == {rung.name for rung in STEADY + UNSTEADY}
 
 
 def test_the_budget_shortens_the_ladder_of_ours_alone() -> None:
     tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6, prepare="never")
-    assert set(make_filler(replace(tight, method="auto"), 0).names) == {
+    assert set(make_method(replace(tight, method="auto"), 0).names) == {
         STEADY[-1].name,
         UNSTEADY[-1].name,
     }
-    assert make_filler(replace(tight, method="burg:20/100"), 0).names == ("ar:20/100",)
-    assert isinstance(make_filler(replace(tight, method="lpc"), 0), LpcFiller)
+    assert make_method(replace(tight, method="burg:20/100"), 0).names == ("ar:20/100",)
+    assert isinstance(make_method(replace(tight, method="lpc"), 0), LpcFiller)
 
 
 @given(
@@ -108,7 +108,7 @@ def test_what_is_no_bare_predictor_has_no_rung(method: str) -> None:
 )
 def test_an_unknown_method_names_the_known_ones(method: str) -> None:
     with pytest.raises(ConfigError, match=r"method is .*; known: auto, .*burg:20/100") as caught:
-        make_filler(replace(CONFIG, method=method), REACH)
+        make_method(replace(CONFIG, method=method), REACH)
     assert all(name in str(caught.value) for name in METHODS)
 
 
@@ -129,7 +129,7 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
 @pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
 def test_an_unknown_model_says_what_would_do(model: str) -> None:
     with pytest.raises(ModelError, match=r"in the package|plc models"):
-        make_filler(replace(CONFIG, model=model), REACH)
+        make_method(replace(CONFIG, model=model), REACH)
 
 
 def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:

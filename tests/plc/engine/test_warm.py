@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.types import unliteral
 
 import plc
 import plc_kernels
 from plc import notice
 from plc.engine import warm
 from plc_kernels import ar, fade
-from plc_kernels.stream import start
+from plc_kernels.stream.start import forget_stream
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.
@@ -140,10 +141,15 @@ def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.M
     assert finished_before_run == [False]
 
 
+def _types(kernel: Any) -> set[tuple[object, ...]]:
+    """Return what a kernel takes; kernels that call it may have it compiled for constants, too."""
+    return {tuple(map(unliteral, types)) for types in kernel.signatures}
+
+
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
     warm.warm_up()
     for kernel in warm.AUDIO_PATH:
-        assert len(kernel.signatures) == 1, kernel.__name__
+        assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
 
@@ -169,7 +175,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
         (fade.crossfade, (np.zeros(4), np.zeros(4, np.float32), np.zeros(4, np.float32))),
         (fade.crossfade, (np.zeros((8, 2), np.float32)[:, 0],) * 3),
         (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
-        (start.forget_stream, (np.zeros(4),)),
+        (forget_stream, (np.zeros(4),)),
     ],
     ids=["float64", "strided", "float32", "float64 block"],
 )

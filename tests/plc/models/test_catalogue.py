@@ -35,21 +35,6 @@ def test_every_model_in_the_package_is_valid_and_has_its_weights() -> None:
         assert model.onnx_path.stat().st_size == model.bytes
 
 
-def test_manifests_of_the_package_are_read_again_only_if_they_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("plc.models.catalogue.models_folder", lambda: tmp_path)
-    path = write(tmp_path, name="music")
-    (first,) = available()
-    with monkeypatch.context() as unreadable:
-        unreadable.setattr(Manifest, "read", None)
-        assert available() == [first]
-    write(tmp_path, name="music", licence="another")
-    assert available()[0].licence == "another"
-    path.unlink()
-    assert available() == []
-
-
 def test_a_manifest_that_a_caller_changes_is_found_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,7 +134,7 @@ def _stream(
             rest[-1],
         )
 
-    monkeypatch.setattr("plc.engine.concealer.make_filler", make)
+    monkeypatch.setattr("plc.engine.concealer.make_method", make)
     return Concealer(RATE, 1, PACKET, model="ar", **({"prepare": "always"} | settings))
 
 

@@ -11,22 +11,21 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer, conceal
 from plc.engine import methods
-from plc.engine.background import Background
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks.costs import Costs
 from plc.networks.drafts import BridgeDraft
 from plc.networks.filler import NetworkFiller
 from plc.networks.served import Opener
-from plc.predict import contour
-from plc.predict import linear as filler_module
+from plc.predict import contour, ladder
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
+from plc_kernels.stream.layout import FLUX_DB
 from tests.plc.networks.fake_costs import costing
-from tests.plc.tiny_models import write_model
+from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
 
@@ -39,16 +38,8 @@ TRACE = np.zeros(100, bool)
 TRACE[[20, 21, 22, 40, 51, 52, 60, 62, 80]] = True
 STREAM: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET, "lookahead": 2}
 
-
-def _model(folder: Path, graph: str = "last", **changes: Any) -> Path:
-    settings: dict[str, Any] = {
-        "kind": "bridge",
-        "drafts": BridgeDraft.PLAIN,
-        "context_frames_after": 1,
-        "horizon_ms": 40.0,
-        "top_hz": 8000.0,
-    }
-    return write_model(folder, graph, **(settings | changes))
+UNSTEADY_DB = 9.0
+"""Change of the band levels of what is unsteady for sure."""
 
 
 class _Seen:
@@ -82,7 +73,7 @@ class _Seen:
 
 
 def _filler(folder: Path, runner: _Seen | None = None) -> NetworkFiller:
-    manifest = Manifest.read(_model(folder))
+    manifest = Manifest.read(write_bridge(folder))
     filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
     if runner:
         filler.networks[0].runner = runner
@@ -107,13 +98,15 @@ def _bridged(
 
 
 def test_a_network_that_changes_nothing_is_the_bridge(tmp_path: Path) -> None:
-    with_network = conceal(SIGNAL, TRACE, model=str(_model(tmp_path)), **STREAM)
+    with_network = conceal(SIGNAL, TRACE, model=str(write_bridge(tmp_path)), **STREAM)
     without = conceal(SIGNAL, TRACE, model="ar", **STREAM)
     np.testing.assert_allclose(with_network, without, atol=2e-5)
 
 
 def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> None:
-    concealer = Concealer(**STREAM, model=str(_model(tmp_path, "lost")), budget_ms=float("inf"))
+    concealer = Concealer(
+        **STREAM, model=str(write_bridge(tmp_path, "lost")), budget_ms=float("inf")
+    )
     plain = Concealer(**STREAM, model="ar", budget_ms=float("inf"))
     packets = SIGNAL.reshape(-1, PACKET)
     out, draft = (
@@ -134,7 +127,7 @@ def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> N
 
 
 def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
-    model = str(_model(tmp_path))
+    model = str(write_bridge(tmp_path))
     assert Concealer(RATE, 1, PACKET, model=model).describe()["networks"] == {}
     waiting = Concealer(**STREAM, model=model)
     assert waiting.describe()["networks"]["speech, bridged"]["model"] == "last"
@@ -178,7 +171,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
     place, truth = RATE // 2, x[RATE // 2 : RATE // 2 + LONGEST]
     errors = {}
     for drafts in (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH):
-        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        manifest = Manifest.read(write_bridge(tmp_path, drafts=drafts))
         filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
         history = History(1, filler.past_samples)
         history.append(x[None, :place], trusted=True)
@@ -202,7 +195,7 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
 def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
     tmp_path: Path, horizon_ms: float, whole: bool
 ) -> None:
-    model = _model(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH, horizon_ms=horizon_ms)
+    model = write_bridge(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH, horizon_ms=horizon_ms)
     bridges = {"music": Manifest.read(model)}
     filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
     filler.networks[0].runner = _Seen(Outcome.LATE)
@@ -217,7 +210,7 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
     def damaged() -> None:
         raise ModelError("contour.npz is not sound")
 
-    manifest = Manifest.read(_model(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH))
+    manifest = Manifest.read(write_bridge(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH))
     monkeypatch.setattr(contour, "contour_model", damaged)
     monkeypatch.setattr(methods, "stream_models", lambda *_: ({}, {"speech": manifest}))
     concealer = Concealer(**STREAM)
@@ -239,7 +232,7 @@ def test_following_the_pitch_is_part_of_what_a_bridge_costs(
 
     monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
     for drafts, cost_ms in ((BridgeDraft.PLAIN, 0.0), (BridgeDraft.ALONG_THE_PITCH, 4.0)):
-        manifest = Manifest.read(_model(tmp_path, drafts=drafts))
+        manifest = Manifest.read(write_bridge(tmp_path, drafts=drafts))
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
         settings["opener"] = Opener(costs=Costs())
         filler = NetworkFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
@@ -272,7 +265,7 @@ def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
 
 
 def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
-    manifest = Manifest.read(_model(tmp_path, horizon_ms=20.0))
+    manifest = Manifest.read(write_bridge(tmp_path, horizon_ms=20.0))
     runner = _Seen(Outcome.DONE)
     filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
     filler.networks[0].runner = runner
@@ -297,7 +290,7 @@ def test_a_hurried_stream_does_not_ask(tmp_path: Path) -> None:
 )
 def test_other_drafts_are_refused(tmp_path: Path, kind: str, made: str) -> None:
     changes: dict[str, Any] = {"kind": kind, "context_frames_after": int(kind == "bridge")}
-    model = _model(tmp_path, drafts=("forward", "backward", "interpolated"), **changes)
+    model = write_bridge(tmp_path, drafts=("forward", "backward", "interpolated"), **changes)
     with pytest.raises(ConfigError, match=made):
         Concealer(**STREAM, model=str(model))
 
@@ -325,12 +318,12 @@ def test_a_bridge_is_built_a_little_into_the_fade_where_a_network_improves_it(
 
     def bridged(model: str, burst: int) -> int:
         concealer = Concealer(**stream, model=model)
-        concealer._background = _Unsteady(1, RATE, 0)
         for k, packet in enumerate(packets):
+            concealer._memory.numbers[FLUX_DB] = UNSTEADY_DB
             concealer.push(None if 50 <= k < 50 + burst else packet)
         return concealer.stats.bridged_samples // PACKET
 
-    model = str(_model(tmp_path))
+    model = str(write_bridge(tmp_path))
     assert [bridged("ar", burst) for burst in (1, 2, 3, 4)] == [1, 0, 0, 0]
     assert [bridged(model, burst) for burst in (1, 2, 3, 4)] == [1, 1, 1, 0]
 
@@ -340,10 +333,12 @@ def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
     sine = (0.5 * np.sin(2 * np.pi * 110.0 / RATE * np.arange(RATE))).astype(np.float32)
     packets = sine.reshape(-1, PACKET)
     concealer = Concealer(
-        **STREAM | {"lookahead": 1}, model=str(_model(tmp_path)), budget_ms=float("inf")
+        **STREAM | {"lookahead": 1}, model=str(write_bridge(tmp_path)), budget_ms=float("inf")
     )
-    concealer._background = _Unsteady(1, RATE, 0)
-    out = [concealer.push(None if 30 <= k < 33 else packet) for k, packet in enumerate(packets)]
+    out = []
+    for k, packet in enumerate(packets):
+        concealer._memory.numbers[FLUX_DB] = UNSTEADY_DB
+        out.append(concealer.push(None if 30 <= k < 33 else packet))
     heard = np.concatenate(out)[:, 0]
     assert concealer.stats.bridged_samples == PACKET
     natural = float(np.abs(np.diff(sine)).max())
@@ -356,7 +351,7 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
     tmp_path: Path, packets: int, asked: int
 ) -> None:
     causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
-    bridge = Manifest.read(_model(tmp_path))
+    bridge = Manifest.read(write_bridge(tmp_path))
     filler = NetworkFiller(
         RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
     )
@@ -369,7 +364,7 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
 @pytest.mark.parametrize(("rate", "packet"), [(8_000, 80), (16_000, 80), (16_000, 960)])
 def test_where_it_could_never_run_it_is_not_opened(tmp_path: Path, rate: int, packet: int) -> None:
     """Packets too short to be the end of a bridge, and too long to be its gap."""
-    made = Concealer(rate, 1, packet, lookahead=1, model=str(_model(tmp_path)))
+    made = Concealer(rate, 1, packet, lookahead=1, model=str(write_bridge(tmp_path)))
     assert made.describe()["networks"] == {}
 
 
@@ -386,22 +381,12 @@ def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None
     assert concealer.stats.rung_samples["network:speech-bridge"] == 3 * packet
 
 
-class _Unsteady(Background):
-    """Hears speech, whatever it is."""
-
-    @property
-    def unsteady(self) -> bool:
-        return True
-
-
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A rung that costs what it was to fit.
-    monkeypatch.setattr(
-        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
-    )
-    manifest = Manifest.read(_model(tmp_path))
+    monkeypatch.setattr(ladder, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),))
+    manifest = Manifest.read(write_bridge(tmp_path))
     # What is left is that and the time after the answer.
     for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
         made = NetworkFiller(

@@ -1,6 +1,10 @@
 """Streams share the processors: those that lost a packet last prepare first."""
 
-from plc.networks.cores import Claim, Cores
+import os
+
+import pytest
+
+from plc.networks.cores import Claim, Cores, usable_cores
 
 
 class _Clock:
@@ -82,3 +86,13 @@ def test_in_a_crowd_nobody_prepares() -> None:
 def test_a_cheap_preparation_takes_half_a_core() -> None:
     cores, claims, clock = _streams(4, 1.0, share=0.01)
     assert sum(_granted(cores, claims, clock)) == 2
+
+
+def test_only_processors_that_the_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 7}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 12
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

@@ -22,7 +22,7 @@ from plc.networks.costs import Cost, Costs
 from plc.networks.drafts import ContourDraft, PassageDraft
 from plc.networks.filler import NetworkFiller
 from plc.networks.served import Opener
-from plc.predict import linear as filler_module
+from plc.predict import ladder
 from plc.predict.contour import PitchContour
 from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
@@ -431,9 +431,7 @@ def test_asking_takes_its_time_from_the_ladder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opener = costing(3.0, 0.5)
-    monkeypatch.setattr(
-        filler_module, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),)
-    )
+    monkeypatch.setattr(ladder, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),))
     # One that is waited for leaves time to become samples, too.
     for content, left_ms in (("music", 9.5), ("speech", 5.5)):
         manifest = _model(tmp_path, content=content)

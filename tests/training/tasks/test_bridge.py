@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from torch import Tensor, nn  # noqa: E402
+from torch import nn  # noqa: E402
 
 import plc  # noqa: E402
 from plc.audio.loss import GilbertElliott, gaps_of  # noqa: E402
@@ -16,6 +16,7 @@ from plc.networks.drafts import BridgeDraft  # noqa: E402
 from plc_training.data.segments import BridgePlan, Segments  # noqa: E402
 from plc_training.tasks.bridge import BridgeSettings, BridgeTask  # noqa: E402
 from tests.signals import glide, voice  # noqa: E402
+from tests.training.answer import Answer  # noqa: E402
 
 RATE = 16_000
 PACKET = 320
@@ -77,18 +78,6 @@ def segments() -> Segments:
 @pytest.fixture(scope="module")
 def task() -> BridgeTask:
     return BridgeTask(PLAN, SETTINGS, segments(), segments())
-
-
-class Answer(nn.Module):
-    """Answers with the spectra of one of the drafts."""
-
-    def __init__(self, draft: int) -> None:
-        super().__init__()
-        self._draft = draft
-        self.weight = nn.Parameter(torch.zeros(1))  # says which device it is on
-
-    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
-        return spectra[:, self._draft, :, :, 4:-1]
 
 
 def test_segments_are_what_a_stream_with_lookahead_plays() -> None:
@@ -159,14 +148,14 @@ def test_what_is_shown_is_what_the_network_takes(task: BridgeTask) -> None:
 
 
 def test_the_draft_gains_nothing_over_itself(task: BridgeTask) -> None:
-    figures = task.validate(Answer(-1))
+    figures = task.validate(Answer(-1, 1))
     assert figures["gain_percent"] == pytest.approx(0.0, abs=0.1)
     for name in ("lsd", "mel", "log_mel", "nmse", "level"):
         assert figures[name] == pytest.approx(figures[f"draft_{name}"], abs=0.02), name
 
 
 def test_one_side_alone_is_worse_than_the_bridge(task: BridgeTask) -> None:
-    assert task.validate(Answer(0))["gain_percent"] < -1.0
+    assert task.validate(Answer(0, 1))["gain_percent"] < -1.0
 
 
 def test_all_the_loss_reaches_the_network(task: BridgeTask) -> None:

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from msgspec.structs import replace  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
 
 from plc.audio.quality import lsd_db  # noqa: E402
 from plc_bench.scores.metrics import mel_spectral_convergence  # noqa: E402
 from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
 from plc_training.tasks.causal import CausalSettings, CausalTask  # noqa: E402
 from tests.signals import glide  # noqa: E402
+from tests.training.answer import Answer  # noqa: E402
 
 RATE = 16_000
 PLAN = CausalPlan(
@@ -51,18 +51,6 @@ def segments() -> Segments:
     return Segments(
         scaled, np.full(len(lines), GAP, np.int32), peaks, np.full(len(lines), 2, np.uint8)
     )
-
-
-class Answer(nn.Module):
-    """Answers with the spectra of one of the drafts."""
-
-    def __init__(self, draft: int) -> None:
-        super().__init__()
-        self._draft = draft
-        self.weight = nn.Parameter(torch.zeros(1))  # says which device it is on
-
-    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
-        return spectra[:, self._draft, :, :, 4:]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from msgspec.structs import replace  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
 
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training.data.segments import DOMAINS, Segments, TwoSidedPlan  # noqa: E402
 from plc_training.tasks.two_sided import TwoSidedSettings, TwoSidedTask  # noqa: E402
 from tests.signals import tones  # noqa: E402
+from tests.training.answer import Answer  # noqa: E402
 
 RATE = 16_000
 PLAN = TwoSidedPlan(margin=704, gaps_ms=(40.0, 20.0), per_second={"music": 1.0})
@@ -31,18 +31,6 @@ def segments(count: int = 6) -> Segments:
         for d, gain in ((1, 0.0), (2, 0.5), (3, 0.8)):
             lines[k, d, hole] = np.rint(gain * x[hole])
     return Segments(lines, gaps, np.ones(count, np.float32), np.zeros(count, np.uint8))
-
-
-class Answer(nn.Module):
-    """Answers with the spectra of one of the drafts."""
-
-    def __init__(self, draft: int) -> None:
-        super().__init__()
-        self._draft = draft
-        self.weight = nn.Parameter(torch.zeros(1))  # says which device it is on
-
-    def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
-        return spectra[:, self._draft, :, :, 4:-4]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +74,7 @@ def test_a_batch_follows_from_its_generator(task: TwoSidedTask) -> None:
 
 
 def test_the_draft_gains_nothing_over_itself(task: TwoSidedTask) -> None:
-    figures = task.validate(Answer(-1))
+    figures = task.validate(Answer(-1, 4))
     assert next(iter(figures)) == "gain_db"
     assert figures["gain_db"] == pytest.approx(0.0, abs=0.01)
 
@@ -102,19 +90,19 @@ def test_its_figure_is_the_benchmarks(task: TwoSidedTask) -> None:
         for line, gap in zip(made.lines, made.gaps, strict=True)
         if gap == PLAN.longest
     ]
-    figures = task.validate(Answer(-1))
+    figures = task.validate(Answer(-1, 4))
     assert figures["music"] == pytest.approx(float(np.mean(expected)), abs=0.01)
 
 
 def test_a_worse_draft_loses(task: TwoSidedTask) -> None:
     # 0.5 of the truth has an SNR of 6 dB, 0.8 of it one of 14.
-    assert task.validate(Answer(1))["gain_db"] == pytest.approx(-7.96, abs=0.8)
+    assert task.validate(Answer(1, 4))["gain_db"] == pytest.approx(-7.96, abs=0.8)
 
 
 def test_the_loss_falls_with_the_error(task: TwoSidedTask) -> None:
     batch = task.batch(6, np.random.default_rng(1))
     spectra, lost = task.inputs(batch)
-    losses = [float(task.loss(Answer(draft)(spectra, lost), batch)) for draft in (0, 2)]
+    losses = [float(task.loss(Answer(draft, 4)(spectra, lost), batch)) for draft in (0, 2)]
     assert losses[1] < losses[0] - 5.0
 
 

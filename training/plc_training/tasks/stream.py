@@ -119,12 +119,10 @@ class StreamTask(Task):
     def _cost(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
         weights = self._weights
         terms = self._terms(self._composed(fill, batch), batch)
-        draft = self._terms(
-            self._composed(batch["lines"][:, -1, self._plan.margin :], batch), batch
-        )
+        draft = self._composed(batch["lines"][:, -1, self._plan.margin :], batch)
         total = weights.lsd * terms["lsd"] + weights.mel * terms["mel"]
         total = total + weights.log_mel * terms["log_mel"] / 10.0
-        total = total + weights.nmse * torch.relu(terms["nmse"] - draft["nmse"])
+        total = total + weights.nmse * torch.relu(terms["nmse"] - self._nmse(draft, batch))
         total = total + weights.error * terms["nmse"]
         return total.mean() + weights.level * terms["level"].mean() ** 2
 
@@ -193,9 +191,10 @@ class StreamTask(Task):
         """Return each term for each segment, shape (batch,)."""
         margin = self._plan.margin
         truth = batch["lines"][:, 0]
-        hole = batch["hole"]
         first = margin - self._judge.samples + 1 + int(batch["offset"])
-        touched = nn.functional.pad(hole, (margin, composed.shape[1] - margin - self._filled))
+        touched = nn.functional.pad(
+            batch["hole"], (margin, composed.shape[1] - margin - self._filled)
+        )
         terms = {}
         wanted, found, mask = self._spectra(self._judge, truth, composed, touched, first)
         floor = self._judge.samples / 4 * 10 ** (SPECTRUM_FLOOR_DB / 20)
@@ -212,12 +211,21 @@ class StreamTask(Task):
                 for grid, mel in zip(self._mel_grids, self._mels[1:], strict=True)
             ]
         ).mean(0)
-        future = truth[:, margin : margin + self._filled] * hole
-        heard = composed[:, margin : margin + self._filled] * hole
-        energy = (future**2).sum(1) + 1e-9
-        terms["nmse"] = 10.0 * torch.log10(((future - heard) ** 2).sum(1) / energy + 1e-3)
-        terms["level"] = 10.0 * torch.log10(((heard**2).sum(1) + 1e-9) / energy)
+        terms["nmse"] = self._nmse(composed, batch)
+        energy, heard = (_energy(self._lost(signal, batch)) for signal in (truth, composed))
+        terms["level"] = 10.0 * torch.log10(heard / energy)
         return terms
+
+    def _nmse(self, composed: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the error over the lost samples in dB, shape (batch,)."""
+        truth = self._lost(batch["lines"][:, 0], batch)
+        error = ((truth - self._lost(composed, batch)) ** 2).sum(1)
+        return 10.0 * torch.log10(error / _energy(truth) + 1e-3)
+
+    def _lost(self, signal: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the lost samples, zeros after them, shape (batch, filled)."""
+        margin = self._plan.margin
+        return signal[:, margin : margin + self._filled] * batch["hole"]
 
     def _spectra(
         self, grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor, first: int
@@ -247,6 +255,10 @@ class StreamTask(Task):
         floor = _MEL_FLOOR * wanted.amax(dim=(1, 2), keepdim=True) + 1e-6
         distance = 20.0 * torch.abs(torch.log10((wanted + floor) / (found + floor))).mean(1)
         return (distance * mask).sum(1) / mask.sum(1)
+
+
+def _energy(signals: Tensor) -> Tensor:
+    return (signals**2).sum(1) + 1e-9
 
 
 def _magnitudes(spectra: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, in_a_line
 from plc_training.tasks.base import Amount, Count, Task, Whole
 from plc_training.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from plc_training.train.optimiser import Optimisers, make_optimiser
@@ -151,10 +151,10 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
             precision=precision,  # type: ignore[arg-type]  # a Literal's, checked by Schedule
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
-        said = " ".join(str(error).split())
         raise ConfigError(
-            f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: {said}; "
-            f"this machine has {available_accelerator()}: try --accelerator auto --devices 1"
+            f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: "
+            f"{in_a_line(error)}; this machine has {available_accelerator()}: try --accelerator "
+            "auto --devices 1"
         ) from error
     fabric.launch()
     return fabric

@@ -1,0 +1,31 @@
+"""Waiting for a moment of a clock, such as a packet's turn.
+
+A thread may wake before its time, as Windows lets it, or a clock in a test may pass no time: so the
+clock is asked again until the moment is there.
+"""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(
+    due: float,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+    ticks_per_s: float = 1.0,
+) -> None:
+    """Sleep until a moment; return at once if it has passed.
+
+    Parameters
+    ----------
+    due : float
+        The moment, as ``clock`` says it.
+    clock : callable
+        Returns the time, in ticks.
+    sleep : callable
+        Takes seconds.
+    ticks_per_s : float
+        Of the clock: 1 if it says seconds, 1e9 if it says nanoseconds.
+    """
+    while (left := due - clock()) > 0:
+        sleep(left / ticks_per_s)

@@ -1,0 +1,241 @@
+"""Cost of many streams on a server that mixes them: ``plc bench server``.
+
+All streams have one format and push their packets in one call (:class:`plc.Concealers`), tick after
+tick, as fast as it goes. What a received packet costs is measured without losses; what a concealed
+one costs, by the processor time that losses add. The default load is that of a mixer of 150 players
+[1]_: 112,500 received and 5,625 lost packets of 64 samples a second.
+
+References
+----------
+.. [1] https://github.com/jamulussoftware/jamulus/issues/3895
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.audio.loss import GilbertElliott
+from plc.errors import ConfigError
+from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.surroundings import machine_facts
+from plc_bench.base.synth import music
+
+# Streams stand at places of the piece that are so far apart.
+_APART_S = 0.37
+_PIECE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The load.
+
+    Attributes
+    ----------
+    streams, sample_rate, packet_samples, threads : int
+        Of :class:`plc.Concealers`.
+    methods : tuple of str
+        Likewise, one after the other.
+    loss, mean_burst : float
+        Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
+    longest : int
+        Packets of the longest burst.
+    seconds : float
+        Of each stream, in each measurement.
+    seed : int
+        Of the losses.
+    clips : tuple of Path
+        Audio files or folders; none: a made piece of music.
+    """
+
+    streams: int = 158
+    sample_rate: int = 48_000
+    packet_samples: int = 64
+    threads: int = 1
+    methods: tuple[str, ...] = ("server", "ar")
+    loss: float = 0.0476
+    mean_burst: float = 1.5
+    longest: int = 3
+    seconds: float = 2.0
+    seed: int = 0
+    clips: tuple[Path, ...] = ()
+
+    @property
+    def ticks(self) -> int:
+        """Packets of each stream."""
+        return max(1, round(self.seconds * self.sample_rate / self.packet_samples))
+
+    def check(self) -> None:
+        """Raise a :class:`ConfigError` if a measurement would say nothing."""
+        if not 0.0 < self.loss < 1.0 or self.seconds <= 0.0:
+            raise ConfigError(
+                f"loss is {self.loss} and seconds {self.seconds}; give a share between 0 and 1, "
+                "and a time above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCost:
+    """What one method costs, and how close it comes.
+
+    Attributes
+    ----------
+    received_us, concealed_us : float
+        Processor time of a packet.
+    cores : float
+        Processor time by the time that the streams last.
+    tick_ms : dict
+        Wall time of a call for all streams: p50, p99 and max.
+    nmse_db : float
+        Of the concealed samples.
+    """
+
+    method: str
+    received: int
+    concealed: int
+    received_us: float
+    concealed_us: float
+    cores: float
+    tick_ms: dict[str, float]
+    nmse_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """All methods under one load."""
+
+    machine: dict[str, str]
+    settings: ServerSettings
+    costs: list[ServerCost]
+
+
+def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: None) -> ServerReport:
+    """Push all streams by each method.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+    on_method : callable
+        Called after each method.
+    """
+    settings.check()
+    packets = _packets(settings)
+    arrived = _arrived(settings)
+    costs = []
+    for method in settings.methods:
+        costs.append(_cost(settings, method, packets, arrived))
+        on_method()
+    return ServerReport(machine_facts(), settings, costs)
+
+
+def _packets(settings: ServerSettings) -> NDArray[np.float32]:
+    """Return the packets of all streams: float32, shape (ticks, streams, packet_samples, 1)."""
+    rate, n = settings.sample_rate, settings.packet_samples
+    if settings.clips:
+        parts = [read_clip(clip, rate).signal[:, 0] for clip in find_clips(settings.clips)]
+        piece = np.concatenate(parts)
+    else:
+        piece = music(rate, _PIECE_S)[:, 0]
+    samples = settings.ticks * n
+    rows = np.empty((settings.streams, samples), np.float32)
+    for k in range(settings.streams):
+        begin = round(k * _APART_S * rate) % piece.size
+        rows[k] = np.resize(np.roll(piece, -begin), samples)
+    return np.ascontiguousarray(
+        rows.reshape(settings.streams, settings.ticks, n, 1).transpose(1, 0, 2, 3)
+    )
+
+
+def _arrived(settings: ServerSettings) -> NDArray[np.bool_]:
+    """Return which packets arrive: bool, shape (ticks, streams)."""
+    model = GilbertElliott(settings.loss, settings.mean_burst)
+    lost = np.stack(
+        [model.trace(settings.ticks, settings.seed + k) for k in range(settings.streams)], axis=1
+    )
+    run = np.zeros(settings.streams, np.int64)
+    for row in lost:
+        run = np.where(row, run + 1, 0)
+        row &= run <= settings.longest
+        run[run > settings.longest] = 0
+    arrived: NDArray[np.bool_] = ~lost
+    return arrived
+
+
+def _cost(
+    settings: ServerSettings,
+    method: str,
+    packets: NDArray[np.float32],
+    arrived: NDArray[np.bool_],
+) -> ServerCost:
+    group = plc.Concealers(
+        settings.streams,
+        settings.sample_rate,
+        1,
+        settings.packet_samples,
+        method=method,
+        threads=settings.threads,
+    )
+    try:
+        clean_s, _, _ = _drive(group, packets, np.ones_like(arrived))
+        group.reset()
+        spent_s, ticks_s, played = _drive(group, packets, arrived)
+    finally:
+        group.close()
+    received, concealed = int(arrived.sum()), int((~arrived).sum())
+    each_s = clean_s / arrived.size
+    error = (played - packets)[~arrived].astype(np.float64)
+    truth = packets[~arrived].astype(np.float64)
+    p50, p99, most = np.percentile(1e3 * np.array(ticks_s), (50, 99, 100))
+    return ServerCost(
+        method,
+        received,
+        concealed,
+        1e6 * each_s,
+        1e6 * (spent_s - received * each_s) / max(concealed, 1),
+        spent_s * settings.sample_rate / (settings.ticks * settings.packet_samples),
+        {"p50": float(p50), "p99": float(p99), "max": float(most)},
+        10.0 * float(np.log10(np.sum(error**2) / max(np.sum(truth**2), 1e-30) + 1e-30)),
+    )
+
+
+def _drive(
+    group: plc.Concealers, packets: NDArray[np.float32], arrived: NDArray[np.bool_]
+) -> tuple[float, list[float], NDArray[np.float32]]:
+    """Push all ticks; return processor time, wall time of each tick, and what was played."""
+    played = np.empty_like(packets)
+    ticks_s = []
+    began = time.process_time()
+    for tick in range(len(packets)):
+        at = time.perf_counter()
+        group.push(packets[tick], arrived[tick], played[tick])
+        ticks_s.append(time.perf_counter() - at)
+    return time.process_time() - began, ticks_s, played
+
+
+def server_table(report: ServerReport) -> Table:
+    """Return a row for each method."""
+    settings = report.settings
+    table = Table(
+        title=f"{settings.streams} streams, packets of {settings.packet_samples} samples at "
+        f"{settings.sample_rate} Hz, {settings.threads} thread(s)"
+    )
+    heads = ("method", "received", "concealed", "µs a received", "µs a concealed", "cores")
+    for head in (*heads, "tick p50 ms", "p99 ms", "max ms", "NMSE dB"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for one in report.costs:
+        table.add_row(
+            one.method,
+            str(one.received),
+            str(one.concealed),
+            f"{one.received_us:.2f}",
+            f"{one.concealed_us:.1f}",
+            f"{one.cores:.2f}",
+            *(f"{one.tick_ms[name]:.2f}" for name in ("p50", "p99", "max")),
+            f"{one.nmse_db:.2f}",
+        )
+    return table

@@ -1,0 +1,283 @@
+"""The engine in a browser: one page, which a server or a folder gives to it.
+
+::
+
+    plc/data/web/plc.wasm     the compiled step, as ``plc_kernels`` has it
+                 step.mjs      its streams
+                 worklet.mjs   the AudioWorklet: packets, losses, what is heard (lanes, losses)
+                 page.mjs      controls, sources, pictures, figures
+                 index.html    what all of that is put into, with the bundled recordings
+
+The page is one file without references, so that it also works from a disk: there a browser lets a
+page read no file beside it. Scripts are joined here, by their import lines. The worklet goes in as
+text, WebAssembly and recordings as base64. The page's policy names its scripts by their hashes and
+permits no connection at all.
+"""
+
+import base64
+import hashlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Self
+
+from plc.errors import AudioFileError, NetworkError, why
+from plc.rtp.udp import stop_signals
+
+LARGEST_WASM_BYTES = 300_000
+DEFAULT_PORT = 8765
+_IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
+# Stands in every page of ours.
+_OWN_PAGE = "<title>plc in the browser</title>"
+_POLL_S = 0.1
+_LIMIT_S = 10.0
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@cache
+def page() -> bytes:
+    """Return the page: one HTML file, UTF-8, without references to others."""
+    from plc import __version__
+
+    script, style = _joined("page"), _text("page.css")
+    values = {
+        "policy": escape(policy()),
+        "style": style,
+        "script": script,
+        "worklet": _joined("worklet"),
+        "wasm": _base64("web/plc.wasm"),
+        "music": _base64("music.flac"),
+        "speech": _base64("speech.flac"),
+        "version": __version__,
+    }
+    return Template(_text("index.html")).substitute(values).encode()
+
+
+def policy() -> str:
+    """Return the page's content security policy.
+
+    ``strict-dynamic`` lets the page's own script, and nothing else, load the worklet from a text.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(_joined('page'))} 'strict-dynamic' 'wasm-unsafe-eval'",
+            f"style-src {_hash(_text('page.css'))}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def export(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the page into a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it does not exist.
+    overwrite : bool
+        Whether an ``index.html`` that is not of this page may be replaced.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    AudioFileError
+        If another page is there, or the folder cannot be written.
+    """
+    path = Path(folder) / "index.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not overwrite and _OWN_PAGE.encode() not in path.read_bytes():
+            raise AudioFileError(f"{path} is another page; give --overwrite, or another folder")
+        path.write_bytes(page())
+    except OSError as error:
+        raise AudioFileError(f"cannot write {path}: {why(error)}") from error
+    return path
+
+
+class WebServer:
+    """Serves the page at ``/`` until closed, from threads of its own.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen at.
+    port : int
+        0 takes any that is free.
+
+    Attributes
+    ----------
+    url : str
+        Where the page is.
+
+    Raises
+    ------
+    NetworkError
+        If the address is not ours, or its port is taken.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+        page()
+        self._server = _open(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.server_port}/"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="plc web", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving."""
+        self.close()
+
+
+def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str], None]) -> None:
+    """Serve the page until a signal, or for some time.
+
+    Parameters
+    ----------
+    host, port
+        As for :class:`WebServer`.
+    duration_s : float
+        End after this time; may be ``inf``.
+    announce : callable
+        Called with lines for the reader: the address, and a warning where it will not do.
+    """
+    with stop_signals() as signals, WebServer(host, port) as server:
+        announce(f"listening at {server.url}; Ctrl-C ends it")
+        if host not in _LOCAL:
+            announce(
+                "browsers give audio and microphones only to pages of this machine, of https and "
+                "of files: put an https server before it, or use --export"
+            )
+        end_s = time.monotonic() + duration_s
+        while not signals and time.monotonic() < end_s:
+            time.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request with the page."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _LIMIT_S
+
+    def version_string(self) -> str:
+        """Return the server's name, without versions."""
+        return "plc"
+
+    def do_GET(self) -> None:  # the name http.server calls
+        """Send the page."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Send the page's headers."""
+        self._answer(with_body=False)
+
+    def _answer(self, with_body: bool) -> None:
+        found = self.path.partition("?")[0] in ("/", "/index.html")
+        body = page() if found else b"Not found; the page is at /\n"
+        self.send_response(200 if found else 404)
+        headers = {
+            "Content-Type": f"text/{'html' if found else 'plain'}; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+            # Alone in its process the page gets a finer clock.
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Embedder-Policy": "require-corp",
+            "Connection": "close",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing of a request."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers each connection in a thread."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a reader that left."""
+
+
+def _open(host: str, port: int) -> _Server:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NetworkError(f"cannot find {host}: {reason}") from error
+    family, _, _, _, address = found[0]
+    kind = type("_Server", (_Server,), {"address_family": family})
+    try:
+        server: _Server = kind(address[:2], _Handler)
+    except OSError as error:
+        raise NetworkError(
+            f"cannot serve the page on {host}:{port}: {error.strerror}; take another port, or 0 "
+            "for any"
+        ) from error
+    return server
+
+
+def _joined(entry: str) -> str:
+    """Return a script and all that it imports as one; what is imported comes first."""
+    parts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = _text(f"{name}.mjs")
+        for imported in _IMPORT.findall(text):
+            if imported not in parts:
+                add(imported)
+        parts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+
+    add(entry)
+    script = "".join(parts.values())
+    assert "import " not in re.sub(r"//.*", "", script)
+    assert "</script" not in script
+    return script
+
+
+@cache
+def _text(name: str) -> str:
+    return (files("plc") / "data" / "web" / name).read_text(encoding="utf-8")
+
+
+def _base64(name: str) -> str:
+    return base64.b64encode((files("plc") / "data" / name).read_bytes()).decode()
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

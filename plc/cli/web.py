@@ -1,0 +1,50 @@
+"""The command that serves the engine to a browser: ``plc web``.
+
+As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
+imported inside. ``register`` adds it to the command.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plc.cli.options import Duration
+from plc.cli.output import Overwrite
+
+
+def web(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen at; 0 takes any that is free.", min=0, max=65_535)
+    ] = 8765,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the page into this folder instead of serving it."),
+    ] = None,
+    overwrite: Overwrite = False,
+    duration_s: Duration = math.inf,
+) -> None:
+    """Hear and see the engine in a browser: clips, files or the microphone.
+
+    The page needs no network. Ctrl-C or SIGTERM end the server. What --export writes works on any
+    server of files, and from a disk.
+    """
+    from plc.apps.web import export as write
+    from plc.apps.web import run_web
+
+    if export is not None:
+        typer.echo(write(export, overwrite=overwrite))
+        return
+    run_web(
+        host,
+        port,
+        duration_s=duration_s,
+        announce=lambda line: typer.echo(f"plc: {line}", err=True),
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(rich_help_panel="What runs here")(web)

@@ -1,0 +1,108 @@
+// The time inside the step. Browsers give the audio thread no clock, so the page runs the same step
+// once more on the packets that the audio thread reports, and times that.
+
+import { Times } from "./figures.mjs";
+import { Losses } from "./losses.mjs";
+import { open } from "./step.mjs";
+
+export const RUNGS = 12;
+// The browser's buffer of audio, in seconds, as the page asks for it.
+export const BUFFER_S = 0.02;
+// A lost packet may take half of its duration, and half of the browser's buffer; as in plc.Concealer,
+// a rung is chosen that takes 72 % of the limit.
+const BUDGET_SHARE = 0.5;
+const CALM_SHARE = 0.72;
+const WARM_MS = 250;
+const PAST_S = 1.5;
+const BETWEEN_S = 0.06;
+const ROUNDS = 3;
+const BURSTS = 5;
+
+export class Mirror {
+  constructor(module, settings) {
+    this.step = open(module, settings);
+    this.received = new Times();
+    this.lost = new Times();
+  }
+
+  // Takes a packet, interleaved, and whether it was lost.
+  push(packet, lost) {
+    const began = performance.now();
+    this.step.push(lost ? null : packet);
+    (lost ? this.lost : this.received).add(1000 * (performance.now() - began));
+  }
+}
+
+// The time that a lost packet may take, in microseconds.
+export function limitOf({ packetSamples, sampleRate }) {
+  return 1e6 * BUDGET_SHARE * Math.min(packetSamples / sampleRate, BUFFER_S);
+}
+
+// Runs the step until the browser has compiled it as well as it can, so that the audio thread does
+// not wait for that: threads share the code.
+export async function warm(module, settings) {
+  const signal = chord(settings.sampleRate);
+  const end = performance.now() + WARM_MS;
+  while (performance.now() < end) {
+    costOf(module, settings, signal, 0);
+    await new Promise((resume) => setTimeout(resume));
+  }
+}
+
+// The best rung of the ladder that is fast enough here.
+export async function affordableRung(module, settings) {
+  const limit = CALM_SHARE * limitOf(settings);
+  const signal = chord(settings.sampleRate);
+  await warm(module, { ...settings, rung: 0 });
+  for (let rung = 0; rung < RUNGS - 1; rung++) {
+    await new Promise((resume) => setTimeout(resume));
+    if (costOf(module, { ...settings, rung }, signal, limit) <= limit) return rung;
+  }
+  return RUNGS - 1;
+}
+
+// A second of steady tones, over a little noise: what takes longest, as music is fitted on a longer
+// past than speech.
+function chord(sampleRate) {
+  const noise = new Losses({ seed: 1 });
+  return Float32Array.from({ length: sampleRate }, (_, i) => {
+    let sum = 0.001 * (noise.draw() - 0.5);
+    for (let hertz = 220; hertz < 2000; hertz += 110) {
+      sum += (10 / hertz) * Math.sin((2 * Math.PI * hertz * i) / sampleRate + hertz);
+    }
+    return sum;
+  });
+}
+
+// The mean time of the first lost packet of a burst, in microseconds, in the quietest of some
+// rounds. The mean, as some browsers' clocks have steps of 1 ms. What is far beyond the limit is not
+// timed to the end.
+function costOf(module, settings, signal, limit) {
+  const { sampleRate, channels, packetSamples } = settings;
+  const step = open(module, settings);
+  const packet = new Float32Array(channels * packetSamples);
+  let at = 0;
+  const receive = (seconds) => {
+    for (let k = Math.ceil((seconds * sampleRate) / packetSamples); k > 0; k--) {
+      for (let i = 0; i < packet.length; i += channels) {
+        packet.fill(signal[at], i, i + channels);
+        at = (at + 1) % signal.length;
+      }
+      step.push(packet);
+    }
+  };
+  receive(PAST_S);
+  let least = Infinity;
+  for (let round = 0; round < ROUNDS; round++) {
+    let sum = 0;
+    for (let burst = 0; burst < BURSTS; burst++) {
+      const began = performance.now();
+      step.push(null);
+      sum += performance.now() - began;
+      if (1000 * sum > 2 * BURSTS * limit) return Infinity;
+      receive(BETWEEN_S);
+    }
+    least = Math.min(least, (1000 * sum) / BURSTS);
+  }
+  return least;
+}

@@ -1,0 +1,206 @@
+"""Many streams of one format in one call, for servers that mix or forward them."""
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.config import StreamConfig
+from plc.engine.memory import StreamMemory
+from plc.engine.methods import make_method
+from plc.engine.prediction import StepPrediction
+from plc.engine.samples import Packet
+from plc.engine.stats import Stats
+from plc.engine.warm import warm_up
+from plc.errors import ConfigError, PacketError
+from plc.predict.ladder import SERVER, Ladders
+from plc_kernels.stream.layout import FLAGS, REFIT, TAKES
+from plc_kernels.stream.many import step_many
+from plc_kernels.stream.start import forget_stream
+from plc_kernels.stream.step import CONCEALED, PUSH
+
+MAX_STREAMS = 65_536
+# On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
+_REFIT_MS = 50.0
+
+
+class Concealers:
+    """Many streams of one format, concealed by linear prediction.
+
+    One call pushes a packet of each, in compiled code that holds no lock of Python's. The samples
+    are those of as many :class:`~plc.Concealer` objects.
+
+    Parameters
+    ----------
+    streams : int
+        1 to 65536.
+    sample_rate, channels, packet_samples, lookahead : int
+        As for :class:`~plc.StreamConfig`.
+    method : str
+        ``"server"``: two short rungs, for tens of microseconds a lost packet; ``"ar"``: the best
+        rungs; or ``burg:ORDER_MS/PAST_MS``.
+    threads : int
+        That share the streams; 1 to 64.
+    seed : int
+        Of the first stream's noise; the others count on.
+
+    Attributes
+    ----------
+    stats : tuple of Stats
+        What happened so far in each stream.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> mixer = Concealers(streams=3, sample_rate=48_000, packet_samples=64)
+    >>> packets = np.zeros((3, 64, 1), np.float32)
+    >>> mixer.push(packets, np.array([True, False, True])).shape
+    (3, 64, 1)
+    """
+
+    def __init__(
+        self,
+        streams: int,
+        sample_rate: int = 48_000,
+        channels: int = 1,
+        packet_samples: int = 64,
+        lookahead: int = 0,
+        *,
+        method: str = "server",
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if not 1 <= streams <= MAX_STREAMS:
+            raise ConfigError(f"streams is {streams}; give 1 to {MAX_STREAMS}")
+        if not 1 <= threads <= 64:
+            raise ConfigError(f"threads is {threads}; give 1 to 64")
+        self.config = config = StreamConfig(
+            sample_rate=sample_rate,
+            channels=channels,
+            packet_samples=packet_samples,
+            lookahead=lookahead,
+            method="ar" if method == "server" else method,
+            model="ar",
+            budget_ms=math.inf,
+            seed=seed,
+        )
+        warm_up()
+        reach = 0
+        if method == "server":
+            chosen: Any = StepPrediction(Ladders.of(SERVER, sample_rate))
+        else:
+            chosen = make_method(config, reach)
+        if chosen.ladders is None:
+            raise ConfigError(
+                f"method is {method!r}; many streams take server, ar or burg:ORDER_MS/PAST_MS"
+            )
+        size = StreamMemory(config, chosen).block.size
+        self._blocks = np.zeros((streams, size), np.int64)
+        memories = [StreamMemory(config, chosen, self._blocks[k], seed + k) for k in range(streams)]
+        refit = round(sample_rate * _REFIT_MS / 1000.0) if method == "server" else 0
+        self._blocks[:, REFIT] = refit
+        self.stats = tuple(Stats(memory, (*chosen.names, "noise")) for memory in memories)
+        self._missing = np.zeros(2, np.int64)
+        self._shape = (streams, packet_samples, channels)
+        shares = min(threads, streams)
+        bounds = np.linspace(0, streams, shares + 1).astype(int).tolist()
+        self._shares = list(itertools.pairwise(bounds))
+        self._pool = ThreadPoolExecutor(shares - 1) if shares > 1 else None
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the output lags the input."""
+        return self.config.lookahead * self.config.packet_samples
+
+    @property
+    def concealed(self) -> NDArray[np.bool_]:
+        """Which streams' last packets were made up, shape (streams,)."""
+        made: NDArray[np.bool_] = self._blocks[:, FLAGS] & CONCEALED != 0
+        return made
+
+    def push(
+        self, packets: Packet, arrived: NDArray[np.bool_], out: Packet | None = None
+    ) -> Packet:
+        """Take the next packet of every stream; return the packets to play.
+
+        Parameters
+        ----------
+        packets : float32 or int16, shape (streams, packet_samples, channels)
+            What is lost is not looked at.
+        arrived : bool, shape (streams,)
+            Which of them did.
+        out : same dtype and shape, C-contiguous, optional
+            Array to write to and return; may be ``packets``. Without it a new one is made.
+
+        Raises
+        ------
+        PacketError
+            If an array has another shape or dtype; no stream is advanced.
+        """
+        streams = self._shape[0]
+        if (
+            not isinstance(packets, np.ndarray)
+            or packets.shape != self._shape
+            or packets.dtype not in (np.float32, np.int16)
+        ):
+            given = f"{getattr(packets, 'dtype', type(packets).__name__)}"
+            raise PacketError(
+                f"packets is {given} {getattr(packets, 'shape', '')}; push float32 or int16 of "
+                f"shape {self._shape}: streams, packet_samples, channels"
+            )
+        if (
+            not isinstance(arrived, np.ndarray)
+            or arrived.shape != (streams,)
+            or (arrived.dtype != np.bool_)
+        ):
+            raise PacketError(f"arrived must be an array of bool, shape ({streams},)")
+        packets = np.ascontiguousarray(packets)
+        if out is None:
+            out = np.empty_like(packets)
+        elif (
+            not isinstance(out, np.ndarray)
+            or out.shape != self._shape
+            or out.dtype != packets.dtype
+            or not out.flags.c_contiguous
+            or not out.flags.writeable
+        ):
+            raise PacketError(
+                f"out must be a writable C-contiguous {packets.dtype} array of shape {self._shape}"
+            )
+        self._blocks[:, TAKES] = arrived
+        arguments = (
+            self._blocks,
+            PUSH,
+            packets.ctypes.data,
+            packets.strides[0],
+            packets.dtype == np.int16,
+            self._missing,
+            0,
+            out.ctypes.data,
+        )
+        if self._pool is None:
+            step_many(*arguments, 0, streams)
+            return out
+        others = [self._pool.submit(step_many, *arguments, *share) for share in self._shares[1:]]
+        step_many(*arguments, *self._shares[0])
+        wait(others)
+        return out
+
+    def reset(self, stream: int | None = None) -> None:
+        """Make a stream as new, or all of them, statistics included."""
+        for k in range(self._shape[0]) if stream is None else (stream,):
+            forget_stream(self._blocks[k])
+            self.stats[k].reset()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None

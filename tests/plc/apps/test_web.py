@@ -1,0 +1,335 @@
+"""The page of ``plc web``: built, served, exported; its parts run by node."""
+
+import base64
+import hashlib
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plc import Concealer
+from plc.apps import web
+from plc.audio.loss import GilbertElliott
+from plc.errors import AudioFileError, NetworkError
+from tests.plc.cli.test_app import refusal, run
+from tests.processes import environment
+from tests.signals import glide, noise, tones
+
+HERE = Path(__file__).parent
+DATA = Path(web.__file__).parents[1] / "data"
+NODE = shutil.which("node")
+CHECKS = ("losses", "lanes", "switching", "spectrum", "figures", "rungs", "refusals", "reset")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
+
+
+class Parts(HTMLParser):
+    """The references, styles, scripts and data of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.policy = ""
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.references += [str(given[name]) for name in ("src", "href") if given.get(name)]
+        assert not any(name == "style" or name.startswith("on") for name in given)
+        if given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = given["content"] or ""
+        if tag in ("script", "style"):
+            self._open = given.get("id") or given.get("type") or tag
+            self.texts[self._open] = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.texts[self._open] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return Parts(web.page().decode())
+
+
+def test_the_page_refers_to_no_other_file(parts: Parts) -> None:
+    licence = "https://creativecommons.org/licenses/by-sa/3.0/"
+    assert set(parts.references) == {"data:,", licence}  # the icon, and links to read
+    assert "@import" not in parts.texts["style"]
+    assert "url(" not in parts.texts["style"]
+    script = parts.texts["module"] + parts.texts["worklet"]
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
+    assert not re.search(r"innerHTML|insertAdjacentHTML|\beval\(|new Function", script)
+
+
+def test_the_policy_names_the_script_and_the_style_and_permits_no_connection(parts: Parts) -> None:
+    assert parts.policy == web.policy()
+    rules = dict(rule.split(" ", 1) for rule in parts.policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    for rule, part in (("script-src", "module"), ("style-src", "style")):
+        digest = hashlib.sha256(parts.texts[part].encode()).digest()
+        assert f"'sha256-{base64.b64encode(digest).decode()}'" in rules[rule].split()
+    assert "unsafe-inline" not in parts.policy
+    assert "'unsafe-eval'" not in parts.policy
+    assert "connect-src" not in rules
+
+
+def test_the_page_holds_the_step_and_the_recordings_as_they_are(parts: Parts) -> None:
+    for part, name in (
+        ("wasm", "web/plc.wasm"),
+        ("clip-music", "music.flac"),
+        ("clip-speech", "speech.flac"),
+    ):
+        assert base64.b64decode(parts.texts[part], validate=True) == (DATA / name).read_bytes()
+    assert (DATA / "web/plc.wasm").stat().st_size <= web.LARGEST_WASM_BYTES
+
+
+def test_the_page_names_the_authors_of_the_recordings() -> None:
+    licence = (DATA / "LICENCE.md").read_text()
+    for name in ("demonhill", "0zone0ne", "demo-instruct", "Allison Smith", "Digium", "CC-BY-SA-3"):
+        assert name in licence
+        assert name in web.page().decode()
+
+
+# ---- the server ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[web.WebServer]:
+    with web.WebServer(port=0) as opened:
+        yield opened
+
+
+def answer(server: web.WebServer, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path)
+    response = connection.getresponse()
+    found = response.status, {n.lower(): v for n, v in response.getheaders()}, response.read()
+    connection.close()
+    return found
+
+
+def test_the_server_gives_the_page_and_nothing_else(server: web.WebServer) -> None:
+    for path in ("/", "/index.html", "/?a=b"):
+        status, headers, body = answer(server, "GET", path)
+        assert (status, body) == (200, web.page())
+        assert headers["content-type"] == "text/html; charset=utf-8"
+        assert headers["content-security-policy"] == f"{web.policy()}; frame-ancestors 'none'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["server"] == "plc"
+    status, headers, body = answer(server, "HEAD", "/")
+    assert (status, int(headers["content-length"]), body) == (200, len(web.page()), b"")
+    for path in ("/plc.wasm", "/../pyproject.toml", "/%2e%2e/", "/index.htm"):
+        assert answer(server, "GET", path)[0] == 404
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert answer(server, method, "/")[0] == 501
+
+
+def test_a_taken_port_and_a_foreign_address_are_refused(server: web.WebServer) -> None:
+    port = server.url.rstrip("/").rpartition(":")[2]
+    assert "take another port" in refusal("web", "--port", port)
+    with pytest.raises(NetworkError, match=r"192\.0\.2\.1"):
+        web.WebServer("192.0.2.1", 0)
+    with pytest.raises(NetworkError, match="cannot find"):
+        web.WebServer("no such host", 0)
+
+
+def test_the_server_listens_at_ipv6() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with web.WebServer("::1", 0) as server:
+        assert server.url.startswith("http://[::1]:")
+
+
+def test_a_reader_that_breaks_off_does_no_harm(server: web.WebServer) -> None:
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    for request in (b"", b"\0\xff\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port)) as reader:
+            reader.sendall(request)
+    assert answer(server, "GET", "/")[0] == 200
+
+
+def test_the_command_serves_until_a_signal() -> None:
+    command = [sys.executable, "-m", "plc", "web", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.fullmatch(
+            r"plc: listening at http://127\.0\.0\.1:(\d+)/; Ctrl-C ends it\n", line
+        )
+        assert found, line
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == web.page()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def test_an_address_for_other_machines_comes_with_a_warning() -> None:
+    result = run("web", "--host", "0.0.0.0", "--port", 0, "--duration-s", 0)
+    assert "only to pages of this machine, of https and of files" in result.stderr
+    assert "only to pages" not in run("web", "--port", 0, "--duration-s", 0).stderr
+
+
+# ---- the folder ----------------------------------------------------------------------------------
+
+
+def test_the_page_is_written_and_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    for _ in range(2):
+        assert run("web", "--export", folder).stdout.split() == [str(folder / "index.html")]
+        assert [path.name for path in folder.iterdir()] == ["index.html"]
+        assert (folder / "index.html").read_bytes() == web.page()
+
+
+def test_another_page_is_kept(tmp_path: Path) -> None:
+    other = tmp_path / "index.html"
+    other.write_text("<title>mine</title>")
+    assert "another page" in refusal("web", "--export", tmp_path)
+    assert other.read_text() == "<title>mine</title>"
+    run("web", "--export", tmp_path, "--overwrite")
+    assert other.read_bytes() == web.page()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(AudioFileError, match="cannot write"):
+        web.export(file / "folder")
+
+
+# ---- scripts, in node ----------------------------------------------------------------------------
+
+
+def node(*arguments: object) -> str:
+    result = subprocess.run(
+        [str(NODE), *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@needs_node
+def test_every_check_is_listed() -> None:
+    assert json.loads(node(HERE / "web_parts.mjs", DATA / "web", "names")) == list(CHECKS)
+
+
+@needs_node
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_part_of_the_page_in_node(check: str) -> None:
+    node(HERE / "web_parts.mjs", DATA / "web", check)
+
+
+# Rate, channels, packet in samples, lookahead in packets, signal.
+FORMATS = [
+    (8_000, 1, 160, 0, glide),
+    (16_000, 1, 320, 0, glide),
+    (16_000, 1, 320, 1, glide),
+    (44_100, 2, 441, 0, tones),
+    (48_000, 1, 480, 0, tones),
+    (48_000, 2, 120, 0, tones),
+    (48_000, 1, 960, 2, tones),
+    (48_000, 1, 480, 0, noise),
+    (96_000, 1, 960, 0, tones),
+]
+
+
+def stream_of(format_: tuple[Any, ...]) -> tuple[dict[str, int], Any, Any]:
+    """Return settings, packets of shape (packets, samples, channels), and the trace."""
+    rate, channels, packet_samples, lookahead, maker = format_
+    packets = round(2.0 * rate / packet_samples)
+    shape = (packets, packet_samples)
+    make = noise if maker is noise else lambda seed, samples: maker(seed, rate, samples)
+    signal = np.stack(
+        [make(c, packets * packet_samples).reshape(shape) for c in range(channels)], axis=-1
+    )
+    trace = GilbertElliott(0.12, 2.0).trace(packets, seed=3)
+    settings = {
+        "sampleRate": rate,
+        "channels": channels,
+        "packetSamples": packet_samples,
+        "lookahead": lookahead,
+        "seed": 5,
+    }
+    return settings, np.ascontiguousarray(signal, np.float32), trace
+
+
+@needs_node
+def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
+    jobs = []
+    for number, format_ in enumerate(FORMATS):
+        settings, signal, trace = stream_of(format_)
+        signal.tofile(tmp_path / f"{number}.in")
+        jobs.append(
+            {
+                "settings": settings,
+                "trace": trace.astype(int).tolist(),
+                "packets": str(tmp_path / f"{number}.in"),
+                "out": str(tmp_path / f"{number}.out"),
+            }
+        )
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    said = node(
+        HERE / "web_step.mjs",
+        DATA / "web/step.mjs",
+        DATA / "web/plc.wasm",
+        tmp_path / "jobs.json",
+    )
+    for number, (format_, answered) in enumerate(zip(FORMATS, json.loads(said), strict=True)):
+        settings, signal, trace = stream_of(format_)
+        concealer = Concealer(
+            sample_rate=settings["sampleRate"],
+            channels=settings["channels"],
+            packet_samples=settings["packetSamples"],
+            lookahead=settings["lookahead"],
+            seed=settings["seed"],
+            method="ar",
+            budget_ms=float("inf"),
+        )
+        expected: Any = np.stack(
+            [
+                concealer.push(None if lost else packet)
+                for packet, lost in zip(signal, trace, strict=True)
+            ]
+        )
+        heard: Any = np.fromfile(tmp_path / f"{number}.out", np.float32).reshape(expected.shape)
+        np.testing.assert_allclose(heard, expected, rtol=0, atol=1e-4, err_msg=str(format_[:4]))
+        assert not answered["grew"]
+        lag = settings["lookahead"]
+        concealed = np.array(answered["flags"]) & 1
+        np.testing.assert_array_equal(concealed[lag:], trace[: len(trace) - lag])
+
+
+# ---- the compiled step ---------------------------------------------------------------------------
+
+
+@pytest.mark.system
+def test_the_step_in_the_package_is_that_of_these_kernels(tmp_path: Path) -> None:
+    if shutil.which("wasm-ld") is None:
+        pytest.skip("wasm-ld is not installed (Debian: lld)")
+    from plc.embed.library import build_library
+
+    built = build_library(tmp_path, "wasm32").library
+    assert built.read_bytes() == (DATA / "web/plc.wasm").read_bytes(), (
+        "kernels have changed: plc c build --target wasm32 --out plc/data/web"
+    )

@@ -1,0 +1,170 @@
+// node web_parts.mjs FOLDER CHECK: the page's parts that need no browser, one check for each.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const [folder, check] = process.argv.slice(2);
+const load = (name) => import(pathToFileURL(join(folder, name)));
+const module = () => new WebAssembly.Module(readFileSync(join(folder, "plc.wasm")));
+const near = (a, b, apart) => assert.ok(Math.abs(a - b) <= apart, `${a} is not within ${apart} of ${b}`);
+
+const RATE = 48000;
+const PACKET = 480;
+const settings = { sampleRate: RATE, channels: 1, packetSamples: PACKET };
+const sine = (packets, channels = 1) => Float32Array.from(
+  { length: packets * PACKET * channels },
+  (_, i) => 0.5 * Math.sin((2 * Math.PI * 440 * Math.floor(i / channels)) / RATE + (i % channels)),
+);
+
+// Plays a signal through lanes; at(k) is called before packet k. Returns all that was played.
+function played(lanes, signal, trace, at = () => {}) {
+  const samples = signal.length / trace.length;
+  const heard = new Float32Array(signal.length);
+  trace.forEach((lost, k) => {
+    at(k);
+    heard.set(lanes.push(signal.subarray(k * samples, (k + 1) * samples), lost), k * samples);
+  });
+  return heard;
+}
+
+const steepest = (x) => x.reduce((most, value, i) => (i ? Math.max(most, Math.abs(value - x[i - 1])) : 0), 0);
+
+const checks = {
+  async losses() {
+    const { Losses } = await load("losses.mjs");
+    for (const [share, burst] of [[0.1, 1.5], [0.3, 4], [0.5, 1], [0, 2]]) {
+      const losses = new Losses({ share, burst, seed: 7 });
+      const trace = Array.from({ length: 200000 }, () => losses.next());
+      const lost = trace.filter(Boolean).length;
+      const bursts = trace.filter((each, k) => each && !trace[k - 1]).length;
+      near(lost / trace.length, share, 0.01);
+      if (lost) near(lost / bursts, burst, 0.1 * burst);
+    }
+    const forced = new Losses({ share: 0, burst: 1 });
+    forced.force(3);
+    assert.deepEqual([1, 2, 3, 4, 5].map(() => forced.next()), [true, true, true, false, false]);
+    forced.set(1, 1);
+    assert.ok(Array.from({ length: 100 }, () => forced.next()).every(Boolean));
+  },
+
+  // Each lane is what it says, and all lag alike.
+  async lanes() {
+    const { Lanes } = await load("lanes.mjs");
+    const { open } = await load("step.mjs");
+    const packets = 40;
+    const trace = Array.from({ length: packets }, (_, k) => [9, 10, 20, 33].includes(k));
+    for (const [channels, lookahead] of [[1, 0], [2, 0], [1, 2]]) {
+      const all = { ...settings, channels, lookahead };
+      const signal = sine(packets, channels);
+      const n = PACKET * channels;
+      const lag = lookahead * n;
+      const heard = {};
+      for (const lane of ["silence", "repetition", "plc", "original"]) {
+        heard[lane] = played(new Lanes(module(), all, lane), signal, trace);
+      }
+      const step = open(module(), all);
+      trace.forEach((lost, k) => {
+        const own = step.push(lost ? null : signal.subarray(k * n, (k + 1) * n));
+        assert.deepEqual(heard.plc.subarray(k * n, (k + 1) * n), own);
+      });
+      const packet = (x, k) => x.subarray(k * n + lag, (k + 1) * n + lag);
+      for (let k = 0; k < packets - lookahead; k++) {
+        const truth = signal.subarray(k * n, (k + 1) * n);
+        assert.deepEqual(packet(heard.original, k), truth);
+        assert.deepEqual(packet(heard.silence, k), trace[k] ? new Float32Array(n) : truth);
+        if (trace[k]) {
+          assert.deepEqual(packet(heard.repetition, k), packet(heard.repetition, k - 1));
+        } else {
+          assert.deepEqual(packet(heard.repetition, k), truth);
+        }
+      }
+    }
+  },
+
+  // Between lanes that differ in level alone, no step is larger than the fade of 10 ms makes it.
+  async switching() {
+    const { LANES, Lanes } = await load("lanes.mjs");
+    const lanes = new Lanes(module(), settings, "original");
+    lanes.step.push = () => silence;
+    const silence = new Float32Array(PACKET);
+    const signal = sine(60);
+    const turns = { 10: "plc", 20: "original", 30: "plc", 31: "silence", 32: "plc", 40: "repetition" };
+    const heard = played(lanes, signal, Array(60).fill(false), (k) => turns[k] && lanes.choose(turns[k]));
+    assert.ok(steepest(heard) <= steepest(signal) + 0.5 / (0.01 * RATE) + 1e-6);
+    assert.deepEqual(heard.subarray(25 * PACKET, 30 * PACKET), signal.subarray(25 * PACKET, 30 * PACKET));
+    assert.ok(heard.subarray(12 * PACKET, 20 * PACKET).every((x) => x === 0));
+    assert.deepEqual(heard.subarray(45 * PACKET), signal.subarray(45 * PACKET));
+    assert.equal(LANES.length, 4);
+  },
+
+  async spectrum() {
+    const { Spectra } = await load("spectrum.mjs");
+    const n = 1024;
+    const found = [];
+    const spectra = new Spectra(n, 256, (db, mark) => found.push([Float32Array.from(db), mark]));
+    const wave = Float32Array.from({ length: 4 * n }, (_, i) => Math.sin((2 * Math.PI * 100 * i) / n));
+    spectra.push(wave, 0, 2 * n, 1, 0);
+    spectra.push(wave, 2 * n, 4 * n, 1, 1);
+    assert.equal(found.length, 16);
+    const [db] = found[7];
+    near(db[100], 0, 0.01);
+    near(db[101], -6.02, 0.05);
+    assert.ok(db[110] < -80);
+    // A spectrum belongs to the middle of its window.
+    assert.deepEqual(found.map(([, mark]) => mark), [...Array(9).fill(false), ...Array(7).fill(true)]);
+    const stereo = new Spectra(n, n, (both) => near(both[100], -6.02, 0.05));
+    stereo.push(Float32Array.from({ length: 2 * n }, (_, i) => (i % 2 ? 0 : wave[i / 2])), 0, 2 * n, 2, 0);
+  },
+
+  async figures() {
+    const { Level, Times } = await load("figures.mjs");
+    const times = new Times();
+    assert.equal(times.summary(), null);
+    for (let k = 1000; k > 0; k--) times.add(k);
+    assert.deepEqual(times.summary(), { p50: 500, p99: 990, max: 1000 });
+    for (let k = 0; k < 4000; k++) times.add(7); // older ones are forgotten
+    assert.deepEqual(times.summary(), { p50: 7, p99: 7, max: 7 });
+    const level = new Level();
+    for (let k = 0; k < 200; k++) level.push(sine(1), 0, PACKET);
+    near(level.db, 20 * Math.log10(0.5 / Math.SQRT2), 0.5);
+  },
+
+  async rungs() {
+    const { RUNGS, affordableRung } = await load("measure.mjs");
+    const short = { ...settings, packetSamples: 32 };
+    for (const each of [settings, short]) {
+      const rung = await affordableRung(module(), each);
+      assert.ok(Number.isInteger(rung) && rung >= 0 && rung < RUNGS);
+    }
+  },
+
+  // Settings out of range are refused in words, and so is a module that needs what is not here.
+  async refusals() {
+    const { open } = await load("step.mjs");
+    const wrong = [{ sampleRate: 7999 }, { sampleRate: 192001 }, { channels: 9 }, { packetSamples: 5761 },
+      { packetSamples: 31 }, { lookahead: 201 }];
+    for (const each of wrong) {
+      assert.throws(() => open(module(), { ...settings, ...each }), { name: "RangeError", message: /8000 to 192000/ });
+    }
+    // (module (import "env" "getpid" (func)))
+    const bytes = [0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 14, 1, 3, 101, 110, 118, 6,
+      ...Buffer.from("getpid"), 0, 0];
+    assert.throws(() => open(new WebAssembly.Module(Uint8Array.from(bytes)), settings), /needs getpid/);
+  },
+
+  async reset() {
+    const { open } = await load("step.mjs");
+    const stream = open(module(), settings);
+    const signal = sine(30);
+    const run = () => Array.from({ length: 30 }, (_, k) =>
+      Array.from(stream.push(k % 7 === 6 ? null : signal.subarray(k * PACKET, (k + 1) * PACKET))));
+    const first = run();
+    stream.reset();
+    assert.deepEqual(run(), first);
+  },
+};
+
+if (check === "names") console.log(JSON.stringify(Object.keys(checks)));
+else await checks[check]();
