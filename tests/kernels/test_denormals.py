@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -33,3 +36,31 @@ def test_the_setting_belongs_to_the_thread() -> None:
     other.start()
     other.join()
     assert halve(float(np.finfo(np.float64).tiny), 1) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits"), [("aarch64", 1 << 24), ("wasm32", 0), ("x86_64", 0x8040)]
+)
+def test_code_for_another_family_leaves_the_register_to_whoever_emits_it(
+    machine: str, bits: int
+) -> None:
+    script = f"""
+import platform
+platform.machine = lambda: "a machine of its own"
+import llvmlite.binding as llvm
+from plc_kernels import denormals
+for name in (denormals.READ, denormals.WRITE):
+    llvm.add_symbol(name, llvm.address_of_symbol("free"))
+denormals.generate_for({machine!r})
+from numba import njit
+flush = njit(denormals.flush_denormals.py_func)
+flush.compile(())
+text = flush.inspect_llvm(())
+assert ("plck_read_control" in text) == ({machine!r} != "wasm32"), text
+assert "stmxcsr" not in text and "fpcr" not in text
+assert not {bits} or "or i64" in text and " {bits}" in text
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -22,6 +22,8 @@ from plc_kernels.own_folder import own_folder
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = "plc_kernels.emit.worker"
+# Of each target: for as many states of the sources.
+_MOST_KEPT = 4
 
 
 class EmitError(RuntimeError):
@@ -94,15 +96,16 @@ def _kept(target: Target, sources: bytes) -> Path | None:
 
 
 def _keep(path: Path, kept: Path | None) -> None:
-    """Keep an object file instead of its target's earlier ones; a full disk keeps none."""
+    """Keep an object file, and the newest of its target's earlier ones; a full disk keeps none."""
     if kept is None:
         return
     with contextlib.suppress(OSError):
-        for old in kept.parent.glob(f"{kept.name[:-35]}-*.o"):
-            old.unlink()
         beside = kept.with_suffix(f".{os.getpid()}")
         shutil.copyfile(path, beside)
         beside.replace(kept)
+        found = kept.parent.glob(f"{kept.name[:-35]}-*.o")
+        for old in sorted(found, key=lambda each: each.stat().st_mtime)[:-_MOST_KEPT]:
+            old.unlink()
 
 
 def _emit(target: Target, path: Path) -> None:

@@ -9,6 +9,9 @@
 
 #define PACKET 160
 #define PACKETS 300
+#ifndef HAMMERED
+#define HAMMERED 3000 /* pushes of each of two threads to one stream */
+#endif
 
 static int faults;
 
@@ -98,7 +101,7 @@ static void *hammer(void *given) {
     float packet[PACKET], out[PACKET];
     int k;
     sound(packet, 0, 0);
-    for (k = 0; k < 3000; k++) {
+    for (k = 0; k < HAMMERED; k++) {
         int code = plc_push(mine->stream, k % 3 ? packet : NULL, out);
         mine->busy += code == PLC_ERROR_BUSY;
         mine->done += code >= 0;
@@ -118,7 +121,7 @@ static void one_stream_from_two_threads(void) {
     counters.struct_size = sizeof counters;
     CHECK(plc_stats(both[0].stream, &counters) == 0);
     CHECK(both[0].other + both[1].other == 0);
-    CHECK(both[0].done + both[1].done + both[0].busy + both[1].busy == 6000);
+    CHECK(both[0].done + both[1].done + both[0].busy + both[1].busy == 2 * HAMMERED);
     CHECK((int)counters.packets == both[0].done + both[1].done);
     CHECK(plc_close(both[0].stream) == 0);
 }

@@ -1,4 +1,6 @@
-/* Push random packets to random streams: random_packets PACKETS SEED; silence is success.
+/* Push random packets to random streams: random_packets PACKETS SEED [RUNG]; silence is success.
+ *
+ * RUNG is the best that is used; the best takes long where a program is emulated.
  *
  * All memory that the library gets ends where a page begins that nobody may touch, so that a read or
  * write beyond it ends the program, in code that no sanitizer looks into, too. Nothing may be
@@ -14,6 +16,7 @@
 #include "plc.h"
 
 static uint64_t state;
+static uint32_t best_rung;
 static long allocations;
 
 /* glibc's own, beneath those of this program; sanitizers have others, and count nothing. */
@@ -144,6 +147,8 @@ static plc_options some_options(void) {
     if (options.lookahead * options.packet_samples > 2 * options.sample_rate)
         options.lookahead = 1;
     options.rung = below(3) ? 4 + below(8) : below(12);
+    if (options.rung < best_rung)
+        options.rung = best_rung;
     options.seed = (int64_t)below(1000) - 500;
     options.fill = below(3) ? NULL : improve;
     return options;
@@ -230,6 +235,7 @@ static uint32_t one_stream(uint32_t packets) {
 int main(int count, char **given) {
     uint64_t packets = count > 1 ? strtoull(given[1], NULL, 10) : 100000, done = 0;
     state = (count > 2 ? strtoull(given[2], NULL, 10) : 1) * 2 + 1;
+    best_rung = count > 3 ? (uint32_t)strtoul(given[3], NULL, 10) : 0;
 #ifdef COUNT_ALLOCATIONS
     free(malloc(1));
     if (allocations != 1)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,9 @@ CASES = [
     Case(48_000, 1, "PCM_16", 960, 2),
 ]
 SECONDS = 1.5
+ALL = range(len(CASES))
+# Long orders and short packets: a minute each under qemu.
+EMULATED = [k for k in ALL if CASES[k].rate < 32_000 or CASES[k].packet > 500]
 
 # Conceal the files in a folder as the example does; a process of its own, as numba reads the
 # processor's name once.
@@ -140,11 +144,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def conceal_all(
-    program: Path, folder: Path, suffix: str, *prefix: str
+    program: Path, folder: Path, suffix: str, *prefix: str, cases: Sequence[int] = ALL
 ) -> list[NDArray[np.float64]]:
-    """Run the example on every recording; return what it wrote, float64, shape (n, channels)."""
+    """Run the example on recordings; return what it wrote, float64, shape (n, channels)."""
     heard = []
-    for k, case in enumerate(CASES):
+    for k in cases:
+        case = CASES[k]
         trace = folder / f"{k}.lost"
         out = folder / f"{k}-{suffix}.wav"
         command: list[str | Path] = [*prefix, program, folder / f"{k}.wav", out]
@@ -208,9 +213,9 @@ def test_aarch64_plays_the_same_within_a_tolerance(
     here = conceal_all(compiled(EXAMPLE, built), recordings, "v2")
     arm = build_library(tmp_path, "aarch64")
     program = compiled(EXAMPLE, arm, "-static", compiler="aarch64-linux-gnu-gcc")
-    there = conceal_all(program, recordings, "arm", "qemu-aarch64")
-    for case, expected, heard in zip(CASES, here, there, strict=True):
-        assert np.abs(heard - expected).max() < TOLERANCE, case
+    there = conceal_all(program, recordings, "arm", "qemu-aarch64", cases=EMULATED)
+    for k, heard in zip(EMULATED, there, strict=True):
+        assert np.abs(heard - here[k]).max() < TOLERANCE, CASES[k]
 
 
 @on_x86
@@ -291,10 +296,10 @@ def test_two_threads_pass_the_thread_sanitizer(built: Library, tmp_path: Path) -
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("probe", [("random_packets.c", "1500", "3"), ("embed_probe.c",)])
+@pytest.mark.parametrize("probe", [("random_packets.c", "600", "3", "8"), ("embed_probe.c",)])
 def test_valgrind_finds_nothing(built: Library, probe: tuple[str, ...]) -> None:
     needs("valgrind")
-    program = compiled(HERE / probe[0], built, "-g")
+    program = compiled(HERE / probe[0], built, "-g", "-DHAMMERED=60")
     checks = ("--error-exitcode=9", "--leak-check=full", "-q")
     done = run("valgrind", *checks, program, *probe[1:])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -322,9 +327,11 @@ def test_pkg_config_tells_the_flags(built: Library) -> None:
     needs("pkg-config")
     folder = built.library.parent
     environment = os.environ | {"PKG_CONFIG_PATH": str(folder)}
-    command = ["pkg-config", "--modversion", "--cflags", "--libs", "plc"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [plc.__version__, f"-I{folder}", f"-L{folder}", "-lplc"]
+    told = ""
+    for options in (["--modversion"], ["--cflags", "--libs"]):
+        command = ["pkg-config", *options, "plc"]
+        told += subprocess.check_output(command, env=environment, text=True)
+    assert told.split() == [plc.__version__, f"-I{folder}", f"-L{folder}", "-lplc"]
 
 
 @pytest.mark.system
