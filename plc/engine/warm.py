@@ -69,13 +69,13 @@ AUDIO_PATH: tuple[Any, ...] = (
 )
 """Every kernel that a stream may call."""
 
-# Compiling everything takes a quarter of that on a slow core.
-_LONGEST_WAIT_S = 60.0
+# Compiling everything takes less, even on a slow core.
+_LONGEST_WAIT_S = 180.0
 _POLL_S = 0.02
 # From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
 _WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
-_COMPILING = "compiling the kernels, once on this machine: about a quarter of a minute"
+_COMPILING = "compiling the kernels, once on this machine: about a minute"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.RLock()
@@ -94,8 +94,8 @@ def warm_up() -> None:
     """Run every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
-    seconds. The first call in a process takes about a second from a warm cache and a quarter of
-    a minute from an empty one, during which other processes wait to find it full; further calls
+    seconds. The first call in a process takes about a second from a warm cache and a
+    minute from an empty one, during which other processes wait to find it full; further calls
     return at once.
     """
     global _warm

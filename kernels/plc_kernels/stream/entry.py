@@ -41,6 +41,8 @@ MIN_RATE, MAX_RATE = 8000, 192_000
 _MAX_PACKET_MS = 120
 _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
+_COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
+"""Of each rung, as orders times pasts: what its fit takes is in proportion to that."""
 _RUNGS = len(STEADY_MS)
 _ALL_RUNGS = len(_PAST_MS)
 
@@ -86,7 +88,9 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[CROSSFADES] = 1
     header[BRIDGES] = 1
     header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
-    unsteady = _RUNGS + min(first, _ALL_RUNGS - _RUNGS - 1)
+    unsteady = _RUNGS
+    while unsteady < _ALL_RUNGS - 1 and _COSTS[unsteady] > _COSTS[first]:
+        unsteady += 1
     place = LADDER + 3 * MAX_STEPS
     header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
     header[NOISE_RUNG] = 2 * MAX_STEPS
