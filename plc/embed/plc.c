@@ -217,6 +217,7 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     opened->fill = options->fill;
     opened->user = options->user;
     opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
+    memset(opened->block, 0, (size_t)steps[place].size(settings)); /* no sample is chance's */
     steps[place].open(opened->block, settings);
     if (options->fill)
         opened->filled = (float *)((char *)opened->block + steps[place].size(settings));

@@ -71,7 +71,7 @@ static guarded guard(size_t size) {
     if (mprotect(made.begin + made.mapped - page, page, PROT_NONE))
         stop("no guard");
     made.memory = made.begin + made.mapped - page - size;
-    memset(made.begin, 0xA5, made.mapped - page); /* what was not written is no silence */
+    memset(made.begin, 0x7E, made.mapped - page); /* what was not written is no silence: 1e301 */
     return made;
 }
 

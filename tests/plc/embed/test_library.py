@@ -300,7 +300,7 @@ def test_two_threads_pass_the_thread_sanitizer(built: Library, tmp_path: Path) -
 def test_valgrind_finds_nothing(built: Library, probe: tuple[str, ...]) -> None:
     needs("valgrind")
     program = compiled(HERE / probe[0], built, "-g", "-DHAMMERED=60")
-    checks = ("--error-exitcode=9", "--leak-check=full", "-q")
+    checks = ("--error-exitcode=9", "--leak-check=full", "-q", "--fair-sched=yes")
     done = run("valgrind", *checks, program, *probe[1:])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
