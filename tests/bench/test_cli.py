@@ -123,6 +123,16 @@ def test_latency_reads_a_file(clip: Path) -> None:
     assert "of 100 packets took longer" in text
 
 
+def test_server_shows_a_row_for_each_method(clip: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "server.json"
+    options = ("--streams", "2", "--seconds", "0.2", "--method", "server,burg:5/30")
+    status, shown = run("server", clip, *options, "--json", str(numbers))
+    assert status == 0
+    assert "concealed" in shown
+    costs = json.loads(numbers.read_text())["costs"]
+    assert [cost["method"] for cost in costs] == ["server", "burg:5/30"]
+
+
 def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "busy.json"
     status, text = run(

@@ -1,0 +1,53 @@
+"""The cost of many streams, on a small load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from plc.errors import ConfigError
+from plc_bench.timing import server
+from plc_bench.timing.server import ServerSettings, measure, server_table
+from tests.signals import tones
+
+SMALL = ServerSettings(streams=3, packet_samples=64, seconds=0.3, methods=("server", "burg:5/30"))
+
+
+def test_every_method_is_driven_with_the_same_losses() -> None:
+    done: list[int] = []
+    report = measure(SMALL, lambda: done.append(1))
+    assert [cost.method for cost in report.costs] == ["server", "burg:5/30"]
+    assert len(done) == 2
+    for cost in report.costs:
+        assert cost.received + cost.concealed == SMALL.streams * SMALL.ticks
+        assert cost.concealed == report.costs[0].concealed > 0
+        assert cost.received_us > 0.0
+        assert cost.cores > 0.0
+        assert cost.nmse_db < 0.0
+        assert cost.tick_ms["p50"] <= cost.tick_ms["p99"] <= cost.tick_ms["max"]
+    table = server_table(report)
+    assert table.row_count == 2
+
+
+def test_no_burst_is_longer_than_asked() -> None:
+    settings = ServerSettings(streams=4, seconds=1.0, loss=0.5, mean_burst=8.0, longest=3)
+    arrived = server._arrived(settings)
+    for row in (~arrived).T:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
+        assert (edges[1::2] - edges[::2]).max() == 3
+
+
+def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, tones(1, 48_000, 96_000), 48_000, subtype="FLOAT")
+    settings = ServerSettings(streams=2, seconds=0.1, clips=(clip,))
+    packets = server._packets(settings)
+    assert packets.shape == (settings.ticks, 2, 64, 1)
+    assert not np.array_equal(packets[:, 0], packets[:, 1])
+
+
+@pytest.mark.parametrize(("loss", "seconds"), [(0.0, 1.0), (1.0, 1.0), (0.1, 0.0)])
+def test_a_load_that_says_nothing_is_refused(loss: float, seconds: float) -> None:
+    with pytest.raises(ConfigError, match="give a share between 0 and 1"):
+        measure(ServerSettings(loss=loss, seconds=seconds))
