@@ -69,6 +69,7 @@ def start_limit(block: Block) -> None:
     words(block, LEVEL_SLOTS, block[LEVEL_SIZE])[:] = -1
     block[NEWEST] = 0
     reals(block)[RECEIVED_SHARE] = 1.0
+    double_rows(block, LEVEL_STATE, (block[CHANNELS], 3))[:] = 0.0
     begin_limit(block)
 
 
