@@ -13,7 +13,8 @@ from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
 from plc_kernels.phase.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream import entry, layout
 from plc_kernels.stream.layout import Block
-from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL, step
+from plc_kernels.stream.many import step_many
+from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL
 
 LINE = 8
 """Words of 64 bytes: blocks begin at a multiple of that."""
@@ -190,7 +191,9 @@ class Stream:
             box[:] = packet.reshape(self.shape)
         place, arrived = box.ctypes.data, packet is not None
         block = self.block
-        flags = step(block, action, place, integer, arrived, gaps, len(missing), place)
+        block[layout.TAKES] = arrived
+        around = (integer, gaps, len(missing), place, 0, 1)
+        flags = step_many(block[None], action, place, 0, *around)
         while flags & MORE:
             if flags & WANTS_FILL:
                 n = int(block[layout.FILL_SAMPLES])
@@ -199,7 +202,7 @@ class Stream:
                 self.drafts.append(draft.reshape(self.shape[1], n).copy())
                 draft *= np.float32(gain)
             self.flags |= flags
-            flags = step(block, GO_ON, place, integer, False, gaps, 0, place)
+            flags = step_many(block[None], GO_ON, place, 0, *around)
         self.flags |= flags
         return box
 

@@ -89,7 +89,9 @@ def test_the_ranges_are_those_of_the_concealer(
 def test_the_ladders_are_those_of_the_engine_from_a_rung_on(rate: int, first: int) -> None:
     header = np.zeros(layout.HEADER, np.int64)
     assert entry.prepare(settings_of(rate, packet=rate // 100, first=first), header)
-    least = min(first, len(UNSTEADY) - 1)
+    dear = STEADY[first].order_ms * STEADY[first].past_ms
+    costs = [rung.order_ms * rung.past_ms for rung in UNSTEADY]
+    least = next((k for k, cost in enumerate(costs) if cost <= dear), len(UNSTEADY) - 1)
     ladders = (
         (layout.STEADY_STEPS, 0, STEADY[first:]),
         (layout.UNSTEADY_STEPS, layout.MAX_STEPS, UNSTEADY[least:]),
