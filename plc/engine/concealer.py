@@ -84,8 +84,6 @@ from plc_kernels.stream.step import (
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
 
-_NOISE_RUNG = "noise"
-
 
 class Concealer:
     """A stream of packets in, the same stream without gaps out.
@@ -156,8 +154,8 @@ class Concealer:
         self._filler = method.filler
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
-        self.stats = Stats(memory, (*method.names, _NOISE_RUNG), network, ahead)
-        self._rungs = {name: k for k, name in enumerate(method.names)}
+        self.stats = Stats(memory, network=network, ahead=ahead)
+        self._rungs = {name: k for k, name in enumerate(memory.rungs)}
         self._limit_ms = config.time_limit_ms
         self._packet_ms = config.packet_ms
         self._clock = clock
@@ -302,7 +300,7 @@ class Concealer:
         if missing:
             check_missing(missing, self.config)
         if out is not None:
-            check_out(out, integer, self.config)
+            check_out(out, integer, self._shape)
         self._integer = integer
         box = self._int16_box if integer else self._float_box
         if packet is not None:
@@ -329,10 +327,14 @@ class Concealer:
         flags = step_many(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
         if filler is not None:
-            while self._tell(filler, flags):
-                flags = step_many(
-                    self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
-                )
+            before = flush_denormals()
+            try:
+                while self._tell(filler, flags):
+                    flags = step_many(
+                        self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
+                    )
+            finally:
+                restore_denormals(before)
         self._next_lost = flags & NEXT_LOST != 0
         return int(flags)
 
@@ -343,11 +345,7 @@ class Concealer:
             return flags & MORE != 0
         if not flags & MORE:
             return False
-        before = flush_denormals()
-        try:
-            self._fill(filler, flags)
-        finally:
-            restore_denormals(before)
+        self._fill(filler, flags)
         return True
 
     def _tell_played(self, filler: Filler, received: bool) -> None:

@@ -12,10 +12,11 @@ from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.prediction import StepPrediction
-from plc.engine.samples import Packet
+from plc.engine.samples import Packet, check_out
 from plc.engine.stats import Stats
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
+from plc.predict.filler import Method
 from plc.predict.ladder import SERVER, Ladders
 from plc_kernels.stream.layout import FLAGS, REFIT, TAKES
 from plc_kernels.stream.many import step_many
@@ -92,11 +93,11 @@ class Concealers:
             seed=seed,
         )
         warm_up()
-        reach = 0
-        if method == "server":
-            chosen: Any = StepPrediction(Ladders.of(SERVER, sample_rate))
-        else:
-            chosen = make_method(config, reach)
+        chosen: Method = StepPrediction(
+            Ladders(sample_rate, channels, packet_samples, rungs=SERVER)
+        )
+        if method != "server":
+            chosen = make_method(config, 0)
         if chosen.ladders is None:
             raise ConfigError(
                 f"method is {method!r}; many streams take server, ar or burg:ORDER_MS/PAST_MS"
@@ -106,7 +107,7 @@ class Concealers:
         memories = [StreamMemory(config, chosen, self._blocks[k], seed + k) for k in range(streams)]
         refit = round(sample_rate * _REFIT_MS / 1000.0) if method == "server" else 0
         self._blocks[:, REFIT] = refit
-        self.stats = tuple(Stats(memory, (*chosen.names, "noise")) for memory in memories)
+        self.stats = tuple(Stats(memory) for memory in memories)
         self._missing = np.zeros(2, np.int64)
         self._shape = (streams, packet_samples, channels)
         shares = min(threads, streams)
@@ -162,25 +163,18 @@ class Concealers:
         ):
             raise PacketError(f"arrived must be an array of bool, shape ({streams},)")
         whole: Any = np.ascontiguousarray(packets)
+        integer = whole.dtype == np.int16
         if out is None:
             out = np.empty_like(whole)
-        elif (
-            not isinstance(out, np.ndarray)
-            or out.shape != self._shape
-            or out.dtype != whole.dtype
-            or not out.flags.c_contiguous
-            or not out.flags.writeable
-        ):
-            raise PacketError(
-                f"out must be a writable C-contiguous {packets.dtype} array of shape {self._shape}"
-            )
+        else:
+            check_out(out, integer, self._shape)
         self._blocks[:, TAKES] = arrived
         arguments = (
             self._blocks,
             PUSH,
             whole.ctypes.data,
             whole.strides[0],
-            whole.dtype == np.int16,
+            integer,
             self._missing,
             0,
             out.ctypes.data,

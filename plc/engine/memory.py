@@ -40,6 +40,8 @@ class StreamMemory:
         Address of the packet that goes in and of the one that comes out.
     history : History
         What was played.
+    rungs : tuple of str
+        Names by which concealed samples are counted.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class StreamMemory:
         header[layout.CROSSFADES] = method.crossfades
         header[layout.BRIDGES] = method.bridges
         header[layout.PAST] = max(method.past_samples, 1)
+        self.rungs = (*method.names, "noise")
         header[layout.NOISE_RUNG] = len(method.names)
         if method.ladders is not None:
             header[layout.INSIDE] = True

@@ -108,7 +108,7 @@ def make_method(
         return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
-        return StepPrediction(Ladders(*stream, reach=reach, rung=rung))
+        return StepPrediction(Ladders(*stream, reach=reach, rungs=(rung, rung)))
     return FILLERS[method](*stream)
 
 

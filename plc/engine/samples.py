@@ -50,9 +50,8 @@ def check_missing(missing: Sequence[tuple[int, int]], config: StreamConfig) -> N
         at = stop
 
 
-def check_out(out: Packet, integer: bool, config: StreamConfig) -> None:
-    """Raise a :class:`PacketError` unless ``out`` fits the packet to play."""
-    shape = (config.packet_samples, config.channels)
+def check_out(out: Packet, integer: bool, shape: tuple[int, ...]) -> None:
+    """Raise a :class:`PacketError` unless ``out`` takes such samples."""
     wanted = _INT16 if integer else _FLOAT32
     if (
         not isinstance(out, np.ndarray)

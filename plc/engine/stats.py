@@ -133,7 +133,7 @@ class Stats:
     memory : StreamMemory or None
         Of the stream; None: counters of their own.
     rungs : sequence of str
-        Names by which concealed samples are counted.
+        Names by which concealed samples are counted, where there is no ``memory`` that has them.
     network, ahead : NetworkCounters and PreparationCounters, or None
         Of the stream's method; None: new ones.
     """
@@ -178,7 +178,7 @@ class Stats:
         ahead: PreparationCounters | None = None,
     ) -> None:
         self._memory = memory
-        self.rungs = tuple(rungs)
+        self.rungs = tuple(rungs) if memory is None else memory.rungs
         self.network = network or NetworkCounters()
         """What became of the network's runs."""
         self.ahead = ahead or PreparationCounters()

@@ -201,7 +201,8 @@ def _run_all() -> None:
     sound = np.tile(np.random.default_rng(0).standard_normal((1, 4096), np.float32), 2)
     history.append(sound, trusted=True)
     repeated.listen(sound)
-    filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
+    rung = Rung(4.0, 16.0)
+    filler = ArFiller(8000, 1, 64, rung=rung)
     filler.begin(history)
     lines = np.zeros((1, 2, 128), np.float32)
     draft_from(repeated, history, filler, lines)
@@ -214,7 +215,7 @@ def _run_all() -> None:
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
     config = StreamConfig(sample_rate=8000, packet_samples=64)
-    memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rung=Rung(4.0, 16.0))))
+    memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     step.look_ahead(block)

@@ -11,7 +11,7 @@ own processor time: that others had the processor says nothing about the rung.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -161,8 +161,9 @@ class Ladders:
         Time that the first concealment of a burst may take.
     reach : int
         Samples of the longest bridge that will be asked for, and of the most known beyond it.
-    rung : Rung or None
-        One rung whatever it costs; None chooses from the ladders.
+    rungs : tuple of two Rung, or None
+        One rung for steady and one for unsteady content, whatever they cost; None chooses from the
+        ladders.
     unsteady_limit_ms : float or None
         As ``limit_ms``, where the content is unsteady; None: the same.
     """
@@ -174,35 +175,23 @@ class Ladders:
         packet_samples: int,
         limit_ms: float = math.inf,
         reach: int = 0,
-        rung: Rung | None = None,
+        rungs: tuple[Rung, Rung] | None = None,
         unsteady_limit_ms: float | None = None,
     ) -> None:
-        fixed = (rung,) if rung else None
+        ladders = (STEADY, UNSTEADY)
         limits_ms = (limit_ms, limit_ms if unsteady_limit_ms is None else unsteady_limit_ms)
-        if rung:
+        if rungs is not None:
+            ladders = ((rungs[0],), (rungs[1],))
             limits_ms = (math.inf, math.inf)
         self.steady, self.unsteady = (
-            affordable(fixed or rungs, sample_rate, channels, packet_samples, reach, most_ms)
-            for rungs, most_ms in zip((STEADY, UNSTEADY), limits_ms, strict=True)
+            affordable(ladder, sample_rate, channels, packet_samples, reach, most_ms)
+            for ladder, most_ms in zip(ladders, limits_ms, strict=True)
         )
-        self._measure()
-
-    def _measure(self) -> None:
         steps = self.steady + self.unsteady
         self.past_samples = max(step.past for step in steps)
         self.most_coefficients = max(step.order for step in steps)
         assert self.past_samples <= MAX_PAST_SAMPLES
         assert self.most_coefficients <= MAX_ORDER
-
-    @classmethod
-    def of(cls, rungs: tuple[Rung, Rung], sample_rate: int) -> Self:
-        """Return ladders of one rung each, steady and unsteady, whatever they cost."""
-        ladders = cls.__new__(cls)
-        ladders.steady, ladders.unsteady = (
-            affordable((rung,), sample_rate, 1, 1, 0, math.inf) for rung in rungs
-        )
-        ladders._measure()
-        return ladders
 
     @property
     def names(self) -> tuple[str, ...]:

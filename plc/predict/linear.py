@@ -78,16 +78,10 @@ class ArFiller(Filler):
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples : int
-        Of the stream.
-    limit_ms : float
-        Time that the first concealment of a burst may take.
-    reach : int
-        Samples of the longest bridge that will be asked for, and of the most known beyond it.
+    sample_rate, channels, packet_samples, limit_ms, reach, unsteady_limit_ms
+        As for :class:`~plc.predict.ladder.Ladders`.
     rung : Rung or None
-        One rung whatever it costs; None chooses from the ladders.
-    unsteady_limit_ms : float or None
-        As ``limit_ms``, where the content is unsteady; None: the same.
+        One rung for all content, whatever it costs; None chooses from the ladders.
     """
 
     bridges = True
@@ -102,8 +96,9 @@ class ArFiller(Filler):
         rung: Rung | None = None,
         unsteady_limit_ms: float | None = None,
     ) -> None:
+        rungs = None if rung is None else (rung, rung)
         self._ladders = ladders = Ladders(
-            sample_rate, channels, packet_samples, limit_ms, reach, rung, unsteady_limit_ms
+            sample_rate, channels, packet_samples, limit_ms, reach, rungs, unsteady_limit_ms
         )
         self.steady, self.unsteady = ladders.steady, ladders.unsteady
         self.past_samples, most = ladders.past_samples, ladders.most_coefficients

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,14 @@ from plc_bench.quality import excerpts, study
 from plc_bench.report import build
 from plc_bench.report.ratings import rating_tables, read_ratings
 from tests.bench.quality.test_study import settings, write_clips
+from tests.browser import ARGUMENTS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
-if CHROMIUM is None:
-    pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
+CHROMIUM = chromium()
 
 pytestmark = pytest.mark.system
 
@@ -45,8 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--mute-audio"]
-        arguments.append("--autoplay-policy=no-user-gesture-required")
+        arguments = [*ARGUMENTS, "--autoplay-policy=no-user-gesture-required"]
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened
         opened.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,22 +11,19 @@ import pytest
 import soundfile
 
 from plc.apps import web
+from tests.browser import ARGUMENTS, chromium
 from tests.signals import tones
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
-if CHROMIUM is None:
-    pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
+CHROMIUM = chromium()
 
 pytestmark = pytest.mark.system
 
 # A shared machine may stall; nothing here takes more than seconds.
 PATIENCE_MS = 60_000.0
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--mute-audio"]
 # A microphone that beeps once a second.
 FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 DESKTOP = {"width": 1280, "height": 800}

@@ -12,6 +12,7 @@ from plc.engine import concealer as concealer_module
 from plc.engine import methods
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
+from plc_kernels.denormals import SUPPORTED
 from tests.signals import tones
 
 RATE = 16_000
@@ -172,3 +173,39 @@ def test_the_stream_knows_no_kind_of_filler() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "type")
     ]
     assert [check for check in checks if "filler" in check.lower()] == []
+
+
+class Decaying(Filler):
+    """Computes with denormal numbers in each of its hooks."""
+
+    name = "decaying"
+    past_samples = 8
+
+    def __init__(self) -> None:
+        self.made: list[float] = []
+
+    def _decay(self) -> None:
+        self.made.append(float((np.full(8, 1e-38, np.float32) * np.float32(1e-3)).sum()))
+
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
+        self._decay()
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        self._decay()
+        out.fill(0.0)
+
+    def played(self, block: NDArray[np.float32], received: bool) -> None:
+        self._decay()
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="this processor keeps denormals")
+def test_every_hook_runs_without_denormals(monkeypatch: pytest.MonkeyPatch) -> None:
+    filler = Decaying()
+    filler._decay()
+    assert filler.made.pop() > 0.0
+    monkeypatch.setitem(methods.FILLERS, "decaying", lambda *_: filler)
+    _play(Concealer(RATE, 1, PACKET, method="decaying"), (20, 21))
+    assert len(filler.made) > 100
+    assert set(filler.made) == {0.0}
+    filler._decay()
+    assert filler.made.pop() > 0.0

@@ -14,6 +14,7 @@ from plc.engine.samples import check_missing, check_out, check_packet
 from plc.errors import PacketError
 from plc_kernels.packet import INT16_SCALE
 
+SHAPE = (160, 2)
 CONFIG = StreamConfig(sample_rate=16_000, channels=2, packet_samples=160)
 MONO = StreamConfig(sample_rate=16_000, channels=1, packet_samples=160)
 PACKET = np.arange(-16_000, 16_000, 100, dtype=np.int16).reshape(160, 2)
@@ -70,12 +71,12 @@ def test_other_parts_are_refused(missing: list[tuple[int, int]]) -> None:
 
 
 def test_out_is_of_the_dtype_of_the_stream() -> None:
-    check_out(np.zeros((160, 2), np.float32), False, CONFIG)
-    check_out(np.zeros((160, 2), np.int16), True, CONFIG)
+    check_out(np.zeros((160, 2), np.float32), False, SHAPE)
+    check_out(np.zeros((160, 2), np.int16), True, SHAPE)
     with pytest.raises(PacketError, match=r"C-contiguous int16 array of shape \(160, 2\)"):
-        check_out(np.zeros((160, 2), np.float32), True, CONFIG)
+        check_out(np.zeros((160, 2), np.float32), True, SHAPE)
     with pytest.raises(PacketError, match="C-contiguous float32"):
-        check_out(np.zeros((160, 2), np.int16), False, CONFIG)
+        check_out(np.zeros((160, 2), np.int16), False, SHAPE)
 
 
 def read_only() -> NDArray[np.float32]:
@@ -98,7 +99,7 @@ def read_only() -> NDArray[np.float32]:
 )
 def test_out_that_cannot_be_written_is_refused(out: Any) -> None:
     with pytest.raises(PacketError, match="out must be a writable C-contiguous float32"):
-        check_out(out, False, CONFIG)
+        check_out(out, False, SHAPE)
 
 
 def stream(**settings: Any) -> Concealer:
