@@ -62,6 +62,8 @@ _LEAST_WAIT_S = 1e-4
 _DRAIN_S = 2.0
 # A signal is noticed within this time.
 _LONGEST_WAIT_S = 0.1
+# How long ended clients' threads get at a time to leave, before the next client is taken.
+_TURN_S = 0.001
 # A thread that computes hands the interpreter over after this time; Python's own is ten times it.
 _SWITCH_S = 0.0005
 _BACKLOG = 128
@@ -293,6 +295,11 @@ class Sidecar:
             _trim()
 
     def _accept(self) -> None:
+        with self._lock:
+            crowded = len(self._displaced) >= self._max_clients
+        if crowded:  # who connects waits with the system until the threads of those have ended
+            time.sleep(_TURN_S)
+            return
         try:
             connection, _ = self._listener.accept()
         except OSError:  # gone already; or no descriptor is free, which others' ends will mend
@@ -329,9 +336,9 @@ class Sidecar:
     def _displace(self) -> bool:
         """Let the oldest that has not said HELLO give way; return whether there was one.
 
-        Its thread ends in its own time, so no more of them are waited for than may be open.
+        Its thread ends in its own time; :meth:`_accept` waits where these become too many.
         """
-        if not self._silent or len(self._displaced) >= self._max_clients:
+        if not self._silent:
             return False
         oldest = next(iter(self._silent))
         del self._silent[oldest]
