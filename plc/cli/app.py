@@ -22,6 +22,7 @@ from plc import notice
 from plc.cli import embed, live, network, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
+    HELP,
     AsJson,
     Burst,
     Lookahead,
@@ -94,7 +95,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings=HELP,
 )
 
 
