@@ -169,7 +169,7 @@ class Stats:
     """Concealed samples for which the far side of the gap was known."""
     fills_limited = _Counter("fills_limited")
     """Concealed packets that would have been much louder than what was received lately, and were
-    turned down (:mod:`plc_kernels.stream.fill_limit`)."""
+    turned down (``plc_kernels.stream.fill_limit``)."""
     deadline_misses = _Counter("deadline_misses")
     """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
     rung_changes = _Counter("rung_changes")

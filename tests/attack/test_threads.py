@@ -5,9 +5,11 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from plc import Concealer, Concealers, ConcurrentPushError, PlcError
 from plc.embed.server import Conversation
@@ -147,14 +149,14 @@ def played_by_many(
     """Return many streams during one of whose calls somebody else calls."""
     group = Concealers(3, RATE, 1, PACKET, threads=threads)
     gate = Gate()
-    step = many.step_many
+    step: Any = vars(many)["step_many"]
 
-    def slow(*arguments: object) -> object:
+    def slow(*arguments: Any) -> object:
         gate()
         return step(*arguments)
 
     monkeypatch.setattr(many, "step_many", slow)
-    out = []
+    out: list[Packet] = []
     for tick in range(60):
         packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)
         arrived[tick % 3] = tick % 4 != 3
@@ -174,7 +176,8 @@ def played_by_many(
         thread.join(PATIENCE_S)
     group.close()
     assert [stats.packets for stats in group.stats] == [60] * 3
-    return np.stack(out)
+    played: NDArray[np.float32] = np.concatenate(out, dtype=np.float32)
+    return played
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -80,7 +80,7 @@ def test_the_line_that_an_error_gives_mends_the_packet(packet: Any) -> None:
 def test_the_line_that_an_error_gives_mends_a_signal(channels: int) -> None:
     signal = np.arange(64.0 * channels).reshape(channels, 64)
     with pytest.raises(PacketError, match=r"give np.asarray\(signal, np.float32\)$"):
-        as_signal(signal)  # type: ignore[arg-type]  # on purpose
+        as_signal(signal)
     with pytest.raises(PacketError, match=r"channels come last here.*give signal.T$"):
         as_signal(np.asarray(signal, np.float32))
     assert as_signal(np.asarray(signal, np.float32).T).shape == (64, channels)
@@ -91,7 +91,7 @@ def test_bytes_of_unsigned_sound_are_mended() -> None:
     with pytest.raises(
         PacketError, match=r"give \(np.asarray\(packet, np.float32\) - 128\) / 128$"
     ):
-        as_packet(silence, CONFIG)  # type: ignore[arg-type]  # on purpose
+        as_packet(silence, CONFIG)
     with pytest.raises(PacketError, match=r"give np.frombuffer\(packet, np.int16\)"):
         as_packet(PACKET.tobytes(), CONFIG)  # type: ignore[arg-type]  # on purpose
 
