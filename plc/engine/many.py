@@ -136,7 +136,7 @@ class Concealers:
         self.close()
 
     def __repr__(self) -> str:
-        """Return the format, the method and the counters of all streams in a line."""
+        """Return the format, the method and the counters of all streams."""
         config = replace(self.config, method=self._name, model="auto")
         streams = len(self.stats)
         return f"<Concealers of {streams} streams of {config.in_words()}; {in_words(self.stats)}>"

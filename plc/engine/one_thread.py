@@ -5,7 +5,7 @@ from plc.runtime import forks
 
 
 class OneThread:
-    """The state of a class that one thread at a time may be inside of.
+    """Lets one thread at a time inside an object.
 
     Parameters
     ----------

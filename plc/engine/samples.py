@@ -76,7 +76,9 @@ def as_signal(signal: Packet | Samples) -> Packet:
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return an object of another library as an array, in the same memory where that is possible.
+    """Return an object of another library as an array.
+
+    In the same memory where that is possible.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _mended(name: str, dtype: np.dtype[Any]) -> str:
-    """Return the line that makes samples of another dtype float32 or int16, if there is one."""
+    """Return the line that mends samples of another dtype, or nothing."""
     if dtype.kind == "f":
         return f": give np.asarray({name}, np.float32)"
     if dtype.newbyteorder("=") == INT16:
@@ -145,7 +147,7 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
 
 
 def check_arrived(arrived: Any, streams: int) -> NDArray[np.bool_]:
-    """Return which packets arrived as an array of bool, shape (streams,), or raise."""
+    """Return which packets arrived: bool, shape (streams,), or raise PacketError."""
     there = arrived if isinstance(arrived, np.ndarray) else np.asarray(arrived)
     if there.shape != (streams,) or there.dtype != np.bool_:
         raise PacketError(

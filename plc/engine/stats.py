@@ -259,7 +259,7 @@ class Stats:
 
 
 def in_words(streams: Sequence[Stats]) -> str:
-    """Return the most telling counters of some streams, added up, in a line."""
+    """Return the most telling counters of some streams, added up."""
     names = ("packets", "lost_packets", "concealed_samples", "concealment_events")
     return " ".join(f"{name}={sum(getattr(each, name) for each in streams)}" for name in names)
 

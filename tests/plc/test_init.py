@@ -1,7 +1,9 @@
 import doctest
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +41,15 @@ def test_the_examples_of_the_docstrings_are_true(home: str) -> None:
 def test_every_class_and_function_to_call_has_an_example() -> None:
     for name in ("Concealer", "Concealers", "conceal", "inpaint"):
         assert ">>>" in (getattr(plc, name).__doc__ or "")
+
+
+def test_version_and_licence_are_the_same_wherever_they_stand() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert project["version"] == plc.__version__
+    assert f"\nversion: {plc.__version__}\n" in citation
+    recordings = (ROOT / "plc/data/LICENCE.md").read_text()
+    theirs = set(re.findall(r"\((CC-[A-Z0-9.-]+)\)\]", recordings))
+    assert project["license"] == " AND ".join(["MIT", *sorted(theirs)])
+    assert "\nlicense: MIT\n" in citation
+    assert (ROOT / "CHANGELOG.md").read_text().count("## Unreleased\n") == 1
