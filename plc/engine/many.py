@@ -250,7 +250,6 @@ class Concealers:
         if self._pool is not None and self._generation != forks.generation:
             self._pool = self._new_pool()
         self._generation = forks.generation
-        self._generation = forks.generation
 
     def _new_pool(self) -> ThreadPoolExecutor | None:
         return ThreadPoolExecutor(len(self._shares) - 1) if len(self._shares) > 1 else None
