@@ -188,7 +188,7 @@ def latency_section(folder: Path) -> str:
     Raises
     ------
     ConfigError
-        If a file is not what ``plc bench latency --json`` writes.
+        If a file is not what ``plc bench latency --save`` writes.
     """
     figures = []
     for path in sorted(folder.glob("latency*.json")):
