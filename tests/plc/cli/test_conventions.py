@@ -56,7 +56,16 @@ def test_json_means_the_same_in_all_commands() -> None:
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("plc inp", {"inpaint"}), ("plc conceal --looka", {"--lookahead"}), ("plc c bu", {"build"})],
+    [
+        ("plc inp", {"inpaint"}),
+        ("plc conceal --looka", {"--lookahead"}),
+        ("plc c bu", {"build"}),
+        ("plc bench ker", {"kernels"}),
+        ("plc bench relay lo", {"load"}),
+        ("plc bench quality --per-c", {"--per-clip"}),
+        ("plc train --acc", {"--accelerator"}),
+        ("plc demo --no-such", set()),
+    ],
 )
 def test_shells_complete_commands_and_options(
     line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch
