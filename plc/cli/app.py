@@ -27,12 +27,14 @@ from plc.cli.options import (
     AsJson,
     Burst,
     Lookahead,
+    LookaheadMs,
     Loss,
     Method,
     Model,
     PacketMs,
     Seed,
     Trace,
+    packets_of,
     share,
 )
 from plc.cli.output import Overwrite, Quality, print_json
@@ -218,6 +220,7 @@ def demo(
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+        "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead-ms 200",
     ),
 )
 def conceal(
@@ -230,6 +233,7 @@ def conceal(
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
     lookahead: Lookahead = 0,
+    lookahead_ms: LookaheadMs = None,
     method: Method = "auto",
     model: Model = "auto",
     budget_ms: Annotated[
@@ -255,7 +259,7 @@ def conceal(
             target,
             losses,
             packet_ms=packet_ms,
-            lookahead=lookahead,
+            lookahead=packets_of(lookahead, lookahead_ms, packet_ms),
             method=method,
             model=model,
             budget_ms=budget_ms,

@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +65,31 @@ def known_method(method: str) -> str:
     return method
 
 
+def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float) -> int:
+    """Return the packets of ``--lookahead`` or ``--lookahead-ms``; only one may be given."""
+    if lookahead_ms is None:
+        return lookahead
+    if lookahead:
+        raise typer.BadParameter(
+            "give it in packets or in ms, not both", param_hint="--lookahead, --lookahead-ms"
+        )
+    if not math.isfinite(lookahead_ms):
+        raise typer.BadParameter(f"{lookahead_ms} is no time", param_hint="--lookahead-ms")
+    if not packet_ms > 0.0:
+        return lookahead  # the packet's length is refused first
+    packets = lookahead_ms / packet_ms
+    return math.ceil(round(packets, 6)) if math.isfinite(packets) else sys.maxsize
+
+
 # ---- how to conceal, and what to lose -----------------------------------------------------------
 
 PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
 Lookahead = Annotated[
     int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
+]
+LookaheadMs = Annotated[
+    float | None,
+    typer.Option(metavar="MS", help="The same in ms, rounded up to packets.", min=0.0),
 ]
 Method = Annotated[
     str, typer.Option(callback=known_method, help="How: auto, or one of plc doctor --methods.")

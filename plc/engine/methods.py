@@ -90,6 +90,20 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
+        encoders = [manifest for manifest in bridges.values() if manifest.kind == "paper"]
+        if encoders:
+            from plc.networks.paper_stream import PaperFiller
+
+            return PaperFiller(
+                *stream,
+                config.lookahead,
+                encoders[0],
+                config.time_limit_ms,
+                reach,
+                clock,
+                config.provider,
+                counters,
+            )
         if config.prepares and (models or config.prepare == "always"):
             return _prepared(config, models, clock, counters, ahead)
         if models or (bridges and reach):
@@ -201,7 +215,7 @@ def stream_models(
     model : str
         ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
         music alone where there is none for speech; none where ONNX Runtime is not installed. Any
-        other: a name or a path, for all content.
+        other: a name or a path, for all content; a context encoder counts as one that bridges.
     sample_rate : int
         In Hz.
 
@@ -216,12 +230,13 @@ def stream_models(
 
         if model != "auto":
             manifest = find(model)
-            if manifest.kind not in by_kind:
+            kind = "bridge" if manifest.kind == "paper" else manifest.kind
+            if kind not in by_kind:
                 raise ConfigError(
                     f"model {manifest.name} is {manifest.kind}; a stream needs one that is "
-                    f"{' or '.join(by_kind)}: plc models lists them"
+                    f"{', '.join(by_kind)} or paper: plc models lists them"
                 )
-            by_kind[manifest.kind] = {"music": manifest, "speech": manifest}
+            by_kind[kind] = {"music": manifest, "speech": manifest}
         elif find_spec("onnxruntime") is not None:
             for manifest in available():
                 low, high = manifest.sample_rates

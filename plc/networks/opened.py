@@ -34,7 +34,7 @@ ONSET_MS = 10.0
 ANSWER_BY = 0.85
 # Shares of the time limit that a network may take of a burst's first packet, where that waits for
 # its answer, and where it only asks. The rest is the drafts'.
-_ANSWER_SHARE = 0.6
+ANSWER_SHARE = 0.6
 _ASKING_SHARE = 0.4
 # Passages that take more of it are not looked for.
 _PASSAGES_SHARE = 0.4
@@ -162,7 +162,7 @@ class OpenNetworks:
     def _least_limit_ms(self, served: ServedNetwork[Any]) -> float:
         """Return the least time limit in which a model answers in time."""
         if served.prompt:
-            return served.cost.burst_ms / _ANSWER_SHARE
+            return served.cost.burst_ms / ANSWER_SHARE
         late_ms = served.cost.burst_ms - self._spare_ms
         return max(served.cost.asking_ms / _ASKING_SHARE, late_ms / ANSWER_BY)
 

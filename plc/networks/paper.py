@@ -62,7 +62,8 @@ GAP_FRAMES = GAP_SAMPLES // HOP_SAMPLES + TOUCHING
 EXTENSIONS = ("forwards", "backwards", "centred")
 """Where the window of 64 ms lies around a shorter gap."""
 
-ITERATIONS = 100  # of fast Griffin-Lim: section 2.4
+ITERATIONS = 100
+"""Of fast Griffin-Lim: section 2.4."""
 # Frames that share a sample with a frame of the gap reach this far to either side.
 _REACH = 2 * TOUCHING * HOP_SAMPLES
 
@@ -88,6 +89,7 @@ class ContextEncoder:
         signal: NDArray[np.float32],
         gap: tuple[int, int],
         extensions: Sequence[str] = EXTENSIONS,
+        iterations: int = ITERATIONS,
     ) -> NDArray[np.float32]:
         """Return the samples of a gap.
 
@@ -101,6 +103,8 @@ class ContextEncoder:
         extensions : sequence of str
             Of :data:`EXTENSIONS`; the answers for several are averaged. Of a gap of more than
             896 samples they are all the same.
+        iterations : int
+            Of fast Griffin-Lim; a network that answers with complex numbers takes none.
 
         Returns
         -------
@@ -119,7 +123,7 @@ class ContextEncoder:
         local[_REACH : _REACH + stop - start] = 0.0
         known, estimate = self._with_context(local, answer)
         if not np.iscomplexobj(answer):
-            estimate = self._with_phase(estimate, known, local.size)
+            estimate = self._with_phase(estimate, known, local.size, iterations)
         filled = signal_of(estimate, local.size, self._plan)
         return _bent(filled, local, stop - start)
 
@@ -209,7 +213,11 @@ class ContextEncoder:
         return known, spectra
 
     def _with_phase(
-        self, spectra: NDArray[np.complex64], known: NDArray[np.uint8], samples: int
+        self,
+        spectra: NDArray[np.complex64],
+        known: NDArray[np.uint8],
+        samples: int,
+        iterations: int,
     ) -> NDArray[np.complex64]:
         """Return spectra with phases made for unknown frames; there, only magnitudes count."""
         magnitude = np.abs(spectra)
@@ -217,7 +225,7 @@ class ContextEncoder:
         gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
         integrate_phase(magnitude, known, gamma, self._plan, phase)
         estimate: NDArray[np.complex64] = (magnitude * np.exp(1j * phase)).astype(np.complex64)
-        refine_phase(ITERATIONS, magnitude, known, spectra, samples, self._plan, estimate)
+        refine_phase(iterations, magnitude, known, spectra, samples, self._plan, estimate)
         return estimate
 
 
@@ -252,7 +260,7 @@ def open_context_encoder(
     @cache
     def opened(batch: int) -> BoundSession:
         return open_session(
-            manifest, partial(_signature, batch), providers=providers, threads=threads
+            manifest, partial(encoder_signature, batch), providers=providers, threads=threads
         )
 
     opened(1)
@@ -267,8 +275,8 @@ def open_context_encoder(
     return ContextEncoder(network)
 
 
-def _signature(batch: int, graph: GraphSummary) -> Signature:
-    """Return the shapes of a network, real or complex."""
+def encoder_signature(batch: int, graph: GraphSummary) -> Signature:
+    """Return the shapes of a network for so many windows, real or complex."""
     parts = (2,) if any(len(port.shape) == 4 for port in graph.outputs) else ()
     bins = WINDOW_SAMPLES // 2 + 1
     return Signature(

@@ -165,7 +165,8 @@ def open_network(
     manifest = model if isinstance(model, Manifest) else find(model)
     if manifest.kind == "paper":
         raise ConfigError(
-            f"{manifest.name} is the paper's network; it fills whole files only: plc inpaint"
+            f"{manifest.name} is the paper's network, which has other inputs: plc inpaint and "
+            "Concealer(model=...) with lookahead open it"
         )
     session = open_session(
         manifest,

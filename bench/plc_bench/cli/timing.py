@@ -32,6 +32,9 @@ def latency(
     provider: Annotated[
         str, typer.Option(help="Provider of networks: auto, cpu, cuda, tensorrt; a list.")
     ] = "auto",
+    model: Annotated[
+        str, typer.Option(help="Network: auto, ar, or a name or file; see plc models.")
+    ] = "auto",
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",
@@ -97,6 +100,7 @@ def latency(
         collector=collector,
         file=file,
         seed=seed,
+        model=model,
     )
     combinations = bench.grid(
         common,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.networks import served
+from plc.networks import paper_stream, served
 from plc.runtime.network import open_network
 from plc.runtime.runner import Runnable
 
@@ -95,8 +95,16 @@ def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
     """
     armed: list[bool] = []
 
-    def open_faulty(*arguments: Any, **settings: Any) -> _Faulty:
-        return _Faulty(open_network(*arguments, **settings), FAULTS[fault], armed)
+    def faulty(opener: Callable[..., Runnable]) -> Callable[..., Runnable]:
+        if fault == NO_FAULT:
+            return opener
+        return lambda *arguments, **settings: _Faulty(
+            opener(*arguments, **settings), FAULTS[fault], armed
+        )
 
-    with patch.object(served, "open_network", open_faulty if fault != NO_FAULT else open_network):
+    encoder = paper_stream.StreamEncoder
+    with (
+        patch.object(served, "open_network", faulty(open_network)),
+        patch.object(paper_stream, "StreamEncoder", faulty(encoder)),
+    ):
         yield lambda: armed.append(True)

@@ -70,6 +70,8 @@ class LatencySettings(TimedStream):
     ----------
     provider : str
         As of a stream; ``"none"`` where the method has no network.
+    model : str
+        Network to use: a name, a path or ``"auto"``.
     lookahead : int
         Future packets the engine waits for.
     prepare : str
@@ -92,6 +94,7 @@ class LatencySettings(TimedStream):
         Audio to push, repeated; else a made piece of music.
     """
 
+    model: str = "auto"
     lookahead: int = 0
     prepare: str = "auto"
     seconds: float = 30.0
@@ -121,7 +124,8 @@ class LatencySettings(TimedStream):
     @property
     def name(self) -> str:
         """Say it in a line."""
-        through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
+        through = "" if self.model == "auto" else f" ({self.model})"
+        through += "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
         prepare = "" if self.prepare == "auto" else f", prepare {self.prepare}"
@@ -139,6 +143,7 @@ class LatencySettings(TimedStream):
             packet_samples=self.packet_samples,
             lookahead=self.lookahead,
             method=self.method,
+            model=self.model,
             budget_ms=self.budget_ms,
             prepare="never" if mode == BACK_TO_BACK else self.prepare,
             provider="auto" if self.provider == _NO_PROVIDER else self.provider,

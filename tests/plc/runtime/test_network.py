@@ -234,8 +234,8 @@ def test_settings_out_of_range_are_refused(
         open_network(write_model(tmp_path), **{"shape": SHAPE, **settings})
 
 
-def test_the_papers_network_is_not_for_streams(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="whole files only"):
+def test_the_papers_network_is_not_opened_as_one_of_drafts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="which has other inputs"):
         open_network(write_model(tmp_path, kind="paper"), SHAPE)
 
 
