@@ -6,7 +6,7 @@ as soon as its context is there, and has until the gap's turn::
 
     heard |~~~~ history ~~~~|~ held ~|  gap  |~~~~~~~~~~ held ~~~~~~~~~|  newest packet
           |<------------ 192 ms ---->|<---------- 192 ms ------------->|
-             in the worker: STFT ─▶ network ─▶ PGHI ─▶ n × fast Griffin-Lim ─▶ inverse STFT
+             in the worker: STFT ─▶ network ─▶ PGHI ─▶ n x fast Griffin-Lim ─▶ inverse STFT
     due      linear prediction bridges the gap; the fill replaces the bridge if it is there
 
 The fill is that of :class:`~plc.networks.paper.ContextEncoder`. Everything is there for PGHI:

@@ -7,7 +7,6 @@ each run of one does the fault, in the worker's thread, where it should not be h
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np

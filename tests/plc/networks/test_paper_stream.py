@@ -1,7 +1,6 @@
 """The context encoder in streams: its fills are those of files, and lateness costs no samples."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,11 @@ def played(
 ) -> NDArray[np.float32]:
     """Push a signal, shape (samples, channels); return what was played, without the delay."""
     n = concealer.config.packet_samples
-    heard = []
+    heard: list[NDArray[np.float32]] = []
     for k in range(len(signal) // n + concealer.config.lookahead):
         packet = signal[k * n : (k + 1) * n]
         packet = packet if len(packet) else np.zeros((n, signal.shape[1]), np.float32)
-        heard.append(concealer.push(None if k in lost else packet))
+        heard.append(concealer.push(None if k in lost else packet).astype(np.float32))
         time.sleep(pause_s)
     return np.concatenate(heard)[concealer.delay :]
 
@@ -89,10 +88,11 @@ def test_a_streams_fill_is_the_files(
 def test_a_part_of_a_packet_is_filled_as_in_a_file(model: Path) -> None:
     signal = tones(3, RATE, 9_600, level=0.3)[:, None]
     concealer = stream(model, packet_samples=PACKET, lookahead=LOOKAHEAD)
-    heard = []
+    heard: list[NDArray[np.float32]] = []
     for k in range(60 + LOOKAHEAD):
         packet = signal[k * PACKET :][:PACKET] if k < 60 else np.zeros((PACKET, 1), np.float32)
-        heard.append(concealer.push(packet, missing=[(40, 130)] if k == 30 else ()))
+        missing = [(40, 130)] if k == 30 else []
+        heard.append(concealer.push(packet, missing=missing).astype(np.float32))
     line = np.concatenate(heard)[concealer.delay :]
     gap = (30 * PACKET + 40, 30 * PACKET + 130)
     np.testing.assert_allclose(line[slice(*gap)], in_file(model, signal, gap), atol=1e-6)
@@ -265,11 +265,10 @@ def test_iterations_are_those_that_fit() -> None:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every fill cost 30 ms, whatever it is."""
     monkeypatch.setattr(PaperFiller, "_measured_cost", lambda self: FillCost(30.0, 1.0))
     monkeypatch.setattr(paper_stream, "_costs", {})
-    yield
 
 
 @pytest.mark.usefixtures("slow")
