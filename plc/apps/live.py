@@ -272,6 +272,14 @@ class Live:
             default=0.0,
         )
 
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether stream and devices work, and the problems."""
+        problems = [f"{port.name}: away" for port in self.ports if port.stream is None]
+        if not self._thread.is_alive():
+            problems.append("the stream has ended")
+        status = "failing" if problems else "ok"
+        return not problems, {"status": status, "problems": problems}
+
     def stop(self) -> None:
         """Play the rest, at most 2 s, and close everything."""
         self.engine.stop()

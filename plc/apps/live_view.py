@@ -27,14 +27,14 @@ def level_db(level: float) -> float:
     return max(_FLOOR_DB, 20.0 * math.log10(level)) if level > 0.0 else _FLOOR_DB
 
 
-def meter(level: float) -> "Text":
-    """Return a bar of 30 characters for a linear level."""
+def meter(level: float, width: int = _WIDTH) -> "Text":
+    """Return a bar of ``width`` characters for a linear level."""
     from rich.text import Text
 
     db = level_db(level)
-    filled = min(_WIDTH, round(_WIDTH * (db - _FLOOR_DB) / -_FLOOR_DB))
+    filled = min(width, round(width * (db - _FLOOR_DB) / -_FLOOR_DB))
     colour = "red" if level >= 1.0 else "yellow" if db > _LOUD_DB else "green"
-    bar = Text("█" * filled, style=colour) + Text("·" * (_WIDTH - filled), style="dim")
+    bar = Text("█" * filled, style=colour) + Text("·" * (width - filled), style="dim")
     return bar + Text(f" {db:5.1f} dB")
 
 
@@ -96,14 +96,17 @@ def _times(times: TimeHistogram) -> str:
 @contextlib.contextmanager
 def open_view(stream: TextIO) -> Iterator[Callable[["Live"], None]]:
     """Open the view on a terminal; yield what draws a stream in it."""
+    with open_display(stream) as draw:
+        yield lambda live: draw(render(live))
+
+
+@contextlib.contextmanager
+def open_display(stream: TextIO) -> Iterator[Callable[["RenderableType"], None]]:
+    """Open a display that stays in its place on a terminal; yield what draws in it."""
     from rich.console import Console
     from rich.live import Live as Display
 
     console = Console(file=stream, highlight=False, markup=False)
     display = Display(console=console, refresh_per_second=_REFRESH_HZ, auto_refresh=False)
     with display:
-
-        def show(live: "Live") -> None:
-            display.update(render(live), refresh=True)
-
-        yield show
+        yield lambda shown: display.update(shown, refresh=True)

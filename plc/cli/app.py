@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc import notice
-from plc.cli import embed, live, network, web
+from plc.cli import embed, live, network, streams, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     AsJson,
@@ -449,7 +449,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed, web):
+for _commands in (live, network, streams, embed, web):
     _commands.register(app)
 
 

@@ -21,6 +21,7 @@ from plc.cli.options import (
     Metrics,
     ReceiverOptions,
     Seed,
+    View,
     end_unheard,
     share,
     with_options,
@@ -169,10 +170,7 @@ def live(
         float,
         typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
-    view: Annotated[
-        bool | None,
-        typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
-    ] = None,
+    view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
     as_json: AsJson = False,
@@ -238,6 +236,7 @@ def play(
             nonlocal looks
             if looks == 0:
                 watch.begin(name, live.engine.playout, lambda: live_samples(name, live))
+                watch.serve_health(live.health)
             if looks % _LOOKS_PER_S == 0:
                 watch.look()
             looks += 1

@@ -83,6 +83,8 @@ class Playout:
         Settings. Each tick plays a packet of its stream.
     codec : Codec, optional
         Instead of the one that the config names.
+    paths : int
+        Ways by which each packet comes (ST 2022-7).
 
     Attributes
     ----------
@@ -94,7 +96,9 @@ class Playout:
         Mismatches between received packets and the settings.
     """
 
-    def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
+    def __init__(
+        self, config: ReceiverConfig, codec: Codec | None = None, *, paths: int = 1
+    ) -> None:
         if codec is None:
             codec = config.open_codec()
         stream = config.stream
@@ -115,7 +119,7 @@ class Playout:
             )
         self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay)
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay, paths=paths)
         )
         self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
@@ -183,30 +187,34 @@ class Playout:
 
     # ---- packets in -----------------------------------------------------------------------------
 
-    def put(self, datagram: bytes, now_s: float) -> Verdict | Malformed | None:
+    def put(self, datagram: bytes, now_s: float, path: int = 0) -> Verdict | Malformed | None:
         """Add a datagram; return its verdict, or None for a foreign payload type."""
         packet = parse_rtp(datagram)
         if isinstance(packet, Malformed):
             self._count_malformed(packet)
             return packet
-        return self.put_packet(packet, now_s)
+        return self.put_packet(packet, now_s, path)
 
-    def put_packet(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+    def put_packet(
+        self, packet: RtpPacket, now_s: float, path: int = 0
+    ) -> Verdict | Malformed | None:
         """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
-            return self._put_redundant(packet, now_s)
+            return self._put_redundant(packet, now_s, path)
         if packet.payload_type != self.payload_type:
             self.inspection.note_other(packet, now_s)
             self._pass_over(packet, now_s)
             return None
-        return self._put_primary(packet, now_s)
+        return self._put_primary(packet, now_s, path)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
         """Let the stream of this verdict's packet take over."""
         if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
             self.buffer.yield_place()
 
-    def _put_redundant(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+    def _put_redundant(
+        self, packet: RtpPacket, now_s: float, path: int
+    ) -> Verdict | Malformed | None:
         blocks = parse_red(packet.payload)
         if isinstance(blocks, Malformed):
             self._count_malformed(blocks)
@@ -223,7 +231,7 @@ class Playout:
             primary.payload,
             packet.marker,
         )
-        verdict = self._put_primary(whole, now_s)
+        verdict = self._put_primary(whole, now_s, path)
         if verdict in (Verdict.ACCEPTED, Verdict.LATE):
             for block in blocks[:-1]:
                 if block.payload_type == self.payload_type:
@@ -240,12 +248,12 @@ class Playout:
         self.stats.unknown_packets += 1
         self.buffer.pass_over(packet, now_s)
 
-    def _put_primary(self, packet: RtpPacket, now_s: float) -> Verdict:
+    def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
         samples = self.codec.samples(packet.payload)
-        verdict = self.buffer.put(packet, samples, now_s)
+        verdict = self.buffer.put(packet, samples, now_s, path)
         if verdict is Verdict.EMPTY:
             self.inspection.note_without_audio(packet)
-        elif packet.ssrc == self.buffer.ssrc:
+        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE:
             self.inspection.note_audio(packet, samples, now_s)
         repeated = self.codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:
