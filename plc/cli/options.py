@@ -292,7 +292,7 @@ class RelayedOptions(ReceiverOptions):
 
 
 def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
-    """Return the end of a stream, and that of its second path, if there is one."""
+    """Return the ends of a stream: of its path, and of its second."""
     from plc.errors import ConfigError
     from plc.rtp.udp import parse_endpoint
 

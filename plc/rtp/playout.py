@@ -26,6 +26,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 """
 
 import math
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -94,6 +95,8 @@ class Playout:
         Counters; ``buffer.stats`` and ``concealment`` have the rest.
     inspection : Inspection
         Mismatches between received packets and the settings.
+    conceals : bool
+        Whether lost packets are concealed; else they are silent, to hear the difference.
     """
 
     def __init__(
@@ -124,6 +127,9 @@ class Playout:
         self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
+        self.conceals = True
+        # Blocks as they were received, as many as the concealer holds back, and the one played.
+        self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
         self.stats = PlayoutStats()
         self.delay_s = 0.0
@@ -336,11 +342,24 @@ class Playout:
             block.fill(0.0)
             return
         self._decode()
+        plain = None
+        if not self.conceals:
+            plain = self._plain_block()
+        elif self._plain:
+            self._plain.clear()
         if self._missing == [(0, self.block)]:
             self._concealer.push(None, self._inbox)
         else:
             self._concealer.push(self._inbox, self._inbox, self._missing)
-        block[:] = self._inbox.T
+        block[:] = self._inbox.T if plain is None else plain.T
+
+    def _plain_block(self) -> NDArray[np.float32] | None:
+        """Return the block to play with its gaps silent; None: it is not there yet."""
+        plain = self._inbox.copy()
+        for begin, stop in self._missing:
+            plain[begin:stop] = 0.0
+        self._plain.append(plain)
+        return self._plain[0] if len(self._plain) == self._plain.maxlen else None
 
     def _lead_in(self, now_s: float) -> None:
         """Delay the first block until the target delay has passed.

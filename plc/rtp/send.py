@@ -19,7 +19,7 @@ from plc.rtp.codecs import Codec, check_opus_frame, open_codec
 from plc.rtp.packetizer import Packetizer, packet_samples
 from plc.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.udp import Address, Endpoint, UdpPort
+from plc.rtp.udp import Address, Endpoint, UdpPort, sending_port
 
 
 class RtpSender:
@@ -57,7 +57,7 @@ class RtpSender:
         self._ways: list[tuple[UdpPort, Address]] = []
         try:
             for end in [to] if second is None else [to, second]:
-                port = UdpPort(Endpoint("::" if ":" in end.host else "0.0.0.0", 0))
+                port = sending_port(end)
                 self._ways.append((port, port.target(end)))
                 if dscp is not None:
                     port.mark(dscp)

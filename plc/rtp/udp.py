@@ -294,6 +294,11 @@ class UdpPort:
         self.socket.close()
 
 
+def sending_port(to: Endpoint) -> UdpPort:
+    """Return a port of any number, of the kind by which to send there."""
+    return UdpPort(Endpoint("::" if ":" in to.host else "0.0.0.0", 0))
+
+
 def _enlarge(port: socket.socket) -> None:
     """Enlarge the kernel's buffer as far as it allows."""
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
