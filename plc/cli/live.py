@@ -299,7 +299,7 @@ def _ends(
 
 
 def _both_ends(peer: str) -> tuple[str, str]:
-    """Return where to send to a peer, and where to listen to it."""
+    """Return the ends of both directions with a peer."""
     from plc.rtp.udp import parse_endpoint
 
     bare = peer.count(":") > 1 and not peer.startswith("[")

@@ -295,7 +295,7 @@ class UdpPort:
 
 
 def sending_port(to: Endpoint) -> UdpPort:
-    """Return a port of any number, of the kind by which to send there."""
+    """Return a port of any number that can send there."""
     return UdpPort(Endpoint("::" if ":" in to.host else "0.0.0.0", 0))
 
 
