@@ -324,7 +324,8 @@ def _send(
     from plc.audio.portaudio import open_backend
 
     with quiet_libraries(), Watch(None, log_json) as watch:
-        typer.echo(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
+        if not log_json:
+            typer.echo(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
         report = run_send(send, receiver, open_backend(backend), note=watch.note, **running)
     if as_json:
         print_json(report)
