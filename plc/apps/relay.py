@@ -75,6 +75,7 @@ class Lane:
         self.config = config
         self.stopped = False
         self.left = threading.Event()
+        self._closed = False
         self.ports: list[UdpPort] = []
         self.stream = StreamRelay(config)
         try:
@@ -213,7 +214,10 @@ class Lane:
         )
 
     def close(self) -> None:
-        """Close the ports, and the file with all that was recorded."""
+        """Close the ports, and the file with all that was recorded; once."""
+        if self._closed:
+            return
+        self._closed = True
         reports = self.stream.reports
         is_reported_on = reports is not None and reports.stats.sent > 0
         if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
@@ -356,10 +360,7 @@ class Relay:
         for lane in self._gone:
             lane.left.set()
         self._gone.clear()
-        changed = False
-        while not self._changes.empty():
-            self._changes.get()()
-            changed = True
+        changed = self._take_changes()
         leaving = [lane for lane in self.lanes if lane.stopped and lane.stream.drained]
         if leaving and self._stopped_s == math.inf:
             self.lanes = [lane for lane in self.lanes if lane not in leaving]
@@ -367,6 +368,14 @@ class Relay:
             changed = True
         if changed:
             self._place_ports()
+
+    def _take_changes(self) -> bool:
+        """Make the changes that were asked for; return whether there were any."""
+        changed = False
+        while not self._changes.empty():
+            self._changes.get()()
+            changed = True
+        return changed
 
     def add(self, config: RelayConfig) -> Lane:
         """Make a lane and hand it over; from another thread than that which serves.
@@ -437,9 +446,12 @@ class Relay:
 
     def close(self) -> None:
         """Close the ports, and the files with all that was recorded."""
-        self._gone.clear()
+        self._take_changes()
         for lane in self.lanes:
             lane.close()
+        # Who waits for one to leave need wait no longer.
+        for lane in [*self._gone, *self.lanes]:
+            lane.left.set()
 
 
 def run_relay(

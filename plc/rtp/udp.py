@@ -52,6 +52,8 @@ _STAMPS = sys.platform == "linux"
 _LAST_READS = 256
 # Held up by more than this while it waited, the loop looks again at what has arrived.
 _HELD_UP_S = 0.005
+# Shorter waits are none.
+_LEAST_S = 1e-5
 # A signal is noticed within this time.
 _LONGEST_WAIT_S = 0.1
 
@@ -378,7 +380,7 @@ def serve(
             wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
             wait_s = 0.0 if ending else max(0.0, wait_s)
             limit_s = now_s + wait_s + _HELD_UP_S
-            ready = selector.select(wait_s)
+            ready = _wait(selector, wait_s)
             now_s = clock()
             if now_s > limit_s:
                 ready = selector.select(0.0)
@@ -394,6 +396,16 @@ def serve(
                 service.stop(clock())
             if now_s >= service.next_s:
                 service.advance(now_s)
+
+
+def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:
+    """Wait for datagrams, to 0.1 ms; selectors round up to whole ms."""
+    whole_s = math.floor(1000.0 * wait_s) / 1000.0
+    ready = selector.select(max(0.0, whole_s - _LEAST_S))
+    if ready or wait_s - whole_s < _LEAST_S:
+        return ready
+    time.sleep(wait_s - whole_s)
+    return selector.select(0.0)
 
 
 def _listen_to(

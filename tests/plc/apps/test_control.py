@@ -327,3 +327,18 @@ def test_the_program_follows_its_file_its_socket_and_systemd(tmp_path: Path) -> 
     assert relay.returncode == 0, errors
     [report] = json.loads(out)
     assert report["jitter_buffer"]["packets_received"] == 20
+
+
+def test_a_relay_that_ends_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Neither who removes a stream, nor a stream that was added and never served."""
+    relay = Relay([changed(CONFIG, name="a")], stays=True)
+    keeper = RelayKeeper(relay)
+    keeper.add(changed(CONFIG, name="b", to=tmp_path / "b.wav"))
+    reports: list[dict[str, Any]] = []
+    remover = threading.Thread(target=lambda: reports.append(keeper.remove("a")))
+    remover.start()
+    relay.close()
+    remover.join(10.0)
+    assert [report["name"] for report in reports] == ["a"]
+    assert [lane.name for lane in relay.lanes] == ["a", "b"]
+    assert all(port.socket.fileno() == -1 for lane in relay.lanes for port in lane.ports)
