@@ -62,8 +62,8 @@ class Lane:
         Where it goes.
     stopped : bool
         Whether nothing more is received.
-    left : threading.Event
-        Set when the relay has let go of it.
+    joined, left : threading.Event
+        Set when the relay has taken it over, and let go of it.
 
     Raises
     ------
@@ -74,6 +74,7 @@ class Lane:
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
         self.stopped = False
+        self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
         self.ports: list[UdpPort] = []
@@ -312,6 +313,8 @@ class Relay:
         self._gone: list[Lane] = []
         self.turned_s = time.monotonic()
         """When it had its last turn, by ``time.monotonic``."""
+        self.serving = threading.Event()
+        """Set with the first turn: from then on signals are heard."""
         self.lanes: list[Lane] = []
         self._ports: list[UdpPort] = []
         self._places: list[tuple[Lane, int]] = []
@@ -357,6 +360,7 @@ class Relay:
     def turn(self) -> None:
         """Take over added lanes, and let go of ended ones."""
         self.turned_s = time.monotonic()
+        self.serving.set()
         for lane in self._gone:
             lane.left.set()
         self._gone.clear()
@@ -380,6 +384,8 @@ class Relay:
     def add(self, config: RelayConfig) -> Lane:
         """Make a lane and hand it over; from another thread than that which serves.
 
+        ``lane.joined`` tells when it is served.
+
         Raises
         ------
         ConfigError
@@ -394,6 +400,7 @@ class Relay:
 
         def take_over() -> None:
             self.lanes = [*self.lanes, lane]
+            lane.joined.set()
 
         self._changes.put(take_over)
         return lane
@@ -527,6 +534,7 @@ def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) ->
             watch(relay)
 
     def go_on_looking() -> None:
+        relay.serving.wait(_WATCH_S)
         look()
         while not end.wait(_WATCH_S):
             look()

@@ -73,6 +73,7 @@ class RelayKeeper:
             raise ConfigError(f"{config.to} is where another stream goes; give another file")
         lane = self._relay.add(config)
         self._begin(lane)
+        lane.joined.wait(_LEAVE_S)
         return lane.name
 
     def remove(self, name: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class RelaySession:
         self._show: Callable[[Relay], None] | None = None
         self._keeper: RelayKeeper | None = None
         self._hangups: list[None] = []
+        self._is_ready = False
         self._opened = ExitStack()
         self.note = self._watch.note
 
@@ -77,7 +78,6 @@ class RelaySession:
     def begin(self, relay: "Relay") -> None:
         """Begin with a relay whose ports are open."""
         from plc.apps.relay_keeper import RelayKeeper
-        from plc.apps.systemd import notify
 
         self._keeper = RelayKeeper(relay, self._begin_lane, self._end_lane)
         for lane in relay.lanes:
@@ -89,7 +89,6 @@ class RelaySession:
             from plc.apps.relay_view import open_relay_view
 
             self._show = self._opened.enter_context(open_relay_view(sys.stderr))
-        notify("READY=1", f"STATUS={len(relay.lanes)} streams")
 
     def _serve_control(self, path: Path) -> None:
         from plc.apps.control import ControlServer
@@ -133,6 +132,9 @@ class RelaySession:
         """Do what is due, once a second."""
         from plc.apps.systemd import notify, reloading
 
+        if relay.serving.is_set() and not self._is_ready:
+            self._is_ready = True
+            notify("READY=1", f"STATUS={len(relay.lanes)} streams")
         self._watch.look()
         if self._show is not None:
             self._show(relay)

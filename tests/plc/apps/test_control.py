@@ -91,7 +91,6 @@ def test_a_stream_is_added_and_removed_and_the_others_go_on(tmp_path: Path) -> N
         send(port_of(relay, "stays"), 5)
         file = tmp_path / "new.wav"
         assert keeper.add(changed(CONFIG, name="new", to=file)) == "new"
-        assert comes_true(lambda: len(relay.lanes) == 2)
         send(port_of(relay, "new"), 30)
         assert comes_true(lambda: relay.lanes[1].stream.playout.received.packets_received == 30)
         assert [each["state"] for each in keeper.listing()] == ["playing", "playing"]
@@ -135,7 +134,6 @@ def test_a_new_list_changes_what_differs_and_nothing_else() -> None:
         assert (done["kept"], done["changed"], done["added"]) == (["a"], ["b"], ["c"])
         assert list(done["failed"]) == ["d"]
         assert "in use" in done["failed"]["d"]
-        assert comes_true(lambda: len(relay.lanes) == 3)
         assert relay.lanes[0] is kept
         assert relay.lanes[1].config.receiver.stream.sample_rate == 8000
         done = keeper.replace([])
@@ -333,7 +331,7 @@ def test_a_relay_that_ends_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Neither who removes a stream, nor a stream that was added and never served."""
     relay = Relay([changed(CONFIG, name="a")], stays=True)
     keeper = RelayKeeper(relay)
-    keeper.add(changed(CONFIG, name="b", to=tmp_path / "b.wav"))
+    relay.add(changed(CONFIG, name="b", to=tmp_path / "b.wav"))
     reports: list[dict[str, Any]] = []
     remover = threading.Thread(target=lambda: reports.append(keeper.remove("a")))
     remover.start()
