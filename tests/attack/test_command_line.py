@@ -83,6 +83,7 @@ NEEDED: dict[str, list[str]] = {
 WORK = (
     "plc.apps.relay.run_relay",
     "plc.apps.live.run_live",
+    "plc.apps.live_send.run_send",
     "plc.embed.server.run_sidecar",
     "plc.apps.doctor.examine",
     "plc.apps.demo.run",
