@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from plc import notice
-from plc.cli import embed, live, network, web
+from plc.cli import embed, live, network, streams, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
@@ -473,7 +473,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed, web):
+for _commands in (live, network, streams, embed, web):
     _commands.register(app)
 
 
