@@ -10,9 +10,10 @@ as soon as its context is there, and has until the gap's turn::
     due      linear prediction bridges the gap; the fill replaces the bridge if it is there
 
 The fill is that of :class:`~plc.networks.paper.ContextEncoder`. Everything is there for PGHI:
-phases known on both sides. The iterations *n* are those that fit 0.6 of the time until the gap
-is due, 100 at most, by costs measured when the stream is opened; without a time limit 100, as in
-files. Further losses in the network's context are continued into from both sides first.
+phases known on both sides. The network is asked about three windows around the gap, as in files,
+or about one, and the iterations *n* are those that fit 0.6 of the time until the gap is due, 100 at
+most, by costs measured when the stream is opened. Without a time limit all are done, as in files.
+Further losses in the network's context are continued into from both sides first.
 
 A fill that is late is dropped and counted, and the bridge of linear prediction is played. So it is
 for gaps that are not one whole, longer than 64 ms or the longest bridge of the stream, or so
@@ -22,7 +23,7 @@ near the end of what is known that the context is not there.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ from plc.networks.opened import ANSWER_BY, ANSWER_SHARE
 from plc.networks.paper import (
     CONTEXT_SAMPLES,
     EXTENSIONS,
+    GAP_FRAMES,
     GAP_SAMPLES,
     ITERATIONS,
     SAMPLE_RATE,
@@ -64,9 +66,11 @@ from plc_kernels.stream.queue import LOST, WHOLE
 SIDE_SAMPLES = GAP_SAMPLES + CONTEXT_SAMPLES
 """What is looked at before a gap's first sample, and from there on."""
 LINE_SAMPLES = 2 * SIDE_SAMPLES
+WINDOWS = (EXTENSIONS, ("centred",))
+"""Where the network's window lies around a gap: the dearer way first."""
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
-# By so many runs, without and with so many iterations, a network is measured.
+# What a network is measured by: runs, and iterations beside none.
 _RUNS = 3
 _MEASURED_ITERATIONS = 20
 # What continues a side into a further loss, which the network only sees from a distance.
@@ -74,31 +78,39 @@ _CONTEXT_RUNG = Rung(10.0, 50.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """What a stream grants a fill: windows around the gap, and iterations."""
+
+    extensions: tuple[str, ...] = EXTENSIONS
+    iterations: int = ITERATIONS
+
+
+@dataclass(slots=True)
+class Grant:
+    """The effort of the next fill, for the thread that makes it."""
+
+    effort: Effort = field(default_factory=Effort)
+
+
+@dataclass(frozen=True, slots=True)
 class FillCost:
     """Time of a fill in ms, the least measured; inf without an answer."""
 
-    fill_ms: float
-    """Without iterations."""
+    fills_ms: tuple[float, ...]
+    """Without iterations, for each of :data:`WINDOWS`."""
     iteration_ms: float
 
-    def iterations_in(self, limit_ms: float) -> int:
-        """Return the iterations that fit a time; below 0 if the fill alone does not."""
-        if self.fill_ms > limit_ms:
-            return -1
-        if self.iteration_ms <= 0.0:
-            return ITERATIONS
-        return min(ITERATIONS, int((limit_ms - self.fill_ms) / self.iteration_ms))
+    def effort_in(self, limit_ms: float) -> Effort | None:
+        """Return the most that fits a time; None if nothing does."""
+        for extensions, fill_ms in zip(WINDOWS, self.fills_ms, strict=True):
+            if fill_ms <= limit_ms:
+                most = (limit_ms - fill_ms) / max(self.iteration_ms, 1e-6)
+                return Effort(extensions, int(min(most, ITERATIONS)))
+        return None
 
 
 _costs: dict[tuple[object, ...], FillCost] = {}
 """Those measured in this process."""
-
-
-@dataclass(slots=True)
-class Effort:
-    """What a stream grants its next fill, read by the thread that makes it."""
-
-    iterations: int = ITERATIONS
 
 
 class StreamEncoder:
@@ -110,8 +122,8 @@ class StreamEncoder:
         Of kind ``paper``.
     provider : str
         As for :func:`plc.runtime.session.open_session`.
-    effort : Effort
-        Of each run.
+    grant : Grant
+        Read at the beginning of each run.
     channels : int
         Rows of a run.
     horizon : int
@@ -124,13 +136,14 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, manifest: Manifest, provider: str, effort: Effort, channels: int, horizon: int
+        self, manifest: Manifest, provider: str, grant: Grant, channels: int, horizon: int
     ) -> None:
-        self._effort = effort
-        # One session for all gaps, as many windows as a gap can have; fewer leave rows unused.
-        self._session = open_session(
-            manifest, partial(encoder_signature, len(EXTENSIONS)), providers=provider
-        )
+        self._grant = grant
+        # For two windows of three rows the third is left as it is.
+        self._sessions = [
+            open_session(manifest, partial(encoder_signature, len(extensions)), providers=provider)
+            for extensions in WINDOWS
+        ]
         self._encoder = ContextEncoder(self._answers)
         made = np.zeros((channels, horizon), np.float32)
         self.run(*rehearsal(channels, horizon), made)  # what is first in a process is slow
@@ -138,13 +151,14 @@ class StreamEncoder:
     @property
     def on_gpu(self) -> bool:
         """Whether the network needs to be kept warm."""
-        return self._session.on_gpu
+        return self._sessions[0].on_gpu
 
     def _answers(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
         windows = contexts.shape[0]
-        np.copyto(self._session.inputs[0][:windows], contexts)
-        self._session.run()
-        answers: NDArray[np.float32] = self._session.output[:windows]
+        session = self._sessions[windows == 1]
+        np.copyto(session.inputs[0][:windows], contexts)
+        session.run()
+        answers: NDArray[np.float32] = session.output[:windows]
         return answers
 
     def run(
@@ -169,24 +183,26 @@ class StreamEncoder:
         ModelError
             If the network's answer is not sound.
         """
-        iterations = self._effort.iterations
+        effort = self._grant.effort
         missing = lost[0] > 0.0
         gap = _run_length(missing, SIDE_SAMPLES)
-        later = missing.copy()
-        later[SIDE_SAMPLES : SIDE_SAMPLES + gap] = False
+        stop = SIDE_SAMPLES + gap
         for row, made in zip(spectra, out, strict=True):
-            line = _patched(row, later, SIDE_SAMPLES + gap)
-            stop = SIDE_SAMPLES + gap
-            made[:gap] = self._encoder.fill(line, (SIDE_SAMPLES, stop), iterations=iterations)
+            line = _patched(row, missing, stop)
+            made[:gap] = self._encoder.fill(
+                line, (SIDE_SAMPLES, stop), effort.extensions, effort.iterations
+            )
         return True
 
     def keep_warm(self) -> None:
         """Run once for nothing."""
-        self._session.run()
+        for session in self._sessions:
+            session.run()
 
     def cancel(self) -> None:
         """Cancel a run of the network in another thread."""
-        self._session.cancel()
+        for session in self._sessions:
+            session.cancel()
 
 
 class PaperFiller(Filler):
@@ -246,7 +262,7 @@ class PaperFiller(Filler):
         self._missing = np.zeros(lookahead * packet_samples, np.bool_)
         self._made = np.zeros((channels, horizon), np.float32)
         self._slots = lookahead + 1
-        self._effort = Effort()
+        self._grant = Grant()
         self.switch = Switch()
         self.runner: Runner = self._opened_runner(provider)
         self._cost: FillCost | None = None
@@ -265,7 +281,7 @@ class PaperFiller(Filler):
             ("gap", self._made.shape),
         )
         opened = partial(
-            StreamEncoder, self._manifest, provider, self._effort, channels, self.horizon
+            StreamEncoder, self._manifest, provider, self._grant, channels, self.horizon
         )
         if self._limit_ms == float("inf"):
             return InlineRunner(opened(), signature, self._clock)
@@ -277,44 +293,59 @@ class PaperFiller(Filler):
         key = (self._manifest.sha256, *self._made.shape, provider)
         if key not in _costs:
             cost = self._measured_cost()
-            if cost.fill_ms == float("inf"):
+            if float("inf") in cost.fills_ms:
                 return cost
             _costs[key] = cost
         return _costs[key]
 
     def _measured_cost(self) -> FillCost:
         """Run fills of the longest gap, and return what they cost."""
-        times_ms: dict[int, float] = {}
         samples, lost = rehearsal(*self._made.shape)
-        for iterations in (0, _MEASURED_ITERATIONS):
-            self._effort.iterations = iterations
-            times_ms[iterations] = float("inf")
+        fills_ms = []
+        for extensions in WINDOWS:
+            self._grant.effort = Effort(extensions, 0)
+            least_ms = float("inf")
             for _ in range(_RUNS):
                 began_s = self._clock()
                 ticket = self.runner.submit(samples, lost)
                 outcome = self.runner.collect(ticket, began_s + ANSWER_WITHIN_S, self._made)
                 if not outcome.usable:
-                    return FillCost(float("inf"), 0.0)
-                taken_ms = 1e3 * (self._clock() - began_s)
-                times_ms[iterations] = min(times_ms[iterations], taken_ms)
-        more_ms = max(times_ms[_MEASURED_ITERATIONS] - times_ms[0], 0.0)
-        return FillCost(times_ms[0], more_ms / _MEASURED_ITERATIONS)
+                    return FillCost((float("inf"),) * len(WINDOWS), 0.0)
+                least_ms = min(least_ms, 1e3 * (self._clock() - began_s))
+            fills_ms.append(least_ms)
+        return FillCost(tuple(fills_ms), self._iteration_ms(samples))
+
+    def _iteration_ms(self, samples: NDArray[np.float32]) -> float:
+        """Return what an iteration costs, measured without the network."""
+        encoder = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
+        gap = (SIDE_SAMPLES, SIDE_SAMPLES + self.horizon)
+        least_ms = []
+        for iterations in (0, _MEASURED_ITERATIONS):
+            times_ms = []
+            for _ in range(_RUNS):
+                began_s = self._clock()
+                for row in samples:
+                    encoder.fill(row, gap, WINDOWS[-1], iterations)
+                times_ms.append(1e3 * (self._clock() - began_s))
+            least_ms.append(min(times_ms))
+        return max(least_ms[1] - least_ms[0], 0.0) / _MEASURED_ITERATIONS
 
     def _leave_out_if_slow(self) -> None:
         """Close a network that cannot answer in the time that the lookahead gives it."""
         assert self._cost is not None, "it was measured"
         spare = (self._slots - 1) * self._packet - SIDE_SAMPLES
         turns = spare // self._packet + 1
-        if self._cost.iterations_in(self._granted_ms(turns)) >= 0:
+        if self._cost.effort_in(self._granted_ms(turns)) is not None:
             return
         self.runner.close()
-        if self._cost.fill_ms == float("inf"):
+        least_ms = min(self._cost.fills_ms)
+        if least_ms == float("inf"):
             self._why = f"it did not answer within {ANSWER_WITHIN_S:g} s"
             return
-        needed = math.ceil(self._cost.fill_ms / self._granted_ms(1))
+        needed = math.ceil(least_ms / self._granted_ms(1))
         packets = math.ceil(SIDE_SAMPLES / self._packet) + needed - 1
         self._why = (
-            f"a fill takes {self._cost.fill_ms:.1f} ms of the {self._granted_ms(turns):.1f} ms "
+            f"a fill takes {least_ms:.1f} ms of the {self._granted_ms(turns):.1f} ms "
             f"there are; lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
         )
 
@@ -345,8 +376,9 @@ class PaperFiller(Filler):
             given_up = self.runner.state == "given up"
             found["mode"] = "inline" if isinstance(self.runner, InlineRunner) else "worker"
             found["state"] = "given up" if given_up else "on" if self.switch.on else "off"
-        if self._cost is not None and self._cost.fill_ms < float("inf"):
-            found["cost_ms"] = round(self._cost.fill_ms, 4)
+        if self._cost is not None and float("inf") not in self._cost.fills_ms:
+            found["cost_ms"] = round(self._cost.fills_ms[0], 4)
+            found["least_cost_ms"] = round(self._cost.fills_ms[-1], 4)
             found["iteration_ms"] = round(self._cost.iteration_ms, 4)
         if self.runner.last_error:
             found["error"] = self.runner.last_error
@@ -433,7 +465,7 @@ class PaperFiller(Filler):
             return
         if self._cost is not None:
             granted_ms = self._granted_ms(begin // self._packet + 1)
-            self._effort.iterations = max(self._cost.iterations_in(granted_ms), 0)
+            self._grant.effort = self._cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
         held = slice(begin, begin + SIDE_SAMPLES)
         for c, row in enumerate(self._samples):
             self._memory.history.newest(c, row[: SIDE_SAMPLES - past])

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from plc import Concealer, conceal
 from plc.errors import ConfigError, ModelError
 from plc.networks import paper_stream
-from plc.networks.paper import ContextEncoder, open_context_encoder
-from plc.networks.paper_stream import SIDE_SAMPLES, FillCost, PaperFiller
+from plc.networks.paper import EXTENSIONS, ContextEncoder, open_context_encoder
+from plc.networks.paper_stream import SIDE_SAMPLES, Effort, FillCost, PaperFiller
 from plc.runtime.runner import Outcome
 from tests.plc.networks.test_paper import write_paper_model
 from tests.signals import noise, tones
@@ -256,18 +256,33 @@ def test_streams_that_it_cannot_serve_are_refused(
         Concealer(model=str(path), **(settings | changes))
 
 
-def test_iterations_are_those_that_fit() -> None:
-    cost = FillCost(fill_ms=2.0, iteration_ms=0.1)
-    assert cost.iterations_in(1.9) == -1
-    assert cost.iterations_in(2.05) == 0
-    assert cost.iterations_in(6.01) == 40
-    assert cost.iterations_in(1000.0) == 100
+def test_windows_and_iterations_are_those_that_fit() -> None:
+    cost = FillCost(fills_ms=(6.0, 2.0), iteration_ms=0.1)
+    assert cost.effort_in(1.9) is None
+    assert cost.effort_in(2.05) == Effort(("centred",), 0)
+    assert cost.effort_in(5.91) == Effort(("centred",), 39)
+    assert cost.effort_in(6.01) == Effort(EXTENSIONS, 0)
+    assert cost.effort_in(1000.0) == Effort(EXTENSIONS, 100)
+
+
+def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None:
+    path = write_paper_model(tmp_path, False)
+    signal = tones(14, RATE, 12_000, level=0.3)[:, None]
+    concealer = stream(path, packet_samples=PACKET, lookahead=LOOKAHEAD)
+    filler = concealer._filler
+    assert isinstance(filler, PaperFiller)
+    filler._grant.effort = Effort(("centred",), 7)
+    heard = played(concealer, signal, {40})
+    gap = (40 * PACKET, 41 * PACKET)
+    encoder = open_context_encoder(path, providers="cpu")
+    expected = encoder.fill(signal[:, 0].copy(), gap, ("centred",), 7)
+    np.testing.assert_allclose(heard[slice(*gap), 0], expected, atol=1e-6)
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every fill cost 30 ms, whatever it is."""
-    monkeypatch.setattr(PaperFiller, "_measured_cost", lambda self: FillCost(30.0, 1.0))
+    monkeypatch.setattr(PaperFiller, "_measured_cost", lambda self: FillCost((90.0, 30.0), 1.0))
     monkeypatch.setattr(paper_stream, "_costs", {})
 
 
