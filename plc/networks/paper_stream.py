@@ -39,6 +39,7 @@ from plc.networks.paper import (
     EXTENSIONS,
     GAP_FRAMES,
     GAP_SAMPLES,
+    HOP_SAMPLES,
     ITERATIONS,
     SAMPLE_RATE,
     ContextEncoder,
@@ -70,6 +71,8 @@ WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
 # Waiting for a model to load and warm up, at construction.
 _OPEN_S = 120.0
+# Of longer gaps some windows are the same, and the network is asked about fewer than three.
+_DEAREST_SAMPLES = GAP_SAMPLES - 2 * HOP_SAMPLES
 # What a network is measured by: runs, and iterations beside none.
 _RUNS = 3
 _MEASURED_ITERATIONS = 20
@@ -299,7 +302,7 @@ class PaperFiller(Filler):
         return _costs[key]
 
     def _measured_cost(self) -> FillCost:
-        """Run fills of the longest gap, and return what they cost."""
+        """Run fills of a gap with three windows, and return what they cost."""
         samples, lost = rehearsal(*self._made.shape)
         fills_ms = []
         for extensions in WINDOWS:
@@ -420,9 +423,9 @@ class PaperFiller(Filler):
             if self.runner.take_failure():
                 self.switch.note(Outcome.FAILED)
         memory = self._memory
-        if self._why or memory is None or memory.block[PART_STOP] < memory.block[PACKET]:
+        if self._why or memory is None or self._asked[0] >= self._position:
             return
-        if self._look():
+        if memory.block[PART_STOP] == memory.block[PACKET] and self._look():
             self._ask(received)
 
     def _abandon(self) -> None:
@@ -430,11 +433,13 @@ class PaperFiller(Filler):
         self._ticket = NO_TICKET
 
     def _look(self) -> bool:
-        """Copy what the stream holds behind the playing packet; return whether it has a gap."""
-        if bool((self._states == WHOLE).all()):
-            return False
+        """Copy what the stream holds; return whether a gap may have its context."""
         n, slots = self._packet, self._slots
         playing = int(self._memory.block[SLOT])
+        gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
+        # The last of this order is the packet that was played.
+        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < SIDE_SAMPLES:
+            return False
         for k in range(slots - 1):
             slot = (playing + 1 + k) % slots
             held = slice(k * n, (k + 1) * n)
@@ -447,18 +452,19 @@ class PaperFiller(Filler):
         return bool(self._missing.any())
 
     def _ask(self, received: bool) -> None:
-        """Submit the next gap if its context is there and it was not submitted yet."""
+        """Submit the next gap if its context is there and it is one for the network."""
         begin = int(self._missing.argmax())
-        place = self._position + begin
-        if place == self._asked[0] or (begin == 0 and not received):
+        if begin == 0 and not received:  # the rest of one
             return
         gap = _run_length(self._missing, begin)
         known = self._missing.size - begin
         past = min(begin, SIDE_SAMPLES)
         before = min(self._memory.history.filled + begin, SIDE_SAMPLES)
-        if gap > self.horizon or known < SIDE_SAMPLES or before < CONTEXT_SAMPLES:
+        if known < SIDE_SAMPLES:
             return
-        self._asked = (place, gap)
+        self._asked = (self._position + begin, gap)
+        if gap > self.horizon or before < CONTEXT_SAMPLES:
+            return
         if not self.switch.on:
             self.counters.network_off += 1
             self.switch.note_off()
@@ -518,8 +524,9 @@ class PaperFiller(Filler):
         return self.ar.pass_time(ms) + self.switch.take_turns()
 
 
-def rehearsal(channels: int, gap: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return samples and losses of a fill that nobody hears."""
+def rehearsal(channels: int, horizon: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return samples and losses of a fill that nobody hears, of three windows."""
+    gap = min(horizon, _DEAREST_SAMPLES)
     samples = np.random.default_rng(0).standard_normal((channels, LINE_SAMPLES))
     lost = np.zeros((1, LINE_SAMPLES), np.float32)
     lost[0, SIDE_SAMPLES : SIDE_SAMPLES + gap] = 1.0
