@@ -170,6 +170,28 @@ def test_networks_go_wrong_once_they_run(fault: str) -> None:
         assert "network:music" not in taken.rungs
 
 
+@pytest.mark.parametrize("fault", ["none", "throw"])
+def test_a_context_encoder_is_timed_and_goes_wrong_on_purpose(tmp_path: Path, fault: str) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.plc.networks.test_paper import write_paper_model
+
+    settings = dataclasses.replace(
+        SETTINGS,
+        sample_rate=16_000,
+        packet_ms=10.0,
+        method="auto",
+        model=str(write_paper_model(tmp_path, False)),
+        lookahead=20,
+        fault=fault,
+        budget_ms=1000.0,
+        seconds=2.0,
+        modes=(bench.BACK_TO_BACK,),
+    )
+    assert "tiny.json" in settings.name
+    taken = bench.run(settings)[bench.BACK_TO_BACK]
+    assert (taken.rungs.get("network:tiny", 0) > 0) == (fault == "none")
+
+
 def test_a_grid_has_every_combination_and_providers_only_for_networks() -> None:
     combined = bench.grid(
         SETTINGS, channels=[1, 2], method=["ar", "auto"], provider=["cpu", "cuda"]

@@ -126,6 +126,33 @@ def test_every_method_conceals_a_file(clip: Path, method: str) -> None:
     assert read_audio(target)[0].shape == (2 * RATE, 1)
 
 
+def test_a_lookahead_in_ms_is_that_in_packets_rounded_up(clip: Path) -> None:
+    target = clip.with_name("b.wav")
+    loss = ("conceal", clip, target, "-y", "--loss", "10%", "--packet-ms", 20, "--method", "ar")
+    run(*loss, "--lookahead", 2)
+    expected = read_audio(target)[0]
+    run(*loss, "--lookahead-ms", 30)
+    np.testing.assert_array_equal(read_audio(target)[0], expected)
+    run(*loss, "--lookahead-ms", 20)
+    assert not np.array_equal(read_audio(target)[0], expected)
+    both = misuse(*loss, "--lookahead", 1, "--lookahead-ms", 20)
+    assert "in packets or in ms, not both" in both
+
+
+def test_the_context_encoder_conceals_a_file_and_names_the_lookahead_it_needs(
+    clip: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.plc.networks.test_paper import write_paper_model
+
+    model, target = write_paper_model(tmp_path, False), clip.with_name("b.wav")
+    given = ("conceal", clip, target, "--loss", "5%", "--model", model, "--json")
+    found = json.loads(run(*given, "--lookahead-ms", 200).stdout)["stats"]
+    assert found["rung_samples"]["network:tiny"] > 0
+    assert found["network_done"] > 0
+    assert "give at least 20 (200 ms)" in refusal(*given, "-y", "--lookahead-ms", 100)
+
+
 def test_gaps_are_inpainted(clip: Path) -> None:
     target, gaps = clip.with_name("b.wav"), clip.with_name("gaps.txt")
     gaps.write_text("1.5:1.52\n")
