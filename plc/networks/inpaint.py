@@ -24,6 +24,7 @@ from plc.networks.paper import (
     open_context_encoder,
 )
 from plc.networks.spectra import GapSpectra
+from plc.networks.spoken import SpokenGaps
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
@@ -45,7 +46,19 @@ _opened = threading.local()
 
 
 class Refiner(Protocol):
-    """Improves on the fill of a gap."""
+    """Improves on the fill of a gap, or fills one that needs no draft of linear prediction."""
+
+    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """Fill a gap of what is speech without doubt; return whether it did.
+
+        Parameters
+        ----------
+        row : float32, shape (n,), written from start to stop
+            One channel; known before ``start`` and from ``stop`` to ``end``.
+        start, stop, end : int
+            Places in it.
+        """
+        ...
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -159,6 +172,8 @@ class TwoSidedNetworks:
         By content: ``music``, ``speech`` or both.
     sample_rate : int
         In Hz.
+    spoken : SpokenGaps or None
+        What fills the gaps of speech that it can; the model for speech fills the others.
 
     Raises
     ------
@@ -166,10 +181,26 @@ class TwoSidedNetworks:
         If a model is for something else, is not sound, or ONNX Runtime is not installed.
     """
 
-    def __init__(self, manifests: Mapping[str, Manifest], sample_rate: int) -> None:
+    def __init__(
+        self,
+        manifests: Mapping[str, Manifest],
+        sample_rate: int,
+        spoken: SpokenGaps | None = None,
+    ) -> None:
         self._rate = sample_rate
         opened = {m.name: TwoSidedNetwork(m, sample_rate) for m in manifests.values()}
         self._networks = {content: opened[m.name] for content, m in manifests.items()}
+        self._spoken = spoken
+
+    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """As :meth:`Refiner.fill_speech`."""
+        if self._spoken is None or speech_around(row, self._rate, start, stop, end) < 1.0:
+            return False
+        fill = self._spoken.fill(row, start, stop, end)
+        if fill is None:
+            return False
+        row[start:stop] = fill
+        return True
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -178,21 +209,30 @@ class TwoSidedNetworks:
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False
-        shares = dict.fromkeys(self._networks.values(), 1.0)
-        if len(shares) > 1:
+        shares = {next(iter(self._networks)): 1.0}
+        if len(set(self._networks.values())) > 1:
             speech = speech_around(row, self._rate, start, stop, end)
-            shares = {self._networks["music"]: 1.0 - speech, self._networks["speech"]: speech}
+            shares = {"music": 1.0 - speech, "speech": speech}
         filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
-        for network, share in shares.items():
+        for content, share in shares.items():
             if share > 0.0:
-                part = network.fill(row, start, stop, end, found)
+                part = self._part(content, row, (start, stop, end), found)
                 if part is None:
                     return False
                 fill += np.float32(share) * part
         row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
         return True
+
+    def _part(
+        self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
+    ) -> NDArray[np.float32] | None:
+        """Return what the models for a content make of a gap."""
+        part = None
+        if content == "speech" and self._spoken is not None:
+            part = self._spoken.fill(row, *gap)
+        return self._networks[content].fill(row, *gap, found) if part is None else part
 
 
 class PaperRefiner:
@@ -206,6 +246,10 @@ class PaperRefiner:
 
     def __init__(self, network: ContextEncoder) -> None:
         self._network = network
+
+    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+        """As :meth:`Refiner.fill_speech`: it fills nothing without a draft."""
+        return False
 
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
@@ -276,15 +320,23 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
             return _open_paper(manifest, sample_rate)
         return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
     by_content: dict[str, Manifest] = {}
+    of_speech: dict[str, Manifest] = {}
     for manifest in available():
         low, high = manifest.sample_rates
-        if manifest.kind == "inpaint" and low <= sample_rate <= high:
+        if not low <= sample_rate <= high:
+            continue
+        if manifest.kind == "inpaint":
             contents = CONTENTS if manifest.content == "any" else (manifest.content,)
             by_content = dict.fromkeys(contents, manifest) | by_content
+        elif manifest.content == "speech":
+            of_speech[manifest.kind] = manifest
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
-        return TwoSidedNetworks(by_content, sample_rate)
+        spoken = None
+        if {"causal", "bridge"} <= of_speech.keys():
+            spoken = SpokenGaps(of_speech["causal"], of_speech["bridge"], sample_rate)
+        return TwoSidedNetworks(by_content, sample_rate, spoken)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")
         return None

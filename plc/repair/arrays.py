@@ -196,12 +196,13 @@ def _fill(
         _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
         hold_between((after,), config.sample_rate, hole)
         return
-    _run(filler, before, after, bend, hole)
-    if refines(quality, config.method) and refinable(gap, before.shape[1]):
-        for row in rows:
-            doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
-            if network is not None:
-                network.refine(row, *gap, doubt_db)
+    if network is None or not all([network.fill_speech(row, *gap) for row in rows]):
+        _run(filler, before, after, bend, hole)
+        if refines(quality, config.method) and refinable(gap, before.shape[1]):
+            for row in rows:
+                doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
+                if network is not None:
+                    network.refine(row, *gap, doubt_db)
     known = _without(before, gap.start - before.shape[1], fills)
     hold_between((known, after), config.sample_rate, hole)
 
