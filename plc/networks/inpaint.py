@@ -173,7 +173,8 @@ class TwoSidedNetworks:
     sample_rate : int
         In Hz.
     spoken : SpokenGaps or None
-        What fills the gaps of speech that it can; the model for speech fills the others.
+        What fills the gaps of speech up to its horizon; longer ones get the mean of it and the
+        model for speech.
 
     Raises
     ------
@@ -194,9 +195,12 @@ class TwoSidedNetworks:
 
     def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
         """As :meth:`Refiner.fill_speech`."""
-        if self._spoken is None or speech_around(row, self._rate, start, stop, end) < 1.0:
+        spoken = self._spoken
+        if spoken is None or stop - start > spoken.horizon:
             return False
-        fill = self._spoken.fill(row, start, stop, end)
+        if speech_around(row, self._rate, start, stop, end) < 1.0:
+            return False
+        fill = spoken.fill(row, start, stop, end)
         if fill is None:
             return False
         row[start:stop] = fill
@@ -229,10 +233,16 @@ class TwoSidedNetworks:
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
         """Return what the models for a content make of a gap."""
-        part = None
-        if content == "speech" and self._spoken is not None:
-            part = self._spoken.fill(row, *gap)
-        return self._networks[content].fill(row, *gap, found) if part is None else part
+        network, spoken = self._networks[content], self._spoken
+        start, stop, _ = gap
+        spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
+        if spoken_fill is not None and spoken and stop - start <= spoken.horizon:
+            return spoken_fill
+        fill = network.fill(row, *gap, found)
+        if spoken_fill is None or fill is None:
+            return spoken_fill if fill is None else fill
+        # Neither knows much of the middle of a long gap, and their errors differ.
+        return (fill + spoken_fill) / np.float32(2.0)
 
 
 class PaperRefiner:

@@ -34,6 +34,11 @@ class SpokenGaps:
     sample_rate : int
         In Hz.
 
+    Attributes
+    ----------
+    horizon : int
+        Samples of the longest gap that is bridged as a whole.
+
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
@@ -41,13 +46,13 @@ class SpokenGaps:
     """
 
     def __init__(self, causal: Manifest, bridge: Manifest, sample_rate: int) -> None:
-        self._horizon = bridge.horizon_samples(sample_rate)
-        self._longest = self._horizon + causal.horizon_samples(sample_rate)
+        self.horizon = bridge.horizon_samples(sample_rate)
+        self._longest = self.horizon + causal.horizon_samples(sample_rate)
         self._after = round(_AFTER_S * sample_rate)
         self._filler = NetworkFiller(
             sample_rate,
             1,
-            self._horizon,
+            self.horizon,
             {"speech": causal},
             reach=self._after,
             bridges={"speech": bridge},
@@ -80,7 +85,7 @@ class SpokenGaps:
         history.append(row[None, max(0, start - filler.past_samples) : start], trusted=True)
         after = row[None, stop : min(end, stop + self._after)]
         fill = self._fill[:, :samples]
-        continued = max(0, samples - self._horizon)
+        continued = max(0, samples - self.horizon)
         moment = Moment(unsteady=True, content="speech", gap_samples=0 if continued else samples)
         filler.reset()
         filler.begin(history, moment)
