@@ -42,11 +42,15 @@ _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # disagreement, and the network's error is seldom below -25 dB (docs/notebook.md).
 _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 
+# A gap that no other follows within this time is one of those that the two-sided network of speech
+# was trained on.
+_ALONE_MS = 128.0
+
 _opened = threading.local()
 
 
 class Refiner(Protocol):
-    """Improves on the fill of a gap, or fills one that needs no draft of linear prediction."""
+    """Improves on the fill of a gap, or fills one alone."""
 
     def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
         """Fill a gap of what is speech without doubt; return whether it did.
@@ -173,8 +177,8 @@ class TwoSidedNetworks:
     sample_rate : int
         In Hz.
     spoken : SpokenGaps or None
-        What fills the gaps of speech up to its horizon; longer ones get the mean of it and the
-        model for speech.
+        What fills the gaps of speech; one that is longer than its horizon, and that no other
+        follows soon, gets the mean of it and the model for speech.
 
     Raises
     ------
@@ -196,7 +200,7 @@ class TwoSidedNetworks:
     def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
         """As :meth:`Refiner.fill_speech`."""
         spoken = self._spoken
-        if spoken is None or stop - start > spoken.horizon:
+        if spoken is None or self._both_serve(spoken, start, stop, end):
             return False
         if speech_around(row, self._rate, start, stop, end) < 1.0:
             return False
@@ -229,14 +233,18 @@ class TwoSidedNetworks:
         row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
         return True
 
+    def _both_serve(self, spoken: SpokenGaps, start: int, stop: int, end: int) -> bool:
+        """Tell whether a gap of speech is long, and no other follows it soon."""
+        alone = end - stop >= round(_ALONE_MS * self._rate / 1000.0)
+        return alone and stop - start > spoken.horizon
+
     def _part(
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
         """Return what the models for a content make of a gap."""
         network, spoken = self._networks[content], self._spoken
-        start, stop, _ = gap
         spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
-        if spoken_fill is not None and spoken and stop - start <= spoken.horizon:
+        if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):
             return spoken_fill
         fill = network.fill(row, *gap, found)
         if spoken_fill is None or fill is None:

@@ -9,8 +9,6 @@ fades::
                                                   |<---- at most its horizon ------->|
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -51,6 +51,7 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
+from plc.repair.edges import widen
 from plc.repair.gaps import Gap, find_unsound, merge_gaps
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.limit import hold_between
@@ -74,7 +75,10 @@ def inpaint(
     model: str = "auto",
     progress: _Report | None = None,
 ) -> Packet:
-    """Return a signal with its gaps filled; every sample outside them is as it was.
+    """Return a signal with its gaps filled; intact samples outside them are as they were.
+
+    Up to 16 samples beside a gap that linear prediction shows to be damaged (muted, at full
+    scale, or an isolated jump) count as lost and are filled, too.
 
     Parameters
     ----------
@@ -112,7 +116,10 @@ def inpaint(
     ModelError, MissingExtraError
         If a model that was asked for cannot be used.
     """
-    return fill_gaps(signal, sample_rate, gaps, (), quality, method, model, progress)
+    _config_of(signal, sample_rate, method)
+    merged = widen(signal, merge_gaps(gaps, signal.shape[0]), sample_rate)
+    spans = [gap.span for gap in merged]
+    return fill_gaps(signal, sample_rate, spans, (), quality, method, model, progress)
 
 
 def fill_gaps(
@@ -137,11 +144,7 @@ def fill_gaps(
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
-    check_signal(signal)
-    channels = signal.size // signal.shape[0]
-    config = StreamConfig(
-        sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
-    )
+    config = _config_of(signal, sample_rate, method)
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(INT16_SCALE)
@@ -163,6 +166,15 @@ def fill_gaps(
         if progress is not None:
             progress(k, len(merged))
     return _into(signal, rows, merged)
+
+
+def _config_of(signal: Packet, sample_rate: int, method: str) -> StreamConfig:
+    """Return the settings for a signal, which must be one."""
+    check_signal(signal)
+    channels = signal.size // signal.shape[0]
+    return StreamConfig(
+        sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
+    )
 
 
 def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:

@@ -8,7 +8,7 @@ second. The target has exactly the length of the source; delays are taken out.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -22,6 +22,7 @@ from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, TraceError
 from plc.repair.arrays import context_s, fill_gaps
+from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
 from plc.repair.interpolate import refinable, refines
 
@@ -92,7 +93,10 @@ class InpaintReport:
     samples, sample_rate, channels : int
         Of the recording.
     gaps : tuple of (int, int)
-        In samples, merged and in order.
+        In samples, merged and in order, as they were filled.
+    damaged_samples : int
+        Received samples beside the gaps that were damaged and counted as lost: they lie in
+        ``gaps``.
     refined_gaps : int or None
         Number of them that were interpolated. The others are longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
@@ -107,6 +111,7 @@ class InpaintReport:
     sample_rate: int
     channels: int
     gaps: tuple[tuple[int, int], ...]
+    damaged_samples: int
     refined_gaps: int | None
     elapsed_s: float
     clipped_samples: int
@@ -309,6 +314,7 @@ def inpaint_file(
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
+            filled: list[Gap] = []
             for gap in gaps:
                 first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
@@ -323,20 +329,53 @@ def inpaint_file(
                         "gap too"
                     )
                 earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
-                signal[:] = fill_gaps(
-                    signal, reader.sample_rate, [hole], earlier, quality, method, model
+                wide = _widened(signal, hole, earlier, gap is not gaps[-1], reader.sample_rate)
+                known = signal[: wide.end]
+                known[:] = fill_gaps(
+                    known, reader.sample_rate, [wide.span], earlier, quality, method, model
                 )
-                made.append(gap.span)
+                filled.append(Gap(*(first + place for place in wide)))
+                made.append(filled[-1].span)
             window.finish()
         return InpaintReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            gaps=tuple(gap.span for gap in gaps),
-            refined_gaps=_count_refined(gaps, quality, method),
+            gaps=tuple(gap.span for gap in filled),
+            damaged_samples=sum(gap.samples for gap in filled) - sum(gap.samples for gap in gaps),
+            refined_gaps=_count_refined(filled, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
+
+
+def _widened(
+    signal: NDArray[np.float32],
+    hole: tuple[int, int],
+    earlier: Sequence[tuple[int, int]],
+    more: bool,
+    sample_rate: int,
+) -> Gap:
+    """Return a gap with the damaged samples beside it.
+
+    Its end is that of what is intact behind it.
+
+    Parameters
+    ----------
+    signal : float32, shape (n, channels)
+        Up to the next gap, or as much of it as is looked at.
+    hole : (int, int)
+        The gap.
+    earlier : sequence of (int, int)
+        Those before it.
+    more : bool
+        Whether there is a next gap.
+    sample_rate : int
+        In Hz.
+    """
+    begin = earlier[-1][1] if earlier else 0
+    _, start = intact_part(signal, begin, hole[0], sample_rate, (False, True))
+    return Gap(start, *intact_part(signal, hole[1], len(signal), sample_rate, (True, more)))
 
 
 def lost_gaps(
