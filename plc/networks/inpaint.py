@@ -32,8 +32,8 @@ from plc.predict.sides import continued
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
 """On either side of a gap. What lies beyond is predicted where the network wants to see more."""
-# Time around a gap by which music is told from speech.
-_LISTEN_S = 8.0
+LISTEN_S = 8.0
+"""Time on either side of a gap by which music is told from speech."""
 # Probability of speech up to which it is music alone, and from which on speech alone: content that
 # is certain takes one network's time. Either network spoils the other's content.
 _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
@@ -52,7 +52,14 @@ _opened = threading.local()
 class Refiner(Protocol):
     """Improves on the fill of a gap, or fills one alone."""
 
-    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+    def fill_speech(
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        heard: NDArray[np.float32] | None = None,
+    ) -> bool:
         """Fill a gap of what is speech without doubt; return whether it did.
 
         Parameters
@@ -61,11 +68,20 @@ class Refiner(Protocol):
             One channel; known before ``start`` and from ``stop`` to ``end``.
         start, stop, end : int
             Places in it.
+        heard : float32, shape (m,), or None
+            What was received behind the gap, without the gaps in it, to tell speech by; None:
+            ``row[stop:end]``.
         """
         ...
 
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        heard: NDArray[np.float32] | None = None,
     ) -> bool:
         """Improve on what fills ``row[start:stop]``; return whether it could.
 
@@ -77,6 +93,8 @@ class Refiner(Protocol):
             Places in it.
         doubt_db : float
             By how much the predictors that filled the gap disagree, in dB relative to the fill.
+        heard : float32, shape (m,), or None
+            As for :meth:`fill_speech`.
         """
         ...
 
@@ -197,12 +215,19 @@ class TwoSidedNetworks:
         self._networks = {content: opened[m.name] for content, m in manifests.items()}
         self._spoken = spoken
 
-    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+    def fill_speech(
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        heard: NDArray[np.float32] | None = None,
+    ) -> bool:
         """As :meth:`Refiner.fill_speech`."""
         spoken = self._spoken
         if spoken is None or self._both_serve(spoken, start, stop, end):
             return False
-        if speech_around(row, self._rate, start, stop, end) < 1.0:
+        if speech_around(row[:start], _heard(row, stop, end, heard), self._rate) < 1.0:
             return False
         fill = spoken.fill(row, start, stop, end)
         if fill is None:
@@ -211,7 +236,13 @@ class TwoSidedNetworks:
         return True
 
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        heard: NDArray[np.float32] | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`, by the model for the content, or both."""
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
@@ -219,7 +250,8 @@ class TwoSidedNetworks:
             return False
         shares = {next(iter(self._networks)): 1.0}
         if len(set(self._networks.values())) > 1:
-            speech = speech_around(row, self._rate, start, stop, end)
+            behind = _heard(row, stop, end, heard)
+            speech = speech_around(row[:start], behind, self._rate)
             shares = {"music": 1.0 - speech, "speech": speech}
         filled = row[start:stop].copy()
         found: Found = {}
@@ -234,7 +266,7 @@ class TwoSidedNetworks:
         return True
 
     def _both_serve(self, spoken: SpokenGaps, start: int, stop: int, end: int) -> bool:
-        """Tell whether a gap of speech is long, and no other follows it soon."""
+        """Tell whether a gap is long and no other follows soon."""
         alone = end - stop >= round(_ALONE_MS * self._rate / 1000.0)
         return alone and stop - start > spoken.horizon
 
@@ -265,12 +297,25 @@ class PaperRefiner:
     def __init__(self, network: ContextEncoder) -> None:
         self._network = network
 
-    def fill_speech(self, row: NDArray[np.float32], start: int, stop: int, end: int) -> bool:
+    def fill_speech(
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        heard: NDArray[np.float32] | None = None,
+    ) -> bool:
         """As :meth:`Refiner.fill_speech`: it fills nothing without a draft."""
         return False
 
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        heard: NDArray[np.float32] | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`; the horizon is 64 ms, the context 128 ms."""
         if stop - start > GAP_SAMPLES or min(start, end - stop) < CONTEXT_SAMPLES:
@@ -286,23 +331,27 @@ class PaperRefiner:
 
 
 def speech_around(
-    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int
+    before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int
 ) -> float:
     """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        One channel.
+    before, behind : float32, shape (n,) and (m,)
+        What is known on either side of the gap; :data:`LISTEN_S` of it is listened to.
     sample_rate : int
         In Hz.
-    start, stop, end : int
-        The gap, and until where what follows is known.
     """
-    reach = round(_LISTEN_S * sample_rate)
-    sides = [row[max(0, start - reach) : start], row[stop : min(end, stop + reach)]]
+    reach = round(LISTEN_S * sample_rate)
+    sides = [before[max(0, before.size - reach) :], behind[:reach]]
     share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
     return min(max(share, 0.0), 1.0)
+
+
+def _heard(
+    row: NDArray[np.float32], stop: int, end: int, heard: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    return row[stop:end] if heard is None else heard
 
 
 def open_refiner(model: str, sample_rate: int) -> Refiner | None:

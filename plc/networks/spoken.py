@@ -1,4 +1,4 @@
-"""Gaps of speech in files, filled as a stream that waits fills them.
+"""Gaps of speech in files, filled as streams that wait fill them.
 
 The networks of streams were trained on the short and frequent gaps of lost packets and by judges
 of whole clips; the two-sided one (:mod:`plc.networks.inpaint`) on single gaps and by the distance

@@ -87,7 +87,7 @@ def intact_part(
 
 
 def _damaged(signal: Packet, order: int) -> int:
-    """Return how many samples at the end of a signal are damaged in one of its channels."""
+    """Count the damaged samples at the end of any channel."""
     if len(signal) < _LEAST_SAMPLES + EDGE_SAMPLES:
         return 0
     rows = signal.reshape(len(signal), -1).T.astype(np.float64)

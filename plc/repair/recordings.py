@@ -7,9 +7,11 @@ second. The target has exactly the length of the source; delays are taken out.
 
 import math
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,7 +23,7 @@ from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_t
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, TraceError
-from plc.repair.arrays import context_s, fill_gaps
+from plc.repair.arrays import HEARD_S, context_s, fill_gaps
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
 from plc.repair.interpolate import refinable, refines
@@ -313,15 +315,20 @@ def inpaint_file(
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
+            listen = math.ceil(HEARD_S * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
             filled: list[Gap] = []
-            for gap in gaps:
+            for k, gap in enumerate(gaps):
                 first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
                     made.popleft()
-                signal = window.move_to(first, min(gap.stop + context, gap.end))
+                behind = max(min(context, gap.after), min(context, listen))
+                signal = window.move_to(first, min(gap.stop + behind, samples))
                 hole = (gap.start - first, gap.stop - first)
-                unsound = find_unsound(signal, [hole])
+                last = first + len(signal)
+                more = gaps[k + 1 : bisect_left(gaps, last, key=attrgetter("start"))]
+                later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
+                unsound = find_unsound(signal, [hole, *later])
                 if unsound is not None:
                     place_s = (first + unsound) / reader.sample_rate
                     raise AudioFileError(
@@ -329,10 +336,12 @@ def inpaint_file(
                         "gap too"
                     )
                 earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
-                wide = _widened(signal, hole, earlier, gap is not gaps[-1], reader.sample_rate)
-                known = signal[: wide.end]
-                known[:] = fill_gaps(
-                    known, reader.sample_rate, [wide.span], earlier, quality, method, model
+                known = signal[: min(gap.end - first, len(signal))]
+                wide = _widened(known, hole, earlier, bool(later), reader.sample_rate)
+                if later:
+                    later[0] = (wide.end, later[0][1])
+                signal[:] = fill_gaps(
+                    signal, reader.sample_rate, [wide.span], earlier, later, quality, method, model
                 )
                 filled.append(Gap(*(first + place for place in wide)))
                 made.append(filled[-1].span)

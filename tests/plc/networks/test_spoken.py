@@ -9,6 +9,7 @@ pytest.importorskip("onnxruntime")
 
 from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
+from plc.engine.samples import Packet
 from plc.models.catalogue import find, models_folder
 from plc.networks import inpaint as inpaint_module
 from plc.networks.inpaint import open_refiner
@@ -28,7 +29,7 @@ def speech() -> NDArray[np.float32]:
     return np.asarray(soxr.resample(mono, rate, RATE)[: 4 * RATE], np.float32)
 
 
-def error_db(signal: NDArray[np.float32], filled: NDArray[np.float32]) -> float:
+def error_db(signal: NDArray[np.float32], filled: Packet) -> float:
     """Return the error of all fills relative to the whole signal."""
     return float(10 * np.log10(np.sum((filled - signal) ** 2) / np.sum(signal**2)))
 
@@ -39,7 +40,7 @@ def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.flo
     lost[:50] = False
     damaged = speech.copy()
     damaged[np.repeat(lost, PACKET)] = 0.0
-    filled = np.asarray(inpaint(damaged, RATE, gaps_of(lost, PACKET)), np.float32)
+    filled = inpaint(damaged, RATE, gaps_of(lost, PACKET))
     waited = conceal(
         damaged, lost, sample_rate=RATE, packet_samples=PACKET, lookahead=2, budget_ms=float("inf")
     )
