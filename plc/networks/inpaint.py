@@ -52,13 +52,12 @@ _opened = threading.local()
 class Refiner(Protocol):
     """Improves on the fill of a gap, or fills one alone."""
 
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :func:`speech_around`; 0 where the answer makes no difference."""
+        ...
+
     def fill_speech(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        heard: NDArray[np.float32] | None = None,
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
         """Fill a gap of what is speech without doubt; return whether it did.
 
@@ -68,9 +67,8 @@ class Refiner(Protocol):
             One channel; known before ``start`` and from ``stop`` to ``end``.
         start, stop, end : int
             Places in it.
-        heard : float32, shape (m,), or None
-            What was received behind the gap, without the gaps in it, to tell speech by; None:
-            ``row[stop:end]``.
+        speech : float
+            Of :meth:`speech_share`.
         """
         ...
 
@@ -81,7 +79,7 @@ class Refiner(Protocol):
         stop: int,
         end: int,
         doubt_db: float = math.inf,
-        heard: NDArray[np.float32] | None = None,
+        speech: float | None = None,
     ) -> bool:
         """Improve on what fills ``row[start:stop]``; return whether it could.
 
@@ -93,8 +91,8 @@ class Refiner(Protocol):
             Places in it.
         doubt_db : float
             By how much the predictors that filled the gap disagree, in dB relative to the fill.
-        heard : float32, shape (m,), or None
-            As for :meth:`fill_speech`.
+        speech : float or None
+            Of :meth:`speech_share`; None: that of what is known in ``row``.
         """
         ...
 
@@ -215,19 +213,18 @@ class TwoSidedNetworks:
         self._networks = {content: opened[m.name] for content, m in manifests.items()}
         self._spoken = spoken
 
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :meth:`Refiner.speech_share`."""
+        if self._spoken is None and len(set(self._networks.values())) == 1:
+            return 0.0
+        return speech_around(before, behind, self._rate)
+
     def fill_speech(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        heard: NDArray[np.float32] | None = None,
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
         """As :meth:`Refiner.fill_speech`."""
         spoken = self._spoken
-        if spoken is None or self._both_serve(spoken, start, stop, end):
-            return False
-        if speech_around(row[:start], _heard(row, stop, end, heard), self._rate) < 1.0:
+        if spoken is None or speech < 1.0 or self._both_serve(spoken, start, stop, end):
             return False
         fill = spoken.fill(row, start, stop, end)
         if fill is None:
@@ -242,7 +239,7 @@ class TwoSidedNetworks:
         stop: int,
         end: int,
         doubt_db: float = math.inf,
-        heard: NDArray[np.float32] | None = None,
+        speech: float | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`, by the model for the content, or both."""
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
@@ -250,8 +247,8 @@ class TwoSidedNetworks:
             return False
         shares = {next(iter(self._networks)): 1.0}
         if len(set(self._networks.values())) > 1:
-            behind = _heard(row, stop, end, heard)
-            speech = speech_around(row[:start], behind, self._rate)
+            if speech is None:
+                speech = self.speech_share(row[:start], row[stop:end])
             shares = {"music": 1.0 - speech, "speech": speech}
         filled = row[start:stop].copy()
         found: Found = {}
@@ -297,13 +294,12 @@ class PaperRefiner:
     def __init__(self, network: ContextEncoder) -> None:
         self._network = network
 
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :meth:`Refiner.speech_share`: it serves all content."""
+        return 0.0
+
     def fill_speech(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        heard: NDArray[np.float32] | None = None,
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
         """As :meth:`Refiner.fill_speech`: it fills nothing without a draft."""
         return False
@@ -315,7 +311,7 @@ class PaperRefiner:
         stop: int,
         end: int,
         doubt_db: float = math.inf,
-        heard: NDArray[np.float32] | None = None,
+        speech: float | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`; the horizon is 64 ms, the context 128 ms."""
         if stop - start > GAP_SAMPLES or min(start, end - stop) < CONTEXT_SAMPLES:
@@ -346,12 +342,6 @@ def speech_around(
     sides = [before[max(0, before.size - reach) :], behind[:reach]]
     share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
     return min(max(share, 0.0), 1.0)
-
-
-def _heard(
-    row: NDArray[np.float32], stop: int, end: int, heard: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    return row[stop:end] if heard is None else heard
 
 
 def open_refiner(model: str, sample_rate: int) -> Refiner | None:

@@ -217,18 +217,24 @@ def _fill(
         _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
         hold_between((after,), config.sample_rate, hole)
         return
-    # By the little between two gaps it is hard to tell speech.
-    behind = slice(gap.stop, gap.stop + round(HEARD_S * config.sample_rate))
-    heard = rows[:, behind][:, received[behind]]
+    shares = [0.0] * len(rows)
+    if network is not None:
+        # By the little between two gaps it is hard to tell speech.
+        behind = slice(gap.stop, gap.stop + round(HEARD_S * config.sample_rate))
+        heard = rows[:, behind][:, received[behind]]
+        shares = [
+            network.speech_share(row[: gap.start], near)
+            for row, near in zip(rows, heard, strict=True)
+        ]
     if network is None or not all(
-        [network.fill_speech(row, *gap, near) for row, near in zip(rows, heard, strict=True)]
+        [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
     ):
         _run(filler, before, after, bend, hole)
         if refines(quality, config.method) and refinable(gap, before.shape[1]):
-            for row, near in zip(rows, heard, strict=True):
+            for row, speech in zip(rows, shares, strict=True):
                 doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
                 if network is not None:
-                    network.refine(row, *gap, doubt_db, near)
+                    network.refine(row, *gap, doubt_db, speech)
     known = _without(before, gap.start - before.shape[1], fills)
     hold_between((known, after), config.sample_rate, hole)
 

@@ -11,7 +11,6 @@ from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
 from plc.engine.samples import Packet
 from plc.models.catalogue import find, models_folder
-from plc.networks import inpaint as inpaint_module
 from plc.networks.inpaint import open_refiner
 from plc.networks.spoken import SpokenGaps
 
@@ -49,22 +48,19 @@ def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.flo
     assert error_db(speech, filled) < error_db(speech, alone) - 1.0
 
 
-def test_short_gaps_of_speech_need_no_other_draft(
-    speech: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_gaps_of_speech_need_no_other_draft(speech: NDArray[np.float32]) -> None:
     start, stop = 2 * RATE, 2 * RATE + 2 * PACKET
     refiner = open_refiner("auto", RATE)
     spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
     made = spoken.fill(speech, start, stop, speech.size)
     assert refiner is not None
     assert made is not None
-    monkeypatch.setattr(inpaint_module, "speech_around", lambda *_: 1.0)
+    assert refiner.speech_share(speech[:start], speech[stop:]) == 1.0
     row = speech.copy()
     row[start:stop] = 0.0
-    assert refiner.fill_speech(row, start, stop, row.size)
+    assert refiner.fill_speech(row, start, stop, row.size, 1.0)
     np.testing.assert_array_equal(row[start:stop], made)
-    monkeypatch.setattr(inpaint_module, "speech_around", lambda *_: 0.9)
-    assert not refiner.fill_speech(row, start, stop, row.size)
+    assert not refiner.fill_speech(row, start, stop, row.size, 0.9)
 
 
 def test_the_fill_depends_on_nothing_in_the_gap_nor_on_gaps_before(
