@@ -39,12 +39,12 @@ def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.flo
     lost[:50] = False
     damaged = speech.copy()
     damaged[np.repeat(lost, PACKET)] = 0.0
-    filled = inpaint(damaged, RATE, gaps_of(lost, PACKET))
+    filled = inpaint(damaged, gaps_of(lost, PACKET), sample_rate=RATE)
     waited = conceal(
         damaged, lost, sample_rate=RATE, packet_samples=PACKET, lookahead=2, budget_ms=float("inf")
     )
     assert error_db(speech, filled) < error_db(speech, waited)
-    alone = inpaint(damaged, RATE, gaps_of(lost, PACKET), model="ar")
+    alone = inpaint(damaged, gaps_of(lost, PACKET), sample_rate=RATE, model="ar")
     assert error_db(speech, filled) < error_db(speech, alone) - 1.0
 
 

@@ -91,10 +91,12 @@ def test_a_fill_next_to_a_muted_sample_is_as_good_as_without() -> None:
         outside[start:stop] = False
     errors = []
     for given in (signal, damaged(signal, 2, False, 0.0)):
-        filled = inpaint(given, RATE, GAPS, model="ar")
+        filled = inpaint(given, GAPS, sample_rate=RATE, model="ar")
         errors.append(float(np.sum((filled - signal)[3990:4200] ** 2)))
     assert errors[1] < 1.5 * errors[0] + 1e-3 * float(np.sum(signal[3990:4200] ** 2))
-    np.testing.assert_array_equal(inpaint(signal, RATE, GAPS, model="ar")[outside], signal[outside])
+    np.testing.assert_array_equal(
+        inpaint(signal, GAPS, sample_rate=RATE, model="ar")[outside], signal[outside]
+    )
 
 
 def test_damaged_samples_of_a_file_are_counted(tmp_path: Path) -> None:
@@ -106,5 +108,7 @@ def test_damaged_samples_of_a_file_are_counted(tmp_path: Path) -> None:
     assert report.damaged_samples == report.as_dict()["damaged_samples"] == 8
     assert report.gaps == tuple((a, b + 4) for a, b in GAPS)
     heard = soundfile.read(target, dtype="float32")[0]
-    np.testing.assert_allclose(heard, inpaint(broken, RATE, GAPS, model="ar"), atol=2e-3)
+    np.testing.assert_allclose(
+        heard, inpaint(broken, GAPS, sample_rate=RATE, model="ar"), atol=2e-3
+    )
     assert np.abs(heard).max() < 0.99
