@@ -31,7 +31,7 @@ _QUIET = 1e-3
 _MUTED, _CLIPPED = 0.5 / INT16_SCALE, 0.99
 # How far a sample lies from its prediction, relative to the largest error before: a muted or
 # clipped one, and any other. Chosen on 19 000 edges of the training clips: with these 4 that are
-# intact are taken for damaged, and what muting and clipping leave unfound is below 1 % of their
+# intact are taken for damaged, and what muting and clipping leave unfound is about 1 % of their
 # error's energy.
 _STRANGE, _JUMP = 0.5, 12.0
 
