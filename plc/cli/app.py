@@ -592,6 +592,9 @@ def _print_inpaint(report: "InpaintReport", target: Path) -> None:
     gaps = len(report.gaps)
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
     typer.echo(f"filled {_count(gaps, 'gap')}, {filled_ms:.1f} ms of {target}")
+    if report.damaged_samples:
+        damaged = _count(report.damaged_samples, "damaged sample")
+        typer.echo(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
     if report.refined_gaps is not None and report.refined_gaps < gaps:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
         typer.echo(
