@@ -19,7 +19,8 @@ import typer
 from typer.core import TyperGroup
 
 from plc import notice
-from plc.cli import embed, live, network, web
+from plc.cli import batch, embed, live, network, web
+from plc.cli.batch import counted, progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     AsJson,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from plc.apps.demo import DemoReport
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
+    from plc.repair.batch import Pair
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -130,7 +132,8 @@ def _version(wanted: bool) -> None:
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="Audio file to read.")]
 Target = Annotated[
-    Path, typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus or .mp3.")
+    Path,
+    typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus, .mp3, .m4a or .mkv."),
 ]
 MaybeLoss = Annotated[
     float | None,
@@ -198,11 +201,12 @@ def demo(
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+        "plc conceal damaged/ good/ --trace traces/ --report report.html",
     ),
 )
 def conceal(
-    source: Source,
-    target: Target,
+    sources: batch.Sources,
+    target: batch.Target,
     trace: Trace = None,
     loop: Loop = False,
     loss: MaybeLoss = None,
@@ -218,52 +222,79 @@ def conceal(
             metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
         ),
     ] = float("inf"),
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Conceal a recording's lost packets, as a receiver would.
+    """Conceal lost packets of recordings, as a receiver would.
 
     With --trace the recording is damaged: samples of its lost packets are ignored.
     With --loss the recording is intact, and packets of it are lost first.
+    For several recordings --trace may be a folder of NAME.trace.
     """
     from plc.repair.recordings import conceal_file
 
-    losses = _losses(trace, loop, loss, burst, seed)
-    with _progress("concealing") as progress:
-        report = conceal_file(
-            source,
-            target,
-            losses,
-            packet_ms=packet_ms,
-            lookahead=lookahead,
-            method=method,
-            model=model,
-            budget_ms=budget_ms,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    _warn_of_clipping(report.clipped_samples, target)
-    print_json(report.as_dict()) if as_json else _print_conceal(report)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+
+        def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
+            given = None if trace is None else batch.belonging(trace, pair, (".trace",))
+            return conceal_file(
+                pair.source,
+                pair.target,
+                _losses(given, loop, loss, burst, seed),
+                packet_ms=packet_ms,
+                lookahead=lookahead,
+                method=method,
+                model=model,
+                budget_ms=budget_ms,
+                seed=seed,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("concealing", conceal_one)
+        if as_json:
+            work.print_json(done)
+        else:
+            for pair, report in done:
+                _print_conceal(report, work, pair)
+        work.show(done, picture, page)
+        work.end()
 
 
 @app.command(
     rich_help_panel=_FILES,
     epilog=_examples(
-        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
-        "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
+        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
+        "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
+        "plc inpaint film.mkv good.mkv --mask missing.npy",
+        "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
+        "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
 def inpaint(
-    source: Source,
-    target: Target,
+    sources: batch.Sources,
+    target: batch.Target,
     gap: Annotated[
         list[str] | None,
-        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be repeated."),
+        typer.Option(
+            metavar="START:STOP",
+            help="A gap in seconds, or START-STOP in 1:02.5, 62500ms, 2756250smp; may be repeated.",
+        ),
     ] = None,
     gaps: Annotated[
-        Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
+        Path | None,
+        typer.Option(help="A text file of gaps, one a line, or an Audacity label track."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A .npy of bools, or an audio file that is not zero where one misses."),
     ] = None,
     trace: Trace = None,
     loop: Loop = False,
@@ -276,47 +307,61 @@ def inpaint(
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of a recording from both of their sides.
+    """Fill gaps of recordings from both of their sides.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
+    For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
     """
-    from plc.audio.loss import TraceLosses, read_trace
-    from plc.repair.gaps import parse_gap, read_gaps
-    from plc.repair.recordings import inpaint_file, lost_gaps
+    from plc.repair.marks import parse_gap
+    from plc.repair.recordings import inpaint_file
 
+    if not gap and gaps is None and mask is None and trace is None:
+        raise typer.BadParameter(
+            "say where: --gap START:STOP, --gaps FILE, --mask FILE or --trace FILE",
+            param_hint="--gap",
+        )
     try:
-        gaps_s = [parse_gap(text) for text in gap or []]
+        for text in gap or []:
+            if "smp" not in text:  # those are checked where the sample rate is known
+                parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
-    if gaps is not None:
-        gaps_s += read_gaps(gaps)
-    if trace is not None:
-        gaps_s += lost_gaps(source, TraceLosses(read_trace(trace), loop, path=trace), packet_ms)
-    if not gaps_s:
-        raise typer.BadParameter(
-            "say where: --gap START:STOP, --gaps FILE or --trace FILE", param_hint="--gap"
-        )
-    with _progress("inpainting") as progress:
-        report = inpaint_file(
-            source,
-            target,
-            gaps_s,
-            quality=quality,
-            method=method,
-            model=model,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    _warn_of_clipping(report.clipped_samples, target)
-    if as_json:
-        print_json(report.as_dict())
-        return
-    _print_inpaint(report, target)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+
+        def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
+            given = batch.Places(
+                gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
+            )
+            return inpaint_file(
+                pair.source,
+                pair.target,
+                given.of(pair),
+                quality=quality,
+                method=method,
+                model=model,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("inpainting", inpaint_one)
+        if as_json:
+            work.print_json(done)
+        else:
+            for pair, report in done:
+                _print_inpaint(report, work, pair)
+        work.show(done, picture, page)
+        work.end()
 
 
 @app.command(
@@ -342,18 +387,18 @@ def lose(
     from plc.repair.recordings import lose_file
 
     losses = _losses(trace, loop, loss, burst, seed)
-    with _progress("losing") as progress:
+    with progress_bar("losing") as progress:
         report = lose_file(
             source, target, losses, packet_ms=packet_ms, overwrite=overwrite, progress=progress
         )
-    _warn_of_clipping(report.clipped_samples, target)
+    warn_of_clipping(report.clipped_samples, target)
     if as_json:
         print_json(report.as_dict())
         return
     share = 100 * report.lost_packets / report.packets
     typer.echo(
-        f"lost {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %) in "
-        f"{_count(report.bursts, 'burst')}: {target}, {report.trace}"
+        f"lost {report.lost_packets} of {counted(report.packets, 'packet')} ({share:.1f} %) in "
+        f"{counted(report.bursts, 'burst')}: {target}, {report.trace}"
     )
 
 
@@ -492,18 +537,6 @@ def _losses(
 
 
 @contextmanager
-def _progress(what: str) -> "Iterator[Progress]":
-    """Show a bar on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda samples, total: bar.update(task, completed=samples, total=total)
-
-
-@contextmanager
 def _status() -> "Iterator[Any]":
     """Show the current step on stderr, if that is a terminal."""
     from rich.console import Console
@@ -554,28 +587,29 @@ def _print_demo(report: "DemoReport") -> None:
     console.print(f"files: {heard}{pictures}", soft_wrap=True)
 
 
-def _print_conceal(report: "ConcealReport") -> None:
+def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
     share = 100 * report.lost_packets / report.packets
-    typer.echo(
-        f"concealed {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %), "
-        f"{report.duration_s:.2f} s of audio in {report.elapsed_s:.2f} s "
-        f"({report.real_time_factor:.0f} x real time)"
+    work.say(
+        f"{f'{pair.name}: ' if work.to_folder else ''}concealed {report.lost_packets} of "
+        f"{counted(report.packets, 'packet')} ({share:.1f} %), {report.duration_s:.2f} s of audio "
+        f"in {report.elapsed_s:.2f} s ({report.real_time_factor:.0f} x real time)"
     )
     invalid = report.stats["invalid_packets"]
     if invalid:
-        typer.echo(f"and {_count(invalid, 'packet')} with NaN or infinity in it")
+        work.say(f"and {counted(invalid, 'packet')} with NaN or infinity in it")
 
 
-def _print_inpaint(report: "InpaintReport", target: Path) -> None:
+def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:
     from plc.repair.interpolate import LONGEST_REFINED_GAP
 
     gaps = len(report.gaps)
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
-    typer.echo(f"filled {_count(gaps, 'gap')}, {filled_ms:.1f} ms of {target}")
+    where = "stdout" if work.to_stdout else pair.target
+    work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
     if report.refined_gaps is not None and report.refined_gaps < gaps:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
-        typer.echo(
-            f"refined {report.refined_gaps} of {_count(gaps, 'gap')}: not those longer than "
+        work.say(
+            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}: not those longer than "
             f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
         )
 
@@ -615,16 +649,3 @@ def _print_health(health: "Health") -> None:
     console.print(ladders)
     for problem in health.problems:
         typer.echo(f"plc: {problem}", err=True)
-
-
-def _warn_of_clipping(clipped_samples: int, target: Path) -> None:
-    if clipped_samples:
-        typer.echo(
-            f"plc: warning: {_count(clipped_samples, 'sample')} beyond full scale clipped in "
-            f"{target}; a float WAV source keeps them in a .wav target",
-            err=True,
-        )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
