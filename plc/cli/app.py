@@ -40,7 +40,7 @@ from plc.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from plc.apps.demo import DemoReport
+    from plc.apps.demo import DemoReport, Judge
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
@@ -188,6 +188,7 @@ def demo(
             seed=seed,
             pictures=picture,
             overwrite=overwrite,
+            judges=_speech_judges(),
             progress=tell,
         )
     if report.picture_problem:
@@ -563,7 +564,8 @@ def _print_demo(report: "DemoReport") -> None:
     table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
     table.add_column("clip")
     table.add_column("played")
-    for heading in ("error", "spectral distance", "time, p50 / p99"):
+    judges = list(dict.fromkeys(name for row in report.rows for name in row.scores))
+    for heading in ("error", "spectral distance", *judges, "time, p50 / p99"):
         table.add_column(heading, justify="right")
     last = ""
     for row in report.rows:
@@ -571,20 +573,36 @@ def _print_demo(report: "DemoReport") -> None:
             table.add_section()
         clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
         times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
-        nmse, lsd = f"{row.nmse_db:+.1f} dB", f"{row.lsd_db:.1f} dB"
-        table.add_row(clip, row.label, nmse, lsd, times)
+        # Of speech nobody hears whether the wave is the same.
+        nmse = "" if row.clip == "speech" else f"{row.nmse_db:+.1f} dB"
+        scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
+        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, times)
         last = row.clip
     console = _console()
     console.print(table)
     console.print(
         "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
-        "is better.\nNeither says much about speech: listen, or see PLCMOS in the README. "
-        "time: inside push, for a lost packet.",
+        "is better.\ntime: inside push, for a lost packet.",
         soft_wrap=True,
     )
+    if judges:
+        console.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
+    else:
+        missing = report.judge_problem or "the judges need plc-engine[bench] and speechmos"
+        console.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
+    console.print(f"listen: {report.folder}/{report.page}", soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
     heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
     console.print(f"files: {heard}{pictures}", soft_wrap=True)
+
+
+def _speech_judges() -> "dict[str, Judge]":
+    """Return what speech is judged by, as far as the benchmarks are installed."""
+    try:
+        from plc_bench.scores.registry import METRICS
+    except ImportError:
+        return {}
+    return {METRICS[name].label: METRICS[name].score for name in ("plcmos", "pesq")}
 
 
 def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
