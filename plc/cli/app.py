@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc import notice
-from plc.cli import batch, embed, live, network, web
+from plc.cli import batch, embed, live, network, repair, web
 from plc.cli.batch import counted, progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
@@ -495,7 +495,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed, web):
+for _commands in (repair, live, network, embed, web):
     _commands.register(app)
 
 
@@ -597,7 +597,7 @@ def _print_demo(report: "DemoReport") -> None:
 
 
 def _speech_judges() -> "dict[str, Judge]":
-    """Return what speech is judged by, as far as the benchmarks are installed."""
+    """Return judges of speech, if the benchmarks are installed."""
     try:
         from plc_bench.scores.registry import METRICS
     except ImportError:
