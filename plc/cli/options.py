@@ -176,7 +176,7 @@ class ReceiverOptions:
         typer.Option(
             metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
         ),
-    ] = "never"
+    ] = "auto"
 
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""

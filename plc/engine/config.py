@@ -61,8 +61,9 @@ class StreamConfig:
         and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a
-        time limit and no lookahead: ``"auto"``, as far as a packet's duration and the other streams
-        of the process leave it time; ``"always"``, at the top rung; or ``"never"``.
+        time limit and no lookahead: ``"auto"``, where a network conceals, as far as a packet's
+        duration and the other streams of the process leave it time; ``"always"``, at the top rung;
+        or ``"never"``.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class StreamConfig:
     budget_ms: float | None = None
     seed: int = 0
     provider: str = "auto"
-    prepare: str = "never"
+    prepare: str = "auto"
 
     def __post_init__(self) -> None:
         """Check every range."""
