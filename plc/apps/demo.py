@@ -36,6 +36,10 @@ LOSSY = "lossy"
 # What the picture has room for.
 _DRAWN = (LOSSY, "repeat", "plc")
 _ORIGINAL = "original"
+_CREDITS = (
+    "Recordings: “demonhill” by 0zone0ne (SuperTuxKart) and “demo-instruct”, Allison Smith, "
+    "Digium, Inc.; CC-BY-SA-3.0, as is this page."
+)
 
 Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], int], float]
 """Takes the original and what was played, shape (n, 1), what was lost, (n,), and the rate in Hz."""
@@ -144,7 +148,7 @@ def run(
                 problem = str(error)
     _tell(progress, "page")
     about = "Two recordings, played as a listener would hear them. "
-    about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all."
+    about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
     page = listening.page("Packets lost and concealed", about, "", heard, "Red marks are losses.")
     listening.write(folder / PAGE, page)
     return DemoReport(
