@@ -41,7 +41,7 @@ class RepairSettings:
 
     Attributes
     ----------
-    gaps : str or None
+    gaps : str
         Folder or URL with the damage of each recording, ``NAME.txt``; one without is sound.
     quality, method, model
         As of :func:`plc.repair.recordings.inpaint_file`.
@@ -49,7 +49,7 @@ class RepairSettings:
         In bit/s, where the coding has one.
     """
 
-    gaps: str | None = None
+    gaps: str
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
@@ -212,6 +212,8 @@ def run_repair(
     sources, targets = place(source), place(target)
     if source.rstrip("/") == target.rstrip("/"):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
+    if isinstance(labels := place(settings.gaps), Folder) and not labels.path.is_dir():
+        raise AudioFileError(f"{settings.gaps} is no folder; name one with NAME.txt of recordings")
     entries = sources.recordings()
     if not entries:
         raise AudioFileError(f"{source} holds no recordings")
@@ -312,8 +314,6 @@ def _damage(
     job: Job, source: Path, folder: Path
 ) -> tuple[list[tuple[float, float]], tuple[str, ...]]:
     """Return where a recording is damaged, in seconds, and of which kind."""
-    if job.settings.gaps is None:
-        raise ConfigError("nothing says where recordings are damaged")
     labels = place(job.settings.gaps)
     name = PurePosixPath(job.name).with_suffix(".txt").as_posix()
     if not labels.exists(name):

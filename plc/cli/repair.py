@@ -41,12 +41,12 @@ def repair(
         typer.Option(metavar="FOLDER|URL", help="Where the results go; begun ones are gone on."),
     ],
     gaps: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="FOLDER|URL",
-            help="Labels of each recording, NAME.txt: gaps or an Audacity label track.",
+            help="Damage of each recording, NAME.txt: gaps or an Audacity label track.",
         ),
-    ] = None,
+    ],
     quality: Annotated[
         Quality, typer.Option(case_sensitive=False, help="As of plc inpaint.")
     ] = "good",
