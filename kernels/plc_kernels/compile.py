@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,8 @@ def kernel(function: _F) -> "Dispatcher[_F]":
     What the package brings compiled is not compiled (:mod:`~plc_kernels.prebuilt`).
 
     numba unpickles what it finds in its cache, so a folder that others could have
-    written to is left alone, and one of this user's own is taken instead. Where none
+    written to is left alone, and one of this user's own is taken instead: that of
+    ``PLC_CACHE_DIR`` at once, if it is set and ``NUMBA_CACHE_DIR`` is not. Where none
     can be had (a read-only install run by a user without a home), such a process
     compiles anew.
     """
@@ -47,11 +49,7 @@ def kernel(function: _F) -> "Dispatcher[_F]":
         why = _mistrusted(compiled, function)
         if why:
             _refuse(f"compiled kernels are not taken from {why}")
-            folder, why = own_folder("kernels")
-            if folder is None:
-                raise RuntimeError(why)
-            with _cache_in(folder):
-                compiled = _cached(function)
+            compiled = _cached_in_ours(function)
             if why := _mistrusted(compiled, function):
                 raise RuntimeError(why)
         _renew_with_package(compiled)
@@ -65,14 +63,20 @@ def kernel(function: _F) -> "Dispatcher[_F]":
 
 
 def _cached(function: _F) -> "Dispatcher[_F]":
+    if os.environ.get("PLC_CACHE_DIR") and not os.environ.get("NUMBA_CACHE_DIR"):
+        return _cached_in_ours(function)
     try:
         return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
     except RuntimeError:  # none of numba's own places can be written
-        folder, why = own_folder("kernels")
-        if folder is None:
-            raise RuntimeError(why) from None
-        with _cache_in(folder):
-            return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        return _cached_in_ours(function)
+
+
+def _cached_in_ours(function: _F) -> "Dispatcher[_F]":
+    folder, why = own_folder("kernels")
+    if folder is None:
+        raise RuntimeError(why)
+    with _cache_in(folder):
+        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from plc.rtp.delay import DelayConfig
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command; those of a group pass them on."""
+
+
 def share(value: str | float) -> float:
     """Return a share given as ``10%`` or ``0.1``."""
     text = str(value).strip()

@@ -170,7 +170,13 @@ def test_a_killed_worker_costs_nothing_but_time(archive: Path) -> None:
     for number in range(6):
         damaged(archive / f"tapes/{number}.wav", number)
         (archive / f"labels/{number}.txt").write_text("0.5\t0.52\tdropout\n")
-    places = [archive / "tapes", "--out", archive / "out", "--gaps", archive / "labels"]
+    places: list[str | Path] = [
+        archive / "tapes",
+        "--out",
+        archive / "out",
+        "--gaps",
+        archive / "labels",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "plc", "repair", *places, "--method", "ar", "--jobs", "2", "--json"],
         env=environment(),
