@@ -33,7 +33,7 @@ class Place(Protocol):
         """Return all recordings, by their names."""
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """Return a file of this machine, copied to a folder if need be."""
+        """Return a file of this machine, a copy if need be."""
 
     def work_path(self, name: str, folder: Path) -> Path:
         """Return where a new file shall be written, to be stored afterwards."""
