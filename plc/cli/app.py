@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from plc.apps.demo import DemoReport
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
+    from plc.repair.detect.files import DetectReport
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -250,6 +251,7 @@ def conceal(
 @app.command(
     rich_help_panel=_FILES,
     epilog=_examples(
+        "plc inpaint damaged.wav good.wav                finds the gaps itself",
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
         "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
@@ -281,6 +283,8 @@ def inpaint(
 ) -> None:
     """Fill gaps of a recording from both of their sides.
 
+    Without --gap, --gaps and --trace the gaps are what plc detect finds.
+
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
@@ -298,9 +302,7 @@ def inpaint(
     if trace is not None:
         gaps_s += lost_gaps(source, TraceLosses(read_trace(trace), loop, path=trace), packet_ms)
     if not gaps_s:
-        raise typer.BadParameter(
-            "say where: --gap START:STOP, --gaps FILE or --trace FILE", param_hint="--gap"
-        )
+        gaps_s = _found_gaps(source, target, overwrite, as_json)
     with _progress("inpainting") as progress:
         report = inpaint_file(
             source,
@@ -355,6 +357,45 @@ def lose(
         f"lost {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %) in "
         f"{_count(report.bursts, 'burst')}: {target}, {report.trace}"
     )
+
+
+@app.command(
+    rich_help_panel=_FILES,
+    epilog=_examples(
+        "plc detect damaged.wav",
+        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
+        "plc inpaint damaged.wav good.wav                finds the damage, too",
+    ),
+)
+def detect(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file to look at.")],
+    labels: Annotated[Path | None, typer.Option(help="Write labels for Audacity here.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw a picture (PNG) here; needs matplotlib.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the damage of a recording, knowing nothing of it.
+
+    Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
+    Confidence: 0.5, as likely as not, to 1, certain.
+    """
+    from plc.audio.files import check_new
+    from plc.repair.detect.files import detect_file, write_labels
+
+    for made in (labels, picture):
+        if made is not None:
+            check_new(made, overwrite)
+    with _progress("looking") as progress:
+        report = detect_file(source, progress=progress)
+    if labels is not None:
+        write_labels(labels, report)
+    if picture is not None:
+        from plc.apps.damage_picture import draw_damage
+
+        draw_damage(picture, source, report)
+    print_json(report.as_dict()) if as_json else _print_findings(report)
 
 
 @app.command(
@@ -578,6 +619,54 @@ def _print_inpaint(report: "InpaintReport", target: Path) -> None:
             f"refined {report.refined_gaps} of {_count(gaps, 'gap')}: not those longer than "
             f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
         )
+
+
+def _found_gaps(
+    source: Path, target: Path, overwrite: bool, as_json: bool
+) -> list[tuple[float, float]]:
+    """Return the damage of a recording as gaps; say what was found."""
+    from plc.audio.files import check_target
+    from plc.errors import AudioFileError
+    from plc.repair.detect.files import detect_file
+
+    check_target(target, source, overwrite)
+    with _progress("looking") as progress:
+        report = detect_file(source, progress=progress)
+    if not report.findings:
+        raise AudioFileError(
+            f"no damage found in {source}; say where it is: --gap START:STOP, --gaps FILE or "
+            "--trace FILE"
+        )
+    if not as_json:
+        typer.echo(_found(report))
+    return report.gaps_s
+
+
+def _found(report: "DetectReport") -> str:
+    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts().items())
+    places = _count(len(report.findings), "place")
+    return f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+
+
+def _print_findings(report: "DetectReport") -> None:
+    from rich.table import Table
+
+    if report.findings:
+        table = Table(box=None)
+        for heading in ("start", "length", "kind", "confidence", "channels"):
+            table.add_column(heading, justify="left" if heading == "kind" else "right")
+        for each, (start_s, stop_s) in zip(report.findings, report.gaps_s, strict=True):
+            length_ms = 1000 * (stop_s - start_s)
+            channels = ",".join(str(channel + 1) for channel in each.channels)
+            table.add_row(
+                f"{start_s:.4f} s",
+                f"{length_ms:.1f} ms",
+                each.kind,
+                f"{each.confidence:.2f}",
+                "all" if len(each.channels) == report.channels else channels,
+            )
+        _console().print(table)
+    typer.echo(_found(report))
 
 
 def _print_methods(as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from plc.cli.errors import REFUSED, line_of
-from plc_bench.cli import gaps, quality, report, robust, timing
+from plc_bench.cli import detection, gaps, quality, report, robust, timing
 
 app = typer.Typer(
     name="bench",
@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for _commands in (quality, gaps, timing, robust, report):
+for _commands in (quality, gaps, detection, timing, robust, report):
     _commands.register(app)
 
 
