@@ -76,9 +76,9 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     ramp = round(_RAMP_MS * sample_rate / 1000)
     for start, stop, features, steep in candidates(row, sample_rate):
         certain = [each for each in found if start <= each.start and each.stop <= stop]
-        if not steep and len(certain) == 1 and _within(certain[0], start, stop, ramp):
-            found.remove(certain[0])
-            found.append(Candidate(start, stop, "dropout", 1.0))
+        if certain:
+            if not steep and len(certain) == 1 and _ramps(row, certain[0], start, stop, ramp):
+                found[found.index(certain[0])] = Candidate(start, stop, "dropout", 1.0)
             continue
         confidence = judge.confidence(features)
         if confidence >= 0.5:
@@ -87,9 +87,9 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     return found
 
 
-def _within(run: Candidate, start: int, stop: int, ramp: int) -> bool:
-    """Say whether a hole is a run of equal samples and a ramp on either side."""
-    return run.start - start <= ramp and stop - run.stop <= ramp
+def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ramp: int) -> bool:
+    """Say whether a hole is digital silence with a ramp on either side."""
+    return row[run.start] == 0 and run.start - start <= ramp and stop - run.stop <= ramp
 
 
 def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Candidate]:
