@@ -55,7 +55,7 @@ more() { # options of the time and of the other benchmarks: name, command; goes 
     name=$1
     shift
     rm -f "$out/$name.json"
-    "$python" -m plc_bench "$@" --json "$out/$name.json" > "$out/$name.txt" \
+    "$python" -m plc_bench "$@" --save "$out/$name.json" > "$out/$name.txt" \
         || [ -s "$out/$name.json" ]
 }
 

@@ -39,7 +39,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "plc_kernels": (
-        ("own_folder",),
+        ("own_folder", "parts", "targets"),
+        ("prebuilt",),
         ("compile",),
         ("phase",),
         (

@@ -1,8 +1,8 @@
 """The one place that says how a kernel is compiled."""
 
 import contextlib
-import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ from numba import config, njit
 from numba.core.dispatcher import Dispatcher
 
 from plc_kernels.own_folder import foreign, own_folder
+from plc_kernels.parts import TextCompiler
+from plc_kernels.prebuilt import SOURCES, PrebuiltCache
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -26,10 +28,6 @@ _PART: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 
-_SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-).digest()
-
 
 refused: list[str] = []
 """Why folders of compiled kernels are not used; each reason once."""
@@ -38,8 +36,11 @@ refused: list[str] = []
 def kernel(function: _F) -> "Dispatcher[_F]":
     """Compile ``function`` to run without the GIL; keep the machine code on disk.
 
+    What the package brings compiled is not compiled (:mod:`~plc_kernels.prebuilt`).
+
     numba unpickles what it finds in its cache, so a folder that others could have
-    written to is left alone, and one of this user's own is taken instead. Where none
+    written to is left alone, and one of this user's own is taken instead: that of
+    ``PLC_CACHE_DIR`` at once, if it is set and ``NUMBA_CACHE_DIR`` is not. Where none
     can be had (a read-only install run by a user without a home), such a process
     compiles anew.
     """
@@ -48,29 +49,34 @@ def kernel(function: _F) -> "Dispatcher[_F]":
         why = _mistrusted(compiled, function)
         if why:
             _refuse(f"compiled kernels are not taken from {why}")
-            folder, why = own_folder("kernels")
-            if folder is None:
-                raise RuntimeError(why)
-            with _cache_in(folder):
-                compiled = _cached(function)
+            compiled = _cached_in_ours(function)
             if why := _mistrusted(compiled, function):
                 raise RuntimeError(why)
         _renew_with_package(compiled)
     except (RuntimeError, AttributeError, OSError) as error:
         _refuse(f"compiled kernels are not kept: {error}")
-        return njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        compiled = njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
+    if isinstance(compiled, Dispatcher):  # unless numba is told not to compile
+        cached: Any = compiled
+        cached._cache = PrebuiltCache(function, cached._cache)
     return compiled
 
 
 def _cached(function: _F) -> "Dispatcher[_F]":
+    if os.environ.get("PLC_CACHE_DIR") and not os.environ.get("NUMBA_CACHE_DIR"):
+        return _cached_in_ours(function)
     try:
         return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
     except RuntimeError:  # none of numba's own places can be written
-        folder, why = own_folder("kernels")
-        if folder is None:
-            raise RuntimeError(why) from None
-        with _cache_in(folder):
-            return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        return _cached_in_ours(function)
+
+
+def _cached_in_ours(function: _F) -> "Dispatcher[_F]":
+    folder, why = own_folder("kernels")
+    if folder is None:
+        raise RuntimeError(why)
+    with _cache_in(folder):
+        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
 
 
 @contextlib.contextmanager
@@ -107,7 +113,7 @@ def _renew_with_package(compiled: "Dispatcher[_F]") -> None:
     the attribute vanish, the caller's fall-back compiles without a cache.
     """
     index = compiled._cache._cache_file  # type: ignore[attr-defined]  # not in numba's stubs
-    index._source_stamp = (index._source_stamp, _SOURCES)
+    index._source_stamp = (index._source_stamp, SOURCES)
 
 
 def part(function: _F) -> "Dispatcher[_F]":
@@ -115,7 +121,7 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    compiled: Dispatcher[_F] = njit(**_PART)(function)
+    compiled: Dispatcher[_F] = njit(pipeline_class=TextCompiler, **_PART)(function)
     return compiled
 
 

@@ -67,7 +67,9 @@ class Cache:
     kernels: int
     """Kernels that a stream may call."""
     compiled: int
-    """Of these, those whose machine code is in the cache and up to date."""
+    """Of these, those whose machine code is in the cache or the package, and up to date."""
+    prebuilt: str | None
+    """For which level of processors the package brings it, if it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +236,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 def _cache() -> Cache:
     """Return the folder of compiled kernels, and their number."""
     from plc.engine.warm import AUDIO_PATH, cache_folder, compiled
+    from plc_kernels import prebuilt
 
     folder = cache_folder()
     return Cache(
@@ -241,6 +244,7 @@ def _cache() -> Cache:
         writable=folder is not None and _writable(folder),
         kernels=len(AUDIO_PATH),
         compiled=compiled(),
+        prebuilt=prebuilt.level(),
     )
 
 
@@ -319,7 +323,8 @@ def facts(health: Health) -> list[tuple[str, str]]:
     state = "writable" if cache.writable else "NOT writable: set NUMBA_CACHE_DIR to a folder"
     lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
     warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"
-    lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{warm}"))
+    brought = f" (the package's, for {cache.prebuilt})" if cache.prebuilt else ""
+    lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{brought}{warm}"))
     fifo = "granted" if real_time.fifo_scheduler else f"refused: {real_time.fifo_hint}"
     lines.append(("real-time scheduler", fifo))
     lines.append(("flush to zero", "works" if real_time.flush_to_zero else "not on this processor"))

@@ -11,17 +11,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from plc import notice
 from plc.cli import embed, live, network, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
+    HELP,
     AsJson,
     Burst,
     Lookahead,
@@ -63,6 +65,24 @@ class _Refusing(TyperGroup):
             typer.echo(f"plc: {line}", err=True)
             raise typer.Exit(REFUSED) from None
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; where a shell completes, one of another package itself."""
+        if ctx.resilient_parsing and cmd_name in ("bench", "train", "export"):
+            with suppress(ImportError):
+                return _of_another_package(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+def _of_another_package(name: str) -> Any:
+    if name == "bench":
+        from plc_bench.cli import app as bench_app
+
+        return get_command(bench_app)
+    from plc_training.cli import app as training_app
+
+    group: Any = get_command(training_app)
+    return group.commands[name]
+
 
 def _end_cleanly_on_signals() -> None:
     """Let SIGTERM and SIGHUP unwind like Ctrl-C: half-written files are removed."""
@@ -95,7 +115,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings=HELP,
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands for other programs: ``plc serve``, ``plc c build``, ``plc gstreamer``.
+"""The commands for other programs: ``plc serve``, ``plc c``, ``plc gstreamer``.
 
 As in :mod:`plc.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
@@ -49,11 +49,6 @@ def serve(
 c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=True)
 
 
-@c.callback()
-def _c() -> None:
-    """Group the commands, so that ``build`` stays a subcommand."""
-
-
 @c.command(
     "build",
     epilog="\n\n".join(
@@ -86,6 +81,42 @@ def build(
         typer.echo(path)
     if built.flags:
         typer.echo(f"cc program.c {built.flags}")
+
+
+@c.command(
+    "wheel",
+    epilog="\n\n".join(
+        [
+            "[bold]Examples[/bold]",
+            "  python -m build --wheel && plc c wheel dist/plc_engine-*.whl --out dist",
+            "  plc c wheel dist/plc_engine-*.whl --out dist --level x86-64-v3",
+        ]
+    ),
+)
+def wheel(
+    source: Annotated[
+        Path, typer.Argument(metavar="WHEEL", help="A wheel of this version for any platform.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the new wheel.")],
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.", show_default="all three"
+        ),
+    ] = None,
+) -> None:
+    """Make a wheel whose first start compiles nothing.
+
+    To a wheel of these sources it adds the kernels' machine code for each level of x86-64, and
+    libplc with plc.h. A level takes about a minute. The new wheel is for Linux on x86-64 and this
+    version of Python; with other versions of numba or llvmlite it compiles as any other. It needs
+    gcc and the Python package wheel.
+    """
+    from plc.embed.wheel import LEVELS, build_wheel
+
+    levels = tuple(level or LEVELS)
+    made = build_wheel(source, out, levels, lambda line: typer.echo(f"plc: {line}", err=True))
+    typer.echo(made)
 
 
 gstreamer = typer.Typer(

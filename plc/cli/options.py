@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from plc.rtp.delay import DelayConfig
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command; those of a group pass them on."""
+
+
 def share(value: str | float) -> float:
     """Return a share given as ``10%`` or ``0.1``."""
     text = str(value).strip()
@@ -176,7 +180,7 @@ class ReceiverOptions:
         typer.Option(
             metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
         ),
-    ] = "never"
+    ] = "auto"
 
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""

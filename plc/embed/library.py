@@ -17,13 +17,15 @@ from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, 
 from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
-from plc_kernels.emit.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import layout
+from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
 HEADER = HERE / "plc.h"
 SOURCE = HERE / "plc.c"
+CARRIED = HERE / "libplc"
+"""Built already, in a wheel for one platform (:mod:`plc.embed.wheel`)."""
 HOST = "host"
 FAMILIES = (HOST, X86_64, AARCH64, WASM32)
 
@@ -49,6 +51,7 @@ _PLACES = (
     "LONGEST_BURST",
 )
 
+_FILES = ("libplc.so", "libplc.a", HEADER.name, "plc.pc")
 _PKG_CONFIG = """\
 libdir=${{pcfiledir}}
 
@@ -90,6 +93,8 @@ def build_library(
 ) -> Library:
     """Build the library, and put its header beside it.
 
+    Where the package carries it built, it is copied.
+
     Parameters
     ----------
     folder : path
@@ -118,7 +123,8 @@ def build_library(
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into) as work:
-            build = _build_module if family == WASM32 else _build_objects
+            carried = family == X86_64 and CARRIED.is_dir()
+            build = _build_module if family == WASM32 else _copy if carried else _build_objects
             made = build(family, Path(work), tell)
             files = [into / path.name for path in made]
             for path, final in zip(made, files, strict=True):
@@ -127,6 +133,11 @@ def build_library(
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
     flags = "" if family == WASM32 else f"-I{into} -L{into} -lplc -Wl,-rpath,{into}"
     return Library(family=family, files=files, flags=flags)
+
+
+def _copy(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
+    tell(f"copying libplc for {family}, which this package carries")
+    return [Path(shutil.copy(CARRIED / name, work)) for name in _FILES]
 
 
 def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
@@ -158,7 +169,7 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
     run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
     run([*archiver, "rcs", str(archive), *objects])
     (work / "plc.pc").write_text(_PKG_CONFIG.format(version=plc.__version__))
-    return [shared, archive, work / HEADER.name, work / "plc.pc"]
+    return [work / name for name in _FILES]
 
 
 def compiler_for(family: str) -> Tool:

@@ -12,7 +12,7 @@ from plc.embed.toolchain import WASM_LINKER, find, run
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
-from plc_kernels.emit.targets import TARGETS
+from plc_kernels.targets import TARGETS
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_resume", "plck_drain"),

@@ -26,20 +26,19 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
-from plc.engine.samples import Packet, check_missing, check_out, check_packet
-from plc.engine.stats import Stats
+from plc.engine.one_thread import OneThread
+from plc.engine.samples import INT16, Packet, Samples, as_packet, check_missing, check_out
+from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import ConcurrentPushError
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
-from plc.runtime import forks
 from plc.runtime.runner import NetworkCounters, PreparationCounters
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream.layout import (
@@ -113,6 +112,8 @@ class Concealer:
 
     Notes
     -----
+    A context manager: leaving it is :meth:`close`.
+
     A stream is for one thread at a time, any one. A call while another thread is inside ``push``,
     ``flush``, ``reset`` or ``close`` raises :class:`~plc.errors.ConcurrentPushError` and changes
     nothing; it never waits.
@@ -125,6 +126,10 @@ class Concealer:
     (480, 1)
     >>> concealer.push(None).shape  # lost: concealed
     (480, 1)
+    >>> with Concealer(sample_rate=16_000, packet_samples=320, method="ar") as speech:
+    ...     heard = speech.push(None)
+    >>> speech.stats
+    <Stats packets=1 lost_packets=1 concealed_samples=320 concealment_events=1>
     """
 
     def __init__(
@@ -163,9 +168,7 @@ class Concealer:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
         self._cpu_clock = cpu_clock
         self._cpu_began = 0.0
-        # Holds one item while no thread is inside: taking it is atomic, and never waits.
-        self._idle = [True]
-        self._generation = forks.generation
+        self._inside = OneThread("Concealer")
         self._block, self._numbers = memory.block, memory.numbers
         self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
@@ -174,6 +177,18 @@ class Concealer:
         self._integer = False
         self._next_lost = False
         self._moment = STEADY_MOMENT
+
+    def __enter__(self) -> Self:
+        """Return the concealer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Return the format, the method and the counters in a line."""
+        return f"<Concealer of {self.config.in_words()}; {in_words([self.stats])}>"
 
     @property
     def delay(self) -> int:
@@ -193,20 +208,11 @@ class Concealer:
             self._forget()
             self.stats.reset()
         finally:
-            self._idle.append(True)
+            self._inside.leave()
 
     def _enter(self) -> None:
-        try:
-            self._idle.pop()
-        except IndexError:
-            if self._generation == forks.generation:
-                raise ConcurrentPushError(
-                    "another thread is at work on this stream; a Concealer serves one thread at a "
-                    "time: give each stream its own, or let the threads take turns"
-                ) from None
-            # That thread stayed with the process this one was forked from, in midst of a packet.
+        if self._inside.enter():
             self._forget()
-        self._generation = forks.generation
 
     def _forget(self) -> None:
         self._method.reset()
@@ -237,7 +243,7 @@ class Concealer:
         try:
             self._method.close()
         finally:
-            self._idle.append(True)
+            self._inside.leave()
 
     def hurry(self, limit_ms: float) -> None:
         """Begin bursts with what takes at most this long, until told otherwise.
@@ -254,7 +260,7 @@ class Concealer:
 
     def push(
         self,
-        packet: Packet | None,
+        packet: Packet | Samples | None,
         out: Packet | None = None,
         missing: Sequence[tuple[int, int]] = (),
     ) -> Packet:
@@ -263,8 +269,9 @@ class Concealer:
         Parameters
         ----------
         packet : float32 or int16, shape (packet_samples, channels), or None
-            As received; ``(packet_samples,)`` will do for one channel. None: lost, or not here
-            in time. A packet with a sample that is NaN, infinite or above 1e6 counts as lost.
+            As received, of numpy or of a library with its array protocol, such as torch;
+            ``(packet_samples,)`` will do for one channel. None: lost, or not here in time. A
+            packet with a sample that is NaN, infinite or above 1e6 counts as lost.
         out : same dtype and shape (packet_samples, channels), optional
             Array to write to and return, C-contiguous; without it a new one is made.
         missing : sequence of (int, int), optional
@@ -290,26 +297,30 @@ class Concealer:
         try:
             return self._push(packet, out, missing)
         finally:
-            self._idle.append(True)
+            self._inside.leave()
 
     def _push(
-        self, packet: Packet | None, out: Packet | None, missing: Sequence[tuple[int, int]]
+        self,
+        packet: Packet | Samples | None,
+        out: Packet | None,
+        missing: Sequence[tuple[int, int]],
     ) -> Packet:
         began = self._clock()
-        integer = self._integer if packet is None else check_packet(packet, self.config)
+        arrived = None if packet is None else as_packet(packet, self.config)
+        integer = self._integer if arrived is None else arrived.dtype == INT16
         if missing:
             check_missing(missing, self.config)
         if out is not None:
             check_out(out, integer, self._shape)
         self._integer = integer
         box = self._int16_box if integer else self._float_box
-        if packet is not None:
-            np.copyto(box, packet if packet.ndim > 1 else packet.reshape(self._shape))
+        if arrived is not None:
+            np.copyto(box, arrived if arrived.ndim > 1 else arrived.reshape(self._shape))
         # An unsound packet is not known to be lost before the step has looked at it.
-        judged = self._next_lost or packet is None or bool(missing)
+        judged = self._next_lost or arrived is None or bool(missing)
         if judged:
             self._cpu_began = self._cpu_clock()
-        flags = self._step(PUSH, packet is not None, missing)
+        flags = self._step(PUSH, arrived is not None, missing)
         if out is None:
             out = box.copy()
         else:
@@ -417,7 +428,7 @@ class Concealer:
         try:
             return self._flush()
         finally:
-            self._idle.append(True)
+            self._inside.leave()
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples

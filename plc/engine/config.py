@@ -61,8 +61,9 @@ class StreamConfig:
         and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a
-        time limit and no lookahead: ``"auto"``, as far as a packet's duration and the other streams
-        of the process leave it time; ``"always"``, at the top rung; or ``"never"``.
+        time limit and no lookahead: ``"auto"``, where a network conceals, as far as a packet's
+        duration and the other streams of the process leave it time; ``"always"``, at the top rung;
+        or ``"never"``.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class StreamConfig:
     budget_ms: float | None = None
     seed: int = 0
     provider: str = "auto"
-    prepare: str = "never"
+    prepare: str = "auto"
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -127,6 +128,17 @@ class StreamConfig:
     def prepares(self) -> bool:
         """Whether a stream of linear prediction and networks prepares its concealments."""
         return self.prepare != "never" and not self.lookahead and self.time_limit_ms < math.inf
+
+    def in_words(self) -> str:
+        """Return the format and the method in a line."""
+        channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        method = repr(self.method) if self.model == "auto" else f"{self.method!r} ({self.model})"
+        limit_ms = self.time_limit_ms
+        limit = f"time limit {limit_ms:g} ms" if math.isfinite(limit_ms) else "no time limit"
+        return (
+            f"{self.sample_rate} Hz, {channels}, packets of {self.packet_samples} samples "
+            f"({self.packet_ms:.3g} ms), lookahead {self.lookahead}, method {method}, {limit}"
+        )
 
     def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
         """Check a field's range and make it a plain int."""

@@ -3,21 +3,24 @@
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
+from plc.engine.one_thread import OneThread
 from plc.engine.prediction import StepPrediction
-from plc.engine.samples import Packet, check_out
-from plc.engine.stats import Stats
+from plc.engine.samples import INT16, Packet, Samples, as_packets, check_arrived, check_out
+from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import ConfigError, PacketError
+from plc.errors import ConfigError
 from plc.predict.filler import Method
 from plc.predict.ladder import SERVER, Ladders
+from plc.runtime import forks
 from plc_kernels.stream.layout import FLAGS, REFIT, TAKES
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.start import forget_stream
@@ -57,6 +60,12 @@ class Concealers:
     ------
     ConfigError
         If a setting is out of range.
+
+    Notes
+    -----
+    A context manager: leaving it is :meth:`close`. As a :class:`~plc.Concealer`, for one thread at
+    a time, any one: a call while another is inside ``push``, ``reset`` or ``close`` raises
+    :class:`~plc.errors.ConcurrentPushError` and changes nothing.
 
     Examples
     --------
@@ -113,7 +122,24 @@ class Concealers:
         shares = min(threads, streams)
         bounds = np.linspace(0, streams, shares + 1).astype(int).tolist()
         self._shares = list(itertools.pairwise(bounds))
-        self._pool = ThreadPoolExecutor(shares - 1) if shares > 1 else None
+        self._pool = self._new_pool()
+        self._generation = forks.generation
+        self._inside = OneThread("Concealers")
+        self._name = method
+
+    def __enter__(self) -> Self:
+        """Return the concealers."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close them."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Return the format, the method and the counters of all streams."""
+        config = replace(self.config, method=self._name, model="auto")
+        streams = len(self.stats)
+        return f"<Concealers of {streams} streams of {config.in_words()}; {in_words(self.stats)}>"
 
     @property
     def delay(self) -> int:
@@ -127,14 +153,14 @@ class Concealers:
         return made
 
     def push(
-        self, packets: Packet, arrived: NDArray[np.bool_], out: Packet | None = None
+        self, packets: Packet | Samples, arrived: ArrayLike, out: Packet | None = None
     ) -> Packet:
         """Take the next packet of every stream; return the packets to play.
 
         Parameters
         ----------
         packets : float32 or int16, shape (streams, packet_samples, channels)
-            What is lost is not looked at.
+            Of numpy or of a library with its array protocol. What is lost is not looked at.
         arrived : bool, shape (streams,)
             Which of them did.
         out : same dtype and shape, C-contiguous, optional
@@ -144,31 +170,24 @@ class Concealers:
         ------
         PacketError
             If an array has another shape or dtype; no stream is advanced.
+        ConcurrentPushError
+            If another thread is inside, which goes on untouched.
         """
-        streams = self._shape[0]
-        if (
-            not isinstance(packets, np.ndarray)
-            or packets.shape != self._shape
-            or packets.dtype not in (np.float32, np.int16)
-        ):
-            given = f"{getattr(packets, 'dtype', type(packets).__name__)}"
-            raise PacketError(
-                f"packets is {given} {getattr(packets, 'shape', '')}; push float32 or int16 of "
-                f"shape {self._shape}: streams, packet_samples, channels"
-            )
-        if (
-            not isinstance(arrived, np.ndarray)
-            or arrived.shape != (streams,)
-            or (arrived.dtype != np.bool_)
-        ):
-            raise PacketError(f"arrived must be an array of bool, shape ({streams},)")
-        whole: Any = np.ascontiguousarray(packets)
-        integer = whole.dtype == np.int16
+        self._enter()
+        try:
+            return self._push(packets, arrived, out)
+        finally:
+            self._inside.leave()
+
+    def _push(self, packets: Packet | Samples, arrived: ArrayLike, out: Packet | None) -> Packet:
+        whole: Any = np.ascontiguousarray(as_packets(packets, self._shape))
+        there = check_arrived(arrived, self._shape[0])
+        integer = whole.dtype == INT16
         if out is None:
             out = np.empty_like(whole)
         else:
             check_out(out, integer, self._shape)
-        self._blocks[:, TAKES] = arrived
+        self._blocks[:, TAKES] = there
         arguments = (
             self._blocks,
             PUSH,
@@ -180,7 +199,7 @@ class Concealers:
             out.ctypes.data,
         )
         if self._pool is None:
-            step_many(*arguments, 0, streams)
+            step_many(*arguments, 0, self._shape[0])
             return out
         others = [self._pool.submit(step_many, *arguments, *share) for share in self._shares[1:]]
         step_many(*arguments, *self._shares[0])
@@ -188,13 +207,49 @@ class Concealers:
         return out
 
     def reset(self, stream: int | None = None) -> None:
-        """Make a stream as new, or all of them, statistics included."""
-        for k in range(self._shape[0]) if stream is None else (stream,):
-            forget_stream(self._blocks[k])
-            self.stats[k].reset()
+        """Make a stream as new, or all of them, statistics included.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such stream.
+        ConcurrentPushError
+            If another thread is inside.
+        """
+        streams = range(self._shape[0])
+        if stream is not None and stream not in streams:
+            raise ConfigError(f"stream is {stream}; give 0 to {streams[-1]}, or None for all")
+        self._enter()
+        try:
+            for k in streams if stream is None else (stream,):
+                forget_stream(self._blocks[k])
+                self.stats[k].reset()
+        finally:
+            self._inside.leave()
 
     def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        """End the threads; the caller's does their work if more is pushed.
+
+        Raises
+        ------
+        ConcurrentPushError
+            If another thread is inside.
+        """
+        self._enter()
+        try:
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+        finally:
+            self._inside.leave()
+
+    def _enter(self) -> None:
+        if self._inside.enter():
+            for block in self._blocks:
+                forget_stream(block)
+        if self._pool is not None and self._generation != forks.generation:
+            self._pool = self._new_pool()
+        self._generation = forks.generation
+
+    def _new_pool(self) -> ThreadPoolExecutor | None:
+        return ThreadPoolExecutor(len(self._shares) - 1) if len(self._shares) > 1 else None

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
-        if config.prepares:
+        if config.prepares and (models or config.prepare == "always"):
             return _prepared(config, models, clock, counters, ahead)
         if models or (bridges and reach):
             from plc.networks.filler import NetworkFiller
@@ -144,14 +145,17 @@ def _prepared(
     """Return the ladder, prepared after each received packet."""
     from plc.networks.ahead import PREPARE_SHARE, AheadFiller
     from plc.networks.filler import NetworkFiller
+    from plc.networks.served import is_prompt
 
     stream = (config.sample_rate, config.channels, config.packet_samples)
     bounded = config.prepare == "auto"
     limit_ms = PREPARE_SHARE * config.packet_ms if bounded else float("inf")
 
-    def open_filler() -> ArFiller | NetworkFiller:
+    def with_networks(
+        models: "dict[str, Manifest]", limit_ms: float, ahead: bool
+    ) -> ArFiller | NetworkFiller:
         if not models:
-            return ArFiller(*stream, limit_ms / HEADROOM)
+            return ArFiller(*stream, limit_ms / HEADROOM if ahead else limit_ms)
         return NetworkFiller(
             *stream,
             models,
@@ -160,14 +164,30 @@ def _prepared(
             provider=config.provider,
             optional=config.model == config.provider == "auto",
             counters=counters,
-            ahead=True,
+            ahead=ahead,
         )
+
+    def open_fallback(inner: ArFiller | NetworkFiller) -> ArFiller | NetworkFiller:
+        opened = [served.manifest for served in getattr(inner, "networks", ())]
+        prompt = {  # the others answer no sooner than the thread, asked when a burst begins
+            content: model
+            for content, model in models.items()
+            if model in opened and is_prompt(model, content, stream)
+        }
+        return with_networks(prompt, config.time_limit_ms, False)
 
     per_ms = config.sample_rate / 1000.0
     longest = round((STEADY_HOLD_MS + FADE_MS) * per_ms) + config.packet_samples
     tail = round(RECOVERY_MS * per_ms)
     return AheadFiller(
-        stream, open_filler, config.time_limit_ms, longest + tail, tail, bounded, ahead
+        stream,
+        partial(with_networks, models, limit_ms, True),
+        open_fallback,
+        config.time_limit_ms,
+        longest + tail,
+        tail,
+        bounded,
+        ahead,
     )
 
 

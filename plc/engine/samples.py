@@ -1,40 +1,160 @@
 """Checks of what callers push."""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
 
-_FLOAT32, _INT16 = np.dtype(np.float32), np.dtype(np.int16)
+FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
+_TAKEN = "float32 (full scale 1.0) or int16"
 
 
-def check_packet(packet: Packet, config: StreamConfig) -> bool:
-    """Return whether a packet is of int16; raise :class:`PacketError` unless it is of the stream.
+class Samples(Protocol):
+    """Samples of another library, such as a tensor of torch: an array by ``__array__``."""
+
+    def __array__(self) -> NDArray[Any]:
+        """Return the samples."""
+
+
+def as_packet(packet: Packet | Samples, config: StreamConfig) -> Packet:
+    """Return a packet as an array of numpy; raise :class:`PacketError` unless it is of the stream.
 
     Parameters
     ----------
     packet : float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one
+        Of numpy, or what has its array protocol or that of DLPack.
     config : StreamConfig
         Of the stream.
     """
+    array = packet if isinstance(packet, np.ndarray) else as_array(packet, "packet")
+    if array.dtype not in (FLOAT32, INT16):
+        raise PacketError(
+            f"packet is {array.dtype}; push a numpy array of {_TAKEN}, or None for a lost packet"
+            + _mended("packet", array.dtype)
+        )
     n, channels = config.packet_samples, config.channels
-    if not isinstance(packet, np.ndarray) or packet.dtype not in (_FLOAT32, _INT16):
-        given = getattr(packet, "dtype", type(packet).__name__)
+    if array.shape != (n, channels) and not (channels == 1 and array.shape == (n,)):
+        mended = ""
+        if array.shape == (channels, n):
+            mended = ": channels come last here, so push packet.T"
+        elif array.shape == (n * channels,):
+            mended = f": push packet.reshape({n}, {channels})"
         raise PacketError(
-            f"packet is {given}; push a numpy array of float32 (full scale 1.0) or int16, "
-            "or None for a lost packet"
+            f"packet has shape {array.shape}; this stream takes ({n}, {channels}), "
+            f"packet_samples={n}, channels={channels} at {config.sample_rate} Hz{mended}"
         )
-    if packet.shape != (n, channels) and not (channels == 1 and packet.shape == (n,)):
+    return array
+
+
+def as_signal(signal: Packet | Samples) -> Packet:
+    """Return a whole signal as an array of numpy; raise :class:`PacketError` if it is none.
+
+    Parameters
+    ----------
+    signal : float32 or int16, shape (n,) or (n, channels)
+        Of numpy, or what has its array protocol or that of DLPack.
+    """
+    array = signal if isinstance(signal, np.ndarray) else as_array(signal, "signal")
+    known = array.dtype in (FLOAT32, INT16)
+    if not known or array.ndim not in (1, 2) or not array.size:
         raise PacketError(
-            f"packet has shape {packet.shape}; this stream takes ({n}, {channels}): "
-            f"packet_samples={n}, channels={channels} at {config.sample_rate} Hz"
+            f"signal is {array.dtype} {array.shape}; give {_TAKEN} of shape (n,) or "
+            f"(n, channels), n > 0{'' if known else _mended('signal', array.dtype)}"
         )
-    return packet.dtype == _INT16
+    if array.ndim == 2 and array.shape[0] <= MAX_CHANNELS < array.shape[1]:
+        raise PacketError(
+            f"signal has shape {array.shape}; channels come last here, at most {MAX_CHANNELS} of "
+            "them: give signal.T"
+        )
+    return array
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return an object of another library as an array.
+
+    In the same memory where that is possible.
+
+    Raises
+    ------
+    PacketError
+        If it has no array protocol, or its memory cannot be read from here.
+    """
+    try:
+        if hasattr(values, "__array__"):
+            return np.asarray(values)
+        if hasattr(values, "__dlpack__"):
+            return np.from_dlpack(values)
+    except Exception as error:  # what another library raises: on a GPU, part of a graph, bfloat16
+        raise PacketError(
+            f"{name} is {type(values).__name__}, which numpy cannot read: {error}; give samples "
+            f"in this machine's memory, such as {name}.detach().cpu() of torch"
+        ) from error
+    mended = ""
+    if isinstance(values, list | tuple):
+        mended = f": give np.asarray({name}, np.float32)"
+    elif isinstance(values, bytes | bytearray | memoryview):
+        mended = f": give np.frombuffer({name}, np.int16).reshape(-1, channels)"
+    raise PacketError(
+        f"{name} is {type(values).__name__}; give a numpy array of {_TAKEN}, or a tensor{mended}"
+    )
+
+
+def _mended(name: str, dtype: np.dtype[Any]) -> str:
+    """Return the line that mends samples of another dtype, or nothing."""
+    if dtype.kind == "f":
+        return f": give np.asarray({name}, np.float32)"
+    if dtype.newbyteorder("=") == INT16:
+        return f": give np.asarray({name}, np.int16)"
+    if dtype.kind == "u" and dtype.itemsize == 1:
+        return f": give (np.asarray({name}, np.float32) - 128) / 128"
+    if dtype == np.int64:
+        return f": where its samples have 16 bits, give np.asarray({name}, np.int16)"
+    if dtype.kind == "i":
+        bits = 8 * dtype.itemsize - 1
+        return f": where 2**{bits} is full scale, give np.asarray({name} / 2**{bits}, np.float32)"
+    return ""
+
+
+def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet:
+    """Return packets of many streams as an array; raise :class:`PacketError` if they are none.
+
+    Parameters
+    ----------
+    packets : float32 or int16, shape (streams, packet_samples, channels)
+        Of numpy, or what has its array protocol or that of DLPack.
+    shape : (int, int, int)
+        What it must be.
+    """
+    array = packets if isinstance(packets, np.ndarray) else as_array(packets, "packets")
+    known = array.dtype in (FLOAT32, INT16)
+    if not known or array.shape != shape:
+        mended = "" if known else _mended("packets", array.dtype)
+        if known and array.shape == (shape[0], shape[2], shape[1]):
+            mended = ": channels come last here, so push np.swapaxes(packets, 1, 2)"
+        elif known and array.shape == shape[:2] and shape[2] == 1:
+            mended = ": push packets[..., None]"
+        raise PacketError(
+            f"packets is {array.dtype} {array.shape}; push {_TAKEN} of shape {shape}: streams, "
+            f"packet_samples, channels{mended}"
+        )
+    return array
+
+
+def check_arrived(arrived: Any, streams: int) -> NDArray[np.bool_]:
+    """Return which packets arrived: bool, shape (streams,), or raise PacketError."""
+    there = arrived if isinstance(arrived, np.ndarray) else np.asarray(arrived)
+    if there.shape != (streams,) or there.dtype != np.bool_:
+        raise PacketError(
+            f"arrived is {there.dtype} {there.shape}; give bool of shape ({streams},), one for "
+            "each stream: True where its packet came"
+        )
+    return there
 
 
 def check_missing(missing: Sequence[tuple[int, int]], config: StreamConfig) -> None:
@@ -52,7 +172,7 @@ def check_missing(missing: Sequence[tuple[int, int]], config: StreamConfig) -> N
 
 def check_out(out: Packet, integer: bool, shape: tuple[int, ...]) -> None:
     """Raise a :class:`PacketError` unless ``out`` takes such samples."""
-    wanted = _INT16 if integer else _FLOAT32
+    wanted = INT16 if integer else FLOAT32
     if (
         not isinstance(out, np.ndarray)
         or out.shape != shape

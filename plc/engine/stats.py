@@ -13,6 +13,13 @@ from plc.runtime.runner import NetworkCounters, PreparationCounters
 from plc_kernels.stream.layout import COUNTERS, MAX_RUNGS, TIME_BINS
 from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
+# Counters that W3C names, by its names; the meanings are the same.
+_W3C = {
+    "totalSamplesReceived": "total_samples_received",
+    "concealedSamples": "concealed_samples",
+    "silentConcealedSamples": "silent_concealed_samples",
+    "concealmentEvents": "concealment_events",
+}
 # What a histogram written as JSON says of its bins.
 _BINNING = {"first_ms": FIRST_MS, "buckets_per_decade": BINS_PER_DECADE}
 
@@ -162,7 +169,7 @@ class Stats:
     """Concealed samples for which the far side of the gap was known."""
     fills_limited = _Counter("fills_limited")
     """Concealed packets that would have been much louder than what was received lately, and were
-    turned down (:mod:`plc_kernels.stream.fill_limit`)."""
+    turned down (``plc_kernels.stream.fill_limit``)."""
     deadline_misses = _Counter("deadline_misses")
     """Concealments that took longer than ``budget_ms``, whoever had the processor meanwhile."""
     rung_changes = _Counter("rung_changes")
@@ -224,6 +231,23 @@ class Stats:
         for each in (*self._times, self.network, self.ahead):
             each.reset()
 
+    def __repr__(self) -> str:
+        """Return the most telling counters in a line."""
+        return f"<Stats {in_words([self])}>"
+
+    def w3c(self) -> dict[str, int]:
+        """Return the counters that W3C names, by its names.
+
+        They are members of ``RTCInboundRtpStreamStats`` [1]_: ``totalSamplesReceived``,
+        ``concealedSamples``, ``silentConcealedSamples`` and ``concealmentEvents``. Its others count
+        what a jitter buffer does, not a concealer.
+
+        References
+        ----------
+        .. [1] https://www.w3.org/TR/webrtc-stats/#inboundrtpstats-dict*
+        """
+        return {name: getattr(self, counter) for name, counter in _W3C.items()}
+
     def as_dict(self) -> dict[str, object]:
         """Return counters, samples by rung, and percentiles of compute time in ms."""
         out: dict[str, object] = {name: getattr(self, name) for name in COUNTERS}
@@ -232,6 +256,12 @@ class Stats:
         out["good_time_ms"] = percentiles(self.good_time)
         out["concealed_time_ms"] = percentiles(self.concealed_time)
         return out
+
+
+def in_words(streams: Sequence[Stats]) -> str:
+    """Return the most telling counters of some streams, added up."""
+    names = ("packets", "lost_packets", "concealed_samples", "concealment_events")
+    return " ".join(f"{name}={sum(getattr(each, name) for each in streams)}" for name in names)
 
 
 def percentiles(times: TimeHistogram) -> dict[str, float]:

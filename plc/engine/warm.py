@@ -118,14 +118,14 @@ def _why_slow() -> str:
 
 
 def compiled() -> int:
-    """Return the number of these kernels that numba keeps compiled."""
+    """Return the number of these kernels that lie compiled here."""
     count = 0
     for kernel in AUDIO_PATH:
         # numba offers no other way to ask; without it the count is 0 and nothing else changes.
-        file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
-        load_index: Any = getattr(file, "_load_index", dict)
+        cache = getattr(kernel, "_cache", None)
+        load_index: Any = getattr(getattr(cache, "_cache_file", None), "_load_index", dict)
         with contextlib.suppress(Exception):  # damaged, or being replaced by another process
-            count += bool(load_index())
+            count += bool(getattr(cache, "prebuilt", False) or load_index())
     return count
 
 

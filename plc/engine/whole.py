@@ -4,16 +4,17 @@ import math
 from typing import Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
-from plc.engine.samples import Packet
-from plc.errors import PacketError, TraceError
+from plc.engine.samples import Packet, Samples, as_signal
+from plc.engine.spans import lost_spans
 
 
 def conceal(
-    signal: Packet,
+    signal: Packet | Samples,
     lost: ArrayLike,
     *,
     sample_rate: int = 48_000,
@@ -26,9 +27,11 @@ def conceal(
     Parameters
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
-        Samples; what stands in lost packets is not looked at. The last packet may be short.
-    lost : bool, shape (packets,)
-        The trace: True where a packet is lost; one for each packet, or more.
+        Samples, of numpy or of a library with its array protocol, such as torch. What stands where
+        it is lost is not looked at. The last packet may be short.
+    lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
+        A trace, True where a packet is lost; it may be longer than the signal. Or a mask, True
+        where a sample is lost. Or gaps in samples, stop excluded.
     sample_rate, packet_samples, lookahead, method, model, budget_ms, seed, provider
         As for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by default
         there is no limit of time and no preparation, so that the result does not depend on the
@@ -37,18 +40,28 @@ def conceal(
     Returns
     -------
     float32 or int16, shape of ``signal``
-        Received samples as they were, but for the crossfade after each burst.
+        An array of numpy: received samples as they were, but for the crossfade after each burst.
 
     Raises
     ------
     PacketError
         If the signal's shape or dtype is not one of the above.
     TraceError
-        If the trace is shorter than the signal.
+        If the trace is shorter than the signal, or no trace.
     ConfigError
-        If a setting is out of range.
+        If a setting is out of range, or a gap is not within the signal.
+
+    Examples
+    --------
+    >>> music = np.zeros((48_000, 2), np.float32)
+    >>> trace = np.zeros(100, bool)
+    >>> trace[40:43] = True  # the packets lost
+    >>> conceal(music, trace, sample_rate=48_000, packet_samples=480).shape
+    (48000, 2)
+    >>> conceal(music, [(19_200, 20_000)]).shape  # the samples lost
+    (48000, 2)
     """
-    check_signal(signal)
+    signal = as_signal(signal)
     settings.setdefault("budget_ms", math.inf)
     settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     rows = signal.reshape(signal.shape[0], -1)
@@ -59,42 +72,22 @@ def conceal(
         lookahead=lookahead,
         **settings,
     )
-    packets = -(-rows.shape[0] // packet_samples)
-    trace = _checked_trace(lost, packets, rows.shape[0], packet_samples)
+    samples, packets = rows.shape[0], -(-rows.shape[0] // packet_samples)
+    missing = np.zeros((packets, packet_samples), np.bool_)
+    flat = missing.reshape(-1)
+    for start, stop in lost_spans(lost, samples, packet_samples):
+        flat[start:stop] = True
+    flat[samples:] = flat[samples - 1]  # what fills up the last packet
     padded = np.zeros(((packets + lookahead) * packet_samples, rows.shape[1]), signal.dtype)
-    padded[: rows.shape[0]] = rows
+    padded[:samples] = rows
     played: Packet = np.zeros_like(padded)
-    for k in range(packets):
+    for k, counted in enumerate(missing.sum(axis=1).tolist()):
         at = slice(k * packet_samples, (k + 1) * packet_samples)
-        played[at] = concealer.push(None if trace[k] else padded[at])
+        if counted == packet_samples:
+            played[at] = concealer.push(None)
+        else:
+            parts = gaps_of(missing[k], 1) if counted else ()
+            played[at] = concealer.push(padded[at], missing=parts)
     played[packets * packet_samples :] = concealer.flush()
     begin = concealer.delay
-    return played[begin : begin + rows.shape[0]].reshape(signal.shape)
-
-
-def check_signal(signal: Packet) -> None:
-    """Raise a :class:`PacketError` unless ``signal`` is as :func:`conceal` takes it."""
-    if (
-        isinstance(signal, np.ndarray)
-        and signal.dtype in (np.float32, np.int16)
-        and signal.ndim in (1, 2)
-        and signal.size > 0
-    ):
-        return
-    given = f"{signal.dtype} {signal.shape}" if hasattr(signal, "dtype") else type(signal).__name__
-    raise PacketError(
-        f"signal is {given}; give float32 (full scale 1.0) or int16 of shape (n,) or "
-        "(n, channels), n > 0"
-    )
-
-
-def _checked_trace(
-    lost: ArrayLike, packets: int, samples: int, packet_samples: int
-) -> NDArray[np.bool_]:
-    trace = np.asarray(lost, bool).reshape(-1)
-    if trace.size < packets:
-        raise TraceError(
-            f"the trace has {trace.size} packets; {samples} samples in packets of "
-            f"{packet_samples} need {packets}"
-        )
-    return trace
+    return played[begin : begin + samples].reshape(signal.shape)

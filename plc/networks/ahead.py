@@ -6,7 +6,7 @@ time for, drafts, network and synthesis. A burst then plays from one of three so
 
     ready        the preparation: copied
     carried on   its predictors, where a burst has come to its end before the thread went on
-    fitted       without preparation: the rung that fits the stream's time limit
+    fitted       without preparation: what fits the stream's time limit, a prompt network included
 
 A burst that began without its preparation turns to it at the next packet, if it is there by then.
 Predictors of an earlier packet are not used: those of 20 ms ago are worse than a much shorter fit
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.networks.cores import CORES, Claim
+from plc.networks.filler import NetworkFiller
 from plc.networks.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Preparer, Request
 from plc.networks.spectra import EDGE_MS
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
@@ -79,8 +80,10 @@ class AheadFiller(Filler):
         Sample rate, channels and samples of a packet.
     open_filler : callable
         Returns the filler that prepares; called in its thread.
+    open_fallback : callable
+        Given that filler, returns what conceals without preparation; its networks answer at once.
     limit_ms : float
-        Time that a concealment may take which was not prepared.
+        Time that this may take.
     longest, tail : int
         Samples of the longest burst, and of the crossfade behind one.
     bounded : bool
@@ -102,6 +105,7 @@ class AheadFiller(Filler):
         self,
         stream: tuple[int, int, int],
         open_filler: Opener,
+        open_fallback: Callable[[ArFiller | NetworkFiller], ArFiller | NetworkFiller],
         limit_ms: float,
         longest: int,
         tail: int,
@@ -131,7 +135,7 @@ class AheadFiller(Filler):
         self.inner = filler
         """What prepared first; in use by its thread."""
         ar = filler if isinstance(filler, ArFiller) else filler.ar
-        self.fallback = ArFiller(*stream, limit_ms)
+        self.fallback = open_fallback(filler)
         """What fits a burst that was not prepared."""
         self._top_ms = ar.steady[0].cost_ms / HEADROOM
         dearest = max((*ar.steady, *ar.unsteady), key=lambda step: step.order)
@@ -241,6 +245,7 @@ class AheadFiller(Filler):
         if self._closed:
             return
         self._closed = True
+        self.fallback.close()
         CORES.leave(self._claim)
         if self._generation == forks.generation:
             self._preparer.end()
@@ -252,6 +257,7 @@ class AheadFiller(Filler):
         self._total += n
         self._since += n
         self._preparer.total = self._total
+        self.fallback.played(block, received)
         if float(np.vdot(block, block)) > _SILENT_POWER * block.size:
             self._loud_until = self._total + self._awake
 
@@ -377,10 +383,21 @@ class AheadFiller(Filler):
             self._improved = False
             self.fallback.begin(history, moment)
         late = not asked and self._improves and moment.limit_ms >= self._limit_ms
-        if late and not self._silent and self._pause_ms <= 0.0 and self._attend():
+        if (
+            late
+            and not self._answered
+            and not self._silent
+            and self._pause_ms <= 0.0
+            and self._attend()
+        ):
             # A network's answer may be there for the packets after this one.
             self._ask(history, moment, self._limit_ms)
             self._preparer.burst = self._serial
+
+    @property
+    def _answered(self) -> bool:
+        """Whether a network of the fallback has improved on the burst."""
+        return isinstance(self.fallback, NetworkFiller) and self.fallback.improved
 
     def _is_for_this(self, fill: Fill) -> bool:
         """Tell whether a fill begins where the burst does."""
@@ -394,6 +411,8 @@ class AheadFiller(Filler):
         """Turn to what has become ready since."""
         self._counting = True
         self._due = True
+        if self._source is _Source.FITTED:
+            self.fallback.next_packet()
         fill = self._preparer.ready
         if fill is None or not self._is_for_this(fill):
             return
@@ -423,7 +442,7 @@ class AheadFiller(Filler):
             self._beside().extend(self._edge)
         self._edge_left = n
 
-    def _beside(self) -> ArFiller:
+    def _beside(self) -> ArFiller | NetworkFiller:
         return self._carried if self._source is _Source.CARRIED else self.fallback
 
     def extend(self, out: NDArray[np.float32]) -> None:

@@ -36,13 +36,13 @@ References
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import StreamConfig
 from plc.engine.methods import LADDER_METHODS, make_filler
-from plc.engine.samples import Packet
+from plc.engine.samples import Packet, Samples, as_signal
+from plc.engine.spans import lost_spans
 from plc.engine.warm import warm_up
-from plc.engine.whole import check_signal
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import Refiner, open_refiner
@@ -65,10 +65,11 @@ _Report = Callable[[int, int], None]
 
 
 def inpaint(
-    signal: Packet,
-    sample_rate: int,
-    gaps: Sequence[tuple[int, int]],
+    signal: Packet | Samples,
+    lost: ArrayLike,
     *,
+    sample_rate: int = 48_000,
+    packet_samples: int = 480,
     quality: str = "good",
     method: str = "auto",
     model: str = "auto",
@@ -79,11 +80,15 @@ def inpaint(
     Parameters
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
-        Samples; what stands in the gaps is not looked at.
+        Samples, of numpy or of a library with its array protocol, such as torch. What stands where
+        it is lost is not looked at.
+    lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
+        As for :func:`~plc.conceal`: a trace, a mask, or gaps in samples, stop excluded, in any
+        order; overlapping ones are merged.
     sample_rate : int
         8000 to 192000 Hz.
-    gaps : sequence of (start, stop)
-        In samples, stop excluded; in any order, and overlapping ones are merged.
+    packet_samples : int
+        Of the packets of a trace.
     quality : str
         ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``. Gaps
         of more than :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` samples are filled as by
@@ -101,18 +106,30 @@ def inpaint(
     Returns
     -------
     float32 or int16, shape of ``signal``
-        A copy.
+        An array of numpy, and a copy.
 
     Raises
     ------
     PacketError
         If the signal's shape or dtype is not one of the above, or it holds NaN outside the gaps.
+    TraceError
+        If a trace is shorter than the signal, or no trace.
     ConfigError
         If a gap, the quality or the method is not possible.
     ModelError, MissingExtraError
         If a model that was asked for cannot be used.
+
+    Examples
+    --------
+    >>> song = np.sin(np.arange(44_100, dtype=np.float32))
+    >>> whole = inpaint(song, [(20_000, 20_500)], sample_rate=44_100)
+    >>> whole.shape, bool(np.array_equal(whole[:20_000], song[:20_000]))
+    ((44100,), True)
     """
-    return fill_gaps(signal, sample_rate, gaps, (), quality, method, model, progress)
+    signal = as_signal(signal)
+    stream = StreamConfig(sample_rate=sample_rate, packet_samples=packet_samples)
+    gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
+    return fill_gaps(signal, stream.sample_rate, gaps, (), quality, method, model, progress)
 
 
 def fill_gaps(
@@ -129,7 +146,11 @@ def fill_gaps(
 
     Parameters
     ----------
-    signal, sample_rate, gaps, quality, method, model, progress
+    signal : float32 or int16, shape (n,) or (n, channels)
+        Samples; what stands in the gaps is not looked at.
+    gaps : sequence of (start, stop)
+        In samples, stop excluded.
+    sample_rate, quality, method, model, progress
         As for :func:`inpaint`.
     made : sequence of (start, stop)
         Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
@@ -137,7 +158,6 @@ def fill_gaps(
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
-    check_signal(signal)
     channels = signal.size // signal.shape[0]
     config = StreamConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")

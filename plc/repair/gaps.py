@@ -1,7 +1,6 @@
 """Gaps of a recording: in seconds as they are given, in samples as they are filled."""
 
 import math
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.spans import merge_spans
 from plc.errors import ConfigError
 
 
@@ -47,28 +47,10 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
     ConfigError
         If a gap is empty or reaches past the ``samples`` there are.
     """
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(_as_samples(gap) for gap in gaps):
-        if not 0 <= start < stop <= samples:
-            raise ConfigError(
-                f"gap {start}:{stop} does not fit a signal of {samples} samples; "
-                "give 0 <= start < stop <= samples"
-            )
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
+    merged = merge_spans(gaps, samples)
     ends = [start for start, _ in merged[1:]] + [samples]
     # Without gaps the signal still has an end.
     return [Gap(start, stop, end) for (start, stop), end in zip(merged, ends, strict=False)]
-
-
-def _as_samples(gap: tuple[int, int]) -> tuple[int, int]:
-    try:
-        start, stop = gap
-        return operator.index(start), operator.index(stop)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"gap is {gap!r}; give (start, stop) in samples, two integers") from error
 
 
 def gaps_in_samples(

@@ -18,7 +18,7 @@ PATIENCE_S = 120.0
 PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time
 import numpy as np
-from plc import Concealer
+from plc import Concealer, Concealers
 
 packet = (0.3 * np.sin(np.arange(480) / 9.0)).astype(np.float32)[:, None]
 
@@ -143,7 +143,7 @@ from plc.errors import ConcurrentPushError
 
 concealer = opened(budget_ms=100.0)
 play(concealer)
-concealer._idle.pop()  # as in midst of a push of another thread
+concealer._inside.enter()  # as in midst of a push of another thread
 child = os.fork()
 if child == 0:
     play(concealer)
@@ -152,7 +152,7 @@ else:
     try:
         concealer.push(packet)
     except ConcurrentPushError:
-        concealer._idle.append(True)
+        concealer._inside.leave()
     play(concealer)
 """)
 
@@ -235,4 +235,38 @@ assert dict(os.environ) == before
 if sys.platform == "linux":
     more = set(os.listdir("/proc/self/task")) - threads
     assert not more, more
+""")
+
+
+def test_many_streams_go_on_in_the_child_with_threads_of_its_own() -> None:
+    run_program("""
+many = Concealers(4, 16_000, 1, 160, threads=3)
+several, arrived = np.zeros((4, 160, 1), np.float32), np.ones(4, bool)
+many.push(several, arrived)
+child = os.fork()
+if child == 0:
+    for _ in range(20):
+        many.push(several, arrived)
+    many.close()
+else:
+    wait_for(child)
+    many.push(several, arrived)
+    many.close()
+""")
+
+
+def test_many_streams_that_a_thread_was_inside_of_begin_anew_in_the_child() -> None:
+    run_program("""
+many = Concealers(2, 16_000, 1, 160, method="ar")
+sound = np.stack([packet.reshape(-1)[:160, None]] * 2)
+for _ in range(20):
+    many.push(sound, np.ones(2, bool))
+many._inside.enter()  # as in midst of a push of another thread
+child = os.fork()
+if child == 0:
+    assert not many.push(sound, np.zeros(2, bool)).any()  # nothing was heard
+else:
+    wait_for(child)
+    many._inside.leave()
+    assert many.push(sound, np.zeros(2, bool)).any()
 """)

@@ -207,7 +207,7 @@ def fill(model: str, channels: int = 2) -> float:
     for start, stop in GAPS:
         known[start:stop] = 0.0
     loudness.receive(known)
-    filled = inpaint(signal, RATE, GAPS, model=model)
+    filled = inpaint(signal, GAPS, sample_rate=RATE, model=model)
     assert np.isfinite(filled).all()
     alone = np.zeros_like(filled)
     for start, stop in GAPS:
@@ -258,7 +258,7 @@ def test_a_file_of_many_gaps_is_no_louder_at_its_end(
     loudness = Loudness(RATE, signal.shape[0])
     loudness.receive(known)
     assert loudness.excess_db(filled - known) <= LOUDEST_FILL_DB
-    whole = inpaint(known, RATE, gaps, model=model)
+    whole = inpaint(known, gaps, sample_rate=RATE, model=model)
     assert loudness.excess_db(whole - known) <= LOUDEST_FILL_DB
 
 

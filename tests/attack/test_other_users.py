@@ -205,6 +205,22 @@ def shifted(x):
 """
 
 
+@pytest.mark.system
+def test_kernels_are_kept_where_the_user_says(tmp_path: Path) -> None:
+    own, sources = tmp_path / "own", tmp_path / "sources"
+    sources.mkdir()
+    (sources / "shifting.py").write_text(SHIFTING)
+    given = environment() | {"PLC_CACHE_DIR": str(own)}
+    given.pop("NUMBA_CACHE_DIR", None)
+    for hits in ("0", "1"):
+        command = [sys.executable, "-c", KERNEL, str(sources)]
+        done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+        *counted, place = done.stdout.split()
+        assert counted == ["4.0", hits, "0"]
+        assert own / "kernels" in Path(place).parents
+    assert not list(sources.rglob("*.nb?"))
+
+
 @pytest.mark.parametrize("how", ["group", "world", pytest.param("foreign", marks=AS_ROOT)])
 @pytest.mark.system
 def test_kernels_in_a_folder_that_others_may_have_written_to_are_not_unpickled(

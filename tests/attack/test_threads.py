@@ -1,17 +1,21 @@
 """Several threads at one stream: the second is told, and the first goes on as if alone."""
 
 import contextlib
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from plc import Concealer, ConcurrentPushError, PlcError
+from plc import Concealer, Concealers, ConcurrentPushError, PlcError
 from plc.embed.server import Conversation
 from plc.embed.stream import EmbeddedStream
 from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
+from plc.engine import many
 from plc.engine.samples import Packet
 from tests.plc import configs
 from tests.signals import tones
@@ -129,6 +133,60 @@ def test_many_threads_that_push_as_they_like_get_sound_or_an_error() -> None:
     assert concealer.stats.packets == sum(done) > 0
     assert concealer.stats.total_samples_received == sum(done) * PACKET
     assert np.isfinite(concealer.push(None)).all()
+
+
+GROUP_CALLS: dict[str, Callable[[Concealers], object]] = {
+    "push": lambda group: group.push(np.stack([PACKETS[0]] * 3), np.ones(3, bool)),
+    "reset": lambda group: group.reset(1),
+    "reset all": lambda group: group.reset(),
+    "close": lambda group: group.close(),
+}
+
+
+def played_by_many(
+    monkeypatch: pytest.MonkeyPatch, threads: int, disturb: Callable[[Concealers], object] | None
+) -> Packet:
+    """Return many streams during one of whose calls somebody else calls."""
+    group = Concealers(3, RATE, 1, PACKET, threads=threads)
+    gate = Gate()
+    step: Any = vars(many)["step_many"]
+
+    def slow(*arguments: Any) -> object:
+        gate()
+        return step(*arguments)
+
+    monkeypatch.setattr(many, "step_many", slow)
+    out: list[Packet] = []
+    for tick in range(60):
+        packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)
+        arrived[tick % 3] = tick % 4 != 3
+        if tick != 31:
+            out.append(group.push(packets, arrived))
+            continue
+        gate.shut = True
+        push = functools.partial(group.push, packets, arrived)
+        thread = threading.Thread(target=lambda push=push: out.append(push()))
+        thread.start()
+        assert gate.reached.wait(PATIENCE_S)
+        if disturb is not None:
+            with pytest.raises(ConcurrentPushError, match="this Concealers, which serves one"):
+                disturb(group)
+        gate.shut = False
+        gate.opened.set()
+        thread.join(PATIENCE_S)
+    group.close()
+    assert [stats.packets for stats in group.stats] == [60] * 3
+    played: NDArray[np.float32] = np.concatenate(out, dtype=np.float32)
+    return played
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("call", GROUP_CALLS)
+def test_a_second_call_for_many_streams_is_refused_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, call: str, threads: int
+) -> None:
+    disturbed = played_by_many(monkeypatch, threads, GROUP_CALLS[call])
+    np.testing.assert_array_equal(disturbed, played_by_many(monkeypatch, threads, None))
 
 
 def embedded() -> tuple[EmbeddedStream, Gate]:

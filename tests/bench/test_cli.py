@@ -36,7 +36,7 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Path) -> None:
     numbers, rows = tmp_path / "q.json", tmp_path / "q.csv"
     status, text = run(
-        "quality", clip, "--methods", "auto,zeros", "--per-clip", "--json", numbers, "--csv", rows
+        "quality", clip, "--methods", "auto,zeros", "--per-clip", "--save", numbers, "--csv", rows
     )
     assert status == 0
     assert "auto - zeros" in text
@@ -50,7 +50,7 @@ def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Pa
 
 
 def test_json_on_stdout_is_json_alone(clip: Path) -> None:
-    status, text = run("quality", clip, "--methods", "zeros", "--json", "-")
+    status, text = run("quality", clip, "--methods", "zeros", "--json")
     assert status == 0
     assert json.loads(text)["rows"][0]["clip"] == "clip.wav"
 
@@ -63,7 +63,7 @@ def test_an_empty_list_of_numbers_is_refused(arguments: tuple[str, ...]) -> None
         run(*arguments)
 
 
-@pytest.mark.parametrize("rest", [("--json", "-"), ("--rounds", "3")])
+@pytest.mark.parametrize("rest", [("--json",), ("--rounds", "3")])
 def test_every_kernel_takes_no_rounds_and_no_json_on_stdout(
     rest: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
 
 def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
     numbers = tmp_path / "i.json"
-    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--json", numbers)
+    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--save", numbers)
     assert status == 0
     assert "over lpc" in text
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
@@ -127,7 +127,7 @@ def test_server_shows_a_row_for_each_method(clip: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "server.json"
     status, shown = run(
         *("server", clip, "--streams", "2", "--seconds", "0.2", "--sample-rate", str(RATE)),
-        *("--method", "server,burg:5/30", "--json", str(numbers)),
+        *("--method", "server,burg:5/30", "--save", str(numbers)),
     )
     assert status == 0
     assert "concealed" in shown
@@ -139,7 +139,7 @@ def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "busy.json"
     status, text = run(
         *("busy", clip, "--sample-rate", "16000", "--method", "ar", "--as-fast", "--load", "1"),
-        *("--calm-s", "1", "--load-s", "1", "--piece-s", "1", "--json", str(numbers)),
+        *("--calm-s", "1", "--load-s", "1", "--piece-s", "1", "--save", str(numbers)),
     )
     assert status == 0
     assert all(phase in text for phase in ("before", "during", "after"))
@@ -152,19 +152,19 @@ def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
         *("latency", "--sample-rate", "8000,11", "--method", "zeros", "--seconds", "0.2"),
         *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
     ]
-    result = CliRunner().invoke(app, [*arguments, "--json", str(numbers)])
+    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
     assert result.exit_code == 1
     assert "sample_rate is 11; supported" in result.stderr.replace("\n", " ")
     (row,) = json.loads(numbers.read_text())["rows"]
     assert row["times"]["good"]["count"] + row["times"]["concealed"]["count"] == 20
     assert picture.stat().st_size > 1000
     again = CliRunner().invoke(app, [*arguments, "--compare", str(tmp_path / "none.json")])
-    assert "is not what plc bench latency --json writes" in str(again.exception)
+    assert "is not what plc bench latency --save writes" in str(again.exception)
 
 
 def test_soak_says_what_it_did() -> None:
     pytest.importorskip("psutil", reason="psutil is not installed")
-    status, text = run("soak", "--packets", "500", "--json", "-")
+    status, text = run("soak", "--packets", "500", "--json")
     assert status == 0
     assert json.loads(text)["packets"] == 500
 
@@ -370,7 +370,7 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
         for word in ("--peer", f"{name}={sys.executable} {program} {name} {{in}} {{trace}} {{out}}")
     ]
     numbers = tmp_path / "n.json"
-    options = ["--out", str(tmp_path / "out")] if kept else ["--json", str(numbers)]
+    options = ["--out", str(tmp_path / "out")] if kept else ["--save", str(numbers)]
     arguments = ["quality", str(tmp_path), "--methods", "zeros", "--jobs", "1", *peers, *options]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120"})
     assert result.exit_code == 1

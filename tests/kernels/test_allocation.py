@@ -19,8 +19,8 @@ from plc_kernels import (
     noise,
     packet,
     passages,
-    repeats,
     pitch,
+    repeats,
     ring,
     toeplitz,
 )

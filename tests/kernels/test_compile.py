@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import plc_kernels.compile
-import plc_kernels.own_folder
+import plc_kernels
+from plc_kernels.targets import X86_64, machine
 
 CALLEE = """
 from plc_kernels.compile import kernel
@@ -24,29 +24,68 @@ def shifted(x):
 """
 
 
-def run_caller(root: Path) -> tuple[float, int]:
-    """Return what the caller gives in a fresh process, and how often its cache was hit."""
-    environment = os.environ | {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / "cache")}
-    program = (
-        "from plc_kernels.caller import shifted\n"
-        "print(shifted(3.0), sum(shifted.stats.cache_hits.values()))"
-    )
-    answer = subprocess.run(
+PROGRAM = """
+from plc_kernels.caller import shifted
+print(shifted(3.0), sum(shifted.stats.cache_hits.values()))
+"""
+RECORD = """
+from pathlib import Path
+from plc_kernels import prebuilt
+prebuilt.record()
+from plc_kernels.caller import shifted
+shifted(3.0)
+prebuilt.FOLDER.mkdir()
+prebuilt.write_recorded("x86-64-v2", prebuilt.FOLDER / "x86-64-v2.kernels", [shifted])
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with two kernels, compiled as those of this one are."""
+    root = Path(plc_kernels.__file__).parent
+    folder = tmp_path / "plc_kernels"
+    folder.mkdir()
+    for name in ("__init__", "compile", "own_folder", "parts", "prebuilt", "targets"):
+        shutil.copy(root / f"{name}.py", folder / f"{name}.py")
+    (folder / "caller.py").write_text(CALLER)
+    (folder / "callee.py").write_text(CALLEE)
+    return folder
+
+
+def run(package: Path, program: str = PROGRAM, cache: str = "cache", processor: str = "") -> str:
+    """Return what a program prints in a fresh process."""
+    root = package.parent
+    environment = os.environ | {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / cache)}
+    if processor:
+        environment |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
+    return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True
-    ).stdout.split()
+    ).stdout
+
+
+def run_caller(package: Path, cache: str = "cache") -> tuple[float, int]:
+    """Return what the caller gives in a fresh process, and how often its cache was hit."""
+    answer = run(package, cache=cache).split()
     return float(answer[0]), int(answer[1])
 
 
 @pytest.mark.system
-def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(tmp_path: Path) -> None:
-    package = tmp_path / "plc_kernels"
-    package.mkdir()
-    for module in (plc_kernels.compile, plc_kernels.own_folder):
-        shutil.copy(str(module.__file__), package)
-    (package / "__init__.py").touch()
-    (package / "caller.py").write_text(CALLER)
-    (package / "callee.py").write_text(CALLEE)
-    assert run_caller(tmp_path) == (7.0, 0)
-    assert run_caller(tmp_path) == (7.0, 1)
+def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(package: Path) -> None:
+    assert run_caller(package) == (7.0, 0)
+    assert run_caller(package) == (7.0, 1)
     (package / "callee.py").write_text(CALLEE.replace("2.0", "5.0"))
-    assert run_caller(tmp_path) == (16.0, 0)
+    assert run_caller(package) == (16.0, 0)
+
+
+@pytest.mark.skipif(machine() != X86_64, reason="levels are known for x86-64")
+def test_machine_code_of_the_package_is_taken_where_it_fits(package: Path) -> None:
+    run(package, RECORD, "recorded", "x86-64-v2")
+    assert run_caller(package, "empty") == (7.0, 1)
+    assert not list((package.parent / "empty").rglob("*.nbc"))
+    code = package / "machine_code" / "x86-64-v2.kernels"
+    whole = code.read_bytes()
+    code.write_bytes(whole[: len(whole) // 2])
+    assert run_caller(package, "cut") == (7.0, 0)
+    code.write_bytes(whole)
+    (package / "callee.py").write_text(CALLEE.replace("2.0", "5.0"))
+    assert run_caller(package, "other") == (16.0, 0)

@@ -83,7 +83,7 @@ def concealed(method: str, lookahead: int) -> Case:
 
 def inpainted(quality: str) -> Case:
     """Return the numbers of the samples in the gaps."""
-    out = plc.inpaint(signal(), SAMPLE_RATE, GAPS, quality=quality, model="ar")
+    out = plc.inpaint(signal(), GAPS, sample_rate=SAMPLE_RATE, quality=quality, model="ar")
     return numbers(out, gap_mask())
 
 

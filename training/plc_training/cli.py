@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from plc.cli.options import HELP
 from plc.errors import PlcError
 from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
@@ -49,6 +50,7 @@ app = typer.Typer(
     cls=_TwoWords,
     help="Train networks and export them as models.",
     no_args_is_help=True,
+    context_settings=HELP,
     add_completion=False,
 )
 

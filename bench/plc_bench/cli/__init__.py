@@ -1,8 +1,8 @@
 """``plc bench``: measure quality, time and robustness.
 
 Each command parses, calls one module, prints a table. Modules are imported inside, so that
-``--help`` answers at once. Results go to stdout, progress to stderr; with ``--json FILE`` the same
-numbers go to a file, ``-`` is stdout in place of the table.
+``--help`` answers at once. Results go to stdout, progress to stderr. ``--json`` prints the numbers
+in place of the tables, ``--save FILE`` writes them to a file, too.
 """
 
 import sys
@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from plc.cli.errors import REFUSED, line_of
+from plc.cli.options import HELP
 from plc_bench.cli import detection, gaps, quality, report, robust, timing
 
 app = typer.Typer(
     name="bench",
     help="Measure quality, time and robustness. Defaults are those of the README's figures.",
     no_args_is_help=True,
+    context_settings=HELP,
     add_completion=False,
 )
 for _commands in (quality, gaps, detection, timing, robust, report):

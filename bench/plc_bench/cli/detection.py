@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
+from plc.cli.options import AsJson
 from plc_bench.cli.options import (
     CsvFile,
     IncludeStereo,
     Jobs,
-    JsonFile,
+    Save,
     Seed,
     Sources,
     names_of,
@@ -32,7 +33,8 @@ def detect(
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
     """Damage clips on purpose, and measure what plc detect finds.
@@ -55,7 +57,7 @@ def detect(
     with progress_shown("clips", len(clips)) as advance:
         scores = study.measure_detection(clips, settings, processes(jobs), advance)
     report_failures(scores.failures, len(clips))
-    show(scores, study.result_tables(scores), json_file)
+    show(scores, study.result_tables(scores), as_json, save)
     if csv_file:
         results.write_csv(csv_file, study.csv_rows(scores))
     end(scores.failures)

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from plc.cli.options import AsJson
 from plc.cli.output import Quality
 from plc_bench.cli.options import (
     CsvFile,
     IncludeStereo,
     Jobs,
-    JsonFile,
+    Save,
     Seed,
     Sources,
     names_of,
@@ -42,7 +43,8 @@ def inpaint(
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
     """Fill gaps with both sides known, as in the context-encoder paper.
@@ -78,7 +80,7 @@ def inpaint(
     tables = [twosided.result_table(report) for report in reports]
     if len(reports) > 1:
         tables.append(twosided.curve_table(reports))
-    show(reports if len(reports) > 1 else reports[0], tables, json_file)
+    show(reports if len(reports) > 1 else reports[0], tables, as_json, save)
     if csv_file:
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
@@ -95,7 +97,8 @@ def paper(
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3.
@@ -113,7 +116,7 @@ def paper(
         )
     failures = reports[0].failures
     report_failures(failures, len(clips))
-    show(reports, [paper_tables.result_table(reports)], json_file)
+    show(reports, [paper_tables.result_table(reports)], as_json, save)
     if csv_file:
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     end(failures)

@@ -14,8 +14,8 @@ Number = TypeVar("Number", int, float)
 Sources = Annotated[
     list[Path], typer.Argument(help="Audio files, folders of them, or manifests (CSV).")
 ]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Write the numbers here; - is stdout, no table.")
+Save = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the numbers to a file, too, as JSON.")
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row per clip and method.")]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]

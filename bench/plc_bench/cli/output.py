@@ -23,18 +23,18 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
         yield meter.advance
 
 
-def show(result: Any, tables: list[Any], json_file: Path | None) -> None:
-    """Print ``tables``; write ``result`` as JSON, or print it in their place for ``-``."""
+def show(result: Any, tables: list[Any], as_json: bool, save: Path | None) -> None:
+    """Print ``tables``, or ``result`` as JSON; write that to a file, too, if there is one."""
     from plc_bench.base import results
 
-    if json_file == Path("-"):
+    if as_json:
         typer.echo(results.to_json(result))
-        return
-    console = stdout()
-    for table in tables:
-        console.print(table)
-    if json_file:
-        results.write_json(json_file, result)
+    else:
+        console = stdout()
+        for table in tables:
+            console.print(table)
+    if save is not None:
+        results.write_json(save, result)
 
 
 def stdout() -> Console:

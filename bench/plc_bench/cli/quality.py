@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from plc.cli.options import AsJson
 from plc.cli.output import Overwrite
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
@@ -14,7 +15,7 @@ from plc_bench.cli.options import (
     CsvFile,
     IncludeStereo,
     Jobs,
-    JsonFile,
+    Save,
     Seed,
     Sources,
     names_of,
@@ -91,7 +92,8 @@ def quality(
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
     per_clip: Annotated[bool, typer.Option("--per-clip", help="Also print every clip.")] = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
     csv_file: CsvFile = None,
     out: Annotated[
         Path | None,
@@ -172,7 +174,7 @@ def quality(
     if out:
         for line in summary.write_tables(result, out):
             console.print(line, soft_wrap=True, highlight=False)
-    show(result, summary.printed_tables(result, per_clip), json_file)
+    show(result, summary.printed_tables(result, per_clip), as_json, save)
     if csv_file:
         results.write_csv(csv_file, summary.score_rows(result))
     report_failures(result.missing)
@@ -186,7 +188,8 @@ def phase(
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")] = 100,
     jobs: Jobs = 0,
     out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Measure how well phase is made from magnitudes.
 
@@ -200,9 +203,9 @@ def phase(
             sources, clips, seconds, iterations, processes(jobs), meter.start, meter.advance
         )
     text = bench.markdown(report)
-    if json_file != Path("-"):
+    if not as_json:
         typer.echo(text)
-    show(report, [], json_file)
+    show(report, [], as_json, save)
     if out:
         results.write_text(out, text)
     report_failures(report.failures)

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from plc.cli.options import AsJson
 from plc.errors import ConfigError
 from plc.jsonable import plain
 from plc_bench.cli.options import (
     BudgetMs,
-    JsonFile,
     Loss,
     Method,
+    Save,
     Seed,
 )
 from plc_bench.cli.output import progress_shown, show
@@ -22,7 +23,8 @@ from plc_bench.cli.output import progress_shown, show
 def soak(
     packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
     seed: Seed = 0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Push a million packets of everything: random losses, an hour's outage, silence, NaN.
 
@@ -32,7 +34,7 @@ def soak(
 
     with progress_shown("packets", packets) as advance:
         report = bench.soak(packets, seed, advance)
-    show(report, [bench.soak_table(report)], json_file)
+    show(report, [bench.soak_table(report)], as_json, save)
     if report.violations:
         raise typer.Exit(1)
 
@@ -42,7 +44,8 @@ def tone(
     method: Method = "auto",
     budget_ms: BudgetMs = math.inf,
     seed: Seed = 0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
 
@@ -54,7 +57,12 @@ def tone(
     with progress_shown("cases", len(cases)) as advance:
         results = bench.measure_tones(cases, seconds, method, budget_ms, seed, advance)
     passed = sum(result.passed for result in results)
-    show(results, [bench.tone_table(results), f"{passed} of {len(results)} cases pass"], json_file)
+    show(
+        results,
+        [bench.tone_table(results), f"{passed} of {len(results)} cases pass"],
+        as_json,
+        save,
+    )
     if passed < len(results):
         raise typer.Exit(1)
 
@@ -69,7 +77,8 @@ def fuzz(
     atheris: Annotated[
         bool, typer.Option("--atheris", help="Search the sidecar's parsers by coverage.")
     ] = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Give random, damaged and disordered input to a surface.
 
@@ -83,7 +92,7 @@ def fuzz(
         bench.fuzz_by_coverage(inputs, seed)
     with progress_shown("inputs", inputs) as advance:
         result = bench.fuzz(surface, inputs, seed, advance)
-    show(result, [_facts(result)], json_file)
+    show(result, [_facts(result)], as_json, save)
 
 
 relay = typer.Typer(help="Measure the relay: quality, and the number of streams.")
@@ -93,13 +102,14 @@ relay = typer.Typer(help="Measure the relay: quality, and the number of streams.
 def relay_quality(
     file: Annotated[Path, typer.Argument(help="A recording.")],
     seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Compare a relayed recording with the engine on the same losses."""
     from plc_bench.robust import transport
 
     result = transport.quality_of_file(file, seconds)
-    show(result, [_facts(result)], json_file)
+    show(result, [_facts(result)], as_json, save)
 
 
 @relay.command("load")
@@ -107,13 +117,14 @@ def relay_load(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Relay streams in real time, 5 % lost, and count late packets."""
     from plc_bench.robust import transport
 
     result = transport.load(streams, workers, seconds)
-    show(result, [_facts(result)], json_file)
+    show(result, [_facts(result)], as_json, save)
 
 
 embedding = typer.Typer(help="Time a packet from outside: through the sidecar, and from C.")
@@ -127,7 +138,8 @@ def embedding_sidecar(
     loss: Loss = 0.0,
     model: Model = "auto",
     pace: Annotated[bool, typer.Option("--pace", help="One packet in each packet's time.")] = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Time round trips through plc serve, beside a process that only echoes."""
     from plc.embed.stream import EmbeddedConfig, Format
@@ -136,14 +148,15 @@ def embedding_sidecar(
 
     settings = EmbeddedConfig(stream=StreamConfig(model=model), format=Format.INT16)
     result = bench.round_trips(packets, loss, settings, pace)
-    show(result, [_facts(result)], json_file)
+    show(result, [_facts(result)], as_json, save)
 
 
 @embedding.command("c")
 def embedding_c(
     packets: Packets = 20_000,
     lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 50,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Time plc_push in a C program, in µs."""
     from plc_bench.robust import embedding as bench
@@ -154,7 +167,7 @@ def embedding_c(
         table = _facts(report)
         table.title = f"Packets of {name}"
         tables.append(table)
-    show(result, tables, json_file)
+    show(result, tables, as_json, save)
 
 
 def _facts(result: Any) -> Table:

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from plc.cli.options import AsJson
 from plc_bench.cli.options import (
     Burst,
-    JsonFile,
     Loss,
     Method,
     PacketMs,
+    Save,
     Seed,
     names_of,
     numbers,
@@ -64,9 +65,10 @@ def latency(
     seed: Seed = 0,
     picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="An earlier --json to compare with, by statistics.")
+        Path | None, typer.Option(help="An earlier --save to compare with, by statistics.")
     ] = None,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Time every push, and each loss to its audio.
 
@@ -76,7 +78,7 @@ def latency(
 
     Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
 
-    Before and after:  plc bench latency --runs 5 --json a.json, then … --compare a.json
+    Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
 
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
     --fault none,sleep,throw,die --load 4
@@ -117,7 +119,7 @@ def latency(
     if compare and old and report.rows:
         comparison = latency_compare.compare(compare.name, old, report)
         shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
-    show(report, shown, json_file)
+    show(report, shown, as_json, save)
     if picture and report.rows:
         charts.draw_latency(picture, report)
     report_failures(report.failures, len(combinations))
@@ -144,7 +146,8 @@ def throughput(
         str,
         typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto: any GPU here."),
     ] = "auto",
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Measure the streams that a core or GPU serves, and their cost.
 
@@ -182,7 +185,7 @@ def throughput(
     )
     with progress_shown("measurements", len(plan.jobs())) as advance:
         report = throughput_report.measure(plan, advance)
-    show(report, throughput_report.throughput_tables(report), json_file)
+    show(report, throughput_report.throughput_tables(report), as_json, save)
     report_failures(report.failures, len(plan.jobs()))
     end(report.failures)
 
@@ -209,7 +212,8 @@ def busy(
     ] = None,
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
     seed: Seed = 0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Push a stream alone, beside busy processes, and alone again: which rungs, how close.
 
@@ -237,7 +241,7 @@ def busy(
     )
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))
-    show(report, [bench.busy_table(report)], json_file)
+    show(report, [bench.busy_table(report)], as_json, save)
 
 
 def kernels(
@@ -247,7 +251,8 @@ def kernels(
     every: Annotated[
         bool, typer.Option("--every", help="Time every kernel by pytest-benchmark (a checkout).")
     ] = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Time Burg's method and extrapolation against the same recursions in C.
 
@@ -259,11 +264,13 @@ def kernels(
     if every:
         if rounds is not None:
             raise typer.BadParameter("has no effect with --every", param_hint="--rounds")
-        if json_file == Path("-"):
-            raise typer.BadParameter("needs a file with --every", param_hint="--json")
-        raise typer.Exit(burg_ratio.time_every_kernel(json_file))
+        if as_json:
+            raise typer.BadParameter(
+                "goes to a file with --every: --save FILE", param_hint="--json"
+            )
+        raise typer.Exit(burg_ratio.time_every_kernel(save))
     timings = burg_ratio.measure_ratios(200 if rounds is None else rounds)
-    show(timings, [burg_ratio.ratio_table(timings)], json_file)
+    show(timings, [burg_ratio.ratio_table(timings)], as_json, save)
 
 
 def gpu(
@@ -275,7 +282,8 @@ def gpu(
         str, typer.Option(help="Network: a name, or the path of a manifest.")
     ] = "music",
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Time a network on the GPU: batches, bursts after a pause, handover, 100 streams.
 
@@ -291,7 +299,7 @@ def gpu(
     subject = bench.Subject.of(find(model), providers, settings.batches)
     console = Console(stderr=True)
     report = bench.measure(subject, settings, lambda what: console.print(what, style="dim"))
-    show(report, bench.gpu_tables(report), json_file)
+    show(report, bench.gpu_tables(report), as_json, save)
 
 
 def server(
@@ -311,7 +319,8 @@ def server(
     longest: Annotated[int, typer.Option(min=1, help="Packets of the longest burst.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.01, help="Of each stream.")] = 2.0,
     seed: Seed = 0,
-    json_file: JsonFile = None,
+    as_json: AsJson = False,
+    save: Save = None,
 ) -> None:
     """Measure many streams that one call pushes, as on mix servers.
 
@@ -335,7 +344,7 @@ def server(
     settings.check()
     with progress_shown("methods", len(settings.methods)) as advance:
         report = bench.measure(settings, lambda: advance(1))
-    show(report, [bench.server_table(report)], json_file)
+    show(report, [bench.server_table(report)], as_json, save)
 
 
 def register(app: typer.Typer) -> None:

@@ -173,10 +173,10 @@ def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileSc
         kinds = tuple(each for each in KINDS if each != "invalid" or container == "float")
         seed = clip_seed(f"{clip.name} {container} {rate}", settings.seed)
         broken, damage = damaged(signal, rate, kinds, seed)
-        findings = plc.detect(through(container, broken, rate), rate)
+        findings = plc.detect(through(container, broken, rate), sample_rate=rate)
         places = tuple(_place(each, findings, rate) for each in damage)
         told = tuple((each.kind, is_true(each, damage, rate)) for each in findings)
-        false = plc.detect(through(container, signal, rate), rate)
+        false = plc.detect(through(container, signal, rate), sample_rate=rate)
         seconds = signal.size / rate
         scores.append(
             FileScores(

@@ -281,8 +281,8 @@ def filled(
     method, _, model = method.partition("@model=")
     whole[low:high] = plc.inpaint(
         damaged[low:high],
-        settings.sample_rate,
-        gaps=[(start - low, stop - low)],
+        [(start - low, stop - low)],
+        sample_rate=settings.sample_rate,
         quality=settings.quality,
         method=method,
         model=model or "auto",

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import gaps_of, write_trace
+from plc.audio.loss import write_trace
 from plc.engine.config import PREPARE
 from plc.engine.methods import rung_of, stream_models
 from plc.errors import AudioFileError, ConfigError
@@ -96,8 +96,14 @@ class FileRepair:
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
         """Play the stream."""
-        gaps = gaps_of(trace, packet_samples)
-        played = plc.inpaint(signal, sample_rate, gaps, method=self.method, model=self.model)
+        played = plc.inpaint(
+            signal,
+            trace,
+            sample_rate=sample_rate,
+            packet_samples=packet_samples,
+            method=self.method,
+            model=self.model,
+        )
         return np.asarray(played, np.float32)
 
 

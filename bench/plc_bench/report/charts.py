@@ -188,7 +188,7 @@ def latency_section(folder: Path) -> str:
     Raises
     ------
     ConfigError
-        If a file is not what ``plc bench latency --json`` writes.
+        If a file is not what ``plc bench latency --save`` writes.
     """
     figures = []
     for path in sorted(folder.glob("latency*.json")):
@@ -197,7 +197,7 @@ def latency_section(folder: Path) -> str:
             figures += [_row_html(path.stem, row, report["machine"]) for row in report["rows"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"{path} is not what plc bench latency --json writes ({error!r})"
+                f"{path} is not what plc bench latency --save writes ({error!r})"
             ) from error
     if not figures:
         return ""

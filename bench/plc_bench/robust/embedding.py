@@ -29,7 +29,7 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import NetworkError
 from plc_bench.base.pace import wait_until
 from plc_bench.base.synth import music
-from plc_kernels.emit.targets import X86_64, machine
+from plc_kernels.targets import X86_64, machine
 
 _Result = TypeVar("_Result")
 

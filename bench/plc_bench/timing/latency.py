@@ -93,7 +93,7 @@ class LatencySettings(TimedStream):
     """
 
     lookahead: int = 0
-    prepare: str = "never"
+    prepare: str = "auto"
     seconds: float = 30.0
     idle_s: float = 1.0
     modes: tuple[str, ...] = MODES
@@ -124,7 +124,7 @@ class LatencySettings(TimedStream):
         through = "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
-        prepare = "" if self.prepare == "never" else f", prepare {self.prepare}"
+        prepare = "" if self.prepare == "auto" else f", prepare {self.prepare}"
         fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "

@@ -141,7 +141,7 @@ def read_report(path: Path) -> dict[str, Any]:
         dict(report["machine"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{path} is not what plc bench latency --json writes ({error!r})"
+            f"{path} is not what plc bench latency --save writes ({error!r})"
         ) from error
     return dict(report)
 

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from plc_kernels.emit.targets import Target, machine
 from plc_kernels.own_folder import own_folder
+from plc_kernels.targets import Target, machine
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = "plc_kernels.emit.worker"

@@ -25,10 +25,10 @@ from numba.np.arrayobj import populate_array
 
 from plc_kernels import denormals
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
-from plc_kernels.emit.targets import TARGETS, WASM32, Target, machine
 from plc_kernels.stream import entry
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
+from plc_kernels.targets import TARGETS, WASM32, Target, machine
 
 _INT64_ARRAY = types.Array(types.int64, 1, "C")
 # The functions look at as many words as the settings say; no length is known outside.

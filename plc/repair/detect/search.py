@@ -19,8 +19,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.samples import Packet
-from plc.engine.whole import check_signal
+from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import clicks, dips, repeats
@@ -115,13 +114,18 @@ class Detector:
         return [each for each in joined if each not in ends]
 
 
-def detect(signal: Packet, sample_rate: int, *, progress: _Report | None = None) -> list[Finding]:
+def detect(
+    signal: Packet | Samples,
+    *,
+    sample_rate: int = 48_000,
+    progress: _Report | None = None,
+) -> list[Finding]:
     """Find damage in a signal, without knowing anything of it.
 
     Parameters
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
-        Samples; float32 may hold NaN.
+        Samples, of numpy or of a library with its array protocol; float32 may hold NaN.
     sample_rate : int
         8000 to 192000 Hz.
     progress : callable, optional
@@ -130,7 +134,7 @@ def detect(signal: Packet, sample_rate: int, *, progress: _Report | None = None)
     Returns
     -------
     list of Finding
-        In order of their start. Give their ``(start, stop)`` to :func:`plc.inpaint`.
+        In order of their start. :func:`plc.inpaint` takes their ``(start, stop)`` as gaps.
 
     Raises
     ------
@@ -138,8 +142,15 @@ def detect(signal: Packet, sample_rate: int, *, progress: _Report | None = None)
         If the signal's shape or dtype is not one of the above.
     ConfigError
         If the rate is not possible.
+
+    Examples
+    --------
+    >>> song = np.sin(0.03 * np.arange(48_000, dtype=np.float32))
+    >>> song[20_000:20_500] = 0.0
+    >>> [(found.start, found.stop, found.kind) for found in detect(song, sample_rate=48_000)]
+    [(20000, 20500, 'silence')]
     """
-    check_signal(signal)
+    signal = as_signal(signal)
     rows = signal.reshape(signal.shape[0], -1)
     detector = Detector(sample_rate, rows.shape[1])
     found = []

@@ -53,7 +53,7 @@ def test_a_gap_is_filled_alone_and_unseen(tmp_path: Path, monkeypatch: pytest.Mo
     seen = []
 
     def fake_inpaint(
-        damaged: NDArray[np.float32], sample_rate: int, *, gaps: list[tuple[int, int]], **_: object
+        damaged: NDArray[np.float32], gaps: list[tuple[int, int]], *, sample_rate: int, **_: object
     ) -> NDArray[np.float32]:
         (start, stop), filled = gaps[0], damaged.copy()
         assert sample_rate == RATE

@@ -61,7 +61,7 @@ def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
     trace = np.array([False, True, True, False, True, False])
     signal = tones(1, RATE, 6 * 800)[:, None]
     played = made.play(np.where(np.repeat(trace, 800)[:, None], 0, signal), trace, 800, RATE)
-    expected = inpaint(signal, RATE, [(800, 2400), (3200, 4000)], model="ar")
+    expected = inpaint(signal, [(800, 2400), (3200, 4000)], sample_rate=RATE, model="ar")
     np.testing.assert_array_equal(played, expected)
     assert contenders.with_lookaheads(["ar", "ar@file"], [0, 1]) == (
         "ar",

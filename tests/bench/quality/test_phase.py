@@ -85,7 +85,7 @@ def test_the_command_prints_a_table_and_writes_json(
         "1",
         "--iterations",
         "3",
-        "--json",
+        "--save",
         str(numbers),
         "--out",
         str(table),

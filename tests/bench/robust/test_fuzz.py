@@ -67,7 +67,7 @@ def test_what_breaks_a_surface_is_raised(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_command_shows_what_was_given() -> None:
-    result = CliRunner().invoke(app, ["fuzz", "transport", "--inputs", "100", "--json", "-"])
+    result = CliRunner().invoke(app, ["fuzz", "transport", "--inputs", "100", "--json"])
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["surface"] == "transport"

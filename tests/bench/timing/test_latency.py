@@ -296,7 +296,7 @@ def test_an_interval_is_welchs() -> None:
 def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "latency.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="is not what plc bench latency --json writes"):
+    with pytest.raises(ConfigError, match="is not what plc bench latency --save writes"):
         read_report(path)
     with pytest.raises(ConfigError, match="is not what plc bench latency"):
         latency_section(tmp_path)

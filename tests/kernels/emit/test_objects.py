@@ -7,7 +7,7 @@ import pytest
 
 from plc_kernels.emit import objects
 from plc_kernels.emit.objects import EmitError, emit_objects
-from plc_kernels.emit.targets import TARGETS, Target
+from plc_kernels.targets import TARGETS, Target
 
 V3 = TARGETS["x86-64-v3"]
 

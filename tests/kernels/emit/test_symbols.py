@@ -4,7 +4,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from plc_kernels.emit.symbols import MATHEMATICS, undefined_symbols
-from plc_kernels.emit.targets import TARGETS, Target
+from plc_kernels.targets import TARGETS, Target
 
 TEXT = """
 declare double @llvm.log10.f64(double)

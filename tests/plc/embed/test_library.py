@@ -25,9 +25,9 @@ from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import environment_of
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
-from plc_kernels.emit.targets import TARGETS, X86_64, machine, targets_of
 from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import entry, layout, step
+from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 from tests.signals import tones
 
 ROOT = Path(__file__).parents[3]

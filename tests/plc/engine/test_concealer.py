@@ -683,3 +683,27 @@ def test_parts_that_a_packet_does_not_have_are_refused(missing: list[tuple[int, 
     with pytest.raises(PacketError, match="missing is"):
         concealer.push(np.zeros((480, 1), np.float32), missing=missing)
     assert concealer.stats.packets == 0
+
+
+def test_its_text_tells_the_format_the_method_and_the_losses() -> None:
+    concealer = Concealer(channels=2, lookahead=1, method="repeat")
+    concealer.push(None)
+    assert repr(concealer) == (
+        "<Concealer of 48000 Hz, 2 channels, packets of 480 samples (10 ms), lookahead 1, "
+        "method 'repeat', time limit 2.5 ms; packets=1 lost_packets=1 concealed_samples=0 "
+        "concealment_events=0>"
+    )
+    offline = Concealer(8_000, packet_samples=160, model="ar", budget_ms=float("inf"))
+    assert "method 'auto' (ar), no time limit" in repr(offline)
+
+
+def test_leaving_it_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Concealer] = []
+    monkeypatch.setattr(Concealer, "close", lambda concealer: closed.append(concealer))
+    with Concealer(method="zeros") as concealer:
+        assert concealer.push(None).shape == (480, 1)
+        assert not closed
+    assert closed == [concealer]
+    with pytest.raises(ZeroDivisionError), Concealer(method="zeros") as failed:
+        raise ZeroDivisionError
+    assert closed == [concealer, failed]

@@ -1,5 +1,7 @@
 """Many streams in one call are what they are one by one."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -130,9 +132,12 @@ def test_wrong_arrays_are_refused_and_no_stream_goes_on() -> None:
     packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
     wrong = [
         ((packets[:1], arrived), "packets is float32"),
-        ((packets.astype(np.float64), arrived), "packets is float64"),
-        ((packets, arrived[:1]), "arrived must be"),
-        ((packets, arrived.astype(int)), "arrived must be"),
+        ((packets.astype(np.float64), arrived), r"give np.asarray\(packets, np.float32\)$"),
+        ((packets.swapaxes(1, 2), arrived), r"push np.swapaxes\(packets, 1, 2\)$"),
+        ((packets[..., 0], arrived), r"push packets\[..., None\]$"),
+        (([packets.tolist()], arrived), "packets is list; give a numpy array"),
+        ((packets, arrived[:1]), "arrived is .*; give bool of shape"),
+        ((packets, arrived.astype(int)), "arrived is .*; give bool of shape"),
         ((packets, arrived, packets[:, :80]), "out must be"),
         ((packets, arrived, packets.astype(np.int16)), "out must be"),
     ]
@@ -153,3 +158,44 @@ def test_a_packet_with_nan_is_lost_to_its_stream_alone() -> None:
     assert np.isfinite(played).all()
     assert group.concealed.tolist() == [True, False]
     assert [stats.invalid_packets for stats in group.stats] == [1, 0]
+
+
+def test_tensors_of_torch_are_taken() -> None:
+    torch = pytest.importorskip("torch")
+    packets, arrived = packets_of(2), losses(2)
+    one, other = (Concealers(2, RATE, 1, PACKET) for _ in range(2))
+    for tick in range(5):
+        played = one.push(torch.from_numpy(packets[tick]), torch.from_numpy(arrived[tick]))
+        np.testing.assert_array_equal(played, other.push(packets[tick], arrived[tick]))
+
+
+def test_leaving_it_ends_the_threads_and_one_thread_can_go_on() -> None:
+    packets, arrived = packets_of(4), losses(4)
+    alone = Concealers(4, RATE, 1, PACKET)
+    before = threading.active_count()
+    with Concealers(4, RATE, 1, PACKET, threads=3) as group:
+        for tick in range(5):
+            np.testing.assert_array_equal(
+                group.push(packets[tick], arrived[tick]), alone.push(packets[tick], arrived[tick])
+            )
+        assert threading.active_count() > before
+    assert threading.active_count() == before
+    np.testing.assert_array_equal(
+        group.push(packets[5], arrived[5]), alone.push(packets[5], arrived[5])
+    )
+
+
+def test_its_text_tells_the_format_and_the_losses_of_all() -> None:
+    group = Concealers(3, RATE, 1, PACKET)
+    group.push(np.zeros((3, PACKET, 1), np.float32), np.array([True, False, False]))
+    assert repr(group) == (
+        "<Concealers of 3 streams of 16000 Hz, 1 channel, packets of 160 samples (10 ms), "
+        "lookahead 0, method 'server', no time limit; packets=3 lost_packets=2 "
+        "concealed_samples=320 concealment_events=2>"
+    )
+
+
+@pytest.mark.parametrize("stream", [-1, 2])
+def test_a_stream_that_there_is_not_cannot_begin_anew(stream: int) -> None:
+    with pytest.raises(ConfigError, match=f"stream is {stream}; give 0 to 1, or None for all"):
+        Concealers(2, RATE, 1, PACKET).reset(stream)

@@ -1,5 +1,6 @@
 """Packets as callers push them: what is refused, and what comes back."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.engine.config import StreamConfig
-from plc.engine.samples import check_missing, check_out, check_packet
+from plc.engine.samples import as_packet, as_signal, check_missing, check_out
 from plc.errors import PacketError
 from plc_kernels.packet import INT16_SCALE
 
@@ -22,16 +23,16 @@ PACKET = np.arange(-16_000, 16_000, 100, dtype=np.int16).reshape(160, 2)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_a_packet_is_of_int16_or_of_float32(dtype: Any) -> None:
-    assert check_packet(np.zeros((160, 2), dtype), CONFIG) == (dtype == np.int16)
-    assert check_packet(np.zeros((160, 1), dtype), MONO) == (dtype == np.int16)
-    assert check_packet(np.zeros(160, dtype), MONO) == (dtype == np.int16)
+    for shape, config in (((160, 2), CONFIG), ((160, 1), MONO), ((160,), MONO)):
+        packet = np.zeros(shape, dtype)
+        assert as_packet(packet, config) is packet
 
 
 @pytest.mark.parametrize(
     ("packet", "message"),
     [
         (np.zeros((160, 2)), "packet is float64; push a numpy array of float32"),
-        (np.zeros((160, 2), np.uint16), "packet is uint16"),
+        (np.zeros((160, 2), np.uint16), "or None for a lost packet$"),
         (np.zeros((160, 2), ">i2"), "packet is >i2"),
         ([[0.0, 0.0]] * 160, "packet is list"),
         (np.zeros(320, np.float32), r"shape \(320,\); this stream takes \(160, 2\)"),
@@ -43,7 +44,94 @@ def test_a_packet_is_of_int16_or_of_float32(dtype: Any) -> None:
 )
 def test_what_is_no_packet_of_the_stream_is_refused(packet: Any, message: str) -> None:
     with pytest.raises(PacketError, match=message):
-        check_packet(packet, CONFIG)
+        as_packet(packet, CONFIG)
+
+
+FLOATS = (PACKET / np.float32(INT16_SCALE)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        FLOATS.astype(np.float64),
+        FLOATS.astype(">f4"),
+        np.ascontiguousarray(FLOATS.T),
+        FLOATS.reshape(-1),
+        FLOATS.tolist(),
+        PACKET.astype(">i2"),
+        PACKET.astype(np.int32) * 65_536,
+        PACKET.astype(np.int64),
+    ],
+    ids=["float64", ">f4", "channels first", "interleaved", "list", ">i2", "int32", "int64"],
+)
+def test_the_line_that_an_error_gives_mends_the_packet(packet: Any) -> None:
+    with pytest.raises(PacketError) as refused:
+        as_packet(packet, CONFIG)
+    line = re.search(r"(?:push|give) ((?:np|packet)\S*(?: .*)?)$", str(refused.value))
+    assert line is not None, refused.value
+    mended = as_packet(eval(line[1], {"np": np, "packet": packet}), CONFIG)
+    if mended.dtype == np.int16:
+        np.testing.assert_array_equal(mended, PACKET)
+    else:
+        np.testing.assert_array_equal(mended, FLOATS)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_the_line_that_an_error_gives_mends_a_signal(channels: int) -> None:
+    signal = np.arange(64.0 * channels).reshape(channels, 64)
+    with pytest.raises(PacketError, match=r"give np.asarray\(signal, np.float32\)$"):
+        as_signal(signal)
+    with pytest.raises(PacketError, match=r"channels come last here.*give signal.T$"):
+        as_signal(np.asarray(signal, np.float32))
+    assert as_signal(np.asarray(signal, np.float32).T).shape == (64, channels)
+
+
+def test_bytes_of_unsigned_sound_are_mended() -> None:
+    silence = np.full((160, 2), 128, np.uint8)
+    with pytest.raises(
+        PacketError, match=r"give \(np.asarray\(packet, np.float32\) - 128\) / 128$"
+    ):
+        as_packet(silence, CONFIG)
+    with pytest.raises(PacketError, match=r"give np.frombuffer\(packet, np.int16\)"):
+        as_packet(PACKET.tobytes(), CONFIG)  # type: ignore[arg-type]  # on purpose
+
+
+class OfDlpack:
+    """What has no array protocol but that of DLPack."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack__(self, **settings: Any) -> Any:
+        return self._array.__dlpack__(**settings)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+
+def test_any_array_protocol_is_taken_without_a_copy() -> None:
+    packet: Any = OfDlpack(FLOATS)
+    assert np.shares_memory(as_packet(packet, CONFIG), FLOATS)
+    assert np.shares_memory(as_signal(packet), FLOATS)
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(PACKET.copy())
+    assert np.shares_memory(as_packet(tensor, CONFIG), tensor.numpy())
+    heard = stream().push(tensor)
+    np.testing.assert_array_equal(heard, PACKET)
+
+
+def test_a_tensor_that_numpy_cannot_read_is_refused_with_what_would_do() -> None:
+    torch = pytest.importorskip("torch")
+    message = r"Tensor, which numpy cannot read: .* such as packet.detach\(\).cpu\(\)"
+    for tensor in (
+        torch.zeros((160, 2), requires_grad=True),
+        torch.zeros((160, 2), device="meta"),
+        torch.zeros((160, 2), dtype=torch.bfloat16),
+    ):
+        with pytest.raises(PacketError, match=message):
+            as_packet(tensor, CONFIG)
+    with pytest.raises(PacketError, match=r"give np.asarray\(packet, np.float32\)$"):
+        as_packet(torch.zeros((160, 2), dtype=torch.float64), CONFIG)
 
 
 @given(st.lists(st.integers(0, 160), min_size=2, max_size=8, unique=True))

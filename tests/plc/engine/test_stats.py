@@ -147,3 +147,24 @@ def test_two_streams_share_no_counters() -> None:
     one, other = filled(), Stats()
     assert one.packets == 7
     assert other.as_dict() == Stats().as_dict()
+
+
+def test_counters_have_the_names_of_w3c() -> None:
+    stats = Stats()
+    stats.total_samples_received, stats.concealed_samples = 4800, 480
+    stats.silent_concealed_samples, stats.concealment_events = 32, 2
+    assert stats.w3c() == {
+        "totalSamplesReceived": 4800,
+        "concealedSamples": 480,
+        "silentConcealedSamples": 32,
+        "concealmentEvents": 2,
+    }
+
+
+def test_the_text_of_counters_tells_what_was_lost() -> None:
+    stats = Stats()
+    stats.packets, stats.lost_packets = 10, 1
+    stats.concealed_samples, stats.concealment_events = 480, 1
+    assert repr(stats) == (
+        "<Stats packets=10 lost_packets=1 concealed_samples=480 concealment_events=1>"
+    )

@@ -184,3 +184,45 @@ def test_an_unknown_model_is_refused() -> None:
 def test_more_channels_than_there_may_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="channels is 9; supported: 1 to 8"):
         conceal(np.zeros((640, 9), np.float32), np.zeros(5, bool), **STREAM)
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+@pytest.mark.parametrize("rest", [0, 50])
+def test_a_mask_of_whole_packets_and_their_gaps_are_what_a_trace_is(
+    lookahead: int, rest: int
+) -> None:
+    signal = stereo(40 * PACKET - rest)
+    trace = np.arange(40) % 9 >= 7
+    trace[-1] = True
+    mask = np.repeat(trace, PACKET)[: len(signal)]
+    expected = conceal(signal, trace, lookahead=lookahead, **STREAM)
+    gaps = [(7 * PACKET + 9 * PACKET * k, 9 * PACKET + 9 * PACKET * k) for k in range(4)]
+    gaps.append((39 * PACKET, len(signal)))
+    for lost in (mask, mask.tolist(), gaps):
+        np.testing.assert_array_equal(
+            conceal(signal, lost, lookahead=lookahead, **STREAM), expected
+        )
+
+
+def test_samples_that_are_lost_within_packets_are_concealed_alone() -> None:
+    signal = tones(1, SAMPLE_RATE, 40 * PACKET)
+    mask = np.zeros(len(signal), bool)
+    mask[20 * PACKET + 30 : 20 * PACKET + 60] = True
+    mask[21 * PACKET + 100 : 23 * PACKET + 5] = True
+    hidden = signal.copy()
+    hidden[mask] = np.nan
+    out = conceal(hidden, mask, **STREAM)
+    np.testing.assert_array_equal(out, conceal(signal, mask, **STREAM))
+    assert np.isfinite(out).all()
+    np.testing.assert_array_equal(out[: 20 * PACKET + 30], signal[: 20 * PACKET + 30])
+    assert (out[mask] != 0.0).all()
+    error = out[mask] - signal[mask]
+    assert np.sum(error**2) < 0.1 * np.sum(signal[mask] ** 2)
+
+
+def test_tensors_of_torch_are_concealed() -> None:
+    torch = pytest.importorskip("torch")
+    signal = stereo(20 * PACKET)
+    trace = np.arange(20) == 12
+    out = conceal(torch.from_numpy(signal), torch.from_numpy(trace), **STREAM)
+    np.testing.assert_array_equal(out, conceal(signal, trace, **STREAM))

@@ -9,12 +9,15 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
+import plc
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
 from plc.engine.config import StreamConfig
@@ -24,7 +27,7 @@ from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.runtime import life
-from tests.signals import tones, voice
+from tests.signals import nmse_db, tones, voice
 
 RATE = 16_000
 PACKET = 160
@@ -127,6 +130,7 @@ def _stream(
         return AheadFiller(
             (RATE, 1, PACKET),
             lambda: _Watched(act),
+            lambda _: ArFiller(RATE, 1, PACKET, config.time_limit_ms),
             config.time_limit_ms,
             4 * RATE // 10,
             40,
@@ -278,7 +282,7 @@ def test_an_error_at_opening_is_the_streams() -> None:
         raise ModelError("not sound")
 
     with pytest.raises(ModelError, match="not sound"):
-        AheadFiller((RATE, 1, PACKET), fail, 2.5, RATE, 40, False)
+        AheadFiller((RATE, 1, PACKET), fail, lambda inner: inner, 2.5, RATE, 40, False)
 
 
 def test_a_stream_faster_than_its_time_pauses_preparing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +328,7 @@ def test_a_closed_stream_goes_on_without_preparation() -> None:
 
 
 def test_the_thread_ends_with_its_stream() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="auto")
+    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
     preparer = _ahead(concealer)._preparer
     concealer.push(SIGNAL[:PACKET])
     del concealer
@@ -452,3 +456,33 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
     assert done.returncode == 0
+
+
+def test_by_default_a_stream_prepares_where_a_network_conceals() -> None:
+    with_network = Concealer(RATE, 1, PACKET)
+    try:
+        assert isinstance(with_network._filler, AheadFiller)
+    finally:
+        with_network.close()
+    assert Concealer(RATE, 1, PACKET, model="ar")._filler is None
+
+
+def test_what_is_not_prepared_has_the_network_that_answers_at_once() -> None:
+    """A voice whose preparations never come sounds as without preparation."""
+    signal, rate = soundfile.read(Path(plc.__file__).parent / "data/speech.flac", dtype="float32")
+    assert rate == RATE
+    trace = GilbertElliott(0.1, 1.5).trace(200, 3)
+    signal = signal.reshape(-1, 1)[: trace.size * PACKET]
+    served, error_db = {}, {}
+    for prepare in ("auto", "never"):
+        concealer = Concealer(RATE, 1, PACKET, prepare=prepare, budget_ms=1000.0)
+        if prepare == "auto":
+            _ahead(concealer)._preparer.end()
+            assert _ahead(concealer)._preparer.over.wait(PATIENCE_S)
+            _ahead(concealer)._restarts = 0
+        played = _play(concealer, signal, trace, wait=False)
+        served[prepare] = concealer.stats.rung_samples["network:speech"]
+        error_db[prepare] = nmse_db(played, signal, np.repeat(trace, PACKET)[:, None])
+        concealer.close()
+    assert served["auto"] == served["never"] > 0
+    assert abs(error_db["auto"] - error_db["never"]) < 0.2

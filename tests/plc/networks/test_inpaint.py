@@ -42,9 +42,9 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> str:
 def test_a_network_that_gives_the_last_draft_back_changes_nothing(tmp_path: Path) -> None:
     signal = tones(1, RATE, RATE)
     gaps = [(4000, 4800), (9000, 9160)]
-    plain = inpaint(signal, RATE, gaps, model="ar")
+    plain = inpaint(signal, gaps, sample_rate=RATE, model="ar")
     np.testing.assert_allclose(
-        inpaint(signal, RATE, gaps, model=_model(tmp_path)), plain, atol=1e-5
+        inpaint(signal, gaps, sample_rate=RATE, model=_model(tmp_path)), plain, atol=1e-5
     )
 
 
@@ -56,8 +56,8 @@ def uncertain(seed: int) -> NDArray[np.float32]:
 def test_what_the_network_makes_is_what_fills_the_gap(tmp_path: Path) -> None:
     signal = uncertain(2)
     gaps = [(4000, 4800)]
-    plain = inpaint(signal, RATE, gaps, model="ar")
-    forward = inpaint(signal, RATE, gaps, model=_model(tmp_path, "pass"))
+    plain = inpaint(signal, gaps, sample_rate=RATE, model="ar")
+    forward = inpaint(signal, gaps, sample_rate=RATE, model=_model(tmp_path, "pass"))
     assert np.abs(forward - plain)[4100:4700].max() > 1e-4
     outside = np.ones(RATE, bool)
     outside[4000:4800] = False
@@ -71,8 +71,8 @@ def test_a_passage_that_came_before_is_one_of_the_drafts(tmp_path: Path) -> None
     model = _model(tmp_path, "pass", drafts=("similar", "interpolated"))
     seen = signal.copy()
     seen[start:stop] = 0.0
-    filled = inpaint(seen, RATE, [(start, stop)], model=model)[start:stop]
-    plain = inpaint(seen, RATE, [(start, stop)], model="ar")[start:stop]
+    filled = inpaint(seen, [(start, stop)], sample_rate=RATE, model=model)[start:stop]
+    plain = inpaint(seen, [(start, stop)], sample_rate=RATE, model="ar")[start:stop]
     truth = signal[start:stop]
     # Nothing of noise can be predicted; what came before is all there is to know of it.
     assert np.dot(plain - truth, plain - truth) > 0.8 * np.dot(truth, truth)
@@ -84,7 +84,8 @@ def test_a_voice_is_bridged_along_its_pitch(tmp_path: Path) -> None:
     start, stop = 8_000, 8_640
     model = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
     filled, plain = (
-        inpaint(signal, RATE, [(start, stop)], model=each)[start:stop] for each in (model, "ar")
+        inpaint(signal, [(start, stop)], sample_rate=RATE, model=each)[start:stop]
+        for each in (model, "ar")
     )
     truth = signal[start:stop]
     assert np.sum((filled - truth) ** 2) < 0.5 * np.sum((plain - truth) ** 2)
@@ -96,7 +97,9 @@ def test_a_voice_is_bridged_along_its_pitch(tmp_path: Path) -> None:
 def test_where_there_is_no_pitch_the_interpolation_stands_in_for_its_draft(tmp_path: Path) -> None:
     signal = noise(2, RATE)
     model = _model(tmp_path, "pass", drafts=("contour", "interpolated"))
-    filled, plain = (inpaint(signal, RATE, [(4000, 4800)], model=each) for each in (model, "ar"))
+    filled, plain = (
+        inpaint(signal, [(4000, 4800)], sample_rate=RATE, model=each) for each in (model, "ar")
+    )
     np.testing.assert_allclose(filled, plain, atol=1e-4)
 
 
@@ -150,7 +153,10 @@ def test_drafts_that_are_not_known_are_refused(tmp_path: Path) -> None:
     for drafts in (("forward", "pitch", "interpolated"), ("interpolated", "forward")):
         with pytest.raises(ConfigError, match="the last of them last"):
             inpaint(
-                tones(6, RATE, RATE), RATE, [(4000, 4800)], model=_model(tmp_path, drafts=drafts)
+                tones(6, RATE, RATE),
+                [(4000, 4800)],
+                sample_rate=RATE,
+                model=_model(tmp_path, drafts=drafts),
             )
 
 
@@ -171,8 +177,8 @@ def test_where_less_is_known_than_the_network_sees_the_rest_is_predicted(
         patch.setattr(module, "GapSpectra", Seeing)
         patch.setattr(module, "LEAST_KNOWN_MS", 10.0)
         model = _model(tmp_path, "pass")
-        filled = inpaint(signal, RATE, [gap], model=model)
-    assert (filled != inpaint(signal, RATE, [gap], model="ar"))[start:stop].any()
+        filled = inpaint(signal, [gap], sample_rate=RATE, model=model)
+    assert (filled != inpaint(signal, [gap], sample_rate=RATE, model="ar"))[start:stop].any()
     [lines] = seen
     spectra = GapSpectra(find(model), RATE, 1)
     first = start - spectra.gap_start
@@ -194,15 +200,15 @@ def test_where_the_context_is_short_or_the_gap_long_the_draft_stays(
     tmp_path: Path, gap: tuple[int, int]
 ) -> None:
     signal = tones(3, RATE, RATE)
-    plain = inpaint(signal, RATE, [gap], model="ar")
-    filled = inpaint(signal, RATE, [gap], model=_model(tmp_path, "pass"))
+    plain = inpaint(signal, [gap], sample_rate=RATE, model="ar")
+    filled = inpaint(signal, [gap], sample_rate=RATE, model=_model(tmp_path, "pass"))
     np.testing.assert_array_equal(filled, plain)
 
 
 def test_a_network_that_fails_leaves_the_draft(tmp_path: Path) -> None:
     signal = tones(4, RATE, RATE)
-    plain = inpaint(signal, RATE, [(4000, 4800)], model="ar")
-    filled = inpaint(signal, RATE, [(4000, 4800)], model=_model(tmp_path, "root"))
+    plain = inpaint(signal, [(4000, 4800)], sample_rate=RATE, model="ar")
+    filled = inpaint(signal, [(4000, 4800)], sample_rate=RATE, model=_model(tmp_path, "root"))
     np.testing.assert_array_equal(filled, plain)
 
 
@@ -212,22 +218,22 @@ def test_fast_and_the_plain_ladder_use_no_network(tmp_path: Path) -> None:
     settings: list[dict[str, Any]] = [{"quality": "fast"}, {"method": "ar"}]
     for setting in settings:
         np.testing.assert_array_equal(
-            inpaint(signal, RATE, [(4000, 4800)], model=model, **setting),
-            inpaint(signal, RATE, [(4000, 4800)], model="ar", **setting),
+            inpaint(signal, [(4000, 4800)], sample_rate=RATE, model=model, **setting),
+            inpaint(signal, [(4000, 4800)], sample_rate=RATE, model="ar", **setting),
         )
 
 
 def test_a_causal_model_is_refused(tmp_path: Path) -> None:
     model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
     with pytest.raises(ConfigError, match="kind inpaint"):
-        inpaint(tones(6, RATE, RATE), RATE, [(4000, 4800)], model=model)
+        inpaint(tones(6, RATE, RATE), [(4000, 4800)], sample_rate=RATE, model=model)
 
 
 def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
     signal = tones(7, RATE, RATE)
     start, stop = 6000, 6900
     model = write_paper_model(tmp_path, is_complex=False)
-    filled = inpaint(signal, RATE, [(start, stop), (14_500, 15_400)], model=str(model))
+    filled = inpaint(signal, [(start, stop), (14_500, 15_400)], sample_rate=RATE, model=str(model))
     hidden = signal.copy()
     hidden[start:stop] = 0.0
     hidden[14_500:] = 0.0  # beyond the next gap nothing is known
@@ -236,14 +242,15 @@ def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
     # With less than 128 ms on a side the interpolation stays.
     last = [(14_500, 15_400)]
     np.testing.assert_array_equal(
-        inpaint(signal, RATE, last, model=str(model)), inpaint(signal, RATE, last, model="ar")
+        inpaint(signal, last, sample_rate=RATE, model=str(model)),
+        inpaint(signal, last, sample_rate=RATE, model="ar"),
     )
 
 
 def test_the_papers_network_is_for_16_khz(tmp_path: Path) -> None:
     model = str(write_paper_model(tmp_path, is_complex=False))
     with pytest.raises(ConfigError, match="16000 Hz"):
-        inpaint(tones(8, 48_000, 48_000), 48_000, [(9000, 9900)], model=model)
+        inpaint(tones(8, 48_000, 48_000), [(9000, 9900)], sample_rate=48_000, model=model)
 
 
 def test_what_can_be_predicted_is_left_to_prediction(tmp_path: Path) -> None:
@@ -251,7 +258,8 @@ def test_what_can_be_predicted_is_left_to_prediction(tmp_path: Path) -> None:
     model = _model(tmp_path, "pass")
     steady = np.sin(0.2 * np.arange(RATE)).astype(np.float32)
     np.testing.assert_array_equal(
-        inpaint(steady, RATE, gaps, model=model), inpaint(steady, RATE, gaps, model="ar")
+        inpaint(steady, gaps, sample_rate=RATE, model=model),
+        inpaint(steady, gaps, sample_rate=RATE, model="ar"),
     )
 
 

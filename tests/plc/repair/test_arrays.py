@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import METHODS, ConfigError, PacketError, inpaint
+from plc import METHODS, ConfigError, PacketError, TraceError, inpaint
 from plc.repair.interpolate import QUALITIES
 from tests.examples import examples
 from tests.plc.repair.test_gaps import inside
@@ -35,7 +35,7 @@ def test_samples_outside_the_gaps_are_bit_exact(
     if integer:
         signal = np.rint(signal * 32767).astype(np.int16)
     before = signal.copy()
-    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    out = inpaint(signal, gaps, sample_rate=SAMPLE_RATE, quality=quality)
     assert out.shape == shape
     assert out.dtype == signal.dtype
     assert np.isfinite(out).all()
@@ -52,9 +52,11 @@ def test_what_stands_in_a_gap_is_not_looked_at(quality: str, dtype: Any) -> None
     gaps = [(2000, 2500), (5000, 5800)]
     hidden = signal.copy()
     hidden[inside(gaps, 8000)] = np.nan if dtype == np.float32 else 32_767
-    out = inpaint(hidden, SAMPLE_RATE, gaps, quality=quality)
+    out = inpaint(hidden, gaps, sample_rate=SAMPLE_RATE, quality=quality)
     assert np.isfinite(out).all()
-    np.testing.assert_array_equal(out, inpaint(signal, SAMPLE_RATE, gaps, quality=quality))
+    np.testing.assert_array_equal(
+        out, inpaint(signal, gaps, sample_rate=SAMPLE_RATE, quality=quality)
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -62,7 +64,7 @@ def test_samples_that_are_not_finite_are_named_outside_the_gaps(bad: float) -> N
     signal = np.stack([noise(1, 3000), noise(2, 3000)], 1)
     signal[[1500, 2500], 1] = bad
     with pytest.raises(PacketError, match="sample 2500 is not finite; list it in gaps"):
-        inpaint(signal, SAMPLE_RATE, [(1400, 1600)])
+        inpaint(signal, [(1400, 1600)], sample_rate=SAMPLE_RATE)
 
 
 def errors_db(signal: NDArray[np.float32]) -> list[float]:
@@ -70,7 +72,11 @@ def errors_db(signal: NDArray[np.float32]) -> list[float]:
     gaps = [(begin, begin + 1024) for begin in range(8000, signal.size - 4000, 8000)]
     where = inside(gaps, signal.size)
     return [
-        nmse_db(inpaint(signal, SAMPLE_RATE, gaps, quality=quality, model="ar"), signal, where)
+        nmse_db(
+            inpaint(signal, gaps, sample_rate=SAMPLE_RATE, quality=quality, model="ar"),
+            signal,
+            where,
+        )
         for quality in ("fast", "good", "best")
     ]
 
@@ -93,7 +99,7 @@ def test_interpolation_is_no_worse_on_a_gliding_voice(seed: int) -> None:
 def test_a_tone_is_restored(quality: str) -> None:
     signal = sine(440.0, SAMPLE_RATE, 16_000) + noise(1, 16_000, 1e-4)
     gaps = [(8000, 9024)]
-    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    out = inpaint(signal, gaps, sample_rate=SAMPLE_RATE, quality=quality)
     assert nmse_db(out, signal, inside(gaps, signal.size)) < -30.0
 
 
@@ -103,19 +109,19 @@ def test_a_gap_at_an_end_is_predicted_from_the_other_side(
     gap: tuple[int, int], quality: str
 ) -> None:
     signal = sine(440.0, SAMPLE_RATE, 8000) + noise(1, 8000, 1e-4)
-    out = inpaint(signal, SAMPLE_RATE, [gap], quality=quality)
+    out = inpaint(signal, [gap], sample_rate=SAMPLE_RATE, quality=quality)
     assert nmse_db(out, signal, inside([gap], 8000)) < -20.0
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_signal_that_is_all_gap_is_silent(method: str) -> None:
     signal = noise(1, 2000).reshape(1000, 2)
-    assert not inpaint(signal, SAMPLE_RATE, [(0, 1000)], method=method).any()
+    assert not inpaint(signal, [(0, 1000)], sample_rate=SAMPLE_RATE, method=method).any()
 
 
 def test_no_gaps_leave_a_copy() -> None:
     signal = noise(1, 1000)
-    out = inpaint(signal, SAMPLE_RATE, [])
+    out = inpaint(signal, [], sample_rate=SAMPLE_RATE)
     np.testing.assert_array_equal(out, signal)
     assert not np.shares_memory(out, signal)
 
@@ -125,7 +131,7 @@ def test_no_gaps_leave_a_copy() -> None:
 def test_two_gaps_close_together_are_both_filled(quality: str, between: int) -> None:
     signal = sine(440.0, SAMPLE_RATE, 16_000) + noise(1, 16_000, 1e-4)
     gaps = [(8000, 8300), (8300 + between, 8600 + between)]
-    out = inpaint(signal, SAMPLE_RATE, gaps, quality=quality)
+    out = inpaint(signal, gaps, sample_rate=SAMPLE_RATE, quality=quality)
     for gap in gaps:
         assert nmse_db(out, signal, inside([gap], signal.size)) < -15.0
 
@@ -134,7 +140,7 @@ def test_two_gaps_close_together_are_both_filled(quality: str, between: int) -> 
 def test_every_method_fills_every_gap(method: str) -> None:
     signal = np.stack([tones(1, SAMPLE_RATE, 8000), glide(2, SAMPLE_RATE, 8000)], 1)
     gaps = [(0, 100), (3000, 3777), (7900, 8000)]
-    out = inpaint(signal, SAMPLE_RATE, gaps, method=method)
+    out = inpaint(signal, gaps, sample_rate=SAMPLE_RATE, method=method)
     assert np.isfinite(out).all()
     for start, stop in gaps:
         filled = out[start:stop]
@@ -145,17 +151,19 @@ def test_every_method_fills_every_gap(method: str) -> None:
 def test_channels_are_filled_as_if_alone() -> None:
     left, right = tones(1, SAMPLE_RATE, 8000), glide(2, SAMPLE_RATE, 8000)
     gaps = [(3000, 3500)]
-    both = inpaint(np.stack([left, right], 1), SAMPLE_RATE, gaps)
+    both = inpaint(np.stack([left, right], 1), gaps, sample_rate=SAMPLE_RATE)
     for c, row in enumerate((left, right)):
-        np.testing.assert_array_equal(both[:, c], inpaint(row, SAMPLE_RATE, gaps))
+        np.testing.assert_array_equal(both[:, c], inpaint(row, gaps, sample_rate=SAMPLE_RATE))
 
 
 def test_int16_is_rounded_and_clipped() -> None:
     signal = tones(1, SAMPLE_RATE, 8000, 0.3)
     integers = np.rint(np.clip(signal, -1, 1) * 32767).astype(np.int16)
     gaps = [(4000, 4500)]
-    out = inpaint(integers, SAMPLE_RATE, gaps)
-    as_floats = inpaint(integers.astype(np.float32) / np.float32(32_768), SAMPLE_RATE, gaps)
+    out = inpaint(integers, gaps, sample_rate=SAMPLE_RATE)
+    as_floats = inpaint(
+        integers.astype(np.float32) / np.float32(32_768), gaps, sample_rate=SAMPLE_RATE
+    )
     expected = np.clip(np.rint(as_floats * 32_768.0), -32_768, 32_767)
     np.testing.assert_allclose(out.astype(float), expected, atol=1.0)
 
@@ -163,7 +171,7 @@ def test_int16_is_rounded_and_clipped() -> None:
 def test_progress_is_told_after_each_gap() -> None:
     told: list[tuple[int, int]] = []
     gaps = [(100, 200), (500, 600), (550, 700)]
-    inpaint(noise(1, 3000), SAMPLE_RATE, gaps, progress=lambda *done: told.append(done))
+    inpaint(noise(1, 3000), gaps, sample_rate=SAMPLE_RATE, progress=lambda *done: told.append(done))
     assert told == [(1, 2), (2, 2)]
 
 
@@ -179,7 +187,7 @@ def test_progress_is_told_after_each_gap() -> None:
 )
 def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
     with pytest.raises(PacketError, match=message):
-        inpaint(signal, SAMPLE_RATE, [(10, 20)])
+        inpaint(signal, [(10, 20)], sample_rate=SAMPLE_RATE)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +196,31 @@ def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
         ({"quality": "perfect"}, "quality is 'perfect'; known: fast, good, best"),
         ({"method": "magic"}, "method is 'magic'; known: auto"),
         ({"method": "burg:60/100"}, "half"),
-        ({"gaps": [(90, 101)]}, "gap 90:101 does not fit a signal of 100 samples"),
+        ({"lost": [(90, 101)]}, "gap 90:101 does not fit a signal of 100 samples"),
         ({"sample_rate": 4000}, "sample_rate is 4000; supported: 8000 to 192000 Hz"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(settings: dict[str, Any], message: str) -> None:
-    call: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "gaps": [(10, 20)]} | settings
+    call: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "lost": [(10, 20)]} | settings
     with pytest.raises(ConfigError, match=message):
         inpaint(noise(1, 100), **call)
+
+
+def test_a_trace_and_a_mask_are_the_gaps_they_stand_for() -> None:
+    signal = tones(1, SAMPLE_RATE, 3000)
+    expected = inpaint(signal, [(800, 960), (2880, 3000)], sample_rate=SAMPLE_RATE, model="ar")
+    trace = np.isin(np.arange(19), (5, 18))
+    mask = np.repeat(trace, 160)[:3000]
+    torch = pytest.importorskip("torch")
+    for lost in (trace, mask, torch.from_numpy(mask)):
+        out = inpaint(
+            torch.from_numpy(signal), lost, sample_rate=SAMPLE_RATE, packet_samples=160, model="ar"
+        )
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_a_short_trace_and_impossible_packets_are_refused() -> None:
+    with pytest.raises(TraceError, match="the trace has 1 packets"):
+        inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE)
+    with pytest.raises(ConfigError, match="packet_samples is 0"):
+        inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE, packet_samples=0)

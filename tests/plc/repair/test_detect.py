@@ -41,7 +41,7 @@ def test_a_muted_or_stuck_stretch_is_found_to_the_sample(length_ms: float, value
     x = music()
     start, stop = 60_000, 60_000 + ms(length_ms)
     x[start:stop] = value
-    found = only(detect(x, RATE), start, stop, 0.0 if value == 0.0 else 0.1)
+    found = only(detect(x, sample_rate=RATE), start, stop, 0.0 if value == 0.0 else 0.1)
     assert (found.kind, found.confidence, found.channels) == ("silence", 1.0, (0,))
 
 
@@ -50,14 +50,14 @@ def test_a_repeated_block_is_found(length_ms: float) -> None:
     x = music()
     start, length = 60_000, ms(length_ms)
     x[start : start + length] = x[start - length : start]
-    assert only(detect(x, RATE), start, start + length).kind == "repeat"
+    assert only(detect(x, sample_rate=RATE), start, start + length).kind == "repeat"
 
 
 def test_a_block_that_sticks_is_found_from_its_first_copy_on() -> None:
     x = music()
     start, length = 60_000, ms(10)
     x[start : start + 6 * length] = np.tile(x[start - length : start], 6)
-    assert only(detect(x, RATE), start, start + 6 * length).kind == "repeat"
+    assert only(detect(x, sample_rate=RATE), start, start + 6 * length).kind == "repeat"
 
 
 @pytest.mark.parametrize("length_ms", [20, 60])
@@ -67,20 +67,20 @@ def test_a_faded_dropout_is_found_with_its_ramps(length_ms: float) -> None:
     gain = np.zeros(length)
     gain[:ramp], gain[-ramp:] = np.linspace(1, 0, ramp), np.linspace(0, 1, ramp)
     x[start : start + length] *= gain
-    assert only(detect(x, RATE), start, start + length, 3.0).kind == "dropout"
+    assert only(detect(x, sample_rate=RATE), start, start + length, 3.0).kind == "dropout"
 
 
 def test_a_click_is_found() -> None:
     x = music()
     x[60_000] += 0.6
-    assert only(detect(x, RATE), 60_000, 60_001).kind == "click"
+    assert only(detect(x, sample_rate=RATE), 60_000, 60_001).kind == "click"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e7])
 def test_samples_that_are_no_numbers_are_found_exactly(value: float) -> None:
     x = music(2.0)
     x[:30], x[50_000:50_007], x[-3:] = value, value, value
-    found = detect(x, RATE)
+    found = detect(x, sample_rate=RATE)
     spans = [(each.start, each.stop) for each in found]
     assert spans == [(0, 30), (50_000, 50_007), (x.size - 3, x.size)]
     assert {(each.kind, each.confidence) for each in found} == {("invalid", 1.0)}
@@ -90,7 +90,7 @@ def test_invalid_samples_over_several_windows_are_one_finding() -> None:
     rate = 8_000
     x = music(25.0, rate=rate)
     x[rate : 23 * rate] = np.nan
-    told = [(each.start, each.stop, each.kind) for each in detect(x, rate)]
+    told = [(each.start, each.stop, each.kind) for each in detect(x, sample_rate=rate)]
     assert told == [(rate, 23 * rate, "invalid")]
 
 
@@ -102,18 +102,18 @@ def test_rests_fades_and_silence_are_no_damage() -> None:
         x[start + fade.size : start + fade.size + rest] = 0.0
     x[-SECOND:] = 0.0
     x[-SECOND - fade.size : -SECOND] *= fade
-    assert detect(x, RATE) == []
-    assert detect(np.zeros(RATE, np.float32), RATE) == []
-    assert detect(np.zeros(3, np.float32), RATE) == []
+    assert detect(x, sample_rate=RATE) == []
+    assert detect(np.zeros(RATE, np.float32), sample_rate=RATE) == []
+    assert detect(np.zeros(3, np.float32), sample_rate=RATE) == []
 
 
 @pytest.mark.parametrize("rate", [8_000, 96_000])
 def test_undamaged_tones_and_noise_have_no_findings(rate: int) -> None:
-    assert detect(tones(1, rate, rate), rate) == []
-    assert detect(sine(100.0, rate, rate), rate) == []
-    assert detect(noise(2, rate), rate) == []
+    assert detect(tones(1, rate, rate), sample_rate=rate) == []
+    assert detect(sine(100.0, rate, rate), sample_rate=rate) == []
+    assert detect(noise(2, rate), sample_rate=rate) == []
     square = np.sign(sine(110.0, rate, rate)) * np.float32(0.3)
-    assert [each for each in detect(square, rate) if each.kind == "silence"] == []
+    assert [each for each in detect(square, sample_rate=rate) if each.kind == "silence"] == []
 
 
 @pytest.mark.parametrize("rate", [8_000, 192_000])
@@ -121,7 +121,7 @@ def test_a_mute_is_found_at_every_rate(rate: int) -> None:
     x = tones(1, rate, rate)
     start, stop = rate // 2, rate // 2 + rate // 50
     x[start:stop] = 0.0
-    assert [(each.start, each.stop) for each in detect(x, rate)] == [(start, stop)]
+    assert [(each.start, each.stop) for each in detect(x, sample_rate=rate)] == [(start, stop)]
 
 
 def test_channels_are_looked_at_apart_and_told_together() -> None:
@@ -129,7 +129,7 @@ def test_channels_are_looked_at_apart_and_told_together() -> None:
     left[50_000:51_000] = 0.0
     right[50_000:51_000] = 0.0
     right[90_000:91_000] = 0.0
-    found = detect(np.stack([left, right], axis=1), RATE)
+    found = detect(np.stack([left, right], axis=1), sample_rate=RATE)
     told = [(each.start, each.stop, each.channels) for each in found]
     assert told == [(50_000, 51_000, (0, 1)), (90_000, 91_000, (1,))]
 
@@ -138,7 +138,7 @@ def test_int16_is_looked_at_like_float32() -> None:
     x = music(2.0)
     x[50_000:51_000] = 0.0
     quantised = np.clip(np.rint(x * 32768), -32768, 32767).astype(np.int16)
-    assert only(detect(quantised, RATE), 50_000, 51_000).kind == "silence"
+    assert only(detect(quantised, sample_rate=RATE), 50_000, 51_000).kind == "silence"
 
 
 def test_the_findings_do_not_depend_on_the_blocks() -> None:
@@ -147,7 +147,7 @@ def test_the_findings_do_not_depend_on_the_blocks() -> None:
     places = [3 * rate, 16 * rate - 100, 16 * rate + 500, 23 * rate]
     for place in places:
         x[place : place + 350] = 0.0
-    expected = detect(x, rate)
+    expected = detect(x, sample_rate=rate)
     assert [each.start for each in expected] == places
     detector = Detector(rate, 1)
     found, at = [], 0
@@ -167,11 +167,11 @@ def test_a_detector_holds_half_a_minute_at_most() -> None:
 
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ConfigError, match="sample_rate is 4000 Hz"):
-        detect(music(1.0), 4_000)
+        detect(music(1.0), sample_rate=4_000)
     with pytest.raises(ConfigError, match="channels is 0"):
         Detector(RATE, 0)
-    with pytest.raises(PacketError, match="give float32"):
-        detect(np.zeros(100), RATE)  # type: ignore[arg-type]
+    with pytest.raises(PacketError, match="float32"):
+        detect(np.zeros(100), sample_rate=RATE)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_file_is_looked_at_like_an_array(damaged: Path) -> None:
     done: list[int] = []
     report = detect_file(damaged, progress=lambda samples, _: done.append(samples))
     signal = soundfile.read(damaged, dtype="float32")[0]
-    assert list(report.findings) == detect(signal, RATE)
+    assert list(report.findings) == detect(signal, sample_rate=RATE)
     assert done == sorted(done)
     assert done[-1] == report.samples == signal.size
     told = json.loads(json.dumps(report.as_dict()))

@@ -180,7 +180,7 @@ def test_a_file_is_inpainted_as_an_array_is(source: Path, quality: str, method: 
         source, target, [(a / RATE, b / RATE) for a, b in gaps], quality=quality, method=method
     )
     assert report.gaps == tuple(gaps)
-    expected = inpaint(stereo(), RATE, gaps, quality=quality, method=method)
+    expected = inpaint(stereo(), gaps, sample_rate=RATE, quality=quality, method=method)
     np.testing.assert_array_equal(read_audio(target)[0], expected)
 
 
@@ -201,7 +201,7 @@ def test_a_gap_at_either_end_is_filled(source: Path) -> None:
     gaps = [(0, 160), (SAMPLES - 160, SAMPLES)]
     inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in gaps], quality="fast")
     filled = read_audio(target)[0]
-    np.testing.assert_array_equal(filled, inpaint(stereo(), RATE, gaps, quality="fast"))
+    np.testing.assert_array_equal(filled, inpaint(stereo(), gaps, sample_rate=RATE, quality="fast"))
     assert filled[:160].any()
     assert filled[-160:].any()
 

@@ -93,7 +93,7 @@ def test_drafts_of_two_sides_are_those_of_the_engine() -> None:
     np.testing.assert_array_equal(lines[1, hole], continued(before, gap, RATE))
     np.testing.assert_array_equal(lines[2, hole], continued(after[::-1], gap, RATE)[::-1])
     seen = np.concatenate([before, np.zeros(gap, np.float32), after])
-    filled = plc.inpaint(seen, RATE, [(context, context + gap)], model="ar")
+    filled = plc.inpaint(seen, [(context, context + gap)], sample_rate=RATE, model="ar")
     np.testing.assert_array_equal(lines[3, hole], filled[context : context + gap])
 
 

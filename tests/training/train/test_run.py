@@ -256,7 +256,7 @@ def test_the_model_fills_the_gaps_of_a_file(model: Manifest) -> None:
     signal = tones(3, 16_000, 16_000) + noise(4, 16_000, 0.01)
     gaps = [(4000, 4640), (9000, 9320)]
     with_it, without = (
-        inpaint(signal, 16_000, gaps, model=name) for name in (str(model.path), "ar")
+        inpaint(signal, gaps, sample_rate=16_000, model=name) for name in (str(model.path), "ar")
     )
     for start, stop in gaps:
         part = slice(start, stop)

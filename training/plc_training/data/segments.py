@@ -167,7 +167,7 @@ class TwoSidedPlan:
         seen = np.concatenate([before, np.zeros(gap, np.float32), after])
         # Without the networks that come along: this is what one is to start from.
         gaps = [(before.size, before.size + gap)]
-        filled = plc.inpaint(seen, self.sample_rate, gaps, model="ar")
+        filled = plc.inpaint(seen, gaps, sample_rate=self.sample_rate, model="ar")
         first = start - self.margin
         lines = np.repeat(x[None, first : first + self.samples], len(self.lines), axis=0)
         lines[1:, self.margin : self.margin + gap] = filled[before.size : before.size + gap]

@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from plc_kernels.emit.objects import environment_of
-from plc_kernels.emit.targets import FAMILIES, TARGETS, machine, targets_of
+from plc_kernels.targets import FAMILIES, TARGETS, machine, targets_of
 
 
 def test_each_family_has_targets_whose_functions_have_names_of_their_own() -> None:

@@ -1,0 +1,121 @@
+"""Make a wheel that brings the kernels' machine code and ``libplc``.
+
+A wheel as ``python -m build`` makes it has sources alone, and its first start compiles them for
+about a minute. :func:`build_wheel` adds what that start would find: for each level of x86-64 what
+numba compiles (:mod:`plc_kernels.prebuilt`), and the C library with its header.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from plc.embed.library import CARRIED, build_library
+from plc.embed.toolchain import run
+from plc.errors import ConfigError
+from plc_kernels.emit.objects import environment_of
+from plc_kernels.prebuilt import FOLDER
+from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
+
+LEVELS = tuple(target.name for target in targets_of(X86_64))
+_KERNELS = FOLDER.parent
+_PACKAGE = Path(__file__).parents[1]
+
+
+def build_wheel(
+    wheel: str | Path,
+    folder: str | Path,
+    levels: Sequence[str] = LEVELS,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write a wheel for Linux on x86-64 and this version of Python.
+
+    Parameters
+    ----------
+    wheel : path
+        One with these very sources, for any platform.
+    folder : path
+        Where to; made if it is not there.
+    levels : sequence of str
+        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``.
+    tell : callable
+        Called with a line for each thing done.
+
+    Returns
+    -------
+    path
+        The new wheel.
+
+    Raises
+    ------
+    ConfigError
+        If the wheel cannot be read or has other sources, a level is unknown, this is no Linux on
+        x86-64, a compiler or the package ``wheel`` is missing, or the folder cannot be written.
+    """
+    if sys.platform != "linux" or machine() != X86_64:
+        raise ConfigError(
+            f"such wheels are for Linux on x86-64; this is {sysconfig.get_platform()}"
+        )
+    unknown = sorted(set(levels) - set(LEVELS))
+    if unknown or not levels:
+        raise ConfigError(f"levels are {unknown or 'none'}; give some of {', '.join(LEVELS)}")
+    into = Path(folder).resolve()
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into) as work:
+            return _build(Path(wheel).resolve(), into, levels, Path(work), tell)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
+
+
+def _build(
+    wheel: Path, into: Path, levels: Sequence[str], work: Path, tell: Callable[[str], None]
+) -> Path:
+    run([sys.executable, "-m", "wheel", "unpack", str(wheel), "--dest", str(work)])
+    unpacked = next(each for each in work.iterdir() if each.is_dir())
+    _compare(wheel, unpacked)
+    code = unpacked / _KERNELS.name / FOLDER.name
+    code.mkdir()
+    for k, level in enumerate(levels):
+        tell(f"compiling the kernels for {level} ({k + 1} of {len(levels)}), about a minute")
+        _record(level, code / f"{level}.kernels")
+    build_library(unpacked / CARRIED.relative_to(_PACKAGE.parent), X86_64, tell)
+    packed = work / "packed"
+    packed.mkdir()
+    run([sys.executable, "-m", "wheel", "pack", str(unpacked), "--dest-dir", str(packed)])
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    tags = [f"--python-tag={python}", f"--abi-tag={python}", "--platform-tag=linux_x86_64"]
+    plain = next(packed.iterdir())
+    run([sys.executable, "-m", "wheel", "tags", "--remove", *tags, str(plain)])
+    made = next(packed.iterdir())
+    return Path(shutil.move(made, into / made.name))
+
+
+def _compare(wheel: Path, unpacked: Path) -> None:
+    """Refuse a wheel of another engine than this one."""
+    for package in (_KERNELS, _PACKAGE):
+        for path in sorted(package.rglob("*.py")):
+            there = unpacked / package.name / path.relative_to(package)
+            if not there.is_file() or there.read_bytes() != path.read_bytes():
+                raise ConfigError(
+                    f"{wheel.name} has another {package.name}/{path.relative_to(package)} than "
+                    "this installation; build it from these sources: python -m build --wheel"
+                )
+
+
+def _record(level: str, path: Path) -> None:
+    """Compile for a level, in a process of its own: numba reads the level once."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    with tempfile.TemporaryDirectory() as cache:
+        variables |= environment_of(TARGETS[level]) | {"NUMBA_CACHE_DIR": cache}
+        paths = [str(_PACKAGE.parent), str(_KERNELS.parent), variables.get("PYTHONPATH", "")]
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        command = [sys.executable, "-m", "plc.embed.record", level, str(path)]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConfigError(f"the kernels cannot be compiled for {level}: {last}")

@@ -1,0 +1,41 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from plc.embed.wheel import LEVELS, build_wheel
+from plc.errors import ConfigError
+from plc_kernels.targets import X86_64, machine
+
+wheelfile = pytest.importorskip("wheel.wheelfile")
+if sys.platform != "linux" or machine() != X86_64:
+    pytest.skip("such wheels are for Linux on x86-64", allow_module_level=True)
+
+
+def a_wheel(folder: Path, **files: str) -> Path:
+    path = folder / "plc_engine-0.1.0-py3-none-any.whl"
+    with wheelfile.WheelFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("__", "/", 1) + ".py", text)
+    return path
+
+
+def test_levels_are_of_x86_64(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"x86-64-v9.*give some of x86-64-v2"):
+        build_wheel(a_wheel(tmp_path), tmp_path, ["x86-64-v9"])
+    with pytest.raises(ConfigError, match="none"):
+        build_wheel(a_wheel(tmp_path), tmp_path, [])
+
+
+def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plc_engine-0.1.0-py3-none-any.whl"
+    path.write_bytes(b"no archive")
+    with pytest.raises(ConfigError, match="wheel unpack"):
+        build_wheel(path, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_wheel_of_other_sources_is_refused(tmp_path: Path) -> None:
+    wheel = a_wheel(tmp_path, plc_kernels__ar="another = 1\n")
+    with pytest.raises(ConfigError, match=r"has another plc_kernels/.*python -m build --wheel"):
+        build_wheel(wheel, tmp_path / "out", LEVELS[:1])

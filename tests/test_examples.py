@@ -1,0 +1,216 @@
+"""The examples run as they stand, and do what they say."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from plc.apps.demo import clip_audio
+from tests.plc.audio.test_portaudio import Server, needs, server
+from tests.processes import ROOT, environment
+
+__all__ = ["server"]  # a fixture
+
+EXAMPLES = ROOT / "examples"
+PATIENCE_S = 120.0
+# Each with the test that runs it.
+TESTED = {
+    "conceal_file.py": "test_a_file_is_concealed_packet_by_packet",
+    "live_callback.py": "test_a_sound_cards_callback_conceals",
+    "aiortc_call.py": "test_a_call_is_heard_whole",
+    "sidecar.mjs": "test_node_conceals_through_the_socket",
+    "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
+    "c/conceal.c": "tests/plc/embed/test_library.py",
+}
+
+
+def test_every_example_is_described_and_run() -> None:
+    files = {
+        path.relative_to(EXAMPLES).as_posix()
+        for path in EXAMPLES.rglob("*")
+        if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
+    }
+    assert files == set(TESTED)
+    described = set(re.findall(r"\]\(([^)#.][^)#]*)\)", (EXAMPLES / "README.md").read_text()))
+    assert described == files
+    for name, test in TESTED.items():
+        assert test in globals() or Path(name).name in (ROOT / test).read_text()
+
+
+def run(*arguments: object, cwd: Path | None = None) -> str:
+    """Run an example; return what it printed."""
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        env=environment(),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """Return a recording of 16 bits."""
+    signal, rate = clip_audio("speech")
+    soundfile.write(tmp_path / "clean.wav", signal, rate, subtype="PCM_16")
+    return tmp_path / "clean.wav"
+
+
+def check_heard(clean: Path, heard: Path, lost_samples: int) -> None:
+    """Check that received samples are those sent, and lost ones better than silence."""
+    sent, _ = soundfile.read(clean, dtype="int16")
+    found, _ = soundfile.read(heard, dtype="int16")
+    sent = sent[: len(found)]
+    other = sent != found
+    # Beside what was lost, a crossfade of 2.5 ms behind each burst.
+    assert 0.5 * lost_samples < np.count_nonzero(other) < 1.5 * lost_samples
+    error = (sent - found.astype(float))[other]
+    assert np.sum(error**2) < 0.9 * np.sum(sent[other].astype(float) ** 2)
+
+
+@pytest.mark.deep
+def test_a_file_is_concealed_packet_by_packet(clean: Path) -> None:
+    heard = clean.with_name("heard.wav")
+    said, counted = run(
+        sys.executable, EXAMPLES / "conceal_file.py", clean, heard, "--loss", 0.1
+    ).splitlines()
+    assert said.startswith("<Concealer of ")
+    counters = json.loads(counted)
+    assert 0.05 < counters["concealedSamples"] / counters["totalSamplesReceived"] < 0.15
+    check_heard(clean, heard, counters["concealedSamples"])
+
+
+@pytest.mark.deep
+@pytest.mark.system
+@pytest.mark.realtime
+def test_a_sound_cards_callback_conceals(server: Server) -> None:
+    needs("sounddevice")
+    t = np.arange(60 * 48_000) / 48_000
+    server.play(np.rint(8000 * np.sin(2 * np.pi * 441.0 * t)).astype(np.int16))
+    server.record()
+    example = server.start(
+        *(sys.executable, str(EXAMPLES / "live_callback.py"), "--loss", "0.3", "--seconds", "5"),
+        *("--input", "source", "--output", "sink"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    said, errors = example.communicate(timeout=PATIENCE_S)
+    assert example.returncode == 0, errors.decode()
+    counted = re.search(rb"packets=(\d+) lost_packets=(\d+)", said)
+    assert counted is not None
+    packets, lost = int(counted[1]), int(counted[2])
+    assert packets > 200
+    assert 0.2 < lost / packets < 0.4
+
+    def loud(heard: NDArray[np.int16]) -> int:
+        return int(np.count_nonzero(np.abs(heard.astype(int)) > 5000))
+
+    assert loud(server.hear(lambda heard: loud(heard) > 48_000)) > 48_000
+
+
+# ICE leaves the loopback out otherwise, and there may be nothing else.
+ON_LOOPBACK = """
+import runpy, sys, aioice.ice
+aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.realtime
+def test_a_call_is_heard_whole(clean: Path) -> None:
+    pytest.importorskip("aiortc")
+    heard = clean.with_name("heard.wav")
+    said = run(
+        *(sys.executable, "-c", ON_LOOPBACK, EXAMPLES / "aiortc_call.py", clean, heard),
+        *("--loss", 0.2, "--seconds", 5),
+    )
+    counted = re.search(r"packets=(\d+) lost_packets=(\d+)", said)
+    assert counted is not None
+    packets, lost = int(counted[1]), int(counted[2])
+    assert packets > 100
+    assert 0.1 < lost / packets < 0.3
+    signal, rate = soundfile.read(heard)
+    assert len(signal) == pytest.approx(packets * 0.020 * rate, abs=0.2 * rate)
+    assert signal.std() > 0.01
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Iterator[Path]:
+    """Start ``plc serve``; return its socket."""
+    path = tmp_path / "plc.sock"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plc", "serve", "--socket", str(path)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end_s = time.monotonic() + PATIENCE_S
+        while not path.exists():
+            assert process.poll() is None
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        yield path
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def node() -> str:
+    """Return the path of Node, 18 or later."""
+    path = shutil.which("node")
+    if path is None:
+        pytest.skip("node is not installed: apt-get install nodejs")
+    version = int(run(path, "--version").lstrip("v").partition(".")[0])
+    if version < 18:
+        pytest.skip(f"node is of version {version}; the example needs 18")
+    return path
+
+
+@pytest.mark.deep
+@pytest.mark.system
+def test_node_conceals_through_the_socket(clean: Path, socket: Path) -> None:
+    heard = clean.with_name("heard.wav")
+    counters = json.loads(run(node(), EXAMPLES / "sidecar.mjs", socket, clean, heard, 0.1))
+    assert counters["packets"] == 480
+    assert 0 < counters["lost_packets"] < 120
+    assert counters["concealed_samples"] == 160 * counters["lost_packets"]
+    check_heard(clean, heard, counters["concealed_samples"])
+
+
+@pytest.mark.deep
+def test_the_notebook_runs_and_its_fills_are_better_than_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nbformat: Any = pytest.importorskip("nbformat")
+    nbclient: Any = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    monkeypatch.delenv("MPLBACKEND")  # the notebook's own draws into it
+    notebook = nbformat.read(EXAMPLES / "gaps.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # as it is kept
+    nbclient.NotebookClient(notebook, timeout=PATIENCE_S, kernel_name="python3").execute()
+    outputs = [each for cell in notebook.cells for each in cell.get("outputs", [])]
+    text = "".join(each.get("text", "") for each in outputs if each["output_type"] == "stream")
+    errors = dict(re.findall(r"^(\w[\w, ]*?) +(-?[\d.]+) dB of samples", text, re.M))
+    assert set(errors) == {"silence", "fast", "good, no network", "good", "live"}
+    assert float(errors["silence"]) == 0.0
+    assert all(float(error) < -3.0 for name, error in errors.items() if name != "silence")
+    assert any("image/png" in each.get("data", {}) for each in outputs)
