@@ -26,6 +26,7 @@ from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
 from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line
+from plc.repair.detect.files import detect_file
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
@@ -41,15 +42,16 @@ class RepairSettings:
 
     Attributes
     ----------
-    gaps : str
-        Folder or URL with the damage of each recording, ``NAME.txt``; one without is sound.
+    gaps : str or None
+        Folder or URL with the damage of each recording, ``NAME.txt``; one without is sound. None
+        for what the detector finds.
     quality, method, model
         As of :func:`plc.repair.recordings.inpaint_file`.
     bitrate : int or None
         In bit/s, where the coding has one.
     """
 
-    gaps: str
+    gaps: str | None = None
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
@@ -212,7 +214,8 @@ def run_repair(
     sources, targets = place(source), place(target)
     if source.rstrip("/") == target.rstrip("/"):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
-    if isinstance(labels := place(settings.gaps), Folder) and not labels.path.is_dir():
+    labels = None if settings.gaps is None else place(settings.gaps)
+    if isinstance(labels, Folder) and not labels.path.is_dir():
         raise AudioFileError(f"{settings.gaps} is no folder; name one with NAME.txt of recordings")
     entries = sources.recordings()
     if not entries:
@@ -314,6 +317,9 @@ def _damage(
     job: Job, source: Path, folder: Path
 ) -> tuple[list[tuple[float, float]], tuple[str, ...]]:
     """Return where a recording is damaged, in seconds, and of which kind."""
+    if job.settings.gaps is None:
+        report = detect_file(source)
+        return report.gaps_s, tuple(each.kind for each in report.findings)
     labels = place(job.settings.gaps)
     name = PurePosixPath(job.name).with_suffix(".txt").as_posix()
     if not labels.exists(name):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
+    from plc.repair.detect.files import DetectReport
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -291,6 +292,7 @@ def conceal(
 @app.command(
     rich_help_panel=_FILES,
     epilog=_examples(
+        "plc inpaint damaged.wav good.wav                finds the gaps itself",
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
         "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
@@ -337,6 +339,8 @@ def inpaint(
 ) -> None:
     """Fill gaps of recordings from both of their sides.
 
+    Without --gap, --gaps, --mask and --trace the gaps are what plc detect finds.
+
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
@@ -345,11 +349,9 @@ def inpaint(
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
-    if not gap and gaps is None and mask is None and trace is None:
-        raise typer.BadParameter(
-            "say where: --gap START:STOP, --gaps FILE, --mask FILE or --trace FILE",
-            param_hint="--gap",
-        )
+    given = batch.Places(
+        gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
+    )
     try:
         for text in gap or []:
             if "smp" not in text:  # those are checked where the sample rate is known
@@ -360,13 +362,11 @@ def inpaint(
         work.check_shown(picture, page, overwrite)
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
-            given = batch.Places(
-                gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
-            )
+            gaps_s = given.of(pair) or _found_gaps(pair, work, overwrite, as_json)
             return inpaint_file(
                 pair.source,
                 pair.target,
-                given.of(pair),
+                gaps_s,
                 quality=quality,
                 method=method,
                 model=model,
@@ -421,6 +421,45 @@ def lose(
         f"lost {report.lost_packets} of {counted(report.packets, 'packet')} ({share:.1f} %) in "
         f"{counted(report.bursts, 'burst')}: {target}, {report.trace}"
     )
+
+
+@app.command(
+    rich_help_panel=_FILES,
+    epilog=_examples(
+        "plc detect damaged.wav",
+        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
+        "plc inpaint damaged.wav good.wav                finds the damage, too",
+    ),
+)
+def detect(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file to look at.")],
+    labels: Annotated[Path | None, typer.Option(help="Write labels for Audacity here.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw a picture (PNG) here; needs matplotlib.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the damage of a recording, knowing nothing of it.
+
+    Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
+    Confidence: 0.5, as likely as not, to 1, certain.
+    """
+    from plc.audio.files import check_new
+    from plc.repair.detect.files import detect_file, write_labels
+
+    for made in (labels, picture):
+        if made is not None:
+            check_new(made, overwrite)
+    with progress_bar("looking") as progress:
+        report = detect_file(source, progress=progress)
+    if labels is not None:
+        write_labels(labels, report)
+    if picture is not None:
+        from plc.apps.damage_picture import draw_damage
+
+        draw_damage(picture, source, report)
+    print_json(report.as_dict()) if as_json else _print_findings(report)
 
 
 @app.command(
@@ -650,6 +689,54 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
             f"refined {report.refined_gaps} of {counted(gaps, 'gap')}: not those longer than "
             f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
         )
+
+
+def _found_gaps(
+    pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool
+) -> list[tuple[float, float]]:
+    """Return the damage of a recording as gaps; say what was found."""
+    from plc.audio.files import check_target
+    from plc.errors import AudioFileError
+    from plc.repair.detect.files import detect_file
+
+    check_target(pair.target, pair.source, overwrite)
+    with progress_bar(f"looking at {pair.name}") as progress:
+        report = detect_file(pair.source, progress=progress)
+    if not report.findings:
+        raise AudioFileError(
+            f"no damage found in {pair.source}; say where it is: --gap START:STOP, --gaps FILE, "
+            "--mask FILE or --trace FILE"
+        )
+    if not as_json:
+        work.say(_found(report))
+    return report.gaps_s
+
+
+def _found(report: "DetectReport") -> str:
+    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts().items())
+    places = counted(len(report.findings), "place")
+    return f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+
+
+def _print_findings(report: "DetectReport") -> None:
+    from rich.table import Table
+
+    if report.findings:
+        table = Table(box=None)
+        for heading in ("start", "length", "kind", "confidence", "channels"):
+            table.add_column(heading, justify="left" if heading == "kind" else "right")
+        for each, (start_s, stop_s) in zip(report.findings, report.gaps_s, strict=True):
+            length_ms = 1000 * (stop_s - start_s)
+            channels = ",".join(str(channel + 1) for channel in each.channels)
+            table.add_row(
+                f"{start_s:.4f} s",
+                f"{length_ms:.1f} ms",
+                each.kind,
+                f"{each.confidence:.2f}",
+                "all" if len(each.channels) == report.channels else channels,
+            )
+        _console().print(table)
+    typer.echo(_found(report))
 
 
 def _print_methods(as_json: bool) -> None:

@@ -24,9 +24,9 @@ _RIGHT = ("gaps", "filled", "length")
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     examples = (
-        "plc repair recordings/ --out repaired/ --gaps labels/ --report report.html",
-        "plc repair s3://archive/tapes --out s3://archive/repaired --gaps s3://archive/labels",
-        "plc repair /shared/tapes --out /shared/repaired --gaps /shared/labels --ray auto",
+        "plc repair tapes/ --out repaired/ --report report.html",
+        "plc repair tapes/ --out repaired/ --gaps labels/ --jobs 4",
+        "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
     )
     lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in examples)])
     app.command(rich_help_panel="Files", epilog=lines)(repair)
@@ -41,12 +41,13 @@ def repair(
         typer.Option(metavar="FOLDER|URL", help="Where the results go; begun ones are gone on."),
     ],
     gaps: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FOLDER|URL",
             help="Damage of each recording, NAME.txt: gaps or an Audacity label track.",
+            show_default="what plc detect finds",
         ),
-    ],
+    ] = None,
     quality: Annotated[
         Quality, typer.Option(case_sensitive=False, help="As of plc inpaint.")
     ] = "good",
@@ -67,7 +68,7 @@ def repair(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Repair all recordings of a folder or bucket.
+    """Find and repair the damage of a folder or bucket of recordings.
 
     A run that ended is gone on with by the same command: what is done stays as it is.
     Sound recordings are copied. Records lie in .plc-repair below --out.

@@ -89,6 +89,18 @@ def test_damaged_tapes_are_repaired_and_sound_ones_copied(archive: Path) -> None
 
 
 @pytest.mark.usefixtures("at_once")
+def test_without_labels_damage_is_found(archive: Path) -> None:
+    whole = tones(2, RATE, RATE)
+    soundfile.write(archive / "tapes/sound.wav", whole, RATE, subtype="PCM_16")
+    report = run(archive, settings=RepairSettings(method="ar"))
+    assert states(report) == {"a.wav": REPAIRED, "side/b.wav": REPAIRED, "sound.wav": SOUND}
+    assert [each.found for each in report.outcomes] == [("silence",), ("silence",), ()]
+    (start, stop) = report.outcomes[0].gaps[0]
+    assert abs(start - GAP[0]) <= 2
+    assert abs(stop - GAP[1]) <= 2
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_second_run_does_only_what_changed(archive: Path) -> None:
     run(archive)
     assert all(each.before for each in run(archive).outcomes)

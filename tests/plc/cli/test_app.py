@@ -241,6 +241,32 @@ def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path)
     assert not (tmp_path / "b.wav").exists()
 
 
+def test_damage_is_found_told_and_repaired(clip: Path) -> None:
+    signal = read_audio(clip)[0]
+    signal[8_000:8_400] = 0.0
+    damaged, target = clip.with_name("damaged.wav"), clip.with_name("good.wav")
+    soundfile.write(damaged, signal, RATE, subtype="PCM_16")
+    labels, picture = clip.with_name("labels.txt"), clip.with_name("damage.png")
+    table = run("detect", damaged, "--labels", labels, "--picture", picture).stdout
+    assert "25.0 ms  silence" in table
+    assert "found 1 place of damage in 2.0 s: 1 silence" in table
+    assert "exists" in refusal("detect", damaged, "--labels", labels)
+    assert "exists" in refusal("detect", damaged, "--picture", picture)
+    assert labels.read_text().endswith("silence 1.00\n")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    report = json.loads(run("detect", damaged, "--json").stdout)
+    assert [(each["start"], each["stop"]) for each in report["findings"]] == [(8_000, 8_400)]
+    assert "found 0 places" in run("detect", clip).stdout
+    text = run("inpaint", damaged, target, "--method", "ar").stdout
+    assert "found 1 place of damage" in text
+    assert "filled 1 gap, 25.0 ms" in text
+    mended = read_audio(target)[0]
+    assert np.abs(mended[8_000:8_400]).max() > 0.01
+    np.testing.assert_array_equal(mended[:8_000], signal[:8_000])
+    report = json.loads(run("inpaint", damaged, target, "-y", "--method", "ar", "--json").stdout)
+    assert report["gaps"] == [[8_000, 8_400]]
+
+
 def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
     lossy, ahead, both = (clip.with_name(f"{name}.wav") for name in ("lossy", "ahead", "both"))
     run("lose", clip, lossy, "--loss", "10%", "--packet-ms", 20)
@@ -375,7 +401,7 @@ def test_misused_options_say_what_would_do(clip: Path) -> None:
     assert all(name in text for name in METHODS)
     assert "one of --trace FILE and --loss" in misuse("conceal", clip, target)
     assert "START:STOP" in misuse("inpaint", clip, target, "--gap", "1.25")
-    assert "say where" in misuse("inpaint", clip, target)
+    assert "say where it is: --gap" in refusal("inpaint", clip, target)
     misuse("conceal", clip)
     misuse("no-such-command")
     assert not target.exists()
