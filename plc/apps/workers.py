@@ -152,6 +152,6 @@ def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
     while True:
         try:
             item, name = pipe.recv()
-        except EOFError:
+            pipe.send(attempt(work, item, name))
+        except (EOFError, BrokenPipeError):  # nobody asks any more
             return
-        pipe.send(attempt(work, item, name))
