@@ -50,6 +50,8 @@ class ConcealReport:
     elapsed_s: float
     clipped_samples: int
     stats: Mapping[str, Any]
+    gaps: tuple[tuple[int, int], ...]
+    """What was lost, in samples; not part of :meth:`as_dict`."""
 
     @property
     def duration_s(self) -> float:
@@ -64,7 +66,8 @@ class ConcealReport:
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON."""
         derived = {"duration_s": self.duration_s, "real_time_factor": self.real_time_factor}
-        return {**asdict(self), **derived}
+        told = {name: value for name, value in asdict(self).items() if name != "gaps"}
+        return {**told, **derived}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,7 @@ def conceal_file(
     packet_ms: float = PACKET_MS,
     lookahead: int = 0,
     overwrite: bool = True,
+    bitrate: int | None = None,
     progress: Progress | None = None,
     **settings: Unpack[StreamSettings],
 ) -> ConcealReport:
@@ -148,6 +152,8 @@ def conceal_file(
         Packets the concealer waits for; the delay is taken out of the target.
     overwrite : bool
         Whether a file that is there may be replaced.
+    bitrate : int, optional
+        In bit/s, for a target whose coding has one.
     progress : callable, optional
         Called after each block.
     method, model, budget_ms, seed, provider
@@ -173,28 +179,31 @@ def conceal_file(
             lookahead=lookahead,
             **settings,
         )
-        lost_packets = packets = samples = 0
+        taken: list[NDArray[np.bool_]] = []
+        packets = samples = 0
         start_s = time.perf_counter()
-        with _writer_like(reader, target) as writer:
+        with _writer_like(reader, target, bitrate) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
                 played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
                 packets, samples = packets + len(blocked), samples + len(block)
-                lost_packets += int(np.count_nonzero(lost))
+                taken.append(lost)
                 _report(progress, samples, reader)
             played.write(np.asarray(concealer.flush(), np.float32), samples)
+        whole = np.concatenate(taken)
         return ConcealReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
             packet_samples=packet_samples,
             packets=packets,
-            lost_packets=lost_packets,
+            lost_packets=int(np.count_nonzero(whole)),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
             stats=concealer.stats.as_dict(),
+            gaps=tuple((a, min(b, samples)) for a, b in gaps_of(whole, packet_samples)),
         )
 
 
@@ -279,6 +288,7 @@ def inpaint_file(
     method: str = "auto",
     model: str = "auto",
     overwrite: bool = True,
+    bitrate: int | None = None,
     progress: Progress | None = None,
 ) -> InpaintReport:
     """Fill gaps of a recording from what stands before and after them.
@@ -298,6 +308,8 @@ def inpaint_file(
         Network to use, as of :func:`plc.inpaint`.
     overwrite : bool
         Whether a file that is there may be replaced.
+    bitrate : int, optional
+        In bit/s, for a target whose coding has one.
     progress : callable, optional
         Called after each block.
 
@@ -312,7 +324,7 @@ def inpaint_file(
         samples = reader.samples if reader.samples is not None else count_samples(source)
         gaps = gaps_in_samples(gaps_s, reader.sample_rate, samples)
         start_s = time.perf_counter()
-        with _writer_like(reader, target) as writer:
+        with _writer_like(reader, target, bitrate) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
             listen = math.ceil(HEARD_S * reader.sample_rate)
@@ -531,7 +543,7 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
             )
 
 
-def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
+def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) -> AudioWriter:
     return AudioWriter(
         target,
         reader.sample_rate,
@@ -539,6 +551,8 @@ def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
         reader.subtype,
         reader.expected_samples,
         reader.tags(),
+        bitrate,
+        reader,
     )
 
 
