@@ -23,6 +23,8 @@ _LAGS_MS = (4.0, 165.0)
 _FRAME, _SIDE = 8, 4
 _FILTER = 8
 _LEAST_MS = 4.0
+# More in a row are the periods of a tone.
+_BLOCKS_MAX = 40.0
 # An edge is looked for over so many frames, and a jump there over so long.
 _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
@@ -81,9 +83,9 @@ def candidates(
         lag = _exact_lag(row, span, int(low_lag) * factor, factor)
         alike = _alike(row, span, lag)
         start, stop = _edges(row, span, lag, _EDGE_FRAMES * _FRAME * factor)
-        if stop - start < _LEAST_MS * sample_rate / 1000:
-            continue
         blocks = (stop - start) / lag
+        if stop - start < _LEAST_MS * sample_rate / 1000 or blocks > _BLOCKS_MAX:
+            continue
         logs = (
             inner,
             before,

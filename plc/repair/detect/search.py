@@ -29,6 +29,8 @@ from plc_kernels.packet import INT16_SCALE
 _CORE_S, _CONTEXT_S = 16.0, 3.0
 # A click so near to other damage is its edge.
 _EDGE_MS = 4.0
+# In less there is too little to compare with.
+_SHORTEST_MS = 100.0
 # Samples above are none, as in a stream (``plc_kernels.packet``).
 _LARGEST = 1e6
 # Findings of two channels are one if they share so much of the shorter one.
@@ -210,6 +212,8 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         Candidate(start + first, stop + first, "invalid", 1.0)
         for start, stop in runs(unsound[first:last])
     ]
+    if row.size < _SHORTEST_MS * rate / 1000:
+        return invalid
     everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
     errors = clicks.residual(sound, rate)
