@@ -90,7 +90,7 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
 
 
 def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ms: float) -> bool:
-    """Say whether a hole is digital silence with a ramp on either side."""
+    """Return whether a hole is digital silence between two ramps."""
     least, most = (length * ms for length in _RAMP_MS)
     sides = (run.start - start, stop - run.stop)
     return row[run.start] == 0 and least <= min(sides) and max(sides) <= most
@@ -133,7 +133,7 @@ def _loud(near: NDArray[np.float32], wide: NDArray[np.float32], least: float) ->
 def _stuck(
     row: NDArray[np.float32], steps: NDArray[np.float32], start: int, stop: int, ms: float
 ) -> bool:
-    """Say whether a run of equal samples that are not 0 is one that stuck."""
+    """Return whether a run of equal samples is a stuck one."""
     around = round(_STUCK_AROUND_MS * ms)
     first, last = max(0, start - around), stop + around
     near = np.concatenate([row[first:start], row[stop:last]])
@@ -148,7 +148,7 @@ def _stuck(
 def candidates(
     row: NDArray[np.float32], sample_rate: int
 ) -> Iterator[tuple[int, int, tuple[float, ...], bool]]:
-    """Yield start, stop and features of each candidate, and whether its edges are steep.
+    """Yield start, stop, features and steepness of each candidate.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _holes(level: NDArray[np.float64]) -> Iterator[_Hole]:
 
 
 def _back(level: NDArray[np.float64], low: int, before_db: float) -> int | None:
-    """Return the frame where sound is back after a fall, if it comes back."""
+    """Return the frame where sound is back, or None."""
     within = level[low : low + _frames(LONGEST_MS)]
     floor = np.minimum.accumulate(within)
     risen = within > np.maximum(before_db - _BACK_DB, floor + _RISE_DB)
@@ -230,7 +230,7 @@ def _half_db(inner: NDArray[np.float64]) -> float:
 def _levels_of(
     hole: _Hole, level: NDArray[np.float64], sounding: NDArray[np.bool_]
 ) -> tuple[float, ...]:
-    """Return depths, and how quiet the hole is beside the quietest of the recording."""
+    """Return depths, absolute and relative to the quietest of the recording."""
     inner = level[hole.start : hole.stop]
     floor = _half_db(inner)
     least = float(np.sort(inner)[inner.size // 10])
@@ -319,7 +319,7 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:
-    """Say whether both edges are those of a cut, not of a fade."""
+    """Return whether both edges are those of a cut."""
     margin = _frames(4.0)
     falling = level[max(0, hole.start - margin) : hole.stop]
     rising = level[hole.start : hole.stop + margin][::-1]

@@ -149,7 +149,7 @@ def _exact_lag(row: NDArray[np.float32], span: tuple[int, int], about: int, stra
 
 
 def _alike(row: NDArray[np.float32], span: tuple[int, int], lag: int) -> tuple[float, float]:
-    """Return the relative error of a copy, and the share of equal samples."""
+    """Return the error of a copy, and its share of equal samples."""
     inner = _inner(span)
     if inner.start < lag:
         return 1.0, 0.0
@@ -181,7 +181,7 @@ def _edges(
 
 
 def _first_copy(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> int:
-    """Return where the first copy of a block begins that is found at a multiple of its length."""
+    """Return where the first of several copies begins."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)

@@ -89,7 +89,7 @@ class Detector:
         return found
 
     def flush(self) -> list[Finding]:
-        """Return what is left to be found, at the end of the recording."""
+        """Return the remaining findings at the end of the recording."""
         found = self._look(self._start + len(self._held)) + self._open
         self._open = []
         return found
@@ -227,7 +227,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
 
 
 def _chosen(made: list[Candidate], kept: list[Candidate], margin: int) -> list[Candidate]:
-    """Return ``kept`` and, the most certain first, what is free of it by ``margin``."""
+    """Add candidates to ``kept``, the most certain first, without overlaps."""
     chosen = list(kept)
     for each in sorted(made, key=lambda each: (-each.confidence, each.start)):
         if all(
