@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from plc import notice
-from plc.cli import embed, live, network, web
+from plc.cli import embed, live, network, streams, web
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
@@ -510,7 +510,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed, web):
+for _commands in (live, network, streams, embed, web):
     _commands.register(app)
 
 
@@ -633,6 +633,9 @@ def _print_inpaint(report: "InpaintReport", target: Path) -> None:
     gaps = len(report.gaps)
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
     typer.echo(f"filled {_count(gaps, 'gap')}, {filled_ms:.1f} ms of {target}")
+    if report.damaged_samples:
+        damaged = _count(report.damaged_samples, "damaged sample")
+        typer.echo(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
     if report.refined_gaps is not None and report.refined_gaps < gaps:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
         typer.echo(

@@ -7,9 +7,11 @@ second. The target has exactly the length of the source; delays are taken out.
 
 import math
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,7 +23,8 @@ from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_t
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, TraceError
-from plc.repair.arrays import context_s, fill_gaps
+from plc.repair.arrays import HEARD_S, context_s, fill_gaps
+from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
 from plc.repair.interpolate import refinable, refines
 
@@ -92,7 +95,10 @@ class InpaintReport:
     samples, sample_rate, channels : int
         Of the recording.
     gaps : tuple of (int, int)
-        In samples, merged and in order.
+        In samples, merged and in order, as they were filled.
+    damaged_samples : int
+        Received samples beside the gaps that were damaged and counted as lost: they lie in
+        ``gaps``.
     refined_gaps : int or None
         Number of them that were interpolated. The others are longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
@@ -107,6 +113,7 @@ class InpaintReport:
     sample_rate: int
     channels: int
     gaps: tuple[tuple[int, int], ...]
+    damaged_samples: int
     refined_gaps: int | None
     elapsed_s: float
     clipped_samples: int
@@ -308,14 +315,20 @@ def inpaint_file(
         with _writer_like(reader, target) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
+            listen = math.ceil(HEARD_S * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
-            for gap in gaps:
+            filled: list[Gap] = []
+            for k, gap in enumerate(gaps):
                 first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
                     made.popleft()
-                signal = window.move_to(first, min(gap.stop + context, gap.end))
+                behind = max(min(context, gap.after), min(context, listen))
+                signal = window.move_to(first, min(gap.stop + behind, samples))
                 hole = (gap.start - first, gap.stop - first)
-                unsound = find_unsound(signal, [hole])
+                last = first + len(signal)
+                more = gaps[k + 1 : bisect_left(gaps, last, key=attrgetter("start"))]
+                later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
+                unsound = find_unsound(signal, [hole, *later])
                 if unsound is not None:
                     place_s = (first + unsound) / reader.sample_rate
                     raise AudioFileError(
@@ -323,20 +336,55 @@ def inpaint_file(
                         "gap too"
                     )
                 earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
+                known = signal[: min(gap.end - first, len(signal))]
+                wide = _widened(known, hole, earlier, bool(later), reader.sample_rate)
+                if later:
+                    later[0] = (wide.end, later[0][1])
                 signal[:] = fill_gaps(
-                    signal, reader.sample_rate, [hole], earlier, quality, method, model
+                    signal, reader.sample_rate, [wide.span], earlier, later, quality, method, model
                 )
-                made.append(gap.span)
+                filled.append(Gap(*(first + place for place in wide)))
+                made.append(filled[-1].span)
             window.finish()
         return InpaintReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            gaps=tuple(gap.span for gap in gaps),
-            refined_gaps=_count_refined(gaps, quality, method),
+            gaps=tuple(gap.span for gap in filled),
+            damaged_samples=sum(gap.samples for gap in filled) - sum(gap.samples for gap in gaps),
+            refined_gaps=_count_refined(filled, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
+
+
+def _widened(
+    signal: NDArray[np.float32],
+    hole: tuple[int, int],
+    earlier: Sequence[tuple[int, int]],
+    more: bool,
+    sample_rate: int,
+) -> Gap:
+    """Return a gap with the damaged samples beside it.
+
+    Its end is that of what is intact behind it.
+
+    Parameters
+    ----------
+    signal : float32, shape (n, channels)
+        Up to the next gap, or as much of it as is looked at.
+    hole : (int, int)
+        The gap.
+    earlier : sequence of (int, int)
+        Those before it.
+    more : bool
+        Whether there is a next gap.
+    sample_rate : int
+        In Hz.
+    """
+    begin = earlier[-1][1] if earlier else 0
+    _, start = intact_part(signal, begin, hole[0], sample_rate, (False, True))
+    return Gap(start, *intact_part(signal, hole[1], len(signal), sample_rate, (True, more)))
 
 
 def lost_gaps(

@@ -63,6 +63,10 @@ NEEDED: dict[str, list[str]] = {
     "lose": ["CLIP", "OUT", "--loss", "10%", "-y"],
     "send": ["CLIP", "--to", "udp://127.0.0.1:9", "--duration-s", "0"],
     "relay": ["--listen", "udp://127.0.0.1:0", "--to", "OUT", "-y", "--duration-s", "0"],
+    "streams list": ["--control", "NONE"],
+    "streams add": ["CLIP", "--control", "NONE"],
+    "streams remove": ["NAME", "--control", "NONE"],
+    "streams reload": ["--control", "NONE"],
     "impair": ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"],
     "serve": ["--socket", "SOCKET"],
     "c build": ["--out", "NEW"],
@@ -79,6 +83,7 @@ NEEDED: dict[str, list[str]] = {
 WORK = (
     "plc.apps.relay.run_relay",
     "plc.apps.live.run_live",
+    "plc.apps.live_send.run_send",
     "plc.embed.server.run_sidecar",
     "plc.apps.doctor.examine",
     "plc.apps.demo.run",
