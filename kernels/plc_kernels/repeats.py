@@ -61,7 +61,7 @@ def repeat_starts(
     powers: NDArray[np.float64],
     found: NDArray[np.float64],
 ) -> None:
-    """Note where a repetition at this lag begins, and is the best one so far.
+    """Find where repetitions at a lag begin, and keep the best.
 
     Parameters
     ----------

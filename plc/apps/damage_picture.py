@@ -81,7 +81,7 @@ def _shown(findings: tuple[Finding, ...]) -> list[Finding]:
 def _read(
     source: Path, report: DetectReport, shown: list[Finding]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
-    """Return least and greatest sample of each column, and the pieces around findings."""
+    """Read the extremes of each column, and the pieces around findings."""
     margin = round(_MARGIN_S * report.sample_rate)
     width = max(1, -(-report.samples // _COLUMNS))
     lows = np.zeros(-(-report.samples // width), np.float32)

@@ -1,4 +1,4 @@
-"""Damage made on purpose, where it can be heard, and files that hold it.
+"""Damage made on purpose, and files that hold it.
 
 Each clip gets each kind in turn, of drawn lengths at drawn places: 0.4 s apart, and only where the
 clip sounds on both sides and in what is lost. What nobody could hear is no damage.
@@ -66,7 +66,7 @@ class Damage:
 def damaged(
     signal: NDArray[np.float32], sample_rate: int, kinds: tuple[str, ...], seed: int
 ) -> tuple[NDArray[np.float32], list[Damage]]:
-    """Return a damaged copy of a clip, and what was done to it.
+    """Return a damaged copy of a clip, and its damage.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def damaged(
 
 
 def through(container: str, signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return what is left of a signal in a file of a kind, as long as it was.
+    """Return a signal after coding and decoding, of the same length.
 
     Parameters
     ----------

@@ -204,7 +204,7 @@ def is_true(finding: Finding, damage: Iterable[Damage], sample_rate: int) -> boo
 
 
 def covers(start: int, stop: int, damage: Damage, sample_rate: int) -> bool:
-    """Say whether a stretch covers half of the damage, and is no longer than twice of it."""
+    """Return whether a stretch covers damage and little else."""
     margin = round(MARGIN_MS * sample_rate / 1000)
     length = damage.stop - damage.start
     shared = min(stop + margin, damage.stop) - max(start - margin, damage.start)
@@ -225,7 +225,7 @@ def _place(damage: Damage, findings: Sequence[Finding], sample_rate: int) -> Pla
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of so many, with Wilson's 95 % interval."""
+    """Share with Wilson's 95 % interval."""
 
     hits: int
     of: int

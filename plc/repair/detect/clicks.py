@@ -150,7 +150,7 @@ def _tops(
     reach: tuple[int, int],
     margin: int,
 ) -> Iterator[tuple[int, float, float]]:
-    """Yield peaks that stand out, and the largest errors before and behind them."""
+    """Yield outstanding peaks and the largest errors beside them."""
     near, far = reach
     high = np.flatnonzero(either > _MEAN_RATIO * mean)
     if not high.size:
@@ -201,7 +201,7 @@ def _levels_of(
 def _mended(
     row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 ) -> tuple[float, float]:
-    """Return how much an interpolation changes, and what share of the error is left."""
+    """Return the change by an interpolation, and the error left."""
     reach = round(_FIT_MS * sample_rate / 1000)
     first = max(0, start - reach)
     line = row[first : stop + reach].astype(np.float64)

@@ -36,13 +36,15 @@ _AROUND_MS, _QUIET = 3000.0, 0.005
 _CROWD_MS, _CROWD_DB = 80.0, 10.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
 _SPECTRUM_MS = 12.0
-# Ramps are no longer; an edge from -4 to -18 dB in so long is none of a fade.
-_RAMP_MS = 8.0
+# Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
+_RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
 
 # Runs of equal samples: shortest, level on both sides, how far that may have fallen, and how many
 # steps of the coding it must be.
 _RUN_MS, _STUCK_MS = 1.0, 3.0
+# More of them this near are the steps of a square wave.
+_WAVE_MS, _WAVE_RUNS = 100.0, 8
 _RUN_SIDE_MS, _RUN_BEFORE_MS = 2.0, 20.0
 _RUN_RMS, _RUN_FALL, _RUN_STEPS = 10 ** (-50 / 20), 10 ** (-12 / 20), 8.0
 # A stuck sample is no clipped one, and no step of a square wave.
@@ -73,11 +75,11 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     """
     found = list(cut_off(row, sample_rate))
     judge = judge_of("dip")
-    ramp = round(_RAMP_MS * sample_rate / 1000)
+    ms = sample_rate / 1000
     for start, stop, features, steep in candidates(row, sample_rate):
         certain = [each for each in found if start <= each.start and each.stop <= stop]
         if certain:
-            if not steep and len(certain) == 1 and _ramps(row, certain[0], start, stop, ramp):
+            if not steep and len(certain) == 1 and _ramps(row, certain[0], start, stop, ms):
                 found[found.index(certain[0])] = Candidate(start, stop, "dropout", 1.0)
             continue
         confidence = judge.confidence(features)
@@ -87,9 +89,11 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     return found
 
 
-def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ramp: int) -> bool:
-    """Say whether a hole is digital silence with a ramp on either side."""
-    return row[run.start] == 0 and run.start - start <= ramp and stop - run.stop <= ramp
+def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ms: float) -> bool:
+    """Return whether a hole is digital silence between two ramps."""
+    least, most = (length * ms for length in _RAMP_MS)
+    sides = (run.start - start, stop - run.stop)
+    return row[run.start] == 0 and least <= min(sides) and max(sides) <= most
 
 
 def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Candidate]:
@@ -101,9 +105,13 @@ def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Candidate]:
         return
     least = max(_RUN_RMS, _RUN_STEPS * float(moving.min()))
     side, past = round(_RUN_SIDE_MS * ms), round(_RUN_BEFORE_MS * ms)
-    for start, last in runs(steps == 0):
-        stop = last + 1
-        if not _RUN_MS * ms <= stop - start <= LONGEST_MS * ms:
+    still = [
+        (first, last + 1) for first, last in runs(steps == 0) if last + 1 - first >= _RUN_MS * ms
+    ]
+    starts = np.array([start for start, _ in still])
+    for start, stop in still:
+        crowd = np.searchsorted(starts, [start - _WAVE_MS * ms, start + _WAVE_MS * ms])
+        if stop - start > LONGEST_MS * ms or crowd[1] - crowd[0] > _WAVE_RUNS:
             continue
         if start < past or stop + past > row.size:
             continue
@@ -125,7 +133,7 @@ def _loud(near: NDArray[np.float32], wide: NDArray[np.float32], least: float) ->
 def _stuck(
     row: NDArray[np.float32], steps: NDArray[np.float32], start: int, stop: int, ms: float
 ) -> bool:
-    """Say whether a run of equal samples that are not 0 is one that stuck."""
+    """Return whether a run of equal samples is a stuck one."""
     around = round(_STUCK_AROUND_MS * ms)
     first, last = max(0, start - around), stop + around
     near = np.concatenate([row[first:start], row[stop:last]])
@@ -140,7 +148,7 @@ def _stuck(
 def candidates(
     row: NDArray[np.float32], sample_rate: int
 ) -> Iterator[tuple[int, int, tuple[float, ...], bool]]:
-    """Yield start, stop and features of each candidate, and whether its edges are steep.
+    """Yield start, stop, features and steepness of each candidate.
 
     Parameters
     ----------
@@ -205,7 +213,7 @@ def _holes(level: NDArray[np.float64]) -> Iterator[_Hole]:
 
 
 def _back(level: NDArray[np.float64], low: int, before_db: float) -> int | None:
-    """Return the frame where sound is back after a fall, if it comes back."""
+    """Return the frame where sound is back, or None."""
     within = level[low : low + _frames(LONGEST_MS)]
     floor = np.minimum.accumulate(within)
     risen = within > np.maximum(before_db - _BACK_DB, floor + _RISE_DB)
@@ -222,7 +230,7 @@ def _half_db(inner: NDArray[np.float64]) -> float:
 def _levels_of(
     hole: _Hole, level: NDArray[np.float64], sounding: NDArray[np.bool_]
 ) -> tuple[float, ...]:
-    """Return depths, and how quiet the hole is beside the quietest of the recording."""
+    """Return depths, absolute and relative to the quietest of the recording."""
     inner = level[hole.start : hole.stop]
     floor = _half_db(inner)
     least = float(np.sort(inner)[inner.size // 10])
@@ -311,7 +319,7 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:
-    """Say whether both edges are those of a cut, not of a fade."""
+    """Return whether both edges are those of a cut."""
     margin = _frames(4.0)
     falling = level[max(0, hole.start - margin) : hole.stop]
     rising = level[hole.start : hole.stop + margin][::-1]

@@ -1,4 +1,4 @@
-"""Find the damage of an audio file, block by block, and write it down."""
+"""Detection of damage in audio files, and labels of it."""
 
 import time
 from dataclasses import asdict, dataclass

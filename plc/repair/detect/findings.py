@@ -1,4 +1,4 @@
-"""What is found in a recording."""
+"""Kinds and places of damage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

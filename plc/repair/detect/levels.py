@@ -56,8 +56,9 @@ def _around(
 ) -> NDArray[np.float64]:
     low = np.maximum(centres - half, 0)
     high = np.minimum(centres + half, sums.size - 1)
-    means: NDArray[np.float64] = np.maximum(sums[high] - sums[low], 0.0)
-    return means / np.maximum(high - low, 1)
+    within = np.maximum(sums[high] - sums[low], 0.0)
+    means: NDArray[np.float64] = within / np.maximum(high - low, 1)
+    return means
 
 
 def mean_db(levels: NDArray[np.float64]) -> float:

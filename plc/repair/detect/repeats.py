@@ -23,6 +23,8 @@ _LAGS_MS = (4.0, 165.0)
 _FRAME, _SIDE = 8, 4
 _FILTER = 8
 _LEAST_MS = 4.0
+# More in a row are the periods of a tone.
+_BLOCKS_MAX = 40.0
 # An edge is looked for over so many frames, and a jump there over so long.
 _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
@@ -81,9 +83,9 @@ def candidates(
         lag = _exact_lag(row, span, int(low_lag) * factor, factor)
         alike = _alike(row, span, lag)
         start, stop = _edges(row, span, lag, _EDGE_FRAMES * _FRAME * factor)
-        if stop - start < _LEAST_MS * sample_rate / 1000:
-            continue
         blocks = (stop - start) / lag
+        if stop - start < _LEAST_MS * sample_rate / 1000 or blocks > _BLOCKS_MAX:
+            continue
         logs = (
             inner,
             before,
@@ -147,7 +149,7 @@ def _exact_lag(row: NDArray[np.float32], span: tuple[int, int], about: int, stra
 
 
 def _alike(row: NDArray[np.float32], span: tuple[int, int], lag: int) -> tuple[float, float]:
-    """Return the relative error of a copy, and the share of equal samples."""
+    """Return the error of a copy, and its share of equal samples."""
     inner = _inner(span)
     if inner.start < lag:
         return 1.0, 0.0
@@ -179,7 +181,7 @@ def _edges(
 
 
 def _first_copy(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> int:
-    """Return where the first copy of a block begins that is found at a multiple of its length."""
+    """Return where the first of several copies begins."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)

@@ -29,6 +29,8 @@ from plc_kernels.packet import INT16_SCALE
 _CORE_S, _CONTEXT_S = 16.0, 3.0
 # A click so near to other damage is its edge.
 _EDGE_MS = 4.0
+# In less there is too little to compare with.
+_SHORTEST_MS = 100.0
 # Samples above are none, as in a stream (``plc_kernels.packet``).
 _LARGEST = 1e6
 # Findings of two channels are one if they share so much of the shorter one.
@@ -87,7 +89,7 @@ class Detector:
         return found
 
     def flush(self) -> list[Finding]:
-        """Return what is left to be found, at the end of the recording."""
+        """Return the remaining findings at the end of the recording."""
         found = self._look(self._start + len(self._held)) + self._open
         self._open = []
         return found
@@ -145,7 +147,7 @@ def detect(
 
     Examples
     --------
-    >>> song = np.sin(0.03 * np.arange(48_000, dtype=np.float32))
+    >>> song = np.random.default_rng(1).standard_normal(48_000).astype(np.float32)
     >>> song[20_000:20_500] = 0.0
     >>> [(found.start, found.stop, found.kind) for found in detect(song, sample_rate=48_000)]
     [(20000, 20500, 'silence')]
@@ -210,6 +212,8 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         Candidate(start + first, stop + first, "invalid", 1.0)
         for start, stop in runs(unsound[first:last])
     ]
+    if row.size < _SHORTEST_MS * rate / 1000:
+        return invalid
     everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
     errors = clicks.residual(sound, rate)
@@ -223,7 +227,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
 
 
 def _chosen(made: list[Candidate], kept: list[Candidate], margin: int) -> list[Candidate]:
-    """Return ``kept`` and, the most certain first, what is free of it by ``margin``."""
+    """Add candidates to ``kept``, the most certain first, without overlaps."""
     chosen = list(kept)
     for each in sorted(made, key=lambda each: (-each.confidence, each.start)):
         if all(
