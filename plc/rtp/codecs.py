@@ -8,6 +8,7 @@ repeat of those before them (:mod:`plc.rtp.libopus`); by PyAV where there is non
 good is concealed by us, like anything else.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,36 +66,58 @@ class _WithoutRedundancy:
         return None
 
 
-class L16(_WithoutRedundancy):
-    """Linear 16 bits, big-endian (RFC 3551, section 4.5.11)."""
+class _Linear(_WithoutRedundancy, ABC):
+    """Linear samples, big-endian, channel by channel.
 
-    name = "l16"
+    Attributes
+    ----------
+    bytes_each : int
+        Of a sample of one channel.
+    """
+
+    bytes_each: int
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self.sample_rate = sample_rate
         self.channels = channels
-        static = {(44_100, 2): 10, (44_100, 1): 11}
-        self.payload_type = static.get((sample_rate, channels), 96)
-        self._sample_bytes = 2 * channels
+        self.payload_type = 96
 
     def samples(self, payload: bytes) -> int:
         """Return the length in samples; a cut last one does not count."""
-        return len(payload) // self._sample_bytes
+        return len(payload) // (self.bytes_each * self.channels)
 
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, channels)."""
         n = self.samples(payload)
         if n == 0:
             return None
-        values = np.frombuffer(payload, ">i2", n * self.channels)
-        return (values.astype(np.float32) / _INT16_SCALE).reshape(n, self.channels)
+        return self._values(payload, n * self.channels).reshape(n, self.channels)
+
+    @abstractmethod
+    def _values(self, payload: bytes, count: int) -> Samples:
+        """Return the first values of a payload, shape (count,)."""
+
+
+class L16(_Linear):
+    """Linear 16 bits, big-endian (RFC 3551, section 4.5.11)."""
+
+    name = "l16"
+    bytes_each = 2
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        super().__init__(sample_rate, channels)
+        static = {(44_100, 2): 10, (44_100, 1): 11}
+        self.payload_type = static.get((sample_rate, channels), 96)
+
+    def _values(self, payload: bytes, count: int) -> Samples:
+        return np.frombuffer(payload, ">i2", count).astype(np.float32) / _INT16_SCALE
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload."""
         return _to_int16(samples).astype(">i2").tobytes()
 
 
-class L24(_WithoutRedundancy):
+class L24(_Linear):
     """Linear 24 bits, big-endian (RFC 3190, section 4).
 
     AES67 and ST 2110-30 send them. float32 holds every value of 24 bits, so that they pass
@@ -102,27 +125,13 @@ class L24(_WithoutRedundancy):
     """
 
     name = "l24"
+    bytes_each = 3
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        self.sample_rate = sample_rate
-        self.channels = channels
-        self.payload_type = 96
-        self._sample_bytes = 3 * channels
-
-    def samples(self, payload: bytes) -> int:
-        """Return the length in samples; a cut last one does not count."""
-        return len(payload) // self._sample_bytes
-
-    def decode(self, payload: bytes) -> Samples | None:
-        """Return the samples, shape (n, channels)."""
-        n = self.samples(payload)
-        if n == 0:
-            return None
-        words = np.zeros((n * self.channels, 4), np.uint8)
+    def _values(self, payload: bytes, count: int) -> Samples:
+        words = np.zeros((count, 4), np.uint8)
         # In the upper three bytes of a word: its sign is theirs.
-        words[:, :3] = np.frombuffer(payload, np.uint8, 3 * len(words)).reshape(-1, 3)
-        values = words.view(">i4").astype(np.float32)
-        return (values / _INT32_SCALE).reshape(n, self.channels)
+        words[:, :3] = np.frombuffer(payload, np.uint8, 3 * count).reshape(-1, 3)
+        return words.view(">i4").astype(np.float32).ravel() / _INT32_SCALE
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload."""

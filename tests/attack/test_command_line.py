@@ -60,6 +60,7 @@ HOSTILE = (
 NEEDED: dict[str, list[str]] = {
     "conceal": ["CLIP", "OUT", "--loss", "10%", "--method", "zeros", "-y"],
     "inpaint": ["CLIP", "OUT", "--gap", "0.01:0.02", "--method", "zeros", "-y"],
+    "repair": ["NEW", "--out", "NEW/out"],
     "lose": ["CLIP", "OUT", "--loss", "10%", "-y"],
     "send": ["CLIP", "--to", "udp://127.0.0.1:9", "--duration-s", "0"],
     "relay": ["--listen", "udp://127.0.0.1:0", "--to", "OUT", "-y", "--duration-s", "0"],
@@ -87,6 +88,7 @@ WORK = (
     "plc.embed.server.run_sidecar",
     "plc.apps.doctor.examine",
     "plc.apps.demo.run",
+    "plc.apps.repair.run_repair",
     "plc.apps.web.run_web",
     "plc.embed.library.build_library",
     "plc.embed.wheel.build_wheel",
@@ -95,6 +97,7 @@ WORK = (
     "plc_bench.quality.study.run",
     "plc_bench.quality.phase.measure",
     "plc_bench.gaps.twosided.measure_inpainting",
+    "plc_bench.detection.study.measure_detection",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
     "plc_bench.timing.latency.measure",
     "plc_bench.timing.throughput_report.measure",
