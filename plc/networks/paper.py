@@ -276,7 +276,7 @@ def open_context_encoder(
 
 
 def encoder_signature(batch: int, graph: GraphSummary) -> Signature:
-    """Return the shapes of a network for so many windows, real or complex."""
+    """Return the shapes of a network, real or complex, for some windows."""
     parts = (2,) if any(len(port.shape) == 4 for port in graph.outputs) else ()
     bins = WINDOW_SAMPLES // 2 + 1
     return Signature(

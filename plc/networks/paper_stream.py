@@ -82,7 +82,7 @@ _CONTEXT_RUNG = Rung(10.0, 50.0)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a stream grants a fill: windows around the gap, and iterations."""
+    """Windows around a gap and iterations that a fill may take."""
 
     extensions: tuple[str, ...] = EXTENSIONS
     iterations: int = ITERATIONS
@@ -209,7 +209,7 @@ class StreamEncoder:
 
 
 class PaperFiller(Filler):
-    """Linear prediction, and a context encoder for gaps whose both sides are held.
+    """Linear prediction, and a context encoder for gaps with both sides known.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ class PaperFiller(Filler):
         return _costs[key]
 
     def _measured_cost(self) -> FillCost:
-        """Run fills of a gap with three windows, and return what they cost."""
+        """Run trial fills, and return what they cost."""
         samples, lost = rehearsal(*self._made.shape)
         fills_ms = []
         for extensions in WINDOWS:
@@ -334,7 +334,7 @@ class PaperFiller(Filler):
         return max(least_ms[1] - least_ms[0], 0.0) / _MEASURED_ITERATIONS
 
     def _leave_out_if_slow(self) -> None:
-        """Close a network that cannot answer in the time that the lookahead gives it."""
+        """Close a network that is too slow for this lookahead."""
         assert self._cost is not None, "it was measured"
         spare = (self._slots - 1) * self._packet - SIDE_SAMPLES
         turns = spare // self._packet + 1
@@ -353,7 +353,7 @@ class PaperFiller(Filler):
         )
 
     def _granted_ms(self, turns: int) -> float:
-        """Return the time for a fill that is due after so many packets."""
+        """Return the time for a fill that is due after some packets."""
         return ANSWER_SHARE * turns * self._packet_ms
 
     @property
@@ -389,7 +389,7 @@ class PaperFiller(Filler):
         return self.ar.describe() | {"networks": networks}
 
     def attach(self, memory: Any) -> None:
-        """Take the memory of the stream, which holds the packets it waits for."""
+        """Take the memory of the stream, which holds pending packets."""
         channels = self._samples.shape[0]
         self._memory = memory
         self._states = memory.array(ARRIVED, np.int64, self._slots)
@@ -414,7 +414,7 @@ class PaperFiller(Filler):
         self.runner.close()
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
-        """Follow the stream, and ask for the next gap as soon as its context is there."""
+        """Follow the stream, and ask for the next gap."""
         self._position += block.shape[1]
         if self._ticket != NO_TICKET and self._position > self._asked[0]:
             self._abandon()  # it was not bridged as a whole
@@ -452,7 +452,7 @@ class PaperFiller(Filler):
         return bool(self._missing.any())
 
     def _ask(self, received: bool) -> None:
-        """Submit the next gap if its context is there and it is one for the network."""
+        """Submit the next gap once its context is there."""
         begin = int(self._missing.argmax())
         if begin == 0 and not received:  # the rest of one
             return
@@ -525,7 +525,7 @@ class PaperFiller(Filler):
 
 
 def rehearsal(channels: int, horizon: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return samples and losses of a fill that nobody hears, of three windows."""
+    """Return samples and losses of a trial fill of three windows."""
     gap = min(horizon, _DEAREST_SAMPLES)
     samples = np.random.default_rng(0).standard_normal((channels, LINE_SAMPLES))
     lost = np.zeros((1, LINE_SAMPLES), np.float32)
@@ -563,7 +563,7 @@ def _run_length(missing: NDArray[np.bool_], begin: int) -> int:
 
 
 def _patched(row: NDArray[np.float32], lost: NDArray[np.bool_], first: int) -> NDArray[np.float32]:
-    """Return a copy whose losses from ``first`` on are continued into from both sides."""
+    """Return a copy whose losses from ``first`` on are predicted."""
     line = row.copy()
     begin = first
     while lost[begin:].any():
