@@ -77,17 +77,17 @@ def test_a_narrow_restorer_maps_a_patch_to_a_patch(name: str) -> None:
 
 def test_strides_pad_at_the_end_as_tensorflow_does() -> None:
     convolution = block(1, 1, stride=2)[:2]
-    nn.init.zeros_(convolution[1].weight)
     with torch.no_grad():
-        convolution[1].weight[0, 0, 0, 0] = 1.0
-        convolution[1].bias.zero_()
+        for weight in convolution.parameters():
+            weight.zero_()
+        next(convolution.parameters())[0, 0, 0, 0] = 1.0
         x = patches(1)
         # The first tap stands on the even places themselves: nothing is padded before them.
         assert torch.equal(convolution(x), x[..., ::2, ::2])
         rise = Rise(1, 1)
-        nn.init.zeros_(rise.convolution.weight)
-        rise.convolution.weight[0, 0, 0, 0] = 1.0
-        nn.init.zeros_(rise.convolution.bias)
+        for weight in rise.parameters():
+            weight.zero_()
+        next(rise.parameters())[0, 0, 0, 0] = 1.0
         risen = rise(x)
         assert risen.shape == (1, 1, 256, 256)
         assert torch.equal(risen[..., ::2, ::2], x)
@@ -137,7 +137,7 @@ def test_a_variational_code_is_random_in_training_only() -> None:
         assert torch.allclose(code.divergence, expected, atol=1e-6)
         code.eval()
         assert torch.equal(code(x), code(x))
-        shown = functional.leaky_relu(code.widen(mean), 0.2).unflatten(1, (4, 2, 2))
+        shown = functional.leaky_relu(code.widen(mean), 0.2).reshape(5, 4, 2, 2)
         assert torch.allclose(code(x), shown)
 
 
@@ -159,7 +159,7 @@ def test_corrections_begin_with_none_and_follow_the_level() -> None:
     restorer = Restorer("res-unet-v2", 4, "interpolated").eval()
     with torch.no_grad():
         assert torch.allclose(restorer(x, lost), x, atol=1e-6)
-        nn.init.normal_(restorer.network.network.last.weight, std=0.1)
+        nn.init.normal_(restorer.get_parameter("network.network.last.weight"), std=0.1)
         out = restorer(x, lost)
         assert not torch.allclose(out, x, atol=1e-3)
         assert torch.allclose(restorer(1e-3 * x, lost), 1e-3 * out, rtol=1e-3, atol=1e-7)

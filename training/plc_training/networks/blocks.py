@@ -218,8 +218,8 @@ class VariationalCode(nn.Module):
             surplus = code.square() + log_variance.exp() - 1.0 - log_variance
             self.divergence = 0.5 * surplus.sum(1).mean()
             code = code + torch.randn_like(code) * (0.5 * log_variance).exp()
-        out: Tensor = functional.leaky_relu(self.widen(code), _LEAK_UP)
-        return out.unflatten(1, self.shape)
+        out = functional.leaky_relu(self.widen(code), _LEAK_UP)
+        return out.reshape(-1, *self.shape)
 
 
 class Pyramid(nn.Module):

@@ -42,7 +42,8 @@ def magnitudes(samples: Tensor) -> Tensor:
     """
     window = torch.hann_window(FRAME_SAMPLES, periodic=True, device=samples.device)
     frames = (samples.unfold(1, FRAME_SAMPLES, HOP_SAMPLES) * window)[..., :POINTS]
-    return torch.fft.rfft(frames).abs().transpose(1, 2)[:, None] / FULL_SCALE
+    patch: Tensor = torch.fft.rfft(frames).abs().transpose(1, 2)[:, None] / FULL_SCALE
+    return patch
 
 
 def draw_lost(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
