@@ -231,9 +231,7 @@ def restored(
     network, form = open_restorer(run)
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
-            typer.echo(name)
-            for line in table(score_clips_of(network, form, sources, patches)):
-                typer.echo(line)
+            typer.echo("\n".join([name, *table(score_clips_of(network, form, sources, patches))]))
 
 
 @app.command()

@@ -197,6 +197,7 @@ def test_settings_that_cannot_be_trained_are_refused(change: dict[str, str], sai
 
 def test_the_packages_recipes_are_valid() -> None:
     assert read_recipe("damage_unet_v2").settings.width == 8  # type: ignore[attr-defined]
+    assert read_recipe("damage_unet_v2_longer").task.begin_from == "damage_unet_v2"
     assert read_recipe("damage_unet_v2_published").settings == DamageSettings()
 
 
