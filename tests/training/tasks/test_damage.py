@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr"):
+for needed in (
+    "lightning_fabric",
+    "safetensors",
+    "tensorboard",
+    "soxr",
+    "onnxscript",
+    "onnxruntime",
+):
     pytest.importorskip(needed)
 
 from torch import Tensor  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
-from plc.errors import ConfigError  # noqa: E402
+from plc.errors import ConfigError, ModelError  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.tasks.damage import DamagePlan, DamageSettings, DamageTask  # noqa: E402
@@ -233,6 +240,10 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     assert scores.gain("psnr_db", "damaged", (0.0, 1.0), "linear").mean > 5.0
     # A correction that has moved from none.
     assert abs(scores.gain("psnr_db", "linear", (0.0, 1.0)).mean) > 1e-3
+    # Manifests have no kind for it yet.
+    refused = CliRunner().invoke(app, ["export", str(run)])
+    assert isinstance(refused.exception, ModelError)
+    assert "plc train restored scores this run" in str(refused.exception)
     shown = CliRunner().invoke(
         app, ["train restored", str(run), "--unseen", str(tmp_path / "clips"), "--patches", "2"]
     )

@@ -77,7 +77,7 @@ RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class Restorer(nn.Module):
-    """A restorer from a patch and its lost frames to the restored patch.
+    """A network of the registry, with the inputs of a form.
 
     Parameters
     ----------

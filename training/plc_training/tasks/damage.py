@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plc.errors import ConfigError
-from plc.models.manifest import Manifest
+from plc.errors import ConfigError, ModelError
+from plc.models.manifest import KINDS, Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
@@ -45,6 +45,8 @@ from plc_training.tasks.damaged import (
     psnr_db,
 )
 
+KIND = "restore"
+"""What manifests of restorers are to say."""
 WIDTH_MIN = 4
 """Narrower networks have layers without channels."""
 _VALIDATION_BATCH = 32
@@ -178,7 +180,7 @@ class DamageTask(Task):
         return begin(batch["truth"], batch["lost"]), batch["lost"].float()
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the mean squared error of the patches, or its mean in dB."""
+        """Return the mean squared error, or the mean error in dB."""
         truth = batch["truth"]
         loss = self._error(output, truth)
         assert self._network is not None, "make_network comes first"
@@ -224,11 +226,22 @@ class DamageTask(Task):
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        """Return the manifest's fields of kind, grid, drafts and gaps.
+
+        Raises
+        ------
+        ModelError
+            While manifests have no kind for restorers.
+        """
+        if KIND not in KINDS:
+            raise ModelError(
+                f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
+                f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
+            )
         return {
             "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
             "drafts": (),
-            "kind": "restore",
+            "kind": KIND,
             "bin_hz": SAMPLE_RATE / POINTS,
             "top_hz": None,
             "context_frames": 0,

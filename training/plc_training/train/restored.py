@@ -64,7 +64,7 @@ class Restored:
     def gain(
         self, score: str, over: str, share: tuple[float, float], repair: str = "network"
     ) -> PairedDifference:
-        """Return by how much a repair is above another one, with its 95 % interval.
+        """Return the gain of a repair over another, with its interval.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ def score_clips_of(
 
 
 def table(restored: Restored) -> list[str]:
-    """Return the lines of a table of gains by share of lost frames."""
+    """Return a table of gains by the share of lost frames."""
     head = f"{'lost':>10} {'patches':>7}  {'damaged':>8}  {'linear':>7}  {'network (95 %)':>24}"
     lines = [f"{head}  {'network - linear (95 %)':>25}  {'SSIM linear, network':>20}"]
     for share in SHARES:
