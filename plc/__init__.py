@@ -8,7 +8,8 @@ One stream, packet by packet::
     for packet in stream:  # None where one was lost
         play(concealer.push(packet))
 
-Whole arrays: :func:`conceal` with a trace of losses, :func:`inpaint` with gaps.
+Whole arrays: :func:`conceal` with a trace of losses, :func:`inpaint` with gaps, :func:`detect` to
+find them.
 """
 
 from importlib import import_module
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         TraceError,
     )
     from plc.repair.arrays import inpaint
+    from plc.repair.detect.findings import Finding
+    from plc.repair.detect.search import Detector, detect
 
 __version__ = "0.1.0"
 
@@ -43,6 +46,8 @@ __all__ = [
     "Concealers",
     "ConcurrentPushError",
     "ConfigError",
+    "Detector",
+    "Finding",
     "MissingExtraError",
     "ModelError",
     "PacketError",
@@ -51,6 +56,7 @@ __all__ = [
     "StreamConfig",
     "TraceError",
     "conceal",
+    "detect",
     "inpaint",
     "warm_up",
 ]
@@ -64,6 +70,8 @@ _HOMES = {
     "Concealers": "plc.engine.many",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
+    "Detector": "plc.repair.detect.search",
+    "Finding": "plc.repair.detect.findings",
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
@@ -72,6 +80,7 @@ _HOMES = {
     "StreamConfig": "plc.engine.config",
     "TraceError": "plc.errors",
     "conceal": "plc.engine.whole",
+    "detect": "plc.repair.detect.search",
     "inpaint": "plc.repair.arrays",
     "warm_up": "plc.engine.warm",
 }

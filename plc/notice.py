@@ -1,8 +1,16 @@
-"""Optional notices: slow start-up, networks left out."""
+"""Optional notices: slow start-up, networks left out.
 
+They go to the logger ``plc`` of :mod:`logging`, and to a listener, which the command sets. A
+library prints nothing by itself: without a handler of the program, notices are dropped.
+"""
+
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_log = logging.getLogger("plc")
+_log.addHandler(logging.NullHandler())
 
 listener: Callable[[str], object] | None = None
 """Called with a line where something takes longer than expected, or goes on without a part.
@@ -13,8 +21,8 @@ It may be called from a thread of its own.
 
 @contextmanager
 def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
-    """Tell the listener if the block takes longer than ``after_s`` s."""
-    if listener is None:
+    """Give notice if the block takes longer than ``after_s`` s."""
+    if listener is None and not _log.isEnabledFor(logging.INFO):
         yield
         return
     timer = threading.Timer(after_s, lambda: tell(why()))
@@ -27,6 +35,7 @@ def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """Pass ``line`` to the listener."""
+    """Log ``line``, and pass it to the listener."""
+    _log.info(line)
     if listener is not None:
         listener(line)

@@ -1,14 +1,15 @@
 """The demonstration: lose packets of two bundled recordings, conceal them, and show the result.
 
 For a clip of music and one of speech it writes what a listener would hear under each method, the
-trace, and a picture, and measures how far that is from the original and the time each lost packet
-took. All methods see the same losses and run through :class:`plc.Concealer`.
+trace, a picture, and a page to listen to, and measures how far that is from the original and the
+time each lost packet took. Speech is judged by whatever judges of speech the caller has. All
+methods see the same losses and run through :class:`plc.Concealer`.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.apps import listening
 from plc.apps.picture import LossyClip, draw
 from plc.audio.files import AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott, write_trace
@@ -26,11 +28,21 @@ from plc.repair.gaps import samples_of_packet
 from plc.repair.recordings import in_packets
 
 CLIPS = ("music", "speech")
+SPEECH = "speech"
+PAGE = "index.html"
 # What the table compares, by method: the usual remedy, linear prediction as published, ours.
 LABELS = {"repeat": "repeat", "lpc": "LPC", "auto": "plc"}
 LOSSY = "lossy"
 # What the picture has room for.
 _DRAWN = (LOSSY, "repeat", "plc")
+_ORIGINAL = "original"
+_CREDITS = (
+    "Recordings: “demonhill” by 0zone0ne (SuperTuxKart) and “demo-instruct”, Allison Smith, "
+    "Digium, Inc.; CC-BY-SA-3.0, as is this page."
+)
+
+Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], int], float]
+"""Takes the original and what was played, shape (n, 1), what was lost, (n,), and the rate in Hz."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,8 @@ class DemoRow:
     p50_ms: float | None
     """Time a lost packet took, median; None where nothing was computed."""
     p99_ms: float | None
+    scores: dict[str, float] = field(default_factory=dict)
+    """What judges of speech say, by their names; higher is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,10 @@ class DemoReport:
     pictures: tuple[str, ...]
     picture_problem: str | None
     """Why there are no pictures though they were asked for."""
+    page: str
+    """The page to listen to, in the folder."""
+    judge_problem: str | None
+    """Why a judge of speech was not heard."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON."""
@@ -79,9 +97,10 @@ def run(
     seed: int = 1,
     pictures: bool = True,
     overwrite: bool = True,
+    judges: Mapping[str, Judge] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DemoReport:
-    """Conceal the bundled clips; write audio files, traces and pictures into ``folder``.
+    """Conceal the bundled clips; write audio, pictures and a page.
 
     Parameters
     ----------
@@ -96,6 +115,8 @@ def run(
     overwrite : bool
         Whether files that are there may be replaced; those of an earlier demonstration may be
         without.
+    judges : mapping from str to Judge, optional
+        What speech is judged by; one that lacks its library is left out.
     progress : callable, optional
         Called with the name of each step.
     """
@@ -110,11 +131,14 @@ def run(
     rows: list[DemoRow] = []
     drawn: list[str] = []
     problem: str | None = None
+    bench = _Bench(dict(judges or {}))
+    heard: list[listening.Clip] = []
     for clip in CLIPS:
         stream = _stream(clip, model, packet_ms, seed)
         write_trace(folder / f"{clip}.trace", stream.lost, [stream.title, "1 = lost"])
-        clip_rows, played = _play_all(folder, clip, stream, progress)
+        clip_rows, played = _play_all(folder, clip, stream, bench, progress)
         rows += clip_rows
+        heard.append(_to_hear(stream, clip_rows, played))
         if pictures and problem is None:
             _tell(progress, f"{clip}: picture")
             try:
@@ -122,6 +146,11 @@ def run(
                 drawn.append(f"{clip}.png")
             except MissingExtraError as error:
                 problem = str(error)
+    _tell(progress, "page")
+    about = "Two recordings, played as a listener would hear them. "
+    about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
+    page = listening.page("Packets lost and concealed", about, "", heard, "Red marks are losses.")
+    listening.write(folder / PAGE, page)
     return DemoReport(
         folder=str(folder),
         loss=loss,
@@ -131,7 +160,32 @@ def run(
         rows=tuple(rows),
         pictures=tuple(drawn),
         picture_problem=problem,
+        page=PAGE,
+        judge_problem=bench.problem,
     )
+
+
+class _Bench:
+    """Judges of speech; those that lack their library leave it."""
+
+    def __init__(self, judges: dict[str, Judge]) -> None:
+        self.judges = judges
+        self.problem: str | None = None
+
+    def scores(
+        self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        """Return what each says of speech as it was played."""
+        found = {}
+        for name, judge in list(self.judges.items()):
+            try:
+                found[name] = judge(
+                    stream.original[:, None], played[:, None], lost, stream.sample_rate
+                )
+            except MissingExtraError as error:
+                self.problem = str(error)
+                del self.judges[name]
+        return found
 
 
 def _check_folder(folder: Path) -> None:
@@ -145,9 +199,10 @@ def _check_folder(folder: Path) -> None:
         )
     ]
     there = [name for name in names if (folder / name).exists()]
-    pictures = [f"{clip}.png" for clip in CLIPS if (folder / f"{clip}.png").exists()]
-    if 0 < len(there) < len(names) or (pictures and not there):
-        name = (there or pictures)[0]
+    optional = (*(f"{clip}.png" for clip in CLIPS), PAGE)
+    further = [name for name in optional if (folder / name).exists()]
+    if 0 < len(there) < len(names) or (further and not there):
+        name = (there or further)[0]
         raise AudioFileError(f"{folder / name} exists; give --overwrite, or another folder")
 
 
@@ -177,6 +232,7 @@ def _play_all(
     folder: Path,
     clip: str,
     stream: LossyClip,
+    bench: _Bench,
     progress: Callable[[str], None] | None,
 ) -> tuple[list[DemoRow], dict[str, NDArray[np.float32]]]:
     """Play a stream in every way; write each to a file."""
@@ -201,6 +257,7 @@ def _play_all(
                 lsd_db=lsd_db(stream.original, signal, lost, stream.sample_rate),
                 p50_ms=_percentile(took_ms[label], 50),
                 p99_ms=_percentile(took_ms[label], 99),
+                scores=bench.scores(stream, signal, lost) if clip == SPEECH else {},
             )
         )
     return rows, played
@@ -223,6 +280,32 @@ def _play(stream: LossyClip, method: str) -> tuple[NDArray[np.float32], NDArray[
         played[i] = concealer.push(None if stream.lost[i] else packet)
         took_ns[i] = time.perf_counter_ns() - begin_ns
     return played.reshape(-1)[: len(stream.original)], took_ns[stream.lost] / 1e6
+
+
+def _to_hear(
+    stream: LossyClip, rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
+) -> listening.Clip:
+    """Return a clip of the page: the original and all that was played."""
+    name, _, what = stream.title.partition(": ")
+    versions = [listening.Version(name=_ORIGINAL, signal=stream.original[:, None])]
+    versions += [
+        listening.Version(name=row.label, signal=played[row.label][:, None], note=_note(row))
+        for row in rows
+    ]
+    return listening.Clip(
+        name=name,
+        what=what,
+        sample_rate=stream.sample_rate,
+        versions=versions,
+        lost=np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)],
+    )
+
+
+def _note(row: DemoRow) -> str:
+    """Return what of a row stands beside its player: of speech no error of its wave."""
+    scores = [f"{name} {score:.2f}" for name, score in row.scores.items()]
+    wave = [] if row.clip == SPEECH else [f"error {row.nmse_db:+.1f} dB"]
+    return " · ".join([*wave, *scores, f"spectral distance {row.lsd_db:.1f} dB"])
 
 
 def _captioned(

@@ -6,6 +6,8 @@
     or RTP by UDP ───────────────────────────────────▲            │
                                                      └── clock ◀──┘
 
+    and, where RTP is played, the input device to the network (:mod:`plc.apps.live_send`)
+
 The devices fill and empty their rings by themselves. The engine comes by every millisecond or two,
 takes what is there, and keeps as much ready for the output as it consumes before the next visit,
 and a reserve, which grows with each time that it did not suffice.
@@ -42,6 +44,7 @@ from plc.apps.live_ends import (
     LiveStats,
     NetworkSource,
 )
+from plc.apps.live_send import NetworkSink, SendConfig
 from plc.audio.devices import Backend, DevicePort, tend
 from plc.audio.loss import LossSource
 from plc.engine.stats import percentiles
@@ -98,6 +101,10 @@ class LiveEngine:
         The output.
     losses : LossSource, optional
         Lost packets, instead of the config's model.
+    send : SendConfig, optional
+        What is sent meanwhile; the source is an endpoint then.
+    sent_from : DevicePort, optional
+        The device of that.
 
     Attributes
     ----------
@@ -113,6 +120,8 @@ class LiveEngine:
         source: DevicePort | Endpoint,
         output: DevicePort,
         losses: LossSource | None = None,
+        send: SendConfig | None = None,
+        sent_from: DevicePort | None = None,
     ) -> None:
         self.config = config
         self.stats = LiveStats()
@@ -133,10 +142,19 @@ class LiveEngine:
             config.reserve_ms / 1000.0,
             self.stats,
         )
+        self.sender: NetworkSink | None = None
+        if send is not None and sent_from is not None and isinstance(self.source, NetworkSource):
+            try:
+                self.sender = NetworkSink(send, receiver, sent_from, self.source.port, self.stats)
+            except BaseException:
+                self.close()
+                raise
         self.stopping = False
 
     def step(self, ours_s: float) -> int:
         """Do the work due by our clock; return the number of blocks made."""
+        if self.sender is not None:
+            self.sender.step(ours_s)
         if self.sink.update(ours_s):
             self.playout.buffer.hurry()
         now_s = self.sink.clock.now_s
@@ -174,6 +192,8 @@ class LiveEngine:
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
         self.stopping = True
+        if self.sender is not None:
+            self.sender.stop()
         self.source.stop()
         self.playout.drain()
 
@@ -202,6 +222,7 @@ class LiveEngine:
             "live": stats,
             "reserve_ms": 1000.0 * self.sink.reserve_s,
             "impairment": asdict(self.impairment.stats),
+            "sent": None if self.sender is None else self.sender.report(),
         } | self.playout.report()
 
 
@@ -272,6 +293,14 @@ class Live:
             default=0.0,
         )
 
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether stream and devices work, and the problems."""
+        problems = [f"{port.name}: away" for port in self.ports if port.stream is None]
+        if not self._thread.is_alive():
+            problems.append("the stream has ended")
+        status = "failing" if problems else "ok"
+        return not problems, {"status": status, "problems": problems}
+
     def stop(self) -> None:
         """Play the rest, at most 2 s, and close everything."""
         self.engine.stop()
@@ -327,6 +356,7 @@ def run_live(
     output: str,
     *,
     losses: LossSource | None = None,
+    send: SendConfig | None = None,
     duration_s: float = math.inf,
     give_up_s: float = math.inf,
     note: Note = in_words,
@@ -346,6 +376,8 @@ def run_live(
         The output device.
     losses : LossSource, optional
         Lost packets, instead of the config's model.
+    send : SendConfig, optional
+        What is sent meanwhile, where RTP is played.
     duration_s : float
         How long.
     give_up_s : float
@@ -371,12 +403,12 @@ def run_live(
         )
 
     ports = [port(output, False)]
-    if isinstance(source, str):
-        ports.insert(0, port(source, True))
+    device = send.device if send is not None else source
+    if isinstance(device, str):
+        ports.insert(0, port(device, True))
     # The engine first: what it compiles takes time in which nothing would be played.
-    engine = LiveEngine(
-        config, source if isinstance(source, Endpoint) else ports[0], ports[-1], losses
-    )
+    played = source if isinstance(source, Endpoint) else ports[0]
+    engine = LiveEngine(config, played, ports[-1], losses, send, ports[0])
     live = Live(engine, backend, ports)
     with stop_signals() as signals, without_pauses():
         try:

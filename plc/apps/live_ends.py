@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
+from plc.rtp.codecs import Codec
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
@@ -178,16 +179,30 @@ class DeviceSource:
     ----------
     port : DevicePort
         The device.
-    codec : Float32
+    codec : Codec
         Of the packets.
     block : int
         Samples of each.
     stats : LiveStats
         Where to count.
+    ssrc : int
+        Of the packets.
+    payload_type : int or None
+        Of the packets; None: the codec's.
     """
 
-    def __init__(self, port: DevicePort, codec: Float32, block: int, stats: LiveStats) -> None:
+    def __init__(
+        self,
+        port: DevicePort,
+        codec: Codec,
+        block: int,
+        stats: LiveStats,
+        ssrc: int = 1,
+        payload_type: int | None = None,
+    ) -> None:
         self._port = port
+        self._ssrc = ssrc
+        self._payload_type = payload_type
         self._stats = stats
         self._codec = codec
         self._block = block
@@ -197,7 +212,7 @@ class DeviceSource:
         self._box = np.zeros((0, 0), np.float32)
         self._waiting = np.zeros((0, codec.channels), np.float32)
         self._numbers = 0
-        self._packetizer = Packetizer(self._codec, ssrc=1)
+        self._packetizer = Packetizer(codec, ssrc=ssrc, payload_type=payload_type)
         self._last_s: float | None = None
         self._stopped = False
         self.peak = Peak()
@@ -251,7 +266,11 @@ class DeviceSource:
         self._stats.absent_packets += absent
         self._numbers += absent
         self._packetizer = Packetizer(
-            self._codec, ssrc=1, sequence=self._numbers, timestamp=self._numbers * self._block
+            self._codec,
+            ssrc=self._ssrc,
+            sequence=self._numbers,
+            timestamp=self._numbers * self._block,
+            payload_type=self._payload_type,
         )
 
 

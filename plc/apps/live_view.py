@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from plc.apps.live_ends import DeviceSource
@@ -27,14 +27,14 @@ def level_db(level: float) -> float:
     return max(_FLOOR_DB, 20.0 * math.log10(level)) if level > 0.0 else _FLOOR_DB
 
 
-def meter(level: float) -> "Text":
-    """Return a bar of 30 characters for a linear level."""
+def meter(level: float, width: int = _WIDTH) -> "Text":
+    """Return a bar of ``width`` characters for a linear level."""
     from rich.text import Text
 
     db = level_db(level)
-    filled = min(_WIDTH, round(_WIDTH * (db - _FLOOR_DB) / -_FLOOR_DB))
+    filled = min(width, round(width * (db - _FLOOR_DB) / -_FLOOR_DB))
     colour = "red" if level >= 1.0 else "yellow" if db > _LOUD_DB else "green"
-    bar = Text("█" * filled, style=colour) + Text("·" * (_WIDTH - filled), style="dim")
+    bar = Text("█" * filled, style=colour) + Text("·" * (width - filled), style="dim")
     return bar + Text(f" {db:5.1f} dB")
 
 
@@ -48,11 +48,14 @@ def render(live: "Live") -> "RenderableType":
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
-    if isinstance(engine.source, DeviceSource):
-        table.add_row("input", meter(engine.source.peak.level))
+    captured = engine.source if engine.sender is None else engine.sender.source
+    if isinstance(captured, DeviceSource):
+        table.add_row("input", meter(captured.peak.level))
     table.add_row("output", meter(engine.sink.peak.level))
     for port in live.ports:
         table.add_row("from" if port.is_input else "to", _device(port))
+    if engine.sender is not None:
+        table.add_row("sent", f"{engine.sender.packets} packets to {engine.sender.to}")
     expected = max(1, received.packets_expected)
     table.add_row(
         "packets",
@@ -63,12 +66,13 @@ def render(live: "Live") -> "RenderableType":
     rungs = {name: n for name, n in dict(concealed.rung_samples).items() if n}
     made = max(1, sum(rungs.values()))
     shares = ", ".join(f"{name} {100.0 * n / made:.0f} %" for name, n in rungs.items())
-    table.add_row(
-        "concealed", f"{concealed.concealment_events} bursts: {shares or 'nothing so far'}"
-    )
+    bursts = f"{concealed.concealment_events} bursts: {shares or 'nothing so far'}"
+    if not playout.conceals:
+        bursts = "OFF, lost packets are silent; key c: on"
+    table.add_row("concealed", bursts)
     misses = f"{concealed.deadline_misses} over the time"
     table.add_row("concealing", f"{_times(concealed.concealed_time)}; {misses}")
-    table.add_row("delay", _times(stats.delay))
+    table.add_row("delay", f"{_times(stats.delay)}{_latencies(live.ports)}")
     reserve_ms, starved = 1000.0 * engine.sink.reserve_s, stats.starved_samples
     table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
     table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
@@ -88,6 +92,12 @@ def _device(port: "DevicePort") -> "Text":
     return Text(text) + Text(troubles, style="yellow" if counted.breaks + counted.losses else "dim")
 
 
+def _latencies(ports: "Sequence[DevicePort]") -> str:
+    """Return what the devices add to the delay, in words."""
+    latencies_s = [port.stream.latency_s for port in ports if port.stream is not None]
+    return f"; the cards add {1000.0 * sum(latencies_s):.0f} ms" if latencies_s else ""
+
+
 def _times(times: TimeHistogram) -> str:
     p50, p99 = times.percentile_ms(50.0), times.percentile_ms(99.0)
     return f"{p50:.2f} ms, p99 {p99:.2f}, max {times.max_ms:.2f}"
@@ -96,14 +106,17 @@ def _times(times: TimeHistogram) -> str:
 @contextlib.contextmanager
 def open_view(stream: TextIO) -> Iterator[Callable[["Live"], None]]:
     """Open the view on a terminal; yield what draws a stream in it."""
+    with open_display(stream) as draw:
+        yield lambda live: draw(render(live))
+
+
+@contextlib.contextmanager
+def open_display(stream: TextIO) -> Iterator[Callable[["RenderableType"], None]]:
+    """Open a display that stays in its place on a terminal; yield what draws in it."""
     from rich.console import Console
     from rich.live import Live as Display
 
     console = Console(file=stream, highlight=False, markup=False)
     display = Display(console=console, refresh_per_second=_REFRESH_HZ, auto_refresh=False)
     with display:
-
-        def show(live: "Live") -> None:
-            display.update(render(live), refresh=True)
-
-        yield show
+        yield lambda shown: display.update(shown, refresh=True)

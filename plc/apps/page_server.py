@@ -1,4 +1,4 @@
-"""One page over HTTP, for few readers: a thread, eight connections, two seconds for each.
+"""Pages over HTTP, for few readers: a thread, eight connections, two seconds for each.
 
 What connects shall cost the rest of the process next to nothing, whatever it does. So there is one
 thread, which looks at its connections at most fifty times a second, takes in a few new ones each
@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,8 +28,10 @@ _TURN_S = 0.02
 _BACKLOG = 16
 _SEND_BYTES = 65_536
 
-Page = Callable[[str], tuple[str, bytes]]
-"""Takes the request's ``Accept`` header; returns a content type and the page."""
+Page = Callable[[str], tuple[int, str, bytes]]
+"""Takes the request's ``Accept`` header; returns a status, a content type and the page."""
+
+_REASONS = {200: "OK", 503: "Service Unavailable"}
 
 
 @dataclass(slots=True)
@@ -44,14 +46,14 @@ class _Connection:
 
 
 class PageServer:
-    """Serves a page at ``/metrics`` and ``/`` until closed.
+    """Serves pages until closed.
 
     Parameters
     ----------
     endpoint : Endpoint
         Where; port 0 takes any.
-    page : callable
-        Makes the page; it runs in the server's thread.
+    pages : mapping of str to callable
+        What makes a page, by its path; it runs in the server's thread.
 
     Raises
     ------
@@ -59,8 +61,8 @@ class PageServer:
         If the address is not ours, or its port is taken.
     """
 
-    def __init__(self, endpoint: Endpoint, page: Page) -> None:
-        self._page = page
+    def __init__(self, endpoint: Endpoint, pages: Mapping[str, Page]) -> None:
+        self._pages = pages
         self._listener = _listen(endpoint)
         self.endpoint = Endpoint(endpoint.host, self._listener.getsockname()[1])
         self._connections: dict[int, _Connection] = {}
@@ -151,14 +153,15 @@ class PageServer:
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
             return _refusal(405, "Method not allowed")
-        if path not in ("/", "/metrics"):
-            return _refusal(404, "Not found; see /metrics")
+        page = self._pages.get(path)
+        if page is None:
+            return _refusal(404, f"Not found; see {', '.join(self._pages)}")
         headers = {name.strip().lower(): text.strip() for name, _, text in map(_colon, fields)}
         try:
-            kind, body = self._page(headers.get("accept", ""))
+            status, kind, body = page(headers.get("accept", ""))
         except Exception:  # it reads what other threads write; the next request may do better
             return _refusal(500, "Cannot be told at the moment")
-        return _answer("200 OK", kind, body, with_body=method == "GET")
+        return _answer(f"{status} {_REASONS[status]}", kind, body, with_body=method == "GET")
 
     def _drop(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]

@@ -44,9 +44,16 @@ class LossyClip:
     """bool, shape (packets,)."""
     sample_rate: int
     packet_samples: int
+    begin_s: float = 0.0
+    """When it begins in its recording."""
 
 
-def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]]) -> None:
+def draw(
+    path: Path,
+    stream: LossyClip,
+    played: Mapping[str, NDArray[np.float32]],
+    reference: str = "original",
+) -> None:
     """Write a PNG picture of a stream and its concealed versions.
 
     Parameters
@@ -57,6 +64,8 @@ def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]
         The original and its losses.
     played : mapping from str to float32, shape (n,)
         Concealed versions, by the label of their row.
+    reference : str
+        Label of the original.
 
     Raises
     ------
@@ -70,13 +79,13 @@ def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]
         stream.lost, stream.packet_samples, stream.sample_rate, len(stream.original)
     )
     gap = loudest_gap(stream, start, stop)
-    rows = {"original": stream.original, **played}
+    rows = {reference: stream.original, **played}
     axes = figure.subplots(len(rows), 2, width_ratios=[2.3, 1.0], squeeze=False)
     loudest_db = float(_levels_db(stream.original[start:stop], stream.sample_rate).max())
     image: Any = None
     for (label, signal), (left, right) in zip(rows.items(), axes, strict=True):
         image = _draw_spectrogram(left, stream, signal, (start, stop), loudest_db)
-        _draw_waveform(right, stream, signal, gap, label)
+        _draw_waveform(right, stream, signal, gap)
         left.set_title(label, loc="left", fontweight="bold")
     for column, label in ((0, "time (s)"), (1, "time (ms)")):
         axes[-1][column].set_xlabel(label)
@@ -95,7 +104,8 @@ def detail(
     """Return the stretch, in samples, of :data:`DETAIL_S` that has the most bursts."""
     packets = min(lost.size, max(1, round(DETAIL_S * sample_rate / packet_samples)))
     onsets = np.diff(lost, prepend=False) & lost
-    counts = np.convolve(onsets, np.ones(packets), "valid")
+    before = np.concatenate([[0], np.cumsum(onsets)])
+    counts = before[packets:] - before[:-packets]
     start = int(counts.argmax()) * packet_samples
     return start, min(start + packets * packet_samples, samples)
 
@@ -118,7 +128,7 @@ def _draw_spectrogram(
     span: tuple[int, int],
     loudest_db: float,
 ) -> Any:
-    start, stop = (position / stream.sample_rate for position in span)
+    start, stop = (stream.begin_s + position / stream.sample_rate for position in span)
     highest_khz = min(stream.sample_rate / 2, _HIGHEST_HZ) / 1000
     image = axes.imshow(
         _levels_db(signal[span[0] : span[1]], stream.sample_rate) - loudest_db,
@@ -130,12 +140,14 @@ def _draw_spectrogram(
         vmax=0.0,
         interpolation="bilinear",
     )
+    axes.set_xlim(start, stop)
     axes.set_ylim(0.0, highest_khz)
     axes.set_ylabel("frequency (kHz)")
     packet_s = stream.packet_samples / stream.sample_rate
-    marks = [(i * packet_s, packet_s) for i in np.flatnonzero(stream.lost)]
+    edges_s = stream.begin_s + bursts_of(stream.lost) * packet_s
+    marks = [(float(first), float(last - first)) for first, last in edges_s]
     axes.broken_barh(
-        [(a, width) for a, width in marks if start <= a < stop],
+        [(a, width) for a, width in marks if a < stop and a + width > start],
         (0.955 * highest_khz, 0.045 * highest_khz),
         color=_LOST_COLOUR,
     )
@@ -147,18 +159,18 @@ def _draw_waveform(
     stream: LossyClip,
     signal: NDArray[np.float32],
     gap: tuple[int, int],
-    label: str,
 ) -> None:
     margin = round(_ZOOM_MARGIN_S * stream.sample_rate)
     first = max(0, gap[0] - margin)
     last = min(len(signal), gap[1] + margin, first + round(_ZOOM_S * stream.sample_rate))
     time_ms = (np.arange(first, last) - gap[0]) * 1000 / stream.sample_rate
     axes.axvspan(0.0, (gap[1] - gap[0]) * 1000 / stream.sample_rate, color=_LOST_COLOUR, alpha=0.1)
-    axes.plot(time_ms, stream.original[first:last], color="0.6", linewidth=2.2, label="original")
+    axes.plot(time_ms, stream.original[first:last], color="0.6", linewidth=2.2)
     if signal is not stream.original:
-        axes.plot(time_ms, signal[first:last], color=_PLAYED_COLOUR, linewidth=1.1, label=label)
+        axes.plot(time_ms, signal[first:last], color=_PLAYED_COLOUR, linewidth=1.1)
     axes.set_xlim(time_ms[0], time_ms[-1])
-    peak = 1.25 * float(np.abs(stream.original[first:last]).max()) or 1.0
+    both = np.abs([stream.original[first:last], signal[first:last]])
+    peak = 1.25 * float(both.max()) or 1.0
     axes.set_ylim(-peak, peak)
     axes.set_yticks([])
 

@@ -2,14 +2,16 @@
 
 ::
 
-    port ──▶ latch ──▶ Playout (jitter buffer, concealer, resampler) ──▶ encode ──▶ to
-             whose       one block each packet length
+    ports ──▶ StreamRelay (latch, Playout) ──▶ encode ──▶ to
+                      one block each packet length
 
-For each stream: a :class:`~plc.rtp.latch.Latch` decides whose datagrams count, a
-:class:`~plc.rtp.playout.Playout` makes a steady stream of them, and a
-:class:`~plc.rtp.packetizer.Packetizer` or a file takes it. From the first block on the output never
-pauses: what is not received is concealed, and after a long while silence. All is a state machine
-with the clock passed in; :func:`plc.rtp.udp.serve` runs it.
+For each stream, a *lane*, there is a :class:`~plc.apps.relay_stream.StreamRelay`, the sockets where
+it comes in, and a :class:`~plc.rtp.packetizer.Packetizer` or a file that takes it. From the first
+block on the output never pauses: what is not received is concealed, and after a long while silence.
+All is a state machine with the clock passed in; :func:`plc.rtp.udp.serve` runs it.
+
+Lanes may be added and removed while it runs: another thread makes them, which takes time, and
+closes them; the one that serves takes them over between two turns (:meth:`Relay.turn`).
 
 A packet sent too late is worth nothing, a recording can wait: its blocks are played in the order of
 time between the packets that came in, however late those are read, so that a process that was held
@@ -19,225 +21,265 @@ up loses none of them.
 import contextlib
 import gc
 import math
-import multiprocessing
-import multiprocessing.connection
-import os
-import random
-import signal
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from plc import notice
-from plc.apps import children
 from plc.apps.events import Note, in_words
 from plc.apps.recorder import Recorder
-from plc.engine.stats import TimeHistogram, percentiles
-from plc.errors import ConfigError, NetworkError, PlcError
-from plc.rtp.codecs import check_opus_frame
-from plc.rtp.config import ReceiverConfig
-from plc.rtp.latch import Latch, RateCap
-from plc.rtp.mismatch import Told
-from plc.rtp.outcomes import Verdict
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.playout import Playout
+from plc.apps.relay_stream import RelayConfig, StreamRelay
+from plc.apps.relay_workers import run_workers
+from plc.errors import ConfigError, NetworkError
+from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.udp import Address, Endpoint, UdpPort, serve, stop_signals
+from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
 
-# Ticks that are this much overdue are left out: the machine slept.
-_OVERDUE_S = 1.0
-# The same of a recording, where nothing was received for so long.
-_RECORDING_OVERDUE_S = 30.0
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
-# Share of a packet by which a block may be behind before bursts begin with less, and share of the
-# time left that they may then take: several streams that lose a packet at once share one packet's
-# time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
-_BEHIND = 0.25
 _WATCH_S = 1.0
+# Pairs of ports tried where any will do.
+_PAIRS_TRIED = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayConfig:
-    """Settings of one stream through the relay.
-
-    Parameters
-    ----------
-    listen : Endpoint
-        Where it comes in.
-    to : Endpoint or Path
-        Where it goes: a host, or an audio file.
-    receiver : ReceiverConfig
-        How it is received. It is sent on in the same format and codec, with the same payload type,
-        in packets of ``receiver.stream``.
-    seed : int or None
-        Seed of the sent stream's first numbers; None: unpredictable ones.
-    """
-
-    listen: Endpoint
-    to: Endpoint | Path
-    receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check that the codec has such packets."""
-        if self.receiver.codec == "opus":
-            check_opus_frame(self.receiver.stream.packet_samples)
-
-
-@dataclass(slots=True)
-class RelayStats:
-    """Counters of a stream through the relay; its parts keep their own."""
-
-    datagrams_received: int = 0
-    refused_datagrams: int = 0
-    """Not from the source that counts, or not allowed."""
-    capped_datagrams: int = 0
-    """Too many in a second."""
-    packets_sent: int = 0
-    late_packets_sent: int = 0
-    """Sent more than one packet length after they were due."""
-    skipped_packets: int = 0
-    """Not sent: the machine was asleep when they were due."""
-    unwritten_samples: int = 0
-    """Played for a recording and not in its file, whose disk was full or stood still."""
-    source_changes: int = 0
-    lateness: TimeHistogram = field(default_factory=TimeHistogram)
-    """By how much packets were sent after they were due."""
-    delay: TimeHistogram = field(default_factory=TimeHistogram)
-    """What the relay added to the stream's delay, at each packet sent."""
-
-
-class StreamRelay:
-    """One stream: datagrams in, blocks out.
+class Lane:
+    """A stream with its sockets and where it goes.
 
     Parameters
     ----------
     config : RelayConfig
-        Its settings.
+        Of the stream.
+
+    Attributes
+    ----------
+    stream : StreamRelay
+        The stream.
+    ports : list of UdpPort
+        One for each path, then that of RTCP.
+    target : Address or Recorder
+        Where it goes.
+    stopped : bool
+        Whether nothing more is received.
+    joined, left : threading.Event
+        Set when the relay has taken it over, and let go of it.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
     """
 
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
-        receiver = config.receiver
-        self.playout = Playout(receiver)
-        rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
-        # Decoding and encoding keep state of their own.
-        self.packetizer = Packetizer(
-            receiver.open_codec(),
-            ssrc=rng.getrandbits(32),
-            sequence=rng.getrandbits(15),
-            timestamp=rng.getrandbits(32),
-            payload_type=self.playout.payload_type,
-        )
-        self.stats = RelayStats()
-        self.latch = Latch(receiver.allow)
-        self.told = Told(self.playout.inspection)
-        self._cap = RateCap(receiver.packets_per_s)
-        self._period_s = self.playout.block / self.playout.codec.sample_rate
-        self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
-        self._begin_s = math.inf
-        self._due_s = math.inf
-        self._ticks = 0
+        self.stopped = False
+        self.joined = threading.Event()
+        self.left = threading.Event()
+        self._closed = False
+        self.ports: list[UdpPort] = []
+        self.stream = StreamRelay(config)
+        try:
+            self.ports += _open_ports(config)
+            self._rtcp = self.ports[-1] if config.rtcp else None
+            self.target = self._open_target()
+        except BaseException:
+            self._close_ports()
+            self.stream.close()
+            raise
+        self._upstream: Address | None = None
+
+    def _open_target(self) -> Address | Recorder:
+        to = self.config.to
+        if isinstance(to, Endpoint):
+            if self.config.dscp is not None:
+                for port in self.ports:
+                    port.mark(self.config.dscp)
+            if self._rtcp is not None:
+                self._rtcp.target(_next_port(to))  # the card of a group, too
+            return self.ports[0].target(to)
+        stream = self.config.receiver.stream
+        return Recorder(to, stream.sample_rate, stream.channels)
 
     @property
-    def records(self) -> bool:
-        """Whether it goes to a file."""
-        return isinstance(self.config.to, Path)
-
-    @property
-    def next_s(self) -> float:
-        """When the next block is due; infinite before anything was received."""
-        return self._begin_s + self._ticks * self._period_s
-
-    def receive(self, datagram: bytes, source: Address, now_s: float) -> None:
-        """Take in a datagram."""
-        stats = self.stats
-        stats.datagrams_received += 1
-        if self._overdue_s < self.next_s - now_s < math.inf:
-            # The clock was set back: no block may wait until it is again as late as it was.
-            self._begin_s += now_s - self.next_s
-        if not self.latch.admits(source, datagram, now_s):
-            stats.refused_datagrams += 1
-            return
-        if not self._cap.take(now_s):
-            stats.capped_datagrams += 1
-            return
-        verdict = self.playout.put(datagram, now_s)
-        self.told.note_source(source)
-        before = self.latch.source
-        if self.latch.heard(source, datagram, verdict, now_s):
-            self.playout.yield_place(verdict)
-        stats.source_changes += self.latch.source != before is not None
-        if verdict is Verdict.ACCEPTED and self._begin_s == math.inf:
-            self._begin_s = now_s
-
-    def play(self, now_s: float, seen_s: float | None = None) -> NDArray[np.float32] | None:
-        """Return the block that is due, shape (n, channels); None if none is, or nothing began.
-
-        Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, a burst
-        begins with what takes at most a quarter of the time left.
-        """
-        if now_s - self.next_s > self._overdue_s:
-            overdue = int((now_s - self.next_s) / self._period_s)
-            self._ticks += overdue
-            self.stats.skipped_packets += overdue
-        if now_s < self.next_s:
-            return None
-        due_s = self.next_s
-        self._ticks += 1
-        behind_s = (now_s if seen_s is None else seen_s) - due_s
-        left_s = max(0.0, self._period_s - behind_s)
-        hurried = behind_s > _BEHIND * self._period_s
-        played = self.playout.tick(due_s, 1000.0 * _BEHIND * left_s if hurried else math.inf)
-        if not self.playout.buffer.begun:
-            return None
-        stats = self.stats
-        stats.packets_sent += 1
-        stats.delay.add(1000.0 * max(0.0, self.playout.delay_s))
-        self._due_s = due_s
-        return played.T
-
-    def note_sent(self, now_s: float) -> None:
-        """Count how late the block that was last played has left."""
-        late_s = now_s - self._due_s
-        self.stats.late_packets_sent += late_s > self._period_s
-        self.stats.lateness.add(1000.0 * max(0.0, late_s))
-
-    def close(self) -> None:
-        """End the threads of the concealer's networks, if there are any."""
-        self.playout.close()
+    def name(self) -> str:
+        """Name of the stream."""
+        return self.config.name or str(self.ports[0].endpoint)
 
     @property
     def drained(self) -> bool:
-        """Whether everything received has been played."""
-        return self.playout.drained
+        """Whether all datagrams that came have been read."""
+        return all(port.drained for port in self.ports)
+
+    @property
+    def next_s(self) -> float:
+        """When a block or reports are due."""
+        reports = self.stream.reports
+        return self.stream.next_s if reports is None else min(self.stream.next_s, reports.next_s)
+
+    def receive(self, number: int, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in a datagram that came at the port of that number."""
+        if self.stopped:
+            return
+        if self.ports[number] is self._rtcp:
+            self._receive_report(datagram, source, now_s)
+            return
+        if self.stream.records:
+            while self.stream.next_s <= now_s:
+                self.record(now_s, now_s)
+        self.stream.receive(datagram, source, now_s, number)
+
+    def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in RTCP of the sender or of a receiver."""
+        sender = self.stream.latch.source
+        is_sender = sender is not None and source[0] == sender[0]
+        if not is_sender and not self._is_target(source[0]):
+            self.stream.stats.refused_datagrams += 1
+            return
+        if is_sender and is_sender_report(datagram):
+            self._upstream = source
+        assert self.stream.reports is not None
+        self.stream.reports.receive(datagram, now_s)
+
+    def _is_target(self, host: str) -> bool:
+        """Tell whether a receiver of what is sent may be there: anybody, of a group."""
+        target = self.target
+        return not isinstance(target, Recorder) and (is_multicast(target[0]) or host == target[0])
+
+    def send_due(self, now_s: float, clock: Callable[[float], float]) -> None:
+        """Send the block that is due."""
+        played = self.stream.play(clock(now_s))
+        if played is not None:
+            assert not isinstance(self.target, Recorder)
+            self.ports[0].send(self.stream.packetizer.pack(played), self.target)
+            self.stream.note_sent(clock(now_s))
+
+    def catch_up(self, now_s: float, clock: Callable[[float], float]) -> None:
+        """Record due blocks, unless earlier datagrams are still unread."""
+        for _ in range(_RECORDED_AT_ONCE):
+            if self.stream.next_s > now_s or not self.drained:
+                return
+            self.record(now_s, clock(now_s))
+
+    def record(self, now_s: float, seen_s: float) -> None:
+        """Record the block that is due."""
+        played = self.stream.play(now_s, seen_s)
+        if played is not None:
+            assert isinstance(self.target, Recorder)
+            self.target.write(played)
+            self.stream.stats.unwritten_samples = self.target.unwritten_samples
+
+    def report_on(self, now_s: float) -> None:
+        """Send the reports that are due."""
+        reports = self.stream.reports
+        if reports is None or now_s < reports.next_s:
+            return
+        assert self._rtcp is not None
+        upstream, downstream = reports.due(now_s)
+        sender = self.stream.latch.source
+        if upstream is not None and sender is not None:
+            self._rtcp.send(upstream, self._upstream or _next_address(sender))
+        if downstream is not None and not isinstance(self.target, Recorder):
+            self._rtcp.send(downstream, _next_address(self.target))
+
+    def stop(self) -> None:
+        """Stop receiving; the packets held are still played."""
+        self.stopped = True
+        self.stream.playout.drain()
 
     def report(self) -> dict[str, Any]:
         """Return everything that was counted, by name."""
-        to = self.config.to
-        stats = asdict(self.stats)
-        stats["lateness_ms"] = percentiles(self.stats.lateness)
-        stats["delay_ms"] = percentiles(self.stats.delay)
-        del stats["lateness"], stats["delay"]
-        return {
-            "listen": str(self.config.listen),
-            "to": str(to),
-            "codec": self.config.receiver.codec,
-            "source": None if self.latch.source is None else "{}:{}".format(*self.latch.source),
-            "relay": stats,
-        } | self.playout.report()
+        target = self.target
+        if isinstance(target, Recorder):
+            self.stream.stats.unwritten_samples = target.unwritten_samples
+        report = self.stream.report() | {
+            "name": self.name,
+            "listen": str(self.ports[0].endpoint),
+            "failed_sends": sum(port.failed_sends for port in self.ports),
+        }
+        if isinstance(target, Recorder):
+            report["recording"] = target.report()
+        return report
+
+    def media(self) -> AudioMedia:
+        """Return the description of what is sent to a host."""
+        to, receiver = self.config.to, self.config.receiver
+        assert isinstance(to, Endpoint)
+        return AudioMedia(
+            endpoint=to,
+            codec=receiver.codec,
+            payload_type=self.stream.packetizer.payload_type,
+            sample_rate=receiver.stream.sample_rate,
+            channels=receiver.stream.channels,
+            packet_ms=receiver.stream.packet_ms,
+        )
+
+    def close(self) -> None:
+        """Close the ports, and the file with all that was recorded; once."""
+        if self._closed:
+            return
+        self._closed = True
+        reports = self.stream.reports
+        is_reported_on = reports is not None and reports.stats.sent > 0
+        if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
+            assert reports is not None
+            self._rtcp.send(reports.farewell(), _next_address(self.target))
+        self.stream.close()
+        self._close_ports()
+        if isinstance(self.target, Recorder):
+            self.target.close()
+
+    def _close_ports(self) -> None:
+        for port in self.ports:
+            port.close()
+
+
+def _open_ports(config: RelayConfig) -> list[UdpPort]:
+    """Open the ports of the paths, and that of RTCP."""
+    opened: list[UdpPort] = []
+    try:
+        if config.rtcp:
+            opened += _open_pair(config.listen)
+        else:
+            opened.append(UdpPort(config.listen))
+        if config.second is not None:
+            opened.insert(1, UdpPort(config.second))
+    except BaseException:
+        for port in opened:
+            port.close()
+        raise
+    return opened
+
+
+def _open_pair(endpoint: Endpoint) -> tuple[UdpPort, UdpPort]:
+    """Open a port and the one after it; where any will do, the first such pair."""
+    for _ in range(_PAIRS_TRIED):
+        port = UdpPort(endpoint)
+        try:
+            return port, UdpPort(_next_port(port.endpoint))
+        except ConfigError:
+            port.close()
+            raise
+        except NetworkError as error:
+            port.close()
+            if endpoint.port:
+                raise
+            failure = error
+    raise failure
+
+
+def _next_port(endpoint: Endpoint) -> Endpoint:
+    if endpoint.port == 65_535:
+        raise ConfigError(f"{endpoint} leaves no port after it for RTCP; give a lower one")
+    return Endpoint(endpoint.host, endpoint.port + 1, endpoint.interface)
+
+
+def _next_address(address: Address) -> Address:
+    return address[0], min(address[1] + 1, 65_535)
 
 
 class Relay:
-    """A :class:`~plc.rtp.udp.Service` of several streams, one port each.
+    """A :class:`~plc.rtp.udp.Service` of several streams.
 
     Parameters
     ----------
@@ -246,6 +288,8 @@ class Relay:
     clock : callable, optional
         Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
         is then seen. Without one, no time passes meanwhile.
+    stays : bool
+        Whether it goes on without streams: more may be added.
 
     Raises
     ------
@@ -254,137 +298,167 @@ class Relay:
     """
 
     def __init__(
-        self, configs: Sequence[RelayConfig], clock: Callable[[], float] | None = None
+        self,
+        configs: Sequence[RelayConfig],
+        clock: Callable[[], float] | None = None,
+        *,
+        stays: bool = False,
     ) -> None:
-        if not configs:
+        if not configs and not stays:
             raise ConfigError("a relay needs a stream at least")
         self._clock = (lambda now_s: now_s) if clock is None else (lambda _: clock())
-        self.streams = [StreamRelay(config) for config in configs]
-        self._ports: list[UdpPort] = []
-        self._targets: list[Address | Recorder] = []
+        self._stays = stays
         self._stopped_s = math.inf
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._gone: list[Lane] = []
+        self.turned_s = time.monotonic()
+        """When it had its last turn, by ``time.monotonic``."""
+        self.serving = threading.Event()
+        """Set with the first turn: from then on signals are heard."""
+        self.lanes: list[Lane] = []
+        self._ports: list[UdpPort] = []
+        self._places: list[tuple[Lane, int]] = []
         try:
             for config in configs:
-                self._ports.append(UdpPort(config.listen))
-                self._targets.append(self._open_target(config))
+                self.lanes.append(Lane(config))
         except BaseException:
             self.close()
             raise
+        self._place_ports()
 
-    def _open_target(self, config: RelayConfig) -> Address | Recorder:
-        if isinstance(config.to, Endpoint):
-            return self._ports[-1].target(config.to)
-        stream = config.receiver.stream
-        return Recorder(config.to, stream.sample_rate, stream.channels)
+    def _place_ports(self) -> None:
+        # New lists: other threads may be reading the ones before.
+        self._places = [(lane, number) for lane in self.lanes for number in range(len(lane.ports))]
+        self._ports = [lane.ports[number] for lane, number in self._places]
+
+    @property
+    def streams(self) -> list[StreamRelay]:
+        """The streams, in order."""
+        return [lane.stream for lane in self.lanes]
 
     @property
     def ports(self) -> Sequence[UdpPort]:
-        """One for each stream, in order."""
+        """Those of all streams, in order."""
         return self._ports
 
     @property
     def next_s(self) -> float:
         """When the next block of any stream is due."""
-        return min(stream.next_s for stream in self.streams)
+        return min((lane.next_s for lane in self.lanes), default=math.inf)
 
     @property
     def done(self) -> bool:
         """Whether every stream was played to its end, or none goes on."""
-        if all(isinstance(each, Recorder) and each.error for each in self._targets):
+        targets = [lane.target for lane in self.lanes]
+        failed = all(isinstance(each, Recorder) and each.error for each in targets)
+        if failed and not self._stays:
             return True
-        return self._stopped_s < math.inf and all(stream.drained for stream in self.streams)
+        return self._stopped_s < math.inf and all(lane.stream.drained for lane in self.lanes)
+
+    # ---- streams that come and go ---------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Take over added lanes, and let go of ended ones."""
+        self.turned_s = time.monotonic()
+        self.serving.set()
+        for lane in self._gone:
+            lane.left.set()
+        self._gone.clear()
+        changed = self._take_changes()
+        leaving = [lane for lane in self.lanes if lane.stopped and lane.stream.drained]
+        if leaving and self._stopped_s == math.inf:
+            self.lanes = [lane for lane in self.lanes if lane not in leaving]
+            self._gone += leaving
+            changed = True
+        if changed:
+            self._place_ports()
+
+    def _take_changes(self) -> bool:
+        """Make the changes that were asked for; return whether there were any."""
+        changed = False
+        while not self._changes.empty():
+            self._changes.get()()
+            changed = True
+        return changed
+
+    def add(self, config: RelayConfig) -> Lane:
+        """Make a lane and hand it over; from another thread than that which serves.
+
+        ``lane.joined`` tells when it is served.
+
+        Raises
+        ------
+        ConfigError
+            If a stream of that name is there.
+        NetworkError
+            If a port is taken, or a host not found.
+        """
+        lane = Lane(config)
+        if lane.name in [each.name for each in self.lanes]:
+            lane.close()
+            raise ConfigError(f"a stream {lane.name} is there already; remove it first")
+
+        def take_over() -> None:
+            self.lanes = [*self.lanes, lane]
+            lane.joined.set()
+
+        self._changes.put(take_over)
+        return lane
+
+    def remove(self, lane: Lane) -> None:
+        """Let a lane be played to its end and go; ``lane.left`` tells when to close it."""
+        self._changes.put(lane.stop)
+
+    # ---- serving --------------------------------------------------------------------------------
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in a datagram that came at ``now_s``, unless stopped."""
         if now_s < self._stopped_s:
-            stream = self.streams[port]
-            if stream.records:
-                while stream.next_s <= now_s:
-                    self._record(port, stream, now_s)
-            stream.receive(datagram, source, now_s)
+            lane, number = self._places[port]
+            lane.receive(number, datagram, source, now_s)
 
     def advance(self, now_s: float) -> None:
         """Send due blocks, oldest first, one of each stream in turn."""
-        for number, stream in enumerate(self.streams):
-            if stream.records:
-                self._catch_up(number, stream, now_s)
+        for lane in self.lanes:
+            if lane.stream.records:
+                lane.catch_up(now_s, self._clock)
         while due := [
-            (stream.next_s, number)
-            for number, stream in enumerate(self.streams)
-            if stream.next_s <= now_s and not stream.records
+            (lane.stream.next_s, number)
+            for number, lane in enumerate(self.lanes)
+            if lane.stream.next_s <= now_s and not lane.stream.records
         ]:
             for _, number in sorted(due):
-                stream = self.streams[number]
-                played = stream.play(self._clock(now_s))
-                if played is not None:
-                    target = self._targets[number]
-                    assert not isinstance(target, Recorder)
-                    self._ports[number].send(stream.packetizer.pack(played), target)
-                    stream.note_sent(self._clock(now_s))
-
-    def _catch_up(self, number: int, stream: StreamRelay, now_s: float) -> None:
-        """Record due blocks, unless earlier datagrams are still unread."""
-        for _ in range(_RECORDED_AT_ONCE):
-            if stream.next_s > now_s or not self._ports[number].drained:
-                return
-            self._record(number, stream, now_s)
-
-    def _record(self, number: int, stream: StreamRelay, now_s: float) -> None:
-        played = stream.play(now_s, self._clock(now_s))
-        if played is not None:
-            target = self._targets[number]
-            assert isinstance(target, Recorder)
-            target.write(played)
-            stream.stats.unwritten_samples = target.unwritten_samples
+                self.lanes[number].send_due(now_s, self._clock)
+        for lane in self.lanes:
+            lane.report_on(now_s)
 
     def stop(self, now_s: float) -> None:
         """Stop receiving; the packets held are still played."""
         self._stopped_s = now_s
-        for stream in self.streams:
-            stream.playout.drain()
+        for lane in self.lanes:
+            lane.stop()
 
     def tell(self, note: Note) -> None:
         """Note mismatches between received streams and their settings."""
-        for port, stream in zip(self._ports, self.streams, strict=True):
-            stream.told.tell(str(port.endpoint), note)
+        for lane in self.lanes:
+            lane.stream.told.tell(lane.name, note)
 
     def report(self) -> list[dict[str, Any]]:
         """Return the counters of each stream."""
-        reports = []
-        for stream, port, target in zip(self.streams, self._ports, self._targets, strict=True):
-            if isinstance(target, Recorder):
-                stream.stats.unwritten_samples = target.unwritten_samples
-            report = stream.report()
-            report |= {"listen": str(port.endpoint), "failed_sends": port.failed_sends}
-            if isinstance(target, Recorder):
-                report["recording"] = target.report()
-            reports.append(report)
-        return reports
+        return [lane.report() for lane in self.lanes]
 
     def media(self) -> list[AudioMedia]:
         """Return descriptions of the sent streams; streams into files are left out."""
-        return [
-            AudioMedia(
-                endpoint=stream.config.to,
-                codec=stream.config.receiver.codec,
-                payload_type=stream.packetizer.payload_type,
-                sample_rate=stream.config.receiver.stream.sample_rate,
-                channels=stream.config.receiver.stream.channels,
-                packet_ms=stream.config.receiver.stream.packet_ms,
-            )
-            for stream in self.streams
-            if isinstance(stream.config.to, Endpoint)
-        ]
+        return [lane.media() for lane in self.lanes if not lane.stream.records]
 
     def close(self) -> None:
         """Close the ports, and the files with all that was recorded."""
-        for stream in self.streams:
-            stream.close()
-        for port in self._ports:
-            port.close()
-        for target in self._targets:
-            if isinstance(target, Recorder):
-                target.close()
+        self._take_changes()
+        for lane in self.lanes:
+            lane.close()
+        # Who waits for one to leave need wait no longer.
+        for lane in [*self._gone, *self.lanes]:
+            lane.left.set()
 
 
 def run_relay(
@@ -392,9 +466,11 @@ def run_relay(
     *,
     workers: int = 1,
     duration_s: float = math.inf,
+    stays: bool = False,
     announce: Callable[["Relay"], None] | None = None,
     watch: Callable[["Relay"], None] | None = None,
     note: Note = in_words,
+    on_hangup: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Relay until a signal or the end of the time; return the counters.
 
@@ -409,6 +485,8 @@ def run_relay(
         Processes that share the streams: one core runs a few dozen.
     duration_s : float
         How long; infinite: until a signal comes.
+    stays : bool
+        Whether to go on without streams; with one worker.
     announce : callable, optional
         Called once the ports are open; not with several workers, each of which has its own.
     watch : callable, optional
@@ -416,6 +494,8 @@ def run_relay(
     note : callable
         Takes mismatches between received packets and settings, from that thread; with several
         workers :mod:`plc.notice` takes them.
+    on_hangup : callable, optional
+        Called at SIGHUP, which then ends nothing; with one worker.
 
     Raises
     ------
@@ -429,15 +509,15 @@ def run_relay(
         if files.count(path) > 1:
             raise ConfigError(f"{path} is where several streams go; give each a file of its own")
     if min(workers, len(configs)) > 1:
-        return _run_workers(configs, min(workers, len(configs)), duration_s)
-    relay = Relay(configs, time.monotonic)
+        return run_workers(configs, min(workers, len(configs)), duration_s, run_relay)
+    relay = Relay(configs, time.monotonic, stays=stays)
     try:
         if announce is not None:
             announce(relay)
         gc.collect()
         gc.freeze()  # present objects stay; a collection need not walk them
         with _watched(relay, watch, note):
-            serve(relay, duration_s=duration_s)
+            serve(relay, duration_s=duration_s, each_turn=relay.turn, on_hangup=on_hangup)
     finally:
         relay.close()
     return relay.report()
@@ -454,6 +534,7 @@ def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) ->
             watch(relay)
 
     def go_on_looking() -> None:
+        relay.serving.wait(_WATCH_S)
         look()
         while not end.wait(_WATCH_S):
             look()
@@ -466,101 +547,3 @@ def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) ->
         end.set()
         thread.join()
         look()
-
-
-def _run_workers(
-    configs: Sequence[RelayConfig], workers: int, duration_s: float
-) -> list[dict[str, Any]]:
-    """Let each of several processes relay some of the streams; collect their reports in order.
-
-    If one of them fails, the others come to their end, as streams of one process would.
-    """
-    context = multiprocessing.get_context("spawn")
-    started = []
-    for number in range(workers):
-        ours, theirs = context.Pipe(duplex=False)
-        mine = list(configs[number::workers])
-        process = context.Process(target=_work, args=(mine, duration_s, theirs), daemon=True)
-        with children.undisturbed():
-            process.start()
-        theirs.close()
-        started.append((process, ours))
-    answers: dict[int, list[dict[str, Any]] | PlcError] = {}
-    failure: PlcError | None = None
-    with stop_signals() as signals:
-        sent = 0
-        while len(answers) < workers:
-            for process, _ in started:
-                for _ in signals[sent:]:
-                    process.terminate()
-            sent = len(signals)
-            waited_for = [ours for number, (_, ours) in enumerate(started) if number not in answers]
-            ready = multiprocessing.connection.wait(waited_for, 0.1)
-            for number, (process, ours) in enumerate(started):
-                if ours not in ready:
-                    continue
-                answer = _answer_of(process, ours)
-                if isinstance(answer, str):
-                    notice.tell(answer)
-                    continue
-                answers[number] = answer
-                if failure is None and isinstance(answer, PlcError):
-                    failure = answer
-                    for other, _ in started:
-                        other.terminate()
-    for process, _ in started:
-        process.join()
-    if failure is not None and signals:
-        # Asked to end before the workers had begun, or twice: nobody waits for what they counted.
-        raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
-    if failure is not None:
-        raise failure
-    reports: list[dict[str, Any]] = [{} for _ in configs]
-    for number, answer in answers.items():
-        assert not isinstance(answer, PlcError)
-        reports[number::workers] = answer
-    return reports
-
-
-def _answer_of(
-    process: BaseProcess, ours: "multiprocessing.connection.Connection"
-) -> list[dict[str, Any]] | PlcError | str:
-    """Return a worker's reports, or why there are none; or a line to tell, before them."""
-    try:
-        answer: list[dict[str, Any]] | PlcError | str = ours.recv()
-    except (EOFError, OSError):
-        process.join()
-        return NetworkError(f"a worker ended without a report (status {process.exitcode})")
-    return answer
-
-
-def _work(
-    configs: list[RelayConfig], duration_s: float, answer: "multiprocessing.connection.Connection"
-) -> None:
-    """Be a worker: relay, and send the reports, or what went wrong, back."""
-    # A terminal's signals are for the parent, which hands them on: here a second one would end at
-    # once.
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
-    threading.Thread(target=_end_with_parent, name="plc relay parent", daemon=True).start()
-    one_at_a_time = threading.Lock()
-
-    def send(what: list[dict[str, Any]] | PlcError | str) -> None:
-        with one_at_a_time, contextlib.suppress(OSError):  # nobody is there any more
-            answer.send(what)
-
-    notice.listener = send
-    done: list[dict[str, Any]] | PlcError
-    try:
-        done = run_relay(configs, duration_s=duration_s)
-    except PlcError as error:
-        done = error
-    send(done)
-
-
-def _end_with_parent() -> None:
-    """End when the process that started this one has: killed, it ends no worker, and ports stay."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,9 @@
-"""Audio files, block by block: the only module that knows libsndfile and PyAV.
+"""Audio files, block by block: the only module that knows libsndfile.
 
 Reading: libsndfile (the ``soundfile`` package) takes WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and its
-other formats; what it does not know goes to PyAV, if that is installed: AAC, M4A, WMA, Matroska,
-the sound of a video. Writing: WAV, FLAC, Ogg Vorbis, Opus and MP3, by the target's suffix.
+other formats; what it does not know goes to PyAV (:mod:`plc.audio.media`), if that is installed:
+AAC, M4A, WMA, Matroska, the sound of a film. Writing: WAV, FLAC, Ogg Vorbis, Opus and MP3, and
+through PyAV M4A, MP4 and Matroska, by the target's suffix.
 
 Neither holds a file in memory. A file is written under a temporary name beside its target and
 renamed when it is complete, so that an interrupted run leaves no half file behind. Samples that an
@@ -20,14 +21,15 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, Protocol, Self
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio.tag_values import Picture, Tags, mapped, mime_of
+from plc.audio import media
+from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
 from plc.errors import AudioFileError, MissingExtraError, why
@@ -68,20 +70,18 @@ _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 # What libsndfile hands over at once to be cut to the caller's blocks.
 _READ_SAMPLES = 2**14
 
-# FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
-_AV_NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
-_AV_OWN = {
-    "MAJOR_BRAND",
-    "MINOR_VERSION",
-    "COMPATIBLE_BRANDS",
-    "ENCODER",
-    "HANDLER_NAME",
-    "VENDOR_ID",
-}
+_BITRATES = (6_000, 2_048_000)
 # Of a target's name in that of the file it is written to first, which has a limit of 255 bytes.
 _NAME_KEPT = 48
 
-WRITABLE_SUFFIXES = tuple(_CONTAINERS)
+# Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
+# 0 of libsndfile's compression level stand for.
+_MP3_KBITRATES = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
+_OPUS_KBITRATES = (6, 256)
+
+WRITABLE_SUFFIXES = (*_CONTAINERS, *media.FORMATS)
+_OTHERS = (".aif", ".aiff", ".aifc", ".au", ".caf", ".oga", ".rf64", ".w64", ".wave")
+AUDIO_SUFFIXES = frozenset((*WRITABLE_SUFFIXES, *media.READ_SUFFIXES, *_OTHERS))
 
 
 class _Decoder(Protocol):
@@ -92,6 +92,7 @@ class _Decoder(Protocol):
     samples: int | None
     expected_samples: int | None
     subtype: str | None
+    codec: str | None
 
     def pieces(self) -> Iterator[NDArray[np.float32]]: ...
 
@@ -119,7 +120,9 @@ class AudioReader:
     expected_samples : int or None
         About how long it is, for a progress bar.
     subtype : str or None
-        libsndfile's name of the coding, such as ``PCM_16``; None for what PyAV reads.
+        libsndfile's name of the coding, such as ``PCM_16``; None for what it has none for.
+    codec : str or None
+        FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class AudioReader:
         self.samples = self._decoder.samples
         self.expected_samples = self._decoder.expected_samples
         self.subtype = self._decoder.subtype
+        self.codec = self._decoder.codec
 
     def stream(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
         """Yield the file once, in order: float32, shape (n, channels).
@@ -181,6 +185,14 @@ class AudioReader:
         self.close()
 
 
+class _Encoder(Protocol):
+    """A file that is being written, of either library."""
+
+    def write(self, samples: NDArray[np.float32] | NDArray[np.int32], /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class AudioWriter:
     """A new audio file; a context manager that keeps it if all went well and else removes it.
 
@@ -199,6 +211,11 @@ class AudioWriter:
         About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
     tags : Tags, optional
         Its tags.
+    bitrate : int, optional
+        In bit/s, for MP3, Opus, AAC and what else loses something.
+    film : AudioReader, optional
+        The recording it is made from. Where FFmpeg reads that, and writes this, its coding is kept
+        if the format can, and its other streams, such as pictures, are copied.
 
     Attributes
     ----------
@@ -222,10 +239,14 @@ class AudioWriter:
         source_subtype: str | None = None,
         expected_samples: int | None = None,
         tags: Tags | None = None,
+        bitrate: int | None = None,
+        film: AudioReader | None = None,
     ) -> None:
         self.path = Path(path)
         check_target(self.path)
-        container, self.subtype = _coding(self.path, source_subtype)
+        codec = film.codec if film else None
+        container, self.subtype = _coding(self.path, codec, source_subtype)
+        check_bitrate(self.path, self.subtype, bitrate)
         self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
         self._tags = tags or Tags()
         self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
@@ -238,7 +259,11 @@ class AudioWriter:
         self.clipped_samples = 0
         self._place = _behind(self.path)
         self._partial, self._descriptor = _open_beside(self._place)
-        self._file = _create(self, container, sample_rate, channels)
+        settings = container, sample_rate, channels, bitrate
+        if self.path.suffix.lower() in media.FORMATS:
+            self._file: _Encoder = _media(self, *settings, film.path if codec and film else None)
+        else:
+            self._file = _create(self, *settings)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
@@ -277,7 +302,8 @@ class AudioWriter:
             self._close()
             if self._container == "RF64":
                 _as_wav(self._partial)
-            write_tags(self._partial, self.path.suffix.lower(), self._tags)
+            if self.path.suffix.lower() in _CONTAINERS:
+                write_tags(self._partial, self.path.suffix.lower(), self._tags)
             os.replace(self._partial, self._place)
         except (soundfile.LibsndfileError, OSError) as error:
             failure = self._failed(error)
@@ -366,11 +392,13 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
     AudioFileError
         Before anything was written; without ``overwrite`` also where there is such a file.
     """
-    if target.suffix.lower() not in _CONTAINERS:
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
         raise AudioFileError(
             f"{target} has the suffix {target.suffix or '(none)'!r}; the format is chosen by it: "
-            f"{', '.join(_CONTAINERS)}"
+            f"{', '.join(WRITABLE_SUFFIXES)}"
         )
+    if target.suffix.lower() in media.FORMATS:
+        _check_media(target)
     if target.is_dir():
         raise AudioFileError(f"{target} is a folder; name a file in it")
     if not target.parent.is_dir():
@@ -386,6 +414,35 @@ def check_new(target: Path, overwrite: bool) -> None:
     """Refuse to write over a file unasked; raise AudioFileError before anything was written."""
     if not overwrite and (target.exists() or target.is_symlink()):
         raise AudioFileError(f"{target} exists; give --overwrite, or another name")
+
+
+def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
+    """Refuse a bit rate that the coding cannot have.
+
+    Raises
+    ------
+    AudioFileError
+        Before anything was written.
+    """
+    if bitrate is None:
+        return
+    if subtype in _BITS or subtype in _BYTES or subtype == "VORBIS":
+        raise AudioFileError(
+            f"{target} would be {subtype}, which takes no bit rate; .mp3, .opus, .m4a and .mp4 do"
+        )
+    if not _BITRATES[0] <= bitrate <= _BITRATES[1]:
+        raise AudioFileError(
+            f"a bit rate of {bitrate / 1000:g} kbit/s is none that is written; give "
+            f"{_BITRATES[0] / 1000:g}k to {_BITRATES[1] / 1000:g}k, such as 192k"
+        )
+
+
+def _check_media(target: Path) -> None:
+    """Refuse what PyAV writes where there is none."""
+    try:
+        media.library()
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{target} cannot be written: {error}") from error
 
 
 def _check_readable(path: Path) -> None:
@@ -419,10 +476,10 @@ def _open(path: Path) -> _Decoder:
     except (soundfile.LibsndfileError, TypeError) as error:
         reason = _reason(error)
     try:
-        av = _av()
+        av = media.library()
     except MissingExtraError as error:
         raise MissingExtraError(f"libsndfile cannot read {path} ({reason}); {error}") from error
-    return _PyAV(av, path)
+    return media.MediaDecoder(av, path)
 
 
 class _Libsndfile:
@@ -434,6 +491,7 @@ class _Libsndfile:
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.subtype: str | None = self.file.subtype
+        self.codec: str | None = None
         self.expected_samples: int | None = self.file.frames
         # An MP3 file without a complete header only has an estimate of its length.
         self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
@@ -468,105 +526,16 @@ class _Libsndfile:
         self.file.close()
 
 
-class _PyAV:
-    """A file that FFmpeg's libraries read: its first audio stream."""
-
-    def __init__(self, av: ModuleType, path: Path) -> None:
-        self.av, self.path = av, path
-        try:
-            self.container: Any = self._opened()
-        except (av.error.FFmpegError, OSError) as error:
-            raise AudioFileError(
-                f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
-            ) from error
-        if not self.container.streams.audio:
-            self.container.close()
-            raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
-        self.audio: Any = self.container.streams.audio[0]
-        # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
-        known = self.audio.codec_context is not None
-        self.sample_rate: int = (self.audio.rate or 0) if known else 0
-        self.channels: int = (self.audio.channels or 0) if known else 0
-        if not (self.sample_rate > 0 and self.channels > 0):
-            self.container.close()
-            raise AudioFileError(
-                f"{path} is no audio file that can be read: its header names no coding, sample "
-                "rate or channels that there are"
-            )
-        self.subtype: str | None = None
-        self.samples: int | None = None
-        duration = self.container.duration
-        self.expected_samples: int | None = (
-            None if duration is None else round(duration / av.time_base * self.sample_rate)
-        )
-
-    def _opened(self) -> Any:
-        try:
-            # "file:" keeps a name with a colon from being taken for a protocol.
-            return self.av.open(f"file:{self.path}")
-        except UnicodeEncodeError:  # a name that is no UTF-8
-            return self.av.open(self.path.open("rb"))
-
-    def tags(self) -> Tags:
-        found = {**self.audio.metadata, **self.container.metadata}
-        comments = mapped({name.upper(): value for name, value in found.items()}, _AV_NAMES)
-        own = tuple((name, value) for name, value in comments if name not in _AV_OWN)
-        pictures = []
-        with contextlib.suppress(self.av.error.FFmpegError, OSError), self._opened() as container:
-            covers = [
-                stream
-                for stream in container.streams.video
-                if stream.disposition & self.av.stream.Disposition.attached_pic
-            ]
-            for packet in container.demux(covers) if covers else ():
-                data = bytes(packet)
-                if data:
-                    pictures.append(Picture(data, mime=mime_of(data)))
-                if len(pictures) == len(covers):
-                    break
-        return Tags(own, tuple(pictures))
-
-    def pieces(self) -> Iterator[NDArray[np.float32]]:
-        resampler = self.av.AudioResampler(
-            format="fltp", layout=self.audio.layout, rate=self.sample_rate
-        )
-        done = 0
-        try:
-            for frame in self.container.decode(self.audio):
-                for part in resampler.resample(frame):
-                    done += part.samples
-                    yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
-            for part in resampler.resample(None):
-                yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
-        except (self.av.error.FFmpegError, OSError) as error:
-            raise AudioFileError(
-                f"{self.path} is damaged after about {done / self.sample_rate:.3f} s "
-                f"({_reason(error)})"
-            ) from error
-
-    def close(self) -> None:
-        self.container.close()
-
-
 def _library_name(path: Path) -> str | bytes:
     """Return a path as libsndfile's package takes it, in any encoding."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
-def _av() -> ModuleType:
-    try:
-        import av
-        import av.error
-    except ImportError as error:
-        raise MissingExtraError(
-            "PyAV reads many formats more: pip install 'plc-engine[media]'"
-        ) from error
-    return av
-
-
-def _coding(path: Path, source_subtype: str | None) -> tuple[str, str]:
-    """Return libsndfile's format and subtype for a target."""
+def _coding(path: Path, codec: str | None, source_subtype: str | None) -> tuple[str, str]:
+    """Return format and subtype for a target: libsndfile's, or FFmpeg's codec for the format."""
     suffix = path.suffix.lower()
+    if suffix in media.FORMATS:
+        return media.coding(suffix, codec, source_subtype)
     container, subtypes = _CONTAINERS[suffix]
     wanted = _NEAREST.get((suffix, source_subtype or ""), source_subtype)
     return container, wanted if wanted in subtypes else subtypes[0]
@@ -633,10 +602,31 @@ def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
     os.fchmod(descriptor, mode)
 
 
+def _media(
+    writer: AudioWriter,
+    codec: str,
+    sample_rate: int,
+    channels: int,
+    bitrate: int | None,
+    film: Path | None,
+) -> media.MediaEncoder:
+    suffix = writer.path.suffix.lower()
+    file = os.fdopen(writer._descriptor, "r+b", closefd=False)
+    sound = codec, writer.subtype, sample_rate, channels
+    try:
+        return media.MediaEncoder(file, suffix, *sound, bitrate, writer._tags, film)
+    except BaseException:
+        os.close(writer._descriptor)
+        writer._partial.unlink(missing_ok=True)
+        raise
+
+
 def _create(
-    writer: AudioWriter, container: str, sample_rate: int, channels: int
+    writer: AudioWriter, container: str, sample_rate: int, channels: int, bitrate: int | None
 ) -> soundfile.SoundFile:
     partial = writer._partial
+    level = None if bitrate is None else _level(writer.subtype, sample_rate, channels, bitrate)
+    constant = "CONSTANT" if level is not None and writer.subtype == "MPEG_LAYER_III" else None
     try:
         return soundfile.SoundFile(
             writer._descriptor,
@@ -646,6 +636,8 @@ def _create(
             subtype=writer.subtype,
             format=container,
             closefd=False,
+            compression_level=level,
+            bitrate_mode=constant,
         )
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         reason = _place_error(partial)
@@ -657,6 +649,17 @@ def _create(
             f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
             f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
         ) from error
+
+
+def _level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
+    """Return libsndfile's nearest compression level for a bit rate."""
+    if subtype == "OPUS":
+        least, most = (1000 * channels * rate for rate in _OPUS_KBITRATES)
+    else:
+        least, most = next(
+            (1000 * low, 1000 * high) for rate, low, high in _MP3_KBITRATES if sample_rate >= rate
+        )
+    return 1.0 - (min(max(bitrate, least), most) - least) / (most - least)
 
 
 def _place_error(partial: Path) -> str:

@@ -20,7 +20,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from plc import notice
-from plc.cli import embed, live, network, web
+from plc.cli import batch, embed, live, network, repair, streams, web
+from plc.cli.batch import counted, progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
@@ -41,9 +42,11 @@ from plc.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from plc.apps.demo import DemoReport
+    from plc.apps.demo import DemoReport, Judge
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
+    from plc.repair.batch import Pair
+    from plc.repair.detect.files import DetectReport
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -150,7 +153,8 @@ def _version(wanted: bool) -> None:
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="Audio file to read.")]
 Target = Annotated[
-    Path, typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus or .mp3.")
+    Path,
+    typer.Argument(metavar="OUT", help="To write: .wav, .flac, .ogg, .opus, .mp3, .m4a or .mkv."),
 ]
 MaybeLoss = Annotated[
     float | None,
@@ -205,6 +209,7 @@ def demo(
             seed=seed,
             pictures=picture,
             overwrite=overwrite,
+            judges=_speech_judges(),
             progress=tell,
         )
     if report.picture_problem:
@@ -218,11 +223,12 @@ def demo(
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+        "plc conceal damaged/ good/ --trace traces/ --report report.html",
     ),
 )
 def conceal(
-    source: Source,
-    target: Target,
+    sources: batch.Sources,
+    target: batch.Target,
     trace: Trace = None,
     loop: Loop = False,
     loss: MaybeLoss = None,
@@ -238,52 +244,80 @@ def conceal(
             metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
         ),
     ] = float("inf"),
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Conceal a recording's lost packets, as a receiver would.
+    """Conceal lost packets of recordings, as a receiver would.
 
     With --trace the recording is damaged: samples of its lost packets are ignored.
     With --loss the recording is intact, and packets of it are lost first.
+    For several recordings --trace may be a folder of NAME.trace.
     """
     from plc.repair.recordings import conceal_file
 
-    losses = _losses(trace, loop, loss, burst, seed)
-    with _progress("concealing") as progress:
-        report = conceal_file(
-            source,
-            target,
-            losses,
-            packet_ms=packet_ms,
-            lookahead=lookahead,
-            method=method,
-            model=model,
-            budget_ms=budget_ms,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    _warn_of_clipping(report.clipped_samples, target)
-    print_json(report.as_dict()) if as_json else _print_conceal(report)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+
+        def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
+            given = None if trace is None else batch.belonging(trace, pair, (".trace",))
+            return conceal_file(
+                pair.source,
+                pair.target,
+                _losses(given, loop, loss, burst, seed),
+                packet_ms=packet_ms,
+                lookahead=lookahead,
+                method=method,
+                model=model,
+                budget_ms=budget_ms,
+                seed=seed,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("concealing", conceal_one)
+        if as_json:
+            work.print_json(done)
+        else:
+            for pair, report in done:
+                _print_conceal(report, work, pair)
+        work.show(done, picture, page)
+        work.end()
 
 
 @app.command(
     rich_help_panel=_FILES,
     epilog=_examples(
-        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 7.5:7.52",
-        "plc inpaint damaged.flac good.flac --gaps gaps.txt --quality best",
+        "plc inpaint damaged.wav good.wav                finds the gaps itself",
+        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
+        "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
+        "plc inpaint film.mkv good.mkv --mask missing.npy",
+        "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
+        "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
 def inpaint(
-    source: Source,
-    target: Target,
+    sources: batch.Sources,
+    target: batch.Target,
     gap: Annotated[
         list[str] | None,
-        typer.Option(metavar="START:STOP", help="A gap, in seconds; may be repeated."),
+        typer.Option(
+            metavar="START:STOP",
+            help="A gap in seconds, or START-STOP in 1:02.5, 62500ms, 2756250smp; may be repeated.",
+        ),
     ] = None,
     gaps: Annotated[
-        Path | None, typer.Option(help="A text file of gaps, one START:STOP in seconds a line.")
+        Path | None,
+        typer.Option(help="A text file of gaps, one a line, or an Audacity label track."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A .npy of bools, or an audio file that is not zero where one misses."),
     ] = None,
     trace: Trace = None,
     loop: Loop = False,
@@ -296,47 +330,59 @@ def inpaint(
     ] = "good",
     method: Method = "auto",
     model: Model = "auto",
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of a recording from both of their sides.
+    """Fill gaps of recordings from both of their sides.
+
+    Without --gap, --gaps, --mask and --trace the gaps are what plc detect finds.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
+    For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
     """
-    from plc.audio.loss import TraceLosses, read_trace
-    from plc.repair.gaps import parse_gap, read_gaps
-    from plc.repair.recordings import inpaint_file, lost_gaps
+    from plc.repair.marks import parse_gap
+    from plc.repair.recordings import inpaint_file
 
+    given = batch.Places(
+        gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
+    )
     try:
-        gaps_s = [parse_gap(text) for text in gap or []]
+        for text in gap or []:
+            if "smp" not in text:  # those are checked where the sample rate is known
+                parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
-    if gaps is not None:
-        gaps_s += read_gaps(gaps)
-    if trace is not None:
-        gaps_s += lost_gaps(source, TraceLosses(read_trace(trace), loop, path=trace), packet_ms)
-    if not gaps_s:
-        raise typer.BadParameter(
-            "say where: --gap START:STOP, --gaps FILE or --trace FILE", param_hint="--gap"
-        )
-    with _progress("inpainting") as progress:
-        report = inpaint_file(
-            source,
-            target,
-            gaps_s,
-            quality=quality,
-            method=method,
-            model=model,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    _warn_of_clipping(report.clipped_samples, target)
-    if as_json:
-        print_json(report.as_dict())
-        return
-    _print_inpaint(report, target)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+
+        def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
+            gaps_s = given.of(pair) or _found_gaps(pair, work, overwrite, as_json)
+            return inpaint_file(
+                pair.source,
+                pair.target,
+                gaps_s,
+                quality=quality,
+                method=method,
+                model=model,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("inpainting", inpaint_one)
+        if as_json:
+            work.print_json(done)
+        else:
+            for pair, report in done:
+                _print_inpaint(report, work, pair)
+        work.show(done, picture, page)
+        work.end()
 
 
 @app.command(
@@ -362,19 +408,58 @@ def lose(
     from plc.repair.recordings import lose_file
 
     losses = _losses(trace, loop, loss, burst, seed)
-    with _progress("losing") as progress:
+    with progress_bar("losing") as progress:
         report = lose_file(
             source, target, losses, packet_ms=packet_ms, overwrite=overwrite, progress=progress
         )
-    _warn_of_clipping(report.clipped_samples, target)
+    warn_of_clipping(report.clipped_samples, target)
     if as_json:
         print_json(report.as_dict())
         return
     share = 100 * report.lost_packets / report.packets
     typer.echo(
-        f"lost {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %) in "
-        f"{_count(report.bursts, 'burst')}: {target}, {report.trace}"
+        f"lost {report.lost_packets} of {counted(report.packets, 'packet')} ({share:.1f} %) in "
+        f"{counted(report.bursts, 'burst')}: {target}, {report.trace}"
     )
+
+
+@app.command(
+    rich_help_panel=_FILES,
+    epilog=_examples(
+        "plc detect damaged.wav",
+        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
+        "plc inpaint damaged.wav good.wav                finds the damage, too",
+    ),
+)
+def detect(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file to look at.")],
+    labels: Annotated[Path | None, typer.Option(help="Write labels for Audacity here.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw a picture (PNG) here; needs matplotlib.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the damage of a recording, knowing nothing of it.
+
+    Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
+    Confidence: 0.5, as likely as not, to 1, certain.
+    """
+    from plc.audio.files import check_new
+    from plc.repair.detect.files import detect_file, write_labels
+
+    for made in (labels, picture):
+        if made is not None:
+            check_new(made, overwrite)
+    with progress_bar("looking") as progress:
+        report = detect_file(source, progress=progress)
+    if labels is not None:
+        write_labels(labels, report)
+    if picture is not None:
+        from plc.apps.damage_picture import draw_damage
+
+        draw_damage(picture, source, report)
+    print_json(report.as_dict()) if as_json else _print_findings(report)
 
 
 @app.command(
@@ -469,7 +554,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (live, network, embed, web):
+for _commands in (repair, live, network, streams, embed, web):
     _commands.register(app)
 
 
@@ -512,18 +597,6 @@ def _losses(
 
 
 @contextmanager
-def _progress(what: str) -> "Iterator[Progress]":
-    """Show a bar on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda samples, total: bar.update(task, completed=samples, total=total)
-
-
-@contextmanager
 def _status() -> "Iterator[Any]":
     """Show the current step on stderr, if that is a terminal."""
     from rich.console import Console
@@ -550,7 +623,8 @@ def _print_demo(report: "DemoReport") -> None:
     table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
     table.add_column("clip")
     table.add_column("played")
-    for heading in ("error", "spectral distance", "time, p50 / p99"):
+    judges = list(dict.fromkeys(name for row in report.rows for name in row.scores))
+    for heading in ("error", "spectral distance", *judges, "time, p50 / p99"):
         table.add_column(heading, justify="right")
     last = ""
     for row in report.rows:
@@ -558,46 +632,114 @@ def _print_demo(report: "DemoReport") -> None:
             table.add_section()
         clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
         times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
-        nmse, lsd = f"{row.nmse_db:+.1f} dB", f"{row.lsd_db:.1f} dB"
-        table.add_row(clip, row.label, nmse, lsd, times)
+        # Of speech nobody hears whether the wave is the same.
+        nmse = "" if row.clip == "speech" else f"{row.nmse_db:+.1f} dB"
+        scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
+        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, times)
         last = row.clip
     console = _console()
     console.print(table)
     console.print(
         "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
-        "is better.\nNeither says much about speech: listen, or see PLCMOS in the README. "
-        "time: inside push, for a lost packet.",
+        "is better.\ntime: inside push, for a lost packet.",
         soft_wrap=True,
     )
+    if judges:
+        console.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
+    else:
+        missing = report.judge_problem or "the judges need plc-engine[bench] and speechmos"
+        console.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
+    console.print(f"listen: {report.folder}/{report.page}", soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
     heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
     console.print(f"files: {heard}{pictures}", soft_wrap=True)
 
 
-def _print_conceal(report: "ConcealReport") -> None:
+def _speech_judges() -> "dict[str, Judge]":
+    """Return judges of speech, if the benchmarks are installed."""
+    try:
+        from plc_bench.scores.registry import METRICS
+    except ImportError:
+        return {}
+    return {METRICS[name].label: METRICS[name].score for name in ("plcmos", "pesq")}
+
+
+def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
     share = 100 * report.lost_packets / report.packets
-    typer.echo(
-        f"concealed {report.lost_packets} of {_count(report.packets, 'packet')} ({share:.1f} %), "
-        f"{report.duration_s:.2f} s of audio in {report.elapsed_s:.2f} s "
-        f"({report.real_time_factor:.0f} x real time)"
+    work.say(
+        f"{f'{pair.name}: ' if work.to_folder else ''}concealed {report.lost_packets} of "
+        f"{counted(report.packets, 'packet')} ({share:.1f} %), {report.duration_s:.2f} s of audio "
+        f"in {report.elapsed_s:.2f} s ({report.real_time_factor:.0f} x real time)"
     )
     invalid = report.stats["invalid_packets"]
     if invalid:
-        typer.echo(f"and {_count(invalid, 'packet')} with NaN or infinity in it")
+        work.say(f"and {counted(invalid, 'packet')} with NaN or infinity in it")
 
 
-def _print_inpaint(report: "InpaintReport", target: Path) -> None:
+def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:
     from plc.repair.interpolate import LONGEST_REFINED_GAP
 
     gaps = len(report.gaps)
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
-    typer.echo(f"filled {_count(gaps, 'gap')}, {filled_ms:.1f} ms of {target}")
+    where = "stdout" if work.to_stdout else pair.target
+    work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
+    if report.damaged_samples:
+        damaged = counted(report.damaged_samples, "damaged sample")
+        work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
     if report.refined_gaps is not None and report.refined_gaps < gaps:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
-        typer.echo(
-            f"refined {report.refined_gaps} of {_count(gaps, 'gap')}: not those longer than "
+        work.say(
+            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}: not those longer than "
             f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
         )
+
+
+def _found_gaps(
+    pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool
+) -> list[tuple[float, float]]:
+    """Return the damage of a recording as gaps; say what was found."""
+    from plc.audio.files import check_target
+    from plc.errors import AudioFileError
+    from plc.repair.detect.files import detect_file
+
+    check_target(pair.target, pair.source, overwrite)
+    with progress_bar(f"looking at {pair.name}") as progress:
+        report = detect_file(pair.source, progress=progress)
+    if not report.findings:
+        raise AudioFileError(
+            f"no damage found in {pair.source}; say where it is: --gap START:STOP, --gaps FILE, "
+            "--mask FILE or --trace FILE"
+        )
+    if not as_json:
+        work.say(_found(report))
+    return report.gaps_s
+
+
+def _found(report: "DetectReport") -> str:
+    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts().items())
+    places = counted(len(report.findings), "place")
+    return f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+
+
+def _print_findings(report: "DetectReport") -> None:
+    from rich.table import Table
+
+    if report.findings:
+        table = Table(box=None)
+        for heading in ("start", "length", "kind", "confidence", "channels"):
+            table.add_column(heading, justify="left" if heading == "kind" else "right")
+        for each, (start_s, stop_s) in zip(report.findings, report.gaps_s, strict=True):
+            length_ms = 1000 * (stop_s - start_s)
+            channels = ",".join(str(channel + 1) for channel in each.channels)
+            table.add_row(
+                f"{start_s:.4f} s",
+                f"{length_ms:.1f} ms",
+                each.kind,
+                f"{each.confidence:.2f}",
+                "all" if len(each.channels) == report.channels else channels,
+            )
+        _console().print(table)
+    typer.echo(_found(report))
 
 
 def _print_methods(as_json: bool) -> None:
@@ -635,16 +777,3 @@ def _print_health(health: "Health") -> None:
     console.print(ladders)
     for problem in health.problems:
         typer.echo(f"plc: {problem}", err=True)
-
-
-def _warn_of_clipping(clipped_samples: int, target: Path) -> None:
-    if clipped_samples:
-        typer.echo(
-            f"plc: warning: {_count(clipped_samples, 'sample')} beyond full scale clipped in "
-            f"{target}; a float WAV source keeps them in a .wav target",
-            err=True,
-        )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

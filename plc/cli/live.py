@@ -15,12 +15,14 @@ import typer
 from plc.apps.quiet import quiet_libraries
 from plc.cli.options import (
     AsJson,
+    Dscp,
     Duration,
     LogJson,
     LoopedTrace,
     Metrics,
     ReceiverOptions,
     Seed,
+    View,
     end_unheard,
     share,
     with_options,
@@ -30,13 +32,17 @@ from plc.cli.watch import Watch
 
 if TYPE_CHECKING:
     from plc.apps.live import Live, LiveConfig
+    from plc.apps.live_send import SendConfig
     from plc.audio.devices import Device
+    from plc.rtp.config import ReceiverConfig
     from plc.rtp.impair import ImpairConfig
     from plc.rtp.udp import Endpoint
 
 _BACKENDS = ("sounddevice", "pyaudio")
 # run_live calls its watch this often.
 _LOOKS_PER_S = 10
+# Switches concealment off and on.
+_SWITCH_KEY = "c"
 
 # What --impair calls the settings of plc.rtp.impair.ImpairConfig, and how each is read.
 _SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
@@ -141,6 +147,36 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
         typer.echo(f"plc: {name} is not available: {why}", err=True)
 
 
+# What --preset stands for, unless an option says otherwise.
+_PRESETS: dict[str, dict[str, Any]] = {
+    # 64 samples of 48 kHz.
+    "stage": {
+        "packet_ms": 64.0 / 48.0,
+        "codec": "l16",
+        "safety": "quick",
+        "max_delay_ms": 40.0,
+        "reserve_ms": 3.0,
+        "prepare": "auto",
+    },
+    "conference": {
+        "packet_ms": 20.0,
+        "codec": "opus",
+        "safety": "normal",
+        "max_delay_ms": 200.0,
+        "reserve_ms": 20.0,
+    },
+}
+# Even, as RTP's ports are.
+_PEER_PORT = 5004
+
+
+def _take_preset(context: typer.Context, name: str | None) -> str | None:
+    """Make a preset's values the defaults of the other options."""
+    if name is not None:
+        context.default_map = dict(context.default_map or {}) | _PRESETS[name]
+    return name
+
+
 def live(
     *,
     source: Annotated[
@@ -154,10 +190,31 @@ def live(
     output: Annotated[
         str, typer.Option("--out", metavar="DEV", help="Output: a device's number or name.")
     ] = "default",
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="udp://HOST:PORT", help="Send the input there, as RTP."),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="udp://HOST:PORT", help="Play the RTP that comes in here."),
+    ] = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[:PORT]", help="Both at once, with that host; port 5004."),
+    ] = None,
+    preset: Annotated[
+        Literal["stage", "conference"] | None,
+        typer.Option(
+            is_eager=True,
+            callback=_take_preset,
+            help="Defaults: stage: 64-sample packets, L16; conference: 20 ms, Opus.",
+        ),
+    ] = None,
     impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
     trace: LoopedTrace = None,
     seed: Seed = 0,
     received: ReceiverOptions,
+    dscp: Dscp = None,
     backend: Annotated[
         Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
     ] = "sounddevice",
@@ -169,37 +226,46 @@ def live(
         float,
         typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
-    view: Annotated[
-        bool | None,
-        typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
-    ] = None,
+    view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play an input on an output, through a simulated bad network.
+    """Play an input on an output: through a simulated bad network, or a real one.
 
     It waits for absent devices. Ctrl-C or SIGTERM play the received packets, then end it.
+    With meters on a terminal, the key c switches concealment off and on.
     """
     from plc.apps.live import LiveConfig
     from plc.audio.loss import TraceLosses, read_trace
     from plc.rtp.impair import ImpairConfig
-    from plc.rtp.udp import parse_endpoint
 
-    from_network = source.startswith("udp://")
-    if not from_network:
+    played, send = _ends(source, to, from_, peer, dscp)
+    if isinstance(played, str):
         received = replace(received, codec="l16")
+    receiver = received.config(seed)
+    if played is None:
+        assert send is not None
+        if any((impair, trace, view, metrics)):
+            raise typer.BadParameter(
+                "--impair, --trace, --view and --metrics go with a stream that is played: give "
+                "--from udp://HOST:PORT, too"
+            )
+        running = {"duration_s": duration_s, "give_up_s": give_up_s}
+        _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
+        return
     config = LiveConfig(
-        receiver=received.config(seed),
+        receiver=receiver,
         impair=ImpairConfig() if impair is None else impairment_of(impair),
         reserve_ms=reserve_ms,
     )
     play(
         config,
-        parse_endpoint(source) if from_network else source,
+        played,
         output,
         backend=backend,
         losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
+        send=send,
         duration_s=duration_s,
         give_up_s=give_up_s,
         view=view,
@@ -207,6 +273,65 @@ def live(
         log_json=log_json,
         as_json=as_json,
     )
+
+
+def _ends(
+    source: str, to: str | None, from_: str | None, peer: str | None, dscp: int | None
+) -> "tuple[str | Endpoint | None, SendConfig | None]":
+    """Return what is played, and what is sent."""
+    from plc.apps.live_send import SendConfig
+    from plc.rtp.udp import parse_endpoint
+
+    if peer is not None:
+        if to is not None or from_ is not None:
+            raise typer.BadParameter("--peer stands for --to and --from; give it or them")
+        to, from_ = _both_ends(peer)
+    from_network = source.startswith("udp://")
+    if from_network and (to is not None or from_ is not None):
+        raise typer.BadParameter("--in is the device whose sound is sent; give RTP by --from")
+    if to is None:
+        if dscp is not None:
+            raise typer.BadParameter("--dscp goes with --to or --peer: it marks what is sent")
+        heard = source if from_ is None and from_network else from_
+        return (source if heard is None else parse_endpoint(heard)), None
+    send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)
+    return (None if from_ is None else parse_endpoint(from_)), send
+
+
+def _both_ends(peer: str) -> tuple[str, str]:
+    """Return the ends of both directions with a peer."""
+    from plc.rtp.udp import parse_endpoint
+
+    bare = peer.count(":") > 1 and not peer.startswith("[")
+    host = f"[{peer}]" if bare else peer
+    has_port = ":" in host.rpartition("]")[2]
+    far = parse_endpoint(host if has_port else f"{host}:{_PEER_PORT}", "HOST or HOST:PORT")
+    here = "[::]" if ":" in far.host else "0.0.0.0"
+    return str(far), f"udp://{here}:{far.port}"
+
+
+def _send(
+    send: "SendConfig",
+    receiver: "ReceiverConfig",
+    backend: str,
+    *,
+    log_json: bool,
+    as_json: bool,
+    **running: Any,
+) -> None:
+    """Send an input device; print the counters."""
+    from plc.apps.live_send import run_send
+    from plc.audio.portaudio import open_backend
+
+    with quiet_libraries(), Watch(None, log_json) as watch:
+        if not log_json:
+            typer.echo(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
+        report = run_send(send, receiver, open_backend(backend), note=watch.note, **running)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(f"{report['sent']['packets_sent']} packets sent to {send.to}")
+    _print_device("input", report["devices"]["input"])
 
 
 def play(
@@ -222,6 +347,7 @@ def play(
     **running: Any,
 ) -> None:
     """Run a live stream with its view, metrics and log; print its counters."""
+    from plc.apps.keys import open_keys
     from plc.apps.live import run_live
     from plc.apps.live_view import open_view
     from plc.apps.metrics import live_samples
@@ -232,15 +358,21 @@ def play(
     looks = 0
     with quiet_libraries(), contextlib.ExitStack() as opened:
         show = opened.enter_context(open_view(sys.stderr)) if shown else None
+        pressed = opened.enter_context(open_keys()) if shown else None
         watch = opened.enter_context(Watch(metrics, log_json))
 
         def look(live: "Live") -> None:
             nonlocal looks
             if looks == 0:
                 watch.begin(name, live.engine.playout, lambda: live_samples(name, live))
+                watch.serve_health(live.health)
             if looks % _LOOKS_PER_S == 0:
                 watch.look()
             looks += 1
+            if pressed is not None and pressed().count(_SWITCH_KEY) % 2:
+                playout = live.engine.playout
+                playout.conceals = not playout.conceals
+                watch.note("concealment_switched", stream=name, on=playout.conceals)
             if show is not None:
                 show(live)
 
@@ -265,17 +397,23 @@ def _print_live(report: dict[str, Any]) -> None:
         f"{left_out(report, live['refused_datagrams'])}"
     )
     for direction, device in report["devices"].items():
-        is_input = direction == "input"
-        samples = device["missed_samples"] if is_input else live["starved_samples"]
-        typer.echo(
-            f"{direction} {device['device']}: {device['losses']} times lost, {device['breaks']} "
-            f"xruns, {samples} samples {'dropped' if is_input else 'not in time'}"
-        )
+        _print_device(direction, device, live["starved_samples"])
+    if report["sent"] is not None:
+        typer.echo(f"{report['sent']['packets_sent']} packets sent to {report['sent']['to']}")
     if live["reserve_raises"]:
         typer.echo(
             f"{report['reserve_ms']:.0f} ms are kept ready for the output by now; --reserve-ms "
             "begins with that"
         )
+
+
+def _print_device(direction: str, device: dict[str, Any], starved: int = 0) -> None:
+    is_input = direction == "input"
+    samples = device["missed_samples"] if is_input else starved
+    typer.echo(
+        f"{direction} {device['device']}: {device['losses']} times lost, {device['breaks']} "
+        f"xruns, {samples} samples {'dropped' if is_input else 'not in time'}"
+    )
 
 
 def register(app: typer.Typer) -> None:

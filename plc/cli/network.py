@@ -6,7 +6,6 @@ imported inside. ``register`` adds them to the command.
 
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -16,6 +15,7 @@ from plc.cli.options import (
     AsJson,
     Burst,
     Codec,
+    Dscp,
     Duration,
     LogJson,
     LoopedTrace,
@@ -23,21 +23,24 @@ from plc.cli.options import (
     Metrics,
     PacketMs,
     ReceiverOptions,
+    RelayedOptions,
     SdpOut,
     Seed,
+    View,
     end_unheard,
+    paths_of,
     share,
     with_options,
 )
 from plc.cli.output import Overwrite, left_out, print_json
-from plc.cli.watch import Watch
+from plc.cli.relay_session import RelaySession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from plc.apps.relay import Relay, RelayConfig
+    from plc.apps.relay import Relay
+    from plc.cli.streams import RelayFile
     from plc.rtp.sdp import AudioMedia
-    from plc.rtp.udp import Endpoint
 
 _DEVICE = "device:"
 # Status of a relay of which a recording is not whole.
@@ -48,7 +51,10 @@ def relay(
     *,
     listen: Annotated[
         list[str] | None,
-        typer.Option(metavar="udp://HOST:PORT", help="Where a stream comes in; may be repeated."),
+        typer.Option(
+            metavar="udp://HOST:PORT",
+            help="Where a stream comes in; two with a comma: two paths of it. May be repeated.",
+        ),
     ] = None,
     to: Annotated[
         list[str] | None,
@@ -57,15 +63,24 @@ def relay(
             help="Where it goes: one for each --listen, in order; a device takes one stream.",
         ),
     ] = None,
-    received: ReceiverOptions,
+    received: RelayedOptions,
     sdp: Annotated[
         Path | None, typer.Option(help="Description (SDP) of the received streams.")
     ] = None,
     sdp_out: SdpOut = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Streams in TOML; SIGHUP reads it again."),
+    ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Socket by which plc streams changes the streams."),
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,
     duration_s: Duration = math.inf,
+    view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
     overwrite: Overwrite = False,
@@ -76,51 +91,65 @@ def relay(
     Ctrl-C, SIGTERM or SIGHUP play the received packets, then end it; a second one ends it at once.
     Recordings are kept; an incomplete one makes the status 1.
     """
-    from plc.apps.metrics import relay_samples
     from plc.apps.relay import run_relay
     from plc.audio.files import check_new
 
     if any(target.startswith(_DEVICE) for target in to or []):
-        if workers > 1 or sdp is not None or sdp_out is not None:
-            raise typer.BadParameter("a device goes without --workers, --sdp and --sdp-out")
+        if workers > 1 or any((sdp, sdp_out, config, control)):
+            raise typer.BadParameter(
+                "a device goes without --workers, --sdp, --sdp-out, --config and --control"
+            )
         running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
+        running["view"] = bool(view)
         _relay_to_device(listen or [], to or [], received, running | {"as_json": as_json})
         return
-    configs = _streams(listen or [], to or [], sdp, received)
-    for written in (sdp_out, *(config.to for config in configs)):
-        if isinstance(written, Path):
-            check_new(written, overwrite)
+    source = _source(listen or [], to or [], sdp, config, received, control is not None)
+    metrics = metrics or source.settings.get("metrics")
+    control = control or _path_of(source.settings.get("control"))
+    log_json = log_json or source.settings.get("log_json", False)
+    alone = (sdp_out, config, control, metrics, log_json, view)
+    if workers > 1 and any(alone):
+        raise typer.BadParameter(
+            "--sdp-out, --config, --control, --metrics, --log-json and --view go with one worker"
+        )
+    session = RelaySession(
+        config, control, metrics, log_json=log_json, view=view, overwrite=overwrite
+    )
+    session.check(source.streams)
+    if sdp_out is not None:
+        check_new(sdp_out, overwrite)
 
-    if workers > 1 and (sdp_out is not None or metrics is not None or log_json):
-        raise typer.BadParameter("--sdp-out, --metrics and --log-json go with one worker")
+    def announce(opened: "Relay") -> None:
+        session.begin(opened)
+        if sdp_out is not None:
+            _write_sdp(sdp_out, opened.media())
 
-    with Watch(metrics, log_json) as watch:
-
-        def announce(opened: "Relay") -> None:
-            for port, stream in zip(opened.ports, opened.streams, strict=True):
-                name, config = str(port.endpoint), stream.config
-                typer.echo(f"plc: {name} -> {config.to} ({config.receiver.codec})", err=True)
-                watch.begin(name, stream.playout, partial(relay_samples, name, stream))
-            if sdp_out is not None:
-                _write_sdp(sdp_out, opened.media())
-
+    with session:
         reports = run_relay(
-            configs,
+            source.streams,
             workers=workers,
             duration_s=duration_s,
+            stays=session.changes,
             announce=announce,
-            watch=lambda _: watch.look(),
-            note=watch.note,
+            watch=session.look,
+            note=session.note,
+            on_hangup=session.hang_up if config is not None else None,
         )
     print_json(reports) if as_json else _print_relay(reports)
-    end_unheard(reports)
+    if reports:
+        end_unheard(reports)
     if any(report.get("recording", {}).get("unwritten_samples") for report in reports):
         raise typer.Exit(_UNFINISHED)
 
 
 def send(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Audio file to send.")],
-    to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="udp://HOST:PORT", help="Where to; two with a comma: by two paths (ST 2022-7)."
+        ),
+    ],
     codec: Codec = "l16",
     packet_ms: PacketMs = 10.0,
     redundancy: Annotated[
@@ -139,6 +168,7 @@ def send(
             help="Seed of the SSRC and the first numbers.", min=0, show_default="unpredictable"
         ),
     ] = None,
+    dscp: Dscp = None,
     sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
     overwrite: Overwrite = False,
@@ -147,11 +177,11 @@ def send(
     """Send a recording as RTP, in real time."""
     from plc.audio.files import check_new
     from plc.rtp.send import open_sender
-    from plc.rtp.udp import parse_endpoint, serve
+    from plc.rtp.udp import serve
 
     if sdp_out is not None:
         check_new(sdp_out, overwrite)
-    target = parse_endpoint(to)
+    target, second = paths_of(to)
     sender = open_sender(
         source,
         target,
@@ -161,6 +191,8 @@ def send(
         loop=loop,
         clock_ppm=clock_ppm,
         seed=seed,
+        second=second,
+        dscp=dscp,
     )
     try:
         if sdp_out is not None:
@@ -168,8 +200,8 @@ def send(
         serve(sender, duration_s=duration_s)
     finally:
         sender.close()
-    report = {"packets": sender.packets, "samples": sender.samples, "to": str(target)}
-    print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {target}")
+    report = {"packets": sender.packets, "samples": sender.samples, "to": to}
+    print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {to}")
 
 
 def impair(
@@ -255,53 +287,60 @@ def _relay_to_device(
         raise typer.BadParameter("a device takes one stream: one --listen and one --to")
     config = LiveConfig(receiver=received.config())
     device = to[0].removeprefix(_DEVICE)
-    play(config, parse_endpoint(listen[0]), device, view=False, **running)
+    play(config, parse_endpoint(listen[0]), device, **running)
 
 
-def _streams(
-    listen: list[str], to: list[str], sdp: Path | None, received: ReceiverOptions
-) -> list["RelayConfig"]:
-    """Return the streams that the options, or a description, name."""
-    from plc.apps.relay import RelayConfig
+def _source(
+    listen: list[str],
+    to: list[str],
+    sdp: Path | None,
+    config: Path | None,
+    received: RelayedOptions,
+    may_be_none: bool,
+) -> "RelayFile":
+    """Return the streams that the options, a description or a file name."""
+    from plc.cli.streams import RelayFile, read_relay_file
     from plc.rtp.sdp import read_sdp
-    from plc.rtp.udp import parse_endpoint
 
+    if config is not None:
+        if listen or to or sdp is not None:
+            raise typer.BadParameter("--config goes without --listen, --to and --sdp")
+        return read_relay_file(config)
+    if may_be_none and not listen and not to and sdp is None:
+        return RelayFile([], {})
     if (sdp is None) == (not listen):
-        raise typer.BadParameter("say where from: --listen udp://HOST:PORT, or --sdp FILE")
+        raise typer.BadParameter(
+            "say where from: --listen udp://HOST:PORT, --sdp FILE or --config FILE"
+        )
     if sdp is None:
-        receiver = received.config()
-        sources = [(parse_endpoint(text), receiver) for text in listen]
+        sources = [(text, received) for text in listen]
     else:
-        sources = [
-            (
-                media.endpoint,
-                replace(
-                    received,
-                    codec=cast("Any", media.codec),
-                    sample_rate=media.sample_rate,
-                    channels=media.channels,
-                    packet_ms=media.packet_ms or received.packet_ms,
-                    payload_type=media.payload_type,
-                    red_payload_type=media.red_payload_type,
-                ).config(),
-            )
-            for media in read_sdp(sdp)
-        ]
+        sources = [(_paths_of(media), _as_described(received, media)) for media in read_sdp(sdp)]
     if len(to) != len(sources):
         raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
-    return [
-        RelayConfig(listen=source, to=_target(text), receiver=receiver)
-        for (source, receiver), text in zip(sources, to, strict=True)
-    ]
+    pairs = zip(sources, to, strict=True)
+    return RelayFile([options.relayed(text, target) for (text, options), target in pairs], {})
 
 
-def _target(text: str) -> "Endpoint | Path":
-    from plc.audio.files import WRITABLE_SUFFIXES
-    from plc.rtp.udp import parse_endpoint
+def _paths_of(media: "AudioMedia") -> str:
+    ends = [media.endpoint] if media.second is None else [media.endpoint, media.second]
+    return ",".join(map(str, ends))
 
-    if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
-        return Path(text)
-    return parse_endpoint(text)
+
+def _as_described(received: RelayedOptions, media: "AudioMedia") -> RelayedOptions:
+    return replace(
+        received,
+        codec=cast("Any", media.codec),
+        sample_rate=media.sample_rate,
+        channels=media.channels,
+        packet_ms=media.packet_ms or received.packet_ms,
+        payload_type=media.payload_type,
+        red_payload_type=media.red_payload_type,
+    )
+
+
+def _path_of(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:

@@ -15,8 +15,10 @@ import typer
 from plc.cli.output import left_out
 
 if TYPE_CHECKING:
+    from plc.apps.relay_stream import RelayConfig
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.delay import DelayConfig
+    from plc.rtp.udp import Endpoint
 
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -48,6 +50,23 @@ def safety_of(value: str | float) -> float:
         number = math.nan
     if not 0.0 <= number <= 1.0:
         raise typer.BadParameter(f"{text} is no safety; give {', '.join(SAFETIES)}, or 0 to 1")
+    return number
+
+
+# RFC 2474, 2597, 3246: what AES67 and others mark media with.
+_DSCP_NAMES = {"cs0": 0, "ef": 46} | {
+    f"af{k}{d}": 8 * k + 2 * d for k in range(1, 5) for d in (1, 2, 3)
+}
+
+
+def dscp_of(value: str | int) -> int:
+    """Return a DSCP given as a number or a name."""
+    text = str(value).strip().lower()
+    number = _DSCP_NAMES.get(text)
+    if number is None and text.isascii() and text.isdigit() and len(text) < 4:
+        number = int(text)
+    if number is None or not 0 <= number <= 63:
+        raise typer.BadParameter(f"{text} is no DSCP; give 0 to 63, ef, or af11 to af43")
     return number
 
 
@@ -108,11 +127,19 @@ LogJson = Annotated[
     bool, typer.Option("--log-json", help="Write events to stderr, as lines of JSON.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+View = Annotated[
+    bool | None,
+    typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
+]
+Dscp = Annotated[
+    int | None,
+    typer.Option(parser=dscp_of, metavar="DSCP", help="Mark sent packets: 0 to 63, ef, af41, ..."),
+]
 SdpOut = Annotated[
     Path | None, typer.Option(help="Write a description (SDP) of the sent streams here.")
 ]
 Codec = Annotated[
-    Literal["l16", "pcmu", "pcma", "opus"],
+    Literal["l16", "l24", "pcmu", "pcma", "opus"],
     typer.Option(case_sensitive=False, help="Codec of RTP."),
 ]
 
@@ -231,6 +258,61 @@ class ReceiverOptions:
             text = re.sub(r"\bdelay_ms\b", option, str(error))
             text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
             raise ConfigError(text) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayedOptions(ReceiverOptions):
+    """Options of a stream that is received and sent on."""
+
+    rtcp: Annotated[
+        bool, typer.Option("--rtcp", help="Take and send reports (RTCP), on the ports after.")
+    ] = False
+    dscp: Dscp = None
+
+    def relayed(self, listen: str, to: str, name: str = "") -> "RelayConfig":
+        """Return the stream between two ends; raise ConfigError where something is wrong.
+
+        Parameters
+        ----------
+        listen : str
+            ``udp://HOST:PORT``, or two of them with a comma between: two paths (ST 2022-7).
+        to : str
+            ``udp://HOST:PORT``, or the name of a file.
+        name : str
+            What it is called; empty: where it listens.
+        """
+        from plc.apps.relay_stream import RelayConfig
+
+        first, second = paths_of(listen)
+        return RelayConfig(
+            listen=first,
+            to=_target(to),
+            receiver=self.config(),
+            second=second,
+            rtcp=self.rtcp,
+            dscp=self.dscp,
+            name=name,
+        )
+
+
+def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
+    """Return the ends of a stream: of its path, and of its second."""
+    from plc.errors import ConfigError
+    from plc.rtp.udp import parse_endpoint
+
+    ends = [parse_endpoint(each) for each in text.split(",")]
+    if len(ends) > 2:
+        raise ConfigError(f"{text} has {len(ends)} paths; a stream has one or two")
+    return ends[0], ends[1] if len(ends) > 1 else None
+
+
+def _target(text: str) -> "Endpoint | Path":
+    from plc.audio.files import WRITABLE_SUFFIXES
+    from plc.rtp.udp import parse_endpoint
+
+    if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
+        return Path(text)
+    return parse_endpoint(text)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

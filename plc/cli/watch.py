@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 if TYPE_CHECKING:
-    from plc.apps.metrics import Sample
+    from plc.apps.metrics import Health, Sample
     from plc.rtp.playout import Playout
 
 
@@ -32,7 +32,7 @@ class Watch:
         from plc.apps.events import EventLog, Note, StreamWatch, in_words
 
         self.note: Note = EventLog(sys.stderr) if log_json else in_words
-        self._streams: list[StreamWatch] = []
+        self._streams: dict[str, StreamWatch] = {}
         self._opened = ExitStack()
         self._exporter = None
         if metrics is not None:
@@ -47,13 +47,24 @@ class Watch:
         """Watch a stream, too; ``collect`` returns its metrics."""
         from plc.apps.events import StreamWatch
 
-        self._streams.append(StreamWatch(stream, playout, self.note))
+        self._streams = self._streams | {stream: StreamWatch(stream, playout, self.note)}
         if self._exporter is not None:
-            self._exporter.add(collect)
+            self._exporter.add(stream, collect)
+
+    def end(self, stream: str) -> None:
+        """Watch a stream no longer."""
+        self._streams = {name: each for name, each in self._streams.items() if name != stream}
+        if self._exporter is not None:
+            self._exporter.remove(stream)
+
+    def serve_health(self, health: "Health") -> None:
+        """Serve what ``health`` returns beside the metrics, at ``/healthz``."""
+        if self._exporter is not None:
+            self._exporter.serve_health(health)
 
     def look(self) -> None:
         """Report the changes since the last call."""
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.look()
 
     def __enter__(self) -> Self:

@@ -18,10 +18,8 @@ import contextlib
 import ctypes
 import gc
 import math
-import os
 import selectors
 import socket
-import stat
 import struct
 import sys
 import threading
@@ -33,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from plc.embed.stream import EmbeddedConfig, EmbeddedStream, prepare
+from plc.embed.unix_socket import identity_of, listen_at
 from plc.embed.wire import (
     HEADER,
     HELLO_LIMIT,
@@ -48,7 +47,7 @@ from plc.embed.wire import (
     parse_hello,
 )
 from plc.engine.warm import warm_up
-from plc.errors import NetworkError, PlcError
+from plc.errors import PlcError
 from plc.jsonable import to_json
 from plc.rtp.udp import stop_signals
 
@@ -66,7 +65,6 @@ _LONGEST_WAIT_S = 0.1
 _TURN_S = 0.001
 # A thread that computes hands the interpreter over after this time; Python's own is ten times it.
 _SWITCH_S = 0.0005
-_BACKLOG = 128
 _AUDIO = int(Kind.AUDIO)
 
 Opener = Callable[[EmbeddedConfig], EmbeddedStream]
@@ -241,8 +239,8 @@ class Sidecar:
         self._most = 0
         """Connections at a time, since memory was last given back."""
         self._stopping = threading.Event()
-        self._listener = _listen(self.path)
-        self._identity = _identity(self.path)
+        self._listener = listen_at(self.path)
+        self._identity = identity_of(self.path)
 
     @property
     def clients(self) -> int:
@@ -275,7 +273,7 @@ class Sidecar:
     def close(self) -> None:
         """Stop listening, remove the socket, and end every connection."""
         self._listener.close()
-        if _identity(self.path) == self._identity:
+        if identity_of(self.path) == self._identity:
             with contextlib.suppress(OSError):
                 self.path.unlink()
         with self._lock:
@@ -444,57 +442,6 @@ def run_sidecar(
     finally:
         sidecar.close()
     return sidecar.stats
-
-
-def _listen(path: Path) -> socket.socket:
-    if not hasattr(socket, "AF_UNIX"):
-        raise NetworkError("this system has no Unix sockets for Python; use the C library")
-    _make_way(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)  # so that there is no moment at which others could connect
-    try:
-        listener.bind(str(path))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise NetworkError(
-            f"cannot make a socket at {path}: {reason}; take a short path in a folder of yours"
-        ) from error
-    finally:
-        os.umask(before)
-    listener.setblocking(False)
-    return listener
-
-
-def _make_way(path: Path) -> None:
-    """Remove a socket whose server is gone; refuse to touch anything else."""
-    try:
-        mode = path.lstat().st_mode
-    except OSError:
-        return  # nothing is there; or the bind will say what is wrong
-    if not stat.S_ISSOCK(mode):
-        raise NetworkError(f"{path} is there and no socket; take another path, or remove it")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise NetworkError(f"the socket {path} is in use: {reason}") from error
-    raise NetworkError(f"another server listens at {path}; end it, or take another path")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return a file's device and inode."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _trim() -> None:

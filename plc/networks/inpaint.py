@@ -24,6 +24,7 @@ from plc.networks.paper import (
     open_context_encoder,
 )
 from plc.networks.spectra import GapSpectra
+from plc.networks.spoken import SpokenGaps
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
@@ -31,8 +32,8 @@ from plc.predict.sides import continued
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
 """On either side of a gap. What lies beyond is predicted where the network wants to see more."""
-# Time around a gap by which music is told from speech.
-_LISTEN_S = 8.0
+LISTEN_S = 8.0
+"""Time on either side of a gap by which music is told from speech."""
 # Probability of speech up to which it is music alone, and from which on speech alone: content that
 # is certain takes one network's time. Either network spoils the other's content.
 _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
@@ -41,14 +42,44 @@ _MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # disagreement, and the network's error is seldom below -25 dB (docs/notebook.md).
 _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 
+# A gap that no other follows within this time is one of those that the two-sided network of speech
+# was trained on.
+_ALONE_MS = 128.0
+
 _opened = threading.local()
 
 
 class Refiner(Protocol):
-    """Improves on the fill of a gap."""
+    """Improves on the fill of a gap, or fills one alone."""
+
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :func:`speech_around`; 0 where the answer makes no difference."""
+        ...
+
+    def fill_speech(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
+    ) -> bool:
+        """Fill a gap of what is speech without doubt; return whether it did.
+
+        Parameters
+        ----------
+        row : float32, shape (n,), written from start to stop
+            One channel; known before ``start`` and from ``stop`` to ``end``.
+        start, stop, end : int
+            Places in it.
+        speech : float
+            Of :meth:`speech_share`.
+        """
+        ...
 
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        speech: float | None = None,
     ) -> bool:
         """Improve on what fills ``row[start:stop]``; return whether it could.
 
@@ -60,6 +91,8 @@ class Refiner(Protocol):
             Places in it.
         doubt_db : float
             By how much the predictors that filled the gap disagree, in dB relative to the fill.
+        speech : float or None
+            Of :meth:`speech_share`; None: that of what is known in ``row``.
         """
         ...
 
@@ -159,6 +192,9 @@ class TwoSidedNetworks:
         By content: ``music``, ``speech`` or both.
     sample_rate : int
         In Hz.
+    spoken : SpokenGaps or None
+        What fills the gaps of speech; one that is longer than its horizon, and that no other
+        follows soon, gets the mean of it and the model for speech.
 
     Raises
     ------
@@ -166,33 +202,84 @@ class TwoSidedNetworks:
         If a model is for something else, is not sound, or ONNX Runtime is not installed.
     """
 
-    def __init__(self, manifests: Mapping[str, Manifest], sample_rate: int) -> None:
+    def __init__(
+        self,
+        manifests: Mapping[str, Manifest],
+        sample_rate: int,
+        spoken: SpokenGaps | None = None,
+    ) -> None:
         self._rate = sample_rate
         opened = {m.name: TwoSidedNetwork(m, sample_rate) for m in manifests.values()}
         self._networks = {content: opened[m.name] for content, m in manifests.items()}
+        self._spoken = spoken
+
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :meth:`Refiner.speech_share`."""
+        if self._spoken is None and len(set(self._networks.values())) == 1:
+            return 0.0
+        return speech_around(before, behind, self._rate)
+
+    def fill_speech(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
+    ) -> bool:
+        """As :meth:`Refiner.fill_speech`."""
+        spoken = self._spoken
+        if spoken is None or speech < 1.0 or self._both_serve(spoken, start, stop, end):
+            return False
+        fill = spoken.fill(row, start, stop, end)
+        if fill is None:
+            return False
+        row[start:stop] = fill
+        return True
 
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        speech: float | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`, by the model for the content, or both."""
         say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False
-        shares = dict.fromkeys(self._networks.values(), 1.0)
-        if len(shares) > 1:
-            speech = speech_around(row, self._rate, start, stop, end)
-            shares = {self._networks["music"]: 1.0 - speech, self._networks["speech"]: speech}
+        shares = {next(iter(self._networks)): 1.0}
+        if len(set(self._networks.values())) > 1:
+            if speech is None:
+                speech = self.speech_share(row[:start], row[stop:end])
+            shares = {"music": 1.0 - speech, "speech": speech}
         filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
-        for network, share in shares.items():
+        for content, share in shares.items():
             if share > 0.0:
-                part = network.fill(row, start, stop, end, found)
+                part = self._part(content, row, (start, stop, end), found)
                 if part is None:
                     return False
                 fill += np.float32(share) * part
         row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
         return True
+
+    def _both_serve(self, spoken: SpokenGaps, start: int, stop: int, end: int) -> bool:
+        """Tell whether a gap is long and no other follows soon."""
+        alone = end - stop >= round(_ALONE_MS * self._rate / 1000.0)
+        return alone and stop - start > spoken.horizon
+
+    def _part(
+        self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
+    ) -> NDArray[np.float32] | None:
+        """Return what the models for a content make of a gap."""
+        network, spoken = self._networks[content], self._spoken
+        spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
+        if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):
+            return spoken_fill
+        fill = network.fill(row, *gap, found)
+        if spoken_fill is None or fill is None:
+            return spoken_fill if fill is None else fill
+        # Neither knows much of the middle of a long gap, and their errors differ.
+        return (fill + spoken_fill) / np.float32(2.0)
 
 
 class PaperRefiner:
@@ -207,8 +294,24 @@ class PaperRefiner:
     def __init__(self, network: ContextEncoder) -> None:
         self._network = network
 
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :meth:`Refiner.speech_share`: it serves all content."""
+        return 0.0
+
+    def fill_speech(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
+    ) -> bool:
+        """As :meth:`Refiner.fill_speech`: it fills nothing without a draft."""
+        return False
+
     def refine(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, doubt_db: float = math.inf
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        speech: float | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`; the horizon is 64 ms, the context 128 ms."""
         if stop - start > GAP_SAMPLES or min(start, end - stop) < CONTEXT_SAMPLES:
@@ -224,21 +327,19 @@ class PaperRefiner:
 
 
 def speech_around(
-    row: NDArray[np.float32], sample_rate: int, start: int, stop: int, end: int
+    before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int
 ) -> float:
     """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        One channel.
+    before, behind : float32, shape (n,) and (m,)
+        What is known on either side of the gap; :data:`LISTEN_S` of it is listened to.
     sample_rate : int
         In Hz.
-    start, stop, end : int
-        The gap, and until where what follows is known.
     """
-    reach = round(_LISTEN_S * sample_rate)
-    sides = [row[max(0, start - reach) : start], row[stop : min(end, stop + reach)]]
+    reach = round(LISTEN_S * sample_rate)
+    sides = [before[max(0, before.size - reach) :], behind[:reach]]
     share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
     return min(max(share, 0.0), 1.0)
 
@@ -276,15 +377,23 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
             return _open_paper(manifest, sample_rate)
         return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
     by_content: dict[str, Manifest] = {}
+    of_speech: dict[str, Manifest] = {}
     for manifest in available():
         low, high = manifest.sample_rates
-        if manifest.kind == "inpaint" and low <= sample_rate <= high:
+        if not low <= sample_rate <= high:
+            continue
+        if manifest.kind == "inpaint":
             contents = CONTENTS if manifest.content == "any" else (manifest.content,)
             by_content = dict.fromkeys(contents, manifest) | by_content
+        elif manifest.content == "speech":
+            of_speech[manifest.kind] = manifest
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
-        return TwoSidedNetworks(by_content, sample_rate)
+        spoken = None
+        if {"causal", "bridge"} <= of_speech.keys():
+            spoken = SpokenGaps(of_speech["causal"], of_speech["bridge"], sample_rate)
+        return TwoSidedNetworks(by_content, sample_rate, spoken)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")
         return None

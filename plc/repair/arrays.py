@@ -45,12 +45,13 @@ from plc.engine.spans import lost_spans
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
-from plc.networks.inpaint import Refiner, open_refiner
+from plc.networks.inpaint import LISTEN_S, Refiner, open_refiner
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
+from plc.repair.edges import widen
 from plc.repair.gaps import Gap, find_unsound, merge_gaps
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.limit import hold_between
@@ -59,6 +60,8 @@ from plc_kernels.packet import INT16_SCALE
 
 CONTEXT_S = 0.5
 """Longest context on each side of a gap, without a network."""
+HEARD_S = 2.0 * LISTEN_S
+"""Behind a gap: of it what was received tells what kind of sound it is."""
 
 
 _Report = Callable[[int, int], None]
@@ -75,7 +78,10 @@ def inpaint(
     model: str = "auto",
     progress: _Report | None = None,
 ) -> Packet:
-    """Return a signal with its gaps filled; every sample outside them is as it was.
+    """Return a signal with its gaps filled; intact samples outside them are as they were.
+
+    Up to 16 samples beside a gap that linear prediction shows to be damaged (muted, at full
+    scale, or an isolated jump) count as lost and are filled, too.
 
     Parameters
     ----------
@@ -129,7 +135,9 @@ def inpaint(
     signal = as_signal(signal)
     stream = StreamConfig(sample_rate=sample_rate, packet_samples=packet_samples)
     gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
-    return fill_gaps(signal, stream.sample_rate, gaps, (), quality, method, model, progress)
+    wide = widen(signal, merge_gaps(gaps, signal.shape[0]), stream.sample_rate)
+    spans = [gap.span for gap in wide]
+    return fill_gaps(signal, stream.sample_rate, spans, (), (), quality, method, model, progress)
 
 
 def fill_gaps(
@@ -137,6 +145,7 @@ def fill_gaps(
     sample_rate: int,
     gaps: Sequence[tuple[int, int]],
     made: Sequence[tuple[int, int]],
+    later: Sequence[tuple[int, int]],
     quality: str,
     method: str,
     model: str,
@@ -155,6 +164,8 @@ def fill_gaps(
     made : sequence of (start, stop)
         Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
         filled from them, too, but no louder for them.
+    later : sequence of (start, stop)
+        Gaps behind the others, which stay as they are.
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
@@ -165,24 +176,27 @@ def fill_gaps(
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(INT16_SCALE)
-    merged = merge_gaps(gaps, rows.shape[1])
+    merged = merge_gaps([*gaps, *later], rows.shape[1])
     warm_up()
     unsound = find_unsound(rows.T, (gap.span for gap in merged))
     if unsound is not None:
         raise PacketError(f"sample {unsound} is not finite; list it in gaps to have it filled")
+    received = np.ones(rows.shape[1], np.bool_)
     for gap in merged:
         rows[:, gap.start : gap.stop] = 0.0
+        received[gap.start : gap.stop] = False
+    wanted = merged[: len(merged) - len(later)]
     _make_filler(config, 0)  # an unknown method is an error without gaps, too
     network = None
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
     fills = list(made)
-    for k, gap in enumerate(merged, start=1):
-        _fill(rows, config, gap, fills, quality, network)
+    for k, gap in enumerate(wanted, start=1):
+        _fill(rows, config, gap, fills, quality, network, received)
         fills.append(gap.span)
         if progress is not None:
-            progress(k, len(merged))
-    return _into(signal, rows, merged)
+            progress(k, len(wanted))
+    return _into(signal, rows, wanted)
 
 
 def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:
@@ -203,6 +217,7 @@ def _fill(
     fills: list[tuple[int, int]],
     quality: str,
     network: Refiner | None,
+    received: NDArray[np.bool_],
 ) -> None:
     """Fill a gap of ``rows``; what lies before it is known, except ``fills``."""
     context = round(CONTEXT_S * config.sample_rate)
@@ -216,12 +231,24 @@ def _fill(
         _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
         hold_between((after,), config.sample_rate, hole)
         return
-    _run(filler, before, after, bend, hole)
-    if refines(quality, config.method) and refinable(gap, before.shape[1]):
-        for row in rows:
-            doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
-            if network is not None:
-                network.refine(row, *gap, doubt_db)
+    shares = [0.0] * len(rows)
+    if network is not None:
+        # By the little between two gaps it is hard to tell speech.
+        behind = slice(gap.stop, gap.stop + round(HEARD_S * config.sample_rate))
+        heard = rows[:, behind][:, received[behind]]
+        shares = [
+            network.speech_share(row[: gap.start], near)
+            for row, near in zip(rows, heard, strict=True)
+        ]
+    if network is None or not all(
+        [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
+    ):
+        _run(filler, before, after, bend, hole)
+        if refines(quality, config.method) and refinable(gap, before.shape[1]):
+            for row, speech in zip(rows, shares, strict=True):
+                doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
+                if network is not None:
+                    network.refine(row, *gap, doubt_db, speech)
     known = _without(before, gap.start - before.shape[1], fills)
     hold_between((known, after), config.sample_rate, hole)
 

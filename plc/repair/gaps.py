@@ -1,9 +1,7 @@
 """Gaps of a recording: in seconds as they are given, in samples as they are filled."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -122,38 +120,3 @@ def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
     if packet_samples < 1:
         raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
     return packet_samples
-
-
-def parse_gap(text: str) -> tuple[float, float]:
-    """Return start and end in seconds of a gap such as ``1.250:1.314``."""
-    match = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*:\s*(\d*\.?\d+|\d+\.)\s*", text)
-    if not match:
-        raise ConfigError(f"gap {text!r}: expected START:STOP in seconds, such as 1.250:1.314")
-    start_s, stop_s = float(match[1]), float(match[2])
-    if math.isinf(start_s) or math.isinf(stop_s):
-        raise ConfigError(
-            f"gap {text[:30]!r}... is too large a number; expected START:STOP in seconds"
-        )
-    if start_s >= stop_s:
-        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
-    return start_s, stop_s
-
-
-def read_gaps(path: str | Path) -> list[tuple[float, float]]:
-    """Read gaps from a text file: lines of ``START:STOP`` in seconds, ``#`` comments."""
-    try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
-    gaps = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.partition("#")[0].strip()
-        if bare:
-            try:
-                gaps.append(parse_gap(bare))
-            except ConfigError as error:
-                raise ConfigError(f"{path}, line {number}: {error}") from None
-    if not gaps:
-        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
-    return gaps

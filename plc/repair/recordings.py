@@ -7,9 +7,11 @@ second. The target has exactly the length of the source; delays are taken out.
 
 import math
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,7 +23,8 @@ from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_t
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, TraceError
-from plc.repair.arrays import context_s, fill_gaps
+from plc.repair.arrays import HEARD_S, context_s, fill_gaps
+from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
 from plc.repair.interpolate import refinable, refines
 
@@ -47,6 +50,8 @@ class ConcealReport:
     elapsed_s: float
     clipped_samples: int
     stats: Mapping[str, Any]
+    gaps: tuple[tuple[int, int], ...]
+    """What was lost, in samples; not part of :meth:`as_dict`."""
 
     @property
     def duration_s(self) -> float:
@@ -61,7 +66,8 @@ class ConcealReport:
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON."""
         derived = {"duration_s": self.duration_s, "real_time_factor": self.real_time_factor}
-        return {**asdict(self), **derived}
+        told = {name: value for name, value in asdict(self).items() if name != "gaps"}
+        return {**told, **derived}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,10 @@ class InpaintReport:
     samples, sample_rate, channels : int
         Of the recording.
     gaps : tuple of (int, int)
-        In samples, merged and in order.
+        In samples, merged and in order, as they were filled.
+    damaged_samples : int
+        Received samples beside the gaps that were damaged and counted as lost: they lie in
+        ``gaps``.
     refined_gaps : int or None
         Number of them that were interpolated. The others are longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
@@ -107,6 +116,7 @@ class InpaintReport:
     sample_rate: int
     channels: int
     gaps: tuple[tuple[int, int], ...]
+    damaged_samples: int
     refined_gaps: int | None
     elapsed_s: float
     clipped_samples: int
@@ -124,6 +134,7 @@ def conceal_file(
     packet_ms: float = PACKET_MS,
     lookahead: int = 0,
     overwrite: bool = True,
+    bitrate: int | None = None,
     progress: Progress | None = None,
     **settings: Unpack[StreamSettings],
 ) -> ConcealReport:
@@ -141,6 +152,8 @@ def conceal_file(
         Packets the concealer waits for; the delay is taken out of the target.
     overwrite : bool
         Whether a file that is there may be replaced.
+    bitrate : int, optional
+        In bit/s, for a target whose coding has one.
     progress : callable, optional
         Called after each block.
     method, model, budget_ms, seed, provider
@@ -166,28 +179,31 @@ def conceal_file(
             lookahead=lookahead,
             **settings,
         )
-        lost_packets = packets = samples = 0
+        taken: list[NDArray[np.bool_]] = []
+        packets = samples = 0
         start_s = time.perf_counter()
-        with _writer_like(reader, target) as writer:
+        with _writer_like(reader, target, bitrate) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
                 played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
                 packets, samples = packets + len(blocked), samples + len(block)
-                lost_packets += int(np.count_nonzero(lost))
+                taken.append(lost)
                 _report(progress, samples, reader)
             played.write(np.asarray(concealer.flush(), np.float32), samples)
+        whole = np.concatenate(taken)
         return ConcealReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
             packet_samples=packet_samples,
             packets=packets,
-            lost_packets=lost_packets,
+            lost_packets=int(np.count_nonzero(whole)),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
             stats=concealer.stats.as_dict(),
+            gaps=tuple((a, min(b, samples)) for a, b in gaps_of(whole, packet_samples)),
         )
 
 
@@ -272,6 +288,7 @@ def inpaint_file(
     method: str = "auto",
     model: str = "auto",
     overwrite: bool = True,
+    bitrate: int | None = None,
     progress: Progress | None = None,
 ) -> InpaintReport:
     """Fill gaps of a recording from what stands before and after them.
@@ -291,6 +308,8 @@ def inpaint_file(
         Network to use, as of :func:`plc.inpaint`.
     overwrite : bool
         Whether a file that is there may be replaced.
+    bitrate : int, optional
+        In bit/s, for a target whose coding has one.
     progress : callable, optional
         Called after each block.
 
@@ -305,17 +324,23 @@ def inpaint_file(
         samples = reader.samples if reader.samples is not None else count_samples(source)
         gaps = gaps_in_samples(gaps_s, reader.sample_rate, samples)
         start_s = time.perf_counter()
-        with _writer_like(reader, target) as writer:
+        with _writer_like(reader, target, bitrate) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
+            listen = math.ceil(HEARD_S * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
-            for gap in gaps:
+            filled: list[Gap] = []
+            for k, gap in enumerate(gaps):
                 first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
                     made.popleft()
-                signal = window.move_to(first, min(gap.stop + context, gap.end))
+                behind = max(min(context, gap.after), min(context, listen))
+                signal = window.move_to(first, min(gap.stop + behind, samples))
                 hole = (gap.start - first, gap.stop - first)
-                unsound = find_unsound(signal, [hole])
+                last = first + len(signal)
+                more = gaps[k + 1 : bisect_left(gaps, last, key=attrgetter("start"))]
+                later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
+                unsound = find_unsound(signal, [hole, *later])
                 if unsound is not None:
                     place_s = (first + unsound) / reader.sample_rate
                     raise AudioFileError(
@@ -323,20 +348,55 @@ def inpaint_file(
                         "gap too"
                     )
                 earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
+                known = signal[: min(gap.end - first, len(signal))]
+                wide = _widened(known, hole, earlier, bool(later), reader.sample_rate)
+                if later:
+                    later[0] = (wide.end, later[0][1])
                 signal[:] = fill_gaps(
-                    signal, reader.sample_rate, [hole], earlier, quality, method, model
+                    signal, reader.sample_rate, [wide.span], earlier, later, quality, method, model
                 )
-                made.append(gap.span)
+                filled.append(Gap(*(first + place for place in wide)))
+                made.append(filled[-1].span)
             window.finish()
         return InpaintReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            gaps=tuple(gap.span for gap in gaps),
-            refined_gaps=_count_refined(gaps, quality, method),
+            gaps=tuple(gap.span for gap in filled),
+            damaged_samples=sum(gap.samples for gap in filled) - sum(gap.samples for gap in gaps),
+            refined_gaps=_count_refined(filled, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
+
+
+def _widened(
+    signal: NDArray[np.float32],
+    hole: tuple[int, int],
+    earlier: Sequence[tuple[int, int]],
+    more: bool,
+    sample_rate: int,
+) -> Gap:
+    """Return a gap with the damaged samples beside it.
+
+    Its end is that of what is intact behind it.
+
+    Parameters
+    ----------
+    signal : float32, shape (n, channels)
+        Up to the next gap, or as much of it as is looked at.
+    hole : (int, int)
+        The gap.
+    earlier : sequence of (int, int)
+        Those before it.
+    more : bool
+        Whether there is a next gap.
+    sample_rate : int
+        In Hz.
+    """
+    begin = earlier[-1][1] if earlier else 0
+    _, start = intact_part(signal, begin, hole[0], sample_rate, (False, True))
+    return Gap(start, *intact_part(signal, hole[1], len(signal), sample_rate, (True, more)))
 
 
 def lost_gaps(
@@ -483,7 +543,7 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
             )
 
 
-def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
+def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) -> AudioWriter:
     return AudioWriter(
         target,
         reader.sample_rate,
@@ -491,6 +551,8 @@ def _writer_like(reader: AudioReader, target: Path) -> AudioWriter:
         reader.subtype,
         reader.expected_samples,
         reader.tags(),
+        bitrate,
+        reader,
     )
 
 

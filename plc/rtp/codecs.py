@@ -1,13 +1,14 @@
-"""Codecs of RTP payloads: L16, G.711 (PCMU, PCMA) and Opus.
+"""Codecs of RTP payloads: L16, L24, G.711 (PCMU, PCMA) and Opus.
 
 A codec turns payloads into samples, float32 of shape (n, channels), and back. It never raises for
-what a payload holds: what cannot be decoded is None. L16 and G.711 are stateless, come from their
-standards' definitions and pass what they decoded through bit for bit. Opus is encoded by PyAV
+what a payload holds: what cannot be decoded is None. L16, L24 and G.711 are stateless, come from
+their standards' definitions and pass what they decoded through bit for bit. Opus is encoded by PyAV
 (``pip install 'plc-engine[rtp]'``) and decoded by the system's libopus, which can use what packets
 repeat of those before them (:mod:`plc.rtp.libopus`); by PyAV where there is none. What is lost for
 good is concealed by us, like anything else.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,9 @@ from plc.rtp.libopus import LibopusDecoder, repeated_samples
 
 Samples = NDArray[np.float32]
 
-_INT16_SCALE = np.float32(32768.0)
+_INT16_SCALE = np.float32(2.0**15)
+_INT24_SCALE = np.float32(2.0**23)
+_INT32_SCALE = np.float32(2.0**31)
 
 
 class Codec(Protocol):
@@ -63,33 +66,79 @@ class _WithoutRedundancy:
         return None
 
 
-class L16(_WithoutRedundancy):
-    """Linear 16 bits, big-endian (RFC 3551, section 4.5.11)."""
+class _Linear(_WithoutRedundancy, ABC):
+    """Linear samples, big-endian, channel by channel.
 
-    name = "l16"
+    Attributes
+    ----------
+    bytes_each : int
+        Of a sample of one channel.
+    """
+
+    bytes_each: int
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self.sample_rate = sample_rate
         self.channels = channels
-        static = {(44_100, 2): 10, (44_100, 1): 11}
-        self.payload_type = static.get((sample_rate, channels), 96)
-        self._sample_bytes = 2 * channels
+        self.payload_type = 96
 
     def samples(self, payload: bytes) -> int:
         """Return the length in samples; a cut last one does not count."""
-        return len(payload) // self._sample_bytes
+        return len(payload) // (self.bytes_each * self.channels)
 
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, channels)."""
         n = self.samples(payload)
         if n == 0:
             return None
-        values = np.frombuffer(payload, ">i2", n * self.channels)
-        return (values.astype(np.float32) / _INT16_SCALE).reshape(n, self.channels)
+        return self._values(payload, n * self.channels).reshape(n, self.channels)
+
+    @abstractmethod
+    def _values(self, payload: bytes, count: int) -> Samples:
+        """Return the first values of a payload, shape (count,)."""
+
+
+class L16(_Linear):
+    """Linear 16 bits, big-endian (RFC 3551, section 4.5.11)."""
+
+    name = "l16"
+    bytes_each = 2
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        super().__init__(sample_rate, channels)
+        static = {(44_100, 2): 10, (44_100, 1): 11}
+        self.payload_type = static.get((sample_rate, channels), 96)
+
+    def _values(self, payload: bytes, count: int) -> Samples:
+        return np.frombuffer(payload, ">i2", count).astype(np.float32) / _INT16_SCALE
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload."""
         return _to_int16(samples).astype(">i2").tobytes()
+
+
+class L24(_Linear):
+    """Linear 24 bits, big-endian (RFC 3190, section 4).
+
+    AES67 and ST 2110-30 send them. float32 holds every value of 24 bits, so that they pass
+    unchanged.
+    """
+
+    name = "l24"
+    bytes_each = 3
+
+    def _values(self, payload: bytes, count: int) -> Samples:
+        words = np.zeros((count, 4), np.uint8)
+        # In the upper three bytes of a word: its sign is theirs.
+        words[:, :3] = np.frombuffer(payload, np.uint8, 3 * count).reshape(-1, 3)
+        return words.view(">i4").astype(np.float32).ravel() / _INT32_SCALE
+
+    def encode(self, samples: Samples) -> bytes:
+        """Return the payload."""
+        rounded = np.rint(samples * _INT24_SCALE).clip(-(2**23), 2**23 - 1)
+        words = rounded.astype(">i4").reshape(-1, 1).view(np.uint8)
+        payload: bytes = words[:, 1:].tobytes()
+        return payload
 
 
 class G711(_WithoutRedundancy):
@@ -229,7 +278,7 @@ class Opus:
         return np.ascontiguousarray(values.reshape(-1, self.channels), np.float32)
 
 
-CODECS = ("l16", "pcmu", "pcma", "opus")
+CODECS = ("l16", "l24", "pcmu", "pcma", "opus")
 # RFC 3551, table 4: payload types that say all by themselves, and what they say.
 STATIC_CODINGS = {
     0: ("pcmu", 8000, 1),
@@ -263,6 +312,8 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
     match name.lower():
         case "l16":
             return L16(sample_rate, channels)
+        case "l24":
+            return L24(sample_rate, channels)
         case "pcmu" | "pcma" as law:
             return G711(law, sample_rate, channels)
         case "opus":

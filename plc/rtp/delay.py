@@ -182,7 +182,7 @@ class DelayEstimator:
         self._noted += 1
         self._since_look += 1
         if self._noted < _ENOUGH[0] or self._since_look >= _LOOK_EVERY:
-            self._look(now_s)
+            self.look(now_s)
 
     def rebase(self, base_s: float, now_s: float) -> None:
         """Take this for the base: the line was moved, or the stream begins anew."""
@@ -199,7 +199,7 @@ class DelayEstimator:
         elif transit_s < self._newer:
             self._newer = transit_s
 
-    def _look(self, now_s: float) -> None:
+    def look(self, now_s: float) -> None:
         """Move the aim: up at once, down only where it is far too high and has been for a while."""
         self._since_look = 0
         if self._weight > _LARGEST_WEIGHT:

@@ -14,13 +14,14 @@ the packets that come too late are so many that the line must go to them.
 No clock is read: the time comes with each call. Memory is bounded by what each machine keeps.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from plc.errors import ConfigError
 from plc.rtp.delay import DelayConfig, DelayEstimator
 from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import TIMESTAMP_BITS, RtpPacket
-from plc.rtp.sequence import SequenceLog
+from plc.rtp.sequence import MISORDER_MAX, PATHS_BEHIND_MAX, SequenceLog
 from plc.rtp.sources import Sources
 from plc.rtp.timeline import BlockPart, PlacedPacket, Timeline
 from plc.rtp.turns import Turn, Turns
@@ -46,11 +47,14 @@ class JitterConfig:
         Samples pulled at once.
     delay : DelayConfig
         How long packets wait.
+    paths : int
+        Ways by which each packet comes (ST 2022-7): the delay is then long enough for the slowest.
     """
 
     clock_rate: int
     block: int
     delay: DelayConfig = field(default_factory=DelayConfig)
+    paths: int = 1
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -103,12 +107,15 @@ class JitterBuffer:
         self.delays = DelayEstimator(config.delay)
         self._rate = float(config.clock_rate)
         self._sources = Sources(self.stats)
-        self._sequences = SequenceLog(self.stats)
+        behind_max = MISORDER_MAX if config.paths == 1 else PATHS_BEHIND_MAX
+        self._sequences = SequenceLog(self.stats, behind_max)
         self._timeline = Timeline(config.block)
         self._turns = Turns(
             config.clock_rate, self.delays, self._timeline, self._sequences, self.stats
         )
         self._late = _LateRow()
+        self._waits_since_s: float | None = None
+        """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
     def reset(self) -> None:
         """Make the buffer as new, but for its counters."""
@@ -118,6 +125,7 @@ class JitterBuffer:
         self._timeline.reset()
         self._turns.reset()
         self._late.clear()
+        self._waits_since_s = None
 
     @property
     def ssrc(self) -> int | None:
@@ -151,7 +159,7 @@ class JitterBuffer:
         """Return the delay of a block pulled now."""
         return self._turns.delay_s(now_s)
 
-    def put(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
+    def put(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> Verdict:
         """Take a packet in.
 
         Parameters
@@ -162,6 +170,8 @@ class JitterBuffer:
             Length of its audio.
         now_s : float
             When it arrived.
+        path : int
+            By which of several ways.
         """
         if not self._is_length(samples):
             self.stats.empty_packets += 1
@@ -169,7 +179,7 @@ class JitterBuffer:
         if packet.ssrc == self.ssrc and not self._strays(packet, now_s):
             self._sources.confirm(now_s)
             return self._take(packet, samples, now_s)
-        believed = self._sources.hear(packet, samples, now_s)
+        believed = self._sources.hear(packet, samples, now_s, path)
         if not believed:
             return Verdict.PROBATION
         first = believed[0]
@@ -234,7 +244,16 @@ class JitterBuffer:
 
     def pull(self, now_s: float) -> Turn:
         """Pull the next block and return its kind; :attr:`parts` holds its samples."""
+        if self.config.paths > 1 and not self.begun and self._waits_for_path(now_s):
+            return Turn.WAIT
         return self._turns.pull(now_s)
+
+    def _waits_for_path(self, now_s: float) -> bool:
+        """Tell whether the slower path is still to be heard."""
+        if self._waits_since_s is None and self.packets_held:
+            self._waits_since_s = now_s
+        since_s = now_s if self._waits_since_s is None else self._waits_since_s
+        return now_s - since_s < self.config.delay.max_delay_ms / 1000.0
 
     def hurry(self) -> None:
         """Let the next pull cut the excess delay after a standstill."""
@@ -255,6 +274,13 @@ class JitterBuffer:
         """Put a packet of the believed source onto the line."""
         sequence = self._sequences.count(packet.sequence)
         if sequence is None:
+            if self.config.paths > 1:
+                # Of a slower path. Should the faster one lose a packet, its copy must be in time.
+                self._waits_since_s = -math.inf
+                start = self._timeline.start_of(packet.timestamp)
+                self.delays.note(now_s - start / self._rate, now_s)
+                if not self.begun:
+                    self.delays.look(now_s)
             return Verdict.DUPLICATE
         start = self._timeline.note(packet.timestamp, samples)
         stop = start + samples

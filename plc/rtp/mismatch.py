@@ -38,7 +38,7 @@ _OTHER_STATIC = {
 }
 _COMFORT_NOISE = 13
 # Bytes of a sample where all have as many; Opus packets have any size.
-_SAMPLE_BYTES = {"l16": 2, "pcmu": 1, "pcma": 1}
+_SAMPLE_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1}
 
 # Packets before something is said: a stray one is no stream.
 _ENOUGH = 3

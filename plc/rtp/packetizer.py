@@ -46,10 +46,18 @@ class Packetizer:
         self.payload_type = codec.payload_type if payload_type is None else payload_type
         self.red_payload_type = red_payload_type
         self.redundancy = redundancy
+        self.packets = 0
+        self.octets = 0
+        """Of payloads, as sender reports count them (RFC 3550, section 6.4.1)."""
         self._earlier: list[tuple[int, bytes]] = []
         self._sequence = sequence % 2**16
         self._timestamp = timestamp % 2**32
         self._marker = True
+
+    @property
+    def timestamp(self) -> int:
+        """Timestamp of the next packet."""
+        return self._timestamp
 
     def pack(self, samples: NDArray[np.float32]) -> bytes:
         """Return the next packet, with these samples, shape (n, channels)."""
@@ -63,6 +71,8 @@ class Packetizer:
             payload_type, self._sequence, self._timestamp, self.ssrc, body, self._marker
         )
         self._marker = False
+        self.packets += 1
+        self.octets += len(body)
         self._sequence = (self._sequence + 1) % 2**16
         self._timestamp = (self._timestamp + len(samples)) % 2**32
         return build_rtp(packet)

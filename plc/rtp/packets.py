@@ -108,7 +108,7 @@ def parse_rtp(datagram: bytes) -> RtpPacket | Malformed:
     first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(datagram)
     if first >> 6 != _VERSION:
         return Malformed.VERSION
-    if second in _RTCP_TYPES:
+    if is_rtcp(datagram):
         return Malformed.RTCP
     sources = first & 15
     begin = HEADER_BYTES + 4 * sources
@@ -129,6 +129,11 @@ def parse_rtp(datagram: bytes) -> RtpPacket | Malformed:
     return RtpPacket(
         second & 0x7F, sequence, timestamp, ssrc, datagram[begin:end], second > 0x7F, csrcs
     )
+
+
+def is_rtcp(datagram: bytes) -> bool:
+    """Tell whether a datagram is RTCP (RFC 5761)."""
+    return len(datagram) > 1 and datagram[1] in _RTCP_TYPES
 
 
 def ssrc_of(datagram: bytes) -> int:

@@ -26,6 +26,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 """
 
 import math
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,6 +84,8 @@ class Playout:
         Settings. Each tick plays a packet of its stream.
     codec : Codec, optional
         Instead of the one that the config names.
+    paths : int
+        Ways by which each packet comes (ST 2022-7).
 
     Attributes
     ----------
@@ -92,9 +95,13 @@ class Playout:
         Counters; ``buffer.stats`` and ``concealment`` have the rest.
     inspection : Inspection
         Mismatches between received packets and the settings.
+    conceals : bool
+        Whether lost packets are concealed; else they are silent, to hear the difference.
     """
 
-    def __init__(self, config: ReceiverConfig, codec: Codec | None = None) -> None:
+    def __init__(
+        self, config: ReceiverConfig, codec: Codec | None = None, *, paths: int = 1
+    ) -> None:
         if codec is None:
             codec = config.open_codec()
         stream = config.stream
@@ -115,11 +122,14 @@ class Playout:
             )
         self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay)
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay, paths=paths)
         )
         self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
+        self.conceals = True
+        # Blocks as they were received, as many as the concealer holds back, and the one played.
+        self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
         self.stats = PlayoutStats()
         self.delay_s = 0.0
@@ -183,30 +193,34 @@ class Playout:
 
     # ---- packets in -----------------------------------------------------------------------------
 
-    def put(self, datagram: bytes, now_s: float) -> Verdict | Malformed | None:
+    def put(self, datagram: bytes, now_s: float, path: int = 0) -> Verdict | Malformed | None:
         """Add a datagram; return its verdict, or None for a foreign payload type."""
         packet = parse_rtp(datagram)
         if isinstance(packet, Malformed):
             self._count_malformed(packet)
             return packet
-        return self.put_packet(packet, now_s)
+        return self.put_packet(packet, now_s, path)
 
-    def put_packet(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+    def put_packet(
+        self, packet: RtpPacket, now_s: float, path: int = 0
+    ) -> Verdict | Malformed | None:
         """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
-            return self._put_redundant(packet, now_s)
+            return self._put_redundant(packet, now_s, path)
         if packet.payload_type != self.payload_type:
             self.inspection.note_other(packet, now_s)
             self._pass_over(packet, now_s)
             return None
-        return self._put_primary(packet, now_s)
+        return self._put_primary(packet, now_s, path)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
         """Let the stream of this verdict's packet take over."""
         if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
             self.buffer.yield_place()
 
-    def _put_redundant(self, packet: RtpPacket, now_s: float) -> Verdict | Malformed | None:
+    def _put_redundant(
+        self, packet: RtpPacket, now_s: float, path: int
+    ) -> Verdict | Malformed | None:
         blocks = parse_red(packet.payload)
         if isinstance(blocks, Malformed):
             self._count_malformed(blocks)
@@ -223,7 +237,7 @@ class Playout:
             primary.payload,
             packet.marker,
         )
-        verdict = self._put_primary(whole, now_s)
+        verdict = self._put_primary(whole, now_s, path)
         if verdict in (Verdict.ACCEPTED, Verdict.LATE):
             for block in blocks[:-1]:
                 if block.payload_type == self.payload_type:
@@ -240,12 +254,12 @@ class Playout:
         self.stats.unknown_packets += 1
         self.buffer.pass_over(packet, now_s)
 
-    def _put_primary(self, packet: RtpPacket, now_s: float) -> Verdict:
+    def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
         samples = self.codec.samples(packet.payload)
-        verdict = self.buffer.put(packet, samples, now_s)
+        verdict = self.buffer.put(packet, samples, now_s, path)
         if verdict is Verdict.EMPTY:
             self.inspection.note_without_audio(packet)
-        elif packet.ssrc == self.buffer.ssrc:
+        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE:
             self.inspection.note_audio(packet, samples, now_s)
         repeated = self.codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:
@@ -328,11 +342,24 @@ class Playout:
             block.fill(0.0)
             return
         self._decode()
+        plain = None
+        if not self.conceals:
+            plain = self._plain_block()
+        elif self._plain:
+            self._plain.clear()
         if self._missing == [(0, self.block)]:
             self._concealer.push(None, self._inbox)
         else:
             self._concealer.push(self._inbox, self._inbox, self._missing)
-        block[:] = self._inbox.T
+        block[:] = self._inbox.T if plain is None else plain.T
+
+    def _plain_block(self) -> NDArray[np.float32] | None:
+        """Return the block to play with its gaps silent; None: it is not there yet."""
+        plain = self._inbox.copy()
+        for begin, stop in self._missing:
+            plain[begin:stop] = 0.0
+        self._plain.append(plain)
+        return self._plain[0] if len(self._plain) == self._plain.maxlen else None
 
     def _lead_in(self, now_s: float) -> None:
         """Delay the first block until the target delay has passed.

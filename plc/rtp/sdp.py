@@ -6,7 +6,7 @@ redundancy. What else stands there is passed over, as the standard asks.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plc.errors import ConfigError
@@ -32,6 +32,8 @@ class AudioMedia:
         Length of a packet, if it is stated.
     red_payload_type : int or None
         Payload type of redundancy, if there is some.
+    second : Endpoint or None
+        Where the same packets come by a second path (RFC 7104).
     """
 
     endpoint: Endpoint
@@ -41,6 +43,7 @@ class AudioMedia:
     channels: int
     packet_ms: float | None = None
     red_payload_type: int | None = None
+    second: Endpoint | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +55,8 @@ class _Section:
     host: str
     maps: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     packet_ms: float | None = None
+    name: str = ""
+    """By which groups call it (``a=mid``)."""
 
 
 def parse_sdp(text: str) -> list[AudioMedia]:
@@ -64,6 +69,7 @@ def parse_sdp(text: str) -> list[AudioMedia]:
     """
     host = "0.0.0.0"
     sections: list[_Section] = []
+    second_of: dict[str, str] = {}
     for line in text.splitlines():
         kind, _, value = line.strip().partition("=")
         if kind == "m":
@@ -77,12 +83,29 @@ def parse_sdp(text: str) -> list[AudioMedia]:
                 host = address
         elif kind == "a" and sections:
             _read_attribute(value, sections[-1])
-    media = [stream for section in sections if (stream := _stream_of(section))]
+        elif kind == "a" and (found := re.fullmatch(r"group:DUP (\S+) (\S+)", value.strip())):
+            second_of[found.group(1)] = found.group(2)
+    media = _paths_joined(sections, second_of)
     if not media:
         raise ConfigError(
             f"the description has no audio in one of {', '.join(CODECS)}; expected a line such as "
             "m=audio 5004 RTP/AVP 96 and a=rtpmap:96 L16/48000/2"
         )
+    return media
+
+
+def _paths_joined(sections: list[_Section], second_of: dict[str, str]) -> list[AudioMedia]:
+    """Return the streams; two sections that are paths of one are one."""
+    named = {section.name: section for section in sections if section.name}
+    media = []
+    for section in sections:
+        stream = _stream_of(section)
+        if stream is None or (section.name and section.name in second_of.values()):
+            continue
+        other = named.get(second_of.get(section.name, ""))
+        if other is not None and _stream_of(other) is not None:
+            stream = replace(stream, second=Endpoint(other.host, other.port))
+        media.append(stream)
     return media
 
 
@@ -143,6 +166,8 @@ def _read_attribute(value: str, section: _Section) -> None:
             coding = found.group(2).lower()
             channels = int(found.group(4) or 1)
             section.maps[int(found.group(1))] = (coding, int(found.group(3)), channels)
+    elif name == "mid":
+        section.name = rest.strip()
     elif name == "ptime":
         found = re.fullmatch(r"\d{1,4}(?:\.\d{1,6})?", rest.strip())
         section.packet_ms = float(rest) if found and float(rest) > 0.0 else None

@@ -19,7 +19,7 @@ from plc.rtp.codecs import Codec, check_opus_frame, open_codec
 from plc.rtp.packetizer import Packetizer, packet_samples
 from plc.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.udp import Address, Endpoint, UdpPort
+from plc.rtp.udp import Address, Endpoint, UdpPort, sending_port
 
 
 class RtpSender:
@@ -35,6 +35,10 @@ class RtpSender:
         Where they go.
     clock_ppm : float
         By how much this sender's clock is too fast.
+    second : Endpoint, optional
+        Where each packet goes, too: a second path (SMPTE ST 2022-7).
+    dscp : int, optional
+        What packets are marked with.
     """
 
     def __init__(
@@ -43,13 +47,23 @@ class RtpSender:
         packetizer: Packetizer,
         to: Endpoint,
         clock_ppm: float = 0.0,
+        *,
+        second: Endpoint | None = None,
+        dscp: int | None = None,
     ) -> None:
         self._packetizer = packetizer
         self._blocks = iter(blocks)
         self._next: NDArray[np.float32] | None = next(self._blocks, None)
-        host = "::" if ":" in to.host else "0.0.0.0"
-        self._port = UdpPort(Endpoint(host, 0))
-        self._target = self._port.target(to)
+        self._ways: list[tuple[UdpPort, Address]] = []
+        try:
+            for end in [to] if second is None else [to, second]:
+                port = sending_port(end)
+                self._ways.append((port, port.target(end)))
+                if dscp is not None:
+                    port.mark(dscp)
+        except BaseException:
+            self.close()
+            raise
         self._rate = packetizer.codec.sample_rate * (1.0 + clock_ppm * 1e-6)
         self._begin_s: float | None = None
         self._samples = 0
@@ -87,7 +101,9 @@ class RtpSender:
         if self._begin_s is None:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
-            self._port.send(self._packetizer.pack(self._next), self._target)
+            packet = self._packetizer.pack(self._next)
+            for port, target in self._ways:
+                port.send(packet, target)
             self._samples += len(self._next)
             self.packets += 1
             self._next = next(self._blocks, None)
@@ -110,8 +126,9 @@ class RtpSender:
         )
 
     def close(self) -> None:
-        """Close the socket."""
-        self._port.close()
+        """Close the sockets."""
+        for port, _ in self._ways:
+            port.close()
 
 
 def open_sender(
@@ -124,6 +141,8 @@ def open_sender(
     loop: bool = False,
     clock_ppm: float = 0.0,
     seed: int | None = None,
+    second: Endpoint | None = None,
+    dscp: int | None = None,
 ) -> RtpSender:
     """Return a sender of a recording.
 
@@ -137,7 +156,7 @@ def open_sender(
         One of :data:`~plc.rtp.codecs.CODECS`.
     packet_ms : float
         Length of a packet.
-    redundancy, clock_ppm
+    redundancy, clock_ppm, second, dscp
         As for :class:`~plc.rtp.packetizer.Packetizer` and :class:`RtpSender`.
     loop : bool
         Begin again at its end, for ever.
@@ -172,7 +191,8 @@ def open_sender(
         check_opus_frame(block)
     if redundancy:
         _check_redundancy(coding, block, redundancy)
-    return RtpSender(blocks_of(path, block, loop), packetizer, to, clock_ppm)
+    blocks = blocks_of(path, block, loop)
+    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp)
 
 
 def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:

@@ -18,6 +18,9 @@ from plc.rtp.packets import SEQUENCE_BITS, Unwrapper
 DROPOUT_MAX = 3000
 MISORDER_MAX = 100
 _SEEN_BITS = 1024
+# Of several paths one may be behind the others by as much as is known of the numbers: a second in
+# packets of 1 ms, 128 ms in those of 125 µs. ST 2022-7 has up to 450 ms, of 10 ms for low delay.
+PATHS_BEHIND_MAX = _SEEN_BITS - 1
 _SEEN_MASK = (1 << _SEEN_BITS) - 1
 
 
@@ -28,10 +31,13 @@ class SequenceLog:
     ----------
     stats : JitterStats
         Where packets are counted as received, expected, reordered and duplicate.
+    behind_max : int
+        Packets by which one may lie behind the newest.
     """
 
-    def __init__(self, stats: JitterStats) -> None:
+    def __init__(self, stats: JitterStats, behind_max: int = MISORDER_MAX) -> None:
         self._stats = stats
+        self._behind_max = behind_max
         self._numbers = Unwrapper(SEQUENCE_BITS)
         self.reset()
 
@@ -49,7 +55,7 @@ class SequenceLog:
         a pause, not even when packets from before ``number`` come after it.
         """
         newest = self._numbers.newest
-        place = 0 if newest is None else newest + self._shift + MISORDER_MAX + 2
+        place = 0 if newest is None else newest + self._shift + self._behind_max + 2
         self.reset()
         self._shift = place - number
 
@@ -58,7 +64,7 @@ class SequenceLog:
         newest = self._numbers.newest
         if newest is None:
             return True
-        return not -MISORDER_MAX <= self._numbers.peek(number) - newest <= DROPOUT_MAX
+        return not -self._behind_max <= self._numbers.peek(number) - newest <= DROPOUT_MAX
 
     def is_newest(self, number: int) -> bool:
         """Tell whether no later number has come."""

@@ -9,6 +9,9 @@ takes over. Of several sources that share a port, one is played: the first that 
     others        ░     ░  ░       ░  ▓  ▓
                   └ forgotten      └──┴ a row: believed, and played from its first packet
 
+Where a stream comes by several paths (ST 2022-7), rows are those of one path. What jumps on another
+path than the one last believed is the same stream, ahead or behind: it waits for those 50 ms, too.
+
 No clock is read. Memory is bounded: few sources are heard at once, each by few packets.
 """
 
@@ -81,12 +84,14 @@ class Sources:
 
     def __init__(self, stats: JitterStats) -> None:
         self._stats = stats
-        self._auditions: dict[int, _Audition] = {}
+        self._auditions: dict[tuple[int, int], _Audition] = {}
+        """By SSRC and path."""
         self.reset()
 
     def reset(self) -> None:
         """Know no source."""
         self.known: int | None = None
+        self._path = 0
         self._auditions.clear()
         self._last_arrival_s = -math.inf
 
@@ -104,8 +109,8 @@ class Sources:
         """Let another source be believed without a pause of the known one."""
         self._last_arrival_s = -math.inf
 
-    def hear(self, packet: RtpPacket, samples: int, now_s: float) -> list[Heard]:
-        """Take in a packet that is not believed.
+    def hear(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> list[Heard]:
+        """Take in a packet of a path that is not believed.
 
         Returns
         -------
@@ -114,23 +119,24 @@ class Sources:
             else nothing.
         """
         ssrc = packet.ssrc
-        audition = self._auditions.get(ssrc)
+        audition = self._auditions.get((ssrc, path))
         if audition is None:
             if len(self._auditions) >= AUDITIONS_MAX:
                 self._dismiss(next(iter(self._auditions)))
-            audition = self._auditions[ssrc] = _Audition()
+            audition = self._auditions[ssrc, path] = _Audition()
         self._stats.foreign_packets += audition.hear(Heard(packet, samples, now_s))
         # Not heard since the clock was set back is quiet, too.
         since_s = now_s - self._last_arrival_s
-        quiet = ssrc == self.known or not 0.0 <= since_s < QUIET_S
+        goes_on = ssrc == self.known and path == self._path
+        quiet = goes_on or not 0.0 <= since_s < QUIET_S
         if len(audition.row) < PROBATION or not quiet:
             return []
         self._stats.source_changes += self.known is not None
-        self.known = ssrc
+        self.known, self._path = ssrc, path
         self.note(now_s)
-        del self._auditions[ssrc]
+        del self._auditions[ssrc, path]
         return audition.row
 
-    def _dismiss(self, ssrc: int) -> None:
+    def _dismiss(self, audition: tuple[int, int]) -> None:
         """Forget the packets of a source that was not believed."""
-        self._stats.foreign_packets += len(self._auditions.pop(ssrc).row)
+        self._stats.foreign_packets += len(self._auditions.pop(audition).row)

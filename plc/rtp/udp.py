@@ -52,6 +52,8 @@ _STAMPS = sys.platform == "linux"
 _LAST_READS = 256
 # Held up by more than this while it waited, the loop looks again at what has arrived.
 _HELD_UP_S = 0.005
+# Shorter waits are none.
+_LEAST_S = 1e-5
 # A signal is noticed within this time.
 _LONGEST_WAIT_S = 0.1
 
@@ -154,6 +156,14 @@ def parse_network(text: str) -> Network:
         raise ConfigError(f"{text!r} is no address; expected one such as 192.0.2.0/24") from None
 
 
+def is_multicast(host: str) -> bool:
+    """Tell whether a host is the numeric address of a multicast group."""
+    try:
+        return ip_address(host.partition("%")[0]).is_multicast
+    except ValueError:
+        return False
+
+
 def is_in(host: str, networks: Sequence[Network]) -> bool:
     """Tell whether a numeric address lies in one of the networks."""
     address = ip_address(host.partition("%")[0])
@@ -184,7 +194,7 @@ class UdpPort:
         if _STAMPS:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         try:
-            if ip_address(address[0].partition("%")[0]).is_multicast:
+            if is_multicast(address[0]):
                 self._leave = join(self.socket, address, endpoint.interface)
             else:
                 self.socket.bind(address)
@@ -222,6 +232,22 @@ class UdpPort:
         except NetworkError as error:
             kind = "IPv6" if self.family == socket.AF_INET6 else "IPv4"
             raise NetworkError(f"{error} (by {kind}, as {self.endpoint} is)") from error
+
+    def mark(self, dscp: int) -> None:
+        """Mark what is sent with this DSCP (RFC 2474).
+
+        Raises
+        ------
+        NetworkError
+            If the system does not allow it.
+        """
+        try:
+            if self.family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+            else:
+                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+        except (OSError, AttributeError) as error:
+            raise NetworkError(f"cannot mark packets with DSCP {dscp}: {error}") from error
 
     def send(self, datagram: bytes, target: Address) -> None:
         """Send, or count that it was not possible; UDP promises no more."""
@@ -270,6 +296,11 @@ class UdpPort:
         self.socket.close()
 
 
+def sending_port(to: Endpoint) -> UdpPort:
+    """Return a port of any number that can send there."""
+    return UdpPort(Endpoint("::" if ":" in to.host else "0.0.0.0", 0))
+
+
 def _enlarge(port: socket.socket) -> None:
     """Enlarge the kernel's buffer as far as it allows."""
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
@@ -304,6 +335,8 @@ def serve(
     *,
     duration_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
+    each_turn: Callable[[], None] | None = None,
+    on_hangup: Callable[[], None] | None = None,
 ) -> None:
     """Serve until the service ends, time is over, or a signal comes.
 
@@ -312,11 +345,12 @@ def serve(
     time at which it came in, where the kernel tells (Linux), and the service is told a time only
     when what came before it was handed over, or a port has more than is read at once
     (:attr:`UdpPort.drained`): what comes while the process is held up is not late for that.
+
+    ``each_turn`` is called at least ten times a second, before each wait, and may change the
+    service's ports. ``on_hangup`` is called at SIGHUP, which is then no end.
     """
-    with stop_signals() as signals, selectors.DefaultSelector() as selector:
-        for number, port in enumerate(service.ports):
-            selector.register(port.socket, selectors.EVENT_READ, (number, port))
-        heard_s = [-math.inf] * len(service.ports)
+    with stop_signals(on_hangup) as signals, selectors.DefaultSelector() as selector:
+        heard_s: dict[UdpPort, float] = {}
 
         def take(ready: Ready, until_s: float, turn_s: float) -> None:
             waiting = {key.data[0] for key, _ in ready}
@@ -328,7 +362,7 @@ def serve(
                 number, port = key.data
                 _take_turn(service, number, port, heard_s, turn_s, clock)
                 if port.drained:
-                    heard_s[number] = max(heard_s[number], until_s)
+                    heard_s[port] = max(heard_s[port], until_s)
                 now_s = clock()
                 if now_s - began_s >= turn_s:
                     if now_s >= service.next_s:
@@ -338,12 +372,15 @@ def serve(
         end_s = clock() + duration_s
         stopping = False
         while not service.done and len(signals) < 2:
+            if each_turn is not None:
+                each_turn()
+            _listen_to(service.ports, selector, heard_s)
             now_s = clock()
             ending = not stopping and (bool(signals) or now_s >= end_s)
             wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
             wait_s = 0.0 if ending else max(0.0, wait_s)
             limit_s = now_s + wait_s + _HELD_UP_S
-            ready = selector.select(wait_s)
+            ready = _wait(selector, wait_s)
             now_s = clock()
             if now_s > limit_s:
                 ready = selector.select(0.0)
@@ -361,11 +398,36 @@ def serve(
                 service.advance(now_s)
 
 
+def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:
+    """Wait for datagrams, to 0.1 ms; selectors round up to whole ms."""
+    whole_s = math.floor(1000.0 * wait_s) / 1000.0
+    ready = selector.select(max(0.0, whole_s - _LEAST_S))
+    if ready or wait_s - whole_s < _LEAST_S:
+        return ready
+    time.sleep(wait_s - whole_s)
+    return selector.select(0.0)
+
+
+def _listen_to(
+    ports: Sequence[UdpPort], selector: selectors.BaseSelector, heard_s: dict[UdpPort, float]
+) -> None:
+    """Register those ports, by their number, and no others."""
+    if list(heard_s) == list(ports):
+        return
+    for port in list(heard_s):
+        selector.unregister(port.socket)
+    times_s = {port: heard_s.get(port, -math.inf) for port in ports}
+    heard_s.clear()
+    heard_s.update(times_s)
+    for number, port in enumerate(ports):
+        selector.register(port.socket, selectors.EVENT_READ, (number, port))
+
+
 def _take_turn(
     service: Service,
     number: int,
     port: UdpPort,
-    heard_s: list[float],
+    heard_s: dict[UdpPort, float],
     turn_s: float,
     clock: Callable[[], float],
 ) -> None:
@@ -374,17 +436,17 @@ def _take_turn(
     for datagram, source, age_s in port.aged():
         now_s = clock()
         # No earlier than what was here before, should the wall clock be set.
-        heard_s[number] = max(heard_s[number], now_s - age_s)
-        service.receive(number, datagram, source, heard_s[number])
+        heard_s[port] = max(heard_s[port], now_s - age_s)
+        service.receive(number, datagram, source, heard_s[port])
         if clock() - began_s >= turn_s:
             return
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals(on_hangup: Callable[[], None] | None = None) -> Iterator[list[int]]:
     """Collect SIGTERM, SIGINT and SIGHUP in a list instead of ending.
 
-    SIGHUP where it is not ignored, as ``nohup`` has it.
+    SIGHUP where it is not ignored, as ``nohup`` has it; with ``on_hangup`` that is called instead.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -394,9 +456,16 @@ def stop_signals() -> Iterator[list[int]]:
     hangup = getattr(signal, "SIGHUP", None)  # unknown to Windows
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)
-    before = {
-        number: signal.signal(number, lambda got, _: caught.append(got)) for number in numbers
-    }
+
+    def catch(number: int, _frame: object) -> None:
+        if number == hangup and on_hangup is not None:
+            on_hangup()
+        else:
+            caught.append(number)
+
+    if on_hangup is not None and hangup is not None and hangup not in numbers:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, catch) for number in numbers}
     try:
         yield caught
     finally:

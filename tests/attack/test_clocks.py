@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.apps.live_ends import PlayClock
-from plc.apps.relay import RelayConfig, StreamRelay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.engine.stats import TimeHistogram
 from plc.networks import served
 from plc.networks.costs import Costs

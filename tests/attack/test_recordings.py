@@ -18,7 +18,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.apps.recorder import WAITING_MAX_S, Recorder
-from plc.apps.relay import Relay, RelayConfig, run_relay
+from plc.apps.relay import Relay, run_relay
+from plc.apps.relay_stream import RelayConfig
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.errors import AudioFileError, ConfigError
 from plc.rtp.codecs import L16
@@ -118,7 +119,7 @@ def test_a_relay_of_which_no_recording_goes_on_ends(
 ) -> None:
     monkeypatch.setattr(AudioWriter, "write", full_after(1000, "a.wav"))
     relay = Relay([changed(CONFIG, to=tmp_path / "a.wav")])
-    target = relay._targets[0]
+    target = relay.lanes[0].target
     assert isinstance(target, Recorder)
     target.write(np.zeros((2000, 1), np.float32))
     assert not relay.done

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plc.apps.relay import Relay, RelayConfig, StreamRelay
+from plc.apps.relay import Relay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer

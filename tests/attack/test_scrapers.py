@@ -68,7 +68,7 @@ def test_without_an_address_only_this_machine_is_served() -> None:
 
 def test_many_idle_connections_hold_neither_threads_nor_places(exporter: Exporter) -> None:
     threads = threading.active_count()
-    exporter.add(lambda: [Sample(ANSWER, ("a",), 42.0)])
+    exporter.add("a", lambda: [Sample(ANSWER, ("a",), 42.0)])
     with ExitStack() as held:
         for _ in range(200):
             link = held.enter_context(socket.socket())
@@ -102,7 +102,7 @@ def test_who_asks_slowly_is_left_soon(exporter: Exporter) -> None:
 def test_who_does_not_take_the_answer_is_left_soon() -> None:
     page = b"x" * 30_000_000
     with (
-        PageServer(Endpoint("127.0.0.1", 0), lambda _: ("text/plain", page)) as server,
+        PageServer(Endpoint("127.0.0.1", 0), {"/": lambda _: (200, "text/plain", page)}) as server,
         socket.create_connection(("127.0.0.1", server.endpoint.port)) as link,
     ):
         link.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -146,7 +146,7 @@ def test_a_request_without_an_end_is_refused(exporter: Exporter) -> None:
 
 
 def test_a_scraper_that_asks_for_open_metrics_gets_them(exporter: Exporter) -> None:
-    exporter.add(lambda: [Sample(ANSWER, ("a",), 42.0)])
+    exporter.add("a", lambda: [Sample(ANSWER, ("a",), 42.0)])
     kind, text = scrape(exporter, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
@@ -160,7 +160,7 @@ def test_scraping_in_a_loop_does_not_count_in_a_loop(exporter: Exporter) -> None
         counted += 1
         return [Sample(ANSWER, ("a",), 42.0)]
 
-    exporter.add(collect)
+    exporter.add("a", collect)
     begin_s = time.monotonic()
     for _ in range(20):
         scrape(exporter)
@@ -171,7 +171,7 @@ def test_a_page_that_cannot_be_made_is_told_and_made_again(exporter: Exporter) -
     def collect() -> list[Sample]:
         raise RuntimeError("dictionary changed size during iteration")
 
-    exporter.add(collect)
+    exporter.add("a", collect)
     for _ in range(2):
         assert b" 500 " in answer(exporter, b"GET /metrics HTTP/1.1\r\n\r\n")
 

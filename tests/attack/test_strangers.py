@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.apps.relay import RelayConfig, StreamRelay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch

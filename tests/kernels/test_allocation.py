@@ -20,6 +20,7 @@ from plc_kernels import (
     packet,
     passages,
     pitch,
+    repeats,
     ring,
     toeplitz,
 )
@@ -76,6 +77,8 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (level.hold_level, (1.0, 1.0, 10.0, 0.01, 10, np.zeros(3), np.zeros(20), X)),
     (noise.track_noise, (STATE,)),
     (noise.comfort_noise, (1.0, STATE, STATE.tail.copy())),
+    (repeats.lag_errors, (40, 8, X, np.zeros(31))),
+    (repeats.repeat_starts, (40, 8, 4, np.zeros(31), np.zeros(31), np.zeros((30, 7)))),
     (packet.unpack_float32, (np.ones((240, 2), np.float32), 0, 240, ROWS)),
     (packet.unpack_int16, (np.ones((240, 2), np.int16), 0, 240, ROWS)),
     (packet.pack_float32, (ROWS, np.ones((240, 2), np.float32))),

@@ -234,6 +234,27 @@ def restored(
             typer.echo("\n".join([name, *table(score_clips_of(network, form, sources, patches))]))
 
 
+@app.command("train damage")
+def damage(
+    data: Libraries,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
+    clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain and split.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of damage and training.")] = 0,
+    jobs: Jobs = 1,
+) -> None:
+    """Train the networks that tell damage of recordings from sound.
+
+    plc train damage --data CORPUS --out damage.npz
+
+    The libraries hold music, instruments and speech in the splits "train" and
+    "valid". Printed is, for each network, how much damage of clips held out it
+    finds at its threshold. The detector reads plc/data/damage.npz.
+    """
+    from plc_training.fits.damage import fit
+
+    fit(data, out, clips, seed, jobs or usable_cores(), typer.echo)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run of plc train.")],

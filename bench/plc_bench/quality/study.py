@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 import plc
+from plc.apps.cluster import as_done_on
 from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models.catalogue import available
-from plc_bench.base.cluster import as_done_on
 from plc_bench.base.corpus import Clip
 from plc_bench.base.workers import Failure, as_done, reason_of
 from plc_bench.quality import excerpts
@@ -267,7 +267,7 @@ def run(
     on_done : callable
         Called with the number of scores just finished.
     cluster : str or None
-        Address of a Ray cluster to use, as :mod:`plc_bench.base.cluster` takes it.
+        Address of a Ray cluster to use, as :mod:`plc.apps.cluster` takes it.
 
     Raises
     ------

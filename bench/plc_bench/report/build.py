@@ -13,9 +13,7 @@ is stored as its difference to the reference, silent outside the gaps; the brows
 exactly, as both are integers. The lossy version needs no audio.
 """
 
-import base64
 import hashlib
-import io
 import json
 import math
 import re
@@ -28,9 +26,16 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from plc.errors import ConfigError, MissingExtraError
+from plc.apps import listening
+from plc.apps.listening import (
+    difference_or_whole,
+    flac_base64,
+    levels_db,
+    mono,
+    spectrogram_png,
+)
+from plc.errors import ConfigError
 from plc_bench.base.compare import INTERVAL_GROUPS_MIN
 from plc_bench.peers import comparable
 from plc_bench.quality import excerpts
@@ -47,15 +52,9 @@ LARGE_MB = 60.0
 _OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
 # Stands in every page of ours.
 _OWN_PAGE = "plcClip"
-_SCRIPTS = ("player.js", "page.js", "listen.js")
+_SCRIPTS = ("page.js", "listen.js")
 # What stands beside a version's name.
 _SHOWN = ("plcmos", "nmse", "lsd", "level")
-# Spectrograms: pixels, colours, window, range.
-_PICTURE_WIDTH, _PICTURE_HEIGHT, _MARK_HEIGHT = 800, 112, 6
-_COLOURS = 24
-_WINDOW_S = 0.024
-_RANGE_DB = 75.0
-_TOP_HZ = 12_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +150,13 @@ def _page(
     return Template((folder / "index.html").read_text(encoding="utf-8")).substitute(
         title=escape(title or "Concealment compared"),
         about=escape(_about(study)),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script="\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        style=listening.style() + (folder / "page.css").read_text(encoding="utf-8"),
+        script="\n".join(
+            [
+                listening.player(),
+                *((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+            ]
+        ),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
         latency=latency,
@@ -177,69 +181,16 @@ def html_table(table: SummaryTable) -> str:
     )
 
 
-def difference_or_whole(
-    reference: NDArray[np.int16], played: NDArray[np.int16]
-) -> tuple[NDArray[np.int16], bool]:
-    """Return a version's stored form, and whether it is a difference.
-
-    The difference, unless it does not fit into 16 bits or is not silent for the most part, as that
-    of a codec.
-    """
-    difference = played.astype(np.int32) - reference
-    fits = np.abs(difference).max(initial=0) < 2**15
-    if fits and np.count_nonzero(difference) <= difference.size / 2:
-        return difference.astype(np.int16), True
-    return played, False
-
-
-def spectrogram_png(
-    signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
-) -> bytes:
-    """Return a spectrogram as PNG; red marks show lost packets.
-
-    Parameters
-    ----------
-    signal : float64, shape (n,)
-        What was played.
-    lost : bool, shape (n,)
-        Lost samples.
-    sample_rate : int
-        In Hz.
-    loudest_db : float
-        Level that is brightest, the same for all versions of a clip.
-    """
-    try:
-        from matplotlib import colormaps
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            "spectrograms need matplotlib: pip install 'plc-engine[plots]'"
-        ) from error
-    shares = 1.0 + (_levels_db(signal, sample_rate) - loudest_db) / _RANGE_DB
-    pixels = (shares.clip(0.0, 1.0) * (_COLOURS - 1)).round().astype(np.uint8)
-    edges = np.linspace(0, lost.size, _PICTURE_WIDTH + 1).astype(int)
-    before = np.concatenate([[0], np.cumsum(lost)])
-    marks = np.full((_MARK_HEIGHT, _PICTURE_WIDTH), _COLOURS, np.uint8)
-    marks[:, before[edges[1:]] > before[edges[:-1]]] = _COLOURS + 1
-    image = Image.fromarray(np.concatenate([marks, pixels[::-1]]))
-    colours = (colormaps["magma"](np.linspace(0.0, 1.0, _COLOURS))[:, :3] * 255).astype(np.uint8)
-    extra = np.array([[24, 24, 28], [240, 60, 50]], np.uint8)
-    image.putpalette(np.concatenate([colours, extra]).tobytes())
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
 def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> dict[str, Any]:
     """Write the audio and the pictures of one clip; return its description for the page."""
     order = [REFERENCE, LOSSY, *(name for name in study.methods if name in excerpt.files)]
     samples = {name: excerpt.read(name) for name in order}
     reference = samples[REFERENCE]
     lost = np.repeat(excerpt.trace, excerpt.packet_samples)
-    loudest_db = float(_levels_db(_mono(reference), excerpt.sample_rate).max())
+    loudest_db = float(levels_db(mono(reference), excerpt.sample_rate).max())
     audio, tracks = {}, []
     for place, name in enumerate(order):
-        png = spectrogram_png(_mono(samples[name]), lost, excerpt.sample_rate, loudest_db)
+        png = spectrogram_png(mono(samples[name]), lost, excerpt.sample_rate, loudest_db)
         picture = f"{number}-{place}.png"
         (folder / picture).write_bytes(png)
         # The page makes the lossy version itself; that of zeros is the same.
@@ -248,7 +199,7 @@ def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> di
             if name == REFERENCE:
                 stored, is_difference = reference, False
             audio[name] = {
-                "audio": _flac(stored, excerpt.sample_rate),
+                "audio": flac_base64(stored, excerpt.sample_rate),
                 "difference": is_difference,
             }
         tracks.append(
@@ -267,6 +218,7 @@ def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> di
         "name": excerpt.clip,
         "domain": excerpt.domain,
         "condition": titles.get(excerpt.condition, excerpt.condition),
+        "what": f"{excerpt.domain} · {titles.get(excerpt.condition, excerpt.condition)}",
         "conditionName": excerpt.condition,
         "sampleRate": excerpt.sample_rate,
         "channels": reference.shape[1],
@@ -276,21 +228,6 @@ def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> di
         "audio": f"clips/{number}.js",
         "tracks": tracks,
     }
-
-
-def _flac(samples: NDArray[np.int16], sample_rate: int) -> str:
-    """Return samples as FLAC in base 64.
-
-    Of 24 bits, because Chromium scales 16-bit samples above zero by 32767 and those below by 32768,
-    and a sum would be off. FLAC stores eight empty bits at no cost.
-    """
-    import soundfile
-
-    stream = io.BytesIO()
-    # libsndfile takes the leading 24 of 32 bits.
-    leading = samples.astype(np.int32) << 16
-    soundfile.write(stream, leading, sample_rate, format="FLAC", subtype="PCM_24")
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _shown_scores(study: Study, excerpt: Excerpt, method: str) -> str:
@@ -309,30 +246,6 @@ def _score_text(metric: str, value: float) -> str:
     name, _, unit = registry.label(metric).partition(" ")
     digits = registry.metric(metric).digits
     return f"{name} {round(value, digits) + 0.0:.{digits}f} {unit}".rstrip()
-
-
-def _mono(samples: NDArray[np.int16]) -> NDArray[np.float64]:
-    mono: NDArray[np.float64] = samples.mean(axis=1) / 32768
-    return mono
-
-
-def _levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
-    """Return levels in dB, shape (rows, columns) of the picture; rows are spaced like mel."""
-    window_samples = 2 * round(_WINDOW_S * sample_rate / 2)
-    height = _PICTURE_HEIGHT - _MARK_HEIGHT
-    padded = np.pad(signal, window_samples // 2)
-    starts = np.linspace(0, signal.size - 1, _PICTURE_WIDTH).astype(int)
-    frames = padded[starts[:, None] + np.arange(window_samples)]
-    power = np.abs(np.fft.rfft(frames * np.hanning(window_samples), axis=1)).T ** 2
-    top_mel = 2595 * math.log10(1 + min(sample_rate / 2, _TOP_HZ) / 700)
-    centres_hz = 700 * (10 ** (np.linspace(0, top_mel, height) / 2595) - 1)
-    bins = centres_hz * window_samples / sample_rate
-    low = np.floor(bins).astype(int).clip(0, len(power) - 2)
-    weight = (bins - low)[:, None].clip(0.0, 1.0)
-    levels: NDArray[np.float64] = 10 * np.log10(
-        (1 - weight) * power[low] + weight * power[low + 1] + 1e-12
-    )
-    return levels
 
 
 def _gap_chart(study: Study, metric: str) -> str:

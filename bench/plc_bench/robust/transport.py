@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import StreamConfig, conceal
-from plc.apps.relay import RelayConfig, StreamRelay, run_relay
+from plc.apps.relay import run_relay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.files import AudioReader
 from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db

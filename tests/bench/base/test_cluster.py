@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from plc.apps import cluster
 from plc.errors import ConfigError
-from plc_bench.base import cluster
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.base.workers import Failure
 from plc_bench.quality import study

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from plc.apps import listening
 from plc.errors import ConfigError
 from plc_bench.base.results import write_json
 from plc_bench.quality import excerpts, study
@@ -83,12 +84,12 @@ def test_a_difference_is_stored_where_it_is_small_and_mostly_silent() -> None:
     reference = np.zeros((100, 1), np.int16)
     played = reference.copy()
     played[10:20] = 5
-    stored, is_difference = build.difference_or_whole(reference + np.int16(7), played + 7)
+    stored, is_difference = listening.difference_or_whole(reference + np.int16(7), played + 7)
     assert is_difference
     np.testing.assert_array_equal(stored, played)
-    assert not build.difference_or_whole(reference, reference + np.int16(1))[1]
+    assert not listening.difference_or_whole(reference, reference + np.int16(1))[1]
     reference[0], played[0] = -32768, 32767  # 17 bits
-    stored, is_difference = build.difference_or_whole(reference, played)
+    stored, is_difference = listening.difference_or_whole(reference, played)
     assert not is_difference
     np.testing.assert_array_equal(stored, played)
 
@@ -99,7 +100,7 @@ def test_a_spectrogram_marks_what_was_lost() -> None:
     signal = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
     lost = np.zeros(rate, np.bool_)
     lost[4000:4800] = True
-    png = build.spectrogram_png(np.where(lost, 0.0, signal), lost, rate, loudest_db=40.0)
+    png = listening.spectrogram_png(np.where(lost, 0.0, signal), lost, rate, loudest_db=40.0)
     pixels = np.asarray(image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     red = pixels[0, :, 0] > 200
     width = pixels.shape[1]

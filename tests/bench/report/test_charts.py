@@ -1,12 +1,12 @@
 import math
 import re
-from importlib import resources
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from plc.apps import listening
 from plc.errors import ConfigError
 from plc_bench.quality.study import GapScores, Row, Study
 from plc_bench.report import charts, palette
@@ -90,7 +90,7 @@ def test_two_series_never_look_alike() -> None:
 
 
 def test_the_pages_style_sheet_has_every_colour_for_either_ground() -> None:
-    style = (resources.files("plc_bench.report") / "page" / "page.css").read_text(encoding="utf-8")
+    style = listening.style()
     for k, colour in enumerate(palette.COLOURS):
         light, dark = re.findall(rf"--c{k}: (#[0-9a-f]{{6}});", style)
         assert light == colour

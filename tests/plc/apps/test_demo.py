@@ -1,14 +1,20 @@
+import base64
+import io
+import json
+import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
-from plc.apps.demo import CLIPS, LABELS, LOSSY, clip_audio, run
+from plc.apps.demo import CLIPS, LABELS, LOSSY, SPEECH, clip_audio, run
 from plc.audio.files import read_audio
 from plc.audio.loss import read_trace
 from plc.audio.quality import nmse_db
-from plc.errors import AudioFileError
+from plc.errors import AudioFileError, MissingExtraError
 
 BUNDLE_BYTES_MAX = 1_000_000
 
@@ -49,6 +55,42 @@ def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
         assert (row.p50_ms is None) == (row.label == LOSSY)
     assert report.pictures == ()
     assert report.picture_problem is None
+
+
+def test_speech_is_judged_by_those_who_can(tmp_path: Path) -> None:
+    def peak(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
+        assert original.shape == played.shape == (lost.size, 1)
+        return float(np.abs(played[lost]).max())
+
+    def absent(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
+        raise MissingExtraError("pip install it")
+
+    report = run(tmp_path, pictures=False, judges={"peak": peak, "absent": absent})
+    assert report.judge_problem == "pip install it"
+    for row in report.rows:
+        assert list(row.scores) == (["peak"] if row.clip == SPEECH else [])
+        if row.scores:
+            assert (row.scores["peak"] == 0.0) == (row.label == LOSSY)
+
+
+def test_the_page_holds_every_version_and_refers_to_nothing(tmp_path: Path) -> None:
+    report = run(tmp_path, pictures=False)
+    page = (tmp_path / report.page).read_text(encoding="utf-8")
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert found is not None
+    clips = json.loads(found[1])
+    for clip, name in zip(clips, CLIPS, strict=True):
+        original, sample_rate = clip_audio(name)
+        assert (clip["sampleRate"], clip["samples"]) == (sample_rate, len(original))
+        stored = clip["audio"]["reference"]
+        reference = soundfile.read(io.BytesIO(base64.b64decode(stored["audio"])))[0]
+        np.testing.assert_allclose(reference, original, atol=2**-15)
+        for label in (LOSSY, *LABELS.values()):
+            part = soundfile.read(io.BytesIO(base64.b64decode(clip["audio"][label]["audio"])))[0]
+            heard = read_audio(tmp_path / f"{name}-{label.lower()}.wav")[0][:, 0]
+            whole = reference + part if clip["audio"][label]["difference"] else part
+            np.testing.assert_allclose(whole, heard, atol=2**-14)
 
 
 def test_on_the_music_ours_is_better_than_repeating_by_5_db_and_than_silence_by_2(

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,13 @@ from plc.apps.metrics import (
     playout_samples,
     relay_samples,
 )
-from plc.apps.relay import RelayConfig, StreamRelay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.errors import ConfigError, MissingExtraError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
+from plc.rtp.rtcp import Peer
 from plc.rtp.udp import Endpoint
 from tests.plc.apps.test_live import CONFIG, Bench
 from tests.plc.configs import changed, playout_of
@@ -80,23 +82,28 @@ def played(lost: set[int], late: set[int]) -> Playout:
 
 def test_a_stream_is_counted_by_the_names_of_webrtc(exporter: Exporter) -> None:
     playout = played(lost={50, 51, 120}, late={90})
-    exporter.add(lambda: playout_samples("here", playout))
+    exporter.add("here", lambda: playout_samples("here", playout))
     text = scrape(exporter)
     at = {"stream": "here"}
-    assert value(text, "packetsReceived_total", **at) == 197
-    assert value(text, "packetsLost", **at) == 3
-    assert value(text, "packetsDiscarded_total", **at) == 1
+    assert value(text, "packets_received_total", **at) == 197
+    assert value(text, "packets_lost", **at) == 3
+    assert value(text, "packets_discarded_total", **at) == 1
     concealed = playout.concealment
-    assert value(text, "concealedSamples_total", **at) == concealed.concealed_samples >= 640
-    assert value(text, "concealmentEvents_total", **at) == concealed.concealment_events >= 3
-    assert value(text, "totalSamplesReceived_total", **at) == concealed.total_samples_received
-    emitted = value(text, "jitterBufferEmittedCount_total", **at)
-    waited_s = value(text, "jitterBufferDelay_total", **at)
+    assert value(text, "concealed_samples_total", **at) == concealed.concealed_samples >= 640
+    assert value(text, "concealment_events_total", **at) == concealed.concealment_events >= 3
+    assert value(text, "samples_received_total", **at) == concealed.total_samples_received
+    emitted = value(text, "jitter_buffer_emitted_count_total", **at)
+    waited_s = value(text, "jitter_buffer_delay_seconds_total", **at)
     assert 0.02 <= waited_s / emitted < 0.04
-    assert value(text, "jitterBufferTargetDelay_total", **at) / emitted == pytest.approx(0.02)
+    assert value(text, "jitter_buffer_target_delay_seconds_total", **at) / emitted == pytest.approx(
+        0.02
+    )
     rungs = re.findall(r'^plc_rung_samples_total\{rung="[^"]*",.*\} (\S+)$', text, re.MULTILINE)
     assert sum(map(float, rungs)) == concealed.concealed_samples
-    assert value(text, "push_seconds", **at, packet="concealed", quantile="0.99") > 0.0
+    lost = value(text, "push_seconds_count", **at, packet="concealed")
+    assert lost >= 4
+    assert value(text, "push_seconds_bucket", **at, packet="concealed", le="+Inf") == lost
+    assert 0.0 < value(text, "push_seconds_sum", **at, packet="concealed") < 10.0
 
 
 def test_a_clock_that_is_ahead_is_seen_in_the_samples_removed() -> None:
@@ -114,12 +121,12 @@ def test_a_clock_that_is_ahead_is_seen_in_the_samples_removed() -> None:
 def test_several_streams_share_a_metric_and_differ_by_their_label(exporter: Exporter) -> None:
     streams = {"a": played(set(), set()), "b": played({10}, set())}
     for name, playout in streams.items():
-        exporter.add(lambda name=name, playout=playout: playout_samples(name, playout))  # type: ignore[misc]  # bound at once
+        exporter.add(name, partial(playout_samples, name, playout))
     text = scrape(exporter)
-    assert text.count("# TYPE plc_packetsLost gauge") == 1
-    assert value(text, "packetsLost", stream="a") == 0
-    assert value(text, "packetsLost", stream="b") == 1
-    assert text.count("# HELP plc_concealedSamples_total") == 1
+    assert text.count("# TYPE plc_packets_lost gauge") == 1
+    assert value(text, "packets_lost", stream="a") == 0
+    assert value(text, "packets_lost", stream="b") == 1
+    assert text.count("# HELP plc_concealed_samples_total") == 1
 
 
 def test_an_address_that_is_taken_or_none_is_refused(exporter: Exporter) -> None:
@@ -165,11 +172,11 @@ def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
                 if number != 20:
                     sender.sendto(datagram, ("127.0.0.1", port))
         stream, text, deadline_s = f"udp://127.0.0.1:{port}", "", time.monotonic() + 30.0
-        while 'packetsReceived_total{stream="' + stream + '"} 39' not in text:
+        while 'packets_received_total{stream="' + stream + '"} 39' not in text:
             assert time.monotonic() < deadline_s, text
             with urllib.request.urlopen(url, timeout=10) as answer:
                 text = answer.read().decode()
-        assert value(text, "packetsLost", stream=stream) == 1
+        assert value(text, "packets_lost", stream=stream) == 1
         assert value(text, "datagrams_received_total", stream=stream) == 39
         relay.send_signal(signal.SIGTERM)
         out, errors = relay.communicate(timeout=30)
@@ -187,20 +194,19 @@ def test_every_metric_is_served_and_the_documented_table_is_theirs() -> None:
     bench.run(0.5)
     live = Live(bench.engine, bench.backend, bench.ports)
     config = RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9))
-    samples = [
-        *live_samples("a", live),
-        *relay_samples("b", StreamRelay(changed(config, model="ar"))),
-    ]
+    relay = StreamRelay(changed(config, model="ar", rtcp=True))
+    assert relay.reports is not None
+    relay.reports.peer = Peer(0.25, 3, 0.001, 0.02)
+    samples = [*live_samples("a", live), *relay_samples("b", relay)]
     served = {sample.metric for sample in samples}
     rows = ["| metric | type | of | meaning |", "|---|---|---|---|"]
     tables = {"both": PLAYOUT_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
     for where, metrics in tables.items():
         for metric in metrics:
             assert metric in served
-            name = f"plc_{metric.name}" + ("_total" if metric.counts else "")
+            name = f"plc_{metric.name}" + ("_total" if metric.kind == "counter" else "")
             labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
-            kind = "counter" if metric.counts else "gauge"
-            rows.append(f"| `{name}{labels}` | {kind} | {where} | {metric.help} |")
+            rows.append(f"| `{name}{labels}` | {metric.kind} | {where} | {metric.help} |")
     text = (Path(__file__).parents[3] / "docs" / "live.md").read_text()
     table = text[text.index("| metric | type |") : text.index("\nThe mean delay is")]
     assert table.splitlines() == rows, "\n".join(rows)

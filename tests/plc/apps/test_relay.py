@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import conceal
-from plc.apps.relay import Relay, RelayConfig, StreamRelay
+from plc.apps.relay import Relay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode

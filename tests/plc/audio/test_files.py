@@ -228,7 +228,7 @@ def test_targets_that_cannot_be_written_are_refused_beforehand(tmp_path: Path) -
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "link.wav").symlink_to(source)
     for target, message in [
-        (tmp_path / "b.m4a", r"\.wav, \.flac, \.ogg, \.opus, \.mp3"),
+        (tmp_path / "b.aac", r"\.wav, \.flac, \.ogg, \.opus, \.mp3"),
         (tmp_path / "b", "none"),
         (tmp_path / "folder.wav", "is a folder"),
         (tmp_path / "no" / "b.wav", "make it first"),

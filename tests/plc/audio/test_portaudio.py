@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -282,3 +283,30 @@ def test_a_sound_server_that_dies_is_waited_for(server: Server) -> None:
     assert report["devices"]["input"]["losses"] >= 1
     assert report["live"]["absent_packets"] > 0
     assert loud_packets(heard) > 100
+
+
+@pytest.mark.parametrize("preset", ["stage", "conference"])
+def test_a_card_is_heard_across_the_network(server: Server, preset: str) -> None:
+    """One program sends the card, another one plays what comes on another card."""
+    needs("sounddevice")
+    if preset == "conference":
+        needs("av")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        end = f"udp://127.0.0.1:{probe.getsockname()[1]}"
+    tone = 16_000 * np.sin(2 * np.pi * 440.0 * np.arange(20 * RATE) / RATE)
+    far = server.live("--preset", preset, "--model", "ar", "--from", end)
+    events(far, "device_opened")
+    near = server.live("--preset", preset, "--model", "ar", "--to", end)
+    events(near, "device_opened")
+    server.record()
+    server.play(tone.astype(np.int16))
+    heard = server.hear(lambda heard: loud_packets(heard) > 300)
+    sent, played = finish(near), finish(far)
+    assert loud_packets(heard) > 300
+    loudest = np.abs(np.fft.rfft(heard[-2 * RATE : -RATE].astype(float))).argmax()
+    assert loudest == 440
+    assert sent["sent"]["packets_sent"] == sent["live"]["captured_packets"] > 100
+    assert played["jitter_buffer"]["packets_received"] > 100
+    assert list(sent["devices"]) == ["input"]
+    assert list(played["devices"]) == ["output"]

@@ -138,6 +138,135 @@ def test_gaps_are_inpainted(clip: Path) -> None:
     assert np.mean((filled[gap] - truth[gap]) ** 2) < 0.5 * np.mean(truth[gap] ** 2)
 
 
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Return a folder of two recordings with a hole of 20 ms at 0.5 s."""
+    folder = tmp_path / "damaged"
+    for name, seed in (("a.wav", 1), ("side/b.flac", 2)):
+        signal = tones(seed, RATE, RATE)
+        signal[RATE // 2 : RATE // 2 + RATE // 50] = 0.0
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, signal, RATE, subtype="PCM_16")
+    return folder
+
+
+def test_a_folder_is_inpainted_by_the_labels_of_another(damaged: Path, tmp_path: Path) -> None:
+    out, labels = tmp_path / "out", tmp_path / "labels"
+    for name in ("a.txt", "side/b.txt"):
+        (labels / name).parent.mkdir(parents=True, exist_ok=True)
+        (labels / name).write_text("0.5\t0.52\tdropout\n")
+    page, pictures = tmp_path / "report.html", tmp_path / "pictures"
+    arguments = ["inpaint", damaged, out, "--gaps", labels, "--method", "ar"]
+    result = run(*arguments, "--report", page, "--picture", pictures)
+    assert result.stdout.count("filled 1 gap, 20.0 ms") == 2
+    for name in ("a.wav", "side/b.flac"):
+        filled = read_audio(out / name)[0]
+        assert filled[RATE // 2 : RATE // 2 + RATE // 50].any()
+        assert (pictures / f"{name}.png").stat().st_size > 10_000
+    text = page.read_text(encoding="utf-8")
+    assert "<td>side/b.flac</td>" in text
+    assert "default-src" in text
+    # A second time nothing is replaced, and every file is told.
+    again = run(*arguments, "--report", tmp_path / "other.html", status=1)
+    assert len(again.stderr.splitlines()) == 3
+    assert again.stderr.splitlines()[-1] == "plc: 2 of 2 files failed"
+    (labels / "a.txt").unlink()
+    partly = run(*arguments, "-y", "--json", status=1)
+    told = json.loads(partly.stdout)
+    assert [each["source"] for each in told["files"]] == [str(damaged / "side/b.flac")]
+    assert [each["source"] for each in told["refused"]] == [str(damaged / "a.wav")]
+    assert "needs" in told["refused"][0]["error"]
+
+
+def test_a_mask_and_other_units_say_where_to_inpaint(damaged: Path, tmp_path: Path) -> None:
+    source, mask = damaged / "a.wav", np.zeros(RATE, np.bool_)
+    mask[RATE // 2 : RATE // 2 + RATE // 50] = True
+    np.save(tmp_path / "mask.npy", mask)
+    results = []
+    ways: dict[str, list[object]] = {
+        "mask": ["--mask", tmp_path / "mask.npy"],
+        "clock": ["--gap", "0:00.5-0:00.52"],
+        "samples": ["--gap", f"{RATE // 2}smp-520ms"],
+    }
+    for name, options in ways.items():
+        target = tmp_path / f"{name}.wav"
+        run("inpaint", source, target, *options)
+        results.append(target.read_bytes())
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_pipe_is_read_and_written(clip: Path) -> None:
+    options = ["--loss", "10%", "--method", "ar"]
+    run("conceal", clip, clip.with_name("b.flac"), *options)
+    done = subprocess.run(
+        [sys.executable, "-m", "plc", "conceal", "-", "-", "--format", "flac", *options],
+        env=environment(),
+        input=clip.read_bytes(),
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == clip.with_name("b.flac").read_bytes()
+    assert b"concealed" in done.stderr
+
+
+def test_a_folder_is_concealed_into_another_format(damaged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("conceal", damaged, out, "--loss", "5%", "--format", "mp3", "--bitrate", "64k")
+    assert "side/b.flac: concealed" in result.stdout
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.mp3", "b.mp3"]
+
+
+def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file.wav"
+    file.touch()
+    loss = ("--loss", "5%")
+    assert "several recordings go to a folder" in refusal("conceal", damaged, file, *loss)
+    assert "no format that is written" in refusal(
+        "conceal", damaged, tmp_path / "out", *loss, "--format", "xyz"
+    )
+    assert "takes no bit rate" in refusal(
+        "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "64k"
+    )
+    assert "no bit rate; give 192k" in misuse(
+        "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "much"
+    )
+    assert "ends in .png" in refusal(
+        "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--picture", tmp_path / "a.gif"
+    )
+    assert "make it first" in refusal(
+        "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--report", tmp_path / "no/a.html"
+    )
+    assert "an empty name is no file" in misuse("conceal", "", tmp_path / "b.wav", *loss)
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_damage_is_found_told_and_repaired(clip: Path) -> None:
+    signal = read_audio(clip)[0]
+    signal[8_000:8_400] = 0.0
+    damaged, target = clip.with_name("damaged.wav"), clip.with_name("good.wav")
+    soundfile.write(damaged, signal, RATE, subtype="PCM_16")
+    labels, picture = clip.with_name("labels.txt"), clip.with_name("damage.png")
+    table = run("detect", damaged, "--labels", labels, "--picture", picture).stdout
+    assert "25.0 ms  silence" in table
+    assert "found 1 place of damage in 2.0 s: 1 silence" in table
+    assert "exists" in refusal("detect", damaged, "--labels", labels)
+    assert "exists" in refusal("detect", damaged, "--picture", picture)
+    assert labels.read_text().endswith("silence 1.00\n")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    report = json.loads(run("detect", damaged, "--json").stdout)
+    assert [(each["start"], each["stop"]) for each in report["findings"]] == [(8_000, 8_400)]
+    assert "found 0 places" in run("detect", clip).stdout
+    text = run("inpaint", damaged, target, "--method", "ar").stdout
+    assert "found 1 place of damage" in text
+    assert "filled 1 gap, 25.0 ms" in text
+    mended = read_audio(target)[0]
+    assert np.abs(mended[8_000:8_400]).max() > 0.01
+    np.testing.assert_array_equal(mended[:8_000], signal[:8_000])
+    report = json.loads(run("inpaint", damaged, target, "-y", "--method", "ar", "--json").stdout)
+    assert report["gaps"] == [[8_000, 8_400]]
+
+
 def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
     lossy, ahead, both = (clip.with_name(f"{name}.wav") for name in ("lossy", "ahead", "both"))
     run("lose", clip, lossy, "--loss", "10%", "--packet-ms", 20)
@@ -272,7 +401,7 @@ def test_misused_options_say_what_would_do(clip: Path) -> None:
     assert all(name in text for name in METHODS)
     assert "one of --trace FILE and --loss" in misuse("conceal", clip, target)
     assert "START:STOP" in misuse("inpaint", clip, target, "--gap", "1.25")
-    assert "say where" in misuse("inpaint", clip, target)
+    assert "say where it is: --gap" in refusal("inpaint", clip, target)
     misuse("conceal", clip)
     misuse("no-such-command")
     assert not target.exists()

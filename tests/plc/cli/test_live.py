@@ -167,3 +167,77 @@ def test_what_libraries_print_is_kept_off_the_terminal_but_not_what_we_do() -> N
         text=True,
     )
     assert done.stderr == "ours\nafter\n"
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return what the command asks to be run, instead of running it."""
+    calls: list[tuple[Any, ...]] = []
+
+    def played(config: Any, source: Any, output: Any, **more: Any) -> None:
+        calls.append((config, source, output, more["send"]))
+
+    def sent(send: Any, receiver: Any, *_: Any, **more: Any) -> None:
+        calls.append((receiver, None, None, send))
+
+    monkeypatch.setattr("plc.cli.live.play", played)
+    monkeypatch.setattr("plc.cli.live._send", sent)
+    return calls
+
+
+def ask(*options: str) -> Any:
+    return runner.invoke(app, ["live", "--model", "ar", *options])
+
+
+def test_a_preset_stands_for_options_and_options_overrule_it(ran: list[tuple[Any, ...]]) -> None:
+    assert ask("--preset", "stage").exit_code == 0
+    config = ran[-1][0]
+    assert config.receiver.stream.packet_samples == 64
+    assert config.receiver.delay.safety == 0.0
+    assert config.reserve_ms == 3.0
+    assert ask("--reserve-ms", "7", "--preset", "stage", "--packet-ms", "2").exit_code == 0
+    config = ran[-1][0]
+    assert (config.reserve_ms, config.receiver.stream.packet_samples) == (7.0, 96)
+    assert ask("--preset", "conference", "--from", "udp://0.0.0.0:5004").exit_code == 0
+    config = ran[-1][0]
+    assert config.receiver.codec == "opus"
+    assert config.receiver.stream.packet_ms == 20.0
+    assert ask("--preset", "opera").exit_code == 2
+
+
+def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(ran: list[tuple[Any, ...]]) -> None:
+    assert ask("--in", "2", "--to", "udp://192.0.2.9:6000", "--dscp", "ef").exit_code == 0
+    receiver, played, _, send = ran[-1]
+    assert (receiver.codec, played) == ("l16", None)
+    assert (send.device, str(send.to), send.dscp) == ("2", "udp://192.0.2.9:6000", 46)
+    assert ask("--from", "udp://0.0.0.0:6000", "--out", "3").exit_code == 0
+    _, played, output, send = ran[-1]
+    assert (str(played), output, send) == ("udp://0.0.0.0:6000", "3", None)
+    for peer, to, from_ in (
+        ("studio.example", "udp://studio.example:5004", "udp://0.0.0.0:5004"),
+        ("192.0.2.9:7000", "udp://192.0.2.9:7000", "udp://0.0.0.0:7000"),
+        ("2001:db8::9", "udp://[2001:db8::9]:5004", "udp://[::]:5004"),
+        ("[2001:db8::9]:7000", "udp://[2001:db8::9]:7000", "udp://[::]:7000"),
+    ):
+        assert ask("--peer", peer).exit_code == 0
+        _, played, _, send = ran[-1]
+        assert (str(send.to), str(played)) == (to, from_)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--peer", "a", "--to", "udp://b:1"], "--peer stands for --to and --from"),
+        (["--in", "udp://a:1", "--to", "udp://b:1"], "--in is the device whose sound is sent"),
+        (["--to", "udp://b:1", "--impair", "loss=1%"], "go with a stream that is played"),
+        (["--dscp", "ef"], "--dscp goes with --to or --peer"),
+        (["--to", "udp://b:1", "--dscp", "loud"], "loud is no DSCP"),
+    ],
+)
+def test_ends_that_contradict_each_other_are_refused(
+    ran: list[tuple[Any, ...]], options: list[str], says: str
+) -> None:
+    refused = ask(*options)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.replace("│", " ").split())
+    assert not ran

@@ -293,7 +293,7 @@ def test_a_voice_is_told_from_music(clip: str, share: float) -> None:
     signal, rate = soundfile.read(str(files("plc") / "data" / f"{clip}.flac"), dtype="float32")
     row = signal.reshape(len(signal), -1)[:, 0]
     places = range(2 * rate, row.size - 2 * rate, rate)
-    told = [speech_around(row, rate, at, at + rate // 20, row.size) for at in places]
+    told = [speech_around(row[:at], row[at + rate // 20 :], rate) for at in places]
     assert told
     assert np.mean(told) == pytest.approx(share, abs=0.2)
 

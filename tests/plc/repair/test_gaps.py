@@ -1,5 +1,4 @@
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ from plc.repair.gaps import (
     find_unsound,
     gaps_in_samples,
     merge_gaps,
-    parse_gap,
-    read_gaps,
     samples_of_packet,
 )
 
@@ -66,13 +63,6 @@ def test_a_gap_that_is_not_two_numbers_is_refused(gap: Any) -> None:
         gaps_in_samples([(0.01, 0.02), gap], 1000, 100)
 
 
-@pytest.mark.parametrize("text", [f"0.1:{'9' * 400}", f"{'9' * 400}:{'9' * 401}"])
-def test_a_gap_beyond_all_numbers_is_refused_in_a_line(text: str) -> None:
-    with pytest.raises(ConfigError, match="too large a number; expected START:STOP") as told:
-        parse_gap(text)
-    assert len(str(told.value)) < 120
-
-
 def test_the_first_sample_that_is_no_number_outside_the_gaps_is_found() -> None:
     signal = np.zeros((100, 2), np.float32)
     assert find_unsound(signal, []) is None
@@ -93,23 +83,3 @@ def test_a_packet_is_whole_samples(packet_ms: float, sample_rate: int, samples: 
 def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
     with pytest.raises(ConfigError, match="less than one sample"):
         samples_of_packet(packet_ms, RATE)
-
-
-@pytest.mark.parametrize("text", ["1.25", "a:b", "1:2:3", "-1:2", "2:1", "1:1", "", "1e3:2e3"])
-def test_a_malformed_gap_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="START:STOP"):
-        parse_gap(text)
-
-
-def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "gaps.txt"
-    path.write_text("# start:stop\n1.250:1.314\n\n .5 : 0.6  # short\n")
-    assert read_gaps(path) == [(1.25, 1.314), (0.5, 0.6)]
-    path.write_text("1:2\n3-4\n")
-    with pytest.raises(ConfigError, match="line 2"):
-        read_gaps(path)
-    path.write_text("# nothing\n")
-    with pytest.raises(ConfigError, match="holds no gaps"):
-        read_gaps(path)
-    with pytest.raises(ConfigError, match="cannot read"):
-        read_gaps(tmp_path / "none.txt")

@@ -6,15 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
-from plc.rtp.codecs import CODECS, G711, L16, Opus, open_codec, opus_samples
+from plc.rtp.codecs import CODECS, G711, L16, L24, Opus, open_codec, opus_samples
 from tests.examples import examples
 from tests.signals import noise, sine
 
 
+@pytest.mark.parametrize("kind", [L16, L24])
 @given(st.binary(min_size=0, max_size=200), st.integers(1, 3))
-def test_l16_passes_every_sample_through_bit_for_bit(payload: bytes, channels: int) -> None:
-    codec = L16(48_000, channels)
-    n = len(payload) // (2 * channels)
+def test_linear_samples_pass_bit_for_bit(
+    kind: type[L16] | type[L24], payload: bytes, channels: int
+) -> None:
+    codec = kind(48_000, channels)
+    width = {L16: 2, L24: 3}[kind]
+    n = len(payload) // (width * channels)
     assert codec.samples(payload) == n
     samples = codec.decode(payload)
     if n == 0:
@@ -23,7 +27,7 @@ def test_l16_passes_every_sample_through_bit_for_bit(payload: bytes, channels: i
     assert samples is not None
     assert samples.shape == (n, channels)
     assert samples.dtype == np.float32
-    assert codec.encode(samples) == payload[: n * 2 * channels]
+    assert codec.encode(samples) == payload[: n * width * channels]
 
 
 def test_l16_is_big_endian_and_clips() -> None:
@@ -33,6 +37,15 @@ def test_l16_is_big_endian_and_clips() -> None:
     assert samples.ravel().tolist() == [0.5, -1.0]
     loud = np.array([[2.0], [-2.0]], np.float32)
     assert codec.encode(loud) == bytes([0x7F, 0xFF, 0x80, 0x00])
+
+
+def test_l24_is_big_endian_and_clips() -> None:
+    codec = L24(48_000, 1)
+    samples = codec.decode(bytes([0x40, 0x00, 0x00, 0x80, 0x00, 0x00, 0xFF, 0xFF, 0xFF]))
+    assert samples is not None
+    assert samples.ravel().tolist() == [0.5, -1.0, -(2.0**-23)]
+    loud = np.array([[2.0], [-2.0]], np.float32)
+    assert codec.encode(loud) == bytes([0x7F, 0xFF, 0xFF, 0x80, 0x00, 0x00])
 
 
 def test_static_payload_types_are_those_of_the_profile() -> None:
@@ -153,7 +166,7 @@ def test_any_bytes_are_no_trouble_to_a_decoder(payload: bytes) -> None:
 
 
 def test_what_there_is_no_codec_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match="l16, pcmu, pcma, opus"):
+    with pytest.raises(ConfigError, match="l16, l24, pcmu, pcma, opus"):
         open_codec("mp3", 48_000, 2)
     with pytest.raises(ConfigError, match="channels is 0"):
         open_codec("l16", 48_000, 0)

@@ -15,7 +15,7 @@ import soundfile
 
 from plc import notice
 from plc.apps.events import in_words
-from plc.apps.relay import RelayConfig, StreamRelay
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.cli.options import ReceiverOptions
 from plc.errors import ConfigError
 from plc.rtp.codecs import G711, L16, Codec, open_codec

@@ -335,3 +335,33 @@ def test_a_closed_playout_ends_its_networks(monkeypatch: pytest.MonkeyPatch) -> 
     playout = make(model="ar")
     playout.close()
     assert closed == [playout._concealer]
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_concealment_can_be_switched_off_to_hear_what_is_lost(lookahead: int) -> None:
+    """Then gaps are silent, the rest is as received; switched on again it goes on as ever."""
+    signal_ = np.rint(0.3 * noise(3, 300 * BLOCK) * 32768).astype(np.float32) / 32768
+    arrivals = stream(signal_, L16(RATE, 1), [BLOCK] * 300)
+    lost = set(range(40, 300, 20))
+    kept = [each for k, each in enumerate(arrivals) if k not in lost]
+    settings = {"model": "ar", "budget_ms": math.inf, "lookahead": lookahead}
+    as_ever = play(playout_of(L16(RATE, 1), BLOCK, FIXED_60, **settings), kept, 300)
+    playout = playout_of(L16(RATE, 1), BLOCK, FIXED_60, **settings)
+    parts = []
+    for conceals, ticks in ((True, range(100)), (False, range(100, 200)), (True, range(200, 300))):
+        playout.conceals = conceals
+        for tick in ticks:
+            now_s = tick * BLOCK / RATE
+            for at_s, datagram in kept:
+                if now_s - BLOCK / RATE < at_s <= now_s:
+                    playout.put(datagram, at_s)
+            parts.append(playout.tick(now_s).T.copy())
+    heard = np.concatenate(parts)
+    # What was pulled before a switch is played after it: a block, and those waited for.
+    begin, end = (101 + lookahead) * BLOCK, 200 * BLOCK
+    np.testing.assert_array_equal(heard[: 100 * BLOCK], as_ever[: 100 * BLOCK])
+    np.testing.assert_array_equal(heard[end + BLOCK :], as_ever[end + BLOCK :])
+    silent = signal_.reshape(-1, BLOCK).copy()
+    silent[sorted(lost)] = 0.0
+    shift = int(np.argmax(as_ever[:, 0] != 0.0)) - int(np.argmax(signal_ != 0.0))
+    np.testing.assert_array_equal(heard[begin:end, 0], silent.ravel()[begin - shift : end - shift])

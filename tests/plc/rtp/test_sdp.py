@@ -42,6 +42,23 @@ def test_static_payload_types_need_no_map() -> None:
     assert media.packet_ms == 20.0
 
 
+def test_two_descriptions_of_one_stream_are_its_two_paths() -> None:
+    # RFC 7104, section 4; ST 2110-30 describes streams so.
+    text = (
+        "v=0\r\ns=a\r\nt=0 0\r\na=group:DUP primary secondary\r\n"
+        "m=audio 5004 RTP/AVP 98\r\nc=IN IP4 239.1.1.1/32\r\na=rtpmap:98 L24/48000/2\r\n"
+        "a=ptime:1\r\na=mid:primary\r\n"
+        "m=audio 5004 RTP/AVP 98\r\nc=IN IP4 239.2.1.1/32\r\na=rtpmap:98 L24/48000/2\r\n"
+        "a=ptime:1\r\na=mid:secondary\r\n"
+        "m=audio 5006 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\na=mid:other\r\n"
+    )
+    both, other = parse_sdp(text)
+    assert both.endpoint == Endpoint("239.1.1.1", 5004)
+    assert both.second == Endpoint("239.2.1.1", 5004)
+    assert (both.codec, both.channels, both.packet_ms) == ("l24", 2, 1.0)
+    assert other.second is None
+
+
 def test_video_and_unknown_codecs_are_passed_over() -> None:
     text = (
         "c=IN IP4 192.0.2.1\nm=video 5000 RTP/AVP 97\na=rtpmap:97 H264/90000\n"

@@ -1,21 +1,19 @@
-"""The work of :mod:`plc_bench.base.workers`, spread over a Ray cluster.
+"""The work of :mod:`plc.apps.workers`, spread over a Ray cluster.
 
-Each item becomes a task of one core. Only the caller writes the journal, from the results of the
-tasks, so that a stopped study can be resumed here, on one machine, or on another cluster. A
-task whose process or machine dies is tried again elsewhere, twice, and then fails by itself.
-
-The clips are read, and excerpts written, where a task runs: their paths must be the same on all
-machines (a shared folder), and this package installed there, in the same version.
+Each item becomes a task of one core. A task whose process or machine dies is tried again elsewhere,
+twice, and then fails by itself. Files are read and written where a task runs: their names must be
+the same on all machines (a shared folder, or a bucket), and this package installed there, in the
+same version.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from plc.apps.workers import ATTEMPTS, Failure, attempt
 from plc.errors import ConfigError, MissingExtraError
-from plc_bench.base.workers import Failure, attempt
 
 LOCAL = "local"
-RETRIES = 2
+RETRIES = ATTEMPTS - 1
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
@@ -36,7 +34,7 @@ def as_done_on(
         Of a cluster's head, such as ``ray://head:10001`` or ``auto``; :data:`LOCAL` starts one of
         ``jobs`` cores on this machine, and ends it.
     work, items, name
-        As :func:`plc_bench.base.workers.as_done` takes them.
+        As :func:`plc.apps.workers.as_done` takes them.
     jobs : int
         Cores of a started cluster; a running cluster has its own.
 

@@ -1,0 +1,68 @@
+"""``plc bench detect``: damage made on purpose, and what is found of it."""
+
+from typing import Annotated
+
+import typer
+
+from plc.cli.options import AsJson
+from plc_bench.cli.options import (
+    CsvFile,
+    IncludeStereo,
+    Jobs,
+    Save,
+    Seed,
+    Sources,
+    names_of,
+    numbers,
+    processes,
+)
+from plc_bench.cli.output import end, progress_shown, report_failures, show
+
+
+def detect(
+    sources: Sources,
+    containers: Annotated[
+        str, typer.Option(help="By comma: wav, float (with NaN), ogg, mp3, opus.")
+    ] = "wav,float,ogg,mp3,opus",
+    sample_rate: Annotated[
+        str, typer.Option(help="Resample clips to this many Hz; a list.")
+    ] = "44100,48000",
+    full: Annotated[
+        bool, typer.Option("--full", help="Every clip in each container at each rate.")
+    ] = False,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Damage clips on purpose, and measure what plc detect finds.
+
+    By kind and length: how much was found, and how many of the findings are true. The same files
+    undamaged: false findings in ten minutes.
+
+    plc bench detect CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
+    """
+    from plc_bench.base import corpus, results
+    from plc_bench.detection import study
+
+    settings = study.DetectSettings(
+        containers=names_of(containers),
+        sample_rates=tuple(numbers("sample-rate", sample_rate, int)),
+        full=full,
+        seed=seed,
+    )
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        scores = study.measure_detection(clips, settings, processes(jobs), advance)
+    report_failures(scores.failures, len(clips))
+    show(scores, study.result_tables(scores), as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, study.csv_rows(scores))
+    end(scores.failures)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(detect)

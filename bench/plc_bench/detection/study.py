@@ -1,0 +1,350 @@
+"""How much of the damage is found, and what is found besides: ``plc bench detect``.
+
+Each clip is damaged once in a lossless and once in a lossy file, at one of the sample rates;
+formats and rates take turns from clip to clip, or all are tried. The same files are also looked at
+undamaged: whatever is found there is false.
+
+A finding is true if half of it lies in damage, of whatever kind. Damage is found if true findings
+cover half of it. Edges may be 2 ms off, which is what lossy coding smears.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.errors import ConfigError
+from plc.repair.detect.findings import Finding
+from plc_bench.base.corpus import Clip, clip_seed, read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, as_done
+from plc_bench.detection.damage import CONTAINERS, KINDS, OPUS_RATE, Damage, damaged, through
+
+LOSSLESS = ("wav", "float")
+MARGIN_MS = 2.0
+_HALF = 0.5
+# Two-sided 95 % of the normal distribution.
+_Z = 1.959964
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectSettings:
+    """Settings of ``plc bench detect``.
+
+    Attributes
+    ----------
+    containers : tuple of str
+        Of :data:`~plc_bench.detection.damage.CONTAINERS`.
+    sample_rates : tuple of int
+        In Hz; clips are resampled.
+    full : bool
+        Whether every clip is tried in each container at each rate.
+    seed : int
+        Another seed, other damage.
+    """
+
+    containers: tuple[str, ...] = tuple(CONTAINERS)
+    sample_rates: tuple[int, ...] = (44_100, 48_000)
+    full: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the containers and the rates."""
+        unknown = set(self.containers) - set(CONTAINERS)
+        if unknown or not self.containers:
+            raise ConfigError(
+                f"containers are {', '.join(self.containers) or 'none'}; known: "
+                f"{', '.join(CONTAINERS)}"
+            )
+        for rate in self.sample_rates:
+            if not 8_000 <= rate <= 192_000:
+                raise ConfigError(f"sample rate is {rate} Hz; give 8000 to 192000")
+
+    def conditions(self, number: int) -> list[tuple[str, int]]:
+        """Return containers and rates of the clip of a number."""
+        if self.full:
+            every = [(each, rate) for each in self.containers for rate in self.sample_rates]
+            return [one for one in every if one[0] != "opus" or one[1] == OPUS_RATE]
+        rate = self.sample_rates[number % len(self.sample_rates)]
+        chosen = []
+        for lossless in (True, False):
+            group = [each for each in self.containers if (each in LOSSLESS) == lossless]
+            if rate != OPUS_RATE:
+                group = [each for each in group if each != "opus"]
+            if group:
+                chosen.append((group[number // len(self.sample_rates) % len(group)], rate))
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Damage, and what was found of it.
+
+    Attributes
+    ----------
+    kind, length_ms
+        As of :class:`~plc_bench.detection.damage.Damage`.
+    found : bool
+        Whether half of it is covered.
+    named : bool
+        Whether a finding that covers it is of its kind.
+    """
+
+    kind: str
+    length_ms: float
+    found: bool
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileScores:
+    """One file, damaged and undamaged.
+
+    Attributes
+    ----------
+    clip, domain, container, sample_rate
+        Which file.
+    seconds : float
+        Its length.
+    places : tuple of Place
+        The damage.
+    findings : tuple of (str, bool)
+        Kind of each finding in the damaged file, and whether it is true.
+    false : tuple of str
+        Kind of each finding in the undamaged file.
+    """
+
+    clip: str
+    domain: str
+    container: str
+    sample_rate: int
+    seconds: float
+    places: tuple[Place, ...]
+    findings: tuple[tuple[str, bool], ...]
+    false: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectScores:
+    """Scores of all files, and clips without scores."""
+
+    settings: DetectSettings
+    files: list[FileScores]
+    failures: list[Failure]
+
+
+def measure_detection(
+    clips: Sequence[Clip],
+    settings: DetectSettings,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> DetectScores:
+    """Score all clips in ``jobs`` processes."""
+    files: list[FileScores] = []
+    failures: list[Failure] = []
+    work = partial(_score_numbered, settings=settings)
+    done: dict[int, list[FileScores] | Failure] = {}
+    for number, result in as_done(work, list(enumerate(clips)), jobs, lambda item: item[1].name):
+        done[number] = result
+        on_done()
+    for number in sorted(done):
+        result = done[number]
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            files += result
+    return DetectScores(settings, files, failures)
+
+
+def _score_numbered(item: tuple[int, Clip], settings: DetectSettings) -> list[FileScores]:
+    return score_clip(*item, settings)
+
+
+def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileScores]:
+    """Return the scores of one clip; several channels are mixed to one."""
+    scores = []
+    for container, rate in settings.conditions(number):
+        signal = read_clip(clip.path, rate).signal.mean(axis=1)
+        kinds = tuple(each for each in KINDS if each != "invalid" or container == "float")
+        seed = clip_seed(f"{clip.name} {container} {rate}", settings.seed)
+        broken, damage = damaged(signal, rate, kinds, seed)
+        findings = plc.detect(through(container, broken, rate), sample_rate=rate)
+        places = tuple(_place(each, findings, rate) for each in damage)
+        told = tuple((each.kind, is_true(each, damage, rate)) for each in findings)
+        false = plc.detect(through(container, signal, rate), sample_rate=rate)
+        seconds = signal.size / rate
+        scores.append(
+            FileScores(
+                clip.name,
+                clip.domain,
+                container,
+                rate,
+                seconds,
+                places,
+                told,
+                tuple(each.kind for each in false),
+            )
+        )
+    return scores
+
+
+def is_true(finding: Finding, damage: Iterable[Damage], sample_rate: int) -> bool:
+    """Say whether half of a finding lies in damage."""
+    margin = round(MARGIN_MS * sample_rate / 1000)
+    inside = sum(
+        max(0, min(finding.stop, each.stop + margin) - max(finding.start, each.start - margin))
+        for each in damage
+    )
+    return inside >= _HALF * (finding.stop - finding.start)
+
+
+def covers(start: int, stop: int, damage: Damage, sample_rate: int) -> bool:
+    """Return whether a stretch covers damage and little else."""
+    margin = round(MARGIN_MS * sample_rate / 1000)
+    length = damage.stop - damage.start
+    shared = min(stop + margin, damage.stop) - max(start - margin, damage.start)
+    return shared >= _HALF * length and stop - start <= 2 * (length + 2 * margin)
+
+
+def _place(damage: Damage, findings: Sequence[Finding], sample_rate: int) -> Place:
+    true = [each for each in findings if is_true(each, [damage], sample_rate)]
+    margin = round(MARGIN_MS * sample_rate / 1000)
+    covered: NDArray[np.bool_] = np.zeros(damage.stop - damage.start, np.bool_)
+    for each in true:
+        first = max(0, each.start - margin - damage.start)
+        covered[first : max(0, each.stop + margin - damage.start)] = True
+    found = bool(covered.mean() >= _HALF)
+    named = found and any(each.kind == damage.kind for each in true)
+    return Place(damage.kind, damage.length_ms, found, named)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Share with Wilson's 95 % interval."""
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """The share; NaN of nothing."""
+        return self.hits / self.of if self.of else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's score interval."""
+        if not self.of:
+            return 0.0, 1.0
+        n, p = self.of, self.value
+        middle = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
+        half = _Z * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n)) / (1 + _Z * _Z / n)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def __str__(self) -> str:
+        """Return it as a table cell."""
+        if not self.of:
+            return "-"
+        low, high = self.interval
+        return f"{self.value:.3f} ({low:.2f}-{high:.2f})"
+
+
+def share(values: Iterable[bool]) -> Share:
+    """Return the share of True."""
+    values = list(values)
+    return Share(sum(values), len(values))
+
+
+def result_tables(scores: DetectScores) -> list[Table]:
+    """Return the tables: by kind and length, by container, and false findings."""
+    return [_kind_table(scores), _container_table(scores), _false_table(scores)]
+
+
+def _kind_table(scores: DetectScores) -> Table:
+    places = [place for file in scores.files for place in file.places]
+    findings = [each for file in scores.files for each in file.findings]
+    table = Table(
+        title=f"Damage found in {counted(len(scores.files), 'file')} of "
+        f"{counted(len({file.clip for file in scores.files}), 'clip')} (95 % interval)"
+    )
+    for heading in ("kind", "length", "places", "found", "named rightly", "precision of findings"):
+        table.add_column(heading, justify="left" if heading in ("kind", "length") else "right")
+    for kind in KINDS:
+        of_kind = [place for place in places if place.kind == kind]
+        if not of_kind:
+            continue
+        for length in sorted({place.length_ms for place in of_kind}):
+            row = [place for place in of_kind if place.length_ms == length]
+            table.add_row(kind, f"{length:g} ms", *_cells(row), "")
+        precision = share(true for found, true in findings if found == kind)
+        table.add_row(kind, "all", *_cells(of_kind), str(precision), end_section=True)
+    return table
+
+
+def _cells(places: list[Place]) -> tuple[str, str, str]:
+    named = share(place.named for place in places if place.found)
+    return str(len(places)), str(share(place.found for place in places)), str(named)
+
+
+def _container_table(scores: DetectScores) -> Table:
+    table = Table(title="Found, and precision of findings, by container")
+    table.add_column("kind")
+    containers = [
+        each for each in CONTAINERS if any(file.container == each for file in scores.files)
+    ]
+    for each in containers:
+        table.add_column(f"{each}: found", justify="right")
+        table.add_column("precision", justify="right")
+    for kind in KINDS:
+        cells = []
+        for each in containers:
+            files = [file for file in scores.files if file.container == each]
+            cells.append(share(p.found for file in files for p in file.places if p.kind == kind))
+            cells.append(share(true for file in files for k, true in file.findings if k == kind))
+        if any(cell.of for cell in cells):
+            table.add_row(kind, *map(str, cells))
+    return table
+
+
+def _false_table(scores: DetectScores) -> Table:
+    table = Table(title="Findings in undamaged files")
+    headings = ("domain", "minutes", "false findings", "files with one", "in 10 minutes")
+    for heading in (*headings, "kinds"):
+        table.add_column(heading, justify="left" if heading in ("domain", "kinds") else "right")
+    domains = sorted({file.domain for file in scores.files})
+    for domain in (*domains, "all"):
+        files = [file for file in scores.files if domain in ("all", file.domain)]
+        minutes = sum(file.seconds for file in files) / 60
+        false = [kind for file in files for kind in file.false]
+        kinds = ", ".join(f"{kind} {false.count(kind)}" for kind in KINDS if kind in false)
+        table.add_row(
+            domain,
+            f"{minutes:.1f}",
+            str(len(false)),
+            str(sum(bool(file.false) for file in files)),
+            f"{10 * len(false) / minutes:.2f}" if minutes else "-",
+            kinds,
+        )
+    return table
+
+
+def csv_rows(scores: DetectScores) -> list[dict[str, str | int | float]]:
+    """Return one row for each place of damage."""
+    return [
+        {
+            "clip": file.clip,
+            "domain": file.domain,
+            "container": file.container,
+            "sample_rate": file.sample_rate,
+            "kind": place.kind,
+            "length_ms": place.length_ms,
+            "found": int(place.found),
+            "named": int(place.named),
+        }
+        for file in scores.files
+        for place in file.places
+    ]

@@ -1,0 +1,157 @@
+"""Work on many items in parallel processes; a bad item fails alone.
+
+A process that ends in the middle of an item, killed for want of memory perhaps, costs nothing but
+time: the item is given to another one, :data:`ATTEMPTS` times in all.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from plc.apps import children
+
+ATTEMPTS = 3
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A clip without a score, or with a method, without its score."""
+
+    clip: str
+    reason: str
+    method: str = ""
+
+
+def as_done(
+    work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
+) -> Iterator[tuple[int, _T | Failure]]:
+    """Yield each item's number and result, or failure, as it finishes.
+
+    Parameters
+    ----------
+    work : callable
+        Picklable if ``jobs > 1``. What it raises becomes the item's failure.
+    items : sequence
+        What there is to do.
+    jobs : int
+        Processes, 1 or more; 1 stays in this one. Processes are spawned, not forked: a fork of a
+        process with threads (ONNX Runtime's, numba's) may hang.
+    name : callable
+        Names an item in a failure.
+    """
+    if jobs == 1 or len(items) == 1:
+        for number, item in enumerate(items):
+            yield number, attempt(work, item, name(item))
+    else:
+        yield from in_processes(work, items, jobs, name)
+
+
+def attempt(work: Callable[[_Item], _T], item: _Item, name: str) -> _T | Failure:
+    """Return ``work(item)``, or its exception as a failure."""
+    try:
+        return work(item)
+    # A clip can fail in any library that touches it, and the others are still worth scoring.
+    except Exception as error:
+        return Failure(name, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an exception as a reason for tables."""
+    return f"{type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Any
+    number: int | None = None
+    """Of the item it is at."""
+
+
+def in_processes(
+    work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
+) -> Iterator[tuple[int, _T | Failure]]:
+    """Do as :func:`as_done`, but never in this process.
+
+    Parameters
+    ----------
+    work, items, jobs, name
+        As of :func:`as_done`.
+    """
+    waiting = deque(range(len(items)))
+    deaths: Counter[int] = Counter()
+    workers: list[_Worker] = []
+    try:
+        while waiting or any(worker.number is not None for worker in workers):
+            _employ(workers, waiting, jobs, work, items, name)
+            busy = {worker.pipe: worker for worker in workers if worker.number is not None}
+            for pipe in wait(list(busy)):
+                worker = busy[pipe]
+                number, worker.number = worker.number, None
+                assert number is not None
+                try:
+                    yield number, worker.pipe.recv()
+                    continue
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    children.end([worker.process])
+                deaths[number] += 1
+                if deaths[number] < ATTEMPTS:
+                    waiting.appendleft(number)
+                else:
+                    yield number, Failure(name(items[number]), "its process died")
+    finally:
+        for worker in workers:
+            worker.pipe.close()
+        children.end(worker.process for worker in workers)
+
+
+def _employ(
+    workers: list[_Worker],
+    waiting: deque[int],
+    jobs: int,
+    work: Callable[[_Item], _T],
+    items: Sequence[_Item],
+    name: Callable[[_Item], str],
+) -> None:
+    """Give idle workers what waits, and start those that are missing."""
+    idle = [worker for worker in workers if worker.number is None]
+    while waiting and (idle or len(workers) < jobs):
+        if not idle:
+            idle.append(_started(work))
+            workers.append(idle[-1])
+        worker = idle.pop()
+        worker.number = waiting.popleft()
+        item = items[worker.number]
+        try:
+            worker.pipe.send((item, name(item)))
+        except OSError:  # it has ended, which reading from it will tell
+            return
+
+
+def _started(work: Callable[[_Item], _T]) -> _Worker:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    with children.undisturbed():
+        process.start()
+    theirs.close()  # else its end would not be noticed
+    return _Worker(process, ours)
+
+
+def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
+    """Work on items until there are no more: what a process does."""
+    children.raise_on_term()
+    while True:
+        try:
+            item, name = pipe.recv()
+            pipe.send(attempt(work, item, name))
+        except (EOFError, BrokenPipeError):  # nobody asks any more
+            return

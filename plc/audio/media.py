@@ -1,0 +1,495 @@
+"""Files that FFmpeg's libraries read and write, through PyAV: M4A, MP4, Matroska and others.
+
+Of a film the first audio stream is read. A film whose sound is written anew keeps its other
+streams: their packets are copied as they are, and put between those of the sound by their times.
+Chapters, languages and covers are kept; timecode and other data streams are not.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.tag_values import Picture, Tags, mapped, mime_of
+from plc.errors import AudioFileError, MissingExtraError, why
+
+# FFmpeg's format of a suffix, and the codings that may be kept from the source, the first for any
+# other source.
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    ".m4a": ("mp4", ("aac", "alac")),
+    ".mp4": ("mp4", ("aac", "alac", "mp3", "ac3", "eac3")),
+    ".mov": ("mov", ("aac", "alac", "mp3", "ac3", "eac3", "pcm_s16le", "pcm_s24le")),
+    ".mkv": ("matroska", ("flac", "alac", "aac", "opus", "mp3", "ac3", "eac3", "pcm_s16le")),
+    ".mka": ("matroska", ("flac", "alac", "aac", "opus", "mp3", "ac3", "eac3", "pcm_s16le")),
+    ".webm": ("webm", ("opus",)),
+}
+# Names of files that are read, besides those that are written and those of libsndfile.
+READ_SUFFIXES = (".wma", ".aac", ".ac3", ".avi", ".mpg", ".ts", ".mts", ".m4v", ".3gp")
+_ENCODERS = {"opus": "libopus", "mp3": "libmp3lame"}
+# libsndfile's names of what these store exactly.
+_EXACT = {
+    "flac": ("PCM_16", "PCM_24"),
+    "alac": ("PCM_16", "PCM_24"),
+    "pcm_s16le": ("PCM_16",),
+    "pcm_s24le": ("PCM_24",),
+}
+_SUBTYPES = {
+    "pcm_u8": "PCM_U8",
+    "pcm_s16le": "PCM_16",
+    "pcm_s16be": "PCM_16",
+    "pcm_s24le": "PCM_24",
+    "pcm_s24be": "PCM_24",
+    "pcm_s32le": "PCM_32",
+    "pcm_f32le": "FLOAT",
+    "pcm_f64le": "DOUBLE",
+}
+# A second coding costs less when it is not sparing.
+_BITRATE_OF_A_CHANNEL = 96_000
+# Codecs end on a whole frame; the longest is AAC's with spectral band replication.
+_FRAME_MAX = 2048
+_COPIED = ("video", "audio", "subtitle")
+
+# FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
+_NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
+_NAMES_WRITTEN = {ours: theirs for theirs, ours in _NAMES.items()}
+_OWN = {
+    "MAJOR_BRAND",
+    "MINOR_VERSION",
+    "COMPATIBLE_BRANDS",
+    "ENCODER",
+    "HANDLER_NAME",
+    "VENDOR_ID",
+    "DURATION",
+    "LANGUAGE",
+}
+# Of a stream that is written: its length is another, its coder and handler are.
+_OF_COPY = _OWN - {"LANGUAGE"}
+# A cover's name in Matroska, and the demuxer that reads its size.
+_COVERS = {"image/jpeg": ("cover.jpg", "jpeg_pipe"), "image/png": ("cover.png", "png_pipe")}
+_EDITED = (".m4a", ".mp4", ".mov")
+_LAYOUTS = {
+    1: "mono",
+    2: "stereo",
+    3: "2.1",
+    4: "quad",
+    5: "5.0",
+    6: "5.1",
+    7: "6.1",
+    8: "7.1",
+}
+
+
+def library() -> ModuleType:
+    """Return PyAV; raise MissingExtraError without it."""
+    try:
+        import av
+        import av.error
+    except ImportError as error:
+        raise MissingExtraError(
+            "PyAV reads many formats more: pip install 'plc-engine[media]'"
+        ) from error
+    return av
+
+
+def coding(suffix: str, source_codec: str | None, source_subtype: str | None) -> tuple[str, str]:
+    """Return codec and subtype for a target.
+
+    Parameters
+    ----------
+    suffix : str
+        One of :data:`FORMATS`.
+    source_codec : str or None
+        FFmpeg's name of the source's coding; it is kept if the format can.
+    source_subtype : str or None
+        libsndfile's name of it.
+
+    Returns
+    -------
+    codec, subtype : str
+        The subtype is ``PCM_16`` or ``PCM_24`` for what is stored exactly, else the codec's name.
+    """
+    codecs = FORMATS[suffix][1]
+    codec = source_codec if source_codec in codecs else codecs[0]
+    assert codec is not None
+    exact = _EXACT.get(codec)
+    if exact is None:
+        return codec, codec
+    wider = source_subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+    return codec, exact[-1] if wider else exact[0]
+
+
+class MediaDecoder:
+    """The first audio stream of a file that FFmpeg reads."""
+
+    def __init__(self, av: ModuleType, path: Path) -> None:
+        self.av, self.path = av, path
+        self.container: Any = _opened(av, path)
+        if not self.container.streams.audio:
+            self.container.close()
+            raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
+        self.audio: Any = self.container.streams.audio[0]
+        # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
+        known = self.audio.codec_context is not None
+        self.sample_rate: int = (self.audio.rate or 0) if known else 0
+        self.channels: int = (self.audio.channels or 0) if known else 0
+        if not (self.sample_rate > 0 and self.channels > 0):
+            self.container.close()
+            raise AudioFileError(
+                f"{path} is no audio file that can be read: its header names no coding, sample "
+                "rate or channels that there are"
+            )
+        self.codec: str | None = self.audio.codec_context.codec.canonical_name
+        self.subtype: str | None = _SUBTYPES.get(self.codec or "")
+        if self.codec in ("flac", "alac") and self.audio.codec_context.format.bytes > 2:
+            self.subtype = "PCM_24"
+        self.samples: int | None = None
+        duration = self.container.duration
+        self.expected_samples: int | None = (
+            None if duration is None else round(duration / av.time_base * self.sample_rate)
+        )
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples; raise AudioFileError where the file is damaged."""
+        stop = self._told_samples()
+        if stop is None:
+            yield from self._decoded()
+            return
+        done, beyond = 0, []
+        for piece in self._decoded():
+            inside = piece[: max(0, stop - done)]
+            done += len(piece)
+            if len(inside):
+                yield inside
+            if len(inside) < len(piece):
+                beyond.append(piece[len(inside) :])
+        # More than a frame is no padding: the header is wrong.
+        if done - stop > _FRAME_MAX:
+            yield from beyond
+
+    def _told_samples(self) -> int | None:
+        """Return the length that an MP4 file states: less than its last frame reaches."""
+        stated = self.audio.duration
+        if not stated or "mp4" not in self.container.format.name:
+            return None
+        samples: int = round(stated * self.audio.time_base * self.sample_rate)
+        return samples
+
+    def _decoded(self) -> Iterator[NDArray[np.float32]]:
+        resampler = self.av.AudioResampler(
+            format="fltp", layout=self.audio.layout, rate=self.sample_rate
+        )
+        done = 0
+        try:
+            for frame in self.container.decode(self.audio):
+                for part in resampler.resample(frame):
+                    done += part.samples
+                    yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+            for part in resampler.resample(None):
+                yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+        except (self.av.error.FFmpegError, OSError) as error:
+            raise AudioFileError(
+                f"{self.path} is damaged after about {done / self.sample_rate:.3f} s "
+                f"({_reason(error)})"
+            ) from error
+
+    def tags(self) -> Tags:
+        """Return names, values and covers."""
+        found = {**self.audio.metadata, **self.container.metadata}
+        comments = mapped({name.upper(): value for name, value in found.items()}, _NAMES)
+        own = tuple((name, value) for name, value in comments if name not in _OWN)
+        pictures = []
+        with (
+            contextlib.suppress(self.av.error.FFmpegError, OSError),
+            _opened(self.av, self.path) as container,
+        ):
+            covers = [stream for stream in container.streams.video if _is_cover(self.av, stream)]
+            for packet in container.demux(covers) if covers else ():
+                data = bytes(packet)
+                if data:
+                    pictures.append(Picture(data, mime=mime_of(data)))
+                if len(pictures) == len(covers):
+                    break
+        return Tags(own, tuple(pictures))
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+
+class MediaEncoder:
+    """Writes an audio stream, and copies of a film's other streams.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        To write to, from its beginning; stays open.
+    suffix : str
+        One of :data:`FORMATS`.
+    codec, subtype : str
+        As of :func:`coding`.
+    sample_rate, channels : int
+        Of the sound.
+    bitrate : int or None
+        In bit/s, for a coding that has one; by default that of the film's sound, but at least 96
+        kbit/s a channel.
+    tags : Tags
+        Names, values and covers.
+    film : Path or None
+        Whose other streams are copied, if FFmpeg reads it.
+
+    Raises
+    ------
+    AudioFileError
+        If the format cannot hold the sound or the streams.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        suffix: str,
+        codec: str,
+        subtype: str,
+        sample_rate: int,
+        channels: int,
+        bitrate: int | None,
+        tags: Tags,
+        film: Path | None,
+    ) -> None:
+        self.av = library()
+        self._file, self._rate = file, sample_rate
+        self._sample_format = {"PCM_16": "s16", "PCM_24": "s32"}.get(subtype, "flt")
+        self._container: Any = None
+        self._film = _Film.open(self.av, film)
+        self._position = round(self._film.begin_s * sample_rate) if self._film else 0
+        try:
+            self._container = self.av.open(
+                file, "w", format=FORMATS[suffix][0], options=_options(suffix, sample_rate)
+            )
+            self._stream: Any = self._add_streams(_ENCODERS.get(codec, codec), channels)
+            if self._sample_format != "flt":
+                self._stream.format = self._exact_format()
+            if subtype == codec:
+                of_source = self._film.bitrate if self._film else 0
+                least = _BITRATE_OF_A_CHANNEL * channels
+                self._stream.bit_rate = bitrate or max(least, of_source)
+            for name, value in tags.comments:
+                self._container.metadata[_NAMES_WRITTEN.get(name, name).lower()] = value
+            covers = self._add_covers(suffix, tags)
+            self._container.start_encoding()
+            self._container.mux(covers)
+        except (self.av.error.FFmpegError, OSError, ValueError) as error:
+            self._end_films()
+            beside = " beside the other streams of its source" if self._film else ""
+            raise AudioFileError(
+                f"{suffix} cannot hold {channels} channels of {codec} at {sample_rate} Hz{beside} "
+                f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels, .mkv most "
+                "films"
+            ) from error
+
+    def _add_streams(self, encoder: str, channels: int) -> Any:
+        """Add the sound, and in their order the streams to copy."""
+        if self._film is None:
+            layout = _LAYOUTS.get(channels, f"{channels}c")
+            return self._container.add_stream(encoder, rate=self._rate, layout=layout)
+        made = None
+        for stream in self._film.streams:
+            if stream is not self._film.sound:
+                self._film.copy_to(self._container, stream)
+                continue
+            made = self._container.add_stream(encoder, rate=self._rate, layout=stream.layout)
+            _describe(stream, made)
+        if self._film.chapters:
+            self._container.set_chapters(self._film.chapters)
+        return made
+
+    def _exact_format(self) -> str:
+        """Return the coder's own name of our format, interleaved or by channels."""
+        names: list[str] = [each.name for each in self._stream.codec_context.codec.audio_formats]
+        return next(name for name in names if name.startswith(self._sample_format))
+
+    def _add_covers(self, suffix: str, tags: Tags) -> list[Any]:
+        """Add covers that the format holds; return their packets."""
+        packets = []
+        for picture in tags.pictures:
+            mime = picture.mime or mime_of(picture.data)
+            if mime not in _COVERS:
+                continue
+            name, demuxer = _COVERS[mime]
+            if FORMATS[suffix][0] == "matroska":
+                self._container.add_attachment(name, mime, picture.data)
+            elif suffix in _EDITED:
+                with self.av.open(io.BytesIO(picture.data), format=demuxer) as cover:
+                    stream = self._container.add_stream_from_template(cover.streams.video[0])
+                stream.disposition = self.av.stream.Disposition.attached_pic
+                packet = self.av.Packet(picture.data)
+                packet.stream, packet.pts, packet.dts = stream, 0, 0
+                packets.append(packet)
+        return packets
+
+    def write(self, block: NDArray[np.float32] | NDArray[np.int32]) -> None:
+        """Append samples: float32, or int32 whose leading bits are stored; shape (n, channels).
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        if not len(block):
+            return
+        samples: NDArray[Any] = block
+        if self._sample_format == "s16":
+            samples = (block.astype(np.int32) >> 16).astype(np.int16)
+        frame = self.av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples).reshape(1, -1),
+            format=self._sample_format,
+            layout=self._stream.layout,
+        )
+        frame.sample_rate = self._rate
+        frame.time_base = Fraction(1, self._rate)
+        frame.pts = self._position
+        self._position += len(block)
+        self._mux(self._stream.encode(frame))
+        if self._film is not None:
+            self._mux(self._film.packets(self._position / self._rate))
+
+    def close(self) -> None:
+        """Write what is left, the rest of the film too; raise OSError if that fails."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        try:
+            self._mux(self._stream.encode(None), container)
+            if self._film is not None:
+                self._mux(self._film.packets(math.inf), container)
+        finally:
+            self._end_films()
+            try:
+                container.close()
+                self._file.flush()
+            except self.av.error.FFmpegError as error:
+                raise OSError(_reason(error)) from error
+
+    def _mux(self, packets: Iterable[Any], container: Any = None) -> None:
+        try:
+            for packet in packets:
+                (container or self._container).mux(packet)
+        except self.av.error.FFmpegError as error:
+            raise OSError(_reason(error)) from error
+
+    def _end_films(self) -> None:
+        if self._film is not None:
+            self._film.close()
+
+
+class _Film:
+    """The streams beside a recording's sound, to be copied."""
+
+    def __init__(self, av: ModuleType, path: Path) -> None:
+        self.av, self.path = av, path
+        self._container: Any = _opened(av, path)
+        self.sound: Any = next(iter(self._container.streams.audio), None)
+        self.streams = [
+            stream
+            for stream in self._container.streams
+            if stream.type in _COPIED and not _is_cover(av, stream)
+        ]
+        self.chapters = self._container.chapters()
+        self.bitrate: int = self.sound.codec_context.bit_rate or 0 if self.sound else 0
+        self._copies: dict[int, Any] = {}
+        self._waiting: Any = None
+        self._left: Iterator[Any] | None = None
+        self.begin_s = _begin_s(av, path)
+
+    @classmethod
+    def open(cls, av: ModuleType, path: Path | None) -> Self | None:
+        """Open a film; return None for what is none that FFmpeg reads."""
+        if path is None:
+            return None
+        try:
+            film = cls(av, path)
+        except (AudioFileError, av.error.FFmpegError, OSError):
+            return None
+        if film.sound is not None:
+            return film
+        film.close()
+        return None
+
+    def copy_to(self, container: Any, stream: Any) -> None:
+        """Add a stream of ours to a file that is written."""
+        made = container.add_stream_from_template(stream)
+        _describe(stream, made)
+        self._copies[stream.index] = made
+
+    def packets(self, until_s: float) -> Iterator[Any]:
+        """Yield the packets to be copied that come before a time."""
+        if self._left is None:
+            copied = [stream for stream in self.streams if stream.index in self._copies]
+            self._left = self._container.demux(copied) if copied else iter(())
+        while True:
+            packet, self._waiting = self._waiting, None
+            if packet is None:
+                packet = next(self._left, None)
+            if packet is None:
+                return
+            if packet.dts is None:  # an empty one, at the end
+                continue
+            if float(packet.dts * packet.time_base) > until_s:
+                self._waiting = packet
+                return
+            packet.stream = self._copies[packet.stream.index]
+            yield packet
+
+    def close(self) -> None:
+        """Close the film."""
+        self._container.close()
+
+
+def _begin_s(av: ModuleType, path: Path) -> float:
+    """Return the time of a film's first sample."""
+    with _opened(av, path) as container:
+        frame = next(container.decode(audio=0), None)
+        return float(frame.time or 0.0) if frame is not None else 0.0
+
+
+def _describe(source: Any, made: Any) -> None:
+    """Give a stream the language, name and role of its source."""
+    kept = {name: value for name, value in source.metadata.items() if name.upper() not in _OF_COPY}
+    made.metadata.update(kept)
+    made.disposition = source.disposition
+
+
+def _options(suffix: str, sample_rate: int) -> dict[str, str]:
+    """Return the muxer's options."""
+    if suffix not in _EDITED:
+        return {}
+    # Edit lists, which say where the sound begins and ends, count in these units.
+    options = {"movie_timescale": str(sample_rate)}
+    return {**options, "brand": "M4A "} if suffix == ".m4a" else options
+
+
+def _is_cover(av: ModuleType, stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _opened(av: ModuleType, path: Path) -> Any:
+    try:
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol.
+            return av.open(f"file:{path}")
+        except UnicodeEncodeError:  # a name that is no UTF-8
+            return av.open(path.open("rb"))
+    except (av.error.FFmpegError, OSError) as error:
+        raise AudioFileError(
+            f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return why(error) if isinstance(error, OSError) else str(error)

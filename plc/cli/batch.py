@@ -1,0 +1,309 @@
+"""Commands on one recording, on many, and on the standard streams."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import typer
+
+from plc.cli.errors import REFUSED, line_of
+from plc.cli.output import print_json
+from plc.errors import AudioFileError
+
+if TYPE_CHECKING:
+    from plc.repair.batch import Pair
+    from plc.repair.recordings import Progress
+
+STANDARD = "-"
+_DEFAULT_SUFFIX = ".wav"
+
+
+def named(value: str) -> Path:
+    """Return a path; an empty name is none."""
+    if not value:
+        raise typer.BadParameter("an empty name is no file; name a file, a folder or -")
+    return Path(value)
+
+
+def suffix_of(value: str) -> str:
+    """Return the suffix of a format given as ``flac`` or ``.flac``."""
+    return f".{value.strip().removeprefix('.').lower()}"
+
+
+def bitrate_of(value: str | int) -> int:
+    """Return a bit rate given as ``192k`` or ``192000``, in bit/s."""
+    text = str(value).strip().lower()
+    number, factor = (text[:-1], 1000) if text.endswith("k") else (text, 1)
+    if not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise typer.BadParameter(f"{text} is no bit rate; give 192k, or 192000")
+    return int(number) * factor
+
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IN...", parser=named, help="Audio files, films, or folders of them; - is stdin."
+    ),
+]
+Target = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT",
+        parser=named,
+        help="To write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .mp4, .mkv; a folder for several "
+        "files; - is stdout.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        parser=suffix_of,
+        metavar="SUFFIX",
+        help="Format in a folder or on stdout: wav, flac, m4a, …",
+        show_default="the source's; wav on stdout",
+    ),
+]
+Bitrate = Annotated[
+    int | None,
+    typer.Option(
+        parser=bitrate_of, metavar="BIT/S", help="Of MP3, Opus and AAC: 192k.", show_default=False
+    ),
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option(metavar="PNG|DIR", help="Draw before and after; a folder for several files."),
+]
+Page = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="HTML", help="Write a page of what was done, to listen to."),
+]
+
+
+class _Report(Protocol):
+    """Result of a command on one recording."""
+
+    @property
+    def clipped_samples(self) -> int: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+class _Filled(_Report, Protocol):
+    """Result of filling gaps."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]: ...
+
+
+R = TypeVar("R", bound=_Report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where recordings are damaged, as options say it; files may be folders of one for each."""
+
+    gap: Sequence[str]
+    gaps: Path | None
+    mask: Path | None
+    trace: Path | None
+    loop: bool
+    packet_ms: float
+
+    def of(self, pair: "Pair") -> list[tuple[float, float]]:
+        """Return the gaps of a recording, in seconds."""
+        from plc.audio.files import AudioReader, count_samples
+        from plc.audio.loss import TraceLosses, read_trace
+        from plc.repair.marks import parse_gap, read_gaps, read_mask
+        from plc.repair.recordings import lost_gaps
+
+        with AudioReader(pair.source) as reader:
+            rate, samples = reader.sample_rate, reader.samples
+        found = [parse_gap(text, rate) for text in self.gap]
+        if self.gaps is not None:
+            found += read_gaps(belonging(self.gaps, pair, (".txt",)), rate)
+        if self.mask is not None:
+            mask = belonging(self.mask, pair, (".npy", pair.source.suffix, ".wav", ".flac"))
+            length = count_samples(pair.source) if samples is None else samples
+            found += [(start / rate, stop / rate) for start, stop in read_mask(mask, length)]
+        if self.trace is not None:
+            trace = belonging(self.trace, pair, (".trace",))
+            losses = TraceLosses(read_trace(trace), self.loop, path=trace)
+            found += lost_gaps(pair.source, losses, self.packet_ms)
+        return found
+
+
+@dataclass
+class Work:
+    """Recordings that a command works on.
+
+    Attributes
+    ----------
+    pairs : list of Pair
+        Each recording and its result.
+    to_folder : bool
+        Whether the results go to a folder.
+    to_stdout : bool
+        Whether the result is what stdout gets; what there is to say then goes to stderr.
+    refusals : list of (str, str)
+        Recordings that failed, and why.
+    """
+
+    pairs: "list[Pair]"
+    to_folder: bool
+    to_stdout: bool
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+
+    def each(self, what: str, do: "Callable[[Pair, Progress], R]") -> "list[tuple[Pair, R]]":
+        """Work on every recording; one that fails does not keep others from it."""
+        from plc.repair.batch import make_folders
+
+        if self.to_folder:
+            make_folders(pair.target for pair in self.pairs)
+        done = []
+        for number, pair in enumerate(self.pairs, start=1):
+            which = f"{number} of {len(self.pairs)}: {pair.name}" if self.to_folder else what
+            try:
+                with progress_bar(which) as progress:
+                    report = do(pair, progress)
+            except Exception as error:
+                line = line_of(error)
+                if not self.to_folder or line is None:
+                    raise
+                typer.echo(f"plc: {line}", err=True)
+                self.refusals.append((str(pair.source), line))
+                continue
+            warn_of_clipping(report.clipped_samples, pair.target)
+            done.append((pair, report))
+        return done
+
+    def say(self, line: str) -> None:
+        """Print a line of the result."""
+        typer.echo(line, err=self.to_stdout)
+
+    def print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
+        """Print the reports as JSON: one, or of a folder a list."""
+        if self.to_stdout:
+            return
+        if not self.to_folder:
+            print_json(done[0][1].as_dict())
+            return
+        files = [
+            {"source": str(pair.source), "target": str(pair.target), **report.as_dict()}
+            for pair, report in done
+        ]
+        refused = [{"source": source, "error": line} for source, line in self.refusals]
+        print_json({"files": files, "refused": refused})
+
+    def end(self) -> None:
+        """End with status 1 if a recording failed."""
+        if self.refusals:
+            typer.echo(f"plc: {len(self.refusals)} of {len(self.pairs)} files failed", err=True)
+            raise typer.Exit(REFUSED)
+
+    def check_shown(self, picture: Path | None, page: Path | None, overwrite: bool) -> None:
+        """Refuse pictures and pages that cannot be written, before anything is done."""
+        from plc.apps.repaired import check_page, check_pictures
+
+        if page is not None:
+            check_page(page, overwrite)
+        if picture is not None:
+            check_pictures(picture, self.to_folder, overwrite)
+
+    def show(
+        self, done: "Sequence[tuple[Pair, _Filled]]", picture: Path | None, page: Path | None
+    ) -> None:
+        """Draw what was done, and write the page of it."""
+        if (picture is None and page is None) or not done:
+            return
+        from plc.apps.repaired import Repaired, draw_repairs, write_page
+
+        repaired = [
+            Repaired(pair.name, pair.source, pair.target, report.sample_rate, report.gaps)
+            for pair, report in done
+        ]
+        if picture is not None:
+            draw_repairs(picture, repaired, self.to_folder)
+        if page is not None:
+            write_page(page, repaired, self.refusals)
+
+
+@contextmanager
+def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Iterator[Work]:
+    """Find the recordings; give stdin a file, and what is written at the end to stdout."""
+    from plc.repair.batch import pairs
+
+    to_stdout = str(target) == STANDARD
+    with tempfile.TemporaryDirectory(prefix="plc-") as folder:
+        sources = [_stdin(Path(folder)) if str(s) == STANDARD else s for s in sources]
+        if to_stdout:
+            if sys.stdout.isatty():
+                raise AudioFileError("stdout is a terminal; name a file, or redirect it")
+            if len(sources) > 1 or sources[0].is_dir():
+                raise AudioFileError("stdout takes one recording; name a folder for several")
+            target = Path(folder) / f"stdout{suffix or _DEFAULT_SUFFIX}"
+        found, to_folder = pairs(sources, target, suffix)
+        yield Work(found, to_folder, to_stdout)
+        if to_stdout:
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, typer.get_binary_stream("stdout"))
+
+
+def _stdin(folder: Path) -> Path:
+    """Return a file with all of stdin."""
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(typer.get_binary_stream("stdin"), file)
+    return path
+
+
+def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
+    """Return the file that says what to do with a recording: the given one, or one of a folder.
+
+    Raises
+    ------
+    AudioFileError
+        If the folder has none of the recording's name.
+    """
+    if not given.is_dir():
+        return given
+    names = [given / Path(pair.name).with_suffix(suffix) for suffix in suffixes]
+    for path in names:
+        if path.is_file():
+            return path
+    raise AudioFileError(f"{pair.source} needs {names[0]}, which is not there")
+
+
+@contextmanager
+def progress_bar(what: str) -> "Iterator[Progress]":
+    """Show a bar on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what.replace("[", r"\["), total=None)
+        yield lambda samples, total: bar.update(task, completed=samples, total=total)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def warn_of_clipping(clipped_samples: int, target: Path) -> None:
+    """Say that samples were changed to fit."""
+    if clipped_samples:
+        typer.echo(
+            f"plc: warning: {counted(clipped_samples, 'sample')} beyond full scale clipped in "
+            f"{target}; a float WAV source keeps them in a .wav target",
+            err=True,
+        )

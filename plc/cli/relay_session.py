@@ -1,0 +1,187 @@
+"""Serve a relay's operator: events, metrics, health, control, a view, systemd.
+
+The relay's watch thread looks here once a second; requests by the control socket come in a thread
+of their own.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+from plc.cli.watch import Watch
+
+if TYPE_CHECKING:
+    from plc.apps.relay import Lane, Relay
+    from plc.apps.relay_keeper import RelayKeeper
+    from plc.apps.relay_stream import RelayConfig
+
+
+class RelaySession:
+    """Serves a relay's operator; a context manager.
+
+    Parameters
+    ----------
+    file : Path or None
+        The streams' file, to be read again at SIGHUP or on request.
+    control : Path or None
+        Where the control socket is to be.
+    metrics : str or None
+        Address at which to serve metrics and the health.
+    log_json : bool
+        Whether to write every event to stderr.
+    view : bool or None
+        Whether to show meters; None: on a terminal.
+    overwrite : bool
+        Whether streams may replace files.
+    """
+
+    def __init__(
+        self,
+        file: Path | None,
+        control: Path | None,
+        metrics: str | None,
+        *,
+        log_json: bool,
+        view: bool | None,
+        overwrite: bool,
+    ) -> None:
+        self._file = file
+        self._control = control
+        self._overwrite = overwrite
+        self._watch = Watch(metrics, log_json)
+        self._shown = sys.stderr.isatty() and not log_json if view is None else view
+        self._show: Callable[[Relay], None] | None = None
+        self._keeper: RelayKeeper | None = None
+        self._hangups: list[None] = []
+        self._is_ready = False
+        self._opened = ExitStack()
+        self.note = self._watch.note
+
+    @property
+    def changes(self) -> bool:
+        """Whether streams may come and go while it runs."""
+        return self._file is not None or self._control is not None
+
+    def check(self, configs: "Sequence[RelayConfig]") -> None:
+        """Refuse streams into files that are there already."""
+        from plc.audio.files import check_new
+
+        for config in configs:
+            if isinstance(config.to, Path):
+                check_new(config.to, self._overwrite)
+
+    def begin(self, relay: "Relay") -> None:
+        """Begin with a relay whose ports are open."""
+        from plc.apps.relay_keeper import RelayKeeper
+
+        self._keeper = RelayKeeper(relay, self._begin_lane, self._end_lane)
+        for lane in relay.lanes:
+            self._begin_lane(lane)
+        self._watch.serve_health(self._keeper.health)
+        if self._control is not None:
+            self._serve_control(self._control)
+        if self._shown:
+            from plc.apps.relay_view import open_relay_view
+
+            self._show = self._opened.enter_context(open_relay_view(sys.stderr))
+
+    def _serve_control(self, path: Path) -> None:
+        from plc.apps.control import ControlServer
+        from plc.cli.streams import stream_of
+
+        keeper = self._keeper
+        assert keeper is not None
+
+        def add(request: dict[str, Any]) -> str:
+            table = request.get("stream")
+            config = stream_of(table if isinstance(table, dict) else {})
+            self.check([config])
+            return keeper.add(config)
+
+        handlers = {
+            "list": lambda _: keeper.listing(),
+            "add": add,
+            "remove": lambda request: keeper.remove(str(request.get("name"))),
+            "reload": lambda _: self.reload(),
+        }
+        self._opened.enter_context(ControlServer(path, handlers))
+        typer.echo(f"plc: control at {path}", err=True)
+
+    def _begin_lane(self, lane: "Lane") -> None:
+        from plc.apps.metrics import relay_samples
+
+        stream, to = lane.stream, lane.config.to
+        called = f"{lane.config.name}: " if lane.config.name else ""
+        ends = ",".join(str(port.endpoint) for port in lane.ports[: len(stream.paths)])
+        typer.echo(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
+        self._watch.begin(lane.name, stream.playout, partial(relay_samples, lane.name, stream))
+
+    def _end_lane(self, lane: "Lane") -> None:
+        self._watch.end(lane.name)
+
+    def hang_up(self) -> None:
+        """Ask for the file to be read again, from a signal's handler."""
+        self._hangups.append(None)
+
+    def look(self, relay: "Relay") -> None:
+        """Do what is due, once a second."""
+        from plc.apps.systemd import notify, reloading
+
+        if relay.serving.is_set() and not self._is_ready:
+            self._is_ready = True
+            notify("READY=1", f"STATUS={len(relay.lanes)} streams")
+        self._watch.look()
+        if self._show is not None:
+            self._show(relay)
+        if self._hangups:
+            self._hangups.clear()
+            reloading()
+            self._reload_after_hangup()
+            notify("READY=1", f"STATUS={len(relay.lanes)} streams")
+        assert self._keeper is not None
+        if self._keeper.health()[0]:
+            notify("WATCHDOG=1")
+
+    def _reload_after_hangup(self) -> None:
+        from plc.cli.streams import in_words
+        from plc.errors import PlcError, in_a_line
+
+        try:
+            done = self.reload()
+        except PlcError as error:
+            self.note("reload_failed", says=in_a_line(error))
+        else:
+            self.note("reloaded", says=f"{self._file}: {in_words(done)}", **done)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the file again; return what became of the streams.
+
+        Raises
+        ------
+        ConfigError
+            If there is none, or it is wrong; nothing is changed then.
+        """
+        from plc.cli.streams import read_relay_file
+        from plc.errors import ConfigError
+
+        if self._file is None:
+            raise ConfigError("the relay has no file to read again; start it with --config FILE")
+        assert self._keeper is not None
+        return self._keeper.replace(read_relay_file(self._file).streams)
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        self._opened.enter_context(self._watch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what serves the operator."""
+        from plc.apps.systemd import notify
+
+        notify("STOPPING=1")
+        self._opened.close()

@@ -1,0 +1,1 @@
+"""Damage of a recording, found without knowing anything of it."""

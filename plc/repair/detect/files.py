@@ -1,0 +1,128 @@
+"""Detection of damage in audio files, and labels of it."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from plc.audio.files import AudioReader, check_new
+from plc.errors import AudioFileError
+from plc.repair.detect.findings import KINDS, Finding
+from plc.repair.detect.search import Detector
+from plc.repair.recordings import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectReport:
+    """Result of :func:`detect_file`.
+
+    Attributes
+    ----------
+    samples, sample_rate, channels : int
+        Of the recording.
+    findings : tuple of Finding
+        In order of their start.
+    elapsed_s : float
+        Reading included.
+    """
+
+    samples: int
+    sample_rate: int
+    channels: int
+    findings: tuple[Finding, ...]
+    elapsed_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate
+
+    @property
+    def gaps_s(self) -> list[tuple[float, float]]:
+        """The findings as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
+        rate = self.sample_rate
+        return [(each.start / rate, each.stop / rate) for each in self.findings]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of findings of each kind that was found."""
+        kinds = [each.kind for each in self.findings]
+        return {kind: kinds.count(kind) for kind in KINDS if kind in kinds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON; each finding in seconds, too."""
+        told = [
+            {"start_s": start, "stop_s": stop, **asdict(each)}
+            for each, (start, stop) in zip(self.findings, self.gaps_s, strict=True)
+        ]
+        return {
+            "samples": self.samples,
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "duration_s": self.duration_s,
+            "counts": self.counts(),
+            "findings": told,
+            "elapsed_s": self.elapsed_s,
+        }
+
+
+def detect_file(source: str | Path, *, progress: Progress | None = None) -> DetectReport:
+    """Find the damage of a recording.
+
+    Parameters
+    ----------
+    source : str or Path
+        Audio file of any length; half a minute of it is in memory.
+    progress : callable, optional
+        Called after each second.
+
+    Returns
+    -------
+    DetectReport
+        What was found.
+    """
+    start_s = time.perf_counter()
+    samples = 0
+    found: list[Finding] = []
+    with AudioReader(source) as reader:
+        detector = Detector(reader.sample_rate, reader.channels)
+        for block in reader.stream(reader.sample_rate):
+            found += detector.push(block)
+            samples += len(block)
+            if progress is not None:
+                progress(samples, reader.expected_samples)
+        found += detector.flush()
+        return DetectReport(
+            samples=samples,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+            findings=tuple(found),
+            elapsed_s=time.perf_counter() - start_s,
+        )
+
+
+def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
+    """Write findings as labels of Audacity (File, Import, Labels).
+
+    Parameters
+    ----------
+    path : str or Path
+        A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding.
+    report : DetectReport
+        The findings.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    AudioFileError
+        If it cannot be written, or is there and may not be replaced.
+    """
+    check_new(Path(path), overwrite)
+    lines = [
+        f"{start:.6f}\t{stop:.6f}\t{each.kind} {each.confidence:.2f}\n"
+        for each, (start, stop) in zip(report.findings, report.gaps_s, strict=True)
+    ]
+    try:
+        Path(path).write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise AudioFileError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,55 @@
+"""Kinds and places of damage."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = {
+    "invalid": "samples that are no numbers: NaN, infinity, or beyond all measure",
+    "silence": "sound that is cut off and comes back as suddenly",
+    "repeat": "a block that says again what stood before it, once or several times",
+    "dropout": "sound that fades away and back within milliseconds",
+    "click": "an impulse that does not belong to what surrounds it",
+}
+"""Name to description."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Damage at one place of a recording.
+
+    Attributes
+    ----------
+    start, stop : int
+        In samples, stop excluded.
+    kind : str
+        One of :data:`KINDS`.
+    confidence : float
+        0.5 (as likely as not, as the detector sees it) to 1 (certain).
+    channels : tuple of int
+        Where it was found, from 0 on.
+    """
+
+    start: int
+    stop: int
+    kind: str
+    confidence: float
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Damage in one channel of a window."""
+
+    start: int
+    stop: int
+    kind: str
+    confidence: float
+
+
+def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
+    yield from map(tuple, edges.reshape(-1, 2).tolist())

@@ -1,0 +1,66 @@
+"""Levels over time, for what looks for holes in them.
+
+The energy of a sample alone falls to nothing wherever a low tone passes through zero. Here it is
+taken together with that of its slope, scaled so that both weigh the same: a steady tone has a
+steady level however low it is, and only where both vanish is there no sound.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+HOP_MS = 0.5
+"""A level is taken so often."""
+FLOOR_DB = -84.0
+"""What is below counts as this: noise of 16 bits."""
+SILENT_DB = -50.0
+"""Where it is quieter than this, nothing is missed."""
+_SMOOTH_MS = 1.0
+# The slope is scaled by what it is in this long.
+_SCALE_MS = 40.0
+
+
+def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
+    """Return the level of one channel every :data:`HOP_MS`.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Samples.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    float64, shape (frames,)
+        In dB of full scale, of 1 ms around ``k * HOP_MS``.
+    """
+    hop = HOP_MS * sample_rate / 1000
+    frames = int(x.size / hop)
+    centres = np.rint(np.arange(frames) * hop).astype(np.int64)
+    signal = x.astype(np.float64)
+    slope = np.gradient(signal) if x.size > 1 else np.zeros(x.size)
+    square, steep = _sums(signal * signal), _sums(slope * slope)
+    long, short = (max(1, round(ms * sample_rate / 2000)) for ms in (_SCALE_MS, _SMOOTH_MS))
+    scale = _around(square, centres, long) / np.maximum(_around(steep, centres, long), 1e-20)
+    energy = _around(square, centres, short) + scale * _around(steep, centres, short)
+    levels: NDArray[np.float64] = np.maximum(10 * np.log10(energy / 2 + 1e-20), FLOOR_DB)
+    return levels
+
+
+def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([[0.0], np.cumsum(values)])
+
+
+def _around(
+    sums: NDArray[np.float64], centres: NDArray[np.int64], half: int
+) -> NDArray[np.float64]:
+    low = np.maximum(centres - half, 0)
+    high = np.minimum(centres + half, sums.size - 1)
+    within = np.maximum(sums[high] - sums[low], 0.0)
+    means: NDArray[np.float64] = within / np.maximum(high - low, 1)
+    return means
+
+
+def mean_db(levels: NDArray[np.float64]) -> float:
+    """Return the level of the mean power; :data:`FLOOR_DB` of nothing."""
+    return float(10 * np.log10(np.mean(10 ** (levels / 10)))) if levels.size else FLOOR_DB

@@ -1,0 +1,200 @@
+"""Repeated blocks: stretches that say again what stood just before them.
+
+The recording, thinned out to 8 kHz, is compared with itself 4 to 165 ms ago. A candidate is a
+stretch of at least that length which is the same, while before and behind it is not: periodic sound
+goes on being the same, a repeated block is so for a whole number of blocks. After lossy coding a
+copy is only alike, so a network judges how much so, how sharp the edges are, and what else is
+alike.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.repair.detect.clicks import Errors
+from plc.repair.detect.findings import Candidate
+from plc.repair.detect.judge import judge_of
+from plc_kernels.repeats import lag_errors, repeat_starts
+
+_LOW_RATE = 8000
+_LAGS_MS = (4.0, 165.0)
+# Samples of a frame, at the low rate; frames that are compared on either side.
+_FRAME, _SIDE = 8, 4
+_FILTER = 8
+_LEAST_MS = 4.0
+# More in a row are the periods of a tone.
+_BLOCKS_MAX = 40.0
+# An edge is looked for over so many frames, and a jump there over so long.
+_EDGE_FRAMES = 2
+_JUMP_MS, _AROUND_MS = 1.0, 12.0
+# The difference outside is at least so many times that inside, where edges are looked for.
+_OUTSIDE = 10.0
+# A shorter block explains a stretch if its error is no larger than this.
+_SAME, _SAME_LEAST = 2.0, 1e-4
+
+
+def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Candidate]:
+    """Return the repeated blocks of one channel.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        Samples, finite.
+    sample_rate : int
+        In Hz.
+    errors : Errors
+        From :func:`plc.repair.detect.clicks.residual`.
+    """
+    judge = judge_of("repeat")
+    found = []
+    for start, stop, features, lag in candidates(row, sample_rate, errors):
+        confidence = judge.confidence(features)
+        if confidence >= 0.5:
+            first = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * sample_rate / 1000))
+            found.append(Candidate(first, stop, "repeat", confidence))
+    return found
+
+
+def candidates(
+    row: NDArray[np.float32], sample_rate: int, errors: Errors
+) -> Iterator[tuple[int, int, tuple[float, ...], int]]:
+    """Yield start, stop, features and lag of each candidate, in samples.
+
+    Parameters
+    ----------
+    row, sample_rate, errors
+        As for :func:`find`.
+    """
+    factor = max(1, sample_rate // _LOW_RATE)
+    thin = _thinned(row, factor)
+    frames = thin.size // _FRAME
+    found = _repetitions(thin[: frames * _FRAME], sample_rate / factor)
+    taken = np.zeros(frames, np.bool_)
+    both = np.minimum(np.abs(errors[0]), np.abs(errors[1]))
+    for first in np.argsort(-found[:, 0], kind="stable").tolist():
+        score, low_lag, last, inner, before, behind, _ = found[first].tolist()
+        if score <= 0.0:
+            return
+        if taken[first : int(last)].any():
+            continue
+        taken[first : int(last)] = True
+        span = (first * _FRAME * factor, int(last) * _FRAME * factor)
+        lag = _exact_lag(row, span, int(low_lag) * factor, factor)
+        alike = _alike(row, span, lag)
+        start, stop = _edges(row, span, lag, _EDGE_FRAMES * _FRAME * factor)
+        blocks = (stop - start) / lag
+        if stop - start < _LEAST_MS * sample_rate / 1000 or blocks > _BLOCKS_MAX:
+            continue
+        logs = (
+            inner,
+            before,
+            behind,
+            min(before, behind) / (inner + 1e-4),
+            blocks,
+            lag / sample_rate,
+            (stop - start) / sample_rate,
+            alike[0],
+            1.0 + float(np.median(found[first : int(last), 6])),
+            _jump(both, start, sample_rate),
+            _jump(both, stop, sample_rate),
+            float(np.sqrt(np.mean(np.square(row[start:stop], dtype=np.float64)))),
+        )
+        features = (
+            *(float(np.log(value + 1e-5)) for value in logs),
+            abs(blocks - max(1, round(blocks))),
+            alike[1],
+            score,
+        )
+        yield start, stop, features, lag
+
+
+def _thinned(row: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Return every ``factor``-th sample of the lower band."""
+    if factor == 1:
+        return row
+    place = np.arange(-_FILTER * factor, _FILTER * factor + 1)
+    taps = np.sinc(place / factor) / factor * np.hanning(place.size + 2)[1:-1]
+    return np.convolve(row, taps, "same")[::factor].astype(np.float32)
+
+
+def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
+    """Return what :func:`repeat_starts` finds at all lags, shape (frames, 7)."""
+    frames = thin.size // _FRAME
+    found = np.zeros((frames, 7))
+    power = np.square(thin, dtype=np.float64).reshape(frames, _FRAME).sum(axis=1)
+    powers = np.concatenate([[0.0], np.cumsum(power)])
+    sums = np.empty(frames + 1)
+    first, last = (round(ms * rate / 1000) for ms in _LAGS_MS)
+    for lag in range(first, last + 1):
+        lag_errors(lag, _FRAME, thin, sums)
+        repeat_starts(lag, _FRAME, _SIDE, sums, powers, found)
+    return found
+
+
+def _inner(span: tuple[int, int]) -> slice:
+    """Return a stretch without an eighth on either side."""
+    margin = (span[1] - span[0]) // 8
+    return slice(span[0] + margin, span[1] - margin)
+
+
+def _exact_lag(row: NDArray[np.float32], span: tuple[int, int], about: int, stray: int) -> int:
+    inner = _inner(span)
+    here = row[inner]
+    lags = [lag for lag in range(about - stray, about + stray + 1) if 0 < lag <= inner.start]
+    costs = [
+        float(np.sum(np.square(here - row[inner.start - lag : inner.stop - lag]))) for lag in lags
+    ]
+    return lags[int(np.argmin(costs))] if lags else about
+
+
+def _alike(row: NDArray[np.float32], span: tuple[int, int], lag: int) -> tuple[float, float]:
+    """Return the error of a copy, and its share of equal samples."""
+    inner = _inner(span)
+    if inner.start < lag:
+        return 1.0, 0.0
+    here = row[inner].astype(np.float64)
+    apart = here - row[inner.start - lag : inner.stop - lag]
+    return float(apart @ apart) / (float(here @ here) + 1e-9), float(np.mean(apart == 0))
+
+
+def _edges(
+    row: NDArray[np.float32], span: tuple[int, int], lag: int, reach: int
+) -> tuple[int, int]:
+    """Return where the copy begins and ends: the likeliest change of its error's variance."""
+    first, last = max(lag, span[0] - reach), min(row.size, span[1] + reach)
+    if last - first < 8:
+        return span
+    apart = row[first:last].astype(np.float64) - row[first - lag : last - lag]
+    error = apart * apart
+    inner = _inner((span[0] - first, span[1] - first))
+    inside = float(error[max(0, inner.start) : inner.stop].mean()) + 1e-12
+    half = max(1, reach // 2)
+    outside = max(error[:half].mean(), error[-half:].mean(), _OUTSIDE * inside)
+    # Log-likelihood of each sample being inside rather than outside, without the rare peaks.
+    even = np.log(outside / inside) / (1.0 / inside - 1.0 / outside)
+    gain = np.concatenate([[0.0], np.cumsum(even - np.minimum(error, 20.0 * outside))])
+    middle = error.size // 2
+    start = int(np.argmin(gain[: middle + 1]))
+    stop = middle + int(np.argmax(gain[middle:]))
+    return first + start, first + stop
+
+
+def _first_copy(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> int:
+    """Return where the first of several copies begins."""
+    error = _alike(row, span, lag)[0]
+    for parts in range(lag // shortest, 1, -1):
+        block = round(lag / parts)
+        nearby = [(_alike(row, span, block + stray)[0], block + stray) for stray in (-1, 0, 1)]
+        least, block = min(nearby)
+        if least <= max(_SAME * error, _SAME_LEAST):
+            return min(span[0], _edges(row, span, block, lag)[0])
+    return span[0]
+
+
+def _jump(both: NDArray[np.float64], place: int, sample_rate: int) -> float:
+    """Return the largest prediction error at an edge, relative to those around."""
+    near, far = (round(ms * sample_rate / 1000) for ms in (_JUMP_MS, _AROUND_MS))
+    around = both[max(0, place - far) : place + far]
+    at = both[max(0, place - near) : place + near]
+    return float(at.max()) / (float(around.mean()) + 1e-6) if at.size else 0.0

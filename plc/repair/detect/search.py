@@ -1,0 +1,238 @@
+"""Find damage in a recording of which nothing is known.
+
+Each channel is looked at for itself, in windows that overlap: what starts in the middle part of a
+window is told, and the parts beside it are context. The windows lie at fixed places, so that the
+findings do not depend on how the samples come in.
+
+::
+
+    |<- 3 s ->|<- 16 s: findings that start here ->|<- 3 s ->|      a window
+                                         |<- 3 s ->|<- 16 s …       the next one
+
+Where findings of a channel overlap, one stays: samples that are no numbers first, then the most
+certain. Clicks at the edges of other damage belong to it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.samples import Packet, Samples, as_signal
+from plc.errors import ConfigError
+from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.repair.detect import clicks, dips, repeats
+from plc.repair.detect.findings import Candidate, Finding, runs
+from plc_kernels.packet import INT16_SCALE
+
+_CORE_S, _CONTEXT_S = 16.0, 3.0
+# A click so near to other damage is its edge.
+_EDGE_MS = 4.0
+# In less there is too little to compare with.
+_SHORTEST_MS = 100.0
+# Samples above are none, as in a stream (``plc_kernels.packet``).
+_LARGEST = 1e6
+# Findings of two channels are one if they share so much of the shorter one.
+_SHARED = 0.5
+
+_Report = Callable[[int, int], None]
+
+
+class Detector:
+    """Damage of a recording that comes block by block.
+
+    Parameters
+    ----------
+    sample_rate : int
+        8000 to 192000 Hz.
+    channels : int
+        Channels of each block.
+
+    Raises
+    ------
+    ConfigError
+        If the rate or the number of channels is not possible.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise ConfigError(
+                f"sample_rate is {sample_rate} Hz; give {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+            )
+        if channels < 1:
+            raise ConfigError(f"channels is {channels}; give at least 1")
+        self._rate = sample_rate
+        self._core, self._context = (round(s * sample_rate) for s in (_CORE_S, _CONTEXT_S))
+        self._held = np.empty((0, channels), np.float32)
+        self._start = 0
+        """Sample that the held ones begin with."""
+        self._told = 0
+        """Sample before which everything has been told."""
+        self._open: list[Finding] = []
+        """Findings up to ``_told`` that may go on behind it."""
+
+    def push(self, block: NDArray[np.float32]) -> list[Finding]:
+        """Return what is found, now that ``block`` is known.
+
+        Parameters
+        ----------
+        block : float32, shape (n, channels)
+            The next samples, as many as there are.
+        """
+        self._held = np.concatenate([self._held, block])
+        found: list[Finding] = []
+        while self._start + len(self._held) >= self._told + self._core + self._context:
+            found += self._look(self._told + self._core)
+            keep = max(0, self._told - self._context - self._start)
+            self._held, self._start = self._held[keep:], self._start + keep
+        return found
+
+    def flush(self) -> list[Finding]:
+        """Return the remaining findings at the end of the recording."""
+        found = self._look(self._start + len(self._held)) + self._open
+        self._open = []
+        return found
+
+    def _look(self, until: int) -> list[Finding]:
+        """Return the findings that start before ``until`` and have not been told."""
+        window = self._held[: until + self._context - self._start]
+        first, last = self._told - self._start, until - self._start
+        found = [
+            replace(each, start=each.start + self._start, stop=each.stop + self._start)
+            for each in _find(window, self._rate, first, last)
+        ]
+        self._told = until
+        joined = self._open
+        for each in found:
+            before = joined[-1] if joined else None
+            if before and each.start <= before.stop and each.kind == before.kind == "invalid":
+                joined[-1] = replace(before, stop=max(before.stop, each.stop))
+            else:
+                joined.append(each)
+        # Samples that are no numbers are told of up to here, wherever they end.
+        ends = [each for each in joined if each.kind == "invalid" and each.stop == until]
+        self._open = ends
+        return [each for each in joined if each not in ends]
+
+
+def detect(
+    signal: Packet | Samples,
+    *,
+    sample_rate: int = 48_000,
+    progress: _Report | None = None,
+) -> list[Finding]:
+    """Find damage in a signal, without knowing anything of it.
+
+    Parameters
+    ----------
+    signal : float32 or int16, shape (n,) or (n, channels)
+        Samples, of numpy or of a library with its array protocol; float32 may hold NaN.
+    sample_rate : int
+        8000 to 192000 Hz.
+    progress : callable, optional
+        Called now and then with the samples done, and the samples in all.
+
+    Returns
+    -------
+    list of Finding
+        In order of their start. :func:`plc.inpaint` takes their ``(start, stop)`` as gaps.
+
+    Raises
+    ------
+    PacketError
+        If the signal's shape or dtype is not one of the above.
+    ConfigError
+        If the rate is not possible.
+
+    Examples
+    --------
+    >>> song = np.random.default_rng(1).standard_normal(48_000).astype(np.float32)
+    >>> song[20_000:20_500] = 0.0
+    >>> [(found.start, found.stop, found.kind) for found in detect(song, sample_rate=48_000)]
+    [(20000, 20500, 'silence')]
+    """
+    signal = as_signal(signal)
+    rows = signal.reshape(signal.shape[0], -1)
+    detector = Detector(sample_rate, rows.shape[1])
+    found = []
+    for start in range(0, len(rows), sample_rate):
+        block = rows[start : start + sample_rate].astype(np.float32)
+        if signal.dtype == np.int16:
+            block /= np.float32(INT16_SCALE)
+        found += detector.push(block)
+        if progress is not None:
+            progress(start + len(block), len(rows))
+    return found + detector.flush()
+
+
+def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
+    """Return the findings that start from ``first`` to ``last``, all channels together."""
+    found: list[Finding] = []
+    looked: dict[int, list[Candidate]] = {}
+    for channel in range(window.shape[1]):
+        row = np.ascontiguousarray(window[:, channel])
+        same = next((k for k in looked if np.array_equal(window[:, k], row, equal_nan=True)), None)
+        looked[channel] = _find_in(row, rate, first, last) if same is None else looked[same]
+        for each in looked[channel]:
+            _join(found, each, channel)
+    return sorted(found, key=lambda each: (each.start, each.stop))
+
+
+def _join(found: list[Finding], each: Candidate, channel: int) -> None:
+    """Add a channel's finding to those of the channels before."""
+    for k, other in enumerate(found):
+        shared = min(each.stop, other.stop) - max(each.start, other.start)
+        shorter = min(each.stop - each.start, other.stop - other.start)
+        if each.kind == other.kind and channel not in other.channels and shared > _SHARED * shorter:
+            found[k] = Finding(
+                start=min(each.start, other.start),
+                stop=max(each.stop, other.stop),
+                kind=each.kind,
+                confidence=max(each.confidence, other.confidence),
+                channels=(*other.channels, channel),
+            )
+            return
+    found.append(
+        Finding(
+            start=each.start,
+            stop=each.stop,
+            kind=each.kind,
+            confidence=each.confidence,
+            channels=(channel,),
+        )
+    )
+
+
+def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list[Candidate]:
+    """Return the findings of one channel, none of which overlap."""
+    with np.errstate(invalid="ignore"):
+        unsound = ~(np.abs(row) < _LARGEST)
+    invalid = [
+        Candidate(start + first, stop + first, "invalid", 1.0)
+        for start, stop in runs(unsound[first:last])
+    ]
+    if row.size < _SHORTEST_MS * rate / 1000:
+        return invalid
+    everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
+    sound = np.where(unsound, np.float32(0.0), row)
+    errors = clicks.residual(sound, rate)
+    made = [*dips.find(sound, rate), *repeats.find(sound, rate, errors)]
+    kept = _chosen(made, everywhere, 0)
+    edge = round(_EDGE_MS * rate / 1000)
+    kept = _chosen(clicks.find(sound, rate, errors), kept, edge)
+    return invalid + [
+        each for each in kept if each.kind != "invalid" and first <= each.start < last
+    ]
+
+
+def _chosen(made: list[Candidate], kept: list[Candidate], margin: int) -> list[Candidate]:
+    """Add candidates to ``kept``, the most certain first, without overlaps."""
+    chosen = list(kept)
+    for each in sorted(made, key=lambda each: (-each.confidence, each.start)):
+        if all(
+            each.start >= other.stop + margin or each.stop + margin <= other.start
+            for other in chosen
+        ):
+            chosen.append(each)
+    return chosen

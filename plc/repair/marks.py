@@ -1,0 +1,184 @@
+"""Where a recording is damaged, as people write it down.
+
+A gap is written ``START:STOP`` in seconds, or ``START-STOP`` where a place is one of::
+
+    62.5     seconds       1:02.5    minutes and seconds     0:01:02.5   hours too
+    62500ms  milliseconds  2756250smp  samples, counted from 0
+
+A file of gaps holds one a line, or is the label track that Audacity exports (start, end, text,
+between tabs). A mask says for every sample of the recording whether it is missing: a NumPy file
+(``.npy``) of bools, or an audio file that is silent where the recording is sound.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.audio.files import AudioReader
+from plc.errors import ConfigError
+
+_EXPECTED = (
+    "expected START:STOP in seconds, such as 1.250:1.314, or START-STOP, such as 1:02-1:02.5"
+)
+_NUMBER = r"(?:\d*\.?\d+|\d+\.)"
+_SECONDS = re.compile(rf"\s*({_NUMBER})\s*:\s*({_NUMBER})\s*", re.ASCII)
+_PLACES = re.compile(r"\s*([\d.:]+\s*(?:ms|smp|s)?)\s*-\s*([\d.:]+\s*(?:ms|smp|s)?)\s*", re.ASCII)
+_COUNTED = re.compile(rf"({_NUMBER})\s*(ms|smp|s)?", re.ASCII)
+_CLOCK = re.compile(rf"(?:(\d+):)?(\d+):({_NUMBER})", re.ASCII)
+# Lines of Audacity's label tracks that say which frequencies the label before them covers.
+_FREQUENCIES = "\\"
+_BLOCK_SAMPLES = 2**16
+
+
+def parse_gap(text: str, sample_rate: int | None = None) -> tuple[float, float]:
+    """Return start and end in seconds of a gap such as ``1.250:1.314``.
+
+    Parameters
+    ----------
+    text : str
+        The gap, in one of the forms above.
+    sample_rate : int, optional
+        Of the recording, in Hz; needed where places are counted in samples.
+
+    Raises
+    ------
+    ConfigError
+        If the text is no gap, or one that ends before it starts.
+    """
+    found = _SECONDS.fullmatch(text) or _PLACES.fullmatch(text)
+    if not found:
+        raise ConfigError(f"gap {text!r}: {_EXPECTED}")
+    start_s, stop_s = (_seconds(place.strip(), text, sample_rate) for place in found.groups())
+    if math.isinf(start_s) or math.isinf(stop_s):
+        raise ConfigError(
+            f"gap {text[:30]!r}... is too large a number; expected START:STOP in seconds"
+        )
+    if start_s >= stop_s:
+        raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
+    return start_s, stop_s
+
+
+def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
+    counted = _COUNTED.fullmatch(place)
+    if counted:
+        number, unit = float(counted[1]), counted[2]
+        if unit != "smp":
+            return number / 1000 if unit == "ms" else number
+        if sample_rate is None:
+            raise ConfigError(f"gap {gap!r} is in samples, of a sample rate nobody has told")
+        return number / sample_rate
+    clock = _CLOCK.fullmatch(place)
+    if not clock or float(clock[3]) >= 60 or (clock[1] and float(clock[2]) >= 60):
+        raise ConfigError(f"gap {gap!r}: {_EXPECTED}")
+    return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
+
+
+def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[float, float]]:
+    """Read gaps in seconds from a text file or Audacity labels.
+
+    Parameters
+    ----------
+    path : str or Path
+        One gap a line; what follows ``#`` is a comment, but for labels.
+    sample_rate : int, optional
+        Of the recording, in Hz; needed where places are counted in samples.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a line is no gap, or there is none.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
+    gaps: list[tuple[float, float]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            if "\t" in line.strip():
+                gaps += _labelled(line)
+            elif bare := line.partition("#")[0].strip():
+                gaps.append(parse_gap(bare, sample_rate))
+        except ConfigError as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+    if not gaps:
+        raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
+    return gaps
+
+
+def _labelled(line: str) -> Iterator[tuple[float, float]]:
+    """Yield the gap that a line of a label track marks."""
+    if line.startswith(_FREQUENCIES):
+        return
+    start, stop, *label = line.strip("\r\n").split("\t")
+    try:
+        start_s, stop_s = float(start.replace(",", ".")), float(stop.replace(",", "."))
+    except ValueError:
+        raise ConfigError(f"{line!r} is no label: expected start, end and text") from None
+    if not (math.isfinite(start_s) and math.isfinite(stop_s) and 0 <= start_s <= stop_s):
+        raise ConfigError(f"{line!r} is no stretch: expected 0 <= start < end, in seconds")
+    if start_s == stop_s:
+        name = f" {label[0]!r}" if label and label[0] else ""
+        raise ConfigError(
+            f"the label{name} at {start_s:g} s is a point; drag it over what is damaged"
+        )
+    yield start_s, stop_s
+
+
+def read_mask(path: str | Path, samples: int) -> list[tuple[int, int]]:
+    """Read the gaps of a mask, in samples.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.npy`` file of bools or integers, shape (n,), true where a sample is missing; or an
+        audio file that is zero in every channel where none is.
+    samples : int
+        Length of the recording.
+
+    Raises
+    ------
+    ConfigError
+        If the mask cannot be read, is not as long as the recording, or marks nothing.
+    """
+    path = Path(path)
+    edges: list[int] = []
+    length, inside = 0, False
+    for block in _mask_blocks(path):
+        steps = np.flatnonzero(np.diff(block, prepend=inside))
+        edges += (length + steps).tolist()
+        length, inside = length + block.size, bool(block[-1])
+    if length != samples:
+        raise ConfigError(
+            f"the mask {path} has {length} samples, the recording {samples}; give one of each "
+            "sample"
+        )
+    if inside:
+        edges.append(length)
+    if not edges:
+        raise ConfigError(f"the mask {path} marks nothing: there is nothing to fill")
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _mask_blocks(path: Path) -> Iterator[NDArray[np.bool_]]:
+    if path.suffix.lower() != ".npy":
+        with AudioReader(path) as reader:
+            for block in reader.stream(_BLOCK_SAMPLES):
+                yield np.any(block, axis=1)
+        return
+    try:
+        mask = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "it is no NumPy array"
+        raise ConfigError(f"cannot read the mask {path}: {reason}") from error
+    if mask.ndim != 1 or mask.dtype.kind not in "bui":
+        raise ConfigError(
+            f"the mask {path} is {mask.dtype}, shape {mask.shape}; expected bool, shape (samples,)"
+        )
+    for start in range(0, mask.size, _BLOCK_SAMPLES):
+        yield np.asarray(mask[start : start + _BLOCK_SAMPLES]) != 0

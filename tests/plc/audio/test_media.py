@@ -1,0 +1,197 @@
+"""Files that PyAV writes, and films whose sound is written anew."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plc.audio.files import AudioReader, AudioWriter, read_audio
+from plc.audio.tag_values import Picture, Tags
+from plc.errors import AudioFileError, MissingExtraError
+from plc.repair.recordings import inpaint_file
+from tests.signals import tones
+
+av = pytest.importorskip("av", reason="PyAV comes with plc-engine[media]")
+
+RATE = 44_100
+SAMPLES = 60_011  # no multiple of a codec's frame
+FRAMES = 30
+FRAME_RATE = 25
+# The second sound of a film begins this much later, in frames of AAC.
+LATE = 21
+
+
+def stereo(samples: int = SAMPLES) -> NDArray[np.float32]:
+    return np.stack([tones(1, RATE, samples), tones(2, RATE, samples)], axis=1)
+
+
+def jpeg() -> bytes:
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    stream = io.BytesIO()
+    image.new("RGB", (48, 32), (200, 30, 30)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def film(path: Path) -> Path:
+    """Write a film with two sounds: the first begins late."""
+    rng = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "A film"
+        pictures = container.add_stream("mpeg4", rate=FRAME_RATE)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sounds = [container.add_stream("aac", rate=RATE, layout="stereo") for _ in range(2)]
+        sounds[0].metadata["language"] = "deu"
+        for place in range(FRAMES):
+            image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = place
+            container.mux(pictures.encode(frame))
+        for sound, late in zip(sounds, (LATE, 0), strict=True):
+            block = np.ascontiguousarray(stereo().T)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = RATE, 1024 * late
+            container.mux(sound.encode(frame))
+        for stream in (pictures, *sounds):
+            container.mux(stream.encode(None))
+    return path
+
+
+def copied(path: Path) -> dict[int, list[tuple[float, bytes]]]:
+    """Return the packets of every stream but the first sound: their times and contents."""
+    found: dict[int, list[tuple[float, bytes]]] = {}
+    with av.open(str(path)) as container:
+        ours = container.streams.audio[0].index
+        for packet in container.demux():
+            if packet.stream.index != ours and packet.dts is not None:
+                time_s = float(packet.pts * packet.time_base)
+                found.setdefault(packet.stream.index, []).append((time_s, bytes(packet)))
+    return found
+
+
+def begin_s(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return float(next(container.decode(audio=0)).time)
+
+
+def error_db(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float(10 * np.log10(np.mean((one - other) ** 2) / np.mean(other**2) + 1e-15))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "codec", "worst_db"),
+    [
+        (".m4a", None, "aac", -15.0),
+        (".mp4", "PCM_16", "aac", -15.0),
+        (".mkv", "PCM_16", "flac", -80.0),
+        (".mka", "PCM_24", "flac", -120.0),
+    ],
+)
+def test_what_pyav_writes_is_as_long_as_it_was(
+    tmp_path: Path, suffix: str, subtype: str | None, codec: str, worst_db: float
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    tags = Tags((("TITLE", "Song"), ("TRACKNUMBER", "3")), (Picture(jpeg(), mime="image/jpeg"),))
+    with AudioWriter(path, RATE, 2, subtype, tags=tags) as writer:
+        for start in range(0, SAMPLES, 7_000):
+            writer.write(stereo()[start : start + 7_000])
+    with AudioReader(path) as reader:
+        assert (reader.sample_rate, reader.channels, reader.codec) == (RATE, 2, codec)
+        assert ("TITLE", "Song") in reader.tags().comments
+        assert ("TRACKNUMBER", "3") in reader.tags().comments
+        assert [picture.data for picture in reader.tags().pictures] == [jpeg()]
+    back, _ = read_audio(path)
+    assert len(back) == SAMPLES
+    assert error_db(back, stereo()) < worst_db
+
+
+@pytest.mark.parametrize(("source", "target"), [("mp4", "mp4"), ("mkv", "mkv"), ("mkv", "mp4")])
+def test_a_films_pictures_and_other_sounds_are_copied(
+    tmp_path: Path, source: str, target: str
+) -> None:
+    before, after = film(tmp_path / f"a.{source}"), tmp_path / f"b.{target}"
+    gap = (20_000, 20_500)
+    inpaint_file(before, after, [(gap[0] / RATE, gap[1] / RATE)], method="zeros")
+    streams, kept = copied(before), copied(after)
+    assert kept.keys() == streams.keys()
+    for index, packets in streams.items():
+        assert [data for _, data in kept[index]] == [data for _, data in packets]
+        np.testing.assert_allclose(
+            [time_s for time_s, _ in kept[index]], [time_s for time_s, _ in packets], atol=2e-3
+        )
+    with av.open(str(after)) as container:
+        assert container.metadata["title"] == "A film"
+        assert container.streams.audio[0].metadata["language"] == "deu"
+        assert container.streams.audio[0].codec_context.name == "aac"
+    # In MP4 sound that begins late has the coder's run-in before it, a frame; it keeps its time.
+    lead = 1024 if target == "mp4" else 0
+    assert begin_s(before) - begin_s(after) == pytest.approx(lead / RATE, abs=1e-3)
+    truth, heard = read_audio(before)[0], read_audio(after)[0][lead:]
+    kept_samples = np.ones(SAMPLES, np.bool_)
+    kept_samples[gap[0] - 2048 : gap[1] + 2048] = False
+    truth, heard = truth[:SAMPLES][kept_samples], heard[:SAMPLES][kept_samples]
+    assert error_db(heard, truth) < -15.0
+
+
+def test_a_bit_rate_makes_files_smaller(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).standard_normal((2 * RATE, 2)).astype(np.float32)
+    for suffix in (".m4a", ".mp3"):
+        sizes = []
+        for bitrate in (64_000, 256_000):
+            path = tmp_path / f"{bitrate}{suffix}"
+            with AudioWriter(path, RATE, 2, bitrate=bitrate) as writer:
+                writer.write(noise)
+            sizes.append(8 * path.stat().st_size / 2)
+        assert sizes == pytest.approx([64_000, 256_000], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bitrate"), [(".wav", 64_000), (".ogg", 64_000), (".mkv", 64_000), (".mp3", 10**9)]
+)
+def test_a_bit_rate_that_does_not_fit_is_refused(tmp_path: Path, suffix: str, bitrate: int) -> None:
+    with pytest.raises(AudioFileError, match="bit"):
+        AudioWriter(tmp_path / f"a{suffix}", RATE, 2, bitrate=bitrate)
+    assert not os.listdir(tmp_path)
+
+
+def test_what_a_format_cannot_hold_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match=r"\.webm cannot hold 2 channels of opus at 44100 Hz"):
+        AudioWriter(tmp_path / "a.webm", RATE, 2)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        noise = np.random.default_rng(1).standard_normal((10 * RATE, 2)).astype(np.float32)
+        with (
+            pytest.raises(AudioFileError, match="File too large"),
+            AudioWriter(tmp_path / "a.mkv", RATE, 2) as writer,
+        ):
+            writer.write(noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not os.listdir(tmp_path)
+
+
+def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"plc-engine\[media\]"):
+        AudioWriter(tmp_path / "a.m4a", RATE, 2)
+
+
+def test_a_source_that_is_no_film_copies_nothing(tmp_path: Path) -> None:
+    with AudioWriter(tmp_path / "a.wav", RATE, 2) as writer:
+        writer.write(stereo())
+    inpaint_file(tmp_path / "a.wav", tmp_path / "b.mkv", [(0.5, 0.51)], method="zeros")
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        kinds: list[Any] = [stream.type for stream in container.streams]
+    assert kinds == ["audio"]

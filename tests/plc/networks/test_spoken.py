@@ -1,0 +1,89 @@
+"""Gaps of speech in files, filled by the networks of streams."""
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+pytest.importorskip("onnxruntime")
+
+from plc import conceal, inpaint
+from plc.audio.loss import gaps_of
+from plc.engine.samples import Packet
+from plc.models.catalogue import find, models_folder
+from plc.networks.inpaint import open_refiner
+from plc.networks.spoken import SpokenGaps
+
+RATE = 16_000
+PACKET = 160
+
+
+@pytest.fixture(scope="module")
+def speech() -> NDArray[np.float32]:
+    """Four seconds of speech at 16 kHz."""
+    import soxr
+
+    signal, rate = soundfile.read(models_folder().parent / "speech.flac", dtype="float32")
+    mono = signal if signal.ndim == 1 else signal.mean(axis=1)
+    return np.asarray(soxr.resample(mono, rate, RATE)[: 4 * RATE], np.float32)
+
+
+def error_db(signal: NDArray[np.float32], filled: Packet) -> float:
+    """Return the error of all fills relative to the whole signal."""
+    return float(10 * np.log10(np.sum((filled - signal) ** 2) / np.sum(signal**2)))
+
+
+def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.float32]) -> None:
+    rng = np.random.default_rng(5)
+    lost = rng.random(speech.size // PACKET) < 0.2
+    lost[:50] = False
+    damaged = speech.copy()
+    damaged[np.repeat(lost, PACKET)] = 0.0
+    filled = inpaint(damaged, gaps_of(lost, PACKET), sample_rate=RATE)
+    waited = conceal(
+        damaged, lost, sample_rate=RATE, packet_samples=PACKET, lookahead=2, budget_ms=float("inf")
+    )
+    assert error_db(speech, filled) < error_db(speech, waited)
+    alone = inpaint(damaged, gaps_of(lost, PACKET), sample_rate=RATE, model="ar")
+    assert error_db(speech, filled) < error_db(speech, alone) - 1.0
+
+
+def test_short_gaps_of_speech_need_no_other_draft(speech: NDArray[np.float32]) -> None:
+    start, stop = 2 * RATE, 2 * RATE + 2 * PACKET
+    refiner = open_refiner("auto", RATE)
+    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    made = spoken.fill(speech, start, stop, speech.size)
+    assert refiner is not None
+    assert made is not None
+    assert refiner.speech_share(speech[:start], speech[stop:]) == 1.0
+    row = speech.copy()
+    row[start:stop] = 0.0
+    assert refiner.fill_speech(row, start, stop, row.size, 1.0)
+    np.testing.assert_array_equal(row[start:stop], made)
+    assert not refiner.fill_speech(row, start, stop, row.size, 0.9)
+
+
+def test_the_fill_depends_on_nothing_in_the_gap_nor_on_gaps_before(
+    speech: NDArray[np.float32],
+) -> None:
+    start, stop = 2 * RATE, 2 * RATE + 900
+    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    first = spoken.fill(speech, start, stop, speech.size)
+    assert first is not None
+    kept = first.copy()
+    assert spoken.fill(speech, start + 4000, stop + 4000, speech.size) is not None
+    hidden = speech.copy()
+    hidden[start:stop] = 1.0
+    again = spoken.fill(hidden, start, stop, speech.size)
+    assert again is not None
+    np.testing.assert_array_equal(again, kept)
+
+
+@pytest.mark.parametrize(
+    ("gap", "end"), [((300, 500), RATE), ((8000, 10_000), RATE), ((8000, 8160), 8170)]
+)
+def test_where_too_little_is_known_there_is_no_fill(
+    speech: NDArray[np.float32], gap: tuple[int, int], end: int
+) -> None:
+    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    assert spoken.fill(speech, *gap, end) is None

@@ -1,0 +1,219 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from plc import ConfigError, Detector, Finding, PacketError, detect
+from plc.errors import AudioFileError
+from plc.repair.detect.files import detect_file, write_labels
+from plc.repair.detect.findings import KINDS, runs
+from plc.repair.detect.levels import FLOOR_DB, level_db
+from tests.signals import glide, noise, sine, tones
+
+RATE = 44_100
+SECOND = RATE
+
+
+def music(seconds: float = 4.0, seed: int = 3, rate: int = RATE) -> NDArray[np.float32]:
+    """Return a chord that dies away and a voice that goes on."""
+    samples = round(seconds * rate)
+    return tones(seed, rate, samples, 0.05) + glide(seed + 1, rate, samples)
+
+
+def ms(length: float) -> int:
+    return round(length * RATE / 1000)
+
+
+def only(findings: list[Finding], start: int, stop: int, slack_ms: float = 1.0) -> Finding:
+    """Return the one finding, which must lie at the given place."""
+    assert len(findings) == 1, findings
+    assert abs(findings[0].start - start) <= ms(slack_ms), (findings, start)
+    assert abs(findings[0].stop - stop) <= ms(slack_ms), (findings, stop)
+    return findings[0]
+
+
+@pytest.mark.parametrize("length_ms", [5, 20, 150])
+@pytest.mark.parametrize("value", [0.0, 0.02])
+def test_a_muted_or_stuck_stretch_is_found_to_the_sample(length_ms: float, value: float) -> None:
+    x = music()
+    start, stop = 60_000, 60_000 + ms(length_ms)
+    x[start:stop] = value
+    found = only(detect(x, sample_rate=RATE), start, stop, 0.0 if value == 0.0 else 0.1)
+    assert (found.kind, found.confidence, found.channels) == ("silence", 1.0, (0,))
+
+
+@pytest.mark.parametrize("length_ms", [10, 40, 120])
+def test_a_repeated_block_is_found(length_ms: float) -> None:
+    x = music()
+    start, length = 60_000, ms(length_ms)
+    x[start : start + length] = x[start - length : start]
+    assert only(detect(x, sample_rate=RATE), start, start + length).kind == "repeat"
+
+
+def test_a_block_that_sticks_is_found_from_its_first_copy_on() -> None:
+    x = music()
+    start, length = 60_000, ms(10)
+    x[start : start + 6 * length] = np.tile(x[start - length : start], 6)
+    assert only(detect(x, sample_rate=RATE), start, start + 6 * length).kind == "repeat"
+
+
+@pytest.mark.parametrize("length_ms", [20, 60])
+def test_a_faded_dropout_is_found_with_its_ramps(length_ms: float) -> None:
+    x = music()
+    start, length, ramp = 60_000, ms(length_ms), ms(4)
+    gain = np.zeros(length)
+    gain[:ramp], gain[-ramp:] = np.linspace(1, 0, ramp), np.linspace(0, 1, ramp)
+    x[start : start + length] *= gain
+    assert only(detect(x, sample_rate=RATE), start, start + length, 3.0).kind == "dropout"
+
+
+def test_a_click_is_found() -> None:
+    x = music()
+    x[60_000] += 0.6
+    assert only(detect(x, sample_rate=RATE), 60_000, 60_001).kind == "click"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e7])
+def test_samples_that_are_no_numbers_are_found_exactly(value: float) -> None:
+    x = music(2.0)
+    x[:30], x[50_000:50_007], x[-3:] = value, value, value
+    found = detect(x, sample_rate=RATE)
+    spans = [(each.start, each.stop) for each in found]
+    assert spans == [(0, 30), (50_000, 50_007), (x.size - 3, x.size)]
+    assert {(each.kind, each.confidence) for each in found} == {("invalid", 1.0)}
+
+
+def test_invalid_samples_over_several_windows_are_one_finding() -> None:
+    rate = 8_000
+    x = music(25.0, rate=rate)
+    x[rate : 23 * rate] = np.nan
+    told = [(each.start, each.stop, each.kind) for each in detect(x, sample_rate=rate)]
+    assert told == [(rate, 23 * rate, "invalid")]
+
+
+def test_rests_fades_and_silence_are_no_damage() -> None:
+    length = ms(400)
+    decay = np.exp(-np.arange(length) / ms(50)) - np.exp(-length / ms(50))
+    notes = []
+    for seed, rest_ms in enumerate((50, 200, 5, 700, 20, 100, 300)):
+        notes += [tones(seed, RATE, length) * decay, np.zeros(ms(rest_ms))]
+    x = np.concatenate(notes).astype(np.float32)
+    assert detect(x, sample_rate=RATE) == []
+    assert detect(np.zeros(RATE, np.float32), sample_rate=RATE) == []
+    assert detect(np.zeros(3, np.float32), sample_rate=RATE) == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 96_000])
+def test_undamaged_tones_and_noise_have_no_findings(rate: int) -> None:
+    assert detect(tones(1, rate, rate), sample_rate=rate) == []
+    assert detect(sine(100.0, rate, rate), sample_rate=rate) == []
+    assert detect(noise(2, rate), sample_rate=rate) == []
+    square = np.sign(sine(110.0, rate, rate)) * np.float32(0.3)
+    assert [each for each in detect(square, sample_rate=rate) if each.kind == "silence"] == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 192_000])
+def test_a_mute_is_found_at_every_rate(rate: int) -> None:
+    x = tones(1, rate, rate)
+    start, stop = rate // 2, rate // 2 + rate // 50
+    x[start:stop] = 0.0
+    assert [(each.start, each.stop) for each in detect(x, sample_rate=rate)] == [(start, stop)]
+
+
+def test_channels_are_looked_at_apart_and_told_together() -> None:
+    left, right = music(seed=3), music(seed=9)
+    left[50_000:51_000] = 0.0
+    right[50_000:51_000] = 0.0
+    right[90_000:91_000] = 0.0
+    found = detect(np.stack([left, right], axis=1), sample_rate=RATE)
+    told = [(each.start, each.stop, each.channels) for each in found]
+    assert told == [(50_000, 51_000, (0, 1)), (90_000, 91_000, (1,))]
+
+
+def test_int16_is_looked_at_like_float32() -> None:
+    x = music(2.0)
+    x[50_000:51_000] = 0.0
+    quantised = np.clip(np.rint(x * 32768), -32768, 32767).astype(np.int16)
+    assert only(detect(quantised, sample_rate=RATE), 50_000, 51_000).kind == "silence"
+
+
+def test_the_findings_do_not_depend_on_the_blocks() -> None:
+    rate = 16_000
+    x = music(24.0, rate=rate)[:, None]
+    places = [3 * rate, 16 * rate - 100, 16 * rate + 500, 23 * rate]
+    for place in places:
+        x[place : place + 350] = 0.0
+    expected = detect(x, sample_rate=rate)
+    assert [each.start for each in expected] == places
+    detector = Detector(rate, 1)
+    found, at = [], 0
+    for length in (7, 70_001, 199_983, x.size):
+        found += detector.push(x[at : at + length])
+        at += length
+    assert found + detector.flush() == expected
+
+
+def test_a_detector_holds_half_a_minute_at_most() -> None:
+    detector = Detector(8_000, 2)
+    block = np.zeros((8_000, 2), np.float32)
+    for _ in range(50):
+        detector.push(block)
+        assert len(detector._held) <= 30 * 8_000
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sample_rate is 4000 Hz"):
+        detect(music(1.0), sample_rate=4_000)
+    with pytest.raises(ConfigError, match="channels is 0"):
+        Detector(RATE, 0)
+    with pytest.raises(PacketError, match="float32"):
+        detect(np.zeros(100), sample_rate=RATE)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    x = music()
+    x[60_000:60_500] = 0.0
+    x[100_000:100_020] = np.nan
+    path = tmp_path / "damaged.wav"
+    soundfile.write(path, x, RATE, subtype="FLOAT")
+    return path
+
+
+def test_a_file_is_looked_at_like_an_array(damaged: Path) -> None:
+    done: list[int] = []
+    report = detect_file(damaged, progress=lambda samples, _: done.append(samples))
+    signal = soundfile.read(damaged, dtype="float32")[0]
+    assert list(report.findings) == detect(signal, sample_rate=RATE)
+    assert done == sorted(done)
+    assert done[-1] == report.samples == signal.size
+    told = json.loads(json.dumps(report.as_dict()))
+    assert told["counts"] == {"invalid": 1, "silence": 1}
+    assert told["findings"][0]["start_s"] == pytest.approx(60_000 / RATE)
+    assert set(told["counts"]) <= set(KINDS)
+
+
+def test_labels_are_as_audacity_reads_them(damaged: Path) -> None:
+    labels = damaged.with_suffix(".txt")
+    write_labels(labels, detect_file(damaged))
+    lines = [line.split("\t") for line in labels.read_text().splitlines()]
+    assert [line[2] for line in lines] == ["silence 1.00", "invalid 1.00"]
+    assert [float(line[0]) for line in lines] == pytest.approx(
+        [60_000 / RATE, 100_000 / RATE], abs=1e-6
+    )
+    with pytest.raises(AudioFileError, match="exists"):
+        write_labels(labels, detect_file(damaged), overwrite=False)
+
+
+def test_levels_of_a_low_tone_are_steady() -> None:
+    level = level_db(sine(40.0, RATE, RATE), RATE)[60:-60]
+    assert np.ptp(level) < 3.0
+    assert level_db(np.zeros(RATE, np.float32), RATE).max() == FLOOR_DB
+
+
+def test_runs_are_those_of_true() -> None:
+    assert list(runs(np.array([1, 1, 0, 0, 1], bool))) == [(0, 2), (4, 5)]
+    assert list(runs(np.zeros(0, bool))) == []

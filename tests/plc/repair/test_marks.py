@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from plc.errors import AudioFileError, ConfigError
+from plc.repair.marks import parse_gap, read_gaps, read_mask
+
+RATE = 8_000
+
+
+@pytest.mark.parametrize("text", [f"0.1:{'9' * 400}", f"{'9' * 400}:{'9' * 401}"])
+def test_a_gap_beyond_all_numbers_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="too large a number; expected START:STOP") as told:
+        parse_gap(text)
+    assert len(str(told.value)) < 120
+
+
+@pytest.mark.parametrize("text", ["1.25", "a:b", "1:2:3", "-1:2", "2:1", "1:1", "", "1e3:2e3"])
+def test_a_malformed_gap_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="START:STOP"):
+        parse_gap(text)
+
+
+def test_gaps_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.txt"
+    path.write_text("# start:stop\n1.250:1.314\n\n .5 : 0.6  # short\n")
+    assert read_gaps(path) == [(1.25, 1.314), (0.5, 0.6)]
+    path.write_text("1:2\n3;4\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        read_gaps(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(ConfigError, match="holds no gaps"):
+        read_gaps(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_gaps(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "gap_s"),
+    [
+        ("1.25:1.5", (1.25, 1.5)),
+        ("1.25-1.5", (1.25, 1.5)),
+        ("1:02.5-1:03", (62.5, 63.0)),
+        ("1:00:02.5 - 1:00:03.25", (3602.5, 3603.25)),
+        ("0:59.9-60.1", (59.9, 60.1)),
+        ("1250ms-1.5s", (1.25, 1.5)),
+        ("10000smp-10001smp", (1.25, 1.250125)),
+    ],
+)
+def test_a_place_is_written_in_many_ways(text: str, gap_s: tuple[float, float]) -> None:
+    assert parse_gap(text, RATE) == pytest.approx(gap_s, abs=1e-12)
+
+
+@pytest.mark.parametrize("text", ["1:60-1:61", "1:2:3:4-5", "1:-2", "1:99:00-2:00:00", "1..2-3"])
+def test_a_clock_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected START:STOP"):
+        parse_gap(text, RATE)
+
+
+def test_samples_without_their_rate_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sample rate"):
+        parse_gap("1smp-2smp")
+
+
+def test_a_label_track_of_audacity_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("0.500000\t0.600000\tclick\n\\\t100.0\t2000.0\n1,25\t1,5\t#3\n2\t3\n")
+    assert read_gaps(path) == [(0.5, 0.6), (1.25, 1.5), (2.0, 3.0)]
+    for line, said in [
+        ("0.5\t0.5\tnote\n", "line 1: the label 'note' at 0.5 s is a point"),
+        ("0.6\t0.5\tx\n", "no stretch"),
+        ("a\tb\tx\n", "no label"),
+        ("nan\t1\t\n", "no stretch"),
+    ]:
+        path.write_text(line)
+        with pytest.raises(ConfigError, match=said):
+            read_gaps(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".wav"])
+def test_a_mask_marks_every_sample(tmp_path: Path, suffix: str) -> None:
+    mask = np.zeros(200_001, np.bool_)
+    gaps = [(0, 3), (65_530, 65_540), (131_072, 131_073), (200_000, 200_001)]
+    for start, stop in gaps:
+        mask[start:stop] = True
+    path = tmp_path / f"mask{suffix}"
+    if suffix == ".npy":
+        np.save(path, mask)
+    else:
+        sides = np.stack([0.0 * mask, -0.5 * mask], axis=1)
+        soundfile.write(path, sides, RATE, subtype="PCM_16")
+    assert read_mask(path, mask.size) == gaps
+    with pytest.raises(ConfigError, match="has 200001 samples, the recording 5"):
+        read_mask(path, 5)
+
+
+def test_a_mask_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npy"
+    path.write_bytes(b"no array")
+    with pytest.raises(ConfigError, match="cannot read the mask"):
+        read_mask(path, 10)
+    np.save(path, np.zeros((10, 2), np.bool_))
+    with pytest.raises(ConfigError, match=r"expected bool, shape \(samples,\)"):
+        read_mask(path, 10)
+    np.save(path, np.zeros(10, np.bool_))
+    with pytest.raises(ConfigError, match="marks nothing"):
+        read_mask(path, 10)
+    np.save(path, np.zeros(0, np.bool_))
+    with pytest.raises(ConfigError, match="has 0 samples"):
+        read_mask(path, 10)
+    with pytest.raises(AudioFileError, match="cannot read"):
+        read_mask(tmp_path / "none.wav", 10)
