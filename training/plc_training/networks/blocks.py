@@ -13,8 +13,8 @@ normalisation has its constants. Weights begin as Glorot's normal numbers.
 
 References
 ----------
-.. [1] "Quality enhancement of highly degraded music using deep learning-based prediction models",
-   WebMedia 2021, doi 10.1145/3470482.3479635, and github.com/TeleMidia/audio_reconstruction.
+.. [1] "Quality enhancement of highly degraded music using deep learning models", 2021, doi
+   10.1145/3470482.3479635, and github.com/TeleMidia/audio_reconstruction.
 """
 
 from collections.abc import Sequence
