@@ -50,7 +50,7 @@ KIND = "restore"
 WIDTH_MIN = 4
 """Narrower networks have layers without channels."""
 _VALIDATION_BATCH = 32
-# Error at which the loss in dB ends: 100 dB below a full-scale patch of noise.
+# Squared error far below that of any repair, so that none at all has a finite loss in dB.
 _LEAST_ERROR = 1e-16
 
 
