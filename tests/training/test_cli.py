@@ -29,6 +29,10 @@ def test_torchrun_hands_every_option_on() -> None:
         ("debian", "plc train debian speech music --out DEBIAN"),
         ("content", "plc train content --data CORPUS --data DEBIAN"),
         ("contour", "plc train contour --data CORPUS --out contour.npz"),
+        (
+            "restored",
+            "plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test",
+        ),
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:

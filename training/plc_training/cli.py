@@ -98,7 +98,8 @@ def train(
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
     plc train content (fit the speech detector),
-    plc train contour (train the pitch contour network).
+    plc train contour (train the pitch contour network),
+    plc train restored (score a restorer of damaged spectrograms).
     """
     import torch
 
@@ -197,6 +198,40 @@ def contour(
     from plc_training.fits.contour import fit
 
     fit(data, out, steps, cache or _default_cache(), jobs or usable_cores(), typer.echo)
+
+
+@app.command("train restored")
+def restored(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage.")],
+    unseen: Annotated[
+        list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
+    ],
+    seen: Annotated[
+        list[Path] | None, typer.Option(help="Folder of clips that were trained on; may repeat.")
+    ] = None,
+    patches: Annotated[
+        int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
+    ] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Score a trained restorer of damaged spectrograms.
+
+    plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test
+
+    Printed are the PSNR of damaged patches, the gains of linear interpolation
+    and of the network over it in dB, and the gains in structural similarity,
+    by the share of lost frames, with 95 % intervals over works.
+    """
+    import torch
+
+    from plc_training.train.restored import open_restorer, score_clips_of, table
+
+    if threads:
+        torch.set_num_threads(threads)
+    network, form = open_restorer(run)
+    for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
+        if sources:
+            typer.echo("\n".join([name, *table(score_clips_of(network, form, sources, patches))]))
 
 
 @app.command("train damage")

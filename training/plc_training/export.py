@@ -28,7 +28,7 @@ from plc.models.manifest import FORMAT, Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.session import open_session
 from plc_training.data.segments import Segments
-from plc_training.networks.onnx_graph import OPSET, round_weights, to_onnx
+from plc_training.networks.onnx_graph import OPSET, fold_norms, round_weights, to_onnx
 from plc_training.tasks.base import Task
 from plc_training.train.checkpoint import Progress, load_mean
 from plc_training.train.journal import read_log
@@ -99,6 +99,7 @@ def export_run(
     progress = load_mean(folder / BEST, network)
     network.eval()
     trained = copy.deepcopy(network)
+    fold_norms(network)
     round_weights(network, recipe.model.weight_bits)
     batch = probe_batch(task, probe)
     with torch.no_grad():

@@ -14,7 +14,13 @@ from plc.errors import ConfigError  # noqa: E402
 from plc.models.onnx_file import inspect_onnx  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
-from plc_training.networks.onnx_graph import OPSET, load_onnx, round_weights, to_onnx  # noqa: E402
+from plc_training.networks.onnx_graph import (  # noqa: E402
+    OPSET,
+    fold_norms,
+    load_onnx,
+    round_weights,
+    to_onnx,
+)
 
 
 class Recurrent(nn.Module):
@@ -198,3 +204,28 @@ def test_weights_of_loud_inputs_cost_the_others_no_precision() -> None:
     scales = loud.abs().amax(dim=(1, 2), keepdim=True).div(127).half().float()
     steps = narrow.weight.detach() / scales
     torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
+def test_folded_norms_leave_the_output_and_short_weights_in_the_file() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Sequential(nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1), nn.BatchNorm2d(8)),
+        nn.ReLU(),
+        nn.BatchNorm2d(8),  # not after a convolution: kept
+    )
+    x = torch.randn(4, 8, 6, 6)
+    network(x)  # in training: the norms have something to take away
+    network.eval()
+    with torch.no_grad():
+        expected = network(x)
+        fold_norms(network)
+        assert torch.allclose(network(x), expected, atol=1e-5)
+        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+        assert norms == [network[3]]
+        round_weights(network, 8)
+        data = to_onnx(network, {"x": x}, {"x": {0: "batch"}}, "y")
+        got = ort.InferenceSession(data).run(None, {"x": x.numpy()})[0]
+        np.testing.assert_allclose(got, network(x).numpy(), atol=1e-5)
+    stored = [t for t in onnx.load_from_string(data).graph.initializer if t.data_type == 3]
+    assert sum(len(tensor.raw_data) for tensor in stored) == 16 * 8 * 9 + 16 * 8 * 16

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_training.networks.adapter import with_adapters_folded
@@ -41,6 +42,27 @@ _STEPS = 127
 # Fewest weights with a common scale.
 _LEAST_OF_A_SCALE = 8
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold batch normalisations into the convolutions before them, in place.
+
+    The exporter would do so itself, but after :func:`round_weights`, whose work it would undo.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode. Only neighbours in an ``nn.Sequential`` are folded.
+    """
+    for row in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for i in range(1, len(row)):
+            before, norm = row[i - 1], row[i]
+            if isinstance(norm, nn.BatchNorm2d) and isinstance(
+                before, nn.Conv2d | nn.ConvTranspose2d
+            ):
+                turned = isinstance(before, nn.ConvTranspose2d)
+                row[i - 1] = fuse_conv_bn_eval(before, norm, transpose=turned)
+                row[i] = nn.Identity()
 
 
 def round_weights(network: nn.Module, bits: int = 16) -> None:

@@ -3,6 +3,7 @@
 from plc_training.tasks.base import Task
 from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.damage import DamageTask
 from plc_training.tasks.heard import HeardTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
 from plc_training.tasks.two_sided import TwoSidedTask
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
         BridgeTask,
         PaperMagnitudeTask,
         PaperComplexTask,
+        DamageTask,
     )
 }
 """One line for each task."""

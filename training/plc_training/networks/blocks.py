@@ -1,0 +1,392 @@
+"""Blocks of networks on spectrograms: U-Nets, a pyramid, chains of convolutions.
+
+A patch goes in as (batch, channels, bins, frames), a patch of one channel comes out. The layers are
+those of TeleMidia's restorers of damaged spectrograms [1]_, in the sizes of their public program::
+
+    block       convolution 3 x 3, batch normalisation, ReLU
+    U-Net       five levels of w, 2 w, 4 w, 8 w, 16 w channels, a bottom of 32 w: a block, then half
+                the size; back by transposed convolutions, each joined with its level, and a block
+    w           32 as published
+
+Convolutions pad as TensorFlow's "same" does, which puts the odd row and column at the end; batch
+normalisation has its constants. Weights begin as Glorot's normal numbers.
+
+References
+----------
+.. [1] "Quality enhancement of highly degraded music using deep learning models", 2021, doi
+   10.1145/3470482.3479635, and github.com/TeleMidia/audio_reconstruction.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Down = Literal["pool", "stride"]
+Skip = Literal["plain", "gate", "channel-gate", "pointwise", "spatial"]
+
+LEVELS = 5
+"""Halvings of a U-Net's patch: its bins and frames are multiples of 32."""
+# TensorFlow's defaults; its momentum of 0.99 is torch's 0.01.
+_EPSILON, _MOMENTUM = 1e-3, 0.01
+_LEAK, _LEAK_UP = 0.3, 0.2
+
+
+def block(
+    taken: int, given: int, kernel: int = 3, stride: int = 1, leaky: bool = False
+) -> nn.Sequential:
+    """Return a convolution, its batch normalisation and its rectifier."""
+    return nn.Sequential(
+        *_convolution(taken, given, kernel, stride),
+        nn.BatchNorm2d(given, eps=_EPSILON, momentum=_MOMENTUM),
+        nn.LeakyReLU(_LEAK) if leaky else nn.ReLU(),
+    )
+
+
+class Rise(nn.Module):
+    """Transposed 3 x 3 convolution to twice the size, rectified."""
+
+    def __init__(self, taken: int, given: int, leaky: bool = False) -> None:
+        super().__init__()
+        self.convolution = nn.ConvTranspose2d(taken, given, 3, stride=2)
+        self.rectify = nn.LeakyReLU(_LEAK_UP) if leaky else nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, given, 2 * bins, 2 * frames)."""
+        risen: Tensor = self.rectify(self.convolution(x)[..., :-1, :-1])
+        return risen
+
+
+class LinkRise(nn.Sequential):
+    """LinkNet's rise: at a quarter of the channels, between two 1 x 1 blocks."""
+
+    def __init__(self, taken: int, given: int) -> None:
+        inner = taken // 4
+        super().__init__(
+            block(taken, inner, 1),
+            nn.ConvTranspose2d(inner, inner, 4, stride=2, padding=1),
+            nn.BatchNorm2d(inner, eps=_EPSILON, momentum=_MOMENTUM),
+            nn.ReLU(),
+            block(inner, given, 1),
+        )
+
+
+class Gate(nn.Module):
+    """Attention on a skip: a factor from 0 to 1 at every place.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the skip and of the risen map.
+    factors : int
+        1, or ``width``: a factor for each channel.
+    """
+
+    def __init__(self, width: int, factors: int) -> None:
+        super().__init__()
+        self.of_skip = nn.Conv2d(width, width, 1)
+        self.of_risen = nn.Conv2d(width, width, 1)
+        self.factor = nn.Conv2d(width, factors, 1)
+
+    def forward(self, skip: Tensor, risen: Tensor) -> Tensor:
+        """Return the gated skip, in its shape."""
+        both = functional.relu(self.of_skip(skip) + self.of_risen(risen))
+        return skip * torch.sigmoid(self.factor(both))
+
+
+class Lateral(nn.Module):
+    """Skip that is passed on, or through a rectified convolution first."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.convolution = _convolution(width, width, kernel)[-1] if kernel else nn.Identity()
+        self.rectify = nn.ReLU() if kernel else nn.Identity()
+
+    def forward(self, skip: Tensor, risen: Tensor) -> Tensor:
+        """Return the skip, in its shape; ``risen`` has no effect."""
+        passed: Tensor = self.rectify(self.convolution(skip))
+        return passed
+
+
+class UNet(nn.Module):
+    """U-Net of five levels, in all forms of the document.
+
+    Parameters
+    ----------
+    channels : int
+        Of the input.
+    width : int
+        Channels of the first level; each level has twice as many as the one before.
+    down : str
+        ``"pool"``: the largest of 2 x 2 places; ``"stride"``: a block with stride 2.
+    skip : str
+        ``"plain"``; ``"gate"`` or ``"channel-gate"``: attention with one factor or one for each
+        channel; ``"pointwise"`` or ``"spatial"``: a convolution of 1 x 1 or 3 x 3.
+    link : bool
+        Rises as in LinkNet, with skips added; otherwise skips are concatenated.
+    leaky : bool
+        Rectifiers that pass a part of negative numbers.
+    code : module, optional
+        Between bottom and first rise, such as :class:`VariationalCode`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        *,
+        down: Down = "pool",
+        skip: Skip = "plain",
+        link: bool = False,
+        leaky: bool = False,
+        code: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        widths = [width << level for level in range(LEVELS)]
+        taken = [channels, *widths[:-1]]
+        above = [*widths[1:], 2 * widths[-1]]
+        self.link = link
+        self.levels = nn.ModuleList(
+            block(a, b, leaky=leaky) for a, b in zip(taken, widths, strict=True)
+        )
+        self.downs = nn.ModuleList(
+            nn.MaxPool2d(2) if down == "pool" else block(w, w, stride=2, leaky=leaky)
+            for w in widths
+        )
+        self.bottom = block(widths[-1], above[-1], leaky=leaky)
+        self.code = code or nn.Identity()
+        self.rises = nn.ModuleList(
+            LinkRise(a, w) if link else Rise(a, w, leaky)
+            for a, w in zip(above, widths, strict=True)
+        )
+        self.skips = nn.ModuleList(_skip(skip, w) for w in widths)
+        self.joins = nn.ModuleList(block(w if link else 2 * w, w, leaky=leaky) for w in widths)
+        self.last = _convolution(width, 1, 3)[-1]
+        begin(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, 1, bins, frames)."""
+        passed = []
+        for level, down in zip(self.levels, self.downs, strict=True):
+            passed.append(level(x))
+            x = down(passed[-1])
+        x = self.code(self.bottom(x))
+        for i in reversed(range(LEVELS)):
+            risen = self.rises[i](x)
+            skip = self.skips[i](passed[i], risen)
+            x = self.joins[i](skip + risen if self.link else torch.cat([skip, risen], dim=1))
+        out: Tensor = self.last(x)
+        return out
+
+
+class VariationalCode(nn.Module):
+    """Code of random numbers about a mean: the bottom of the variational U-Net.
+
+    The mean alone is passed outside of training.
+
+    Parameters
+    ----------
+    channels, side : int
+        Of the square maps.
+    hidden, latent : int
+        Numbers of the layer before, and of the code.
+
+    Attributes
+    ----------
+    divergence : Tensor or None
+        Of the last batch in training from standard normal numbers, in nats: a term of the loss.
+    """
+
+    def __init__(self, channels: int, side: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.shape = (channels, side, side)
+        numbers = channels * side * side
+        self.hidden = nn.Linear(numbers, hidden)
+        self.mean = nn.Linear(hidden, latent)
+        self.log_variance = nn.Linear(hidden, latent)
+        self.widen = nn.Linear(latent, numbers)
+        self.divergence: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps made of the code, in the shape of ``x``."""
+        hidden = self.hidden(x.flatten(1))
+        code = self.mean(hidden)
+        if self.training:
+            log_variance = self.log_variance(hidden)
+            surplus = code.square() + log_variance.exp() - 1.0 - log_variance
+            self.divergence = 0.5 * surplus.sum(1).mean()
+            code = code + torch.randn_like(code) * (0.5 * log_variance).exp()
+        out = functional.leaky_relu(self.widen(code), _LEAK_UP)
+        return out.reshape(-1, *self.shape)
+
+
+class Pyramid(nn.Module):
+    """Feature pyramid: four levels become the patch together.
+
+    Parameters
+    ----------
+    channels : int
+        Of the input.
+    width : int
+        Channels of the first level; laterals have four times as many.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        widths = [width << level for level in range(LEVELS)]
+        taken = [channels, *widths[:-1]]
+        self.levels = nn.ModuleList(
+            nn.Sequential(block(a, b), nn.MaxPool2d(2)) for a, b in zip(taken, widths, strict=True)
+        )
+        lateral = 4 * width
+        self.laterals = nn.ModuleList(nn.Conv2d(w, lateral, 1) for w in widths[1:])
+        self.heads = nn.ModuleList(
+            nn.Sequential(block(lateral, width), block(width, width)) for _ in self.laterals
+        )
+        self.join = block(len(self.laterals) * width, width)
+        self.last = _convolution(width, 1, 3)[-1]
+        begin(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, 1, bins, frames)."""
+        levels = []
+        for level in self.levels:
+            x = level(x)
+            levels.append(x)
+        maps: list[Tensor] = []
+        above: Tensor | None = None
+        for i in reversed(range(len(self.laterals))):
+            lateral = functional.relu(self.laterals[i](levels[i + 1]))
+            above = lateral if above is None else lateral + _nearest(above, 2)
+            maps.append(_nearest(self.heads[i](above), 4 << i))
+        out: Tensor = self.last(self.join(torch.cat(maps, dim=1)))
+        return out
+
+
+class Chain(nn.Module):
+    """Convolutions in a row, as for pictures; sums at given distances.
+
+    Parameters
+    ----------
+    channels : int
+        Of the input.
+    sizes : sequence of (int, int)
+        Channels and kernel of each layer, each rectified; one of a single channel follows.
+    last_kernel : int
+        Kernel of that one.
+    sum_every : int
+        From the second layer on, so many layers form a block whose input is added to its output;
+        of the first block it is not, and the patch is added to the last output. 0: no sums.
+    learned_slopes : bool
+        Rectifiers with a slope for each channel instead of ReLU.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        sizes: Sequence[tuple[int, int]],
+        last_kernel: int,
+        sum_every: int = 0,
+        learned_slopes: bool = False,
+    ) -> None:
+        super().__init__()
+        taken = [channels, *(given for given, _ in sizes)]
+        self.sum_every = sum_every
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                *_convolution(a, given, kernel),
+                nn.PReLU(given, init=0.0) if learned_slopes else nn.ReLU(),
+            )
+            for a, (given, kernel) in zip(taken, sizes, strict=False)
+        )
+        self.last = _convolution(taken[-1], 1, last_kernel)[-1]
+        begin(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, 1, bins, frames)."""
+        patch, kept = x[:, :1], x
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.sum_every and i and i % self.sum_every == 0:
+                x = x + kept if i > self.sum_every else x
+                kept = x
+        out: Tensor = self.last(x)
+        return out + patch if self.sum_every else out
+
+
+class Residual(nn.Module):
+    """Network whose output is taken away from its input's first channel."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, 1, bins, frames)."""
+        out: Tensor = x[:, :1] - self.network(x)
+        return out
+
+
+class Dual(nn.Module):
+    """Two networks in a row: the second sees the correction of the first.
+
+    Attributes
+    ----------
+    before : Tensor or None
+        Output of the first network for the last batch in training: the loss counts both.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+        self.before: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, 1, bins, frames)."""
+        patch, others = x[:, :1], x[:, 1:]
+        correction = self.first(x)
+        if self.training:
+            self.before = patch - correction
+        out: Tensor = patch - self.second(torch.cat([correction, others], dim=1))
+        return out
+
+
+def begin(network: nn.Module) -> None:
+    """Give a network's layers initial weights of Glorot's normal numbers."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+
+
+def counted(network: nn.Module) -> int:
+    """Return the number of parameters as Keras counts them.
+
+    The means and variances of batch normalisation count.
+    """
+    statistics = [
+        value
+        for name, value in network.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    ]
+    return sum(value.numel() for value in (*network.parameters(), *statistics))
+
+
+def _convolution(taken: int, given: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Return a convolution with "same" padding of even sizes; the last is the convolution."""
+    if stride == 1:
+        return [nn.Conv2d(taken, given, kernel, padding=kernel // 2)]
+    return [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(taken, given, kernel, stride=stride)]
+
+
+def _skip(kind: Skip, width: int) -> nn.Module:
+    if kind in ("gate", "channel-gate"):
+        return Gate(width, 1 if kind == "gate" else width)
+    return Lateral(width, {"plain": 0, "pointwise": 1, "spatial": 3}[kind])
+
+
+def _nearest(x: Tensor, times: int) -> Tensor:
+    return functional.interpolate(x, scale_factor=times, mode="nearest")

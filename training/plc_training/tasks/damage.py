@@ -1,0 +1,274 @@
+"""The task of damaged spectrograms: 128 frames, 12 to 88 of them lost.
+
+Patches and scores are those of the document (:mod:`plc_training.tasks.damaged`), networks those of
+:mod:`plc_training.networks.restorers`. ``settings.form`` names one of two trainings:
+
+``published``
+    The document's: the network sees the damaged patch and answers with the whole one; the loss is
+    the mean squared error.
+``interpolated``
+    The network sees linear interpolation and corrects it; the loss is the error in dB, so that
+    quiet patches count as much as loud ones, as they do in the figure. Far fewer steps are needed.
+
+In both, known frames are passed on as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plc.errors import ConfigError, ModelError
+from plc.models.manifest import KINDS, Manifest
+from plc.runtime.bound import BoundSession
+from plc.runtime.providers import Signature
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_training.data.segments import Segments
+from plc_training.networks.blocks import Dual, VariationalCode
+from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
+from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
+from plc_training.tasks.damaged import (
+    BINS,
+    FRAMES,
+    HOP_SAMPLES,
+    PATCH_SAMPLES,
+    POINTS,
+    SAMPLE_RATE,
+    damaged,
+    draw_lost,
+    interpolated,
+    magnitudes,
+    psnr_db,
+)
+
+KIND = "restore"
+"""What manifests of restorers are to say."""
+WIDTH_MIN = 4
+"""Narrower networks have layers without channels."""
+_VALIDATION_BATCH = 32
+# Squared error far below that of any repair, so that none at all has a finite loss in dB.
+_LEAST_ERROR = 1e-16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagePlan:
+    """Plan of consecutive patches, without silent ones.
+
+    Attributes
+    ----------
+    domains : tuple of str
+        Domains to use.
+    shift_ms : float
+        From one patch to the next.
+    seed : int
+        Without effect, except for the names in the cache: losses are drawn with each batch.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played.
+    """
+
+    domains: tuple[str, ...]
+    shift_ms: float = 512.0
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the patches, in Hz."""
+        return SAMPLE_RATE
+
+    @property
+    def samples(self) -> int:
+        """Samples of a patch."""
+        return PATCH_SAMPLES
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of the lines of a segment."""
+        return ("truth",)
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's segments, shape (1, samples), and samples of their gap: none."""
+        if domain not in self.domains:
+            return
+        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        for start in range(0, x.size - self.samples + 1, shift):
+            segment = x[None, start : start + self.samples]
+            if rms(segment[0]) >= GAP_RMS_MIN:
+                yield segment, 0
+
+
+class DamageSettings(Settings, frozen=True, kw_only=True):
+    """Settings of the task.
+
+    Attributes
+    ----------
+    network : str
+        Of :data:`plc_training.networks.restorers.RESTORERS`.
+    width : int
+        Channels of its first level; 32 as published.
+    form : str
+        ``"published"`` or ``"interpolated"``.
+    divergence_weight : float
+        Of the variational network's term in the loss.
+    """
+
+    network: str = "unet-v2"
+    width: Count = PUBLISHED_WIDTH
+    form: Form = "published"
+    divergence_weight: Amount = 1e-6
+
+
+class DamageTask(Task):
+    """Batches, loss and validation figures of damaged spectrograms."""
+
+    kind = "damage"
+    plan_type = DamagePlan
+    settings_type = DamageSettings
+    above_zero = ("shift_ms",)
+    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+
+    def __init__(
+        self, plan: DamagePlan, settings: DamageSettings, train: Segments, valid: Segments
+    ) -> None:
+        self._settings = settings
+        self._train, self._valid = train, valid
+        self._network: nn.Module | None = None
+
+    @classmethod
+    def check(
+        cls, plan: DamagePlan, settings: DamageSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check one plan of a recipe against its settings.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be trained.
+        """
+        super().check(plan, settings, choice, card)
+        if settings.network not in RESTORERS:
+            raise ConfigError(
+                f"settings.network is {settings.network!r}; expected {' or '.join(RESTORERS)}"
+            )
+        if settings.width < WIDTH_MIN:
+            raise ConfigError(f"settings.width is {settings.width}; expected at least {WIDTH_MIN}")
+
+    def make_network(self) -> Restorer:
+        """Return the network with random weights; the loss keeps a reference."""
+        settings = self._settings
+        network = Restorer(settings.network, settings.width, settings.form)
+        self._network = network
+        return network
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return random patches, reversed in time at random, and their lost frames."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        samples = _at_their_level(self._train, chosen)
+        reverse = rng.random(size) < 0.5
+        samples[reverse] = samples[reverse, ::-1]
+        return _batch(samples, draw_lost(size, rng))
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the damaged or interpolated patches, and the lost frames."""
+        begin = interpolated if self._settings.form == "interpolated" else damaged
+        return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean squared error, or the mean error in dB."""
+        truth = batch["truth"]
+        loss = self._error(output, truth)
+        assert self._network is not None, "make_network comes first"
+        for module in self._network.modules():
+            if isinstance(module, Dual) and module.before is not None and self._network.training:
+                loss = loss + self._error(module.before, truth)
+            if isinstance(module, VariationalCode) and module.divergence is not None:
+                loss = loss + self._settings.divergence_weight * module.divergence
+        return loss
+
+    def _error(self, output: Tensor, truth: Tensor) -> Tensor:
+        errors = (output - truth).flatten(1).square().mean(1)
+        if self._settings.form == "published":
+            return errors.mean()
+        return 10.0 * torch.log10(errors + _LEAST_ERROR).mean()
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the validation patches; their losses are always the same.
+
+        Returns
+        -------
+        dict
+            ``gain_db``: mean PSNR above that of the damaged patches; ``over_linear_db``: above that
+            of linear interpolation; ``psnr_db``: the mean itself.
+        """
+        device = next(network.parameters()).device
+        count = self._valid.gaps.size
+        lost = draw_lost(count, np.random.default_rng(0))
+        scores = []
+        for begin in range(0, count, _VALIDATION_BATCH):
+            part = np.arange(begin, min(begin + _VALIDATION_BATCH, count))
+            batch = _batch(_at_their_level(self._valid, part), lost[part])
+            batch = {name: value.to(device) for name, value in batch.items()}
+            truth = batch["truth"]
+            repairs = (
+                damaged(truth, batch["lost"]),
+                interpolated(truth, batch["lost"]),
+                network(*self.inputs(batch)),
+            )
+            scores.append(torch.stack([psnr_db(repair, truth) for repair in repairs]))
+        before, linear, ours = torch.cat(scores, dim=1).mean(1).tolist()
+        return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps.
+
+        Raises
+        ------
+        ModelError
+            While manifests have no kind for restorers.
+        """
+        if KIND not in KINDS:
+            raise ModelError(
+                f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
+                f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
+            )
+        return {
+            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
+            "drafts": (),
+            "kind": KIND,
+            "bin_hz": SAMPLE_RATE / POINTS,
+            "top_hz": None,
+            "context_frames": 0,
+            "context_frames_after": 0,
+            "horizon_ms": 1000.0 * HOP_SAMPLES * FRAMES / SAMPLE_RATE,
+        }
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        batch = inputs[0].shape[0]
+        patch = (batch, 1, BINS, FRAMES)
+        return Signature((("patch", patch), ("lost", (batch, FRAMES))), ("restored", patch))
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session."""
+        return session.run
+
+
+def _at_their_level(segments: Segments, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the samples of some segments as they were in their clips."""
+    lines = segments.lines[chosen, 0].astype(np.float32)
+    scale = segments.peaks[chosen] / np.abs(lines).max(axis=1)
+    samples: NDArray[np.float32] = lines * scale[:, None].astype(np.float32)
+    return samples
+
+
+def _batch(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+    return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

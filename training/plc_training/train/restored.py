@@ -1,0 +1,204 @@
+"""Scores of a trained restorer on damaged spectrograms of given clips.
+
+Every patch of a clip is damaged once, by a seed of the clip's name, and repaired three ways: not at
+all, by linear interpolation along time, and by the network. Gains are over the damaged patch, as
+in the document. Intervals are a bootstrap over works: a clip's name without its last number.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc_bench.base.compare import PairedDifference, paired_difference
+from plc_bench.base.corpus import clip_seed, find_clips, read_clip
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_training.networks.restorers import Restorer
+from plc_training.tasks.damage import DamageSettings
+from plc_training.tasks.damaged import (
+    PATCH_SAMPLES,
+    SAMPLE_RATE,
+    damaged,
+    draw_lost,
+    interpolated,
+    magnitudes,
+    psnr_db,
+    ssim,
+)
+from plc_training.train.checkpoint import load_mean
+from plc_training.train.loop import BEST
+from plc_training.train.run import read_run
+
+REPAIRS = ("damaged", "linear", "network")
+SHARES = ((0.0, 0.25), (0.25, 0.45), (0.45, 1.0), (0.0, 1.0))
+"""Shares of lost frames that are told apart: from, and below which; the last is all."""
+# From one patch of a clip to the next: 128 hops.
+_SHIFT = 8192
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Scores of the patches of some clips.
+
+    Attributes
+    ----------
+    works : tuple of str
+        Work of each patch.
+    shares : float64, shape (patches,)
+        Of lost frames, 0 to 1.
+    psnr_db, ssim : float64, shape (3, patches)
+        By :data:`REPAIRS`.
+    """
+
+    works: tuple[str, ...]
+    shares: NDArray[np.float64]
+    psnr_db: NDArray[np.float64]
+    ssim: NDArray[np.float64]
+
+    def gain(
+        self, score: str, over: str, share: tuple[float, float], repair: str = "network"
+    ) -> PairedDifference:
+        """Return the gain of a repair over another, with its interval.
+
+        Parameters
+        ----------
+        score : str
+            ``"psnr_db"`` or ``"ssim"``.
+        over, repair : str
+            Of :data:`REPAIRS`.
+        share : (float, float)
+            Share of lost frames from, and below which.
+        """
+        scores: NDArray[np.float64] = getattr(self, score)
+        chosen = (self.shares >= share[0]) & (self.shares < share[1])
+        first, second = (scores[REPAIRS.index(each), chosen] for each in (repair, over))
+        groups = [work for work, kept in zip(self.works, chosen, strict=True) if kept]
+        return paired_difference(
+            first.tolist(), second.tolist(), lower_is_better=False, groups=groups
+        )
+
+
+def open_restorer(folder: Path) -> tuple[Restorer, str]:
+    """Return the best network of a run, and how its patches begin.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run of this task, or no best weights yet.
+    """
+    recipe, _, probe = read_run(folder)
+    if not isinstance(recipe.settings, DamageSettings):
+        raise ConfigError(
+            f"{folder} holds a run of {recipe.task.kind}; expected one of the task damage"
+        )
+    network = recipe.make_task(probe, probe).make_network()
+    assert isinstance(network, Restorer)
+    load_mean(folder / BEST, network)
+    return network.eval(), recipe.settings.form
+
+
+def score_clips_of(
+    network: Restorer, form: str, sources: Sequence[Path], most: int = 0
+) -> Restored:
+    """Return the scores of the clips in folders or files.
+
+    Parameters
+    ----------
+    network : Restorer
+        Ready to judge.
+    form : str
+        Of its inputs.
+    sources : sequence of Path
+        Folders, audio files or manifests.
+    most : int
+        Patches of a clip at most, evenly spread; 0: all.
+
+    Raises
+    ------
+    ConfigError
+        If they hold no clip that is long and loud enough for a patch.
+    AudioFileError
+        If a clip cannot be read.
+    """
+    works: list[str] = []
+    shares, psnrs, ssims = [], [], []
+    for path in find_clips(sources):
+        lines = _patches(path, most)
+        lost = draw_lost(len(lines), np.random.default_rng(clip_seed(path.name)))
+        works += [re.sub(r"_\d+$", "", path.stem)] * len(lines)
+        for begin in range(0, len(lines), _BATCH):
+            part = slice(begin, begin + _BATCH)
+            of_psnr, of_ssim = _scores(network, form, lines[part], lost[part])
+            psnrs.append(of_psnr)
+            ssims.append(of_ssim)
+            shares.append(lost[part].mean(axis=1))
+    if not works:
+        raise ConfigError(
+            f"{' and '.join(map(str, sources))}: no clip has {PATCH_SAMPLES / SAMPLE_RATE:.2f} s "
+            "that are loud enough to be damaged; give longer clips"
+        )
+    return Restored(
+        tuple(works),
+        np.concatenate(shares),
+        np.concatenate(psnrs, axis=1),
+        np.concatenate(ssims, axis=1),
+    )
+
+
+def table(restored: Restored) -> list[str]:
+    """Return a table of gains by the share of lost frames."""
+    head = f"{'lost':>10} {'patches':>7}  {'damaged':>8}  {'linear':>7}  {'network (95 %)':>24}"
+    lines = [f"{head}  {'network - linear (95 %)':>25}  {'SSIM linear, network':>20}"]
+    for share in SHARES:
+        chosen = (restored.shares >= share[0]) & (restored.shares < share[1])
+        if not chosen.any():
+            continue
+        linear = restored.gain("psnr_db", "damaged", share, "linear")
+        ours, over = (restored.gain("psnr_db", each, share) for each in ("damaged", "linear"))
+        of_ssim = [restored.gain("ssim", "damaged", share, each).mean for each in REPAIRS[1:]]
+        name = "all" if share == SHARES[-1] else f"{100 * share[0]:.0f}-{100 * share[1]:.0f} %"
+        level = restored.psnr_db[0, chosen]
+        lines.append(
+            f"{name:>10} {ours.pairs:>7}  {level[np.isfinite(level)].mean():>8.2f}  "
+            f"{linear.mean:>+7.2f}  {_shown(ours):>24}  "
+            f"{_shown(over):>25}  "
+            f"{of_ssim[0]:>+10.3f}, {of_ssim[1]:>+.3f}"
+        )
+    return lines
+
+
+def _shown(difference: PairedDifference) -> str:
+    return f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
+
+
+def _patches(path: Path, most: int) -> NDArray[np.float32]:
+    """Return a clip's patches that are loud enough, shape (patches, samples)."""
+    x = read_clip(path, SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32)
+    starts = range(0, x.size - PATCH_SAMPLES + 1, _SHIFT)
+    loud = [start for start in starts if rms(x[start : start + PATCH_SAMPLES]) >= GAP_RMS_MIN]
+    if most and len(loud) > most:
+        loud = [loud[i * len(loud) // most] for i in range(most)]
+    lines = np.empty((len(loud), PATCH_SAMPLES), np.float32)
+    for line, start in zip(lines, loud, strict=True):
+        line[:] = x[start : start + PATCH_SAMPLES]
+    return lines
+
+
+@torch.no_grad()
+def _scores(
+    network: Restorer, form: str, lines: NDArray[np.float32], lost: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the PSNR and similarity of every repair, shape (3, patches) each."""
+    truth, missing = magnitudes(torch.from_numpy(lines)), torch.from_numpy(lost)
+    zeros, linear = damaged(truth, missing), interpolated(truth, missing)
+    begun = linear if form == "interpolated" else zeros
+    repairs = (zeros, linear, network(begun, missing.float()))
+    of_psnr = torch.stack([psnr_db(repair, truth) for repair in repairs])
+    of_ssim = torch.stack([ssim(repair, truth) for repair in repairs])
+    return of_psnr.numpy(), of_ssim.numpy()
