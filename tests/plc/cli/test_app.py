@@ -458,7 +458,8 @@ def test_methods_are_listed_with_what_they_do() -> None:
 
 def test_the_program_conceals_a_file(clip: Path) -> None:
     done = in_a_process("conceal", clip, clip.with_name("b.ogg"), "--loss", "10%")
-    assert (done.returncode, done.stderr) == (0, "")
+    told = [line for line in done.stderr.splitlines() if "longer than usual" not in line]
+    assert (done.returncode, told) == (0, [])  # a busy machine loads kernels slowly
     assert "of 200 packets" in done.stdout
     assert read_audio(clip.with_name("b.ogg"))[0].shape == (2 * RATE, 1)
 
@@ -605,8 +606,8 @@ def test_a_demonstration_renews_its_own_folder_and_no_other(
     ("arguments", "choices"),
     [
         (("inpaint", "a", "b", "--quality", "x"), "'fast', 'good', 'best'"),
-        (("send", "a", "--to", "b", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
-        (("relay", "--codec", "x"), "'l16', 'pcmu', 'pcma', 'opus'"),
+        (("send", "a", "--to", "b", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'opus'"),
+        (("relay", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'opus'"),
         (("live", "--backend", "x"), "'sounddevice', 'pyaudio'"),
         (("devices", "--backend", "x"), "'sounddevice', 'pyaudio', 'all'"),
         (("bench", "inpaint", "a", "--quality", "x"), "'fast', 'good', 'best'"),
