@@ -24,7 +24,7 @@ from plc.apps.cluster import as_done_on
 from plc.apps.places import OWN, Folder, Place, place
 from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
-from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
+from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples, remove_leftovers
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line
 from plc.repair.detect.files import detect_file
 from plc.repair.marks import read_gaps
@@ -299,6 +299,8 @@ def _repaired(job: Job, sources: Place, targets: Place, folder: Path) -> dict[st
         length = count_samples(source) if samples is None else samples
         return {**told, "state": SOUND, "samples": length}
     path = targets.work_path(result, folder)
+    if known:
+        remove_leftovers(path)
     settings = job.settings
     report = inpaint_file(
         source,

@@ -16,6 +16,7 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 import struct
@@ -73,6 +74,7 @@ _READ_SAMPLES = 2**14
 _BITRATES = (6_000, 2_048_000)
 # Of a target's name in that of the file it is written to first, which has a limit of 255 bytes.
 _NAME_KEPT = 48
+_UNIQUE_BYTES = 8
 
 # Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
 # 0 of libsndfile's compression level stand for.
@@ -581,7 +583,7 @@ def _open_beside(place: Path) -> tuple[Path, int]:
     mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o777
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    partial = place.with_name(f".{place.name[:_NAME_KEPT]}.{secrets.token_hex(8)}.part")
+    partial = place.with_name(f"{_beginning(place)}{secrets.token_hex(_UNIQUE_BYTES)}.part")
     try:
         descriptor = os.open(partial, flags, mode)
         if before is not None and hasattr(os, "fchmod"):
@@ -589,6 +591,23 @@ def _open_beside(place: Path) -> tuple[Path, int]:
     except OSError as error:
         raise AudioFileError(f"cannot write {place}: {_reason(error)}") from error
     return partial, descriptor
+
+
+def remove_leftovers(place: Path) -> None:
+    """Remove what processes left that were killed while they wrote ``place``.
+
+    For one who knows that nobody writes it now.
+    """
+    name = re.compile(rf"{re.escape(_beginning(place))}[0-9a-f]{{{2 * _UNIQUE_BYTES}}}\.part")
+    with contextlib.suppress(OSError):
+        for path in place.parent.iterdir():
+            if name.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _beginning(place: Path) -> str:
+    """Return how the names begin of files that will take a place."""
+    return f".{place.name[:_NAME_KEPT]}."
 
 
 def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:

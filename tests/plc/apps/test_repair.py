@@ -19,7 +19,7 @@ import soundfile
 from plc.apps import repair
 from plc.apps.places import OWN
 from plc.apps.repair import FAILED, REPAIRED, SOUND, RepairReport, RepairSettings, run_repair
-from plc.audio.files import read_audio
+from plc.audio.files import read_audio, remove_leftovers
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
 from tests.processes import environment
 from tests.signals import tones
@@ -210,6 +210,20 @@ def test_a_killed_worker_costs_nothing_but_time(archive: Path) -> None:
     assert len(names) == len(set(names)) == 9
     assert (report["repaired"], report["sound"], report["failed"]) == (8, 1, 0)
     assert not list((archive / "out").rglob("*.part"))
+
+
+def test_what_a_killed_process_left_is_removed_alone(tmp_path: Path) -> None:
+    left = tmp_path / f".a.wav.{16 * '0'}.part"
+    others = [
+        f".a.wav.flac.{16 * '0'}.part",
+        f".b.wav.{16 * '0'}.part",
+        ".a.wav.mine.part",
+        "a.wav",
+    ]
+    for name in (left.name, *others):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.wav")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
 
 @pytest.fixture
