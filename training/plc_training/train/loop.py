@@ -6,6 +6,7 @@ exactly, two runs with the same seed end with equal weights (on the same machine
 threads), and the data do not depend on the number of devices.
 """
 
+import atexit
 import copy
 import math
 import subprocess
@@ -157,7 +158,15 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
             "auto --devices 1"
         ) from error
     fabric.launch()
+    if several:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """End the threads that talk to other processes: they abort one that ends before them."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def available_accelerator() -> str:
