@@ -5,9 +5,7 @@ about a minute. :func:`build_wheel` adds what that start would find: for each le
 numba compiles (:mod:`plc_kernels.prebuilt`), and the C library with its header.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -17,11 +15,12 @@ from pathlib import Path
 from plc.embed.library import CARRIED, build_library
 from plc.embed.toolchain import run
 from plc.errors import ConfigError
-from plc_kernels.emit.objects import environment_of
+from plc_kernels.emit.objects import run_for
 from plc_kernels.prebuilt import FOLDER
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 
 LEVELS = tuple(target.name for target in targets_of(X86_64))
+_RECORD = "plc.embed.record"
 _KERNELS = FOLDER.parent
 _PACKAGE = Path(__file__).parents[1]
 
@@ -82,7 +81,9 @@ def _build(
     code.mkdir()
     for k, level in enumerate(levels):
         tell(f"compiling the kernels for {level} ({k + 1} of {len(levels)}), about a minute")
-        _record(level, code / f"{level}.kernels")
+        why = run_for(TARGETS[level], _RECORD, code / f"{level}.kernels", _PACKAGE.parent)
+        if why:
+            raise ConfigError(f"the kernels cannot be compiled for {level}: {why}")
     build_library(unpacked / CARRIED.relative_to(_PACKAGE.parent), X86_64, tell)
     packed = work / "packed"
     packed.mkdir()
@@ -105,17 +106,3 @@ def _compare(wheel: Path, unpacked: Path) -> None:
                     f"{wheel.name} has another {package.name}/{path.relative_to(package)} than "
                     "this installation; build it from these sources: python -m build --wheel"
                 )
-
-
-def _record(level: str, path: Path) -> None:
-    """Compile for a level, in a process of its own: numba reads the level once."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    with tempfile.TemporaryDirectory() as cache:
-        variables |= environment_of(TARGETS[level]) | {"NUMBA_CACHE_DIR": cache}
-        paths = [str(_PACKAGE.parent), str(_KERNELS.parent), variables.get("PYTHONPATH", "")]
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        command = [sys.executable, "-m", "plc.embed.record", level, str(path)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ConfigError(f"the kernels cannot be compiled for {level}: {last}")

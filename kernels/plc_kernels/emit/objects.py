@@ -109,13 +109,39 @@ def _keep(path: Path, kept: Path | None) -> None:
 
 
 def _emit(target: Target, path: Path) -> None:
+    why = run_for(target, _WORKER, path)
+    if why:
+        raise EmitError(f"the step cannot be compiled for {target.name}: {why}")
+
+
+def run_for(target: Target, module: str, path: Path, *folders: Path) -> str:
+    """Run ``module TARGET FILE`` where numba compiles for a type of processor.
+
+    In a process of its own, as numba reads the type once, and with an empty cache.
+
+    Parameters
+    ----------
+    target : Target
+        The type.
+    module : str
+        To run.
+    path : path
+        The file.
+    folders : path
+        Where else than beside the kernels Python looks for modules.
+
+    Returns
+    -------
+    str
+        Why it failed; empty if it did not.
+    """
     given = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    folders = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
-    given["PYTHONPATH"] = os.pathsep.join(folders)
+    paths = [*map(str, folders), str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    given["PYTHONPATH"] = os.pathsep.join(paths)
     with tempfile.TemporaryDirectory() as cache:  # cached kernels have no text
         variables = given | environment_of(target) | {"NUMBA_CACHE_DIR": cache}
-        command = [sys.executable, "-m", _WORKER, target.name, str(path)]
+        command = [sys.executable, "-m", module, target.name, str(path)]
         result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    if result.returncode:
-        last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise EmitError(f"the step cannot be compiled for {target.name}: {last}")
+    if not result.returncode:
+        return ""
+    return (result.stderr.strip().splitlines() or ["no reason given"])[-1]
