@@ -102,10 +102,11 @@ class Concealers:
             seed=seed,
         )
         warm_up()
-        chosen: Method = StepPrediction(
-            Ladders(sample_rate, channels, packet_samples, rungs=SERVER)
-        )
-        if method != "server":
+        chosen: Method
+        if method == "server":
+            ladders = Ladders(sample_rate, channels, packet_samples, rungs=SERVER)
+            chosen = StepPrediction(ladders)
+        else:
             chosen = make_method(config, 0)
         if chosen.ladders is None:
             raise ConfigError(
