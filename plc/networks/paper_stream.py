@@ -45,7 +45,8 @@ from plc.networks.paper import (
     ContextEncoder,
     encoder_signature,
 )
-from plc.networks.switch import Switch
+from plc.networks.served import OPEN_S, no_answer
+from plc.networks.switch import Switch, state_of
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung
@@ -69,8 +70,6 @@ SIDE_SAMPLES = GAP_SAMPLES + CONTEXT_SAMPLES
 LINE_SAMPLES = 2 * SIDE_SAMPLES
 WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
-# Waiting for a model to load and warm up, at construction.
-_OPEN_S = 120.0
 # Of longer gaps some windows are the same, and the network is asked about fewer than three.
 _DEAREST_SAMPLES = GAP_SAMPLES - 2 * HOP_SAMPLES
 # What a network is measured by: runs, and iterations beside none.
@@ -289,7 +288,7 @@ class PaperFiller(Filler):
         if self._limit_ms == float("inf"):
             return InlineRunner(opened(), signature, self._clock)
         worker = NetworkWorker(opened, signature, clock=self._clock)
-        worker.wait_until_open(_OPEN_S)
+        worker.wait_until_open(OPEN_S)
         return worker
 
     def _known_cost(self, provider: str) -> FillCost:
@@ -343,7 +342,7 @@ class PaperFiller(Filler):
         self.runner.close()
         least_ms = min(self._cost.fills_ms)
         if least_ms == float("inf"):
-            self._why = f"it did not answer within {ANSWER_WITHIN_S:g} s"
+            self._why = no_answer()
             return
         needed = math.ceil(least_ms / self._granted_ms(1))
         packets = math.ceil(SIDE_SAMPLES / self._packet) + needed - 1
@@ -376,9 +375,8 @@ class PaperFiller(Filler):
         if self._why:
             found |= {"mode": "left out", "why": self._why}
         else:
-            given_up = self.runner.state == "given up"
             found["mode"] = "inline" if isinstance(self.runner, InlineRunner) else "worker"
-            found["state"] = "given up" if given_up else "on" if self.switch.on else "off"
+            found["state"] = state_of(self.runner, self.switch)
         if self._cost is not None and float("inf") not in self._cost.fills_ms:
             found["cost_ms"] = round(self._cost.fills_ms[0], 4)
             found["least_cost_ms"] = round(self._cost.fills_ms[-1], 4)

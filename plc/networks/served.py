@@ -10,7 +10,7 @@ from plc.models.manifest import Manifest
 from plc.networks.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Costs
 from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, BurstDraft, Draft, PredictionDraft
 from plc.networks.spectra import GapSpectra
-from plc.networks.switch import Switch
+from plc.networks.switch import Switch, state_of
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.runner import (
     DeferredRunner,
@@ -30,8 +30,8 @@ DRAFTS = {
 # 10 ms at 48 kHz it would seldom be there in time, and those that follow gain nearly as much alone
 # (docs/design.md).
 _PROMPT_PACKET_MS = 20.0
-# Waiting for a model to load and warm up, at construction.
-_OPEN_S = 120.0
+OPEN_S = 120.0
+"""Waiting for a model to load and warm up, at construction."""
 
 
 def open_on_provider(manifest: Manifest, shape: NetworkShape, provider: str) -> GapNetwork:
@@ -83,13 +83,8 @@ class ServedNetwork(Generic[DraftOf]):
 
     @property
     def state(self) -> str:
-        """``on``; ``off`` while it is too often late or fails.
-
-        ``given up`` if its thread ended or hangs and was replaced as often as that is done.
-        """
-        if self.runner.state == "given up":
-            return "given up"
-        return "on" if self.switch.on else "off"
+        """As :func:`~plc.networks.switch.state_of`."""
+        return state_of(self.runner, self.switch)
 
     @property
     def first_ms(self) -> float:
@@ -154,7 +149,7 @@ def open_served(
         runner = InlineRunner(opened(), signature, clock)
     else:
         worker = NetworkWorker(opened, signature, clock=clock)
-        worker.wait_until_open(_OPEN_S)
+        worker.wait_until_open(OPEN_S)
         runner = worker
     runner.counters = counters
     served = ServedNetwork(

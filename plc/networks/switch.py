@@ -1,7 +1,7 @@
 """Whether to use a network, judged by how its last answers came."""
 
 from plc.predict.ladder import Pace
-from plc.runtime.runner import Outcome
+from plc.runtime.runner import Outcome, Runner
 
 
 class Switch:
@@ -52,3 +52,13 @@ class Switch:
         """Turn on, and forget all outcomes."""
         self._pace.reset()
         self._turns = 0
+
+
+def state_of(runner: Runner, switch: Switch) -> str:
+    """Return ``on``; or ``off`` while a network is too often late or fails.
+
+    ``given up`` if its thread ended or hangs and was replaced as often as that is done.
+    """
+    if runner.state == "given up":
+        return "given up"
+    return "on" if switch.on else "off"
