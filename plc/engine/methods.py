@@ -165,15 +165,15 @@ def _prepared(
     bounded = config.prepare == "auto"
     limit_ms = PREPARE_SHARE * config.packet_ms if bounded else float("inf")
 
-    def with_networks(
-        models: "dict[str, Manifest]", limit_ms: float, ahead: bool
+    def opened_with(
+        given: "dict[str, Manifest]", within_ms: float, ahead: bool
     ) -> ArFiller | NetworkFiller:
-        if not models:
-            return ArFiller(*stream, limit_ms / HEADROOM if ahead else limit_ms)
+        if not given:
+            return ArFiller(*stream, within_ms / HEADROOM if ahead else within_ms)
         return NetworkFiller(
             *stream,
-            models,
-            limit_ms,
+            given,
+            within_ms,
             clock=clock,
             provider=config.provider,
             optional=config.model == config.provider == "auto",
@@ -188,14 +188,14 @@ def _prepared(
             for content, model in models.items()
             if model in opened and is_prompt(model, content, stream)
         }
-        return with_networks(prompt, config.time_limit_ms, False)
+        return opened_with(prompt, config.time_limit_ms, False)
 
     per_ms = config.sample_rate / 1000.0
     longest = round((STEADY_HOLD_MS + FADE_MS) * per_ms) + config.packet_samples
     tail = round(RECOVERY_MS * per_ms)
     return AheadFiller(
         stream,
-        partial(with_networks, models, limit_ms, True),
+        partial(opened_with, models, limit_ms, True),
         open_fallback,
         config.time_limit_ms,
         longest + tail,
