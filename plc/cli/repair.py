@@ -9,7 +9,7 @@ import typer
 
 from plc.cli.batch import Bitrate, Page
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, Method, Model
+from plc.cli.options import AsJson, Method, Model, examples
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError
 
@@ -23,12 +23,11 @@ _RIGHT = ("gaps", "filled", "length")
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
-    examples = (
+    lines = examples(
         "plc repair tapes/ --out repaired/ --report report.html",
         "plc repair tapes/ --out repaired/ --gaps labels/ --jobs 4",
         "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
     )
-    lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in examples)])
     app.command(rich_help_panel="Files", epilog=lines)(repair)
 
 
