@@ -281,13 +281,7 @@ def conceal(
             )
 
         done = work.each("concealing", conceal_one)
-        if as_json:
-            work.print_json(done)
-        else:
-            for pair, report in done:
-                _print_conceal(report, work, pair)
-        work.show(done, picture, page)
-        work.end()
+        work.finish(done, _print_conceal, as_json=as_json, picture=picture, page=page)
 
 
 @app.command(
@@ -377,13 +371,7 @@ def inpaint(
             )
 
         done = work.each("inpainting", inpaint_one)
-        if as_json:
-            work.print_json(done)
-        else:
-            for pair, report in done:
-                _print_inpaint(report, work, pair)
-        work.show(done, picture, page)
-        work.end()
+        work.finish(done, _print_inpaint, as_json=as_json, picture=picture, page=page)
 
 
 @app.command(
