@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -298,15 +299,22 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
 
 
 @contextmanager
-def progress_bar(what: str) -> "Iterator[Progress]":
-    """Show a bar on stderr, if that is a terminal."""
+def bar(what: str) -> "Iterator[Callable[..., None]]":
+    """Show a bar on stderr, if that is a terminal; yield what updates it, as rich does."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what.replace("[", r"\["), total=None)
-        yield lambda samples, total: bar.update(task, completed=samples, total=total)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what.replace("[", r"\["), total=None)
+        yield partial(shown.update, task)
+
+
+@contextmanager
+def progress_bar(what: str) -> "Iterator[Progress]":
+    """Show the samples done on stderr, if that is a terminal."""
+    with bar(what) as update:
+        yield lambda samples, total: update(completed=samples, total=total)
 
 
 def counted(number: int, noun: str) -> str:
