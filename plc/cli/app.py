@@ -35,6 +35,7 @@ from plc.cli.options import (
     PacketMs,
     Seed,
     Trace,
+    examples,
     packets_of,
     share,
 )
@@ -101,16 +102,11 @@ def _end_cleanly_on_signals() -> None:
                 signal.signal(number, stop)
 
 
-def _examples(*lines: str) -> str:
-    """Return the examples of a help page, one a line."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
-
-
 app = typer.Typer(
     name="plc",
     cls=_Refusing,
     help="Conceal lost packets of live music and speech.",
-    epilog=_examples(
+    epilog=examples(
         "plc demo                                        hear and see what it does",
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc inpaint damaged.flac good.flac --gap 1.250:1.314",
@@ -182,7 +178,7 @@ def _options(
 
 @app.command(
     rich_help_panel=_FILES,
-    epilog=_examples(
+    epilog=examples(
         "plc demo",
         "plc demo --loss 20% --burst 3 --packet-ms 10 --out demo-20",
     ),
@@ -221,7 +217,7 @@ def demo(
 
 @app.command(
     rich_help_panel=_FILES,
-    epilog=_examples(
+    epilog=examples(
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
@@ -285,18 +281,12 @@ def conceal(
             )
 
         done = work.each("concealing", conceal_one)
-        if as_json:
-            work.print_json(done)
-        else:
-            for pair, report in done:
-                _print_conceal(report, work, pair)
-        work.show(done, picture, page)
-        work.end()
+        work.finish(done, _print_conceal, as_json=as_json, picture=picture, page=page)
 
 
 @app.command(
     rich_help_panel=_FILES,
-    epilog=_examples(
+    epilog=examples(
         "plc inpaint damaged.wav good.wav                finds the gaps itself",
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
         "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
@@ -381,18 +371,12 @@ def inpaint(
             )
 
         done = work.each("inpainting", inpaint_one)
-        if as_json:
-            work.print_json(done)
-        else:
-            for pair, report in done:
-                _print_inpaint(report, work, pair)
-        work.show(done, picture, page)
-        work.end()
+        work.finish(done, _print_inpaint, as_json=as_json, picture=picture, page=page)
 
 
 @app.command(
     rich_help_panel=_FILES,
-    epilog=_examples(
+    epilog=examples(
         "plc lose clean.wav lossy.wav --loss 10% --burst 3",
         "plc conceal lossy.wav heard.wav --trace lossy.trace",
     ),
@@ -430,7 +414,7 @@ def lose(
 
 @app.command(
     rich_help_panel=_FILES,
-    epilog=_examples(
+    epilog=examples(
         "plc detect damaged.wav",
         "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
         "plc inpaint damaged.wav good.wav                finds the damage, too",
@@ -469,7 +453,7 @@ def detect(
 
 @app.command(
     rich_help_panel=_HERE,
-    epilog=_examples("plc doctor", "plc doctor --warm        in an image build"),
+    epilog=examples("plc doctor", "plc doctor --warm        in an image build"),
 )
 def doctor(
     warm: Annotated[
@@ -498,7 +482,7 @@ def doctor(
 
 @app.command(
     rich_help_panel=_HERE,
-    epilog=_examples(
+    epilog=examples(
         "plc models", "plc models speech", "plc conceal in.wav out.wav --loss 10% --model speech"
     ),
 )

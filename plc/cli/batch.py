@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -105,6 +106,7 @@ class _Filled(_Report, Protocol):
 
 
 R = TypeVar("R", bound=_Report)
+F = TypeVar("F", bound=_Filled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +191,27 @@ class Work:
         """Print a line of the result."""
         typer.echo(line, err=self.to_stdout)
 
-    def print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
+    def finish(
+        self,
+        done: "Sequence[tuple[Pair, F]]",
+        tell: "Callable[[F, Work, Pair], None]",
+        *,
+        as_json: bool,
+        picture: Path | None,
+        page: Path | None,
+    ) -> None:
+        """Print what was done, by ``tell`` or as JSON, and draw it; end with 1 if one failed."""
+        if as_json:
+            self._print_json(done)
+        else:
+            for pair, report in done:
+                tell(report, self, pair)
+        self._show(done, picture, page)
+        if self.refusals:
+            typer.echo(f"plc: {len(self.refusals)} of {len(self.pairs)} files failed", err=True)
+            raise typer.Exit(REFUSED)
+
+    def _print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
         """Print the reports as JSON: one, or of a folder a list."""
         if self.to_stdout:
             return
@@ -203,12 +225,6 @@ class Work:
         refused = [{"source": source, "error": line} for source, line in self.refusals]
         print_json({"files": files, "refused": refused})
 
-    def end(self) -> None:
-        """End with status 1 if a recording failed."""
-        if self.refusals:
-            typer.echo(f"plc: {len(self.refusals)} of {len(self.pairs)} files failed", err=True)
-            raise typer.Exit(REFUSED)
-
     def check_shown(self, picture: Path | None, page: Path | None, overwrite: bool) -> None:
         """Refuse pictures and pages that cannot be written, before anything is done."""
         from plc.apps.repaired import check_page, check_pictures
@@ -218,7 +234,7 @@ class Work:
         if picture is not None:
             check_pictures(picture, self.to_folder, overwrite)
 
-    def show(
+    def _show(
         self, done: "Sequence[tuple[Pair, _Filled]]", picture: Path | None, page: Path | None
     ) -> None:
         """Draw what was done, and write the page of it."""
@@ -283,15 +299,22 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
 
 
 @contextmanager
-def progress_bar(what: str) -> "Iterator[Progress]":
-    """Show a bar on stderr, if that is a terminal."""
+def bar(what: str) -> "Iterator[Callable[..., None]]":
+    """Show a bar on stderr, if that is a terminal; yield what updates it, as rich does."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what.replace("[", r"\["), total=None)
-        yield lambda samples, total: bar.update(task, completed=samples, total=total)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what.replace("[", r"\["), total=None)
+        yield partial(shown.update, task)
+
+
+@contextmanager
+def progress_bar(what: str) -> "Iterator[Progress]":
+    """Show the samples done on stderr, if that is a terminal."""
+    with bar(what) as update:
+        yield lambda samples, total: update(completed=samples, total=total)
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson, Duration
+from plc.cli.options import AsJson, Duration, examples
 from plc.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -51,14 +51,11 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
 
 @c.command(
     "build",
-    epilog="\n\n".join(
-        [
-            "[bold]Examples[/bold]",
-            "  plc c build --out build",
-            "  cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
-            "  plc c build --out pi --target aarch64          for a Raspberry Pi",
-            "  plc c build --out page --target wasm32         plc.wasm, for browsers",
-        ]
+    epilog=examples(
+        "plc c build --out build",
+        "cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
+        "plc c build --out pi --target aarch64          for a Raspberry Pi",
+        "plc c build --out page --target wasm32         plc.wasm, for browsers",
     ),
 )
 def build(
@@ -85,12 +82,9 @@ def build(
 
 @c.command(
     "wheel",
-    epilog="\n\n".join(
-        [
-            "[bold]Examples[/bold]",
-            "  python -m build --wheel && plc c wheel dist/plc_engine-*.whl --out dist",
-            "  plc c wheel dist/plc_engine-*.whl --out dist --level x86-64-v3",
-        ]
+    epilog=examples(
+        "python -m build --wheel && plc c wheel dist/plc_engine-*.whl --out dist",
+        "plc c wheel dist/plc_engine-*.whl --out dist --level x86-64-v3",
     ),
 )
 def wheel(

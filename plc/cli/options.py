@@ -26,6 +26,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 """Settings of every command; those of a group pass them on."""
 
 
+def examples(*lines: str) -> str:
+    """Return the examples of a help page, one a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+
+
 def share(value: str | float) -> float:
     """Return a share given as ``10%`` or ``0.1``."""
     text = str(value).strip()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plc.cli.batch import Bitrate, Page
+from plc.cli.batch import Bitrate, Page, bar
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, Method, Model
+from plc.cli.options import AsJson, Method, Model, examples
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError
 
@@ -23,12 +23,11 @@ _RIGHT = ("gaps", "filled", "length")
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
-    examples = (
+    lines = examples(
         "plc repair tapes/ --out repaired/ --report report.html",
         "plc repair tapes/ --out repaired/ --gaps labels/ --jobs 4",
         "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
     )
-    lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in examples)])
     app.command(rich_help_panel="Files", epilog=lines)(repair)
 
 
@@ -115,15 +114,10 @@ def _write_page(path: Path, report: "RepairReport") -> None:
 @contextmanager
 def _bar() -> "Iterator[Progress]":
     """Show the recordings done on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("repairing", total=None)
+    with bar("repairing") as update:
 
         def show(outcome: "Outcome", done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"{done} of {total} files")
+            update(completed=done, total=total, description=f"{done} of {total} files")
 
         yield show
 

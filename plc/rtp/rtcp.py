@@ -106,10 +106,8 @@ class _Reception:
             self.jitter += (differs - self.jitter) * _JITTER_GAIN
         self._transit = transit
 
-    def report(self, now_s: float) -> Any:
+    def report(self, rtp: Any, now_s: float) -> Any:
         """Return the block of a receiver report, and begin its next interval."""
-        from aiortc.rtp import RtcpReceiverInfo, clamp_packets_lost
-
         newest = self._numbers.newest
         assert newest is not None
         expected = newest - self._first + 1
@@ -117,10 +115,10 @@ class _Reception:
         self._reported = expected, self._packets
         lost = max(0, since - received_since)
         heard = self.heard
-        return RtcpReceiverInfo(
+        return rtp.RtcpReceiverInfo(
             ssrc=self.ssrc,
             fraction_lost=min(255, 256 * lost // since) if since > 0 else 0,
-            packets_lost=clamp_packets_lost(expected - self._packets),
+            packets_lost=rtp.clamp_packets_lost(expected - self._packets),
             highest_sequence=newest & 0xFFFF_FFFF,
             jitter=int(self.jitter),
             lsr=0 if heard is None else heard[0],
@@ -167,12 +165,7 @@ class Reports:
         seed: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        try:
-            import aiortc.rtp  # noqa: F401
-        except ImportError as error:
-            raise MissingExtraError(
-                "RTCP needs aiortc, which is not installed: pip install 'plc-engine[rtp]'"
-            ) from error
+        self._rtp = _import_rtp()
         self._rate = clock_rate
         self._ssrc = ssrc
         self._cname = cname.encode()[:255]
@@ -220,20 +213,19 @@ class Reports:
 
     def receive(self, datagram: bytes, now_s: float) -> None:
         """Take in a datagram that should be RTCP."""
-        from aiortc.rtp import RtcpPacket, RtcpRrPacket, RtcpSrPacket
-
+        rtp = self._rtp
         try:
-            packets = RtcpPacket.parse(datagram)
+            packets = rtp.RtcpPacket.parse(datagram)
         except _UNREADABLE:
             self.stats.unreadable += 1
             return
         self.stats.received += 1
         for packet in packets:
-            if isinstance(packet, RtcpSrPacket):
+            if isinstance(packet, rtp.RtcpSrPacket):
                 reception = self._reception
                 if reception is not None and packet.ssrc == reception.ssrc:
                     reception.heard = packet.sender_info.ntp_timestamp >> 16 & _MIDDLE, now_s
-            if isinstance(packet, RtcpSrPacket | RtcpRrPacket):
+            if isinstance(packet, rtp.RtcpSrPacket | rtp.RtcpRrPacket):
                 for block in packet.reports:
                     if block.ssrc == self._ssrc:
                         self.peer = self._peer(block)
@@ -266,36 +258,41 @@ class Reports:
 
     def farewell(self) -> bytes:
         """Return the end of the sent stream."""
-        from aiortc.rtp import RtcpByePacket, RtcpRrPacket
-
-        empty = RtcpRrPacket(ssrc=self._ssrc)
-        return bytes(empty) + self._description() + bytes(RtcpByePacket(sources=[self._ssrc]))
+        empty = self._rtp.RtcpRrPacket(ssrc=self._ssrc)
+        end = self._rtp.RtcpByePacket(sources=[self._ssrc])
+        return bytes(empty) + self._description() + bytes(end)
 
     def _receiver_report(self, now_s: float) -> bytes:
-        from aiortc.rtp import RtcpRrPacket
-
         assert self._reception is not None
-        report = RtcpRrPacket(ssrc=self._ssrc, reports=[self._reception.report(now_s)])
+        block = self._reception.report(self._rtp, now_s)
+        report = self._rtp.RtcpRrPacket(ssrc=self._ssrc, reports=[block])
         return bytes(report) + self._description()
 
     def _sender_report(self, now_s: float) -> bytes:
-        from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
-
         assert self._sent is not None
         timestamp, sent_s = self._sent
-        info = RtcpSenderInfo(
+        info = self._rtp.RtcpSenderInfo(
             ntp_timestamp=self._ntp(),
             rtp_timestamp=(timestamp + round((now_s - sent_s) * self._rate)) & 0xFFFF_FFFF,
             packet_count=self._packets & 0xFFFF_FFFF,
             octet_count=self._octets & 0xFFFF_FFFF,
         )
-        return bytes(RtcpSrPacket(ssrc=self._ssrc, sender_info=info)) + self._description()
+        report = self._rtp.RtcpSrPacket(ssrc=self._ssrc, sender_info=info)
+        return bytes(report) + self._description()
 
     def _description(self) -> bytes:
-        from aiortc.rtp import RtcpSdesPacket, RtcpSourceInfo
-
-        chunk = RtcpSourceInfo(ssrc=self._ssrc, items=[(_CNAME, self._cname)])
-        return bytes(RtcpSdesPacket(chunks=[chunk]))
+        chunk = self._rtp.RtcpSourceInfo(ssrc=self._ssrc, items=[(_CNAME, self._cname)])
+        return bytes(self._rtp.RtcpSdesPacket(chunks=[chunk]))
 
     def _ntp(self) -> int:
         return int((self._wall() + _NTP_EPOCH_S) * _NTP_PARTS) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _import_rtp() -> Any:
+    try:
+        from aiortc import rtp
+    except ImportError as error:
+        raise MissingExtraError(
+            "RTCP needs aiortc, which is not installed: pip install 'plc-engine[rtp]'"
+        ) from error
+    return rtp

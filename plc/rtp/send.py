@@ -54,13 +54,14 @@ class RtpSender:
         self._packetizer = packetizer
         self._blocks = iter(blocks)
         self._next: NDArray[np.float32] | None = next(self._blocks, None)
-        self._ways: list[tuple[UdpPort, Address]] = []
+        ends = [to] if second is None else [to, second]
+        self._ports: list[UdpPort] = []
         try:
-            for end in [to] if second is None else [to, second]:
-                port = sending_port(end)
-                self._ways.append((port, port.target(end)))
+            for end in ends:
+                self._ports.append(sending_port(end))
                 if dscp is not None:
-                    port.mark(dscp)
+                    self._ports[-1].mark(dscp)
+            self._targets = [port.target(end) for port, end in zip(self._ports, ends, strict=True)]
         except BaseException:
             self.close()
             raise
@@ -102,7 +103,7 @@ class RtpSender:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
             packet = self._packetizer.pack(self._next)
-            for port, target in self._ways:
+            for port, target in zip(self._ports, self._targets, strict=True):
                 port.send(packet, target)
             self._samples += len(self._next)
             self.packets += 1
@@ -127,7 +128,7 @@ class RtpSender:
 
     def close(self) -> None:
         """Close the sockets."""
-        for port, _ in self._ways:
+        for port in self._ports:
             port.close()
 
 

@@ -36,7 +36,16 @@ from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.send import RtpSender, blocks_of, open_sender
-from plc.rtp.udp import Endpoint, UdpPort, is_in, parse_endpoint, parse_network, serve, step
+from plc.rtp.udp import (
+    Endpoint,
+    UdpPort,
+    is_in,
+    parse_endpoint,
+    parse_network,
+    sending_port,
+    serve,
+    step,
+)
 from tests.examples import examples
 from tests.plc.configs import changed
 from tests.processes import environment, hear_signals
@@ -846,3 +855,17 @@ def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_pa
         for process in started:
             process.kill()
             process.communicate()
+
+
+def test_a_sender_that_finds_no_way_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[UdpPort] = []
+
+    def open_port(to: Endpoint) -> UdpPort:
+        opened.append(sending_port(to))
+        return opened[-1]
+
+    monkeypatch.setattr("plc.rtp.send.sending_port", open_port)
+    packetizer = Packetizer(L16(RATE, 1), ssrc=7, sequence=0, timestamp=0)
+    with pytest.raises(ConfigError, match="port 0 is none"):
+        RtpSender([], packetizer, Endpoint("127.0.0.1", 9), second=HERE)
+    assert [port.socket.fileno() for port in opened] == [-1, -1]
