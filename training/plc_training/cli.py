@@ -99,6 +99,7 @@ def train(
     plc train debian (fetch free audio from Debian packages),
     plc train content (fit the speech detector),
     plc train contour (train the pitch contour network),
+    plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms).
     """
     import torch
