@@ -169,7 +169,7 @@ class DamageTask(Task):
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random patches, reversed in time at random, and their lost frames."""
         chosen = rng.integers(self._train.gaps.size, size=size)
-        samples = _at_their_level(self._train, chosen)
+        samples = self._train.at_their_level(chosen)[:, 0]
         reverse = rng.random(size) < 0.5
         samples[reverse] = samples[reverse, ::-1]
         return _batch(samples, draw_lost(size, rng))
@@ -212,8 +212,8 @@ class DamageTask(Task):
         lost = draw_lost(count, np.random.default_rng(0))
         scores = []
         for begin in range(0, count, _VALIDATION_BATCH):
-            part = np.arange(begin, min(begin + _VALIDATION_BATCH, count))
-            batch = _batch(_at_their_level(self._valid, part), lost[part])
+            part = slice(begin, begin + _VALIDATION_BATCH)
+            batch = _batch(self._valid.at_their_level(part)[:, 0], lost[part])
             batch = {name: value.to(device) for name, value in batch.items()}
             truth = batch["truth"]
             repairs = (
@@ -260,14 +260,6 @@ class DamageTask(Task):
     ) -> Callable[[], object]:
         """Return a call that runs the session."""
         return session.run
-
-
-def _at_their_level(segments: Segments, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the samples of some segments as they were in their clips."""
-    lines = segments.lines[chosen, 0].astype(np.float32)
-    scale = segments.peaks[chosen] / np.abs(lines).max(axis=1)
-    samples: NDArray[np.float32] = lines * scale[:, None].astype(np.float32)
-    return samples
 
 
 def _batch(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
