@@ -234,8 +234,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
-    network, form = open_restorer(run)
-    scores = score_clips_of(network, form, [tmp_path / "clips"])
+    scores = score_clips_of(*open_restorer(run), [tmp_path / "clips"])
     assert scores.psnr_db.shape == scores.ssim.shape == (3, 4 * 3)
     assert scores.gain("psnr_db", "damaged", (0.0, 1.0), "linear").mean > 5.0
     # A correction that has moved from none.
@@ -256,4 +255,4 @@ def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
     write_clips(tmp_path, 1, seconds=0.2)
     made = task()
     with pytest.raises(ConfigError, match="give longer clips"):
-        score_clips_of(made.make_network().eval(), "published", [tmp_path])
+        score_clips_of(made, made.make_network().eval(), [tmp_path])

@@ -26,7 +26,6 @@ from plc.errors import ConfigError, ModelError
 from plc.models.manifest import KINDS, Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
 from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
@@ -41,6 +40,7 @@ from plc_training.tasks.damaged import (
     damaged,
     draw_lost,
     interpolated,
+    loud_patches,
     magnitudes,
     psnr_db,
 )
@@ -97,10 +97,8 @@ class DamagePlan:
         if domain not in self.domains:
             return
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
-        for start in range(0, x.size - self.samples + 1, shift):
-            segment = x[None, start : start + self.samples]
-            if rms(segment[0]) >= GAP_RMS_MIN:
-                yield segment, 0
+        for patch in loud_patches(x, shift):
+            yield patch[None], 0
 
 
 class DamageSettings(Settings, frozen=True, kw_only=True):
@@ -172,12 +170,17 @@ class DamageTask(Task):
         samples = self._train.at_their_level(chosen)[:, 0]
         reverse = rng.random(size) < 0.5
         samples[reverse] = samples[reverse, ::-1]
-        return _batch(samples, draw_lost(size, rng))
+        return batch_of(samples, draw_lost(size, rng))
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the damaged or interpolated patches, and the lost frames."""
         begin = interpolated if self._settings.form == "interpolated" else damaged
         return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+
+    def repairs(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the damaged patches, their interpolation, and the network's repair."""
+        truth, lost = batch["truth"], batch["lost"]
+        return damaged(truth, lost), interpolated(truth, lost), network(*self.inputs(batch))
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean squared error, or the mean error in dB."""
@@ -213,15 +216,10 @@ class DamageTask(Task):
         scores = []
         for begin in range(0, count, _VALIDATION_BATCH):
             part = slice(begin, begin + _VALIDATION_BATCH)
-            batch = _batch(self._valid.at_their_level(part)[:, 0], lost[part])
+            batch = batch_of(self._valid.at_their_level(part)[:, 0], lost[part])
             batch = {name: value.to(device) for name, value in batch.items()}
-            truth = batch["truth"]
-            repairs = (
-                damaged(truth, batch["lost"]),
-                interpolated(truth, batch["lost"]),
-                network(*self.inputs(batch)),
-            )
-            scores.append(torch.stack([psnr_db(repair, truth) for repair in repairs]))
+            repairs = self.repairs(network, batch)
+            scores.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
         before, linear, ours = torch.cat(scores, dim=1).mean(1).tolist()
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
@@ -262,5 +260,14 @@ class DamageTask(Task):
         return session.run
 
 
-def _batch(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+    """Return a batch of the task.
+
+    Parameters
+    ----------
+    samples : float32, shape (batch, 8384)
+        Of the patches, full scale 1.0.
+    lost : bool, shape (batch, 128)
+        Their lost frames.
+    """
     return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}
