@@ -25,11 +25,13 @@ from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.tasks.damage import DamagePlan, DamageSettings, DamageTask  # noqa: E402
 from plc_training.tasks.damaged import (  # noqa: E402
     FULL_SCALE,
+    HOP_SAMPLES,
     PATCH_SAMPLES,
     SAMPLE_RATE,
     damaged,
     draw_lost,
     interpolated,
+    loud_patches,
     magnitudes,
     psnr_db,
     ssim,
@@ -79,10 +81,12 @@ def segments(count: int = 4) -> Segments:
     return Segments(lines, zeros, peaks.astype(np.float32), zeros.astype(np.uint8))
 
 
-def task(network: str = "unet-v2", form: str = "published") -> DamageTask:
+def task(
+    network: str = "unet-v2", form: str = "published", valid: Segments | None = None
+) -> DamageTask:
     settings = DamageSettings(network=network, width=4, form=form)  # type: ignore[arg-type]
     made = segments()
-    return DamageTask(DamagePlan(domains=("any",)), settings, made, made)
+    return DamageTask(DamagePlan(domains=("any",)), settings, made, valid or made)
 
 
 def test_a_patch_is_the_transform_of_each_frame() -> None:
@@ -179,6 +183,26 @@ def test_validation_of_a_network_that_corrects_nothing_is_that_of_the_line() -> 
     figures = made.validate(made.make_network().eval())
     assert figures["over_linear_db"] == pytest.approx(0.0, abs=1e-3)
     assert figures["gain_db"] > 5.0
+
+
+def test_validation_leaves_out_patches_that_lost_nothing_but_silence() -> None:
+    tonal = segments()
+    # A click in the first frame alone, which is not among those that are lost.
+    click = np.zeros((1, 1, PATCH_SAMPLES), np.int16)
+    click[..., :HOP_SAMPLES] = 30_000
+    assert list(loud_patches(click[0, 0] / np.float32(30_000), 1))
+    assert not draw_lost(5, np.random.default_rng(0))[4, 0]
+    valid = Segments(
+        np.concatenate([tonal.lines, click]),
+        np.append(tonal.gaps, np.int32(0)),
+        np.append(tonal.peaks, np.float32(1.0)),
+        np.append(tonal.domains, np.uint8(0)),
+    )
+    made = task("res-unet-v2", "interpolated", valid)
+    figures = made.validate(made.make_network().eval())
+    assert figures["over_linear_db"] == pytest.approx(0.0, abs=1e-3)
+    assert figures["gain_db"] > 5.0
+    assert np.isfinite(figures["psnr_db"])
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,8 @@ class DamageTask(Task):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return figures of the validation patches; their losses are always the same.
 
+        Patches that lost nothing but silence are left out: there is nothing to repair.
+
         Returns
         -------
         dict
@@ -213,14 +215,15 @@ class DamageTask(Task):
         device = next(network.parameters()).device
         count = self._valid.gaps.size
         lost = draw_lost(count, np.random.default_rng(0))
-        scores = []
+        parts = []
         for begin in range(0, count, _VALIDATION_BATCH):
             part = slice(begin, begin + _VALIDATION_BATCH)
             batch = batch_of(self._valid.at_their_level(part)[:, 0], lost[part])
             batch = {name: value.to(device) for name, value in batch.items()}
             repairs = self.repairs(network, batch)
-            scores.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
-        before, linear, ours = torch.cat(scores, dim=1).mean(1).tolist()
+            parts.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
+        scores = torch.cat(parts, dim=1)
+        before, linear, ours = scores[:, scores.isfinite().all(0)].mean(1).tolist()
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
