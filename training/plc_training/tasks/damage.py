@@ -13,7 +13,7 @@ Patches and scores are those of the document (:mod:`plc_training.tasks.damaged`)
 In both, known frames are passed on as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import KINDS, Manifest
-from plc.runtime.bound import BoundSession
-from plc.runtime.providers import Signature
+from plc.models.manifest import KINDS
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
 from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
-from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
+from plc_training.tasks.base import Amount, Count, ModelCard, Settings, Task, TaskChoice
 from plc_training.tasks.damaged import (
-    BINS,
-    FRAMES,
-    HOP_SAMPLES,
     PATCH_SAMPLES,
-    POINTS,
     SAMPLE_RATE,
     damaged,
     draw_lost,
@@ -45,8 +39,6 @@ from plc_training.tasks.damaged import (
     psnr_db,
 )
 
-KIND = "restore"
-"""What manifests of restorers are to say."""
 WIDTH_MIN = 4
 """Narrower networks have layers without channels."""
 _VALIDATION_BATCH = 32
@@ -129,7 +121,6 @@ class DamageTask(Task):
     plan_type = DamagePlan
     settings_type = DamageSettings
     above_zero = ("shift_ms",)
-    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
 
     def __init__(
         self, plan: DamagePlan, settings: DamageSettings, train: Segments, valid: Segments
@@ -227,40 +218,17 @@ class DamageTask(Task):
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Return the manifest's fields of kind, grid, drafts and gaps.
+        """Refuse: no command of plc restores spectrograms yet.
 
         Raises
         ------
         ModelError
-            While manifests have no kind for restorers.
+            Always: manifests have no kind for restorers.
         """
-        if KIND not in KINDS:
-            raise ModelError(
-                f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
-                f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
-            )
-        return {
-            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
-            "drafts": (),
-            "kind": KIND,
-            "bin_hz": SAMPLE_RATE / POINTS,
-            "top_hz": None,
-            "context_frames": 0,
-            "context_frames_after": 0,
-            "horizon_ms": 1000.0 * HOP_SAMPLES * FRAMES / SAMPLE_RATE,
-        }
-
-    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
-        """Return names and shapes of the graph's inputs and output."""
-        batch = inputs[0].shape[0]
-        patch = (batch, 1, BINS, FRAMES)
-        return Signature((("patch", patch), ("lost", (batch, FRAMES))), ("restored", patch))
-
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session."""
-        return session.run
+        raise ModelError(
+            f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
+            f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
+        )
 
 
 def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
