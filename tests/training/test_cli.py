@@ -29,6 +29,7 @@ def test_torchrun_hands_every_option_on() -> None:
         ("debian", "plc train debian speech music --out DEBIAN"),
         ("content", "plc train content --data CORPUS --data DEBIAN"),
         ("contour", "plc train contour --data CORPUS --out contour.npz"),
+        ("damage", "plc train damage --data CORPUS --out damage.npz"),
         (
             "restored",
             "plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test",

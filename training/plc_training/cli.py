@@ -99,6 +99,7 @@ def train(
     plc train debian (fetch free audio from Debian packages),
     plc train content (fit the speech detector),
     plc train contour (train the pitch contour network),
+    plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms).
     """
     import torch
@@ -228,10 +229,10 @@ def restored(
 
     if threads:
         torch.set_num_threads(threads)
-    network, form = open_restorer(run)
+    task, network = open_restorer(run)
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
-            typer.echo("\n".join([name, *table(score_clips_of(network, form, sources, patches))]))
+            typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
 
 
 @app.command("train damage")

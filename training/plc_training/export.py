@@ -90,11 +90,13 @@ def export_run(
     ConfigError
         If the folder holds no run.
     ModelError
-        If the graph and the network differ, or the engine refuses the model.
+        If no manifest can describe the network, the graph and the network differ, or the engine
+        refuses the model.
     """
     torch.set_flush_denormal(True)
     recipe, facts, probe = read_run(folder)
     task = recipe.make_task(probe, probe)
+    fields = task.model_fields(recipe.model)
     network = task.make_network()
     progress = load_mean(folder / BEST, network)
     network.eval()
@@ -106,7 +108,7 @@ def export_run(
         inputs = task.inputs(batch)
     ports = task.ports
     data = to_onnx(network, dict(zip(ports.inputs, inputs, strict=True)), ports.axes, ports.output)
-    manifest = _manifest(recipe, task, facts, progress, network, data, name, figures, folder)
+    manifest = _manifest(recipe, fields, facts, progress, network, data, name, figures, folder)
     with tempfile.TemporaryDirectory() as scratch:
         path = _write(manifest, data, Path(scratch))
         exported = _prove(Manifest.read(path), task, network, trained, inputs)
@@ -153,7 +155,7 @@ def probe_batch(task: Task, probe: Segments) -> dict[str, Tensor]:
 
 def _manifest(
     recipe: Recipe,
-    task: Task,
+    fields: dict[str, Any],
     facts: dict[str, Any],
     progress: Progress,
     network: nn.Module,
@@ -179,7 +181,7 @@ def _manifest(
         },
         figures={**_valid_figures(folder, progress.best_step), **(figures or {})},
         created_by=f"plc {__version__}",
-        **task.model_fields(recipe.model),
+        **fields,
     )
     return Manifest.from_fields(values)
 

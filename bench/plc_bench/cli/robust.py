@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, Model
 from plc.errors import ConfigError
 from plc.jsonable import plain
 from plc_bench.cli.options import (
@@ -129,7 +129,6 @@ def relay_load(
 
 embedding = typer.Typer(help="Time a packet from outside: through the sidecar, and from C.")
 Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
-Model = Annotated[str, typer.Option(help="Network: auto, ar for none, or a name.")]
 
 
 @embedding.command("sidecar")

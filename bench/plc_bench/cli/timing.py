@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, Model
 from plc_bench.cli.options import (
     Burst,
     Loss,
@@ -32,9 +32,7 @@ def latency(
     provider: Annotated[
         str, typer.Option(help="Provider of networks: auto, cpu, cuda, tensorrt; a list.")
     ] = "auto",
-    model: Annotated[
-        str, typer.Option(help="Network: auto, ar, or a name or file; see plc models.")
-    ] = "auto",
+    model: Model = "auto",
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",

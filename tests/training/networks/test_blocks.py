@@ -1,7 +1,5 @@
 """The restorers: their published sizes, their maps, and what each part does to a patch."""
 
-from collections.abc import Iterator
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -19,6 +17,8 @@ from plc_training.networks.blocks import (  # noqa: E402
     counted,
 )
 from plc_training.networks.restorers import RESTORERS, Restorer  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # What the document's program prints (for the last two, the layers of its files by arithmetic).
 PUBLISHED = {
@@ -41,14 +41,6 @@ PUBLISHED = {
     # A slope for each channel; the program has one for each place of the patch.
     "arcnn": 82 * 64 + (49 * 64 + 1) * 32 + 33 * 16 + 25 * 16 + 1 + 64 + 32 + 16,
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def patches(count: int, seed: int = 0, channels: int = 1) -> Tensor:

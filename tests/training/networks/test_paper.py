@@ -1,7 +1,6 @@
 """The paper's network, layer by layer against definitions, its loss, and that it learns."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from plc_training.tasks.paper_plan import PaperPlan  # noqa: E402
 from tests.signals import tones  # noqa: E402
 
 RATE = 16_000
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def lines(count: int) -> NDArray[np.int16]:
@@ -42,15 +42,6 @@ def lines(count: int) -> NDArray[np.int16]:
 def contexts(batch: int) -> Tensor:
     made: Tensor = torch.randn(batch, 4, 257, 16, generator=torch.Generator().manual_seed(0))
     return made
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads that wait for each other are slow where other tests run beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

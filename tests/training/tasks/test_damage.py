@@ -25,11 +25,13 @@ from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.tasks.damage import DamagePlan, DamageSettings, DamageTask  # noqa: E402
 from plc_training.tasks.damaged import (  # noqa: E402
     FULL_SCALE,
+    HOP_SAMPLES,
     PATCH_SAMPLES,
     SAMPLE_RATE,
     damaged,
     draw_lost,
     interpolated,
+    loud_patches,
     magnitudes,
     psnr_db,
     ssim,
@@ -79,10 +81,12 @@ def segments(count: int = 4) -> Segments:
     return Segments(lines, zeros, peaks.astype(np.float32), zeros.astype(np.uint8))
 
 
-def task(network: str = "unet-v2", form: str = "published") -> DamageTask:
+def task(
+    network: str = "unet-v2", form: str = "published", valid: Segments | None = None
+) -> DamageTask:
     settings = DamageSettings(network=network, width=4, form=form)  # type: ignore[arg-type]
     made = segments()
-    return DamageTask(DamagePlan(domains=("any",)), settings, made, made)
+    return DamageTask(DamagePlan(domains=("any",)), settings, made, valid or made)
 
 
 def test_a_patch_is_the_transform_of_each_frame() -> None:
@@ -181,6 +185,26 @@ def test_validation_of_a_network_that_corrects_nothing_is_that_of_the_line() -> 
     assert figures["gain_db"] > 5.0
 
 
+def test_validation_leaves_out_patches_that_lost_nothing_but_silence() -> None:
+    tonal = segments()
+    # A click in the first frame alone, which is not among those that are lost.
+    click = np.zeros((1, 1, PATCH_SAMPLES), np.int16)
+    click[..., :HOP_SAMPLES] = 30_000
+    assert list(loud_patches(click[0, 0] / np.float32(30_000), 1))
+    assert not draw_lost(5, np.random.default_rng(0))[4, 0]
+    valid = Segments(
+        np.concatenate([tonal.lines, click]),
+        np.append(tonal.gaps, np.int32(0)),
+        np.append(tonal.peaks, np.float32(1.0)),
+        np.append(tonal.domains, np.uint8(0)),
+    )
+    made = task("res-unet-v2", "interpolated", valid)
+    figures = made.validate(made.make_network().eval())
+    assert figures["over_linear_db"] == pytest.approx(0.0, abs=1e-3)
+    assert figures["gain_db"] > 5.0
+    assert np.isfinite(figures["psnr_db"])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -234,8 +258,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
-    network, form = open_restorer(run)
-    scores = score_clips_of(network, form, [tmp_path / "clips"])
+    scores = score_clips_of(*open_restorer(run), [tmp_path / "clips"])
     assert scores.psnr_db.shape == scores.ssim.shape == (3, 4 * 3)
     assert scores.gain("psnr_db", "damaged", (0.0, 1.0), "linear").mean > 5.0
     # A correction that has moved from none.
@@ -256,4 +279,4 @@ def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
     write_clips(tmp_path, 1, seconds=0.2)
     made = task()
     with pytest.raises(ConfigError, match="give longer clips"):
-        score_clips_of(made.make_network().eval(), "published", [tmp_path])
+        score_clips_of(made, made.make_network().eval(), [tmp_path])

@@ -46,7 +46,8 @@ from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.library import Decoded, read_samples
 
-_PEAK = 30_000.0
+PEAK = 30_000.0
+"""Largest magnitude of a segment's lines as they are stored."""
 # Raised where the same plan comes to give other segments, so that none are taken from a cache.
 _FORMAT = 2
 DOMAINS = ("music", "instruments", "speech", "any")
@@ -470,6 +471,12 @@ class Segments:
     peaks: NDArray[np.float32]
     domains: NDArray[np.uint8]
 
+    def at_their_level(self, chosen: NDArray[np.integer] | slice) -> NDArray[np.float32]:
+        """Return lines of some segments as they were in their clips."""
+        lines = self.lines[chosen].astype(np.float32)
+        lines *= (self.peaks[chosen] / PEAK)[:, None, None]
+        return lines
+
 
 def prepare_segments(
     plan: Plan,
@@ -549,7 +556,7 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
     for speed in plan.speeds:
         for segment, gap in plan.cut(_at_speed(clip, speed), domain, rng):
             peak = max(float(np.abs(segment).max()), 1e-6)
-            lines.append(np.rint(segment * (_PEAK / peak)).astype(np.int16))
+            lines.append(np.rint(segment * (PEAK / peak)).astype(np.int16))
             gaps.append(gap)
             peaks.append(peak)
     shape = (len(lines), len(plan.lines), plan.samples)

@@ -38,8 +38,11 @@ def block(
     taken: int, given: int, kernel: int = 3, stride: int = 1, leaky: bool = False
 ) -> nn.Sequential:
     """Return a convolution, its batch normalisation and its rectifier."""
+    # "Same" padding of even sizes: with a stride, at the end alone.
+    pad = [nn.ZeroPad2d((0, 1, 0, 1))] if stride > 1 else []
     return nn.Sequential(
-        *_convolution(taken, given, kernel, stride),
+        *pad,
+        nn.Conv2d(taken, given, kernel, stride, 0 if pad else kernel // 2),
         nn.BatchNorm2d(given, eps=_EPSILON, momentum=_MOMENTUM),
         nn.LeakyReLU(_LEAK) if leaky else nn.ReLU(),
     )
@@ -101,7 +104,7 @@ class Lateral(nn.Module):
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.convolution = _convolution(width, width, kernel)[-1] if kernel else nn.Identity()
+        self.convolution = _convolution(width, width, kernel) if kernel else nn.Identity()
         self.rectify = nn.ReLU() if kernel else nn.Identity()
 
     def forward(self, skip: Tensor, risen: Tensor) -> Tensor:
@@ -163,7 +166,7 @@ class UNet(nn.Module):
         )
         self.skips = nn.ModuleList(_skip(skip, w) for w in widths)
         self.joins = nn.ModuleList(block(w if link else 2 * w, w, leaky=leaky) for w in widths)
-        self.last = _convolution(width, 1, 3)[-1]
+        self.last = _convolution(width, 1, 3)
         begin(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -246,7 +249,7 @@ class Pyramid(nn.Module):
             nn.Sequential(block(lateral, width), block(width, width)) for _ in self.laterals
         )
         self.join = block(len(self.laterals) * width, width)
-        self.last = _convolution(width, 1, 3)[-1]
+        self.last = _convolution(width, 1, 3)
         begin(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -296,12 +299,12 @@ class Chain(nn.Module):
         self.sum_every = sum_every
         self.layers = nn.ModuleList(
             nn.Sequential(
-                *_convolution(a, given, kernel),
+                _convolution(a, given, kernel),
                 nn.PReLU(given, init=0.0) if learned_slopes else nn.ReLU(),
             )
             for a, (given, kernel) in zip(taken, sizes, strict=False)
         )
-        self.last = _convolution(taken[-1], 1, last_kernel)[-1]
+        self.last = _convolution(taken[-1], 1, last_kernel)
         begin(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -375,11 +378,9 @@ def counted(network: nn.Module) -> int:
     return sum(value.numel() for value in (*network.parameters(), *statistics))
 
 
-def _convolution(taken: int, given: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """Return a convolution with "same" padding of even sizes; the last is the convolution."""
-    if stride == 1:
-        return [nn.Conv2d(taken, given, kernel, padding=kernel // 2)]
-    return [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(taken, given, kernel, stride=stride)]
+def _convolution(taken: int, given: int, kernel: int) -> nn.Conv2d:
+    """Return a convolution that keeps the size; ``kernel`` is odd."""
+    return nn.Conv2d(taken, given, kernel, padding=kernel // 2)
 
 
 def _skip(kind: Skip, width: int) -> nn.Module:

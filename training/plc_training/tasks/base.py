@@ -240,7 +240,13 @@ class Task(ABC):
 
     @abstractmethod
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        """Return the manifest's fields of kind, grid, drafts and gaps.
+
+        Raises
+        ------
+        ModelError
+            If manifests have no kind for the task's networks.
+        """
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""

@@ -13,7 +13,7 @@ Patches and scores are those of the document (:mod:`plc_training.tasks.damaged`)
 In both, known frames are passed on as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,30 +23,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import KINDS, Manifest
-from plc.runtime.bound import BoundSession
-from plc.runtime.providers import Signature
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc.models.manifest import KINDS
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
 from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
-from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
+from plc_training.tasks.base import Amount, Count, ModelCard, Settings, Task, TaskChoice
 from plc_training.tasks.damaged import (
-    BINS,
-    FRAMES,
-    HOP_SAMPLES,
     PATCH_SAMPLES,
-    POINTS,
     SAMPLE_RATE,
     damaged,
     draw_lost,
     interpolated,
+    loud_patches,
     magnitudes,
     psnr_db,
 )
 
-KIND = "restore"
-"""What manifests of restorers are to say."""
 WIDTH_MIN = 4
 """Narrower networks have layers without channels."""
 _VALIDATION_BATCH = 32
@@ -97,10 +89,8 @@ class DamagePlan:
         if domain not in self.domains:
             return
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
-        for start in range(0, x.size - self.samples + 1, shift):
-            segment = x[None, start : start + self.samples]
-            if rms(segment[0]) >= GAP_RMS_MIN:
-                yield segment, 0
+        for patch in loud_patches(x, shift):
+            yield patch[None], 0
 
 
 class DamageSettings(Settings, frozen=True, kw_only=True):
@@ -131,7 +121,6 @@ class DamageTask(Task):
     plan_type = DamagePlan
     settings_type = DamageSettings
     above_zero = ("shift_ms",)
-    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
 
     def __init__(
         self, plan: DamagePlan, settings: DamageSettings, train: Segments, valid: Segments
@@ -169,15 +158,20 @@ class DamageTask(Task):
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random patches, reversed in time at random, and their lost frames."""
         chosen = rng.integers(self._train.gaps.size, size=size)
-        samples = _at_their_level(self._train, chosen)
+        samples = self._train.at_their_level(chosen)[:, 0]
         reverse = rng.random(size) < 0.5
         samples[reverse] = samples[reverse, ::-1]
-        return _batch(samples, draw_lost(size, rng))
+        return batch_of(samples, draw_lost(size, rng))
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the damaged or interpolated patches, and the lost frames."""
         begin = interpolated if self._settings.form == "interpolated" else damaged
         return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+
+    def repairs(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the damaged patches, their interpolation, and the network's repair."""
+        truth, lost = batch["truth"], batch["lost"]
+        return damaged(truth, lost), interpolated(truth, lost), network(*self.inputs(batch))
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean squared error, or the mean error in dB."""
@@ -201,6 +195,8 @@ class DamageTask(Task):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return figures of the validation patches; their losses are always the same.
 
+        Patches that lost nothing but silence are left out: there is nothing to repair.
+
         Returns
         -------
         dict
@@ -210,65 +206,39 @@ class DamageTask(Task):
         device = next(network.parameters()).device
         count = self._valid.gaps.size
         lost = draw_lost(count, np.random.default_rng(0))
-        scores = []
+        parts = []
         for begin in range(0, count, _VALIDATION_BATCH):
-            part = np.arange(begin, min(begin + _VALIDATION_BATCH, count))
-            batch = _batch(_at_their_level(self._valid, part), lost[part])
+            part = slice(begin, begin + _VALIDATION_BATCH)
+            batch = batch_of(self._valid.at_their_level(part)[:, 0], lost[part])
             batch = {name: value.to(device) for name, value in batch.items()}
-            truth = batch["truth"]
-            repairs = (
-                damaged(truth, batch["lost"]),
-                interpolated(truth, batch["lost"]),
-                network(*self.inputs(batch)),
-            )
-            scores.append(torch.stack([psnr_db(repair, truth) for repair in repairs]))
-        before, linear, ours = torch.cat(scores, dim=1).mean(1).tolist()
+            repairs = self.repairs(network, batch)
+            parts.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
+        scores = torch.cat(parts, dim=1)
+        before, linear, ours = scores[:, scores.isfinite().all(0)].mean(1).tolist()
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Return the manifest's fields of kind, grid, drafts and gaps.
+        """Refuse: no command of plc restores spectrograms yet.
 
         Raises
         ------
         ModelError
-            While manifests have no kind for restorers.
+            Always: manifests have no kind for restorers.
         """
-        if KIND not in KINDS:
-            raise ModelError(
-                f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
-                f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
-            )
-        return {
-            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
-            "drafts": (),
-            "kind": KIND,
-            "bin_hz": SAMPLE_RATE / POINTS,
-            "top_hz": None,
-            "context_frames": 0,
-            "context_frames_after": 0,
-            "horizon_ms": 1000.0 * HOP_SAMPLES * FRAMES / SAMPLE_RATE,
-        }
-
-    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
-        """Return names and shapes of the graph's inputs and output."""
-        batch = inputs[0].shape[0]
-        patch = (batch, 1, BINS, FRAMES)
-        return Signature((("patch", patch), ("lost", (batch, FRAMES))), ("restored", patch))
-
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session."""
-        return session.run
+        raise ModelError(
+            f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
+            f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
+        )
 
 
-def _at_their_level(segments: Segments, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the samples of some segments as they were in their clips."""
-    lines = segments.lines[chosen, 0].astype(np.float32)
-    scale = segments.peaks[chosen] / np.abs(lines).max(axis=1)
-    samples: NDArray[np.float32] = lines * scale[:, None].astype(np.float32)
-    return samples
+def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+    """Return a batch of the task.
 
-
-def _batch(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+    Parameters
+    ----------
+    samples : float32, shape (batch, 8384)
+        Of the patches, full scale 1.0.
+    lost : bool, shape (batch, 128)
+        Their lost frames.
+    """
     return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

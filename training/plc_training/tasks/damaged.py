@@ -10,11 +10,15 @@ References
    src/lib/utils.py.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES, HOP_SAMPLES, POINTS = 256, 64, 255
@@ -25,6 +29,22 @@ FULL_SCALE = 127.98
 LOST_MIN, LOST_MAX = 12, 88
 # Frames of the window of structural similarity, and its constants.
 _SIDE, _K1, _K2 = 7, 0.01, 0.03
+
+
+def loud_patches(x: NDArray[np.float32], shift: int) -> Iterator[NDArray[np.float32]]:
+    """Yield a clip's patches that are not silent, shape (8384,) each.
+
+    Parameters
+    ----------
+    x : float32, shape (samples,)
+        Full scale 1.0.
+    shift : int
+        Samples from one patch to the next.
+    """
+    for start in range(0, x.size - PATCH_SAMPLES + 1, shift):
+        patch = x[start : start + PATCH_SAMPLES]
+        if rms(patch) >= GAP_RMS_MIN:
+            yield patch
 
 
 def magnitudes(samples: Tensor) -> Tensor:

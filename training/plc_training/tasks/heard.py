@@ -171,8 +171,7 @@ class HeardTask(BurstsTask):
         """Return pieces and their bursts, padded with zeros."""
         plan = self._pieces
         n = plan.packet_samples
-        lines = pieces.lines[chosen].astype(np.float32)
-        lines *= (pieces.peaks[chosen] / 30_000.0)[:, None, None]
+        lines = pieces.at_their_level(chosen)
         gaps = [plan.gaps(piece[JUDGED, ::n] > 0.0) for piece in lines]
         most = max(map(len, gaps))
         bursts = np.zeros((len(lines), most, len(self.plan.lines), self.plan.samples), np.float32)

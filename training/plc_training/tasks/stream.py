@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plc.audio.quality import HOP_MS, SPECTRUM_FLOOR_DB, WINDOW_MS
 from plc_bench.scores.metrics import mel_filters
 from plc_kernels.phase.windows import grid_window_samples
-from plc_training.data.segments import BridgePlan, CausalPlan, Segments
+from plc_training.data.segments import PEAK, BridgePlan, CausalPlan, Segments
 from plc_training.networks.spectral import Grid
 from plc_training.tasks.base import Amount, Count, Positive, Settings, Task, check_margin, grid_hop
 
@@ -162,7 +162,7 @@ class StreamTask(Task):
         offset: int,
     ) -> dict[str, Tensor]:
         # In units of full scale, as the log-spectral distance has an absolute floor.
-        lines *= (peaks / 30_000.0)[:, None, None]
+        lines *= (peaks / PEAK)[:, None, None]
         place = np.arange(self._filled, dtype=np.float64)
         ends = np.asarray(gaps)[:, None]
         return {

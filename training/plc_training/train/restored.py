@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, find_clips, read_clip
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.networks.restorers import Restorer
-from plc_training.tasks.damage import DamageSettings
+from plc_training.tasks.damage import DamageTask, batch_of
 from plc_training.tasks.damaged import (
+    FRAMES,
+    HOP_SAMPLES,
     PATCH_SAMPLES,
     SAMPLE_RATE,
-    damaged,
     draw_lost,
-    interpolated,
-    magnitudes,
+    loud_patches,
     psnr_db,
     ssim,
 )
@@ -37,8 +36,8 @@ from plc_training.train.run import read_run
 REPAIRS = ("damaged", "linear", "network")
 SHARES = ((0.0, 0.25), (0.25, 0.45), (0.45, 1.0), (0.0, 1.0))
 """Shares of lost frames that are told apart: from, and below which; the last is all."""
-# From one patch of a clip to the next: 128 hops.
-_SHIFT = 8192
+# From one patch of a clip to the next.
+_SHIFT = FRAMES * HOP_SAMPLES
 _BATCH = 16
 
 
@@ -84,8 +83,8 @@ class Restored:
         )
 
 
-def open_restorer(folder: Path) -> tuple[Restorer, str]:
-    """Return the best network of a run, and how its patches begin.
+def open_restorer(folder: Path) -> tuple[DamageTask, Restorer]:
+    """Return the task of a run, and its best network.
 
     Raises
     ------
@@ -93,27 +92,27 @@ def open_restorer(folder: Path) -> tuple[Restorer, str]:
         If the folder holds no run of this task, or no best weights yet.
     """
     recipe, _, probe = read_run(folder)
-    if not isinstance(recipe.settings, DamageSettings):
+    task = recipe.make_task(probe, probe)
+    if not isinstance(task, DamageTask):
         raise ConfigError(
             f"{folder} holds a run of {recipe.task.kind}; expected one of the task damage"
         )
-    network = recipe.make_task(probe, probe).make_network()
-    assert isinstance(network, Restorer)
+    network = task.make_network()
     load_mean(folder / BEST, network)
-    return network.eval(), recipe.settings.form
+    return task, network.eval()
 
 
 def score_clips_of(
-    network: Restorer, form: str, sources: Sequence[Path], most: int = 0
+    task: DamageTask, network: Restorer, sources: Sequence[Path], most: int = 0
 ) -> Restored:
     """Return the scores of the clips in folders or files.
 
     Parameters
     ----------
+    task : DamageTask
+        Makes the network's inputs.
     network : Restorer
         Ready to judge.
-    form : str
-        Of its inputs.
     sources : sequence of Path
         Folders, audio files or manifests.
     most : int
@@ -134,7 +133,7 @@ def score_clips_of(
         works += [re.sub(r"_\d+$", "", path.stem)] * len(lines)
         for begin in range(0, len(lines), _BATCH):
             part = slice(begin, begin + _BATCH)
-            of_psnr, of_ssim = _scores(network, form, lines[part], lost[part])
+            of_psnr, of_ssim = _scores(task, network, lines[part], lost[part])
             psnrs.append(of_psnr)
             ssims.append(of_ssim)
             shares.append(lost[part].mean(axis=1))
@@ -180,25 +179,19 @@ def _shown(difference: PairedDifference) -> str:
 def _patches(path: Path, most: int) -> NDArray[np.float32]:
     """Return a clip's patches that are loud enough, shape (patches, samples)."""
     x = read_clip(path, SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32)
-    starts = range(0, x.size - PATCH_SAMPLES + 1, _SHIFT)
-    loud = [start for start in starts if rms(x[start : start + PATCH_SAMPLES]) >= GAP_RMS_MIN]
+    loud = list(loud_patches(x, _SHIFT))
     if most and len(loud) > most:
         loud = [loud[i * len(loud) // most] for i in range(most)]
-    lines = np.empty((len(loud), PATCH_SAMPLES), np.float32)
-    for line, start in zip(lines, loud, strict=True):
-        line[:] = x[start : start + PATCH_SAMPLES]
-    return lines
+    return np.array(loud, np.float32).reshape(-1, PATCH_SAMPLES)
 
 
 @torch.no_grad()
 def _scores(
-    network: Restorer, form: str, lines: NDArray[np.float32], lost: NDArray[np.bool_]
+    task: DamageTask, network: Restorer, lines: NDArray[np.float32], lost: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the PSNR and similarity of every repair, shape (3, patches) each."""
-    truth, missing = magnitudes(torch.from_numpy(lines)), torch.from_numpy(lost)
-    zeros, linear = damaged(truth, missing), interpolated(truth, missing)
-    begun = linear if form == "interpolated" else zeros
-    repairs = (zeros, linear, network(begun, missing.float()))
-    of_psnr = torch.stack([psnr_db(repair, truth) for repair in repairs])
-    of_ssim = torch.stack([ssim(repair, truth) for repair in repairs])
+    batch = batch_of(lines, lost)
+    repairs = task.repairs(network, batch)
+    of_psnr = torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs])
+    of_ssim = torch.stack([ssim(repair, batch["truth"]) for repair in repairs])
     return of_psnr.numpy(), of_ssim.numpy()
