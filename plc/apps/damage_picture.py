@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps.picture import blank_figure
+from plc.apps.picture import blank_figure, save
 from plc.audio.files import AudioReader
-from plc.errors import AudioFileError
 from plc.repair.detect.files import DetectReport
 from plc.repair.detect.findings import Finding
 
@@ -30,7 +29,6 @@ COLOURS = {
 _COLUMNS = 1600
 _CLOSE = 6
 _MARGIN_S = 0.012
-_DPI = 100
 
 
 def draw_damage(path: Path, source: Path, report: DetectReport) -> None:
@@ -61,10 +59,7 @@ def draw_damage(path: Path, source: Path, report: DetectReport) -> None:
     for k, (finding, piece) in enumerate(zip(shown, pieces, strict=True)):
         _draw_close(figure.add_subplot(grid[1 + k // 3, k % 3]), report.sample_rate, finding, piece)
     figure.suptitle(f"{source.name}: {len(report.findings)} findings", fontsize="x-large")
-    try:
-        figure.savefig(path, dpi=_DPI, format="png")
-    except OSError as error:
-        raise AudioFileError(f"cannot write {path}: {error.strerror}") from error
+    save(figure, path)
 
 
 def _shown(findings: tuple[Finding, ...]) -> list[Finding]:

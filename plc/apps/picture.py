@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.audio.loss import bursts_of
-from plc.errors import AudioFileError, MissingExtraError
+from plc.errors import AudioFileError, MissingExtraError, why
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,10 +92,7 @@ def draw(
     axes[0][1].set_title("around one gap", loc="left")
     figure.colorbar(image, ax=axes[:, 0], label="level (dB)", pad=0.015, aspect=45)
     figure.suptitle(stream.title, fontsize="x-large")
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        raise AudioFileError(f"cannot write {path}: {error.strerror}") from error
+    save(figure, path)
 
 
 def detail(
@@ -205,3 +202,11 @@ def blank_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG; raise AudioFileError if that fails."""
+    try:
+        figure.savefig(path, dpi=_DPI, format="png")
+    except OSError as error:
+        raise AudioFileError(f"cannot write {path}: {why(error)}") from error

@@ -64,6 +64,12 @@ def place(url: str) -> Place:
     return Bucket(url) if "://" in url else Folder(url)
 
 
+def whereabouts(url: str) -> str:
+    """Return a path or URL such that all that lies below begins with it."""
+    whole = url if "://" in url else Path(url).resolve().as_posix()
+    return whole.rstrip("/") + "/"
+
+
 class Folder:
     """A folder of this machine."""
 

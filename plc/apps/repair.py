@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plc.apps.cluster import as_done_on
-from plc.apps.places import OWN, Folder, Place, place
+from plc.apps.places import OWN, Folder, Place, place, whereabouts
 from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
 from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples, remove_leftovers
@@ -212,12 +212,15 @@ def run_repair(
     """
     start_s = time.perf_counter()
     sources, targets = place(source), place(target)
-    if source.rstrip("/") == target.rstrip("/"):
+    here, there = whereabouts(source), whereabouts(target)
+    if here == there:
         raise ConfigError(f"{source} is source and target; name another folder for the results")
     labels = None if settings.gaps is None else place(settings.gaps)
     if isinstance(labels, Folder) and not labels.path.is_dir():
         raise AudioFileError(f"{settings.gaps} is no folder; name one with NAME.txt of recordings")
-    entries = sources.recordings()
+    # Where the target lies in the source, results of before are none of its recordings.
+    results = there.removeprefix(here)
+    entries = [entry for entry in sources.recordings() if not entry.name.startswith(results)]
     if not entries:
         raise AudioFileError(f"{source} holds no recordings")
     _check_names([entry.name for entry in entries])
@@ -243,10 +246,10 @@ def run_repair(
             if progress is not None:
                 progress(earlier, len(done), len(jobs))
         if ray is None:
-            results = in_processes(repair, waiting, workers, _name)
+            answers = in_processes(repair, waiting, workers, _name)
         else:
-            results = as_done_on(ray, repair, waiting, workers, _name)
-        for _, told in results:
+            answers = as_done_on(ray, repair, waiting, workers, _name)
+        for _, told in answers:
             if isinstance(told, Failure):
                 outcome = Outcome(name=told.clip, state=FAILED, reason=told.reason)
             else:

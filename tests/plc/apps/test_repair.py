@@ -114,6 +114,17 @@ def test_a_second_run_does_only_what_changed(archive: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("out", ["tapes/out", "."])
+def test_results_beside_the_source_are_not_repaired_again(archive: Path, out: str) -> None:
+    settings = RepairSettings(gaps=str(archive / "labels"), method="ar")
+    tapes, target = str(archive / "tapes"), str(archive / out)
+    reports = [run_repair(tapes, target, settings) for _ in range(2)]
+    assert states(reports[0]) == {"a.wav": REPAIRED, "side/b.wav": REPAIRED, "sound.wav": SOUND}
+    assert states(reports[1]) == states(reports[0])
+    assert all(each.before for each in reports[1].outcomes)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_an_interrupted_run_is_gone_on_with(archive: Path) -> None:
     class StopError(Exception):
         pass
@@ -152,6 +163,8 @@ def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:
     tapes = str(archive / "tapes")
     with pytest.raises(ConfigError, match="source and target"):
         run_repair(tapes, tapes + "/", settings)
+    with pytest.raises(ConfigError, match="source and target"):
+        run_repair(tapes, str(archive / "labels/../tapes"), settings)
     with pytest.raises(AudioFileError, match="no folder"):
         run_repair(str(archive / "none"), str(archive / "out"), settings)
     with pytest.raises(AudioFileError, match="no recordings"):
