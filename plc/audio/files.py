@@ -262,10 +262,16 @@ class AudioWriter:
         self._place = _behind(self.path)
         self._partial, self._descriptor = _open_beside(self._place)
         settings = container, sample_rate, channels, bitrate
-        if self.path.suffix.lower() in media.FORMATS:
-            self._file: _Encoder = _media(self, *settings, film.path if codec and film else None)
-        else:
-            self._file = _create(self, *settings)
+        try:
+            if self.path.suffix.lower() in media.FORMATS:
+                copied = film.path if codec and film else None
+                self._file: _Encoder = _media(self, *settings, copied)
+            else:
+                self._file = _create(self, *settings)
+        except BaseException:
+            os.close(self._descriptor)
+            self._partial.unlink(missing_ok=True)
+            raise
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
@@ -629,21 +635,22 @@ def _media(
     bitrate: int | None,
     film: Path | None,
 ) -> media.MediaEncoder:
-    suffix = writer.path.suffix.lower()
-    file = os.fdopen(writer._descriptor, "r+b", closefd=False)
+    # With a descriptor of its own: what a full disk leaves in its buffer must not reach a file
+    # that is opened later under the number of ours.
+    file = os.fdopen(os.dup(writer._descriptor), "r+b")
     sound = codec, writer.subtype, sample_rate, channels
+    suffix = writer.path.suffix.lower()
     try:
         return media.MediaEncoder(file, suffix, *sound, bitrate, writer._tags, film)
     except BaseException:
-        os.close(writer._descriptor)
-        writer._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.close()
         raise
 
 
 def _create(
     writer: AudioWriter, container: str, sample_rate: int, channels: int, bitrate: int | None
 ) -> soundfile.SoundFile:
-    partial = writer._partial
     level = None if bitrate is None else _level(writer.subtype, sample_rate, channels, bitrate)
     constant = "CONSTANT" if level is not None and writer.subtype == "MPEG_LAYER_III" else None
     try:
@@ -659,10 +666,7 @@ def _create(
             bitrate_mode=constant,
         )
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        reason = _place_error(partial)
-        os.close(writer._descriptor)
-        partial.unlink(missing_ok=True)
-        if reason:
+        if reason := _place_error(writer._partial):
             raise AudioFileError(f"cannot write {writer.path}: {reason}") from error
         raise AudioFileError(
             f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "

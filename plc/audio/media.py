@@ -229,7 +229,7 @@ class MediaEncoder:
     Parameters
     ----------
     file : BinaryIO
-        To write to, from its beginning; stays open.
+        To write to, from its beginning; :meth:`close` closes it.
     suffix : str
         One of :data:`FORMATS`.
     codec, subtype : str
@@ -372,9 +372,10 @@ class MediaEncoder:
             self._end_films()
             try:
                 container.close()
-                self._file.flush()
             except self.av.error.FFmpegError as error:
                 raise OSError(_reason(error)) from error
+            finally:
+                self._file.close()
 
     def _mux(self, packets: Iterable[Any], container: Any = None) -> None:
         try:

@@ -1,5 +1,6 @@
 """Files that PyAV writes, and films whose sound is written anew."""
 
+import gc
 import io
 import os
 from pathlib import Path
@@ -178,6 +179,27 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not os.listdir(tmp_path)
+
+
+def test_what_a_full_disk_left_over_reaches_no_other_file(tmp_path: Path) -> None:
+    import resource
+
+    noise = np.random.default_rng(1).standard_normal((5 * RATE, 1)).astype(np.float32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        writer = AudioWriter(tmp_path / "a.m4a", RATE, 1)
+        with pytest.raises(AudioFileError, match="File too large"):
+            writer.write(noise)
+        descriptor = writer._descriptor
+        writer.discard()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (tmp_path / "other").open("wb") as other:
+        assert other.fileno() == descriptor  # the first free number is taken
+        del writer
+        gc.collect()
+    assert (tmp_path / "other").stat().st_size == 0
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
