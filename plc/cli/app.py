@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from plc import notice
 from plc.cli import batch, embed, live, network, repair, streams, web
-from plc.cli.batch import counted, progress_bar, warn_of_clipping
+from plc.cli.batch import progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
@@ -41,6 +41,7 @@ from plc.cli.options import (
 )
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError, MissingExtraError
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

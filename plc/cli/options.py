@@ -373,13 +373,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def end_unheard(reports: list[dict[str, Any]]) -> None:
-    """Say to which ports nothing came that can be played; end with status 1 if that is all."""
+def heard_nothing(reports: list[dict[str, Any]]) -> bool:
+    """Say which streams nothing came of that can be played; return whether that is all of them."""
     unheard = [each for each in reports if not each["jitter_buffer"]["packets_received"]]
     for report in unheard:
         counted = report.get("relay") or report["live"]
         why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
         why = why or "no datagram at all"
-        typer.echo(f"plc: {report['listen']} heard no stream: {why}", err=True)
-    if len(unheard) == len(reports):
-        raise typer.Exit(1)
+        typer.echo(f"plc: {report['name']} heard no stream: {why}", err=True)
+    return len(unheard) == len(reports)

@@ -151,8 +151,15 @@ def _print(report: "RepairReport") -> None:
     before = sum(each.before for each in report.outcomes)
     typer.echo(f"{states}; {before} of them by an earlier run")
     if (speed := report.hours_per_core_hour) is not None:
-        hours = sum(each.duration_s for each in report.outcomes if not each.before) / 3600
+        audio_s = sum(each.duration_s for each in report.outcomes if not each.before)
         typer.echo(
-            f"{hours:.2f} hours of audio in {report.elapsed_s:.1f} s: {speed:.0f} hours of audio "
+            f"{_time(audio_s)} of audio in {_time(report.elapsed_s)}: {speed:.3g} hours of audio "
             "for an hour of one core"
         )
+
+
+def _time(seconds: float) -> str:
+    """Return a time in the unit that people would use."""
+    if seconds < 120.0:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200.0 else f"{seconds / 3600:.1f} hours"
