@@ -2,9 +2,9 @@
 
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,12 @@ _ALONE_MS = 128.0
 _opened = threading.local()
 
 
-class Refiner(Protocol):
-    """Improves on the fill of a gap, or fills one alone."""
+class Refiner(ABC):
+    """Improves on the fill of a gap, or fills one alone; what it leaves out does nothing."""
 
     def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
         """As :func:`speech_around`; 0 where the answer makes no difference."""
-        ...
+        return 0.0
 
     def fill_speech(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
@@ -70,8 +70,9 @@ class Refiner(Protocol):
         speech : float
             Of :meth:`speech_share`.
         """
-        ...
+        return False
 
+    @abstractmethod
     def refine(
         self,
         row: NDArray[np.float32],
@@ -94,7 +95,6 @@ class Refiner(Protocol):
         speech : float or None
             Of :meth:`speech_share`; None: that of what is known in ``row``.
         """
-        ...
 
 
 class TwoSidedNetwork:
@@ -183,7 +183,7 @@ class TwoSidedNetwork:
         return seen
 
 
-class TwoSidedNetworks:
+class TwoSidedNetworks(Refiner):
     """The models that serve a file, by content; opened together.
 
     Parameters
@@ -282,7 +282,7 @@ class TwoSidedNetworks:
         return (fill + spoken_fill) / np.float32(2.0)
 
 
-class PaperRefiner:
+class PaperRefiner(Refiner):
     """The context encoder of the literature: it makes a gap anew, whatever fills it.
 
     Parameters
@@ -293,16 +293,6 @@ class PaperRefiner:
 
     def __init__(self, network: ContextEncoder) -> None:
         self._network = network
-
-    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
-        """As :meth:`Refiner.speech_share`: it serves all content."""
-        return 0.0
-
-    def fill_speech(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
-    ) -> bool:
-        """As :meth:`Refiner.fill_speech`: it fills nothing without a draft."""
-        return False
 
     def refine(
         self,
