@@ -1,5 +1,6 @@
 """The command that repairs many recordings."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Of a long table, what failed is told in any case.
 _ROWS = 50
+_WIDTH = 120
 _RIGHT = ("gaps", "filled", "length")
 
 
@@ -144,7 +146,8 @@ def _print(report: "RepairReport") -> None:
             f"{filled_ms:.1f} ms",
             f"{each.duration_s:.1f} s",
         )
-    Console(highlight=False, markup=False).print(table)
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(width=width, highlight=False, markup=False).print(table)
     if len(shown) < len(report.outcomes):
         typer.echo(f"and {len(report.outcomes) - len(shown)} more: --json has all")
     states = ", ".join(f"{report.count(state)} {state}" for state in (REPAIRED, SOUND, FAILED))
