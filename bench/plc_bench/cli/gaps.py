@@ -137,9 +137,10 @@ def published(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Score fills on clips and gaps that others published, beside their own outputs.
+    """Score fills on clips and gaps that others published.
 
-    A folder of NAME_clean.wav and NAME_20_METHOD.wav (gaps of 20 ms), such as docs/audio of
+    Outputs of others that lie beside them are scored, too. A folder of NAME_clean.wav and
+    NAME_20_METHOD.wav (gaps of 20 ms), such as docs/audio of
     github.com/ondrejmokry/InpaintingAutoregressive; or one that holds EBU_SQAM.mat, such as
     github.com/ondrejmokry/InpaintingRevisited, whose gaps are drawn as its program does.
 

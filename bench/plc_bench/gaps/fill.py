@@ -1,4 +1,4 @@
-"""Fill gaps by any method of the benchmarks of gaps, named on the command line."""
+"""Fill gaps by any method that the benchmarks of gaps name."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""ViSQOL, which compares the spectrograms of an original and of what was heard.
+"""ViSQOL: it compares the spectrograms of original and estimate.
 
 It comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program. No
 network here was trained or chosen by it.
