@@ -289,7 +289,7 @@ def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Ite
 
 
 def _told(what: object, folder: Path) -> str:
-    """Return a text or a path with the files of stdin and stdout called just that."""
+    """Return a text with stdin and stdout by their names alone."""
     return str(what).replace(f"{folder}{os.sep}", "")
 
 
