@@ -338,7 +338,8 @@ def _target(text: str) -> "Endpoint | Path":
 
     if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
         return Path(text)
-    return parse_endpoint(text)
+    files = ", ".join(WRITABLE_SUFFIXES)
+    return parse_endpoint(text, f"udp://HOST:PORT, or a file that ends in one of {files}")
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
