@@ -174,12 +174,12 @@ class Restorer:
         patch[0, 0] = shown.T / np.float32(FULL_SCALE)
         flags[0] = lost
         self._session.run()
-        answer = self._session.output[0, 0].T * np.float32(FULL_SCALE)
+        answer = self._session.output[0, 0].T
         if not np.isfinite(answer).all():
             raise ModelError(
                 f"{self._name} answers with values that are not finite; train it again"
             )
-        return np.maximum(answer, np.float32(0.0))
+        return np.maximum(answer, np.float32(0.0)) * np.float32(FULL_SCALE)
 
     def _at_its_rate(
         self, row: NDArray[np.float32], place: int, begin: int, samples: int
