@@ -179,7 +179,8 @@ class Restorer:
             raise ModelError(
                 f"{self._name} answers with values that are not finite; train it again"
             )
-        return np.maximum(answer, np.float32(0.0)) * np.float32(FULL_SCALE)
+        restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
+        return restored
 
     def _at_its_rate(
         self, row: NDArray[np.float32], place: int, begin: int, samples: int
@@ -191,16 +192,16 @@ class Restorer:
         low = int(np.floor(at)) - self._down.shape[1]
         high = int(np.ceil(at + samples * self._step)) + self._down.shape[1]
         line = _padded(row, place + low, place + high)[None]
-        out = np.empty((1, samples), np.float32)
-        resample(at - low, self._step, self._down, line, out)
-        return out[0]
+        out = np.empty(samples, np.float32)
+        resample(at - low, self._step, self._down, line, out[None])
+        return out
 
     def _at_rows_rate(self, change: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
         """Return a change at 16 kHz, 0 outside, as samples of the row."""
-        out = np.empty((1, samples), np.float32)
+        out = np.empty(samples, np.float32)
         line = np.pad(change, _TAPS)[None]
-        resample(float(_TAPS), 1.0 / self._step, self._up, line, out)
-        return out[0]
+        resample(float(_TAPS), 1.0 / self._step, self._up, line, out[None])
+        return out
 
     def _frames_of(self, missing: NDArray[np.bool_], place: int, begin: int) -> NDArray[np.bool_]:
         """Return which frames of the patch miss more than a little; beyond the row, all is missed.
