@@ -1,4 +1,4 @@
-"""Fill gaps as lost frames of a spectrogram, by a network that restores its magnitudes [1]_.
+"""Gaps as lost frames of a spectrogram, restored by a network [1]_.
 
 The network sees 512 ms around a gap at 16 kHz: 128 frames of 256 samples, one every 64, without
 those that are lost, and answers with all of them. Every gap in sight is lost, so that many short
@@ -185,7 +185,19 @@ class Restorer:
     def _at_its_rate(
         self, row: NDArray[np.float32], place: int, begin: int, samples: int
     ) -> NDArray[np.float32]:
-        """Return samples of ``row`` at 16 kHz, from ``begin`` samples after ``place`` on."""
+        """Return samples of the row at 16 kHz.
+
+        Parameters
+        ----------
+        row : float32, shape (n,)
+            Zeros beyond it.
+        place : int
+            A sample of the row.
+        begin : int
+            Samples at 16 kHz from there to the first.
+        samples : int
+            How many.
+        """
         if self._step == 1.0:
             return _padded(row, place + begin, place + begin + samples)
         at = begin * self._step
@@ -197,7 +209,7 @@ class Restorer:
         return out
 
     def _at_rows_rate(self, change: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-        """Return a change at 16 kHz, 0 outside, as samples of the row."""
+        """Return a change at 16 kHz at the row's rate."""
         out = np.empty(samples, np.float32)
         line = np.pad(change, _TAPS)[None]
         resample(float(_TAPS), 1.0 / self._step, self._up, line, out[None])

@@ -1,4 +1,4 @@
-"""Samples from spectra of which some frames are known and others are magnitudes alone.
+"""Samples from spectra that are known in part.
 
 Phase is integrated from what is known (:mod:`plc_kernels.phase.pghi`), then improved by fast
 Griffin-Lim with the known frames held. Both ends of a fill are bent to meet their neighbours.
@@ -52,7 +52,7 @@ def bent(
     gap: tuple[int, int],
     sample_rate: int,
 ) -> NDArray[np.float32]:
-    """Return the gap's samples of ``filled``, both ends bent to meet their neighbours.
+    """Return a gap's samples, their ends bent to meet their neighbours.
 
     Parameters
     ----------
