@@ -23,6 +23,7 @@ References
    10.1145/3470482.3479635.
 """
 
+import math
 import threading
 
 import numpy as np
@@ -32,7 +33,7 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks.spectral_fill import bent
+from plc.networks.spectral_fill import bent, padded
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.phase.offline import signal_of, spectra_of
@@ -137,6 +138,11 @@ class Restorer:
         samples = -int(-(stop - start) // self._step)
         if samples > HORIZON_MS * SAMPLE_RATE / 1000.0 or not 0 < start < stop < row.size:
             return False
+        # A long recording has many gaps.
+        reach = math.ceil((PATCH_SAMPLES + _TAPS) * self._step)
+        low = max(0, start - reach)
+        row, received = row[low : stop + reach], received[low : stop + reach]
+        start, stop = start - low, stop - low
         touching = -(-samples // HOP_SAMPLES) + _TOUCHING
         # Of the patch, from the gap's first sample on; the gap lies in its middle.
         begin = -(_TOUCHING + (FRAMES - touching) // 2) * HOP_SAMPLES
@@ -199,11 +205,11 @@ class Restorer:
             How many.
         """
         if self._step == 1.0:
-            return _padded(row, place + begin, place + begin + samples)
+            return padded(row, place + begin, place + begin + samples)
         at = begin * self._step
-        low = int(np.floor(at)) - self._down.shape[1]
-        high = int(np.ceil(at + samples * self._step)) + self._down.shape[1]
-        line = _padded(row, place + low, place + high)[None]
+        low = math.floor(at) - self._down.shape[1]
+        high = math.ceil(at + samples * self._step) + self._down.shape[1]
+        line = padded(row, place + low, place + high)[None]
         out = np.empty(samples, np.float32)
         resample(at - low, self._step, self._down, line, out[None])
         return out
@@ -315,13 +321,4 @@ def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.repeat(magnitudes, 2, axis=1)
     near, far = wide[:, 1:-2] + wide[:, 2:-1], wide[:, :-3] + wide[:, 3:]
     out[:, 1::2] = np.maximum((9.0 * near - far) / 16.0, 0.0)
-    return out
-
-
-def _padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Return a copy of ``x[start:stop]``, silent where that is outside ``x``."""
-    out = np.zeros(stop - start, np.float32)
-    low, high = max(start, 0), min(stop, x.size)
-    if low < high:
-        out[low - start : high - start] = x[low:high]
     return out

@@ -70,3 +70,20 @@ def bent(
         out[: ramp.size] += ramp[::-1] * (known[start - 1] - filled[start - 1])
         out[out.size - ramp.size :] += ramp * (known[stop] - filled[stop])
     return out
+
+
+def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    """Return a copy of ``x[start:stop]``, silent outside ``x``.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Samples.
+    start, stop : int
+        Places in it or outside; the copy has as many samples as they are apart.
+    """
+    out = np.zeros(stop - start, np.float32)
+    low, high = max(start, 0), min(stop, x.size)
+    if low < high:
+        out[low - start : high - start] = x[low:high]
+    return out
