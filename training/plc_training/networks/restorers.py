@@ -127,5 +127,5 @@ class Restorer(nn.Module):
 
 
 def level_of(patch: Tensor) -> Tensor:
-    """Return the level that patches are divided by, shape (batch, 1, 1, 1)."""
+    """Return the patches' level, shape (batch, 1, 1, 1): they are divided by it."""
     return (patch.square().mean((1, 2, 3), keepdim=True) + _LEAST_LEVEL**2).sqrt()
