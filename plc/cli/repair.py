@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Of a long table, what failed is told in any case.
 _ROWS = 50
+# Where there is no terminal, in columns.
 _WIDTH = 120
 _RIGHT = ("gaps", "filled", "length")
 
