@@ -15,12 +15,13 @@ width is 32 as published.
 
 References
 ----------
-.. [1] A. Marafioti, P. Majdak, N. Holighaus, N. Perraudin, "GACELA: a generative adversarial context
-   encoder for long audio inpainting of music", IEEE J. Sel. Topics in Signal Processing 15 (1),
-   2021, and github.com/andimarafioti/GACELA.
+.. [1] A. Marafioti, P. Majdak, N. Holighaus, N. Perraudin, "GACELA: a generative adversarial
+   context encoder for long audio inpainting of music", IEEE J. Sel. Topics in Signal Processing 15
+   (1), 2021, and github.com/andimarafioti/GACELA.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def levels_of(magnitudes: Tensor) -> Tensor:
 
 def averaged(levels: Tensor, times: int) -> Tensor:
     """Return means over ``times`` neighbouring frames of (batch, bands, frames)."""
-    out: Tensor = levels.unflatten(2, (-1, times)).mean(3)
+    out: Tensor = levels.reshape(*levels.shape[:2], -1, times).mean(3)
     return out
 
 
@@ -122,7 +123,7 @@ class Side(nn.Sequential):
     def __init__(self, width: int) -> None:
         widths = [1, width, 2 * width, width, width // 2]
         layers: list[nn.Module] = []
-        for taken, given in zip(widths, widths[1:], strict=False):
+        for taken, given in pairwise(widths):
             convolution = nn.Conv2d(taken, given, 5, 2, 2)
             # By torch's own initial weights, narrow codes are often dead: the same for all sides.
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
@@ -180,7 +181,7 @@ class Generator(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return gaps, shape (batch, 512, gap), of codes and noise, shape (batch, numbers)."""
-        seed = self.linear(codes).unflatten(1, self.seed)
+        seed = self.linear(codes).reshape(-1, *self.seed)
         out: Tensor = torch.tanh(self.rises(seed)[:, 0])
         return out
 
@@ -230,7 +231,7 @@ class Critic(nn.Sequential):
     def __init__(self, width: int, bands: int, frames: int) -> None:
         widths = [1, *(width << i for i in range(_DOUBLINGS))]
         layers: list[nn.Module] = []
-        for taken, given in zip(widths, widths[1:], strict=False):
+        for taken, given in pairwise(widths):
             layers += [nn.Conv2d(taken, given, 5, 2, 2), nn.LeakyReLU(_CRITIC_LEAK)]
             bands, frames = -(-bands // 2), -(-frames // 2)
         linear = nn.Linear(widths[-1] * bands * frames, 1)

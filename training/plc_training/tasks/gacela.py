@@ -7,9 +7,10 @@ no reconstruction term: the generator's loss is the negative sum of the critics'
 all critics move, on the same generated gaps, then the generator.
 
 What differs from the document: the gradient penalty is that of each sample, as in WGAN-GP [2]_ and
-not of the whole batch; the window is Hann's and not Gauss's, as the engine's kernels have it; levels
-are relative to what is known around the gap and not to the file's largest; the two frames beside a
-gap that miss some of their samples are hidden from the encoders, as they are when a gap is filled.
+not of the whole batch; the window is Hann's and not Gauss's, as the engine's kernels have it;
+levels are relative to what is known around the gap and not to the file's largest; the two frames
+beside a gap that miss some of their samples are hidden from the encoders, as they are when a gap is
+filled; all critics have one optimiser, which for Adam is the same as one each.
 
 References
 ----------
@@ -34,9 +35,9 @@ from plc.networks.long_gap import (
     EDGE_FRAMES,
     HOP_SAMPLES,
     KIND,
+    RATES,
     SAMPLE_RATE,
     WINDOW_SAMPLES,
-    gap_signature,
 )
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
@@ -313,7 +314,7 @@ class GacelaTask(Task):
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
             "kind": KIND,
-            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
+            "sample_rates": card.sample_rates or RATES,
             "drafts": (),
             "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
             "top_hz": None,
@@ -324,8 +325,9 @@ class GacelaTask(Task):
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
-        sides, noise = inputs
-        return gap_signature(tuple(sides.shape), tuple(noise.shape), self._layout.gap)
+        sides, noise = (tuple(tensor.shape) for tensor in inputs)
+        gap = (sides[0], BINS, self._layout.gap)
+        return Signature((("sides", sides), ("noise", noise)), ("gap", gap))
 
     def engine_run(
         self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
@@ -363,4 +365,5 @@ def _frechet(a: Tensor, b: Tensor) -> Tensor:
     root = vectors @ torch.diag(values.clamp_min(0.0).sqrt()) @ vectors.T
     both = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0.0).sqrt().sum()
     apart = (a.mean(0) - b.mean(0)).square().sum()
-    return apart + first.trace() + second.trace() - 2.0 * both
+    distance: Tensor = apart + first.trace() + second.trace() - 2.0 * both
+    return distance
