@@ -10,7 +10,8 @@ samples every 256, with the levels of seconds on either side::
 
 The edge frames of a side touch the gap. The network sees the nearest whole frame in their place;
 those that miss more than a little are interpolated between it and the generated ones. Then phase is
-made as in :mod:`plc.networks.spectral_fill`. In a shorter gap only its own frames are generated.
+made as in :mod:`plc.networks.spectral_fill`, and the samples are mixed with a draft at both ends.
+In a shorter gap only its own frames are generated.
 
 *Above 11 kHz* the network knows nothing: there stays the draft that filled the gap before.
 
@@ -34,9 +35,10 @@ from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
 from plc.networks.other_rate import OtherRate
-from plc.networks.spectral_fill import bent, with_phase
+from plc.networks.spectral_fill import with_phase
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
+from plc_kernels.fade import crossfade_ramp
 from plc_kernels.phase.offline import signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
 from plc_kernels.phase.windows import gaussian_gamma, window
@@ -56,6 +58,8 @@ EDGE_FRAMES = 2
 """Frames on either side of those of a gap that miss some of their samples."""
 ITERATIONS = 100
 """Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
+MIX_MS = 5.0
+"""At both ends of a gap: where the draft goes over into the fill."""
 CONTEXT_S = 6.0
 """On either side of a gap, of which networks see the part that they were trained on."""
 # A frame that misses no more of its window's energy counts as known.
@@ -157,10 +161,12 @@ class LongGapNetwork:
         known[_TOUCHING + places - low] = 0
         estimate[_TOUCHING + places - low] = magnitudes[places]
         gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
-        made_of = with_phase(estimate, known, part.size, ITERATIONS, gamma, self._plan)
-        gap = (-begin - low * HOP_SAMPLES, samples - begin - low * HOP_SAMPLES)
-        fill = bent(signal_of(made_of, part.size, self._plan), part, gap, SAMPLE_RATE)
-        self._rate.replace(row[start:stop], fill, part[slice(*gap)])
+        estimate = with_phase(estimate, known, part.size, ITERATIONS, gamma, self._plan)
+        filled = signal_of(estimate, part.size, self._plan)
+        begin = -begin - low * HOP_SAMPLES
+        draft = part[begin : begin + samples]
+        change = weights(samples) * (filled[begin : begin + samples] - draft)
+        self._rate.replace(row[start:stop], draft + change, draft)
         return True
 
     def _answer(self, magnitudes: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
@@ -207,6 +213,11 @@ class LongGaps:
         self._networks = sorted(networks, key=lambda network: network.longest)
         self._sample_rate = sample_rate
 
+    @property
+    def longest(self) -> int:
+        """Samples of the recording in the longest gap that is filled."""
+        return self._networks[-1].longest
+
     def fill(self, row: NDArray[np.float32], start: int, stop: int, seed: int) -> bool:
         """Fill a gap, as :meth:`LongGapNetwork.fill` does.
 
@@ -249,12 +260,19 @@ def open_long_gaps(model: str, sample_rate: int) -> LongGaps:
         )
     opened: dict[tuple[str, int], LongGaps] = _opened.__dict__.setdefault("long_gaps", {})
     if (model, sample_rate) not in opened:
-        networks = [LongGapNetwork(manifest, sample_rate) for manifest in _find(model)]
+        networks = [LongGapNetwork(manifest, sample_rate) for manifest in find_long_gaps(model)]
         opened[model, sample_rate] = LongGaps(networks, sample_rate)
     return opened[model, sample_rate]
 
 
-def _find(model: str) -> list[Manifest]:
+def find_long_gaps(model: str) -> list[Manifest]:
+    """Return the models that ``model`` names, as :func:`open_long_gaps` takes it.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
     if model != "auto":
         return [find(model)]
     manifests = [manifest for manifest in available() if manifest.kind == KIND]
@@ -285,6 +303,18 @@ def long_gap_signature(batch: int, graph: GraphSummary) -> Signature:
         f"(batch, 2, {BINS}, frames), noise (batch, maps, bands, steps), gap (batch, {BINS}, "
         "frames): export the model again"
     )
+
+
+def weights(samples: int) -> NDArray[np.float32]:
+    """Return the share of a fill in the mixture with its draft: 0 at both ends, 1 between.
+
+    The draft continues both sides, so that at the ends there is no step.
+    """
+    share = np.ones(samples, np.float32)
+    ramp = crossfade_ramp(min(round(MIX_MS * SAMPLE_RATE / 1000.0), samples // 2))
+    share[: ramp.size] = ramp
+    share[samples - ramp.size :] = ramp[::-1]
+    return share
 
 
 def levels_of(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:

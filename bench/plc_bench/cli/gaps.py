@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, Model
 from plc.cli.output import Quality
 from plc_bench.cli.options import (
     CsvFile,
@@ -122,7 +122,46 @@ def paper(
     end(failures)
 
 
+def long_gaps(
+    sources: Sources,
+    gap_ms: Annotated[
+        str, typer.Option(help="Length of a gap in ms; a list.")
+    ] = "370,750,1000,1500",
+    model: Model = "auto",
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Gaps that are timed at once.")] = 64,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Fill gaps of a third of a second and more in music by inventing, copying and fading.
+
+    FAD: Fréchet distance of the notes of all fills. LSD: log-spectral distance, in dB.
+    Step: at an edge, in usual steps nearby. FAD needs basic-pitch.
+    """
+    from plc_bench.base import corpus
+    from plc_bench.gaps import long_gaps
+
+    settings = [
+        long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)
+        for length in numbers("gap-ms", gap_ms, float)
+    ]
+    clips = corpus.find_clips(sources, stereo)
+    with progress_shown("clips", len(clips) * len(settings)) as advance:
+        reports = [
+            long_gaps.measure_long_gaps(clips, each, processes(jobs), advance) for each in settings
+        ]
+    for report in reports:
+        report_failures(report.failures, len(clips))
+    tables = [long_gaps.result_table(report) for report in reports]
+    show(reports, tables, as_json, save)
+    if not as_json:
+        typer.echo(f"{batch} gaps at once: {1000 * long_gaps.batch_s(model, batch):.0f} ms")
+    end([failure for report in reports for failure in report.failures])
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (inpaint, paper):
+    for command in (inpaint, paper, long_gaps):
         app.command()(command)

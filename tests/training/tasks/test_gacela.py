@@ -16,6 +16,7 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
+from torch import Tensor  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
@@ -92,7 +93,7 @@ def test_the_gap_and_its_edges_are_hidden_from_the_encoders(task: GacelaTask) ->
     batch = task.batch(2, np.random.default_rng(1))
     lines = segments().lines[:2, 0, : PLAN.window_samples]
 
-    def seen() -> torch.Tensor:
+    def seen() -> Tensor:
         return task.inputs(dict(batch, levels=task.levels(lines)))[0]
 
     sides, noise = task.inputs(dict(batch, levels=task.levels(lines)))
@@ -163,7 +164,7 @@ def test_critics_learn_what_generated_gaps_look_like(task: GacelaTask) -> None:
 
 def test_a_generator_of_real_gaps_would_have_the_best_likeness(task: GacelaTask) -> None:
     class Cheat(Gacela):
-        def forward(self, sides: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        def forward(self, sides: Tensor, noise: Tensor) -> Tensor:
             return task.levels(segments().lines[:, 0, : PLAN.window_samples])[..., GAP]
 
     honest = task.validate(task.make_network().eval())

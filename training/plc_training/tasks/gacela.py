@@ -41,6 +41,7 @@ from plc.networks.long_gap import (
 )
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
+from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Segments
 from plc_training.networks.adversary import wasserstein
@@ -56,8 +57,6 @@ from plc_training.networks.gacela import (
 from plc_training.tasks.base import Count, ModelCard, Ports, Settings, Task, TaskChoice, Turn
 
 _VALIDATION_BATCH = 16
-# Of the covariances of bands, so that those without energy have one.
-_LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,10 +301,10 @@ class GacelaTask(Task):
             other = mel(network(sides, noise.flip(0)).float())
             rows.append(torch.stack([real, made]))
             variants.append((made - other).square().mean() / 2.0)
-        real, made = torch.cat(rows, dim=1).transpose(2, 3).flatten(1, 2).double()
+        real, made = torch.cat(rows, dim=1).transpose(2, 3).flatten(1, 2).double().cpu()
         spread = torch.stack(variants).mean().sqrt().double() / made.std(0).mean()
         return {
-            "likeness": -float(_frechet(real, made)),
+            "likeness": -frechet_distance(real.numpy(), made.numpy()),
             "level_db": float((made - real).mean()) * 50.0,
             "spread": float(spread),
         }
@@ -355,15 +354,3 @@ def _hidden(sides: Tensor) -> Tensor:
         torch.cat([first, after[..., EDGE_FRAMES:]], dim=2),
     ]
     return torch.stack(shown, dim=1)
-
-
-def _frechet(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Fréchet distance of two sets of rows, float64."""
-    eye = _LEAST_VARIANCE * torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-    first, second = (torch.cov(x.T) + eye for x in (a, b))
-    values, vectors = torch.linalg.eigh(first)
-    root = vectors @ torch.diag(values.clamp_min(0.0).sqrt()) @ vectors.T
-    both = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0.0).sqrt().sum()
-    apart = (a.mean(0) - b.mean(0)).square().sum()
-    distance: Tensor = apart + first.trace() + second.trace() - 2.0 * both
-    return distance
