@@ -149,12 +149,7 @@ class Restorer:
         spectra[made] *= wanted / np.maximum(drafted, _LEAST)
         whole = signal_of(spectra, line.size, self._plan)
         fill = bent(whole, line, (-begin, samples - begin), SAMPLE_RATE)
-        if self._rate.step == 1.0:
-            row[start:stop] = fill
-        else:
-            row[start:stop] += self._at_rows_rate(
-                fill - line[-begin : samples - begin], stop - start
-            )
+        self._rate.replace(row[start:stop], fill, line[-begin : samples - begin])
         return True
 
     def _answer(
@@ -169,13 +164,13 @@ class Restorer:
         patch[0, 0] = shown.T / np.float32(FULL_SCALE)
         flags[0] = lost
         self._session.run()
-        answer = self._session.output[0, 0].T * np.float32(FULL_SCALE)
+        answer = self._session.output[0, 0].T
         if not np.isfinite(answer).all():
             raise ModelError(
                 f"{self._name} answers with values that are not finite; train it again"
             )
-        floored: NDArray[np.float32] = np.maximum(answer, np.float32(0.0))
-        return floored
+        restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
+        return restored
 
     def _frames_of(self, missing: NDArray[np.bool_], place: int, begin: int) -> NDArray[np.bool_]:
         """Return which frames of the patch miss more than a little; beyond the row, all is missed.

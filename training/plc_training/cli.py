@@ -19,6 +19,8 @@ from plc_kernels.own_folder import cache_root
 
 STOPPED = 130
 """Exit status after Ctrl-C, as in a shell."""
+# Of the frames in a picture that are lost: the middle of the document's range.
+_PICTURE_SHARE = 0.4
 
 Libraries = Annotated[
     list[Path],
@@ -214,6 +216,9 @@ def restored(
     patches: Annotated[
         int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
     ] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw a patch of the first clip, 40 % lost.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
@@ -226,11 +231,14 @@ def restored(
     """
     import torch
 
-    from plc_training.train.restored import open_restorer, score_clips_of, table
+    from plc_bench.base.corpus import find_clips
+    from plc_training.train.restored import draw_patch, open_restorer, score_clips_of, table
 
     if threads:
         torch.set_num_threads(threads)
     task, network = open_restorer(run)
+    if picture is not None:
+        draw_patch(picture, task, network, find_clips(unseen)[0], _PICTURE_SHARE)
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
