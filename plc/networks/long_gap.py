@@ -199,7 +199,7 @@ class LongGapNetwork:
 
 
 class LongGaps:
-    """Fills long gaps by the network whose own gaps are the nearest in length.
+    """Fills long gaps by the shortest network that reaches.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def find_long_gaps(model: str) -> list[Manifest]:
 
 
 def long_gap_signature(batch: int, graph: GraphSummary) -> Signature:
-    """Return the shapes of a network for some gaps, of the lengths that its graph has.
+    """Return the shapes of a network for a number of gaps.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stretches of a recording at the rate of a network, and what changes there at the recording's."""
+"""Recordings at the rate of a network, and fills at their own."""
 
 import numpy as np
 from numpy.typing import NDArray

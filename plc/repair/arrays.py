@@ -224,7 +224,7 @@ def fill_gaps(
 
 
 def _open_file_method(method: str, model: str, sample_rate: int, seed: int) -> _FileMethod:
-    """Return what improves on the draft that fills a gap of a row."""
+    """Return a call that replaces the draft of a gap."""
     if method == GACELA:
         long_gaps = open_long_gaps(model, sample_rate)
         return lambda row, start, stop, received: long_gaps.fill(row, start, stop, seed)

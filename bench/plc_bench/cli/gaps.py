@@ -144,7 +144,7 @@ def long_gaps(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Fill gaps of a third of a second and more in music by inventing, copying and fading.
+    """Fill long gaps in music: invented, copied, faded.
 
     FAD: Fréchet distance of the notes of all fills. LSD: log-spectral distance, in dB.
     Step: at an edge, in usual steps nearby. FAD needs basic-pitch.

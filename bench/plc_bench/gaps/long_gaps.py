@@ -218,7 +218,9 @@ def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
 
 
 def copied(signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a signal with the most similar passage in its gap, mixed with prediction at the ends.
+    """Return a signal with its most similar passage in the gap.
+
+    Both ends are mixed with linear prediction.
 
     Parameters
     ----------
@@ -268,7 +270,10 @@ def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> floa
 
 
 def batch_s(model: str, gaps: int = 64) -> float:
-    """Return the time in s for a batch of gaps on one thread: the median of some."""
+    """Return the median time in s for a batch of gaps.
+
+    On one thread of the CPU.
+    """
     signature = partial(long_gap_signature, gaps)
     session = open_session(find_long_gaps(model)[0], signature, providers="cpu")
     rng = np.random.default_rng(0)

@@ -180,7 +180,13 @@ class Generator(nn.Module):
         self.rises = nn.Sequential(*rises, *blocks, nn.ConvTranspose2d(width, 1, 8, 2, 3))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return gaps, shape (batch, 512, gap), of codes and noise, shape (batch, numbers)."""
+        """Return gaps, shape (batch, 512, gap), of codes with noise.
+
+        Parameters
+        ----------
+        codes : float32, shape (batch, numbers)
+            Of both sides, and noise.
+        """
         seed = self.linear(codes).reshape(-1, *self.seed)
         out: Tensor = torch.tanh(self.rises(seed)[:, 0])
         return out

@@ -115,7 +115,7 @@ class GacelaPlan:
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's stretches, shape (1, samples), and the samples of a gap."""
+        """Yield a clip's stretches, shape (1, samples), and a gap's samples."""
         if domain not in self.domains:
             return
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
@@ -239,7 +239,7 @@ class GacelaTask(Task):
         return _hidden(_sides(batch["levels"], self._layout)), batch["noise"]
 
     def _shown(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return levels of the real half, and of the half with generated gaps."""
+        """Return levels of the real half, and of the generated one."""
         levels = batch["levels"]
         # A batch of one, or of a device's share: the real one lends its sides.
         real, lent = levels[0::2], levels[1::2] if len(levels) > 1 else levels
@@ -345,7 +345,10 @@ def _gaps(levels: Tensor, layout: Layout) -> Tensor:
 
 
 def _hidden(sides: Tensor) -> Tensor:
-    """Return sides whose frames next to the gap repeat the nearest whole one."""
+    """Return sides without what touches the gap.
+
+    There, frames repeat the nearest whole one.
+    """
     before, after = sides[:, 0], sides[:, 1]
     last = before[..., -EDGE_FRAMES - 1 : -EDGE_FRAMES].expand(-1, -1, EDGE_FRAMES)
     first = after[..., EDGE_FRAMES : EDGE_FRAMES + 1].expand(-1, -1, EDGE_FRAMES)
