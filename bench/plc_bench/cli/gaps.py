@@ -138,6 +138,9 @@ def long_gaps(
     ] = "370,750,1000,1500",
     model: Model = "auto",
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Gaps that are timed at once.")] = 64,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the fills of the first clip's first gap here (PNG).")
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
@@ -165,6 +168,8 @@ def long_gaps(
         report_failures(report.failures, len(clips))
     tables = [long_gaps.result_table(report) for report in reports]
     show(reports, tables, as_json, save)
+    if picture:
+        long_gaps.draw_fills(picture, clips[0], settings[0])
     if not as_json:
         typer.echo(f"{batch} gaps at once: {1000 * long_gaps.batch_s(model, batch):.0f} ms")
     end([failure for report in reports for failure in report.failures])

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import plc
+from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
 from plc.networks.long_gap import (
     KIND,
@@ -51,12 +52,15 @@ from plc_kernels.fade import crossfade_ramp
 
 METHODS = (KIND, "copy", "fade")
 TRUTH = "truth"
+VARIANT = "gacela, another seed"
 # Around a gap, for the notes in it.
 _AROUND_S = 1.0
 # On either side of an edge: what its level is taken from, and its usual steps.
 _EDGE_MS = 20.0
 # Mixed at the ends of a copied passage.
 _MIX_MS = 10.0
+# On either side of a gap, in a picture.
+_SHOWN_S = 0.4
 _FRAME, _HOP = 1024, 256
 _FLOOR_DB = -80.0
 _RESAMPLES = 100
@@ -199,22 +203,81 @@ def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
     ConfigError
         If the clip is too short or silent there.
     """
+    made, gap = filled_by_all(path, settings)
+    variants_db = np.nan
+    if VARIANT in made:
+        variant = made.pop(VARIANT)[slice(*gap)]
+        variants_db = spectral_distance_db(variant, made[KIND][slice(*gap)])
+    fills = {name: _scored(made[TRUTH], filled, gap) for name, filled in made.items()}
+    return GapFills(path.name, fills, variants_db)
+
+
+def filled_by_all(
+    path: Path, settings: LongGapSettings
+) -> tuple[dict[str, NDArray[np.float32]], tuple[int, int]]:
+    """Return a clip as it was and by every method, and its gap.
+
+    Raises
+    ------
+    ConfigError
+        If the clip is too short or silent there.
+    """
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
     samples = round(settings.gap_ms * SAMPLE_RATE / 1000.0)
     start = (signal.size - samples) // 2
     gap = start, start + samples
     if start < 2 * _AROUND_S * SAMPLE_RATE or rms(signal[slice(*gap)]) < GAP_RMS_MIN:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap in its middle")
-    made = {"copy": copied(signal, gap), "fade": _inpainted(signal, gap, "ar", "auto", 0)}
-    variants_db = np.nan
+    made = {TRUTH: signal}
     if samples <= open_long_gaps(settings.model, SAMPLE_RATE).longest:
-        seeds = (settings.seed, settings.seed + 1)
-        ours, other = (_inpainted(signal, gap, KIND, settings.model, seed) for seed in seeds)
-        made = {KIND: ours, **made}
-        variants_db = spectral_distance_db(other[slice(*gap)], ours[slice(*gap)])
-    made = {TRUTH: signal, **made}
-    fills = {name: _scored(signal, filled, gap) for name, filled in made.items()}
-    return GapFills(path.name, fills, variants_db)
+        for name, seed in ((KIND, settings.seed), (VARIANT, settings.seed + 1)):
+            made[name] = _inpainted(signal, gap, KIND, settings.model, seed)
+    made["copy"] = copied(signal, gap)
+    made["fade"] = _inpainted(signal, gap, "ar", "auto", 0)
+    return made, gap
+
+
+def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
+    """Draw the fills of a clip's gap as spectrograms.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG.
+    clip, settings
+        As for :func:`filled_by_all`.
+
+    Raises
+    ------
+    ConfigError
+        As of :func:`filled_by_all`.
+    AudioFileError, MissingExtraError
+        If the picture cannot be written, or matplotlib is missing.
+    """
+    made, gap = filled_by_all(clip, settings)
+    around = round(_SHOWN_S * SAMPLE_RATE)
+    figure = blank_figure(2.0 * len(made), 2.8)
+    axes = figure.subplots(1, len(made), sharey=True)
+    pictures = [_decibels(filled[gap[0] - around : gap[1] + around]) for filled in made.values()]
+    top = float(pictures[0].max())
+    edges_s = (0.0, (gap[1] - gap[0]) / SAMPLE_RATE)
+    extent = (-_SHOWN_S, edges_s[1] + _SHOWN_S, 0.0, SAMPLE_RATE / 2000.0)
+    for ax, title, picture in zip(axes, made, pictures, strict=True):
+        ax.imshow(
+            picture.T,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            cmap="magma",
+            vmin=top - 80.0,
+            vmax=top,
+        )
+        ax.vlines(edges_s, 0.0, extent[3], colors="white", linewidth=0.7, linestyles="dotted")
+        ax.set_title(title, fontsize=8)
+        ax.set_xlabel("s", fontsize=7)
+        ax.tick_params(labelsize=7)
+    axes[0].set_ylabel("kHz", fontsize=7)
+    save(figure, path)
 
 
 def copied(signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
@@ -259,11 +322,7 @@ def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> floa
     Mean over frames of 46 ms of the root mean square difference of their bins; bins below -80 dB of
     the largest in ``b`` count as that.
     """
-    hann = np.hanning(_FRAME + 1)[:-1]
-    spectra = [
-        np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(x, _FRAME)[::_HOP] * hann))
-        for x in (a, b)
-    ]
+    spectra = [_magnitudes(x) for x in (a, b)]
     floor = max(float(spectra[1].max()), 1e-9) * 10.0 ** (_FLOOR_DB / 20.0)
     first, second = (20.0 * np.log10(np.maximum(each, floor)) for each in spectra)
     return float(np.sqrt(((first - second) ** 2).mean(axis=1)).mean())
@@ -328,6 +387,17 @@ def _distance(gaps: Sequence[GapFills], method: str) -> Range:
     drawn = [of(rng.integers(len(gaps), size=len(gaps))) for _ in range(_RESAMPLES)]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Range(of(np.arange(len(gaps))), float(low), float(high))
+
+
+def _magnitudes(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a signal's spectra, shape (frames, bins)."""
+    frames = np.lib.stride_tricks.sliding_window_view(x, _FRAME)[::_HOP]
+    return np.abs(np.fft.rfft(frames * np.hanning(_FRAME + 1)[:-1]))
+
+
+def _decibels(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    decibels: NDArray[np.float64] = 20.0 * np.log10(_magnitudes(x) + 1e-6)
+    return decibels
 
 
 def _inpainted(

@@ -15,6 +15,7 @@ from plc_bench.gaps.long_gaps import (
     LongGapSettings,
     batch_s,
     copied,
+    draw_fills,
     measure_long_gaps,
     result_table,
     score_clip,
@@ -118,3 +119,11 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
 
 def test_a_batch_is_timed(tmp_path: Path) -> None:
     assert 0.0 < batch_s(write_generator(tmp_path), 2) < 10.0
+
+
+def test_fills_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    clip = write(tmp_path, "a.wav", repeating(6))
+    settings = LongGapSettings(gap_ms=300.0, model=write_generator(tmp_path))
+    draw_fills(tmp_path / "fills.png", clip, settings)
+    assert (tmp_path / "fills.png").read_bytes().startswith(b"\x89PNG")
