@@ -183,6 +183,8 @@ def fill_gaps(
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}; expected at least 0")
     channels = signal.size // signal.shape[0]
     config = StreamConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")

@@ -226,6 +226,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
         inpaint(x, [(12_000, 24_000)], sample_rate=22_050, method=KIND, model=model)
     with pytest.raises(ConfigError, match="model ar is none"):
         fill(model="ar")
+    with pytest.raises(ConfigError, match="seed is -1; expected at least 0"):
+        fill(model=model, seed=-1)
     with pytest.raises(ConfigError, match="needs one of kind gacela"):
         fill(model="music")
     with pytest.raises(ConfigError, match="for 22050 to 192000 Hz, the recording has 16000 Hz"):
