@@ -3,10 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.networks.spectral_fill import padded
 from plc_kernels.resample import resample, sinc_table
 
-# Of the resampler: taps at the network's rate, and its cutoff as a share of half that rate.
-_TAPS, _CUTOFF = 64, 0.92
+TAPS = 64
+"""Of the resampler, at the network's rate."""
+# Its cutoff as a share of half that rate.
+_CUTOFF = 0.92
 
 
 class OtherRate:
@@ -27,9 +30,9 @@ class OtherRate:
 
     def __init__(self, sample_rate: int, network_rate: int) -> None:
         self.step = sample_rate / network_rate
-        taps = 2 * round(_TAPS / 2 * self.step)
+        taps = 2 * round(TAPS / 2 * self.step)
         self._down = sinc_table(taps, _CUTOFF / self.step)
-        self._up = sinc_table(_TAPS, _CUTOFF)
+        self._up = sinc_table(TAPS, _CUTOFF)
 
     def samples(self, of_row: int) -> int:
         """Return the network's samples that ``of_row`` samples of the recording reach into."""
@@ -76,15 +79,6 @@ class OtherRate:
             row[:] = fill
             return
         out = np.empty((1, row.size), np.float32)
-        line = np.pad(fill - before, _TAPS)[None]
-        resample(float(_TAPS), 1.0 / self.step, self._up, line, out)
+        line = np.pad(fill - before, TAPS)[None]
+        resample(float(TAPS), 1.0 / self.step, self._up, line, out)
         row += out[0]
-
-
-def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Return a copy of ``x[start:stop]``, silent where that is outside ``x``."""
-    out = np.zeros(stop - start, np.float32)
-    low, high = max(start, 0), min(stop, x.size)
-    if low < high:
-        out[low - start : high - start] = x[low:high]
-    return out

@@ -35,8 +35,7 @@ from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
-from plc.networks.other_rate import padded
-from plc.networks.spectral_fill import bent, with_phase
+from plc.networks.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session

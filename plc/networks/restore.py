@@ -1,4 +1,4 @@
-"""Fill gaps as lost frames of a spectrogram, by a network that restores its magnitudes [1]_.
+"""Gaps as lost frames of a spectrogram, restored by a network [1]_.
 
 The network sees 512 ms around a gap at 16 kHz: 128 frames of 256 samples, one every 64, without
 those that are lost, and answers with all of them. Every gap in sight is lost, so that many short
@@ -23,6 +23,7 @@ References
    10.1145/3470482.3479635.
 """
 
+import math
 import threading
 
 import numpy as np
@@ -32,7 +33,7 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks.other_rate import OtherRate
+from plc.networks.other_rate import TAPS, OtherRate
 from plc.networks.spectral_fill import bent
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
@@ -132,6 +133,11 @@ class Restorer:
         samples = self._rate.samples(stop - start)
         if samples > HORIZON_MS * SAMPLE_RATE / 1000.0 or not 0 < start < stop < row.size:
             return False
+        # A long recording has many gaps.
+        reach = math.ceil((PATCH_SAMPLES + TAPS) * self._rate.step)
+        low = max(0, start - reach)
+        row, received = row[low : stop + reach], received[low : stop + reach]
+        start, stop = start - low, stop - low
         touching = -(-samples // HOP_SAMPLES) + _TOUCHING
         # Of the patch, from the gap's first sample on; the gap lies in its middle.
         begin = -(_TOUCHING + (FRAMES - touching) // 2) * HOP_SAMPLES

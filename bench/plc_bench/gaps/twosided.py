@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-import plc
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
+from plc_bench.gaps.fill import fill
 from plc_bench.scores import metrics
 
 # Section 3.1 of the paper: 2048 samples at 16 kHz.
@@ -50,8 +50,7 @@ class InpaintSettings:
     Attributes
     ----------
     methods : tuple of str
-        As ``plc.inpaint`` names them, ``METHOD[@model=NAME]``; the others are compared with the
-        first.
+        As :func:`~plc_bench.gaps.fill.fill` takes them; the others are compared with the first.
     gap_ms : float
         Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
         samples alone.
@@ -295,11 +294,11 @@ def _score_gap(
     lost = np.concatenate([np.arange(*part) for part in parts])
     snr_ms, snr = {}, {}
     for method in settings.methods:
-        fill = _repaired(signal, parts, method, settings)
+        whole = _repaired(signal, parts, method, settings)
         snr_ms[method] = (
-            metrics.snr_ms_db(signal, fill, (start, stop)) if settings.has_frame else math.nan
+            metrics.snr_ms_db(signal, whole, (start, stop)) if settings.has_frame else math.nan
         )
-        snr[method] = metrics.snr_db(signal[lost], fill[lost])
+        snr[method] = metrics.snr_db(signal[lost], whole[lost])
     return GapScores(clip, start, snr_ms, snr)
 
 
@@ -324,14 +323,12 @@ def _repaired(
     for part in parts:
         damaged[slice(*part)] = 0.0
     whole = signal.copy()
-    method, _, model = method.partition("@model=")
-    whole[low:high] = plc.inpaint(
+    whole[low:high] = fill(
         damaged[low:high],
         [(first - low, last - low) for first, last in parts],
-        sample_rate=settings.sample_rate,
-        quality=settings.quality,
-        method=method,
-        model=model or "auto",
+        settings.sample_rate,
+        method,
+        settings.quality,
     )
     return whole
 
