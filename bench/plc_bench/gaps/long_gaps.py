@@ -215,7 +215,7 @@ def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
 def filled_by_all(
     path: Path, settings: LongGapSettings
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[int, int]]:
-    """Return a clip as it was and by every method, and its gap.
+    """Return a clip by every method, and its gap.
 
     Raises
     ------
