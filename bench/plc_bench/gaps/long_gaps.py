@@ -385,8 +385,10 @@ def _distance(gaps: Sequence[GapFills], method: str) -> Range:
 
     rng = np.random.default_rng(0)
     drawn = [of(rng.integers(len(gaps), size=len(gaps))) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Range(of(np.arange(len(gaps))), float(low), float(high))
+    distance = of(np.arange(len(gaps)))
+    # Clips drawn twice take the place of others, and fewer of them lie further apart.
+    low, high = np.percentile(drawn, [2.5, 97.5]) - (np.mean(drawn) - distance)
+    return Range(distance, max(0.0, float(low)), float(high))
 
 
 def _magnitudes(x: NDArray[np.float32]) -> NDArray[np.float64]:
