@@ -127,8 +127,7 @@ def test_the_network_is_shown_levels_of_whole_frames(model: str) -> None:
     assert drawn[0, 0, 0, 0] == np.random.default_rng(3).random((1, 1, 1), np.float32)
 
 
-@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
-@pytest.mark.parametrize("share", [1.0, 0.35])
+@pytest.mark.parametrize(("rate", "share"), [(22_050, 1.0), (44_100, 0.35), (48_000, 1.0)])
 def test_true_magnitudes_give_nearly_the_true_spectrum(
     model: str, rate: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_each_turn_trains_its_player(task: GacelaTask) -> None:
             assert moved is name.startswith(turn.player) or ".bias" in name, name
 
 
+@pytest.mark.deep
 def test_critics_learn_what_generated_gaps_look_like(task: GacelaTask) -> None:
     torch.manual_seed(0)
     network = task.make_network()
