@@ -60,7 +60,7 @@ ITERATIONS = 100
 """Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
-CONTEXT_S = 6.0
+CONTEXT_S = 12.0
 """On either side of a gap, of which networks see the part that they were trained on."""
 # A frame that misses no more of its window's energy counts as known.
 _LITTLE = 0.05
