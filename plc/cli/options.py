@@ -148,6 +148,15 @@ Burst = Annotated[
     float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
 ]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+FillSeed = Annotated[
+    int, typer.Option(help="Of method gacela: another seed, another fill.", min=0, max=2**31 - 1)
+]
+Variants = Annotated[
+    int,
+    typer.Option(
+        metavar="K", help="Write K fills, of seeds from --seed on: OUT-1, OUT-2, …", min=1, max=99
+    ),
+]
 Trace = Annotated[
     Path | None,
     typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),
