@@ -30,6 +30,12 @@ _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
 # The difference outside is at least so many times that inside, where edges are looked for.
 _OUTSIDE = 10.0
+# Short blocks said again and again for longer than this are a tone.
+_TONE_MS, _TONE_BLOCKS = 250.0, 8
+# A pattern is looked for so far around, in stretches of a length, that repeat as exactly as the
+# finding does or to -60 dB; such a share of all that sounds.
+_PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
+_EQUAL, _SOUND = 1e-6, 1e-5
 # A shorter block explains a stretch if its error is no larger than this.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
@@ -47,11 +53,17 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
         From :func:`plc.repair.detect.clicks.residual`.
     """
     judge = judge_of("repeat")
+    factor = max(1, sample_rate // _LOW_RATE)
+    thin = _thinned(row, factor)
+    ms = sample_rate / 1000
     found = []
     for start, stop, features, lag in candidates(row, sample_rate, errors):
         confidence = judge.confidence(features)
-        if confidence >= 0.5:
-            first = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * sample_rate / 1000))
+        if confidence < 0.5:
+            continue
+        first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
+        is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
+        if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
             found.append(Candidate(first, stop, "repeat", confidence))
     return found
 
@@ -118,12 +130,18 @@ def _thinned(row: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     return np.convolve(row, taps, "same")[::factor].astype(np.float32)
 
 
+def _running_power(thin: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the energy before each frame, and that of all."""
+    whole = thin[: thin.size // _FRAME * _FRAME]
+    power = np.square(whole, dtype=np.float64).reshape(-1, _FRAME).sum(axis=1)
+    return np.concatenate([[0.0], np.cumsum(power)])
+
+
 def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
     """Return what :func:`repeat_starts` finds at all lags, shape (frames, 7)."""
     frames = thin.size // _FRAME
     found = np.zeros((frames, 7))
-    power = np.square(thin, dtype=np.float64).reshape(frames, _FRAME).sum(axis=1)
-    powers = np.concatenate([[0.0], np.cumsum(power)])
+    powers = _running_power(thin)
     sums = np.empty(frames + 1)
     first, last = (round(ms * rate / 1000) for ms in _LAGS_MS)
     for lag in range(first, last + 1):
@@ -180,16 +198,53 @@ def _edges(
     return first + start, first + stop
 
 
-def _first_copy(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> int:
-    """Return where the first of several copies begins."""
+def _is_pattern(
+    thin: NDArray[np.float32],
+    row: NDArray[np.float32],
+    span: tuple[int, int],
+    lag: int,
+    factor: int,
+) -> bool:
+    """Return whether what is around a repetition repeats as exactly as it does.
+
+    A copy stands out by that; a wave of one shape is like itself everywhere.
+    """
+    around = round(_PATTERN_MS * _LOW_RATE / 1000)
+    start, stop = (place // factor for place in span)
+    low = max(0, start - around) // _FRAME * _FRAME
+    part = np.ascontiguousarray(thin[low : stop + around])
+    frames = part.size // _FRAME
+    width = round(_PATTERN_WIDTH_MS * _LOW_RATE / 1000) // _FRAME
+    if frames <= width:
+        return False
+    errors = np.empty(frames + 1)
+    power = _running_power(part)
+    energy = power[width:] - power[:-width]
+    least = np.full(energy.size, np.inf)
+    first, last = (round(ms * _LOW_RATE / 1000) for ms in (_PATTERN_WIDTH_MS, _LAGS_MS[1]))
+    for shift in range(first, last + 1):
+        lag_errors(shift, _FRAME, part, errors)
+        begin = -(-shift // _FRAME)
+        np.minimum(least[begin:], (errors[width:] - errors[:-width])[begin:], out=least[begin:])
+    place = low + np.arange(energy.size) * _FRAME
+    beside = (place + width * _FRAME < start - lag // factor) | (place > stop + lag // factor)
+    beside &= (energy > _SOUND * width * _FRAME) & np.isfinite(least)
+    alike = least[beside] <= (_alike(row, span, lag)[0] + _EQUAL) * energy[beside]
+    return bool(alike.size and alike.mean() > _PATTERN_SHARE)
+
+
+def _first_copy(
+    row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int
+) -> tuple[int, int]:
+    """Return where the first of several copies begins, and the length of each."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)
         nearby = [(_alike(row, span, block + stray)[0], block + stray) for stray in (-1, 0, 1)]
         least, block = min(nearby)
         if least <= max(_SAME * error, _SAME_LEAST):
-            return min(span[0], _edges(row, span, block, lag)[0])
-    return span[0]
+            return min(span[0], _edges(row, span, block, lag)[0]), block
+    return span[0], lag
 
 
 def _jump(both: NDArray[np.float64], place: int, sample_rate: int) -> float:
