@@ -40,7 +40,7 @@ class Stream:
     def look_at(self, packet: NDArray[np.float32]) -> list[tuple[int, int]]:
         self.line[-self.packet :] = packet
         count = find_dropouts(RATE, self.packet, self.line, self.state, self.marked, self.parts)
-        return [tuple(each) for each in self.parts[: 2 * count].reshape(-1, 2).tolist()]
+        return [(begin, stop) for begin, stop in self.parts[: 2 * count].reshape(-1, 2).tolist()]
 
     def skip(self) -> None:
         skip_packet(RATE, self.packet, self.state)
@@ -59,11 +59,12 @@ def marks(signal: NDArray[np.float32], packet: int = PACKET) -> NDArray[np.bool_
 
 def where(found: NDArray[np.bool_]) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], found.astype(np.int8), [0]])))
-    return [tuple(each) for each in edges.reshape(-1, 2).tolist()]
+    return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
 def in_16_bits(signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (np.rint(signal * 32768.0) / 32768.0).astype(np.float32)
+    steps: NDArray[np.float32] = (np.rint(signal * 32768.0) / 32768.0).astype(np.float32)
+    return steps
 
 
 @pytest.mark.parametrize("packet", [MS, 3 * MS + 5, PACKET, 20 * MS, 60 * MS])

@@ -222,9 +222,9 @@ def test_runs_are_those_of_true() -> None:
 def melody(wave: str, seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
     """Return notes of one wave shape, half of them of a whole number of samples a period."""
     rng = np.random.default_rng(seed)
-    notes = []
-    while sum(map(len, notes)) < seconds * RATE:
-        hertz = 220.0 * 2.0 ** (rng.integers(-18, 19) / 12)
+    notes: list[NDArray[np.float64]] = []
+    while sum(note.size for note in notes) < seconds * RATE:
+        hertz = 220.0 * 2.0 ** (float(rng.integers(-18, 19)) / 12)
         hertz = RATE / round(RATE / hertz) if rng.random() < 0.5 else hertz
         samples = int(RATE * rng.uniform(0.2, 0.8))
         phase = np.arange(samples) * hertz / RATE % 1.0
