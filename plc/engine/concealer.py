@@ -339,7 +339,7 @@ class Concealer:
     def _without_dropouts(
         self, finder: DropoutFinder, received: bool, box: Packet, missing: Sequence[tuple[int, int]]
     ) -> tuple[bool, Sequence[tuple[int, int]]]:
-        """Return whether any of a packet is to be played, and its missing parts."""
+        """Return whether any of a packet is there, and its missing parts."""
         if not received or missing:
             finder.skip()
             return received, missing

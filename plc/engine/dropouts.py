@@ -58,7 +58,7 @@ class DropoutFinder:
         return tuple(zip(ends[::2], ends[1::2], strict=True))
 
     def skip(self) -> None:
-        """Take note of a packet that did not arrive, or not as a whole."""
+        """Take note of a packet that did not arrive as a whole."""
         skip_packet(self._rate, self._packet, self._state)
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What ``detect_dropouts`` finds in streams, and what that is worth: ``plc bench dropouts``.
+"""Dropouts found in streams, and what that gains: ``plc bench dropouts``.
 
 Samples have 16 bits and arrive in packets, none of which is lost. Each clip is damaged by mutes and
 repeated blocks (:mod:`plc_bench.detection.damage`), concealed, and compared with the original, as

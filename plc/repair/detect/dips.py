@@ -94,7 +94,10 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
 
 
 def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
-    """Return whether a hole is one of many like it, or of a series: the pulses of a tone."""
+    """Return whether a hole is one of a tone's cycles.
+
+    It then has many like it around, or is one of a series equally far apart.
+    """
     start, length = each.start, each.stop - each.start
     slack = 2 * HOP_MS * ms
     lengths = spans[:, 1] - spans[:, 0]

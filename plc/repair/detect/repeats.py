@@ -84,6 +84,7 @@ def candidates(
     found = _repetitions(thin[: frames * _FRAME], sample_rate / factor)
     taken = np.zeros(frames, np.bool_)
     both = np.minimum(np.abs(errors[0]), np.abs(errors[1]))
+    fresh = _low_band(errors[0], factor)
     for first in np.argsort(-found[:, 0], kind="stable").tolist():
         score, low_lag, last, inner, before, behind, _ = found[first].tolist()
         if score <= 0.0:
@@ -117,6 +118,7 @@ def candidates(
             abs(blocks - max(1, round(blocks))),
             alike[1],
             score,
+            *_innovation(fresh, (start, stop), lag, factor),
         )
         yield start, stop, features, lag
 
@@ -128,6 +130,39 @@ def _thinned(row: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     place = np.arange(-_FILTER * factor, _FILTER * factor + 1)
     taps = np.sinc(place / factor) / factor * np.hanning(place.size + 2)[1:-1]
     return np.convolve(row, taps, "same")[::factor].astype(np.float32)
+
+
+def _low_band(errors: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """Return prediction errors up to about 4 kHz: there lossy coding keeps waveforms."""
+    taps = np.hanning(2 * factor + 3)[1:-1]
+    low: NDArray[np.float64] = np.convolve(errors, taps / taps.sum(), "same")
+    return low
+
+
+def _innovation(
+    fresh: NDArray[np.float64], span: tuple[int, int], lag: int, step: int
+) -> tuple[float, float, float]:
+    """Return how alike the prediction errors of copy and source are.
+
+    Inside, before and behind: a steady tone is like itself a while ago because it is foreseen; what
+    was not foreseen can only be the same where it is a copy.
+    """
+    inner = _inner(span)
+    width, margin = min(lag, inner.stop - inner.start), 2 * step
+    before = slice(span[0] - margin - width, span[0] - margin)
+    behind = slice(span[1] + margin, span[1] + margin + width)
+    inside, *outside = (
+        _correlation(fresh, each, lag, max(1, step // 2)) for each in (inner, before, behind)
+    )
+    return float(np.log(1.0 - min(inside, 1.0) + 1e-3)), outside[0], outside[1]
+
+
+def _correlation(x: NDArray[np.float64], part: slice, lag: int, step: int) -> float:
+    """Return the correlation with what stands a lag before; 0 outside."""
+    if part.start < lag or part.stop > x.size or part.stop <= part.start:
+        return 0.0
+    here, there = x[part.start : part.stop : step], x[part.start - lag : part.stop - lag : step]
+    return float(here @ there / np.sqrt((here @ here) * (there @ there) + 1e-24))
 
 
 def _running_power(thin: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -205,7 +240,7 @@ def _is_pattern(
     lag: int,
     factor: int,
 ) -> bool:
-    """Return whether what is around a repetition repeats as exactly as it does.
+    """Return whether the surroundings of a repetition repeat as exactly.
 
     A copy stands out by that; a wave of one shape is like itself everywhere.
     """
@@ -236,7 +271,7 @@ def _is_pattern(
 def _first_copy(
     row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int
 ) -> tuple[int, int]:
-    """Return where the first of several copies begins, and the length of each."""
+    """Return the begin of the first copy, and the length of each."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)
