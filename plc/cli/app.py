@@ -27,6 +27,8 @@ from plc.cli.options import (
     HELP,
     AsJson,
     Burst,
+    FileMethod,
+    FillSeed,
     Lookahead,
     LookaheadMs,
     Loss,
@@ -35,6 +37,7 @@ from plc.cli.options import (
     PacketMs,
     Seed,
     Trace,
+    Variants,
     examples,
     packets_of,
     share,
@@ -293,6 +296,8 @@ def conceal(
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
         "plc inpaint film.mkv good.mkv --mask missing.npy",
         "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
+        "plc inpaint damaged.wav good.wav --method restore   lost frames, by a network to 8 kHz",
+        "plc inpaint song.wav good.wav --gap 3.1:3.4 --method gacela --variants 5",
         "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
@@ -323,8 +328,10 @@ def inpaint(
             case_sensitive=False, help="Quality; best takes several times longer than good."
         ),
     ] = "good",
-    method: Method = "auto",
+    method: FileMethod = "auto",
     model: Model = "auto",
+    seed: FillSeed = 0,
+    variants: Variants = 1,
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
@@ -340,7 +347,9 @@ def inpaint(
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
+    Method gacela invents what may have been in gaps of music: each of --variants is another one.
     """
+    from plc.networks.long_gap import KIND as GACELA
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -353,11 +362,19 @@ def inpaint(
                 parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
+    if variants > 1 and method != GACELA:
+        raise typer.BadParameter(
+            f"method {method} has one result; --method {GACELA} has many", param_hint="--variants"
+        )
     with batch.recordings(sources, target, file_format) as work:
+        numbers = work.vary(variants)
         work.check_shown(picture, page, overwrite)
+        found: dict[Path, list[tuple[float, float]]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
-            gaps_s = given.of(pair) or _found_gaps(pair, work, overwrite, as_json)
+            gaps_s = given.of(pair) or found.get(pair.source)
+            if not gaps_s:
+                gaps_s = found[pair.source] = _found_gaps(pair, work, overwrite, as_json)
             return inpaint_file(
                 pair.source,
                 pair.target,
@@ -365,6 +382,7 @@ def inpaint(
                 quality=quality,
                 method=method,
                 model=model,
+                seed=seed + numbers[pair.target],
                 overwrite=overwrite,
                 bitrate=bitrate,
                 progress=progress,
@@ -732,15 +750,16 @@ def _print_findings(report: "DetectReport") -> None:
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc import METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS
 
+    methods = METHODS | FILE_METHODS
     if as_json:
-        print_json(METHODS)
+        print_json(methods)
         return
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
-    for name, description in METHODS.items():
+    for name, description in methods.items():
         table.add_row(name, description)
     _console().print(table)
 

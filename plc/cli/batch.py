@@ -152,7 +152,7 @@ class Work:
     pairs : list of Pair
         Each recording and its result.
     to_folder : bool
-        Whether the results go to a folder.
+        Whether there may be several results, as in a folder.
     to_stdout : bool
         Whether the result is what stdout gets; what there is to say then goes to stderr.
     refusals : list of (str, str)
@@ -186,6 +186,22 @@ class Work:
             warn_of_clipping(report.clipped_samples, pair.target)
             done.append((pair, report))
         return done
+
+    def vary(self, count: int) -> dict[Path, int]:
+        """Turn every result into several, OUT-1, OUT-2, …; return their numbers from 0 on."""
+        if count > 1:
+            if self.to_stdout:
+                raise AudioFileError("stdout takes one variant; name a file")
+            self.pairs = [
+                pair._replace(
+                    target=pair.target.with_stem(f"{pair.target.stem}-{k}"),
+                    name=str(Path(pair.name).with_stem(f"{Path(pair.name).stem}-{k}")),
+                )
+                for pair in self.pairs
+                for k in range(1, count + 1)
+            ]
+            self.to_folder = True
+        return {pair.target: k % count for k, pair in enumerate(self.pairs)}
 
     def say(self, line: str) -> None:
         """Print a line of the result."""

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -82,9 +82,22 @@ def known_method(method: str) -> str:
         return method
     from plc import METHODS
 
-    if method.partition(":")[0] not in METHODS:
+    return _among(METHODS, method)
+
+
+def known_file_method(method: str) -> str:
+    """Return the name of a method for recordings; raise BadParameter if it is unknown."""
+    if method == "auto":
+        return method
+    from plc.engine.methods import FILE_METHODS, METHODS
+
+    return _among(METHODS | FILE_METHODS, method)
+
+
+def _among(methods: Iterable[str], method: str) -> str:
+    if method.partition(":")[0] not in methods:
         raise typer.BadParameter(
-            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
+            f"unknown method {method!r}; known: {', '.join(methods)}, burg:ORDER_MS/PAST_MS"
         )
     return method
 
@@ -118,6 +131,9 @@ LookaheadMs = Annotated[
 Method = Annotated[
     str, typer.Option(callback=known_method, help="How: auto, or one of plc doctor --methods.")
 ]
+FileMethod = Annotated[
+    str, typer.Option(callback=known_file_method, help="How: auto, or one of plc doctor --methods.")
+]
 Model = Annotated[
     str,
     typer.Option(
@@ -132,6 +148,15 @@ Burst = Annotated[
     float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
 ]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+FillSeed = Annotated[
+    int, typer.Option(help="Of method gacela: another seed, another fill.", min=0, max=2**31 - 1)
+]
+Variants = Annotated[
+    int,
+    typer.Option(
+        metavar="K", help="Write K fills, of seeds from --seed on: OUT-1, OUT-2, …", min=1, max=99
+    ),
+]
 Trace = Annotated[
     Path | None,
     typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, Model, share
 from plc.cli.output import Quality
 from plc_bench.cli.options import (
     CsvFile,
@@ -31,6 +31,12 @@ def inpaint(
         ),
     ] = "lpc,auto",
     gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
+    hops_lost: Annotated[
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of a gap's hops of 4 ms that is lost: 30%."
+        ),
+    ] = 1.0,
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
@@ -55,6 +61,8 @@ def inpaint(
     Method janssen is gap-wise Janssen as published: order 1024, 4096 samples a side, 20 rounds.
 
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
+
+    Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
     """
     from plc_bench.base import corpus, results
     from plc_bench.gaps import twosided
@@ -68,6 +76,7 @@ def inpaint(
             sample_rate=sample_rate,
             context=context,
             quality=quality,
+            hops_lost=hops_lost,
             seed=seed,
         )
         for length in numbers("gap-ms", gap_ms, float)
@@ -124,6 +133,50 @@ def paper(
     end(failures)
 
 
+def long_gaps(
+    sources: Sources,
+    gap_ms: Annotated[
+        str, typer.Option(help="Length of a gap in ms; a list.")
+    ] = "370,750,1000,1500",
+    model: Model = "auto",
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Gaps that are timed at once.")] = 64,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the fills of the first clip's first gap here (PNG).")
+    ] = None,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Fill long gaps in music: invented, copied, faded.
+
+    FAD: Fréchet distance of the notes of all fills. LSD: log-spectral distance, in dB.
+    Step: at an edge, in usual steps nearby. FAD needs basic-pitch.
+    """
+    from plc_bench.base import corpus
+    from plc_bench.gaps import long_gaps
+
+    settings = [
+        long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)
+        for length in numbers("gap-ms", gap_ms, float)
+    ]
+    clips = corpus.find_clips(sources, stereo)
+    with progress_shown("clips", len(clips) * len(settings)) as advance:
+        reports = [
+            long_gaps.measure_long_gaps(clips, each, processes(jobs), advance) for each in settings
+        ]
+    for report in reports:
+        report_failures(report.failures, len(clips))
+    tables = [long_gaps.result_table(report) for report in reports]
+    show(reports, tables, as_json, save)
+    if picture:
+        long_gaps.draw_fills(picture, clips[0], settings[0])
+    if not as_json:
+        typer.echo(f"{batch} gaps at once: {1000 * long_gaps.batch_s(model, batch):.0f} ms")
+    end([failure for report in reports for failure in report.failures])
+
+
 def published(
     data: Annotated[Path, typer.Option(help="Folder as its authors publish it; see above.")],
     methods: Annotated[
@@ -161,5 +214,5 @@ def published(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (inpaint, paper, published):
+    for command in (inpaint, paper, published, long_gaps):
         app.command()(command)
