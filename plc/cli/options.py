@@ -259,6 +259,13 @@ class ReceiverOptions:
             metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
         ),
     ] = "auto"
+    detect_dropouts: Annotated[
+        bool,
+        typer.Option(
+            "--detect-dropouts",
+            help="Conceal what of received packets is cut off, stuck or said again, too.",
+        ),
+    ] = False
 
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
@@ -280,6 +287,7 @@ class ReceiverOptions:
                 model=self.model,
                 budget_ms=self.budget_ms,
                 prepare=self.prepare,
+                detect_dropouts=self.detect_dropouts,
                 seed=seed,
             ),
             codec=self.codec,

@@ -98,6 +98,7 @@ WORK = (
     "plc_bench.quality.phase.measure",
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.detection.study.measure_detection",
+    "plc_bench.detection.stream.measure_streams",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
     "plc_bench.gaps.long_gaps.measure_long_gaps",
     "plc_bench.timing.latency.measure",
