@@ -110,7 +110,8 @@ def chirp() -> NDArray[np.float32]:
     slope = _STEP_HZ * SAMPLE_RATE / SEGMENT_SAMPLES
     starts = _STEP_HZ * (3.0 * np.arange(_CHIRPS) + 1.0)
     cycles = starts[:, None] * t + 0.5 * slope * t**2
-    return np.cos(2.0 * np.pi * cycles).sum(axis=0).astype(np.float32)
+    made: NDArray[np.float32] = np.cos(2.0 * np.pi * cycles).sum(axis=0).astype(np.float32)
+    return made
 
 
 def measure_probes(
