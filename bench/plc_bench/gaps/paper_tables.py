@@ -32,6 +32,7 @@ from plc.networks.paper import (
     ContextEncoder,
     open_context_encoder,
 )
+from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import score_clips
@@ -166,7 +167,10 @@ def score_gap(
 
 
 def result_table(reports: Sequence[InpaintReport]) -> Table:
-    """Return SNR_MS at both lengths, and differences to the reference."""
+    """Return SNR_MS at both lengths, and differences to the reference.
+
+    In brackets are 95 % intervals over the clips.
+    """
     gaps = reports[0].gaps
     clips = counted(len({gap.clip for gap in gaps}), "clip")
     table = Table(title=f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}")
@@ -246,8 +250,16 @@ def _cells(report: InpaintReport, method: str) -> list[str]:
     if method not in report.settings.methods or not report.gaps:
         return ["", ""]
     summary = report.summary(method)
+    values = [gap.snr_ms_db[method] for gap in report.gaps]
+    mean = paired_difference(
+        values,
+        np.zeros(len(values)).tolist(),
+        lower_is_better=False,
+        groups=[gap.clip for gap in report.gaps],
+        seed=report.settings.seed,
+    )
     over = ""
     if method != REFERENCE:
         difference = report.difference(method)
         over = f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
-    return [f"{summary.mean:.2f} ± {summary.std:.1f}", over]
+    return [f"{summary.mean:.2f} ± {summary.std:.1f} ({mean.interval('.2f')})", over]
