@@ -211,7 +211,7 @@ class _HalfSpectrum(torch.autograd.Function):
 
 
 def _half_spectrum(x: Tensor, points: int) -> Tensor:
-    """Return the spectra of real numbers along the first axis, for an even number of points."""
+    """Return spectra along the first axis, of an even number of points."""
     spectra: Tensor = _HalfSpectrum.apply(x, points)  # type: ignore[no-untyped-call]  # torch's stubs
     return spectra
 
