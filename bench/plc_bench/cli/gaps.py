@@ -120,9 +120,8 @@ def paper(
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
-    The published figures stand below those measured. Best and worst gap of the first
-    network against linear prediction are those of 64 ms, as in figure 4; the chirp
-    is that of figure 3.
+    The published figures stand below those measured. Of the first network,
+    --out has the best and the worst gap against linear prediction (64 ms).
 
     plc bench paper CORPUS/music/test --probe tones,chirp --out FOLDER
     """
