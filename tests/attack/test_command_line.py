@@ -76,7 +76,7 @@ NEEDED: dict[str, list[str]] = {
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
     "headline": ["NEW", "--out", "NEW"],
-    "paper": ["CLIP", "--models", "music"],
+    "paper": ["CLIP"],
     "fuzz": ["jitter"],
     "relay quality": ["CLIP"],
 }
@@ -101,6 +101,7 @@ WORK = (
     "plc_bench.detection.stream.measure_streams",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
     "plc_bench.gaps.long_gaps.measure_long_gaps",
+    "plc_bench.gaps.probes.measure_probes",
     "plc_bench.timing.latency.measure",
     "plc_bench.timing.throughput_report.measure",
     "plc_bench.timing.busy.measure",
