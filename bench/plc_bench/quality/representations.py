@@ -39,8 +39,9 @@ _LEAST_PEAK = 1e-4
 _MOST_DB = 150.0
 PICTURE_S = 1.0
 _WARM_SAMPLES = 2048
-_PANEL_INCHES = (11.0, 7.5)
-_DARKEST = -70.0  # dB below the loudest coefficient of the picture
+_PANEL_INCHES = (9.5, 6.6)
+# dB below the loudest coefficient of the picture: black, and without a phase.
+_DARKEST, _FAINTEST = -70.0, -50.0
 
 Samples = NDArray[np.float32]
 
@@ -236,6 +237,9 @@ def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -
     for cell, name in zip(cells, REPRESENTATIONS, strict=True):
         kind = representation(name, sample_rate, x.size)
         array = kind.forward(x)
+        if kind.channels[0] == "log magnitude":  # phases of nothing are noise
+            faint = array[0] < array[0].max() + _FAINTEST / 20.0 * math.log(10.0)
+            array[1][faint] = np.nan
         cell.suptitle(f"{name}, {kind.shape[1]} by {kind.shape[2]}", fontsize="medium")
         for axes, channel, what in zip(
             cell.subplots(1, array.shape[0], squeeze=False)[0], array, kind.channels, strict=True
