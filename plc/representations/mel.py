@@ -145,7 +145,7 @@ class Mfcc:
 
     def __init__(self, sample_rate: int, samples: int) -> None:
         self._mel = Mel(sample_rate, samples)
-        self._cosines = _cosines(CEPSTRA, BANDS)
+        self._cosines = cosine_rows(CEPSTRA, BANDS)
         self.samples = samples
         self.shape = (1, CEPSTRA, self._mel.shape[2])
 
@@ -158,7 +158,7 @@ class Mfcc:
         return self._mel.signal(self._cosines.T @ checked(array, self.shape, "the array")[0])
 
 
-def _cosines(rows: int, columns: int) -> NDArray[np.float64]:
+def cosine_rows(rows: int, columns: int) -> NDArray[np.float64]:
     """Return the first rows of the orthonormal cosine transform of type 2."""
     angle = np.pi / columns * np.outer(np.arange(rows), np.arange(columns) + 0.5)
     matrix = math.sqrt(2.0 / columns) * np.cos(angle)
