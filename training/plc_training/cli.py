@@ -100,7 +100,8 @@ def train(
     plc train content (fit the speech detector),
     plc train contour (train the pitch contour network),
     plc train damage (train the networks that tell damage from sound),
-    plc train restored (score a restorer of damaged spectrograms).
+    plc train restored (score a restorer of damaged spectrograms),
+    plc train generate (write notes that a trained generator makes).
     """
     import torch
 
@@ -233,6 +234,34 @@ def restored(
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
+
+
+@app.command("train generate")
+def generate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
+    way: Annotated[
+        Literal["random", "scale", "interpolation"],
+        typer.Argument(
+            help="random: latents and pitches; scale: one latent at all pitches; interpolation: "
+            "between two latents at one pitch."
+        ),
+    ] = "random",
+    out: Annotated[Path, typer.Option(help="Folder of the WAV files.")] = Path("notes"),
+    count: Annotated[int, typer.Option(min=1, help="Notes to make.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of latents and pitches.")] = 0,
+) -> None:
+    """Write notes that a trained generator makes.
+
+    plc train generate runs/notes_complex scale --out scale
+    """
+    import numpy as np
+
+    from plc_training.train.generated import WAYS, open_generator, write_sounds
+
+    orchestra = open_generator(run)
+    sounds = WAYS[way](orchestra, count, np.random.default_rng(seed))
+    for path in write_sounds(orchestra, sounds, out):
+        typer.echo(path)
 
 
 @app.command("train damage")

@@ -188,6 +188,31 @@ def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0, again.output
 
+    made: dict[str, list[Path]] = {}
+    for way in ("random", "scale", "interpolation"):
+        out = tmp_path / way
+        words = ["train", "generate", str(tmp_path / "run"), way, "--out", str(out), "--count", "3"]
+        written = CliRunner().invoke(app, words)
+        assert written.exit_code == 0, written.output
+        made[way] = sorted(out.iterdir())
+        assert [Path(line) for line in written.stdout.split()] == made[way]
+        for path in made[way]:
+            x, rate = soundfile.read(path)
+            assert (x.size, rate) == (SAMPLES, RATE)
+            assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
+    pitches = {way: [path.stem.split("-")[1] for path in paths] for way, paths in made.items()}
+    assert pitches["scale"] == ["60", "64", "67"]
+    assert len(set(pitches["interpolation"])) == 1
+    first, middle, last = (soundfile.read(path)[0] for path in made["interpolation"])
+    assert not np.allclose(first, middle)
+    assert not np.allclose(middle, last)
+
+
+def test_a_folder_without_a_run_of_notes_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "generate", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no run of plc train" in str(result.exception)
+
 
 def test_notes_without_pitch_are_refused() -> None:
     whole = segments()

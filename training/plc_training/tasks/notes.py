@@ -166,7 +166,17 @@ class NotesNetwork(nn.Module):
 
 
 class NotesTask(Task):
-    """Batches, losses and validation figures of generated notes."""
+    """Batches, losses and validation figures of generated notes.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Of the notes, in Hz.
+    lowest, highest : int
+        Their MIDI pitches.
+    representation : Representation
+        Of the arrays that are generated.
+    """
 
     kind = "notes"
     plan_type = NotesPlan
@@ -177,9 +187,13 @@ class NotesTask(Task):
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments
     ) -> None:
         self._plan, self._settings = plan, settings
-        self._kind = representation(settings.representation, plan.sample_rate, plan.samples)
-        self._train = _Notes(train, self._kind, settings)
-        self._valid = _Notes(valid, self._kind, settings)
+        self.sample_rate = plan.sample_rate
+        self.lowest, self.highest = settings.lowest, settings.highest
+        self.representation = representation(
+            settings.representation, plan.sample_rate, plan.samples
+        )
+        self._train = _Notes(train, self.representation, settings)
+        self._valid = _Notes(valid, self.representation, settings)
         for notes, split in ((self._train, "train"), (self._valid, "valid")):
             if not notes.count:
                 raise ConfigError(
@@ -214,7 +228,7 @@ class NotesTask(Task):
 
     def make_network(self) -> NotesNetwork:
         """Return the networks with random weights, and the range of the training notes."""
-        network = NotesNetwork(self._kind.shape, self._settings)
+        network = NotesNetwork(self.representation.shape, self._settings)
         arrays = self._train.arrays(np.arange(min(_RANGE_NOTES, self._train.count)))
         low, high = arrays.amin((0, 2, 3)), arrays.amax((0, 2, 3))
         network.middle.copy_(((low + high) / 2).reshape(-1, 1, 1))
@@ -320,7 +334,7 @@ class NotesTask(Task):
         rng = np.random.default_rng(0)
         noise = rng.standard_normal((chosen.size, self._settings.latent)).astype(np.float32)
         made = network(torch.from_numpy(noise).to(device), labels.to(device)).cpu().numpy()
-        sounds = np.stack([self._kind.inverse(array) for array in made])
+        sounds = np.stack([self.representation.inverse(array) for array in made])
         real = self._valid.sounds(chosen)
         distance = frechet_distance(_cepstra(self._plan, real), _cepstra(self._plan, sounds))
         power = np.square(sounds).mean() / np.square(real).mean()
