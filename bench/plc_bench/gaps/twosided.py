@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-import plc
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
+from plc_bench.gaps.fill import fill
 from plc_bench.scores import metrics
 
 # Section 3.1 of the paper: 2048 samples at 16 kHz.
@@ -45,8 +45,7 @@ class InpaintSettings:
     Attributes
     ----------
     methods : tuple of str
-        As ``plc.inpaint`` names them, ``METHOD[@model=NAME]``; the others are compared with the
-        first.
+        As :func:`~plc_bench.gaps.fill.fill` takes them; the others are compared with the first.
     gap_ms : float
         Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
         samples alone.
@@ -278,14 +277,12 @@ def filled(
     damaged = signal.copy()
     damaged[start:stop] = 0.0
     whole = signal.copy()
-    method, _, model = method.partition("@model=")
-    whole[low:high] = plc.inpaint(
+    whole[low:high] = fill(
         damaged[low:high],
         [(start - low, stop - low)],
-        sample_rate=settings.sample_rate,
-        quality=settings.quality,
-        method=method,
-        model=model or "auto",
+        settings.sample_rate,
+        method,
+        settings.quality,
     )
     return whole
 
