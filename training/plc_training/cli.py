@@ -385,7 +385,7 @@ def _default_cache() -> Path:
 
 
 def _ranges(option: str, text: str) -> list[int]:
-    """Return the numbers of a list by comma, in which ``3-5`` is 3, 4 and 5."""
+    """Return the numbers of a list; ``3-5`` is 3, 4 and 5."""
     numbers: list[int] = []
     try:
         for part in text.split(","):

@@ -194,7 +194,7 @@ _Notes = tuple[tuple[tuple[float, float], ...], tuple[int, ...]]
 
 
 def _notes_of(folder: Path) -> dict[str, _Notes]:
-    """Return bounds and pitches of single notes, by the path of their file."""
+    """Return bounds and pitches of notes, by the path of their file."""
     notes: dict[str, list[tuple[tuple[float, float], int]]] = {}
     for file in sorted([*folder.glob("notes.csv"), *folder.glob("*/notes.csv")]):
         for line, row in _rows(file, {"path", "start_s", "duration_s"}):

@@ -79,7 +79,7 @@ class Notes:
 
     @property
     def every(self) -> list[tuple[int, int]]:
-        """Pitch and velocity of each note of a program, in the order of its file."""
+        """Pitch and velocity of each note, in the order of a file."""
         return [(pitch, velocity) for pitch in self.pitches for velocity in self.velocities]
 
 
@@ -148,7 +148,7 @@ def _length(ticks: int) -> bytes:
 
 
 def _render(notes: Notes, program: int, target: Path) -> None:
-    """Render a program's notes into a FLAC file, under another name until it is whole."""
+    """Render a program's notes into a FLAC file."""
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "notes.mid", Path(folder) / "notes.flac"
         song.write_bytes(midi_file(program, notes.every))

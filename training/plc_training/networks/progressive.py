@@ -1,11 +1,11 @@
-"""A progressive generator of labelled arrays, and its critic with an auxiliary classifier.
+"""A progressive generator of labelled arrays, and its critic.
 
 Both grow: they begin at a sixteenth of the array's rows and frames and double up to the whole, and
-at each new scale the one before fades out along ``alpha`` [1]_. The generator gets noise and a
-label; the critic answers with a score and a guess of the label [2]_. Details (places of the
-layers, equalised learning rates, pixel norms, deviation over a batch of four) are those of the
-document's program (:mod:`plc_training.tasks.notes`); widths are a setting, and the document's own
-are not published.
+at each new scale the one before fades out along ``alpha`` [1]_. The generator gets noise and a label;
+the critic, an auxiliary classifier, answers with a score and a guess of the label [2]_. Details
+(places of the layers, equalised learning rates, pixel norms, deviation over a batch of four) are
+those of the document's program (:mod:`plc_training.tasks.notes`); widths are a setting, and the
+document's own are not published.
 
 References
 ----------
@@ -30,9 +30,9 @@ _GROUP = 4
 
 
 class EqualConv(nn.Module):
-    """A convolution whose weights are of unit variance, scaled as they are used.
+    """A convolution with weights of unit variance.
 
-    So all weights learn at one speed [1]_.
+    They are scaled as they are used, so that all learn at one speed [1]_.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _leaky(x: Tensor) -> Tensor:
 
 
 def _deviation(x: Tensor) -> Tensor:
-    """Return the mean deviation within groups of the batch, as one more channel."""
+    """Return the mean deviation within groups, as one more channel."""
     size = _GROUP if x.shape[0] % _GROUP == 0 else 1
     groups = x.reshape(size, -1, *x.shape[1:])
     spread = (groups.var(0, unbiased=False) + _LEAST).sqrt().mean((1, 2, 3))

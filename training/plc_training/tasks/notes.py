@@ -227,7 +227,7 @@ class NotesTask(Task):
             )
 
     def make_network(self) -> NotesNetwork:
-        """Return the networks with random weights, and the range of the training notes."""
+        """Return networks with random weights, and the range of the notes."""
         network = NotesNetwork(self.representation.shape, self._settings)
         arrays = self._train.arrays(np.arange(min(_RANGE_NOTES, self._train.count)))
         low, high = arrays.amin((0, 2, 3)), arrays.amax((0, 2, 3))
@@ -265,7 +265,7 @@ class NotesTask(Task):
         return GENERATOR, CRITIC
 
     def turns(self, step: int) -> tuple[Turn, ...]:
-        """Return a move of the critic and one of the generator, at the step's scale."""
+        """Return a move of the critic and one of the generator."""
         scale, alpha = self.growth(step)
         return (
             Turn(CRITIC, partial(self._critic_loss, scale=scale, alpha=alpha)),
@@ -273,7 +273,10 @@ class NotesTask(Task):
         )
 
     def growth(self, step: int) -> tuple[int, float]:
-        """Return a step's scale, and the share of the scale before, which falls from 1 to 0."""
+        """Return a step's scale, and the share of the one before.
+
+        The share falls from 1 to 0.
+        """
         settings = self._settings
         scale = min(step // settings.scale_steps, len(settings.widths) - 1)
         since = step - scale * settings.scale_steps
@@ -283,7 +286,7 @@ class NotesTask(Task):
     def _real(
         self, network: nn.Module, batch: dict[str, Tensor], scale: int, alpha: float
     ) -> Tensor:
-        """Return notes at a scale, blended with the scale before as the generator's are."""
+        """Return notes at a scale, blended as the generator's are."""
         assert isinstance(network, NotesNetwork)
         sizes = network.generator.sizes
         whole = (batch["arrays"] - network.middle) / network.reach
