@@ -76,7 +76,7 @@ NEEDED: dict[str, list[str]] = {
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
     "headline": ["NEW", "--out", "NEW"],
-    "paper": ["CLIP", "--models", "music"],
+    "paper": ["CLIP"],
     "fuzz": ["jitter"],
     "relay quality": ["CLIP"],
 }
@@ -100,6 +100,7 @@ WORK = (
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.detection.study.measure_detection",
     "plc_bench.gaps.paper_tables.measure_paper_tables",
+    "plc_bench.gaps.probes.measure_probes",
     "plc_bench.timing.latency.measure",
     "plc_bench.timing.throughput_report.measure",
     "plc_bench.timing.busy.measure",

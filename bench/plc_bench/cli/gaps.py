@@ -91,11 +91,26 @@ def inpaint(
 
 
 def paper(
-    sources: Sources,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files, folders or manifests (CSV); none: the probes alone."),
+    ] = None,
     models: Annotated[
         str, typer.Option(help="Networks of the paper's kind by comma, as plc export writes them.")
-    ],
+    ] = "paper-music",
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
+    probe: Annotated[
+        str, typer.Option(help="Signals to fill a gap of as well: tones, chirp, by comma.")
+    ] = "",
+    tones: Annotated[int, typer.Option(min=2, help="Frequencies of the tones.")] = 800,
+    phases: Annotated[int, typer.Option(min=1, help="Phases of each tone.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the best and the worst gap as audio and picture, and pictures of probes.",
+        ),
+    ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
     stereo: IncludeStereo = False,
@@ -103,25 +118,45 @@ def paper(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Make the context-encoder paper's tables 2 and 3.
+    """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
-    The published figures stand below those measured.
+    The published figures stand below those measured. Best and worst gap of the first
+    network against linear prediction are those of 64 ms, as in figure 4; the chirp
+    is that of figure 3.
+
+    plc bench paper CORPUS/music/test --probe tones,chirp --out FOLDER
     """
+    from plc.errors import ConfigError
     from plc_bench.base import corpus, results
-    from plc_bench.gaps import paper_tables, twosided
+    from plc_bench.gaps import paper_tables, probes, twosided
+    from plc_bench.report import extremes
 
-    drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
-    clips = corpus.find_clips(sources, stereo)
-    with progress_shown("clips", len(clips)) as advance:
-        reports = paper_tables.measure_paper_tables(
-            clips, names_of(models), drawing, processes(jobs), advance
-        )
-    failures = reports[0].failures
-    report_failures(failures, len(clips))
-    show(reports, [paper_tables.result_table(reports)], as_json, save)
+    wanted, networks = names_of(probe), names_of(models)
+    probes.check_probes(wanted)
+    if not sources and not wanted:
+        raise ConfigError("there is nothing to fill; give clips, or --probe tones,chirp")
+    if csv_file and not sources:
+        raise ConfigError("--csv has a row for each gap of clips; give some, or --save FILE")
+    clips = corpus.find_clips(sources, stereo) if sources else []
+    reports: list[twosided.InpaintReport] = []
+    if clips:
+        drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
+        with progress_shown("clips", len(clips)) as advance:
+            reports = paper_tables.measure_paper_tables(
+                clips, networks, drawing, processes(jobs), advance
+            )
+        report_failures(reports[0].failures, len(clips))
+    count = len(probes.probe_tones(tones)) if "tones" in wanted else 0
+    with progress_shown("tones", count) as advance:
+        scores = probes.measure_probes(wanted, networks, tones, phases, processes(jobs), advance)
+    tables = [paper_tables.result_table(reports)] if reports else []
+    tables += probes.result_tables(scores)
+    if out:
+        extremes.write_all(out, clips, reports, networks, scores)
+    show({"gaps": reports, "probes": scores} if wanted else reports, tables, as_json, save)
     if csv_file:
         results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
-    end(failures)
+    end(reports[0].failures if reports else [])
 
 
 def published(

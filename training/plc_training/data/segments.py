@@ -102,11 +102,11 @@ class Plan(Protocol):
 
 @runtime_checkable
 class NotePlan(Protocol):
-    """A plan that may take single notes as clips, where their bounds are known."""
+    """A plan that may take single notes as clips."""
 
     @property
     def single_notes(self) -> bool:
-        """Whether it does."""
+        """Whether it does, where their bounds are known."""
         ...
 
     @property

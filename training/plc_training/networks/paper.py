@@ -178,8 +178,8 @@ class LongDeconvolution(SameDeconvolution):
         # The circular overlap falls on cropped outputs.
         first = self.before[1] // stride
         points = _smooth(max(bins + taps.shape[3] - 1 - first, first + bins + 1))
-        filters = _HalfSpectrum.apply(taps.movedim(3, 0), points).flatten(2)
-        spectra = _HalfSpectrum.apply(x.permute(3, 0, 2, 1), points).flatten(1, 2)
+        filters = _half_spectrum(taps.movedim(3, 0), points).flatten(2)
+        spectra = _half_spectrum(x.permute(3, 0, 2, 1), points).flatten(1, 2)
         products = torch.bmm(spectra, filters)
         products = products.reshape(-1, batch, frames, self.given, span, stride)
         total = (frames - 1) * stride + span
@@ -192,12 +192,13 @@ class LongDeconvolution(SameDeconvolution):
 
 
 class _HalfSpectrum(torch.autograd.Function):
-    """Transform of real numbers along the first axis; torch's own gradient takes twice the time."""
+    """Spectra along the first axis; torch's own gradient takes twice the time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, points: int) -> Tensor:
         ctx.sizes = x.shape[0], points
-        return torch.fft.rfft(x, points, dim=0)
+        spectra: Tensor = torch.fft.rfft(x, points, dim=0)
+        return spectra
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -207,6 +208,12 @@ class _HalfSpectrum(torch.autograd.Function):
         gradient[0] *= 2.0
         gradient[-1] *= 2.0  # an even number of points
         return torch.fft.irfft(gradient, points, dim=0)[:size], None
+
+
+def _half_spectrum(x: Tensor, points: int) -> Tensor:
+    """Return spectra along the first axis, of an even number of points."""
+    spectra: Tensor = _HalfSpectrum.apply(x, points)  # type: ignore[no-untyped-call]  # torch's stubs
+    return spectra
 
 
 def same_padding(size: int, kernel: int, stride: int) -> Pair:
