@@ -1,11 +1,11 @@
 """A progressive generator of labelled arrays, and its critic.
 
 Both grow: they begin at a sixteenth of the array's rows and frames and double up to the whole, and
-at each new scale the one before fades out along ``alpha`` [1]_. The generator gets noise and a label;
-the critic, an auxiliary classifier, answers with a score and a guess of the label [2]_. Details
-(places of the layers, equalised learning rates, pixel norms, deviation over a batch of four) are
-those of the document's program (:mod:`plc_training.tasks.notes`); widths are a setting, and the
-document's own are not published.
+at each new scale the one before fades out along ``alpha`` [1]_. The generator gets noise and a
+label; the critic, an auxiliary classifier, answers with a score and a guess of the label [2]_.
+Details (places of the layers, equalised learning rates, pixel norms, deviation over a batch of
+four) are those of the document's program (:mod:`plc_training.tasks.notes`); widths are a setting,
+and the document's own are not published.
 
 References
 ----------
