@@ -19,6 +19,8 @@ from plc_kernels.own_folder import cache_root
 
 STOPPED = 130
 """Exit status after Ctrl-C, as in a shell."""
+# Of the frames in a picture that are lost: the middle of the document's range.
+_PICTURE_SHARE = 0.4
 
 Libraries = Annotated[
     list[Path],
@@ -102,6 +104,7 @@ def train(
     plc train contour (train the pitch contour network),
     plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms),
+    plc train restorers (train all of them briefly, and compare),
     plc train generate (write notes that a trained generator makes).
     """
     import torch
@@ -253,6 +256,9 @@ def restored(
     patches: Annotated[
         int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
     ] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw a patch of the first clip, 40 % lost.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
@@ -265,11 +271,14 @@ def restored(
     """
     import torch
 
-    from plc_training.train.restored import open_restorer, score_clips_of, table
+    from plc_bench.base.corpus import find_clips
+    from plc_training.train.restored import draw_patch, open_restorer, score_clips_of, table
 
     if threads:
         torch.set_num_threads(threads)
     task, network = open_restorer(run)
+    if picture is not None:
+        draw_patch(picture, task, network, find_clips(unseen)[0], _PICTURE_SHARE)
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
@@ -301,6 +310,52 @@ def generate(
     sounds = WAYS[way](orchestra, count, np.random.default_rng(seed))
     for path in write_sounds(orchestra, sounds, out):
         typer.echo(path)
+
+
+@app.command("train restorers")
+def restorers(
+    data: Libraries,
+    unseen: Annotated[
+        list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the runs; those it holds go on.")] = Path(
+        "runs/restorers"
+    ),
+    networks: Annotated[
+        str | None, typer.Option(help="Names by comma.", show_default="all of the document's")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    patches: Annotated[
+        int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
+    ] = 5,
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Train all restorers of damaged spectrograms briefly, and compare them.
+
+    plc train restorers --data CORPUS --unseen CORPUS/music/test
+
+    Each is trained by the recipe damage_brief. Printed are the gains over the
+    damaged patch and over linear interpolation in dB, with 95 % intervals over
+    works. Ctrl-C stops with a checkpoint; the same command continues.
+    """
+    import torch
+
+    from plc_training.networks.restorers import RESTORERS
+    from plc_training.train.compared import rows, train_briefly
+    from plc_training.train.run import Place
+
+    if threads:
+        torch.set_num_threads(threads)
+    names = [name.strip() for name in networks.split(",")] if networks else list(RESTORERS)
+    place = Place(
+        data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs or usable_cores()
+    )
+    if not train_briefly(place, names, steps):
+        raise typer.Exit(STOPPED)
+    for line in rows(out, unseen, patches, names):
+        typer.echo(line)
 
 
 @app.command("train damage")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, share
 from plc.cli.output import Quality
 from plc_bench.cli.options import (
     CsvFile,
@@ -31,6 +31,12 @@ def inpaint(
         ),
     ] = "lpc,auto",
     gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
+    hops_lost: Annotated[
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of a gap's hops of 4 ms that is lost: 30%."
+        ),
+    ] = 1.0,
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
@@ -55,6 +61,8 @@ def inpaint(
     Method janssen is gap-wise Janssen as published: order 1024, 4096 samples a side, 20 rounds.
 
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
+
+    Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
     """
     from plc_bench.base import corpus, results
     from plc_bench.gaps import twosided
@@ -68,6 +76,7 @@ def inpaint(
             sample_rate=sample_rate,
             context=context,
             quality=quality,
+            hops_lost=hops_lost,
             seed=seed,
         )
         for length in numbers("gap-ms", gap_ms, float)
