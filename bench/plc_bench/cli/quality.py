@@ -229,10 +229,11 @@ def representations(
 ) -> None:
     """Measure what is lost when sound is written as an array.
 
-    Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC, constant-Q, NSGT and
-    ERB: error of the inverse, size and time. Exits with 1 if a clip has no score.
+    Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
+    constant-Q, NSGT and ERB: error of the inverse, size and time.
+    Exits with 1 if a clip has no score.
 
-    One note in all of them: plc bench representations NOTE.flac --picture note.png
+    A picture: plc bench representations NOTE.flac --picture note.png
     """
     from plc_bench.base import corpus, results
     from plc_bench.quality import representations as bench
