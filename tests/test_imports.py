@@ -28,7 +28,7 @@ COMMAND = "plc.cli.app"
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
         ("errors", "limits", "jsonable", "notice", "processor_time"),
-        ("predict", "models", "audio"),
+        ("predict", "models", "audio", "representations"),
         ("runtime",),
         ("networks",),
         ("engine",),

@@ -13,6 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from plc_bench.base.synth import music
 from plc_kernels.phase.fft import RealFft, irfft, rfft
 from plc_kernels.phase.griffin_lim import ALPHA, fast_griffin_lim
+from plc_kernels.phase.nsgt import Nsgt, band_centres_hz, bands_of, signal_of_bands
 from plc_kernels.phase.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
 from plc_kernels.phase.rtpghi import RtpghiState, advance_causal, advance_centred
 from plc_kernels.phase.stft import (
@@ -97,6 +98,14 @@ def test_a_second_of_stft_and_istft(benchmark: BenchmarkFixture, length: int, ho
         istft(spectra, plan.dual, plan.hop, *tables, x)
 
     benchmark(both)
+
+
+@pytest.mark.parametrize("equal", [slice(0), slice(None)], ids=["each", "equal"])
+@pytest.mark.parametrize("scale", ["constant-q", "erb"])
+def test_a_second_in_bands_and_back(benchmark: BenchmarkFixture, scale: str, equal: slice) -> None:
+    plan = Nsgt.allocate(band_centres_hz(scale, 96, 20.0, 7600.0), RATE, RATE, equal=equal)
+    x = piece(RATE)
+    benchmark(lambda: signal_of_bands(bands_of(x, plan), plan))
 
 
 @pytest.mark.parametrize("frames", [16, 40])

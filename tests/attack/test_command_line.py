@@ -96,6 +96,7 @@ WORK = (
     "plc.embed.gstreamer.install.check",
     "plc_bench.quality.study.run",
     "plc_bench.quality.phase.measure",
+    "plc_bench.quality.representations.measure_inversion",
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.detection.study.measure_detection",
     "plc_bench.detection.stream.measure_streams",

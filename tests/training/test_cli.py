@@ -27,6 +27,8 @@ def test_torchrun_hands_every_option_on() -> None:
     ("name", "taught"),
     [
         ("debian", "plc train debian speech music --out DEBIAN"),
+        ("notes", "plc train notes --out NOTES"),
+        ("generate", "plc train generate runs/notes_complex scale --out scale"),
         ("content", "plc train content --data CORPUS --data DEBIAN"),
         ("contour", "plc train contour --data CORPUS --out contour.npz"),
         ("damage", "plc train damage --data CORPUS --out damage.npz"),

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from plc.cli.options import HELP
-from plc.errors import PlcError
+from plc.errors import ConfigError, PlcError
 from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
 
@@ -99,11 +99,13 @@ def train(
 
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
+    plc train notes (render single notes from a soundfont),
     plc train content (fit the speech detector),
     plc train contour (train the pitch contour network),
     plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms),
-    plc train restorers (train all of them briefly, and compare).
+    plc train restorers (train all of them briefly, and compare),
+    plc train generate (write notes that a trained generator makes).
     """
     import torch
 
@@ -159,6 +161,44 @@ def debian(
 
     for name, files in gather(domains, out, lambda line: typer.echo(line, err=True)).items():
         typer.echo(f"{name}: {files} files")
+
+
+@app.command("train notes")
+def notes(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("notes-audio"),
+    programs: Annotated[
+        str, typer.Option(help="Programs of General MIDI: 0-127, or a list by comma.")
+    ] = "0-127",
+    pitches: Annotated[str, typer.Option(help="MIDI pitches, written alike.")] = "24-84",
+    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 16_000,
+    soundfont: Annotated[
+        Path | None, typer.Option(help="An .sf2 file.", show_default="Debian's FluidR3")
+    ] = None,
+) -> None:
+    """Render single notes from a soundfont, with their pitches.
+
+    plc train notes --out NOTES
+
+    plc train notes_complex --data NOTES
+
+    Notes of 4 s in three velocities, as NSynth has them: a FLAC file for each
+    program, a manifest.csv in which one program in ten validates, and a
+    notes.csv. All are 26 hours (2 GB at 16 kHz), in half an hour of one core.
+    Programs that other libraries test with are left out by --programs.
+    Needs: apt-get install fluidsynth fluid-soundfont-gm
+    """
+    from plc_bench.base import progress
+    from plc_training.data.soundfont import SOUNDFONT, Notes, render_notes
+
+    wanted = Notes(
+        programs=_ranges("programs", programs),
+        pitches=_ranges("pitches", pitches),
+        sample_rate=sample_rate,
+        soundfont=soundfont or SOUNDFONT,
+    )
+    with progress.shown("programs", len(wanted.programs)) as meter:
+        made = render_notes(wanted, out, meter.advance)
+    typer.echo(f"{sum(made.values())} notes in {len(made)} files of {out}")
 
 
 @app.command("train content")
@@ -242,6 +282,34 @@ def restored(
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
+
+
+@app.command("train generate")
+def generate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
+    way: Annotated[
+        Literal["random", "scale", "interpolation"],
+        typer.Argument(
+            help="random: latents and pitches; scale: one latent at all pitches; interpolation: "
+            "between two latents at one pitch."
+        ),
+    ] = "random",
+    out: Annotated[Path, typer.Option(help="Folder of the WAV files.")] = Path("notes"),
+    count: Annotated[int, typer.Option(min=1, help="Notes to make.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of latents and pitches.")] = 0,
+) -> None:
+    """Write notes that a trained generator makes.
+
+    plc train generate runs/notes_complex scale --out scale
+    """
+    import numpy as np
+
+    from plc_training.train.generated import WAYS, open_generator, write_sounds
+
+    orchestra = open_generator(run)
+    sounds = WAYS[way](orchestra, count, np.random.default_rng(seed))
+    for path in write_sounds(orchestra, sounds, out):
+        typer.echo(path)
 
 
 @app.command("train restorers")
@@ -373,3 +441,15 @@ def _figure(text: str) -> tuple[str, float]:
 
 def _default_cache() -> Path:
     return cache_root() / "training"
+
+
+def _ranges(option: str, text: str) -> list[int]:
+    """Return the numbers of a list; ``3-5`` is 3, 4 and 5."""
+    numbers: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ConfigError(f"--{option} is {text!r}; give numbers such as 0-7 or 0,12,40") from None
+    return list(dict.fromkeys(numbers))

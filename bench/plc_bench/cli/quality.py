@@ -1,9 +1,11 @@
-"""``plc bench quality``, ``phase`` and ``trace``."""
+"""``plc bench quality``, ``phase``, ``representations`` and ``trace``."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -23,7 +25,7 @@ from plc_bench.cli.options import (
     processes,
     share,
 )
-from plc_bench.cli.output import end, report_failures, show
+from plc_bench.cli.output import end, progress_shown, report_failures, show
 
 
 def quality(
@@ -212,6 +214,44 @@ def phase(
     end(report.failures)
 
 
+def representations(
+    sources: Sources,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 4.0,
+    sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the first clip's first second in all of them (PNG).")
+    ] = None,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Measure what is lost when sound is written as an array.
+
+    Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
+    constant-Q, NSGT and ERB: error of the inverse, size and time.
+    Exits with 1 if a clip has no score.
+
+    A picture: plc bench representations NOTE.flac --picture note.png
+    """
+    from plc_bench.base import corpus, results
+    from plc_bench.quality import representations as bench
+
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        report = bench.measure_inversion(clips, sample_rate, seconds, processes(jobs), advance)
+    report_failures(report.failures, len(clips))
+    show(report, bench.result_tables(report), as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, [asdict(score) for score in report.scores])
+    if picture:
+        first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
+        note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])
+        bench.draw_representations(picture, note, sample_rate, clips[0].path.stem)
+    end(report.failures)
+
+
 def trace(
     source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng), or 0/1 text.")],
     target: Annotated[Path, typer.Argument(help="The trace to write.")],
@@ -247,7 +287,7 @@ def trace(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (quality, phase, trace):
+    for command in (quality, phase, representations, trace):
         app.command()(command)
 
 

@@ -8,6 +8,7 @@ import pytest
 from plc_kernels.phase.fft import RealFft, irfft, rfft
 from plc_kernels.phase.griffin_lim import fast_griffin_lim, impose
 from plc_kernels.phase.heap import heapify, pop, push, sift
+from plc_kernels.phase.nsgt import Nsgt, band_centres_hz, insgt, nsgt
 from plc_kernels.phase.pghi import (
     PghiWorkspace,
     gradients,
@@ -40,6 +41,13 @@ FRAME = 16819.0, 256.0, 128, 512
 RT_STATE = RT.logs, RT.time_gradient, RT.random, RT.gradient, RT.arrival, RT.phase
 KEYS, ITEMS = np.zeros(9, np.float32), np.zeros(9, np.int32)
 BOTH = np.empty((2, FRAMES, 257), np.complex64)
+BANDS = Nsgt.allocate(band_centres_hz("erb", 20, 100.0, 7000.0), 16_000, X.size)
+BAND_TABLES = BANDS.factors, BANDS.twiddles, BANDS.band_factors, BANDS.band_twiddles
+BAND_MEMORY = (
+    *(BANDS.scratch, BANDS.spectrum, BANDS.padded),
+    *(BANDS.band_scratch, BANDS.band_spectra, BANDS.band_samples),
+)
+COEFFICIENTS = np.ones(BANDS.coefficients, np.complex128)
 
 CALLS: list[tuple[Callable[..., object], tuple[object, ...]]] = [
     *[
@@ -74,6 +82,20 @@ CALLS: list[tuple[Callable[..., object], tuple[object, ...]]] = [
         (
             *(3, 0.99, MAGNITUDE, KNOWN, SPECTRA, GRID.window, GRID.dual, GRID.hop),
             *(*TABLES, BOTH, X.copy(), SPECTRA.copy()),
+        ),
+    ),
+    (
+        nsgt,
+        (
+            *(X.astype(float), BANDS.bands, BANDS.windows, *BAND_TABLES),
+            *(*BAND_MEMORY, COEFFICIENTS.copy()),
+        ),
+    ),
+    (
+        insgt,
+        (
+            *(COEFFICIENTS, BANDS.bands, BANDS.duals, *BAND_TABLES),
+            *(*BAND_MEMORY, np.empty(X.size)),
         ),
     ),
 ]

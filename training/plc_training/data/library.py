@@ -4,7 +4,8 @@ A folder may carry a ``manifest.csv`` with the columns ``path``, ``domain`` and 
 (``train``, ``valid``, ``test``); its splits are kept, and files of ``test`` are never opened. Any
 other folder is split by a hash of each file's name: one file in ten validates. Beside the manifest
 or one folder below, a ``notes.csv`` may hold the bounds of single notes in their files, with the
-columns ``path`` (as in the manifest), ``start_s`` and ``duration_s``.
+columns ``path`` (as in the manifest), ``start_s``, ``duration_s`` and, if known, ``midi``, the
+pitch.
 
 Decoded clips are int16 ``.npy`` files, one for each rate, named by a hash of the source's path,
 size and time of change: a changed file is decoded again. Training reads them through the page
@@ -53,6 +54,8 @@ class Clip:
     licence: str = ""
     notes: tuple[tuple[float, float], ...] = ()
     """Start and duration of each single note in s; empty if unknown."""
+    pitches: tuple[int, ...] = ()
+    """MIDI pitch of each of these notes; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,32 +190,40 @@ def _rows(file: Path, columns: set[str]) -> list[tuple[int, dict[str, str]]]:
         raise ConfigError(f"cannot read {file}: {error}") from error
 
 
-def _notes_of(folder: Path) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Return the bounds of single notes, by the path of their file."""
-    notes: dict[str, list[tuple[float, float]]] = {}
+_Notes = tuple[tuple[tuple[float, float], ...], tuple[int, ...]]
+
+
+def _notes_of(folder: Path) -> dict[str, _Notes]:
+    """Return bounds and pitches of notes, by the path of their file."""
+    notes: dict[str, list[tuple[tuple[float, float], int]]] = {}
     for file in sorted([*folder.glob("notes.csv"), *folder.glob("*/notes.csv")]):
         for line, row in _rows(file, {"path", "start_s", "duration_s"}):
             try:
                 bounds = float(row["start_s"]), float(row["duration_s"])
+                pitch = int(row.get("midi") or 0)
             except (TypeError, ValueError) as error:
                 raise ConfigError(
                     f"{file}, line {line}: start_s is {row['start_s']!r}, duration_s is "
-                    f"{row['duration_s']!r}; expected s"
+                    f"{row['duration_s']!r}; expected s, and of midi a whole number"
                 ) from error
             if not (0.0 <= bounds[0] < math.inf and 0.0 < bounds[1] < math.inf):
                 raise ConfigError(
                     f"{file}, line {line}: a note begins at {bounds[0]:g} s and lasts "
                     f"{bounds[1]:g} s; expected a start of at least 0 and a duration above 0"
                 )
-            notes.setdefault(row["path"], []).append(bounds)
-    return {path: tuple(each) for path, each in notes.items()}
+            notes.setdefault(row["path"], []).append((bounds, pitch))
+    found = {}
+    for path, each in notes.items():
+        every_bounds, every_pitch = zip(*each, strict=True)
+        found[path] = (every_bounds, every_pitch)
+    return found
 
 
 def _of_row(
     manifest: Path,
     line: int,
     row: dict[str, str],
-    notes: dict[str, tuple[tuple[float, float], ...]],
+    notes: dict[str, _Notes],
 ) -> Clip:
     label = f"{manifest}, line {line}"
     if not row["path"]:
@@ -228,7 +239,7 @@ def _of_row(
             float(top),
             row.get("source") or "",
             row.get("licence") or "",
-            notes.get(row["path"], ()),
+            *notes.get(row["path"], ((), ())),
         )
     except ValueError as error:
         raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error

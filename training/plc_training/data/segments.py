@@ -16,7 +16,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import Field, asdict, dataclass
+from dataclasses import Field, asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -57,7 +57,15 @@ _LAST = "domains.npy"
 # Clips that gave no segments, so that later runs tell of them, too.
 _FAILURES = "failures.json"
 
-_Piece = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
+_PITCHES = "pitches.npy"  # of plans that take single notes
+
+_Piece = tuple[
+    NDArray[np.int16],
+    NDArray[np.int32],
+    NDArray[np.float32],
+    NDArray[np.uint8],
+    NDArray[np.uint8],
+]
 
 
 class Plan(Protocol):
@@ -480,12 +488,15 @@ class Segments:
         Of the samples that became full scale.
     domains : uint8, shape (segments,)
         Index into :data:`DOMAINS`.
+    pitches : uint8, shape (segments,)
+        MIDI pitch of each segment's note, 0 if unknown; empty if clips were not cut into notes.
     """
 
     lines: NDArray[np.int16]
     gaps: NDArray[np.int32]
     peaks: NDArray[np.float32]
     domains: NDArray[np.uint8]
+    pitches: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def at_their_level(self, chosen: NDArray[np.integer] | slice) -> NDArray[np.float32]:
         """Return lines of some segments as they were in their clips."""
@@ -540,7 +551,7 @@ def _make(
 
 def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
     folder.mkdir()
-    lines, gaps, peaks, domains = zip(*pieces, strict=True)
+    lines, gaps, peaks, domains, pitches = zip(*pieces, strict=True)
     shape = (sum(map(len, lines)), *lines[0].shape[1:])
     # Piece by piece: all of them may fit the memory once, but not twice.
     made = np.lib.format.open_memmap(folder / "lines.npy", "w+", np.int16, shape)
@@ -551,38 +562,44 @@ def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
     made.flush()
     np.save(folder / "gaps.npy", np.concatenate(gaps))
     np.save(folder / "peaks.npy", np.concatenate(peaks))
+    if any(map(np.any, pitches)):
+        np.save(folder / _PITCHES, np.concatenate(pitches))
     (folder / _FAILURES).write_text(json.dumps([asdict(failure) for failure in failures]))
     np.save(folder / _LAST, np.concatenate(domains))
 
 
 def _read(folder: Path) -> Segments:
+    pitches = folder / _PITCHES
     return Segments(
         np.load(folder / "lines.npy", mmap_mode="r"),
         np.load(folder / "gaps.npy"),
         np.load(folder / "peaks.npy"),
         np.load(folder / _LAST),
+        np.load(pitches) if pitches.exists() else np.zeros(0, np.uint8),
     )
 
 
 def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
-    """Return a clip's lines, gaps, peaks and domains."""
+    """Return a clip's lines, gaps, peaks, domains and pitches."""
     decoded = clips[path]
     domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
     rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
-    lines, gaps, peaks = [], [], []
+    lines, gaps, peaks, pitches = [], [], [], []
     clip = read_samples(decoded)
-    for part, speed in product(_parts(plan, decoded, clip), plan.speeds):
+    for (part, pitch), speed in product(_parts(plan, decoded, clip), plan.speeds):
         for segment, gap in plan.cut(_at_speed(part, speed), domain, rng):
             peak = max(float(np.abs(segment).max()), 1e-6)
             lines.append(np.rint(segment * (PEAK / peak)).astype(np.int16))
             gaps.append(gap)
             peaks.append(peak)
+            pitches.append(pitch if speed == 1.0 else 0)
     shape = (len(lines), len(plan.lines), plan.samples)
     return (
         np.array(lines, np.int16).reshape(shape),
         np.array(gaps, np.int32),
         np.array(peaks, np.float32),
         np.full(len(gaps), DOMAINS.index(domain), np.uint8),
+        np.array(pitches, np.uint8),
     )
 
 
@@ -591,13 +608,16 @@ def _notes_for(plan: Plan, decoded: Decoded) -> tuple[tuple[float, float], ...]:
     return decoded.clip.notes if isinstance(plan, NotePlan) and plan.single_notes else ()
 
 
-def _parts(plan: Plan, decoded: Decoded, clip: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return a clip's single notes, or the clip."""
+def _parts(
+    plan: Plan, decoded: Decoded, clip: NDArray[np.float32]
+) -> list[tuple[NDArray[np.float32], int]]:
+    """Return a clip's single notes with their pitches, or the clip."""
     if not isinstance(plan, NotePlan) or not _notes_for(plan, decoded):
-        return [clip]
+        return [(clip, 0)]
     bounds = np.array(_notes_for(plan, decoded))
     edges = np.rint(bounds.cumsum(axis=1) * plan.sample_rate).astype(int)
-    return [clip[start:stop] for start, stop in edges]
+    parts = [clip[start:stop] for start, stop in edges]
+    return list(zip(parts, decoded.clip.pitches, strict=True))
 
 
 def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:

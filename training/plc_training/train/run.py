@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
@@ -139,7 +139,8 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
         text = (folder / RECIPE).read_text(encoding="utf-8")
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         with np.load(folder / PROBE) as probe:
-            segments = Segments(*(probe[name] for name in ("lines", "gaps", "peaks", "domains")))
+            names = [each.name for each in fields(Segments) if each.name in probe]
+            segments = Segments(**{name: probe[name] for name in names})
         recipe = parse_recipe(text, facts["recipe"], str(folder / RECIPE))
         return recipe.with_steps(facts["steps"]), facts, segments
     except (OSError, ValueError, KeyError) as error:
@@ -203,6 +204,7 @@ def few(segments: Segments, most: int) -> Segments:
         segments.gaps[chosen],
         segments.peaks[chosen],
         segments.domains[chosen],
+        segments.pitches[chosen] if segments.pitches.size else segments.pitches,
     )
 
 
@@ -340,10 +342,7 @@ def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: 
     probe = few(prepared.valid, _PROBE_SEGMENTS)
     np.savez_compressed(
         folder / PROBE,
-        lines=probe.lines,
-        gaps=probe.gaps,
-        peaks=probe.peaks,
-        domains=probe.domains,
+        **{each.name: getattr(probe, each.name) for each in fields(Segments)},
     )
 
 
