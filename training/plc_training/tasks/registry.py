@@ -5,6 +5,7 @@ from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.damage import DamageTask
 from plc_training.tasks.heard import HeardTask
+from plc_training.tasks.magnitude import MagnitudeTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
 from plc_training.tasks.two_sided import TwoSidedTask
 
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
         PaperMagnitudeTask,
         PaperComplexTask,
         DamageTask,
+        MagnitudeTask,
     )
 }
 """One line for each task."""
