@@ -13,7 +13,7 @@ trainings:
 The loss of both is the mean squared error in the stroke.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,24 +23,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import KINDS
+from plc.models.manifest import Manifest
 from plc.networks.stroke import (
+    BIN_HZ,
     BINS,
+    FRAMES,
     HOP_SAMPLES,
+    HORIZON_MS,
+    INT16,
+    KIND,
+    LEAST_COLUMNS,
     LEAST_MAGNITUDE,
+    LINEAR,
     LOG_DEVIATION,
     LOG_MEAN,
+    RATES,
     SAMPLE_RATE,
     WINDOW_SAMPLES,
+    stroke_signature,
 )
+from plc.runtime.bound import BoundSession
+from plc.runtime.providers import Signature
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Segments
 from plc_training.networks.restorers import RESTORERS, Form, Restorer
 from plc_training.tasks.base import (
-    FINITE,
     Amount,
     Count,
     ModelCard,
+    Ports,
     Settings,
     Sizes,
     Task,
@@ -49,12 +60,10 @@ from plc_training.tasks.base import (
 from plc_training.tasks.damage import WIDTH_MIN
 from plc_training.tasks.damaged import centred, damaged, interpolated
 
-FRAMES = 64
-"""Columns of a patch as published."""
 COLUMN_MS = 1000.0 * HOP_SAMPLES / SAMPLE_RATE
-_LEVELS = 16
-"""Columns of a patch are a multiple of this: the networks halve them four times."""
-_INT16 = 32768.0
+"""From one column to the next."""
+# Networks halve the columns of a patch four times.
+_MULTIPLE = 16
 # Columns with a smaller mean magnitude are cut off both ends of a clip.
 _SILENCE = 25.0
 _VALIDATION_BATCH = 32
@@ -148,6 +157,7 @@ class MagnitudeTask(Task):
     plan_type = MagnitudePlan
     settings_type = MagnitudeSettings
     above_zero = ("shift_ms", "frames")
+    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
 
     def __init__(
         self, plan: MagnitudePlan, settings: MagnitudeSettings, train: Segments, valid: Segments
@@ -177,8 +187,8 @@ class MagnitudeTask(Task):
             )
         if settings.width < WIDTH_MIN:
             raise ConfigError(f"settings.width is {settings.width}; expected at least {WIDTH_MIN}")
-        if plan.frames % _LEVELS:
-            raise ConfigError(f"data.frames is {plan.frames}; expected a multiple of {_LEVELS}")
+        if plan.frames % _MULTIPLE:
+            raise ConfigError(f"data.frames is {plan.frames}; expected a multiple of {_MULTIPLE}")
         if max(settings.columns) > plan.frames - 2:
             raise ConfigError(
                 f"settings.columns has {max(settings.columns)}; a patch of {plan.frames} can lose "
@@ -250,8 +260,38 @@ class MagnitudeTask(Task):
         }
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Return the manifest's fields."""
-        raise ModelError(f"{card.name}: {KINDS} {FINITE}")
+        """Return the manifest's fields of kind, grid, drafts and gaps.
+
+        Raises
+        ------
+        ModelError
+            If the engine has no use for patches of this length.
+        """
+        if self._plan.frames != FRAMES:
+            raise ModelError(
+                f"{card.name} sees patches of {self._plan.frames} columns; the engine makes "
+                f"patches of {FRAMES}: train with data.frames = {FRAMES}"
+            )
+        return {
+            "sample_rates": card.sample_rates or RATES,
+            "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
+            "kind": KIND,
+            "bin_hz": BIN_HZ,
+            "top_hz": (BINS - 1) * BIN_HZ,
+            "context_frames": LEAST_COLUMNS,
+            "context_frames_after": LEAST_COLUMNS,
+            "horizon_ms": HORIZON_MS,
+        }
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        return stroke_signature(inputs[0].shape[0])
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session, as the engine does."""
+        return session.run
 
 
 def patch_samples(frames: int) -> int:
@@ -285,7 +325,7 @@ def magnitudes(samples: Tensor) -> Tensor:
         Full scale 1.0; rounded as 16-bit samples are.
     """
     window = torch.hann_window(WINDOW_SAMPLES, periodic=True, device=samples.device)
-    frames = (samples * _INT16).round().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
+    frames = (samples * INT16).round().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
     spectra = torch.fft.rfft(frames)[..., :BINS] / window.sum()
     return spectra.abs().transpose(1, 2)[:, None]
 

@@ -1,0 +1,72 @@
+"""Samples from spectra of which some frames are known and others are magnitudes alone.
+
+Phase is integrated from what is known (:mod:`plc_kernels.phase.pghi`), then improved by fast
+Griffin-Lim with the known frames held. Both ends of a fill are bent to meet their neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.limits import RECOVERY_MS
+from plc_kernels.fade import crossfade_ramp
+from plc_kernels.phase.offline import integrate_phase, refine_phase
+from plc_kernels.phase.stft import Stft
+
+
+def with_phase(
+    spectra: NDArray[np.complex64],
+    known: NDArray[np.uint8],
+    samples: int,
+    iterations: int,
+    gamma: float,
+    plan: Stft,
+) -> NDArray[np.complex64]:
+    """Return spectra with phases made for unknown frames; there, only magnitudes count.
+
+    Parameters
+    ----------
+    spectra : complex64, shape (frames, bins)
+        Known values, and magnitudes where nothing is known.
+    known : uint8, shape (frames, bins)
+        1 where a value is known.
+    samples : int
+        Length of the signal.
+    iterations : int
+        Of fast Griffin-Lim.
+    gamma : float
+        Width of the window's Gaussian, in samples squared.
+    plan : Stft
+        The transform.
+    """
+    magnitude = np.abs(spectra)
+    phase = np.where(known, np.angle(spectra), 0.0).astype(np.float32)
+    integrate_phase(magnitude, known, gamma, plan, phase)
+    estimate: NDArray[np.complex64] = (magnitude * np.exp(1j * phase)).astype(np.complex64)
+    refine_phase(iterations, magnitude, known, spectra, samples, plan, estimate)
+    return estimate
+
+
+def bent(
+    filled: NDArray[np.float32],
+    known: NDArray[np.float32],
+    gap: tuple[int, int],
+    sample_rate: int,
+) -> NDArray[np.float32]:
+    """Return the gap's samples of ``filled``, both ends bent to meet their neighbours.
+
+    Parameters
+    ----------
+    filled, known : float32, shape (n,)
+        The signal made anew, and as it is known beside the gap.
+    gap : (int, int)
+        First sample of the gap, and first after it; a sample is known on either side.
+    sample_rate : int
+        In Hz.
+    """
+    start, stop = gap
+    out = filled[start:stop].copy()
+    ramp = crossfade_ramp(min(round(sample_rate * RECOVERY_MS / 1000.0), out.size // 2))
+    if ramp.size:
+        out[: ramp.size] += ramp[::-1] * (known[start - 1] - filled[start - 1])
+        out[out.size - ramp.size :] += ramp * (known[stop] - filled[stop])
+    return out
