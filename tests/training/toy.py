@@ -1,12 +1,14 @@
-"""A task that trains in milliseconds: to find the filter that made a signal from noise."""
+"""Tasks that train in milliseconds: to find a filter, to generate points."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plc_training.tasks.base import ModelCard, Task
+from plc_training.networks.adversary import wasserstein
+from plc_training.tasks.base import ModelCard, Task, Turn
 
 TAPS = 4
 WIDTH = 16
@@ -47,3 +49,59 @@ class ToyTask(Task):
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         raise NotImplementedError("the loop alone is tested with it")
+
+
+class Players(nn.Module):
+    """A generator and two critics; called, it generates."""
+
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        middle = nn.BatchNorm1d(WIDTH) if norm else nn.Tanh()
+        self.generator = nn.Sequential(nn.Linear(TAPS, WIDTH), middle, nn.Linear(WIDTH, 2))
+        self.critics = nn.ModuleList(
+            nn.Sequential(nn.Linear(2, WIDTH), nn.LeakyReLU(), nn.Linear(WIDTH, 1))
+            for _ in range(2)
+        )
+
+    def forward(self, noise: Tensor) -> Tensor:
+        points: Tensor = self.generator(noise)
+        return points
+
+
+class AdversarialTask(ToyTask):
+    """Generates points about (3, -1) that two critics cannot tell from real ones."""
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__()
+        self._norm = norm
+
+    def make_network(self) -> nn.Module:
+        return Players(self._norm)
+
+    def players(self) -> tuple[str, ...]:
+        return ("generator", "critics.0", "critics.1")
+
+    def turns(self, step: int) -> tuple[Turn, ...]:
+        critics = [Turn(f"critics.{i}", partial(self._critic_loss, i)) for i in range(2)]
+        # Every second step, the critics move alone.
+        return (*critics, *([Turn("generator", self._generator_loss)] if step % 2 else []))
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        noise, points = rng.standard_normal((size, TAPS)), rng.standard_normal((size, 2))
+        arrays = {"x": noise, "real": 0.1 * points + [3.0, -1.0], "mix": rng.random(size)}
+        return {name: torch.from_numpy(value).float() for name, value in arrays.items()}
+
+    def _critic_loss(self, i: int, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        fake = network(batch["x"])
+        return wasserstein(network.get_submodule(f"critics.{i}"), batch["real"], fake, batch["mix"])
+
+    def _generator_loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        fake = network(batch["x"])
+        scores = [network.get_submodule(f"critics.{i}")(fake).mean() for i in range(2)]
+        return -torch.stack(scores).sum()
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        points = network(self.batch(256, np.random.default_rng(99))["x"])
+        away = points.mean(0) - torch.tensor([3.0, -1.0])
+        return {"minus_distance": -float(away.norm())}

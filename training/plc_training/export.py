@@ -99,7 +99,7 @@ def export_run(
     fields = task.model_fields(recipe.model)
     network = task.make_network()
     progress = load_mean(folder / BEST, network)
-    network.eval()
+    network = task.exported(network.eval())
     trained = copy.deepcopy(network)
     fold_norms(network)
     round_weights(network, recipe.model.weight_bits)

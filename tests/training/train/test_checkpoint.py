@@ -44,10 +44,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     first = network(0)
     optimiser = stepped(first)
-    save_checkpoint(path, first, mean_of(first, 2.0), optimiser, PROGRESS)
+    save_checkpoint(path, first, mean_of(first, 2.0), [optimiser], PROGRESS)
     second = network(1)
     other, mean = stepped(second), mean_of(second, 0.0)
-    assert load_checkpoint(path, second, mean, other) == PROGRESS == read_progress(path)
+    assert load_checkpoint(path, second, mean, [other]) == PROGRESS == read_progress(path)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
     assert all(bool((value == 2.0).all()) for value in mean.values())
@@ -61,7 +61,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 def test_the_mean_weights_become_the_networks(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     first = network(0)
-    save_checkpoint(path, first, mean_of(first, 3.0), stepped(first), PROGRESS)
+    save_checkpoint(path, first, mean_of(first, 3.0), [stepped(first)], PROGRESS)
     assert load_mean(path, first) == PROGRESS
     assert all(bool((value == 3.0).all()) for value in first.state_dict().values())
 
@@ -69,7 +69,7 @@ def test_the_mean_weights_become_the_networks(tmp_path: Path) -> None:
 def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     first = network(0)
-    save_checkpoint(path, first, mean_of(first, 0.0), stepped(first), PROGRESS)
+    save_checkpoint(path, first, mean_of(first, 0.0), [stepped(first)], PROGRESS)
     with pytest.raises(ConfigError, match="a checkpoint of another network"):
         load_mean(path, network(0, width=5))
 
@@ -87,7 +87,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     first = network(0)
-    save_checkpoint(path, first, mean_of(first, 0.0), stepped(first), PROGRESS)
+    save_checkpoint(path, first, mean_of(first, 0.0), [stepped(first)], PROGRESS)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ConfigError, match="checkpoint"):
         load_mean(path, first)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
+from plc_training.tasks.base import Turn  # noqa: E402
 from plc_training.train import loop  # noqa: E402
 from plc_training.train.checkpoint import load_mean, read_progress  # noqa: E402
 from plc_training.train.loop import (  # noqa: E402
@@ -35,17 +36,23 @@ from plc_training.train.loop import (  # noqa: E402
     train,
 )
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.training.toy import ToyTask  # noqa: E402
+from tests.training.toy import AdversarialTask, ToyTask  # noqa: E402
 from tests.training.two_devices import SCHEDULE as SHARED  # noqa: E402
+from tests.training.two_devices import tasks as shared_tasks  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 SCHEDULE = Schedule(steps=10, batch=8, validate_every=4, warm_up=3, learning_rate=1e-2, seed=3)
 
 
-def trained(folder: Path, schedule: Schedule = SCHEDULE, stop_at: int = 0) -> Ending:
+def trained(
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    stop_at: int = 0,
+    task: type[ToyTask] = ToyTask,
+) -> Ending:
     steps: list[int] = []
     return train(
-        ToyTask(),
+        task(),
         schedule,
         folder,
         "toy",
@@ -95,6 +102,78 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert again == whole
     for name in (CHECKPOINT, BEST):
         assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+def test_a_stopped_run_of_several_players_ends_as_one_that_was_not(
+    tmp_path: Path, stop_at: int
+) -> None:
+    schedule = replace(SCHEDULE, beta1=0.5, beta2=0.9)
+    assert trained(tmp_path / "a", schedule, stop_at, AdversarialTask).reason is Reason.STOPPED
+    torch.manual_seed(12345)
+    again = trained(tmp_path / "a", schedule, task=AdversarialTask)
+    assert again == trained(tmp_path / "b", schedule, task=AdversarialTask)
+    for name in (CHECKPOINT, BEST):
+        assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
+
+
+def test_each_players_optimiser_has_its_state_in_the_checkpoint(tmp_path: Path) -> None:
+    trained(tmp_path, task=AdversarialTask)
+    kept = tensors(tmp_path / CHECKPOINT)
+    # The generator moves in every second step only.
+    counts = [float(kept[f"{name}.0.step"]) for name in ("optimiser", "optimiser1", "optimiser2")]
+    assert counts == [5.0, 10.0, 10.0]
+
+
+def test_the_mean_of_the_weights_follows_the_first_player(tmp_path: Path) -> None:
+    trained(tmp_path, task=AdversarialTask)
+    kept = tensors(tmp_path / CHECKPOINT)
+    for name, value in kept.items():
+        if name.startswith("network."):
+            mean = kept[name.replace("network.", "mean.", 1)]
+            averaged = name.startswith("network.generator.") and value.is_floating_point()
+            assert torch.equal(value, mean) is not averaged, name
+
+
+class Alone(AdversarialTask):
+    """Only the second critic ever moves."""
+
+    def turns(self, step: int) -> tuple[Turn, ...]:
+        return super().turns(0)[1:2]
+
+
+def test_a_turn_changes_its_players_weights_alone(tmp_path: Path) -> None:
+    trained(tmp_path, task=Alone)
+    kept = tensors(tmp_path / CHECKPOINT)
+    torch.manual_seed(SCHEDULE.seed)
+    begun = dict(Alone().make_network().named_parameters())
+    moved = {name for name, value in begun.items() if not value.equal(kept[f"network.{name}"])}
+    assert moved == {name for name in begun if name.startswith("critics.1.")}
+
+
+def test_players_learn_from_each_other(tmp_path: Path) -> None:
+    schedule = Schedule(
+        steps=400,
+        batch=32,
+        validate_every=400,
+        learning_rate=1e-2,
+        warm_up=1,
+        beta1=0.5,
+        beta2=0.9,
+        weight_decay=0.0,
+        clip_norm=0.0,
+    )
+    ending = trained(tmp_path, schedule, task=AdversarialTask)
+    # It begins about 3.2 away.
+    assert ending.progress.best > -0.6
+
+
+def test_a_run_is_continued_by_a_recipe_that_names_the_default_of_beta1() -> None:
+    text = read_recipe("tiny").text
+    plain = parse_recipe(text, "a", "a.toml").fingerprint()
+    for beta1, same in ((0.9, True), (0.5, False)):
+        named = text.replace("[schedule]", f"[schedule]\nbeta1 = {beta1}")
+        assert (parse_recipe(named, "a", "a.toml").fingerprint() == plain) is same
 
 
 def test_a_run_that_is_done_is_left_alone(tmp_path: Path) -> None:
@@ -191,6 +270,7 @@ def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
         ("batch", "-1", "a whole number, at least 1"),
         ("learning_rate", "0.0", "a number, above 0, at most 1"),
         ("learning_rate", "nan", "a number, above 0, at most 1"),
+        ("beta1", "1.0", "a number, at least 0, below 1"),
         ("beta2", "1.0", "a number, at least 0, below 1"),
         ("checkpoint_s", "inf", "a number, at least 0"),
         ("decay", "'linear'", "cosine or tenth"),
@@ -223,14 +303,16 @@ def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-    assert_equal(*ranks)
     fabric = open_devices(accelerator="cpu")
-    train(ToyTask(dropout=0.0), SHARED, tmp_path / "one", "toy", fabric=fabric)
-    one = tensors(tmp_path / "one" / CHECKPOINT)
-    # Means of means round differently from one mean, and Adam divides by small numbers.
-    for name, value in ranks[0].items():
-        torch.testing.assert_close(value, one[f"network.{name}"], atol=1e-5, rtol=1e-4)
+    for kind, task in shared_tasks().items():
+        paths = [tmp_path / f"{kind}{rank}.pt" for rank in range(2)]
+        ranks = [torch.load(path, weights_only=True) for path in paths]
+        assert_equal(*ranks)
+        train(task, SHARED, tmp_path / kind, "toy", fabric=fabric)
+        one = tensors(tmp_path / kind / CHECKPOINT)
+        # Means of means round differently from one mean, and Adam divides by small numbers.
+        for name, value in ranks[0].items():
+            torch.testing.assert_close(value, one[f"network.{name}"], atol=1e-5, rtol=1e-4)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:

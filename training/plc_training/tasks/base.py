@@ -132,6 +132,23 @@ class Ports:
         return any("frames" in names.values() for names in self.axes.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One move of a training step: who moves, and by which loss.
+
+    Attributes
+    ----------
+    player : str
+        One of :meth:`Task.players`; its weights alone are changed.
+    loss : callable
+        Network and batch to the mean loss, a scalar. A player that is a part of the network may be
+        called by its name in it; the whole network is called itself.
+    """
+
+    player: str
+    loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
+
+
 class Task(ABC):
     """Base class of tasks: one kind of training, on prepared segments.
 
@@ -233,6 +250,29 @@ class Task(ABC):
     @abstractmethod
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
+
+    def players(self) -> tuple[str, ...]:
+        """Return the parts of the network that have an optimiser each.
+
+        Names of submodules, or ``""``, the whole network. The running mean of the weights follows
+        the first; of the others it holds the weights as they are.
+        """
+        return ("",)
+
+    def turns(self, step: int) -> tuple[Turn, ...]:
+        """Return the moves of a step, in order; all see the same batch.
+
+        A loss that needs random numbers takes them from the batch, so that they do not depend on
+        the number of devices. The last move's loss is the one in the log.
+        """
+        return (Turn("", self._own_loss),)
+
+    def _own_loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        return self.loss(network(*self.inputs(batch)).float(), batch)
+
+    def exported(self, network: nn.Module) -> nn.Module:
+        """Return the part of the network that becomes a model: by default all of it."""
+        return network
 
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:

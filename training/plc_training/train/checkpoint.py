@@ -1,12 +1,13 @@
 """Checkpoints as safetensors files, with numbers as JSON in their metadata.
 
-A checkpoint holds the complete state of a run: weights, their running mean, the optimiser's state
-and the step. Batches and dropout follow from the seed and the step, so that no generator's state is
-needed.
+A checkpoint holds the complete state of a run: weights, their running mean, the optimisers' states,
+numbered from the second on, and the step. Batches and dropout follow from the seed and the step, so
+that no generator's state is needed.
 """
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,16 +47,16 @@ def save_checkpoint(
     path: Path,
     network: nn.Module,
     mean: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     progress: Progress,
 ) -> None:
     """Write a checkpoint, and replace the earlier one atomically."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"mean.{name}": value for name, value in mean.items()}
-    state = optimiser.state_dict()["state"]
-    for index, values in state.items():
-        for name, value in values.items():
-            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    for prefix, optimiser in _prefixed(optimisers):
+        for index, values in optimiser.state_dict()["state"].items():
+            for name, value in values.items():
+                tensors[f"{prefix}{index}.{name}"] = torch.as_tensor(value)
     part = path.with_suffix(".part")
     metadata = {"plc": json.dumps({"format": _FORMAT, **asdict(progress)})}
     save_file(
@@ -70,9 +71,9 @@ def load_checkpoint(
     path: Path,
     network: nn.Module,
     mean: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer | None = None,
+    optimisers: Sequence[torch.optim.Optimizer] = (),
 ) -> Progress:
-    """Load a checkpoint into a network, its mean and an optimiser.
+    """Load a checkpoint into a network, its mean and its optimisers.
 
     Raises
     ------
@@ -86,9 +87,9 @@ def load_checkpoint(
             mean[name].copy_(value)
     except (RuntimeError, KeyError) as error:
         raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
-    if optimiser is not None:
+    for prefix, optimiser in _prefixed(optimisers):
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimiser.", tensors).items():
+        for name, value in _under(prefix, tensors).items():
             index, field = name.split(".", 1)
             state.setdefault(int(index), {})[field] = value
         groups = optimiser.state_dict()["param_groups"]
@@ -141,6 +142,13 @@ def _progress(metadata: str) -> Progress:
     if version != _FORMAT:
         raise ValueError(f"its format is {version}, this version reads {_FORMAT}")
     return Progress(**fields)
+
+
+def _prefixed(
+    optimisers: Sequence[torch.optim.Optimizer],
+) -> list[tuple[str, torch.optim.Optimizer]]:
+    """Return optimisers with the prefixes of their names in the file."""
+    return [(f"optimiser{i or ''}.", optimiser) for i, optimiser in enumerate(optimisers)]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,9 +28,9 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from plc.errors import ConfigError, in_a_line
-from plc_training.tasks.base import Amount, Count, Task, Whole
+from plc_training.tasks.base import Amount, Count, Task, Turn, Whole
 from plc_training.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from plc_training.train.optimiser import Optimisers, make_optimiser
+from plc_training.train.optimiser import BETA1, Optimisers, make_optimiser
 
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
@@ -67,6 +67,8 @@ class Schedule(Struct, frozen=True, kw_only=True):
         ``"adamw"``, or ``"muon"`` (:class:`plc_training.train.optimiser.Muon`).
     weight_decay : float
         Of both optimisers; AdamW with 0 is Adam.
+    beta1 : float
+        Of AdamW; without effect under Muon.
     beta2 : float
         Of AdamW, which also moves biases and small matrices under Muon.
     clip_norm : float
@@ -90,6 +92,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     warm_up: Whole = 200
     optimiser: Optimisers = "adamw"
     weight_decay: Amount = 1e-4
+    beta1: Annotated[float, Meta(ge=0, lt=1)] = BETA1
     beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     clip_norm: Amount = 5.0
     validate_every: Count = 500
@@ -277,7 +280,7 @@ def _refuse_unless_finite(value: float, step: int, what: str) -> None:
 
 
 class _Trainer:
-    """State of a training: weights, their mean, optimiser, progress."""
+    """State of a training: weights, their mean, optimisers, progress."""
 
     def __init__(
         self,
@@ -300,19 +303,28 @@ class _Trainer:
         self._network = task.make_network()
         if begin is not None and not (folder / CHECKPOINT).exists():
             begin(self._network)
-        optimiser = make_optimiser(
-            schedule.optimiser,
-            self._network.parameters(),
-            schedule.learning_rate,
-            schedule.weight_decay,
-            schedule.beta2,
-        )
-        self._wrapped, self._optimiser = fabric.setup(self._network, optimiser)
+        optimisers = [
+            make_optimiser(
+                schedule.optimiser,
+                self._network.get_submodule(player).parameters(),
+                schedule.learning_rate,
+                schedule.weight_decay,
+                schedule.beta2,
+                schedule.beta1,
+            )
+            for player in task.players()
+        ]
+        self._wrapped, *made = fabric.setup(self._network, *optimisers)
+        self._optimisers = dict(zip(task.players(), made, strict=True))
+        first = task.players()[0]
+        self._followed = {
+            name for name in self._network.state_dict() if not first or name.startswith(f"{first}.")
+        }
         self._mean = {name: value.clone() for name, value in self._network.state_dict().items()}
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self.progress = load_checkpoint(
-                folder / CHECKPOINT, self._network, self._mean, self._optimiser
+                folder / CHECKPOINT, self._network, self._mean, [*self._optimisers.values()]
             )
             if self.progress.fingerprint != fingerprint:
                 raise ConfigError(
@@ -320,30 +332,64 @@ class _Trainer:
                 )
 
     def step(self, step: int) -> float:
-        """Train on one batch; return the loss of this device's share."""
+        """Train on one batch; return the last turn's loss for this device's share."""
         schedule, fabric = self._schedule, self._fabric
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(schedule, step)
         rng = np.random.default_rng([schedule.seed, step])
         torch.manual_seed(schedule.seed * 1_000_003 + step)
         whole = self._task.batch(schedule.batch, rng)
         batch = {name: fabric.to_device(self._share(value)) for name, value in whole.items()}
         self._network.train()
-        output = self._wrapped(*self._task.inputs(batch))
-        loss = self._task.loss(output.float(), batch)
-        self._optimiser.zero_grad()
-        fabric.backward(loss)
-        # All devices have the same gradients here, so that all raise.
-        _refuse_unless_finite(self._clip(), step, "norm of the gradients")
-        self._optimiser.step()
+        loss = math.nan
+        for turn in self._task.turns(step):
+            loss = self._move(turn, batch, step)
         self._follow(step)
+        return loss
+
+    def _move(self, turn: Turn, batch: dict[str, Tensor], step: int) -> float:
+        """Change the weights of a turn's player; return the loss."""
+        optimiser = self._optimisers[turn.player]
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(self._schedule, step)
+        if len(self._optimisers) > 1:
+            self._free(turn.player)
+        if turn.player:
+            with self._fabric.autocast():
+                loss = turn.loss(self._network, batch)
+        else:
+            loss = turn.loss(self._wrapped, batch)
+        optimiser.zero_grad()
+        self._fabric.backward(loss)
+        if turn.player:
+            self._average(turn.player)
+        # All devices have the same gradients here, so that all raise.
+        _refuse_unless_finite(self._clip(optimiser), step, "norm of the gradients")
+        optimiser.step()
         return float(loss.detach())
 
-    def _clip(self) -> float:
+    def _free(self, player: str) -> None:
+        """Let only a player's weights have gradients."""
+        self._network.requires_grad_(False)
+        self._network.get_submodule(player).requires_grad_(True)
+
+    def _average(self, player: str) -> None:
+        """Average a player's gradients, and all buffers, over the devices.
+
+        The wrapper of several devices does so only in calls of the whole network.
+        """
+        if self._fabric.world_size == 1:
+            return
+        gradients = [each.grad for each in self._network.get_submodule(player).parameters()]
+        buffers = [each for each in self._network.buffers() if each.is_floating_point()]
+        for value in (*gradients, *buffers):
+            if value is not None:
+                mean: Any = self._fabric.all_reduce(value, reduce_op="mean")
+                value.copy_(mean)
+
+    def _clip(self, optimiser: Any) -> float:
         """Limit the norm of the gradients; return the norm before."""
         most = self._schedule.clip_norm or math.inf
         norm = self._fabric.clip_gradients(
-            self._wrapped, self._optimiser, max_norm=most, error_if_nonfinite=False
+            self._wrapped, optimiser, max_norm=most, error_if_nonfinite=False
         )
         assert norm is not None
         return float(norm)
@@ -360,7 +406,7 @@ class _Trainer:
         """Update the running mean of the weights."""
         decay = min(_MEAN_DECAY, (1.0 + step) / (10.0 + step))
         for name, value in self._network.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() and name in self._followed:
                 self._mean[name].lerp_(value, 1.0 - decay)
             else:
                 self._mean[name].copy_(value)
@@ -397,7 +443,8 @@ class _Trainer:
         """Write a checkpoint, in the first process only."""
         if self._fabric.is_global_zero:
             path = self._folder / name
-            save_checkpoint(path, self._network, self._mean, self._optimiser, self.progress)
+            optimisers = [*self._optimisers.values()]
+            save_checkpoint(path, self._network, self._mean, optimisers, self.progress)
 
     def out_of_patience(self) -> bool:
         """Return whether the best figure is older than the patience."""

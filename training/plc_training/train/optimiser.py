@@ -19,6 +19,9 @@ from torch.optim import AdamW, Optimizer
 
 Optimisers = Literal["adamw", "muon"]
 
+BETA1 = 0.9
+"""Decay of the mean of the gradients, by default."""
+
 # Coefficients of the quintic that brings singular values near 1 [1]_, and its iterations.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
@@ -27,7 +30,6 @@ _MOMENTUM = 0.95
 _LIKE_ADAMW = 0.2
 # Matrices with fewer rows or columns are left to AdamW.
 _LEAST_SIDE = 16
-_BETA1 = 0.9
 _EPSILON = 1e-8
 
 
@@ -37,6 +39,7 @@ def make_optimiser(
     learning_rate: float,
     weight_decay: float,
     beta2: float,
+    beta1: float = BETA1,
 ) -> Optimizer:
     """Return an optimiser by its name.
 
@@ -50,10 +53,12 @@ def make_optimiser(
         Comparable between both.
     beta2 : float
         Of AdamW, which also moves the parameters that Muon does not.
+    beta1 : float
+        Of AdamW where it moves all parameters.
     """
     if name == "muon":
         return Muon(weights, learning_rate, weight_decay, beta2)
-    return AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=(_BETA1, beta2))
+    return AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=(beta1, beta2))
 
 
 class Muon(Optimizer):
@@ -108,7 +113,7 @@ class Muon(Optimizer):
             state["mean"], state["square"] = torch.zeros_like(value), torch.zeros_like(value)
         state["step"] += 1.0
         steps = float(state["step"])
-        mean = state["mean"].lerp_(gradient, 1.0 - _BETA1) / (1.0 - _BETA1**steps)
+        mean = state["mean"].lerp_(gradient, 1.0 - BETA1) / (1.0 - BETA1**steps)
         square = state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         spread = (square / (1.0 - beta2**steps)).sqrt().add_(_EPSILON)
         value.addcdiv_(mean, spread, value=-rate)

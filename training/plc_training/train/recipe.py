@@ -29,6 +29,7 @@ from plc_training.data.segments import Segments
 from plc_training.tasks.base import FINITE, ModelCard, Settings, Task, TaskChoice, TaskPlan, shown
 from plc_training.tasks.registry import TASKS
 from plc_training.train.loop import Schedule
+from plc_training.train.optimiser import BETA1
 
 MODEL_PREFIX = "model:"
 """Marks a model, not another recipe, as the source of the initial weights."""
@@ -67,6 +68,9 @@ class Recipe:
         """
         schedule = structs.asdict(self.schedule)
         del schedule["checkpoint_s"], schedule["patience"]
+        # Runs from before it could be chosen go on.
+        if schedule["beta1"] == BETA1:
+            del schedule["beta1"]
         plans = [dataclasses.asdict(plan) for plan in (self.train, self.valid)]
         parts = [structs.asdict(part) for part in (self.task, self.settings)]
         text = json.dumps([plans, parts, schedule], sort_keys=True)
