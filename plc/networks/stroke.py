@@ -1,9 +1,9 @@
 """Fill a gap of speech by the log-magnitudes that a U-Net puts in a stroke [1]_.
 
-The grid is that of the document: 64 columns of 64 bins of 187.5 Hz, every 2.667 ms, from frames twice
-as long. At 48 kHz these are windows of 256 samples, at 24 kHz of 128; at other rates the next even
-number. Magnitudes are those of 16-bit samples, divided by the sum of the window; of them the natural
-logarithm is normalised with the document's constants. The gap is in the middle::
+The grid is that of the document: 64 columns of 64 bins of 187.5 Hz, every 2.667 ms, from frames
+twice as long. At 48 kHz these are windows of 256 samples, at 24 kHz of 128; at other rates the next
+even number. Magnitudes are those of 16-bit samples, divided by the sum of the window; of them the
+natural logarithm is normalised with the document's constants. The gap is in the middle::
 
     |<-- known columns -->|<-- stroke: those that touch the gap -->|<-- known columns -->|
                      171 ms in all, of which 25 columns for a gap of 64 ms

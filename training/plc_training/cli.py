@@ -100,7 +100,8 @@ def train(
     plc train content (fit the speech detector),
     plc train contour (train the pitch contour network),
     plc train damage (train the networks that tell damage from sound),
-    plc train restored (score a restorer of damaged spectrograms).
+    plc train restored (score a restorer of damaged spectrograms),
+    plc train contexts (gaps of speech against their contexts).
     """
     import torch
 
@@ -203,7 +204,7 @@ def contour(
 
 @app.command("train restored")
 def restored(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage or magnitude.")],
     unseen: Annotated[
         list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
     ],
@@ -222,17 +223,80 @@ def restored(
     Printed are the PSNR of damaged patches, the gains of linear interpolation
     and of the network over it in dB, and the gains in structural similarity,
     by the share of lost frames, with 95 % intervals over works.
+
+    Of a run of the task magnitude: errors of the log-magnitudes in strokes of
+    32, 64 and 128 ms, of linear interpolation, linear prediction, plc inpaint
+    and the network; the SNR with the target's phase; how sharp the fills are.
     """
     import torch
 
     from plc_training.train.restored import open_restorer, score_clips_of, table
+    from plc_training.train.run import read_run
+    from plc_training.train.strokes import open_inpainter, score_lengths
 
     if threads:
         torch.set_num_threads(threads)
-    task, network = open_restorer(run)
+    strokes = read_run(run)[0].task.kind == "magnitude"
     for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
-        if sources:
+        if sources and strokes:
+            lines = score_lengths(*open_inpainter(run), sources, patches)
+            typer.echo("\n".join([name, *lines]))
+        elif sources:
+            task, network = open_restorer(run)
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
+
+
+@app.command("train contexts")
+def contexts(
+    data: Libraries,
+    unseen: Annotated[
+        list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
+        "runs/contexts"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Of each network.")] = 400,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run of the task magnitude, to draw over the gap as well."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Picture to write: PNG, SVG or PDF.")] = Path(
+        "contexts.png"
+    ),
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Train small networks for gaps and contexts of speech, and draw both.
+
+    plc train contexts --data CORPUS --unseen CORPUS/speech/test --network runs/magnitude_unet
+
+    Eleven U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
+    patches of 85 to 683 ms. Printed and drawn are their errors over the context
+    and in training, and those of all methods over the gap. What is trained in
+    the folder is not trained again; Ctrl-C stops, the same command continues.
+    """
+    import torch
+
+    from plc_training.train.contexts import draw_pairs, score_pairs, table_of_pairs, train_pairs
+    from plc_training.train.run import Place
+    from plc_training.train.strokes import LENGTHS, open_inpainter, score_strokes
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = Place(
+        data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs or usable_cores()
+    )
+    if not train_pairs(place, steps):
+        raise typer.Exit(STOPPED)
+    scores = score_pairs(run, unseen)
+    typer.echo("\n".join(table_of_pairs(scores)))
+    others = []
+    if network is not None:
+        task, restorer = open_inpainter(network)
+        others = [score_strokes(task, restorer, unseen, columns) for columns in LENGTHS]
+    draw_pairs(out, scores, others)
+    typer.echo(f"picture: {out}")
 
 
 @app.command("train damage")

@@ -1,8 +1,8 @@
 """Registry of the restorers of damaged spectrograms, and their common entry.
 
 The names are those of the document (:mod:`plc_training.networks.blocks`), in small letters. At
-width 32 with one channel in, the networks have the sizes that its program prints; ``unet-bilinear``,
-the U-Net of another document, at width 64.
+width 32 with one channel in, the networks have the sizes that its program prints. ``unet-bilinear``
+and ``pix2pix`` are the U-Nets of another document, which has them at width 64.
 """
 
 from collections.abc import Callable
@@ -57,6 +57,7 @@ def _arcnn(channels: int, width: int) -> nn.Module:
 
 _UNET_V2 = partial(UNet, down="stride")
 _UNET_BILINEAR = partial(UNet, levels=4, convolutions=2, bilinear=True)
+_PIX2PIX = partial(_UNET_BILINEAR, leak=0.2, dropout=0.5)
 RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "unet": UNet,
     "unet-v2": _UNET_V2,
@@ -75,6 +76,8 @@ RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "vae-res-unet-v2": _variational,
     "unet-bilinear": _UNET_BILINEAR,
     "res-unet-bilinear": partial(_residual, make=_UNET_BILINEAR),
+    "pix2pix": _PIX2PIX,
+    "res-pix2pix": partial(_residual, make=_PIX2PIX),
     "srcnn": _srcnn,
     "arcnn": _arcnn,
 }

@@ -10,11 +10,19 @@ trainings:
 ``interpolated``
     The network sees linear interpolation and which columns are lost, and corrects it.
 
-The loss of both is the mean squared error in the stroke.
+The loss of both is the mean squared error in the stroke. With ``settings.critic_width`` two
+players take turns, as in the document's Pix2Pix: a critic learns to tell fills from truth, and the
+network to please it (least squares) and to be near the truth (ten times the mean absolute error).
+
+As there, truth has the label 0 and a fill 1, labels are softened to 0.15 and 0.85, and rarely both
+are exchanged. The critic rests while it is right in 85 % of the places of its grid: in the batch at
+hand, where the document counts the last 20, so that a step follows from its number alone.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +54,8 @@ from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Segments
+from plc_training.networks.adversary import least_squares
+from plc_training.networks.blocks import PatchCritic
 from plc_training.networks.restorers import RESTORERS, Form, Restorer
 from plc_training.tasks.base import (
     Amount,
@@ -56,6 +66,8 @@ from plc_training.tasks.base import (
     Sizes,
     Task,
     TaskChoice,
+    Turn,
+    Whole,
 )
 from plc_training.tasks.damage import WIDTH_MIN
 from plc_training.tasks.damaged import centred, damaged, interpolated
@@ -67,6 +79,12 @@ _MULTIPLE = 16
 # Columns with a smaller mean magnitude are cut off both ends of a clip.
 _SILENCE = 25.0
 _VALIDATION_BATCH = 32
+# Of the second training, as published: weight of the absolute error; softened labels; the share of
+# exchanged ones, which falls with the epochs; the share of right answers at which the critic rests.
+_NEAR_WEIGHT = 10.0
+_SOFTNESS = 0.15
+_EXCHANGED, _EXCHANGED_DECAY = 0.05, 0.05
+_RIGHT_ENOUGH = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +96,7 @@ class MagnitudePlan:
     domains : tuple of str
         Domains to use.
     frames : int
-        Columns of a patch.
+        Columns of the longest patch.
     shift_ms : float
         From one stretch to the next; a stretch is so much longer than a patch, which may begin at
         any of its samples.
@@ -136,8 +154,12 @@ class MagnitudeSettings(Settings, frozen=True, kw_only=True):
         Channels of its first level; 64 as published.
     form : str
         ``"published"`` or ``"interpolated"``.
+    frames : int
+        Columns of a patch that the network sees, in the middle of the plan's; 0: all.
     columns : tuple of int
         Lost columns of a stroke, drawn alike; repeat one to have more of it. 12 are 32 ms.
+    critic_width : int
+        Channels of the critic's first layer, 64 as published; 0: no critic.
     gain_db, colour_db : float
         Standard deviations of the gains of patches, and of filters that each patch goes through.
     """
@@ -145,9 +167,32 @@ class MagnitudeSettings(Settings, frozen=True, kw_only=True):
     network: str = "unet-bilinear"
     width: Count = 64
     form: Form = "published"
+    frames: Whole = 0
     columns: Sizes = (12,)
+    critic_width: Whole = 0
     gain_db: Amount = 0.0
     colour_db: Amount = 0.0
+
+
+class Pix2Pix(nn.Module):
+    """A restorer and its critic; called, it restores.
+
+    Parameters
+    ----------
+    generator : Restorer
+        Fills strokes.
+    critic : PatchCritic
+        Sees a patch beside the one that the generator was shown.
+    """
+
+    def __init__(self, generator: Restorer, critic: PatchCritic) -> None:
+        super().__init__()
+        self.generator, self.critic = generator, critic
+
+    def forward(self, patch: Tensor, lost: Tensor) -> Tensor:
+        """Return the restored patch, as :meth:`Restorer.forward`."""
+        restored: Tensor = self.generator(patch, lost)
+        return restored
 
 
 class MagnitudeTask(Task):
@@ -164,6 +209,7 @@ class MagnitudeTask(Task):
     ) -> None:
         self._plan, self._settings = plan, settings
         self._train, self._valid = train, valid
+        self.frames = settings.frames or plan.frames
 
     @classmethod
     def check(
@@ -187,32 +233,91 @@ class MagnitudeTask(Task):
             )
         if settings.width < WIDTH_MIN:
             raise ConfigError(f"settings.width is {settings.width}; expected at least {WIDTH_MIN}")
-        if plan.frames % _MULTIPLE:
-            raise ConfigError(f"data.frames is {plan.frames}; expected a multiple of {_MULTIPLE}")
-        if max(settings.columns) > plan.frames - 2:
+        frames = settings.frames or plan.frames
+        if frames % _MULTIPLE:
+            where = "settings.frames" if settings.frames else "data.frames"
+            raise ConfigError(f"{where} is {frames}; expected a multiple of {_MULTIPLE}")
+        if frames > plan.frames:
             raise ConfigError(
-                f"settings.columns has {max(settings.columns)}; a patch of {plan.frames} can lose "
-                f"{plan.frames - 2}: one column is known on either side"
+                f"settings.frames is {frames}; data.frames, of which they are the middle, is "
+                f"{plan.frames}: expected at most that"
+            )
+        if max(settings.columns) > frames - 2:
+            raise ConfigError(
+                f"settings.columns has {max(settings.columns)}; a patch of {frames} can lose "
+                f"{frames - 2}: one column is known on either side"
             )
 
-    def make_network(self) -> Restorer:
-        """Return the network with random weights."""
+    def make_network(self) -> nn.Module:
+        """Return the network with random weights, with its critic if there is one."""
         settings = self._settings
-        return Restorer(settings.network, settings.width, settings.form, logarithmic=True)
+        network = Restorer(settings.network, settings.width, settings.form, logarithmic=True)
+        if not settings.critic_width:
+            return network
+        return Pix2Pix(network, PatchCritic(2, settings.critic_width))
+
+    def players(self) -> tuple[str, ...]:
+        """Return the parts of the network that take turns."""
+        return ("generator", "critic") if self._settings.critic_width else ("",)
+
+    def turns(self, step: int) -> tuple[Turn, ...]:
+        """Return the moves of a step: the critic's, then the network's; or the network's alone."""
+        if not self._settings.critic_width:
+            return super().turns(step)
+        critic = Turn("critic", partial(self._critic_loss, step))
+        return critic, Turn("generator", self._generator_loss)
+
+    def exported(self, network: nn.Module) -> nn.Module:
+        """Return the part of the network that becomes a model."""
+        return network.generator if isinstance(network, Pix2Pix) else network
+
+    def _critic_loss(self, step: int, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Return half the errors of the critic's figures; 0 where it is right often enough."""
+        assert isinstance(network, Pix2Pix)
+        epoch = step * len(batch["truth"]) / self._train.gaps.size
+        exchanged = _EXCHANGED * math.exp(-_EXCHANGED_DECAY * epoch)
+        shown, lost = self.inputs(batch)
+        with torch.no_grad():
+            fills = network(shown, lost).float()
+        real, fake = (
+            network.critic(torch.cat([each, shown], dim=1)) for each in (batch["truth"], fills)
+        )
+        right = 0.5 * ((real < 0.5).float().mean() + (fake > 0.5).float().mean())
+        soft = _SOFTNESS * batch["softness"]
+        low, high = soft[:, 0], 1.0 - soft[:, 1]
+        swap = batch["exchange"] < exchanged
+        of_real = torch.where(swap, high, low)[:, None, None, None]
+        of_fake = torch.where(swap, low, high)[:, None, None, None]
+        errors = (real - of_real).square().mean() + (fake - of_fake).square().mean()
+        loss: Tensor = 0.5 * errors * (right < _RIGHT_ENOUGH)
+        return loss
+
+    def _generator_loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        assert isinstance(network, Pix2Pix)
+        shown, lost = self.inputs(batch)
+        fills = network(shown, lost).float()
+        pleased = least_squares(network.critic(torch.cat([fills, shown], dim=1)), 0.0)
+        loss: Tensor = pleased + _NEAR_WEIGHT * (fills - batch["truth"]).abs().mean()
+        return loss
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random patches, filtered and amplified at random, and their lost columns."""
         settings = self._settings
         stretches = self._train.at_their_level(rng.integers(self._train.gaps.size, size=size))
         first = rng.integers(self._plan.shift + 1, size=size)
-        length = patch_samples(self._plan.frames)
+        length = patch_samples(self.frames)
+        first += (patch_samples(self._plan.frames) - length) // 2
         lines = np.stack([x[:, i : i + length] for x, i in zip(stretches, first, strict=True)])
         if settings.colour_db:
             lines = coloured(lines, settings.colour_db, rng)
         gains = 10.0 ** (settings.gain_db * rng.standard_normal((size, 1)) / 20.0)
         columns = rng.choice(settings.columns, size=size)
         samples = (lines[:, 0] * gains).astype(np.float32)
-        return batch_of(samples, centred(columns, self._plan.frames))
+        batch = batch_of(samples, centred(columns, self.frames))
+        if settings.critic_width:
+            batch["softness"] = torch.from_numpy(rng.random((size, 2), np.float32))
+            batch["exchange"] = torch.from_numpy(rng.random(size, np.float32))
+        return batch
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the damaged or interpolated patches, and the lost columns."""
@@ -222,6 +327,12 @@ class MagnitudeTask(Task):
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean squared error in the strokes."""
         return stroke_error(output, batch["truth"], batch["lost"]).mean()
+
+    def middle(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network sees of the plan's patches, shape (batch, samples)."""
+        length = patch_samples(self.frames)
+        first = (samples.shape[1] - length) // 2
+        return samples[:, first : first + length]
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -240,8 +351,8 @@ class MagnitudeTask(Task):
         for i, columns in enumerate(lengths):
             for begin in range(0, count, _VALIDATION_BATCH):
                 stretches = self._valid.at_their_level(slice(begin, begin + _VALIDATION_BATCH))
-                samples = stretches[:, 0, : patch_samples(self._plan.frames)]
-                lost = centred(np.full(len(samples), columns), self._plan.frames)
+                samples = self.middle(stretches[:, 0, : patch_samples(self._plan.frames)])
+                lost = centred(np.full(len(samples), columns), self.frames)
                 batch = batch_of(samples, lost)
                 batch = {name: value.to(device) for name, value in batch.items()}
                 answers = (
@@ -267,10 +378,10 @@ class MagnitudeTask(Task):
         ModelError
             If the engine has no use for patches of this length.
         """
-        if self._plan.frames != FRAMES:
+        if self.frames != FRAMES:
             raise ModelError(
-                f"{card.name} sees patches of {self._plan.frames} columns; the engine makes "
-                f"patches of {FRAMES}: train with data.frames = {FRAMES}"
+                f"{card.name} sees patches of {self.frames} columns; the engine makes patches of "
+                f"{FRAMES}: train with settings.frames = {FRAMES}"
             )
         return {
             "sample_rates": card.sample_rates or RATES,
@@ -327,7 +438,8 @@ def magnitudes(samples: Tensor) -> Tensor:
     window = torch.hann_window(WINDOW_SAMPLES, periodic=True, device=samples.device)
     frames = (samples * INT16).round().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
     spectra = torch.fft.rfft(frames)[..., :BINS] / window.sum()
-    return spectra.abs().transpose(1, 2)[:, None]
+    patch: Tensor = spectra.abs().transpose(1, 2)[:, None]
+    return patch
 
 
 def log_magnitudes(samples: Tensor) -> Tensor:
