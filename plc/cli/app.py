@@ -27,6 +27,7 @@ from plc.cli.options import (
     HELP,
     AsJson,
     Burst,
+    FileMethod,
     Lookahead,
     LookaheadMs,
     Loss,
@@ -293,6 +294,7 @@ def conceal(
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
         "plc inpaint film.mkv good.mkv --mask missing.npy",
         "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
+        "plc inpaint damaged.wav good.wav --method restore   lost frames, by a network to 8 kHz",
         "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
@@ -323,7 +325,7 @@ def inpaint(
             case_sensitive=False, help="Quality; best takes several times longer than good."
         ),
     ] = "good",
-    method: Method = "auto",
+    method: FileMethod = "auto",
     model: Model = "auto",
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
@@ -732,15 +734,16 @@ def _print_findings(report: "DetectReport") -> None:
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc import METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS
 
+    methods = METHODS | FILE_METHODS
     if as_json:
-        print_json(METHODS)
+        print_json(methods)
         return
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
-    for name, description in METHODS.items():
+    for name, description in methods.items():
         table.add_row(name, description)
     _console().print(table)
 

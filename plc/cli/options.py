@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -82,9 +82,22 @@ def known_method(method: str) -> str:
         return method
     from plc import METHODS
 
-    if method.partition(":")[0] not in METHODS:
+    return _among(METHODS, method)
+
+
+def known_file_method(method: str) -> str:
+    """Return the name of a method for recordings; raise BadParameter if it is unknown."""
+    if method == "auto":
+        return method
+    from plc.engine.methods import FILE_METHODS, METHODS
+
+    return _among(METHODS | FILE_METHODS, method)
+
+
+def _among(methods: Iterable[str], method: str) -> str:
+    if method.partition(":")[0] not in methods:
         raise typer.BadParameter(
-            f"unknown method {method!r}; known: {', '.join(METHODS)}, burg:ORDER_MS/PAST_MS"
+            f"unknown method {method!r}; known: {', '.join(methods)}, burg:ORDER_MS/PAST_MS"
         )
     return method
 
@@ -117,6 +130,9 @@ LookaheadMs = Annotated[
 ]
 Method = Annotated[
     str, typer.Option(callback=known_method, help="How: auto, or one of plc doctor --methods.")
+]
+FileMethod = Annotated[
+    str, typer.Option(callback=known_file_method, help="How: auto, or one of plc doctor --methods.")
 ]
 Model = Annotated[
     str,

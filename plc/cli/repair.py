@@ -9,7 +9,7 @@ import typer
 
 from plc.cli.batch import Bitrate, Page, bar
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, Method, Model, examples
+from plc.cli.options import AsJson, FileMethod, Model, examples
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError
 
@@ -50,7 +50,7 @@ def repair(
     quality: Annotated[
         Quality, typer.Option(case_sensitive=False, help="As of plc inpaint.")
     ] = "good",
-    method: Method = "auto",
+    method: FileMethod = "auto",
     model: Model = "auto",
     bitrate: Bitrate = None,
     jobs: Annotated[

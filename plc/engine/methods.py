@@ -41,6 +41,11 @@ METHODS: dict[str, str] = {
 }
 """Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
 
+FILE_METHODS: dict[str, str] = {
+    "restore": "files alone: gaps as lost frames of a spectrogram, restored by a network to 8 kHz",
+}
+"""Name to description: of those that fill gaps of recordings, and conceal no stream."""
+
 LADDER_METHODS = ("auto", "ar")
 """Those that are the ladder itself."""
 
@@ -260,6 +265,11 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
         return _PLAIN_BURG
     if method in FILLERS:
         return None
+    if method in FILE_METHODS:
+        raise ConfigError(
+            f"method {method} fills gaps of recordings (plc inpaint) and conceals no stream; "
+            f"known: {', '.join(METHODS)}"
+        )
     explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
     if explicit is None:
         raise ConfigError(

@@ -22,9 +22,12 @@ from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "bridge", "inpaint", "paper")
+KINDS = ("causal", "bridge", "inpaint", "paper", "restore")
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
-files: fills from both sides; the context encoder of Marafioti et al. 2019."""
+files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
+spectrogram."""
+OWN_PORTS = ("paper", "restore")
+"""Kinds whose networks have inputs of their own; they may see nothing in a gap."""
 # What "inpaint" was called when format 1 began.
 _KIND_BEFORE = "lookahead"
 CONTENTS = ("music", "speech", "instruments", "any")
@@ -64,7 +67,8 @@ class Manifest:
     top_hz : float or None
         Frequency of the last bin that the network sees; None: all bins.
     drafts : tuple of str
-        What stands in the gap of each line of ``spectra``, in order; none for kind ``paper``.
+        What stands in the gap of each line of ``spectra``, in order; none for kind ``paper``. Of
+        kind ``restore``: ``linear`` where lost frames are interpolated, none where they are 0.
     context_frames, context_frames_after : int
         Frames before and after those that the network fills.
     horizon_ms : float
@@ -131,7 +135,10 @@ class Manifest:
                 len(set(self.drafts)) < len(self.drafts),
                 f"drafts is {_shown(list(self.drafts))}; expected different names",
             ),
-            (not self.drafts and self.kind != "paper", f"a {self.kind} model names no drafts"),
+            (
+                not self.drafts and self.kind not in OWN_PORTS,
+                f"a {self.kind} model names no drafts",
+            ),
             (
                 self.kind == "causal" and self.context_frames_after > 0,
                 "a causal model asks for frames after the gap",

@@ -117,7 +117,7 @@ class TwoSidedNetwork:
         if manifest.kind != "inpaint":
             raise ConfigError(
                 f"model {manifest.name} is {manifest.kind}; filling gaps of a file needs a model "
-                "of kind inpaint: plc models lists them"
+                "of kind inpaint, and method restore one of kind restore: plc models lists them"
             )
         self._rate = sample_rate
         self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)

@@ -32,15 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
-from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
+from plc.networks.spectral_fill import bent, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
-from plc_kernels.fade import crossfade_ramp
-from plc_kernels.phase.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.phase.offline import signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
 from plc_kernels.phase.windows import gaussian_gamma, window
 
@@ -123,9 +122,10 @@ class ContextEncoder:
         local[_REACH : _REACH + stop - start] = 0.0
         known, estimate = self._with_context(local, answer)
         if not np.iscomplexobj(answer):
-            estimate = self._with_phase(estimate, known, local.size, iterations)
+            gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
+            estimate = with_phase(estimate, known, local.size, iterations, gamma, self._plan)
         filled = signal_of(estimate, local.size, self._plan)
-        return _bent(filled, local, stop - start)
+        return bent(filled, local, (_REACH, _REACH + stop - start), SAMPLE_RATE)
 
     def spectra(
         self,
@@ -212,22 +212,6 @@ class ContextEncoder:
         spectra[first : first + answer.shape[0]] = answer
         return known, spectra
 
-    def _with_phase(
-        self,
-        spectra: NDArray[np.complex64],
-        known: NDArray[np.uint8],
-        samples: int,
-        iterations: int,
-    ) -> NDArray[np.complex64]:
-        """Return spectra with phases made for unknown frames; there, only magnitudes count."""
-        magnitude = np.abs(spectra)
-        phase = np.where(known, np.angle(spectra), 0.0).astype(np.float32)
-        gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
-        integrate_phase(magnitude, known, gamma, self._plan, phase)
-        estimate: NDArray[np.complex64] = (magnitude * np.exp(1j * phase)).astype(np.complex64)
-        refine_phase(iterations, magnitude, known, spectra, samples, self._plan, estimate)
-        return estimate
-
 
 def open_context_encoder(
     model: str | Path | Manifest, *, providers: str | Sequence[str] = "auto", threads: int = 1
@@ -298,17 +282,4 @@ def _padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32
     low, high = max(start, 0), min(stop, x.size)
     if low < high:
         out[low - start : high - start] = x[low:high]
-    return out
-
-
-def _bent(
-    filled: NDArray[np.float32], local: NDArray[np.float32], gap_samples: int
-) -> NDArray[np.float32]:
-    """Return the gap's samples, both ends bent to meet their neighbours."""
-    stop = _REACH + gap_samples
-    out = filled[_REACH:stop].copy()
-    ramp = crossfade_ramp(min(round(SAMPLE_RATE * RECOVERY_MS / 1000.0), gap_samples // 2))
-    if ramp.size:
-        out[: ramp.size] += ramp[::-1] * (local[_REACH - 1] - filled[_REACH - 1])
-        out[gap_samples - ramp.size :] += ramp * (local[stop] - filled[stop])
     return out

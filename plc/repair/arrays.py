@@ -34,18 +34,20 @@ References
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import StreamConfig
-from plc.engine.methods import LADDER_METHODS, make_filler
+from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.spans import lost_spans
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import LISTEN_S, Refiner, open_refiner
+from plc.networks.restore import open_restorer
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
@@ -101,11 +103,12 @@ def inpaint(
         ``"fast"``.
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
-        each side, as in the paper.
+        each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
+        spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``.
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
-        Runtime is not installed.
+        Runtime is not installed. Of the method ``restore``, which needs one: its network.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -173,6 +176,10 @@ def fill_gaps(
     config = StreamConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
+    restorer = None
+    if method in FILE_METHODS:
+        restorer = open_restorer(model, config.sample_rate)
+        config = replace(config, method="ar")
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= np.float32(INT16_SCALE)
@@ -185,6 +192,8 @@ def fill_gaps(
     for gap in merged:
         rows[:, gap.start : gap.stop] = 0.0
         received[gap.start : gap.stop] = False
+    for start, stop in made:
+        received[start:stop] = False
     wanted = merged[: len(merged) - len(later)]
     _make_filler(config, 0)  # an unknown method is an error without gaps, too
     network = None
@@ -192,7 +201,11 @@ def fill_gaps(
         network = open_refiner(model, config.sample_rate)
     fills = list(made)
     for k, gap in enumerate(wanted, start=1):
-        _fill(rows, config, gap, fills, quality, network, received)
+        _fill(rows, config, gap, quality, network, received)
+        if restorer is not None:
+            for row in rows:
+                restorer.restore(row, *gap.span, received)
+        _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
         if progress is not None:
             progress(k, len(wanted))
@@ -214,12 +227,11 @@ def _fill(
     rows: NDArray[np.float32],
     config: StreamConfig,
     gap: Gap,
-    fills: list[tuple[int, int]],
     quality: str,
     network: Refiner | None,
     received: NDArray[np.bool_],
 ) -> None:
-    """Fill a gap of ``rows``; what lies before it is known, except ``fills``."""
+    """Fill a gap of ``rows`` from what lies before it and behind."""
     context = round(CONTEXT_S * config.sample_rate)
     before = rows[:, max(0, gap.start - context) : gap.start]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
@@ -229,7 +241,6 @@ def _fill(
     if not before.shape[1]:
         # Nothing before: predict backwards from what comes after.
         _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
-        hold_between((after,), config.sample_rate, hole)
         return
     shares = [0.0] * len(rows)
     if network is not None:
@@ -249,8 +260,17 @@ def _fill(
                 doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
                 if network is not None:
                     network.refine(row, *gap, doubt_db, speech)
-    known = _without(before, gap.start - before.shape[1], fills)
-    hold_between((known, after), config.sample_rate, hole)
+
+
+def _hold(
+    rows: NDArray[np.float32], sample_rate: int, gap: Gap, fills: list[tuple[int, int]]
+) -> None:
+    """Hold the fill of a gap within the level around it, without regard to earlier ``fills``."""
+    context = round(CONTEXT_S * sample_rate)
+    first = max(0, gap.start - context)
+    known = _without(rows[:, first : gap.start], first, fills)
+    after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
+    hold_between((known, after), sample_rate, rows[:, gap.start : gap.stop])
 
 
 def _without(

@@ -303,7 +303,7 @@ def inpaint_file(
         ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` each makes the same.
     method : str
-        One of :data:`plc.METHODS`.
+        As of :func:`plc.inpaint`.
     model : str
         Network to use, as of :func:`plc.inpaint`.
     overwrite : bool

@@ -101,6 +101,7 @@ def train(
     plc train contour (train the pitch contour network),
     plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms),
+    plc train restorers (train all of them briefly, and compare),
     plc train contexts (gaps of speech against their contexts).
     """
     import torch
@@ -244,6 +245,52 @@ def restored(
         elif sources:
             task, network = open_restorer(run)
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
+
+
+@app.command("train restorers")
+def restorers(
+    data: Libraries,
+    unseen: Annotated[
+        list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the runs; those it holds go on.")] = Path(
+        "runs/restorers"
+    ),
+    networks: Annotated[
+        str | None, typer.Option(help="Names by comma.", show_default="all of the document's")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    patches: Annotated[
+        int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
+    ] = 5,
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Train all restorers of damaged spectrograms briefly, and compare them.
+
+    plc train restorers --data CORPUS --unseen CORPUS/music/test
+
+    Each is trained by the recipe damage_brief. Printed are the gains over the
+    damaged patch and over linear interpolation in dB, with 95 % intervals over
+    works. Ctrl-C stops with a checkpoint; the same command continues.
+    """
+    import torch
+
+    from plc_training.networks.restorers import RESTORERS
+    from plc_training.train.compared import rows, train_briefly
+    from plc_training.train.run import Place
+
+    if threads:
+        torch.set_num_threads(threads)
+    names = [name.strip() for name in networks.split(",")] if networks else list(RESTORERS)
+    place = Place(
+        data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs or usable_cores()
+    )
+    if not train_briefly(place, names, steps):
+        raise typer.Exit(STOPPED)
+    for line in rows(out, unseen, patches, names):
+        typer.echo(line)
 
 
 @app.command("train contexts")

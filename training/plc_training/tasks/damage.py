@@ -13,7 +13,7 @@ Patches and scores are those of the document (:mod:`plc_training.tasks.damaged`)
 In both, known frames are passed on as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plc.errors import ConfigError, ModelError
-from plc.models.manifest import KINDS
+from plc.errors import ConfigError
+from plc.models.manifest import Manifest
+from plc.networks.restore import (
+    HORIZON_MS,
+    KIND,
+    LINEAR,
+    PATCH_SAMPLES,
+    POINTS,
+    RATES,
+    SAMPLE_RATE,
+    restorer_signature,
+)
+from plc.runtime.bound import BoundSession
+from plc.runtime.providers import Signature
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
 from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
-from plc_training.tasks.base import Amount, Count, ModelCard, Settings, Task, TaskChoice
+from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
 from plc_training.tasks.damaged import (
-    PATCH_SAMPLES,
-    SAMPLE_RATE,
     damaged,
     draw_lost,
     interpolated,
@@ -121,6 +131,7 @@ class DamageTask(Task):
     plan_type = DamagePlan
     settings_type = DamageSettings
     above_zero = ("shift_ms",)
+    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
 
     def __init__(
         self, plan: DamagePlan, settings: DamageSettings, train: Segments, valid: Segments
@@ -218,17 +229,27 @@ class DamageTask(Task):
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Refuse: no command of plc restores spectrograms yet.
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return {
+            "sample_rates": card.sample_rates or RATES,
+            "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
+            "kind": KIND,
+            "bin_hz": SAMPLE_RATE / POINTS,
+            "top_hz": None,
+            "context_frames": 0,
+            "context_frames_after": 0,
+            "horizon_ms": HORIZON_MS,
+        }
 
-        Raises
-        ------
-        ModelError
-            Always: manifests have no kind for restorers.
-        """
-        raise ModelError(
-            f"{card.name} restores spectrograms, which no command of plc does yet; expected a "
-            f"model that is {' or '.join(KINDS)}: plc train restored scores this run"
-        )
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        return restorer_signature(inputs[0].shape[0])
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session."""
+        return session.run
 
 
 def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:

@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from plc.networks.restore import (
+    FRAME_SAMPLES,
+    FRAMES,
+    FULL_SCALE,
+    HOP_SAMPLES,
+    PATCH_SAMPLES,
+    POINTS,
+)
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 
-SAMPLE_RATE = 16_000
-FRAME_SAMPLES, HOP_SAMPLES, POINTS = 256, 64, 255
-FRAMES = BINS = 128
-PATCH_SAMPLES = (FRAMES - 1) * HOP_SAMPLES + FRAME_SAMPLES
-FULL_SCALE = 127.98
-"""Magnitude that the scores call 1: the largest of the document's clips, about the window's sum."""
 LOST_MIN, LOST_MAX = 12, 88
 # Frames of the window of structural similarity, and its constants.
 _SIDE, _K1, _K2 = 7, 0.01, 0.03

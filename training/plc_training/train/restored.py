@@ -15,20 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.networks.restore import FRAMES, HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, find_clips, read_clip
 from plc_training.networks.restorers import Restorer
 from plc_training.tasks.damage import DamageTask, batch_of
-from plc_training.tasks.damaged import (
-    FRAMES,
-    HOP_SAMPLES,
-    PATCH_SAMPLES,
-    SAMPLE_RATE,
-    draw_lost,
-    loud_patches,
-    psnr_db,
-    ssim,
-)
+from plc_training.tasks.damaged import draw_lost, loud_patches, psnr_db, ssim
 from plc_training.train.checkpoint import load_mean
 from plc_training.train.loop import BEST
 from plc_training.train.run import read_run
@@ -165,14 +157,15 @@ def table(restored: Restored) -> list[str]:
         level = restored.psnr_db[0, chosen]
         lines.append(
             f"{name:>10} {ours.pairs:>7}  {level[np.isfinite(level)].mean():>8.2f}  "
-            f"{linear.mean:>+7.2f}  {_shown(ours):>24}  "
-            f"{_shown(over):>25}  "
+            f"{linear.mean:>+7.2f}  {shown(ours):>24}  "
+            f"{shown(over):>25}  "
             f"{of_ssim[0]:>+10.3f}, {of_ssim[1]:>+.3f}"
         )
     return lines
 
 
-def _shown(difference: PairedDifference) -> str:
+def shown(difference: PairedDifference) -> str:
+    """Return a mean difference with its interval."""
     return f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
 
 

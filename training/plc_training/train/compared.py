@@ -1,0 +1,93 @@
+"""Short trainings of all restorers of damaged spectrograms, and their scores side by side.
+
+Each network of the registry is trained by the recipe ``damage_brief``, in a folder of its own below
+a common one; a training that was stopped goes on, one that ended stays as it is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from plc_training.networks.blocks import counted
+from plc_training.networks.restorers import RESTORERS
+from plc_training.train.loop import Reason
+from plc_training.train.recipe import Recipe, parse_recipe, read_recipe
+from plc_training.train.restored import SHARES, open_restorer, score_clips_of, shown
+from plc_training.train.run import Place, run_recipe
+
+BRIEF = "damage_brief"
+"""The recipe."""
+
+
+def brief_recipe(network: str) -> Recipe:
+    """Return the recipe of a short training.
+
+    Parameters
+    ----------
+    network : str
+        Of :data:`plc_training.networks.restorers.RESTORERS`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such network.
+    """
+    recipe = read_recipe(BRIEF)
+    line = 'network = "{}"'
+    text = recipe.text.replace(line.format("res-unet-v2"), line.format(network))
+    return parse_recipe(text, f"{BRIEF}_{network}", BRIEF)
+
+
+def train_briefly(
+    place: Place, networks: Iterable[str] = tuple(RESTORERS), steps: int | None = None
+) -> bool:
+    """Train networks one after the other; return whether all ended.
+
+    Parameters
+    ----------
+    place : Place
+        Its folder holds one of each network.
+    networks : iterable of str
+        Of :data:`plc_training.networks.restorers.RESTORERS`.
+    steps : int, optional
+        Instead of the recipe's.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`plc_training.train.run.run_recipe` raises it.
+    """
+    for name in networks:
+        recipe = brief_recipe(name).with_steps(steps)
+        ending = run_recipe(recipe, replace(place, folder=place.folder / name))
+        if ending is not None and ending.reason is Reason.STOPPED:
+            return False
+    return True
+
+
+def rows(
+    folder: Path,
+    unseen: Sequence[Path],
+    patches: int,
+    networks: Iterable[str] = tuple(RESTORERS),
+) -> Iterator[str]:
+    """Yield the lines of a table of gains over the damage, and over linear interpolation.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a run of each network.
+    unseen : sequence of Path
+        Folders of clips that were not trained on.
+    patches : int
+        Of each clip at most; 0: all.
+    networks : iterable of str
+        Those trained.
+    """
+    head = f"{'network':>16}  {'parameters':>10}  {'gain in dB (95 %)':>24}"
+    yield f"{head}  {'over linear (95 %)':>25}"
+    for name in networks:
+        task, network = open_restorer(folder / name)
+        scores = score_clips_of(task, network, unseen, patches)
+        gain, over = (scores.gain("psnr_db", each, SHARES[-1]) for each in ("damaged", "linear"))
+        yield f"{name:>16}  {counted(network.network):>10}  {shown(gain):>24}  {shown(over):>25}"
