@@ -13,7 +13,7 @@ from plc import notice
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks import served
+from plc.networks import served, stroke
 from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.paper import (
     CONTEXT_SAMPLES,
@@ -375,6 +375,8 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
         manifest = find(model)
         if manifest.kind == KIND:
             return _open_paper(manifest, sample_rate)
+        if manifest.kind == stroke.KIND:
+            return stroke.open_stroke_filler(manifest, sample_rate)
         return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
     by_content: dict[str, Manifest] = {}
     of_speech: dict[str, Manifest] = {}

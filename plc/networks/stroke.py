@@ -8,17 +8,18 @@ natural logarithm is normalised with the document's constants. The gap is in the
     |<-- known columns -->|<-- stroke: those that touch the gap -->|<-- known columns -->|
                      171 ms in all, of which 25 columns for a gap of 64 ms
 
-The document leaves the phase open. Here a gap has been filled before the network is asked, and of
-that draft the phase is taken; above 12 kHz also the magnitude. The frames are overlapped and added,
-and the gap's samples bent at both ends to meet what is known. Phase from magnitudes alone
-(:mod:`plc.networks.spectral_fill`) is worse by far: frames overlap by half only, and they are
-shorter than a voice's period.
+The document leaves the phase open. Here a gap has been filled before the network is asked. That
+draft keeps its phase; its magnitudes become the geometric mean of its own and the network's, up to
+12 kHz. The frames are overlapped and added, and the gap's samples bent at both ends to meet what is
+known. Phase from magnitudes alone, with or without Griffin-Lim, is worse by far: frames overlap by
+half only, and are shorter than a voice's period.
 
 References
 ----------
 .. [1] github.com/iamhectorotero/generative-audio-inpainting: libraries/mlp, and the report there.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
+from plc.networks.restore import LINEAR, interpolated
 from plc.networks.spectral_fill import bent
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
@@ -37,8 +39,6 @@ from plc_kernels.phase.windows import window
 
 KIND = "stroke"
 """Of a manifest whose network is one for here."""
-LINEAR = "linear"
-"""The draft of a network that sees linear interpolation in the stroke; others see 0."""
 SAMPLE_RATE = 24_000
 """In Hz: at which the networks are trained."""
 WINDOW_SAMPLES, HOP_SAMPLES = 128, 64
@@ -50,6 +50,9 @@ RATES = (16_000, 48_000)
 """Lowest and highest rate in Hz."""
 HORIZON_MS = 64.0
 """The longest gap."""
+SHARE = 0.5
+"""Of the network in the logarithm of a magnitude; the rest is the draft's. Chosen on validation
+clips, as is the phase (docs/papers.md)."""
 LEAST_COLUMNS = 8
 """Known on either side, 21 ms; where the patch reaches beyond, the outermost is repeated."""
 
@@ -60,13 +63,15 @@ LEAST_MAGNITUDE = 1e-3
 """What stands for silence: below the rounding of 16-bit samples, about 0.03."""
 # Mean of normalised logarithms where there is nothing but that rounding: bins above half the rate.
 _ROUNDING = -1.7
+# A draft below this magnitude is silence, and remains it.
+_LEAST_DRAFT = 1e-6
 
 Network = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 """Patch, shape (1, 1, 64, 64), and lost columns, shape (1, 64), to the patch restored."""
 
 
 class StrokeFiller:
-    """Fills gaps of up to 64 ms that hold a draft, both sides known.
+    """Improves on the fills of gaps of up to 64 ms; a refiner of :mod:`plc.networks.inpaint`.
 
     Parameters
     ----------
@@ -85,6 +90,32 @@ class StrokeFiller:
         self._plan = Stft.allocate(window("hann", 2 * self._hop), self._hop)
         self._scale = INT16 / self._hop  # the window sums to half its length
         self._bins = min(BINS, self._plan.bins)
+
+    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+        """As :meth:`~plc.networks.inpaint.Refiner.speech_share`: it serves all content."""
+        return 0.0
+
+    def fill_speech(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
+    ) -> bool:
+        """As :meth:`~plc.networks.inpaint.Refiner.fill_speech`: it needs a draft."""
+        return False
+
+    def refine(
+        self,
+        row: NDArray[np.float32],
+        start: int,
+        stop: int,
+        end: int,
+        doubt_db: float = math.inf,
+        speech: float | None = None,
+    ) -> bool:
+        """As :meth:`~plc.networks.inpaint.Refiner.refine`."""
+        fill = self.fill(row[:end], (start, stop))
+        if fill is None:
+            return False
+        row[start:stop] = fill
+        return True
 
     def fill(self, row: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32] | None:
         """Return the samples of a gap, shape (stop - start,).
@@ -136,7 +167,19 @@ class StrokeFiller:
         whole: tuple[int, int],
         stroke: slice,
     ) -> NDArray[np.complex64]:
-        """Return the spectra of the stroke: the network's magnitudes, the draft's phases."""
+        """Return the spectra of the stroke: the mean of network and draft, with its phases.
+
+        Parameters
+        ----------
+        local : float32, shape (65 * hop,)
+            Samples of the patch.
+        columns : complex64, shape (64, bins)
+            Their spectra.
+        whole : (int, int)
+            First column that is known whole, and first after it that is not.
+        stroke : slice
+            Columns that touch the gap.
+        """
         patch = np.full((FRAMES, BINS), _ROUNDING, np.float32)
         rounded = spectra_of(np.rint(local * np.float32(INT16)) / np.float32(INT16), self._plan)
         magnitude = np.abs(rounded[1 : FRAMES + 1, : self._bins]) * self._scale
@@ -145,23 +188,24 @@ class StrokeFiller:
         ) / LOG_DEVIATION
         patch[: whole[0]], patch[whole[1] :] = patch[whole[0]], patch[whole[1] - 1]
         patch[stroke] = 0.0
+        lost = np.zeros(FRAMES, np.bool_)
+        lost[stroke] = True
         if self._linear:
-            before, after = patch[stroke.start - 1], patch[stroke.stop]
-            share = np.linspace(0.0, 1.0, stroke.stop - stroke.start + 2)[1:-1, None]
-            patch[stroke] = before + share * (after - before)
-        lost = np.zeros((1, FRAMES), np.float32)
-        lost[0, stroke] = 1.0
-        restored = np.asarray(self._network(np.ascontiguousarray(patch.T)[None, None], lost))
+            patch = interpolated(patch, lost)
+        shown = np.ascontiguousarray(patch.T)[None, None]
+        restored = np.asarray(self._network(shown, lost[None].astype(np.float32)))
         if restored.shape != (1, 1, BINS, FRAMES) or not np.isfinite(restored).all():
             raise ModelError(
                 f"the network answers with shape {restored.shape} or values that are not finite; "
                 f"expected finite ones of shape {(1, 1, BINS, FRAMES)}"
             )
         logarithms = restored[0, 0, : self._bins, stroke].T * LOG_DEVIATION + LOG_MEAN
-        answer: NDArray[np.complex64] = (
-            np.exp(logarithms) / self._scale * np.exp(1j * np.angle(columns[stroke, : self._bins]))
-        ).astype(np.complex64)
-        return answer
+        drafted = columns[stroke, : self._bins]
+        wanted = (np.exp(logarithms) / self._scale) ** SHARE
+        made: NDArray[np.complex64] = drafted * (
+            wanted / np.maximum(np.abs(drafted), _LEAST_DRAFT) ** SHARE
+        )
+        return made
 
 
 def open_stroke_filler(model: str | Path | Manifest, sample_rate: int) -> StrokeFiller:
@@ -186,6 +230,11 @@ def open_stroke_filler(model: str | Path | Manifest, sample_rate: int) -> Stroke
     low, high = manifest.sample_rates
     if manifest.kind != KIND:
         raise ConfigError(f"{manifest.name} is of kind {manifest.kind}; expected {KIND}")
+    if manifest.drafts not in ((), (LINEAR,)):
+        raise ConfigError(
+            f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; expected "
+            f"{LINEAR} or none"
+        )
     if not low <= sample_rate <= high:
         raise ConfigError(
             f"model {manifest.name} is for {low} to {high} Hz, the signal has {sample_rate} Hz; "

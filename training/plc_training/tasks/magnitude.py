@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
+from plc.networks.restore import LINEAR
 from plc.networks.stroke import (
     BIN_HZ,
     BINS,
@@ -42,7 +43,6 @@ from plc.networks.stroke import (
     KIND,
     LEAST_COLUMNS,
     LEAST_MAGNITUDE,
-    LINEAR,
     LOG_DEVIATION,
     LOG_MEAN,
     RATES,
