@@ -316,9 +316,9 @@ def contexts(
 ) -> None:
     """Train small networks for gaps and contexts of speech, and draw both.
 
-    plc train contexts --data CORPUS --unseen CORPUS/speech/test --network runs/magnitude_unet
+    plc train contexts --data CORPUS --unseen CLIPS --network runs/magnitude_unet
 
-    Eleven U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
+    Twelve U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
     patches of 85 to 683 ms. Printed and drawn are their errors over the context
     and in training, and those of all methods over the gap. What is trained in
     the folder is not trained again; Ctrl-C stops, the same command continues.
