@@ -65,7 +65,7 @@ def place(url: str) -> Place:
 
 
 def whereabouts(url: str) -> str:
-    """Return a path or URL such that all that lies below begins with it."""
+    """Return a path or URL that all below it begins with."""
     whole = url if "://" in url else Path(url).resolve().as_posix()
     return whole.rstrip("/") + "/"
 

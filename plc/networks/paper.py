@@ -35,7 +35,7 @@ from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
-from plc.networks.spectral_fill import bent, with_phase
+from plc.networks.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
@@ -118,7 +118,7 @@ class ContextEncoder:
         """
         start, stop = gap
         answer = self.spectra(signal, gap, extensions)
-        local = _padded(signal, start - _REACH, stop + _REACH)
+        local = padded(signal, start - _REACH, stop + _REACH)
         local[_REACH : _REACH + stop - start] = 0.0
         known, estimate = self._with_context(local, answer)
         if not np.iscomplexobj(answer):
@@ -168,9 +168,9 @@ class ContextEncoder:
     def _context(self, hidden: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         """Return the network's input for the window that begins at ``start``."""
         sides = (
-            np.pad(_padded(hidden, start - CONTEXT_SAMPLES, start), (0, TOUCHING * HOP_SAMPLES)),
+            np.pad(padded(hidden, start - CONTEXT_SAMPLES, start), (0, TOUCHING * HOP_SAMPLES)),
             np.pad(
-                _padded(hidden, start + GAP_SAMPLES, start + GAP_SAMPLES + CONTEXT_SAMPLES),
+                padded(hidden, start + GAP_SAMPLES, start + GAP_SAMPLES + CONTEXT_SAMPLES),
                 (TOUCHING * HOP_SAMPLES, 0),
             ),
         )
@@ -274,12 +274,3 @@ def _lead_hops(extension: str, gap_hops: int) -> int:
     if extension not in EXTENSIONS:
         raise ConfigError(f"extension is {extension!r}; known: {', '.join(EXTENSIONS)}")
     return {"forwards": 0, "backwards": spare, "centred": spare // 2}[extension]
-
-
-def _padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Return a copy of ``x[start:stop]``, silent where that is outside ``x``."""
-    out = np.zeros(stop - start, np.float32)
-    low, high = max(start, 0), min(stop, x.size)
-    if low < high:
-        out[low - start : high - start] = x[low:high]
-    return out

@@ -1,4 +1,4 @@
-"""Fill gaps as lost frames of a spectrogram, by a network that restores its magnitudes [1]_.
+"""Gaps as lost frames of a spectrogram, restored by a network [1]_.
 
 The network sees 512 ms around a gap at 16 kHz: 128 frames of 256 samples, one every 64, without
 those that are lost, and answers with all of them. Every gap in sight is lost, so that many short
@@ -23,6 +23,7 @@ References
    10.1145/3470482.3479635.
 """
 
+import math
 import threading
 
 import numpy as np
@@ -32,7 +33,7 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks.spectral_fill import bent
+from plc.networks.spectral_fill import bent, padded
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.phase.offline import signal_of, spectra_of
@@ -137,6 +138,11 @@ class Restorer:
         samples = -int(-(stop - start) // self._step)
         if samples > HORIZON_MS * SAMPLE_RATE / 1000.0 or not 0 < start < stop < row.size:
             return False
+        # A long recording has many gaps.
+        reach = math.ceil((PATCH_SAMPLES + _TAPS) * self._step)
+        low = max(0, start - reach)
+        row, received = row[low : stop + reach], received[low : stop + reach]
+        start, stop = start - low, stop - low
         touching = -(-samples // HOP_SAMPLES) + _TOUCHING
         # Of the patch, from the gap's first sample on; the gap lies in its middle.
         begin = -(_TOUCHING + (FRAMES - touching) // 2) * HOP_SAMPLES
@@ -174,33 +180,46 @@ class Restorer:
         patch[0, 0] = shown.T / np.float32(FULL_SCALE)
         flags[0] = lost
         self._session.run()
-        answer = self._session.output[0, 0].T * np.float32(FULL_SCALE)
+        answer = self._session.output[0, 0].T
         if not np.isfinite(answer).all():
             raise ModelError(
                 f"{self._name} answers with values that are not finite; train it again"
             )
-        return np.maximum(answer, np.float32(0.0))
+        restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
+        return restored
 
     def _at_its_rate(
         self, row: NDArray[np.float32], place: int, begin: int, samples: int
     ) -> NDArray[np.float32]:
-        """Return samples of ``row`` at 16 kHz, from ``begin`` samples after ``place`` on."""
+        """Return samples of the row at 16 kHz.
+
+        Parameters
+        ----------
+        row : float32, shape (n,)
+            Zeros beyond it.
+        place : int
+            A sample of the row.
+        begin : int
+            Samples at 16 kHz from there to the first.
+        samples : int
+            How many.
+        """
         if self._step == 1.0:
-            return _padded(row, place + begin, place + begin + samples)
+            return padded(row, place + begin, place + begin + samples)
         at = begin * self._step
-        low = int(np.floor(at)) - self._down.shape[1]
-        high = int(np.ceil(at + samples * self._step)) + self._down.shape[1]
-        line = _padded(row, place + low, place + high)[None]
-        out = np.empty((1, samples), np.float32)
-        resample(at - low, self._step, self._down, line, out)
-        return out[0]
+        low = math.floor(at) - self._down.shape[1]
+        high = math.ceil(at + samples * self._step) + self._down.shape[1]
+        line = padded(row, place + low, place + high)[None]
+        out = np.empty(samples, np.float32)
+        resample(at - low, self._step, self._down, line, out[None])
+        return out
 
     def _at_rows_rate(self, change: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-        """Return a change at 16 kHz, 0 outside, as samples of the row."""
-        out = np.empty((1, samples), np.float32)
+        """Return a change at 16 kHz at the row's rate."""
+        out = np.empty(samples, np.float32)
         line = np.pad(change, _TAPS)[None]
-        resample(float(_TAPS), 1.0 / self._step, self._up, line, out)
-        return out[0]
+        resample(float(_TAPS), 1.0 / self._step, self._up, line, out[None])
+        return out
 
     def _frames_of(self, missing: NDArray[np.bool_], place: int, begin: int) -> NDArray[np.bool_]:
         """Return which frames of the patch miss more than a little; beyond the row, all is missed.
@@ -302,13 +321,4 @@ def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.repeat(magnitudes, 2, axis=1)
     near, far = wide[:, 1:-2] + wide[:, 2:-1], wide[:, :-3] + wide[:, 3:]
     out[:, 1::2] = np.maximum((9.0 * near - far) / 16.0, 0.0)
-    return out
-
-
-def _padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Return a copy of ``x[start:stop]``, silent where that is outside ``x``."""
-    out = np.zeros(stop - start, np.float32)
-    low, high = max(start, 0), min(stop, x.size)
-    if low < high:
-        out[low - start : high - start] = x[low:high]
     return out

@@ -1,4 +1,4 @@
-"""Samples from spectra of which some frames are known and others are magnitudes alone.
+"""Samples from spectra that are known in part.
 
 Phase is integrated from what is known (:mod:`plc_kernels.phase.pghi`), then improved by fast
 Griffin-Lim with the known frames held. Both ends of a fill are bent to meet their neighbours.
@@ -52,7 +52,7 @@ def bent(
     gap: tuple[int, int],
     sample_rate: int,
 ) -> NDArray[np.float32]:
-    """Return the gap's samples of ``filled``, both ends bent to meet their neighbours.
+    """Return a gap's samples, their ends bent to meet their neighbours.
 
     Parameters
     ----------
@@ -69,4 +69,21 @@ def bent(
     if ramp.size:
         out[: ramp.size] += ramp[::-1] * (known[start - 1] - filled[start - 1])
         out[out.size - ramp.size :] += ramp * (known[stop] - filled[stop])
+    return out
+
+
+def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    """Return a copy of ``x[start:stop]``, silent outside ``x``.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Samples.
+    start, stop : int
+        Places in it or outside; the copy has as many samples as they are apart.
+    """
+    out = np.zeros(stop - start, np.float32)
+    low, high = max(start, 0), min(stop, x.size)
+    if low < high:
+        out[low - start : high - start] = x[low:high]
     return out

@@ -265,7 +265,7 @@ def _fill(
 def _hold(
     rows: NDArray[np.float32], sample_rate: int, gap: Gap, fills: list[tuple[int, int]]
 ) -> None:
-    """Hold the fill of a gap within the level around it, without regard to earlier ``fills``."""
+    """Hold a gap's fill within the level around it, without earlier fills."""
     context = round(CONTEXT_S * sample_rate)
     first = max(0, gap.start - context)
     known = _without(rows[:, first : gap.start], first, fills)

@@ -19,6 +19,8 @@ from plc_kernels.own_folder import cache_root
 
 STOPPED = 130
 """Exit status after Ctrl-C, as in a shell."""
+# Of the frames in a picture that are lost: the middle of the document's range.
+_PICTURE_SHARE = 0.4
 
 Libraries = Annotated[
     list[Path],
@@ -215,6 +217,9 @@ def restored(
     patches: Annotated[
         int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
     ] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw a patch of the first clip, 40 % lost.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
@@ -231,19 +236,30 @@ def restored(
     """
     import torch
 
-    from plc_training.train.restored import open_restorer, score_clips_of, table
+    from plc_bench.base.corpus import find_clips
+    from plc_training.train.restored import draw_patch, open_restorer, score_clips_of, table
     from plc_training.train.run import read_run
     from plc_training.train.strokes import open_inpainter, score_lengths
 
     if threads:
         torch.set_num_threads(threads)
-    strokes = read_run(run)[0].task.kind == "magnitude"
-    for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
-        if sources and strokes:
-            lines = score_lengths(*open_inpainter(run), sources, patches)
-            typer.echo("\n".join([name, *lines]))
-        elif sources:
-            task, network = open_restorer(run)
+    groups = [("unseen works", unseen), ("seen works", seen or [])]
+    if read_run(run)[0].task.kind == "magnitude":
+        if picture is not None:
+            raise typer.BadParameter(
+                "pictures are of runs of the task damage; plc train contexts draws strokes",
+                param_hint="--picture",
+            )
+        for name, sources in groups:
+            if sources:
+                lines = score_lengths(*open_inpainter(run), sources, patches)
+                typer.echo("\n".join([name, *lines]))
+        return
+    task, network = open_restorer(run)
+    if picture is not None:
+        draw_patch(picture, task, network, find_clips(unseen)[0], _PICTURE_SHARE)
+    for name, sources in groups:
+        if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
 
 

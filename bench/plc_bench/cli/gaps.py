@@ -1,11 +1,11 @@
-"""``plc bench inpaint`` and ``paper``: gaps with both sides known."""
+"""``plc bench inpaint``, ``paper`` and ``published``: gaps with both sides known."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, share
 from plc.cli.output import Quality
 from plc_bench.cli.options import (
     CsvFile,
@@ -26,10 +26,17 @@ def inpaint(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD\\[@model=NAME]; the others are compared with the first."
+            help="Methods by comma, METHOD\\[@model=NAME] or janssen; the others are compared with "
+            "the first."
         ),
     ] = "lpc,auto",
     gap_ms: Annotated[str, typer.Option(help="Length of a gap in ms; a list.")] = "64",
+    hops_lost: Annotated[
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of a gap's hops of 4 ms that is lost: 30%."
+        ),
+    ] = 1.0,
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     context: Annotated[
@@ -51,8 +58,11 @@ def inpaint(
 
     SNR_MS compares magnitudes inside the gap, SNR the samples. Method lpc is the paper's own
     reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
+    Method janssen is gap-wise Janssen as published: order 1024, 4096 samples a side, 20 rounds.
 
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
+
+    Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
     """
     from plc_bench.base import corpus, results
     from plc_bench.gaps import twosided
@@ -66,6 +76,7 @@ def inpaint(
             sample_rate=sample_rate,
             context=context,
             quality=quality,
+            hops_lost=hops_lost,
             seed=seed,
         )
         for length in numbers("gap-ms", gap_ms, float)
@@ -122,7 +133,42 @@ def paper(
     end(failures)
 
 
+def published(
+    data: Annotated[Path, typer.Option(help="Folder as its authors publish it; see above.")],
+    methods: Annotated[
+        str,
+        typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen."),
+    ] = "auto,ar",
+    gap_ms: Annotated[str, typer.Option(help="Lengths of gaps in ms; all by default.")] = "",
+    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
+    jobs: Jobs = 0,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Score fills on clips and gaps that others published.
+
+    Outputs of others that lie beside them are scored, too. A folder of NAME_clean.wav and
+    NAME_20_METHOD.wav (gaps of 20 ms), such as docs/audio of
+    github.com/ondrejmokry/InpaintingAutoregressive; or one that holds EBU_SQAM.mat, such as
+    github.com/ondrejmokry/InpaintingRevisited, whose gaps are drawn as its program does.
+
+    Table: plc bench published --data InpaintingAutoregressive/docs/audio --methods auto,ar,janssen
+    """
+    from plc_bench.base import results
+    from plc_bench.gaps import published as study
+
+    cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
+    with progress_shown("cases", len(cases)) as advance:
+        report = study.measure(cases, names_of(methods), quality, processes(jobs), advance)
+    report_failures(report.failures, len(cases))
+    show(report, [study.result_table(report)], as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, study.csv_rows(report))
+    end(report.failures)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (inpaint, paper):
+    for command in (inpaint, paper, published):
         app.command()(command)

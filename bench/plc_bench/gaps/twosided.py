@@ -10,6 +10,9 @@ reference looks at its 128 ms all the same).
 
     |<-------- clip -------------------------------------------->|
               |<- 128 ms ->|<- gap ->|<- 128 ms ->|                 what "paper" hands over
+
+With ``hops_lost`` below 1 a gap is a stretch that loses as many of its hops of 4 ms, drawn at
+random: damage of a spectrogram, seen in the samples.
 """
 
 import math
@@ -22,18 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-import plc
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
+from plc_bench.gaps.fill import fill
 from plc_bench.scores import metrics
 
 # Section 3.1 of the paper: 2048 samples at 16 kHz.
 CONTEXT_MS = 128.0
 # Kept free beyond the context, so that nothing is fitted up to the clip's very edge.
 _MARGIN_MS = 10.0
+HOP_MS = 4.0
+"""Of a stretch that loses some of its hops; those of damaged spectrograms."""
 # Places tried for a gap before a clip counts as too quiet for it.
 _DRAWS = 50
 
@@ -45,8 +50,7 @@ class InpaintSettings:
     Attributes
     ----------
     methods : tuple of str
-        As ``plc.inpaint`` names them, ``METHOD[@model=NAME]``; the others are compared with the
-        first.
+        As :func:`~plc_bench.gaps.fill.fill` takes them; the others are compared with the first.
     gap_ms : float
         Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
         samples alone.
@@ -58,6 +62,8 @@ class InpaintSettings:
         ``"full"`` or ``"paper"``.
     quality : str
         As ``plc.inpaint`` names it.
+    hops_lost : float
+        Share of a gap's hops of 4 ms that are lost: above 0, at most 1.
     seed : int
         Another seed, other gaps.
     """
@@ -68,6 +74,7 @@ class InpaintSettings:
     sample_rate: int = metrics.SNR_MS_RATE
     context: str = "full"
     quality: str = "good"
+    hops_lost: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +83,8 @@ class InpaintSettings:
             raise ConfigError(f"context is {self.context}; it is full or paper")
         if self.gap_samples < 1:
             raise ConfigError(f"gap is {self.gap_ms:g} ms; give at least a sample")
+        if not 0.0 < self.hops_lost <= 1.0:
+            raise ConfigError(f"hops_lost is {self.hops_lost}; give more than 0, and 1 at most")
         if not self.methods:
             raise ConfigError("no method given; try lpc,auto")
 
@@ -192,13 +201,35 @@ def draw_gaps(signal: NDArray[np.float32], settings: InpaintSettings, seed: int)
     return starts
 
 
+def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[int, int]]:
+    """Return what a gap loses: all of it, or hops drawn at random, one at least.
+
+    Parameters
+    ----------
+    start : int
+        First sample of the gap.
+    settings : InpaintSettings
+        How many hops.
+    seed : int
+        Of the draw.
+    """
+    stop = start + settings.gap_samples
+    if settings.hops_lost == 1.0:
+        return [(start, stop)]
+    hop = max(1, round(settings.sample_rate * HOP_MS / 1000))
+    begins = range(start, stop, hop)
+    count = max(1, round(settings.hops_lost * len(begins)))
+    chosen = np.random.default_rng((seed, start)).choice(len(begins), count, replace=False)
+    return [(begins[k], min(begins[k] + hop, stop)) for k in sorted(chosen.tolist())]
+
+
 def result_table(report: InpaintReport) -> Table:
     """Return SNR_MS, SNR, and differences to the first method."""
     settings = report.settings
     first = settings.methods[0]
     clips = len({gap.clip for gap in report.gaps})
     table = Table(
-        title=f"{counted(len(report.gaps), 'gap')} of {settings.gap_ms:g} ms in "
+        title=f"{counted(len(report.gaps), 'gap')} of {_length(settings)} in "
         f"{counted(clips, 'clip')}, "
         f"{settings.sample_rate} Hz, context {settings.context}, quality {settings.quality}"
     )
@@ -235,7 +266,7 @@ def curve_table(reports: Sequence[InpaintReport]) -> Table:
                 mean += f" ({report.difference(method, score).mean:+.2f})"
             cells.append(mean)
         of = "" if report.settings.has_frame else ", SNR of the samples"
-        table.add_row(f"{report.settings.gap_ms:g} ms{of}", *cells)
+        table.add_row(f"{_length(report.settings)}{of}", *cells)
     return table
 
 
@@ -259,13 +290,15 @@ def _score_gap(
     clip: str, signal: NDArray[np.float32], start: int, settings: InpaintSettings
 ) -> GapScores:
     stop = start + settings.gap_samples
+    parts = lost_parts(start, settings, settings.seed)
+    lost = np.concatenate([np.arange(*part) for part in parts])
     snr_ms, snr = {}, {}
     for method in settings.methods:
-        fill = filled(signal, start, stop, method, settings)
+        whole = _repaired(signal, parts, method, settings)
         snr_ms[method] = (
-            metrics.snr_ms_db(signal, fill, (start, stop)) if settings.has_frame else math.nan
+            metrics.snr_ms_db(signal, whole, (start, stop)) if settings.has_frame else math.nan
         )
-        snr[method] = metrics.snr_db(signal[start:stop], fill[start:stop])
+        snr[method] = metrics.snr_db(signal[lost], whole[lost])
     return GapScores(clip, start, snr_ms, snr)
 
 
@@ -273,21 +306,37 @@ def filled(
     signal: NDArray[np.float32], start: int, stop: int, method: str, settings: InpaintSettings
 ) -> NDArray[np.float32]:
     """Return ``signal`` with the gap filled; the method sees zeros there."""
+    return _repaired(signal, [(start, stop)], method, settings)
+
+
+def _repaired(
+    signal: NDArray[np.float32],
+    parts: Sequence[tuple[int, int]],
+    method: str,
+    settings: InpaintSettings,
+) -> NDArray[np.float32]:
+    """Return ``signal`` with what is lost filled; ``parts`` are in order."""
+    start, stop = parts[0][0], parts[-1][1]
     reach = settings.context_samples if settings.context == "paper" else signal.size
     low, high = max(0, start - reach), min(signal.size, stop + reach)
     damaged = signal.copy()
-    damaged[start:stop] = 0.0
+    for part in parts:
+        damaged[slice(*part)] = 0.0
     whole = signal.copy()
-    method, _, model = method.partition("@model=")
-    whole[low:high] = plc.inpaint(
+    whole[low:high] = fill(
         damaged[low:high],
-        [(start - low, stop - low)],
-        sample_rate=settings.sample_rate,
-        quality=settings.quality,
-        method=method,
-        model=model or "auto",
+        [(first - low, last - low) for first, last in parts],
+        settings.sample_rate,
+        method,
+        settings.quality,
     )
     return whole
+
+
+def _length(settings: InpaintSettings) -> str:
+    if settings.hops_lost == 1.0:
+        return f"{settings.gap_ms:g} ms"
+    return f"{settings.gap_ms:g} ms, of which {100 * settings.hops_lost:g} % is lost"
 
 
 def _versus(difference: PairedDifference) -> list[str]:

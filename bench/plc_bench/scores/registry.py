@@ -8,8 +8,8 @@ same metric over the losses of that class alone. What a class is follows from th
 ``30ms``    bursts of 30 ms or more, however many packets that is
 ==========  =====================================================
 
-PLCMOS, DNSMOS, PESQ and STOI judge a whole clip of speech; of a clip whose domain is music or
-instruments they are not defined.
+PLCMOS, DNSMOS, PESQ, STOI and ViSQOL for speech judge a whole clip of speech; of a clip whose
+domain is music or instruments they are not defined.
 """
 
 import math
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plc.audio.loss import bursts_of
 from plc.errors import ConfigError
 from plc_bench.base.corpus import resample
-from plc_bench.scores import frechet, metrics, speech
+from plc_bench.scores import frechet, metrics, similarity, speech
 from plc_bench.scores.metrics import Mask, Signal
 
 # From here on a concealer must invent: linear prediction of music holds about 20 to 40 ms.
@@ -91,6 +91,19 @@ def _stoi(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> 
     return speech.stoi(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
 
 
+def _visqol(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return similarity.visqol_speech(
+        _as_speech(reference, sample_rate), _as_speech(estimate, sample_rate)
+    )
+
+
+def _visqol_audio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    rate = similarity.AUDIO_RATE
+    return similarity.visqol_audio(
+        _mono(reference, sample_rate, rate), _mono(estimate, sample_rate, rate)
+    )
+
+
 def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return frechet.fad_notes(reference, estimate, sample_rate)
 
@@ -108,6 +121,8 @@ METRICS = {
     "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
     "stoi": Metric("STOI", False, 3, _stoi, of_bursts=False, of_speech=True),
+    "visqol": Metric("ViSQOL speech", False, 2, _visqol, of_bursts=False, of_speech=True),
+    "visqol-audio": Metric("ViSQOL audio", False, 2, _visqol_audio, of_bursts=False),
 }
 
 BURST_CLASSES = {"single": "single packets", "30ms": f"{LONG_BURST_MS:g} ms and more"}
@@ -266,7 +281,10 @@ def score(
 
 def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:
     """Mix to mono at the sample rate of speech metrics."""
+    return _mono(signal, sample_rate, speech.SPEECH_RATE)
+
+
+def _mono(signal: Signal, sample_rate: int, wanted: int) -> NDArray[np.float32]:
+    """Mix to mono at another sample rate."""
     mono: NDArray[np.float32] = np.asarray(signal, np.float32).mean(axis=1)
-    if sample_rate == speech.SPEECH_RATE:
-        return mono
-    return resample(mono, sample_rate, speech.SPEECH_RATE)
+    return mono if sample_rate == wanted else resample(mono, sample_rate, wanted)

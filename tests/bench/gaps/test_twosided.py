@@ -11,6 +11,7 @@ from plc_bench.gaps.twosided import (
     InpaintSettings,
     curve_table,
     draw_gaps,
+    lost_parts,
     measure_inpainting,
     result_table,
 )
@@ -130,3 +131,23 @@ def test_curves_have_a_line_for_each_length(tmp_path: Path) -> None:
     assert str(list(table.columns[2].cells)[1]).startswith(f"{mean:.2f} (")
     draw_inpainting(tmp_path / "curve.svg", reports)
     assert "<svg" in (tmp_path / "curve.svg").read_text()
+
+
+def test_a_stretch_loses_its_share_of_hops(tmp_path: Path) -> None:
+    settings = InpaintSettings(
+        methods=("zeros", "ar"), gap_ms=402.0, gaps_per_clip=1, hops_lost=0.3
+    )
+    parts = lost_parts(5000, settings, 0)
+    assert len(parts) == 30
+    assert all(5000 <= start < stop <= 5000 + 6432 for start, stop in parts)
+    assert {stop - start for start, stop in parts} <= {64, 32}  # the last hop is cut
+    assert parts == sorted(parts)
+    assert parts != lost_parts(5000, settings, 1)
+    assert lost_parts(5000, InpaintSettings(), 0) == [(5000, 6024)]
+    report = measure_inpainting([write(tmp_path / "a.wav", tones(1, RATE, 2 * RATE))], settings)
+    # Of what is lost alone: silence has 0 dB.
+    assert report.summary("zeros", "snr_db").mean == pytest.approx(0.0, abs=1e-6)
+    assert report.summary("ar", "snr_db").mean > 10.0
+    assert "402 ms, of which 30 % is lost" in str(result_table(report).title)
+    with pytest.raises(ConfigError, match="hops_lost is 0"):
+        InpaintSettings(hops_lost=0.0)

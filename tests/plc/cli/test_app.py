@@ -17,6 +17,7 @@ from plc.apps.demo import clip_audio
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.cli.app import app
+from plc.engine.methods import FILE_METHODS
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from tests.processes import environment
 from tests.signals import tones
@@ -449,8 +450,29 @@ def test_help_teaches_by_examples() -> None:
 
 def test_methods_are_listed_with_what_they_do() -> None:
     text = run("doctor", "--methods").stdout
-    assert all(name in text for name in METHODS)
-    assert json.loads(run("doctor", "--methods", "--json").stdout) == dict(METHODS)
+    known = METHODS | FILE_METHODS
+    assert all(name in text for name in known)
+    assert json.loads(run("doctor", "--methods", "--json").stdout) == known
+
+
+def test_damage_is_found_and_restored(clip: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    samples, rate = read_audio(clip)[:2]
+    damaged, target = clip.with_name("damaged.wav"), clip.with_name("restored.wav")
+    lost = samples.copy()
+    lost[rate // 2 : rate // 2 + rate // 50] = 0.0
+    soundfile.write(damaged, lost, rate, subtype="FLOAT")
+    assert "filled 1 gap" in run("inpaint", damaged, target, "--method", "restore").stdout
+    filled = read_audio(target)[0]
+    changed = np.flatnonzero((filled != lost).any(axis=1))
+    assert rate // 2 <= changed[0] <= changed[-1] < rate // 2 + rate // 50
+    text = misuse("conceal", clip, target, "--loss", "10%", "--method", "restore")
+    assert "unknown method 'restore'" in text
+    gap = ("--gap", "0.5:0.52")
+    text = refusal(
+        "inpaint", clip, clip.with_name("b.wav"), *gap, "--method", "restore", "--model", "music"
+    )
+    assert "music is causal; method restore needs one of kind restore" in text
 
 
 # ---- as a program -------------------------------------------------------------------------------

@@ -169,7 +169,8 @@ def test_fields_that_contradict_each_other_are_refused(
 def test_a_lookahead_model_may_see_frames_after_the_gap_and_the_papers_has_no_drafts() -> None:
     ahead = {**VALID, "kind": "inpaint", "context_frames_after": 4}
     assert Manifest.from_fields(ahead).context_frames_after == 4
-    assert Manifest.from_fields({**VALID, "kind": "paper", "drafts": []}).drafts == ()
+    for kind in ("paper", "restore"):
+        assert Manifest.from_fields({**VALID, "kind": kind, "drafts": []}).drafts == ()
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,19 @@ for needed in (
 from torch import Tensor  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
-from plc.errors import ConfigError, ModelError  # noqa: E402
-from plc_training.cli import app  # noqa: E402
-from plc_training.data.segments import Segments  # noqa: E402
-from plc_training.tasks.damage import DamagePlan, DamageSettings, DamageTask  # noqa: E402
-from plc_training.tasks.damaged import (  # noqa: E402
+from plc.errors import ConfigError  # noqa: E402
+from plc.models.manifest import Manifest  # noqa: E402
+from plc.networks.restore import (  # noqa: E402
     FULL_SCALE,
     HOP_SAMPLES,
     PATCH_SAMPLES,
     SAMPLE_RATE,
+    Restorer,
+)
+from plc_training.cli import app  # noqa: E402
+from plc_training.data.segments import Segments  # noqa: E402
+from plc_training.tasks.damage import DamagePlan, DamageSettings, DamageTask, batch_of  # noqa: E402
+from plc_training.tasks.damaged import (  # noqa: E402
     damaged,
     draw_lost,
     interpolated,
@@ -39,7 +43,7 @@ from plc_training.tasks.damaged import (  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from plc_training.train.restored import open_restorer, score_clips_of  # noqa: E402
 from tests.signals import tones  # noqa: E402
-from tests.training.clips import write_clips  # noqa: E402
+from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
 RECIPE = """
 [task]
@@ -229,6 +233,7 @@ def test_settings_that_cannot_be_trained_are_refused(change: dict[str, str], sai
 def test_the_packages_recipes_are_valid() -> None:
     assert read_recipe("damage_unet_v2").settings.width == 8  # type: ignore[attr-defined]
     assert read_recipe("damage_unet_v2_longer").task.begin_from == "damage_unet_v2"
+    assert read_recipe("damage_unet_v2_last").task.begin_from == "damage_unet_v2_longer"
     assert read_recipe("damage_unet_v2_published").settings == DamageSettings()
 
 
@@ -263,16 +268,58 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     assert scores.gain("psnr_db", "damaged", (0.0, 1.0), "linear").mean > 5.0
     # A correction that has moved from none.
     assert abs(scores.gain("psnr_db", "linear", (0.0, 1.0)).mean) > 1e-3
-    # Manifests have no kind for it yet.
-    refused = CliRunner().invoke(app, ["export", str(run)])
-    assert isinstance(refused.exception, ModelError)
-    assert "plc train restored scores this run" in str(refused.exception)
+    exported = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "models")])
+    assert exported.exit_code == 0, exported.output
+    manifest = Manifest.read(tmp_path / "models" / "restored.json")
+    assert (manifest.kind, manifest.drafts) == ("restore", ("linear",))
+    _check_engine_answers_as_torch(manifest, run)
     shown = CliRunner().invoke(
         app, ["train restored", str(run), "--unseen", str(tmp_path / "clips"), "--patches", "2"]
     )
     assert shown.exit_code == 0, shown.output
     assert "unseen works" in shown.output
     assert shown.output.splitlines()[-1].split()[:2] == ["all", "8"]
+
+
+def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
+    clips = write_clips(tmp_path / "clips", 4, seconds=2.0)
+    splits = ("train", "train", "train", "valid")
+    write_manifest(
+        tmp_path / "clips",
+        [(clip.name, "music", split) for clip, split in zip(clips, splits, strict=True)],
+    )
+    arguments = ["train restorers", "--data", str(tmp_path / "clips"), "--steps", "2"]
+    arguments += ["--unseen", str(tmp_path / "clips"), "--out", str(tmp_path / "runs")]
+    arguments += ["--cache", str(tmp_path / "cache"), "--threads", "1", "--patches", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--networks", "fpn,res-unet-v2"])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.output.splitlines()]
+    table = {line[0]: line for line in lines if line and line[0] in ("fpn", "res-unet-v2")}
+    assert int(table["fpn"][1]) < int(table["res-unet-v2"][1])
+    assert float(table["res-unet-v2"][2]) > float(table["fpn"][2])  # a correction begins with none
+    refused = CliRunner().invoke(app, [*arguments, "--networks", "alexnet"])
+    assert "settings.network is 'alexnet'; expected unet or unet-v2" in str(refused.exception)
+
+
+def _check_engine_answers_as_torch(manifest: Manifest, run: Path) -> None:
+    """Compare the patch, its interpolation and the answer in the engine with those of the task."""
+    x = tones(5, SAMPLE_RATE, 3 * PATCH_SAMPLES)
+    restorer = Restorer(manifest, SAMPLE_RATE)
+    gap = (PATCH_SAMPLES, PATCH_SAMPLES + 640)
+    received = np.ones(x.size, np.bool_)
+    received[slice(*gap)] = False
+    assert restorer.restore(x.copy(), *gap, received)
+    patch, lost = (array[0] for array in restorer._session.inputs)
+    answer = restorer._session.output[0]
+    # 10 hops and the three frames before them, without the two that miss little.
+    assert np.flatnonzero(lost).tolist() == list(range(58, 69))
+    begin = gap[0] - (3 + 57) * HOP_SAMPLES
+    made, network = open_restorer(run)
+    batch = batch_of(x[None, begin : begin + PATCH_SAMPLES], lost[None] > 0)
+    shown, flags = made.inputs(batch)
+    np.testing.assert_allclose(patch, shown[0].numpy(), atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(answer, network(shown, flags)[0].numpy(), atol=2e-3)
 
 
 def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:

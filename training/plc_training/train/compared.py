@@ -1,4 +1,4 @@
-"""Short trainings of all restorers of damaged spectrograms, and their scores side by side.
+"""Short trainings of all restorers of damaged spectrograms, compared.
 
 Each network of the registry is trained by the recipe ``damage_brief``, in a folder of its own below
 a common one; a training that was stopped goes on, one that ended stays as it is.
@@ -71,7 +71,7 @@ def rows(
     patches: int,
     networks: Iterable[str] = tuple(RESTORERS),
 ) -> Iterator[str]:
-    """Yield the lines of a table of gains over the damage, and over linear interpolation.
+    """Yield the lines of a table of gains in dB.
 
     Parameters
     ----------

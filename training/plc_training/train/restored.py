@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
 from plc.networks.restore import FRAMES, HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE
 from plc_bench.base.compare import PairedDifference, paired_difference
@@ -28,6 +30,8 @@ from plc_training.train.run import read_run
 REPAIRS = ("damaged", "linear", "network")
 SHARES = ((0.0, 0.25), (0.25, 0.45), (0.45, 1.0), (0.0, 1.0))
 """Shares of lost frames that are told apart: from, and below which; the last is all."""
+# Range of a picture's colours.
+_SHOWN_DB = 70.0
 # From one patch of a clip to the next.
 _SHIFT = FRAMES * HOP_SAMPLES
 _BATCH = 16
@@ -162,6 +166,70 @@ def table(restored: Restored) -> list[str]:
             f"{of_ssim[0]:>+10.3f}, {of_ssim[1]:>+.3f}"
         )
     return lines
+
+
+def draw_patch(path: Path, task: DamageTask, network: Restorer, clip: Path, share: float) -> None:
+    """Draw one patch of a clip: damaged, repaired twice, and true.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG.
+    task : DamageTask
+        Makes the network's inputs.
+    network : Restorer
+        Ready to judge.
+    clip : Path
+        An audio file; its middle patch is taken.
+    share : float
+        Of lost frames, 0 to 1.
+
+    Raises
+    ------
+    ConfigError
+        If the clip has no patch that is long and loud enough.
+    AudioFileError, MissingExtraError
+        If the picture cannot be written, or matplotlib is missing.
+    """
+    lines = _patches(clip, 0)
+    if not len(lines):
+        raise ConfigError(f"{clip} is too short or too quiet for a patch; give another clip")
+    rng = np.random.default_rng(clip_seed(clip.name))
+    lost = rng.permutation(FRAMES) < round(share * FRAMES)
+    batch = batch_of(lines[len(lines) // 2][None], lost[None])
+    with torch.no_grad():
+        repairs = task.repairs(network, batch)
+    scores = [float(psnr_db(repair, batch["truth"])) for repair in repairs]
+    names = [
+        f"{name}, {score - scores[0]:+.1f} dB"
+        for name, score in zip(REPAIRS[1:], scores[1:], strict=True)
+    ]
+    titles = [f"damaged: {100 * lost.mean():.0f} % lost", *names, "truth"]
+    figure = blank_figure(9.6, 2.8)
+    axes = figure.subplots(1, len(titles), sharey=True)
+    decibels = [_decibels(patch[0, 0]) for patch in (*repairs, batch["truth"])]
+    top = float(decibels[-1].max())
+    extent = (0.0, 1000.0 * FRAMES * HOP_SAMPLES / SAMPLE_RATE, 0.0, SAMPLE_RATE / 2000.0)
+    for ax, title, picture in zip(axes, titles, decibels, strict=True):
+        image = ax.imshow(
+            picture,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            cmap="magma",
+            interpolation="nearest",
+            vmin=top - _SHOWN_DB,
+            vmax=top,
+        )
+        ax.set(title=title, xlabel="ms")
+    axes[0].set_ylabel("kHz")
+    figure.colorbar(image, ax=axes, label="dB")
+    save(figure, path)
+
+
+def _decibels(patch: Tensor) -> NDArray[np.float64]:
+    level: NDArray[np.float64] = 20.0 * np.log10(patch.double().clamp_min(1e-9).numpy())
+    return level
 
 
 def shown(difference: PairedDifference) -> str:

@@ -1,0 +1,80 @@
+"""ViSQOL: it compares the spectrograms of original and estimate.
+
+It comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program. No
+network here was trained or chosen by it.
+
+The mode for speech maps similarity by the program's polynomial, not by its deep lattice network:
+the lattice gives the same score to a clip and to that clip with a tenth of it muted.
+"""
+
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from plc.errors import MissingExtraError
+from plc_bench.scores.metrics import Signal
+
+AUDIO_RATE = 48_000
+SPEECH_RATE = 16_000
+
+
+def visqol_speech(reference: Signal, estimate: Signal) -> float:
+    """Return ViSQOL of speech, 1 to 5; higher is better.
+
+    Both signals float, shape (n,), at 16 kHz. NaN where they are silent or too short.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``visqol-python`` is not installed.
+
+    References
+    ----------
+    .. [1] M. Chinen et al., "ViSQOL v3: an open source production ready objective speech and audio
+       metric", QoMEX, 2020.
+    """
+    return _score("speech", reference, estimate)
+
+
+def visqol_audio(reference: Signal, estimate: Signal) -> float:
+    """Return ViSQOL of any sound, 1 to 4.73; higher is better.
+
+    Both signals float, shape (n,), at 48 kHz. NaN where they are silent or too short.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``visqol-python`` is not installed.
+
+    References
+    ----------
+    .. [1] As for :func:`visqol_speech`.
+    """
+    return _score("audio", reference, estimate)
+
+
+def _score(mode: Literal["audio", "speech"], reference: Signal, estimate: Signal) -> float:
+    judge = _judge(mode)
+    rate = AUDIO_RATE if mode == "audio" else SPEECH_RATE
+    signals = [np.asarray(signal, np.float64) for signal in (reference, estimate)]
+    if not all(signal.any() for signal in signals):
+        return float("nan")
+    try:
+        return float(judge.measure_from_arrays(*signals, rate).moslqo)
+    except (ValueError, IndexError):  # so it says that nothing is left to compare
+        return float("nan")
+
+
+@lru_cache(maxsize=2)
+def _judge(mode: str) -> Any:
+    try:
+        from visqol import VisqolApi
+
+        judge = VisqolApi()
+        judge.create(mode=mode, use_lattice_model=False)
+    except ImportError as error:
+        raise MissingExtraError(
+            "ViSQOL needs visqol-python: pip install 'plc-engine[visqol]'"
+        ) from error
+    return judge
