@@ -16,17 +16,17 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
+from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import plc  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
-from plc.networks.stroke import INT16  # noqa: E402
+from plc.networks.stroke import INT16, SAMPLE_RATE  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import PEAK, Segments  # noqa: E402
 from plc_training.tasks.base import ModelCard  # noqa: E402
 from plc_training.tasks.damaged import centred  # noqa: E402
 from plc_training.tasks.magnitude import (  # noqa: E402
-    SAMPLE_RATE,
     MagnitudePlan,
     MagnitudeSettings,
     MagnitudeTask,
@@ -34,6 +34,7 @@ from plc_training.tasks.magnitude import (  # noqa: E402
     log_magnitudes,
     patch_samples,
     spoken_part,
+    squared_steps,
     stroke_error,
 )
 from plc_training.train.contexts import (  # noqa: E402
@@ -143,6 +144,14 @@ def test_the_error_counts_the_stroke_alone() -> None:
     assert stroke_error(answer, truth, lost).tolist() == pytest.approx([4.0 / 12.0, 0.0])
 
 
+def test_the_steps_of_a_stroke_are_their_definition() -> None:
+    patch = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 64, 64))).float()
+    lost = torch.from_numpy(centred(np.array([12]), 64))
+    inside = patch[0, 0, :, 26:38].numpy()
+    expected = np.square(np.diff(inside, axis=0)).mean() + np.square(np.diff(inside)).mean()
+    assert float(squared_steps(patch, lost)) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_clips_begin_and_end_with_sound() -> None:
     loud = np.float32(0.05) + np.zeros(6400, np.float32)
     loud[::2] *= -1
@@ -183,6 +192,9 @@ def test_validation_of_a_network_that_corrects_nothing_is_that_of_the_line() -> 
     figures = made.validate(made.make_network().eval())
     assert figures["gain_db"] == pytest.approx(0.0, abs=1e-4)
     assert figures["mse"] == pytest.approx(figures["linear_mse"])
+    assert figures["sharpness_db"] < -1.0
+    sharp = task(ADVERSARIAL)
+    assert next(iter(sharp.validate(sharp.make_network().eval()))) == "sharpness_db"
 
 
 def test_a_critic_learns_in_its_turn_and_the_network_in_its_own() -> None:
@@ -195,26 +207,26 @@ def test_a_critic_learns_in_its_turn_and_the_network_in_its_own() -> None:
     batch = made.batch(4, np.random.default_rng(0))
     critic, generator = made.turns(0)
     assert (critic.player, generator.player) == ("critic", "generator")
-    critic.loss(network, batch).backward()
+    critic.loss(network, batch).backward()  # type: ignore[no-untyped-call]  # torch's
     assert all(each.grad is None for each in network.generator.parameters())
     assert any(bool(each.grad.any()) for each in network.critic.parameters())  # type: ignore[union-attr]
     network.zero_grad()
-    generator.loss(network, batch).backward()
+    generator.loss(network, batch).backward()  # type: ignore[no-untyped-call]  # torch's
     assert any(
         each.grad is not None and bool(each.grad.any()) for each in network.generator.parameters()
     )
 
 
-class Certain(torch.nn.Module):
+class Certain(nn.Module):
     """A critic that gives one figure to truth and one to fills: shown alone or not."""
 
     def __init__(self, real: float, fake: float) -> None:
         super().__init__()
         self.real, self.fake = real, fake
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         same = (x[:, :1] - x[:, 1:]).abs().flatten(1).amax(1) < 1e-4
-        figures = torch.where(same, self.fake, self.real)[:, None, None, None]
+        figures: Tensor = torch.where(same, self.fake, self.real)[:, None, None, None]
         return figures.expand(-1, 1, 4, 4)
 
 
@@ -228,7 +240,7 @@ def test_a_critic_is_drawn_to_softened_labels_and_rests_when_it_is_right() -> No
     batch["exchange"] = torch.ones(4)
     (critic, _), eval_network = made.turns(0), network.eval()
     # A network of no corrections fills with what it was shown.
-    eval_network.critic = Certain(real=1.0, fake=0.0)  # type: ignore[assignment]
+    eval_network.critic = Certain(real=1.0, fake=0.0)
     low, high = np.array([0.0, 0.15, 0.0, 0.15]), np.array([1.0, 1.0, 0.85, 0.85])
     expected = 0.5 * (np.square(1.0 - low).mean() + np.square(0.0 - high).mean())
     assert float(critic.loss(eval_network, batch)) == pytest.approx(expected, rel=1e-5)
@@ -240,7 +252,7 @@ def test_a_critic_is_drawn_to_softened_labels_and_rests_when_it_is_right() -> No
     late, _ = made.turns(1000)
     batch["exchange"] = torch.full((4,), 1e-6)
     assert float(late.loss(eval_network, batch)) > 3 * expected
-    eval_network.critic = Certain(real=0.0, fake=1.0)  # type: ignore[assignment]
+    eval_network.critic = Certain(real=0.0, fake=1.0)
     assert float(critic.loss(eval_network, batch)) == 0.0
 
 

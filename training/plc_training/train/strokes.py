@@ -47,6 +47,7 @@ from plc_training.tasks.magnitude import (
     log_magnitudes,
     patch_samples,
     spoken_part,
+    squared_steps,
 )
 from plc_training.train.checkpoint import load_mean
 from plc_training.train.loop import BEST
@@ -249,7 +250,7 @@ def _scores(
         noise = max(float(error @ error), 1e-12)
         scores["mse"].append(float(np.square(fill - truth)[:, stroke].mean()))
         scores["snr_db"].append(10.0 * np.log10(max(float(wanted @ wanted), 1e-12) / noise))
-        scores["sharpness"].append(_steps(fill[:, stroke]) / _steps(truth[:, stroke]))
+        scores["sharpness"].append(_steps(fill, lost) / _steps(truth, lost))
         scores["variance"].append(float(fill[:, stroke].var() / truth[:, stroke].var()))
     return scores
 
@@ -280,6 +281,6 @@ def _signal(
     return signal_of(spectra, samples.size, _PLAN)
 
 
-def _steps(patch: NDArray[np.float32]) -> float:
-    """Return the mean squared step from a bin to the next, in frequency and in time."""
-    return float(np.square(np.diff(patch, axis=0)).mean() + np.square(np.diff(patch)).mean())
+def _steps(patch: NDArray[np.float32], lost: NDArray[np.bool_]) -> float:
+    """Return the squared steps in the stroke of one patch."""
+    return float(squared_steps(torch.from_numpy(patch)[None, None], torch.from_numpy(lost)))
