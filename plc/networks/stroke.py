@@ -1,4 +1,4 @@
-"""Fill a gap of speech by the log-magnitudes that a U-Net puts in a stroke [1]_.
+"""Fill a gap of speech by log-magnitudes of a U-Net [1]_.
 
 The grid is that of the document: 64 columns of 64 bins of 187.5 Hz, every 2.667 ms, from frames
 twice as long. At 48 kHz these are windows of 256 samples, at 24 kHz of 128; at other rates the next

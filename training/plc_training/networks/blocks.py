@@ -243,7 +243,7 @@ class PatchCritic(nn.Module):
                 nn.init.normal_(module.weight, std=_CRITIC_DEVIATION)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the figures, shape (batch, 1, 4, 4) for a patch of 64 by 64."""
+        """Return the figures: 4 x 4 for a patch of 64 x 64."""
         figures: Tensor = self.layers(x)
         return figures
 
@@ -448,7 +448,7 @@ def _convolution(taken: int, given: int, kernel: int) -> nn.Conv2d:
 
 
 def _blocks(taken: int, given: int, convolutions: int, leak: float) -> nn.Module:
-    """Return a block, or several in a row of which the first changes the channels."""
+    """Return some blocks; the first changes the channels."""
     first = block(taken, given, leak=leak)
     if convolutions == 1:
         return first

@@ -77,7 +77,7 @@ def draw_lost(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def centred(columns: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
-    """Return which frames are lost where each patch lost a stroke in its middle.
+    """Return the lost frames of strokes in the middle of patches.
 
     Parameters
     ----------

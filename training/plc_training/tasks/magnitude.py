@@ -249,7 +249,7 @@ class MagnitudeTask(Task):
             )
 
     def make_network(self) -> nn.Module:
-        """Return the network with random weights, with its critic if there is one."""
+        """Return the network with random weights, and its critic."""
         settings = self._settings
         network = Restorer(settings.network, settings.width, settings.form, logarithmic=True)
         if not settings.critic_width:
@@ -458,7 +458,7 @@ def log_magnitudes(samples: Tensor) -> Tensor:
 
 
 def stroke_error(answer: Tensor, truth: Tensor, lost: Tensor) -> Tensor:
-    """Return the mean squared error of each patch in its lost columns, shape (batch,)."""
+    """Return each patch's mean squared error in its lost columns."""
     errors = (answer - truth).square().mean((1, 2)) * lost
     return errors.sum(1) / lost.sum(1)
 

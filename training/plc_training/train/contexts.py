@@ -112,7 +112,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """What a pair's network reached.
+    """Scores of a pair's network.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class PairScore:
 
 
 def pairs() -> Iterator[Pair]:
-    """Yield the pairs that leave enough of a patch known, the shortest gaps first."""
+    """Yield the pairs, the shortest gaps first."""
     for columns in COLUMNS:
         for frames in FRAMES:
             if columns <= frames - _LEAST_KNOWN:
@@ -160,7 +160,7 @@ def train_pairs(place: Place, steps: int) -> bool:
 
 
 def score_pairs(folder: Path, sources: Sequence[Path]) -> list[PairScore]:
-    """Return the scores of the networks in a folder, all of the same strokes.
+    """Return the scores of the networks in a folder.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def table_of_pairs(scores: Sequence[PairScore]) -> list[str]:
 
 
 def draw_pairs(path: Path, scores: Sequence[PairScore], others: Sequence[Strokes]) -> None:
-    """Draw errors over the gap and over the context, and the errors while training.
+    """Draw errors over the gap, the context and the training.
 
     Parameters
     ----------

@@ -395,9 +395,9 @@ def _beginning(recipe: Recipe, folder: Path, task: Task) -> Callable[[nn.Module]
 
 
 def _load_best(path: Path, network: nn.Module, task: Task) -> None:
-    """Load a run's best weights into a network, or into the part of it that is exported.
+    """Load a run's best weights into a network.
 
-    So a network that was trained alone goes on with critics.
+    Where it has more parts, into the one that is exported: one trained alone goes on with critics.
     """
     try:
         load_mean(path, network)

@@ -1,4 +1,4 @@
-"""Scores of a run of the task magnitude on strokes of given clips.
+"""Scores of a run of the task magnitude.
 
 A clip is cut into patches as in the document, and of each the middle is filled by several methods:
 linear interpolation of the columns, the network, and fills of the samples by :func:`plc.inpaint`,
@@ -105,7 +105,7 @@ class Strokes:
 
 
 def open_inpainter(folder: Path) -> tuple[MagnitudeTask, Restorer]:
-    """Return the task of a run, and its best network, without a critic.
+    """Return the task of a run, and its best network.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def _scores(
     columns: int,
     methods: tuple[str, ...],
 ) -> dict[str, list[float]]:
-    """Return the scores of one stroke by name, a number for each method."""
+    """Return the scores of one stroke, a number for each method."""
     length = patch_samples(task.frames)
     samples = x[start : start + length]
     lost = centred(np.array([columns]), task.frames)
@@ -269,7 +269,7 @@ def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArra
 def _signal(
     samples: NDArray[np.float32], patch: NDArray[np.float32], stroke: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return samples whose stroke has a patch's magnitudes and the phases of the samples.
+    """Return samples with a patch's magnitudes in the stroke.
 
     Bins above the patch are 0 in all columns.
     """
