@@ -318,6 +318,9 @@ def contexts(
     run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
         "runs/contexts"
     ),
+    gap_ms: Annotated[
+        str, typer.Option(help="Lengths of the gaps, of 32, 64, 128 and 256.")
+    ] = "32,64,128,256",
     steps: Annotated[int, typer.Option(min=1, help="Of each network.")] = 400,
     network: Annotated[
         Path | None,
@@ -341,7 +344,13 @@ def contexts(
     """
     import torch
 
-    from plc_training.train.contexts import draw_pairs, score_pairs, table_of_pairs, train_pairs
+    from plc_training.train.contexts import (
+        draw_pairs,
+        pairs_of,
+        score_pairs,
+        table_of_pairs,
+        train_pairs,
+    )
     from plc_training.train.run import Place
     from plc_training.train.strokes import LENGTHS, open_inpainter, score_strokes
 
@@ -350,9 +359,10 @@ def contexts(
     place = Place(
         data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs or usable_cores()
     )
-    if not train_pairs(place, steps):
+    pairs = pairs_of(_numbers(gap_ms, "--gap-ms"))
+    if not train_pairs(pairs, place, steps):
         raise typer.Exit(STOPPED)
-    scores = score_pairs(run, unseen)
+    scores = score_pairs(pairs, run, unseen)
     typer.echo("\n".join(table_of_pairs(scores)))
     others = []
     if network is not None:
@@ -436,6 +446,15 @@ def _figure(text: str) -> tuple[str, float]:
     except ValueError:
         raise typer.BadParameter(
             f"{text} is not NAME=VALUE, such as 'test SNR_MS music=9.1'", param_hint="--figure"
+        ) from None
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text} is not numbers by comma, such as 32,64", param_hint=option
         ) from None
 
 

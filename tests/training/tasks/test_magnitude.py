@@ -40,7 +40,7 @@ from plc_training.tasks.magnitude import (  # noqa: E402
 from plc_training.train.contexts import (  # noqa: E402
     PairScore,
     draw_pairs,
-    pairs,
+    pairs_of,
     table_of_pairs,
 )
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
@@ -371,7 +371,10 @@ def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
 
 
 def test_pairs_of_gap_and_context_are_the_documents() -> None:
-    made = list(pairs())
+    made = pairs_of()
+    assert pairs_of([64.0, 256.0]) == [each for each in made if each.columns in (24, 96)]
+    with pytest.raises(ConfigError, match="the gap is 50 ms; known: 32, 64, 128, 256"):
+        pairs_of([50.0])
     assert [(round(each.gap_ms), round(each.frames * 64 / 24)) for each in made] == [
         *((32, 85), (32, 171), (32, 341), (32, 683)),
         *((64, 171), (64, 341), (64, 683)),
@@ -394,7 +397,7 @@ def test_pairs_are_told_and_drawn(tmp_path: Path) -> None:
 
     scores = [
         PairScore(pair, strokes(pair.columns, ("linear", "network")), ((1, 0.3), (2, 0.2)))
-        for pair in pairs()
+        for pair in pairs_of()
     ]
     lines = table_of_pairs(scores)
     assert len(lines) == 1 + len(scores)

@@ -9,12 +9,13 @@ References
 .. [1] github.com/iamhectorotero/generative-audio-inpainting: notebooks/6.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from plc.errors import ConfigError
 from plc_bench.report.charts import Curve, Panel, draw_panels
 from plc_bench.report.palette import line_style
 from plc_training.tasks.magnitude import COLUMN_MS
@@ -129,19 +130,41 @@ class PairScore:
     curve: tuple[tuple[int, float], ...]
 
 
-def pairs() -> Iterator[Pair]:
-    """Yield the pairs, the shortest gaps first."""
-    for columns in COLUMNS:
-        for frames in FRAMES:
-            if columns <= frames - _LEAST_KNOWN:
-                yield Pair(columns, frames)
+def pairs_of(gaps_ms: Sequence[float] = ()) -> list[Pair]:
+    """Return the pairs of some gaps, which leave enough of a patch known.
+
+    Parameters
+    ----------
+    gaps_ms : sequence of float
+        Their lengths; none: those of the document.
+
+    Raises
+    ------
+    ConfigError
+        If a length is none of the document's.
+    """
+    known = {columns * COLUMN_MS: columns for columns in COLUMNS}
+    for gap_ms in gaps_ms:
+        if gap_ms not in known:
+            raise ConfigError(
+                f"the gap is {gap_ms:g} ms; known: {', '.join(f'{each:g}' for each in known)}"
+            )
+    return [
+        Pair(columns, frames)
+        for gap_ms, columns in known.items()
+        if not gaps_ms or gap_ms in gaps_ms
+        for frames in FRAMES
+        if columns <= frames - _LEAST_KNOWN
+    ]
 
 
-def train_pairs(place: Place, steps: int) -> bool:
+def train_pairs(pairs: Sequence[Pair], place: Place, steps: int) -> bool:
     """Train the network of each pair; return whether all are trained.
 
     Parameters
     ----------
+    pairs : sequence of Pair
+        Of :func:`pairs_of`.
     place : Place
         ``folder`` holds the runs, in folders of their names.
     steps : int
@@ -152,14 +175,14 @@ def train_pairs(place: Place, steps: int) -> bool:
     ConfigError
         As :func:`~plc_training.train.run.run_recipe`.
     """
-    for pair in pairs():
+    for pair in pairs:
         ending = run_recipe(pair.recipe(steps), replace(place, folder=place.folder / pair.name))
         if ending is not None and ending.progress.step < steps:
             return False
     return True
 
 
-def score_pairs(folder: Path, sources: Sequence[Path]) -> list[PairScore]:
+def score_pairs(pairs: Sequence[Pair], folder: Path, sources: Sequence[Path]) -> list[PairScore]:
     """Return the scores of the networks in a folder.
 
     Raises
@@ -170,7 +193,7 @@ def score_pairs(folder: Path, sources: Sequence[Path]) -> list[PairScore]:
         If a clip cannot be read.
     """
     scores = []
-    for pair in pairs():
+    for pair in pairs:
         run = folder / pair.name
         task, network = open_inpainter(run)
         strokes = score_strokes(
@@ -223,7 +246,7 @@ def draw_pairs(path: Path, scores: Sequence[PairScore], others: Sequence[Strokes
         if others and method in others[0].methods
     ]
     over_context, training = [], []
-    for number, columns in enumerate(COLUMNS):
+    for number, columns in enumerate(dict.fromkeys(each.pair.columns for each in scores)):
         shown = [each for each in scores if each.pair.columns == columns]
         style = line_style(len(METHODS) + number)
         name = f"gap of {columns * COLUMN_MS:.0f} ms"
