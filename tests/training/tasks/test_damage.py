@@ -41,7 +41,7 @@ from plc_training.tasks.damaged import (  # noqa: E402
     ssim,
 )
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from plc_training.train.restored import open_restorer, score_clips_of  # noqa: E402
+from plc_training.train.restored import draw_patch, open_restorer, score_clips_of  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -279,6 +279,19 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "unseen works" in shown.output
     assert shown.output.splitlines()[-1].split()[:2] == ["all", "8"]
+
+
+def test_a_patch_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    made = task("res-unet-v2", "interpolated")
+    network = made.make_network().eval()
+    (clip,) = write_clips(tmp_path, 1, seconds=1.2)
+    draw_patch(tmp_path / "patch.png", made, network, clip, 0.4)
+    assert (tmp_path / "patch.png").read_bytes().startswith(b"\x89PNG")
+    (short,) = write_clips(tmp_path / "short", 1, seconds=0.2)
+    with pytest.raises(ConfigError, match="too short or too quiet for a patch"):
+        draw_patch(tmp_path / "none.png", made, network, short, 0.4)
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
