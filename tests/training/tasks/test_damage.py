@@ -1,5 +1,6 @@
 """Damaged spectrograms: losses, interpolation, scores, and a run from audio to its table."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,28 @@ def test_the_loss_counts_both_answers_and_the_code() -> None:
             expected = alone + 1e-6 * divergence  # type: ignore[operator]
         assert float(made.loss(output, batch)) == pytest.approx(float(expected), rel=1e-5)
         assert float(expected) > float(alone)
+
+
+def test_both_answers_are_judged_at_the_level_of_the_patch() -> None:
+    made = task("dual-res-unet-v2", "interpolated")
+    network, batch = made.make_network().train(), made.batch(2, np.random.default_rng(0))
+    losses = []
+    for gain in (1.0, 0.1):
+        scaled = batch | {"truth": gain * batch["truth"]}
+        with torch.no_grad():
+            losses.append(float(made.loss(network(*made.inputs(scaled)), scaled)))
+    assert losses[0] - losses[1] == pytest.approx(2 * 20.0, abs=1e-2)  # dB, of two answers
+
+
+@pytest.mark.parametrize("name", ["dual-res-unet-v2", "vae-res-unet-v2"])
+def test_a_network_in_training_is_copied_without_its_last_batch(name: str) -> None:
+    made = task(name, "interpolated")
+    network, batch = made.make_network().train(), made.batch(2, np.random.default_rng(0))
+    loss = made.loss(network(*made.inputs(batch)), batch)
+    judged = copy.deepcopy(network).eval()  # as the loop does before it validates
+    assert np.isfinite(made.validate(judged)["gain_db"])
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's
+    assert all(value.grad is not None for value in network.parameters())
 
 
 def test_validation_of_a_network_that_corrects_nothing_is_that_of_the_line() -> None:

@@ -28,7 +28,7 @@ References
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -288,6 +288,10 @@ class VariationalCode(nn.Module):
         out = functional.leaky_relu(self.widen(code), _LEAK_UP)
         return out.reshape(-1, *self.shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of a copy: without the last batch, whose gradient cannot be copied."""
+        return {**self.__dict__, "divergence": None}
+
 
 class Pyramid(nn.Module):
     """Feature pyramid: four levels become the patch together.
@@ -418,6 +422,10 @@ class Dual(nn.Module):
             self.before = patch - correction
         out: Tensor = patch - self.second(torch.cat([correction, others], dim=1))
         return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of a copy: without the last batch, whose gradient cannot be copied."""
+        return {**self.__dict__, "before": None}
 
 
 def begin(network: nn.Module) -> None:

@@ -131,10 +131,15 @@ class Restorer(nn.Module):
             answer = self.network(torch.cat([patch - mean, missing.expand_as(patch)], dim=1))
             answer = answer.float() + mean
         elif self.interpolated:
-            level = (patch.square().mean((1, 2, 3), keepdim=True) + _LEAST_LEVEL**2).sqrt()
+            level = level_of(patch)
             x = torch.cat([patch / level, missing.expand_as(patch)], dim=1)
             answer = self.network(x).float() * level
         else:
             answer = self.network(patch).float()
         out: Tensor = patch + missing * (answer - patch)
         return out
+
+
+def level_of(patch: Tensor) -> Tensor:
+    """Return the patches' level, shape (batch, 1, 1, 1): they are divided by it."""
+    return (patch.square().mean((1, 2, 3), keepdim=True) + _LEAST_LEVEL**2).sqrt()

@@ -38,7 +38,13 @@ from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
-from plc_training.networks.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer
+from plc_training.networks.restorers import (
+    PUBLISHED_WIDTH,
+    RESTORERS,
+    Form,
+    Restorer,
+    level_of,
+)
 from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
 from plc_training.tasks.damaged import (
     damaged,
@@ -191,10 +197,16 @@ class DamageTask(Task):
         assert self._network is not None, "make_network comes first"
         for module in self._network.modules():
             if isinstance(module, Dual) and module.before is not None and self._network.training:
-                loss = loss + self._error(module.before, truth)
+                loss = loss + self._error(module.before * self._level(batch), truth)
             if isinstance(module, VariationalCode) and module.divergence is not None:
                 loss = loss + self._settings.divergence_weight * module.divergence
         return loss
+
+    def _level(self, batch: dict[str, Tensor]) -> Tensor | float:
+        """Return what the network's patches are divided by."""
+        if self._settings.form == "published":
+            return 1.0
+        return level_of(self.inputs(batch)[0])
 
     def _error(self, output: Tensor, truth: Tensor) -> Tensor:
         errors = (output - truth).flatten(1).square().mean(1)
