@@ -131,7 +131,7 @@ class PairScore:
 
 
 def pairs_of(gaps_ms: Sequence[float] = ()) -> list[Pair]:
-    """Return the pairs of some gaps, which leave enough of a patch known.
+    """Return the pairs of some gaps.
 
     Parameters
     ----------
