@@ -34,6 +34,11 @@ def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
         timer.cancel()
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def tell(line: str) -> None:
     """Log ``line``, and pass it to the listener."""
     _log.info(line)

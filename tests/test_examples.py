@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from plc.apps.demo import clip_audio
 from tests.plc.audio.test_portaudio import Server, needs, server
+from tests.plc.embed.test_gstreamer import environment as gstreamer_environment
+from tests.plc.embed.test_gstreamer import plugins
 from tests.processes import ROOT, environment
 
-__all__ = ["server"]  # a fixture
+__all__ = ["plugins", "server"]  # fixtures
 
 EXAMPLES = ROOT / "examples"
 PATIENCE_S = 120.0
@@ -28,6 +30,7 @@ TESTED = {
     "conceal_file.py": "test_a_file_is_concealed_packet_by_packet",
     "live_callback.py": "test_a_sound_cards_callback_conceals",
     "aiortc_call.py": "test_a_call_is_heard_whole",
+    "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
     "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/test_library.py",
@@ -52,11 +55,11 @@ def test_every_example_is_described_and_run() -> None:
         assert test in globals() or Path(file).name in (ROOT / test).read_text(), file
 
 
-def run(*arguments: object, cwd: Path | None = None) -> str:
+def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """Run an example; return what it printed."""
     done = subprocess.run(
         [str(argument) for argument in arguments],
-        env=environment(),
+        env=env or environment(),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -152,6 +155,23 @@ def test_a_call_is_heard_whole(clean: Path) -> None:
     assert 0.1 < lost / packets < 0.3
     signal, rate = soundfile.read(heard)
     assert len(signal) == pytest.approx(packets * 0.020 * rate, abs=0.2 * rate)
+    assert signal.std() > 0.01
+
+
+@pytest.mark.deep
+@pytest.mark.system
+@pytest.mark.realtime
+def test_a_pipeline_of_gstreamer_conceals_what_it_loses(clean: Path, plugins: Path) -> None:
+    heard = clean.with_name("heard.wav")
+    example = ["/usr/bin/python3", EXAMPLES / "gstreamer_rtp.py", clean, heard, "--loss", 0.1]
+    counters = json.loads(run(*example, env=gstreamer_environment(plugins)))
+    # Packets lost before the first that came, or behind the last, are not known of.
+    assert 470 <= counters["packets"] <= 480
+    assert 10 < counters["lost-packets"] < 120
+    assert counters["concealed-samples"] == 480 * counters["lost-packets"]
+    signal, rate = soundfile.read(heard)
+    assert rate == 48_000
+    assert len(signal) == pytest.approx(480 * counters["packets"], abs=480)
     assert signal.std() > 0.01
 
 

@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "packet",
             "passages",
             "pitch",
+            "dropouts",
             "repeats",
             "resample",
             "ring",

@@ -21,6 +21,7 @@ from plc_bench.base.synth import music
 from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS
 from plc_kernels.ar import fit_burg, taps_of
 from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
+from plc_kernels.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts
 from plc_kernels.fade import (
     burst_gain,
     crossfade,
@@ -46,6 +47,19 @@ def piece(samples: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("order", EXTRAPOLATE_ORDERS)
 def test_taps_of(benchmark: BenchmarkFixture, order: int) -> None:
     benchmark(taps_of, fit_burg(piece(4 * order), order), np.empty(order))
+
+
+def test_find_dropouts(benchmark: BenchmarkFixture) -> None:
+    past = round((LAG_MS + MORE_MS) * RATE / 1000)
+    sound = np.stack([piece(past + PACKET_SAMPLES)] * 2, axis=1)
+    line, state = sound.copy(), np.zeros(STATE_WORDS, np.int64)
+    marked, parts = np.zeros(PACKET_SAMPLES, np.int8), np.zeros(PACKET_SAMPLES + 1, np.int64)
+
+    def look() -> int:
+        line[:] = sound
+        return int(find_dropouts(RATE, PACKET_SAMPLES, line, state, marked, parts))
+
+    assert benchmark(look) == 0
 
 
 @pytest.mark.parametrize("unknowns", [512, 3072])

@@ -196,6 +196,11 @@ PLAYOUT_METRICS = (
     ),
     _count("concealment_events", "concealment.concealment_events", "bursts concealed"),
     _count(
+        "detected_dropouts",
+        "concealment.detected_dropouts",
+        "blocks with a dropout (--detect-dropouts)",
+    ),
+    _count(
         "inserted_samples_for_deceleration",
         "stats.inserted_samples",
         "samples inserted by playing slower",

@@ -37,6 +37,8 @@ class Recorder:
         Where it shall stand; the suffix says the format.
     sample_rate, channels : int
         Of it.
+    subtype : str or None
+        Coding that holds every sample, by libsndfile's name; kept if the format can.
     tell : callable, optional
         Told in a line, from another thread, if the recording cannot go on.
 
@@ -56,14 +58,16 @@ class Recorder:
         path: Path,
         sample_rate: int,
         channels: int,
+        subtype: str | None = None,
         tell: Callable[[str], object] = notice.tell,
     ) -> None:
-        # What would be refused at the first block is refused before there is one.
-        AudioWriter(path, sample_rate, channels).discard()
         self.path = path
         self.error: str | None = None
         self._sample_rate = sample_rate
         self._channels = channels
+        self._subtype = subtype
+        # What would be refused at the first block is refused before there is one.
+        self._new_writer().discard()
         self._tell = tell
         self._waiting: deque[NDArray[np.float32] | int] = deque()
         """Blocks, and numbers of silent samples; appended to here, taken from in the thread."""
@@ -77,6 +81,9 @@ class Recorder:
         self._writer: AudioWriter | None = None
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def _new_writer(self) -> AudioWriter:
+        return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels); it is copied."""
@@ -134,7 +141,7 @@ class Recorder:
 
     def _work(self) -> None:
         try:
-            self._writer = AudioWriter(self.path, self._sample_rate, self._channels)
+            self._writer = self._new_writer()
             ending = False
             while not ending:
                 ending = self._ending.wait(_EVERY_S)

@@ -42,6 +42,8 @@ _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
 # Pairs of ports tried where any will do.
 _PAIRS_TRIED = 32
+# Of recordings whose samples need more than the usual 16 bits; libsndfile's name.
+_SUBTYPES = {"l24": "PCM_24"}
 
 
 class Lane:
@@ -99,7 +101,8 @@ class Lane:
                 self._rtcp.target(_next_port(to))  # the card of a group, too
             return self.ports[0].target(to)
         stream = self.config.receiver.stream
-        return Recorder(to, stream.sample_rate, stream.channels)
+        subtype = _SUBTYPES.get(self.config.receiver.codec)
+        return Recorder(to, stream.sample_rate, stream.channels, subtype)
 
     @property
     def name(self) -> str:

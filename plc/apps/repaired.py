@@ -11,6 +11,7 @@ from plc.apps import listening
 from plc.apps.picture import LossyClip, blank_figure, draw
 from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, why
+from plc.notice import counted
 
 # What is heard and seen before a gap and after it.
 _MARGIN_S = 0.7
@@ -133,8 +134,8 @@ def write_page(
         if len(clips) < _EXCERPTS:
             clips += [_clip(one, excerpt) for excerpt in excerpts_of(one, count)]
     gaps = sum(len(one.gaps) for one in repaired)
-    about = f"{len(repaired)} recordings, {gaps} gaps filled"
-    about += f", {len(refused)} recordings failed." if refused else "."
+    about = f"{counted(len(repaired), 'recording')}, {counted(gaps, 'gap')} filled"
+    about += f", {counted(len(refused), 'recording')} failed." if refused else "."
     if len(clips) < gaps:
         about += f" To listen to: the {len(clips)} longest."
     tables = [_gap_table(repaired)]

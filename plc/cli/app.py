@@ -21,13 +21,14 @@ from typer.main import get_command
 
 from plc import notice
 from plc.cli import batch, embed, live, network, repair, streams, web
-from plc.cli.batch import counted, progress_bar, warn_of_clipping
+from plc.cli.batch import progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
     AsJson,
     Burst,
     FileMethod,
+    FillSeed,
     Lookahead,
     LookaheadMs,
     Loss,
@@ -36,12 +37,14 @@ from plc.cli.options import (
     PacketMs,
     Seed,
     Trace,
+    Variants,
     examples,
     packets_of,
     share,
 )
 from plc.cli.output import Overwrite, Quality, print_json
 from plc.errors import ConfigError, MissingExtraError
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -295,6 +298,7 @@ def conceal(
         "plc inpaint film.mkv good.mkv --mask missing.npy",
         "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
         "plc inpaint damaged.wav good.wav --method restore   lost frames, by a network to 8 kHz",
+        "plc inpaint song.wav good.wav --gap 3.1:3.4 --method gacela --variants 5",
         "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
@@ -327,6 +331,8 @@ def inpaint(
     ] = "good",
     method: FileMethod = "auto",
     model: Model = "auto",
+    seed: FillSeed = 0,
+    variants: Variants = 1,
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
@@ -342,7 +348,9 @@ def inpaint(
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
+    Method gacela invents what may have been in gaps of music: each of --variants is another one.
     """
+    from plc.networks.long_gap import KIND as GACELA
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -355,11 +363,19 @@ def inpaint(
                 parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
+    if variants > 1 and method != GACELA:
+        raise typer.BadParameter(
+            f"method {method} has one result; --method {GACELA} has many", param_hint="--variants"
+        )
     with batch.recordings(sources, target, file_format) as work:
+        numbers = work.vary(variants)
         work.check_shown(picture, page, overwrite)
+        found: dict[Path, list[tuple[float, float]]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
-            gaps_s = given.of(pair) or _found_gaps(pair, work, overwrite, as_json)
+            gaps_s = given.of(pair) or found.get(pair.source)
+            if not gaps_s:
+                gaps_s = found[pair.source] = _found_gaps(pair, work, overwrite, as_json)
             return inpaint_file(
                 pair.source,
                 pair.target,
@@ -367,6 +383,7 @@ def inpaint(
                 quality=quality,
                 method=method,
                 model=model,
+                seed=seed + numbers[pair.target],
                 overwrite=overwrite,
                 bitrate=bitrate,
                 progress=progress,

@@ -1,5 +1,6 @@
 """Commands on one recording, on many, and on the standard streams."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,8 @@ import typer
 
 from plc.cli.errors import REFUSED, line_of
 from plc.cli.output import print_json
-from plc.errors import AudioFileError
+from plc.errors import AudioFileError, PlcError
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
@@ -152,9 +154,11 @@ class Work:
     pairs : list of Pair
         Each recording and its result.
     to_folder : bool
-        Whether the results go to a folder.
+        Whether there may be several results, as in a folder.
     to_stdout : bool
         Whether the result is what stdout gets; what there is to say then goes to stderr.
+    folder : Path
+        Where the files of stdin and stdout lie, which nobody is told of.
     refusals : list of (str, str)
         Recordings that failed, and why.
     """
@@ -162,6 +166,7 @@ class Work:
     pairs: "list[Pair]"
     to_folder: bool
     to_stdout: bool
+    folder: Path
     refusals: list[tuple[str, str]] = field(default_factory=list)
 
     def each(self, what: str, do: "Callable[[Pair, Progress], R]") -> "list[tuple[Pair, R]]":
@@ -180,12 +185,29 @@ class Work:
                 line = line_of(error)
                 if not self.to_folder or line is None:
                     raise
+                line = _told(line, self.folder)
                 typer.echo(f"plc: {line}", err=True)
-                self.refusals.append((str(pair.source), line))
+                self.refusals.append((_told(pair.source, self.folder), line))
                 continue
-            warn_of_clipping(report.clipped_samples, pair.target)
+            warn_of_clipping(report.clipped_samples, _told(pair.target, self.folder))
             done.append((pair, report))
         return done
+
+    def vary(self, count: int) -> dict[Path, int]:
+        """Turn every result into several, OUT-1, OUT-2, …; return their numbers from 0 on."""
+        if count > 1:
+            if self.to_stdout:
+                raise AudioFileError("stdout takes one variant; name a file")
+            self.pairs = [
+                pair._replace(
+                    target=pair.target.with_stem(f"{pair.target.stem}-{k}"),
+                    name=str(Path(pair.name).with_stem(f"{Path(pair.name).stem}-{k}")),
+                )
+                for pair in self.pairs
+                for k in range(1, count + 1)
+            ]
+            self.to_folder = True
+        return {pair.target: k % count for k, pair in enumerate(self.pairs)}
 
     def say(self, line: str) -> None:
         """Print a line of the result."""
@@ -208,7 +230,8 @@ class Work:
                 tell(report, self, pair)
         self._show(done, picture, page)
         if self.refusals:
-            typer.echo(f"plc: {len(self.refusals)} of {len(self.pairs)} files failed", err=True)
+            files = counted(len(self.pairs), "file")
+            typer.echo(f"plc: {len(self.refusals)} of {files} failed", err=True)
             raise typer.Exit(REFUSED)
 
     def _print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
@@ -219,7 +242,11 @@ class Work:
             print_json(done[0][1].as_dict())
             return
         files = [
-            {"source": str(pair.source), "target": str(pair.target), **report.as_dict()}
+            {
+                "source": _told(pair.source, self.folder),
+                "target": str(pair.target),
+                **report.as_dict(),
+            }
             for pair, report in done
         ]
         refused = [{"source": source, "error": line} for source, line in self.refusals]
@@ -258,19 +285,28 @@ def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Ite
     from plc.repair.batch import pairs
 
     to_stdout = str(target) == STANDARD
-    with tempfile.TemporaryDirectory(prefix="plc-") as folder:
-        sources = [_stdin(Path(folder)) if str(s) == STANDARD else s for s in sources]
+    with tempfile.TemporaryDirectory(prefix="plc-") as name:
+        folder = Path(name)
+        sources = [_stdin(folder) if str(s) == STANDARD else s for s in sources]
         if to_stdout:
             if sys.stdout.isatty():
                 raise AudioFileError("stdout is a terminal; name a file, or redirect it")
             if len(sources) > 1 or sources[0].is_dir():
                 raise AudioFileError("stdout takes one recording; name a folder for several")
-            target = Path(folder) / f"stdout{suffix or _DEFAULT_SUFFIX}"
-        found, to_folder = pairs(sources, target, suffix)
-        yield Work(found, to_folder, to_stdout)
+            target = folder / f"stdout{suffix or _DEFAULT_SUFFIX}"
+        try:
+            found, to_folder = pairs(sources, target, suffix)
+            yield Work(found, to_folder, to_stdout, folder)
+        except PlcError as error:
+            raise type(error)(_told(error, folder)) from error
         if to_stdout:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, typer.get_binary_stream("stdout"))
+
+
+def _told(what: object, folder: Path) -> str:
+    """Return a text with stdin and stdout by their names alone."""
+    return str(what).replace(f"{folder}{os.sep}", "")
 
 
 def _stdin(folder: Path) -> Path:
@@ -317,12 +353,7 @@ def progress_bar(what: str) -> "Iterator[Progress]":
         yield lambda samples, total: update(completed=samples, total=total)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def warn_of_clipping(clipped_samples: int, target: Path) -> None:
+def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:
     """Say that samples were changed to fit."""
     if clipped_samples:
         typer.echo(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from plc.apps.quiet import quiet_libraries
+from plc.cli.errors import REFUSED
 from plc.cli.options import (
     AsJson,
     Dscp,
@@ -23,12 +24,13 @@ from plc.cli.options import (
     ReceiverOptions,
     Seed,
     View,
-    end_unheard,
+    heard_nothing,
     share,
     with_options,
 )
 from plc.cli.output import left_out, print_json
 from plc.cli.watch import Watch
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.apps.live import Live, LiveConfig
@@ -156,7 +158,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "safety": "quick",
         "max_delay_ms": 40.0,
         "reserve_ms": 3.0,
-        "prepare": "auto",
     },
     "conference": {
         "packet_ms": 20.0,
@@ -380,8 +381,8 @@ def play(
             config, open_backend(backend), source, output, note=watch.note, watch=look, **running
         )
     print_json(report) if as_json else _print_live(report)
-    if not isinstance(source, str):
-        end_unheard([report | {"listen": name}])
+    if not isinstance(source, str) and heard_nothing([report | {"name": name}]):
+        raise typer.Exit(REFUSED)
 
 
 def _print_live(report: dict[str, Any]) -> None:
@@ -391,7 +392,7 @@ def _print_live(report: dict[str, Any]) -> None:
     typer.echo(
         f"{jitter['packets_received']} packets in, {jitter['lost_packets']} lost "
         f"({100 * jitter['lost_packets'] / expected:.1f} %), {jitter['late_packets']} too late; "
-        f"{concealment['concealment_events']} bursts concealed, "
+        f"{counted(concealment['concealment_events'], 'burst')} concealed, "
         f"{concealment['deadline_misses']} over the time; delay {delay['p50']:.0f} ms "
         f"(at most {delay['max']:.0f})"
         f"{left_out(report, live['refused_datagrams'])}"
@@ -409,10 +410,10 @@ def _print_live(report: dict[str, Any]) -> None:
 
 def _print_device(direction: str, device: dict[str, Any], starved: int = 0) -> None:
     is_input = direction == "input"
-    samples = device["missed_samples"] if is_input else starved
+    samples = counted(device["missed_samples"] if is_input else starved, "sample")
     typer.echo(
-        f"{direction} {device['device']}: {device['losses']} times lost, {device['breaks']} "
-        f"xruns, {samples} samples {'dropped' if is_input else 'not in time'}"
+        f"{direction} {device['device']}: {counted(device['losses'], 'time')} lost, "
+        f"{counted(device['breaks'], 'xrun')}, {samples} {'dropped' if is_input else 'not in time'}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from plc.cli.errors import REFUSED
 from plc.cli.options import (
     AsJson,
     Burst,
@@ -27,13 +28,14 @@ from plc.cli.options import (
     SdpOut,
     Seed,
     View,
-    end_unheard,
+    heard_nothing,
     paths_of,
     share,
     with_options,
 )
 from plc.cli.output import Overwrite, left_out, print_json
 from plc.cli.relay_session import RelaySession
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +138,9 @@ def relay(
             on_hangup=session.hang_up if config is not None else None,
         )
     print_json(reports) if as_json else _print_relay(reports)
-    if reports:
-        end_unheard(reports)
+    # A service whose streams nobody sends has done its work.
+    if reports and heard_nothing(reports) and not session.changes:
+        raise typer.Exit(REFUSED)
     if any(report.get("recording", {}).get("unwritten_samples") for report in reports):
         raise typer.Exit(_UNFINISHED)
 
@@ -360,11 +363,11 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
         relay, jitter = report["relay"], report["jitter_buffer"]
         expected = max(1, jitter["packets_expected"])
         typer.echo(
-            f"{report['listen']} -> {report['to']}: {jitter['packets_received']} packets in, "
+            f"{report['name']} -> {report['to']}: {jitter['packets_received']} packets in, "
             f"{jitter['lost_packets']} lost ({100 * jitter['lost_packets'] / expected:.1f} %), "
             f"{jitter['late_packets']} too late, {jitter['redundant_packets']} recovered; "
             f"{relay['packets_sent']} out, {relay['late_packets_sent']} late; "
-            f"{report['concealment']['concealment_events']} bursts concealed; delay "
+            f"{counted(report['concealment']['concealment_events'], 'burst')} concealed; delay "
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
             f"{left_out(report, relay['refused_datagrams'])}"
             f"{_unwritten(report.get('recording'))}"

@@ -148,6 +148,15 @@ Burst = Annotated[
     float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
 ]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
+FillSeed = Annotated[
+    int, typer.Option(help="Of method gacela: another seed, another fill.", min=0, max=2**31 - 1)
+]
+Variants = Annotated[
+    int,
+    typer.Option(
+        metavar="K", help="Write K fills, of seeds from --seed on: OUT-1, OUT-2, …", min=1, max=99
+    ),
+]
 Trace = Annotated[
     Path | None,
     typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),
@@ -250,6 +259,13 @@ class ReceiverOptions:
             metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
         ),
     ] = "auto"
+    detect_dropouts: Annotated[
+        bool,
+        typer.Option(
+            "--detect-dropouts",
+            help="Conceal what of received packets is cut off, stuck or said again, too.",
+        ),
+    ] = False
 
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
@@ -271,6 +287,7 @@ class ReceiverOptions:
                 model=self.model,
                 budget_ms=self.budget_ms,
                 prepare=self.prepare,
+                detect_dropouts=self.detect_dropouts,
                 seed=seed,
             ),
             codec=self.codec,
@@ -354,7 +371,8 @@ def _target(text: str) -> "Endpoint | Path":
 
     if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
         return Path(text)
-    return parse_endpoint(text)
+    files = ", ".join(WRITABLE_SUFFIXES)
+    return parse_endpoint(text, f"udp://HOST:PORT, or a file that ends in one of {files}")
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -389,13 +407,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def end_unheard(reports: list[dict[str, Any]]) -> None:
-    """Say to which ports nothing came that can be played; end with status 1 if that is all."""
+def heard_nothing(reports: list[dict[str, Any]]) -> bool:
+    """Say which streams nothing came of that can be played; return whether that is all of them."""
     unheard = [each for each in reports if not each["jitter_buffer"]["packets_received"]]
     for report in unheard:
         counted = report.get("relay") or report["live"]
         why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
         why = why or "no datagram at all"
-        typer.echo(f"plc: {report['listen']} heard no stream: {why}", err=True)
-    if len(unheard) == len(reports):
-        raise typer.Exit(1)
+        typer.echo(f"plc: {report['name']} heard no stream: {why}", err=True)
+    return len(unheard) == len(reports)

@@ -1,5 +1,6 @@
 """The command that repairs many recordings."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Of a long table, what failed is told in any case.
 _ROWS = 50
+# Where there is no terminal, in columns.
+_WIDTH = 120
 _RIGHT = ("gaps", "filled", "length")
 
 
@@ -144,15 +147,23 @@ def _print(report: "RepairReport") -> None:
             f"{filled_ms:.1f} ms",
             f"{each.duration_s:.1f} s",
         )
-    Console(highlight=False, markup=False).print(table)
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(width=width, highlight=False, markup=False).print(table)
     if len(shown) < len(report.outcomes):
         typer.echo(f"and {len(report.outcomes) - len(shown)} more: --json has all")
     states = ", ".join(f"{report.count(state)} {state}" for state in (REPAIRED, SOUND, FAILED))
     before = sum(each.before for each in report.outcomes)
     typer.echo(f"{states}; {before} of them by an earlier run")
     if (speed := report.hours_per_core_hour) is not None:
-        hours = sum(each.duration_s for each in report.outcomes if not each.before) / 3600
+        audio_s = sum(each.duration_s for each in report.outcomes if not each.before)
         typer.echo(
-            f"{hours:.2f} hours of audio in {report.elapsed_s:.1f} s: {speed:.0f} hours of audio "
+            f"{_time(audio_s)} of audio in {_time(report.elapsed_s)}: {speed:.3g} hours of audio "
             "for an hour of one core"
         )
+
+
+def _time(seconds: float) -> str:
+    """Return a time in the unit that people would use."""
+    if seconds < 120.0:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200.0 else f"{seconds / 3600:.1f} hours"

@@ -28,7 +28,8 @@ A HELLO, 36 bytes and two names::
     "PLC1"                              4 bytes   magic, with the version
     sample rate, packet samples, seed   u32 each
     lookahead                           u16
-    channels, format                    u8 each   format 1: float32, 2: int16
+    channels, format                    u8 each   format 1: float32, 2: int16; 128 is added
+                                                  where dropouts are to be detected
     budget in ms                        f64       NaN: a quarter of the packet; infinite: no limit
     length of the method, of the model  u32 each  at most 255; 0: auto
     method, model                       UTF-8
@@ -49,6 +50,7 @@ from plc.errors import ConfigError, PlcError
 VERSION = 1
 MAGIC = b"PLC1"
 HEADER = struct.Struct("<IBBHI")
+_DETECT_DROPOUTS = 128
 LOST = 1
 """Flag of a PUSH: the packet is lost, and the payload empty."""
 _HELLO = struct.Struct("<4sIIIHBBdII")
@@ -207,7 +209,7 @@ def pack_hello(config: EmbeddedConfig) -> bytes:
             stream.seed,
             stream.lookahead,
             stream.channels,
-            config.format,
+            config.format + _DETECT_DROPOUTS * stream.detect_dropouts,
             budget_ms,
             len(method),
             len(model),
@@ -236,6 +238,8 @@ def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
         raise WireError(f"HELLO begins with {magic!r}; this server speaks {MAGIC!r}", Code.VERSION)
     if max(method, model) > _LONGEST_NAME or len(payload) != _HELLO.size + method + model:
         raise WireError(f"HELLO of {len(payload)} bytes with names of {method} and {model}")
+    detect_dropouts = number >= _DETECT_DROPOUTS
+    number %= _DETECT_DROPOUTS
     if number not in tuple(Format):
         raise WireError(f"format is {number}; 1 is float32, 2 is int16")
     names = bytes(payload[_HELLO.size :])
@@ -252,6 +256,7 @@ def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
         seed=seed,
         method=chosen or "auto",
         model=network or "auto",
+        detect_dropouts=detect_dropouts,
     )
     return EmbeddedConfig(stream=stream, format=Format(number))
 

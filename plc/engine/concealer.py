@@ -31,6 +31,7 @@ from typing import Any, Self, Unpack
 import numpy as np
 
 from plc.engine.config import StreamConfig, StreamSettings
+from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.one_thread import OneThread
@@ -169,6 +170,7 @@ class Concealer:
         self._cpu_clock = cpu_clock
         self._cpu_began = 0.0
         self._inside = OneThread("Concealer")
+        self._dropouts = DropoutFinder(config) if config.detect_dropouts else None
         self._block, self._numbers = memory.block, memory.numbers
         self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
@@ -217,6 +219,8 @@ class Concealer:
     def _forget(self) -> None:
         self._method.reset()
         forget_stream(self._block)
+        if self._dropouts is not None:
+            self._dropouts.forget()
         self._integer = False
         self._next_lost = False
 
@@ -271,7 +275,8 @@ class Concealer:
         packet : float32 or int16, shape (packet_samples, channels), or None
             As received, of numpy or of a library with its array protocol, such as torch;
             ``(packet_samples,)`` will do for one channel. None: lost, or not here in time. A
-            packet with a sample that is NaN, infinite or above 1e6 counts as lost.
+            packet with a sample that is NaN, infinite or above 1e6 counts as lost; with
+            ``detect_dropouts``, so does what of it is a dropout.
         out : same dtype and shape (packet_samples, channels), optional
             Array to write to and return, C-contiguous; without it a new one is made.
         missing : sequence of (int, int), optional
@@ -316,17 +321,32 @@ class Concealer:
         box = self._int16_box if integer else self._float_box
         if arrived is not None:
             np.copyto(box, arrived if arrived.ndim > 1 else arrived.reshape(self._shape))
+        received = arrived is not None
+        if self._dropouts is not None:
+            received, missing = self._without_dropouts(self._dropouts, received, box, missing)
         # An unsound packet is not known to be lost before the step has looked at it.
-        judged = self._next_lost or arrived is None or bool(missing)
+        judged = self._next_lost or not received or bool(missing)
         if judged:
             self._cpu_began = self._cpu_clock()
-        flags = self._step(PUSH, arrived is not None, missing)
+        flags = self._step(PUSH, received, missing)
         if out is None:
             out = box.copy()
         else:
             np.copyto(out, box)
         self._note_time(flags, judged, 1e3 * (self._clock() - began))
         return out
+
+    def _without_dropouts(
+        self, finder: DropoutFinder, received: bool, box: Packet, missing: Sequence[tuple[int, int]]
+    ) -> tuple[bool, Sequence[tuple[int, int]]]:
+        """Return whether any of a packet is there, and its missing parts."""
+        if not received or missing:
+            finder.skip()
+            return received, missing
+        found = finder.look_at(box)
+        self.stats.detected_dropouts += bool(found)
+        whole = found == ((0, self.config.packet_samples),)
+        return not whole, () if whole else found
 
     def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
         """Replace the packet in the inbox by the one to play; return flags."""

@@ -30,6 +30,7 @@ class StreamSettings(TypedDict, total=False):
     seed: int
     provider: str
     prepare: str
+    detect_dropouts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,9 @@ class StreamConfig:
         time limit and no lookahead: ``"auto"``, where a network conceals, as far as a packet's
         duration and the other streams of the process leave it time; ``"always"``, at the top rung;
         or ``"never"``.
+    detect_dropouts : bool
+        Whether packets that arrive but hold a dropout count as lost there: silence that cuts
+        sound off, a stuck sample, or a block said again (:mod:`plc_kernels.dropouts`).
 
     Raises
     ------
@@ -82,6 +86,7 @@ class StreamConfig:
     seed: int = 0
     provider: str = "auto"
     prepare: str = "auto"
+    detect_dropouts: bool = False
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -91,6 +96,8 @@ class StreamConfig:
                 raise ConfigError(f"{name} is {value!r}; give a name, such as 'auto'")
         if self.prepare not in PREPARE:
             raise ConfigError(f"prepare is {self.prepare!r}; give {', '.join(PREPARE)}")
+        if not isinstance(self.detect_dropouts, bool):
+            raise ConfigError(f"detect_dropouts is {self.detect_dropouts!r}; give True or False")
         self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
         self._check_integer("channels", 1, MAX_CHANNELS, "channels")
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.

@@ -145,7 +145,16 @@ class Stats:
         Of the stream's method; None: new ones.
     """
 
-    __slots__ = ("_memory", "_rung_samples", "_times", "_words", "ahead", "network", "rungs")
+    __slots__ = (
+        "_memory",
+        "_rung_samples",
+        "_times",
+        "_words",
+        "ahead",
+        "detected_dropouts",
+        "network",
+        "rungs",
+    )
 
     total_samples_received = _Counter("total_samples_received")
     """Samples played, received or concealed (``totalSamplesReceived``)."""
@@ -190,6 +199,9 @@ class Stats:
         """What became of the network's runs."""
         self.ahead = ahead or PreparationCounters()
         """How far concealments were prepared before the loss."""
+        self.detected_dropouts = 0
+        """Packets that arrived with a dropout (``detect_dropouts``); they also count as lost, or
+        as partial."""
         if memory is None:
             self._words = np.zeros(len(COUNTERS), np.int64)
             self._rung_samples = np.zeros(MAX_RUNGS, np.int64)
@@ -228,6 +240,7 @@ class Stats:
         self._settle()
         self._words.fill(0)
         self._rung_samples.fill(0)
+        self.detected_dropouts = 0
         for each in (*self._times, self.network, self.ahead):
             each.reset()
 
@@ -251,6 +264,7 @@ class Stats:
     def as_dict(self) -> dict[str, object]:
         """Return counters, samples by rung, and percentiles of compute time in ms."""
         out: dict[str, object] = {name: getattr(self, name) for name in COUNTERS}
+        out["detected_dropouts"] = self.detected_dropouts
         out["rung_samples"] = {rung: count for rung, count in self.rung_samples.items() if count}
         out |= asdict(self.network) | asdict(self.ahead)
         out["good_time_ms"] = percentiles(self.good_time)

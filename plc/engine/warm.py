@@ -13,6 +13,7 @@ import numpy as np
 
 from plc import notice
 from plc.engine.config import StreamConfig
+from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
@@ -21,7 +22,7 @@ from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
-from plc_kernels import ar, contour, denormals, fade, history, passages, pitch, predict
+from plc_kernels import ar, contour, denormals, dropouts, fade, history, passages, pitch, predict
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.phase import stft
@@ -40,6 +41,8 @@ AUDIO_PATH: tuple[Any, ...] = (
     contour.turn,
     denormals.flush_denormals,
     denormals.restore_denormals,
+    dropouts.find_dropouts,
+    dropouts.skip_packet,
     fade.crossfade,
     fade.mix_by_cosine,
     fade.mix_by_error,
@@ -215,6 +218,9 @@ def _run_all() -> None:
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
     config = StreamConfig(sample_rate=8000, packet_samples=64)
+    finder = DropoutFinder(config)
+    finder.look_at(np.zeros((64, 1), np.float32))
+    finder.skip()
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)

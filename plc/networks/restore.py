@@ -33,13 +33,13 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks.spectral_fill import bent, padded
+from plc.networks.other_rate import TAPS, OtherRate
+from plc.networks.spectral_fill import bent
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.phase.offline import signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
 from plc_kernels.phase.windows import window
-from plc_kernels.resample import resample, sinc_table
 
 KIND = "restore"
 """Of a manifest whose network is one for here."""
@@ -65,8 +65,6 @@ _LITTLE = 0.05
 _TOUCHING = FRAME_SAMPLES // HOP_SAMPLES - 1
 # Below this magnitude a draft has no phase.
 _LEAST = 1e-12
-# Of the resampler: taps at 16 kHz, and its cutoff as a share of 8 kHz.
-_TAPS, _CUTOFF = 64, 0.92
 
 _opened = threading.local()
 
@@ -111,10 +109,7 @@ class Restorer:
         shape[POINTS:] = 0.0
         self._plan = Stft.allocate(shape, HOP_SAMPLES, 2 * POINTS)
         self._energy = (shape**2 / np.sum(shape**2)).astype(np.float32)
-        self._step = sample_rate / SAMPLE_RATE
-        taps = 2 * round(_TAPS / 2 * self._step)
-        self._down = sinc_table(taps, _CUTOFF / self._step)
-        self._up = sinc_table(_TAPS, _CUTOFF)
+        self._rate = OtherRate(sample_rate, SAMPLE_RATE)
 
     def restore(
         self, row: NDArray[np.float32], start: int, stop: int, received: NDArray[np.bool_]
@@ -135,18 +130,18 @@ class Restorer:
         ModelError
             If the network's answer is not finite.
         """
-        samples = -int(-(stop - start) // self._step)
+        samples = self._rate.samples(stop - start)
         if samples > HORIZON_MS * SAMPLE_RATE / 1000.0 or not 0 < start < stop < row.size:
             return False
         # A long recording has many gaps.
-        reach = math.ceil((PATCH_SAMPLES + _TAPS) * self._step)
+        reach = math.ceil((PATCH_SAMPLES + TAPS) * self._rate.step)
         low = max(0, start - reach)
         row, received = row[low : stop + reach], received[low : stop + reach]
         start, stop = start - low, stop - low
         touching = -(-samples // HOP_SAMPLES) + _TOUCHING
         # Of the patch, from the gap's first sample on; the gap lies in its middle.
         begin = -(_TOUCHING + (FRAMES - touching) // 2) * HOP_SAMPLES
-        line = self._at_its_rate(row, start, begin, PATCH_SAMPLES)
+        line = self._rate.of_row(row, start, begin, PATCH_SAMPLES)
         lost = self._frames_of(~received, start, begin)
         if lost.all():
             return False
@@ -160,12 +155,7 @@ class Restorer:
         spectra[made] *= wanted / np.maximum(drafted, _LEAST)
         whole = signal_of(spectra, line.size, self._plan)
         fill = bent(whole, line, (-begin, samples - begin), SAMPLE_RATE)
-        if self._step == 1.0:
-            row[start:stop] = fill
-        else:
-            row[start:stop] += self._at_rows_rate(
-                fill - line[-begin : samples - begin], stop - start
-            )
+        self._rate.replace(row[start:stop], fill, line[-begin : samples - begin])
         return True
 
     def _answer(
@@ -188,39 +178,6 @@ class Restorer:
         restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
         return restored
 
-    def _at_its_rate(
-        self, row: NDArray[np.float32], place: int, begin: int, samples: int
-    ) -> NDArray[np.float32]:
-        """Return samples of the row at 16 kHz.
-
-        Parameters
-        ----------
-        row : float32, shape (n,)
-            Zeros beyond it.
-        place : int
-            A sample of the row.
-        begin : int
-            Samples at 16 kHz from there to the first.
-        samples : int
-            How many.
-        """
-        if self._step == 1.0:
-            return padded(row, place + begin, place + begin + samples)
-        at = begin * self._step
-        low = math.floor(at) - self._down.shape[1]
-        high = math.ceil(at + samples * self._step) + self._down.shape[1]
-        line = padded(row, place + low, place + high)[None]
-        out = np.empty(samples, np.float32)
-        resample(at - low, self._step, self._down, line, out[None])
-        return out
-
-    def _at_rows_rate(self, change: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-        """Return a change at 16 kHz at the row's rate."""
-        out = np.empty(samples, np.float32)
-        line = np.pad(change, _TAPS)[None]
-        resample(float(_TAPS), 1.0 / self._step, self._up, line, out[None])
-        return out
-
     def _frames_of(self, missing: NDArray[np.bool_], place: int, begin: int) -> NDArray[np.bool_]:
         """Return which frames of the patch miss more than a little; beyond the row, all is missed.
 
@@ -229,12 +186,12 @@ class Restorer:
         missing : bool, shape (n,)
             Samples of the row that are missed.
         place, begin : int
-            As of :meth:`_at_its_rate`.
+            As of :meth:`OtherRate.of_row`.
         """
         counts = np.concatenate([[0], np.cumsum(missing)])
-        places = place + (begin + np.arange(PATCH_SAMPLES)) * self._step
+        places = place + (begin + np.arange(PATCH_SAMPLES)) * self._rate.step
         low = np.floor(places).astype(np.int64)
-        high = np.maximum(low + 1, np.floor(places + self._step).astype(np.int64))
+        high = np.maximum(low + 1, np.floor(places + self._rate.step).astype(np.int64))
         outside = (low < 0) | (high > missing.size)
         inside = counts[np.clip(high, 0, missing.size)] > counts[np.clip(low, 0, missing.size)]
         hits = (outside | inside).astype(np.float32)

@@ -19,7 +19,6 @@ References
 .. [1] github.com/iamhectorotero/generative-audio-inpainting: libraries/mlp, and the report there.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +70,7 @@ Network = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float3
 
 
 class StrokeFiller:
-    """Improves on the fills of gaps of up to 64 ms; a refiner of :mod:`plc.networks.inpaint`.
+    """Improves on the fills of gaps of up to 64 ms.
 
     Parameters
     ----------
@@ -90,32 +89,6 @@ class StrokeFiller:
         self._plan = Stft.allocate(window("hann", 2 * self._hop), self._hop)
         self._scale = INT16 / self._hop  # the window sums to half its length
         self._bins = min(BINS, self._plan.bins)
-
-    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
-        """As :meth:`~plc.networks.inpaint.Refiner.speech_share`: it serves all content."""
-        return 0.0
-
-    def fill_speech(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
-    ) -> bool:
-        """As :meth:`~plc.networks.inpaint.Refiner.fill_speech`: it needs a draft."""
-        return False
-
-    def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
-    ) -> bool:
-        """As :meth:`~plc.networks.inpaint.Refiner.refine`."""
-        fill = self.fill(row[:end], (start, stop))
-        if fill is None:
-            return False
-        row[start:stop] = fill
-        return True
 
     def fill(self, row: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32] | None:
         """Return the samples of a gap, shape (stop - start,).

@@ -47,6 +47,9 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.networks.inpaint import LISTEN_S, Refiner, open_refiner
+from plc.networks.long_gap import CONTEXT_S as LONG_GAP_CONTEXT_S
+from plc.networks.long_gap import KIND as GACELA
+from plc.networks.long_gap import open_long_gaps
 from plc.networks.restore import open_restorer
 from plc.predict.filler import Filler
 from plc.predict.history import History
@@ -67,6 +70,7 @@ HEARD_S = 2.0 * LISTEN_S
 
 
 _Report = Callable[[int, int], None]
+_FileMethod = Callable[[NDArray[np.float32], int, int, NDArray[np.bool_]], bool]
 
 
 def inpaint(
@@ -78,6 +82,7 @@ def inpaint(
     quality: str = "good",
     method: str = "auto",
     model: str = "auto",
+    seed: int = 0,
     progress: _Report | None = None,
 ) -> Packet:
     """Return a signal with its gaps filled; intact samples outside them are as they were.
@@ -104,11 +109,14 @@ def inpaint(
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
         each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
-        spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``.
+        spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents what
+        may have been in a long gap of music, up to 11 kHz.
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
-        Runtime is not installed. Of the method ``restore``, which needs one: its network.
+        Runtime is not installed. Of ``restore`` and ``gacela``, which need one: their network.
+    seed : int
+        Of what the method ``gacela`` invents, at least 0; without effect on others.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -140,7 +148,9 @@ def inpaint(
     gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
     wide = widen(signal, merge_gaps(gaps, signal.shape[0]), stream.sample_rate)
     spans = [gap.span for gap in wide]
-    return fill_gaps(signal, stream.sample_rate, spans, (), (), quality, method, model, progress)
+    return fill_gaps(
+        signal, stream.sample_rate, spans, (), (), quality, method, model, seed, progress
+    )
 
 
 def fill_gaps(
@@ -152,6 +162,7 @@ def fill_gaps(
     quality: str,
     method: str,
     model: str,
+    seed: int = 0,
     progress: _Report | None = None,
 ) -> Packet:
     """Fill the gaps of a signal that holds earlier fills.
@@ -162,7 +173,7 @@ def fill_gaps(
         Samples; what stands in the gaps is not looked at.
     gaps : sequence of (start, stop)
         In samples, stop excluded.
-    sample_rate, quality, method, model, progress
+    sample_rate, quality, method, model, seed, progress
         As for :func:`inpaint`.
     made : sequence of (start, stop)
         Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
@@ -172,13 +183,15 @@ def fill_gaps(
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}; expected at least 0")
     channels = signal.size // signal.shape[0]
     config = StreamConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
-    restorer = None
+    network_of_files = None
     if method in FILE_METHODS:
-        restorer = open_restorer(model, config.sample_rate)
+        network_of_files = _open_file_method(method, model, config.sample_rate, seed)
         config = replace(config, method="ar")
     rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
@@ -202,14 +215,22 @@ def fill_gaps(
     fills = list(made)
     for k, gap in enumerate(wanted, start=1):
         _fill(rows, config, gap, quality, network, received)
-        if restorer is not None:
+        if network_of_files is not None:
             for row in rows:
-                restorer.restore(row, *gap.span, received)
+                network_of_files(row, *gap.span, received)
         _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
         if progress is not None:
             progress(k, len(wanted))
     return _into(signal, rows, wanted)
+
+
+def _open_file_method(method: str, model: str, sample_rate: int, seed: int) -> _FileMethod:
+    """Return a call that replaces the draft of a gap."""
+    if method == GACELA:
+        long_gaps = open_long_gaps(model, sample_rate)
+        return lambda row, start, stop, received: long_gaps.fill(row, start, stop, seed)
+    return open_restorer(model, sample_rate).restore
 
 
 def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:
@@ -324,5 +345,7 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 def context_s(quality: str, method: str, model: str) -> float:
     """Return the context of a gap on either side, in seconds."""
+    if method == GACELA:
+        return LONG_GAP_CONTEXT_S
     networks = refines(quality, method) and method == "auto" and model != "ar"
     return REACH_S if networks else CONTEXT_S

@@ -287,6 +287,7 @@ def inpaint_file(
     quality: str = "good",
     method: str = "auto",
     model: str = "auto",
+    seed: int = 0,
     overwrite: bool = True,
     bitrate: int | None = None,
     progress: Progress | None = None,
@@ -304,8 +305,8 @@ def inpaint_file(
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` each makes the same.
     method : str
         As of :func:`plc.inpaint`.
-    model : str
-        Network to use, as of :func:`plc.inpaint`.
+    model, seed
+        As of :func:`plc.inpaint`.
     overwrite : bool
         Whether a file that is there may be replaced.
     bitrate : int, optional
@@ -353,7 +354,15 @@ def inpaint_file(
                 if later:
                     later[0] = (wide.end, later[0][1])
                 signal[:] = fill_gaps(
-                    signal, reader.sample_rate, [wide.span], earlier, later, quality, method, model
+                    signal,
+                    reader.sample_rate,
+                    [wide.span],
+                    earlier,
+                    later,
+                    quality,
+                    method,
+                    model,
+                    seed,
                 )
                 filled.append(Gap(*(first + place for place in wide)))
                 made.append(filled[-1].span)

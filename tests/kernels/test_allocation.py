@@ -14,6 +14,7 @@ from plc_kernels import (
     content,
     contour,
     denormals,
+    dropouts,
     fade,
     level,
     noise,
@@ -40,6 +41,7 @@ POINTS = np.zeros(contour.POINTS, np.float32)
 LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
 LAGS = np.array([60, 90])
+DROPPED = np.zeros(dropouts.STATE_WORDS, np.int64)
 SHARES, NORMAL = np.zeros(2), np.zeros((2, 2))
 SEARCHED, POWERS = np.ones((2, passages.ROWS * passages.LINE_ROW), np.float32)
 CORRELATION, EVERY = np.ones((2, passages.ROWS * passages.LAG_ROW), np.float32)
@@ -65,6 +67,11 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (content.content_features, (HEARD.averages, 3.0, FEATURES)),
     (content.logit, (content.STREAM_MODEL, FEATURES)),
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
+    (
+        dropouts.find_dropouts,
+        (8000, 80, np.ones((440, 1), np.float32), DROPPED, np.zeros(80, np.int8), LAGS.repeat(41)),
+    ),
+    (dropouts.skip_packet, (8000, 80, DROPPED)),
     (fade.crossfade, (X, Y, Z)),
     (fade.burst_gain, (0, 10, 10, X)),
     (fade.fade_into, (X, Y, Z)),

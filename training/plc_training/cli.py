@@ -378,6 +378,9 @@ def damage(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
     clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain and split.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of damage and training.")] = 0,
+    only: Annotated[
+        str, typer.Option(help="By comma: dip, repeat, click; the others stay as they are.")
+    ] = "dip,repeat,click",
     jobs: Jobs = 1,
 ) -> None:
     """Train the networks that tell damage of recordings from sound.
@@ -390,7 +393,8 @@ def damage(
     """
     from plc_training.fits.damage import fit
 
-    fit(data, out, clips, seed, jobs or usable_cores(), typer.echo)
+    kinds = tuple(kind.strip() for kind in only.split(","))
+    fit(data, out, clips, seed, jobs or usable_cores(), typer.echo, kinds)
 
 
 @app.command()

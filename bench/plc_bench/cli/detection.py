@@ -1,4 +1,4 @@
-"""``plc bench detect``: damage made on purpose, and what is found of it."""
+"""``plc bench detect`` and ``dropouts``: damage made on purpose, and what is found of it."""
 
 from typing import Annotated
 
@@ -63,6 +63,50 @@ def detect(
     end(scores.failures)
 
 
+def dropouts(
+    sources: Sources,
+    packet_ms: Annotated[
+        str, typer.Option(help="Packet lengths in ms; clips take turns.")
+    ] = "10,20",
+    sample_rate: Annotated[
+        str, typer.Option(help="Resample clips to this many Hz; a list.")
+    ] = "48000",
+    method: Annotated[
+        str, typer.Option(help="What conceals; none: findings alone are counted.")
+    ] = "auto",
+    plcmos: Annotated[bool, typer.Option("--plcmos", help="Score speech by PLCMOS.")] = False,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Damage streams on purpose, and measure what detect_dropouts finds.
+
+    Mutes and repeated blocks in packets that all arrive: how much was found, how many of the
+    findings are true, and what concealing them gains. False findings in undamaged streams.
+
+    plc bench dropouts CORPUS/speech/test --packet-ms 20 --sample-rate 16000 --plcmos
+    """
+    from plc_bench.base import corpus
+    from plc_bench.detection import stream
+
+    settings = stream.StreamDetectSettings(
+        packet_ms=tuple(numbers("packet-ms", packet_ms, float)),
+        sample_rates=tuple(numbers("sample-rate", sample_rate, int)),
+        method=method,
+        plcmos=plcmos,
+        seed=seed,
+    )
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        scores = stream.measure_streams(clips, settings, processes(jobs), advance)
+    report_failures(scores.failures, len(clips))
+    show(scores, stream.stream_tables(scores), as_json, save)
+    end(scores.failures)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Add the commands to ``app``."""
     app.command()(detect)
+    app.command()(dropouts)

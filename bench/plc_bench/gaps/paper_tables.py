@@ -32,6 +32,7 @@ from plc.networks.paper import (
     ContextEncoder,
     open_context_encoder,
 )
+from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import score_clips
@@ -85,7 +86,7 @@ def measure_paper_tables(
         If a model cannot be opened.
     """
     for model in models:
-        _opened(model)  # a model that cannot be opened is no clip's failure
+        opened_encoder(model)  # a model that cannot be opened is no clip's failure
     score = partial(score_clip, models=models, drawing=drawing)
     outcome = score_clips(score, clips, jobs, on_done)
     names = [find(model).name for model in models]
@@ -107,7 +108,7 @@ def score_clip(
     starts = draw_gaps(signal, drawing, clip_seed(path.name, drawing.seed))
     if not starts:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
-    encoders = {find(model).name: _opened(model) for model in models}
+    encoders = {find(model).name: opened_encoder(model) for model in models}
     return [
         [
             score_gap(path.name, signal, gap, gap_ms, encoders)
@@ -145,9 +146,9 @@ def score_gap(
     for name, encoder in encoders.items():
         for extension in _extensions(gap_ms):
             fill = encoder.fill(signal, gap, (extension,))
-            fills[f"{name}: {extension}"] = _with_fill(signal, gap, fill)
+            fills[f"{name}: {extension}"] = with_fill(signal, gap, fill)
         if gap_ms != GAPS_MS[0]:
-            mean = _with_fill(signal, gap, encoder.fill(signal, gap))
+            mean = with_fill(signal, gap, encoder.fill(signal, gap))
             fills[f"{name}: {MEAN_OF_ANSWERS}"] = mean
         before[f"{name}: {BEFORE_PHASE}"] = _before_phase(signal, gap, encoder)
     start, stop = gap
@@ -166,7 +167,10 @@ def score_gap(
 
 
 def result_table(reports: Sequence[InpaintReport]) -> Table:
-    """Return SNR_MS at both lengths, and differences to the reference."""
+    """Return SNR_MS at both lengths, and differences to the reference.
+
+    In brackets are 95 % intervals over the clips.
+    """
     gaps = reports[0].gaps
     clips = counted(len({gap.clip for gap in gaps}), "clip")
     table = Table(title=f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}")
@@ -206,7 +210,7 @@ def _rows(names: Sequence[str], gap_ms: float) -> tuple[str, ...]:
 
 
 @cache
-def _opened(model: str) -> ContextEncoder:
+def opened_encoder(model: str) -> ContextEncoder:
     """Return a network, opened once in each process."""
     return open_context_encoder(model, providers="cpu")
 
@@ -222,9 +226,10 @@ def _is_loud(signal: NDArray[np.float32], gap: tuple[int, int]) -> bool:
     return metrics.rms(signal[gap[0] : gap[1]]) >= metrics.GAP_RMS_MIN
 
 
-def _with_fill(
+def with_fill(
     signal: NDArray[np.float32], gap: tuple[int, int], fill: NDArray[np.float32]
 ) -> NDArray[np.float32]:
+    """Return a copy of a signal with a gap's samples replaced."""
     out = signal.copy()
     out[gap[0] : gap[1]] = fill
     return out
@@ -245,8 +250,16 @@ def _cells(report: InpaintReport, method: str) -> list[str]:
     if method not in report.settings.methods or not report.gaps:
         return ["", ""]
     summary = report.summary(method)
+    values = [gap.snr_ms_db[method] for gap in report.gaps]
+    mean = paired_difference(
+        values,
+        np.zeros(len(values)).tolist(),
+        lower_is_better=False,
+        groups=[gap.clip for gap in report.gaps],
+        seed=report.settings.seed,
+    )
     over = ""
     if method != REFERENCE:
         difference = report.difference(method)
         over = f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
-    return [f"{summary.mean:.2f} ± {summary.std:.1f}", over]
+    return [f"{summary.mean:.2f} ± {summary.std:.1f} ({mean.interval('.2f')})", over]

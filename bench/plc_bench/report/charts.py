@@ -21,6 +21,7 @@ from plc.apps.picture import blank_figure
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
+from plc_bench.gaps.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore
 from plc_bench.gaps.twosided import InpaintReport
 from plc_bench.quality.study import Study
 from plc_bench.quality.summary import gap_curve
@@ -172,6 +173,41 @@ def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
         ]
         panels.append(Panel(curves, "length of the gap (ms)", label))
     _save(_figure(panels), path)
+
+
+def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
+    """Draw SNR_MS of tones over frequency, and over a scale.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is missing.
+    ConfigError
+        If ``path`` cannot be written.
+    """
+    sweep = [score for score in scores if score.probe == OVER_FREQUENCY]
+    scale = [score for score in scores if score.probe in (ON_NOTES, BETWEEN_NOTES)]
+    scale.sort(key=lambda score: score.frequency_hz)
+    places = (
+        ("frequency (kHz)", sweep, [score.frequency_hz / 1e3 for score in sweep]),
+        (
+            "semitones above A4",
+            scale,
+            [12.0 * math.log2(score.frequency_hz / A4_HZ) for score in scale],
+        ),
+    )
+    panels = [
+        Panel(
+            [
+                Curve(method, line_style(number), x, [score.snr_ms_db[method] for score in shown])
+                for number, method in enumerate(shown[0].snr_ms_db)
+            ],
+            label,
+            "SNR_MS (dB)",
+        )
+        for label, shown, x in places
+    ]
+    _save(_figure(panels, title="Pure tones, 64 ms lost"), path)
 
 
 def draw_latency(path: Path, report: LatencyReport) -> None:

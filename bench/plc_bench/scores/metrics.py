@@ -165,8 +165,8 @@ def snr_ms_db(
 
     References
     ----------
-    .. [1] A. Marafioti, N. Perraudin, N. Holighaus, P. Majdak, "A context encoder for audio
-       inpainting", IEEE/ACM TASLP 27 (12), 2019, doi 10.1109/TASLP.2019.2947232.
+    .. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means
+       of neural networks", AES 146th Convention, 2019.
     """
     start, stop = gap
     if stop - start < window_samples:

@@ -33,6 +33,7 @@ COUNTERS = (
     "packets",
     "lost_packets",
     "invalid_packets",
+    "detected_dropouts",
     "deadline_misses",
     "longest_burst_samples",
 )
@@ -72,6 +73,12 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         maximum=1e9,
         nick="Budget",
         blurb="Time that concealing a packet may take, in ms; 0: a quarter of the packet",
+    )
+    detect_dropouts = GObject.Property(
+        type=bool,
+        default=False,
+        nick="Detect dropouts",
+        blurb="Conceal what of received buffers is cut off, stuck or said again, too",
     )
     stats_interval = GObject.Property(
         type=int,
@@ -231,6 +238,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
                 budget_ms=self.budget_ms or None,
                 method=self.method,
                 model=self.model,
+                detect_dropouts=self.detect_dropouts,
             )
             self._config = EmbeddedConfig(
                 stream=stream, format=Format.INT16 if small else Format.FLOAT32

@@ -178,11 +178,14 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _folders() -> list[str]:
-    """Return where this environment's packages, and a checkout's, are imported from."""
+    """Return where this environment's packages, and a checkout's, are imported from.
+
+    Those of an environment below this one, which a ``.pth`` file adds, are found by what is needed
+    most.
+    """
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    for name in ("plc", "plc_kernels"):
+    for name in ("plc", "plc_kernels", "numpy", "numba", "onnxruntime"):
         spec = find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        folders.append(str(Path(spec.origin).parents[1]))
+        if spec is not None and spec.origin is not None:  # there may be no onnxruntime
+            folders.append(str(Path(spec.origin).parents[1]))
     return list(dict.fromkeys(folders))

@@ -8,7 +8,8 @@ packet to fill up, and a packet with anything lost in it is lost::
     packets   |-----|-----|-lost--|-----|-----|        |-----|-----|-lost-|
 
 As long as buffers come in whole packets, so do gaps: a jitter buffer estimates how long they are
-from when packets come, and is a little off.
+from when packets come, and is a little off. A gap may be told twice, by ``identity`` that drops a
+packet and by the jitter buffer that misses it: what has been filled is not filled again.
 """
 
 from collections import deque
@@ -98,6 +99,9 @@ class BufferTimeline:
         """
         if self.stream is None:  # nothing has been heard that could go on
             return [], duration_ns or 0
+        if pts is not None and duration_ns is not None and self._next is not None:
+            told_ns = max(0, self._next - pts)
+            duration_ns, pts = max(0, duration_ns - told_ns), pts + told_ns
         size = self.packet_samples
         exact = size if duration_ns is None else duration_ns * self._rate / NANOSECONDS
         samples = round(exact) if self.held_back else round(exact / size) * size

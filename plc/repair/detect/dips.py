@@ -45,6 +45,8 @@ _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
 _RUN_MS, _STUCK_MS = 1.0, 3.0
 # More of them this near are the steps of a square wave.
 _WAVE_MS, _WAVE_RUNS = 100.0, 8
+# So many holes as far apart from each other are the cycles of a tone, of 20 Hz and more.
+_CYCLES, _CYCLE_MS, _CYCLE_JITTER = 5, 50.0, 0.05
 _RUN_SIDE_MS, _RUN_BEFORE_MS = 2.0, 20.0
 _RUN_RMS, _RUN_FALL, _RUN_STEPS = 10 ** (-50 / 20), 10 ** (-12 / 20), 8.0
 # A stuck sample is no clipped one, and no step of a square wave.
@@ -76,7 +78,8 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     found = list(cut_off(row, sample_rate))
     judge = judge_of("dip")
     ms = sample_rate / 1000
-    for start, stop, features, steep in candidates(row, sample_rate):
+    holes = list(candidates(row, sample_rate))
+    for start, stop, features, steep in holes:
         certain = [each for each in found if start <= each.start and each.stop <= stop]
         if certain:
             if not steep and len(certain) == 1 and _ramps(row, certain[0], start, stop, ms):
@@ -86,7 +89,31 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         if confidence >= 0.5:
             kind = "silence" if steep else "dropout"
             found.append(Candidate(start, stop, kind, confidence))
-    return found
+    spans = np.array([hole[:2] for hole in holes], np.int64).reshape(-1, 2)
+    return [each for each in found if not _is_cycle(each, spans, ms)]
+
+
+def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
+    """Return whether a hole is one of a tone's cycles.
+
+    It then has many like it around, or is one of a series equally far apart.
+    """
+    start, length = each.start, each.stop - each.start
+    slack = 2 * HOP_MS * ms
+    lengths = spans[:, 1] - spans[:, 0]
+    similar = (2 * lengths + slack >= length) & (lengths <= 2 * length + slack)
+    holes = np.unique(spans[similar, 0])
+    if np.count_nonzero(np.abs(holes - start) < _WAVE_MS * ms) > _WAVE_RUNS:
+        return True
+    near = holes[np.abs(holes - start) < _CYCLES * _CYCLE_MS * ms]
+    apart = np.diff(near)
+    even = np.abs(np.diff(apart)) <= _CYCLE_JITTER * apart[1:] + slack
+    even &= apart[1:] <= _CYCLE_MS * ms
+    for first, last in runs(even):
+        within = near[first] - _CYCLE_MS * ms <= start <= near[last + 1] + _CYCLE_MS * ms
+        if last - first >= _CYCLES - 2 and within:
+            return True
+    return False
 
 
 def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ms: float) -> bool:

@@ -30,6 +30,12 @@ _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
 # The difference outside is at least so many times that inside, where edges are looked for.
 _OUTSIDE = 10.0
+# Short blocks said again and again for longer than this are a tone.
+_TONE_MS, _TONE_BLOCKS = 250.0, 8
+# A pattern is looked for so far around, in stretches of a length, that repeat as exactly as the
+# finding does or to -60 dB; such a share of all that sounds.
+_PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
+_EQUAL, _SOUND = 1e-6, 1e-5
 # A shorter block explains a stretch if its error is no larger than this.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
@@ -47,11 +53,17 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
         From :func:`plc.repair.detect.clicks.residual`.
     """
     judge = judge_of("repeat")
+    factor = max(1, sample_rate // _LOW_RATE)
+    thin = _thinned(row, factor)
+    ms = sample_rate / 1000
     found = []
     for start, stop, features, lag in candidates(row, sample_rate, errors):
         confidence = judge.confidence(features)
-        if confidence >= 0.5:
-            first = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * sample_rate / 1000))
+        if confidence < 0.5:
+            continue
+        first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
+        is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
+        if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
             found.append(Candidate(first, stop, "repeat", confidence))
     return found
 
@@ -72,6 +84,7 @@ def candidates(
     found = _repetitions(thin[: frames * _FRAME], sample_rate / factor)
     taken = np.zeros(frames, np.bool_)
     both = np.minimum(np.abs(errors[0]), np.abs(errors[1]))
+    fresh = _low_band(errors[0], factor)
     for first in np.argsort(-found[:, 0], kind="stable").tolist():
         score, low_lag, last, inner, before, behind, _ = found[first].tolist()
         if score <= 0.0:
@@ -105,6 +118,7 @@ def candidates(
             abs(blocks - max(1, round(blocks))),
             alike[1],
             score,
+            *_innovation(fresh, (start, stop), lag, factor),
         )
         yield start, stop, features, lag
 
@@ -118,12 +132,51 @@ def _thinned(row: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     return np.convolve(row, taps, "same")[::factor].astype(np.float32)
 
 
+def _low_band(errors: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """Return prediction errors up to about 4 kHz: there lossy coding keeps waveforms."""
+    taps = np.hanning(2 * factor + 3)[1:-1]
+    low: NDArray[np.float64] = np.convolve(errors, taps / taps.sum(), "same")
+    return low
+
+
+def _innovation(
+    fresh: NDArray[np.float64], span: tuple[int, int], lag: int, step: int
+) -> tuple[float, float, float]:
+    """Return how alike the prediction errors of copy and source are.
+
+    Inside, before and behind: a steady tone is like itself a while ago because it is foreseen; what
+    was not foreseen can only be the same where it is a copy.
+    """
+    inner = _inner(span)
+    width, margin = min(lag, inner.stop - inner.start), 2 * step
+    before = slice(span[0] - margin - width, span[0] - margin)
+    behind = slice(span[1] + margin, span[1] + margin + width)
+    inside, *outside = (
+        _correlation(fresh, each, lag, max(1, step // 2)) for each in (inner, before, behind)
+    )
+    return float(np.log(1.0 - min(inside, 1.0) + 1e-3)), outside[0], outside[1]
+
+
+def _correlation(x: NDArray[np.float64], part: slice, lag: int, step: int) -> float:
+    """Return the correlation with what stands a lag before; 0 outside."""
+    if part.start < lag or part.stop > x.size or part.stop <= part.start:
+        return 0.0
+    here, there = x[part.start : part.stop : step], x[part.start - lag : part.stop - lag : step]
+    return float(here @ there / np.sqrt((here @ here) * (there @ there) + 1e-24))
+
+
+def _running_power(thin: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the energy before each frame, and that of all."""
+    whole = thin[: thin.size // _FRAME * _FRAME]
+    power = np.square(whole, dtype=np.float64).reshape(-1, _FRAME).sum(axis=1)
+    return np.concatenate([[0.0], np.cumsum(power)])
+
+
 def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
     """Return what :func:`repeat_starts` finds at all lags, shape (frames, 7)."""
     frames = thin.size // _FRAME
     found = np.zeros((frames, 7))
-    power = np.square(thin, dtype=np.float64).reshape(frames, _FRAME).sum(axis=1)
-    powers = np.concatenate([[0.0], np.cumsum(power)])
+    powers = _running_power(thin)
     sums = np.empty(frames + 1)
     first, last = (round(ms * rate / 1000) for ms in _LAGS_MS)
     for lag in range(first, last + 1):
@@ -180,16 +233,53 @@ def _edges(
     return first + start, first + stop
 
 
-def _first_copy(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> int:
-    """Return where the first of several copies begins."""
+def _is_pattern(
+    thin: NDArray[np.float32],
+    row: NDArray[np.float32],
+    span: tuple[int, int],
+    lag: int,
+    factor: int,
+) -> bool:
+    """Return whether the surroundings of a repetition repeat as exactly.
+
+    A copy stands out by that; a wave of one shape is like itself everywhere.
+    """
+    around = round(_PATTERN_MS * _LOW_RATE / 1000)
+    start, stop = (place // factor for place in span)
+    low = max(0, start - around) // _FRAME * _FRAME
+    part = np.ascontiguousarray(thin[low : stop + around])
+    frames = part.size // _FRAME
+    width = round(_PATTERN_WIDTH_MS * _LOW_RATE / 1000) // _FRAME
+    if frames <= width:
+        return False
+    errors = np.empty(frames + 1)
+    power = _running_power(part)
+    energy = power[width:] - power[:-width]
+    least = np.full(energy.size, np.inf)
+    first, last = (round(ms * _LOW_RATE / 1000) for ms in (_PATTERN_WIDTH_MS, _LAGS_MS[1]))
+    for shift in range(first, last + 1):
+        lag_errors(shift, _FRAME, part, errors)
+        begin = -(-shift // _FRAME)
+        np.minimum(least[begin:], (errors[width:] - errors[:-width])[begin:], out=least[begin:])
+    place = low + np.arange(energy.size) * _FRAME
+    beside = (place + width * _FRAME < start - lag // factor) | (place > stop + lag // factor)
+    beside &= (energy > _SOUND * width * _FRAME) & np.isfinite(least)
+    alike = least[beside] <= (_alike(row, span, lag)[0] + _EQUAL) * energy[beside]
+    return bool(alike.size and alike.mean() > _PATTERN_SHARE)
+
+
+def _first_copy(
+    row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int
+) -> tuple[int, int]:
+    """Return the begin of the first copy, and the length of each."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)
         nearby = [(_alike(row, span, block + stray)[0], block + stray) for stray in (-1, 0, 1)]
         least, block = min(nearby)
         if least <= max(_SAME * error, _SAME_LEAST):
-            return min(span[0], _edges(row, span, block, lag)[0])
-    return span[0]
+            return min(span[0], _edges(row, span, block, lag)[0]), block
+    return span[0], lag
 
 
 def _jump(both: NDArray[np.float64], place: int, sample_rate: int) -> float:

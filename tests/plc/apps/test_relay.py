@@ -27,7 +27,7 @@ from plc import conceal
 from plc.apps.relay import Relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.errors import ConfigError, NetworkError
-from plc.rtp.codecs import L16
+from plc.rtp.codecs import L16, L24
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.latch import Latch, RateCap
@@ -72,8 +72,10 @@ def as_sent(signal_: NDArray[np.float32]) -> NDArray[np.float32]:
     return (np.rint(signal_ * 32768) / 32768).astype(np.float32)
 
 
-def packets_of(signal_: NDArray[np.float32], ssrc: int = 7, sequence: int = 0) -> list[bytes]:
-    packetizer = Packetizer(L16(RATE, 1), ssrc=ssrc, sequence=sequence, timestamp=99)
+def packets_of(
+    signal_: NDArray[np.float32], ssrc: int = 7, sequence: int = 0, codec: type[L16 | L24] = L16
+) -> list[bytes]:
+    packetizer = Packetizer(codec(RATE, 1), ssrc=ssrc, sequence=sequence, timestamp=99)
     return [packetizer.pack(block[:, None]) for block in signal_.reshape(-1, BLOCK)]
 
 
@@ -404,12 +406,16 @@ def test_streams_do_not_mix(receiver: Receiver) -> None:
     second.port.close()
 
 
-def test_a_relay_drains_before_it_ends_and_keeps_its_file(tmp_path: Path) -> None:
-    signal_ = as_sent(noise(1, 8000))
-    target = tmp_path / "whole.wav"
-    relay = Relay([changed(CONFIG, to=target)])
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize(("codec", "bits"), [(L16, 16), (L24, 24)])
+def test_a_relay_drains_before_it_ends_and_keeps_its_file(
+    tmp_path: Path, codec: type[L16 | L24], bits: int, suffix: str
+) -> None:
+    signal_ = (np.rint(noise(1, 8000) * 2 ** (bits - 1)) / 2 ** (bits - 1)).astype(np.float32)
+    target = tmp_path / f"whole{suffix}"
+    relay = Relay([changed(CONFIG, to=target, codec=codec.name)])
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
-        for tick, packet in enumerate(packets_of(signal_)):
+        for tick, packet in enumerate(packets_of(signal_, codec=codec)):
             sender.sendto(packet, ("127.0.0.1", relay.ports[0].endpoint.port))
             step(relay, tick * TICK_S)
     assert not relay.done
@@ -419,6 +425,7 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(tmp_path: Path) -> Non
         step(relay, tick * TICK_S)
         assert tick < 200
     relay.close()
+    assert soundfile.info(target).subtype == f"PCM_{bits}"
     written, rate = soundfile.read(target, dtype="float32")
     assert rate == RATE
     begin = find(written, signal_)

@@ -1,10 +1,12 @@
 """The files of ``examples/relay`` fit the relay, and the programs they are for take them."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.cli.streams import read_relay_file
 from plc.rtp.udp import Endpoint
 from tests.plc.configs import changed
+from tests.processes import ROOT
 
-FOLDER = Path(__file__).parents[3] / "examples" / "relay"
+FOLDER = ROOT / "examples" / "relay"
 SUFFIXES = {
     "counter": ("_total",),
     "gauge": ("",),
@@ -38,12 +41,15 @@ def test_the_file_of_streams_is_read() -> None:
     assert set(read.settings) == {"metrics", "control", "log_json"}
 
 
+def asked_by_panels() -> list[str]:
+    """Return what the dashboard asks Prometheus."""
+    panels = json.loads(text_of("grafana.json"))["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
 @pytest.mark.parametrize("name", ["alerts.yml", "grafana.json"])
 def test_rules_and_panels_ask_for_metrics_that_are_served(name: str) -> None:
-    text = text_of(name)
-    if name.endswith(".json"):
-        panels = json.loads(text)["panels"]
-        text = "\n".join(target["expr"] for panel in panels for target in panel["targets"])
+    text = "\n".join(asked_by_panels()) if name.endswith(".json") else text_of(name)
     asked = set(re.findall(r"\bplc_[a-z_]+", text))
     assert len(asked) >= 8
     assert asked <= SERVED
@@ -96,7 +102,7 @@ def page() -> str:
 
 @pytest.mark.system
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_has_nothing_to_say() -> None:
+def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
     pytest.importorskip("prometheus_client")
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=page(), capture_output=True, text=True
@@ -104,6 +110,11 @@ def test_promtool_has_nothing_to_say() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     for check, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
         subprocess.run(["promtool", "check", check, FOLDER / name], check=True)
+    # Grafana has no such check; as rules its questions get Prometheus' own.
+    asked = [each.replace("$__rate_interval", "1m") for each in asked_by_panels()]
+    rules = [{"record": f"panel:{n}", "expr": each} for n, each in enumerate(asked)]
+    (tmp_path / "panels.yml").write_text(json.dumps({"groups": [{"name": "a", "rules": rules}]}))
+    subprocess.run(["promtool", "check", "rules", tmp_path / "panels.yml"], check=True)
 
 
 @pytest.mark.system
@@ -118,3 +129,92 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if "plc-relay" in line]
+
+
+# ---- the image ----------------------------------------------------------------------------------
+
+Buildah = Callable[..., str]
+BASE = "docker.io/library/python:3.12-slim"
+# Certificates of this machine: its package index may have its own.
+CERTIFICATES = "/etc/ssl/certs:/etc/ssl/certs:ro"
+PATIENCE_S = 1800.0
+
+
+def ran(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(each) for each in command], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+
+@pytest.fixture
+def buildah(tmp_path: Path) -> Iterator[Buildah]:
+    """Return buildah with images of its own, among them the one that the Dockerfile begins with.
+
+    Where no registry answers, that is a Debian with its own Python.
+    """
+    if shutil.which("buildah") is None:
+        pytest.skip("buildah is not installed: apt-get install buildah debootstrap")
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("buildah's chroots need root")
+    store = [
+        *("--storage-driver", "vfs", "--root", tmp_path / "root"),
+        "--runroot",
+        tmp_path / "run",
+    ]
+
+    def call(*arguments: object) -> str:
+        done = ran("buildah", *store, *arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    if ran("buildah", *store, "pull", "-q", BASE).returncode:
+        container = call("from", "scratch").strip()
+        call("copy", "-q", container, debian(tmp_path / "base"), "/")
+        call("commit", "-q", "--rm", container, BASE)
+        shutil.rmtree(tmp_path / "base")
+    yield call
+    call("rm", "--all")
+    call("rmi", "--all", "--force")
+
+
+def debian(folder: Path) -> Path:
+    """Return a folder with a Debian in which ``python`` and ``pip`` work as in Python's image."""
+    if shutil.which("debootstrap") is None:
+        pytest.skip(
+            "no registry of images answers, and there is no debootstrap: apt-get install it"
+        )
+    packages = "--include=python3,python3-pip,ca-certificates"
+    done = ran("debootstrap", "--variant=minbase", packages, "bookworm", folder)
+    if done.returncode:
+        pytest.skip(f"neither a registry of images nor Debian's answers: {done.stdout[-300:]}")
+    for mark in folder.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        mark.unlink()
+    (folder / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    return folder
+
+
+@pytest.mark.deep
+@pytest.mark.system
+def test_the_image_is_built_and_holds_a_relay(buildah: Buildah) -> None:
+    build = ("bud", "--isolation", "chroot", "--network", "host", "--pull-never", "-q")
+    file = ("--format", "docker", "--volume", CERTIFICATES, "--file", FOLDER / "Dockerfile")
+    image = buildah(*build, *file, ROOT).strip().splitlines()[-1]
+    made = json.loads(buildah("inspect", "--type", "image", image))["Docker"]["config"]
+    assert (made["User"], made["Entrypoint"]) == ("plc", ["plc", "relay"])
+    assert made["Cmd"] == ["--config", "/etc/plc/relay.toml"]
+    assert made["Healthcheck"]["Test"][:2] == ["CMD", "python"]
+    container = buildah("from", "--pull-never", image).strip()
+
+    def inside(*command: str) -> str:
+        return buildah("run", "--isolation", "chroot", container, "--", *command).strip()
+
+    assert inside("id", "-un") == "plc"
+    assert re.fullmatch(r"plc \d+\.\d+\.\d+", inside("plc", "--version"))
+    extras = "import onnxruntime, av, aiortc, prometheus_client, plc; print(plc.__file__)"
+    assert (
+        "/dist-packages/" in (where := inside("python", "-c", extras)) or "/site-packages/" in where
+    )
+    inside("sh", "-c", "touch /var/cache/plc/a /run/plc/a && rm /var/cache/plc/a /run/plc/a")
+    # Nothing of the source is left but what was installed.
+    assert inside("sh", "-c", "ls -d /src /wheels /tmp/*.whl 2>/dev/null || true") == ""
+    assert "--config" in inside("plc", "relay", "--help")

@@ -193,6 +193,7 @@ def test_a_folder_is_inpainted_by_the_labels_of_another(damaged: Path, tmp_path:
         assert (pictures / f"{name}.png").stat().st_size > 10_000
     text = page.read_text(encoding="utf-8")
     assert "<td>side/b.flac</td>" in text
+    assert "2 recordings, 2 gaps filled." in text
     assert "default-src" in text
     # A second time nothing is replaced, and every file is told.
     again = run(*arguments, "--report", tmp_path / "other.html", status=1)
@@ -236,6 +237,21 @@ def test_a_pipe_is_read_and_written(clip: Path) -> None:
     )
     assert done.stdout == clip.with_name("b.flac").read_bytes()
     assert b"concealed" in done.stderr
+
+
+def test_a_fault_of_stdin_is_told_without_the_file_it_was_kept_in(tmp_path: Path) -> None:
+    def told(target: Path, *options: object) -> Any:
+        arguments = [str(each) for each in ("conceal", "-", target, "--loss", "5%", *options)]
+        result = CliRunner().invoke(app, arguments, input="no audio")
+        assert result.exit_code == 1
+        return result
+
+    assert told(tmp_path / "a.wav").stderr.startswith("plc: stdin is no audio file")
+    tmp_path.joinpath("folder").mkdir()
+    result = told(tmp_path / "folder", "--format", "wav", "--json")
+    assert result.stderr.startswith("plc: stdin is no audio file")
+    [refused] = json.loads(result.stdout)["refused"]
+    assert refused["source"] == "stdin"
 
 
 def test_a_folder_is_concealed_into_another_format(damaged: Path, tmp_path: Path) -> None:

@@ -112,6 +112,17 @@ def test_an_hour_long_gap_is_filled_for_seconds_and_left_empty_after() -> None:
     assert left == 3600 * 1000 * MS - round(LONGEST_GAP_S * 1000) * MS
 
 
+def test_a_gap_that_is_told_twice_is_filled_once() -> None:
+    timeline = BufferTimeline(QUICK)
+    timeline.take(ramp(BLOCK), 0)
+    told = [(STEP - 1, STEP), (2 * STEP - 1, STEP), (STEP, STEP), (2 * STEP, STEP)]
+    assert [len(timeline.miss(lasts, pts)[0]) for pts, lasts in told] == [1, 1, 0, 0]
+    # One that only begins in what was filled is filled from there on.
+    [piece] = timeline.miss(2 * STEP, 2 * STEP)[0]
+    assert piece.pts == 3 * STEP
+    assert timeline.take(ramp(BLOCK), 4 * STEP)[0].pts == 4 * STEP
+
+
 def test_two_packets_in_a_buffer_are_one_packet_as_long() -> None:
     timeline = BufferTimeline(QUICK)
     timeline.take(ramp(BLOCK), 0)
@@ -356,6 +367,7 @@ def test_lost_rtp_packets_reach_the_element_as_gaps(plugins: Path, tmp_path: Pat
     }
     played = np.fromfile(out, np.int16)
     assert counters["lost-packets"] > 5
+    assert counters["packets"] <= 150
     assert counters["concealed-samples"] == 480 * counters["lost-packets"]
     assert played.size == counters["total-samples-received"] == 480 * counters["packets"]
 

@@ -104,6 +104,7 @@ def test_integers_of_numpy_are_integers() -> None:
         ({"method": None}, "method is None; give a name, such as 'auto'"),
         ({"model": 3}, "model is 3; give a name"),
         ({"provider": ("cuda",)}, "provider is .'cuda',.; give a name"),
+        ({"detect_dropouts": 1}, "detect_dropouts is 1; give True or False"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, Any], message: str) -> None:

@@ -1,11 +1,13 @@
 """Gaps filled from the network's spectra; the networks here know the truth, or hardly anything."""
 
 from collections.abc import Sequence
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 from plc.audio.quality import ratio_db
@@ -14,6 +16,7 @@ from plc.models.manifest import Manifest
 from plc.networks.paper import EXTENSIONS, ContextEncoder, Network, open_context_encoder
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
+from plc_bench.scores.metrics import snr_ms_db
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -261,3 +264,19 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = write_paper_model(tmp_path, False, kind="inpaint", drafts=["forward"])
     with pytest.raises(ConfigError, match="of kind inpaint"):
         open_context_encoder(path)
+
+
+def test_the_packages_network_fills_gaps_of_music() -> None:
+    pytest.importorskip("onnxruntime")
+    soxr = pytest.importorskip("soxr")
+    with as_file(files("plc") / "data" / "music.flac") as path:
+        recorded, rate = soundfile.read(path, dtype="float32")
+    music = soxr.resample(recorded, rate, RATE).astype(np.float32)
+    encoder = open_context_encoder("paper-music", providers="cpu")
+    scores = []
+    for start in range(8000, music.size - 8000, 16_000):
+        filled = music.copy()
+        filled[start : start + 1024] = encoder.fill(music, (start, start + 1024))
+        scores.append(snr_ms_db(music, filled, (start, start + 1024)))
+    assert len(scores) == 5
+    assert np.mean(scores) > 4.5  # silence has 0

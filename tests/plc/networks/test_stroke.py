@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks import stroke
+from plc.networks.inpaint import StrokeRefiner
 from plc.networks.stroke import BINS, FRAMES, StrokeFiller, open_stroke_filler
 from plc.runtime.providers import Signature
 from tests.signals import tones
@@ -129,7 +130,7 @@ def test_what_lies_outside_the_gap_is_left() -> None:
     x, (start, stop) = damaged(24_000, 32.0)
     row = x.copy()
     row[start:stop] *= 0.5
-    filler = StrokeFiller(Oracle(), 24_000, linear=True)
+    filler = StrokeRefiner(StrokeFiller(Oracle(), 24_000, linear=True))
     assert filler.refine(row, start, stop, row.size)
     outside = np.ones(row.size, np.bool_)
     outside[start:stop] = False
@@ -140,7 +141,7 @@ def test_what_lies_outside_the_gap_is_left() -> None:
 def test_gaps_too_long_or_too_near_an_end_keep_their_draft() -> None:
     rate = 24_000
     x = tones(0, rate, rate)
-    filler = StrokeFiller(Oracle(), rate, linear=True)
+    filler = StrokeRefiner(StrokeFiller(Oracle(), rate, linear=True))
     for start, stop, end in (
         (8000, 8000 + 1537, rate),
         (8000, 9000, 9000 + 9 * 64 - 1),
@@ -159,7 +160,7 @@ def test_what_lies_beyond_what_is_known_is_not_looked_at() -> None:
     row, other = x.copy(), x.copy()
     other[9600:] = np.nan
     network = Oracle()
-    filler = StrokeFiller(network, rate, linear=True)
+    filler = StrokeRefiner(StrokeFiller(network, rate, linear=True))
     assert filler.refine(row, 8000, 8768, 9600)
     first = network.patch
     assert filler.refine(other, 8000, 8768, 9600)

@@ -217,3 +217,32 @@ def test_levels_of_a_low_tone_are_steady() -> None:
 def test_runs_are_those_of_true() -> None:
     assert list(runs(np.array([1, 1, 0, 0, 1], bool))) == [(0, 2), (4, 5)]
     assert list(runs(np.zeros(0, bool))) == []
+
+
+def melody(wave: str, seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
+    """Return notes of one wave shape, half of them of a whole number of samples a period."""
+    rng = np.random.default_rng(seed)
+    notes: list[NDArray[np.float64]] = []
+    while sum(note.size for note in notes) < seconds * RATE:
+        hertz = 220.0 * 2.0 ** (float(rng.integers(-18, 19)) / 12)
+        hertz = RATE / round(RATE / hertz) if rng.random() < 0.5 else hertz
+        samples = int(RATE * rng.uniform(0.2, 0.8))
+        phase = np.arange(samples) * hertz / RATE % 1.0
+        shapes = {"square": np.sign(0.5 - phase), "saw": 2.0 * phase - 1.0, "pulse": phase < 0.4}
+        edge = np.minimum(1.0, np.arange(samples) / (0.005 * RATE))
+        notes.append(0.4 * shapes[wave] * edge * edge[::-1])
+    return np.concatenate(notes).astype(np.float32)
+
+
+@pytest.mark.parametrize(("wave", "most"), [("square", 0), ("saw", 0), ("pulse", 12)])
+def test_a_wave_of_one_shape_is_a_pattern_and_no_damage(wave: str, most: int) -> None:
+    """Of the gaps between pulses, several hundred, a few at the ends of notes are taken for it."""
+    for seed in (5, 6):
+        assert len(detect(melody(wave, seed), sample_rate=RATE)) <= most
+
+
+def test_a_mute_within_a_square_wave_is_damage() -> None:
+    x = melody("square", 5)
+    start, stop = 60_000, 60_000 + ms(20)
+    x[start:stop] = 0.0
+    assert only(detect(x, sample_rate=RATE), start, stop, 0.1).kind == "silence"

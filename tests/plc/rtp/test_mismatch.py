@@ -252,14 +252,24 @@ def test_a_relay_says_at_once_what_comes_and_one_that_heard_nothing_fails(
     assert errors.count("heard no stream: packets left out: ") == workers
 
 
-def test_a_relay_that_nobody_sends_to_fails_and_says_so(tmp_path: Path) -> None:
+def test_a_relay_that_nobody_sends_to_says_so_and_fails_unless_it_is_a_service(
+    tmp_path: Path,
+) -> None:
     relay = plc(
         *("relay", "--model", "ar", "--listen", "udp://127.0.0.1:0", "--duration-s", 0),
         *("--to", tmp_path / "a.wav"),
     )
+    file = tmp_path / "relay.toml"
+    stream = f'name = "hall"\nmodel = "ar"\nlisten = "udp://127.0.0.1:0"\nto = "{tmp_path}/b.wav"'
+    file.write_text(f"[[stream]]\n{stream}\n")
+    service = plc("relay", "--config", file, "--duration-s", 0)
     _, errors = relay.communicate(timeout=120)
     assert relay.returncode == 1
     assert errors.splitlines()[-1].endswith(" heard no stream: no datagram at all")
+    said, errors = service.communicate(timeout=120)
+    assert service.returncode == 0, errors
+    assert errors.splitlines()[-1] == "plc: hall heard no stream: no datagram at all"
+    assert said.startswith(f"hall -> {tmp_path}/b.wav: 0 packets in")
 
 
 def free_port() -> int:

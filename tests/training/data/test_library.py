@@ -73,6 +73,24 @@ def test_a_manifest_says_the_splits_and_domains(tmp_path: Path) -> None:
     assert found == rows
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("path,start_s\nclip0.wav,0\n", "no column named duration_s"),
+        ("path,start_s,duration_s\nclip0.wav,now,1\n", "line 2: start_s is 'now'"),
+        ("path,start_s,duration_s\nclip0.wav,0\n", "duration_s is None; expected s"),
+        ("path,start_s,duration_s\nclip0.wav,-1,1\n", "a start of at least 0"),
+        ("path,start_s,duration_s\nclip0.wav,0,nan\n", "a duration above 0"),
+    ],
+)
+def test_malformed_bounds_of_notes_are_refused(tmp_path: Path, text: str, match: str) -> None:
+    write_clips(tmp_path, 2, seconds=0.01)
+    write_manifest(tmp_path, [("clip0.wav", "music", "train"), ("clip1.wav", "music", "valid")])
+    (tmp_path / "notes.csv").write_text(text)
+    with pytest.raises(ConfigError, match=match):
+        find_library(tmp_path)
+
+
 def test_sources_are_told_with_all_their_licences(tmp_path: Path) -> None:
     rows = [
         ("a.wav", "music", "train", "here", "MIT"),

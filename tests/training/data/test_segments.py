@@ -25,9 +25,9 @@ from plc_bench.scores.metrics import rms
 from plc_training.data import segments as module
 from plc_training.data.library import Decoded, decode_library, find_library, read_samples
 from plc_training.data.segments import CausalPlan, Segments, TwoSidedPlan, prepare_segments
-from plc_training.tasks.paper_plan import PaperPlan, at_their_level
+from plc_training.tasks.paper_plan import PaperPlan, at_their_level, trimmed
 from tests.signals import glide, noise, tones, voice
-from tests.training.clips import RATE, write_clips
+from tests.training.clips import RATE, write_clips, write_manifest
 
 TWO_SIDED = TwoSidedPlan(
     margin=704, gaps_ms=(32.0, 20.0), contexts_ms=(64.0,), per_second={"music": 6.0, "any": 6.0}
@@ -185,6 +185,50 @@ def test_a_segment_whose_gap_is_silent_is_dropped_by_the_paper() -> None:
     x[CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES] = 0.0
     [(lines, _)] = PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0))
     np.testing.assert_array_equal(lines[0], x[512:])
+
+
+def test_silence_at_both_ends_is_left_out_by_the_paper() -> None:
+    loud = signal()[: 2 * 5120]
+    silence = np.full(4096, 0.001)
+    x = np.concatenate([silence, loud, silence]).astype(np.float32)
+    plan = PaperPlan(domains=("any",))
+    found = trimmed(x, plan.silence_rms)
+    # Frames of 1024 every 512: the first and the last that hold enough of what is loud.
+    first = (found.ctypes.data - x.ctypes.data) // x.itemsize
+    assert 4096 - 1024 < first <= 4096
+    assert loud.size <= found.size <= loud.size + 2 * 1024
+    with_silence = len(list(replace(plan, silence_rms=0.0).cut(x, "any", np.random.default_rng(0))))
+    assert len(list(plan.cut(x, "any", np.random.default_rng(0)))) < with_silence
+    assert trimmed(silence.astype(np.float32), plan.silence_rms).size == 0
+    assert trimmed(x, 0.0).size == x.size // 512 * 512
+
+
+def test_each_note_of_a_file_is_a_clip_where_bounds_are_known(tmp_path: Path) -> None:
+    paths = write_clips(tmp_path, 2, seconds=3.0)
+    write_manifest(tmp_path, [(path.name, "instruments", "train") for path in paths])
+    (tmp_path / "instruments").mkdir()
+    table = "path,start_s,duration_s,midi\nclip0.wav,0.0,1.0,60\nclip0.wav,1.5,0.8,62\n"
+    (tmp_path / "instruments" / "notes.csv").write_text(table)
+    decoded, _ = decode_library(find_library(tmp_path), RATE, tmp_path / "decoded")
+    notes, whole = decoded
+    assert notes.clip.notes == ((0.0, 1.0), (1.5, 0.8))
+    assert whole.clip.notes == ()
+    plan = PaperPlan(domains=("instruments",), silence_rms=0.0)
+    cache = tmp_path / "segments"
+    found, _ = prepare_segments(plan, [notes], cache)
+    x = read_samples(notes)
+    expected = [
+        start + 512 * k
+        for start, samples in ((0, RATE), (24_000, 12_800))
+        for k in range((samples - 5120) // 512 + 1)
+    ]
+    cut = found.at_their_level(slice(None))[:, 0]
+    assert len(cut) == len(expected)
+    for line, start in zip(cut, expected, strict=True):
+        np.testing.assert_allclose(line, x[start : start + 5120], atol=2e-4)
+    # A plan that takes no notes has the file as a whole, from a cache of its own.
+    as_one, _ = prepare_segments(replace(plan, single_notes=False), [notes], cache)
+    assert as_one.gaps.size == (3 * RATE - 5120) // 512 + 1
 
 
 @pytest.fixture(scope="module")

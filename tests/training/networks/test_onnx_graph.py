@@ -199,11 +199,26 @@ def test_weights_of_loud_inputs_cost_the_others_no_precision() -> None:
     narrow = nn.Conv1d(100, 2, 3)
     with torch.no_grad():
         narrow.weight[:, 5] *= 300.0
-    loud = narrow.weight.detach().clone()
     round_weights(narrow, 8)
-    scales = loud.abs().amax(dim=(1, 2), keepdim=True).div(127).half().float()
+    scales = narrow.weight.detach().abs().amax(dim=(1, 2), keepdim=True) / 127
     steps = narrow.weight.detach() / scales
     torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
+def test_weights_of_nearly_silent_outputs_are_stored_in_bytes_too() -> None:
+    torch.manual_seed(3)
+    network = nn.Linear(64, 64, bias=False)
+    with torch.no_grad():
+        # Their scales have fewer and fewer bits in half precision, and the last have none.
+        network.weight *= torch.logspace(0, -7, 64)[:, None]
+        exact = network.weight.clone()
+        round_weights(network, 8)
+    largest = exact.abs().amax(dim=1)
+    error = (network.weight.detach() - exact).abs().amax(dim=1)
+    assert (error < 0.51 / 127 * largest + 1e-5).all()
+    data = to_onnx(network, {"x": torch.ones(2, 64)}, {"x": {0: "batch"}}, "y")
+    [steps] = [t for t in onnx.load_from_string(data).graph.initializer if t.data_type == 3]
+    assert list(steps.dims) == [64, 64]
 
 
 def test_folded_norms_leave_the_output_and_short_weights_in_the_file() -> None:

@@ -20,11 +20,11 @@ from plc_training.networks.paper import (  # noqa: E402
     _regrouped,
     same_padding,
 )
-from plc_training.tasks.base import Settings  # noqa: E402
 from plc_training.tasks.paper import (  # noqa: E402
     SEGMENT_SAMPLES,
     PaperComplexTask,
     PaperMagnitudeTask,
+    PaperSettings,
     PaperTask,
 )
 from plc_training.tasks.paper_plan import PaperPlan  # noqa: E402
@@ -58,6 +58,30 @@ def test_it_has_the_papers_size(network: ContextEncoderNet) -> None:
     assert len(filters) == 12
     assert round(100 * 2048**2 / sum(filters), 1) == 37.6
     assert not [name for name, _ in network.named_modules() if name.endswith("bias")]
+
+
+def test_a_quarter_of_the_width_has_the_published_filters_with_fewer_channels(
+    network: ContextEncoderNet,
+) -> None:
+    quarter = ContextEncoderNet(1, 4)
+    published = [weight.shape for weight in network.parameters() if weight.ndim == 4]
+    narrow = [weight.shape for weight in quarter.parameters() if weight.ndim == 4]
+    assert [shape[2:] for shape in narrow] == [shape[2:] for shape in published]
+    of_bins_and_frames = {4, 257, 11, 32, 1}
+    assert len(narrow) == 11
+    for one, other in zip(narrow, published, strict=True):
+        for channels, before in zip(one[:2], other[:2], strict=True):
+            assert channels == before // 4 or (channels == before and before in of_bins_and_frames)
+    assert quarter.connected[0].weight.shape == (512, 512)
+    assert sum(weight.numel() for weight in quarter.parameters()) == 1_159_448
+
+
+@pytest.mark.parametrize("width", [4, 16])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_narrow_network_answers_in_the_same_shape(outputs: int, width: int) -> None:
+    shape = (2, 257, 11) if outputs == 1 else (2, 2, 257, 11)
+    with torch.no_grad():
+        assert ContextEncoderNet(outputs, width).eval()(contexts(2)).shape == shape
 
 
 @pytest.mark.parametrize(("outputs", "shape"), [(1, (2, 257, 11)), (2, (2, 2, 257, 11))])
@@ -134,10 +158,13 @@ def test_long_deconvolutions_equal_the_plain_sums() -> None:
         plain.load_state_dict(long.state_dict())
         x = torch.randn(1, taken, *size)
         torch.testing.assert_close(long(x), plain(x), rtol=1e-4, atol=1e-4)
-        gradients = []
-        for layer in (long, plain):
-            gradients += torch.autograd.grad(layer(x).square().sum(), layer.weight)
-        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-2)
+        x.requires_grad_()
+        gradients = [
+            torch.autograd.grad(layer(x).square().sum(), (layer.weight, x))
+            for layer in (long, plain)
+        ]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)
 
 
 def test_regrouping_cuts_frames_bins_channels_anew() -> None:
@@ -151,14 +178,16 @@ def spectrogram(x: NDArray[np.float64], frames: int) -> NDArray[np.complex128]:
     return np.array([np.fft.rfft(hann * x[128 * k : 128 * k + 512]) for k in range(frames)]).T
 
 
-def task_on(outputs: int, lines: NDArray[np.int16]) -> PaperTask:
+def task_on(
+    outputs: int, lines: NDArray[np.int16], settings: PaperSettings | None = None
+) -> PaperTask:
     """Return the task on segments whose samples come back as they are."""
     count = len(lines)
     peaks = np.abs(lines).max(axis=1).astype(np.float32) / np.float32(32767.0)
     gaps = np.full(count, 1024, np.int32)
     segments = Segments(lines[:, None], gaps, peaks, np.zeros(count, np.uint8))
     kind = PaperComplexTask if outputs == 2 else PaperMagnitudeTask
-    return kind(PaperPlan(domains=("music",)), Settings(), segments, segments)
+    return kind(PaperPlan(domains=("music",)), settings or PaperSettings(), segments, segments)
 
 
 def test_the_task_cuts_segments_as_the_run_time_does() -> None:
@@ -192,6 +221,24 @@ def test_the_loss_is_that_of_the_paper() -> None:
     expected = np.mean(ratios) + 0.01 / 2 * squares / 256
     found = float(task.loss(torch.from_numpy(output).float(), batch).detach())
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_in_decibels_is_the_figure_and_counts_all_gaps_alike() -> None:
+    segments = lines(2)
+    segments[1] //= 100
+    task = task_on(1, segments, PaperSettings(loss="decibel"))
+    task.make_network()
+    batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}
+    target = task.target(batch)
+    exact, a_tenth, silent = (
+        float(task.loss(gain * target, batch).detach()) for gain in (1.0, 0.9, 0.0)
+    )
+    weights = task.loss(torch.zeros_like(target), batch).detach()
+    assert a_tenth - silent == pytest.approx(-20.0, abs=0.1)
+    assert exact - silent == pytest.approx(-40.0, abs=0.1)  # better than 40 dB does not count
+    quiet = torch.stack([target[0], 0.9 * target[1]])
+    found = float(task.loss(quiet, batch).detach() - weights)
+    assert found == pytest.approx(-30.0, abs=0.1)
 
 
 def test_batches_follow_from_the_generator_alone() -> None:

@@ -153,9 +153,9 @@ def test_a_turn_changes_its_players_weights_alone(tmp_path: Path) -> None:
 
 def test_players_learn_from_each_other(tmp_path: Path) -> None:
     schedule = Schedule(
-        steps=400,
+        steps=250,
         batch=32,
-        validate_every=400,
+        validate_every=250,
         learning_rate=1e-2,
         warm_up=1,
         beta1=0.5,

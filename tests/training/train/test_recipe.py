@@ -10,6 +10,7 @@ pytest.importorskip("lightning_fabric")
 from plc.errors import ConfigError
 from plc.networks.drafts import BridgeDraft, ContourDraft, PitchDraft
 from plc_training.data.segments import TwoSidedPlan
+from plc_training.tasks.paper import PaperSettings
 from plc_training.tasks.paper_plan import PaperPlan
 from plc_training.tasks.registry import TASKS
 from plc_training.tasks.two_sided import TwoSidedSettings
@@ -144,12 +145,15 @@ def test_lines_of_different_lengths_are_refused() -> None:
         parsed(TEXT.replace("[settings]", "[data.valid]\nmargin = 900\n\n[settings]"))
 
 
-def test_the_papers_recipes_take_no_settings() -> None:
+def test_the_papers_recipes_take_a_width_and_a_loss() -> None:
     text = read_recipe("paper_magnitude").text
     recipe = parsed(text)
     assert isinstance(recipe.train, PaperPlan)
-    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: none"):
+    assert recipe.settings == PaperSettings(width=1, loss="published")
+    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: width, loss"):
         parsed(text + "\n[settings]\ngru = 3\n")
+    with pytest.raises(ConfigError, match=r"settings\.width is 3; expected 1 or 4 or 16"):
+        parsed(text + "\n[settings]\nwidth = 3\n")
 
 
 def test_an_unknown_name_is_answered_by_those_that_exist() -> None:
@@ -182,7 +186,7 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
         ("two_sided", "f47fcb42711a3bbe"),
         ("causal_music_passages", "db8dc5acd8effb8f"),
         ("bridge_speech_contour", "f0be91427841eab1"),
-        ("paper_complex", "50bb64ac338051b2"),
+        ("paper_complex", "32a0492ca35e2095"),
     ],
 )
 def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint: str) -> None:

@@ -2,7 +2,9 @@
 
 A folder may carry a ``manifest.csv`` with the columns ``path``, ``domain`` and ``split``
 (``train``, ``valid``, ``test``); its splits are kept, and files of ``test`` are never opened. Any
-other folder is split by a hash of each file's name: one file in ten validates.
+other folder is split by a hash of each file's name: one file in ten validates. Beside the manifest
+or one folder below, a ``notes.csv`` may hold the bounds of single notes in their files, with the
+columns ``path`` (as in the manifest), ``start_s`` and ``duration_s``.
 
 Decoded clips are int16 ``.npy`` files, one for each rate, named by a hash of the source's path,
 size and time of change: a changed file is decoded again. Training reads them through the page
@@ -12,6 +14,7 @@ Files are decoded block by block, so that a file may hold hours of audio.
 
 import csv
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +51,8 @@ class Clip:
     source: str = ""
     """Origin; empty if unknown."""
     licence: str = ""
+    notes: tuple[tuple[float, float], ...] = ()
+    """Start and duration of each single note in s; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +166,54 @@ def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
 
 
 def _of_manifest(manifest: Path) -> list[Clip]:
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            missing = {"path", "domain", "split"} - set(rows.fieldnames or [])
-            if missing:
-                raise ConfigError(f"{manifest} has no column named {', '.join(sorted(missing))}")
-            clips = [_of_row(manifest, rows.line_num, row) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {manifest}: {error}") from error
+    notes = _notes_of(manifest.parent)
+    clips = [
+        _of_row(manifest, line, row, notes)
+        for line, row in _rows(manifest, {"path", "domain", "split"})
+    ]
     return [clip for clip in clips if clip.split in SPLITS]
 
 
-def _of_row(manifest: Path, line: int, row: dict[str, str]) -> Clip:
+def _rows(file: Path, columns: set[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the numbers of a table's lines, and their values by column."""
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = csv.DictReader(opened)
+            missing = columns - set(rows.fieldnames or [])
+            if missing:
+                raise ConfigError(f"{file} has no column named {', '.join(sorted(missing))}")
+            return [(rows.line_num, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+
+
+def _notes_of(folder: Path) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Return the bounds of single notes, by the path of their file."""
+    notes: dict[str, list[tuple[float, float]]] = {}
+    for file in sorted([*folder.glob("notes.csv"), *folder.glob("*/notes.csv")]):
+        for line, row in _rows(file, {"path", "start_s", "duration_s"}):
+            try:
+                bounds = float(row["start_s"]), float(row["duration_s"])
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{file}, line {line}: start_s is {row['start_s']!r}, duration_s is "
+                    f"{row['duration_s']!r}; expected s"
+                ) from error
+            if not (0.0 <= bounds[0] < math.inf and 0.0 < bounds[1] < math.inf):
+                raise ConfigError(
+                    f"{file}, line {line}: a note begins at {bounds[0]:g} s and lasts "
+                    f"{bounds[1]:g} s; expected a start of at least 0 and a duration above 0"
+                )
+            notes.setdefault(row["path"], []).append(bounds)
+    return {path: tuple(each) for path, each in notes.items()}
+
+
+def _of_row(
+    manifest: Path,
+    line: int,
+    row: dict[str, str],
+    notes: dict[str, tuple[tuple[float, float], ...]],
+) -> Clip:
     label = f"{manifest}, line {line}"
     if not row["path"]:
         raise ConfigError(f"{label}: path is empty; expected a path relative to the manifest")
@@ -188,6 +228,7 @@ def _of_row(manifest: Path, line: int, row: dict[str, str]) -> Clip:
             float(top),
             row.get("source") or "",
             row.get("licence") or "",
+            notes.get(row["path"], ()),
         )
     except ValueError as error:
         raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error

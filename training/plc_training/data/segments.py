@@ -18,8 +18,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from filelock import FileLock
@@ -88,6 +89,21 @@ class Plan(Protocol):
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
         """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        ...
+
+
+@runtime_checkable
+class NotePlan(Protocol):
+    """A plan that may take single notes as clips."""
+
+    @property
+    def single_notes(self) -> bool:
+        """Whether it does, where their bounds are known."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the clips in Hz."""
         ...
 
 
@@ -492,7 +508,9 @@ def prepare_segments(
     ConfigError
         If no clip gave a segment.
     """
-    names = sorted((decoded.samples.name, decoded.clip.domain) for decoded in clips)
+    names = sorted(
+        (decoded.samples.name, decoded.clip.domain, *_notes_for(plan, decoded)) for decoded in clips
+    )
     key = json.dumps([_FORMAT, type(plan).__name__, asdict(plan), names], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     cache.mkdir(parents=True, exist_ok=True)
@@ -553,8 +571,8 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
     rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
     lines, gaps, peaks = [], [], []
     clip = read_samples(decoded)
-    for speed in plan.speeds:
-        for segment, gap in plan.cut(_at_speed(clip, speed), domain, rng):
+    for part, speed in product(_parts(plan, decoded, clip), plan.speeds):
+        for segment, gap in plan.cut(_at_speed(part, speed), domain, rng):
             peak = max(float(np.abs(segment).max()), 1e-6)
             lines.append(np.rint(segment * (PEAK / peak)).astype(np.int16))
             gaps.append(gap)
@@ -566,6 +584,20 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
         np.array(peaks, np.float32),
         np.full(len(gaps), DOMAINS.index(domain), np.uint8),
     )
+
+
+def _notes_for(plan: Plan, decoded: Decoded) -> tuple[tuple[float, float], ...]:
+    """Return the notes that a plan takes as clips; none: the clip as a whole."""
+    return decoded.clip.notes if isinstance(plan, NotePlan) and plan.single_notes else ()
+
+
+def _parts(plan: Plan, decoded: Decoded, clip: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return a clip's single notes, or the clip."""
+    if not isinstance(plan, NotePlan) or not _notes_for(plan, decoded):
+        return [clip]
+    bounds = np.array(_notes_for(plan, decoded))
+    edges = np.rint(bounds.cumsum(axis=1) * plan.sample_rate).astype(int)
+    return [clip[start:stop] for start, stop in edges]
 
 
 def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:

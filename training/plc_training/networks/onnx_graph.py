@@ -95,7 +95,12 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
 def _in_steps(weight: Tensor, axis: int) -> Tensor:
     """Return weights rounded to multiples of a scale for each index."""
     others = [k for k in range(weight.dim()) if k != axis]
-    scale = (weight.abs().amax(dim=others, keepdim=True) / _STEPS).half().float()
+    exact = weight.abs().amax(dim=others, keepdim=True) / _STEPS
+    half = exact.half()
+    # Rounded down, so that the largest weight has all steps, by which the exporter knows the scale:
+    # small scales have few bits in half precision.
+    bits = half.view(torch.int16) - (half.float() > exact).to(torch.int16)
+    scale = bits.view(torch.half).float()
     steps = (weight / scale.clamp_min(_SMALLEST)).round().clamp(-_STEPS, _STEPS)
     return steps * scale
 

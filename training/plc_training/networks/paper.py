@@ -19,6 +19,12 @@ is linear. *Seen as* regroups the numbers in the order frames, bins, channels, a
 transposition. Padding is "same" as TensorFlow has it, with the odd sample at the end. 11.17 M
 parameters, 37.6 % of them in the fully connected layer.
 
+*Width.* The channels of every layer and the length of the code may be divided by 4 or 16. What is
+set by bins and frames remains: 257 and 11 outputs, and the 32 channels that the last deconvolution
+sees. The code is then seen as 32 x 4 x 4 (or 32 x 2 x 2), so that filters, strides and both
+regroupings are those above: 32 x 16 x 16, 128 x 8 x 257 and so on become smaller along frames and
+bins, or in channels. A quarter of the width has 1.16 M parameters and a tenth of the sums.
+
 The paper's inputs are the spectra. Here each example is divided by its level at the input and
 multiplied by it at the output, so that a gain of the contexts is a gain of the fill.
 
@@ -32,6 +38,9 @@ References
    the parameters that its authors published.
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +50,11 @@ from plc.networks.paper import WINDOW_SAMPLES as _WINDOW_SAMPLES
 
 BINS = _WINDOW_SAMPLES // 2 + 1
 CODE = 2048
+"""Length of the published code."""
+SEEN = 32
+"""Channels that the code, and the last deconvolution's input, are seen as."""
+WIDTHS = (1, 4, 16)
+"""Divisors of the channels: squares, as the code is seen as one."""
 # TensorFlow's defaults; its momentum of 0.99 is torch's 0.01.
 _EPSILON, _MOMENTUM = 1e-3, 0.01
 # Far below the quietest 16-bit sample: silence remains silence.
@@ -56,28 +70,36 @@ class ContextEncoderNet(nn.Module):
     ----------
     outputs : int
         1: magnitudes of the gap; 2: its real and imaginary parts.
+    width : int
+        Divisor of the channels, one of :data:`WIDTHS`; 1: as published.
     """
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, width: int = 1) -> None:
         super().__init__()
+        a, b, c, d, e, f = (channels // width for channels in (32, 128, 512, 256, 160, 128))
         self.encoder = nn.Sequential(
-            *_convolution(4, 32, (7, 89), (2, 2), (CONTEXT_FRAMES, BINS)),
-            *_convolution(32, 128, (3, 17), (2, 3), (8, 129)),
-            *_convolution(128, 512, (2, 11), (2, 3), (4, 43)),
-            *_convolution(512, 256, (1, 9), (1, 2), (2, 15)),
-            *_convolution(256, 160, (1, 5), (1, 1), (2, 8)),
-            *_convolution(160, 128, (2, 5), (1, 1), (2, 8)),
+            *_convolution(4, a, (7, 89), (2, 2), (CONTEXT_FRAMES, BINS)),
+            *_convolution(a, b, (3, 17), (2, 3), (8, 129)),
+            *_convolution(b, c, (2, 11), (2, 3), (4, 43)),
+            *_convolution(c, d, (1, 9), (1, 2), (2, 15)),
+            *_convolution(d, e, (1, 5), (1, 1), (2, 8)),
+            *_convolution(e, f, (2, 5), (1, 1), (2, 8)),
         )
-        connected = nn.Linear(CODE, CODE, bias=False)
+        code = CODE // width
+        connected = nn.Linear(code, code, bias=False)
         nn.init.xavier_uniform_(connected.weight)
-        self.connected = nn.Sequential(connected, nn.ReLU(), _normal1d(CODE))
+        self.connected = nn.Sequential(connected, nn.ReLU(), _normal1d(code))
+        self._side = math.isqrt(code // SEEN)
+        self._seen = 128 // width
         self.rise = nn.Sequential(
-            *_deconvolution(SameDeconvolution(32, 128, (8, 8), 2)),
-            *_deconvolution(SameDeconvolution(128, 512, (5, 5), 2)),
-            *_deconvolution(SameDeconvolution(512, 257, (3, 3), 1)),
+            *_deconvolution(SameDeconvolution(SEEN, b, (8, 8), 2)),
+            *_deconvolution(SameDeconvolution(b, c, (5, 5), 2)),
+            *_deconvolution(SameDeconvolution(c, BINS, (3, 3), 1)),
         )
-        self.widen = nn.Sequential(*_deconvolution(LongDeconvolution(128, 11, (5, 67), 2)))
-        self.last = LongDeconvolution(32, outputs, (GAP_FRAMES, BINS), 1)
+        self.widen = nn.Sequential(
+            *_deconvolution(LongDeconvolution(self._seen, GAP_FRAMES, (5, 67), 2))
+        )
+        self.last = LongDeconvolution(SEEN, outputs, (GAP_FRAMES, BINS), 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
 
     def forward(self, context: Tensor) -> Tensor:
@@ -98,9 +120,9 @@ class ContextEncoderNet(nn.Module):
         x = (context / level).transpose(2, 3)
         code = self.encoder(x.contiguous(memory_format=torch.channels_last))
         code = self.connected(code.permute(0, 2, 3, 1).flatten(1))
-        x = self.rise(code.reshape(-1, 8, 8, 32).permute(0, 3, 1, 2))
-        x = self.widen(_regrouped(x, (8, 257, 128)))
-        x = self.last(_regrouped(x, (GAP_FRAMES, BINS, 32)))
+        x = self.rise(code.reshape(-1, self._side, self._side, SEEN).permute(0, 3, 1, 2))
+        x = self.widen(_regrouped(x, (8, BINS, self._seen)))
+        x = self.last(_regrouped(x, (GAP_FRAMES, BINS, SEEN)))
         out: Tensor = x.float().transpose(2, 3) * level
         return out[:, 0] if out.shape[1] == 1 else out
 
@@ -156,17 +178,42 @@ class LongDeconvolution(SameDeconvolution):
         # The circular overlap falls on cropped outputs.
         first = self.before[1] // stride
         points = _smooth(max(bins + taps.shape[3] - 1 - first, first + bins + 1))
-        filters = torch.fft.rfft(taps, points, dim=3).permute(3, 0, 1, 2, 4).flatten(2)
-        spectra = torch.fft.rfft(x, points, dim=3).permute(3, 0, 2, 1).flatten(1, 2)
+        filters = _half_spectrum(taps.movedim(3, 0), points).flatten(2)
+        spectra = _half_spectrum(x.permute(3, 0, 2, 1), points).flatten(1, 2)
         products = torch.bmm(spectra, filters)
         products = products.reshape(-1, batch, frames, self.given, span, stride)
         total = (frames - 1) * stride + span
         out = products.new_zeros((products.shape[0], batch, total, self.given, stride))
-        for i in range(span):
-            out[:, :, i : i + (frames - 1) * stride + 1 : stride] += products[:, :, :, :, i]
+        for i, product in enumerate(products.unbind(4)):  # its gradient is made once
+            out[:, :, i : i + (frames - 1) * stride + 1 : stride] += product
         out = out[:, :, self.before[0] : self.before[0] + frames * stride]
         samples: Tensor = torch.fft.irfft(out, points, dim=0).permute(1, 3, 2, 0, 4).flatten(3)
         return samples[..., self.before[1] : self.before[1] + bins * stride]
+
+
+class _HalfSpectrum(torch.autograd.Function):
+    """Spectra along the first axis; torch's own gradient takes twice the time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, points: int) -> Tensor:
+        ctx.sizes = x.shape[0], points
+        spectra: Tensor = torch.fft.rfft(x, points, dim=0)
+        return spectra
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        size, points = ctx.sizes
+        # The adjoint: an inverse transform counts all frequencies but the outermost twice.
+        gradient = gradients[0] * (0.5 * points)
+        gradient[0] *= 2.0
+        gradient[-1] *= 2.0  # an even number of points
+        return torch.fft.irfft(gradient, points, dim=0)[:size], None
+
+
+def _half_spectrum(x: Tensor, points: int) -> Tensor:
+    """Return spectra along the first axis, of an even number of points."""
+    spectra: Tensor = _HalfSpectrum.apply(x, points)  # type: ignore[no-untyped-call]  # torch's stubs
+    return spectra
 
 
 def same_padding(size: int, kernel: int, stride: int) -> Pair:

@@ -12,6 +12,10 @@ and adds the weights' term once; so does this loss, divided by 256, for a batch 
 ``mean F + lambda / (2 * 256) * sum w^2``. Added to a mean, the printed term would be forty times
 the initial loss.
 
+Equation (2) gives a quiet gap after loud notes a loss of up to thousands, and single batches turn
+the network over. ``settings.loss = "decibel"`` takes ``10 log10 (||S - S'||^2 / ||S||^2)`` in place
+of F: the negative figure itself, in which all gaps count alike.
+
 The corpus is smaller than the paper's, so segments are reversed in time and in sign at random. The
 phase that is reconstructed later does not enter the loss (section 3.3).
 
@@ -22,7 +26,7 @@ References
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -52,10 +56,28 @@ SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 LOSS_C = 5.0
 WEIGHT_DECAY = 0.01
 PAPER_BATCH = 256
+# For the loss in dB: a share of the energy that is as good as none, and an energy far below that of
+# the quietest gap that is not left out (0.005).
+_LEAST_ERROR, _LEAST_ENERGY = 1e-4, 1e-6
 # Frames entirely in the gap: those of SNR_MS.
 _INSIDE = slice(TOUCHING, GAP_FRAMES - TOUCHING)
 _VALIDATION_BATCH = 64
 _INT16 = 32768.0
+
+
+class PaperSettings(Settings, frozen=True, kw_only=True):
+    """Size of the network, and the loss: the table ``[settings]``.
+
+    Attributes
+    ----------
+    width : int
+        Divisor of every layer's channels; 1: the published network.
+    loss : str
+        ``"published"``: equation (2); ``"decibel"``: the error in dB.
+    """
+
+    width: Literal[1, 4, 16] = 1
+    loss: Literal["published", "decibel"] = "published"
 
 
 class PaperTask(Task):
@@ -68,17 +90,19 @@ class PaperTask(Task):
     """
 
     plan_type = PaperPlan
+    settings_type = PaperSettings
     above_zero = ("shift_ms",)
     ports = Ports(("context",), "gap", {"context": {0: "batch"}})
     outputs: ClassVar[int]
 
     def __init__(
-        self, plan: PaperPlan, settings: Settings, train: Segments, valid: Segments
+        self, plan: PaperPlan, settings: PaperSettings, train: Segments, valid: Segments
     ) -> None:
         self._train, self._valid = at_their_level(train), at_their_level(valid)
         assert self._train.shape[1] == self._valid.shape[1] == SEGMENT_SAMPLES
         self._grid = Grid(SAMPLE_RATE, SAMPLE_RATE / WINDOW_SAMPLES)
         assert self._grid.hop == HOP_SAMPLES
+        self._settings = settings
         self._weights: list[nn.Parameter] = []
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
@@ -109,7 +133,7 @@ class PaperTask(Task):
 
     def make_network(self) -> ContextEncoderNet:
         """Return the network with random weights; the loss keeps references."""
-        network = ContextEncoderNet(self.outputs)
+        network = ContextEncoderNet(self.outputs, self._settings.width)
         self._weights = list(network.parameters())
         return network
 
@@ -140,11 +164,14 @@ class PaperTask(Task):
         return spectra if self.outputs == 2 else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the total loss: equation (3)."""
+        """Return the total loss: equation (3), with F or the error in dB."""
         assert self._weights, "make_network comes first"
         error, energy = _powers(output, self.target(batch))
         squares = torch.stack([weight.square().sum() for weight in self._weights]).sum()
         decay = WEIGHT_DECAY / (2 * PAPER_BATCH) * squares
+        if self._settings.loss == "decibel":
+            ratio = (error + _LEAST_ERROR * energy + _LEAST_ENERGY) / (energy + _LEAST_ENERGY)
+            return 10.0 * torch.log10(ratio).mean() + decay
         return (error / (1.0 / LOSS_C + energy)).mean() + decay
 
     @torch.no_grad()

@@ -1,11 +1,14 @@
 """The paper's segments: 320 ms every 32 ms, with central gaps [1]_.
 
-They have no drafts: the inputs of the paper's networks are the contexts.
+They have no drafts: the inputs of the paper's networks are the contexts. The silence at both ends
+of a clip is left out first, as the program of the paper's authors does: what comes before the first
+1024 samples (every 512) whose RMS is at least 0.01, and after the last. Where the bounds of single
+notes are known, each note is a clip.
 
 References
 ----------
-.. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019,
-   section 3.2.
+.. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means of
+   neural networks", AES 146th Convention, 2019, section 3.2.
 """
 
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from plc_training.data.segments import Segments
 # Full scale of int16 samples; segments of a block.
 _INT16 = 32767.0
 _BLOCK = 4096
+# Of the levels that silence is told by: the program of the paper's authors.
+_TRIM_SAMPLES, _TRIM_SHIFT_SAMPLES = 1024, 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +38,18 @@ class PaperPlan:
         Domains to use.
     shift_ms : float
         From one segment to the next.
+    silence_rms : float
+        Quieter ends of clips are left out; full scale 1.0; 0: none.
+    single_notes : bool
+        Whether each note is a clip, where the library knows the bounds.
     seed : int
         Without effect, except for the names in the cache.
     """
 
     domains: tuple[str, ...]
     shift_ms: float = 32.0
+    silence_rms: float = 0.01
+    single_notes: bool = True
     seed: int = 0
 
     @property
@@ -68,10 +79,18 @@ class PaperPlan:
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
         if domain not in self.domains:
             return
+        x = trimmed(x, self.silence_rms)
         for start in range(0, x.size - self.samples + 1, shift):
             segment = x[None, start : start + self.samples]
             if rms(segment[0, CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES]) >= GAP_RMS_MIN:
                 yield segment, GAP_SAMPLES
+
+
+def trimmed(x: NDArray[np.float32], silence_rms: float) -> NDArray[np.float32]:
+    """Return a clip without the silence at both ends: a view, empty if all is silence."""
+    starts = range(0, max(x.size - _TRIM_SAMPLES, 0) + 1, _TRIM_SHIFT_SAMPLES)
+    heard = [start for start in starts if rms(x[start : start + _TRIM_SAMPLES]) >= silence_rms]
+    return x[heard[0] : heard[-1] + _TRIM_SAMPLES] if heard else x[:0]
 
 
 def at_their_level(segments: Segments) -> NDArray[np.int16]:

@@ -4,6 +4,7 @@ from plc_training.tasks.base import Task
 from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.damage import DamageTask
+from plc_training.tasks.gacela import GacelaTask
 from plc_training.tasks.heard import HeardTask
 from plc_training.tasks.magnitude import MagnitudeTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
         PaperComplexTask,
         DamageTask,
         MagnitudeTask,
+        GacelaTask,
     )
 }
 """One line for each task."""

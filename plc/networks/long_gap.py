@@ -1,0 +1,342 @@
+"""Fill long gaps of music by GACELA: a network that invents what may have been [1]_.
+
+Nobody knows what was in a gap of a third of a second, so the network is not asked for the likeliest
+continuation, but for one that passes for music between what is known. Random numbers beside both
+sides choose among those: another seed is another fill. It works at 22.05 kHz, in frames of 1024
+samples every 256, with the levels of seconds on either side::
+
+    samples   |~~~~~~~~ known ~~~~~~~~~|       gap        |~~~~~~~~ known ~~~~~~~~~|
+    frames    [240 of a side]  [2 edge] [ 32 generated  ] [2 edge]  [240 of a side]
+
+The edge frames of a side touch the gap. The network sees the nearest whole frame in their place;
+those that miss more than a little are interpolated between it and the generated ones. Then phase is
+made as in :mod:`plc.networks.spectral_fill`, and the samples are mixed with a draft at both ends.
+In a shorter gap only its own frames are generated.
+
+*Above 11 kHz* the network knows nothing: there stays the draft that filled the gap before.
+
+References
+----------
+.. [1] A. Marafioti, P. Majdak, N. Holighaus, N. Perraudin, "GACELA: a generative adversarial
+   context encoder for long audio inpainting of music", IEEE J. Sel. Topics in Signal Processing 15
+   (1), 2021.
+"""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError, ModelError
+from plc.limits import MAX_SAMPLE_RATE
+from plc.models.catalogue import available, find
+from plc.models.manifest import Manifest
+from plc.models.onnx_file import GraphSummary
+from plc.networks.other_rate import OtherRate
+from plc.networks.spectral_fill import with_phase
+from plc.runtime.providers import Signature
+from plc.runtime.session import open_session
+from plc_kernels.fade import crossfade_ramp
+from plc_kernels.phase.offline import signal_of, spectra_of
+from plc_kernels.phase.stft import Stft
+from plc_kernels.phase.windows import gaussian_gamma, window
+
+KIND = "gacela"
+"""Of a manifest whose network is one for here."""
+SAMPLE_RATE = 22_050
+"""In Hz; the networks know no other."""
+RATES = (SAMPLE_RATE, MAX_SAMPLE_RATE)
+"""In Hz: of recordings that can be filled."""
+WINDOW_SAMPLES, HOP_SAMPLES = 1024, 256
+BINS = WINDOW_SAMPLES // 2
+"""Of the networks: all but the topmost."""
+DECADES = 5.0
+"""Magnitudes that levels from -1 to 1 tell apart."""
+EDGE_FRAMES = 2
+"""Frames on either side of those of a gap that miss some of their samples."""
+ITERATIONS = 100
+"""Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
+MIX_MS = 5.0
+"""At both ends of a gap: where the draft goes over into the fill."""
+CONTEXT_S = 12.0
+"""On either side of a gap, of which networks see the part that they were trained on."""
+# A frame that misses no more of its window's energy counts as known.
+_LITTLE = 0.05
+# Frames that touch a gap's first sample and begin before it.
+_TOUCHING = WINDOW_SAMPLES // HOP_SAMPLES - 1
+# Frames that share a sample with a frame of the gap reach so many hops to either side.
+_REACH = 2 * _TOUCHING
+# Magnitude that counts as none.
+_SILENCE = 1e-9
+
+_opened = threading.local()
+
+
+class LongGapNetwork:
+    """A network for recordings of one rate.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        A model of kind ``gacela``.
+    sample_rate : int
+        Of the recording, in Hz.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    longest : int
+        Samples of the recording in the longest gap that it fills.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If the model is for something else, is not sound, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, manifest: Manifest, sample_rate: int) -> None:
+        if manifest.kind != KIND:
+            raise ConfigError(
+                f"model {manifest.name} is {manifest.kind}; method {KIND} needs one of kind "
+                f"{KIND}: plc models lists them"
+            )
+        low, high = manifest.sample_rates
+        if not low <= sample_rate <= high:
+            raise ConfigError(
+                f"model {manifest.name} is for {low} to {high} Hz, the recording has {sample_rate} "
+                "Hz; take another method"
+            )
+        self.name = manifest.name
+        self._session = open_session(manifest, partial(long_gap_signature, 1), providers="cpu")
+        self._side = self._session.inputs[0].shape[3]
+        self._gap = self._session.output.shape[2]
+        self._rate = OtherRate(sample_rate, SAMPLE_RATE)
+        self.longest = int(self._gap * HOP_SAMPLES * self._rate.step)
+        shape = window("hann", WINDOW_SAMPLES)
+        self._plan = Stft.allocate(shape, HOP_SAMPLES)
+        self._energy = shape**2 / np.sum(shape**2)
+
+    def fill(self, row: NDArray[np.float32], start: int, stop: int, seed: int) -> bool:
+        """Fill a gap of a row in place of its draft; return whether it could.
+
+        Parameters
+        ----------
+        row : float32, shape (n,), written from start to stop
+            One channel.
+        start, stop : int
+            The gap: at most :attr:`longest`. One at an end of the row is left.
+        seed : int
+            Of the random numbers: another seed, another fill.
+
+        Raises
+        ------
+        ModelError
+            If the network's answer is not finite.
+        """
+        if not 0 < start < stop < row.size:
+            return False
+        samples = self._rate.samples(stop - start)
+        frames = self._gap + 2 * self._side
+        # Sample 0 is the gap's first one. Generated frames are centred in and around the gap.
+        first = (samples - self._gap * HOP_SAMPLES) // 2
+        begin = first + (HOP_SAMPLES - WINDOW_SAMPLES) // 2 - self._side * HOP_SAMPLES
+        line = self._rate.of_row(row, start, begin, (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES)
+        magnitudes = np.abs(spectra_of(line, self._plan)[_TOUCHING : _TOUCHING + frames])
+        answer = self._answer(magnitudes, seed)
+        lost = self._lost_frames(frames, (-begin, samples - begin))
+        made = np.zeros(frames, np.bool_)
+        made[self._side : self._side + self._gap] = True
+        magnitudes[made & lost] = answer[lost[made]]
+        places = np.flatnonzero(lost)
+        between(magnitudes, lost & ~made)
+        # The phase is made in a part of the line.
+        low = max(0, int(places[0]) - _REACH)
+        high = min(frames, int(places[-1]) + 1 + _REACH)
+        part = line[low * HOP_SAMPLES : (high - 1) * HOP_SAMPLES + WINDOW_SAMPLES]
+        estimate = spectra_of(part, self._plan)
+        known = np.ones(estimate.shape, np.uint8)
+        known[_TOUCHING + places - low] = 0
+        estimate[_TOUCHING + places - low] = magnitudes[places]
+        gamma = gaussian_gamma("hann", WINDOW_SAMPLES)
+        estimate = with_phase(estimate, known, part.size, ITERATIONS, gamma, self._plan)
+        filled = signal_of(estimate, part.size, self._plan)
+        begin = -begin - low * HOP_SAMPLES
+        draft = part[begin : begin + samples]
+        change = weights(samples) * (filled[begin : begin + samples] - draft)
+        self._rate.replace(row[start:stop], draft + change, draft)
+        return True
+
+    def _answer(self, magnitudes: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """Return generated magnitudes, shape (frames of the gap, 513)."""
+        side = self._side
+        before = magnitudes[:side].copy()
+        before[-EDGE_FRAMES:] = before[-EDGE_FRAMES - 1]
+        after = magnitudes[-side:].copy()
+        after[:EDGE_FRAMES] = after[EDGE_FRAMES]
+        sides = np.stack([before, after])[..., :BINS]
+        largest = max(float(sides.max()), _SILENCE)
+        shown, noise = self._session.inputs
+        shown[0] = levels_of(sides / np.float32(largest)).transpose(0, 2, 1)
+        noise[0] = np.random.default_rng(seed).random(noise.shape[1:], np.float32)
+        self._session.run()
+        answer = self._session.output[0].T
+        if not np.isfinite(answer).all():
+            raise ModelError(f"{self.name} answers with values that are not finite; train it again")
+        out = np.zeros((self._gap, BINS + 1), np.float32)
+        out[:, :BINS] = largest * 10.0 ** ((answer - 1.0) * (DECADES / 2.0))
+        return out
+
+    def _lost_frames(self, frames: int, gap: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which frames miss more than a little of their energy."""
+        missing = np.zeros((frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES)
+        missing[slice(*gap)] = 1.0
+        windows = np.lib.stride_tricks.sliding_window_view(missing, WINDOW_SAMPLES)[::HOP_SAMPLES]
+        lost: NDArray[np.bool_] = windows @ self._energy > _LITTLE
+        return lost
+
+
+class LongGaps:
+    """Fills long gaps by the shortest network that reaches.
+
+    Parameters
+    ----------
+    networks : sequence of LongGapNetwork
+        At least one, for the same rate.
+    sample_rate : int
+        Of the recordings, in Hz.
+    """
+
+    def __init__(self, networks: Sequence[LongGapNetwork], sample_rate: int) -> None:
+        self._networks = sorted(networks, key=lambda network: network.longest)
+        self._sample_rate = sample_rate
+
+    @property
+    def longest(self) -> int:
+        """Samples of the recording in the longest gap that is filled."""
+        return self._networks[-1].longest
+
+    def fill(self, row: NDArray[np.float32], start: int, stop: int, seed: int) -> bool:
+        """Fill a gap, as :meth:`LongGapNetwork.fill` does.
+
+        Raises
+        ------
+        ConfigError
+            If the gap is longer than any network fills.
+        """
+        for network in self._networks:
+            if stop - start <= network.longest:
+                return network.fill(row, start, stop, seed)
+        longest = self._networks[-1]
+        raise ConfigError(
+            f"a gap of {1000 * (stop - start) / self._sample_rate:.1f} ms is too long for method "
+            f"{KIND}: model {longest.name} fills up to "
+            f"{1000 * longest.longest / self._sample_rate:.1f} ms; take method auto, or a model "
+            "that was trained for longer gaps"
+        )
+
+
+def open_long_gaps(model: str, sample_rate: int) -> LongGaps:
+    """Return what ``model`` names, opened once in each thread.
+
+    Parameters
+    ----------
+    model : str
+        ``"auto"``: those in the package. Any other: a name or a path.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        If there is none, it is for something else or not sound, or ONNX Runtime is not installed.
+    """
+    if model == "ar":
+        raise ConfigError(
+            f"method {KIND} is a network, and model ar is none; leave the model to auto, or name "
+            f"one of kind {KIND}"
+        )
+    opened: dict[tuple[str, int], LongGaps] = _opened.__dict__.setdefault("long_gaps", {})
+    if (model, sample_rate) not in opened:
+        networks = [LongGapNetwork(manifest, sample_rate) for manifest in find_long_gaps(model)]
+        opened[model, sample_rate] = LongGaps(networks, sample_rate)
+    return opened[model, sample_rate]
+
+
+def find_long_gaps(model: str) -> list[Manifest]:
+    """Return the models that ``model`` names, as :func:`open_long_gaps` takes it.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    if model != "auto":
+        return [find(model)]
+    manifests = [manifest for manifest in available() if manifest.kind == KIND]
+    if not manifests:
+        raise ModelError(f"the package holds no model of kind {KIND}; name one by its path")
+    return manifests
+
+
+def long_gap_signature(batch: int, graph: GraphSummary) -> Signature:
+    """Return the shapes of a network for a number of gaps.
+
+    Raises
+    ------
+    ModelError
+        If the graph is no such network.
+    """
+    shapes = {port.name: port.shape for port in (*graph.inputs, *graph.outputs)}
+    match [shapes.get(name) for name in ("sides", "noise", "gap")]:
+        case [
+            [_, 2, int(bins), int(side)],
+            [_, int(maps), int(bands), int(steps)],
+            [_, int(made), int(gap)],
+        ] if bins == made == BINS and side > EDGE_FRAMES and gap > 0:
+            inputs = (("sides", (batch, 2, bins, side)), ("noise", (batch, maps, bands, steps)))
+            return Signature(inputs, ("gap", (batch, bins, gap)))
+    raise ModelError(
+        f"the graph has {', '.join(map(str, (*graph.inputs, *graph.outputs)))}; expected sides "
+        f"(batch, 2, {BINS}, frames), noise (batch, maps, bands, steps), gap (batch, {BINS}, "
+        "frames): export the model again"
+    )
+
+
+def weights(samples: int) -> NDArray[np.float32]:
+    """Return the share of a fill in the mixture with its draft: 0 at both ends, 1 between.
+
+    The draft continues both sides, so that at the ends there is no step.
+    """
+    share = np.ones(samples, np.float32)
+    ramp = crossfade_ramp(min(round(MIX_MS * SAMPLE_RATE / 1000.0), samples // 2))
+    share[: ramp.size] = ramp
+    share[samples - ramp.size :] = ramp[::-1]
+    return share
+
+
+def levels_of(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the levels of magnitudes: 1 for 1, and at least -1."""
+    floored = np.maximum(magnitudes, np.float32(10.0**-DECADES))
+    levels: NDArray[np.float32] = 1.0 + np.float32(2.0 / DECADES) * np.log10(floored)
+    return levels
+
+
+def between(magnitudes: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
+    """Put missing frames on straight lines between others, in dB.
+
+    Parameters
+    ----------
+    magnitudes : float32, shape (frames, bins), read and written
+        Of frames; those that are missing are written.
+    missing : bool, shape (frames,)
+        At least one frame is not.
+    """
+    others, wanted = np.flatnonzero(~missing), np.flatnonzero(missing)
+    behind = np.clip(np.searchsorted(others, wanted), 1, others.size - 1)
+    left, right = others[behind - 1], others[behind]
+    share = np.clip((wanted - left) / (right - left), 0.0, 1.0)[:, None]
+    logs = np.log(np.maximum(magnitudes, _SILENCE))
+    magnitudes[wanted] = np.exp(logs[left] + share * (logs[right] - logs[left]))
