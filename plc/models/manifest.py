@@ -22,11 +22,11 @@ from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "bridge", "inpaint", "paper", "restore", "gacela")
+KINDS = ("causal", "bridge", "inpaint", "paper", "restore", "stroke", "gacela")
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
 files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
-spectrogram; a generator of long gaps."""
-OWN_PORTS = ("paper", "restore", "gacela")
+spectrogram; a stroke of speech in one; a generator of long gaps."""
+OWN_PORTS = ("paper", "restore", "stroke", "gacela")
 """Kinds whose networks have inputs of their own; they may see nothing in a gap."""
 # What "inpaint" was called when format 1 began.
 _KIND_BEFORE = "lookahead"
@@ -68,7 +68,8 @@ class Manifest:
         Frequency of the last bin that the network sees; None: all bins.
     drafts : tuple of str
         What stands in the gap of each line of ``spectra``, in order; none for kind ``paper``. Of
-        kind ``restore``: ``linear`` where lost frames are interpolated, none where they are 0.
+        ``restore`` and ``stroke``: ``linear`` where lost frames are interpolated, none where they
+        are 0.
     context_frames, context_frames_after : int
         Frames before and after those that the network fills.
     horizon_ms : float

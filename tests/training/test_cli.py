@@ -36,6 +36,10 @@ def test_torchrun_hands_every_option_on() -> None:
             "restored",
             "plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test",
         ),
+        (
+            "contexts",
+            "plc train contexts --data CORPUS --unseen CLIPS --network runs/magnitude_unet",
+        ),
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:

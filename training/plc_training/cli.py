@@ -105,6 +105,7 @@ def train(
     plc train damage (train the networks that tell damage from sound),
     plc train restored (score a restorer of damaged spectrograms),
     plc train restorers (train all of them briefly, and compare),
+    plc train contexts (gaps of speech against their contexts),
     plc train generate (write notes that a trained generator makes).
     """
     import torch
@@ -246,7 +247,7 @@ def contour(
 
 @app.command("train restored")
 def restored(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage or magnitude.")],
     unseen: Annotated[
         list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
     ],
@@ -268,18 +269,36 @@ def restored(
     Printed are the PSNR of damaged patches, the gains of linear interpolation
     and of the network over it in dB, and the gains in structural similarity,
     by the share of lost frames, with 95 % intervals over works.
+
+    Of a run of the task magnitude: errors of the log-magnitudes in strokes of
+    32, 64 and 128 ms, of linear interpolation, linear prediction, plc inpaint
+    and the network; the SNR with the target's phase; how sharp the fills are.
     """
     import torch
 
     from plc_bench.base.corpus import find_clips
     from plc_training.train.restored import draw_patch, open_restorer, score_clips_of, table
+    from plc_training.train.run import read_run
+    from plc_training.train.strokes import open_inpainter, score_lengths
 
     if threads:
         torch.set_num_threads(threads)
+    groups = [("unseen works", unseen), ("seen works", seen or [])]
+    if read_run(run)[0].task.kind == "magnitude":
+        if picture is not None:
+            raise typer.BadParameter(
+                "pictures are of runs of the task damage; plc train contexts draws strokes",
+                param_hint="--picture",
+            )
+        for name, sources in groups:
+            if sources:
+                lines = score_lengths(*open_inpainter(run), sources, patches)
+                typer.echo("\n".join([name, *lines]))
+        return
     task, network = open_restorer(run)
     if picture is not None:
         draw_patch(picture, task, network, find_clips(unseen)[0], _PICTURE_SHARE)
-    for name, sources in (("unseen works", unseen), ("seen works", seen or [])):
+    for name, sources in groups:
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
 
@@ -356,6 +375,69 @@ def restorers(
         raise typer.Exit(STOPPED)
     for line in rows(out, unseen, patches, names):
         typer.echo(line)
+
+
+@app.command("train contexts")
+def contexts(
+    data: Libraries,
+    unseen: Annotated[
+        list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
+        "runs/contexts"
+    ),
+    gap_ms: Annotated[
+        str, typer.Option(help="Lengths of the gaps, of 32, 64, 128 and 256.")
+    ] = "32,64,128,256",
+    steps: Annotated[int, typer.Option(min=1, help="Of each network.")] = 400,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run of the task magnitude, to draw over the gap as well."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Picture to write: PNG, SVG or PDF.")] = Path(
+        "contexts.png"
+    ),
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+) -> None:
+    """Train small networks for gaps and contexts of speech, and draw both.
+
+    plc train contexts --data CORPUS --unseen CLIPS --network runs/magnitude_unet
+
+    Twelve U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
+    patches of 85 to 683 ms. Printed and drawn are their errors over the context
+    and in training, and those of all methods over the gap. What is trained in
+    the folder is not trained again; Ctrl-C stops, the same command continues.
+    """
+    import torch
+
+    from plc_training.train.contexts import (
+        draw_pairs,
+        pairs_of,
+        score_pairs,
+        table_of_pairs,
+        train_pairs,
+    )
+    from plc_training.train.run import Place
+    from plc_training.train.strokes import LENGTHS, open_inpainter, score_strokes
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = Place(
+        data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs or usable_cores()
+    )
+    pairs = pairs_of(_numbers(gap_ms, "--gap-ms"))
+    if not train_pairs(pairs, place, steps):
+        raise typer.Exit(STOPPED)
+    scores = score_pairs(pairs, run, unseen)
+    typer.echo("\n".join(table_of_pairs(scores)))
+    others = []
+    if network is not None:
+        task, restorer = open_inpainter(network)
+        others = [score_strokes(task, restorer, unseen, columns) for columns in LENGTHS]
+    draw_pairs(out, scores, others)
+    typer.echo(f"picture: {out}")
 
 
 @app.command("train damage")
@@ -436,6 +518,15 @@ def _figure(text: str) -> tuple[str, float]:
     except ValueError:
         raise typer.BadParameter(
             f"{text} is not NAME=VALUE, such as 'test SNR_MS music=9.1'", param_hint="--figure"
+        ) from None
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text} is not numbers by comma, such as 32,64", param_hint=option
         ) from None
 
 

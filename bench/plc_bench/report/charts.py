@@ -129,6 +129,19 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
     _save(figure, path)
 
 
+def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
+    """Draw panels side by side: PNG, SVG, PDF.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is missing.
+    ConfigError
+        If ``path`` cannot be written.
+    """
+    _save(_figure(panels, title=title), path)
+
+
 def gap_chart(study: Study, metric: str, title: str) -> str:
     """Return a metric over the length of the gap as SVG; empty without scores."""
     panel = _gap_panel(study, {name: name for name in study.methods}, metric, bands=True)

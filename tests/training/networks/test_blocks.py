@@ -10,6 +10,7 @@ from torch.nn import functional  # noqa: E402
 from plc_training.networks.blocks import (  # noqa: E402
     Dual,
     Gate,
+    PatchCritic,
     Residual,
     Rise,
     VariationalCode,
@@ -43,6 +44,10 @@ PUBLISHED = {
 }
 
 
+# Of another document, whose U-Net is at width 64 and has no corrections.
+SPEECH = ("unet-bilinear", "res-unet-bilinear", "pix2pix", "res-pix2pix")
+
+
 def patches(count: int, seed: int = 0, channels: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     made: Tensor = torch.rand(count, channels, 128, 128, generator=generator)
@@ -52,7 +57,56 @@ def patches(count: int, seed: int = 0, channels: int = 1) -> Tensor:
 def test_every_restorer_has_its_published_size() -> None:
     with torch.device("meta"):  # sizes without numbers
         sizes = {name: counted(make(1, 32)) for name, make in RESTORERS.items()}
-    assert sizes == PUBLISHED
+    assert {name: size for name, size in sizes.items() if name not in SPEECH} == PUBLISHED
+
+
+def test_the_networks_of_speech_have_their_published_sizes() -> None:
+    with torch.device("meta"):
+        sizes = {name: trained(RESTORERS[name](1, 64)) for name in SPEECH}
+        critic, quarter = PatchCritic(2, 64), RESTORERS["unet-bilinear"](1, 16)
+    assert sizes == dict.fromkeys(SPEECH, 13_394_177)
+    assert trained(critic) == 1_187_008
+    assert trained(quarter) == 839_489
+
+
+def test_a_critic_sees_38_bins_and_columns_at_each_place_of_its_grid() -> None:
+    torch.manual_seed(0)
+    critic = PatchCritic(2, 4)
+    x = patches(1, channels=2)[..., :64, :64].requires_grad_(True)
+    figures = critic(x)
+    assert figures.shape == (1, 1, 4, 4)
+    # Without the norms, whose means see the whole patch.
+    convolutions = nn.Sequential(*(each for each in critic.layers if isinstance(each, nn.Conv2d)))
+    (gradient,) = torch.autograd.grad(convolutions(x)[0, 0, 1, 2], x)
+    seen = gradient[0].abs().sum(0).nonzero()
+    assert (seen.amin(0).tolist(), seen.amax(0).tolist()) == ([8, 16], [45, 53])
+
+
+def test_a_bilinear_rise_is_torchs_with_aligned_corners_and_keeps_the_channels() -> None:
+    network = RESTORERS["unet-bilinear"](1, 4)
+    x = patches(1, channels=5)[..., :4, :4]
+    risen = network.get_submodule("rises.0")(x)
+    expected = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    assert torch.equal(risen, expected)
+    assert torch.equal(risen[..., 0, 0], x[..., 0, 0])
+
+
+def test_pix2pix_drops_in_training_alone_and_passes_a_part_of_negative_numbers() -> None:
+    torch.manual_seed(0)
+    network, x = RESTORERS["pix2pix"](1, 4), patches(1)[..., :64, :64]
+    with torch.no_grad():
+        assert not torch.equal(network(x), network(x))
+        network.eval()
+        assert torch.equal(network(x), network(x))
+    slopes = {each.negative_slope for each in network.modules() if isinstance(each, nn.LeakyReLU)}
+    assert slopes == {0.2}
+    plain = RESTORERS["unet-bilinear"](1, 4)
+    assert plain.state_dict().keys() == network.state_dict().keys()
+
+
+def trained(network: nn.Module) -> int:
+    """Return the trained numbers of a network."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 @pytest.mark.parametrize("name", RESTORERS)
@@ -131,6 +185,19 @@ def test_a_variational_code_is_random_in_training_only() -> None:
         assert torch.equal(code(x), code(x))
         shown = functional.leaky_relu(code.widen(mean), 0.2).reshape(5, 4, 2, 2)
         assert torch.allclose(code(x), shown)
+
+
+def test_corrections_of_logarithms_follow_the_level() -> None:
+    torch.manual_seed(0)
+    x, lost = patches(2)[..., :64, :64], torch.ones(2, 64)
+    restorer = Restorer("res-unet-bilinear", 4, "interpolated", logarithmic=True).eval()
+    with torch.no_grad():
+        assert torch.allclose(restorer(x, lost), x, atol=1e-6)
+        nn.init.normal_(restorer.get_parameter("network.network.last.weight"), std=0.1)
+        out = restorer(x, lost)
+        assert not torch.allclose(out, x, atol=1e-3)
+        # A louder patch is the same, so much higher.
+        assert torch.allclose(restorer(x + 2.0, lost), out + 2.0, atol=1e-4)
 
 
 def test_a_restorer_changes_lost_frames_only() -> None:

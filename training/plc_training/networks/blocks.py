@@ -1,4 +1,4 @@
-"""Blocks of networks on spectrograms: U-Nets, a pyramid, chains of convolutions.
+"""Blocks of networks on spectrograms: U-Nets, a pyramid, chains of convolutions, a critic.
 
 A patch goes in as (batch, channels, bins, frames), a patch of one channel comes out. The layers are
 those of TeleMidia's restorers of damaged spectrograms [1]_, in the sizes of their public program::
@@ -11,13 +11,23 @@ those of TeleMidia's restorers of damaged spectrograms [1]_, in the sizes of the
 Convolutions pad as TensorFlow's "same" does, which puts the odd row and column at the end; batch
 normalisation has its constants. Weights begin as Glorot's normal numbers.
 
+The U-Net of speech and the critic of its second training [2]_ are of the same blocks::
+
+    U-Net       four levels of w, 2 w, 4 w, 8 w channels, a bottom of 8 w, two convolutions a block;
+                back by interpolation, each joined with its level, to 4 w, 2 w, w, w channels
+    critic      three convolutions 4 x 4 with stride 2 to w, 2 w, 8 w channels, one 3 x 3 to one
+    w           64 as published
+
 References
 ----------
 .. [1] "Quality enhancement of highly degraded music using deep learning models", 2021, doi
    10.1145/3470482.3479635, and github.com/TeleMidia/audio_reconstruction.
+.. [2] github.com/iamhectorotero/generative-audio-inpainting: libraries/models and the report there.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -31,20 +41,26 @@ LEVELS = 5
 """Halvings of a U-Net's patch: its bins and frames are multiples of 32."""
 # TensorFlow's defaults; its momentum of 0.99 is torch's 0.01.
 _EPSILON, _MOMENTUM = 1e-3, 0.01
-_LEAK, _LEAK_UP = 0.3, 0.2
+LEAK = 0.3
+"""Share of negative numbers that Keras's leaky rectifier passes."""
+_LEAK_UP = 0.2
+_LEAK_CRITIC, _CRITIC_DEVIATION = 0.2, 0.02
 
 
 def block(
-    taken: int, given: int, kernel: int = 3, stride: int = 1, leaky: bool = False
+    taken: int, given: int, kernel: int = 3, stride: int = 1, leak: float = 0.0
 ) -> nn.Sequential:
-    """Return a convolution, its batch normalisation and its rectifier."""
+    """Return a convolution, its batch normalisation and its rectifier.
+
+    The rectifier passes negative numbers times ``leak``.
+    """
     # "Same" padding of even sizes: with a stride, at the end alone.
     pad = [nn.ZeroPad2d((0, 1, 0, 1))] if stride > 1 else []
     return nn.Sequential(
         *pad,
         nn.Conv2d(taken, given, kernel, stride, 0 if pad else kernel // 2),
         nn.BatchNorm2d(given, eps=_EPSILON, momentum=_MOMENTUM),
-        nn.LeakyReLU(_LEAK) if leaky else nn.ReLU(),
+        nn.LeakyReLU(leak) if leak else nn.ReLU(),
     )
 
 
@@ -114,7 +130,7 @@ class Lateral(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net of five levels, in all forms of the document.
+    """U-Net in all forms of both documents.
 
     Parameters
     ----------
@@ -122,6 +138,10 @@ class UNet(nn.Module):
         Of the input.
     width : int
         Channels of the first level; each level has twice as many as the one before.
+    levels : int
+        Halvings of the patch: its bins and frames are multiples of ``2 ** levels``.
+    convolutions : int
+        Of each block.
     down : str
         ``"pool"``: the largest of 2 x 2 places; ``"stride"``: a block with stride 2.
     skip : str
@@ -129,8 +149,13 @@ class UNet(nn.Module):
         channel; ``"pointwise"`` or ``"spatial"``: a convolution of 1 x 1 or 3 x 3.
     link : bool
         Rises as in LinkNet, with skips added; otherwise skips are concatenated.
-    leaky : bool
-        Rectifiers that pass a part of negative numbers.
+    bilinear : bool
+        Rises by interpolation. They keep the channels, so the block below gives as many as the
+        level has; the last convolution is of 1 x 1.
+    leak : float
+        Share of negative numbers that the rectifiers pass.
+    dropout : float
+        Share of numbers that are dropped in training behind the two deepest blocks of either way.
     code : module, optional
         Between bottom and first rise, such as :class:`VariationalCode`.
     """
@@ -140,48 +165,87 @@ class UNet(nn.Module):
         channels: int,
         width: int,
         *,
+        levels: int = LEVELS,
+        convolutions: int = 1,
         down: Down = "pool",
         skip: Skip = "plain",
         link: bool = False,
-        leaky: bool = False,
+        bilinear: bool = False,
+        leak: float = 0.0,
+        dropout: float = 0.0,
         code: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        widths = [width << level for level in range(LEVELS)]
+        widths = [width << level for level in range(levels)]
         taken = [channels, *widths[:-1]]
-        above = [*widths[1:], 2 * widths[-1]]
+        bottom = widths[-1] if bilinear else 2 * widths[-1]
+        # What each join gives, and what each rise takes: the join above it, or the bottom.
+        given = [widths[0], *widths[:-1]] if bilinear else widths
+        above = [*given[1:], bottom]
+        blocks = partial(_blocks, convolutions=convolutions, leak=leak)
         self.link = link
-        self.levels = nn.ModuleList(
-            block(a, b, leaky=leaky) for a, b in zip(taken, widths, strict=True)
-        )
+        self.levels = nn.ModuleList(blocks(a, b) for a, b in zip(taken, widths, strict=True))
         self.downs = nn.ModuleList(
-            nn.MaxPool2d(2) if down == "pool" else block(w, w, stride=2, leaky=leaky)
-            for w in widths
+            nn.MaxPool2d(2) if down == "pool" else block(w, w, stride=2, leak=leak) for w in widths
         )
-        self.bottom = block(widths[-1], above[-1], leaky=leaky)
+        self.bottom = blocks(widths[-1], bottom)
         self.code = code or nn.Identity()
+        self.drop = nn.Dropout(dropout)
         self.rises = nn.ModuleList(
-            LinkRise(a, w) if link else Rise(a, w, leaky)
-            for a, w in zip(above, widths, strict=True)
+            _rise(a, w, link, bilinear, leak) for a, w in zip(above, widths, strict=True)
         )
         self.skips = nn.ModuleList(_skip(skip, w) for w in widths)
-        self.joins = nn.ModuleList(block(w if link else 2 * w, w, leaky=leaky) for w in widths)
-        self.last = _convolution(width, 1, 3)
+        self.joins = nn.ModuleList(
+            blocks(w if link else 2 * w, g) for w, g in zip(widths, given, strict=True)
+        )
+        self.last = _convolution(width, 1, 1 if bilinear else 3)
         begin(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output, shape (batch, 1, bins, frames)."""
         passed = []
-        for level, down in zip(self.levels, self.downs, strict=True):
-            passed.append(level(x))
+        deepest = len(self.levels) - 1
+        for i, (level, down) in enumerate(zip(self.levels, self.downs, strict=True)):
+            x = level(x)
+            passed.append(self.drop(x) if i == deepest else x)
             x = down(passed[-1])
-        x = self.code(self.bottom(x))
-        for i in reversed(range(LEVELS)):
+        x = self.code(self.drop(self.bottom(x)))
+        for i in reversed(range(deepest + 1)):
             risen = self.rises[i](x)
             skip = self.skips[i](passed[i], risen)
             x = self.joins[i](skip + risen if self.link else torch.cat([skip, risen], dim=1))
+            x = self.drop(x) if i >= deepest - 1 else x
         out: Tensor = self.last(x)
         return out
+
+
+class PatchCritic(nn.Module):
+    """Critic of patches, after Pix2Pix: a figure for each place of a grid.
+
+    Parameters
+    ----------
+    channels : int
+        Of the input: the patch to judge, and what its maker was shown.
+    width : int
+        Channels of the first layer; 64 as published.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        sizes = (channels, width, 2 * width, 8 * width)
+        layers: list[nn.Module] = []
+        for i, (taken, given) in enumerate(pairwise(sizes)):
+            norm = [nn.InstanceNorm2d(given)] if i else []
+            layers += [nn.Conv2d(taken, given, 4, stride=2), *norm, nn.LeakyReLU(_LEAK_CRITIC)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(sizes[-1], 1, 3, bias=False))
+        for module in self.layers:
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=_CRITIC_DEVIATION)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the figures: 4 x 4 for a patch of 64 x 64."""
+        figures: Tensor = self.layers(x)
+        return figures
 
 
 class VariationalCode(nn.Module):
@@ -389,6 +453,21 @@ def counted(network: nn.Module) -> int:
 def _convolution(taken: int, given: int, kernel: int) -> nn.Conv2d:
     """Return a convolution that keeps the size; ``kernel`` is odd."""
     return nn.Conv2d(taken, given, kernel, padding=kernel // 2)
+
+
+def _blocks(taken: int, given: int, convolutions: int, leak: float) -> nn.Module:
+    """Return some blocks; the first changes the channels."""
+    first = block(taken, given, leak=leak)
+    if convolutions == 1:
+        return first
+    more = (block(given, given, leak=leak) for _ in range(convolutions - 1))
+    return nn.Sequential(first, *more)
+
+
+def _rise(taken: int, given: int, link: bool, bilinear: bool, leak: float) -> nn.Module:
+    if bilinear:
+        return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+    return LinkRise(taken, given) if link else Rise(taken, given, leaky=leak > 0)
 
 
 def _skip(kind: Skip, width: int) -> nn.Module:

@@ -1,7 +1,8 @@
 """Registry of the restorers of damaged spectrograms, and their common entry.
 
 The names are those of the document (:mod:`plc_training.networks.blocks`), in small letters. At
-width 32 with one channel in, the networks have the sizes that its program prints.
+width 32 with one channel in, the networks have the sizes that its program prints. ``unet-bilinear``
+and ``pix2pix`` are the U-Nets of another document, which has them at width 64.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plc_training.networks.blocks import (
+    LEAK,
     LEVELS,
     Chain,
     Dual,
@@ -41,7 +43,7 @@ def _variational(channels: int, width: int) -> nn.Module:
     side = PATCH >> LEVELS
     hidden, latent = (numbers * width // PUBLISHED_WIDTH for numbers in (1000, 500))
     code = VariationalCode(width << LEVELS, side, hidden, latent)
-    return Residual(UNet(channels, width, down="stride", leaky=True, code=code))
+    return Residual(UNet(channels, width, down="stride", leak=LEAK, code=code))
 
 
 def _srcnn(channels: int, width: int) -> nn.Module:
@@ -54,6 +56,8 @@ def _arcnn(channels: int, width: int) -> nn.Module:
 
 
 _UNET_V2 = partial(UNet, down="stride")
+_UNET_BILINEAR = partial(UNet, levels=4, convolutions=2, bilinear=True)
+_PIX2PIX = partial(_UNET_BILINEAR, leak=0.2, dropout=0.5)
 RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "unet": UNet,
     "unet-v2": _UNET_V2,
@@ -70,6 +74,10 @@ RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "fpn": Pyramid,
     "dual-res-unet-v2": _dual,
     "vae-res-unet-v2": _variational,
+    "unet-bilinear": _UNET_BILINEAR,
+    "res-unet-bilinear": partial(_residual, make=_UNET_BILINEAR),
+    "pix2pix": _PIX2PIX,
+    "res-pix2pix": partial(_residual, make=_PIX2PIX),
     "srcnn": _srcnn,
     "arcnn": _arcnn,
 }
@@ -89,11 +97,13 @@ class Restorer(nn.Module):
         ``"published"``: the network sees the damaged patch alone. ``"interpolated"``: it sees the
         interpolated patch, divided by its level, beside a channel with 1 in the lost frames, and a
         network of corrections begins with none.
+    logarithmic : bool
+        Patches are logarithms: their mean is their level and is taken away.
     """
 
-    def __init__(self, name: str, width: int, form: Form) -> None:
+    def __init__(self, name: str, width: int, form: Form, logarithmic: bool = False) -> None:
         super().__init__()
-        self.interpolated = form == "interpolated"
+        self.interpolated, self.logarithmic = form == "interpolated", logarithmic
         self.network = RESTORERS[name](1 + self.interpolated, width)
         if self.interpolated and isinstance(self.network, Residual):
             last = self.network.network.last
@@ -106,17 +116,21 @@ class Restorer(nn.Module):
 
         Parameters
         ----------
-        patch : float32, shape (batch, 1, 128, 128)
-            Magnitudes, bins by frames: 0 or interpolated in the lost frames.
-        lost : float32, shape (batch, 128)
+        patch : float32, shape (batch, 1, bins, frames)
+            Magnitudes or their logarithms: 0 or interpolated in the lost frames.
+        lost : float32, shape (batch, frames)
             1 for a lost frame, 0 for a known one.
 
         Returns
         -------
-        float32, shape (batch, 1, 128, 128)
+        float32, shape (batch, 1, bins, frames)
         """
         missing = lost[:, None, None, :]
-        if self.interpolated:
+        if self.interpolated and self.logarithmic:
+            mean = patch.mean((1, 2, 3), keepdim=True)
+            answer = self.network(torch.cat([patch - mean, missing.expand_as(patch)], dim=1))
+            answer = answer.float() + mean
+        elif self.interpolated:
             level = level_of(patch)
             x = torch.cat([patch / level, missing.expand_as(patch)], dim=1)
             answer = self.network(x).float() * level

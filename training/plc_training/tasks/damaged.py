@@ -76,6 +76,26 @@ def draw_lost(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return chosen
 
 
+def centred(columns: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
+    """Return the lost frames of strokes in the middle of patches.
+
+    Parameters
+    ----------
+    columns : int64, shape (count,)
+        Lost frames of each patch. Where the rest is odd, one more is known after the stroke.
+    frames : int
+        Of a patch.
+
+    Returns
+    -------
+    bool, shape (count, frames)
+    """
+    first = (frames - columns) // 2
+    place = np.arange(frames)
+    lost: NDArray[np.bool_] = (place >= first[:, None]) & (place < (first + columns)[:, None])
+    return lost
+
+
 def damaged(patch: Tensor, lost: Tensor) -> Tensor:
     """Return patches with zeros in the lost frames; ``lost`` has shape (batch, frames)."""
     return patch * ~lost[:, None, None, :]

@@ -6,6 +6,7 @@ from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.damage import DamageTask
 from plc_training.tasks.gacela import GacelaTask
 from plc_training.tasks.heard import HeardTask
+from plc_training.tasks.magnitude import MagnitudeTask
 from plc_training.tasks.notes import NotesTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
 from plc_training.tasks.two_sided import TwoSidedTask
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
         PaperMagnitudeTask,
         PaperComplexTask,
         DamageTask,
+        MagnitudeTask,
         GacelaTask,
         NotesTask,
     )

@@ -36,6 +36,7 @@ from plc.runtime.weights import read_weights
 from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together
 from plc_training.data.segments import DOMAINS, Segments, prepare_segments
 from plc_training.networks.onnx_graph import load_onnx
+from plc_training.tasks.base import Task
 from plc_training.train.checkpoint import load_mean, read_progress
 from plc_training.train.display import Display, decode_shown
 from plc_training.train.journal import Journal
@@ -121,7 +122,7 @@ def run_recipe(
                 fingerprint,
                 lambda event: _both(note, tell, event),
                 fabric,
-                _beginning(recipe, folder),
+                _beginning(recipe, folder, task),
                 stop.is_set,
             )
     return ending if fabric.is_global_zero else None
@@ -375,7 +376,7 @@ def _announce(display: Display, recipe: Recipe, folder: Path, begun: int) -> Non
         )
 
 
-def _beginning(recipe: Recipe, folder: Path) -> Callable[[nn.Module], object] | None:
+def _beginning(recipe: Recipe, folder: Path, task: Task) -> Callable[[nn.Module], object] | None:
     """Return a call that loads the recipe's initial weights, or None."""
     name = recipe.task.begin_from
     if not name or (folder / CHECKPOINT).exists():
@@ -389,7 +390,21 @@ def _beginning(recipe: Recipe, folder: Path) -> Callable[[nn.Module], object] | 
         raise ConfigError(
             f"{recipe.name} begins from {name}, but there is no {path}; run plc train {name} first"
         )
-    return lambda network: load_mean(path, network)
+    return lambda network: _load_best(path, network, task)
+
+
+def _load_best(path: Path, network: nn.Module, task: Task) -> None:
+    """Load a run's best weights into a network.
+
+    Where it has more parts, into the one that is exported: one trained alone goes on with critics.
+    """
+    try:
+        load_mean(path, network)
+    except ConfigError:
+        part = task.exported(network)
+        if part is network:
+            raise
+        load_mean(path, part)
 
 
 def _both(note: Callable[[Event], None], tell: Callable[[Event], None], event: Event) -> None:
