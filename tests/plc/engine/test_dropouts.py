@@ -151,3 +151,10 @@ def test_packets_may_be_longer_than_the_lags_of_short_ones() -> None:
     packets = [noise(k, packet)[:, None] for k in range(4)]
     assert [finder.look_at(each) for each in packets] == [()] * 4
     assert finder.look_at(packets[-1]) == ((0, packet),)
+
+
+def test_the_command_line_hands_it_on() -> None:
+    from plc.cli.options import ReceiverOptions
+
+    assert ReceiverOptions(detect_dropouts=True).config().stream.detect_dropouts
+    assert not ReceiverOptions().config().stream.detect_dropouts
