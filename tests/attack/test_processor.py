@@ -144,6 +144,7 @@ def test_a_stream_that_is_stopped_goes_on_where_it_was(streams: list[Stream]) ->
     assert last["restarts"] == 0
 
 
+@pytest.mark.deep
 def test_a_stream_that_is_left_one_core_goes_on(streams: list[Stream]) -> None:
     """All its threads are, in midstream; then it has all of them again."""
     streams.append(stream := Stream(12.0))

@@ -51,7 +51,7 @@ def test_a_gru_of_two_directions_is_one_operator_for_any_number_of_frames() -> N
         np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("bands", [1, 4])
+@pytest.mark.parametrize("bands", [pytest.param(1, marks=pytest.mark.deep), 4])
 def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this_machine(
     bands: int,
 ) -> None:
@@ -111,7 +111,12 @@ def graph_of(network: nn.Module, shape: FramesShape | HybridShape) -> bytes:
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [(FramesNet, FRAMES), (FramesNet, SPLIT), (FramesNet, BANDS), (HybridNet, HYBRID)],
+    [
+        pytest.param(FramesNet, FRAMES, marks=pytest.mark.deep),
+        pytest.param(FramesNet, SPLIT, marks=pytest.mark.deep),
+        (FramesNet, BANDS),
+        (HybridNet, HYBRID),
+    ],
 )
 def test_a_graph_gives_back_the_weights_it_was_made_of(
     kind: type[nn.Module], shape: FramesShape | HybridShape
@@ -149,7 +154,9 @@ def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None
 
 
 @pytest.mark.parametrize("kind", ["frames", pytest.param("hybrid", marks=pytest.mark.deep)])
-@pytest.mark.parametrize(("bits", "saved"), [(16, 1.7), (8, 1.8)])
+@pytest.mark.parametrize(
+    ("bits", "saved"), [pytest.param(16, 1.7, marks=pytest.mark.deep), (8, 1.8)]
+)
 def test_rounded_weights_take_less_space_and_come_back(kind: str, bits: int, saved: float) -> None:
     torch.manual_seed(1)
     shape: FramesShape | HybridShape = FRAMES if kind == "frames" else HYBRID

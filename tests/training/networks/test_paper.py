@@ -288,7 +288,7 @@ def test_validation_gives_the_snr_of_the_answer(outputs: int) -> None:
     assert turned["nmse_db"] == pytest.approx(-20 * np.log10(1.9), abs=0.01)
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("outputs", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_a_few_steps_lower_the_loss(outputs: int) -> None:
     torch.manual_seed(4)
     segments = lines(2)

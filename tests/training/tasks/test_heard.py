@@ -256,6 +256,7 @@ def test_pieces_are_judged_together_as_alone() -> None:
 
 
 @with_plcmos
+@pytest.mark.deep
 def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None:
     library = tmp_path / "clips"
     library.mkdir()

@@ -381,6 +381,7 @@ def test_the_causal_recipe_trains_and_exports(bench: Bench) -> None:
     assert export_run(bench.root / "causal", bench.root / "longer").manifest.horizon_ms == 45.0
 
 
+@pytest.mark.deep
 def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench) -> None:
     trained = CliRunner().invoke(app, bench.command("tiny_bridge", "bridge", "--steps", "3"))
     assert trained.exit_code == 0, trained.output
