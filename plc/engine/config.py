@@ -67,7 +67,7 @@ class StreamConfig:
         or ``"never"``.
     detect_dropouts : bool
         Whether packets that arrive but hold a dropout count as lost there: silence that cuts
-        sound off, a stuck sample, or a block said again (:mod:`plc_kernels.dropouts`).
+        sound off, a stuck sample, or a block said again.
 
     Raises
     ------

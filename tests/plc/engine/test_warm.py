@@ -30,7 +30,7 @@ for packet in np.sin(2 * np.pi * 440 * t).astype(np.float32).reshape(10, 160):
 played = concealer.push(None)
 truth = np.sin(2 * np.pi * 440 * (t[:160] + 0.1))
 kernels = warm.AUDIO_PATH
-cached = sum(type(kernel._cache).__name__ != "NullCache" for kernel in kernels)
+cached = sum(type(kernel._cache._behind).__name__ != "NullCache" for kernel in kernels)
 hits = sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels)
 print(np.abs(played[:, 0] - truth).max() < 0.01, cached, hits, len(kernels))
 """
