@@ -25,7 +25,7 @@ class Finding:
     start, stop : int
         In samples, stop excluded.
     kind : str
-        One of :data:`KINDS`.
+        One of ``KINDS``.
     confidence : float
         0.5 (as likely as not, as the detector sees it) to 1 (certain).
     channels : tuple of int
