@@ -22,7 +22,6 @@ References
    (1), 2021.
 """
 
-import threading
 from collections.abc import Sequence
 from functools import partial
 
@@ -31,11 +30,11 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
-from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
+from plc.networks.file_models import check_finite, check_model, opened_once
 from plc.networks.other_rate import OtherRate
-from plc.networks.spectral_fill import with_phase
+from plc.networks.spectral_fill import interpolated, with_phase
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.fade import crossfade_ramp
@@ -71,8 +70,6 @@ _REACH = 2 * _TOUCHING
 # Magnitude that counts as none.
 _SILENCE = 1e-9
 
-_opened = threading.local()
-
 
 class LongGapNetwork:
     """A network for recordings of one rate.
@@ -98,17 +95,7 @@ class LongGapNetwork:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        if manifest.kind != KIND:
-            raise ConfigError(
-                f"model {manifest.name} is {manifest.kind}; method {KIND} needs one of kind "
-                f"{KIND}: plc models lists them"
-            )
-        low, high = manifest.sample_rates
-        if not low <= sample_rate <= high:
-            raise ConfigError(
-                f"model {manifest.name} is for {low} to {high} Hz, the recording has {sample_rate} "
-                "Hz; take another method"
-            )
+        check_model(manifest, KIND, sample_rate)
         self.name = manifest.name
         self._session = open_session(manifest, partial(long_gap_signature, 1), providers="cpu")
         self._side = self._session.inputs[0].shape[3]
@@ -183,8 +170,7 @@ class LongGapNetwork:
         noise[0] = np.random.default_rng(seed).random(noise.shape[1:], np.float32)
         self._session.run()
         answer = self._session.output[0].T
-        if not np.isfinite(answer).all():
-            raise ModelError(f"{self.name} answers with values that are not finite; train it again")
+        check_finite(self.name, answer)
         out = np.zeros((self._gap, BINS + 1), np.float32)
         out[:, :BINS] = largest * 10.0 ** ((answer - 1.0) * (DECADES / 2.0))
         return out
@@ -253,32 +239,12 @@ def open_long_gaps(model: str, sample_rate: int) -> LongGaps:
     ConfigError, ModelError, MissingExtraError
         If there is none, it is for something else or not sound, or ONNX Runtime is not installed.
     """
-    if model == "ar":
-        raise ConfigError(
-            f"method {KIND} is a network, and model ar is none; leave the model to auto, or name "
-            f"one of kind {KIND}"
-        )
-    opened: dict[tuple[str, int], LongGaps] = _opened.__dict__.setdefault("long_gaps", {})
-    if (model, sample_rate) not in opened:
-        networks = [LongGapNetwork(manifest, sample_rate) for manifest in find_long_gaps(model)]
-        opened[model, sample_rate] = LongGaps(networks, sample_rate)
-    return opened[model, sample_rate]
-
-
-def find_long_gaps(model: str) -> list[Manifest]:
-    """Return the models that ``model`` names, as :func:`open_long_gaps` takes it.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    if model != "auto":
-        return [find(model)]
-    manifests = [manifest for manifest in available() if manifest.kind == KIND]
-    if not manifests:
-        raise ModelError(f"the package holds no model of kind {KIND}; name one by its path")
-    return manifests
+    return opened_once(
+        KIND,
+        model,
+        sample_rate,
+        lambda found, rate: LongGaps([LongGapNetwork(each, rate) for each in found], rate),
+    )
 
 
 def long_gap_signature(batch: int, graph: GraphSummary) -> Signature:
@@ -334,9 +300,5 @@ def between(magnitudes: NDArray[np.float32], missing: NDArray[np.bool_]) -> None
     missing : bool, shape (frames,)
         At least one frame is not.
     """
-    others, wanted = np.flatnonzero(~missing), np.flatnonzero(missing)
-    behind = np.clip(np.searchsorted(others, wanted), 1, others.size - 1)
-    left, right = others[behind - 1], others[behind]
-    share = np.clip((wanted - left) / (right - left), 0.0, 1.0)[:, None]
     logs = np.log(np.maximum(magnitudes, _SILENCE))
-    magnitudes[wanted] = np.exp(logs[left] + share * (logs[right] - logs[left]))
+    magnitudes[missing] = np.exp(interpolated(logs, missing)[missing])

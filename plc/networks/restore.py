@@ -24,17 +24,16 @@ References
 """
 
 import math
-import threading
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, ModelError
+from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE
-from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
+from plc.networks.file_models import check_finite, check_model, opened_once
 from plc.networks.other_rate import TAPS, OtherRate
-from plc.networks.spectral_fill import bent
+from plc.networks.spectral_fill import bent, interpolated
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.phase.offline import signal_of, spectra_of
@@ -66,8 +65,6 @@ _TOUCHING = FRAME_SAMPLES // HOP_SAMPLES - 1
 # Below this magnitude a draft has no phase.
 _LEAST = 1e-12
 
-_opened = threading.local()
-
 
 class Restorer:
     """A network for one sample rate.
@@ -86,17 +83,7 @@ class Restorer:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        if manifest.kind != KIND:
-            raise ConfigError(
-                f"model {manifest.name} is {manifest.kind}; method restore needs one of kind "
-                f"{KIND}: plc models lists them"
-            )
-        low, high = manifest.sample_rates
-        if not low <= sample_rate <= high:
-            raise ConfigError(
-                f"model {manifest.name} is for {low} to {high} Hz, the recording has {sample_rate} "
-                "Hz; take another method"
-            )
+        check_model(manifest, KIND, sample_rate)
         if manifest.drafts not in ((), (LINEAR,)):
             raise ConfigError(
                 f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; method "
@@ -171,10 +158,7 @@ class Restorer:
         flags[0] = lost
         self._session.run()
         answer = self._session.output[0, 0].T
-        if not np.isfinite(answer).all():
-            raise ModelError(
-                f"{self._name} answers with values that are not finite; train it again"
-            )
+        check_finite(self._name, answer)
         restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
         return restored
 
@@ -221,45 +205,7 @@ def open_restorer(model: str, sample_rate: int) -> Restorer:
     ConfigError, ModelError, MissingExtraError
         If there is none, it is for something else or not sound, or ONNX Runtime is not installed.
     """
-    if model == "ar":
-        raise ConfigError(
-            "method restore is a network, and model ar is none; leave the model to auto, or name "
-            f"one of kind {KIND}"
-        )
-    opened: dict[tuple[str, int], Restorer] = _opened.__dict__.setdefault("restorers", {})
-    if (model, sample_rate) not in opened:
-        opened[model, sample_rate] = Restorer(_find(model), sample_rate)
-    return opened[model, sample_rate]
-
-
-def _find(model: str) -> Manifest:
-    if model != "auto":
-        return find(model)
-    manifests = [manifest for manifest in available() if manifest.kind == KIND]
-    if not manifests:
-        raise ModelError(f"the package holds no model of kind {KIND}; name one by its path")
-    return manifests[0]
-
-
-def interpolated(frames: NDArray[np.float32], lost: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return frames with lost ones on straight lines between known ones.
-
-    Before the first known frame and after the last, that one is repeated.
-
-    Parameters
-    ----------
-    frames : float32, shape (frames, bins)
-        Lost ones are not looked at.
-    lost : bool, shape (frames,)
-        At least one is known.
-    """
-    known = np.flatnonzero(~lost)
-    places = np.arange(lost.size)
-    behind = np.clip(np.searchsorted(known, places, side="right"), 1, known.size - 1)
-    left, right = known[behind - 1], known[behind]
-    share = np.clip((places - left) / np.maximum(right - left, 1), 0.0, 1.0).astype(np.float32)
-    filled = frames[left] + share[:, None] * (frames[right] - frames[left])
-    return np.where(lost[:, None], filled, frames)
+    return opened_once(KIND, model, sample_rate, lambda found, rate: Restorer(found[0], rate))
 
 
 def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -87,3 +87,24 @@ def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]
     if low < high:
         out[low - start : high - start] = x[low:high]
     return out
+
+
+def interpolated(frames: NDArray[np.float32], lost: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return frames with lost ones on straight lines between known ones.
+
+    Before the first known frame and after the last, that one is repeated.
+
+    Parameters
+    ----------
+    frames : float32, shape (frames, bins)
+        Lost ones are not looked at.
+    lost : bool, shape (frames,)
+        At least one is known.
+    """
+    known = np.flatnonzero(~lost)
+    places = np.arange(lost.size)
+    behind = np.clip(np.searchsorted(known, places, side="right"), 1, known.size - 1)
+    left, right = known[behind - 1], known[behind]
+    share = np.clip((places - left) / np.maximum(right - left, 1), 0.0, 1.0).astype(np.float32)
+    filled = frames[left] + share[:, None] * (frames[right] - frames[left])
+    return np.where(lost[:, None], filled, frames)

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.networks.restore import LINEAR, interpolated
-from plc.networks.spectral_fill import bent
+from plc.networks.restore import LINEAR
+from plc.networks.spectral_fill import bent, interpolated, padded
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.phase.offline import signal_of, spectra_of
@@ -121,13 +121,12 @@ class StrokeFiller:
             return None
         if min(start, row.size - stop) < (LEAST_COLUMNS + 1) * hop:
             return None
-        local = np.zeros(samples, np.float32)
-        low, high = max(origin, 0), min(origin + samples, row.size)
-        local[low - origin : high - origin] = row[low:high]
+        local = padded(row, origin, origin + samples)
         spectra = spectra_of(local, self._plan)
         # The transform's first frame begins a hop before the samples.
         columns = spectra[1 : FRAMES + 1]
-        whole = (-(-(low - origin) // hop), (high - origin) // hop - 1)
+        held = max(-origin, 0), min(samples, row.size - origin)
+        whole = -(-held[0] // hop), held[1] // hop - 1
         stroke = slice(first, first + lost)
         columns[stroke, : self._bins] = self._answer(local, columns, whole, stroke)
         filled = signal_of(spectra, samples, self._plan)

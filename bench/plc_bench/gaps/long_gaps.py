@@ -33,13 +33,8 @@ from rich.table import Table
 import plc
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.long_gap import (
-    KIND,
-    SAMPLE_RATE,
-    find_long_gaps,
-    long_gap_signature,
-    open_long_gaps,
-)
+from plc.networks.file_models import find_models
+from plc.networks.long_gap import KIND, SAMPLE_RATE, long_gap_signature, open_long_gaps
 from plc.predict.similar import MATCH_MS, find_passages
 from plc.runtime.session import open_session
 from plc_bench.base.compare import paired_difference
@@ -334,7 +329,7 @@ def batch_s(model: str, gaps: int = 64) -> float:
     On one thread of the CPU.
     """
     signature = partial(long_gap_signature, gaps)
-    session = open_session(find_long_gaps(model)[0], signature, providers="cpu")
+    session = open_session(find_models(KIND, model)[0], signature, providers="cpu")
     rng = np.random.default_rng(0)
     for port in session.inputs:
         port[...] = rng.random(port.shape, np.float32)

@@ -28,8 +28,8 @@ from plc.networks.restore import (
     SAMPLE_RATE,
     Restorer,
     between_bins,
-    interpolated,
 )
+from plc.networks.spectral_fill import interpolated
 from plc.repair.recordings import inpaint_file
 from plc_bench.base.corpus import read_clip
 from plc_bench.scores.metrics import snr_ms_db
