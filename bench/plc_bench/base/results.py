@@ -7,6 +7,7 @@ from typing import Any
 
 from plc.errors import ConfigError
 from plc.jsonable import to_json
+from plc.notice import counted
 
 __all__ = ["counted", "to_json", "write_csv", "write_json", "write_text"]
 
@@ -25,11 +26,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             table.writerows(rows)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: ``1 clip``, ``2 clips``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -321,6 +321,16 @@ class Task(ABC):
         return run
 
 
+class SessionTask(Task):
+    """Base class of tasks whose graph runs as it is."""
+
+    def engine_run(
+        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
+    ) -> Callable[[], object]:
+        """Return a call that runs the session."""
+        return session.run
+
+
 def grid_hop(plan: Any, settings: Any) -> int:
     """Return the hop of a task's grid in samples."""
     return grid_window_samples(plan.sample_rate, settings.bin_hz) // 4

@@ -13,7 +13,7 @@ Patches and scores are those of the document (:mod:`plc_training.tasks.damaged`)
 In both, known frames are passed on as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,6 @@ from plc.networks.restore import (
     SAMPLE_RATE,
     restorer_signature,
 )
-from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_training.data.segments import Segments
 from plc_training.networks.blocks import Dual, VariationalCode
@@ -45,7 +44,15 @@ from plc_training.networks.restorers import (
     Restorer,
     level_of,
 )
-from plc_training.tasks.base import Amount, Count, ModelCard, Ports, Settings, Task, TaskChoice
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Ports,
+    SessionTask,
+    Settings,
+    TaskChoice,
+)
 from plc_training.tasks.damaged import (
     damaged,
     draw_lost,
@@ -55,8 +62,10 @@ from plc_training.tasks.damaged import (
     psnr_db,
 )
 
-WIDTH_MIN = 4
-"""Narrower networks have layers without channels."""
+RESTORER_PORTS = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+"""Of restorers, whatever their patches."""
+# Narrower networks have layers without channels.
+_WIDTH_MIN = 4
 _VALIDATION_BATCH = 32
 # Squared error far below that of any repair, so that none at all has a finite loss in dB.
 _LEAST_ERROR = 1e-16
@@ -130,14 +139,14 @@ class DamageSettings(Settings, frozen=True, kw_only=True):
     divergence_weight: Amount = 1e-6
 
 
-class DamageTask(Task):
+class DamageTask(SessionTask):
     """Batches, loss and validation figures of damaged spectrograms."""
 
     kind = "damage"
     plan_type = DamagePlan
     settings_type = DamageSettings
     above_zero = ("shift_ms",)
-    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+    ports = RESTORER_PORTS
 
     def __init__(
         self, plan: DamagePlan, settings: DamageSettings, train: Segments, valid: Segments
@@ -158,12 +167,7 @@ class DamageTask(Task):
             If they cannot be trained.
         """
         super().check(plan, settings, choice, card)
-        if settings.network not in RESTORERS:
-            raise ConfigError(
-                f"settings.network is {settings.network!r}; expected {' or '.join(RESTORERS)}"
-            )
-        if settings.width < WIDTH_MIN:
-            raise ConfigError(f"settings.width is {settings.width}; expected at least {WIDTH_MIN}")
+        check_restorer(settings.network, settings.width)
 
     def make_network(self) -> Restorer:
         """Return the network with random weights; the loss keeps a reference."""
@@ -257,11 +261,19 @@ class DamageTask(Task):
         """Return names and shapes of the graph's inputs and output."""
         return restorer_signature(inputs[0].shape[0])
 
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session."""
-        return session.run
+
+def check_restorer(network: str, width: int) -> None:
+    """Refuse an unknown or too narrow restorer.
+
+    Raises
+    ------
+    ConfigError
+        If the network is unknown or too narrow.
+    """
+    if network not in RESTORERS:
+        raise ConfigError(f"settings.network is {network!r}; expected {' or '.join(RESTORERS)}")
+    if width < _WIDTH_MIN:
+        raise ConfigError(f"settings.width is {width}; expected at least {_WIDTH_MIN}")
 
 
 def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:

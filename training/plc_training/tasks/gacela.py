@@ -19,7 +19,7 @@ References
 .. [2] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS, 2017.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,6 @@ from plc.networks.long_gap import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
 )
-from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
@@ -54,7 +53,15 @@ from plc_training.networks.gacela import (
     levels_of,
     without_norms,
 )
-from plc_training.tasks.base import Count, ModelCard, Ports, Settings, Task, TaskChoice, Turn
+from plc_training.tasks.base import (
+    Count,
+    ModelCard,
+    Ports,
+    SessionTask,
+    Settings,
+    TaskChoice,
+    Turn,
+)
 
 _VALIDATION_BATCH = 16
 
@@ -137,7 +144,7 @@ class GacelaSettings(Settings, frozen=True, kw_only=True):
     width: Count = PUBLISHED_WIDTH
 
 
-class GacelaTask(Task):
+class GacelaTask(SessionTask):
     """Batches, losses and validation figures of GACELA."""
 
     kind = "gacela"
@@ -327,12 +334,6 @@ class GacelaTask(Task):
         sides, noise = (tuple(tensor.shape) for tensor in inputs)
         gap = (sides[0], BINS, self._layout.gap)
         return Signature((("sides", sides), ("noise", noise)), ("gap", gap))
-
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session, as the engine does."""
-        return session.run
 
 
 def _sides(levels: Tensor, layout: Layout) -> Tensor:

@@ -20,7 +20,7 @@ hand, where the document counts the last 20, so that a step follows from its num
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -50,26 +50,24 @@ from plc.networks.stroke import (
     WINDOW_SAMPLES,
     stroke_signature,
 )
-from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Segments
 from plc_training.networks.adversary import least_squares
 from plc_training.networks.blocks import PatchCritic
-from plc_training.networks.restorers import RESTORERS, Form, Restorer
+from plc_training.networks.restorers import Form, Restorer
 from plc_training.tasks.base import (
     Amount,
     Count,
     ModelCard,
-    Ports,
+    SessionTask,
     Settings,
     Sizes,
-    Task,
     TaskChoice,
     Turn,
     Whole,
 )
-from plc_training.tasks.damage import WIDTH_MIN
+from plc_training.tasks.damage import RESTORER_PORTS, check_restorer
 from plc_training.tasks.damaged import centred, damaged, interpolated
 
 COLUMN_MS = 1000.0 * HOP_SAMPLES / SAMPLE_RATE
@@ -195,14 +193,14 @@ class Pix2Pix(nn.Module):
         return restored
 
 
-class MagnitudeTask(Task):
+class MagnitudeTask(SessionTask):
     """Batches, loss and validation figures of strokes in speech."""
 
     kind = "magnitude"
     plan_type = MagnitudePlan
     settings_type = MagnitudeSettings
     above_zero = ("shift_ms", "frames")
-    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+    ports = RESTORER_PORTS
 
     def __init__(
         self, plan: MagnitudePlan, settings: MagnitudeSettings, train: Segments, valid: Segments
@@ -227,12 +225,7 @@ class MagnitudeTask(Task):
             If they cannot be trained.
         """
         super().check(plan, settings, choice, card)
-        if settings.network not in RESTORERS:
-            raise ConfigError(
-                f"settings.network is {settings.network!r}; expected {' or '.join(RESTORERS)}"
-            )
-        if settings.width < WIDTH_MIN:
-            raise ConfigError(f"settings.width is {settings.width}; expected at least {WIDTH_MIN}")
+        check_restorer(settings.network, settings.width)
         frames = settings.frames or plan.frames
         if frames % _MULTIPLE:
             where = "settings.frames" if settings.frames else "data.frames"
@@ -406,12 +399,6 @@ class MagnitudeTask(Task):
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
         return stroke_signature(inputs[0].shape[0])
-
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session, as the engine does."""
-        return session.run
 
 
 def patch_samples(frames: int) -> int:

@@ -25,7 +25,6 @@ References
    neural networks", AES 146th Convention, 2019, sections 2.5 and 3.3.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -44,12 +43,11 @@ from plc.networks.paper import (
     TOUCHING,
     WINDOW_SAMPLES,
 )
-from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_training.data.segments import Segments
 from plc_training.networks.paper import ContextEncoderNet
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import ModelCard, Ports, Settings, Task
+from plc_training.tasks.base import ModelCard, Ports, SessionTask, Settings
 from plc_training.tasks.paper_plan import PaperPlan, at_their_level
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
@@ -80,7 +78,7 @@ class PaperSettings(Settings, frozen=True, kw_only=True):
     loss: Literal["published", "decibel"] = "published"
 
 
-class PaperTask(Task):
+class PaperTask(SessionTask):
     """Batches, loss and validation figures of the paper's context encoder.
 
     Attributes
@@ -124,12 +122,6 @@ class PaperTask(Task):
         parts = (2,) if self.outputs == 2 else ()
         gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
         return Signature((("context", shape),), ("gap", gap))
-
-    def engine_run(
-        self, manifest: Manifest, session: BoundSession, inputs: tuple[Tensor, ...]
-    ) -> Callable[[], object]:
-        """Return a call that runs the session, as the engine does."""
-        return session.run
 
     def make_network(self) -> ContextEncoderNet:
         """Return the network with random weights; the loss keeps references."""

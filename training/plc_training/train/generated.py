@@ -13,11 +13,9 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, ConfigError
+from plc.errors import AudioFileError
 from plc_training.tasks.notes import NotesNetwork, NotesTask
-from plc_training.train.checkpoint import load_mean
-from plc_training.train.loop import BEST
-from plc_training.train.run import read_run
+from plc_training.train.run import open_best
 
 # Peak of what is written: -1 dB of full scale.
 _PEAK = 0.89
@@ -64,15 +62,8 @@ def open_generator(folder: Path) -> Orchestra:
     ConfigError
         If the folder holds no run of this task, or no best weights yet.
     """
-    recipe, _, probe = read_run(folder)
-    task = recipe.make_task(probe, probe)
-    if not isinstance(task, NotesTask):
-        raise ConfigError(
-            f"{folder} holds a run of {recipe.task.kind}; expected one of the task notes"
-        )
-    network = task.make_network()
-    load_mean(folder / BEST, network)
-    network.eval()
+    task, network = open_best(folder, NotesTask)
+    assert isinstance(network, NotesNetwork)
     return Orchestra(task, network)
 
 

@@ -23,9 +23,7 @@ from plc_bench.base.corpus import clip_seed, find_clips, read_clip
 from plc_training.networks.restorers import Restorer
 from plc_training.tasks.damage import DamageTask, batch_of
 from plc_training.tasks.damaged import draw_lost, loud_patches, psnr_db, ssim
-from plc_training.train.checkpoint import load_mean
-from plc_training.train.loop import BEST
-from plc_training.train.run import read_run
+from plc_training.train.run import open_best
 
 REPAIRS = ("damaged", "linear", "network")
 SHARES = ((0.0, 0.25), (0.25, 0.45), (0.45, 1.0), (0.0, 1.0))
@@ -87,15 +85,9 @@ def open_restorer(folder: Path) -> tuple[DamageTask, Restorer]:
     ConfigError
         If the folder holds no run of this task, or no best weights yet.
     """
-    recipe, _, probe = read_run(folder)
-    task = recipe.make_task(probe, probe)
-    if not isinstance(task, DamageTask):
-        raise ConfigError(
-            f"{folder} holds a run of {recipe.task.kind}; expected one of the task damage"
-        )
-    network = task.make_network()
-    load_mean(folder / BEST, network)
-    return task, network.eval()
+    task, network = open_best(folder, DamageTask)
+    assert isinstance(network, Restorer)
+    return task, network
 
 
 def score_clips_of(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ from plc_training.train.loop import (
     train,
 )
 from plc_training.train.recipe import MODEL_PREFIX, Recipe, parse_recipe
+
+TaskOf = TypeVar("TaskOf", bound=Task)
 
 RECIPE = "recipe.toml"
 FACTS = "run.json"
@@ -148,6 +150,25 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{folder} holds no run of plc train: {error}") from error
+
+
+def open_best(folder: Path, task_type: type[TaskOf]) -> tuple[TaskOf, nn.Module]:
+    """Return a run's task and its best network, ready to judge.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run of that task, or no best weights yet.
+    """
+    recipe, _, probe = read_run(folder)
+    task = recipe.make_task(probe, probe)
+    if not isinstance(task, task_type):
+        raise ConfigError(
+            f"{folder} holds a run of {recipe.task.kind}; expected one of the task {task_type.kind}"
+        )
+    network = task.make_network()
+    load_mean(folder / BEST, network)
+    return task, network.eval()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,7 @@ from plc_training.tasks.magnitude import (
     spoken_part,
     squared_steps,
 )
-from plc_training.train.checkpoint import load_mean
-from plc_training.train.loop import BEST
-from plc_training.train.run import read_run
+from plc_training.train.run import open_best
 
 METHODS = ("linear", "lpc", "auto", "network")
 """Linear prediction as in the papers, and the package's own method, fill samples."""
@@ -112,15 +110,8 @@ def open_inpainter(folder: Path) -> tuple[MagnitudeTask, Restorer]:
     ConfigError
         If the folder holds no run of this task, or no best weights yet.
     """
-    recipe, _, probe = read_run(folder)
-    task = recipe.make_task(probe, probe)
-    if not isinstance(task, MagnitudeTask):
-        raise ConfigError(
-            f"{folder} holds a run of {recipe.task.kind}; expected one of the task magnitude"
-        )
-    network = task.make_network()
-    load_mean(folder / BEST, network)
-    restorer = task.exported(network.eval())
+    task, network = open_best(folder, MagnitudeTask)
+    restorer = task.exported(network)
     assert isinstance(restorer, Restorer)
     return task, restorer
 
