@@ -128,6 +128,7 @@ def check(stream: Stream, seconds: float) -> None:
     assert any(each["depths"] == [0] for each in newest)
 
 
+@pytest.mark.deep
 def test_a_stream_that_is_stopped_goes_on_where_it_was(streams: list[Stream]) -> None:
     """Like a machine that is suspended, or a container that has used up its share."""
     streams.append(stream := Stream(14.0))
@@ -162,7 +163,8 @@ def test_a_stream_that_is_left_one_core_goes_on(streams: list[Stream]) -> None:
     assert last["done"] > narrow["done"] or not last["states"]
 
 
-@pytest.mark.parametrize("spinners", [1, pytest.param(3, marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("spinners", [1, 3])
 def test_a_stream_beside_busy_threads_comes_back(streams: list[Stream], spinners: int) -> None:
     """They hold the interpreter for 5 ms at a time: half of a packet."""
     streams.append(stream := Stream(16.0, spinners))
