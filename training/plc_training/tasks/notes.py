@@ -170,6 +170,8 @@ class NotesTask(Task):
 
     Attributes
     ----------
+    plan : NotesPlan
+        Length and rate of the notes.
     sample_rate : int
         Of the notes, in Hz.
     lowest, highest : int
@@ -186,7 +188,7 @@ class NotesTask(Task):
     def __init__(
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments
     ) -> None:
-        self._plan, self._settings = plan, settings
+        self.plan, self._settings = plan, settings
         self.sample_rate = plan.sample_rate
         self.lowest, self.highest = settings.lowest, settings.highest
         self.representation = representation(
@@ -339,7 +341,7 @@ class NotesTask(Task):
         made = network(torch.from_numpy(noise).to(device), labels.to(device)).cpu().numpy()
         sounds = np.stack([self.representation.inverse(array) for array in made])
         real = self._valid.sounds(chosen)
-        distance = frechet_distance(_cepstra(self._plan, real), _cepstra(self._plan, sounds))
+        distance = frechet_distance(_cepstra(self.plan, real), _cepstra(self.plan, sounds))
         power = np.square(sounds).mean() / np.square(real).mean()
         return {"minus_distance": -distance, "level_db": 10.0 * math.log10(power + 1e-12)}
 
