@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from plc.cli.generate import Count, LatentSeed, Midi, Out, Way
 from plc.cli.options import HELP, AsJson
+from plc.cli.output import Overwrite
 from plc.errors import ConfigError, PlcError
 from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
@@ -307,29 +309,27 @@ def restored(
 @app.command("train generate")
 def generate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
-    way: Annotated[
-        Literal["random", "scale", "interpolation"],
-        typer.Argument(
-            help="random: latents and pitches; scale: one latent at all pitches; interpolation: "
-            "between two latents at one pitch."
-        ),
-    ] = "random",
-    out: Annotated[Path, typer.Option(help="Folder of the WAV files.")] = Path("notes"),
-    count: Annotated[int, typer.Option(min=1, help="Notes to make.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of latents and pitches.")] = 0,
+    way: Way = "random",
+    out: Out = None,
+    midi: Midi = None,
+    count: Count = 10,
+    seed: LatentSeed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write notes that a trained generator makes.
 
     plc train generate runs/notes_complex scale --out scale
+
+    plc train generate runs/notes_complex from-midi --midi song.mid --out song.wav
+
+    Of a MIDI file, each channel is an instrument; notes out of range are moved
+    by octaves, drums are left out, and what sounds together is mixed.
     """
-    import numpy as np
+    from plc.cli.generate import write
+    from plc_training.train.generated import open_generator
 
-    from plc_training.train.generated import WAYS, open_generator, write_sounds
-
-    orchestra = open_generator(run)
-    sounds = WAYS[way](orchestra, count, np.random.default_rng(seed))
-    for path in write_sounds(orchestra, sounds, out):
-        typer.echo(path)
+    write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)
 
 
 @app.command("train judged")

@@ -214,7 +214,7 @@ def train_judges(notes: NoteSet, display: Display, seed: int = 0, epochs: int = 
 
 
 def spread(pitches: tuple[int, int], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return pitches of a range, each as often as the others, in random order."""
+    """Return pitches of a range, all alike often, in random order."""
     every = np.arange(pitches[0], pitches[1] + 1)
     return rng.permutation(np.resize(every, count))
 
@@ -297,7 +297,7 @@ class Scorer:
 
 
 def frames_of(notes: NoteSet) -> Frames:
-    """Return how sure a transcriber is of each key, frame by frame of each note.
+    """Return what a transcriber hears in each frame of each note.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def frames_of(notes: NoteSet) -> Frames:
 
 
 def table(judged: Judged) -> Iterator[str]:
-    """Yield the lines of a table of scores with their 95 % intervals over notes."""
+    """Yield a table's lines: scores with their intervals."""
     yield (
         f"judges are right on held-out notes: pitch {judged.pitch_accuracy:.1%} of "
         f"{judged.pitches}, instrument {judged.instrument_accuracy:.1%} of {judged.instruments}"
@@ -327,7 +327,9 @@ def table(judged: Judged) -> Iterator[str]:
 
 
 def draw_scales(path: Path, orchestras: Mapping[str, Orchestra], seed: int = 0) -> None:
-    """Draw mel spectra of a scale that each generator plays with one latent, as a PNG.
+    """Draw a scale that each generator plays with one latent.
+
+    The picture is a PNG of mel spectra.
 
     Raises
     ------

@@ -66,7 +66,7 @@ class NoteSet:
 
     @cached_property
     def features(self) -> Tensor:
-        """What judges see: float32, shape (notes, bins, frames), 0 to 1."""
+        """Return what judges see: float32, shape (notes, bins, frames), 0 to 1."""
         grid = make_grid(self.sample_rate)
         shape = (len(self), grid.bins, grid.frames(self.sounds.shape[1]))
         levels = np.empty(shape, np.float32)
@@ -137,7 +137,17 @@ def instrument_of(clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A judge, its classes, and how often it is right on notes that it was not trained on."""
+    """A judge and its classes.
+
+    Attributes
+    ----------
+    network : Judge
+        Ready to judge.
+    classes : tuple of str
+        In the order of its answers.
+    accuracy : float
+        Share of right answers on notes that it was not trained on, 0 to 1.
+    """
 
     network: Judge
     classes: tuple[str, ...]
