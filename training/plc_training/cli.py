@@ -62,7 +62,11 @@ app = typer.Typer(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a recipe in the package, or path of a .toml file.")
+        str,
+        typer.Argument(
+            help="Name of a recipe in the package, path of a .toml file, or of a .json "
+            "configuration of generated notes."
+        ),
     ],
     data: Libraries,
     run: Annotated[
@@ -95,6 +99,8 @@ def train(
     plc train two_sided --data CORPUS
 
     torchrun --nproc-per-node 2 -m plc_training train two_sided --data CORPUS
+
+    plc train CONFIG.json --data NOTES
 
     Ctrl-C stops with a checkpoint; the same command continues.
     Afterwards: plc export.

@@ -269,7 +269,8 @@ def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path) -> None:
     for torchs, runtimes in pairs:
         # Weights of the model are rounded to half precision.
         np.testing.assert_allclose(torchs, runtimes, atol=0.01 * np.abs(torchs).max())
-    assert not np.allclose(*theirs.arrays(noise[[0, 0]], pitches[:2]))
+    first, second = theirs.arrays(noise[[0, 0]], pitches[:2])
+    assert not np.allclose(first, second)
 
 
 def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
