@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) ->
             system.inside(
                 "systemctl", "kill", "--kill-whom=main", f"--signal={signal}", "plc-relay"
             )
-            assert comes_true(lambda pid=pid: again(pid), within_s=120.0), result + system.log()
+            assert comes_true(partial(again, pid), within_s=120.0), result + system.log()
             assert int(system.of_unit("NRestarts")) == began + 1
             assert sent_and_heard(*first, ssrc=8 + began) >= 40
 
