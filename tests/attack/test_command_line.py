@@ -318,7 +318,7 @@ RELAY = ["relay", "--workers", "2", "--codec", "l16", "--model", "ar"] + [
 BENCH = ["bench", "quality", "--methods", "zeros,ar", "--jobs", "2"]
 
 
-@pytest.mark.parametrize("busy_s", [0.0, 0.2])
+@pytest.mark.parametrize("busy_s", [pytest.param(0.0, marks=pytest.mark.deep), 0.2])
 @pytest.mark.parametrize("workers", ["relay", "bench"])
 def test_an_interrupt_while_workers_start_leaves_neither_them_nor_a_traceback(
     tmp_path: Path, workers: str, busy_s: float

@@ -81,6 +81,7 @@ def run_program(code: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("how", ENDS)
 def test_a_child_ends_however_it_does(how: str) -> None:
     code = f"""

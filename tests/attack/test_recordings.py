@@ -307,6 +307,7 @@ def test_a_hangup_ends_a_relay_as_a_terminate_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
+@pytest.mark.deep
 @pytest.mark.realtime
 def test_a_process_that_is_stopped_for_3_s_records_what_came_meanwhile(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 500 * BLOCK))

@@ -56,6 +56,7 @@ def run(package: Path, program: str = PROGRAM, cache: str = "cache", processor: 
     """Return what a program prints in a fresh process."""
     root = package.parent
     environment = os.environ | {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / cache)}
+    environment.pop("NUMBA_BOUNDSCHECK", None)  # code of a package has no checks
     if processor:
         environment |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
     return subprocess.run(

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,11 @@ from plc.apps.relay_stream import RelayConfig
 from plc.apps.systemd import notify
 from plc.cli.streams import read_relay_file, stream_of
 from plc.errors import ConfigError, NetworkError
-from plc.rtp.codecs import L16
-from plc.rtp.packetizer import Packetizer
 from plc.rtp.udp import Endpoint, UdpPort, serve
+from tests.plc.apps.served_relay import BLOCK, HERE, RATE, comes_true, send
 from tests.plc.configs import changed
 from tests.processes import environment, hear_signals
-from tests.signals import tones
 
-RATE, BLOCK = 16_000, 160
-HERE = Endpoint("127.0.0.1", 0)
 CONFIG = changed(
     RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
     sample_rate=RATE,
@@ -62,23 +58,6 @@ def served(configs: list[RelayConfig]) -> Iterator[tuple[Relay, RelayKeeper]]:
         thread.join(20.0)
         relay.close()
         assert not thread.is_alive()
-
-
-def comes_true(condition: Callable[[], object], within_s: float = 30.0) -> bool:
-    end_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def send(port: int, packets: int, ssrc: int = 7) -> None:
-    packetizer = Packetizer(L16(RATE, 1), ssrc=ssrc)
-    with closing(UdpPort(HERE)) as sender:
-        target = sender.target(Endpoint("127.0.0.1", port))
-        for block in tones(1, RATE, packets * BLOCK).reshape(packets, BLOCK, 1):
-            sender.send(packetizer.pack(block), target)
 
 
 def port_of(relay: Relay, name: str) -> int:

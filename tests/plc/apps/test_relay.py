@@ -831,6 +831,7 @@ def hears_something(process: subprocess.Popen[str]) -> bool:
     return int(line_of(process.stdout)) > 12
 
 
+@pytest.mark.deep
 @pytest.mark.realtime
 def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"

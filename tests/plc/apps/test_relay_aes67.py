@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.plc.apps.served_relay import free_port
 from tests.processes import environment, hear_signals
 from tests.signals import noise, sine
 
@@ -108,13 +109,6 @@ def need_gstreamer() -> None:
     for element in GST.split():
         if subprocess.run(["gst-inspect-1.0", "--exists", element], check=False).returncode:
             pytest.skip(f"GStreamer has no {element}: apt-get install gstreamer1.0-plugins-good")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def gst_receiver(group: str, port: int, codec: str, target: Path) -> subprocess.Popen[str]:

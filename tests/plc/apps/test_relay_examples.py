@@ -4,9 +4,12 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from plc.apps.metrics import LIVE_METRICS, PLAYOUT_METRICS, RELAY_METRICS, Expor
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.cli.streams import read_relay_file
 from plc.rtp.udp import Endpoint
+from tests.plc.apps.served_relay import comes_true, free_port, health, sent_and_heard, stream
 from tests.plc.configs import changed
 from tests.processes import ROOT
 
@@ -53,6 +57,13 @@ def test_rules_and_panels_ask_for_metrics_that_are_served(name: str) -> None:
     asked = set(re.findall(r"\bplc_[a-z_]+", text))
     assert len(asked) >= 8
     assert asked <= SERVED
+
+
+def test_every_alert_is_raised_once_by_the_tests_of_the_rules() -> None:
+    alerts = re.findall(r"- alert: (\w+)", text_of("alerts.yml"))
+    tests = text_of("alerts_test.yml")
+    raised = re.findall(r"alertname: (\w+)\n +exp_alerts", tests)
+    assert sorted(raised) == sorted(alerts)
 
 
 def test_service_and_container_watch_the_port_of_the_file() -> None:
@@ -110,6 +121,7 @@ def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     for check, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
         subprocess.run(["promtool", "check", check, FOLDER / name], check=True)
+    subprocess.run(["promtool", "test", "rules", FOLDER / "alerts_test.yml"], check=True)
     # Grafana has no such check; as rules its questions get Prometheus' own.
     asked = [each.replace("$__rate_interval", "1m") for each in asked_by_panels()]
     rules = [{"record": f"panel:{n}", "expr": each} for n, each in enumerate(asked)]
@@ -133,11 +145,28 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 
 # ---- the image ----------------------------------------------------------------------------------
 
-Buildah = Callable[..., str]
 BASE = "docker.io/library/python:3.12-slim"
 # Certificates of this machine: its package index may have its own.
 CERTIFICATES = "/etc/ssl/certs:/etc/ssl/certs:ro"
 PATIENCE_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Buildah:
+    """buildah with images of its own."""
+
+    folder: Path
+
+    def command(self, *arguments: object) -> list[str]:
+        store = ("--storage-driver", "vfs", "--root", self.folder / "root")
+        return [
+            str(each) for each in ("buildah", *store, "--runroot", self.folder / "run", *arguments)
+        ]
+
+    def __call__(self, *arguments: object) -> str:
+        done = ran(*self.command(*arguments))
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
 
 
 def ran(*command: object) -> subprocess.CompletedProcess[str]:
@@ -156,18 +185,8 @@ def buildah(tmp_path: Path) -> Iterator[Buildah]:
         pytest.skip("buildah is not installed: apt-get install buildah debootstrap")
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("buildah's chroots need root")
-    store = [
-        *("--storage-driver", "vfs", "--root", tmp_path / "root"),
-        "--runroot",
-        tmp_path / "run",
-    ]
-
-    def call(*arguments: object) -> str:
-        done = ran("buildah", *store, *arguments)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
-
-    if ran("buildah", *store, "pull", "-q", BASE).returncode:
+    call = Buildah(tmp_path)
+    if ran(*call.command("pull", "-q", BASE)).returncode:
         container = call("from", "scratch").strip()
         call("copy", "-q", container, debian(tmp_path / "base"), "/")
         call("commit", "-q", "--rm", container, BASE)
@@ -195,7 +214,7 @@ def debian(folder: Path) -> Path:
 
 @pytest.mark.deep
 @pytest.mark.system
-def test_the_image_is_built_and_holds_a_relay(buildah: Buildah) -> None:
+def test_the_image_is_built_and_runs_a_relay(buildah: Buildah, tmp_path: Path) -> None:
     build = ("bud", "--isolation", "chroot", "--network", "host", "--pull-never", "-q")
     file = ("--format", "docker", "--volume", CERTIFICATES, "--file", FOLDER / "Dockerfile")
     image = buildah(*build, *file, ROOT).strip().splitlines()[-1]
@@ -217,4 +236,23 @@ def test_the_image_is_built_and_holds_a_relay(buildah: Buildah) -> None:
     inside("sh", "-c", "touch /var/cache/plc/a /run/plc/a && rm /var/cache/plc/a /run/plc/a")
     # Nothing of the source is left but what was installed.
     assert inside("sh", "-c", "ls -d /src /wheels /tmp/*.whl 2>/dev/null || true") == ""
-    assert "--config" in inside("plc", "relay", "--help")
+    relays(buildah, container, tmp_path / "relay.toml")
+
+
+def relays(buildah: Buildah, container: str, file: Path) -> None:
+    """Run the image's relay with a file of streams, and send it some packets."""
+    web = free_port(socket.SOCK_STREAM)
+    listen, to = free_port(), free_port()
+    file.write_text(f'metrics = "127.0.0.1:{web}"\n' + stream("a", listen, to))
+    config = json.loads(buildah("inspect", container))["Docker"]["config"]
+    command = (*config["Entrypoint"], *config["Cmd"])
+    volume = ("--volume", f"{file}:{config['Cmd'][-1]}:ro")
+    run = buildah.command("run", "--isolation", "chroot", *volume, container, "--", *command)
+    relay = subprocess.Popen(run, start_new_session=True)
+    try:
+        assert comes_true(lambda: relay.poll() is not None or health(web) == 200, PATIENCE_S)
+        assert sent_and_heard(listen, to) >= 40
+    finally:
+        os.killpg(relay.pid, signal.SIGTERM)
+        relay.wait(60.0)
+    assert health(web) == 0

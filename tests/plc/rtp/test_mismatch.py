@@ -3,7 +3,6 @@
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from plc.rtp.packets import RtpPacket, build_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint
 from tests.plc import configs
+from tests.plc.apps.served_relay import free_port
 from tests.plc.apps.test_relay import line_of
 from tests.processes import environment
 from tests.signals import tones
@@ -270,10 +270,3 @@ def test_a_relay_that_nobody_sends_to_says_so_and_fails_unless_it_is_a_service(
     assert service.returncode == 0, errors
     assert errors.splitlines()[-1] == "plc: hall heard no stream: no datagram at all"
     assert said.startswith(f"hall -> {tmp_path}/b.wav: 0 packets in")
-
-
-def free_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -1,0 +1,176 @@
+"""The unit of ``examples/relay`` under a systemd of the test's own.
+
+systemd starts as the first process of new namespaces, with file systems of its own in place of all
+that it or the unit writes to, and without what a machine's start consists of otherwise; nothing of
+this machine's is changed.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.plc.apps.served_relay import comes_true, free_port, health, sent_and_heard, stream
+from tests.processes import ROOT
+
+UNIT = ROOT / "examples" / "relay" / "plc-relay.service"
+SYSTEMD = Path("/lib/systemd/systemd")
+# Python, its packages and the checkout stand where a service may read: it sees no home and no /tmp.
+BOOT = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir /run/given
+mount --bind "$1" /run/given
+for folder in opt var/cache var/tmp tmp; do mount -t tmpfs tmpfs /$folder; done
+for wanted in /usr/lib/systemd/system/*.wants /etc/systemd/system/*.wants; do
+  mount -t tmpfs tmpfs "$wanted"  # nothing of a machine's start runs here
+done
+mkdir -p /run/etc/upper /run/etc/work /run/systemd/system /opt/plc/bin
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
+mkdir -p /etc/plc /etc/systemd/system/plc-relay.service.d
+while read -r from to; do mkdir -p "$to"; mount --bind "$from" "$to"; done </run/given/folders
+cp /run/given/relay.toml /etc/plc/relay.toml
+cp /run/given/plc /opt/plc/bin/plc
+cp /run/given/plc-relay.service /etc/systemd/system/
+cp /run/given/short.conf /etc/systemd/system/plc-relay.service.d/
+printf '[Unit]\\nDescription=Trial\\n' >/run/systemd/system/trial.target
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /sys/fs/cgroup
+mkdir /sys/fs/cgroup/systemd
+mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+export container=trial
+exec /lib/systemd/systemd --system --unit=trial.target --show-status=no --log-target=null
+"""
+# A hung relay is noticed and ended sooner than by default, so that the test is shorter.
+SHORT = """
+[Service]
+WatchdogSec=5
+TimeoutAbortSec=3
+StandardOutput=append:/var/cache/relay.log
+StandardError=append:/var/cache/relay.log
+"""
+PROGRAM = """#!/bin/sh
+export LD_LIBRARY_PATH=/opt/python/lib
+export PYTHONPATH=/opt/source:/opt/source/kernels:/opt/packages
+exec /opt/python/bin/{python} -m plc "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A systemd, by the process that starts its namespaces."""
+
+    process: subprocess.Popen[bytes]
+
+    def inside(self, *command: str, check: bool = True) -> str:
+        """Return what a command prints in the namespaces of this systemd."""
+        [child] = (
+            Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
+        done = subprocess.run(
+            ["nsenter", "--target", child, "--mount", "--pid", *command],
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert not check or done.returncode == 0, done.stderr + self.log()
+        return done.stdout.strip()
+
+    def log(self) -> str:
+        return self.inside("tail", "-n", "30", "/var/cache/relay.log", check=False)
+
+    def is_there(self) -> bool:
+        try:
+            return self.inside("systemctl", "is-system-running", check=False) == "running"
+        except (ValueError, OSError):  # its first process has not begun
+            return False
+
+    def of_unit(self, name: str) -> str:
+        return self.inside("systemctl", "show", "plc-relay", "--property", name, "--value")
+
+    def write(self, path: str, text: str) -> None:
+        self.inside("sh", "-c", 'printf %s "$1" >"$2"', "sh", text, path)
+
+
+@contextmanager
+def booted(folder: Path, relay_file: str) -> Iterator[Booted]:
+    """Start systemd with the unit and a file of streams; end it with all its services."""
+    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    (folder / "folders").write_text(
+        f"{ROOT} /opt/source\n{Path(np.__file__).parents[1]} /opt/packages\n"
+        f"{sys.base_prefix} /opt/python\n"
+    )
+    (folder / "relay.toml").write_text(relay_file)
+    program = folder / "plc"
+    program.write_text(PROGRAM.format(python=python.name))
+    program.chmod(0o755)
+    shutil.copy(UNIT, folder / UNIT.name)
+    (folder / "short.conf").write_text(SHORT)
+    spaces = ("--mount", "--pid", "--fork", "--cgroup", "--ipc", "--uts", "--kill-child")
+    process = subprocess.Popen(["unshare", *spaces, "bash", "-c", BOOT, "boot", folder])
+    system = Booted(process)
+    try:
+        comes_true(lambda: process.poll() is not None or system.is_there())
+        if process.poll() is not None or not system.is_there():
+            pytest.skip("systemd does not start here in namespaces with file systems of their own")
+        yield system
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.deep
+@pytest.mark.system
+@pytest.mark.skipif(not SYSTEMD.exists(), reason="systemd is not installed")
+@pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) -> None:
+    web = free_port(socket.SOCK_STREAM)
+    first, second = [(free_port(), free_port()) for _ in range(2)]
+    head = f'metrics = "127.0.0.1:{web}"\ncontrol = "/run/plc/relay.sock"\n'
+    with booted(tmp_path, head + stream("first", *first)) as system:
+        system.inside("systemctl", "start", "plc-relay")  # returns when it says that it is ready
+        assert health(web) == 200
+        assert system.of_unit("ActiveState") == "active"
+        assert system.inside("stat", "-c", "%U", f"/proc/{system.of_unit('MainPID')}") != "root"
+        assert sent_and_heard(*first) >= 40
+
+        system.write(
+            "/etc/plc/relay.toml", head + stream("first", *first) + stream("second", *second)
+        )
+        system.inside("systemctl", "reload", "plc-relay")
+        assert comes_true(lambda: sent_and_heard(*second, packets=30) >= 10, within_s=60.0)
+
+        def again(pid: str) -> bool:
+            return (
+                system.of_unit("ActiveState") == "active"
+                and system.of_unit("MainPID") != pid
+                and health(web) == 200
+            )
+
+        for signal, result in (("KILL", "killed"), ("STOP", "hung")):
+            pid = system.of_unit("MainPID")
+            began = int(system.of_unit("NRestarts"))
+            system.inside(
+                "systemctl", "kill", "--kill-whom=main", f"--signal={signal}", "plc-relay"
+            )
+            assert comes_true(partial(again, pid), within_s=120.0), result + system.log()
+            assert int(system.of_unit("NRestarts")) == began + 1
+            assert sent_and_heard(*first, ssrc=8 + began) >= 40
+
+        started_s = time.monotonic()
+        system.inside("systemctl", "stop", "plc-relay")
+        assert time.monotonic() - started_s < 20.0
+        assert (system.of_unit("ActiveState"), system.of_unit("Result")) == ("inactive", "success")
+        assert health(web) == 0
