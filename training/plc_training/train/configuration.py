@@ -1,9 +1,9 @@
-"""JSON configurations of generated notes, as their document's program reads them, as recipes.
+"""JSON configurations of generated notes, read as recipes.
 
-The program is that of [1]_. Its keys become those of a recipe of the task ``notes``; a key that is
-unknown, and a value that would make another network or training than it says, are refused by name.
-Keys of ``WITHOUT_EFFECT`` say where files lie or how they are read, which options of ``plc train``
-say here.
+They are those of the document's program [1]_. Their keys become those of a recipe of the task
+``notes``. A key that is unknown, and a value that would make another network or training than it
+says, are refused by name. Keys of ``WITHOUT_EFFECT`` say where files lie or how they are read:
+options of ``plc train`` say that here.
 
 ==================================================  ================================================
 key                                                 becomes
@@ -126,8 +126,9 @@ class _Values:
 
     def number(self, key: str, default: float | None = None) -> float:
         """Return a number above 0."""
-        value = self._values.get(key, default)
-        if type(value) not in (int, float) or not 0 < value < 1e9:
+        value: Any = self._values.get(key, default)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and 0 < value < 1e9):
             raise ConfigError(f"{key} is {_shown(value)}; expected a number above 0")
         return float(value)
 
