@@ -171,7 +171,7 @@ def test_a_note_is_cut_faded_and_padded() -> None:
     assert not list(plan.cut(np.ones(3000, np.float32), "speech", rng))
 
 
-def a_run(tmp_path: Path) -> tuple[Path, list[str]]:
+def a_run(tmp_path: Path, text: str = RECIPE) -> tuple[Path, list[str]]:
     """Train on notes of a folder; return the run's folder and the command's arguments."""
     rows, notes = ["path,domain,split"], ["path,start_s,duration_s,midi"]
     for number, pitch in enumerate(PITCHES):
@@ -183,7 +183,7 @@ def a_run(tmp_path: Path) -> tuple[Path, list[str]]:
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "notes.csv").write_text("\n".join(notes) + "\n")
     recipe = tmp_path / "mine.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(text)
     arguments = ["train", str(recipe), "--data", str(tmp_path), "--run", str(tmp_path / "run")]
     arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1", "--threads", "1"]
     result = CliRunner().invoke(app, arguments)
@@ -301,3 +301,18 @@ def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
             refused = CliRunner().invoke(command, [*words, *wrong, "--out", str(tmp_path / "no")])
             assert refused.exit_code == 1
             assert "--midi" in refused.output + str(refused.exception)
+
+
+def test_the_generator_may_learn_at_a_pace_of_its_own(tmp_path: Path) -> None:
+    assert [turn.pace for turn in task(generator_pace=3.0).turns(0)] == [1.0, 3.0]
+    weights = []
+    for pace in ("0.0", "1e-9"):
+        folder = tmp_path / pace
+        folder.mkdir()
+        text = RECIPE.replace("scale_steps = 2", f"scale_steps = 2\ngenerator_pace = {pace}")
+        weights.append(open_generator(a_run(folder, text)[0]).network.generator.state_dict())
+    still, slow = weights
+    for name, weight in still.items():
+        torch.testing.assert_close(weight, slow[name], atol=1e-6, rtol=1e-6)
+    default = open_generator(a_run(tmp_path)[0]).network.generator.state_dict()
+    assert any((default[name] - weight).abs().max() > 1e-4 for name, weight in still.items())

@@ -126,6 +126,8 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
         Steps of each scale but the last; in the first half of them it fades in.
     label_weight : float
         Of the classifier's terms in both losses.
+    generator_pace : float
+        Learning rate of the generator, in that of the critic.
     """
 
     representation: str
@@ -135,6 +137,7 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
     highest: Count = 70
     scale_steps: Count = 200
     label_weight: Amount = 10.0
+    generator_pace: Amount = 1.0
 
 
 class NotesNetwork(nn.Module):
@@ -286,7 +289,11 @@ class NotesTask(SessionTask):
         scale, alpha = self.growth(step)
         return (
             Turn(CRITIC, partial(self._critic_loss, scale=scale, alpha=alpha)),
-            Turn(GENERATOR, partial(self._generator_loss, scale=scale, alpha=alpha)),
+            Turn(
+                GENERATOR,
+                partial(self._generator_loss, scale=scale, alpha=alpha),
+                self._settings.generator_pace,
+            ),
         )
 
     def growth(self, step: int) -> tuple[int, float]:

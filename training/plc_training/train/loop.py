@@ -351,7 +351,7 @@ class _Trainer:
         """Change the weights of a turn's player; return the loss."""
         optimiser = self._optimisers[turn.player]
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(self._schedule, step)
+            group["lr"] = turn.pace * learning_rate(self._schedule, step)
         if len(self._optimisers) > 1:
             self._free(turn.player)
         if turn.player:
