@@ -46,7 +46,7 @@ def generate(
     way: Way = "random",
     model: Annotated[
         str, typer.Option(help="Name or path of a model of kind notes: plc models lists them.")
-    ] = "notes-complex",
+    ] = "notes-mel",
     out: Out = None,
     midi: Midi = None,
     count: Count = 10,

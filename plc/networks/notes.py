@@ -24,8 +24,6 @@ from plc.runtime.session import open_session
 
 KIND = "notes"
 """Of a manifest whose network is one for here."""
-DEFAULT = "notes-complex"
-"""The generator in the package."""
 
 
 class NoteGenerator:
