@@ -257,7 +257,7 @@ class ArFiller(Filler):
             self._limits[c] = limit
 
     def rehearse(self, history: History, errors: NDArray[np.float64]) -> None:
-        """Predict the newest samples from those before them, and write the mean square errors.
+        """Write the mean square error of predicting the newest samples.
 
         The predictors are those of the burst, which were fitted to these samples, too.
 
