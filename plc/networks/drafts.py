@@ -59,6 +59,8 @@ class Draft:
     ahead: int
     recalls: ClassVar[bool] = False
     """Whether it reuses sound from long before the gap, which may have been concealment."""
+    errors: NDArray[np.float64] | None = None
+    """By channel: mean square error that prediction makes, as rehearsed; None: not rehearsed."""
 
     def played(self, block: NDArray[np.float32]) -> None:
         """Take in a block that was played, shape (channels, n), C-contiguous."""
@@ -187,6 +189,7 @@ class PassageDraft(BurstDraft):
         sample_rate, channels, _ = stream
         self._passages = Passages(sample_rate, channels, past, ahead)
         self.past_samples = self._passages.past_samples
+        self.errors = self._passages.errors
 
     def write(
         self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
@@ -217,8 +220,11 @@ class PassageDraft(BurstDraft):
 
         def draft() -> None:
             passages.find(history)
+            ar.rehearse(history, passages.errors)
             beside = passages.sum[:, : passages.known + 1]
-            ar.join(history, beside, passages.peaks, passages.found, sample)
+            ar.join(
+                history, beside, passages.peaks, passages.trust(history), passages.found, sample
+            )
             passages.listen(packet)
 
         return draft

@@ -57,6 +57,9 @@ _LATE_MS = 30.0
 _ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
 # What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
 _OVERSHOOT = 1.5
+# No bin of a fill departs from its draft by more than this share of the power that the draft's
+# error has in a bin, as a rehearsal tells it: chosen on validation clips (docs/notebook.md).
+_ERROR_SHARE = 0.1
 
 
 class NetworkFiller(Filler):
@@ -312,6 +315,8 @@ class NetworkFiller(Filler):
             return
         gap = served.gap
         made = self._made[:, : gap.horizon]
+        if served.draft.errors is not None:
+            gap.hold(served.draft.errors, _ERROR_SHARE)
         gap.synthesise(made)
         if served.draft.recalls:
             self._weigh(served, made)

@@ -26,6 +26,7 @@ from plc_kernels.phase.windows import grid_window_samples, window
 EDGE_MS = 1.0
 """Time in which the fill takes over from the draft at an edge of the gap."""
 _OVERLAP = 4
+_LEAST_POWER = 1e-30
 _INSIDE = _OVERLAP - 1
 """Frames that begin before the gap and touch it."""
 
@@ -120,6 +121,29 @@ class GapSpectra:
                     self._spectrum,
                     out,
                 )
+
+    def hold(self, errors: NDArray[np.float64], share: float) -> None:
+        """Keep what the network made of each bin near the draft.
+
+        Strong bins are those that prediction knows best, and where a change costs most; the many
+        weak ones, which tell how a fill sounds, are left as the network made them.
+
+        Parameters
+        ----------
+        errors : float64, shape (channels,)
+            Mean square of the draft's error, per sample.
+        share : float
+            Of the mean power of that error in a bin: what a bin may depart by at most.
+        """
+        touching = slice(self._context, self._context + self.filled.shape[3])
+        energy = float(np.square(self._stft.window, dtype=np.float64).sum())
+        for filled, spectra, error in zip(self.filled, self.spectra, errors, strict=True):
+            draft = spectra[-1, :, :, touching]
+            filled -= draft
+            most = np.float32(max(share * error * energy, _LEAST_POWER))
+            power = np.square(filled[0]) + np.square(filled[1])
+            filled *= np.sqrt(most / np.maximum(power, most))
+            filled += draft
 
     def synthesise(self, out: NDArray[np.float32]) -> None:
         """Write the gap's samples from what the network gave, shape (channels, gap_samples)."""

@@ -31,6 +31,8 @@ from plc_kernels.stream.layout import CHUNK, DECAY_MS
 # Of the innovations of so long before a gap, one in so many tells whether another line's are alike.
 _COMPARED_MS = 35.0
 _EVERY = 8
+REHEARSED_MS = 10.0
+"""How much of what was played is predicted, to see how well that goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class ArFiller(Filler):
         self._line = np.zeros(most + CHUNK)
         self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
         self._compared = round(sample_rate * _COMPARED_MS / 1000.0)
+        self._rehearsed = np.zeros(round(sample_rate * REHEARSED_MS / 1000.0), np.float32)
+        self._before = np.zeros(most)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
         self._through = np.zeros((channels, reach + self._meet), np.float32)
         self._orders = [0] * channels
@@ -211,9 +215,9 @@ class ArFiller(Filler):
         history: History,
         beside: NDArray[np.float32],
         peaks: NDArray[np.float32],
+        weights: NDArray[np.float64],
         there: NDArray[np.bool_],
         out: NDArray[np.float32],
-        weight: float = 1.0,
     ) -> None:
         """Write the next samples along another line: its innovation drives the predictors.
 
@@ -225,11 +229,11 @@ class ArFiller(Filler):
             What the signal may be like, before the gap and in it.
         peaks : float32, shape (channels,)
             As loud as that line may become.
+        weights : float64, shape (channels,)
+            Of that line, 0 to 1.
         there : bool, shape (channels,)
             Which channels have such a line; the others are predicted.
         out : float32, shape (channels, n), written
-        weight : float
-            Of the other line, 0 to 1.
         """
         past = beside.shape[1] - out.shape[1]
         for c, made in enumerate(out):
@@ -241,7 +245,7 @@ class ArFiller(Filler):
             history.newest(c, known)
             line = beside[c, past - known.size : past]
             share = innovation_share(self._taps[c, :order], known, line, _EVERY)
-            part = np.float32(weight * share) * beside[c, past - order :]
+            part = np.float32(weights[c] * share) * beside[c, past - order :]
             self._recent[c, :order] -= part[:order]
             self._predict(c, made)
             limit = max(self._limits[c], float(peaks[c]))
@@ -251,6 +255,28 @@ class ArFiller(Filler):
             self._recent[c, : order - kept] = known[known.size - order + kept :]
             self._recent[c, order - kept : order] = made[made.size - kept :]
             self._limits[c] = limit
+
+    def rehearse(self, history: History, errors: NDArray[np.float64]) -> None:
+        """Write the mean square error of predicting the newest samples.
+
+        The predictors are those of the burst, which were fitted to these samples, too.
+
+        Parameters
+        ----------
+        history : History
+            What :meth:`begin` looked at.
+        errors : float64, shape (channels,), written
+            Of the last 10 ms.
+        """
+        made = self._rehearsed
+        for c, order in enumerate(self._orders):
+            known = self._past[: order + made.size]
+            history.newest(c, known)
+            before = self._before[:order]
+            before[:] = known[:order]
+            taps, line = self._taps[c, :order], self._line[: order + CHUNK]
+            go_on(taps, self._limits[c], before, line, made)
+            errors[c] = error_power(made, known[order:], 0)
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]

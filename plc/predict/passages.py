@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.predict.history import History
-from plc.predict.linear import ArFiller
+from plc.predict.linear import REHEARSED_MS, ArFiller
 from plc_kernels.passages import (
     LAG_ROW,
     LINE_ROW,
@@ -34,6 +34,7 @@ from plc_kernels.passages import (
     thin_flattened,
     weigh_passages,
 )
+from plc_kernels.predict import error_power
 
 REACH_S = 8.0
 """How far back is searched."""
@@ -48,6 +49,8 @@ _REFINE_MS = 40.0
 _PASSAGES = 24
 # The search runs at about this rate: 8 kHz take twice its time for little (training/README.md).
 _SEARCH_HZ = 6000
+# Below this power nothing is known of a prediction.
+_LEAST_POWER = 1e-20
 # Samples of the search that are taken in at once at most.
 _PIECE = 256
 
@@ -107,6 +110,10 @@ class Passages:
         """What was found last, for each channel."""
         self.peaks = np.zeros(channels, np.float32)
         """The largest sample of each channel in any of the passages summed."""
+        self.errors = np.zeros(channels)
+        """Mean square errors of linear prediction of each channel's newest samples."""
+        self._trust = np.ones(channels)
+        self._rehearsed = np.zeros(round(sample_rate * REHEARSED_MS / 1000.0), np.float32)
         self.reset()  # all memory touched now, not page by page while audio runs
 
     def reset(self) -> None:
@@ -159,6 +166,19 @@ class Passages:
                 where = (row, history.position)
                 add_passages(*where, lags, self._shares, self.known, peak, line)
                 np.clip(line, -peak[0], peak[0], out=line)
+
+    def trust(self, history: History) -> NDArray[np.float64]:
+        """Return the weight of each channel's passages, shape (channels,), 0 to 1.
+
+        It is 1 where they come as near to the newest samples as the prediction whose errors are
+        :attr:`errors`, and less where they stay further away.
+        """
+        for c, error in enumerate(self.errors):
+            newest = self._rehearsed
+            history.newest(c, newest)
+            own = error_power(self.sum[c, self.known - newest.size : self.known], newest, 0)
+            self._trust[c] = min(1.0, 2.0 * error / max(error + own, _LEAST_POWER))
+        return self._trust
 
     def _lags_of(
         self, search: "_Search", row: NDArray[np.float32], history: History
@@ -254,7 +274,11 @@ def draft_from(
     gap = passages.sum.shape[1] - passages.known
     past = lines.shape[2] - gap
     passages.find(history)
-    ar.join(history, passages.sum, passages.peaks, passages.found, lines[:, 1, past:], weight)
+    ar.rehearse(history, passages.errors)
+    weights = passages.trust(history)
+    weights *= weight
+    beside = (passages.sum, passages.peaks, weights, passages.found)
+    ar.join(history, *beside, lines[:, 1, past:])
     lines[:, 0] = passages.sum[:, passages.known - past :]
     if not passages.found.all():
         lines[~passages.found, 0] = lines[~passages.found, 1]

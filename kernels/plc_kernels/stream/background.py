@@ -68,11 +68,14 @@ from plc_kernels.stream.layout import (
 # Change of the band levels between frames, in dB, averaged as below: most moments of speech are
 # above, few of music (docs/notebook.md).
 _UNSTEADY_DB = 3.7
-# Until half a second was loud, where hardly any frames follow each other, and below 16 kHz, where
-# half of the features are missing, the change of the band levels alone tells speech.
+# Until a quarter of a second was loud, where hardly any frames follow each other, and below 16 kHz,
+# where half of the features are missing, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
-_LEAST_LOUD_FRAMES = 25
-_LEAST_CHANGES = 5
+_LEAST_LOUD_FRAMES = 12
+_LEAST_CHANGES = 2
+# What was told to be speech remains it while that is more likely than not: heavy losses leave few
+# frames to measure change by (docs/notebook.md).
+_REMAINS_LOGIT = 0.0
 # The change is averaged over 2 s. Before anything was heard the average stands a little below the
 # limit, with the weight of a few frames.
 _PRIOR_FRAMES = 5
@@ -82,8 +85,10 @@ _PRIOR_DB = 3.6
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
-# Numbers of a channel that are counted.
+# Numbers of a channel that are counted, and of the content; the last is whether it is speech.
 _COUNTS = 4
+_CONTENT_COUNTS = 5
+_TOLD = 4
 
 
 @part
@@ -115,7 +120,7 @@ def start_background(block: Block) -> None:
         start_noise(channel_state(block, c), np.uint64(block[SEED]) + np.uint64(c))
     doubles(block, CONTENT_AVERAGES, AVERAGES)[:] = 0.0
     double_rows(block, CONTENT_LOGS, (APART_FRAMES + 1, CHANGE_BINS))[:] = 0.0
-    words(block, CONTENT_COUNTS, _COUNTS)[:] = 0
+    words(block, CONTENT_COUNTS, _CONTENT_COUNTS)[:] = 0
     numbers = reals(block)
     numbers[NOISE_S] = 0.0
     numbers[FLUX_DB] = _PRIOR_DB
@@ -142,11 +147,9 @@ def know_content(block: Block) -> bool:
 @kernel
 def is_speech(block: Block) -> bool:
     """Return whether the last seconds leave little doubt that it is speech."""
-    numbers = reals(block)
     if not know_content(block):
-        return bool(numbers[FLUX_DB] > _SPEECH_DB)
-    features = doubles(block, CONTENT_FEATURES, len(FEATURES))
-    return bool(logit(STREAM_MODEL, features) > numbers[SPEECH_LOGIT])
+        return bool(reals(block)[FLUX_DB] > _SPEECH_DB)
+    return bool(words(block, CONTENT_COUNTS, _CONTENT_COUNTS)[_TOLD])
 
 
 @kernel
@@ -215,6 +218,7 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
         numbers = reals(block)
         block[FLUX_FRAMES] = min(block[FLUX_FRAMES] + 1, MEMORY_FRAMES)
         numbers[FLUX_DB] += (flux_db - numbers[FLUX_DB]) / block[FLUX_FRAMES]
+    _tell(block)
 
 
 @kernel
@@ -239,6 +243,16 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
             out[c, done : done + take] = noise[c, made : made + take]
         block[MADE] += take
         done += take
+
+
+@inlined
+def _tell(block: Block) -> None:
+    """Tell speech from music anew, after a frame; what was speech is given up late."""
+    if know_content(block):
+        told = words(block, CONTENT_COUNTS, _CONTENT_COUNTS)
+        features = doubles(block, CONTENT_FEATURES, len(FEATURES))
+        least = _REMAINS_LOGIT if told[_TOLD] else reals(block)[SPEECH_LOGIT]
+        told[_TOLD] = 1 if logit(STREAM_MODEL, features) > least else 0
 
 
 @inlined

@@ -460,7 +460,7 @@ def lay_out(block: Block) -> int:
     _place(block, POWER_SUM, 4 * bins)
     _place(block, CONTENT_AVERAGES, 8 * AVERAGES)
     _place(block, CONTENT_LOGS, 8 * (APART_FRAMES + 1) * CHANGE_BINS)
-    _place(block, CONTENT_COUNTS, 8 * 4)
+    _place(block, CONTENT_COUNTS, 8 * 5)
     _place(block, CONTENT_FEATURES, 8 * len(FEATURES))
     _place(block, FIT_FORWARD, 4 * fit)
     _place(block, FIT_BACKWARD, 4 * fit)

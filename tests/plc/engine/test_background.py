@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.engine.background import Background
+from plc_kernels.content import STREAM_MODEL, logit
 from plc_kernels.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
 from plc_kernels.stream.layout import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM, SPEECH_LOGIT
 from tests.examples import examples
@@ -209,14 +210,35 @@ def test_a_stream_tells_a_voice_from_music_though_packets_are_lost(
     assert np.mean(told[50:]) > 0.9
 
 
-def test_half_a_second_of_sound_is_heard_before_the_spectrum_has_a_say() -> None:
-    background = heard(syllables(1, 24 * FRAME))
+def test_a_quarter_of_a_second_is_heard_before_the_spectrum_has_a_say() -> None:
+    background = heard(syllables(1, 11 * FRAME))
     background.listen(1e-3 * noise(1, 40 * FRAME)[None])
     assert background.features is None
     background.listen(SYLLABLES)
     assert background.features is not None
     background.reset()
     assert background.features is None
+
+
+def test_a_voice_remains_one_while_that_is_more_likely_than_not() -> None:
+    clip, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
+    organ = tones(7, rate, 6 * rate)
+    background = Background(1, rate, 0)
+    doubtful = 0
+    for begin in range(0, clip.size - FRAME, FRAME):
+        background.listen(clip[None, begin : begin + FRAME])
+    assert background.content == "speech"
+    for begin in range(0, organ.size - FRAME, FRAME):  # the probability falls frame by frame
+        background.listen(organ[None, begin : begin + FRAME])
+        assert background.features is not None
+        said = logit(STREAM_MODEL, background.features)
+        assert (background.content == "speech") == (said > 0.0)
+        doubtful += 0.0 < said < np.log(SPEECH_FROM / (1.0 - SPEECH_FROM))
+        if said < 0.0:
+            break
+    assert doubtful > 0
+    background.listen(organ[None])
+    assert background.content == "music"
 
 
 def test_where_no_frames_follow_each_other_the_change_alone_says_what_it_is() -> None:

@@ -276,6 +276,25 @@ def test_a_bridge_leaves_less_time_for_the_forward_fit(monkeypatch: pytest.Monke
     assert with_bridge.steady[0].order < without.steady[0].order
 
 
+def test_a_rehearsal_tells_how_well_each_channel_is_foreseen() -> None:
+    samples = 4000
+    rough = sine(440.0, SAMPLE_RATE, samples) + noise(5, samples, 0.1)
+    history = remembered(sine(440.0, SAMPLE_RATE, samples), rough, noise(6, samples, 0.1))
+    made_by = filler(3)
+    made_by.begin(history)
+    again = filler(3)
+    again.begin(history)
+    errors = np.full(3, np.nan)
+    made_by.rehearse(history, errors)
+    assert errors[0] < 1e-6
+    assert 0.003 < errors[1] < 0.02
+    assert 0.003 < errors[2] < 0.02
+    out, expected = np.zeros((2, 3, 300), np.float32)
+    made_by.extend(out)
+    again.extend(expected)
+    np.testing.assert_array_equal(out, expected)  # the burst is predicted as if not rehearsed
+
+
 def test_a_fixed_rung_is_used_whatever_it_costs() -> None:
     fixed = ArFiller(SAMPLE_RATE, 8, PACKET, limit_ms=1e-9, rung=STEADY[0])
     assert fixed.names == (STEADY[0].name,)

@@ -98,6 +98,23 @@ def test_where_nothing_is_like_it_linear_prediction_goes_on() -> None:
     assert error_db(joined, plain) < -20.0
 
 
+def test_passages_weigh_less_where_prediction_comes_nearer_to_what_was_played() -> None:
+    rate = 16_000
+    stream = Stream(rate, 1)
+    stream.hear(beats(rate, 4.0, 0.7)[:, : round(3.48 * rate)], 160)
+    stream.drafts()
+    passages, history = stream.passages, stream.history
+    assert passages.trust(history)[0] == 1.0
+    newest = np.zeros(round(0.01 * rate), np.float32)
+    history.newest(0, newest)
+    stop = passages.known
+    passages.sum[0, stop - newest.size : stop] = newest + 0.1  # an error of a hundredth
+    passages.errors[0] = 0.01
+    np.testing.assert_allclose(passages.trust(history), 1.0, rtol=1e-3)
+    passages.errors[0] = 0.01 / 3.0
+    np.testing.assert_allclose(passages.trust(history), 0.5, rtol=1e-3)
+
+
 @pytest.mark.parametrize("heard_s", [0.0, 0.05, 0.19])
 def test_too_little_heard_is_linear_prediction(heard_s: float) -> None:
     rate = 16_000
