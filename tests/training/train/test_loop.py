@@ -273,7 +273,7 @@ def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
         ("beta1", "1.0", "a number, at least 0, below 1"),
         ("beta2", "1.0", "a number, at least 0, below 1"),
         ("checkpoint_s", "inf", "a number, at least 0"),
-        ("decay", "'linear'", "cosine or tenth"),
+        ("decay", "'linear'", "cosine or none or tenth"),
         ("optimiser", "'sgd'", "adamw or muon"),
         ("precision", "'8'", "32-true or bf16-mixed"),
         ("patience", "-1", "a whole number, at least 0"),
