@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from plc import notice
-from plc.cli import batch, embed, live, network, repair, streams, web
+from plc.cli import batch, embed, generate, live, network, repair, streams, web
 from plc.cli.batch import progress_bar, warn_of_clipping
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
@@ -562,7 +562,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (repair, live, network, streams, embed, web):
+for _commands in (repair, generate, live, network, streams, embed, web):
     _commands.register(app)
 
 

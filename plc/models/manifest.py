@@ -22,11 +22,11 @@ from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "bridge", "inpaint", "paper", "restore", "stroke", "gacela")
+KINDS = ("causal", "bridge", "inpaint", "paper", "restore", "stroke", "gacela", "notes")
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
 files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
-spectrogram; a stroke of speech in one; a generator of long gaps."""
-OWN_PORTS = ("paper", "restore", "stroke", "gacela")
+spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
+OWN_PORTS = ("paper", "restore", "stroke", "gacela", "notes")
 """Kinds whose networks have inputs of their own; they may see nothing in a gap."""
 # What "inpaint" was called when format 1 began.
 _KIND_BEFORE = "lookahead"
@@ -73,7 +73,7 @@ class Manifest:
     context_frames, context_frames_after : int
         Frames before and after those that the network fills.
     horizon_ms : float
-        Longest gap it fills.
+        Longest gap it fills; of ``notes``, length of a note.
     sample_rates : tuple of int
         Lowest and highest rate in Hz that it may be used at.
     parameters : int

@@ -61,6 +61,7 @@ NEEDED: dict[str, list[str]] = {
     "conceal": ["CLIP", "OUT", "--loss", "10%", "--method", "zeros", "-y"],
     "inpaint": ["CLIP", "OUT", "--gap", "0.01:0.02", "--method", "zeros", "-y"],
     "repair": ["NEW", "--out", "NEW/out"],
+    "generate": ["random", "--out", "NEW/notes", "--count", "1", "-y"],
     "lose": ["CLIP", "OUT", "--loss", "10%", "-y"],
     "send": ["CLIP", "--to", "udp://127.0.0.1:9", "--duration-s", "0"],
     "relay": ["--listen", "udp://127.0.0.1:0", "--to", "OUT", "-y", "--duration-s", "0"],
@@ -82,6 +83,7 @@ NEEDED: dict[str, list[str]] = {
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
+    "plc.cli.generate.write",
     "plc.apps.relay.run_relay",
     "plc.apps.live.run_live",
     "plc.apps.live_send.run_send",

@@ -29,6 +29,7 @@ def test_torchrun_hands_every_option_on() -> None:
         ("debian", "plc train debian speech music --out DEBIAN"),
         ("notes", "plc train notes --out NOTES"),
         ("generate", "plc train generate runs/notes_complex scale --out scale"),
+        ("judged", "plc train judged runs/notes_* --data NOTES --unseen UNSEEN"),
         ("content", "plc train content --data CORPUS --data DEBIAN"),
         ("contour", "plc train contour --data CORPUS --out contour.npz"),
         ("damage", "plc train damage --data CORPUS --out damage.npz"),

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from plc.cli.options import HELP
+from plc.cli.generate import Count, LatentSeed, Midi, Out, Way
+from plc.cli.options import HELP, AsJson
+from plc.cli.output import Overwrite
 from plc.errors import ConfigError, PlcError
 from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
@@ -60,7 +62,11 @@ app = typer.Typer(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a recipe in the package, or path of a .toml file.")
+        str,
+        typer.Argument(
+            help="Name of a recipe in the package, path of a .toml file, or of a .json "
+            "configuration of generated notes."
+        ),
     ],
     data: Libraries,
     run: Annotated[
@@ -94,6 +100,8 @@ def train(
 
     torchrun --nproc-per-node 2 -m plc_training train two_sided --data CORPUS
 
+    plc train CONFIG.json --data NOTES
+
     Ctrl-C stops with a checkpoint; the same command continues.
     Afterwards: plc export.
 
@@ -106,7 +114,8 @@ def train(
     plc train restored (score a restorer of damaged spectrograms),
     plc train restorers (train all of them briefly, and compare),
     plc train contexts (gaps of speech against their contexts),
-    plc train generate (write notes that a trained generator makes).
+    plc train generate (write notes that a trained generator makes),
+    plc train judged (score such notes by judges).
     """
     import torch
 
@@ -306,29 +315,76 @@ def restored(
 @app.command("train generate")
 def generate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
-    way: Annotated[
-        Literal["random", "scale", "interpolation"],
-        typer.Argument(
-            help="random: latents and pitches; scale: one latent at all pitches; interpolation: "
-            "between two latents at one pitch."
-        ),
-    ] = "random",
-    out: Annotated[Path, typer.Option(help="Folder of the WAV files.")] = Path("notes"),
-    count: Annotated[int, typer.Option(min=1, help="Notes to make.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of latents and pitches.")] = 0,
+    way: Way = "random",
+    out: Out = None,
+    midi: Midi = None,
+    count: Count = 10,
+    seed: LatentSeed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write notes that a trained generator makes.
 
     plc train generate runs/notes_complex scale --out scale
+
+    plc train generate runs/notes_complex from-midi --midi song.mid --out song.wav
+
+    Of a MIDI file, each channel is an instrument; notes out of range are moved
+    by octaves, drums are left out, and what sounds together is mixed.
     """
-    import numpy as np
+    from plc.cli.generate import write
+    from plc_training.train.generated import open_generator
 
-    from plc_training.train.generated import WAYS, open_generator, write_sounds
+    write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)
 
-    orchestra = open_generator(run)
-    sounds = WAYS[way](orchestra, count, np.random.default_rng(seed))
-    for path in write_sounds(orchestra, sounds, out):
-        typer.echo(path)
+
+@app.command("train judged")
+def judged(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of the task notes.")],
+    data: Annotated[
+        Path, typer.Option(help="Library that they were trained on; judges are trained on it.")
+    ],
+    unseen: Annotated[Path, typer.Option(help="Library of notes of other instruments.")],
+    count: Annotated[int, typer.Option(min=4, help="Notes of each origin.")] = 324,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw a scale that each run plays.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of judges, notes and intervals.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the training of the judges.")] = 6,
+    cache: DecodedCache = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score generated notes by judges of pitch and instrument.
+
+    plc train notes --out NOTES --programs 0-5,8-10
+
+    plc train notes --out UNSEEN --programs 6,11
+
+    plc train judged runs/notes_* --data NOTES --unseen UNSEEN
+
+    Two small classifiers are trained on the notes of NOTES, in one or two
+    minutes of a core. Printed are the share of notes in tune, inception scores
+    (PIS, IIS: higher is better), kernel distances (PKID, IKID) and the Fréchet
+    distance (FAD: lower is better) to one half of UNSEEN, with 95 % intervals
+    over notes. Beside them: the other half of UNSEEN, which says how near real
+    notes come; notes of NOTES; and sines of the right pitch.
+    FAD needs: pip install --no-deps basic-pitch
+    """
+    import torch
+
+    from plc.jsonable import to_json
+    from plc_training.train.judged import draw_scales, judge_runs, table
+
+    if threads:
+        torch.set_num_threads(threads)
+    found, orchestras = judge_runs(
+        runs, data, unseen, cache or _default_cache(), count, seed, epochs
+    )
+    typer.echo(to_json(found) if as_json else "\n".join(table(found)))
+    if picture is not None:
+        draw_scales(picture, orchestras, seed)
+        typer.echo(f"picture: {picture}", err=True)
 
 
 @app.command("train restorers")

@@ -143,10 +143,13 @@ class Turn:
     loss : callable
         Network and batch to the mean loss, a scalar. A player that is a part of the network may be
         called by its name in it; the whole network is called itself.
+    pace : float
+        Factor of the schedule's learning rate.
     """
 
     player: str
     loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
+    pace: float = 1.0
 
 
 class Task(ABC):

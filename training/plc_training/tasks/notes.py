@@ -28,11 +28,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.errors import ConfigError, ModelError
-from plc.models.manifest import KINDS
+from plc.errors import ConfigError
+from plc.models.manifest import Manifest
+from plc.networks.notes import KIND, notes_signature
 from plc.representations.base import Representation
 from plc.representations.mel import BANDS, Mel, cosine_rows
 from plc.representations.named import REPRESENTATIONS, representation
+from plc.representations.spectral import BIN_HZ
+from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_training.data.segments import Segments
 from plc_training.networks.adversary import wasserstein
@@ -41,9 +44,10 @@ from plc_training.tasks.base import (
     Amount,
     Count,
     ModelCard,
+    Ports,
+    SessionTask,
     Settings,
     Sizes,
-    Task,
     TaskChoice,
     Turn,
 )
@@ -56,6 +60,7 @@ _JUDGED_CEPSTRA = 13
 # Of log powers: what is more than 60 dB below the loudest counts as that.
 _HEARD = math.log(1e6)
 _SILENT = 1e-3
+_LEAST_DISTANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,8 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
         Steps of each scale but the last; in the first half of them it fades in.
     label_weight : float
         Of the classifier's terms in both losses.
+    generator_pace : float
+        Learning rate of the generator, in that of the critic.
     """
 
     representation: str
@@ -130,6 +137,7 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
     highest: Count = 70
     scale_steps: Count = 200
     label_weight: Amount = 10.0
+    generator_pace: Amount = 1.0
 
 
 class NotesNetwork(nn.Module):
@@ -157,19 +165,30 @@ class NotesNetwork(nn.Module):
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         """Return arrays within the range of the training notes.
 
+        Parameters
+        ----------
+        noise : float32, shape (batch, latent)
+            Normal.
+        label : number, shape (batch,)
+            From 0 on; in a model's graph all inputs are float32.
+
         Returns
         -------
         float32, shape (batch, channels, rows, frames)
         """
-        made: Tensor = self.generator(noise, label).clamp(-1.0, 1.0) * self.reach + self.middle
+        made: Tensor = (
+            self.generator(noise, label.long()).clamp(-1.0, 1.0) * self.reach + self.middle
+        )
         return made
 
 
-class NotesTask(Task):
+class NotesTask(SessionTask):
     """Batches, losses and validation figures of generated notes.
 
     Attributes
     ----------
+    plan : NotesPlan
+        Length and rate of the notes.
     sample_rate : int
         Of the notes, in Hz.
     lowest, highest : int
@@ -178,7 +197,8 @@ class NotesTask(Task):
         Of the arrays that are generated.
     """
 
-    kind = "notes"
+    kind = KIND
+    ports = Ports(("noise", "label"), "array", {"noise": {0: "batch"}, "label": {0: "batch"}})
     plan_type = NotesPlan
     settings_type = NotesSettings
     above_zero = ("sample_rate", "samples")
@@ -186,7 +206,7 @@ class NotesTask(Task):
     def __init__(
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments
     ) -> None:
-        self._plan, self._settings = plan, settings
+        self.plan, self._settings = plan, settings
         self.sample_rate = plan.sample_rate
         self.lowest, self.highest = settings.lowest, settings.highest
         self.representation = representation(
@@ -247,8 +267,8 @@ class NotesTask(Task):
         }
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return noise and labels."""
-        return batch["noise"], batch["label"]
+        """Return noise and labels, both float32."""
+        return batch["noise"], batch["label"].float()
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Refuse: the players have a loss each.
@@ -269,7 +289,11 @@ class NotesTask(Task):
         scale, alpha = self.growth(step)
         return (
             Turn(CRITIC, partial(self._critic_loss, scale=scale, alpha=alpha)),
-            Turn(GENERATOR, partial(self._generator_loss, scale=scale, alpha=alpha)),
+            Turn(
+                GENERATOR,
+                partial(self._generator_loss, scale=scale, alpha=alpha),
+                self._settings.generator_pace,
+            ),
         )
 
     def growth(self, step: int) -> tuple[int, float]:
@@ -327,34 +351,45 @@ class NotesTask(Task):
         Returns
         -------
         dict
-            ``minus_distance``: minus the Fréchet distance of cepstra, means and deviations over a
-            note, of what is at most 60 dB below its loudest band; ``level_db``: how much louder
-            made notes are.
+            ``nearness_db``: minus the level of the Fréchet distance of cepstra, means and
+            deviations over a note, of what is at most 60 dB below its loudest band; ``level_db``:
+            how much louder made notes are.
         """
         device = next(network.parameters()).device
         chosen = np.arange(self._valid.count)[:_JUDGED_NOTES]
         labels = self._valid.labels(chosen)
         rng = np.random.default_rng(0)
         noise = rng.standard_normal((chosen.size, self._settings.latent)).astype(np.float32)
-        made = network(torch.from_numpy(noise).to(device), labels.to(device)).cpu().numpy()
+        made = network(torch.from_numpy(noise).to(device), labels.float().to(device)).cpu().numpy()
         sounds = np.stack([self.representation.inverse(array) for array in made])
         real = self._valid.sounds(chosen)
-        distance = frechet_distance(_cepstra(self._plan, real), _cepstra(self._plan, sounds))
+        distance = frechet_distance(_cepstra(self.plan, real), _cepstra(self.plan, sounds))
         power = np.square(sounds).mean() / np.square(real).mean()
-        return {"minus_distance": -distance, "level_db": 10.0 * math.log10(power + 1e-12)}
+        nearness_db = -10.0 * math.log10(distance + _LEAST_DISTANCE)
+        return {"nearness_db": nearness_db, "level_db": 10.0 * math.log10(power + 1e-12)}
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
-        """Refuse: no command of plc generates notes.
+        """Return the manifest's fields of kind, grid and length."""
+        return {
+            "kind": KIND,
+            "sample_rates": (self.sample_rate, self.sample_rate),
+            "drafts": (),
+            "bin_hz": BIN_HZ,
+            "top_hz": None,
+            "context_frames": 0,
+            "context_frames_after": 0,
+            "horizon_ms": 1000.0 * self.plan.samples / self.sample_rate,
+        }
 
-        Raises
-        ------
-        ModelError
-            Always: manifests have no kind for generators.
-        """
-        raise ModelError(
-            f"{card.name} generates notes, which no command of plc does with a model; expected a "
-            f"model that is {' or '.join(KINDS)}"
-        )
+    def exported(self, network: nn.Module) -> nn.Module:
+        """Return the network without its critic."""
+        assert isinstance(network, NotesNetwork)
+        del network.critic
+        return network
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        return notes_signature(len(inputs[0]), inputs[0].shape[1], self.representation.shape)
 
 
 class _Notes:

@@ -62,7 +62,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
         Maximum, reached after ``warm_up`` steps.
     decay : str
         ``"cosine"``: down to 0 along a cosine; ``"tenth"``: a tenth after three quarters of the
-        steps.
+        steps; ``"none"``: constant.
     optimiser : str
         ``"adamw"``, or ``"muon"`` (:class:`plc_training.train.optimiser.Muon`).
     weight_decay : float
@@ -88,7 +88,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     steps: Count
     batch: Count = 32
     learning_rate: Annotated[float, Meta(gt=0, le=1)] = 1e-3
-    decay: Literal["cosine", "tenth"] = "cosine"
+    decay: Literal["cosine", "tenth", "none"] = "cosine"
     warm_up: Whole = 200
     optimiser: Optimisers = "adamw"
     weight_decay: Amount = 1e-4
@@ -267,7 +267,9 @@ def train(
 def learning_rate(schedule: Schedule, step: int) -> float:
     """Return the learning rate of a step."""
     rise = min(1.0, (step + 1) / max(schedule.warm_up, 1))
-    if schedule.decay == "tenth":
+    if schedule.decay == "none":
+        fall = 1.0
+    elif schedule.decay == "tenth":
         fall = 1.0 if step < _TENTH_FROM * schedule.steps else 0.1
     else:
         fall = 0.5 * (1.0 + math.cos(math.pi * step / schedule.steps))
@@ -349,7 +351,7 @@ class _Trainer:
         """Change the weights of a turn's player; return the loss."""
         optimiser = self._optimisers[turn.player]
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(self._schedule, step)
+            group["lr"] = turn.pace * learning_rate(self._schedule, step)
         if len(self._optimisers) > 1:
             self._free(turn.player)
         if turn.player:

@@ -28,6 +28,7 @@ from plc.errors import ConfigError
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import FINITE, ModelCard, Settings, Task, TaskChoice, TaskPlan, shown
 from plc_training.tasks.registry import TASKS
+from plc_training.train.configuration import recipe_of_json
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
@@ -95,13 +96,15 @@ def recipe_names() -> list[str]:
 def read_recipe(name_or_path: str | Path) -> Recipe:
     """Return a recipe by its name in the package or its path.
 
+    A path may be that of a JSON configuration: :mod:`plc_training.train.configuration`.
+
     Raises
     ------
     ConfigError
         If the recipe does not exist, or is not valid.
     """
     path = Path(name_or_path)
-    if path.suffix != ".toml" and len(path.parts) == 1:
+    if path.suffix not in (".toml", ".json") and len(path.parts) == 1:
         if str(name_or_path) not in recipe_names():
             raise ConfigError(
                 f"recipe is {str(name_or_path)!r}; in the package: {', '.join(recipe_names())}; a "
@@ -112,6 +115,8 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    if path.suffix == ".json":
+        text = recipe_of_json(text, path)
     return parse_recipe(text, path.stem, str(path))
 
 
