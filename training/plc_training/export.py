@@ -38,8 +38,6 @@ from plc_training.train.run import read_run
 
 PARITY = 1e-4
 """Largest accepted difference, as a share of a segment's largest output."""
-# Largest accepted difference of a figure, in dB or percent.
-FIGURE_PARITY = 0.01
 _TIMED_RUNS = 40
 _MORE_FRAMES = 3
 
@@ -226,7 +224,7 @@ def _prove(
     with torch.no_grad():
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
         figures = _figures(task, trained, judged)
-    _refuse_difference(manifest, parity, figures)
+    _refuse_difference(manifest, parity, figures, task.figure_parity)
     run_ms = _median_ms(task.engine_run(manifest, sessions[0], inputs))
     return Exported(manifest, parity, figures, run_ms, sets is free)
 
@@ -255,7 +253,10 @@ def _figures(task: Task, network: nn.Module, judged: nn.Module) -> dict[str, tup
 
 
 def _refuse_difference(
-    manifest: Manifest, parity: float, figures: dict[str, tuple[float, float]]
+    manifest: Manifest,
+    parity: float,
+    figures: dict[str, tuple[float, float]],
+    figure_parity: float,
 ) -> None:
     if not parity <= PARITY:
         raise ModelError(
@@ -263,7 +264,7 @@ def _refuse_difference(
             f"largest; expected at most {PARITY:g}; nothing was written"
         )
     name, (ours, theirs) = next(iter(figures.items()))
-    if not abs(ours - theirs) <= FIGURE_PARITY:
+    if not abs(ours - theirs) <= figure_parity:
         raise ModelError(
             f"{manifest.name}: {name} is {theirs:.3f} in ONNX Runtime and {ours:.3f} in torch; "
             "nothing was written"

@@ -195,19 +195,27 @@ class Background:
         self.noise_s = 0.0
         self.flux_db = hears._PRIOR_DB
         self.flux_frames = hears._PRIOR_FRAMES
+        self.told = False
 
     @property
     def speech(self) -> bool:
+        return self.told if self.knows else self.flux_db > hears._SPEECH_DB
+
+    @property
+    def knows(self) -> bool:
+        """Whether enough was heard to tell speech from music."""
         _, loud, changes, _ = self.heard.counts
         few = loud < hears._LEAST_LOUD_FRAMES or changes < hears._LEAST_CHANGES
-        if few or self.states[0].spectrum.size < content.BINS:
-            return self.flux_db > hears._SPEECH_DB
+        return not few and self.states[0].spectrum.size >= content.BINS
+
+    def _tell(self) -> None:
+        """Tell speech from music anew; what was speech is given up late."""
         features = np.zeros(len(content.FEATURES))
         content.content_features(self.heard.averages, self.flux_db, features)
         music = self.sample_rate >= layout.MUSIC_RATE
         least = layout.MUSIC_RATE_SPEECH_FROM if music else layout.SPEECH_FROM
-        logit: float = content.logit(content.STREAM_MODEL, features)
-        return logit > math.log(least / (1.0 - least))
+        logit = hears._REMAINS_LOGIT if self.told else math.log(least / (1.0 - least))
+        self.told = content.logit(content.STREAM_MODEL, features) > logit
 
     @property
     def unsteady(self) -> bool:
@@ -240,6 +248,8 @@ class Background:
         if flux_db >= 0.0:
             self.flux_frames = min(self.flux_frames + 1, content.MEMORY_FRAMES)
             self.flux_db += (flux_db - self.flux_db) / self.flux_frames
+        if self.knows:
+            self._tell()
 
     def make_noise(self, n: int) -> Rows:
         """Return comfort noise that continues the noise made before."""

@@ -179,6 +179,8 @@ class Task(ABC):
         Whether ``model.horizon_ms`` has a meaning.
     ports : Ports
         Of the exported graph.
+    figure_parity : float
+        By how much rounded weights may change the first figure, in its unit.
     """
 
     kind: ClassVar[str]
@@ -186,6 +188,7 @@ class Task(ABC):
     settings_type: ClassVar[type[Settings]] = Settings
     above_zero: ClassVar[tuple[str, ...]] = ()
     takes_horizon: ClassVar[bool] = False
+    figure_parity: ClassVar[float] = 0.01
     ports: ClassVar[Ports] = Ports(
         ("spectra", "lost"),
         "filled",

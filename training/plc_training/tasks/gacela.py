@@ -151,6 +151,7 @@ class GacelaTask(SessionTask):
     plan_type = GacelaPlan
     settings_type = GacelaSettings
     above_zero = ("gap_frames", "side_frames", "shift_ms")
+    figure_parity = 0.03  # of a Fréchet distance, which is 1 to 0.5 in training
     ports = Ports(("sides", "noise"), "gap", {"sides": {0: "batch"}, "noise": {0: "batch"}})
 
     def __init__(
