@@ -43,7 +43,7 @@ METHODS: dict[str, str] = {
 
 FILE_METHODS: dict[str, str] = {
     "restore": "files alone: gaps as lost frames of a spectrogram, restored by a network to 8 kHz",
-    "gacela": "files alone: a network invents gaps of up to 372 ms, to 11 kHz; a seed, a variant",
+    "gacela": "files alone: a network invents gaps of up to 743 ms, to 11 kHz; a seed, a variant",
 }
 """Name to description: of those that fill gaps of recordings, and conceal no stream."""
 
