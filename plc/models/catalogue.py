@@ -115,9 +115,9 @@ def model_table(model: Manifest) -> "Table":
 
 
 def _purpose(model: Manifest) -> str:
-    length = "of" if model.kind == "notes" else "gaps to"
-    name = "generated notes" if model.kind == "notes" else model.kind
-    return f"{model.content}, {name}, {length} {model.horizon_ms:g} ms"
+    if model.kind == "notes":
+        return f"{model.content}, generated notes of {model.horizon_ms:g} ms"
+    return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms"
 
 
 def _rates(model: Manifest) -> str:

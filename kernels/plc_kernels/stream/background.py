@@ -132,9 +132,7 @@ def start_background(block: Block) -> None:
 @kernel
 def know_content(block: Block) -> bool:
     """Write the features that tell speech from music; return whether enough was heard."""
-    counts = words(block, CONTENT_COUNTS, _COUNTS)
-    few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
-    if block[FRAME_SAMPLES] // 2 + 1 < BINS or few:
+    if not _knows(block):
         return False
     content_features(
         doubles(block, CONTENT_AVERAGES, AVERAGES),
@@ -147,7 +145,7 @@ def know_content(block: Block) -> bool:
 @kernel
 def is_speech(block: Block) -> bool:
     """Return whether the last seconds leave little doubt that it is speech."""
-    if not know_content(block):
+    if not _knows(block):
         return bool(reals(block)[FLUX_DB] > _SPEECH_DB)
     return bool(words(block, CONTENT_COUNTS, _CONTENT_COUNTS)[_TOLD])
 
@@ -243,6 +241,14 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
             out[c, done : done + take] = noise[c, made : made + take]
         block[MADE] += take
         done += take
+
+
+@inlined
+def _knows(block: Block) -> bool:
+    """Return whether enough was heard to tell speech from music."""
+    counts = words(block, CONTENT_COUNTS, _COUNTS)
+    few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
+    return bool(block[FRAME_SAMPLES] // 2 + 1 >= BINS and not few)
 
 
 @inlined

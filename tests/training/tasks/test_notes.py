@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from plc.apps.notes import latents  # noqa: E402
 from plc.cli.app import app as plc_app  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
 from plc.networks.notes import NoteGenerator  # noqa: E402
@@ -263,7 +264,7 @@ def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path) -> None:
     assert manifest.horizon_ms == pytest.approx(1000 * SAMPLES / RATE)
     ours, theirs = open_generator(folder), NoteGenerator(manifest)
     assert (theirs.lowest, theirs.highest, theirs.latent) == (60, 67, 4)
-    noise = ours.latents(3, np.random.default_rng(0))
+    noise = latents(ours, 3, np.random.default_rng(0))
     pitches = np.array([60, 63, 67])
     pairs = zip(ours.arrays(noise, pitches), theirs.arrays(noise, pitches), strict=True)
     for torchs, runtimes in pairs:

@@ -112,7 +112,9 @@ def test_the_run_keeps_a_recipe_that_reads_as_the_same(tmp_path: Path) -> None:
 def test_every_transform_of_the_program_is_known(name: str, tmp_path: Path) -> None:
     values = changed("transformConfig.transform", name)
     wanted = "magnitude-if" if name == "specgrams" else TRANSFORMS[name]
-    assert read(values, tmp_path).settings.representation == wanted  # type: ignore[attr-defined]
+    settings = read(values, tmp_path).settings
+    assert isinstance(settings, NotesSettings)
+    assert settings.representation == wanted
 
 
 def test_without_frames_the_length_is_in_samples(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plc.apps.notes import Sound, latents, play
 from plc_training.tasks.notes import NotesNetwork, NotesTask
 from plc_training.train.run import open_best
 
@@ -50,14 +49,6 @@ class Orchestra:
         labels = torch.from_numpy(np.asarray(pitches, np.float32) - np.float32(self.lowest))
         made = self.network(torch.from_numpy(latents), labels).numpy()
         return [self.task.representation.inverse(array) for array in made]
-
-    def play(self, latents: NDArray[np.float32], pitches: NDArray[np.integer]) -> list[Sound]:
-        """Return the notes of latents, shape (notes, latent), at MIDI pitches."""
-        return play(self, latents, pitches)
-
-    def latents(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return random latents, shape (count, latent)."""
-        return latents(self, count, rng)
 
 
 def open_generator(folder: Path) -> Orchestra:

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.apps.notes import along_scale, latents, play
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError, MissingExtraError
 from plc.representations.mel import Mel
@@ -239,7 +240,7 @@ def generate(
     made = []
     for first in range(0, len(pitches), _PER_CALL):
         part = pitches[first : first + _PER_CALL]
-        for sound in orchestra.play(orchestra.latents(len(part), rng), part):
+        for sound in play(orchestra, latents(orchestra, len(part), rng), part):
             made.append(sound.samples / max(float(np.abs(sound.samples).max()), 1e-6))
             advance()
     return NoteSet(np.stack(made).astype(np.float32), pitches, (), orchestra.task.sample_rate)
@@ -337,12 +338,12 @@ def draw_scales(path: Path, orchestras: Mapping[str, Orchestra], seed: int = 0) 
         If the picture cannot be written, or matplotlib is missing.
     """
     task = next(iter(orchestras.values())).task
-    pitches = np.rint(np.linspace(task.lowest, task.highest, _SHOWN_PITCHES)).astype(np.int64)
-    rows = {SINES: sines(task.plan, pitches)}
+    rows: dict[str, NoteSet] = {}
     for name, orchestra in orchestras.items():
-        latent = orchestra.latents(1, np.random.default_rng(seed))
-        sounds = orchestra.play(np.repeat(latent, len(pitches), axis=0), pitches)
-        made = np.stack([sound.samples for sound in sounds])
+        scale = along_scale(orchestra, _SHOWN_PITCHES, np.random.default_rng(seed))
+        pitches = np.array([sound.pitch for sound in scale], np.int64)
+        rows.setdefault(SINES, sines(task.plan, pitches))
+        made = np.stack([sound.samples for sound in scale])
         rows[name] = NoteSet(made, pitches, (), task.sample_rate)
     figure = blank_figure(9.6, 1.25 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]

@@ -159,10 +159,6 @@ class Trained:
         parts = [self.network(part) for part in torch.split(notes.features, _BATCH)]
         return torch.cat(parts).numpy().astype(np.float64)
 
-    def posteriors(self, notes: NoteSet) -> NDArray[np.float64]:
-        """Return probabilities of the classes, float64, shape (notes, classes)."""
-        return softmax(self.logits(notes))
-
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities of logits, shape (notes, classes)."""
