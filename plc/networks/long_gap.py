@@ -9,7 +9,8 @@ samples every 256, with the levels of seconds on either side::
     frames    [240 of a side]  [2 edge] [ 32 generated  ] [2 edge]  [240 of a side]
 
 The edge frames of a side touch the gap. The network sees the nearest whole frame in their place;
-those that miss more than a little are interpolated between it and the generated ones. Then phase is
+those that miss more than a little are interpolated between it and the generated ones. Generated
+frames are brought to the levels of what is known at both ends, band by band. Then phase is
 made as in :mod:`plc.networks.spectral_fill`, and the samples are mixed with a draft at both ends.
 In a shorter gap only its own frames are generated.
 
@@ -38,6 +39,7 @@ from plc.networks.spectral_fill import interpolated, with_phase
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.fade import crossfade_ramp
+from plc_kernels.phase.nsgt import band_centres_hz
 from plc_kernels.phase.offline import signal_of, spectra_of
 from plc_kernels.phase.stft import Stft
 from plc_kernels.phase.windows import gaussian_gamma, window
@@ -59,6 +61,12 @@ ITERATIONS = 100
 """Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
+LEVEL_FRAMES = 8
+"""At both ends of a gap, and beside it: whose levels generated frames are brought to."""
+LEVEL_BANDS = 40
+"""In which levels are compared, of equal width in mel."""
+LEVEL_LIMIT_DB = 20.0
+"""By which a band is raised or lowered at the most."""
 CONTEXT_S = 12.0
 """On either side of a gap, of which networks see the part that they were trained on."""
 # A frame that misses no more of its window's energy counts as known.
@@ -137,6 +145,7 @@ class LongGapNetwork:
         made = np.zeros(frames, np.bool_)
         made[self._side : self._side + self._gap] = True
         magnitudes[made & lost] = answer[lost[made]]
+        bring_to_level(magnitudes, made & lost, ~lost)
         places = np.flatnonzero(lost)
         between(magnitudes, lost & ~made)
         # The phase is made in a part of the line.
@@ -288,6 +297,54 @@ def levels_of(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
     floored = np.maximum(magnitudes, np.float32(10.0**-DECADES))
     levels: NDArray[np.float32] = 1.0 + np.float32(2.0 / DECADES) * np.log10(floored)
     return levels
+
+
+def bring_to_level(
+    magnitudes: NDArray[np.float32], generated: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> None:
+    """Bring generated frames to the levels of the known ones on both sides.
+
+    At each end the mean powers of :data:`LEVEL_BANDS` bands are compared over
+    :data:`LEVEL_FRAMES` frames. Gains in dB lie on straight lines between the middles of bands, and
+    from one end to the other.
+
+    Parameters
+    ----------
+    magnitudes : float32, shape (frames, bins), read and written
+        Of frames; generated ones are written.
+    generated, known : bool, shape (frames,)
+        A frame at least of each, the known ones on both sides.
+    """
+    places, sides = np.flatnonzero(generated), np.flatnonzero(known)
+    edges = _band_edges(magnitudes.shape[1])
+    ends = (
+        (sides[sides < places[0]][-LEVEL_FRAMES:], places[:LEVEL_FRAMES]),
+        (sides[sides > places[-1]][:LEVEL_FRAMES], places[-LEVEL_FRAMES:]),
+    )
+    middles = (edges[:-1] + edges[1:] - 1) / 2.0
+    gains = []
+    for beside, own in ends:
+        wanted, found = (_band_powers(magnitudes[rows], edges) for rows in (beside, own))
+        ratios = 10.0 * np.log10((wanted + _SILENCE**2) / (found + _SILENCE**2))
+        limited = np.clip(ratios, -LEVEL_LIMIT_DB, LEVEL_LIMIT_DB)
+        gains.append(np.interp(np.arange(magnitudes.shape[1]), middles, limited))
+    line = gains[0] + np.linspace(0.0, 1.0, places.size)[:, None] * (gains[1] - gains[0])
+    magnitudes[places] *= (10.0 ** (line / 20.0)).astype(np.float32)
+
+
+def _band_edges(bins: int) -> NDArray[np.intp]:
+    """Return the first bin of each band, and the one after the last."""
+    hz = band_centres_hz("mel", LEVEL_BANDS + 1, 0.0, SAMPLE_RATE / 2.0)
+    edges = np.round(hz * WINDOW_SAMPLES / SAMPLE_RATE).astype(np.intp)
+    edges[-1] = bins
+    return edges
+
+
+def _band_powers(frames: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the mean power of each band over some frames."""
+    power = (frames.astype(np.float64) ** 2).mean(axis=0)
+    sums: NDArray[np.float64] = np.add.reduceat(power, edges[:-1]) / np.diff(edges)
+    return sums
 
 
 def between(magnitudes: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:

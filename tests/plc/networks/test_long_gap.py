@@ -28,6 +28,7 @@ from plc.networks.long_gap import (
     LongGapNetwork,
     LongGaps,
     between,
+    bring_to_level,
     levels_of,
     long_gap_signature,
 )
@@ -259,6 +260,36 @@ def test_levels_and_lines_are_by_their_definitions() -> None:
     frames = np.array([[1.0], [7.0], [7.0], [8.0], [7.0]], np.float32)
     between(frames, np.array([False, True, True, False, True]))
     np.testing.assert_allclose(frames[:, 0], [1.0, 2.0, 4.0, 8.0, 8.0], rtol=1e-5)
+
+
+def test_generated_frames_are_brought_to_the_levels_beside_them() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(0.5, 1.5, (60, BINS + 1)).astype(np.float32)
+    known = np.ones(60, np.bool_)
+    known[18:42] = False
+    generated = np.zeros(60, np.bool_)
+    generated[20:40] = True  # two frames at either end are neither
+    beside = frames.copy()
+    frames[generated] *= 0.1  # 20 dB too soft
+    frames[40:, 300:] *= 0.01  # and what follows has hardly anything above 6 kHz
+    made = frames.copy()
+    bring_to_level(made, generated, known)
+    assert np.array_equal(made[~generated], frames[~generated])
+
+    def level_db(rows: slice, bins: slice) -> float:
+        power = (made[rows, bins].astype(np.float64) ** 2).mean()
+        return 10.0 * float(np.log10(power / (beside[rows, bins].astype(np.float64) ** 2).mean()))
+
+    low, high = slice(0, 250), slice(400, BINS + 1)
+    for rows in (slice(20, 24), slice(28, 32), slice(36, 40)):
+        assert level_db(rows, low) == pytest.approx(0.0, abs=0.5)
+    assert level_db(slice(20, 22), high) == pytest.approx(0.0, abs=3.0)
+    # There would be 20 dB to lower; the limit is that many, and the far end has all of them.
+    assert level_db(slice(39, 40), high) == pytest.approx(-40.0, abs=1.0)
+    silent = made.copy()
+    silent[generated] = 0.0
+    bring_to_level(silent, generated, known)
+    assert not silent[generated].any()
 
 
 def run(*arguments: object, status: int = 0) -> str:
