@@ -15,14 +15,7 @@ from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import served
 from plc.networks.drafts import Found, TwoSidedDraft
-from plc.networks.paper import (
-    CONTEXT_SAMPLES,
-    GAP_SAMPLES,
-    KIND,
-    SAMPLE_RATE,
-    ContextEncoder,
-    open_context_encoder,
-)
+from plc.networks.paper import KIND, AnyRateEncoder, open_context_encoder
 from plc.networks.spectra import GapSpectra
 from plc.networks.spoken import SpokenGaps
 from plc.networks.stroke import KIND as STROKE
@@ -289,11 +282,11 @@ class PaperRefiner(Refiner):
 
     Parameters
     ----------
-    network : ContextEncoder
-        For 16 kHz.
+    network : AnyRateEncoder
+        For the rate of the rows.
     """
 
-    def __init__(self, network: ContextEncoder) -> None:
+    def __init__(self, network: AnyRateEncoder) -> None:
         self._network = network
 
     def refine(
@@ -306,15 +299,13 @@ class PaperRefiner(Refiner):
         speech: float | None = None,
     ) -> bool:
         """As :meth:`Refiner.refine`; the horizon is 64 ms, the context 128 ms."""
-        if stop - start > GAP_SAMPLES or min(start, end - stop) < CONTEXT_SAMPLES:
+        network = self._network
+        if stop - start > network.longest or min(start, end - stop) < network.context:
             return False
-        reach = CONTEXT_SAMPLES + GAP_SAMPLES
-        low, high = max(0, start - reach), min(end, stop + reach)
         try:
-            fill = self._network.fill(row[low:high], (start - low, stop - low))
+            row[start:stop] = network.fill(row[:end], (start, stop))
         except ModelError:
             return False
-        row[start:stop] = fill
         return True
 
 
@@ -395,7 +386,8 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
     if model != "auto":
         manifest = find(model)
         if manifest.kind == KIND:
-            return _open_paper(manifest, sample_rate)
+            encoder = open_context_encoder(manifest, providers="cpu")
+            return PaperRefiner(AnyRateEncoder(encoder, sample_rate))
         if manifest.kind == STROKE:
             return StrokeRefiner(open_stroke_filler(manifest, sample_rate))
         return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
@@ -420,12 +412,3 @@ def _open(model: str, sample_rate: int) -> Refiner | None:
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")
         return None
-
-
-def _open_paper(manifest: Manifest, sample_rate: int) -> PaperRefiner:
-    if sample_rate != SAMPLE_RATE:
-        raise ConfigError(
-            f"model {manifest.name} is for {SAMPLE_RATE} Hz, the signal has {sample_rate} Hz; "
-            "resample it, or take another model: plc models lists them"
-        )
-    return PaperRefiner(open_context_encoder(manifest, providers="cpu"))

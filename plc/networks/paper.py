@@ -18,12 +18,16 @@ what the network is shown. Where the window may lie is free: after the gap's fir
 *forwards*), up to its last (*backwards*), or around it (*centred*), in steps of a hop. Each place
 is one answer; several are averaged, frame by frame, before the phase is made.
 
+*At other rates* from 16 kHz on the surroundings are resampled, and the fill takes the place of what
+stood in the gap up to 8 kHz; above, that remains.
+
 References
 ----------
 .. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means of
    neural networks", AES 146th Convention, 2019, sections 2.1, 2.4 and 4.2.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -32,9 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
+from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
+from plc.networks.other_rate import OtherRate
 from plc.networks.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
@@ -48,12 +54,16 @@ KIND = "paper"
 # All of this grid: section 3.1 of the paper.
 SAMPLE_RATE = 16_000
 """In Hz; the network knows no other."""
+RATES = (SAMPLE_RATE, MAX_SAMPLE_RATE)
+"""In Hz: of signals whose gaps can be filled."""
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128
 CONTEXT_SAMPLES = 2048
 """What is looked at on either side of the window of 64 ms."""
 GAP_SAMPLES = 1024
 """The longest gap."""
+SIDE_SAMPLES = GAP_SAMPLES + CONTEXT_SAMPLES
+"""What is looked at before a gap's first sample, and from there on."""
 # A frame is four hops, so three more than there are hops in a stretch touch it.
 TOUCHING = WINDOW_SAMPLES // HOP_SAMPLES - 1
 CONTEXT_FRAMES = CONTEXT_SAMPLES // HOP_SAMPLES
@@ -211,6 +221,84 @@ class ContextEncoder:
         known[first : first + answer.shape[0]] = 0
         spectra[first : first + answer.shape[0]] = answer
         return known, spectra
+
+
+class AnyRateEncoder:
+    """A context encoder for signals of any rate from 16 kHz on.
+
+    Parameters
+    ----------
+    encoder : ContextEncoder
+        For 16 kHz.
+    sample_rate : int
+        Of the signals, in Hz.
+
+    Attributes
+    ----------
+    longest, context, side : int
+        Samples of the signal: the longest gap; what has to be known on either side; and what is
+        looked at before a gap's first sample, and from there on.
+
+    Raises
+    ------
+    ConfigError
+        If the rate is none of :data:`RATES`.
+    """
+
+    def __init__(self, encoder: ContextEncoder, sample_rate: int) -> None:
+        self._encoder = encoder
+        self._rate = OtherRate(sample_rate, SAMPLE_RATE)
+        self.longest, self.context, self.side = spans_at(sample_rate)
+
+    def fill(
+        self,
+        row: NDArray[np.float32],
+        gap: tuple[int, int],
+        extensions: Sequence[str] = EXTENSIONS,
+        iterations: int = ITERATIONS,
+    ) -> NDArray[np.float32]:
+        """Return the samples of a gap, as :meth:`ContextEncoder.fill` does.
+
+        Parameters
+        ----------
+        row : float32, shape (n,)
+            Samples; in the gap stands a draft, of which is kept what lies above 8 kHz.
+        gap, extensions, iterations
+            As there; the gap in samples of the row.
+
+        Raises
+        ------
+        ConfigError, ModelError
+            As there.
+        """
+        start, stop = gap
+        line = self._rate.of_row(row, start, -SIDE_SAMPLES, 2 * SIDE_SAMPLES)
+        own = (SIDE_SAMPLES, SIDE_SAMPLES + self._rate.samples(stop - start))
+        fill = self._encoder.fill(line, own, extensions, iterations)
+        out = row[start:stop].copy()
+        self._rate.replace(out, fill, line[slice(*own)])
+        return out
+
+
+def spans_at(sample_rate: int) -> tuple[int, int, int]:
+    """Return longest gap, context and side at a rate, as of :class:`AnyRateEncoder`.
+
+    Raises
+    ------
+    ConfigError
+        If the rate is none of :data:`RATES`.
+    """
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise ConfigError(
+            f"a context encoder is for {RATES[0]} to {RATES[1]} Hz, the signal has {sample_rate} "
+            "Hz; take another model: plc models lists them"
+        )
+    step = sample_rate / SAMPLE_RATE
+    return (
+        int(GAP_SAMPLES * step),
+        math.ceil(CONTEXT_SAMPLES * step),
+        math.ceil(SIDE_SAMPLES * step),
+    )
 
 
 def open_context_encoder(

@@ -13,7 +13,8 @@ The fill is that of :class:`~plc.networks.paper.ContextEncoder`. Everything is t
 phases known on both sides. The network is asked about three windows around the gap, as in files,
 or about one, and the iterations *n* are those that fit 0.6 of the time until the gap is due, 100 at
 most, by costs measured when the stream is opened. Without a time limit all are done, as in files.
-Further losses in the network's context are continued into from both sides first.
+The gap and further losses in the network's context are continued into from both sides first; of
+the gap at a rate above 16 kHz, that is what remains of it above 8 kHz.
 
 A fill that is late is dropped and counted, and the bridge of linear prediction is played. So it is
 for gaps that are not one whole, longer than 64 ms or the longest bridge of the stream, or so
@@ -35,15 +36,15 @@ from plc.models.manifest import Manifest
 from plc.networks.costs import ANSWER_WITHIN_S
 from plc.networks.opened import ANSWER_BY, ANSWER_SHARE
 from plc.networks.paper import (
-    CONTEXT_SAMPLES,
     EXTENSIONS,
     GAP_FRAMES,
     GAP_SAMPLES,
     HOP_SAMPLES,
     ITERATIONS,
-    SAMPLE_RATE,
+    AnyRateEncoder,
     ContextEncoder,
     encoder_signature,
+    spans_at,
 )
 from plc.networks.served import OPEN_S, no_answer
 from plc.networks.switch import Switch, state_of
@@ -65,17 +66,14 @@ from plc.runtime.worker import NetworkWorker
 from plc_kernels.stream.layout import ARRIVED, MASK, PACKET, PART_STOP, QUEUE, SLOT
 from plc_kernels.stream.queue import LOST, WHOLE
 
-SIDE_SAMPLES = GAP_SAMPLES + CONTEXT_SAMPLES
-"""What is looked at before a gap's first sample, and from there on."""
-LINE_SAMPLES = 2 * SIDE_SAMPLES
 WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
 # Of longer gaps some windows are the same, and the network is asked about fewer than three.
-_DEAREST_SAMPLES = GAP_SAMPLES - 2 * HOP_SAMPLES
+_DEAREST_SHARE = 1.0 - 2.0 * HOP_SAMPLES / GAP_SAMPLES
 # What a network is measured by: runs, and iterations beside none.
 _RUNS = 3
 _MEASURED_ITERATIONS = 20
-# What continues a side into a further loss, which the network only sees from a distance.
+# What continues a side into a loss, of which the network sees others than its own from a distance.
 _CONTEXT_RUNG = Rung(10.0, 50.0)
 
 
@@ -126,6 +124,8 @@ class StreamEncoder:
         As for :func:`plc.runtime.session.open_session`.
     grant : Grant
         Read at the beginning of each run.
+    sample_rate : int
+        Of the stream, in Hz.
     channels : int
         Rows of a run.
     horizon : int
@@ -138,17 +138,26 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, manifest: Manifest, provider: str, grant: Grant, channels: int, horizon: int
+        self,
+        manifest: Manifest,
+        provider: str,
+        grant: Grant,
+        sample_rate: int,
+        channels: int,
+        horizon: int,
     ) -> None:
         self._grant = grant
+        self._sample_rate = sample_rate
         # For two windows of three rows the third is left as it is.
         self._sessions = [
             open_session(manifest, partial(encoder_signature, len(extensions)), providers=provider)
             for extensions in WINDOWS
         ]
-        self._encoder = ContextEncoder(self._answers)
+        self._encoder = AnyRateEncoder(ContextEncoder(self._answers), sample_rate)
         made = np.zeros((channels, horizon), np.float32)
-        self.run(*rehearsal(channels, horizon), made)  # what is first in a process is slow
+        self.run(
+            *rehearsal(channels, horizon, sample_rate), made
+        )  # what is first in a process is slow
 
     @property
     def on_gpu(self) -> bool:
@@ -173,9 +182,9 @@ class StreamEncoder:
 
         Parameters
         ----------
-        spectra : float32, shape (channels, LINE_SAMPLES)
-            Samples, in place of spectra: the gap begins at :data:`SIDE_SAMPLES`.
-        lost : float32, shape (1, LINE_SAMPLES)
+        spectra : float32, shape (channels, 2 * side)
+            Samples, in place of spectra: the gap begins at the side of :func:`spans_at`.
+        lost : float32, shape (1, 2 * side)
             1 where nothing is known, else 0.
         out : float32, shape (channels, horizon), written
             From its beginning on.
@@ -187,12 +196,12 @@ class StreamEncoder:
         """
         effort = self._grant.effort
         missing = lost[0] > 0.0
-        gap = _run_length(missing, SIDE_SAMPLES)
-        stop = SIDE_SAMPLES + gap
+        start = self._encoder.side
+        gap = _run_length(missing, start)
         for row, made in zip(spectra, out, strict=True):
-            line = _patched(row, missing, stop)
+            line = _patched(row, missing, start, self._sample_rate)
             made[:gap] = self._encoder.fill(
-                line, (SIDE_SAMPLES, stop), effort.extensions, effort.iterations
+                line, (start, start + gap), effort.extensions, effort.iterations
             )
         return True
 
@@ -228,7 +237,7 @@ class PaperFiller(Filler):
     Raises
     ------
     ConfigError
-        If the stream has another sample rate, packets of more than 64 ms or too little lookahead.
+        If the stream has less than 16 kHz, packets of more than 64 ms or too little lookahead.
     ModelError, MissingExtraError
         If the model is not sound, or ONNX Runtime is not installed.
     """
@@ -254,12 +263,14 @@ class PaperFiller(Filler):
         self._limit_ms = limit_ms
         self._packet = packet_samples
         self._packet_ms = 1000.0 * packet_samples / sample_rate
-        self.horizon = horizon = min(reach, GAP_SAMPLES)
+        self._sample_rate = sample_rate
+        longest, self._context, self._side = spans_at(sample_rate)
+        self.horizon = horizon = min(reach, longest)
         """Samples of the longest gap for the network."""
         self.ar = ArFiller(sample_rate, channels, packet_samples, limit_ms, reach)
-        self.past_samples = max(self.ar.past_samples, SIDE_SAMPLES)
-        self._samples = np.zeros((channels, LINE_SAMPLES), np.float32)
-        self._lost = np.zeros((1, LINE_SAMPLES), np.float32)
+        self.past_samples = max(self.ar.past_samples, self._side)
+        self._samples = np.zeros((channels, 2 * self._side), np.float32)
+        self._lost = np.zeros((1, 2 * self._side), np.float32)
         self._held = np.zeros((channels, lookahead * packet_samples), np.float32)
         self._missing = np.zeros(lookahead * packet_samples, np.bool_)
         self._made = np.zeros((channels, horizon), np.float32)
@@ -283,7 +294,13 @@ class PaperFiller(Filler):
             ("gap", self._made.shape),
         )
         opened = partial(
-            StreamEncoder, self._manifest, provider, self._grant, channels, self.horizon
+            StreamEncoder,
+            self._manifest,
+            provider,
+            self._grant,
+            self._sample_rate,
+            channels,
+            self.horizon,
         )
         if self._limit_ms == float("inf"):
             return InlineRunner(opened(), signature, self._clock)
@@ -292,7 +309,7 @@ class PaperFiller(Filler):
         return worker
 
     def _known_cost(self, provider: str) -> FillCost:
-        key = (self._manifest.sha256, *self._made.shape, provider)
+        key = (self._manifest.sha256, self._sample_rate, *self._made.shape, provider)
         if key not in _costs:
             cost = self._measured_cost()
             if float("inf") in cost.fills_ms:
@@ -302,7 +319,7 @@ class PaperFiller(Filler):
 
     def _measured_cost(self) -> FillCost:
         """Run trial fills, and return what they cost."""
-        samples, lost = rehearsal(*self._made.shape)
+        samples, lost = rehearsal(*self._made.shape, self._sample_rate)
         fills_ms = []
         for extensions in WINDOWS:
             self._grant.effort = Effort(extensions, 0)
@@ -319,8 +336,9 @@ class PaperFiller(Filler):
 
     def _iteration_ms(self, samples: NDArray[np.float32]) -> float:
         """Return what an iteration costs, measured without the network."""
-        encoder = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
-        gap = (SIDE_SAMPLES, SIDE_SAMPLES + self.horizon)
+        silent = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
+        encoder = AnyRateEncoder(silent, self._sample_rate)
+        gap = (self._side, self._side + self.horizon)
         least_ms = []
         for iterations in (0, _MEASURED_ITERATIONS):
             times_ms = []
@@ -335,7 +353,7 @@ class PaperFiller(Filler):
     def _leave_out_if_slow(self) -> None:
         """Close a network that is too slow for this lookahead."""
         assert self._cost is not None, "it was measured"
-        spare = (self._slots - 1) * self._packet - SIDE_SAMPLES
+        spare = (self._slots - 1) * self._packet - self._side
         turns = spare // self._packet + 1
         if self._cost.effort_in(self._granted_ms(turns)) is not None:
             return
@@ -345,7 +363,7 @@ class PaperFiller(Filler):
             self._why = no_answer()
             return
         needed = math.ceil(least_ms / self._granted_ms(1))
-        packets = math.ceil(SIDE_SAMPLES / self._packet) + needed - 1
+        packets = math.ceil(self._side / self._packet) + needed - 1
         self._why = (
             f"a fill takes {least_ms:.1f} ms of the {self._granted_ms(turns):.1f} ms "
             f"there are; lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
@@ -436,7 +454,7 @@ class PaperFiller(Filler):
         playing = int(self._memory.block[SLOT])
         gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
         # The last of this order is the packet that was played.
-        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < SIDE_SAMPLES:
+        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self._side:
             return False
         for k in range(slots - 1):
             slot = (playing + 1 + k) % slots
@@ -456,12 +474,12 @@ class PaperFiller(Filler):
             return
         gap = _run_length(self._missing, begin)
         known = self._missing.size - begin
-        past = min(begin, SIDE_SAMPLES)
-        before = min(self._memory.history.filled + begin, SIDE_SAMPLES)
-        if known < SIDE_SAMPLES:
+        past = min(begin, self._side)
+        before = min(self._memory.history.filled + begin, self._side)
+        if known < self._side:
             return
         self._asked = (self._position + begin, gap)
-        if gap > self.horizon or before < CONTEXT_SAMPLES:
+        if gap > self.horizon or before < self._context:
             return
         if not self.switch.on:
             self.counters.network_off += 1
@@ -470,13 +488,13 @@ class PaperFiller(Filler):
         if self._cost is not None:
             granted_ms = self._granted_ms(begin // self._packet + 1)
             self._grant.effort = self._cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
-        held = slice(begin, begin + SIDE_SAMPLES)
+        held = slice(begin, begin + self._side)
         for c, row in enumerate(self._samples):
-            self._memory.history.newest(c, row[: SIDE_SAMPLES - past])
-            row[SIDE_SAMPLES - past : SIDE_SAMPLES] = self._held[c, begin - past : begin]
-            row[SIDE_SAMPLES:] = self._held[c, held]
-        self._lost[0, SIDE_SAMPLES:] = self._missing[held]
-        self._samples[:, SIDE_SAMPLES:][:, self._missing[held]] = 0.0
+            self._memory.history.newest(c, row[: self._side - past])
+            row[self._side - past : self._side] = self._held[c, begin - past : begin]
+            row[self._side :] = self._held[c, held]
+        self._lost[0, self._side :] = self._missing[held]
+        self._samples[:, self._side :][:, self._missing[held]] = 0.0
         self._ticket = self.runner.submit(self._samples, self._lost)
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
@@ -522,33 +540,32 @@ class PaperFiller(Filler):
         return self.ar.pass_time(ms) + self.switch.take_turns()
 
 
-def rehearsal(channels: int, horizon: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def rehearsal(
+    channels: int, horizon: int, sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return samples and losses of a trial fill of three windows."""
-    gap = min(horizon, _DEAREST_SAMPLES)
-    samples = np.random.default_rng(0).standard_normal((channels, LINE_SAMPLES))
-    lost = np.zeros((1, LINE_SAMPLES), np.float32)
-    lost[0, SIDE_SAMPLES : SIDE_SAMPLES + gap] = 1.0
+    longest, _, side = spans_at(sample_rate)
+    gap = min(horizon, int(_DEAREST_SHARE * longest))
+    samples = np.random.default_rng(0).standard_normal((channels, 2 * side))
+    lost = np.zeros((1, 2 * side), np.float32)
+    lost[0, side : side + gap] = 1.0
     return samples.astype(np.float32), lost
 
 
 def _check_stream(
     manifest: Manifest, sample_rate: int, packet_samples: int, lookahead: int
 ) -> None:
-    if sample_rate != SAMPLE_RATE:
+    longest, _, side = spans_at(sample_rate)
+    per_ms = sample_rate / 1000.0
+    if packet_samples > longest:
         raise ConfigError(
-            f"model {manifest.name} is for {SAMPLE_RATE} Hz, the stream has {sample_rate} Hz; "
-            "resample it, or take another model: plc models lists them"
-        )
-    per_ms = SAMPLE_RATE / 1000.0
-    if packet_samples > GAP_SAMPLES:
-        raise ConfigError(
-            f"model {manifest.name} fills gaps of up to {GAP_SAMPLES / per_ms:g} ms, the stream "
+            f"model {manifest.name} fills gaps of up to {longest / per_ms:g} ms, the stream "
             f"has packets of {packet_samples / per_ms:g} ms; give shorter ones"
         )
-    least = math.ceil(SIDE_SAMPLES / packet_samples)
+    least = math.ceil(side / packet_samples)
     if lookahead < least:
         raise ConfigError(
-            f"model {manifest.name} looks at {SIDE_SAMPLES / per_ms:g} ms from a gap's beginning "
+            f"model {manifest.name} looks at {side / per_ms:g} ms from a gap's beginning "
             f"on, and lookahead is {lookahead} packets ({lookahead * packet_samples / per_ms:g} "
             f"ms); give at least {least} ({least * packet_samples / per_ms:g} ms)"
         )
@@ -560,7 +577,9 @@ def _run_length(missing: NDArray[np.bool_], begin: int) -> int:
     return int(there.argmax()) if there.any() else there.size
 
 
-def _patched(row: NDArray[np.float32], lost: NDArray[np.bool_], first: int) -> NDArray[np.float32]:
+def _patched(
+    row: NDArray[np.float32], lost: NDArray[np.bool_], first: int, sample_rate: int
+) -> NDArray[np.float32]:
     """Return a copy whose losses from ``first`` on are predicted."""
     line = row.copy()
     begin = first
@@ -571,8 +590,8 @@ def _patched(row: NDArray[np.float32], lost: NDArray[np.bool_], first: int) -> N
         further = lost[stop:]
         end = stop + (int(further.argmax()) if further.any() else further.size)
         ramp = (np.arange(gap, dtype=np.float32) + 0.5) / gap
-        forward = continued(line[begin:start], gap, SAMPLE_RATE, _CONTEXT_RUNG)
-        backward = continued(line[stop:end][::-1], gap, SAMPLE_RATE, _CONTEXT_RUNG)[::-1]
+        forward = continued(line[begin:start], gap, sample_rate, _CONTEXT_RUNG)
+        backward = continued(line[stop:end][::-1], gap, sample_rate, _CONTEXT_RUNG)[::-1]
         line[start:stop] = (1.0 - ramp) * forward + ramp * backward
         begin = stop
     return line

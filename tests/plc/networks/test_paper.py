@@ -10,10 +10,17 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from plc import inpaint
 from plc.audio.quality import ratio_db
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.paper import EXTENSIONS, ContextEncoder, Network, open_context_encoder
+from plc.networks.paper import (
+    EXTENSIONS,
+    AnyRateEncoder,
+    ContextEncoder,
+    Network,
+    open_context_encoder,
+)
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc_bench.scores.metrics import snr_ms_db
@@ -280,3 +287,59 @@ def test_the_packages_network_fills_gaps_of_music() -> None:
         scores.append(snr_ms_db(music, filled, (start, start + 1024)))
     assert len(scores) == 5
     assert np.mean(scores) > 4.5  # silence has 0
+
+
+def partials(sample_rate: int, seconds: float = 0.8) -> NDArray[np.float32]:
+    """Return tones below 2 kHz that are the same at every rate."""
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    waves = [np.sin(2.0 * np.pi * hertz * t + hertz) for hertz in (220.0, 930.0, 1_700.0)]
+    sound: NDArray[np.float32] = (0.1 * np.sum(waves, axis=0)).astype(np.float32)
+    return sound
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_at_another_rate_the_fill_is_that_of_16_khz_and_what_lies_above_8_khz_stays(
+    rate: int,
+) -> None:
+    encoder = ContextEncoder(lambda contexts: contexts[:, :2, :, :11])
+    slow = partials(RATE)
+    expected = slow.copy()
+    expected[6_400:7_200] = encoder.fill(slow, (6_400, 7_200))
+    gap = (round(0.4 * rate), round(0.45 * rate))
+    high = 0.05 * np.sin(2.0 * np.pi * 13_000.0 * np.arange(round(0.8 * rate)) / rate)
+    row = partials(rate) + high.astype(np.float32)
+    fill = AnyRateEncoder(encoder, rate).fill(row, gap)
+    inside = np.arange(gap[0], gap[1])
+    wanted = np.interp(inside / rate, np.arange(slow.size) / RATE, expected)
+    # Both as seen below 5 kHz, away from the ends, where resamplers look at both sides.
+    spectra = [
+        np.abs(np.fft.rfft(np.hanning(x.size) * x))[: round(5_000.0 * x.size / rate)]
+        for x in (fill, wanted)
+    ]
+    assert np.square(spectra[0] - spectra[1]).sum() < 0.02 * np.square(spectra[1]).sum()
+    above = slice(round(11_000.0 * fill.size / rate), round(15_000.0 * fill.size / rate))
+    kept, was = (
+        np.abs(np.fft.rfft(np.hanning(fill.size) * x))[above] for x in (fill, row[slice(*gap)])
+    )
+    np.testing.assert_allclose(kept, was, atol=0.02 * was.max())
+
+
+def test_below_16_khz_nothing_is_filled() -> None:
+    encoder = ContextEncoder(lambda contexts: contexts[:, :2, :, :11])
+    with pytest.raises(ConfigError, match="for 16000 to 192000 Hz, the signal has 12000 Hz"):
+        AnyRateEncoder(encoder, 12_000)
+
+
+def test_files_are_filled_at_their_own_rate(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = write_paper_model(tmp_path, True)
+    row = partials(48_000)
+    gap = (19_200, 21_600)
+    filled = inpaint(row, [gap], sample_rate=48_000, model=str(path))
+    drafted = inpaint(row, [gap], sample_rate=48_000, method="ar").astype(np.float32)
+    encoder = AnyRateEncoder(open_context_encoder(path, providers="cpu"), 48_000)
+    np.testing.assert_allclose(filled[slice(*gap)], encoder.fill(drafted, gap), atol=1e-6)
+    assert np.abs(filled[slice(*gap)] - drafted[slice(*gap)]).max() > 1e-3
+    assert np.array_equal(
+        np.delete(filled, np.s_[19_200:21_600]), np.delete(row, np.s_[19_200:21_600])
+    )

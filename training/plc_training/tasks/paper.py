@@ -39,6 +39,7 @@ from plc.networks.paper import (
     GAP_FRAMES,
     GAP_SAMPLES,
     HOP_SAMPLES,
+    RATES,
     SAMPLE_RATE,
     TOUCHING,
     WINDOW_SAMPLES,
@@ -106,7 +107,7 @@ class PaperTask(SessionTask):
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
-            "sample_rates": card.sample_rates or (SAMPLE_RATE, SAMPLE_RATE),
+            "sample_rates": card.sample_rates or RATES,
             "drafts": (),
             "kind": "paper",
             "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
