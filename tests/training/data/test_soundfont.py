@@ -77,6 +77,7 @@ def test_rendered_notes_have_their_pitch_and_are_a_library(tmp_path: Path) -> No
         bin_hz = rate / note.size
         at, off = round(hz / bin_hz), round(hz * 2 ** (1 / 12) / bin_hz)
         assert spectrum[at - 2 : at + 3].max() > 10 * spectrum[off - 2 : off + 3].max(), row
+    assert {clip.licence for clip in find_library(tmp_path)} == {"MIT"}
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}

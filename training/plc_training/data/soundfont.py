@@ -25,6 +25,8 @@ from plc.errors import ConfigError, MissingExtraError
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 """Of Debian's package fluid-soundfont-gm."""
+LICENCE = "MIT"
+"""Of that soundfont."""
 NOTE_S, HELD_S = 4, 3
 VELOCITIES = (50, 80, 115)
 GAIN = 0.2
@@ -197,10 +199,11 @@ def _write_tables(notes: Notes, names: dict[int, str], out: Path) -> None:
     with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "domain", "split", "source", "licence", "source_nyquist_hz"])
+        licence = LICENCE if notes.soundfont == SOUNDFONT else ""
         for program, name in names.items():
             split = "valid" if notes.validates(program) else "train"
             top = notes.sample_rate / 2
-            table.writerow([name, "instruments", split, notes.soundfont.stem, "", top])
+            table.writerow([name, "instruments", split, notes.soundfont.stem, licence, top])
     with (out / "notes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "start_s", "duration_s", "midi", "velocity"])
