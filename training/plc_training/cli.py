@@ -180,6 +180,14 @@ def notes(
         str, typer.Option(help="Programs of General MIDI: 0-127, or a list by comma.")
     ] = "0-127",
     pitches: Annotated[str, typer.Option(help="MIDI pitches, written alike.")] = "24-84",
+    every: Annotated[
+        int,
+        typer.Option(help="Each program plays one in this many pitches, the next the next ones."),
+    ] = 1,
+    valid: Annotated[
+        str, typer.Option(help="Programs that validate.", show_default="one in ten")
+    ] = "",
+    gain: Annotated[float, typer.Option(help="FluidSynth's; 1 is five times its own.")] = 0.2,
     sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 16_000,
     soundfont: Annotated[
         Path | None, typer.Option(help="An .sf2 file.", show_default="Debian's FluidR3")
@@ -192,8 +200,8 @@ def notes(
     plc train notes_complex --data NOTES
 
     Notes of 4 s in three velocities, as NSynth has them: a FLAC file for each
-    program, a manifest.csv in which one program in ten validates, and a
-    notes.csv. All are 26 hours (2 GB at 16 kHz), in half an hour of one core.
+    program, a manifest.csv in which some programs validate, and a notes.csv.
+    All are 26 hours (2 GB at 16 kHz), in half an hour of one core.
     Programs that other libraries test with are left out by --programs.
     Needs: apt-get install fluidsynth fluid-soundfont-gm
     """
@@ -203,6 +211,9 @@ def notes(
     wanted = Notes(
         programs=_ranges("programs", programs),
         pitches=_ranges("pitches", pitches),
+        every=every,
+        valid=_ranges("valid", valid) if valid else (),
+        gain=gain,
         sample_rate=sample_rate,
         soundfont=soundfont or SOUNDFONT,
     )

@@ -107,6 +107,12 @@ def paper(
     models: Annotated[
         str, typer.Option(help="Networks of the paper's kind by comma, as plc export writes them.")
     ] = "paper-music",
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw gaps inside single notes, as bounded in this notes.csv."
+        ),
+    ] = None,
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
     probe: Annotated[
         str, typer.Option(help="Signals to fill a gap of as well: tones, chirp, by comma.")
@@ -133,9 +139,12 @@ def paper(
     --out has the best and the worst gap against linear prediction (64 ms).
 
     plc bench paper CORPUS/music/test --probe tones,chirp --out FOLDER
+
+    plc bench paper NOTES --notes NOTES/notes.csv --gaps-per-clip 20
     """
     from plc.errors import ConfigError
     from plc_bench.base import corpus, results
+    from plc_bench.base.notes import notes_of_clips
     from plc_bench.gaps import paper_tables, probes, twosided
     from plc_bench.report import extremes
 
@@ -149,9 +158,10 @@ def paper(
     reports: list[twosided.InpaintReport] = []
     if clips:
         drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
+        bounds = notes_of_clips(notes, clips) if notes else None
         with progress_shown("clips", len(clips)) as advance:
             reports = paper_tables.measure_paper_tables(
-                clips, networks, drawing, processes(jobs), advance
+                clips, networks, drawing, processes(jobs), advance, bounds
             )
         report_failures(reports[0].failures, len(clips))
     count = len(probes.probe_tones(tones)) if "tones" in wanted else 0

@@ -34,6 +34,7 @@ from plc.networks.paper import (
 )
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.notes import NoteTable
 from plc_bench.base.results import counted
 from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import (
@@ -64,6 +65,7 @@ def measure_paper_tables(
     drawing: InpaintSettings,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
+    notes: Mapping[Path, NoteTable] | None = None,
 ) -> list[InpaintReport]:
     """Score all gaps; return a report for each of :data:`GAPS_MS`.
 
@@ -79,6 +81,8 @@ def measure_paper_tables(
         Processes.
     on_done : callable
         Called for each clip that is done.
+    notes : mapping, optional
+        By the clip: gaps are drawn inside single notes, without the silence at their ends.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def measure_paper_tables(
     """
     for model in models:
         opened_encoder(model)  # a model that cannot be opened is no clip's failure
-    score = partial(score_clip, models=models, drawing=drawing)
+    score = partial(score_clip, models=models, drawing=drawing, notes=notes)
     outcome = score_clips(score, clips, jobs, on_done)
     names = [find(model).name for model in models]
     return [
@@ -101,11 +105,15 @@ def measure_paper_tables(
 
 
 def score_clip(
-    path: Path, models: Sequence[str], drawing: InpaintSettings
+    path: Path,
+    models: Sequence[str],
+    drawing: InpaintSettings,
+    notes: Mapping[Path, NoteTable] | None = None,
 ) -> list[list[GapScores]]:
     """Return the scores of one clip's gaps, by length; channels are mixed to one."""
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
-    starts = draw_gaps(signal, drawing, clip_seed(path.name, drawing.seed))
+    spans = heard_notes(notes[path], signal) if notes is not None else None
+    starts = draw_gaps(signal, drawing, clip_seed(path.name, drawing.seed), spans)
     if not starts:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
     encoders = {find(model).name: opened_encoder(model) for model in models}
@@ -117,6 +125,16 @@ def score_clip(
         ]
         for gap_ms in GAPS_MS
     ]
+
+
+def heard_notes(notes: NoteTable, signal: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Return the samples of each note, first and first after it, without silence at its ends."""
+    spans = []
+    for start_s, duration_s in notes.bounds:
+        start, stop = round(start_s * SAMPLE_RATE), round((start_s + duration_s) * SAMPLE_RATE)
+        first, last = metrics.heard_span(signal[start:stop])
+        spans.append((start + first, start + last))
+    return spans
 
 
 def score_gap(

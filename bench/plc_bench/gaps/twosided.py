@@ -171,7 +171,12 @@ def score_clip(path: Path, settings: InpaintSettings) -> list[GapScores]:
     return [_score_gap(path.name, signal, start, settings) for start in starts]
 
 
-def draw_gaps(signal: NDArray[np.float32], settings: InpaintSettings, seed: int) -> list[int]:
+def draw_gaps(
+    signal: NDArray[np.float32],
+    settings: InpaintSettings,
+    seed: int,
+    spans: Sequence[tuple[int, int]] | None = None,
+) -> list[int]:
     """Return where the gaps of a clip start, in the order drawn.
 
     Parameters
@@ -182,19 +187,27 @@ def draw_gaps(signal: NDArray[np.float32], settings: InpaintSettings, seed: int)
         How many gaps, and how long.
     seed : int
         Of the places.
+    spans : sequence of tuple, optional
+        First sample, and first after it, of the parts to draw from; by default all is one.
 
     Returns
     -------
     list of int
-        Up to ``gaps_per_clip`` starts, each with its context inside the clip; a place where the
+        Up to ``gaps_per_clip`` starts, each with its context inside a part; a place where the
         clip is quieter than the paper's threshold is drawn again. Fewer where 50 draws find none.
     """
     margin = settings.context_samples + round(settings.sample_rate * _MARGIN_MS / 1000)
-    last = signal.size - margin - settings.gap_samples
+    parts = np.array([(0, signal.size)] if spans is None else spans).reshape(-1, 2)
+    firsts = parts[:, 0] + margin
+    ends = np.cumsum(np.maximum(parts[:, 1] - margin - settings.gap_samples + 1 - firsts, 0))
+    places = int(ends[-1]) if ends.size else 0
     rng = np.random.default_rng(seed)
     starts: list[int] = []
-    for _ in range(settings.gaps_per_clip if last >= margin else 0):
-        for start in rng.integers(margin, last + 1, _DRAWS):
+    for _ in range(settings.gaps_per_clip if places else 0):
+        for place in rng.integers(places, size=_DRAWS):
+            # Counted from the end of its part, whose last place is the last to be counted.
+            part = int(np.searchsorted(ends, place, side="right"))
+            start = parts[part, 1] - margin - settings.gap_samples + 1 - (ends[part] - place)
             if metrics.rms(signal[start : start + settings.gap_samples]) >= metrics.GAP_RMS_MIN:
                 starts.append(int(start))
                 break

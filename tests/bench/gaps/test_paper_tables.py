@@ -11,6 +11,7 @@ from rich.console import Console
 
 from plc.errors import ConfigError
 from plc.networks.paper import ContextEncoder
+from plc_bench.base.notes import NoteTable
 from plc_bench.gaps import paper_tables
 from plc_bench.gaps.paper_tables import (
     GAPS_MS,
@@ -55,6 +56,22 @@ def test_the_reference_scores_as_in_the_bench_of_inpainting(clips: list[Path]) -
     )
     assert ours.gaps == theirs.gaps
     assert [failure.clip for failure in ours.failures] == ["silent.wav"]
+
+
+def test_gaps_are_drawn_inside_single_notes_without_their_silence(tmp_path: Path) -> None:
+    signal = np.zeros(6 * RATE, np.float32)
+    for start in (RATE, 4 * RATE):
+        signal[start : start + RATE] = tones(start, RATE, RATE)
+    clip = write(tmp_path / "notes.wav", signal)
+    notes = {clip: NoteTable(((0.0, 3.0), (3.5, 2.5)), (60, 62))}
+    drawing = replace(DRAWING, gaps_per_clip=20)
+    reports = measure_paper_tables([clip], [], drawing, notes=notes)
+    starts = np.array([gap.start for gap in reports[0].gaps])
+    assert starts.size == 20
+    inside = starts % (3 * RATE) - RATE
+    assert inside.min() >= 2048 - 1024
+    assert inside.max() <= RATE - 1024 - 2048 + 1024
+    assert len({int(start) // (3 * RATE) for start in starts}) == 2
 
 
 def test_a_short_gap_lies_in_the_middle_of_the_long_one(clips: list[Path]) -> None:

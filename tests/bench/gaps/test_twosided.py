@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,20 @@ def test_gaps_are_not_drawn_where_the_clip_is_silent() -> None:
     assert all(rms(signal[start : start + 1024]) >= GAP_RMS_MIN for start in starts)
     assert draw_gaps(0 * signal, settings, 3) == []
     assert draw_gaps(signal[:5000], settings, 3) == []
+
+
+def test_gaps_are_drawn_inside_the_parts_that_are_given() -> None:
+    signal = tones(2, 4 * RATE, RATE)
+    settings = replace(SETTINGS, gaps_per_clip=40)
+    assert draw_gaps(signal, settings, 3, [(0, signal.size)]) == draw_gaps(signal, settings, 3)
+    # The margin is 2048 + 160 samples, the gap 1024: of the parts one place, none, and 101.
+    parts = [(100, 5540), (6000, 11000), (12000, 17540)]
+    found = set(draw_gaps(signal, settings, 3, parts))
+    assert min(found) >= 100 + 2208
+    assert found <= {2308, *range(14208, 14309)}
+    assert len(found) > 20
+    assert draw_gaps(signal, settings, 3, [(100, 5540)]) == [2308] * 40
+    assert draw_gaps(signal, settings, 3, []) == []
 
 
 def test_a_gap_is_filled_alone_and_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

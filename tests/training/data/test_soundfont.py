@@ -77,6 +77,7 @@ def test_rendered_notes_have_their_pitch_and_are_a_library(tmp_path: Path) -> No
         bin_hz = rate / note.size
         at, off = round(hz / bin_hz), round(hz * 2 ** (1 / 12) / bin_hz)
         assert spectrum[at - 2 : at + 3].max() > 10 * spectrum[off - 2 : off + 3].max(), row
+    assert {clip.licence for clip in find_library(tmp_path)} == {"MIT"}
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
@@ -97,9 +98,29 @@ def test_one_program_in_ten_validates(tmp_path: Path, monkeypatch: pytest.Monkey
     assert clips[0].notes == ((0.0, 4.0), (4.0, 4.0), (8.0, 4.0))
 
 
+def test_programs_that_are_named_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "fluidsynth")
+    font = tmp_path / "font.sf2"
+    font.touch()
+    for program in range(3):
+        (tmp_path / f"gm{program:03d}.flac").touch()  # rendered already
+    render_notes(Notes(programs=range(3), pitches=[60], valid=[1], soundfont=font), tmp_path)
+    splits = [clip.split for clip in find_library(tmp_path)]
+    assert splits == ["train", "valid", "train"]
+
+
+def test_programs_share_the_pitches_among_them() -> None:
+    notes = Notes(programs=range(6), pitches=range(60, 67), velocities=[80], every=3)
+    heard = [[pitch for pitch, _ in notes.played_by(program)] for program in range(4)]
+    assert heard == [[60, 63, 66], [61, 64], [62, 65], [60, 63, 66]]
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
+        (["--every", "62"], "every is 62; expected 1 to 61"),
+        (["--programs", "0-3", "--valid", "3,4"], r"not rendered: \[4\]"),
+        (["--gain", "0"], "gain is 0; FluidSynth has more than 0"),
         (["--programs", "a"], "--programs is 'a'; give numbers such as 0-7"),
         (["--programs", "128"], "programs are .128.; expected at least one, from 0 to 127"),
         (["--pitches", "9-3"], "pitches are ..; expected at least one"),

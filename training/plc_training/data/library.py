@@ -13,12 +13,10 @@ cache.
 Files are decoded block by block, so that a file may hold hours of audio.
 """
 
-import csv
 import hashlib
-import math
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +27,7 @@ from numpy.typing import NDArray
 from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.base.corpus import find_clips
+from plc_bench.base.notes import NoteTable, read_notes, read_rows
 from plc_bench.base.workers import Failure, score_clips
 
 SPLITS = ("train", "valid")
@@ -169,61 +168,20 @@ def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
 
 
 def _of_manifest(manifest: Path) -> list[Clip]:
-    notes = _notes_of(manifest.parent)
+    folder = manifest.parent
+    notes = read_notes(sorted([*folder.glob("notes.csv"), *folder.glob("*/notes.csv")]))
     clips = [
         _of_row(manifest, line, row, notes)
-        for line, row in _rows(manifest, {"path", "domain", "split"})
+        for line, row in read_rows(manifest, {"path", "domain", "split"})
     ]
     return [clip for clip in clips if clip.split in SPLITS]
-
-
-def _rows(file: Path, columns: set[str]) -> list[tuple[int, dict[str, str]]]:
-    """Return the numbers of a table's lines, and their values by column."""
-    try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            rows = csv.DictReader(opened)
-            missing = columns - set(rows.fieldnames or [])
-            if missing:
-                raise ConfigError(f"{file} has no column named {', '.join(sorted(missing))}")
-            return [(rows.line_num, row) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {file}: {error}") from error
-
-
-_Notes = tuple[tuple[tuple[float, float], ...], tuple[int, ...]]
-
-
-def _notes_of(folder: Path) -> dict[str, _Notes]:
-    """Return bounds and pitches of notes, by the path of their file."""
-    notes: dict[str, list[tuple[tuple[float, float], int]]] = {}
-    for file in sorted([*folder.glob("notes.csv"), *folder.glob("*/notes.csv")]):
-        for line, row in _rows(file, {"path", "start_s", "duration_s"}):
-            try:
-                bounds = float(row["start_s"]), float(row["duration_s"])
-                pitch = int(row.get("midi") or 0)
-            except (TypeError, ValueError) as error:
-                raise ConfigError(
-                    f"{file}, line {line}: start_s is {row['start_s']!r}, duration_s is "
-                    f"{row['duration_s']!r}; expected s, and of midi a whole number"
-                ) from error
-            if not (0.0 <= bounds[0] < math.inf and 0.0 < bounds[1] < math.inf):
-                raise ConfigError(
-                    f"{file}, line {line}: a note begins at {bounds[0]:g} s and lasts "
-                    f"{bounds[1]:g} s; expected a start of at least 0 and a duration above 0"
-                )
-            notes.setdefault(row["path"], []).append((bounds, pitch))
-    found = {}
-    for path, each in notes.items():
-        every_bounds, every_pitch = zip(*each, strict=True)
-        found[path] = (every_bounds, every_pitch)
-    return found
 
 
 def _of_row(
     manifest: Path,
     line: int,
     row: dict[str, str],
-    notes: dict[str, _Notes],
+    notes: Mapping[str, NoteTable],
 ) -> Clip:
     label = f"{manifest}, line {line}"
     if not row["path"]:
@@ -231,6 +189,7 @@ def _of_row(
     if row["split"] not in (*SPLITS, "test"):
         raise ConfigError(f"{label}: split is {row['split']!r}; known: {', '.join(SPLITS)}, test")
     top = row.get("source_nyquist_hz") or "inf"
+    table = notes.get(row["path"], NoteTable())
     try:
         return Clip(
             manifest.parent / row["path"],
@@ -239,7 +198,8 @@ def _of_row(
             float(top),
             row.get("source") or "",
             row.get("licence") or "",
-            *notes.get(row["path"], ((), ())),
+            table.bounds,
+            table.pitches,
         )
     except ValueError as error:
         raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error

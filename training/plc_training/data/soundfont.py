@@ -1,10 +1,10 @@
 """A library of single notes, rendered from a soundfont as NSynth's were.
 
 Each program of General MIDI plays notes of 4 s, held for 3 s, at three velocities, dry: pitches 24
-to 84 by default, where NSynth has 21 to 108. FluidSynth renders; Debian has it and the soundfont
-(``apt-get install fluidsynth fluid-soundfont-gm``, MIT licence). The folder holds a FLAC file for
-each program, a ``manifest.csv`` in which one program in ten validates, and a ``notes.csv`` of all
-notes (:mod:`plc_training.data.library`).
+to 84 by default, where NSynth has 21 to 108; ``every`` thins them. FluidSynth renders; Debian has
+it and the soundfont (``apt-get install fluidsynth fluid-soundfont-gm``, MIT licence). The folder
+holds a FLAC file for each program, a ``manifest.csv`` in which one program in ten validates, or
+those that are named, and a ``notes.csv`` of all notes (:mod:`plc_training.data.library`).
 
     plc train notes --out NOTES
     plc train notes_complex --data NOTES
@@ -25,8 +25,12 @@ from plc.errors import ConfigError, MissingExtraError
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 """Of Debian's package fluid-soundfont-gm."""
+LICENCE = "MIT"
+"""Of that soundfont."""
 NOTE_S, HELD_S = 4, 3
 VELOCITIES = (50, 80, 115)
+GAIN = 0.2
+"""FluidSynth's own."""
 PROGRAMS = 128
 _INSTALL = "apt-get install fluidsynth fluid-soundfont-gm"
 _VALID_EVERY = 10
@@ -49,6 +53,13 @@ class Notes:
         MIDI, 0 to 127.
     velocities : sequence of int
         1 to 127.
+    every : int
+        Each program plays one in this many of the pitches, the next program the next ones: fewer
+        notes, in which all pitches are heard.
+    valid : sequence of int
+        Programs that validate; none: one in ten.
+    gain : float
+        FluidSynth's, 0 to 10, not included; at its own of 0.2 most notes are far below full scale.
     sample_rate : int
         In Hz.
     soundfont : Path
@@ -63,6 +74,9 @@ class Notes:
     programs: Sequence[int] = range(PROGRAMS)
     pitches: Sequence[int] = range(24, 85)
     velocities: Sequence[int] = VELOCITIES
+    every: int = 1
+    valid: Sequence[int] = ()
+    gain: float = GAIN
     sample_rate: int = 16_000
     soundfont: Path = SOUNDFONT
 
@@ -76,11 +90,26 @@ class Notes:
                 )
         if not 8000 <= self.sample_rate <= 96_000:
             raise ConfigError(f"sample_rate is {self.sample_rate} Hz; FluidSynth has 8000 to 96000")
+        if not 1 <= self.every <= len(self.pitches):
+            raise ConfigError(
+                f"every is {self.every}; expected 1 to {len(self.pitches)}, the pitches"
+            )
+        if strange := set(self.valid) - set(self.programs):
+            raise ConfigError(f"programs to validate with are not rendered: {sorted(strange)}")
+        if not 0.0 < self.gain < 10.0:
+            raise ConfigError(f"gain is {self.gain:g}; FluidSynth has more than 0 and less than 10")
 
-    @property
-    def every(self) -> list[tuple[int, int]]:
-        """Pitch and velocity of each note, in the order of a file."""
-        return [(pitch, velocity) for pitch in self.pitches for velocity in self.velocities]
+    def played_by(self, program: int) -> list[tuple[int, int]]:
+        """Return pitch and velocity of a program's notes, in the order of its file."""
+        first = program % self.every
+        pitches = self.pitches[first :: self.every]
+        return [(pitch, velocity) for pitch in pitches for velocity in self.velocities]
+
+    def validates(self, program: int) -> bool:
+        """Return whether a program belongs to the validation split."""
+        if self.valid:
+            return program in self.valid
+        return list(self.programs).index(program) % _VALID_EVERY == _VALID_EVERY - 1
 
 
 def render_notes(
@@ -114,7 +143,7 @@ def render_notes(
         _write_tables(notes, names, out)
     except OSError as error:
         raise ConfigError(f"cannot write into {out}: {error.strerror}") from error
-    return dict.fromkeys(names.values(), len(notes.every))
+    return {name: len(notes.played_by(program)) for program, name in names.items()}
 
 
 def midi_file(program: int, notes: Sequence[tuple[int, int]]) -> bytes:
@@ -151,9 +180,9 @@ def _render(notes: Notes, program: int, target: Path) -> None:
     """Render a program's notes into a FLAC file."""
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "notes.mid", Path(folder) / "notes.flac"
-        song.write_bytes(midi_file(program, notes.every))
+        song.write_bytes(midi_file(program, notes.played_by(program)))
         command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-T", "flac", "-O", "s16"]
-        command += ["-r", str(notes.sample_rate), "-F", str(sound)]
+        command += ["-r", str(notes.sample_rate), "-g", f"{notes.gain:g}", "-F", str(sound)]
         done = subprocess.run(
             [*command, str(notes.soundfont), str(song)], capture_output=True, text=True, check=False
         )
@@ -170,13 +199,14 @@ def _write_tables(notes: Notes, names: dict[int, str], out: Path) -> None:
     with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "domain", "split", "source", "licence", "source_nyquist_hz"])
-        for number, name in enumerate(names.values()):
-            split = "valid" if number % _VALID_EVERY == _VALID_EVERY - 1 else "train"
+        licence = LICENCE if notes.soundfont == SOUNDFONT else ""
+        for program, name in names.items():
+            split = "valid" if notes.validates(program) else "train"
             top = notes.sample_rate / 2
-            table.writerow([name, "instruments", split, notes.soundfont.stem, "", top])
+            table.writerow([name, "instruments", split, notes.soundfont.stem, licence, top])
     with (out / "notes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "start_s", "duration_s", "midi", "velocity"])
-        for name in names.values():
-            for number, (pitch, velocity) in enumerate(notes.every):
+        for program, name in names.items():
+            for number, (pitch, velocity) in enumerate(notes.played_by(program)):
                 table.writerow([name, NOTE_S * number, NOTE_S, pitch, velocity])

@@ -91,6 +91,7 @@ class PaperTask(SessionTask):
     plan_type = PaperPlan
     settings_type = PaperSettings
     above_zero = ("shift_ms",)
+    figure_parity = 0.03  # weights in a byte each cost 0.01 to 0.02 of 9 dB
     ports = Ports(("context",), "gap", {"context": {0: "batch"}})
     outputs: ClassVar[int]
 

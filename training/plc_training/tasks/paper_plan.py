@@ -1,8 +1,7 @@
 """The paper's segments: 320 ms every 32 ms, with central gaps [1]_.
 
 They have no drafts: the inputs of the paper's networks are the contexts. The silence at both ends
-of a clip is left out first, as the program of the paper's authors does: what comes before the first
-1024 samples (every 512) whose RMS is at least 0.01, and after the last. Where the bounds of single
+of a clip is left out first, as the program of the paper's authors does. Where the bounds of single
 notes are known, each note is a clip.
 
 References
@@ -18,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_bench.scores.metrics import GAP_RMS_MIN, SILENCE_RMS, heard_span, rms
 from plc_training.data.segments import Segments
 
 # Full scale of int16 samples; segments of a block.
 _INT16 = 32767.0
 _BLOCK = 4096
-# Of the levels that silence is told by: the program of the paper's authors.
-_TRIM_SAMPLES, _TRIM_SHIFT_SAMPLES = 1024, 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +45,7 @@ class PaperPlan:
 
     domains: tuple[str, ...]
     shift_ms: float = 32.0
-    silence_rms: float = 0.01
+    silence_rms: float = SILENCE_RMS
     single_notes: bool = True
     seed: int = 0
 
@@ -88,9 +85,7 @@ class PaperPlan:
 
 def trimmed(x: NDArray[np.float32], silence_rms: float) -> NDArray[np.float32]:
     """Return a clip without the silence at both ends: a view, empty if all is silence."""
-    starts = range(0, max(x.size - _TRIM_SAMPLES, 0) + 1, _TRIM_SHIFT_SAMPLES)
-    heard = [start for start in starts if rms(x[start : start + _TRIM_SAMPLES]) >= silence_rms]
-    return x[heard[0] : heard[-1] + _TRIM_SAMPLES] if heard else x[:0]
+    return x[slice(*heard_span(x, silence_rms))]
 
 
 def at_their_level(segments: Segments) -> NDArray[np.int16]:
