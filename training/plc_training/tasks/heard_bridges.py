@@ -15,13 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.loss import GilbertElliott
 from plc.engine.concealer import Concealer
 from plc.networks.bridge import BridgeNetwork
 from plc.networks.filler import NetworkFiller
 from plc.predict.history import History
 from plc.runtime.runner import NetworkCounters
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import BridgePlan
 from plc_training.tasks.heard_plan import (
     JUDGED,
@@ -30,8 +28,7 @@ from plc_training.tasks.heard_plan import (
     REST,
     TRUTH,
     JudgedBurst,
-    check_bursts_of,
-    hash_of,
+    PiecesPlan,
     judged_gaps,
 )
 
@@ -40,60 +37,26 @@ _BEHIND = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardBridgePlan:
-    """Plan of pieces of concealed streams with lookahead.
+class HeardBridgePlan(PiecesPlan):
+    """Plan of pieces of streams with lookahead.
+
+    ``model`` is the package's for bridges along the pitch contour.
 
     Attributes
     ----------
     lookaheads : tuple of int
         Packets that are waited for, equally frequent.
-    model : str
-        Model of the package for bridges along the pitch contour, which plays the pieces.
-    sample_rate, packet_ms, losses, burst, piece_s, model_sha256
-        As for :class:`~plc_training.tasks.heard_plan.HeardPlan`.
-    margin, beyond, rung, domains, seed, speeds
+    beyond
         As for :class:`~plc_training.data.segments.BridgePlan`.
-
-    Raises
-    ------
-    ConfigError, ModelError
-        If the model does not exist or has another hash.
     """
 
-    sample_rate: int
-    packet_ms: float
     lookaheads: tuple[int, ...]
-    losses: tuple[float, ...]
-    burst: tuple[float, ...]
-    piece_s: float
-    model: str
-    margin: int
     beyond: int
-    rung: tuple[float, float]
-    domains: tuple[str, ...]
-    model_sha256: str = ""
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
-
-    def __post_init__(self) -> None:
-        """Find the model and its hash."""
-        check_bursts_of(self.losses, self.burst)
-        object.__setattr__(self, "model_sha256", hash_of(self.model, self.model_sha256))
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Names of the lines of a piece."""
         return ("truth", "played", "rest", "judged", *self.bursts.lines[1:], "behind")
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return self.bursts.packet_samples
-
-    @property
-    def samples(self) -> int:
-        """Samples of a piece: whole packets."""
-        return round(1000.0 * self.piece_s / self.packet_ms) * self.packet_samples
 
     @property
     def bursts(self) -> BridgePlan:
@@ -131,14 +94,8 @@ class HeardBridgePlan:
         """Yield a clip's pieces, shape (lines, samples), and their judged samples."""
         if domain not in self.domains:
             return
-        for first in range(0, x.size - self.samples + 1, self.samples):
-            truth = x[first : first + self.samples]
-            k = int(rng.integers(len(self.losses)))
-            model = GilbertElliott(self.losses[k], self.burst[k])
-            lost = model.trace(self.samples // self.packet_samples, int(rng.integers(2**31)))
+        for truth, lost in self.damaged(x, rng):
             lookahead = int(rng.choice(self.lookaheads))
-            if rms(truth) < GAP_RMS_MIN:
-                continue
             lines = self._played(truth, lost, lookahead)
             judged = int(np.count_nonzero(lines[JUDGED]))
             if judged:

@@ -59,8 +59,8 @@ class JudgedBurst(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardPlan:
-    """Plan of pieces of concealed streams.
+class PiecesPlan:
+    """Common part of the plans of pieces of concealed streams.
 
     Attributes
     ----------
@@ -75,12 +75,11 @@ class HeardPlan:
     piece_s : float
         Length of a piece.
     model : str
-        Causal model of the engine, with drafts along the pitch contour: a name in the package or
-        the path of a manifest.
+        Model of the engine whose fills can be replaced.
     model_sha256 : str
         Of that model; empty: of the installed model. It distinguishes pieces of different models
         in the cache.
-    margin, horizon, rung, domains, seed, speeds
+    margin, rung, domains, seed, speeds
         As for :class:`~plc_training.data.segments.CausalPlan`.
 
     Raises
@@ -96,7 +95,6 @@ class HeardPlan:
     piece_s: float
     model: str
     margin: int
-    horizon: int
     rung: tuple[float, float]
     domains: tuple[str, ...]
     model_sha256: str = ""
@@ -105,13 +103,17 @@ class HeardPlan:
 
     def __post_init__(self) -> None:
         """Find the model and its hash."""
-        check_bursts_of(self.losses, self.burst)
-        object.__setattr__(self, "model_sha256", hash_of(self.model, self.model_sha256))
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a piece."""
-        return ("truth", "played", "rest", "judged")
+        if len(self.burst) != len(self.losses):
+            raise ConfigError(
+                f"data.burst has {len(self.burst)} values; expected one for each of data.losses, "
+                f"{len(self.losses)}"
+            )
+        found = find(self.model).sha256
+        if self.model_sha256 not in ("", found):
+            raise ConfigError(
+                f"data.model {self.model} has the SHA-256 {found}; expected {self.model_sha256}"
+            )
+        object.__setattr__(self, "model_sha256", found)
 
     @property
     def packet_samples(self) -> int:
@@ -122,6 +124,39 @@ class HeardPlan:
     def samples(self) -> int:
         """Samples of a piece: whole packets."""
         return round(1000.0 * self.piece_s / self.packet_ms) * self.packet_samples
+
+    def damaged(
+        self, x: NDArray[np.float32], rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Yield a clip's loud pieces, each with its trace."""
+        for first in range(0, x.size - self.samples + 1, self.samples):
+            truth = x[first : first + self.samples]
+            k = int(rng.integers(len(self.losses)))
+            model = GilbertElliott(self.losses[k], self.burst[k])
+            lost = model.trace(self.samples // self.packet_samples, int(rng.integers(2**31)))
+            if rms(truth) >= GAP_RMS_MIN:
+                yield truth, lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardPlan(PiecesPlan):
+    """Plan of pieces of streams without lookahead.
+
+    ``model`` is a causal one with drafts along the pitch contour: a name in the package or the path
+    of a manifest.
+
+    Attributes
+    ----------
+    horizon
+        As for :class:`~plc_training.data.segments.CausalPlan`.
+    """
+
+    horizon: int
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of the lines of a piece."""
+        return ("truth", "played", "rest", "judged")
 
     @property
     def bursts(self) -> CausalPlan:
@@ -166,13 +201,7 @@ class HeardPlan:
         # Later samples hold the background as well.
         full = min(n, round(UNSTEADY_HOLD_MS * self.sample_rate / 1000.0))
         network = _Network(self)
-        for first in range(0, x.size - self.samples + 1, self.samples):
-            truth = x[first : first + self.samples]
-            k = int(rng.integers(len(self.losses)))
-            model = GilbertElliott(self.losses[k], self.burst[k])
-            lost = model.trace(self.samples // n, int(rng.integers(2**31)))
-            if rms(truth) < GAP_RMS_MIN:
-                continue
+        for truth, lost in self.damaged(x, rng):
             lines = np.zeros((4, self.samples), np.float32)
             lines[TRUTH] = truth
             lines[PLAYED] = lines[REST] = plc.conceal(
@@ -194,35 +223,6 @@ class HeardPlan:
 def judged_gaps(piece: NDArray[np.float32], packet: int) -> list[tuple[int, int]]:
     """Return start and end, in samples, of a piece's gaps with scores."""
     return gaps_of(piece[JUDGED, ::packet] > 0.0, packet)
-
-
-def check_bursts_of(losses: tuple[float, ...], burst: tuple[float, ...]) -> None:
-    """Check that each loss rate has its mean burst.
-
-    Raises
-    ------
-    ConfigError
-        If not.
-    """
-    if len(burst) != len(losses):
-        raise ConfigError(
-            f"data.burst has {len(burst)} values; expected one for each of data.losses, "
-            f"{len(losses)}"
-        )
-
-
-def hash_of(model: str, expected: str) -> str:
-    """Return the SHA-256 of a model's weights; ``expected``, unless empty, is what it has to be.
-
-    Raises
-    ------
-    ConfigError, ModelError
-        If it is another, or the model does not exist.
-    """
-    found = find(model).sha256
-    if expected not in ("", found):
-        raise ConfigError(f"data.model {model} has the SHA-256 {found}; expected {expected}")
-    return found
 
 
 def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float32]:
