@@ -338,7 +338,7 @@ def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_pieces(plan: HeardPlan | HeardBridgePlan, beyond: int) -> None:
-    """Refuse another rate than the judges', or too short pieces."""
+    """Refuse other rates and too short pieces."""
     if plan.sample_rate != SPEECH_RATE:
         raise ConfigError(f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}")
     if plan.samples <= plan.sample_rate + beyond:

@@ -127,7 +127,7 @@ class HeardBridgePlan(PiecesPlan):
 
 
 class _Recorder(BridgeNetwork):
-    """A network for bridges that keeps the drafts and the fills of the gaps that it improves."""
+    """A network for bridges that keeps its drafts and fills."""
 
     def __init__(self, network: BridgeNetwork) -> None:
         super().__init__(network.served)
