@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.loss import GilbertElliott, read_trace, write_trace
+from plc.audio.loss import GilbertElliott, gaps_of, read_trace, write_trace
 from plc.errors import TraceError
 from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 
@@ -63,26 +63,40 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """A trace of the standard set."""
+    """A trace of the standard set: of a Gilbert-Elliott model, with bursts up to ``longest``."""
 
     loss: float
     mean_burst: float
     seed: int
+    longest: int | None = None
 
     @property
     def file(self) -> str:
         """Its file name."""
-        return f"ge-{100 * self.loss:g}pc-burst{self.mean_burst:g}.trace"
+        longest = f"-longest{self.longest}" if self.longest else ""
+        return f"ge-{100 * self.loss:g}pc-burst{self.mean_burst:g}{longest}.trace"
+
+    def trace(self) -> NDArray[np.bool_]:
+        """Return the losses; of a longer burst every packet after ``longest`` lost ones arrives."""
+        trace = GilbertElliott(self.loss, self.mean_burst).trace(STANDARD_PACKETS, self.seed)
+        if self.longest:
+            for start, stop in gaps_of(trace, 1):
+                trace[start + self.longest : stop : self.longest + 1] = False
+        return trace
 
 
 STANDARD_PACKETS = 6000
 """A minute of packets of 10 ms; 70 s of the music challenge's 512 samples at 44.1 kHz."""
 
-STANDARD = tuple(
-    Standard(loss, mean_burst, 1000 + number)
-    for number, (loss, mean_burst) in enumerate(
-        (loss, burst) for loss in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3) for burst in (1.5, 3.0, 6.0)
-    )
+STANDARD = (
+    *(
+        Standard(loss, mean_burst, 1000 + number)
+        for number, (loss, mean_burst) in enumerate(
+            (loss, burst) for loss in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3) for burst in (1.5, 3.0, 6.0)
+        )
+    ),
+    # A third is lost, in packets of 20 ms in bursts of up to 160 ms.
+    Standard(0.35, 3.0, 1018, longest=8),
 )
 
 
@@ -90,12 +104,12 @@ def write_standard(folder: Path) -> list[Path]:
     """Write the standard set into a folder; return its files."""
     written = []
     for one in STANDARD:
-        trace = GilbertElliott(one.loss, one.mean_burst).trace(STANDARD_PACKETS, one.seed)
+        longest = f", none over {one.longest}" if one.longest else ""
         about = (
-            f"Gilbert-Elliott, {100 * one.loss:g} % loss, mean burst {one.mean_burst:g} packets, "
-            f"seed {one.seed}"
+            f"Gilbert-Elliott, {100 * one.loss:g} % loss, mean burst {one.mean_burst:g} packets"
+            f"{longest}, seed {one.seed}"
         )
-        write_trace(folder / one.file, trace, [about, "1 = lost"])
+        write_trace(folder / one.file, one.trace(), [about, "1 = lost"])
         written.append(folder / one.file)
     return written
 

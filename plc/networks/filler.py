@@ -49,8 +49,9 @@ from plc_kernels.fade import crossfade, crossfade_ramp
 
 LEAVE_MS = 5.0
 """At the end of the horizon the fill returns to the draft within this time."""
-# Until so long into the fade of a burst a network for bridges has been trained.
-_LATE_MS = 30.0
+# Until so long into the fade of a burst, and into the noise behind it, a network for bridges helps
+# the received samples in: chosen on validation clips (docs/notebook.md).
+_LATE_MS = 1000.0
 # Where less than the first share of the last half second was received, passages of the past are
 # concealment for the most part. They and what the network makes of them then weigh less, and
 # nothing below the second share.

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from plc.audio.loss import read_trace
+from plc.audio.loss import gaps_of, read_trace
 from plc.errors import TraceError
 from plc_bench import traces
 from plc_bench.cli import app
@@ -233,3 +233,5 @@ def test_the_standard_set_is_what_its_seeds_make(tmp_path: Path) -> None:
         # Of few and long bursts, chance decides more.
         assert trace.mean() == pytest.approx(one.loss, rel=0.5)
         assert trace.sum() / bursts == pytest.approx(one.mean_burst, rel=0.35)
+        if one.longest:
+            assert max(stop - start for start, stop in gaps_of(trace, 1)) == one.longest

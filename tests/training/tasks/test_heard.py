@@ -35,7 +35,7 @@ from tests.training.clips import write_manifest  # noqa: E402
 
 RATE = 16_000
 SECONDS = 3.0
-RECIPE = read_recipe("causal_speech_heard")
+RECIPE = read_recipe("causal_speech_heavy")
 assert isinstance(RECIPE.train, HeardPlan)
 assert isinstance(RECIPE.settings, HeardSettings)
 PLAN = replace(RECIPE.train, piece_s=SECONDS)
@@ -126,8 +126,13 @@ def test_without_the_fills_nothing_is_left_of_the_first_packets_of_bursts() -> N
 
 
 def test_bursts_that_the_engine_drafts_otherwise_are_not_judged() -> None:
-    other = replace(PLAN, rung=(20.0, 60.0))
-    assert not list(other.cut(speech(1), "speech", np.random.default_rng(1)))
+    plans = PLAN, replace(PLAN, rung=(20.0, 60.0))
+    own, other = (
+        sum(judged for _, judged in plan.cut(speech(1), "speech", np.random.default_rng(1)))
+        for plan in plans
+    )
+    # Near silence one draft is as good as another.
+    assert other <= own / 10
 
 
 def test_a_short_burst_is_heard_whole_and_then_leaves() -> None:
@@ -265,14 +270,14 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
         soundfile.write(library / f"clip{seed}.wav", speech(seed), RATE)
         rows.append((f"clip{seed}.wav", "speech", split))
     write_manifest(library, rows)
-    text = RECIPE.text.replace("piece_s = 8.0", "piece_s = 3.0").replace("batch = 3", "batch = 2")
+    text = RECIPE.text.replace("piece_s = 8.0", "piece_s = 3.0")
     recipe = parse_recipe(text, "heard", "heard").with_steps(2)
     place = Place(data=(library,), folder=tmp_path / "run", cache=tmp_path / "cache")
     ending = run_recipe(recipe, place, accelerator="cpu")
     assert ending is not None
     exported = export_run(tmp_path / "run", tmp_path / "models", name="mine")
     before, after = find("speech"), exported.manifest
-    assert (after.kind, after.drafts, after.horizon_ms) == ("causal", before.drafts, 60.0)
+    assert (after.kind, after.drafts, after.horizon_ms) == ("causal", before.drafts, 100.0)
     assert after.sha256 != before.sha256
     again = network_of(after)
     kept = shipped().state_dict()
@@ -294,8 +299,8 @@ def test_a_model_that_is_not_there_is_named() -> None:
     [
         ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
         ("piece_s = 8.0", "piece_s = 1.0", "more than 1 s"),
-        ("losses = [0.1, 0.2]", "losses = []", "data.losses is empty"),
-        ("horizon_frames = 12", "horizon_frames = 24", "fills 960 samples"),
+        ("losses = [0.1, 0.2, 0.33]", "losses = [0.1]", "burst has 3 values"),
+        ("horizon_frames = 20", "horizon_frames = 24", "fills 1600 samples"),
         ("horizon = 2160", "horizon = 1200", "data.margin and data.horizon"),
         ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
         ('model = "speech"', 'model = "speech"\nmodel_sha256 = "0"', "expected 0"),
@@ -303,7 +308,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
         ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
         ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
         ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
-        ("plcmos = 0.15", "plcmos = -1.0", "settings.plcmos"),
+        ("plcmos = 0.25", "plcmos = -1.0", "settings.plcmos"),
     ],
 )
 def test_what_no_training_survives_is_refused(old: str, new: str, message: str) -> None:

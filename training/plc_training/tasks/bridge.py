@@ -39,13 +39,8 @@ class BridgeSettings(StreamTaskSettings, frozen=True, kw_only=True):
     gru: Count = 96
 
 
-class BridgeTask(StreamTask):
-    """Batches and network of the bridge task."""
-
-    kind = "bridge"
-    plan_type = BridgePlan
-    settings_type = BridgeSettings
-    above_zero = ("sample_rate", "packet_ms", "lookaheads", "burst", "margin", "beyond", "rung")
+class GapsTask(StreamTask):
+    """Common part of the tasks of bridges: network, inputs and fills."""
 
     def __init__(
         self, plan: BridgePlan, settings: BridgeSettings, train: Segments, valid: Segments
@@ -56,25 +51,6 @@ class BridgeTask(StreamTask):
         super().__init__(plan, settings, plan.horizon // hop + 3, after, train, valid)
         self.plan = plan
         self.settings = settings
-
-    @classmethod
-    def check(
-        cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check that grid and loss fit a stream's received samples."""
-        super().check(plan, settings, choice, card)
-        check_past(plan, settings)
-        hop = grid_hop(plan, settings)
-        if plan.horizon % hop:
-            raise ConfigError(
-                f"data.lookaheads of {plan.packet_ms:g} ms make a gap of {plan.horizon} samples; "
-                f"expected a multiple of the grid's hop, {hop}"
-            )
-        # The network's frames after the longest gap, the loss's frames, and a received packet.
-        seen = (3 + settings.context_frames_after) * hop
-        needed = max(seen, judged_samples(plan.sample_rate), plan.packet_samples)
-        if plan.beyond < needed:
-            raise ConfigError(f"data.beyond is {plan.beyond} samples; expected at least {needed}")
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
@@ -95,16 +71,6 @@ class BridgeTask(StreamTask):
                 channels=self.settings.channels,
                 gru=self.settings.gru,
             )
-        )
-
-    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return random gaps, with a random offset of the loss's frames."""
-        chosen = rng.integers(self._train.gaps.size, size=size)
-        return self._tensors(
-            self._train.lines[chosen].astype(np.float32),
-            self._train.gaps[chosen],
-            self._train.peaks[chosen],
-            int(rng.integers(self._judge.hop)),
         )
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -128,3 +94,52 @@ class BridgeTask(StreamTask):
         self, place: NDArray[np.floating], ends: NDArray[np.integer]
     ) -> NDArray[np.floating]:
         return (place < ends).astype(np.float64)
+
+
+class BridgeTask(GapsTask):
+    """Batches of the network for bridges, one gap each."""
+
+    kind = "bridge"
+    plan_type = BridgePlan
+    settings_type = BridgeSettings
+    above_zero = ("sample_rate", "packet_ms", "lookaheads", "burst", "margin", "beyond", "rung")
+
+    @classmethod
+    def check(
+        cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that grid and loss fit a stream's received samples."""
+        super().check(plan, settings, choice, card)
+        check_gaps(plan, settings)
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return random gaps, with a random offset of the loss's frames."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        return self._tensors(
+            self._train.lines[chosen].astype(np.float32),
+            self._train.gaps[chosen],
+            self._train.peaks[chosen],
+            int(rng.integers(self._judge.hop)),
+        )
+
+
+def check_gaps(plan: BridgePlan, settings: BridgeSettings) -> None:
+    """Check a network for bridges against the lines of its plan.
+
+    Raises
+    ------
+    ConfigError
+        If they do not fit.
+    """
+    check_past(plan, settings)
+    hop = grid_hop(plan, settings)
+    if plan.horizon % hop:
+        raise ConfigError(
+            f"data.lookaheads of {plan.packet_ms:g} ms make a gap of {plan.horizon} samples; "
+            f"expected a multiple of the grid's hop, {hop}"
+        )
+    # The network's frames after the longest gap, the loss's frames, and a received packet.
+    seen = (3 + settings.context_frames_after) * hop
+    needed = max(seen, judged_samples(plan.sample_rate), plan.packet_samples)
+    if plan.beyond < needed:
+        raise ConfigError(f"data.beyond is {plan.beyond} samples; expected at least {needed}")

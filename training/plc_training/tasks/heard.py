@@ -5,6 +5,8 @@ To the measures of each burst it adds PLCMOS and an outline of PESQ
 :class:`~plc_training.tasks.heard_plan.HeardPlan`, with the network's fills in the gaps.
 """
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,12 @@ from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.fade import crossfade_ramp
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import Amount, ModelCard, TaskChoice, grid_hop
+from plc_training.tasks.bridge import BridgeSettings, GapsTask, check_gaps
 from plc_training.tasks.causal import BurstsTask, CausalSettings, check_bursts
-from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, TRUTH, HeardPlan, share_of_fill
+from plc_training.tasks.heard_bridges import HeardBridgePlan
+from plc_training.tasks.heard_plan import REST, TRUTH, HeardPlan
 from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
+from plc_training.tasks.stream import StreamTask
 
 _RATERS = 8
 # Raters of the validation, always the same.
@@ -50,8 +55,22 @@ class HeardSettings(CausalSettings, frozen=True, kw_only=True):
     spectrum: Amount = 0.0
 
 
-class HeardTask(BurstsTask):
-    """Batches, loss and figures of the heard task.
+class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
+    """Settings of the heard task of bridges.
+
+    Attributes
+    ----------
+    plcmos, pesq, spectrum : float
+        As for :class:`HeardSettings`.
+    """
+
+    plcmos: Amount = 0.0
+    pesq: Amount = 0.0
+    spectrum: Amount = 0.0
+
+
+class _Listening(StreamTask):
+    """Common part of the heard tasks: pieces, scores and figures.
 
     Raises
     ------
@@ -59,57 +78,22 @@ class HeardTask(BurstsTask):
         If ``speechmos`` or ``onnx`` is not installed.
     """
 
-    kind = "heard"
-    plan_type = HeardPlan
-    settings_type = HeardSettings
-    above_zero = (
-        *("sample_rate", "packet_ms", "losses", "burst", "piece_s", "margin", "horizon", "rung"),
-    )
+    _pieces: HeardPlan | HeardBridgePlan
+    _judges: HeardSettings | HeardBridgeSettings
+    _stays: Tensor
+    """Share of the fill in each of its samples; the rest is the draft's."""
+    _draft_share: float = 0.0
 
-    def __init__(
-        self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
+    def _listen(
+        self, plan: HeardPlan | HeardBridgePlan, settings: HeardSettings | HeardBridgeSettings
     ) -> None:
-        super().__init__(plan.bursts, settings, train, valid)
         self._pieces = plan
         self._judges = settings
         self._plcmos = Plcmos()
         self._pesq = PesqOutline()
-        leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
-        stays = np.ones(self._filled, np.float32)
-        stays[-leave.size :] -= leave
-        self._stays = torch.from_numpy(stays)
+        self._stays = torch.ones(self._filled)
         generator = torch.Generator().manual_seed(_RATER_SEED)
         self._valid_raters = drawn_raters(_VALID_RATERS, generator)
-
-    @classmethod
-    def shape(cls, plan: HeardPlan) -> tuple[object, ...]:
-        """Return the properties that both plans of a recipe share."""
-        return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
-
-    @classmethod
-    def check(
-        cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check that the plan's model has the network's drafts and gaps."""
-        super().check(plan, settings, choice, card)
-        if plan.sample_rate != SPEECH_RATE:
-            raise ConfigError(
-                f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}"
-            )
-        if plan.samples <= plan.sample_rate + plan.horizon:
-            raise ConfigError(
-                f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and data.horizon"
-            )
-        if settings.adapters and not choice.begin_from:
-            raise ConfigError("settings.adapters is for a network that begins from another")
-        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
-            if getattr(settings, name) != only:
-                raise ConfigError(
-                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
-                    f"are played: {only:g}"
-                )
-        _check_model(plan, settings)
-        check_bursts(plan.bursts, settings)
 
     @classmethod
     def require(cls) -> None:
@@ -123,7 +107,11 @@ class HeardTask(BurstsTask):
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the network's inputs for all bursts of the pieces."""
-        return super().inputs(_flat(batch))
+        return self._inputs(_flat(batch))
+
+    @abstractmethod
+    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the network's inputs for bursts."""
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the causal loss of the played streams, minus the weighted scores.
@@ -135,7 +123,7 @@ class HeardTask(BurstsTask):
         fill = self._fill(output, bursts)
         draft = self._draft(bursts)
         # Outside training the output includes the draft's share.
-        fill = torch.lerp(fill, draft, self.settings.draft_share)
+        fill = torch.lerp(fill, draft, self._draft_share)
         streams = self._streams(fill, batch)
         plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
         better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
@@ -165,24 +153,21 @@ class HeardTask(BurstsTask):
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def _draft(self, bursts: dict[str, Tensor]) -> Tensor:
-        return bursts["lines"][:, -1, self.plan.margin :][:, : self._filled]
+        return bursts["lines"][:, -1, self._plan.margin :][:, : self._filled]
 
     def _heard(self, pieces: Segments, chosen: np.ndarray, offset: int) -> dict[str, Tensor]:
         """Return pieces and their bursts, padded with zeros."""
         plan = self._pieces
-        n = plan.packet_samples
         lines = pieces.at_their_level(chosen)
-        gaps = [plan.gaps(piece[JUDGED, ::n] > 0.0) for piece in lines]
-        most = max(map(len, gaps))
-        bursts = np.zeros((len(lines), most, len(self.plan.lines), self.plan.samples), np.float32)
-        lengths = np.zeros((len(lines), most), np.int64)
-        starts = np.zeros((len(lines), most), np.int64)
-        share = np.zeros((len(lines), most, self._filled), np.float32)
-        for k, piece in enumerate(lines):
-            for b, (start, stop) in enumerate(gaps[k]):
-                bursts[k, b] = self.plan.drafted(piece[TRUTH], piece[PLAYED], start, n)
-                lengths[k, b], starts[k, b] = stop - start, start
-                share[k, b] = share_of_fill(plan.sample_rate, stop - start, self._filled)
+        drawn = [list(plan.drawn(piece, self._filled)) for piece in lines]
+        shape = len(lines), max(map(len, drawn))
+        bursts = np.zeros((*shape, len(self._plan.lines), self._plan.samples), np.float32)
+        lengths = np.zeros(shape, np.int64)
+        starts = np.zeros(shape, np.int64)
+        share = np.zeros((*shape, self._filled), np.float32)
+        for k, of_piece in enumerate(drawn):
+            for b, burst in enumerate(of_piece):
+                starts[k, b], lengths[k, b], bursts[k, b], share[k, b] = burst
         real = lengths > 0
         place = np.arange(self._filled, dtype=np.float64)
         ends = self._judged(lengths)[..., None]
@@ -252,11 +237,114 @@ class HeardTask(BurstsTask):
         return power.reshape(*power.shape[:-1], -1, _BINS_OF_A_BAND).mean(-1)
 
 
+class HeardTask(_Listening, BurstsTask):
+    """The heard task of bursts."""
+
+    kind = "heard"
+    plan_type = HeardPlan
+    settings_type = HeardSettings
+    above_zero = (
+        *("sample_rate", "packet_ms", "losses", "burst", "piece_s", "margin", "horizon", "rung"),
+    )
+
+    def __init__(
+        self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
+    ) -> None:
+        BurstsTask.__init__(self, plan.bursts, settings, train, valid)
+        self._listen(plan, settings)
+        leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
+        self._stays[-leave.size :] -= torch.from_numpy(leave)
+        self._draft_share = settings.draft_share
+
+    @classmethod
+    def shape(cls, plan: HeardPlan) -> tuple[object, ...]:
+        """Return the properties that both plans of a recipe share."""
+        return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
+
+    @classmethod
+    def check(
+        cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check that the plan's model has the network's drafts and gaps."""
+        super().check(plan, settings, choice, card)
+        _check_pieces(plan, plan.horizon)
+        if settings.adapters and not choice.begin_from:
+            raise ConfigError("settings.adapters is for a network that begins from another")
+        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
+            if getattr(settings, name) != only:
+                raise ConfigError(
+                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
+                    f"are played: {only:g}"
+                )
+        _check_model(plan, settings)
+        check_bursts(plan.bursts, settings)
+
+    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return BurstsTask.inputs(self, bursts)
+
+
+class HeardBridgeTask(_Listening, GapsTask):
+    """The heard task of gaps of streams with lookahead."""
+
+    kind = "heard_bridge"
+    plan_type = HeardBridgePlan
+    settings_type = HeardBridgeSettings
+    above_zero = (
+        *("sample_rate", "packet_ms", "lookaheads", "losses", "burst", "piece_s", "margin"),
+        *("beyond", "rung"),
+    )
+
+    def __init__(
+        self, plan: HeardBridgePlan, settings: HeardBridgeSettings, train: Segments, valid: Segments
+    ) -> None:
+        GapsTask.__init__(self, plan.bursts, settings, train, valid)
+        self._listen(plan, settings)
+
+    @classmethod
+    def shape(cls, plan: HeardBridgePlan) -> tuple[object, ...]:
+        """Return the properties that both plans of a recipe share."""
+        return (*super().shape(plan), plan.margin, plan.beyond, plan.packet_samples)
+
+    @classmethod
+    def check(
+        cls,
+        plan: HeardBridgePlan,
+        settings: HeardBridgeSettings,
+        choice: TaskChoice,
+        card: ModelCard,
+    ) -> None:
+        """Check that the plan's model has the network's drafts and gaps."""
+        super().check(plan, settings, choice, card)
+        _check_pieces(plan, plan.bursts.samples)
+        manifest = find(plan.model)
+        horizon = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "bridge" else 0
+        if manifest.drafts != plan.bursts.lines[1:] or horizon != plan.bursts.horizon:
+            raise ConfigError(
+                f"data.model {plan.model} bridges {horizon} samples from the drafts "
+                f"{', '.join(manifest.drafts)}; expected {plan.bursts.horizon}, from "
+                f"{', '.join(plan.bursts.lines[1:])}"
+            )
+        check_gaps(plan.bursts, settings)
+
+    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return GapsTask.inputs(self, bursts)
+
+
 def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the bursts of all pieces in the causal task's form."""
     real = batch["real"]
     of_bursts = ("lines", "hole", "ramp", "leave")
     return {name: batch[name][real] for name in of_bursts} | {"offset": batch["offset"]}
+
+
+def _check_pieces(plan: HeardPlan | HeardBridgePlan, beyond: int) -> None:
+    """Refuse other rates and too short pieces."""
+    if plan.sample_rate != SPEECH_RATE:
+        raise ConfigError(f"data.sample_rate is {plan.sample_rate}; the judges hear {SPEECH_RATE}")
+    if plan.samples <= plan.sample_rate + beyond:
+        raise ConfigError(
+            f"data.piece_s is {plan.piece_s:g}; expected more than 1 s and what follows a burst"
+        )
 
 
 def _check_model(plan: HeardPlan, settings: HeardSettings) -> None:

@@ -15,6 +15,7 @@ are made again for every batch, which takes a tenth of the time of the scores.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +34,33 @@ from plc_kernels.stream.layout import FADE_MS, UNSTEADY_HOLD_MS
 from plc_training.data.segments import CausalPlan
 
 # Share of the piece's peak: a larger remainder means that the engine played another fill.
-_LEFT = 1e-3
+LEFT = 1e-3
 
 TRUTH, PLAYED, REST, JUDGED = range(4)
 
 
+class JudgedBurst(NamedTuple):
+    """A gap of a piece that another network can fill.
+
+    Attributes
+    ----------
+    start, gap : int
+        Its first sample and its length.
+    lines : float32, shape (lines, samples)
+        As of a segment: the truth, and the drafts.
+    share : float32, shape (horizon,)
+        Gain of each sample of the fill.
+    """
+
+    start: int
+    gap: int
+    lines: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardPlan:
-    """Plan of pieces of concealed streams.
+class PiecesPlan:
+    """Common part of the plans of pieces of concealed streams.
 
     Attributes
     ----------
@@ -50,17 +70,16 @@ class HeardPlan:
         Packet length.
     losses : tuple of float
         Loss rates of the Gilbert-Elliott model, equally frequent.
-    burst : float
-        Of the model: mean packets of a burst.
+    burst : tuple of float
+        Of the model: mean packets of a burst, one for each loss rate.
     piece_s : float
         Length of a piece.
     model : str
-        Causal model of the engine, with drafts along the pitch contour: a name in the package or
-        the path of a manifest.
+        Model of the engine whose fills can be replaced.
     model_sha256 : str
         Of that model; empty: of the installed model. It distinguishes pieces of different models
         in the cache.
-    margin, horizon, rung, domains, seed, speeds
+    margin, rung, domains, seed, speeds
         As for :class:`~plc_training.data.segments.CausalPlan`.
 
     Raises
@@ -72,11 +91,10 @@ class HeardPlan:
     sample_rate: int
     packet_ms: float
     losses: tuple[float, ...]
-    burst: float
+    burst: tuple[float, ...]
     piece_s: float
     model: str
     margin: int
-    horizon: int
     rung: tuple[float, float]
     domains: tuple[str, ...]
     model_sha256: str = ""
@@ -85,17 +103,17 @@ class HeardPlan:
 
     def __post_init__(self) -> None:
         """Find the model and its hash."""
+        if len(self.burst) != len(self.losses):
+            raise ConfigError(
+                f"data.burst has {len(self.burst)} values; expected one for each of data.losses, "
+                f"{len(self.losses)}"
+            )
         found = find(self.model).sha256
         if self.model_sha256 not in ("", found):
             raise ConfigError(
                 f"data.model {self.model} has the SHA-256 {found}; expected {self.model_sha256}"
             )
         object.__setattr__(self, "model_sha256", found)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a piece."""
-        return ("truth", "played", "rest", "judged")
 
     @property
     def packet_samples(self) -> int:
@@ -107,6 +125,39 @@ class HeardPlan:
         """Samples of a piece: whole packets."""
         return round(1000.0 * self.piece_s / self.packet_ms) * self.packet_samples
 
+    def damaged(
+        self, x: NDArray[np.float32], rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Yield a clip's loud pieces, each with its trace."""
+        for first in range(0, x.size - self.samples + 1, self.samples):
+            truth = x[first : first + self.samples]
+            k = int(rng.integers(len(self.losses)))
+            model = GilbertElliott(self.losses[k], self.burst[k])
+            lost = model.trace(self.samples // self.packet_samples, int(rng.integers(2**31)))
+            if rms(truth) >= GAP_RMS_MIN:
+                yield truth, lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardPlan(PiecesPlan):
+    """Plan of pieces of streams without lookahead.
+
+    ``model`` is a causal one with drafts along the pitch contour: a name in the package or the path
+    of a manifest.
+
+    Attributes
+    ----------
+    horizon
+        As for :class:`~plc_training.data.segments.CausalPlan`.
+    """
+
+    horizon: int
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of the lines of a piece."""
+        return ("truth", "played", "rest", "judged")
+
     @property
     def bursts(self) -> CausalPlan:
         """Plan of the drafts of a burst."""
@@ -114,7 +165,7 @@ class HeardPlan:
             sample_rate=self.sample_rate,
             packet_ms=(self.packet_ms,),
             loss=self.losses[0],
-            burst=self.burst,
+            burst=self.burst[0],
             margin=self.margin,
             horizon=self.horizon,
             rung=self.rung,
@@ -132,6 +183,14 @@ class HeardPlan:
         gaps = gaps_of(judged, self.packet_samples)
         return [(start, stop) for start, stop in gaps if self.margin <= start <= last]
 
+    def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:
+        """Yield a piece's bursts with scores; the network fills ``horizon`` samples of each."""
+        n = self.packet_samples
+        for start, stop in self.gaps(piece[JUDGED, ::n] > 0.0):
+            lines = self.bursts.drafted(piece[TRUTH], piece[PLAYED], start, n)
+            share = share_of_fill(self.sample_rate, stop - start, horizon)
+            yield JudgedBurst(start, stop - start, lines, share)
+
     def cut(
         self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -142,12 +201,7 @@ class HeardPlan:
         # Later samples hold the background as well.
         full = min(n, round(UNSTEADY_HOLD_MS * self.sample_rate / 1000.0))
         network = _Network(self)
-        for first in range(0, x.size - self.samples + 1, self.samples):
-            truth = x[first : first + self.samples]
-            model = GilbertElliott(float(rng.choice(self.losses)), self.burst)
-            lost = model.trace(self.samples // n, int(rng.integers(2**31)))
-            if rms(truth) < GAP_RMS_MIN:
-                continue
+        for truth, lost in self.damaged(x, rng):
             lines = np.zeros((4, self.samples), np.float32)
             lines[TRUTH] = truth
             lines[PLAYED] = lines[REST] = plc.conceal(
@@ -158,12 +212,17 @@ class HeardPlan:
                 fill = network.fill(self.bursts.drafted(truth, lines[PLAYED], start, n)[1:])
                 rest = lines[REST, start : start + fill.size]
                 left = rest - share_of_fill(self.sample_rate, stop - start, fill.size) * fill
-                if np.abs(left[:full]).max() <= _LEFT * peak:
+                if np.abs(left[:full]).max() <= LEFT * peak:
                     rest[:] = left
                     lines[JUDGED, start:stop] = peak
             judged = int(np.count_nonzero(lines[JUDGED]))
             if judged:
                 yield lines, judged
+
+
+def judged_gaps(piece: NDArray[np.float32], packet: int) -> list[tuple[int, int]]:
+    """Return start and end, in samples, of a piece's gaps with scores."""
+    return gaps_of(piece[JUDGED, ::packet] > 0.0, packet)
 
 
 def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float32]:

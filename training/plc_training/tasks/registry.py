@@ -5,7 +5,7 @@ from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.damage import DamageTask
 from plc_training.tasks.gacela import GacelaTask
-from plc_training.tasks.heard import HeardTask
+from plc_training.tasks.heard import HeardBridgeTask, HeardTask
 from plc_training.tasks.magnitude import MagnitudeTask
 from plc_training.tasks.notes import NotesTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
@@ -17,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
         TwoSidedTask,
         CausalTask,
         HeardTask,
+        HeardBridgeTask,
         BridgeTask,
         PaperMagnitudeTask,
         PaperComplexTask,

@@ -1,0 +1,178 @@
+"""Pieces of streams that wait for packets, for scores of whole clips.
+
+As :mod:`plc_training.tasks.heard_plan`, of the networks that improve bridges. The engine's drafts
+of each bridge are kept in lines of their own, in its place; what they have behind the gap, samples
+that had arrived and a prediction, is the same in all of them and has one line::
+
+    truth       |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|
+    forward     |_____|-- draft --|______________|   likewise backward and bridge
+    behind      |_________________|~~ + draft ~~_|
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.concealer import Concealer
+from plc.networks.bridge import BridgeNetwork
+from plc.networks.filler import NetworkFiller
+from plc.predict.history import History
+from plc.runtime.runner import NetworkCounters
+from plc_training.data.segments import BridgePlan
+from plc_training.tasks.heard_plan import (
+    JUDGED,
+    LEFT,
+    PLAYED,
+    REST,
+    TRUTH,
+    JudgedBurst,
+    PiecesPlan,
+    judged_gaps,
+)
+
+_DRAFTS = slice(4, 7)
+_BEHIND = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardBridgePlan(PiecesPlan):
+    """Plan of pieces of streams with lookahead.
+
+    ``model`` is the package's for bridges along the pitch contour.
+
+    Attributes
+    ----------
+    lookaheads : tuple of int
+        Packets that are waited for, equally frequent.
+    beyond
+        As for :class:`~plc_training.data.segments.BridgePlan`.
+    """
+
+    lookaheads: tuple[int, ...]
+    beyond: int
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of the lines of a piece."""
+        return ("truth", "played", "rest", "judged", *self.bursts.lines[1:], "behind")
+
+    @property
+    def bursts(self) -> BridgePlan:
+        """Plan of the drafts of a gap."""
+        return BridgePlan(
+            sample_rate=self.sample_rate,
+            packet_ms=self.packet_ms,
+            lookaheads=self.lookaheads,
+            loss=self.losses[0],
+            burst=self.burst[0],
+            margin=self.margin,
+            beyond=self.beyond,
+            rung=self.rung,
+            domains=self.domains,
+            contour=True,
+        )
+
+    def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:
+        """Yield a piece's gaps with scores; the network fills ``horizon`` samples at most."""
+        bursts = self.bursts
+        behind = bursts.samples - self.margin
+        for start, stop in judged_gaps(piece, self.packet_samples):
+            lines = np.empty((len(bursts.lines), bursts.samples), np.float32)
+            lines[:, : self.margin] = piece[PLAYED, start - self.margin : start]
+            lines[0, self.margin :] = piece[TRUTH, start : start + behind]
+            gap = stop - start
+            lines[1:, self.margin : self.margin + gap] = piece[_DRAFTS, start:stop]
+            lines[1:, self.margin + gap :] = piece[_BEHIND, stop : start + behind]
+            share = (np.arange(horizon) < gap).astype(np.float32)
+            yield JudgedBurst(start, gap, lines, share)
+
+    def cut(
+        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Yield a clip's pieces, shape (lines, samples), and their judged samples."""
+        if domain not in self.domains:
+            return
+        for truth, lost in self.damaged(x, rng):
+            lookahead = int(rng.choice(self.lookaheads))
+            lines = self._played(truth, lost, lookahead)
+            judged = int(np.count_nonzero(lines[JUDGED]))
+            if judged:
+                yield lines, judged
+
+    def _played(
+        self, truth: NDArray[np.float32], lost: NDArray[np.bool_], lookahead: int
+    ) -> NDArray[np.float32]:
+        """Return the lines of one piece."""
+        lines = np.zeros((len(self.lines), self.samples), np.float32)
+        lines[TRUTH] = truth
+        lines[PLAYED], bridges = _concealed(
+            truth, lost, self.sample_rate, self.packet_samples, lookahead
+        )
+        lines[REST] = lines[PLAYED]
+        peak = float(np.abs(lines).max())
+        behind = self.bursts.samples - self.margin
+        for start, drafts, fill in bridges:
+            gap = fill.size
+            stop = start + gap
+            left = lines[REST, start:stop] - fill
+            inside = self.margin <= start <= self.samples - behind
+            if inside and np.abs(left).max() <= LEFT * peak:
+                lines[REST, start:stop] = left
+                lines[JUDGED, start:stop] = peak
+                lines[_DRAFTS, start:stop] = drafts[:, :gap]
+                lines[_BEHIND, stop : start + drafts.shape[1]] = drafts[-1, gap:]
+        return lines
+
+
+class _Recorder(BridgeNetwork):
+    """A network for bridges that keeps its drafts and fills."""
+
+    def __init__(self, network: BridgeNetwork) -> None:
+        super().__init__(network.served)
+        self.made: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+
+    def improve(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        deadline_s: float,
+        counters: NetworkCounters,
+    ) -> bool:
+        done = super().improve(history, after, out, deadline_s, counters)
+        if done:
+            gap = self.served.gap
+            self.made.append((gap.rows[0, :, gap.gap_start :].copy(), out[0].copy()))
+        return done
+
+
+def _concealed(
+    x: NDArray[np.float32],
+    lost: NDArray[np.bool_],
+    sample_rate: int,
+    packet: int,
+    lookahead: int,
+) -> tuple[NDArray[np.float32], list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]]:
+    """Return a concealed signal, and each improved bridge's start, drafts and samples."""
+    concealer = Concealer(
+        sample_rate=sample_rate,
+        packet_samples=packet,
+        lookahead=lookahead,
+        budget_ms=float("inf"),
+        prepare="never",
+    )
+    filler = concealer._filler
+    assert isinstance(filler, NetworkFiller), "ONNX Runtime comes with the extra for training"
+    bridges = filler._bridges
+    recorder = bridges["speech"] = _Recorder(bridges["speech"])
+    played = np.zeros(x.size + lookahead * packet, np.float32)
+    found = []
+    for k, gone in enumerate(np.append(lost, np.zeros(lookahead, np.bool_))):
+        begin = k * packet
+        block = x[begin : begin + packet, None] if k < lost.size else np.zeros((packet, 1), x.dtype)
+        played[begin : begin + packet] = concealer.push(None if gone else block)[:, 0]
+        found += [(begin - lookahead * packet, *made) for made in recorder.made]
+        recorder.made.clear()
+    return played[lookahead * packet :], found
