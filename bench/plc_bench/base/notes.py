@@ -29,7 +29,7 @@ class NoteTable:
 
 
 def read_notes(files: Iterable[Path]) -> dict[str, NoteTable]:
-    """Return the notes of tables, by the path of their file as it is written there.
+    """Return the notes of tables, by the path as it is written there.
 
     Raises
     ------
