@@ -285,7 +285,7 @@ def rms(signal: Signal) -> float:
 
 
 def heard_span(signal: Signal, silence_rms: float = SILENCE_RMS) -> tuple[int, int]:
-    """Return the span between silent ends: its first sample, and the first after it.
+    """Return the first sample between silent ends, and the first after.
 
     Both are 0 if all is silence.
     """
