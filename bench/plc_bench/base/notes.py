@@ -29,7 +29,7 @@ class NoteTable:
 
 
 def read_notes(files: Iterable[Path]) -> dict[str, NoteTable]:
-    """Return the notes of tables, by the path of their file as it is written there.
+    """Return the notes of tables, by the path that they name.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def read_rows(file: Path, columns: set[str]) -> list[tuple[int, dict[str, str]]]
 
 
 def notes_of_clips(table: Path, clips: Sequence[Path]) -> Mapping[Path, NoteTable]:
-    """Return the notes of clips by a table whose paths begin at its folder.
+    """Return the notes of clips; a table's paths begin at its folder.
 
     Raises
     ------

@@ -128,7 +128,7 @@ def score_clip(
 
 
 def heard_notes(notes: NoteTable, signal: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Return the samples of each note, first and first after it, without silence at its ends."""
+    """Return the span of samples in which each note is heard."""
     spans = []
     for start_s, duration_s in notes.bounds:
         start, stop = round(start_s * SAMPLE_RATE), round((start_s + duration_s) * SAMPLE_RATE)

@@ -285,7 +285,7 @@ def rms(signal: Signal) -> float:
 
 
 def heard_span(signal: Signal, silence_rms: float = SILENCE_RMS) -> tuple[int, int]:
-    """Return the first sample after a silent start, and the first of a silent end.
+    """Return the first sample between silent ends, and the first after.
 
     Both are 0 if all is silence.
     """

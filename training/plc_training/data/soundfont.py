@@ -100,7 +100,7 @@ class Notes:
             raise ConfigError(f"gain is {self.gain:g}; FluidSynth has more than 0 and less than 10")
 
     def played_by(self, program: int) -> list[tuple[int, int]]:
-        """Return pitch and velocity of a program's notes, in the order of its file."""
+        """Return pitches and velocities of a program, in its file's order."""
         first = program % self.every
         pitches = self.pitches[first :: self.every]
         return [(pitch, velocity) for pitch in pitches for velocity in self.velocities]
