@@ -20,6 +20,8 @@ from plc.predict.linear import LEAST_KNOWN
 
 # Of what follows a gap no more is looked at: the bridge's predictor is fitted to less.
 _AFTER_S = 0.5
+# So much of a gap is continued at most, before the rest is bridged.
+_CONTINUED_MS = 60.0
 
 
 class SpokenGaps:
@@ -45,7 +47,8 @@ class SpokenGaps:
 
     def __init__(self, causal: Manifest, bridge: Manifest, sample_rate: int) -> None:
         self.horizon = bridge.horizon_samples(sample_rate)
-        self._longest = self.horizon + causal.horizon_samples(sample_rate)
+        continued = round(sample_rate * _CONTINUED_MS / 1000.0)
+        self._longest = self.horizon + min(causal.horizon_samples(sample_rate), continued)
         self._after = round(_AFTER_S * sample_rate)
         self._filler = NetworkFiller(
             sample_rate,
@@ -73,7 +76,7 @@ class SpokenGaps:
         Returns
         -------
         float32, shape (stop - start,), or None
-            None if the gap is longer than both horizons together, or too little is known.
+            None if the gap is too long, or too little is known.
         """
         filler = self._filler
         samples = stop - start
