@@ -1,4 +1,4 @@
-"""A gap in each representation: what is lost, what the network sees, and a comparison from audio."""
+"""A gap in each representation: what is lost, what the network sees, a comparison from audio."""
 
 from pathlib import Path
 
@@ -134,10 +134,10 @@ def test_made_phases_continue_a_sine() -> None:
 def test_recipes_differ_in_the_representation_alone() -> None:
     one, other = recipe_of("mel"), recipe_of("erb")
     assert one.text.replace('"mel"', '"erb"') == other.text
-    with pytest.raises(ConfigError, match="settings.representation is 'cqt'"):
+    with pytest.raises(ConfigError, match=r"settings\.representation is 'cqt'"):
         recipe_of("cqt")
     wrong = read_recipe("represented").text.replace("width = 192", "width = 190")
-    with pytest.raises(ConfigError, match="settings.width is 190; expected a multiple of 4"):
+    with pytest.raises(ConfigError, match=r"settings\.width is 190; expected a multiple of 4"):
         parse_recipe(wrong, "wrong", "wrong")
 
 
