@@ -66,16 +66,16 @@ class Spectra:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.representations.base.Representation`."""
-        return signal_of(self._spectra(array).astype(np.complex64), self.samples, self.grid)
+        return signal_of(self._spectra(array), self.samples, self.grid)
 
     def magnitude(self, array: Array) -> NDArray[np.float32]:
         """Return the magnitudes; see :class:`~plc.representations.base.Spectral`."""
-        return np.abs(self._spectra(array)).astype(np.float32)
+        return np.abs(self._spectra(array))
 
-    def _spectra(self, array: Array) -> polar.Coefficients:
-        """Return the coefficients, shape (frames, bins), contiguous."""
+    def _spectra(self, array: Array) -> NDArray[np.complex64]:
+        """Return the coefficients, shape (frames, bins)."""
         coefficients = self._from_array(checked(array, self.shape, "the array"))
-        return np.ascontiguousarray(coefficients.T)
+        return np.ascontiguousarray(coefficients.T, np.complex64)
 
 
 class Waveform:

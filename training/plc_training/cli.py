@@ -460,7 +460,7 @@ def contexts(
 ) -> None:
     """Train small networks for gaps and contexts of speech, and draw both.
 
-    plc train contexts --data CORPUS --unseen CLIPS --network runs/magnitude_unet
+    plc train contexts --data CORPUS --unseen CLIPS --network RUN
 
     Twelve U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
     patches of 85 to 683 ms. Printed and drawn are their errors over the context

@@ -87,7 +87,7 @@ def test_a_network_learns(name: str) -> None:
     for _ in range(12):
         loss = made.loss(network(*made.inputs(batch)), batch)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.97 * losses[0]

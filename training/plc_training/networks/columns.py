@@ -56,28 +56,6 @@ class Columns(nn.Module):
         return out
 
 
-class PatchColumns(nn.Module):
-    """:class:`Columns` on patches: each frame is a column.
-
-    Parameters
-    ----------
-    channels, bins : int
-        Of a patch.
-    width, blocks : int
-        As for :class:`Columns`.
-    """
-
-    def __init__(self, channels: int, bins: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.columns = Columns(channels * bins, bins, width, blocks)
-        self.last = self.columns.last
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output, shape (batch, 1, bins, frames); ``x`` has several channels."""
-        out: Tensor = self.columns(x.flatten(1, 2).transpose(1, 2))
-        return out.transpose(1, 2)[:, None]
-
-
 class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from plc.networks.stroke import BINS as STROKE_BINS
 from plc_training.networks.blocks import (
     LEAK,
     LEVELS,
@@ -23,12 +22,10 @@ from plc_training.networks.blocks import (
     UNet,
     VariationalCode,
 )
-from plc_training.networks.columns import PatchColumns
 
 PATCH = 128
 """Bins and frames of a patch."""
 PUBLISHED_WIDTH = 32
-_COLUMN_BLOCKS = 3
 Form = Literal["published", "interpolated"]
 # Far below the quietest 16-bit sample: silence remains silence.
 _LEAST_LEVEL = 1e-9
@@ -58,10 +55,6 @@ def _arcnn(channels: int, width: int) -> nn.Module:
     return Chain(channels, sizes, 5, learned_slopes=True)
 
 
-def _columns(channels: int, width: int) -> nn.Module:
-    return PatchColumns(channels, STROKE_BINS, width, _COLUMN_BLOCKS)
-
-
 _UNET_V2 = partial(UNet, down="stride")
 _UNET_BILINEAR = partial(UNet, levels=4, convolutions=2, bilinear=True)
 _PIX2PIX = partial(_UNET_BILINEAR, leak=0.2, dropout=0.5)
@@ -85,7 +78,6 @@ RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "res-unet-bilinear": partial(_residual, make=_UNET_BILINEAR),
     "pix2pix": _PIX2PIX,
     "res-pix2pix": partial(_residual, make=_PIX2PIX),
-    "res-columns": partial(_residual, make=_columns),
     "srcnn": _srcnn,
     "arcnn": _arcnn,
 }
@@ -115,7 +107,7 @@ class Restorer(nn.Module):
         self.network = RESTORERS[name](1 + self.interpolated, width)
         if self.interpolated and isinstance(self.network, Residual):
             last = self.network.network.last
-            assert isinstance(last, nn.Conv2d | nn.Linear)
+            assert isinstance(last, nn.Conv2d)
             nn.init.zeros_(last.weight)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
 
