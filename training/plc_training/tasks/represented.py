@@ -99,7 +99,7 @@ class GapArrays:
         return self.kind.grid if isinstance(self.kind, Spectral) else None
 
     def prepared(self, segment: Samples) -> tuple[Samples, np.float32]:
-        """Return a segment at level 1 of its known samples with noise, and its level."""
+        """Return a segment at level 1 with noise, and its level."""
         known = np.concatenate([segment[: GAP[0]], segment[GAP[1] :]])
         level = np.float32(max(rms(known), _LEAST_LEVEL))
         return segment / level + self._noise, level
@@ -126,7 +126,7 @@ class GapArrays:
         return filled
 
     def joined(self, filled: Array, damaged: Array) -> Array:
-        """Return a filled array whose phases behind the gap are those that are known.
+        """Return a filled array with the known phases behind the gap.
 
         Where phases are sums of steps, the first step behind the gap ends in the known phase.
         """
@@ -240,7 +240,7 @@ class RepresentedTask(SessionTask):
         return network
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return arrays of random segments, reversed in time and in sign at random."""
+        """Return random segments, reversed in time and sign at random."""
         chosen = rng.integers(self._train.gaps.size, size=size)
         lines = self._train.at_their_level(chosen)[:, 0]
         reverse, negate = rng.random((2, size)) < 0.5
@@ -263,7 +263,7 @@ class RepresentedTask(SessionTask):
         return batch["damaged"], batch["filled"]
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the mean squared error in the lost frames, in deviations of each channel."""
+        """Return the mean squared error in the lost frames, in deviations."""
         return self._errors(output, batch).mean()
 
     def _errors(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:

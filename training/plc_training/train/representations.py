@@ -127,7 +127,7 @@ def open_contender(folder: Path, name: str) -> Contender:
 
 
 def fills_of(contender: Contender, segment: Samples) -> Iterator[tuple[str, Samples]]:
-    """Yield the name of each method and the gap's samples that it fills in.
+    """Yield each method's name and its fill of the gap.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def method_of(name: str, kind: str, way: str) -> str:
 
 
 def _with_phases_made(arrays: GapArrays, array: Array, prepared: Samples) -> Samples:
-    """Return the samples of an array's magnitudes, with known frames as they are."""
+    """Return samples of an array's magnitudes; known frames are held."""
     assert isinstance(arrays.kind, Spectral)
     grid = arrays.kind.grid
     spectra = spectra_of(arrays.silenced(prepared), grid)
@@ -236,7 +236,7 @@ def _gap_scores(
 
 
 def interval_of(report: InpaintReport, method: str, over: str = "") -> PairedDifference:
-    """Return a method's mean SNR_MS, or what it has over another, with its 95 % interval."""
+    """Return a method's mean SNR_MS, or its gain over another."""
     first = [gap.snr_ms_db[method] for gap in report.gaps]
     second = [gap.snr_ms_db[over] if over else 0.0 for gap in report.gaps]
     clips = [gap.clip for gap in report.gaps]
