@@ -122,7 +122,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def recipe_with(recipe_name: str, key: str, value: str) -> Recipe:
-    """Return a recipe of the package with another text as the value of a key.
+    """Return a recipe of the package with another text for a key.
 
     Raises
     ------
