@@ -1,11 +1,12 @@
 """The interface of a representation."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc_kernels.phase.stft import Stft
 
 Samples = NDArray[np.float32]
 Array = NDArray[np.float32]
@@ -68,6 +69,23 @@ class Representation(Protocol):
         ConfigError
             If the array has another shape, or values that are not finite.
         """
+        ...
+
+
+@runtime_checkable
+class Spectral(Representation, Protocol):
+    """A representation of the spectra of frames.
+
+    Attributes
+    ----------
+    grid : Stft
+        The transform, under a Hann window.
+    """
+
+    grid: Stft
+
+    def magnitude(self, array: Array) -> NDArray[np.float32]:
+        """Return the magnitudes of an array, whatever its phases: shape (frames, bins)."""
         ...
 
 

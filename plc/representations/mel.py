@@ -86,11 +86,11 @@ class Mel:
     channels: tuple[str, ...] = ("log power",)
 
     def __init__(self, sample_rate: int, samples: int) -> None:
-        self._grid = make_grid(sample_rate, _N_FFT_WINDOWS)
-        self._filters = mel_filters(BANDS, sample_rate / 2, self._grid.n_fft, sample_rate)
+        self.grid = make_grid(sample_rate, _N_FFT_WINDOWS)
+        self._filters = mel_filters(BANDS, sample_rate / 2, self.grid.n_fft, sample_rate)
         self._back = np.linalg.pinv(self._filters).astype(np.float32)
         self.samples = samples
-        self.shape = (1, BANDS, self._grid.frames(samples))
+        self.shape = (1, BANDS, self.grid.frames(samples))
 
     def forward(self, samples: Samples) -> Array:
         """Return the array; see :class:`~plc.representations.base.Representation`."""
@@ -98,16 +98,20 @@ class Mel:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.representations.base.Representation`."""
-        return self.signal(checked(array, self.shape, "the array")[0])
+        return self.signal(self.magnitude(array))
+
+    def magnitude(self, array: Array) -> NDArray[np.float32]:
+        """Return the magnitudes; see :class:`~plc.representations.base.Spectral`."""
+        return self.magnitude_of_powers(checked(array, self.shape, "the array")[0])
 
     def log_power(self, samples: Samples) -> NDArray[np.float64]:
         """Return logarithms of the bands' powers: float64, shape (bands, frames)."""
         x = checked(samples, (self.samples,), "the signal")
-        power = np.abs(spectra_of(x, self._grid).T.astype(np.complex128)) ** 2
+        power = np.abs(spectra_of(x, self.grid).T.astype(np.complex128)) ** 2
         return polar.log_magnitude(self._filters @ power).astype(np.float64)
 
-    def signal(self, log_power: NDArray[np.floating]) -> Samples:
-        """Return a signal with nearly these mel powers.
+    def magnitude_of_powers(self, log_power: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return magnitudes with nearly these mel powers: float32, shape (frames, bins).
 
         Parameters
         ----------
@@ -115,8 +119,11 @@ class Mel:
             Their logarithms.
         """
         power = self._powers(polar.magnitude_of(log_power).astype(np.float32))
-        magnitude = np.ascontiguousarray(np.sqrt(power).T)
-        return signal_of_magnitudes(magnitude, self.samples, self._grid, GRIFFIN_LIM_ITERATIONS)
+        return np.ascontiguousarray(np.sqrt(power).T)
+
+    def signal(self, magnitude: NDArray[np.float32]) -> Samples:
+        """Return a signal with nearly these magnitudes, shape (frames, bins)."""
+        return signal_of_magnitudes(magnitude, self.samples, self.grid, GRIFFIN_LIM_ITERATIONS)
 
     def _powers(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return powers of bins, none below 0, with nearly these mel powers."""
@@ -146,6 +153,7 @@ class Mfcc:
     def __init__(self, sample_rate: int, samples: int) -> None:
         self._mel = Mel(sample_rate, samples)
         self._cosines = cosine_rows(CEPSTRA, BANDS)
+        self.grid = self._mel.grid
         self.samples = samples
         self.shape = (1, CEPSTRA, self._mel.shape[2])
 
@@ -155,7 +163,12 @@ class Mfcc:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.representations.base.Representation`."""
-        return self._mel.signal(self._cosines.T @ checked(array, self.shape, "the array")[0])
+        return self._mel.signal(self.magnitude(array))
+
+    def magnitude(self, array: Array) -> NDArray[np.float32]:
+        """Return the magnitudes; see :class:`~plc.representations.base.Spectral`."""
+        cepstra = checked(array, self.shape, "the array")[0]
+        return self._mel.magnitude_of_powers(self._cosines.T @ cepstra)
 
 
 def cosine_rows(rows: int, columns: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ Windows are Hann windows of 64 ms every 16 ms (1024 and 256 samples at 16 kHz), 
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.representations import polar
 from plc.representations.base import Array, Samples, checked
@@ -54,19 +55,27 @@ class Spectra:
 
     def __init__(self, form: str, sample_rate: int, samples: int) -> None:
         self.channels, self._to_array, self._from_array = FORMS[form]
-        self._grid = make_grid(sample_rate)
+        self.grid = make_grid(sample_rate)
         self.samples = samples
-        self.shape = (2, self._grid.bins, self._grid.frames(samples))
+        self.shape = (2, self.grid.bins, self.grid.frames(samples))
 
     def forward(self, samples: Samples) -> Array:
         """Return the array; see :class:`~plc.representations.base.Representation`."""
         x = checked(samples, (self.samples,), "the signal")
-        return self._to_array(spectra_of(x, self._grid).T)
+        return self._to_array(spectra_of(x, self.grid).T)
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.representations.base.Representation`."""
-        spectra = self._from_array(checked(array, self.shape, "the array")).T
-        return signal_of(np.ascontiguousarray(spectra, np.complex64), self.samples, self._grid)
+        return signal_of(self._spectra(array), self.samples, self.grid)
+
+    def magnitude(self, array: Array) -> NDArray[np.float32]:
+        """Return the magnitudes; see :class:`~plc.representations.base.Spectral`."""
+        return np.abs(self._spectra(array))
+
+    def _spectra(self, array: Array) -> NDArray[np.complex64]:
+        """Return the coefficients, shape (frames, bins)."""
+        coefficients = self._from_array(checked(array, self.shape, "the array"))
+        return np.ascontiguousarray(coefficients.T, np.complex64)
 
 
 class Waveform:

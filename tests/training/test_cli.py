@@ -39,8 +39,9 @@ def test_torchrun_hands_every_option_on() -> None:
         ),
         (
             "contexts",
-            "plc train contexts --data CORPUS --unseen CLIPS --network runs/magnitude_unet",
+            "plc train contexts --data CORPUS --unseen CLIPS --network RUN",
         ),
+        ("representations", "plc train representations --data CORPUS --unseen CORPUS/music/test"),
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:

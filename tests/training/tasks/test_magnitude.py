@@ -16,6 +16,7 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
+from msgspec import structs  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -256,6 +257,20 @@ def test_a_critic_is_drawn_to_softened_labels_and_rests_when_it_is_right() -> No
     assert float(critic.loss(eval_network, batch)) == 0.0
 
 
+def test_a_critic_may_never_rest_and_be_faster_and_weigh_more() -> None:
+    settings = structs.replace(ADVERSARIAL, critic_rest=1.0, critic_pace=3.0, near_weight=0.0)
+    made = task(settings)
+    network = made.make_network()
+    assert isinstance(network, Pix2Pix)
+    batch = made.batch(4, np.random.default_rng(0))
+    critic, generator = made.turns(0)
+    assert (critic.pace, generator.pace) == (3.0, 1.0)
+    network.critic = Certain(real=0.0, fake=1.0)
+    assert float(critic.loss(network, batch)) > 0.0
+    network.critic = Certain(real=1.0, fake=1.0)
+    assert float(generator.loss(network, batch).detach()) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -280,9 +295,10 @@ def test_settings_that_cannot_be_trained_are_refused(
 
 
 def test_the_packages_recipes_are_valid() -> None:
-    assert read_recipe("magnitude_unet").settings.width == 16  # type: ignore[attr-defined]
-    for name in ("magnitude_unet_longer", "magnitude_pix2pix"):
-        assert read_recipe(name).task.begin_from == "magnitude_unet"
+    alone, critic = read_recipe("magnitude_unet_voices"), read_recipe("magnitude_pix2pix_sharp")
+    assert alone.settings.width == 16  # type: ignore[attr-defined]
+    assert critic.task.begin_from == alone.name
+    assert critic.train == alone.train
     published = read_recipe("magnitude_unet_published")
     assert published.settings == MagnitudeSettings()
 

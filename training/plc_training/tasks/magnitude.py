@@ -12,11 +12,13 @@ trainings:
 
 The loss of both is the mean squared error in the stroke. With ``settings.critic_width`` two
 players take turns, as in the document's Pix2Pix: a critic learns to tell fills from truth, and the
-network to please it (least squares) and to be near the truth (ten times the mean absolute error).
+network to please it (least squares) and to be near the truth (the mean absolute error, times
+``settings.near_weight``).
 
 As there, truth has the label 0 and a fill 1, labels are softened to 0.15 and 0.85, and rarely both
-are exchanged. The critic rests while it is right in 85 % of the places of its grid: in the batch at
-hand, where the document counts the last 20, so that a step follows from its number alone.
+are exchanged. The critic rests while it is right in a share of the places of its grid
+(``settings.critic_rest``): in the batch at hand, where the document counts the last 20, so that a
+step follows from its number alone.
 """
 
 import math
@@ -60,8 +62,10 @@ from plc_training.tasks.base import (
     Amount,
     Count,
     ModelCard,
+    Positive,
     SessionTask,
     Settings,
+    Share,
     Sizes,
     TaskChoice,
     Turn,
@@ -77,12 +81,10 @@ _MULTIPLE = 16
 # Columns with a smaller mean magnitude are cut off both ends of a clip.
 _SILENCE = 25.0
 _VALIDATION_BATCH = 32
-# Of the second training, as published: weight of the absolute error; softened labels; the share of
-# exchanged ones, which falls with the epochs; the share of right answers at which the critic rests.
-_NEAR_WEIGHT = 10.0
+# Of the second training, as published: softened labels; the share of exchanged ones, which falls
+# with the epochs.
 _SOFTNESS = 0.15
 _EXCHANGED, _EXCHANGED_DECAY = 0.05, 0.05
-_RIGHT_ENOUGH = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,12 @@ class MagnitudeSettings(Settings, frozen=True, kw_only=True):
         Lost columns of a stroke, drawn alike; repeat one to have more of it. 12 are 32 ms.
     critic_width : int
         Channels of the critic's first layer, 64 as published; 0: no critic.
+    critic_rest : float
+        Share of right answers at which the critic rests, 0.85 as published; 1: never.
+    critic_pace : float
+        Learning rate of the critic, in that of the network.
+    near_weight : float
+        Of the mean absolute error beside the critic's figures; 10 as published.
     gain_db, colour_db : float
         Standard deviations of the gains of patches, and of filters that each patch goes through.
     """
@@ -168,6 +176,9 @@ class MagnitudeSettings(Settings, frozen=True, kw_only=True):
     frames: Whole = 0
     columns: Sizes = (12,)
     critic_width: Whole = 0
+    critic_rest: Share = 0.85
+    critic_pace: Positive = 1.0
+    near_weight: Amount = 10.0
     gain_db: Amount = 0.0
     colour_db: Amount = 0.0
 
@@ -257,7 +268,8 @@ class MagnitudeTask(SessionTask):
         """Return the moves of a step: the critic's, then the network's; or the network's alone."""
         if not self._settings.critic_width:
             return super().turns(step)
-        critic = Turn("critic", partial(self._critic_loss, step))
+        pace = self._settings.critic_pace
+        critic = Turn("critic", partial(self._critic_loss, step), pace)
         return critic, Turn("generator", self._generator_loss)
 
     def exported(self, network: nn.Module) -> nn.Module:
@@ -268,6 +280,7 @@ class MagnitudeTask(SessionTask):
         """Return half the errors of the critic's figures; 0 where it is right often enough."""
         assert isinstance(network, Pix2Pix)
         epoch = step * len(batch["truth"]) / self._train.gaps.size
+        rest = self._settings.critic_rest
         exchanged = _EXCHANGED * math.exp(-_EXCHANGED_DECAY * epoch)
         shown, lost = self.inputs(batch)
         with torch.no_grad():
@@ -282,7 +295,7 @@ class MagnitudeTask(SessionTask):
         of_real = torch.where(swap, high, low)[:, None, None, None]
         of_fake = torch.where(swap, low, high)[:, None, None, None]
         errors = (real - of_real).square().mean() + (fake - of_fake).square().mean()
-        loss: Tensor = 0.5 * errors * (right < _RIGHT_ENOUGH)
+        loss: Tensor = 0.5 * errors * ((right < rest) | (rest == 1.0))
         return loss
 
     def _generator_loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -290,7 +303,7 @@ class MagnitudeTask(SessionTask):
         shown, lost = self.inputs(batch)
         fills = network(shown, lost).float()
         pleased = least_squares(network.critic(torch.cat([fills, shown], dim=1)), 0.0)
-        loss: Tensor = pleased + _NEAR_WEIGHT * (fills - batch["truth"]).abs().mean()
+        loss: Tensor = pleased + self._settings.near_weight * (fills - batch["truth"]).abs().mean()
         return loss
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:

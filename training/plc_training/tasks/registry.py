@@ -9,6 +9,7 @@ from plc_training.tasks.heard import HeardBridgeTask, HeardTask
 from plc_training.tasks.magnitude import MagnitudeTask
 from plc_training.tasks.notes import NotesTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
+from plc_training.tasks.represented import RepresentedTask
 from plc_training.tasks.two_sided import TwoSidedTask
 
 TASKS: dict[str, type[Task]] = {
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
         MagnitudeTask,
         GacelaTask,
         NotesTask,
+        RepresentedTask,
     )
 }
 """One line for each task."""

@@ -5,15 +5,13 @@ a common one; a training that was stopped goes on, one that ended stays as it is
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from plc_training.networks.blocks import counted
 from plc_training.networks.restorers import RESTORERS
-from plc_training.train.loop import Reason
-from plc_training.train.recipe import Recipe, parse_recipe, read_recipe
+from plc_training.train.recipe import Recipe, recipe_with
 from plc_training.train.restored import SHARES, open_restorer, score_clips_of, shown
-from plc_training.train.run import Place, run_recipe
+from plc_training.train.run import Place, run_recipes
 
 BRIEF = "damage_brief"
 """The recipe."""
@@ -32,10 +30,7 @@ def brief_recipe(network: str) -> Recipe:
     ConfigError
         If there is no such network.
     """
-    recipe = read_recipe(BRIEF)
-    line = 'network = "{}"'
-    text = recipe.text.replace(line.format("res-unet-v2"), line.format(network))
-    return parse_recipe(text, f"{BRIEF}_{network}", BRIEF)
+    return recipe_with(BRIEF, "network", network)
 
 
 def train_briefly(
@@ -57,12 +52,8 @@ def train_briefly(
     ConfigError
         As :func:`plc_training.train.run.run_recipe` raises it.
     """
-    for name in networks:
-        recipe = brief_recipe(name).with_steps(steps)
-        ending = run_recipe(recipe, replace(place, folder=place.folder / name))
-        if ending is not None and ending.reason is Reason.STOPPED:
-            return False
-    return True
+    recipes = {name: brief_recipe(name).with_steps(steps) for name in networks}
+    return run_recipes(recipes, place)
 
 
 def rows(

@@ -10,7 +10,7 @@ References
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from plc_bench.report.palette import line_style
 from plc_training.tasks.magnitude import COLUMN_MS
 from plc_training.train.journal import read_log
 from plc_training.train.recipe import Recipe, parse_recipe
-from plc_training.train.run import Place, run_recipe
+from plc_training.train.run import Place, run_recipes
 from plc_training.train.strokes import METHODS, Strokes, open_inpainter, score_strokes
 
 COLUMNS = (12, 24, 48, 96)
@@ -175,11 +175,7 @@ def train_pairs(pairs: Sequence[Pair], place: Place, steps: int) -> bool:
     ConfigError
         As :func:`~plc_training.train.run.run_recipe`.
     """
-    for pair in pairs:
-        ending = run_recipe(pair.recipe(steps), replace(place, folder=place.folder / pair.name))
-        if ending is not None and ending.progress.step < steps:
-            return False
-    return True
+    return run_recipes({pair.name: pair.recipe(steps) for pair in pairs}, place)
 
 
 def score_pairs(pairs: Sequence[Pair], folder: Path, sources: Sequence[Path]) -> list[PairScore]:

@@ -14,6 +14,7 @@ Reading is strict: unknown and missing keys and values of another type are refus
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -118,6 +119,19 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     if path.suffix == ".json":
         text = recipe_of_json(text, path)
     return parse_recipe(text, path.stem, str(path))
+
+
+def recipe_with(recipe_name: str, key: str, value: str) -> Recipe:
+    """Return a recipe of the package with another text for a key.
+
+    Raises
+    ------
+    ConfigError
+        If the value is not valid.
+    """
+    text = read_recipe(recipe_name).text
+    changed = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text, count=1)
+    return parse_recipe(changed, f"{recipe_name}_{value}", recipe_name)
 
 
 def parse_recipe(text: str, name: str, label: str) -> Recipe:

@@ -14,9 +14,9 @@ import hashlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
@@ -45,6 +45,7 @@ from plc_training.train.loop import (
     CHECKPOINT,
     Ending,
     Event,
+    Reason,
     affordable_precision,
     open_devices,
     train,
@@ -128,6 +129,28 @@ def run_recipe(
                 stop.is_set,
             )
     return ending if fabric.is_global_zero else None
+
+
+def run_recipes(recipes: Mapping[str, Recipe], place: Place) -> bool:
+    """Start or continue runs one after the other; return whether all ended.
+
+    Parameters
+    ----------
+    recipes : mapping from str to Recipe
+        By the names of their folders.
+    place : Place
+        ``folder`` holds these.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`run_recipe`.
+    """
+    for name, recipe in recipes.items():
+        ending = run_recipe(recipe, replace(place, folder=place.folder / name))
+        if ending is not None and ending.reason is Reason.STOPPED:
+            return False
+    return True
 
 
 def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
