@@ -7,7 +7,7 @@ to nothing and listens as it goes.
 Eight features of the power spectra of 32 ms frames, up to 8 kHz or, at lower rates, up to 4 kHz,
 and the probability that a logistic regression on them and their squares gives. ``plc train
 content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and
-:data:`STREAM_MODEL`, which is the background's.
+``STREAM_MODEL`` of :mod:`plc_kernels.content`, a small network, which is the background's.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.predict.content import expanded
 from plc_kernels.content import (
     BINS,
     FEATURES,
@@ -142,9 +141,9 @@ def test_extremes_stay_finite(scale: float) -> None:
     assert np.isfinite(heard(lone)).all()
 
 
-def test_the_logit_is_that_of_a_regression_on_features_and_squares() -> None:
+def test_the_logit_is_that_of_a_network_of_one_hidden_layer() -> None:
     found = heard(spectra(8))
-    means, deviations, weights = STREAM_MODEL
-    inputs = (expanded(found) - means[:-1]) / deviations[:-1]
-    expected = inputs @ weights[:-1] + weights[-1]
+    units, last = STREAM_MODEL[:-1], STREAM_MODEL[-1, -1]
+    totals = units[:, :-2] @ found + units[:, -2]
+    expected = (totals / (1.0 + np.abs(totals))) @ units[:, -1] + last
     assert math.isclose(logit(STREAM_MODEL, found), expected, rel_tol=1e-6)

@@ -237,8 +237,8 @@ def content(
 
     The libraries hold speech and music or instruments, named by the column
     "domain" of their manifest.csv. Errors are those of the validation split.
-    The arrays printed are MODEL, NARROW_MODEL and STREAM_MODEL of
-    plc/predict/content.py, in this order.
+    The arrays printed are MODEL and NARROW_MODEL of plc/predict/content.py and
+    STREAM_MODEL of plc_kernels/content.py, in this order.
     """
     from plc_training.fits.content import fit
 

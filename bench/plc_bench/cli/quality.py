@@ -1,4 +1,4 @@
-"""``plc bench quality``, ``phase``, ``representations`` and ``trace``."""
+"""``plc bench quality``, ``told``, ``phase``, ``representations`` and ``trace``."""
 
 import math
 from dataclasses import asdict
@@ -183,6 +183,42 @@ def quality(
     end(result.missing)
 
 
+def told(
+    sources: Sources,
+    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
+    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
+    packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "20",
+    sample_rate: Annotated[int, typer.Option(help="Resample to this many Hz.")] = 48_000,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Measure how often streams under losses are taken for speech.
+
+    At the beginnings of bursts, from 0.6 s on, as the engine asks.
+
+    plc bench told CORPUS/speech/test CORPUS/music/test --loss 55% --burst 3
+    """
+    from plc_bench.base import corpus
+    from plc_bench.quality import told as bench
+
+    conditions = _conditions(
+        numbers("loss", loss, share),
+        numbers("burst", burst, float),
+        numbers("packet-ms", packet_ms, float),
+        [],
+        [],
+    )
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        found = bench.measure_told(clips, conditions, sample_rate, seed, processes(jobs), advance)
+    report_failures(found.failures, len(clips))
+    show(found, [bench.told_table(found)], as_json, save)
+    end(found.failures)
+
+
 def phase(
     sources: Sources,
     clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
@@ -287,7 +323,7 @@ def trace(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (quality, phase, representations, trace):
+    for command in (quality, told, phase, representations, trace):
         app.command()(command)
 
 

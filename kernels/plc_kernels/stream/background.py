@@ -73,9 +73,9 @@ _UNSTEADY_DB = 3.7
 _SPEECH_DB = 4.2
 _LEAST_LOUD_FRAMES = 12
 _LEAST_CHANGES = 2
-# What was told to be speech remains it while that is more likely than not: heavy losses leave few
-# frames to measure change by (docs/notebook.md).
-_REMAINS_LOGIT = 0.0
+# What was told to be speech remains it down to a probability of 0.2: heavy losses leave few frames
+# to measure change by (docs/notebook.md).
+_REMAINS_LOGIT = float(np.log(0.2 / 0.8))
 # The change is averaged over 2 s. Before anything was heard the average stands a little below the
 # limit, with the weight of a few frames.
 _PRIOR_FRAMES = 5

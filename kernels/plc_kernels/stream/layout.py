@@ -283,7 +283,7 @@ MUSIC_RATE = 32_000
 SPEECH_FROM = 0.8
 """Probability from which on it is speech: a network for speech spoils music, while its absence
 does speech little harm."""
-MUSIC_RATE_SPEECH_FROM = 0.9
+MUSIC_RATE_SPEECH_FROM = 0.85
 """The same at rates from :data:`MUSIC_RATE` on."""
 CHUNK = 1024
 """Samples that are extrapolated at a time."""

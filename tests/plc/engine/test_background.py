@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plc.engine.background import Background
 from plc_kernels.content import STREAM_MODEL, logit
 from plc_kernels.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
+from plc_kernels.stream import background as hears
 from plc_kernels.stream.layout import MUSIC_RATE_SPEECH_FROM, SPEECH_FROM, SPEECH_LOGIT
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
@@ -220,7 +221,7 @@ def test_a_quarter_of_a_second_is_heard_before_the_spectrum_has_a_say() -> None:
     assert background.features is None
 
 
-def test_a_voice_remains_one_while_that_is_more_likely_than_not() -> None:
+def test_a_voice_remains_one_until_that_is_unlikely() -> None:
     clip, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
     organ = tones(7, rate, 6 * rate)
     background = Background(1, rate, 0)
@@ -232,9 +233,9 @@ def test_a_voice_remains_one_while_that_is_more_likely_than_not() -> None:
         background.listen(organ[None, begin : begin + FRAME])
         assert background.features is not None
         said = logit(STREAM_MODEL, background.features)
-        assert (background.content == "speech") == (said > 0.0)
-        doubtful += 0.0 < said < np.log(SPEECH_FROM / (1.0 - SPEECH_FROM))
-        if said < 0.0:
+        assert (background.content == "speech") == (said > hears._REMAINS_LOGIT)
+        doubtful += hears._REMAINS_LOGIT < said < np.log(SPEECH_FROM / (1.0 - SPEECH_FROM))
+        if said < hears._REMAINS_LOGIT:
             break
     assert doubtful > 0
     background.listen(organ[None])

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from plc.cli.app import app
 from plc.predict.content import FEATURES, probability
 from plc_kernels.content import FEATURES as STREAM_FEATURES
+from plc_kernels.content import STREAM_MODEL, logit
 from plc_training.fits import content
 from plc_training.fits.content import Group
 from tests.signals import tones
@@ -30,6 +31,27 @@ def test_a_regression_tells_two_kinds_apart() -> None:
     assert ((probability(model, found) > 0.5) == speech).mean() > 0.95
     # The feature that tells them apart has the largest weight.
     assert np.argmax(np.abs(model[2, : len(FEATURES)])) == 2
+
+
+def test_a_network_tells_what_no_regression_does() -> None:
+    rng = np.random.default_rng(3)
+    found = rng.standard_normal((2000, len(STREAM_FEATURES)))
+    speech = found[:, 0] * found[:, 1] > 0.3  # of a product, which squares do not know
+    share = np.where(speech, 0.5 / speech.sum(), 0.5 / (~speech).sum())
+    model = content.trained(found, speech, share)
+    said = np.array([logit(model, row) for row in found])
+    assert ((said > 0.0) == speech).mean() > 0.9
+    regression = probability(content.fitted(found, speech, share), found) > 0.5
+    assert (regression == speech).mean() < 0.75
+
+
+def test_moments_are_of_streams_under_losses() -> None:
+    rng = np.random.default_rng(4)
+    clip = rng.standard_normal(8 * content.RATE).astype(np.float32)
+    drawn = [list(content.moments(clip, 0, 2, np.random.default_rng(5))) for _ in range(2)]
+    assert 20 < len(drawn[0]) <= 3 * 2 * 7
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not list(content.moments(clip[:1000], 0, 2, rng))
 
 
 def test_a_telephone_lets_the_middle_through() -> None:
@@ -81,7 +103,7 @@ def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:
     assert "speech, 0.128 s on either side, 8 kHz: 0.0" in said.output
     assert re.search(r"speech, in a stream: 0\.\d+ from the truth, 100% speech", said.output)
     assert re.search(r"music, in a stream: 0\.\d+ from the truth, 0% speech", said.output)
-    counts = (len(FEATURES), len(FEATURES), len(STREAM_FEATURES))
+    counts = [3 * (2 * len(FEATURES) + 1)] * 2 + [STREAM_MODEL.size]
     for printed, count in zip(said.output.split("[[")[1:], counts, strict=True):
         numbers = re.sub(r"[\[\],]", " ", printed.split("]]")[0]).split()
-        assert len(numbers) == 3 * (2 * count + 1)
+        assert len(numbers) == count

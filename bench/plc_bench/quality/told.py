@@ -1,0 +1,160 @@
+"""Whether streams under losses are taken for speech: ``plc bench told``.
+
+A stream hears received samples alone. What it takes them for is asked when a burst begins, as the
+engine asks, and each clip counts once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from plc.engine.background import Background
+from plc_bench.base.compare import paired_difference
+from plc_bench.base.corpus import Clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, as_done
+from plc_bench.quality.conditions import Condition
+from plc_bench.quality.stream import read_stream
+from plc_bench.scores.metrics import Mask
+
+FIRST_S = 0.6
+"""Bursts that begin earlier do not count: hardly anything was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTold:
+    """One clip under one condition.
+
+    Attributes
+    ----------
+    clip, domain, condition
+        Which stream.
+    bursts : int
+        Bursts that count.
+    speech : int
+        Those at whose beginning it was taken for speech.
+    """
+
+    clip: str
+    domain: str
+    condition: str
+    bursts: int
+    speech: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All clips under all conditions, and clips without a result."""
+
+    sample_rate: int
+    clips: list[ClipTold]
+    failures: list[Failure]
+
+
+def hear(
+    background: Background, signal: NDArray[np.float32], trace: Mask, packet_samples: int
+) -> Iterator[int]:
+    """Let a background hear a stream; yield each packet's number before its turn.
+
+    Parameters
+    ----------
+    background : Background
+        Hears what is received.
+    signal : float32, shape (n, channels)
+        The stream.
+    trace : bool, shape (packets,)
+        True = lost.
+    packet_samples : int
+        Samples of a packet.
+    """
+    rows = signal.T
+    for k, lost in enumerate(trace):
+        yield k
+        if lost:
+            background.interrupt()
+        else:
+            background.listen(rows[:, k * packet_samples : (k + 1) * packet_samples])
+
+
+def measure_told(
+    clips: Sequence[Clip],
+    conditions: Sequence[Condition],
+    sample_rate: int,
+    seed: int = 0,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> Told:
+    """Ask all clips in ``jobs`` processes what they are taken for.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        The clips.
+    conditions : sequence of Condition
+        How packets are lost.
+    sample_rate : int
+        In Hz; clips are resampled.
+    seed : int
+        Another seed, other losses.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called once for each clip.
+    """
+    done: dict[int, list[ClipTold] | Failure] = {}
+    ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate, seed=seed)
+    for number, result in as_done(ask, list(clips), jobs, lambda clip: clip.name):
+        done[number] = result
+        on_done()
+    results = [done[number] for number in sorted(done)]
+    return Told(
+        sample_rate,
+        [each for result in results if not isinstance(result, Failure) for each in result],
+        [result for result in results if isinstance(result, Failure)],
+    )
+
+
+def _ask(
+    clip: Clip, conditions: tuple[Condition, ...], sample_rate: int, seed: int
+) -> list[ClipTold]:
+    told = []
+    for condition in conditions:
+        stream = read_stream(clip.path, condition, sample_rate, seed)
+        first = FIRST_S * sample_rate / stream.packet_samples
+        background = Background(stream.signal.shape[1], sample_rate, 0)
+        begins = stream.trace & ~np.append(False, stream.trace[:-1])
+        taken = [
+            background.content == "speech"
+            for k in hear(background, stream.signal, stream.trace, stream.packet_samples)
+            if begins[k] and k >= first
+        ]
+        told.append(ClipTold(clip.name, clip.domain, condition.title, len(taken), sum(taken)))
+    return told
+
+
+def told_table(told: Told) -> Table:
+    """Return the table: share of bursts taken for speech, by domain and condition."""
+    table = Table(title=f"Taken for speech when a burst begins, {told.sample_rate} Hz")
+    table.add_column("content")
+    table.add_column("packets and losses")
+    for heading in ("clips", "bursts", "share (95 % interval)"):
+        table.add_column(heading, justify="right")
+    for domain in sorted({each.domain for each in told.clips}):
+        of_domain = [each for each in told.clips if each.domain == domain and each.bursts]
+        for condition in dict.fromkeys(each.condition for each in of_domain):
+            rows = [each for each in of_domain if each.condition == condition]
+            shares = [each.speech / each.bursts for each in rows]
+            # Against none of them, so that the difference is the share itself.
+            over = paired_difference(shares, [0.0] * len(shares), lower_is_better=False)
+            table.add_row(
+                domain,
+                condition,
+                counted(len(rows), "clip"),
+                str(sum(each.bursts for each in rows)),
+                f"{over.mean:.3f} ({over.interval('.3f')})",
+            )
+    return table

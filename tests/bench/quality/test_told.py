@@ -1,0 +1,55 @@
+"""``plc bench told``: what streams under losses are taken for."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from plc.engine.background import Background
+from plc_bench.base.corpus import find_named_clips
+from plc_bench.quality.conditions import Condition
+from plc_bench.quality.told import FIRST_S, hear, measure_told, told_table
+from tests.plc.engine.test_step import syllables
+from tests.signals import tones
+
+RATE = 16_000
+
+
+def test_a_background_hears_received_packets_alone() -> None:
+    signal = syllables(1, RATE, 4 * RATE)[:, None]
+    trace = np.arange(200) % 4 == 3
+    spoilt = signal.copy()
+    spoilt[np.repeat(trace, 320)] = 9.0
+    heard = [Background(1, RATE, 0) for _ in range(2)]
+    for background, stream in zip(heard, (signal, spoilt), strict=True):
+        assert list(hear(background, stream, trace, 320)) == list(range(200))
+    assert heard[0].features is not None
+    np.testing.assert_array_equal(heard[0].features.copy(), heard[1].features)
+
+
+def test_a_voice_is_told_from_tones(tmp_path: Path) -> None:
+    for name, signal in (
+        ("speech", syllables(2, RATE, 6 * RATE)),
+        ("music", tones(3, RATE, 6 * RATE)),
+    ):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "clip.wav", signal, RATE)
+    (tmp_path / "speech" / "broken.wav").write_bytes(b"no audio")
+    told = measure_told(
+        find_named_clips([tmp_path]), [Condition(loss=0.3, packet_ms=20.0), Condition()], RATE
+    )
+    assert [each.clip for each in told.failures] == ["speech/broken.wav"]
+    assert len(told.clips) == 4
+    for each in told.clips:
+        assert each.bursts > 10
+        share = each.speech / each.bursts
+        assert share > 0.9 if each.domain == "speech" else share == 0.0
+    table = told_table(told)
+    assert table.row_count == 4
+
+
+def test_bursts_that_begin_early_do_not_count(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", tones(4, RATE, round(FIRST_S * RATE)), RATE)
+    told = measure_told(find_named_clips([tmp_path]), [Condition(loss=0.4)], RATE)
+    assert told.clips[0].bursts == 0
+    assert told_table(told).row_count == 0
