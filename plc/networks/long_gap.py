@@ -302,7 +302,7 @@ def levels_of(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
 def bring_to_level(
     magnitudes: NDArray[np.float32], generated: NDArray[np.bool_], known: NDArray[np.bool_]
 ) -> None:
-    """Bring generated frames to the levels of the known ones on both sides.
+    """Bring generated frames to the levels of known ones.
 
     At each end the mean powers of :data:`LEVEL_BANDS` bands are compared over
     :data:`LEVEL_FRAMES` frames. Gains in dB lie on straight lines between the middles of bands, and
@@ -333,7 +333,7 @@ def bring_to_level(
 
 
 def _band_edges(bins: int) -> NDArray[np.intp]:
-    """Return the first bin of each band, and the one after the last."""
+    """Return the first bin of each band, and the end."""
     hz = band_centres_hz("mel", LEVEL_BANDS + 1, 0.0, SAMPLE_RATE / 2.0)
     edges = np.round(hz * WINDOW_SAMPLES / SAMPLE_RATE).astype(np.intp)
     edges[-1] = bins
