@@ -1,6 +1,6 @@
 """Arrays of sound as a generator makes them: between -1 and 1, with the quiet made alike.
 
-Most coefficients of a note are close to nothing: as amplitudes they all but vanish beside its
+Many coefficients of a note are close to nothing: as amplitudes they all but vanish beside its
 partials, as logarithms they, and their phases, are noise that fills most of the range. A critic
 tells noise from what a generator makes long before it hears pitches. So magnitudes ``m`` become
 ``log(m + q)``, where ``q`` is some decibels below the largest magnitude of the training notes.
