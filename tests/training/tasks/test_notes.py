@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 torch = pytest.importorskip("torch")
+msgspec = pytest.importorskip("msgspec")
 for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
     pytest.importorskip(needed)
 pytest.importorskip("onnxruntime")
@@ -134,7 +135,7 @@ def test_arrays_and_labels_are_those_of_the_notes() -> None:
     assert set(batch["label"].tolist()) == {0, 4, 7}, "72 is above the highest"
     network = made.make_network()
     arrays = made.batch(8, np.random.default_rng(2))["arrays"]
-    assert ((arrays - network.middle) / network.reach).abs().max() == pytest.approx(1, abs=0.01)
+    assert network.levels.scaled(arrays).abs().max() == pytest.approx(1, abs=0.01)
 
 
 def test_scales_fade_in_over_the_first_half_of_their_steps() -> None:
@@ -151,7 +152,7 @@ def test_real_notes_of_a_scale_are_blended_as_the_generators_are() -> None:
     made = task("waveform")
     network = made.make_network()
     batch = made.batch(4, np.random.default_rng(3))
-    whole = (batch["arrays"] - network.middle) / network.reach
+    whole = network.levels.scaled(batch["arrays"])
     assert torch.equal(made._real(network, batch, 2, 0.0), whole)
     begins = made._real(network, batch, 2, 1.0)
     assert torch.equal(begins[..., ::2], begins[..., 1::2])
@@ -240,6 +241,11 @@ def test_notes_without_pitch_are_refused() -> None:
         ("samples = 1024", "samples = 0", "data.samples is 0"),
         ("samples = 1024", "samples = 1024\nspeeds = [1.0, 0.9]", "speed 1 alone"),
         ("widths = [6, 4, 4]", "widths = [6, 0]", "widths"),
+        (
+            '"complex"',
+            '"mfcc"\nquiet_db = 60.0',
+            "settings.quiet_db is 60; mfcc has no magnitudes: expected 0",
+        ),
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused(old: str, new: str, match: str) -> None:
@@ -254,10 +260,14 @@ def test_the_recipes_differ_in_the_representation_alone() -> None:
         name.replace("_", "-") for name in names
     ]
     assert len({repr(recipe.schedule) for recipe in found}) == 1
+    settings = [msgspec.structs.asdict(recipe.settings) for recipe in found]
+    assert len({repr(each | {"representation": ""}) for each in settings}) == 1
 
 
-def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path) -> None:
-    folder, _ = a_run(tmp_path)
+@pytest.mark.parametrize("name", ["waveform", "complex", "magnitude-if"])
+def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path, name: str) -> None:
+    text = RECIPE.replace('"complex"', f'"{name}"\nlabel_gain = 6.0\nquiet_db = 60.0')
+    folder, _ = a_run(tmp_path, text)
     made = export_run(folder, tmp_path / "models")
     manifest = made.manifest
     assert (manifest.kind, manifest.sample_rates) == ("notes", (RATE, RATE))
@@ -269,7 +279,7 @@ def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path) -> None:
     pairs = zip(ours.arrays(noise, pitches), theirs.arrays(noise, pitches), strict=True)
     for torchs, runtimes in pairs:
         # Weights of the model are rounded to half precision.
-        np.testing.assert_allclose(torchs, runtimes, atol=0.01 * np.abs(torchs).max())
+        assert np.square(torchs - runtimes).sum() < 1e-3 * np.square(torchs).sum()
     first, second = theirs.arrays(noise[[0, 0]], pitches[:2])
     assert not np.allclose(first, second)
 
@@ -302,6 +312,16 @@ def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
             refused = CliRunner().invoke(command, [*words, *wrong, "--out", str(tmp_path / "no")])
             assert refused.exit_code == 1
             assert "--midi" in refused.output + str(refused.exception)
+
+
+def test_a_louder_label_changes_more_of_a_note() -> None:
+    spreads = []
+    for gain in (1.0, 6.0):
+        torch.manual_seed(0)
+        generator = task(label_gain=gain).make_network().generator
+        made = generator(torch.ones(1, 4).expand(8, 4), torch.arange(8))
+        spreads.append(float(made.std(0).mean().detach()))
+    assert spreads[1] > 1.15 * spreads[0]
 
 
 def test_the_generator_may_learn_at_a_pace_of_its_own(tmp_path: Path) -> None:

@@ -96,14 +96,21 @@ class Generator(nn.Module):
         Channels of each scale, from the smallest on.
     latent, labels : int
         Numbers of noise; kinds of labels.
+    label_gain : float
+        A label's 1 beside the noise, before both are normalised.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], widths: Sequence[int], latent: int, labels: int
+        self,
+        shape: tuple[int, int, int],
+        widths: Sequence[int],
+        latent: int,
+        labels: int,
+        label_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.sizes = scale_sizes(shape, len(widths))
-        self.latent, self.labels = latent, labels
+        self.latent, self.labels, self._label_gain = latent, labels, label_gain
         rows, frames = self.sizes[0]
         self.begin = EqualLinear(latent + labels, widths[0] * rows * frames)
         self.first = EqualConv(widths[0], widths[0], 3)
@@ -132,9 +139,9 @@ class Generator(nn.Module):
         float32, shape (batch, channels, rows, frames)
         """
         scale %= len(self.sizes)
-        kinds = functional.one_hot(label, self.labels).to(noise)
+        kinds = self._label_gain * functional.one_hot(label, self.labels).to(noise)
         x = self.begin(pixel_norm(torch.cat([noise, kinds], 1)))
-        x = x.reshape(x.shape[0], -1, *self.sizes[0])
+        x = _interleaved(x.reshape(x.shape[0], -1, *self.sizes[0]))
         x = _after(self.first(_after(x)))
         before = x
         for size, pair in zip(self.sizes[1 : scale + 1], self.scales, strict=False):
@@ -182,6 +189,7 @@ class Critic(nn.Module):
             As for :class:`Generator`.
         """
         scale %= len(self.sizes)
+        x = _interleaved(x)
         y = _leaky(self.inputs[scale](x))
         for number in range(scale, 0, -1):
             for layer in self.scales[number - 1].children():
@@ -193,6 +201,11 @@ class Critic(nn.Module):
         y = _leaky(self.last(torch.cat([y, _deviation(y)], 1)))
         out = self.answer(_leaky(self.joined(y.flatten(1))))
         return out[:, -1], out[:, :-1]
+
+
+def _interleaved(x: Tensor) -> Tensor:
+    """Return ``x`` with the channels of a place side by side, where convolutions are faster."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _after(x: Tensor) -> Tensor:

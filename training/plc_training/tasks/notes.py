@@ -3,8 +3,10 @@
 Notes of one length, each with its pitch as label, are written as arrays
 (:mod:`plc.representations`); the generator learns to make such arrays from noise and a pitch. Of
 the document's representations all are here. Channels are shifted and scaled to the range of the
-training notes, -1 to 1. Losses are WGAN-GP and the auxiliary classifier's cross-entropy, which
-counts ten times, of real notes for the critic and of made ones for the generator.
+training notes, -1 to 1; before that, what is quiet may be made alike
+(:mod:`plc_training.networks.levels`). Losses are WGAN-GP and the auxiliary classifier's
+cross-entropy, which counts ten times, of real notes for the critic and of made ones for the
+generator.
 
 What differs from the document's program: losses are means over the batch (it has sums, which at
 the same learning rates are the same to Adam), critics have no drift term, and the bins of 0 Hz are
@@ -38,7 +40,8 @@ from plc.representations.spectral import BIN_HZ
 from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_training.data.segments import Segments
-from plc_training.networks.adversary import wasserstein
+from plc_training.networks.adversary import gradient_penalty
+from plc_training.networks.levels import Levels, content_of
 from plc_training.networks.progressive import Critic, Generator
 from plc_training.tasks.base import (
     Amount,
@@ -126,6 +129,11 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
         Steps of each scale but the last; in the first half of them it fades in.
     label_weight : float
         Of the classifier's terms in both losses.
+    label_gain : float
+        A pitch's 1 beside the noise, which has ``latent`` normal numbers. At 1 the noise is
+        ``latent`` times as strong, and a generator long plays the same at every pitch.
+    quiet_db : float
+        How far below the loudest coefficient silence begins; 0: arrays stay as they are.
     generator_pace : float
         Learning rate of the generator, in that of the critic.
     """
@@ -137,6 +145,8 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
     highest: Count = 70
     scale_steps: Count = 200
     label_weight: Amount = 10.0
+    label_gain: Amount = 1.0
+    quiet_db: Amount = 0.0
     generator_pace: Amount = 1.0
 
 
@@ -145,22 +155,20 @@ class NotesNetwork(nn.Module):
 
     Parameters
     ----------
-    shape : tuple of int
+    kind : Representation
         Of an array.
     settings : NotesSettings
         Widths and labels.
     """
 
-    middle: Tensor
-    reach: Tensor
-
-    def __init__(self, shape: tuple[int, int, int], settings: NotesSettings) -> None:
+    def __init__(self, kind: Representation, settings: NotesSettings) -> None:
         super().__init__()
         labels = settings.highest - settings.lowest + 1
-        self.generator = Generator(shape, settings.widths, settings.latent, labels)
-        self.critic = Critic(shape, settings.widths, labels)
-        self.register_buffer("middle", torch.zeros(shape[0], 1, 1))
-        self.register_buffer("reach", torch.ones(shape[0], 1, 1))
+        self.generator = Generator(
+            kind.shape, settings.widths, settings.latent, labels, settings.label_gain
+        )
+        self.critic = Critic(kind.shape, settings.widths, labels)
+        self.levels = Levels(kind.channels, settings.quiet_db)
 
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         """Return arrays within the range of the training notes.
@@ -176,9 +184,7 @@ class NotesNetwork(nn.Module):
         -------
         float32, shape (batch, channels, rows, frames)
         """
-        made: Tensor = (
-            self.generator(noise, label.long()).clamp(-1.0, 1.0) * self.reach + self.middle
-        )
+        made: Tensor = self.levels(self.generator(noise, label.long()))
         return made
 
 
@@ -240,6 +246,12 @@ class NotesTask(SessionTask):
             )
         if plan.speeds != (1.0,):
             raise ConfigError(f"data.speeds is {plan.speeds}; notes are labelled at speed 1 alone")
+        kind = representation(settings.representation, plan.sample_rate, plan.samples)
+        if settings.quiet_db and content_of(kind.channels) is None:
+            raise ConfigError(
+                f"settings.quiet_db is {settings.quiet_db:g}; {settings.representation} has no "
+                "magnitudes: expected 0"
+            )
         if settings.lowest > settings.highest:
             raise ConfigError(
                 f"settings.lowest is {settings.lowest}; expected at most the highest, "
@@ -248,11 +260,9 @@ class NotesTask(SessionTask):
 
     def make_network(self) -> NotesNetwork:
         """Return networks with random weights, and the range of the notes."""
-        network = NotesNetwork(self.representation.shape, self._settings)
-        arrays = self._train.arrays(np.arange(min(_RANGE_NOTES, self._train.count)))
-        low, high = arrays.amin((0, 2, 3)), arrays.amax((0, 2, 3))
-        network.middle.copy_(((low + high) / 2).reshape(-1, 1, 1))
-        network.reach.copy_(((high - low) / 2).clamp_min(1e-6).reshape(-1, 1, 1))
+        network = NotesNetwork(self.representation, self._settings)
+        notes = np.linspace(0, self._train.count - 1, min(_RANGE_NOTES, self._train.count))
+        network.levels.fit(self._train.arrays(np.rint(notes).astype(np.int64)))
         return network
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -313,7 +323,7 @@ class NotesTask(SessionTask):
         """Return notes at a scale, blended as the generator's are."""
         assert isinstance(network, NotesNetwork)
         sizes = network.generator.sizes
-        whole = (batch["arrays"] - network.middle) / network.reach
+        whole = network.levels.scaled(batch["arrays"])
         real = functional.interpolate(whole, sizes[scale])
         if alpha and scale:
             coarse = functional.interpolate(whole, sizes[scale - 1])
@@ -327,8 +337,11 @@ class NotesTask(SessionTask):
         real = self._real(network, batch, scale, alpha)
         with torch.no_grad():
             fake = network.generator(batch["noise"], batch["label"], scale, alpha)
-        loss = wasserstein(lambda x: network.critic(x, scale, alpha)[0], real, fake, batch["mix"])
-        guess = network.critic(real, scale, alpha)[1]
+        score, guess = network.critic(real, scale, alpha)
+        loss: Tensor = network.critic(fake, scale, alpha)[0].mean() - score.mean()
+        loss = loss + gradient_penalty(
+            lambda x: network.critic(x, scale, alpha)[0], real, fake, batch["mix"]
+        )
         return loss + self._settings.label_weight * functional.cross_entropy(guess, batch["label"])
 
     def _generator_loss(
