@@ -204,7 +204,9 @@ class Critic(nn.Module):
 
 
 def _interleaved(x: Tensor) -> Tensor:
-    """Return ``x`` with the channels of a place side by side, where convolutions are faster."""
+    """Return ``x`` with the channels of a place side by side.
+
+    Convolutions are faster so."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
