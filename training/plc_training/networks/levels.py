@@ -23,7 +23,7 @@ _LEAST_REACH = 1e-6
 
 
 class Content(Enum):
-    """What the first channel of an array holds."""
+    """Content of the first channel of an array."""
 
     AMPLITUDE = 0
     MAGNITUDE = 1

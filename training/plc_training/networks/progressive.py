@@ -206,7 +206,8 @@ class Critic(nn.Module):
 def _interleaved(x: Tensor) -> Tensor:
     """Return ``x`` with the channels of a place side by side.
 
-    Convolutions are faster so."""
+    Convolutions are faster then.
+    """
     return x.contiguous(memory_format=torch.channels_last)
 
 
