@@ -281,7 +281,7 @@ def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
         return _BRIDGE if far_side_known else _EXTEND
     if block[BRIDGE] > block[BRIDGED]:
         return _BRIDGE
-    # Once the level falls there is little left on the near side to build a bridge from.
+    # A bridge may begin up to LATE samples after the level began to fall.
     if far_side_known and block[AGE] < block[HOLD] + block[LATE]:
         return _BRIDGE
     return _NOISE if block[FADES] and _faded(block) else _EXTEND
