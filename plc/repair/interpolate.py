@@ -152,15 +152,14 @@ def _doubt_db(fills: NDArray[np.float64], weights: NDArray[np.float64]) -> float
     mean = weights @ fills
     if not mean.any():
         return float("inf")
-    # Of equal weights this is the unbiased variance.
-    variance = float(weights @ ((fills - mean) ** 2).sum(axis=1)) / (1.0 - float(weights @ weights))
+    # Of equal weights this is the unbiased variance. Not 1 less the squares: one may be all but 1.
+    left = float(weights @ (1.0 - weights))
+    variance = float(weights @ ((fills - mean) ** 2).sum(axis=1)) / left
     power = max(variance, float(np.finfo(np.float64).tiny))
     return float(10.0 * np.log10(power / float(mean @ mean)))
 
 
-def _fitted(
-    row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung
-) -> _Predictor | None:
+def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) -> _Predictor | None:
     """Fit a predictor to a gap and its surroundings; None if they are too few, or silent."""
     context = round(rung.past_ms * sample_rate / 1000.0)
     first, stop = max(0, gap.start - context), min(gap.end, gap.stop + context)
@@ -183,13 +182,15 @@ def _weights(
         distance = round(distance_ms * sample_rate / 1000.0)
         for start in (gap.start - distance - length, gap.stop + distance):
             stop = start + length
-            fills = [predictor.fill(row, start, stop) for predictor in predictors]
+            made = [predictor.fill(row, start, stop) for predictor in predictors]
+            fills = [fill for fill in made if fill is not None]
             known = row[max(0, start) : stop].astype(np.float64)
             power = float(known @ known)
-            if power > 0.0 and all(fill is not None for fill in fills):
+            if power > 0.0 and len(fills) == len(predictors):
                 errors += ((np.stack(fills) - known) ** 2).sum(axis=1) / power
     weights: NDArray[np.float64] = errors**-2.0
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def solve_gap(
