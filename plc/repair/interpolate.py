@@ -31,7 +31,7 @@ class Quality:
 QUALITIES = {"fast": Quality(0, 0), "good": Quality(3, 1), "best": Quality(5, 2)}
 """Name to effort."""
 
-# All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/design.md has the table.
+# All chosen on the validation clips at 16 kHz and 64 ms gaps; docs/notebook.md has the table.
 _INTERPOLATORS = (
     Rung(93.75, 500.0),
     Rung(62.5, 160.0),
@@ -39,7 +39,8 @@ _INTERPOLATORS = (
     Rung(62.5, 500.0),
     Rung(31.25, 125.0),
 )
-# Of gaps up to the length below; chosen on the validation clips at 48 kHz, gaps of 5 to 50 ms.
+# Of gaps up to the length below; chosen on the validation clips at 48 kHz, gaps of 5 to 50 ms. The
+# fourth is that of Janssen's method as published.
 _SHORT_INTERPOLATORS = (
     Rung(62.5, 160.0),
     Rung(43.75, 312.5),
@@ -47,7 +48,7 @@ _SHORT_INTERPOLATORS = (
     Rung(21.3, 85.0),
     Rung(10.7, 42.7),
 )
-_SHORT_MS = 50.0
+_SHORT_MS = 25.0
 # Known samples that are interpolated, too: how far from the gap on either side, and how many.
 _REHEARSED_AT_MS = (1.0, 12.0)
 _REHEARSED_MS = 10.0
