@@ -176,7 +176,7 @@ def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) ->
 def _weights(
     row: NDArray[np.float32], sample_rate: int, gap: Gap, predictors: list[_Predictor]
 ) -> NDArray[np.float64]:
-    """Weigh predictors by their errors where they interpolate known samples beside a gap."""
+    """Weigh predictors by their errors on known samples beside a gap."""
     length = min(gap.samples, round(_REHEARSED_MS * sample_rate / 1000.0))
     errors = np.full(len(predictors), _ROUNDING)
     for distance_ms in _REHEARSED_AT_MS:
@@ -223,7 +223,7 @@ def solve_gap(
 
 
 def _solve(around: NDArray[np.float64], lags: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """As :func:`solve_gap`, of a line that has ``order`` samples on each side of the gap."""
+    """As :func:`solve_gap`, with ``order`` samples on each side."""
     order = lags.size // 2
     length = around.size - 2 * order
     known = around.copy()
