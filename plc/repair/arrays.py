@@ -12,11 +12,13 @@ Three qualities, each the start of the next, and a network that improves on the 
     system with the autocorrelation of the predictor as its matrix. A tone whose phase the two
     predictions disagree on is bent to meet both. Three predictors, of short and long contexts,
     interpolate each for itself, and the mean is taken: which context is the right one depends
-    on the signal, and the errors of the three are not the same.
+    on the signal, and the errors of the three are not the same. In gaps of up to 25 ms five
+    predictors weigh by how well they interpolate known samples beside the gap.
 ``best``
     Gap-wise Janssen [1]_ [2]_: the predictors, five of them, are fitted again with the gap filled
     by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is
-    0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.)
+    0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.) In gaps of up to
+    25 ms they are the five of ``good``.
 
 The network (:mod:`plc.networks.inpaint`) is given the result and each side's own continuation,
 and weighs them bin by bin; it is trained with ``good``. Where the predictors agree with each other

@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.repair.interpolate import solve_gap
+from plc.repair import interpolate as interpolation
+from plc.repair.gaps import Gap
+from plc.repair.interpolate import QUALITIES, interpolate, solve_gap
 from plc_kernels.ar import fit_burg
 from tests.examples import examples
-from tests.signals import glide, noise
+from tests.signals import glide, nmse_db, noise, sine, tones
 
 SAMPLE_RATE = 16_000
 
@@ -66,3 +68,37 @@ def test_what_stands_in_a_gap_does_not_change_its_solution() -> None:
 
 def test_a_predictor_that_is_not_finite_has_no_solution() -> None:
     assert solve_gap(np.zeros(400), 100, 50, np.full(33, np.nan)) is None
+
+
+def test_a_short_gap_is_filled_by_what_interpolates_its_surroundings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One tone up to 60 ms before the gap, another from there on: long predictors mix the two.
+    rate, start = 48_000, 24_000
+    x = sine(523.0, rate, 2 * start) + noise(3, 2 * start, 1e-4)
+    x[: start - 2880] = sine(700.0, rate, start - 2880) + noise(4, start - 2880, 1e-1)
+    gap = Gap(start, start + 240, 2 * start)
+    weighted, doubt_db = refilled(x, rate, gap)
+    assert weighted < -30.0
+    assert doubt_db < -20.0
+    monkeypatch.setattr(
+        interpolation, "_weights", lambda row, rate, gap, made: np.full(len(made), 1.0 / len(made))
+    )
+    equal, _ = refilled(x, rate, gap)
+    assert weighted < equal - 3.0
+
+
+@pytest.mark.parametrize("known", [40, 300, 3000])
+def test_a_short_gap_is_filled_where_too_little_is_known_to_rehearse(known: int) -> None:
+    rate = 48_000
+    x = tones(1, rate, 2 * known + 240)
+    error_db, _ = refilled(x, rate, Gap(known, known + 240, x.size))
+    assert error_db < 3.0
+
+
+def refilled(x: NDArray[np.float32], rate: int, gap: Gap) -> tuple[float, float]:
+    """Return the error of a gap interpolated from zeros, and the doubt, in dB."""
+    row = x.copy()
+    row[gap.start : gap.stop] = 0.0
+    doubt_db = interpolate(row, rate, gap, QUALITIES["good"])
+    return nmse_db(row[gap.start : gap.stop], x[gap.start : gap.stop]), doubt_db
