@@ -174,14 +174,47 @@ def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
         )
 
 
-def test_the_distance_of_bands_is_that_of_their_power() -> None:
-    class Deaf(HeardTask):
-        def __init__(self) -> None:
-            CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
-            self._pieces = PLAN
+def test_adapters_of_a_lower_rank_go_on_as_they_are() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2, adapters=2)
+    low = FramesNet(shape)
+    for name, weight in low.named_parameters():
+        if name.endswith(ADAPTERS):
+            torch.nn.init.normal_(weight)
+    high = FramesNet(replace(shape, adapters=5))
+    high.load_state_dict(low.state_dict())
+    inputs = torch.randn(3, 2, 2, 9, 6), torch.rand(3, 6)
+    torch.testing.assert_close(low(*inputs), high(*inputs), rtol=0, atol=1e-6)
+    high(*inputs).square().sum().backward()
+    assert high.head.up.weight.grad is not None
+    assert bool((high.head.up.weight.grad[:, 2:] != 0.0).any())
 
+
+class Deaf(HeardTask):
+    """The task without its judges."""
+
+    def __init__(self, segments: Segments) -> None:
+        CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
+        self._pieces = PLAN
+
+
+def test_the_distance_of_roots_is_that_of_magnitudes() -> None:
     segments = pieces()
-    task = Deaf()
+    task = Deaf(segments)
+    batch = task._heard(segments, np.arange(2), 0)
+    truth = batch["truth"]
+    assert float(task._root_distance(truth, batch)) == 0.0
+    assert float(task._root_distance(4.0 * truth, batch)) == pytest.approx(1.0, abs=0.05)
+    assert float(task._root_distance(-truth, batch)) == pytest.approx(0.0, abs=1e-6)
+    silent = torch.zeros_like(truth).requires_grad_()
+    task._root_distance(silent, batch).backward()
+    assert silent.grad is not None
+    assert bool(torch.isfinite(silent.grad).all())
+
+
+def test_the_distance_of_bands_is_that_of_their_power() -> None:
+    segments = pieces()
+    task = Deaf(segments)
     batch = task._heard(segments, np.arange(2), 0)
     loud = torch.where(batch["truth"] == 0.0, 1e-3, batch["truth"])
     batch["truth"] = loud
@@ -220,8 +253,29 @@ def test_the_outline_of_pesq_orders_damage_as_pesq_does() -> None:
         score = outline(torch.from_numpy(signal)[None], torch.from_numpy(played)[None])
         found.append(float(mapped(score)))
         expected.append(pesq_wb(signal, played))
-    assert np.corrcoef(found, expected)[0, 1] > 0.95
-    assert np.abs(np.array(found) - expected).max() < 0.6
+    assert np.corrcoef(found, expected)[0, 1] > 0.98
+    assert np.abs(np.array(found) - expected).max() < 0.2
+
+
+def test_the_outline_of_pesq_follows_small_changes_as_pesq_does() -> None:
+    pytest.importorskip("pesq")
+    signal = speech(0, 8.0)
+    played = damaged(signal, 0.2)
+    other = played != signal
+    rng = np.random.default_rng(0)
+    hiss = rng.standard_normal(signal.size).astype(np.float32)
+    changes = [np.where(other, gain * played, signal) for gain in (0.7, 0.85, 1.15, 1.3)]
+    changes += [np.where(other, played + share * (signal - played), signal) for share in (0.1, 0.2)]
+    changes += [np.where(other, played * (1.0 + share * hiss), signal) for share in (0.05, 0.1)]
+    outline = PesqOutline()
+    found, expected = [], []
+    for clip in (played, *changes):
+        score = outline(torch.from_numpy(signal)[None], torch.from_numpy(clip)[None])
+        found.append(float(mapped(score)))
+        expected.append(pesq_wb(signal, clip))
+    lower, less = (np.array(values[1:]) - values[0] for values in (found, expected))
+    assert np.corrcoef(lower, less)[0, 1] > 0.97
+    assert float(lower @ less / (less @ less)) == pytest.approx(1.0, abs=0.2)
 
 
 @with_plcmos

@@ -78,10 +78,16 @@ def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict
 def keep_missing_adapters(
     network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Add the network's own adapters to a state that lacks them.
+    """Complete a state's adapters from the network's own.
 
-    A hook that torch calls before it loads a state.
+    A hook that torch calls before it loads a state. Adapters of a lower rank are extended: what an
+    untrained network adds has no effect.
     """
     for name, value in network.state_dict().items():
-        if name.endswith(ADAPTERS):
-            state.setdefault(prefix + name, value)
+        if not name.endswith(ADAPTERS):
+            continue
+        found = state.setdefault(prefix + name, value)
+        axis = 0 if name.endswith(".down.weight") else 1
+        if found.ndim > 1 and found.shape[axis] < value.shape[axis]:
+            more = value.narrow(axis, found.shape[axis], value.shape[axis] - found.shape[axis])
+            state[prefix + name] = torch.cat([found, more.to(found)], dim=axis)
