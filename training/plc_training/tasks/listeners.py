@@ -55,9 +55,8 @@ _THRESHOLDS = (
 _POWER_SCALE = 6.910853e-6
 _LOUDNESS_SCALE = 0.1866055
 _LOUDNESS_POWER = 0.23
-# The wide-band input filter of P.862.2 at 16 kHz: a high-pass.
-_INPUT_ABOVE = (2.740826, -5.4816519, 2.740826)
-_INPUT_BELOW = (1.0, -1.9444777, 0.94597794)
+# The wide-band input filter of P.862.2 at 16 kHz, a high-pass: numerator and denominator.
+_INPUT_FILTER = ((2.740826, -5.4816519, 2.740826), (1.0, -1.9444777, 0.94597794))
 # Mean power between 350 and 3250 Hz to which each signal is scaled.
 _LEVEL = 1e7
 _SPEECH_BINS = slice(11, 105)
@@ -220,11 +219,9 @@ class PesqOutline(nn.Module):
         for band, (bins, weight) in enumerate(zip(_BINS, _WEIGHTS, strict=True)):
             bands[band, first : first + bins] = weight * _POWER_SCALE
             first += bins
-        turn = torch.exp(-1j * math.pi * torch.arange(_FRAME // 2 + 1) / (_FRAME // 2))
-        above, below = (
-            sum(factor * turn**k for k, factor in enumerate(factors))
-            for factors in (_INPUT_ABOVE, _INPUT_BELOW)
-        )
+        angles = 2.0 * math.pi / _FRAME * torch.arange(_FRAME // 2 + 1)
+        turns = torch.exp(-1j * torch.outer(angles, torch.arange(3)))
+        above, below = (turns @ torch.tensor(taps, dtype=turns.dtype) for taps in _INPUT_FILTER)
         bands *= (above / below).abs() ** 2
         centres = torch.tensor(_CENTRES)
         between = (centres[1:] + centres[:-1]) / 2
