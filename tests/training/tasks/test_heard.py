@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +12,6 @@ torch = pytest.importorskip("torch")
 for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
     pytest.importorskip(needed)
 pytest.importorskip("onnxruntime")
-
-from torch import Tensor  # noqa: E402
 
 from plc import conceal  # noqa: E402
 from plc.audio.loss import GilbertElliott  # noqa: E402
@@ -296,27 +293,6 @@ def test_the_network_that_played_the_pieces_is_heard_as_they_were_played() -> No
     assert figures["plcmos"] == pytest.approx(float(Plcmos()(played, raters).mean()), abs=0.03)
 
 
-def judged(
-    task: HeardTask, fill: Tensor, batch: dict[str, Tensor], raters: Tensor
-) -> tuple[Tensor, Tensor]:
-    streams = task._streams(fill, batch)
-    return task._judged_whole(streams, streams, batch, raters)
-
-
-@with_plcmos
-def test_only_the_beginning_of_a_fill_learns_from_pesq() -> None:
-    segments = pieces()
-    task = HeardTask(PLAN, msgspec.structs.replace(SETTINGS, early_ms=40.0), segments, segments)
-    batch = task._heard(segments, np.arange(2), 0)
-    fill = task._draft(_flat(batch)).clone().requires_grad_()
-    streams = task._streams(task._early(fill), batch)
-    torch.testing.assert_close(streams, task._streams(fill, batch), rtol=0, atol=0)
-    task._pesq(batch["truth"], streams).sum().backward()
-    assert fill.grad is not None
-    assert bool((fill.grad[:, :640] != 0.0).any())
-    assert not bool((fill.grad[:, 640:] != 0.0).any())
-
-
 @with_plcmos
 def test_pieces_are_judged_together_as_alone() -> None:
     segments = pieces(3)
@@ -330,11 +306,11 @@ def test_pieces_are_judged_together_as_alone() -> None:
     raters = drawn_raters(2)
     with torch.no_grad():
         fill = task._fill(network(spectra, lost), _flat(batch))
-        together = judged(task, fill, batch, raters)
+        together = task._judged_whole(task._streams(fill, batch), batch, raters)
         for piece in range(3):
             one = task._heard(segments, np.array([piece]), 0)
             fill = task._fill(network(*task.inputs(one)), _flat(one))
-            alone = judged(task, fill, one, raters)
+            alone = task._judged_whole(task._streams(fill, one), one, raters)
             for all_of_them, single in zip(together, alone, strict=True):
                 assert float(all_of_them[piece]) == pytest.approx(float(single), abs=2e-4)
 

@@ -55,16 +55,12 @@ class HeardSettings(CausalSettings, frozen=True, kw_only=True):
     roots : float
         Weight of the relative distance of square roots of magnitudes in six resolutions, around
         each burst.
-    early_ms : float
-        Beginning of each fill that alone learns from PESQ and ``roots``; 0: all of it. PESQ gains
-        in the first two packets, and what it prefers behind them PLCMOS rejects.
     """
 
     plcmos: Amount = 0.0
     pesq: Amount = 0.0
     spectrum: Amount = 0.0
     roots: Amount = 0.0
-    early_ms: Amount = 0.0
 
 
 class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
@@ -72,7 +68,7 @@ class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    plcmos, pesq, spectrum, roots, early_ms : float
+    plcmos, pesq, spectrum, roots : float
         As for :class:`HeardSettings`.
     """
 
@@ -80,7 +76,6 @@ class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
     pesq: Amount = 0.0
     spectrum: Amount = 0.0
     roots: Amount = 0.0
-    early_ms: Amount = 0.0
 
 
 class _Listening(StreamTask):
@@ -139,10 +134,9 @@ class _Listening(StreamTask):
         # Outside training the output includes the draft's share.
         fill = torch.lerp(fill, draft, self._draft_share)
         streams = self._streams(fill, batch)
-        early = self._streams(self._early(fill), batch)
-        plcmos, pesq = self._judged_whole(streams, early, batch, drawn_raters(_RATERS))
+        plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
         better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
-        worse = self._distance(self._distances(streams, early, batch))
+        worse = self._distance(self._distances(streams, batch))
         return self._cost(fill, bursts) + worse - better
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -155,8 +149,8 @@ class _Listening(StreamTask):
             bursts = _flat(batch)
             fill = self._fill(network(*self.inputs(batch)), bursts)
             streams = self._streams(fill, batch)
-            plcmos, pesq = self._judged_whole(streams, streams, batch, self._valid_raters)
-            distances = self._distances(streams, streams, batch)
+            plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
+            distances = self._distances(streams, batch)
             worse = self._cost(fill, bursts) + self._distance(distances)
             better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
             terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
@@ -217,30 +211,21 @@ class _Listening(StreamTask):
         begins = pieces * batch["rest"].shape[1] + batch["starts"][batch["real"]]
         return begins[:, None] + torch.arange(first, last, device=begins.device)
 
-    def _early(self, fill: Tensor) -> Tensor:
-        """Return the fill, with gradients in its beginning alone."""
-        samples = round(self._plan.sample_rate * self._judges.early_ms / 1000.0)
-        if not samples:
-            return fill
-        return torch.cat([fill[:, :samples], fill[:, samples:].detach()], dim=1)
-
     def _judged_whole(
-        self, streams: Tensor, early: Tensor, batch: dict[str, Tensor], raters: Tensor
+        self, streams: Tensor, batch: dict[str, Tensor], raters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return PLCMOS of each piece, and raw PESQ of the same with gradients in ``early``."""
+        """Return PLCMOS and raw PESQ of each piece."""
         self._plcmos.to(streams.device)
         self._pesq.to(streams.device)
         heard = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
-        return heard, self._pesq(batch["truth"], early)
+        return heard, self._pesq(batch["truth"], streams)
 
-    def _distances(
-        self, streams: Tensor, early: Tensor, batch: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def _distances(self, streams: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distances of the streams from the truth, around the bursts."""
         distance, bias = self._band_distance(streams, batch)
         made = {"spectrum": distance, "spectrum_bias": bias}
         if self._judges.roots:
-            made["roots"] = self._root_distance(early, batch)
+            made["roots"] = self._root_distance(streams, batch)
         return made
 
     def _distance(self, distances: dict[str, Tensor]) -> Tensor:
