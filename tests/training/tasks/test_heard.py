@@ -191,6 +191,22 @@ def test_adapters_of_a_lower_rank_go_on_as_they_are() -> None:
     assert bool((slope[:, 2:] != 0.0).any())
 
 
+def test_early_adapters_change_the_first_frames_and_learn_alone() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2, adapters=2)
+    plain, early = FramesNet(shape), FramesNet(replace(shape, early_adapters=3, early_frames=4))
+    early.load_state_dict(plain.state_dict())
+    inputs = torch.randn(3, 2, 2, 9, 12), torch.rand(3, 12)
+    expected = plain(*inputs).detach()
+    torch.testing.assert_close(early(*inputs), expected, rtol=0, atol=1e-6)
+    learnt = {name for name, weight in early.named_parameters() if weight.requires_grad}
+    assert {name.partition(".")[0] for name in learnt} == {"early_join", "early_head"}
+    for name in learnt:
+        torch.nn.init.normal_(early.get_parameter(name))
+    torch.testing.assert_close(early(*inputs)[..., 4:], expected[..., 4:], rtol=0, atol=1e-6)
+    assert bool(((early(*inputs) - expected)[..., :4].abs().amax((0, 1, 2)) > 1e-3).all())
+
+
 class Deaf(HeardTask):
     """The task without its judges."""
 
