@@ -35,7 +35,7 @@ from tests.training.clips import write_manifest  # noqa: E402
 
 RATE = 16_000
 SECONDS = 3.0
-RECIPE = read_recipe("causal_speech_heavy")
+RECIPE = read_recipe("causal_speech_onset")
 assert isinstance(RECIPE.train, HeardPlan)
 assert isinstance(RECIPE.settings, HeardSettings)
 PLAN = replace(RECIPE.train, piece_s=SECONDS)
@@ -95,6 +95,8 @@ def network_of(model: Manifest) -> FramesNet:
             draft_share=SETTINGS.draft_share,
             groups=SETTINGS.groups,
             adapters=SETTINGS.adapters,
+            early_adapters=SETTINGS.early_adapters,
+            early_frames=SETTINGS.early_frames,
         )
     )
     load_onnx(model.onnx_path.read_bytes(), network, model.name)
@@ -355,7 +357,7 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
     for name, value in again.state_dict().items():
         if not name.endswith(ADAPTERS):
             torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
-    learnt = "head.up.weight"
+    learnt = "early_head.up.weight"
     assert not torch.equal(again.state_dict()[learnt], kept[learnt])
 
 
@@ -370,7 +372,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
     [
         ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
         ("piece_s = 8.0", "piece_s = 1.0", "more than 1 s"),
-        ("losses = [0.1, 0.2, 0.33]", "losses = [0.1]", "burst has 3 values"),
+        ("losses = [0.1, 0.2, 0.1, 0.2, 0.33]", "losses = [0.1]", "burst has 5 values"),
         ("horizon_frames = 20", "horizon_frames = 24", "fills 1600 samples"),
         ("horizon = 2160", "horizon = 1200", "data.margin and data.horizon"),
         ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
@@ -378,8 +380,9 @@ def test_a_model_that_is_not_there_is_named() -> None:
         ('begin_from = "model:speech"', "", "begins from another"),
         ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
         ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
+        ("early_frames = 6", "", "settings.early_frames is 0"),
         ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
-        ("plcmos = 0.25", "plcmos = -1.0", "settings.plcmos"),
+        ("plcmos = 0.6", "plcmos = -1.0", "settings.plcmos"),
     ],
 )
 def test_what_no_training_survives_is_refused(old: str, new: str, message: str) -> None:

@@ -130,10 +130,10 @@ class FramesNet(nn.Module):
         self.head.bias = nn.Parameter(bias.flatten())
         self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
         if shape.early_adapters:
-            early = shape.early_adapters, shape.early_frames
+            early, frames = shape.early_adapters, shape.early_frames
             # The output begins with the frame behind the first of "join".
-            self.early_join = EarlyAdapter(2 * width, width, 3, early[0], early[1] + 1)
-            self.early_head = EarlyAdapter(width, self.head.out_channels, 1, *early)
+            self.early_join = EarlyAdapter(2 * width, width, 3, early, frames + 1)
+            self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
         if rank or shape.early_adapters:
             freeze_all_but_adapters(self)
             self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]

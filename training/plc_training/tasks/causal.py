@@ -175,6 +175,11 @@ def check_bursts(plan: CausalPlan, settings: CausalSettings) -> None:
         raise ConfigError(
             f"settings.groups is {settings.groups}; expected a divisor of width, {settings.width}"
         )
+    if bool(settings.early_adapters) != bool(settings.early_frames):
+        raise ConfigError(
+            f"settings.early_frames is {settings.early_frames} and early_adapters "
+            f"{settings.early_adapters}; expected both or none"
+        )
     check_past(plan, settings)
     needed = 4 * grid_hop(plan, settings)
     # Three hops at the end complete the hops before them.

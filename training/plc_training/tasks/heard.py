@@ -306,7 +306,7 @@ class HeardTask(_Listening, BurstsTask):
         """Check that the plan's model has the network's drafts and gaps."""
         super().check(plan, settings, choice, card)
         _check_pieces(plan, plan.horizon)
-        if settings.adapters and not choice.begin_from:
+        if (settings.adapters or settings.early_adapters) and not choice.begin_from:
             raise ConfigError("settings.adapters is for a network that begins from another")
         for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
             if getattr(settings, name) != only:
