@@ -44,7 +44,7 @@ class AdaptedConv1d(nn.Conv1d):
 
 
 class EarlyAdapter(nn.Module):
-    """An adapter of a convolution in the first frames of its output alone.
+    """An adapter in the first frames of an output alone.
 
     It stands beside the convolution, which may have an adapter of its own, and adds to its output.
 

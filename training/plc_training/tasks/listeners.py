@@ -268,7 +268,7 @@ class PesqOutline(nn.Module):
         return _BEST_SCORE - _SYMMETRIC * worse - _ADDED * more
 
     def _at_level(self, signals: Tensor) -> Tensor:
-        """Return the power in each band of each frame, at the level of the listener."""
+        """Return the power in bands of frames, at the standard's level."""
         power = _power(signals, self.window, _HOP)
         # One-sided spectra of this window have 96 times the window's length as much power.
         scale = _LEVEL * 96.0 * _FRAME / (power[..., _SPEECH_BINS].sum(-1).mean(1) + 1e-9)
@@ -280,7 +280,10 @@ class PesqOutline(nn.Module):
         return heard
 
     def _mean(self, bands: Tensor, active: Tensor) -> Tensor:
-        """Return the mean clearly audible power of each band over the active frames."""
+        """Return the mean power of each band over active frames.
+
+        Only clearly audible power counts.
+        """
         loud = (bands > _CLEARLY * self.heard_from) & active[..., None]
         frames = active.sum(1).clamp(min=1)[:, None, None]
         return torch.where(loud, bands, 0.0).sum(1, keepdim=True) / frames
