@@ -35,7 +35,7 @@ from tests.training.clips import write_manifest  # noqa: E402
 
 RATE = 16_000
 SECONDS = 3.0
-RECIPE = read_recipe("causal_speech_heavy")
+RECIPE = read_recipe("causal_speech_onset")
 assert isinstance(RECIPE.train, HeardPlan)
 assert isinstance(RECIPE.settings, HeardSettings)
 PLAN = replace(RECIPE.train, piece_s=SECONDS)
@@ -95,6 +95,8 @@ def network_of(model: Manifest) -> FramesNet:
             draft_share=SETTINGS.draft_share,
             groups=SETTINGS.groups,
             adapters=SETTINGS.adapters,
+            early_adapters=SETTINGS.early_adapters,
+            early_frames=SETTINGS.early_frames,
         )
     )
     load_onnx(model.onnx_path.read_bytes(), network, model.name)
@@ -174,14 +176,64 @@ def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
         )
 
 
-def test_the_distance_of_bands_is_that_of_their_power() -> None:
-    class Deaf(HeardTask):
-        def __init__(self) -> None:
-            CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
-            self._pieces = PLAN
+def test_adapters_of_a_lower_rank_go_on_as_they_are() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2, adapters=2)
+    low = FramesNet(shape)
+    for name, weight in low.named_parameters():
+        if name.endswith(ADAPTERS):
+            torch.nn.init.normal_(weight)
+    high = FramesNet(replace(shape, adapters=5))
+    high.load_state_dict(low.state_dict())
+    inputs = torch.randn(3, 2, 2, 9, 6), torch.rand(3, 6)
+    torch.testing.assert_close(low(*inputs), high(*inputs), rtol=0, atol=1e-6)
+    high(*inputs).square().sum().backward()
+    slope = high.get_parameter("head.up.weight").grad
+    assert slope is not None
+    assert bool((slope[:, 2:] != 0.0).any())
 
+
+def test_early_adapters_change_the_first_frames_and_learn_alone() -> None:
+    torch.manual_seed(0)
+    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2, adapters=2)
+    plain, early = FramesNet(shape), FramesNet(replace(shape, early_adapters=3, early_frames=4))
+    early.load_state_dict(plain.state_dict())
+    inputs = torch.randn(3, 2, 2, 9, 12), torch.rand(3, 12)
+    expected = plain(*inputs).detach()
+    torch.testing.assert_close(early(*inputs), expected, rtol=0, atol=1e-6)
+    learnt = {name for name, weight in early.named_parameters() if weight.requires_grad}
+    assert {name.partition(".")[0] for name in learnt} == {"early_join", "early_head"}
+    for name in learnt:
+        torch.nn.init.normal_(early.get_parameter(name))
+    torch.testing.assert_close(early(*inputs)[..., 4:], expected[..., 4:], rtol=0, atol=1e-6)
+    assert bool(((early(*inputs) - expected)[..., :4].abs().amax((0, 1, 2)) > 1e-3).all())
+
+
+class Deaf(HeardTask):
+    """The task without its judges."""
+
+    def __init__(self, segments: Segments) -> None:
+        CausalTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
+        self._pieces = PLAN
+
+
+def test_the_distance_of_roots_is_that_of_magnitudes() -> None:
     segments = pieces()
-    task = Deaf()
+    task = Deaf(segments)
+    batch = task._heard(segments, np.arange(2), 0)
+    truth = batch["truth"]
+    assert float(task._root_distance(truth, batch)) == 0.0
+    assert float(task._root_distance(4.0 * truth, batch)) == pytest.approx(1.0, abs=0.05)
+    assert float(task._root_distance(-truth, batch)) == pytest.approx(0.0, abs=1e-6)
+    silent = torch.zeros_like(truth).requires_grad_()
+    task._root_distance(silent, batch).backward()  # type: ignore[no-untyped-call]
+    assert silent.grad is not None
+    assert bool(torch.isfinite(silent.grad).all())
+
+
+def test_the_distance_of_bands_is_that_of_their_power() -> None:
+    segments = pieces()
+    task = Deaf(segments)
     batch = task._heard(segments, np.arange(2), 0)
     loud = torch.where(batch["truth"] == 0.0, 1e-3, batch["truth"])
     batch["truth"] = loud
@@ -220,8 +272,29 @@ def test_the_outline_of_pesq_orders_damage_as_pesq_does() -> None:
         score = outline(torch.from_numpy(signal)[None], torch.from_numpy(played)[None])
         found.append(float(mapped(score)))
         expected.append(pesq_wb(signal, played))
-    assert np.corrcoef(found, expected)[0, 1] > 0.95
-    assert np.abs(np.array(found) - expected).max() < 0.6
+    assert np.corrcoef(found, expected)[0, 1] > 0.98
+    assert np.abs(np.array(found) - expected).max() < 0.2
+
+
+def test_the_outline_of_pesq_follows_small_changes_as_pesq_does() -> None:
+    pytest.importorskip("pesq")
+    signal = speech(0, 8.0)
+    played = damaged(signal, 0.2)
+    other = played != signal
+    rng = np.random.default_rng(0)
+    hiss = rng.standard_normal(signal.size).astype(np.float32)
+    changes = [np.where(other, gain * played, signal) for gain in (0.7, 0.85, 1.15, 1.3)]
+    changes += [np.where(other, played + share * (signal - played), signal) for share in (0.1, 0.2)]
+    changes += [np.where(other, played * (1.0 + share * hiss), signal) for share in (0.05, 0.1)]
+    outline = PesqOutline()
+    found, expected = [], []
+    for clip in (played, *changes):
+        score = outline(torch.from_numpy(signal)[None], torch.from_numpy(clip)[None])
+        found.append(float(mapped(score)))
+        expected.append(pesq_wb(signal, clip))
+    lower, less = (np.array(values[1:]) - values[0] for values in (found, expected))
+    assert np.corrcoef(lower, less)[0, 1] > 0.97
+    assert float(lower @ less / (less @ less)) == pytest.approx(1.0, abs=0.2)
 
 
 @with_plcmos
@@ -284,7 +357,7 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
     for name, value in again.state_dict().items():
         if not name.endswith(ADAPTERS):
             torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
-    learnt = "head.up.weight"
+    learnt = "early_head.up.weight"
     assert not torch.equal(again.state_dict()[learnt], kept[learnt])
 
 
@@ -299,7 +372,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
     [
         ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
         ("piece_s = 8.0", "piece_s = 1.0", "more than 1 s"),
-        ("losses = [0.1, 0.2, 0.33]", "losses = [0.1]", "burst has 3 values"),
+        ("losses = [0.1, 0.2, 0.1, 0.2, 0.33]", "losses = [0.1]", "burst has 5 values"),
         ("horizon_frames = 20", "horizon_frames = 24", "fills 1600 samples"),
         ("horizon = 2160", "horizon = 1200", "data.margin and data.horizon"),
         ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
@@ -307,8 +380,9 @@ def test_a_model_that_is_not_there_is_named() -> None:
         ('begin_from = "model:speech"', "", "begins from another"),
         ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
         ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
+        ("early_frames = 6", "", "settings.early_frames is 0"),
         ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
-        ("plcmos = 0.25", "plcmos = -1.0", "settings.plcmos"),
+        ("plcmos = 0.6", "plcmos = -1.0", "settings.plcmos"),
     ],
 )
 def test_what_no_training_survives_is_refused(old: str, new: str, message: str) -> None:

@@ -35,11 +35,7 @@ class AdaptedConv1d(nn.Conv1d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, rank: int) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        self.down = nn.Conv1d(inputs, rank, kernel, padding=kernel // 2, bias=False)
-        self.up = nn.Conv1d(rank, outputs, 1)
-        nn.init.normal_(self.down.weight, std=1.0 / math.sqrt(inputs * kernel))
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]  # it has one
+        self.down, self.up = _narrow(inputs, outputs, kernel, rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return shape (batch, outputs, frames) of (batch, inputs, frames)."""
@@ -47,10 +43,51 @@ class AdaptedConv1d(nn.Conv1d):
         return super().forward(x) + beside
 
 
+class EarlyAdapter(nn.Module):
+    """An adapter in the first frames of an output alone.
+
+    It stands beside the convolution, which may have an adapter of its own, and adds to its output.
+
+    Parameters
+    ----------
+    inputs, outputs, kernel, rank : int
+        As for :class:`AdaptedConv1d`.
+    frames : int
+        Frames that it changes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, rank: int, frames: int) -> None:
+        super().__init__()
+        self.down, self.up = _narrow(inputs, outputs, kernel, rank)
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what it adds, shape (batch, outputs, frames)."""
+        place = torch.arange(x.shape[-1])
+        made: Tensor = self.up(self.down(x)) * (place < self.frames).to(x)
+        return made
+
+
+def _narrow(inputs: int, outputs: int, kernel: int, rank: int) -> tuple[nn.Conv1d, nn.Conv1d]:
+    """Return the convolutions of an adapter, which adds nothing yet."""
+    down = nn.Conv1d(inputs, rank, kernel, padding=kernel // 2, bias=False)
+    up = nn.Conv1d(rank, outputs, 1)
+    nn.init.normal_(down.weight, std=1.0 / math.sqrt(inputs * kernel))
+    nn.init.zeros_(up.weight)
+    nn.init.zeros_(up.bias)  # type: ignore[arg-type]  # it has one
+    return down, up
+
+
 def freeze_all_but_adapters(network: nn.Module) -> None:
-    """Exclude all weights but those of adapters from training."""
+    """Exclude all weights but those of adapters from training.
+
+    Where a network has adapters of the first frames, those alone are trained.
+    """
+    early = tuple(
+        f"{name}." for name, module in network.named_modules() if isinstance(module, EarlyAdapter)
+    )
     for name, weight in network.named_parameters():
-        weight.requires_grad_(name.endswith(ADAPTERS))
+        weight.requires_grad_(name.endswith(ADAPTERS) and (not early or name.startswith(early)))
 
 
 def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -66,7 +103,7 @@ def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict
     made = dict(tensors)
     for name, module in network.named_modules():
         down, up, bias = (f"{name}{ending}" for ending in ADAPTERS)
-        if down not in tensors or isinstance(module, AdaptedConv1d):
+        if down not in tensors or isinstance(module, AdaptedConv1d | EarlyAdapter):
             continue
         weight = torch.einsum("or,rik->oik", tensors[up][..., 0], tensors[down])
         made[f"{name}.weight"] = tensors[f"{name}.weight"] + weight
@@ -78,10 +115,16 @@ def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict
 def keep_missing_adapters(
     network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Add the network's own adapters to a state that lacks them.
+    """Complete a state's adapters from the network's own.
 
-    A hook that torch calls before it loads a state.
+    A hook that torch calls before it loads a state. Adapters of a lower rank are extended: what an
+    untrained network adds has no effect.
     """
     for name, value in network.state_dict().items():
-        if name.endswith(ADAPTERS):
-            state.setdefault(prefix + name, value)
+        if not name.endswith(ADAPTERS):
+            continue
+        found = state.setdefault(prefix + name, value)
+        axis = 0 if name.endswith(".down.weight") else 1
+        if found.ndim > 1 and found.shape[axis] < value.shape[axis]:
+            more = value.narrow(axis, found.shape[axis], value.shape[axis] - found.shape[axis])
+            state[prefix + name] = torch.cat([found, more.to(found)], dim=axis)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from plc_training.networks.adapter import (
     AdaptedConv1d,
+    EarlyAdapter,
     freeze_all_but_adapters,
     keep_missing_adapters,
 )
@@ -67,6 +68,9 @@ class FramesShape:
     adapters : int
         Rank of the trained adapters, while all other weights are fixed
         (:mod:`plc_training.networks.adapter`); 0: no adapters, every weight is trained.
+    early_adapters, early_frames : int
+        Rank of adapters of the layers behind the recurrent ones, and the frames of the output, from
+        the first on, that they change; where a network has them, they alone are trained. 0: none.
     """
 
     drafts: int
@@ -78,6 +82,8 @@ class FramesShape:
     bands: int = 1
     top_bin: bool = True
     adapters: int = 0
+    early_adapters: int = 0
+    early_frames: int = 0
 
     @property
     def features(self) -> int:
@@ -123,7 +129,12 @@ class FramesNet(nn.Module):
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias.flatten())
         self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
-        if rank:
+        if shape.early_adapters:
+            early, frames = shape.early_adapters, shape.early_frames
+            # The output begins with the frame behind the first of "join".
+            self.early_join = EarlyAdapter(2 * width, width, 3, early, frames + 1)
+            self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
+        if rank or shape.early_adapters:
             freeze_all_but_adapters(self)
             self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
                 keep_missing_adapters
@@ -151,8 +162,14 @@ class FramesNet(nn.Module):
         x = x + nn.functional.leaky_relu(self.mix(x), 0.1)
         remembered = self.gru(x.transpose(1, 2))[0].transpose(1, 2)
         x = torch.cat([x, remembered], dim=1)[:, :, self.shape.context_frames - 1 :]
-        x = nn.functional.leaky_relu(self.join(x), 0.1)[:, :, 1:]
-        x = self.head(x).float()
+        joined = self.join(x)
+        if self.shape.early_adapters:
+            joined = joined + self.early_join(x)
+        x = nn.functional.leaky_relu(joined, 0.1)[:, :, 1:]
+        heads = self.head(x)
+        if self.shape.early_adapters:
+            heads = heads + self.early_head(x)
+        x = heads.float()
         batch, _, frames = x.shape
         x = x.reshape(batch, self.shape.drafts + 1, self.shape.bins, frames)
         filled = _weighed(spectra[..., self.shape.context_frames :], x, level)

@@ -41,6 +41,8 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
         Crossfade into the received samples after the burst.
     width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
+    early_adapters, early_frames : int
+        As for :class:`FramesShape`.
     colour_db : float
         Depth of the random filters of the training segments; 0: none.
     """
@@ -54,6 +56,8 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
     bands: Count = 1
     top_bin: bool = True
     adapters: Whole = 0
+    early_adapters: Whole = 0
+    early_frames: Whole = 0
     colour_db: Amount = 0.0
 
 
@@ -87,6 +91,8 @@ class BurstsTask(StreamTask):
                 bands=self.settings.bands,
                 top_bin=self.settings.top_bin,
                 adapters=self.settings.adapters,
+                early_adapters=self.settings.early_adapters,
+                early_frames=self.settings.early_frames,
             )
         )
 
@@ -168,6 +174,11 @@ def check_bursts(plan: CausalPlan, settings: CausalSettings) -> None:
     if settings.width % settings.groups:
         raise ConfigError(
             f"settings.groups is {settings.groups}; expected a divisor of width, {settings.width}"
+        )
+    if bool(settings.early_adapters) != bool(settings.early_frames):
+        raise ConfigError(
+            f"settings.early_frames is {settings.early_frames} and early_adapters "
+            f"{settings.early_adapters}; expected both or none"
         )
     check_past(plan, settings)
     needed = 4 * grid_hop(plan, settings)

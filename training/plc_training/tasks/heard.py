@@ -36,6 +36,10 @@ _BAND_HOP = 80
 _BINS_OF_A_BAND = 8
 _BAND_FLOOR = 1e-5
 _BIAS = 0.5
+# Windows of the distance of roots, in samples; the hop is a quarter. Powers below this one, of
+# full scale, count little: -80 dB.
+_ROOT_WINDOWS = (2560, 1280, 640, 320, 160, 80)
+_ROOT_FLOOR = 1e-8
 
 
 class HeardSettings(CausalSettings, frozen=True, kw_only=True):
@@ -48,11 +52,15 @@ class HeardSettings(CausalSettings, frozen=True, kw_only=True):
     spectrum : float
         Weight of the mean distance of log power in bands of 400 Hz, plus half of the mean bias of
         each band (per dB): the scores ignore hiss above 7 kHz and missing bands.
+    roots : float
+        Weight of the relative distance of square roots of magnitudes in six resolutions, around
+        each burst.
     """
 
     plcmos: Amount = 0.0
     pesq: Amount = 0.0
     spectrum: Amount = 0.0
+    roots: Amount = 0.0
 
 
 class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
@@ -60,13 +68,14 @@ class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    plcmos, pesq, spectrum : float
+    plcmos, pesq, spectrum, roots : float
         As for :class:`HeardSettings`.
     """
 
     plcmos: Amount = 0.0
     pesq: Amount = 0.0
     spectrum: Amount = 0.0
+    roots: Amount = 0.0
 
 
 class _Listening(StreamTask):
@@ -127,8 +136,7 @@ class _Listening(StreamTask):
         streams = self._streams(fill, batch)
         plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
         better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
-        distance, bias = self._band_distance(streams, batch)
-        worse = self._judges.spectrum * (distance + _BIAS * bias)
+        worse = self._distance(self._distances(streams, batch))
         return self._cost(fill, bursts) + worse - better
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -142,11 +150,11 @@ class _Listening(StreamTask):
             fill = self._fill(network(*self.inputs(batch)), bursts)
             streams = self._streams(fill, batch)
             plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
-            distance, bias = self._band_distance(streams, batch)
-            worse = self._cost(fill, bursts) + self._judges.spectrum * (distance + _BIAS * bias)
+            distances = self._distances(streams, batch)
+            worse = self._cost(fill, bursts) + self._distance(distances)
             better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
             terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
-            terms |= {"spectrum": distance, "spectrum_bias": bias}
+            terms |= distances
             terms |= self._terms(self._composed(fill, bursts), bursts)
             for name, value in terms.items():
                 found.setdefault(name, []).append(float(value.mean()))
@@ -212,6 +220,36 @@ class _Listening(StreamTask):
         heard = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
         return heard, self._pesq(batch["truth"], streams)
 
+    def _distances(self, streams: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the distances of the streams from the truth, around the bursts."""
+        distance, bias = self._band_distance(streams, batch)
+        made = {"spectrum": distance, "spectrum_bias": bias}
+        if self._judges.roots:
+            made["roots"] = self._root_distance(streams, batch)
+        return made
+
+    def _distance(self, distances: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of distances."""
+        bands = distances["spectrum"] + _BIAS * distances["spectrum_bias"]
+        total = self._judges.spectrum * bands
+        if "roots" in distances:
+            total = total + self._judges.roots * distances["roots"]
+        return total
+
+    def _root_distance(self, streams: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean relative distance of square roots of magnitudes."""
+        margin = self._plan.margin
+        index = self._places(batch, -margin, self._plan.samples - margin)
+        signals = torch.stack([x.flatten()[index] for x in (batch["truth"], streams)])
+        found = []
+        for size in _ROOT_WINDOWS:
+            window = torch.hann_window(size, device=streams.device)
+            spectra = torch.fft.rfft(signals.unfold(-1, size, size // 4) * window)
+            floor = _ROOT_FLOOR * window.square().sum()
+            roots = (spectra.real**2 + spectra.imag**2 + floor) ** 0.25
+            found.append((roots[1] - roots[0]).abs().sum((1, 2)) / roots[0].sum((1, 2)))
+        return torch.stack(found).mean()
+
     def _band_distance(self, streams: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return distance and mean bias of log power in bands, in dB."""
         edge = _BAND_FRAME // 2
@@ -268,7 +306,7 @@ class HeardTask(_Listening, BurstsTask):
         """Check that the plan's model has the network's drafts and gaps."""
         super().check(plan, settings, choice, card)
         _check_pieces(plan, plan.horizon)
-        if settings.adapters and not choice.begin_from:
+        if (settings.adapters or settings.early_adapters) and not choice.begin_from:
             raise ConfigError("settings.adapters is for a network that begins from another")
         for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
             if getattr(settings, name) != only:

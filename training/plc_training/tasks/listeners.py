@@ -5,6 +5,8 @@ bursts do not. A network can learn artefacts that raise a score (PLCMOS rises wi
 so a loss needs measures of the signal beside them.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -53,16 +55,21 @@ _THRESHOLDS = (
 _POWER_SCALE = 6.910853e-6
 _LOUDNESS_SCALE = 0.1866055
 _LOUDNESS_POWER = 0.23
-# Mean power between 350 and 3250 Hz to which the reference, and the signal with it, are scaled.
+# The wide-band input filter of P.862.2 at 16 kHz, a high-pass: numerator and denominator.
+_INPUT_FILTER = ((2.740826, -5.4816519, 2.740826), (1.0, -1.9444777, 0.94597794))
+# Mean power between 350 and 3250 Hz to which each signal is scaled.
 _LEVEL = 1e7
 _SPEECH_BINS = slice(11, 105)
+# Spectra are equalised by means over the frames with more audible power than this; there, bands
+# count that are 20 dB above the threshold of hearing.
+_ACTIVE = 1e7
+_CLEARLY = 100.0
+_LEAST_MEAN = 1e3
 # Disturbances are averaged with power 6 over 20 frames, every 10, then with power 2.
 _INTERVAL = 20
 _STEEP = 6.0
 _MOST = 45.0
-# 4.5, 0.1 and 0.0309 in P.862, which also aligns the signals in time; these are fitted to scores of
-# the reference implementation for 144 concealed clips, without alignment.
-_BEST_SCORE, _SYMMETRIC, _ADDED = 4.351, 0.0867, 0.0486
+_BEST_SCORE, _SYMMETRIC, _ADDED = 4.5, 0.1, 0.0309
 
 
 class Plcmos(nn.Module):
@@ -187,10 +194,10 @@ def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
 
 
 class PesqOutline(nn.Module):
-    """Outline of wide-band PESQ: loudness in Bark bands, masking, asymmetry.
+    """Wide-band PESQ [1]_ without alignment in time and reassessment of bad intervals.
 
-    Alignment in time, equalisation of spectra and levels, reassessment of bad intervals and the
-    input filter are omitted: a concealed signal has its reference's length and is mostly equal.
+    A concealed signal has its reference's length and is mostly equal. The input filter weights the
+    bins of each frame, and the level is that of the same frames.
 
     References
     ----------
@@ -212,6 +219,10 @@ class PesqOutline(nn.Module):
         for band, (bins, weight) in enumerate(zip(_BINS, _WEIGHTS, strict=True)):
             bands[band, first : first + bins] = weight * _POWER_SCALE
             first += bins
+        angles = 2.0 * math.pi / _FRAME * torch.arange(_FRAME // 2 + 1)
+        turns = torch.exp(-1j * torch.outer(angles, torch.arange(3)))
+        above, below = (turns @ torch.tensor(taps, dtype=turns.dtype) for taps in _INPUT_FILTER)
+        bands *= (above / below).abs() ** 2
         centres = torch.tensor(_CENTRES)
         between = (centres[1:] + centres[:-1]) / 2
         last = centres[-1] + (centres[-1] - centres[-2]) / 2
@@ -225,7 +236,7 @@ class PesqOutline(nn.Module):
         self.register_buffer("window", torch.hann_window(_FRAME))
 
     def forward(self, references: Tensor, signals: Tensor) -> Tensor:
-        """Return an estimate of PESQ's raw score, up to 4.35.
+        """Return an estimate of PESQ's raw score, up to 4.5.
 
         :func:`mapped` gives the reported score. The raw score has the same slope for bad and good
         clips, the mapped score has not.
@@ -239,15 +250,15 @@ class PesqOutline(nn.Module):
         -------
         float32, shape (batch,)
         """
-        wanted, found = (_power(x, self.window, _HOP) for x in (references, signals))
-        # One-sided spectra of this window have 96 times the window's length as much power.
-        scale = _LEVEL * 96.0 * _FRAME / (wanted[..., _SPEECH_BINS].sum(-1).mean(1) + 1e-9)
-        wanted, found = ((x * scale[:, None, None]) @ self.bands.T for x in (wanted, found))
+        wanted, found = (self._at_level(x) for x in (references, signals))
+        active = self._audible(wanted, _CLEARLY) >= _ACTIVE
+        ours, theirs = (self._mean(x, active) for x in (wanted, found))
+        wanted = wanted * ((theirs + _LEAST_MEAN) / (ours + _LEAST_MEAN)).clamp(1e-2, 1e2)
         found = found * _level_of(self._audible(wanted), self._audible(found))[..., None]
         loud, heard = self._loudness(wanted), self._loudness(found)
         error = (heard - loud).abs() - 0.25 * torch.minimum(loud, heard)
         error = torch.relu(error[..., 1:]) * self.widths[1:]
-        total = self.widths.sum()
+        total = self.widths[1:].sum()
         symmetric = torch.sqrt((error**2).sum(-1) / total + 1e-12) * total
         share = ((found + 50.0) / (wanted + 50.0)) ** 1.2
         added = torch.where(share < 3.0, 0.0, share.clamp(max=12.0))[..., 1:]
@@ -256,9 +267,26 @@ class PesqOutline(nn.Module):
         worse, more = (_over_time((x / weight).clamp(max=_MOST)) for x in (symmetric, asymmetric))
         return _BEST_SCORE - _SYMMETRIC * worse - _ADDED * more
 
-    def _audible(self, bands: Tensor) -> Tensor:
-        heard: Tensor = torch.where(bands > self.heard_from, bands, 0.0)[..., 1:].sum(-1)
+    def _at_level(self, signals: Tensor) -> Tensor:
+        """Return the power in bands of frames, at the standard's level."""
+        power = _power(signals, self.window, _HOP)
+        # One-sided spectra of this window have 96 times the window's length as much power.
+        scale = _LEVEL * 96.0 * _FRAME / (power[..., _SPEECH_BINS].sum(-1).mean(1) + 1e-9)
+        return (power * scale[:, None, None]) @ self.bands.T
+
+    def _audible(self, bands: Tensor, factor: float = 1.0) -> Tensor:
+        loud = bands > factor * self.heard_from
+        heard: Tensor = torch.where(loud, bands, 0.0)[..., 1:].sum(-1)
         return heard
+
+    def _mean(self, bands: Tensor, active: Tensor) -> Tensor:
+        """Return the mean power of each band over active frames.
+
+        Only clearly audible power counts.
+        """
+        loud = (bands > _CLEARLY * self.heard_from) & active[..., None]
+        frames = active.sum(1).clamp(min=1)[:, None, None]
+        return torch.where(loud, bands, 0.0).sum(1, keepdim=True) / frames
 
     def _loudness(self, bands: Tensor) -> Tensor:
         over = (0.5 + 0.5 * bands / self.heard_from) ** self.steepness - 1.0

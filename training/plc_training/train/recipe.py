@@ -38,6 +38,8 @@ MODEL_PREFIX = "model:"
 
 _T = TypeVar("_T")
 _TABLES = ("task", "data", "settings", "schedule", "model")
+# Settings, by default 0, that tasks did not always have.
+_LATER_SETTINGS = ("roots", "early_adapters", "early_frames")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +72,15 @@ class Recipe:
         """
         schedule = structs.asdict(self.schedule)
         del schedule["checkpoint_s"], schedule["patience"]
-        # Runs from before it could be chosen go on.
+        # Runs from before these could be chosen go on.
         if schedule["beta1"] == BETA1:
             del schedule["beta1"]
+        settings = structs.asdict(self.settings)
+        for name in _LATER_SETTINGS:
+            if not settings.get(name, True):
+                del settings[name]
         plans = [dataclasses.asdict(plan) for plan in (self.train, self.valid)]
-        parts = [structs.asdict(part) for part in (self.task, self.settings)]
-        text = json.dumps([plans, parts, schedule], sort_keys=True)
+        text = json.dumps([plans, [structs.asdict(self.task), settings], schedule], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_steps(self, steps: int | None) -> "Recipe":
