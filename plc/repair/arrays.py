@@ -13,7 +13,7 @@ Three qualities, each the start of the next, and a network that improves on the 
     predictions disagree on is bent to meet both. Three predictors, of short and long contexts,
     interpolate each for itself, and the mean is taken: which context is the right one depends
     on the signal, and the errors of the three are not the same. In gaps of up to 25 ms five
-    predictors weigh by how well they interpolate known samples beside the gap.
+    predictors are weighed by how well they interpolate known samples beside the gap.
 ``best``
     Gap-wise Janssen [1]_ [2]_: the predictors, five of them, are fitted again with the gap filled
     by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is

@@ -40,7 +40,7 @@ _INTERPOLATORS = (
     Rung(31.25, 125.0),
 )
 # Of gaps up to the length below; chosen on the validation clips at 48 kHz, gaps of 5 to 50 ms. The
-# fourth is that of Janssen's method as published.
+# fourth is near that of Janssen's method as published, at 48 kHz.
 _SHORT_INTERPOLATORS = (
     Rung(62.5, 160.0),
     Rung(43.75, 312.5),
@@ -49,7 +49,7 @@ _SHORT_INTERPOLATORS = (
     Rung(10.7, 42.7),
 )
 _SHORT_MS = 25.0
-# Known samples that are interpolated, too: how far from the gap on either side, and how many.
+# Known samples that are interpolated, too: how far from the gap on either side, and for how long.
 _REHEARSED_AT_MS = (1.0, 12.0)
 _REHEARSED_MS = 10.0
 # An error below this share of what was rehearsed is rounding.
@@ -105,8 +105,8 @@ class _Predictor:
 def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Quality) -> float:
     """Replace the draft in a gap by the mean of several interpolations.
 
-    In a short gap each predictor is fitted with the mean of those before it in the gap, and the
-    better one interpolates known samples nearby, the more it weighs.
+    In a short gap each predictor is fitted with the mean of the fills before its own in the gap;
+    the better it interpolates known samples nearby, the more its fill weighs.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Q
     gap : Gap
         Place of the draft.
     quality : Quality
-        Number of predictors and rounds.
+        Rounds, and the number of predictors where the gap is not short.
 
     Returns
     -------
@@ -153,9 +153,9 @@ def _doubt_db(fills: NDArray[np.float64], weights: NDArray[np.float64]) -> float
     mean = weights @ fills
     if not mean.any():
         return float("inf")
-    # Of equal weights this is the unbiased variance. Not 1 less the squares: one may be all but 1.
-    left = float(weights @ (1.0 - weights))
-    variance = float(weights @ ((fills - mean) ** 2).sum(axis=1)) / left
+    # Of equal weights this is the unbiased variance; it vanishes where one has all the weight.
+    count = len(fills)
+    variance = float(weights @ ((fills - mean) ** 2).sum(axis=1)) * count / (count - 1)
     power = max(variance, float(np.finfo(np.float64).tiny))
     return float(10.0 * np.log10(power / float(mean @ mean)))
 
@@ -189,7 +189,7 @@ def _weights(
             power = float(known @ known)
             if power > 0.0 and len(fills) == len(predictors):
                 errors += ((np.stack(fills) - known) ** 2).sum(axis=1) / power
-    weights: NDArray[np.float64] = errors**-2.0
+    weights: NDArray[np.float64] = (errors.min() / errors) ** 2.0
     weights /= weights.sum()
     return weights
 

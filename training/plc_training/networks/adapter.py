@@ -96,7 +96,7 @@ def with_adapters_folded(tensors: dict[str, Tensor], network: nn.Module) -> dict
     Parameters
     ----------
     tensors : dict
-        Weights by name; convolutions may have adapters.
+        Weights by name; convolutions may have adapters. Those of the first frames stay as they are.
     network : nn.Module
         Network that will load the weights. Convolutions that have an adapter keep it.
     """

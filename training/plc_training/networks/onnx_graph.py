@@ -161,7 +161,8 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
         The graph.
     network : nn.Module
         Of the same shape; all weights are replaced, or none. Adapters that the network lacks are
-        folded into its convolutions; adapters that the graph lacks keep their initial weights.
+        folded into its convolutions, but for those of the first frames, which are left out;
+        adapters that the graph lacks keep their initial weights.
     label : str
         Name of the graph in messages.
 

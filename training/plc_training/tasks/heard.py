@@ -136,7 +136,7 @@ class _Listening(StreamTask):
         streams = self._streams(fill, batch)
         plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
         better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
-        worse = self._distance(self._distances(streams, batch))
+        worse = self._weighed(self._distances(streams, batch))
         return self._cost(fill, bursts) + worse - better
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -151,7 +151,7 @@ class _Listening(StreamTask):
             streams = self._streams(fill, batch)
             plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
             distances = self._distances(streams, batch)
-            worse = self._cost(fill, bursts) + self._distance(distances)
+            worse = self._cost(fill, bursts) + self._weighed(distances)
             better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
             terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
             terms |= distances
@@ -228,7 +228,7 @@ class _Listening(StreamTask):
             made["roots"] = self._root_distance(streams, batch)
         return made
 
-    def _distance(self, distances: dict[str, Tensor]) -> Tensor:
+    def _weighed(self, distances: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of distances."""
         bands = distances["spectrum"] + _BIAS * distances["spectrum_bias"]
         total = self._judges.spectrum * bands

@@ -194,7 +194,7 @@ def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
 
 
 class PesqOutline(nn.Module):
-    """Wide-band PESQ [1]_ without alignment in time and reassessment of bad intervals.
+    """Wide-band PESQ [1]_ without alignment in time or reassessment of bad intervals.
 
     A concealed signal has its reference's length and is mostly equal. The input filter weights the
     bins of each frame, and the level is that of the same frames.
