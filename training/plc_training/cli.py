@@ -31,6 +31,11 @@ Libraries = Annotated[
     ),
 ]
 Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
+Unseen = Annotated[
+    list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
+]
 DecodedCache = Annotated[
     Path | None,
     typer.Option(
@@ -89,7 +94,7 @@ def train(
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of a trial, instead of the recipe's.")
     ] = None,
@@ -281,7 +286,7 @@ def restored(
     picture: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw a patch of the first clip, 40 % lost.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
 
@@ -364,7 +369,7 @@ def judged(
     seed: Annotated[int, typer.Option(min=0, help="Of judges, notes and intervals.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Of the training of the judges.")] = 6,
     cache: DecodedCache = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score generated notes by judges of pitch and instrument.
@@ -402,22 +407,20 @@ def judged(
 @app.command("train restorers")
 def restorers(
     data: Libraries,
-    unseen: Annotated[
-        list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
-    ],
+    unseen: Unseen,
     out: Annotated[Path, typer.Option(help="Folder of the runs; those it holds go on.")] = Path(
         "runs/restorers"
     ),
     networks: Annotated[
         str | None, typer.Option(help="Names by comma.", show_default="all of the document's")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    steps: Steps = None,
     patches: Annotated[
         int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
     ] = 5,
     cache: DecodedCache = None,
     jobs: Jobs = 1,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train all restorers of damaged spectrograms briefly, and compare them.
 
@@ -467,7 +470,7 @@ def contexts(
     ),
     cache: DecodedCache = None,
     jobs: Jobs = 1,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train small networks for gaps and contexts of speech, and draw both.
 
@@ -511,21 +514,19 @@ def contexts(
 @app.command("train representations")
 def representations(
     data: Libraries,
-    unseen: Annotated[
-        list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
-    ],
+    unseen: Unseen,
     run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
         "runs/representations"
     ),
     names: Annotated[
         str | None, typer.Option(help="Representations by comma.", show_default="all")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    steps: Steps = None,
     gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps scored in each clip.")] = 3,
     out: Annotated[Path, typer.Option(help="Picture to write: PNG.")] = Path("representations.png"),
     cache: DecodedCache = None,
     jobs: Jobs = 1,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train one network on each representation of sound, and compare their fills.
 

@@ -6,7 +6,7 @@ A new task is one file with a subclass of :class:`Task`, and one line in
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -98,10 +98,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse unsupported values."""
         rates = self.sample_rates
-        if self.content not in CONTENTS:
-            raise ConfigError(
-                f"model.content is {self.content!r}; expected {' or '.join(CONTENTS)}"
-            )
+        check_choice("model.content", self.content, CONTENTS)
         if rates and not (len(rates) == 2 and rates[0] <= rates[1]):
             raise ConfigError(f"model.sample_rates is {rates}; expected the lowest, the highest")
         if self.weight_bits not in WEIGHT_BITS:
@@ -352,6 +349,12 @@ def grid_fields(plan: Any, settings: Any, card: ModelCard) -> dict[str, Any]:
         "top_hz": 2 * grid_hop(plan, settings) * settings.bin_hz,
         "context_frames": settings.context_frames,
     }
+
+
+def check_choice(where: str, name: str, known: Collection[str]) -> None:
+    """Refuse an unknown name."""
+    if name not in known:
+        raise ConfigError(f"{where} is {name!r}; expected {' or '.join(known)}")
 
 
 def check_domains(where: str, domains: Iterable[str]) -> None:

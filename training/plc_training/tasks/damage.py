@@ -52,6 +52,7 @@ from plc_training.tasks.base import (
     SessionTask,
     Settings,
     TaskChoice,
+    check_choice,
 )
 from plc_training.tasks.damaged import (
     damaged,
@@ -270,8 +271,7 @@ def check_restorer(network: str, width: int) -> None:
     ConfigError
         If the network is unknown or too narrow.
     """
-    if network not in RESTORERS:
-        raise ConfigError(f"settings.network is {network!r}; expected {' or '.join(RESTORERS)}")
+    check_choice("settings.network", network, RESTORERS)
     if width < _WIDTH_MIN:
         raise ConfigError(f"settings.width is {width}; expected at least {_WIDTH_MIN}")
 

@@ -53,6 +53,7 @@ from plc_training.tasks.base import (
     Sizes,
     TaskChoice,
     Turn,
+    check_choice,
 )
 
 GENERATOR, CRITIC = "generator", "critic"
@@ -239,11 +240,7 @@ class NotesTask(SessionTask):
             If they cannot be trained.
         """
         super().check(plan, settings, choice, card)
-        if settings.representation not in REPRESENTATIONS:
-            raise ConfigError(
-                f"settings.representation is {settings.representation!r}; expected "
-                f"{' or '.join(REPRESENTATIONS)}"
-            )
+        check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if plan.speeds != (1.0,):
             raise ConfigError(f"data.speeds is {plan.speeds}; notes are labelled at speed 1 alone")
         kind = representation(settings.representation, plan.sample_rate, plan.samples)

@@ -42,7 +42,15 @@ from plc_kernels.phase.stft import Stft
 from plc_kernels.phase.windows import grid_window_samples
 from plc_training.data.segments import Segments
 from plc_training.networks.columns import HEADS, Columns
-from plc_training.tasks.base import Count, ModelCard, Ports, SessionTask, Settings, TaskChoice
+from plc_training.tasks.base import (
+    Count,
+    ModelCard,
+    Ports,
+    SessionTask,
+    Settings,
+    TaskChoice,
+    check_choice,
+)
 from plc_training.tasks.paper_plan import PaperPlan
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
@@ -219,11 +227,7 @@ class RepresentedTask(SessionTask):
             If they cannot be trained.
         """
         super().check(plan, settings, choice, card)
-        if settings.representation not in REPRESENTATIONS:
-            raise ConfigError(
-                f"settings.representation is {settings.representation!r}; expected "
-                f"{' or '.join(REPRESENTATIONS)}"
-            )
+        check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if settings.width % HEADS:
             raise ConfigError(f"settings.width is {settings.width}; expected a multiple of {HEADS}")
 

@@ -27,7 +27,16 @@ from msgspec import inspect, structs
 
 from plc.errors import ConfigError
 from plc_training.data.segments import Segments
-from plc_training.tasks.base import FINITE, ModelCard, Settings, Task, TaskChoice, TaskPlan, shown
+from plc_training.tasks.base import (
+    FINITE,
+    ModelCard,
+    Settings,
+    Task,
+    TaskChoice,
+    TaskPlan,
+    check_choice,
+    shown,
+)
 from plc_training.tasks.registry import TASKS
 from plc_training.train.configuration import recipe_of_json
 from plc_training.train.loop import Schedule
@@ -166,8 +175,7 @@ def _recipe(tables: dict[str, Any], text: str, name: str) -> Recipe:
     _refuse_unknown("", tables, _TABLES)
     found = {each: _table(tables, each) for each in _TABLES}
     choice = _build(TaskChoice, found["task"], "task")
-    if choice.kind not in TASKS:
-        raise ConfigError(f"task.kind is {choice.kind!r}; expected {' or '.join(TASKS)}")
+    check_choice("task.kind", choice.kind, TASKS)
     task = TASKS[choice.kind]
     data = dict(found["data"])
     parts = {split: _table(data, split, "data.") for split in ("train", "valid")}
