@@ -324,7 +324,7 @@ def _damage(
     """Return where a recording is damaged, in seconds, and of which kind."""
     if job.settings.gaps is None:
         report = detect_file(source)
-        return report.gaps_s, tuple(each.kind for each in report.findings)
+        return report.gaps_s, tuple(each.kind for each in report.damage)
     labels = place(job.settings.gaps)
     name = PurePosixPath(job.name).with_suffix(".txt").as_posix()
     if not labels.exists(name):

@@ -736,8 +736,9 @@ def _print_findings(report: "DetectReport") -> None:
         table = Table(box=None)
         for heading in ("start", "length", "kind", "confidence", "channels"):
             table.add_column(heading, justify="left" if heading == "kind" else "right")
-        for each, (start_s, stop_s) in zip(report.findings, report.gaps_s, strict=True):
-            length_ms = 1000 * (stop_s - start_s)
+        rate = report.sample_rate
+        for each in report.findings:
+            start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
             channels = ",".join(str(channel + 1) for channel in each.channels)
             table.add_row(
                 f"{start_s:.4f} s",

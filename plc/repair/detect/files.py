@@ -38,10 +38,15 @@ class DetectReport:
         return self.samples / self.sample_rate
 
     @property
+    def damage(self) -> tuple[Finding, ...]:
+        """The findings that are not doubtful."""
+        return tuple(each for each in self.findings if not each.doubt)
+
+    @property
     def gaps_s(self) -> list[tuple[float, float]]:
-        """The findings as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
+        """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
         rate = self.sample_rate
-        return [(each.start / rate, each.stop / rate) for each in self.findings]
+        return [(each.start / rate, each.stop / rate) for each in self.damage]
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings of each kind that was found."""
@@ -50,9 +55,10 @@ class DetectReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON; each finding in seconds, too."""
+        rate = self.sample_rate
         told = [
-            {"start_s": start, "stop_s": stop, **asdict(each)}
-            for each, (start, stop) in zip(self.findings, self.gaps_s, strict=True)
+            {"start_s": each.start / rate, "stop_s": each.stop / rate, **asdict(each)}
+            for each in self.findings
         ]
         return {
             "samples": self.samples,
@@ -120,7 +126,7 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     check_new(Path(path), overwrite)
     lines = [
         f"{start:.6f}\t{stop:.6f}\t{each.kind} {each.confidence:.2f}\n"
-        for each, (start, stop) in zip(report.findings, report.gaps_s, strict=True)
+        for each, (start, stop) in zip(report.damage, report.gaps_s, strict=True)
     ]
     try:
         Path(path).write_text("".join(lines), encoding="utf-8")

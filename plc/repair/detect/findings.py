@@ -30,6 +30,9 @@ class Finding:
         0.5 (as likely as not, as the detector sees it) to 1 (certain).
     channels : tuple of int
         Where it was found, from 0 on.
+    doubt : str
+        Why the place is probably meant to be so; empty for damage. Doubtful places are reported,
+        not filled.
     """
 
     start: int
@@ -37,6 +40,7 @@ class Finding:
     kind: str
     confidence: float
     channels: tuple[int, ...]
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
