@@ -26,7 +26,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, MissingExtraError, why
+from plc.audio.whole import check_new, write_whole
+from plc.errors import AudioFileError, MissingExtraError
 
 # Spectrograms: pixels, colours, window, range.
 _PICTURE_WIDTH, _PICTURE_HEIGHT, _MARK_HEIGHT = 800, 112, 6
@@ -93,10 +94,7 @@ def page(title: str, about: str, tables: str, clips: Sequence[Clip], marks: str)
 
 def write(path: Path, text: str) -> None:
     """Write a page; raise AudioFileError if that fails."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise AudioFileError(f"cannot write {path}: {why(error)}") from error
+    write_whole(path, text.encode("utf-8", "replace"))
 
 
 def check(path: Path, overwrite: bool) -> None:
@@ -111,8 +109,7 @@ def check(path: Path, overwrite: bool) -> None:
         raise AudioFileError(f"{path.parent} is no folder; make it first to write {path.name}")
     if path.is_dir():
         raise AudioFileError(f"{path} is a folder; name a page in it, such as report.html")
-    if not overwrite and path.exists():
-        raise AudioFileError(f"{path} exists; give --overwrite, or another name")
+    check_new(path, overwrite)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | None]]]) -> str:

@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio.files import check_new
 from plc.audio.midi import Key, Score, read_midi
+from plc.audio.whole import check_new
 from plc.errors import AudioFileError
 
 PEAK = 0.89

@@ -1,17 +1,26 @@
 """Folders of recordings: on this machine, or in a bucket that fsspec knows (``s3://…``)."""
 
+import contextlib
+import errno
+import hashlib
 import os
-import secrets
+import posixpath
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from plc.audio import whole
+from plc.audio.scratch import scratch
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, why
-from plc.repair.batch import is_recording
+from plc.repair.batch import folds_case, identity, is_recording, recordings_below
 
 # Folders of our own, below a target.
 OWN = ".plc-repair"
+WORK = "work"
+_LOCAL = ("file://", "local://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,18 @@ class Entry:
     """Its path below the place, with slashes."""
     stamp: str
     """Changes when the recording does."""
+    identity: tuple[int, int] | None = None
+    """What the system knows it by, whatever its names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a place holds."""
+
+    entries: list[Entry] = field(default_factory=list)
+    """The recordings, by their names."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """Names of what cannot be read, and why."""
 
 
 class Place(Protocol):
@@ -29,26 +50,38 @@ class Place(Protocol):
 
     url: str
 
-    def recordings(self) -> list[Entry]:
-        """Return all recordings, by their names."""
+    def recordings(self, results: "Place") -> Listing:
+        """Return all recordings; those below another place are results, and none."""
+
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
+        """Make a folder of this machine for work on what will be stored; it goes in the end."""
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """Return a file of this machine, a copy if need be."""
+        """Return a file of this machine, a copy in a folder if need be."""
 
-    def work_path(self, name: str, folder: Path) -> Path:
-        """Return where a new file shall be written, to be stored afterwards."""
+    def store(self, path: Path, name: str, overwrite: bool) -> None:
+        """Move a file of a scratch folder to its place, whole or not at all."""
 
-    def store(self, path: Path, name: str) -> None:
-        """Put a file in its place, whole or not at all."""
+    def stamp(self, name: str) -> str:
+        """Return what changes when a file does; an empty text if there is none."""
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+    def identity(self, name: str) -> tuple[int, int] | None:
+        """Return what the system knows a file by, None if there is none or nothing to know."""
+
+    def holds(self, other: "Place", name: str) -> bool:
+        """Return whether a file of another place would stand in this one."""
+
+    def digest(self, name: str) -> str | None:
+        """Return the SHA-256 of a file, None if there is none."""
+
+    def folds_case(self) -> bool:
+        """Return whether ``A`` and ``a`` are one name."""
 
     def read(self, name: str) -> bytes | None:
         """Return a small file, None if there is none."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
+    def write(self, name: str, data: bytes, folder: Path) -> None:
+        """Write a small file, whole or not at all; in the making it lies in a scratch folder."""
 
 
 def place(url: str) -> Place:
@@ -61,13 +94,18 @@ def place(url: str) -> Place:
     ConfigError
         If nothing knows such a URL.
     """
+    if url.startswith(_LOCAL):
+        return Folder(url2pathname(urlsplit(url).path))
     return Bucket(url) if "://" in url else Folder(url)
 
 
-def whereabouts(url: str) -> str:
-    """Return a path or URL that all below it begins with."""
-    whole = url if "://" in url else Path(url).resolve().as_posix()
-    return whole.rstrip("/") + "/"
+def same(one: Place, other: Place) -> bool:
+    """Return whether two places are one, whatever they are called."""
+    if isinstance(one, Folder) and isinstance(other, Folder):
+        known = identity(one.path)
+        by_name = one.path.resolve() == other.path.resolve()
+        return by_name or (known is not None and known == identity(other.path))
+    return isinstance(one, Bucket) and isinstance(other, Bucket) and one.root == other.root
 
 
 class Folder:
@@ -77,42 +115,75 @@ class Folder:
         self.url = url
         self.path = Path(url)
 
-    def recordings(self) -> list[Entry]:
+    def recordings(self, results: Place) -> Listing:
         """Return all recordings below it, but for hidden ones."""
         if not self.path.is_dir():
             raise AudioFileError(f"{self.path} is no folder; name a folder of recordings")
-        found = []
-        for path in sorted(self.path.rglob("*")):
+        found = Listing()
+
+        def refuse(path: Path, reason: str) -> None:
+            found.refused.append((path.relative_to(self.path).as_posix(), reason))
+
+        skipped = results.path if isinstance(results, Folder) else None
+        for path in recordings_below(self.path, skipped, refuse):
             name = path.relative_to(self.path)
-            if is_recording(path) and path.is_file() and OWN not in name.parts:
-                state = path.stat()
-                found.append(Entry(name.as_posix(), f"{state.st_size} {state.st_mtime_ns}"))
+            if OWN in name.parts:
+                continue
+            try:
+                about = path.stat()
+            except OSError as error:
+                refuse(path, f"it cannot be read: {why(error)}")
+                continue
+            known = (about.st_dev, about.st_ino)
+            found.entries.append(Entry(name.as_posix(), _stamp(about), known))
         return found
+
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
+        """Make a folder on the disk of the results."""
+        return scratch(self.path / OWN / WORK)
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Return the file itself."""
         return self.path / name
 
-    def work_path(self, name: str, folder: Path) -> Path:
-        """Return its place: writers give a file its name when it is complete."""
-        return self._made(name)
-
-    def store(self, path: Path, name: str) -> None:
-        """Copy a file, under another name until it is complete; one in its place stays."""
+    def store(self, path: Path, name: str, overwrite: bool) -> None:
+        """Move a file to its place; a link that stands there is replaced, not followed."""
         target = self._made(name)
-        if path == target:
-            return
-        partial = target.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            shutil.copy2(path, partial)
-            os.replace(partial, target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise AudioFileError(f"cannot write {target}: {why(error)}") from error
+        whole.take_over(path, target)
+        self._move(path, target, overwrite)
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
-        return (self.path / name).exists()
+    def stamp(self, name: str) -> str:
+        """Return its size and when it was changed."""
+        try:
+            return _stamp((self.path / name).stat())
+        except OSError:
+            return ""
+
+    def identity(self, name: str) -> tuple[int, int] | None:
+        """Return the file's device and inode."""
+        return identity(self.path / name)
+
+    def holds(self, other: Place, name: str) -> bool:
+        """Return whether a file of another folder would stand in this one."""
+        if not isinstance(other, Folder):
+            return False
+        here, known = self.path.resolve(), identity(self.path)
+        parents = ((other.path / name).parent.resolve() / "file").parents
+        return here in parents or (known is not None and known in map(identity, parents))
+
+    def digest(self, name: str) -> str | None:
+        """Return the SHA-256 of a file."""
+        path = self.path / name
+        if not os.path.lexists(path):
+            return None
+        try:
+            return whole.digest(path) if path.is_file() else ""
+        except OSError as error:
+            raise AudioFileError(f"cannot read {path}: {why(error)}") from error
+
+    def folds_case(self) -> bool:
+        """Return whether its file system does."""
+        return folds_case(self.path)
 
     def read(self, name: str) -> bytes | None:
         """Return a small file."""
@@ -121,15 +192,39 @@ class Folder:
         except OSError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, folder: Path) -> None:
         """Write a small file."""
-        target = self._made(name)
-        partial = target.with_name(f".{secrets.token_hex(8)}.part")
+        path = folder / "record"
+        whole.write_whole(path, data)
+        self._move(path, self._made(name), overwrite=True)
+
+    def _move(self, path: Path, target: Path, overwrite: bool) -> None:
         try:
-            partial.write_bytes(data)
-            os.replace(partial, target)
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            try:
+                whole.put(path, target, overwrite)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(path, target, overwrite)
+        except FileExistsError:
+            whole.check_new(target, overwrite=False)
+            raise
         except OSError as error:
             raise AudioFileError(f"cannot write {target}: {why(error)}") from error
+
+    def _copy(self, path: Path, target: Path, overwrite: bool) -> None:
+        """Copy a file to a disk of its own."""
+        whole.remove_leftovers(target)
+        partial, descriptor = whole.open_beside(target)
+        try:
+            with os.fdopen(descriptor, "wb") as made, path.open("rb") as file:
+                shutil.copyfileobj(file, made)
+            shutil.copystat(path, partial)
+            whole.put(partial, target, overwrite)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _made(self, name: str) -> Path:
         target = self.path / name
@@ -157,9 +252,11 @@ class Bucket:
             raise MissingExtraError(f"{url}: {error}; s3 comes with plc-engine[scale]") from error
         except ValueError as error:
             raise ConfigError(f"{url} is no place that fsspec knows: {error}") from error
-        self._root = str(root).rstrip("/")
+        self._root = posixpath.normpath(str(root))
+        self.root = f"{type(self._files).__name__}:{self._root}"
+        """Equal for all of its URLs."""
 
-    def recordings(self) -> list[Entry]:
+    def recordings(self, results: Place) -> Listing:
         """Return all recordings below it, but for hidden ones."""
         found: dict[str, Any] = self._asked(
             lambda: self._files.find(self._root, detail=True, refresh=True)
@@ -167,10 +264,24 @@ class Bucket:
         entries = []
         for path, about in sorted(found.items()):
             name = path[len(self._root) :].lstrip("/")
-            if is_recording(Path(name)) and OWN not in name.split("/"):
-                stamp = about.get("ETag") or about.get("LastModified") or about.get("mtime")
-                entries.append(Entry(name, f"{about.get('size')} {stamp}"))
-        return entries
+            if not is_recording(Path(name)) or OWN in name.split("/"):
+                continue
+            if self._among(results, name):
+                continue
+            entries.append(Entry(name, self._stamp(about)))
+        return Listing(entries)
+
+    def _among(self, results: Place, name: str) -> bool:
+        """Return whether a file of this bucket lies in a folder of it."""
+        if not isinstance(results, Bucket) or results.root == self.root:
+            return False
+        return f"{self.root}/{name}".startswith(f"{results.root}/") and results.root.startswith(
+            f"{self.root}/"
+        )
+
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
+        """Make a folder where the system has such."""
+        return scratch()
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Copy a file here."""
@@ -178,17 +289,39 @@ class Bucket:
         self._asked(lambda: self._files.get_file(self._at(name), str(local)))
         return local
 
-    def work_path(self, name: str, folder: Path) -> Path:
-        """Return a name in a folder of this machine."""
-        return folder / f"target{Path(name).suffix}"
-
-    def store(self, path: Path, name: str) -> None:
+    def store(self, path: Path, name: str, overwrite: bool) -> None:
         """Copy a file there; object stores show it when it is complete."""
         self._asked(lambda: self._files.put_file(str(path), self._at(name)))
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
-        return bool(self._asked(lambda: self._files.exists(self._at(name))))
+    def stamp(self, name: str) -> str:
+        """Return its size and its tag."""
+        try:
+            return self._stamp(self._files.info(self._at(name)))
+        except FileNotFoundError:
+            return ""
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def identity(self, name: str) -> None:
+        """Return None: a file of a bucket has one name."""
+
+    def holds(self, other: Place, name: str) -> bool:
+        """Return whether a file of another bucket would stand in this one."""
+        return isinstance(other, Bucket) and f"{other.root}/{name}".startswith(f"{self.root}/")
+
+    def digest(self, name: str) -> str | None:
+        """Return the SHA-256 of a file."""
+        try:
+            with self._files.open(self._at(name), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def folds_case(self) -> bool:
+        """Return False: object stores do not."""
+        return False
 
     def read(self, name: str) -> bytes | None:
         """Return a small file."""
@@ -200,12 +333,16 @@ class Bucket:
             raise self._failure(error) from error
         return data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, folder: Path) -> None:
         """Write a small file."""
         self._asked(lambda: self._files.pipe_file(self._at(name), data))
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    def _stamp(self, about: dict[str, Any]) -> str:
+        tag = about.get("ETag") or about.get("LastModified") or about.get("mtime")
+        return f"{about.get('size')} {tag}"
 
     def _asked(self, ask: Any) -> Any:
         try:
@@ -215,3 +352,7 @@ class Bucket:
 
     def _failure(self, error: Exception) -> AudioFileError:
         return AudioFileError(f"{self.url}: {type(error).__name__}: {error}")
+
+
+def _stamp(about: os.stat_result) -> str:
+    return f"{about.st_size} {about.st_mtime_ns}"

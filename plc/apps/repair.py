@@ -7,31 +7,41 @@ Every recording is one job of one worker. Below the target lies a record of each
 
 A record says "begun" before the result is written and the outcome behind it. A run that was
 interrupted is gone on with by the same command: what has an outcome of the same source and settings
-is left as it is, all other recordings are done, and a result that no record knows is not touched.
+is left as it is, all other recordings are done. A result that no record knows, or that was changed
+since it was written, is not touched (:mod:`plc.apps.repair_records`), and a recording never.
 """
 
 import contextlib
 import hashlib
 import json
-import tempfile
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from plc import notice
 from plc.apps.cluster import as_done_on
-from plc.apps.places import OWN, Folder, Place, place, whereabouts
+from plc.apps.places import OWN, Entry, Folder, Place, place, same
+from plc.apps.repair_records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
-from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples, remove_leftovers
-from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line
+from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
+from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
+from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
 REPAIRED, SOUND, FAILED = "repaired", "sound", "failed"
-_BEGUN = "begun"
+# Those of outcomes that are not made anew.
+_KEPT = (REPAIRED, SOUND)
+# Settings that every key has; of later ones, only what is given.
+_FIRST_SETTINGS = ("gaps", "quality", "method", "model", "bitrate")
+# Where a result lies before it is stored.
+_MADE = "made"
 # What a source becomes that cannot be written in its own format.
 _OTHER_SUFFIX = ".flac"
 
@@ -60,20 +70,42 @@ class RepairSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A recording to be repaired."""
+    """A recording to be repaired.
+
+    Attributes
+    ----------
+    source, target, name : str
+        The places, and its path below the source.
+    result : str
+        Path of what it becomes if it is damaged.
+    stamp, labels : str
+        What changes when the recording does, and when its labels do.
+    settings : RepairSettings
+        How.
+    overwrite : bool
+        As of :func:`run_repair`.
+    """
 
     source: str
     target: str
     name: str
+    result: str
     stamp: str
+    labels: str
     settings: RepairSettings
     overwrite: bool
 
     @property
     def key(self) -> str:
-        """Identify source and settings."""
-        parts = json.dumps([self.stamp, asdict(self.settings)])
-        return hashlib.sha256(parts.encode()).hexdigest()
+        """Identify source, labels and settings."""
+        plain = asdict(RepairSettings())
+        given = {
+            name: value
+            for name, value in asdict(self.settings).items()
+            if name in _FIRST_SETTINGS or value != plain[name]
+        }
+        parts = [self.stamp, given, *([self.labels] if self.labels else [])]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,39 +244,46 @@ def run_repair(
     """
     start_s = time.perf_counter()
     sources, targets = place(source), place(target)
-    here, there = whereabouts(source), whereabouts(target)
-    if here == there:
+    if same(sources, targets):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
     labels = None if settings.gaps is None else place(settings.gaps)
     if isinstance(labels, Folder) and not labels.path.is_dir():
         raise AudioFileError(f"{settings.gaps} is no folder; name one with NAME.txt of recordings")
-    # Where the target lies in the source, results of before are none of its recordings.
-    results = there.removeprefix(here)
-    entries = [entry for entry in sources.recordings() if not entry.name.startswith(results)]
-    if not entries:
+    listing = sources.recordings(targets)
+    if not listing.entries and not listing.refused:
         raise AudioFileError(f"{source} holds no recordings")
-    _check_names([entry.name for entry in entries])
+    results = _results([entry.name for entry in listing.entries], targets.folds_case())
     jobs = [
         Job(
             source=source,
             target=target,
             name=entry.name,
+            result=results[entry.name],
             stamp=entry.stamp,
+            labels="" if labels is None else labels.stamp(_label_name(entry.name)),
             settings=settings,
             overwrite=overwrite,
         )
-        for entry in entries
+        for entry in listing.entries
     ]
+    refused = dict(listing.refused) | _refused(sources, targets, listing.entries, jobs)
+    total = len(jobs) + len(listing.refused)
     with _alone(targets):
         done, waiting = [], []
         for job in jobs:
+            if job.name in refused:
+                continue
             earlier = _earlier(targets, job)
             if earlier is None:
                 waiting.append(job)
                 continue
             done.append(earlier)
             if progress is not None:
-                progress(earlier, len(done), len(jobs))
+                progress(earlier, len(done), total)
+        for name, reason in refused.items():
+            done.append(Outcome(name=name, state=FAILED, reason=reason))
+            if progress is not None:
+                progress(done[-1], len(done), total)
         if ray is None:
             answers = in_processes(repair, waiting, workers, _name)
         else:
@@ -256,7 +295,7 @@ def run_repair(
                 outcome = told
             done.append(outcome)
             if progress is not None:
-                progress(outcome, len(done), len(jobs))
+                progress(outcome, len(done), total)
     return RepairReport(
         source=source,
         target=target,
@@ -268,53 +307,57 @@ def run_repair(
 def repair(job: Job) -> Outcome:
     """Repair one recording and keep its record: the work of a worker."""
     start_s, processor_s = time.perf_counter(), time.process_time()
+
+    def outcome(**told: Any) -> Outcome:
+        return Outcome(
+            name=job.name,
+            elapsed_s=time.perf_counter() - start_s,
+            processor_s=time.process_time() - processor_s,
+            **told,
+        )
+
     sources, targets = place(job.source), place(job.target)
     try:
-        with tempfile.TemporaryDirectory(prefix="plc-") as folder:
-            told = _repaired(job, sources, targets, Path(folder))
+        with targets.scratch() as folder:
+            keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
+            try:
+                done = outcome(**_repaired(job, sources, keeper, folder))
+                keeper.note(asdict(done))
+                return done
+            except PlcError as error:
+                reason = in_a_line(error).replace(f"{folder / _MADE}{os.sep}", "")
     except PlcError as error:
-        told = {"state": FAILED, "reason": in_a_line(error)}
-    outcome = Outcome(
-        name=job.name,
-        elapsed_s=time.perf_counter() - start_s,
-        processor_s=time.process_time() - processor_s,
-        **told,
-    )
-    if outcome.state != FAILED:
-        _note(targets, job, asdict(outcome))
-    return outcome
+        reason = in_a_line(error)
+    return outcome(state=FAILED, reason=reason)
 
 
-def _repaired(job: Job, sources: Place, targets: Place, folder: Path) -> dict[str, Any]:
+def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[str, Any]:
     """Find and fill; return the fields of the outcome."""
-    known = _record(targets, job.name) is not None
     source = sources.fetch(job.name, folder)
     found_s, kinds = _damage(job, source, folder)
     with AudioReader(source) as reader:
         rate, samples = reader.sample_rate, reader.samples
-    result = _result_name(job.name) if found_s else job.name
-    if not known and not job.overwrite and targets.exists(result):
-        raise AudioFileError(f"{job.target}/{result} exists; give --overwrite, or another folder")
-    _note(targets, job, {"state": _BEGUN})
+    result = job.result if found_s else job.name
+    keeper.check(result)
     told: dict[str, Any] = {"result": result, "sample_rate": rate, "found": kinds}
+    made = folder / _MADE / PurePosixPath(result).name
+    made.parent.mkdir()
     if not found_s:
-        targets.store(source, result)
+        _copy(source, made)
+        keeper.store(made, result)
         length = count_samples(source) if samples is None else samples
         return {**told, "state": SOUND, "samples": length}
-    path = targets.work_path(result, folder)
-    if known:
-        remove_leftovers(path)
     settings = job.settings
     report = inpaint_file(
         source,
-        path,
+        made,
         found_s,
         quality=settings.quality,
         method=settings.method,
         model=settings.model,
         bitrate=settings.bitrate,
     )
-    targets.store(path, result)
+    keeper.store(made, result)
     return {**told, "state": REPAIRED, "samples": report.samples, "gaps": report.gaps}
 
 
@@ -325,10 +368,9 @@ def _damage(
     if job.settings.gaps is None:
         report = detect_file(source)
         return report.gaps_s, tuple(each.kind for each in report.damage)
-    labels = place(job.settings.gaps)
-    name = PurePosixPath(job.name).with_suffix(".txt").as_posix()
-    if not labels.exists(name):
+    if not job.labels:
         return [], ()
+    labels, name = place(job.settings.gaps), _label_name(job.name)
     with AudioReader(source) as reader:
         rate = reader.sample_rate
     found_s = read_gaps(labels.fetch(name, folder), rate)
@@ -339,46 +381,88 @@ def _name(job: Job) -> str:
     return job.name
 
 
-def _result_name(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.suffix.lower() in WRITABLE_SUFFIXES:
-        return name
-    return path.with_suffix(_OTHER_SUFFIX).as_posix()
+def _copy(source: Path, made: Path) -> None:
+    try:
+        shutil.copy2(source, made)
+    except OSError as error:
+        raise AudioFileError(f"cannot copy {source}: {why(error)}") from error
 
 
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse recordings whose results would have one name."""
+def _label_name(name: str) -> str:
+    return PurePosixPath(name).with_suffix(".txt").as_posix()
+
+
+def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
+    """Return what each recording becomes if it is damaged; no two are the same.
+
+    What cannot keep its format, and would take the name of another one, keeps its suffix, too:
+    ``a.aiff`` beside ``a.flac`` becomes ``a.aiff.flac``. An empty name is where that is taken, too.
+    """
+    known = folded if folds else str
+    found: dict[str, str] = {}
+    # Each is copied under its own name if it is sound.
     taken: dict[str, str] = {}
     for name in names:
-        other = taken.setdefault(_result_name(name), name)
-        if other != name:
-            raise ConfigError(f"{other} and {name} would both become {_result_name(name)}")
+        found[name] = name if taken.setdefault(known(name), name) == name else ""
+    for name in found:
+        path = PurePosixPath(name)
+        if not found[name] or path.suffix.lower() in WRITABLE_SUFFIXES:
+            continue
+        wanted = [path.with_suffix(_OTHER_SUFFIX), path.with_name(f"{path.name}{_OTHER_SUFFIX}")]
+        free = [each.as_posix() for each in wanted if known(each.as_posix()) not in taken]
+        found[name] = free[0] if free else ""
+        taken[known(found[name])] = name
+    return found
+
+
+def _refused(
+    sources: Place, targets: Place, entries: Iterable[Entry], jobs: Iterable[Job]
+) -> dict[str, str]:
+    """Return the names of recordings that are not begun, and why."""
+    known = {entry.identity: entry.name for entry in entries if entry.identity}
+    nested = sources.holds(targets, "file")
+    among: dict[PurePosixPath, bool] = {}
+    refused = {}
+    for job in jobs:
+        folder = PurePosixPath(job.name).parent
+        if folder not in among:
+            inside = sources.holds(targets, job.name)
+            among[folder] = inside and not (nested and targets.holds(targets, job.name))
+        if reason := _refusal(job, targets, known, among[folder]):
+            refused[job.name] = reason
+    return refused
+
+
+def _refusal(
+    job: Job, targets: Place, known: Mapping[tuple[int, int] | None, str], among: bool
+) -> str:
+    """Return why a recording is not begun; an empty text if it is."""
+    if not job.result:
+        return "its result would have the name of another one; rename it"
+    if among:
+        return f"its result would stand among the recordings of {job.source}; name another folder"
+    for result in {job.name: 0, job.result: 0}:
+        if (recording := known.get(targets.identity(result))) is not None:
+            return (
+                f"{job.target}/{result} is the recording {recording} itself, by another name; name "
+                "another folder"
+            )
+    return ""
 
 
 def _earlier(targets: Place, job: Job) -> Outcome | None:
     """Return what an earlier run did with the same source and settings."""
-    record = _record(targets, job.name)
-    if record is None or record.get("key") != job.key:
+    record = read_record(targets, job.name)
+    told = record.outcome
+    if record.key != job.key or not isinstance(told, dict):
         return None
-    told = record["outcome"]
-    if told.get("state") == _BEGUN or not targets.exists(told["result"]):
+    outcome = made_of(Outcome, {**told, "name": job.name, "before": True})
+    if outcome is None or outcome.state not in _KEPT or outcome.sample_rate < 1:
         return None
-    gaps = tuple((start, stop) for start, stop in told.pop("gaps"))
-    return Outcome(**{**told, "gaps": gaps, "found": tuple(told["found"]), "before": True})
-
-
-def _record(targets: Place, name: str) -> dict[str, Any] | None:
-    data = targets.read(f"{OWN}/{name}.json")
-    try:
-        record = json.loads(data) if data is not None else None
-    except ValueError:
+    if not all(0 <= start <= stop <= outcome.samples for start, stop in outcome.gaps):
         return None
-    return record if isinstance(record, dict) else None
-
-
-def _note(targets: Place, job: Job, outcome: dict[str, Any]) -> None:
-    record = {"key": job.key, "outcome": outcome}
-    targets.write(f"{OWN}/{job.name}.json", json.dumps(record).encode())
+    here = outcome.result and ".." not in PurePosixPath(outcome.result).parts
+    return outcome if here and targets.stamp(outcome.result) else None
 
 
 @contextlib.contextmanager
@@ -392,12 +476,19 @@ def _alone(targets: Place) -> Iterator[None]:
     if not isinstance(targets, Folder):
         yield
         return
-    targets.write(f"{OWN}/about", b"Records of plc repair: what was found and done.\n")
-    with (targets.path / OWN / "lock").open("w") as file:
+    with targets.scratch() as folder:
+        about = b"Records of plc repair: what was found and done.\n"
+        targets.write(f"{OWN}/{ABOUT}", about, folder)
+    lock = targets.path / OWN / LOCK
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise AudioFileError(
                 f"another plc repair works on {targets.url}; wait for it, or name another folder"
             ) from error
+        except OSError as error:
+            notice.tell(
+                f"{lock} cannot be locked ({why(error)}): see that only one run works there"
+            )
         yield

@@ -90,6 +90,11 @@ def check_pictures(path: Path, many: bool, overwrite: bool) -> None:
     listening.check(path, overwrite)
 
 
+def picture_of(path: Path, name: str, many: bool) -> Path:
+    """Return where the picture of a recording stands."""
+    return path / f"{name}.png" if many else path
+
+
 def draw_repairs(path: Path, repaired: Sequence[Repaired], many: bool) -> None:
     """Draw the longest gap of each recording, before and after.
 
@@ -104,7 +109,7 @@ def draw_repairs(path: Path, repaired: Sequence[Repaired], many: bool) -> None:
     """
     for one in repaired:
         for excerpt in excerpts_of(one, 1):
-            where = path / f"{one.name}.png" if many else path
+            where = picture_of(path, one.name, many)
             where.parent.mkdir(parents=True, exist_ok=True)
             _draw(where, one, excerpt)
 

@@ -4,10 +4,12 @@ A process that ends in the middle of an item, killed for want of memory perhaps,
 time: the item is given to another one, :data:`ATTEMPTS` times in all.
 """
 
+import os
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -149,9 +151,23 @@ def _started(work: Callable[[_Item], _T]) -> _Worker:
 def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
     """Work on items until there are no more: what a process does."""
     children.raise_on_term()
+    _end_with_parent()
     while True:
         try:
             item, name = pipe.recv()
             pipe.send(attempt(work, item, name))
         except (EOFError, BrokenPipeError):  # nobody asks any more
             return
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed, in the midst of an item, too."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="plc parent").start()

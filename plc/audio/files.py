@@ -5,10 +5,9 @@ other formats; what it does not know goes to PyAV (:mod:`plc.audio.media`), if t
 AAC, M4A, WMA, Matroska, the sound of a film. Writing: WAV, FLAC, Ogg Vorbis, Opus and MP3, and
 through PyAV M4A, MP4 and Matroska, by the target's suffix.
 
-Neither holds a file in memory. A file is written under a temporary name beside its target and
-renamed when it is complete, so that an interrupted run leaves no half file behind. Samples that an
-integer format stores are rounded here, not in libsndfile, whose scale (32767) would change 16-bit
-samples that only pass through.
+Neither holds a file in memory. A file is whole or not there (:mod:`plc.audio.whole`). Samples that
+an integer format stores are rounded here, not in libsndfile, whose scale (32767) would change
+16-bit samples that only pass through.
 
 A WAV file whose length nobody knows beforehand is written as RF64 (EBU Tech 3306), which has no
 limit, and becomes an ordinary WAV file at its end if it is one of less than 4 GB.
@@ -16,9 +15,6 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 
 import contextlib
 import os
-import re
-import secrets
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +29,7 @@ from plc.audio import media
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
+from plc.audio.whole import behind, check_new, open_beside, put
 from plc.errors import AudioFileError, MissingExtraError, why
 
 # Format and the subtypes that may be kept from the source, the first for any other source.
@@ -72,9 +69,6 @@ _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 _READ_SAMPLES = 2**14
 
 _BITRATES = (6_000, 2_048_000)
-# Of a target's name in that of the file it is written to first, which has a limit of 255 bytes.
-_NAME_KEPT = 48
-_UNIQUE_BYTES = 8
 
 # Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
 # 0 of libsndfile's compression level stand for.
@@ -201,7 +195,7 @@ class AudioWriter:
     Parameters
     ----------
     path : str or Path
-        Where it shall stand; the suffix says the format. An existing file is replaced at the end.
+        Where it shall stand; the suffix says the format.
     sample_rate : int
         In Hz.
     channels : int
@@ -218,6 +212,8 @@ class AudioWriter:
     film : AudioReader, optional
         The recording it is made from. Where FFmpeg reads that, and writes this, its coding is kept
         if the format can, and its other streams, such as pictures, are copied.
+    overwrite : bool
+        Whether a file that is there at the end is replaced.
 
     Attributes
     ----------
@@ -243,8 +239,10 @@ class AudioWriter:
         tags: Tags | None = None,
         bitrate: int | None = None,
         film: AudioReader | None = None,
+        overwrite: bool = True,
     ) -> None:
         self.path = Path(path)
+        self._overwrite = overwrite
         check_target(self.path)
         codec = film.codec if film else None
         container, self.subtype = _coding(self.path, codec, source_subtype)
@@ -259,8 +257,8 @@ class AudioWriter:
         self._bytes_max = _WAV_BYTES_MAX if container == "WAV" else None
         self.written_samples = 0
         self.clipped_samples = 0
-        self._place = _behind(self.path)
-        self._partial, self._descriptor = _open_beside(self._place)
+        self._place = behind(self.path)
+        self._partial, self._descriptor = open_beside(self._place)
         settings = container, sample_rate, channels, bitrate
         try:
             if self.path.suffix.lower() in media.FORMATS:
@@ -307,16 +305,21 @@ class AudioWriter:
     def commit(self) -> None:
         """Close the file and give it its name."""
         try:
-            self._close()
+            # Its lock is kept until the tags are there.
+            self._file.close()
             if self._container == "RF64":
                 _as_wav(self._partial)
             if self.path.suffix.lower() in _CONTAINERS:
                 write_tags(self._partial, self.path.suffix.lower(), self._tags)
-            os.replace(self._partial, self._place)
+            self._release()
+            put(self._partial, self._place, self._overwrite)
         except (soundfile.LibsndfileError, OSError) as error:
-            failure = self._failed(error)
+            if isinstance(error, FileExistsError):
+                check_new(self.path, overwrite=False)
+            raise self._failed(error) from error
+        finally:
+            self._release()
             self._partial.unlink(missing_ok=True)
-            raise failure from error
 
     def _failed(self, error: BaseException) -> AudioFileError:
         """Return why it cannot be written; libsndfile itself only says "System error"."""
@@ -357,9 +360,13 @@ class AudioWriter:
         try:
             self._file.close()
         finally:
-            descriptor, self._descriptor = self._descriptor, -1
-            if descriptor >= 0:
-                os.close(descriptor)
+            self._release()
+
+    def _release(self) -> None:
+        """Close the descriptor, which ends the lock."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         """Return the open writer."""
@@ -418,12 +425,6 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
     check_new(target, overwrite)
 
 
-def check_new(target: Path, overwrite: bool) -> None:
-    """Refuse to write over a file unasked; raise AudioFileError before anything was written."""
-    if not overwrite and (target.exists() or target.is_symlink()):
-        raise AudioFileError(f"{target} exists; give --overwrite, or another name")
-
-
 def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
     """Refuse a bit rate that the coding cannot have.
 
@@ -457,6 +458,8 @@ def _check_readable(path: Path) -> None:
     try:
         if path.is_dir():
             raise AudioFileError(f"{path} is a folder; name an audio file in it")
+        if path.exists() and not path.is_file():  # opening it might wait forever
+            raise AudioFileError(f"{path} is a pipe or a device; give a file, or - for stdin")
         with path.open("rb") as file:
             head = file.read(12)
             size = os.fstat(file.fileno()).st_size
@@ -547,84 +550,6 @@ def _coding(path: Path, codec: str | None, source_subtype: str | None) -> tuple[
     container, subtypes = _CONTAINERS[suffix]
     wanted = _NEAREST.get((suffix, source_subtype or ""), source_subtype)
     return container, wanted if wanted in subtypes else subtypes[0]
-
-
-def _behind(target: Path) -> Path:
-    """Return where a target leads: as it is, or through a link to a file, as ``cp`` does.
-
-    Raises
-    ------
-    AudioFileError
-        If it is a link of another user's, or one to something else than a file.
-    """
-    try:
-        link = target.lstat()
-        if not stat.S_ISLNK(link.st_mode):
-            return target
-        place = target.resolve(strict=True)
-        is_file = place.is_file()
-    except FileNotFoundError as error:
-        if not target.is_symlink():
-            return target
-        raise AudioFileError(f"{target} is a link to nothing; remove it first") from error
-    except (OSError, RuntimeError) as error:
-        raise AudioFileError(f"cannot write {target}: {_reason(error)}") from error
-    if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
-        raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
-    if not is_file:
-        raise AudioFileError(f"{target} is a link to {place}, which is no file; name a file")
-    return place
-
-
-def _open_beside(place: Path) -> tuple[Path, int]:
-    """Make a new file beside ``place``; return it, open.
-
-    Its mode, and as far as that is allowed its owner and group, are those of the file whose place
-    it will take; of a new one, what the umask leaves.
-    """
-    try:
-        before = place.stat()
-    except OSError:
-        before = None
-    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o777
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    partial = place.with_name(f"{_beginning(place)}{secrets.token_hex(_UNIQUE_BYTES)}.part")
-    try:
-        descriptor = os.open(partial, flags, mode)
-        if before is not None and hasattr(os, "fchmod"):
-            _take_over(descriptor, before, mode)
-    except OSError as error:
-        raise AudioFileError(f"cannot write {place}: {_reason(error)}") from error
-    return partial, descriptor
-
-
-def remove_leftovers(place: Path) -> None:
-    """Remove what processes left that were killed while they wrote ``place``.
-
-    For one who knows that nobody writes it now.
-    """
-    name = re.compile(rf"{re.escape(_beginning(place))}[0-9a-f]{{{2 * _UNIQUE_BYTES}}}\.part")
-    with contextlib.suppress(OSError):
-        for path in place.parent.iterdir():
-            if name.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-
-
-def _beginning(place: Path) -> str:
-    """Return how the names begin of files that will take a place."""
-    return f".{place.name[:_NAME_KEPT]}."
-
-
-def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
-    """Give an open file the owner, group and mode of another; no rights for other groups."""
-    now = os.fstat(descriptor)
-    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
-        try:
-            os.fchown(descriptor, before.st_uid, before.st_gid)
-        except OSError:
-            mode &= ~0o070 if now.st_gid != before.st_gid else 0o777
-    os.fchmod(descriptor, mode)
 
 
 def _media(

@@ -453,12 +453,14 @@ def detect(
     Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
     Confidence: 0.5, as likely as not, to 1, certain.
     """
-    from plc.audio.files import check_new
+    from plc.audio.whole import check_new
+    from plc.repair.batch import check_no_source
     from plc.repair.detect.files import detect_file, write_labels
 
     for made in (labels, picture):
         if made is not None:
             check_new(made, overwrite)
+            check_no_source(made, [source])
     with progress_bar("looking") as progress:
         report = detect_file(source, progress=progress)
     if labels is not None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -160,7 +159,7 @@ class Work:
     folder : Path
         Where the files of stdin and stdout lie, which nobody is told of.
     refusals : list of (str, str)
-        Recordings that failed, and why.
+        What failed, and why.
     """
 
     pairs: "list[Pair]"
@@ -195,6 +194,8 @@ class Work:
 
     def vary(self, count: int) -> dict[Path, int]:
         """Turn every result into several, OUT-1, OUT-2, …; return their numbers from 0 on."""
+        from plc.repair.batch import check_targets
+
         if count > 1:
             if self.to_stdout:
                 raise AudioFileError("stdout takes one variant; name a file")
@@ -207,6 +208,7 @@ class Work:
                 for k in range(1, count + 1)
             ]
             self.to_folder = True
+            check_targets(self.pairs)
         return {pair.target: k % count for k, pair in enumerate(self.pairs)}
 
     def say(self, line: str) -> None:
@@ -230,7 +232,7 @@ class Work:
                 tell(report, self, pair)
         self._show(done, picture, page)
         if self.refusals:
-            files = counted(len(self.pairs), "file")
+            files = counted(len(done) + len(self.refusals), "file")
             typer.echo(f"plc: {len(self.refusals)} of {files} failed", err=True)
             raise typer.Exit(REFUSED)
 
@@ -254,12 +256,20 @@ class Work:
 
     def check_shown(self, picture: Path | None, page: Path | None, overwrite: bool) -> None:
         """Refuse pictures and pages that cannot be written, before anything is done."""
-        from plc.apps.repaired import check_page, check_pictures
+        from plc.apps.repaired import check_page, check_pictures, picture_of
+        from plc.audio.whole import check_new
+        from plc.repair.batch import check_no_source
 
+        made = []
         if page is not None:
             check_page(page, overwrite)
+            made.append(page)
         if picture is not None:
             check_pictures(picture, self.to_folder, overwrite)
+            made += [picture_of(picture, pair.name, self.to_folder) for pair in self.pairs]
+        for path in made:
+            check_new(path, overwrite)
+            check_no_source(path, [pair.source for pair in self.pairs])
 
     def _show(
         self, done: "Sequence[tuple[Pair, _Filled]]", picture: Path | None, page: Path | None
@@ -282,11 +292,11 @@ class Work:
 @contextmanager
 def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Iterator[Work]:
     """Find the recordings; give stdin a file, and what is written at the end to stdout."""
+    from plc.audio.scratch import scratch
     from plc.repair.batch import pairs
 
     to_stdout = str(target) == STANDARD
-    with tempfile.TemporaryDirectory(prefix="plc-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         sources = [_stdin(folder) if str(s) == STANDARD else s for s in sources]
         if to_stdout:
             if sys.stdout.isatty():
@@ -294,9 +304,15 @@ def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Ite
             if len(sources) > 1 or sources[0].is_dir():
                 raise AudioFileError("stdout takes one recording; name a folder for several")
             target = folder / f"stdout{suffix or _DEFAULT_SUFFIX}"
+        refusals: list[tuple[str, str]] = []
+
+        def refuse(path: Path, reason: str) -> None:
+            typer.echo(f"plc: {path}: {reason}", err=True)
+            refusals.append((str(path), reason))
+
         try:
-            found, to_folder = pairs(sources, target, suffix)
-            yield Work(found, to_folder, to_stdout, folder)
+            found, to_folder = pairs(sources, target, suffix, refuse)
+            yield Work(found, to_folder, to_stdout, folder, refusals)
         except PlcError as error:
             raise type(error)(_told(error, folder)) from error
         if to_stdout:

@@ -86,7 +86,7 @@ def write(
     import numpy as np
 
     from plc.apps.notes import WAYS, perform_midi, write_sound, write_sounds
-    from plc.audio.files import check_new
+    from plc.audio.whole import check_new
 
     if (way == "from-midi") != (midi is not None):
         raise ConfigError(

@@ -94,7 +94,7 @@ def relay(
     Recordings are kept; an incomplete one makes the status 1.
     """
     from plc.apps.relay import run_relay
-    from plc.audio.files import check_new
+    from plc.audio.whole import check_new
 
     if any(target.startswith(_DEVICE) for target in to or []):
         if workers > 1 or any((sdp, sdp_out, config, control)):
@@ -178,7 +178,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send a recording as RTP, in real time."""
-    from plc.audio.files import check_new
+    from plc.audio.whole import check_new
     from plc.rtp.send import open_sender
     from plc.rtp.udp import serve
 

@@ -69,7 +69,7 @@ class RelaySession:
 
     def check(self, configs: "Sequence[RelayConfig]") -> None:
         """Refuse streams into files that are there already."""
-        from plc.audio.files import check_new
+        from plc.audio.whole import check_new
 
         for config in configs:
             if isinstance(config.to, Path):

@@ -1,15 +1,23 @@
 """Which recordings a command works on, and where each result goes.
 
 One file goes to one file. Several files, or folders with all recordings below them, go to a
-folder, each under its own name; what lies in sub-folders keeps them.
+folder, each under its own name; what lies in sub-folders keeps them. No result takes the place of
+a recording: places are compared by what the system knows of them, not by their names.
 """
 
-from collections.abc import Iterable, Sequence
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from plc import notice
 from plc.audio.files import AUDIO_SUFFIXES, WRITABLE_SUFFIXES
 from plc.errors import AudioFileError, ConfigError, why
+
+Refused = Callable[[Path, str], object]
+"""Called with what lies in a folder and cannot be worked on, and why."""
 
 
 class Pair(NamedTuple):
@@ -21,8 +29,15 @@ class Pair(NamedTuple):
     """The recording's path below the folder that was named, its suffix included."""
 
 
+def _raise(path: Path, reason: str) -> None:
+    raise AudioFileError(f"{path}: {reason}")
+
+
 def pairs(
-    sources: Sequence[Path], target: Path, suffix: str | None = None
+    sources: Sequence[Path],
+    target: Path,
+    suffix: str | None = None,
+    refused: Refused = _raise,
 ) -> tuple[list[Pair], bool]:
     """Return recordings with their targets; whether these are in a folder.
 
@@ -34,12 +49,14 @@ def pairs(
         A file for a single file, otherwise a folder; it is made if it does not exist.
     suffix : str, optional
         Of the results, such as ``.flac``; by default each source's own.
+    refused : callable, optional
+        Takes what cannot be read; by default that is an AudioFileError.
 
     Raises
     ------
     AudioFileError
-        If a folder holds no recordings, the target is a file where a folder is needed, or two
-        results would have one name.
+        If a folder holds no recordings or is the target, the target is a file where a folder is
+        needed, or :func:`check_targets` refuses a result.
     ConfigError
         If nothing is written by that suffix.
     """
@@ -57,17 +74,72 @@ def pairs(
     found = [
         Pair(source, target / _named(name, suffix), str(name))
         for given in sources
-        for source, name in _below(given, target)
+        for source, name in _below(given, target, refused)
     ]
-    taken: dict[Path, Path] = {}
-    for pair in found:
-        if pair.target in taken:
-            raise AudioFileError(
-                f"{taken[pair.target]} and {pair.source} would both become {pair.target}; give "
-                "them different names, or a folder each"
-            )
-        taken[pair.target] = pair.source
+    check_targets(found)
     return found, True
+
+
+def check_targets(found: Iterable[Pair]) -> None:
+    """Refuse results that would take one place, or that of another one's recording.
+
+    Raises
+    ------
+    AudioFileError
+        Before anything is done.
+    """
+    found = list(found)
+    sources = {identity(pair.source): pair.source for pair in found}
+    parents = {pair.target.parent for pair in found}
+    folders = {parent: (parent.resolve(), folds_case(parent)) for parent in parents}
+    taken: dict[str, Path] = {}
+    for pair in found:
+        folder, folds = folders[pair.target.parent]
+        place = str(folder / pair.target.name)
+        place = folded(place) if folds else place
+        if place in taken:
+            raise AudioFileError(
+                f"{taken[place]} and {pair.source} would both become {pair.target}; give them "
+                "different names, or a folder each"
+            )
+        taken[place] = pair.source
+        there = identity(pair.target)
+        if there is not None and there in sources and there != identity(pair.source):
+            raise AudioFileError(
+                f"{pair.target}, which {pair.source} would become, is the recording "
+                f"{sources[there]}; name another folder for the results"
+            )
+
+
+def check_no_source(made: Path, sources: Iterable[Path]) -> None:
+    """Refuse to write what is no recording over one; raise AudioFileError."""
+    there = identity(made)
+    for source in sources if there is not None else ():
+        if identity(source) == there:
+            raise AudioFileError(f"{made} is the recording {source} itself; give another name")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what a file or folder is known by, whatever its names; None if there is none."""
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return None
+    return about.st_dev, about.st_ino
+
+
+def folds_case(folder: Path) -> bool:
+    """Return whether a folder's file system takes ``A`` and ``a`` for one name."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    swapped = folder.parent / folder.name.swapcase()
+    return swapped != folder and identity(swapped) == identity(folder)
+
+
+def folded(name: str) -> str:
+    """Return a name as file systems see it that take ``A`` and ``a`` for one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def make_folders(targets: Iterable[Path]) -> None:
@@ -90,21 +162,70 @@ def is_recording(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
 
 
-def _below(given: Path, target: Path) -> list[tuple[Path, Path]]:
+def recordings_below(
+    folder: Path, results: Path | None = None, refused: Refused = _raise
+) -> list[Path]:
+    """Return all recordings below a folder, in order.
+
+    Parameters
+    ----------
+    folder : Path
+        Links to files are followed, those to folders are not: a notice tells of them.
+    results : Path, optional
+        A folder whose files are none of the recordings.
+    refused : callable, optional
+        Takes folders that cannot be read, links to nothing, and pipes.
+    """
+    done = None if results is None else identity(results)
+    found = []
+
+    def unreadable(error: OSError) -> None:
+        refused(Path(os.fsdecode(error.filename)), f"the folder cannot be read: {why(error)}")
+
+    for here, folders, names in os.walk(folder, onerror=unreadable):
+        below = [Path(here, name) for name in folders]
+        folders[:] = [path.name for path in below if done is None or identity(path) != done]
+        for path in (Path(here, name) for name in folders):
+            if path.is_symlink():
+                notice.tell(f"{path} is a link to a folder, and is not looked into")
+        for path in (Path(here, name) for name in names):
+            if is_recording(path) and not _leads_into(path, done) and _is_file(path, refused):
+                found.append(path)
+    return sorted(found)
+
+
+def _leads_into(path: Path, done: tuple[int, int] | None) -> bool:
+    """Return whether a path is a link to something in a folder."""
+    if done is None or not path.is_symlink():
+        return False
+    return any(identity(parent) == done for parent in path.resolve().parents)
+
+
+def _is_file(path: Path, refused: Refused) -> bool:
+    """Return whether there is a file, and tell what there is instead."""
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return True
+        refused(path, "it is no file but a pipe or a device")
+    except FileNotFoundError:
+        refused(path, "it is a link to nothing" if path.is_symlink() else "it has vanished")
+    except OSError as error:
+        refused(path, f"it cannot be read: {why(error)}")
+    return False
+
+
+def _below(given: Path, target: Path, refused: Refused) -> list[tuple[Path, Path]]:
     """Return the recordings of a file or folder, with their names; results of before are none."""
     if not given.is_dir():
         return [(given, Path(given.name))]
-    results = target.resolve()
-    found = [
-        (path, path.relative_to(given))
-        for path in sorted(given.rglob("*"))
-        if is_recording(path) and path.is_file() and results not in path.resolve().parents
-    ]
-    if not found:
+    if identity(given) == identity(target):
+        raise AudioFileError(f"{given} is source and target; name another folder for the results")
+    paths = recordings_below(given, target, refused)
+    if not paths:
         raise AudioFileError(
             f"{given} holds no recordings; looked for {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
-    return found
+    return [(path, path.relative_to(given)) for path in paths]
 
 
 def _named(name: Path, suffix: str | None) -> Path:

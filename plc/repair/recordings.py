@@ -18,8 +18,9 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.files import AudioReader, AudioWriter, check_new, check_target, count_samples
+from plc.audio.files import AudioReader, AudioWriter, check_target, count_samples
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
+from plc.audio.whole import check_new, remove_leftovers
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamSettings
 from plc.errors import AudioFileError, TraceError
@@ -182,7 +183,7 @@ def conceal_file(
         taken: list[NDArray[np.bool_]] = []
         packets = samples = 0
         start_s = time.perf_counter()
-        with _writer_like(reader, target, bitrate) as writer:
+        with _writer_like(reader, target, overwrite, bitrate) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
@@ -253,7 +254,7 @@ def lose_file(
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace(losses, source, reader, packet_samples)
         samples, taken = 0, []
-        with _writer_like(reader, target) as writer:
+        with _writer_like(reader, target, overwrite) as writer:
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
@@ -325,7 +326,7 @@ def inpaint_file(
         samples = reader.samples if reader.samples is not None else count_samples(source)
         gaps = gaps_in_samples(gaps_s, reader.sample_rate, samples)
         start_s = time.perf_counter()
-        with _writer_like(reader, target, bitrate) as writer:
+        with _writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
             context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
             listen = math.ceil(HEARD_S * reader.sample_rate)
@@ -552,7 +553,11 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
             )
 
 
-def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) -> AudioWriter:
+def _writer_like(
+    reader: AudioReader, target: Path, overwrite: bool, bitrate: int | None = None
+) -> AudioWriter:
+    """Return a writer of a recording's coding and tags; what killed ones left of it goes."""
+    remove_leftovers(target)
     return AudioWriter(
         target,
         reader.sample_rate,
@@ -562,6 +567,7 @@ def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) 
         reader.tags(),
         bitrate,
         reader,
+        overwrite,
     )
 
 

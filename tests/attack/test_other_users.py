@@ -43,8 +43,11 @@ def test_links_at_the_temporary_name_are_not_followed(
     (tmp_path / f".out.wav.{os.getpid()}.part").symlink_to(victim)
     write(tmp_path / "out.wav")
     assert victim.read_text() == "mine"
-    monkeypatch.setattr("plc.audio.files.secrets.token_hex", lambda count: "guessed", raising=False)
-    (tmp_path / ".out.wav.guessed.part").symlink_to(victim)
+    monkeypatch.setattr("plc.audio.whole.secrets.token_hex", lambda count: "guessed")
+    with AudioWriter(tmp_path / "out.wav", 8000, 1) as writer:
+        writer.write(SAMPLES)
+        (partial,) = tmp_path.glob(".out.wav.*.guessed.part")
+    partial.symlink_to(victim)
     with pytest.raises(AudioFileError, match="cannot write"):
         write(tmp_path / "out.wav")
     assert victim.read_text() == "mine"

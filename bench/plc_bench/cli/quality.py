@@ -303,7 +303,7 @@ def trace(
     ] = None,
 ) -> None:
     """Make a trace of the losses of a real network."""
-    from plc.audio.files import check_new
+    from plc.audio.whole import check_new
     from plc_bench import traces
 
     if target.exists() and source.exists() and target.samefile(source):

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plc.audio.files import AudioReader, check_new
-from plc.errors import AudioFileError
+from plc.audio.files import AudioReader
+from plc.audio.whole import check_new, write_whole
 from plc.repair.detect.findings import KINDS, Finding
 from plc.repair.detect.search import Detector
 from plc.repair.recordings import Progress
@@ -128,7 +128,4 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
         f"{start:.6f}\t{stop:.6f}\t{each.kind} {each.confidence:.2f}\n"
         for each, (start, stop) in zip(report.damage, report.gaps_s, strict=True)
     ]
-    try:
-        Path(path).write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise AudioFileError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(Path(path), "".join(lines).encode())
