@@ -39,7 +39,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tape(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tones(seed, RATE, RATE), RATE, subtype="PCM_16")
+    with path.open("wb") as file:
+        form = path.suffix[1:].upper()
+        soundfile.write(file, tones(seed, RATE, RATE), RATE, subtype="PCM_16", format=form)
     return path
 
 

@@ -1,9 +1,12 @@
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plc.errors import AudioFileError, ConfigError
-from plc.repair.batch import make_folders, pairs
+from plc.repair import batch
+from plc.repair.batch import check_no_source, make_folders, pairs
 
 
 @pytest.fixture
@@ -67,3 +70,63 @@ def test_what_cannot_go_there_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AudioFileError, match="cannot make the folder"):
         make_folders([tmp_path / "file/below/a.wav"])
+
+
+def test_no_result_takes_the_place_of_another_recording(folder: Path) -> None:
+    (folder / "in/a.wav").parent.mkdir()
+    (folder / "in/a.wav").write_text("another")
+    (folder.parent / "link").symlink_to(folder)
+    for target in (folder, folder.parent / "link", folder / "side/.."):
+        with pytest.raises(AudioFileError, match="is the recording"):
+            pairs([folder / "in", folder / "a.wav"], target, ".wav")
+
+
+def test_the_source_is_no_folder_for_results(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    with pytest.raises(AudioFileError, match="source and target"):
+        pairs([folder], folder.parent / "link")
+
+
+def test_a_folder_above_the_source_takes_results(folder: Path) -> None:
+    found, _ = pairs([folder], folder.parent)
+    assert [pair.name for pair in found] == ["a.wav", "b.FLAC", "side/a.wav", "side/film.mkv"]
+
+
+def test_names_that_a_disk_takes_for_one_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "A.wav").touch()
+    assert pairs([folder], tmp_path / "out")
+    monkeypatch.setattr(batch, "folds_case", lambda path: True)
+    with pytest.raises(AudioFileError, match="would both become"):
+        pairs([folder], tmp_path / "out")
+
+
+def test_what_cannot_be_read_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "link.wav").symlink_to("nothing")
+    scandir = os.scandir
+
+    def guarded(path: Any = ".") -> Any:
+        if str(path).endswith("side"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    told: dict[str, str] = {}
+    found, _ = pairs(
+        [folder], tmp_path / "out", None, lambda path, why: told.update({path.name: why})
+    )
+    assert [pair.name for pair in found] == ["a.wav", "b.FLAC"]
+    assert "Permission denied" in told["side"]
+    assert "nothing" in told["link.wav"]
+    with pytest.raises(AudioFileError, match=r"side.*Permission denied|link to nothing"):
+        pairs([folder], tmp_path / "out")
+
+
+def test_a_page_or_labels_do_not_take_the_place_of_a_recording(folder: Path) -> None:
+    os.link(folder / "a.wav", folder / "page.html")
+    check_no_source(folder / "new.html", [folder / "a.wav"])
+    with pytest.raises(AudioFileError, match="itself"):
+        check_no_source(folder / "page.html", [folder / "b.FLAC", folder / "a.wav"])
