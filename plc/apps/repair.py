@@ -419,7 +419,9 @@ def _refused(
     sources: Place, targets: Place, entries: Iterable[Entry], jobs: Iterable[Job]
 ) -> dict[str, str]:
     """Return the names of recordings that are not begun, and why."""
-    known = {entry.identity: entry.name for entry in entries if entry.identity}
+    known: dict[tuple[int, int] | None, str] = {
+        entry.identity: entry.name for entry in entries if entry.identity
+    }
     nested = sources.holds(targets, "file")
     among: dict[PurePosixPath, bool] = {}
     refused = {}

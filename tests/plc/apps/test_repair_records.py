@@ -273,7 +273,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         Path(made).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(repair.shutil, "copy2", full)
+    monkeypatch.setattr("shutil.copy2", full)
     report = run(tmp_path)
     assert "disk is full" in reason(report, "a.wav")
     assert not (tmp_path / "out/a.wav").exists()
