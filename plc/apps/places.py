@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a place holds."""
+    """Recordings of a place, and names that cannot be read."""
 
     entries: list[Entry] = field(default_factory=list)
     """The recordings, by their names."""
@@ -54,19 +54,19 @@ class Place(Protocol):
         """Return all recordings; those below another place are results, and none."""
 
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
-        """Make a folder of this machine for work on what will be stored; it goes in the end."""
+        """Make a temporary folder of this machine for results in the making."""
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """Return a file of this machine, a copy in a folder if need be."""
+        """Return a file of this machine, perhaps a copy in a folder."""
 
     def store(self, path: Path, name: str, overwrite: bool) -> None:
-        """Move a file of a scratch folder to its place, whole or not at all."""
+        """Move a file of a scratch folder to its place, whole."""
 
     def stamp(self, name: str) -> str:
         """Return what changes when a file does; an empty text if there is none."""
 
     def identity(self, name: str) -> tuple[int, int] | None:
-        """Return what the system knows a file by, None if there is none or nothing to know."""
+        """Return what the system knows a file by, None if nothing."""
 
     def holds(self, other: "Place", name: str) -> bool:
         """Return whether a file of another place would stand in this one."""
@@ -272,7 +272,7 @@ class Bucket:
         return Listing(entries)
 
     def _among(self, results: Place, name: str) -> bool:
-        """Return whether a file of this bucket lies in a folder of it."""
+        """Return whether a file lies in a folder of results within."""
         if not isinstance(results, Bucket) or results.root == self.root:
             return False
         return f"{self.root}/{name}".startswith(f"{results.root}/") and results.root.startswith(

@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a recording."""
+    """Key, outcome and hashes of a recording."""
 
     key: str = ""
     """Of its source and the settings."""

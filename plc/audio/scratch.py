@@ -62,7 +62,7 @@ def remove_leftovers(root: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock, without which a folder is no leftover."""
+    """Remove all but the lock, by which leftovers are known."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -81,7 +81,7 @@ def pairs(
 
 
 def check_targets(found: Iterable[Pair]) -> None:
-    """Refuse results that would take one place, or that of another one's recording.
+    """Refuse results that would share a place, or take a recording's.
 
     Raises
     ------
@@ -112,7 +112,13 @@ def check_targets(found: Iterable[Pair]) -> None:
 
 
 def check_no_source(made: Path, sources: Iterable[Path]) -> None:
-    """Refuse to write what is no recording over one; raise AudioFileError."""
+    """Refuse to write a page or labels over a recording.
+
+    Raises
+    ------
+    AudioFileError
+        If it is one of the sources, by whatever name.
+    """
     there = identity(made)
     for source in sources if there is not None else ():
         if identity(source) == there:
@@ -129,7 +135,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def folds_case(folder: Path) -> bool:
-    """Return whether a folder's file system takes ``A`` and ``a`` for one name."""
+    """Return whether ``A`` and ``a`` are one name in a folder."""
     folder = folder.resolve()
     while not folder.exists():
         folder = folder.parent
@@ -138,7 +144,7 @@ def folds_case(folder: Path) -> bool:
 
 
 def folded(name: str) -> str:
-    """Return a name as file systems see it that take ``A`` and ``a`` for one."""
+    """Return a name as file systems without case see it."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
