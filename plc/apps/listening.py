@@ -26,7 +26,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio.whole import check_new, write_whole
+from plc.audio.files import AUDIO_SUFFIXES
+from plc.audio.whole import behind, check_new, write_whole
 from plc.errors import AudioFileError, MissingExtraError
 
 # Spectrograms: pixels, colours, window, range.
@@ -109,6 +110,8 @@ def check(path: Path, overwrite: bool) -> None:
         raise AudioFileError(f"{path.parent} is no folder; make it first to write {path.name}")
     if path.is_dir():
         raise AudioFileError(f"{path} is a folder; name a page in it, such as report.html")
+    if behind(path).suffix.lower() in AUDIO_SUFFIXES:
+        raise AudioFileError(f"{path} is the name of a recording; name a page, such as report.html")
     check_new(path, overwrite)
 
 

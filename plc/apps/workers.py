@@ -161,7 +161,7 @@ def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed, within an item, too."""
+    """End this process when its parent is killed, at once."""
     parent = parent_process()
     if parent is None:
         return

@@ -18,7 +18,9 @@ from plc.apps import repair
 from plc.apps.places import OWN
 from plc.apps.repair import FAILED, REPAIRED, SOUND, RepairReport, RepairSettings, run_repair
 from plc.apps.repair_records import record_name
+from plc.apps.repaired import check_page
 from plc.audio.scratch import scratch
+from plc.errors import AudioFileError
 from tests.processes import environment
 from tests.signals import tones
 
@@ -337,3 +339,12 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert not alive
     with scratch(work) as folder:
         assert list(work.iterdir()) == [folder]
+
+
+def test_a_page_does_not_take_the_place_of_a_recording(tmp_path: Path) -> None:
+    recording = tape(tmp_path / "a.wav")
+    (tmp_path / "page.html").symlink_to(recording)
+    for page in (recording, tmp_path / "page.html"):
+        with pytest.raises(AudioFileError, match="name a page"):
+            check_page(page, overwrite=True)
+    check_page(tmp_path / "new.html", overwrite=False)
