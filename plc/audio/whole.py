@@ -121,7 +121,7 @@ def put(partial: Path, place: Path, overwrite: bool = True) -> None:
 
 
 def take_over(path: Path, place: Path) -> None:
-    """Give a file the owner, group and mode of the one it replaces."""
+    """Give a file the owner, group and mode of its forerunner."""
     if not hasattr(os, "fchmod"):
         return
     with contextlib.suppress(OSError):
