@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 _log = logging.getLogger("plc")
 _log.addHandler(logging.NullHandler())
+_told: set[str] = set()
 
 listener: Callable[[str], object] | None = None
 """Called with a line where something takes longer than expected, or goes on without a part.
@@ -37,6 +38,13 @@ def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def tell_once(line: str) -> None:
+    """Tell a line that this process has not told yet."""
+    if line not in _told:
+        _told.add(line)
+        tell(line)
 
 
 def tell(line: str) -> None:

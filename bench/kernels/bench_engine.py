@@ -51,13 +51,13 @@ def test_taps_of(benchmark: BenchmarkFixture, order: int) -> None:
 
 def test_find_dropouts(benchmark: BenchmarkFixture) -> None:
     past = round((LAG_MS + MORE_MS) * RATE / 1000)
-    sound = np.stack([piece(past + PACKET_SAMPLES)] * 2, axis=1)
-    line, state = sound.copy(), np.zeros(STATE_WORDS, np.int64)
-    marked, parts = np.zeros(PACKET_SAMPLES, np.int8), np.zeros(PACKET_SAMPLES + 1, np.int64)
+    sound = np.stack([piece(past + PACKET_SAMPLES)] * 2)
+    lines, states = sound.copy(), np.zeros((2, STATE_WORDS), np.int64)
+    marked, parts = np.zeros((2, PACKET_SAMPLES), np.int8), np.zeros(PACKET_SAMPLES + 1, np.int64)
 
     def look() -> int:
-        line[:] = sound
-        return int(find_dropouts(RATE, PACKET_SAMPLES, line, state, marked, parts))
+        lines[:] = sound
+        return int(find_dropouts(RATE, PACKET_SAMPLES, lines, states, marked, parts))
 
     assert benchmark(look) == 0
 

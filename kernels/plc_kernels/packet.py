@@ -9,9 +9,12 @@ from plc_kernels.compile import kernel
 
 INT16_SCALE = 32768.0
 """Full scale of int16: sample 1.0 as float32."""
+CHANNELS_AT = 32
+"""In the begin of a packet's missing part, the bits from here on are the channels that are missing;
+none set: all of them."""
 
 # +160 dBFS: not audio any more, and squares of it would overflow float32 in the fit.
-_LARGEST = np.float32(1e6)
+LARGEST = np.float32(1e6)
 
 
 @kernel
@@ -34,7 +37,7 @@ def unpack_float32(
         row = out[c]
         for i in range(begin, stop):
             row[i] = packet[i, c]
-            sound = sound and bool(math.fabs(packet[i, c]) < _LARGEST)
+            sound = sound and bool(math.fabs(packet[i, c]) < LARGEST)
     return sound
 
 

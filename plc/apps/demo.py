@@ -23,8 +23,8 @@ from plc.audio.files import AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott, write_trace
 from plc.audio.quality import lsd_db, nmse_db
 from plc.engine.concealer import Concealer
+from plc.engine.config import samples_of_packet
 from plc.errors import AudioFileError, MissingExtraError
-from plc.repair.gaps import samples_of_packet
 from plc.repair.recordings import in_packets
 
 CLIPS = ("music", "speech")

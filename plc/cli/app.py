@@ -191,7 +191,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("plc-demo"),
     loss: Loss = 0.1,
     burst: Burst = 2.0,
-    packet_ms: PacketMs = 20.0,
+    packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 20.0,
     seed: Seed = 1,
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw spectrograms (needs matplotlib).")

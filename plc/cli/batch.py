@@ -119,7 +119,7 @@ class Places:
     mask: Path | None
     trace: Path | None
     loop: bool
-    packet_ms: float
+    packet_ms: float | str
 
     def of(self, pair: "Pair") -> list[tuple[float, float]]:
         """Return the gaps of a recording, in seconds."""

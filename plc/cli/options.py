@@ -102,13 +102,29 @@ def _among(methods: Iterable[str], method: str) -> str:
     return method
 
 
-def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float) -> int:
+def packet_length(value: str | float) -> float | str:
+    """Return a packet's length in ms; one in samples stays text."""
+    text = str(value).strip().lower()
+    if text.endswith("smp"):
+        return text
+    try:
+        return float(text.removesuffix("ms"))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no length; give ms, or samples: 352smp") from None
+
+
+def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float | str) -> int:
     """Return the packets of ``--lookahead`` or ``--lookahead-ms``; only one may be given."""
     if lookahead_ms is None:
         return lookahead
     if lookahead:
         raise typer.BadParameter(
             "give it in packets or in ms, not both", param_hint="--lookahead, --lookahead-ms"
+        )
+    if isinstance(packet_ms, str):
+        raise typer.BadParameter(
+            "where packets are given in samples, give --lookahead in packets",
+            param_hint="--lookahead-ms",
         )
     if not math.isfinite(lookahead_ms):
         raise typer.BadParameter(f"{lookahead_ms} is no time", param_hint="--lookahead-ms")
@@ -120,7 +136,12 @@ def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float) -> 
 
 # ---- how to conceal, and what to lose -----------------------------------------------------------
 
-PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
+PacketMs = Annotated[
+    Any,
+    typer.Option(
+        parser=packet_length, metavar="MS", help="Length of a packet: 10, or samples: 352smp."
+    ),
+]
 Lookahead = Annotated[
     int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
 ]
@@ -269,9 +290,8 @@ class ReceiverOptions:
 
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
-        from plc.engine.config import StreamConfig
+        from plc.engine.config import StreamConfig, samples_of_packet
         from plc.rtp.config import ReceiverConfig
-        from plc.rtp.packetizer import packet_samples
         from plc.rtp.udp import parse_network
 
         rate = self.sample_rate
@@ -281,7 +301,7 @@ class ReceiverOptions:
             stream=StreamConfig(
                 sample_rate=rate,
                 channels=self.channels,
-                packet_samples=packet_samples(self.packet_ms, rate),
+                packet_samples=samples_of_packet(self.packet_ms, rate),
                 lookahead=self.lookahead,
                 method=self.method,
                 model=self.model,

@@ -30,12 +30,20 @@ from typing import Any, Self, Unpack
 
 import numpy as np
 
-from plc.engine.config import StreamConfig, StreamSettings
+from plc.engine.config import OPEN, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.one_thread import OneThread
-from plc.engine.samples import INT16, Packet, Samples, as_packet, check_missing, check_out
+from plc.engine.samples import (
+    INT16,
+    Packet,
+    Samples,
+    as_packet,
+    check_missing,
+    check_out,
+    tell_scale,
+)
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
@@ -84,14 +92,40 @@ from plc_kernels.stream.step import (
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
 
+# Of a stream, so many packets are looked at for samples far above full scale.
+_SCALE_PACKETS = 100
+
 
 class Concealer:
     """A stream of packets in, the same stream without gaps out.
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, lookahead, **settings
-        As for :class:`~plc.StreamConfig`.
+    sample_rate : int
+        8000 to 192000 Hz.
+    channels : int
+        1 to 8.
+    packet_samples : int
+        Samples of each channel in a packet, 1 to 120 ms of them; by default 10 ms.
+    lookahead : int
+        Packets by which the output is delayed, so that gaps are filled from both sides.
+    packet_ms : float
+        Length of a packet instead of ``packet_samples``.
+    method : str
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``"auto"`` by default.
+    model : str
+        Network: ``"auto"`` chooses by content, ``"ar"`` uses none; or a model's name or path.
+    budget_ms : float or None
+        Time a concealment may take; None (the default) is a quarter of the packet, ``inf`` no
+        limit.
+    seed : int
+        Of the comfort noise.
+    provider : str
+        Runs the network: ``"auto"`` (the default), ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
+    prepare : str
+        Prepares concealments before a loss: ``"auto"`` (the default), ``"always"`` or ``"never"``.
+    detect_dropouts : bool
+        Whether dropouts in received packets are concealed, too; False by default.
     clock : callable
         Returns seconds; only differences are used, and only for statistics and the deadlines of
         networks.
@@ -113,7 +147,8 @@ class Concealer:
 
     Notes
     -----
-    A context manager: leaving it is :meth:`close`.
+    :class:`~plc.StreamConfig` says more of each setting. A context manager: leaving it is
+    :meth:`close`.
 
     A stream is for one thread at a time, any one. A call while another thread is inside ``push``,
     ``flush``, ``reset`` or ``close`` raises :class:`~plc.errors.ConcurrentPushError` and changes
@@ -137,9 +172,10 @@ class Concealer:
         self,
         sample_rate: int = 48_000,
         channels: int = 1,
-        packet_samples: int = 480,
+        packet_samples: int = OPEN,
         lookahead: int = 0,
         *,
+        packet_ms: float = OPEN,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] | None = None,
         **settings: Unpack[StreamSettings],
@@ -148,6 +184,7 @@ class Concealer:
             sample_rate=sample_rate,
             channels=channels,
             packet_samples=packet_samples,
+            packet_ms=packet_ms,
             lookahead=lookahead,
             **settings,
         )
@@ -177,6 +214,7 @@ class Concealer:
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
         self._shape = (n, channels)
         self._integer = False
+        self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
         self._moment = STEADY_MOMENT
 
@@ -321,6 +359,8 @@ class Concealer:
         box = self._int16_box if integer else self._float_box
         if arrived is not None:
             np.copyto(box, arrived if arrived.ndim > 1 else arrived.reshape(self._shape))
+            if self._scale_unseen:
+                self._scale_unseen = 0 if tell_scale(box) else self._scale_unseen - 1
         received = arrived is not None
         if self._dropouts is not None:
             received, missing = self._without_dropouts(self._dropouts, received, box, missing)

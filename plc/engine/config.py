@@ -3,8 +3,9 @@
 import math
 import numbers
 import operator
+import re
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -14,6 +15,11 @@ MIN_PACKET_MS = 1.0
 MAX_PACKET_MS = 120.0
 """Opus' longest packet (RFC 6716, section 2.1.4); the shortest is what low-latency links use."""
 MAX_LOOKAHEAD_MS = 2_000.0
+PACKET_MS = 10.0
+"""Packets where nothing is said of them: what most of live audio over IP is sent in."""
+_COUNTED = re.compile(r"\s*(\d{1,6})\s*smp\s*", re.ASCII)
+OPEN: Any = None
+"""Of a packet's length: as the other setting says; where that is open, too, 10 ms."""
 
 PREPARE = ("auto", "always", "never")
 """When concealments are prepared before the loss."""
@@ -44,7 +50,10 @@ class StreamConfig:
     channels : int
         1 to 8.
     packet_samples : int
-        Samples of each channel in a packet: 1 to 120 ms of them, any number.
+        Samples of each channel in a packet: 1 to 120 ms of them, any number; 10 ms by default.
+    packet_ms : float
+        The same in ms, rounded to whole samples; give one of the two. Afterwards both are known,
+        this one exactly. In :func:`dataclasses.replace` leave the other one open: None.
     lookahead : int
         Packets by which the output is delayed so that a gap's end can be heard before it is
         filled; at most 2 s.
@@ -78,7 +87,8 @@ class StreamConfig:
 
     sample_rate: int = 48_000
     channels: int = 1
-    packet_samples: int = 480
+    packet_samples: int = OPEN
+    packet_ms: float = OPEN
     lookahead: int = 0
     method: str = "auto"
     model: str = "auto"
@@ -100,11 +110,20 @@ class StreamConfig:
             raise ConfigError(f"detect_dropouts is {self.detect_dropouts!r}; give True or False")
         self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
         self._check_integer("channels", 1, MAX_CHANNELS, "channels")
+        given, given_ms = self.packet_samples, self.packet_ms
+        if given is None:
+            samples = samples_of_packet(
+                PACKET_MS if given_ms is None else given_ms, self.sample_rate
+            )
+            object.__setattr__(self, "packet_samples", samples)
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
         least = min(32, math.floor(MIN_PACKET_MS * self.sample_rate / 1000))
         most = math.ceil(MAX_PACKET_MS * self.sample_rate / 1000)
         unit = f"samples at {self.sample_rate} Hz"
         self._check_integer("packet_samples", least, most, unit)
+        object.__setattr__(self, "packet_ms", 1000.0 * self.packet_samples / self.sample_rate)
+        if given is not None and given_ms is not None:
+            self._check_equal(given_ms)
         deepest = max(1, int(MAX_LOOKAHEAD_MS / self.packet_ms))
         unit = f"packets of {self.packet_ms:g} ms"
         self._check_integer("lookahead", 0, deepest, unit)
@@ -118,11 +137,6 @@ class StreamConfig:
             object.__setattr__(self, "seed", operator.index(self.seed))
         except TypeError:
             raise ConfigError(f"seed is {self.seed!r}; give an integer") from None
-
-    @property
-    def packet_ms(self) -> float:
-        """Duration of a packet."""
-        return 1000.0 * self.packet_samples / self.sample_rate
 
     @property
     def time_limit_ms(self) -> float:
@@ -147,6 +161,16 @@ class StreamConfig:
             f"({self.packet_ms:.3g} ms), lookahead {self.lookahead}, method {method}, {limit}"
         )
 
+    def _check_equal(self, given_ms: float) -> None:
+        """Check that a packet's length in ms is that in samples."""
+        number = isinstance(given_ms, numbers.Real)
+        if not number or not abs(given_ms * self.sample_rate / 1000 - self.packet_samples) <= 0.5:
+            raise ConfigError(
+                f"packet_samples is {self.packet_samples}, {self.packet_ms:g} ms at "
+                f"{self.sample_rate} Hz, and packet_ms is {given_ms!r}; give one of them, and None "
+                "for the other"
+            )
+
     def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
         """Check a field's range and make it a plain int."""
         value = getattr(self, name)
@@ -159,3 +183,34 @@ class StreamConfig:
         if not least <= number <= most:
             raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
         object.__setattr__(self, name, number)
+
+
+def samples_of_packet(packet_ms: float | str, sample_rate: int) -> int:
+    """Return the samples of a packet, at least 1.
+
+    Parameters
+    ----------
+    packet_ms : float or str
+        0.1 to 120 ms, or samples with their unit: ``"352smp"``.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ConfigError
+        If it is no length of a packet.
+    """
+    counted = _COUNTED.fullmatch(packet_ms) if isinstance(packet_ms, str) else None
+    if counted:
+        samples, length_ms = int(counted[1]), 1000.0 * int(counted[1]) / sample_rate
+    elif isinstance(packet_ms, numbers.Real) and not isinstance(packet_ms, bool):
+        length_ms = float(packet_ms)
+        samples = max(1, round(sample_rate * length_ms / 1000.0)) if math.isfinite(length_ms) else 0
+    else:
+        samples, length_ms = 0, math.nan
+    if not samples or not 0.1 <= length_ms <= MAX_PACKET_MS:
+        raise ConfigError(
+            f"packet_ms is {packet_ms!r}; give 0.1 to {MAX_PACKET_MS:g} ms, or samples as in "
+            "'352smp'"
+        )
+    return samples

@@ -31,14 +31,17 @@ class DropoutFinder:
         past_ms = max(LAG_MS, config.packet_ms) + MORE_MS
         past = round(past_ms * config.sample_rate / 1000.0)
         self._rate, self._packet = config.sample_rate, n
-        self._line = np.zeros((past + n, config.channels), np.float32)
-        self._new = self._line[past:]
-        self._state = np.zeros(STATE_WORDS, np.int64)
-        self._marked = np.zeros(n, np.int8)
+        self._lines = np.zeros((config.channels, past + n), np.float32)
+        self._new = self._lines[:, past:].T
+        self._states = np.zeros((config.channels, STATE_WORDS), np.int64)
+        self._marked = np.zeros((config.channels, n), np.int8)
         self._parts = np.zeros(n + 1, np.int64)
 
     def look_at(self, packet: Packet) -> Sequence[tuple[int, int]]:
         """Return the parts of a packet that are dropouts, in order.
+
+        The begin of one that is not in all channels says of which it is
+        (:data:`~plc_kernels.packet.CHANNELS_AT`).
 
         Parameters
         ----------
@@ -50,7 +53,7 @@ class DropoutFinder:
         else:
             np.copyto(self._new, packet)
         count = find_dropouts(
-            self._rate, self._packet, self._line, self._state, self._marked, self._parts
+            self._rate, self._packet, self._lines, self._states, self._marked, self._parts
         )
         if not count:
             return ()
@@ -59,8 +62,8 @@ class DropoutFinder:
 
     def skip(self) -> None:
         """Take note of a packet that did not arrive as a whole."""
-        skip_packet(self._rate, self._packet, self._state)
+        skip_packet(self._rate, self._packet, self._states)
 
     def forget(self) -> None:
         """Make it as new."""
-        self._state.fill(0)
+        self._states.fill(0)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.config import OPEN, StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.one_thread import OneThread
@@ -41,7 +41,7 @@ class Concealers:
     ----------
     streams : int
         1 to 65536.
-    sample_rate, channels, packet_samples, lookahead : int
+    sample_rate, channels, packet_samples, lookahead, packet_ms
         As for :class:`~plc.StreamConfig`.
     method : str
         ``"server"``: two short rungs, for tens of microseconds a lost packet; ``"ar"``: the best
@@ -80,9 +80,10 @@ class Concealers:
         streams: int,
         sample_rate: int = 48_000,
         channels: int = 1,
-        packet_samples: int = 64,
+        packet_samples: int = OPEN,
         lookahead: int = 0,
         *,
+        packet_ms: float = OPEN,
         method: str = "server",
         threads: int = 1,
         seed: int = 0,
@@ -95,6 +96,7 @@ class Concealers:
             sample_rate=sample_rate,
             channels=channels,
             packet_samples=packet_samples,
+            packet_ms=packet_ms,
             lookahead=lookahead,
             method="ar" if method == "server" else method,
             model="ar",
@@ -104,7 +106,7 @@ class Concealers:
         warm_up()
         chosen: Method
         if method == "server":
-            ladders = Ladders(sample_rate, channels, packet_samples, rungs=SERVER)
+            ladders = Ladders(sample_rate, channels, config.packet_samples, rungs=SERVER)
             chosen = StepPrediction(ladders)
         else:
             chosen = make_method(config, 0)
@@ -119,7 +121,7 @@ class Concealers:
         self._blocks[:, REFIT] = refit
         self.stats = tuple(Stats(memory) for memory in memories)
         self._missing = np.zeros(2, np.int64)
-        self._shape = (streams, packet_samples, channels)
+        self._shape = (streams, config.packet_samples, channels)
         shares = min(threads, streams)
         bounds = np.linspace(0, streams, shares + 1).astype(int).tolist()
         self._shares = list(itertools.pairwise(bounds))

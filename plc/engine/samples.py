@@ -8,11 +8,16 @@ from numpy.typing import NDArray
 
 from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
+from plc.notice import tell_once
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
 
 FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
 _TAKEN = "float32 (full scale 1.0) or int16"
+
+
+FAR_ABOVE = 16.0
+"""Of float32 samples: no recording is so loud where full scale is 1."""
 
 
 class Samples(Protocol):
@@ -72,7 +77,27 @@ def as_signal(signal: Packet | Samples) -> Packet:
             f"signal has shape {array.shape}; channels come last here, at most {MAX_CHANNELS} of "
             "them: give signal.T"
         )
+    tell_scale(array)
     return array
+
+
+def tell_scale(samples: Packet) -> bool:
+    """Return whether samples are far above full scale; tell that once in a process.
+
+    Parameters
+    ----------
+    samples : float32 or int16
+        Not empty; may hold NaN.
+    """
+    if samples.dtype != FLOAT32:
+        return False
+    far = bool(samples.max() > FAR_ABOVE or samples.min() < -FAR_ABOVE)
+    if far:
+        tell_once(
+            f"float32 samples are above {FAR_ABOVE:g}, where full scale is 1.0; if they were "
+            "integers of 16 bits, give them as int16, or divided by 32768"
+        )
+    return far
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:

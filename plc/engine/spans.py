@@ -20,8 +20,7 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     Parameters
     ----------
     lost : bool, shape (packets,) or (samples,), or a sequence of (start, stop)
-        True where a packet, or a sample, is lost; a trace may be longer than the signal. Or gaps
-        in samples, stop excluded, in any order.
+        True where a packet, or a sample, is lost. Or gaps in samples, stop excluded, in any order.
     samples : int
         Length of the signal.
     packet_samples : int
@@ -50,12 +49,13 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     if flags.size == samples:
         return gaps_of(flags, 1)
     packets = -(-samples // packet_samples)
-    if flags.size < packets:
+    if flags.size != packets:
         raise TraceError(
             f"the trace has {flags.size} packets; {samples} samples in packets of "
-            f"{packet_samples} need {packets} (a mask by sample: {samples})"
+            f"{packet_samples} are {packets} (a mask by sample: {samples}); say what the packets "
+            "are by packet_samples or packet_ms, and cut a longer trace: lost[:packets]"
         )
-    spans = gaps_of(flags[:packets], packet_samples)
+    spans = gaps_of(flags, packet_samples)
     return [(start, min(stop, samples)) for start, stop in spans]
 
 

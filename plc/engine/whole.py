@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
-from plc.engine.config import StreamSettings
+from plc.engine.config import OPEN, StreamSettings
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.spans import lost_spans
 
@@ -18,7 +18,8 @@ def conceal(
     lost: ArrayLike,
     *,
     sample_rate: int = 48_000,
-    packet_samples: int = 480,
+    packet_samples: int = OPEN,
+    packet_ms: float = OPEN,
     lookahead: int = 0,
     **settings: Unpack[StreamSettings],
 ) -> Packet:
@@ -30,9 +31,9 @@ def conceal(
         Samples, of numpy or of a library with its array protocol, such as torch. What stands where
         it is lost is not looked at. The last packet may be short.
     lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
-        A trace, True where a packet is lost; it may be longer than the signal. Or a mask, True
-        where a sample is lost. Or gaps in samples, stop excluded.
-    sample_rate, packet_samples, lookahead, method, model, budget_ms, seed, provider
+        A trace, True where a packet is lost, of as many packets as the signal has. Or a mask,
+        True where a sample is lost. Or gaps in samples, stop excluded.
+    sample_rate, packet_samples, packet_ms, lookahead, method, model, budget_ms, seed, provider
         As for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by default
         there is no limit of time and no preparation, so that the result does not depend on the
         machine.
@@ -47,7 +48,7 @@ def conceal(
     PacketError
         If the signal's shape or dtype is not one of the above.
     TraceError
-        If the trace is shorter than the signal, or no trace.
+        If the trace is not of the signal's packets, or no trace.
     ConfigError
         If a setting is out of range, or a gap is not within the signal.
 
@@ -56,7 +57,7 @@ def conceal(
     >>> music = np.zeros((48_000, 2), np.float32)
     >>> trace = np.zeros(100, bool)
     >>> trace[40:43] = True  # the packets lost
-    >>> conceal(music, trace, sample_rate=48_000, packet_samples=480).shape
+    >>> conceal(music, trace, sample_rate=48_000, packet_ms=10).shape
     (48000, 2)
     >>> conceal(music, [(19_200, 20_000)]).shape  # the samples lost
     (48000, 2)
@@ -69,9 +70,11 @@ def conceal(
         sample_rate=sample_rate,
         channels=rows.shape[1],
         packet_samples=packet_samples,
+        packet_ms=packet_ms,
         lookahead=lookahead,
         **settings,
     )
+    packet_samples = concealer.config.packet_samples
     samples, packets = rows.shape[0], -(-rows.shape[0] // packet_samples)
     missing = np.zeros((packets, packet_samples), np.bool_)
     flat = missing.reshape(-1)

@@ -41,7 +41,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.config import OPEN, StreamConfig
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.spans import lost_spans
@@ -80,7 +80,8 @@ def inpaint(
     lost: ArrayLike,
     *,
     sample_rate: int = 48_000,
-    packet_samples: int = 480,
+    packet_samples: int = OPEN,
+    packet_ms: float = OPEN,
     quality: str = "good",
     method: str = "auto",
     model: str = "auto",
@@ -102,8 +103,8 @@ def inpaint(
         order; overlapping ones are merged.
     sample_rate : int
         8000 to 192000 Hz.
-    packet_samples : int
-        Of the packets of a trace.
+    packet_samples, packet_ms
+        Of the packets of a trace, as for :class:`~plc.StreamConfig`.
     quality : str
         ``"fast"``, ``"good"`` or ``"best"``; only for the methods ``auto`` and ``ar``. Gaps
         of more than :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` samples are filled as by
@@ -132,7 +133,7 @@ def inpaint(
     PacketError
         If the signal's shape or dtype is not one of the above, or it holds NaN outside the gaps.
     TraceError
-        If a trace is shorter than the signal, or no trace.
+        If a trace is not of the signal's packets, or no trace.
     ConfigError
         If a gap, the quality or the method is not possible.
     ModelError, MissingExtraError
@@ -146,7 +147,9 @@ def inpaint(
     ((44100,), True)
     """
     signal = as_signal(signal)
-    stream = StreamConfig(sample_rate=sample_rate, packet_samples=packet_samples)
+    stream = StreamConfig(
+        sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
+    )
     gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
     wide = widen(signal, merge_gaps(gaps, signal.shape[0]), stream.sample_rate)
     spans = [gap.span for gap in wide]

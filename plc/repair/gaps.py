@@ -111,12 +111,3 @@ def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -
     for start, stop in gaps:
         unsound[start:stop] = False
     return int(np.argmax(unsound)) if unsound.any() else None
-
-
-def samples_of_packet(packet_ms: float, sample_rate: int) -> int:
-    """Convert a packet's length from ms to whole samples."""
-    samples = sample_rate * packet_ms / 1000
-    packet_samples = round(samples) if math.isfinite(samples) else 0
-    if packet_samples < 1:
-        raise ConfigError(f"packets of {packet_ms:g} ms are less than one sample; 1 to 120 ms do")
-    return packet_samples

@@ -22,15 +22,13 @@ from plc.audio.files import AudioReader, AudioWriter, check_target, count_sample
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.audio.whole import check_new, remove_leftovers
 from plc.engine.concealer import Concealer
-from plc.engine.config import StreamSettings
+from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
 from plc.errors import AudioFileError, TraceError
 from plc.repair.arrays import HEARD_S, context_s, fill_gaps
 from plc.repair.edges import intact_part
-from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, samples_of_packet
+from plc.repair.gaps import Gap, find_unsound, gaps_in_samples
 from plc.repair.interpolate import refinable, refines
 
-# What most of live audio over IP is sent in.
-PACKET_MS = 10.0
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
 
@@ -132,7 +130,7 @@ def conceal_file(
     target: str | Path,
     losses: LossSource,
     *,
-    packet_ms: float = PACKET_MS,
+    packet_ms: float | str = PACKET_MS,
     lookahead: int = 0,
     overwrite: bool = True,
     bitrate: int | None = None,
@@ -147,8 +145,8 @@ def conceal_file(
         Audio files; what the source holds in lost packets is not looked at.
     losses : LossSource
         Which packets are lost.
-    packet_ms : float
-        Length of a packet, rounded to whole samples.
+    packet_ms : float or str
+        Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
     lookahead : int
         Packets the concealer waits for; the delay is taken out of the target.
     overwrite : bool
@@ -213,7 +211,7 @@ def lose_file(
     target: str | Path,
     losses: LossSource,
     *,
-    packet_ms: float = PACKET_MS,
+    packet_ms: float | str = PACKET_MS,
     trace: str | Path | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
@@ -226,8 +224,8 @@ def lose_file(
         Audio files.
     losses : LossSource
         Which packets are lost.
-    packet_ms : float
-        Length of a packet, rounded to whole samples.
+    packet_ms : float or str
+        Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
     trace : str or Path, optional
         Where the trace shall stand; by default beside the target, its suffix ``.trace``.
     overwrite : bool
@@ -410,7 +408,7 @@ def _widened(
 
 
 def lost_gaps(
-    source: str | Path, losses: TraceLosses, packet_ms: float
+    source: str | Path, losses: TraceLosses, packet_ms: float | str
 ) -> list[tuple[float, float]]:
     """Return the gaps of a trace in a recording, in seconds.
 
@@ -420,8 +418,8 @@ def lost_gaps(
         The recording.
     losses : TraceLosses
         Which of its packets are lost.
-    packet_ms : float
-        Length of a packet in ms, rounded to whole samples.
+    packet_ms : float or str
+        Length of a packet in ms, rounded to whole samples; or samples, as ``"352smp"``.
 
     Raises
     ------

@@ -8,7 +8,6 @@ packets keeps their pace.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
 from plc.rtp.codecs import Codec
 from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
 
@@ -85,10 +84,3 @@ class Packetizer:
         self._earlier.append((self._timestamp, payload))
         del self._earlier[: -self.redundancy]
         return build_red([*blocks, RedBlock(self.payload_type, 0, payload)])
-
-
-def packet_samples(packet_ms: float, sample_rate: int) -> int:
-    """Return the samples of a packet, at least 1; raise ConfigError if it is no packet's length."""
-    if not 0.1 <= packet_ms <= 120.0:
-        raise ConfigError(f"packet_ms is {packet_ms:g}; supported: 0.1 to 120 ms")
-    return max(1, round(sample_rate * packet_ms / 1000.0))

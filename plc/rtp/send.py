@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.audio.files import AudioReader
+from plc.engine.config import samples_of_packet
 from plc.errors import ConfigError
 from plc.rtp.codecs import Codec, check_opus_frame, open_codec
-from plc.rtp.packetizer import Packetizer, packet_samples
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, sending_port
@@ -113,16 +114,17 @@ class RtpSender:
         """Send nothing more."""
         self._next = None
 
-    def media(self, to: Endpoint, packet_ms: float) -> AudioMedia:
+    def media(self, to: Endpoint, packet_ms: float | str) -> AudioMedia:
         """Return the description of the sent stream."""
         packetizer = self._packetizer
+        rate = packetizer.codec.sample_rate
         return AudioMedia(
             endpoint=to,
             codec=packetizer.codec.name,
             payload_type=packetizer.payload_type,
-            sample_rate=packetizer.codec.sample_rate,
+            sample_rate=rate,
             channels=packetizer.codec.channels,
-            packet_ms=packet_ms,
+            packet_ms=1000.0 * samples_of_packet(packet_ms, rate) / rate,
             red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
         )
 
@@ -137,7 +139,7 @@ def open_sender(
     to: Endpoint,
     codec: str = "l16",
     *,
-    packet_ms: float = 10.0,
+    packet_ms: float | str = 10.0,
     redundancy: int = 0,
     loop: bool = False,
     clock_ppm: float = 0.0,
@@ -155,8 +157,8 @@ def open_sender(
         Where it goes.
     codec : str
         One of :data:`~plc.rtp.codecs.CODECS`.
-    packet_ms : float
-        Length of a packet.
+    packet_ms : float or str
+        Length of a packet; or its samples, as ``"352smp"``.
     redundancy, clock_ppm, second, dscp
         As for :class:`~plc.rtp.packetizer.Packetizer` and :class:`RtpSender`.
     loop : bool
@@ -187,7 +189,7 @@ def open_sender(
         timestamp=rng.getrandbits(32),
         redundancy=redundancy,
     )
-    block = packet_samples(packet_ms, coding.sample_rate)
+    block = samples_of_packet(packet_ms, coding.sample_rate)
     if coding.name == "opus":
         check_opus_frame(block)
     if redundancy:

@@ -41,7 +41,8 @@ POINTS = np.zeros(contour.POINTS, np.float32)
 LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
 LAGS = np.array([60, 90])
-DROPPED = np.zeros(dropouts.STATE_WORDS, np.int64)
+DROPPED = np.zeros((2, dropouts.STATE_WORDS), np.int64)
+GAPS = np.zeros(81, np.int64)
 SHARES, NORMAL = np.zeros(2), np.zeros((2, 2))
 SEARCHED, POWERS = np.ones((2, passages.ROWS * passages.LINE_ROW), np.float32)
 CORRELATION, EVERY = np.ones((2, passages.ROWS * passages.LAG_ROW), np.float32)
@@ -69,7 +70,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
     (
         dropouts.find_dropouts,
-        (8000, 80, np.ones((440, 1), np.float32), DROPPED, np.zeros(80, np.int8), LAGS.repeat(41)),
+        (8000, 80, np.ones((2, 440), np.float32), DROPPED, np.zeros((2, 80), np.int8), GAPS),
     ),
     (dropouts.skip_packet, (8000, 80, DROPPED)),
     (fade.crossfade, (X, Y, Z)),

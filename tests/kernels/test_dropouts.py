@@ -1,4 +1,4 @@
-"""Runs of equal frames and copies, by their definitions."""
+"""Runs of equal samples and copies, by their definitions."""
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from plc_kernels.dropouts import (
     find_dropouts,
     skip_packet,
 )
+from plc_kernels.packet import CHANNELS_AT
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
@@ -32,29 +33,43 @@ class Stream:
     def __init__(self, channels: int = 1, packet: int = PACKET) -> None:
         self.packet = packet
         past = round((LAG_MS + MORE_MS) * MS)
-        self.line = np.zeros((past + packet, channels), np.float32)
-        self.state = np.zeros(STATE_WORDS, np.int64)
-        self.marked = np.zeros(packet, np.int8)
+        self.lines = np.zeros((channels, past + packet), np.float32)
+        self.states = np.zeros((channels, STATE_WORDS), np.int64)
+        self.marked = np.zeros((channels, packet), np.int8)
         self.parts = np.zeros(packet + 1, np.int64)
 
+    @property
+    def state(self) -> NDArray[np.int64]:
+        return self.states[0]
+
     def look_at(self, packet: NDArray[np.float32]) -> list[tuple[int, int]]:
-        self.line[-self.packet :] = packet
-        count = find_dropouts(RATE, self.packet, self.line, self.state, self.marked, self.parts)
+        return [(begin % 2**CHANNELS_AT, stop) for begin, stop in self.parts_of(packet)]
+
+    def parts_of(self, packet: NDArray[np.float32]) -> list[tuple[int, int]]:
+        self.lines[:, -self.packet :] = packet.T
+        count = find_dropouts(RATE, self.packet, self.lines, self.states, self.marked, self.parts)
         return [(begin, stop) for begin, stop in self.parts[: 2 * count].reshape(-1, 2).tolist()]
 
     def skip(self) -> None:
-        skip_packet(RATE, self.packet, self.state)
+        skip_packet(RATE, self.packet, self.states)
+
+
+def marks_by_channel(signal: NDArray[np.float32], packet: int = PACKET) -> NDArray[np.bool_]:
+    """Return which samples are found, shape (n, channels)."""
+    stream = Stream(signal.shape[1], packet)
+    everything = 2 ** signal.shape[1] - 1
+    found = np.zeros(signal.shape, np.bool_)
+    for at in range(0, len(signal) - packet + 1, packet):
+        for begin, stop in stream.parts_of(signal[at : at + packet]):
+            lost = begin >> CHANNELS_AT or everything
+            for c in range(signal.shape[1]):
+                found[at + begin % 2**CHANNELS_AT : at + stop, c] |= bool(lost >> c & 1)
+    return found
 
 
 def marks(signal: NDArray[np.float32], packet: int = PACKET) -> NDArray[np.bool_]:
-    """Return which frames are found, shape (n,)."""
-    frames = signal.reshape(len(signal), -1)
-    stream = Stream(frames.shape[1], packet)
-    found = np.zeros(len(frames), np.bool_)
-    for at in range(0, len(frames) - packet + 1, packet):
-        for begin, stop in stream.look_at(frames[at : at + packet]):
-            found[at + begin : at + stop] = True
-    return found
+    """Return which samples are found in any channel, shape (n,)."""
+    return marks_by_channel(signal.reshape(len(signal), -1), packet).any(axis=1)
 
 
 def where(found: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -100,18 +115,52 @@ def test_a_stuck_sample_is_found() -> None:
     assert found[1] == SECOND + 10 * MS
 
 
-def test_all_channels_must_be_cut_off_at_once() -> None:
-    signal = np.stack([noise(4, 2 * SECOND), noise(5, 2 * SECOND)], axis=1)
-    signal[SECOND : SECOND + 20 * MS, 0] = 0.0
-    assert not marks(signal).any()
-    signal[SECOND : SECOND + 20 * MS, 1] = 0.0
-    assert where(marks(signal)) == [(SECOND, SECOND + 20 * MS)]
+def test_each_channel_is_looked_at_for_itself() -> None:
+    signal = np.stack([noise(seed, 2 * SECOND) for seed in (4, 5, 6)], axis=1)
+    hole = (SECOND, SECOND + 20 * MS)
+    for lost in ([1], [0, 2], [0, 1, 2]):
+        damaged = signal.copy()
+        damaged[slice(*hole), lost] = 0.0
+        found = marks_by_channel(damaged)
+        assert [where(row) for row in found.T] == [[hole] if c in lost else [] for c in range(3)]
 
 
-def test_a_silent_channel_hides_nothing() -> None:
+def test_a_silent_channel_hides_nothing_and_is_no_dropout() -> None:
     signal = np.stack([noise(4, 2 * SECOND), np.zeros(2 * SECOND, np.float32)], axis=1)
     signal[SECOND : SECOND + 20 * MS] = 0.0
-    assert where(marks(signal)) == [(SECOND, SECOND + 20 * MS)]
+    found = marks_by_channel(signal)
+    assert where(found[:, 0]) == [(SECOND, SECOND + 20 * MS)]
+    assert not found[:, 1].any()
+
+
+@pytest.mark.parametrize("code", [-32124, -5504], ids=["mu-law", "A-law"])
+@pytest.mark.parametrize("level", [0.003, 0.03, 0.3])
+def test_a_constant_louder_than_the_sound_is_a_dropout(code: int, level: float) -> None:
+    """Byte 0x00 of G.711, which recorders write for lost packets."""
+    signal = in_16_bits(tones(21, RATE, 2 * SECOND, level))
+    for packet in (10, 20, 30):
+        damaged = signal.copy()
+        hole = slice(SECOND, SECOND + packet * MS)
+        damaged[hole] = code / 32768
+        assert where(marks(damaged, packet * MS)) == [(hole.start, hole.stop)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_zeros_again_and_again_in_frames_are_found(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    signal = in_16_bits(glide(seed, RATE, 2 * SECOND, 0.3))
+    damaged, holes = signal.copy(), []
+    for frame in range(SECOND, 2 * SECOND - PACKET, 2 * PACKET):
+        start = frame + int(rng.integers(40, PACKET - 40))
+        holes.append((start, start + int(rng.integers(5, 16))))
+        damaged[slice(*holes[-1])] = 0.0
+    found = marks(damaged)
+    hit = [found[start + 1 : stop - 1].all() for start, stop in holes]
+    assert np.mean(hit) >= 0.8
+    clear = np.ones(signal.size, np.bool_)
+    for start, stop in holes:
+        clear[start - 2 : stop + 2] = False
+    assert not (found & clear).any()
 
 
 def faded(length_ms: float) -> NDArray[np.float32]:
@@ -134,6 +183,7 @@ def faded(length_ms: float) -> NDArray[np.float32]:
          * noise(8, SECOND, 1.0)),
         ("a sine of whole samples", in_16_bits(sine(500.0, RATE, 2 * SECOND))),
         ("a square wave", np.sign(np.sin(np.arange(2 * SECOND) / 25.0 + 0.1)) * 0.5),
+        ("a bass in 8 bits", np.rint(64 * np.sin(np.arange(2 * SECOND) / 80.0)) / 128),
         ("clipped sound", np.clip(3.0 * sine(60.0, RATE, 2 * SECOND, 0.5), -0.9, 0.9)),
         ("NaN", np.full(SECOND, np.nan)),
         ("NaN and sound", np.where(np.arange(SECOND) % 900 < 300, np.nan, noise(9, SECOND))),

@@ -29,6 +29,8 @@ def _changed(config: Any, given: dict[str, Any]) -> Any:
         value = getattr(config, field.name)
         if field.name not in new and given and dataclasses.is_dataclass(value):
             new[field.name] = _changed(value, given)
+    if isinstance(config, StreamConfig) and "packet_ms" not in new:
+        new["packet_ms"] = None  # as of the samples
     return dataclasses.replace(config, **new)
 
 

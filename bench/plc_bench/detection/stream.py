@@ -21,7 +21,6 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.samples import Packet
 from plc.errors import ConfigError
 from plc.repair.detect.findings import runs
-from plc.rtp.packetizer import packet_samples
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, as_done
@@ -66,7 +65,7 @@ class StreamDetectSettings:
             raise ConfigError("give at least one packet length and one sample rate")
         for rate in self.sample_rates:
             for ms in self.packet_ms:
-                StreamConfig(sample_rate=rate, packet_samples=packet_samples(ms, rate))
+                StreamConfig(sample_rate=rate, packet_ms=ms)
 
     def condition(self, number: int) -> tuple[float, int]:
         """Return packet length and rate of the clip of a number."""
@@ -142,7 +141,7 @@ def measure_streams(
 def _score(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores:
     number, clip = item
     packet_ms, rate = settings.condition(number)
-    config = StreamConfig(sample_rate=rate, packet_samples=packet_samples(packet_ms, rate))
+    config = StreamConfig(sample_rate=rate, packet_ms=packet_ms)
     signal = read_clip(clip.path, rate).signal.mean(axis=1)
     signal = signal[: signal.size // config.packet_samples * config.packet_samples]
     seed = clip_seed(f"{clip.name} stream {rate}", settings.seed)

@@ -119,8 +119,12 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     ORDERS,
     LIMITS,
     TIMES,
+    GUIDE_ROWS,
+    GUIDE_FIT,
+    GUIDE_LINES,
+    GUIDE_GAINS,
     REALS_AT,
-) = range(16, 73)
+) = range(16, 77)
 
 # Lengths that follow from the settings.
 (
@@ -143,7 +147,7 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     N_BANDS,
     MOST_ORDER,
     FIT_SAMPLES,
-) = range(73, 92)
+) = range(77, 96)
 
 # State.
 (
@@ -188,8 +192,9 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     FITTED_STEP,
     TAKES,
     FLAGS,
-) = range(96, 137)
-QUICK = 137
+    KEPT,
+) = range(96, 138)
+QUICK = 138
 """First of a word for each channel."""
 
 COUNTERS = (
@@ -209,7 +214,7 @@ COUNTERS = (
     "longest_burst_samples",
 )
 """What a stream counts, in the order of its words from :data:`STATS` on."""
-STATS = 145
+STATS = 146
 (
     TOTAL_SAMPLES,
     CONCEALED_SAMPLES,
@@ -285,6 +290,9 @@ SPEECH_FROM = 0.8
 does speech little harm."""
 MUSIC_RATE_SPEECH_FROM = 0.85
 """The same at rates from :data:`MUSIC_RATE` on."""
+GUIDE_MS, REHEARSED_MS, GUIDE_ORDER_MS, GUIDE_MOST_ORDER = 25.0, 5.0, 2.0, 128
+"""Of the history by which channels are compared, of its end, which is predicted, and of the
+predictor."""
 CHUNK = 1024
 """Samples that are extrapolated at a time."""
 
@@ -362,6 +370,19 @@ def _place(block: Block, word: int, size: int) -> None:
     """Give an array of ``size`` bytes its place."""
     block[word] = block[SIZE]
     block[SIZE] += (size + 63) // 64 * 64
+
+
+@inlined
+def guide_samples(block: Block) -> int:
+    """Return the samples by which channels are compared."""
+    return min(block[PAST], samples_of(block[RATE], GUIDE_MS))
+
+
+@inlined
+def guide_order(block: Block) -> int:
+    """Return the order of the predictor of that comparison."""
+    order = min(samples_of(block[RATE], GUIDE_ORDER_MS), GUIDE_MOST_ORDER)
+    return min(order, guide_samples(block) // 4)
 
 
 @kernel
@@ -475,4 +496,10 @@ def lay_out(block: Block) -> int:
     _place(block, ORDERS, 8 * channels)
     _place(block, LIMITS, 8 * channels)
     _place(block, TIMES, 8 * 2 * TIME_BINS)
+    several = channels > 1
+    _place(block, GUIDE_ROWS, 4 * 3 * guide_samples(block) if several else 0)
+    _place(block, GUIDE_FIT, 8 * 3 * (guide_order(block) + 1) if several else 0)
+    rehearsed = guide_order(block) + samples_of(rate, REHEARSED_MS)
+    _place(block, GUIDE_LINES, 8 * 2 * rehearsed if several else 0)
+    _place(block, GUIDE_GAINS, 8 * 2 * channels if several else 0)
     return int(block[SIZE])

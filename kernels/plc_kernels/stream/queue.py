@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, part
-from plc_kernels.packet import unpack_float32, unpack_int16
+from plc_kernels.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
 from plc_kernels.stream.layout import (
     ARRIVED,
     CHANNELS,
@@ -23,7 +23,9 @@ from plc_kernels.stream.layout import (
 )
 
 LOST, WHOLE, PARTIAL = range(3)
-"""What arrived of a packet."""
+"""What arrived of a packet. Of a partial one the mask has a byte for each sample: the channels that
+are missing, bit by bit; 0 where it arrived."""
+_BEGIN = 2**CHANNELS_AT - 1
 
 
 @part
@@ -50,7 +52,8 @@ def unpack(
     integer : bool
         Whether they are int16.
     missing : int64, shape (2 n,)
-        Begin and end of each part that did not arrive.
+        Begin and end of each part that did not arrive; the begin may say of which channels
+        (:data:`~plc_kernels.packet.CHANNELS_AT`).
     count : int
         Of these parts. What stands there is not looked at: it becomes 0.
     """
@@ -60,14 +63,50 @@ def unpack(
     sound = True
     begin = 0
     for k in range(count + 1):
-        stop = missing[2 * k] if k < count else n
+        stop = missing[2 * k] & _BEGIN if k < count else n
         if integer:
             unpack_int16(integer_rows(packet, 0, (n, channels)), begin, stop, rows)
         else:
             sound &= unpack_float32(float_rows(packet, 0, (n, channels)), begin, stop, rows)
         if k < count:
             begin = missing[2 * k + 1]
-            rows[:, stop:begin] = np.float32(0.0)
+            lost = _lost_channels(block, missing[2 * k])
+            if lost == _all_channels(block):
+                rows[:, stop:begin] = np.float32(0.0)
+            else:
+                sound &= _unpack_kept(block, packet, integer, stop, begin, lost)
+    return sound
+
+
+@inlined
+def _all_channels(block: Block) -> int:
+    return (1 << block[CHANNELS]) - 1
+
+
+@inlined
+def _lost_channels(block: Block, begin: int) -> int:
+    """Return the channels that a missing part's begin names, bit by bit."""
+    lost = begin >> CHANNELS_AT
+    return lost if lost else _all_channels(block)
+
+
+@part
+def _unpack_kept(
+    block: Block, packet: int, integer: bool, begin: int, stop: int, lost: int
+) -> bool:
+    """Copy the channels of a part that arrived; tell whether they are sound."""
+    channels, n = block[CHANNELS], block[PACKET]
+    rows = slot_rows(block, block[SLOT])
+    if integer:
+        unpack_int16(integer_rows(packet, 0, (n, channels)), begin, stop, rows)
+    else:
+        unpack_float32(float_rows(packet, 0, (n, channels)), begin, stop, rows)
+    sound = True
+    for c in range(channels):
+        if lost >> c & 1:
+            rows[c, begin:stop] = np.float32(0.0)
+        for i in range(begin, stop):
+            sound &= bool(abs(rows[c, i]) < LARGEST)
     return sound
 
 
@@ -93,9 +132,10 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
         if count > 0:
             states[slot] = PARTIAL
             mask = byte_rows(block, MASK, (slots, block[PACKET]))[slot]
-            mask[:] = np.int8(1)
+            mask[:] = np.int8(0)
             for k in range(count):
-                mask[missing[2 * k] : missing[2 * k + 1]] = np.int8(0)
+                lost = np.int8(_lost_channels(block, missing[2 * k]))
+                mask[missing[2 * k] & _BEGIN : missing[2 * k + 1]] = lost
     block[PUSHED] += 1
     block[POSITION] += block[PACKET]
     block[SLOT] = slot + 1 if slot + 1 < slots else 0
@@ -104,7 +144,7 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
 
 @part
 def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
-    """Return whether the part from a sample on arrived, and its end."""
+    """Return whether the part from a sample on is whole, and its end."""
     slots, n = block[LOOKAHEAD] + 1, block[PACKET]
     state = words(block, ARRIVED, slots)[slot]
     if state != PARTIAL:
@@ -113,7 +153,18 @@ def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
     stop = begin + 1
     while stop < n and mask[stop] == mask[begin]:
         stop += 1
-    return mask[begin] == 1, stop
+    return mask[begin] == 0, stop
+
+
+@part
+def kept_at(block: Block, slot: int, begin: int) -> int:
+    """Return the channels that arrived of a sample, bit by bit."""
+    slots, n = block[LOOKAHEAD] + 1, block[PACKET]
+    state = words(block, ARRIVED, slots)[slot]
+    if state != PARTIAL:
+        return _all_channels(block) if state == WHOLE else 0
+    lost = int(byte_rows(block, MASK, (slots, n))[slot, begin])
+    return _all_channels(block) & ~lost
 
 
 @part

@@ -21,7 +21,7 @@ from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
 from plc_kernels.packet import pack_float32, pack_int16
-from plc_kernels.stream import background, fill_limit, prediction, queue
+from plc_kernels.stream import background, fill_limit, neighbours, prediction, queue
 from plc_kernels.stream.layout import (
     AFTER,
     AGE,
@@ -52,6 +52,7 @@ from plc_kernels.stream.layout import (
     INSIDE,
     INTEGER,
     INVALID_PACKETS,
+    KEPT,
     KNOWN,
     LANDED,
     LATE,
@@ -349,6 +350,7 @@ def _begin_burst(block: Block, gap: int) -> None:
     block[BRIDGED] = 0
     block[BRIDGE] = 0
     block[LANDED] = 0
+    block[KEPT] = -1
     fill_limit.begin_limit(block)
     block[EVENTS] += 1
     if block[INSIDE]:
@@ -439,10 +441,20 @@ def _conceal(block: Block) -> int:
     block[SILENT_SAMPLES] += n if silent else 0
     block[CONCEALED_SAMPLES] += n
     block[LONGEST_BURST] = max(block[LONGEST_BURST], block[AGE])
+    kept = block[KEPT] & queue.kept_at(block, block[SLOT], begin)
+    received = queue.slot_rows(block, block[SLOT])
+    if kept:
+        if block[KEPT] < 0:
+            neighbours.compare(block, kept)
+        neighbours.guide(block, kept, received[:, begin:stop], fill)
+    block[KEPT] = kept
     block[FILLS_LIMITED] += fill_limit.hold(block, block[PLAYED_AT], fill)
     playing = float_rows(block, PLAYING, (channels, block[PACKET]))
     for c in range(channels):
-        playing[c, begin:stop] = fill[c]
+        if kept >> c & 1:
+            playing[c, begin:stop] = received[c, begin:stop]
+        else:
+            playing[c, begin:stop] = fill[c]
     _remember(block, int(trusted))
     return PLAYED
 
@@ -485,6 +497,9 @@ def _recover(block: Block) -> None:
             block[QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
     playing = float_rows(block, PLAYING, (channels, block[PACKET]))
     for c in range(channels):
+        if block[KEPT] >> c & 1:
+            playing[c, begin:stop] = received[c, begin:stop]
+            continue
         ramp = floats(block, QUICK_RAMP if block[QUICK + c] else RAMP, block[RAMP_SAMPLES])
         crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
         playing[c, begin : begin + n] = tail[c]

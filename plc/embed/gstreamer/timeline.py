@@ -18,12 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plc.embed.stream import EmbeddedConfig, EmbeddedStream
-from plc.engine.config import MAX_PACKET_MS, MIN_PACKET_MS
+from plc.engine.config import MAX_PACKET_MS, MIN_PACKET_MS, OPEN
 from plc.engine.samples import Packet
 
 NANOSECONDS = 1_000_000_000
-# Of buffers that are longer or shorter than a packet may be.
-_PACKET_MS = 10.0
 LONGEST_GAP_S = 5.0
 """More than that is not filled at once; by then there is only falling noise left to play."""
 
@@ -139,8 +137,8 @@ class BufferTimeline:
         least = shortest_packet(self._rate)
         most = int(MAX_PACKET_MS * self._rate / 1000)
         fits = least <= samples <= most
-        size = samples if fits else round(_PACKET_MS * self._rate / 1000)
-        stream = replace(self._config.stream, packet_samples=size)
+        size = samples if fits else OPEN
+        stream = replace(self._config.stream, packet_samples=size, packet_ms=OPEN)
         self.stream = EmbeddedStream(replace(self._config, stream=stream))
         self._packet = np.zeros(self.stream.shape, self._config.format.dtype)
         self._begin()

@@ -67,6 +67,9 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
     )
     fit = past + 2 * reach if inside else 0
     through = reach + samples(layout.RUN_ON_MS) if inside else 0
+    several = channels > 1
+    guide = min(past, samples(layout.GUIDE_MS))
+    guide_order = min(samples(layout.GUIDE_ORDER_MS), layout.GUIDE_MOST_ORDER, guide // 4)
     f4, f8, i8 = np.float32, np.float64, np.int64
     return {
         layout.RING: (f4, (channels, past)),
@@ -124,6 +127,13 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
         layout.ORDERS: (i8, (channels,)),
         layout.LIMITS: (f8, (channels,)),
         layout.TIMES: (i8, (2, layout.TIME_BINS)),
+        layout.GUIDE_ROWS: (f4, (3, guide if several else 0)),
+        layout.GUIDE_FIT: (f8, (3, guide_order + 1 if several else 0)),
+        layout.GUIDE_LINES: (
+            f8,
+            (2, guide_order + samples(layout.REHEARSED_MS) if several else 0),
+        ),
+        layout.GUIDE_GAINS: (f8, (channels if several else 0, 2)),
     }
 
 

@@ -62,7 +62,7 @@ def test_named_words_do_not_overlap() -> None:
         layout.SIZE,
         *ARRAYS,
         *range(layout.REALS_AT, layout.FIT_SAMPLES + 1),
-        *range(layout.PUSHED, layout.WAITS + 1),
+        *range(layout.PUSHED, layout.KEPT + 1),
         *range(layout.QUICK, layout.QUICK + layout.MAX_CHANNELS),
         *range(layout.STATS, layout.STATS + len(layout.COUNTERS)),
         *range(layout.RUNG_SAMPLES, layout.RUNG_SAMPLES + layout.MAX_RUNGS),

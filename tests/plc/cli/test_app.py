@@ -433,8 +433,17 @@ def test_losing_by_a_trace_does_not_write_over_it(clip: Path) -> None:
 def test_impossible_settings_are_refused(clip: Path) -> None:
     target = clip.with_name("b.wav")
     assert "mean burst" in refusal("conceal", clip, target, "--loss", "90%", "--burst", 1)
-    assert "1920" in refusal("conceal", clip, target, "--loss", "10%", "--packet-ms", 5000)
+    assert "0.1 to 120 ms" in refusal("conceal", clip, target, "--loss", "10%", "--packet-ms", 5000)
     assert "2.000 s" in refusal("inpaint", clip, target, "--gap", "1.99:2.01")
+
+
+def test_packets_may_be_given_in_samples(clip: Path) -> None:
+    lossy, other = clip.with_name("lossy.wav"), clip.with_name("other.wav")
+    run("lose", clip, lossy, "--loss", "10%", "--packet-ms", "352smp")
+    trace = lossy.with_suffix(".trace")
+    assert "packets of 352 samples" in trace.read_text()
+    run("conceal", lossy, other, "--trace", trace, "--packet-ms", "352smp")
+    assert "352 samples" in refusal("conceal", lossy, other, "--trace", trace, "--overwrite")
 
 
 def test_misused_options_say_what_would_do(clip: Path) -> None:

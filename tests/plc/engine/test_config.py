@@ -1,5 +1,5 @@
 import math
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from plc.engine.config import (
     MIN_PACKET_MS,
     StreamConfig,
     StreamSettings,
+    samples_of_packet,
 )
 from plc.errors import ConfigError, PlcError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -115,11 +116,58 @@ def test_a_wrong_setting_names_what_would_do(setting: dict[str, Any], message: s
 
 
 def test_the_keywords_of_streams_are_those_of_the_config() -> None:
-    """But for the format and the lookahead, which may be given by position."""
-    by_position = ("sample_rate", "channels", "packet_samples", "lookahead")
+    """But for the format and the lookahead, which stand in the signatures."""
+    format = {"sample_rate", "channels", "packet_samples", "packet_ms", "lookahead"}
     declared = StreamSettings.__annotations__
-    assert (*by_position, *declared) == tuple(field.name for field in fields(StreamConfig))
+    assert format | set(declared) == {field.name for field in fields(StreamConfig)}
     assert declared == {name: StreamConfig.__annotations__[name] for name in declared}
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000, 192_000])
+def test_a_packet_lasts_10_ms_at_every_rate_unless_said_otherwise(rate: int) -> None:
+    assert StreamConfig(sample_rate=rate).packet_samples == round(rate / 100)
+    config = StreamConfig(sample_rate=rate, packet_ms=20)
+    assert config.packet_samples == round(rate / 50)
+    assert config.packet_ms == 1000 * config.packet_samples / rate
+    assert StreamConfig(**asdict(config)) == config
+
+
+def test_every_length_of_packets_comes_back_from_its_fields() -> None:
+    longest = StreamConfig(sample_rate=11_025, packet_samples=1323)
+    for config in (longest, StreamConfig(sample_rate=192_000, packet_samples=32)):
+        assert StreamConfig(**asdict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"packet_ms": 20, "packet_samples": 480}, "packet_ms is 20; give one of them"),
+        ({"packet_ms": 0.0}, "packet_ms is 0.0; give 0.1 to 120 ms"),
+        ({"packet_ms": math.nan}, "packet_ms is nan"),
+        ({"packet_ms": "ten"}, "packet_ms is 'ten'"),
+        ({"packet_ms": "ten", "packet_samples": 480}, "packet_ms is 'ten'"),
+        ({"packet_ms": True}, "packet_ms is True"),
+    ],
+)
+def test_a_packet_of_two_lengths_or_of_none_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StreamConfig(**settings)
+
+
+def test_a_packet_is_whole_samples() -> None:
+    assert samples_of_packet(10.0, 44_100) == 441
+    assert samples_of_packet(0.1, 8000) == 1
+    assert samples_of_packet("352smp", 44_100) == 352
+    for packet_ms in (0.0, -10.0, 0.09, 121.0, math.nan, math.inf, "0smp", "9999smp", "12", "smp"):
+        with pytest.raises(ConfigError, match="packet_ms is"):
+            samples_of_packet(packet_ms, 48_000)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(StreamConfig)])
+def test_help_of_a_concealer_tells_of_every_setting(field: str) -> None:
+    assert f"    {field} : " in (Concealer.__doc__ or "")
 
 
 def test_a_stream_is_opened_as_its_config_says() -> None:

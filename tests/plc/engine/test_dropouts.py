@@ -71,6 +71,69 @@ def test_a_part_of_a_packet_is_concealed_and_the_rest_left() -> None:
     assert nmse_db(heard, whole, lost) < -4.0 < nmse_db(muted, whole, lost)
 
 
+HOLES = [slice(k * PACKET + 30, k * PACKET + 30 + 200) for k in range(60, 140, 7)]
+
+
+def stereo(alike: float) -> NDArray[np.float32]:
+    """Return two channels that share so much of their sound."""
+    left, own = tones(5, RATE, PACKETS * PACKET), glide(6, RATE, PACKETS * PACKET)
+    return np.stack([left, alike * left + (1 - alike) * own], axis=1)
+
+
+def with_holes(signal: NDArray[np.float32], channel: int) -> NDArray[np.float32]:
+    damaged = signal.copy()
+    for hole in HOLES:
+        damaged[hole, channel] = 0.0
+    return damaged
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("method", ["ar", "auto"])
+def test_a_dropout_of_one_channel_leaves_the_other_as_it_came(
+    lookahead: int, integer: bool, method: str
+) -> None:
+    whole = stereo(0.3)
+    damaged = with_holes(whole, 0)
+    given = np.rint(damaged * 32768).astype(np.int16) if integer else damaged
+    with Concealer(
+        RATE, 2, PACKET, lookahead, method=method, budget_ms=np.inf, detect_dropouts=True
+    ) as concealer:
+        heard = pushed(given, concealer)
+        assert concealer.stats.detected_dropouts >= len(HOLES)
+        assert concealer.stats.lost_packets == 0
+    np.testing.assert_array_equal(heard[:, 1], given[:, 1])
+    lost = damaged[:, 0] != whole[:, 0]
+    left = heard[:, 0] / 32768 if integer else heard[:, 0]
+    assert nmse_db(left, whole[:, 0], lost) < -4.0
+
+
+def test_a_channel_that_is_alike_guides_the_fill_of_its_neighbour() -> None:
+    errors_db = []
+    for left, right in ((1.0, 1.0), (0.0, 0.1), (0.1, 1.0)):
+        whole = np.stack([stereo(left)[:, 1], stereo(right)[:, 1]], axis=1)
+        damaged = with_holes(whole, 0)
+        heard = pushed(damaged, stream(channels=2))[:, 0]
+        alone = pushed(damaged[:, :1], stream())[:, 0]
+        lost = damaged[:, 0] != whole[:, 0]
+        errors_db.append(nmse_db(heard, whole[:, 0], lost) - nmse_db(alone, whole[:, 0], lost))
+    same, near, other = errors_db
+    assert same < -20.0
+    assert near < -3.0
+    assert abs(other) < 0.3
+
+
+def test_a_channel_lost_before_its_neighbour_is_concealed_to_the_end() -> None:
+    whole = stereo(0.0)
+    damaged = with_holes(whole, 0)
+    first = HOLES[0].start // PACKET
+    concealer = stream(channels=2)
+    heard = pushed(damaged, concealer, lost=first - 1)
+    assert np.isfinite(heard).all()
+    steps = np.abs(np.diff(heard, axis=0))[(first - 1) * PACKET : (first + 2) * PACKET]
+    assert steps.max() <= 1.5 * np.abs(np.diff(whole, axis=0)).max()
+
+
 def test_a_block_that_is_said_again_is_concealed() -> None:
     whole = tones(2, RATE, PACKETS * PACKET)
     stuck = whole.copy()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import Concealer, ConfigError, ModelError, PacketError, TraceError, conceal
+from plc import Concealer, ConfigError, ModelError, PacketError, TraceError, conceal, notice
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
@@ -72,7 +72,7 @@ def test_a_short_last_packet_that_arrived_is_played(lookahead: int) -> None:
 def test_shape_and_dtype_come_back(shape: tuple[int, ...], dtype: Any) -> None:
     signal = (100 * noise(0, int(np.prod(shape)))).astype(dtype).reshape(shape)
     before = signal.copy()
-    out = conceal(signal, np.arange(5) % 2 == 1, **STREAM)
+    out = conceal(signal, np.arange(-(-shape[0] // PACKET)) % 2 == 1, **STREAM)
     assert out.shape == shape
     assert out.dtype == dtype
     assert not np.shares_memory(out, signal)
@@ -120,22 +120,43 @@ def test_a_trace_is_anything_of_true_and_false(trace: Any) -> None:
     np.testing.assert_array_equal(conceal(signal, trace, **STREAM), expected)
 
 
-def test_a_longer_trace_is_cut() -> None:
-    signal = noise(1, 3 * PACKET)
-    trace = np.array([False, True, False])
-    longer = np.append(trace, np.ones(10, bool))
-    np.testing.assert_array_equal(
-        conceal(signal, longer, **STREAM), conceal(signal, trace, **STREAM)
-    )
-
-
 @pytest.mark.parametrize(("samples", "needed"), [(3 * PACKET, 3), (3 * PACKET + 1, 4)])
-def test_a_shorter_trace_says_how_many_packets_there_are(samples: int, needed: int) -> None:
+@pytest.mark.parametrize("given", [2, 5])
+def test_a_trace_of_other_packets_says_how_many_there_are(
+    samples: int, needed: int, given: int
+) -> None:
     with pytest.raises(
         TraceError,
-        match=f"the trace has 2 packets; {samples} samples in packets of 128 need {needed}",
+        match=f"the trace has {given} packets; {samples} samples in packets of 128 are {needed}",
     ):
-        conceal(noise(1, samples), [False, True], **STREAM)
+        conceal(noise(1, samples), [False] * given, **STREAM)
+
+
+def test_a_trace_is_of_10_ms_at_every_rate() -> None:
+    signal = tones(1, 44_100, 44_100)
+    trace = np.arange(100) % 9 == 8
+    heard = conceal(signal, trace, sample_rate=44_100)
+    expected = conceal(signal, np.repeat(trace, 441), sample_rate=44_100, packet_samples=441)
+    np.testing.assert_array_equal(heard, expected)
+    with pytest.raises(TraceError, match="packet_samples or packet_ms"):
+        conceal(signal, trace, sample_rate=44_100, packet_ms=20)
+
+
+def test_integers_given_as_float_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(notice, "listener", lines.append)
+    monkeypatch.setattr(notice, "_told", set())
+    loud = 3000 * tones(1, SAMPLE_RATE, 10 * PACKET)
+    for _ in range(2):
+        conceal(loud, np.zeros(10, bool), **STREAM)
+    assert ["full scale is 1.0" in line for line in lines] == [True]
+    with Concealer(**STREAM) as stream:
+        monkeypatch.setattr(notice, "_told", set())
+        for packet in loud.reshape(-1, PACKET):
+            stream.push(packet)
+    assert len(lines) == 2
+    conceal(loud / 3000, np.zeros(10, bool), **STREAM)
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize(

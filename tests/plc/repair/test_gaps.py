@@ -12,7 +12,6 @@ from plc.repair.gaps import (
     find_unsound,
     gaps_in_samples,
     merge_gaps,
-    samples_of_packet,
 )
 
 RATE = 16_000
@@ -70,16 +69,3 @@ def test_the_first_sample_that_is_no_number_outside_the_gaps_is_found() -> None:
     assert find_unsound(signal, []) == 20
     assert find_unsound(signal, [(10, 21)]) == 50
     assert find_unsound(signal, [(60, 80), (10, 51)]) is None
-
-
-@pytest.mark.parametrize(
-    ("packet_ms", "sample_rate", "samples"), [(10, 48_000, 480), (10, 44_100, 441), (2.5, 8000, 20)]
-)
-def test_a_packet_is_whole_samples(packet_ms: float, sample_rate: int, samples: int) -> None:
-    assert samples_of_packet(packet_ms, sample_rate) == samples
-
-
-@pytest.mark.parametrize("packet_ms", [0.0, -10.0, 0.001, float("nan"), float("inf")])
-def test_a_packet_shorter_than_a_sample_is_refused(packet_ms: float) -> None:
-    with pytest.raises(ConfigError, match="less than one sample"):
-        samples_of_packet(packet_ms, RATE)

@@ -1,11 +1,9 @@
 """Packets are numbered and timed as RFC 3550 has it, and repeat earlier ones as RFC 2198 does."""
 
 import numpy as np
-import pytest
 
-from plc.errors import ConfigError
 from plc.rtp.codecs import L16
-from plc.rtp.packetizer import Packetizer, packet_samples
+from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, parse_red, parse_rtp
 
 RATE = 8000
@@ -42,11 +40,3 @@ def test_a_packet_repeats_as_many_before_it_as_there_are_and_as_asked_for() -> N
     assert (earlier.offset, middle.offset, own.offset) == (160, 80, 0)
     assert earlier.payload == repeated[1][-1].payload
     assert {block.payload_type for block in repeated[3]} == {96}
-
-
-def test_the_length_of_a_packet_is_a_whole_number_of_samples() -> None:
-    assert packet_samples(10.0, 44_100) == 441
-    assert packet_samples(0.1, 8000) == 1
-    for packet_ms in (0.0, 0.09, 121.0, float("nan")):
-        with pytest.raises(ConfigError, match="packet_ms is"):
-            packet_samples(packet_ms, RATE)

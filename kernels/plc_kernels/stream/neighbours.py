@@ -1,0 +1,127 @@
+"""Concealments of a channel whose neighbour arrived.
+
+All channels of a lost part are predicted. Where one of them arrived, the error of its prediction is
+known, and tells of the other's as far as both err alike. So a burst begins with a rehearsal: the
+last 5 ms of each channel are predicted from what stood before, and the errors give the gain, by
+least squares. What is alike because it is predictable, such as a chord with another voice on each
+side, gains nothing, and does no harm.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.ar import burg, extrapolate, taps_of
+from plc_kernels.compile import part
+from plc_kernels.history import newest
+from plc_kernels.stream.layout import (
+    CHANNELS,
+    GUIDE_FIT,
+    GUIDE_GAINS,
+    GUIDE_LINES,
+    GUIDE_ROWS,
+    HISTORY_AT,
+    HISTORY_FILLED,
+    PAST,
+    RATE,
+    REHEARSED_MS,
+    RING,
+    Block,
+    double_rows,
+    float_rows,
+    guide_order,
+    guide_samples,
+    samples_of,
+)
+
+# Errors below -100 dBFS are nothing to compare.
+_SILENT = 1e-10
+# Where the errors have less of their energy in common, no channel is a guide.
+_LEAST_ALIKE = 0.1
+
+
+@part
+def compare(block: Block, kept: int) -> None:
+    """Choose the guide of each lost channel, and its gain.
+
+    Parameters
+    ----------
+    block
+        Of the stream, before the samples of the burst are played.
+    kept : int
+        Channels that arrived, bit by bit.
+    """
+    channels, order = block[CHANNELS], guide_order(block)
+    gains = double_rows(block, GUIDE_GAINS, (channels, 2))
+    lines = double_rows(block, GUIDE_LINES, (2, order + samples_of(block[RATE], REHEARSED_MS)))
+    for lost in range(channels):
+        gains[lost, 0] = -1.0
+        gains[lost, 1] = 0.0
+        if kept >> lost & 1 or block[HISTORY_FILLED] < guide_samples(block) or order < 4:
+            continue
+        _rehearse(block, lost, lines[0])
+        best = _LEAST_ALIKE
+        for c in range(channels):
+            if kept >> c & 1:
+                _rehearse(block, c, lines[1])
+                alike, gain = _likeness(lines[0, order:], lines[1, order:])
+                if alike > best:
+                    best = alike
+                    gains[lost, 0] = float(c)
+                    gains[lost, 1] = gain
+
+
+@part
+def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
+    """Write the errors of a prediction of the newest samples, behind the ones it begins with."""
+    n, order = guide_samples(block), guide_order(block)
+    rows = float_rows(block, GUIDE_ROWS, (3, n))
+    fit = double_rows(block, GUIDE_FIT, (3, order + 1))
+    ring = float_rows(block, RING, (block[CHANNELS], block[PAST]))
+    newest(ring[channel], block[HISTORY_AT], rows[0])
+    known = n - (line.size - order)
+    burg(order, rows[0, :known], rows[1], rows[2], fit[0], fit[1])
+    taps_of(fit[1], fit[2, :order])
+    for i in range(order):
+        line[i] = rows[0, known - order + i]
+    extrapolate(fit[2, :order], line)
+    for i in range(n - known):
+        line[order + i] -= rows[0, known + i]
+
+
+@part
+def _likeness(own: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the squared correlation of two channels' errors, and one over the other."""
+    both, energy, others = 0.0, 0.0, 0.0
+    for i in range(own.size):
+        both += own[i] * other[i]
+        energy += own[i] * own[i]
+        others += other[i] * other[i]
+    if min(energy, others) < _SILENT * own.size:
+        return 0.0, 0.0
+    return both * both / (energy * others), both / others
+
+
+@part
+def guide(
+    block: Block, kept: int, received: NDArray[np.float32], fill: NDArray[np.float32]
+) -> None:
+    """Correct the fills of lost channels by the errors of their guides.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    kept : int
+        Channels that arrived, bit by bit.
+    received : float32, shape (channels, n)
+        The part, as it arrived.
+    fill : float32, shape (channels, n), read and written
+        As predicted.
+    """
+    gains = double_rows(block, GUIDE_GAINS, (block[CHANNELS], 2))
+    for lost in range(block[CHANNELS]):
+        source, gain = int(gains[lost, 0]), np.float32(gains[lost, 1])
+        if kept >> lost & 1 or source < 0 or not kept >> source & 1:
+            continue
+        for i in range(fill.shape[1]):
+            fill[lost, i] += gain * (received[source, i] - fill[source, i])
