@@ -75,7 +75,7 @@ def _rms(row: NDArray[np.float32], begin: int, stop: int) -> float:
 
 @part
 def _steps(row: NDArray[np.float32], begin: int, stop: int) -> tuple[bool, float, float]:
-    """Return whether most samples differ from the one before, the mean and the largest step."""
+    """Return whether samples move, their mean and their largest step."""
     moving, total, most = 0, 0.0, 0.0
     for i in range(begin + 1, stop):
         size = float(abs(row[i] - row[i - 1]))

@@ -144,7 +144,7 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
 
 @part
 def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
-    """Return whether the part from a sample on is whole, and its end."""
+    """Return whether the part at a sample arrived, and its end."""
     slots, n = block[LOOKAHEAD] + 1, block[PACKET]
     state = words(block, ARRIVED, slots)[slot]
     if state != PARTIAL:
