@@ -121,6 +121,12 @@ def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float) -> 
 # ---- how to conceal, and what to lose -----------------------------------------------------------
 
 PacketMs = Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")]
+Priority = Annotated[
+    Literal["auto", "realtime", "normal"],
+    typer.Option(
+        help="Of the audio's threads: before other programs if allowed, or else fail, or never."
+    ),
+]
 Lookahead = Annotated[
     int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
 ]
