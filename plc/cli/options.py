@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from plc.cli.output import left_out
+from plc.cli.output import left_out, say
 
 if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
@@ -420,5 +420,5 @@ def heard_nothing(reports: list[dict[str, Any]]) -> bool:
         counted = report.get("relay") or report["live"]
         why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
         why = why or "no datagram at all"
-        typer.echo(f"plc: {report['name']} heard no stream: {why}", err=True)
+        say(f"plc: {report['name']} heard no stream: {why}", err=True)
     return len(unheard) == len(reports)

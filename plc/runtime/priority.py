@@ -6,9 +6,9 @@ A program asks once (:class:`Priority`); each of its threads then takes its leve
     PREPARING   prepares concealments
     SERVING     metrics, control, recordings: brief, but audio waits for the interpreter they hold
 
-All three run before ordinary programs (``SCHED_FIFO``). Where nobody has asked, :func:`take` changes
-nothing: a library leaves its caller's threads alone. Children of the audio's thread start as
-ordinary ones (``SCHED_RESET_ON_FORK``).
+All three run before ordinary programs (``SCHED_FIFO``). Where nobody has asked, :func:`take`
+changes nothing: a library leaves its caller's threads alone. What these threads start is ordinary
+at first (``SCHED_RESET_ON_FORK``).
 
 The kernel grants it by ``RLIMIT_RTPRIO`` or ``CAP_SYS_NICE``; else rtkit [1]_ is asked through
 systemd's ``busctl``. Memory is locked where the limit of it allows so for good: under a limit later
@@ -65,16 +65,14 @@ class Level(IntEnum):
 class Priority:
     """A program's wish for real-time priority; a context manager.
 
-    The thread that enters is the audio's, unless ``audio`` is false, and is ordinary again
-    afterwards. Enter it in the main thread: elsewhere no signal tells of a thread that spins, and
+    Threads take their levels once they are ready: opening a network computes longer than a guard
+    allows. Enter it in the main thread: elsewhere no signal tells of a thread that spins, and
     nothing is granted.
 
     Parameters
     ----------
     wish : str
         ``auto``: if the system grants it, and a line if not; ``realtime``: or fail; ``normal``.
-    audio : bool
-        Whether the thread that enters is the audio's.
     tell : callable
         Takes the line.
 
@@ -95,16 +93,13 @@ class Priority:
         On entering, where real time was demanded and is refused.
     """
 
-    def __init__(
-        self, wish: Wish = "auto", *, audio: bool = True, tell: Callable[[str], object] = notice.tell
-    ) -> None:
+    def __init__(self, wish: Wish = "auto", *, tell: Callable[[str], object] = notice.tell) -> None:
         if wish not in ("auto", "realtime", "normal"):
             raise ConfigError(f"priority is {wish!r}; give auto, realtime or normal")
         self.wish: Wish = wish
         self.granted = self.locked = False
         self.refusal = ""
         self.spins = 0
-        self._audio = audio
         self._tell = tell
         self._levels: dict[int, Level] = {}
         """Of the threads that took one, by the kernel's number."""
@@ -124,8 +119,6 @@ class Priority:
         if self.granted:
             self.locked = _lock_memory()
             _asked = self
-            if self._audio:
-                self.take(Level.AUDIO)
         elif self.wish == "realtime":
             raise ConfigError(f"no real-time priority: {self.refusal}; {ADVICE}")
         else:
@@ -205,10 +198,8 @@ class Priority:
 
     def _raise(self, thread: int, level: Level) -> bool:
         """Raise a thread; forget one that has ended."""
-        if not self._by_rtkit:
-            refused = _set_fifo(thread, level)
-        else:
-            refused = _ask_rtkit(thread, level)
+        grant = _ask_rtkit if self._by_rtkit else _set_fifo
+        refused = grant(thread, level)
         if refused:
             self._levels.pop(thread, None)
         return not refused

@@ -20,7 +20,7 @@ from rich.table import Table
 import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
-from plc.runtime.priority import Priority, Wish
+from plc.runtime.priority import Level, Priority, Wish
 from plc_bench.base.pace import wait_until
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.timing.busy import piece_of
@@ -128,6 +128,7 @@ def measure(
         with closing(concealer), background_load(settings.load):
             gc.collect()
             gc.freeze()
+            priority.take(Level.AUDIO)
             late, spent = _drive(
                 concealer, packets, lost, turns, settings.packet_ms / 1000.0, on_seconds, clock,
                 sleep,
