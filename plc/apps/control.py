@@ -96,7 +96,10 @@ class ControlServer:
             self._forget(connection)
 
     def _has_place(self) -> bool:
-        """Tell whether there is a place, or the oldest that has not asked gives way."""
+        """Tell whether there is a place.
+
+        The oldest that has not asked gives way.
+        """
         with self._lock:
             if len(self._connections) < CONNECTIONS_MAX:
                 return True

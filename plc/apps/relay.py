@@ -37,7 +37,7 @@ from plc.errors import ConfigError, NetworkError
 from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
-from plc.runtime.priority import Level, Priority, Wish
+from plc.runtime.priority import Level, Priority, Wish, aside
 from plc.runtime.standing import StandingThread
 
 # Blocks of a recording played before the other streams, and the ports, have their turn.
@@ -401,7 +401,8 @@ class Relay:
         NetworkError
             If a port is taken, or a host not found.
         """
-        lane = Lane(config)
+        with aside():
+            lane = Lane(config)
         if lane.name in [each.name for each in self.lanes]:
             lane.close()
             raise ConfigError(f"a stream {lane.name} is there already; remove it first")

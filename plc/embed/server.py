@@ -363,7 +363,6 @@ class Sidecar:
 
     def _attend(self, connection: socket.socket) -> None:
         """Hold one conversation; whatever comes of it stays in here."""
-        take(Level.AUDIO)
 
         def open_stream(config: EmbeddedConfig) -> EmbeddedStream:
             with self._lock:  # who has said HELLO keeps its place
@@ -427,6 +426,7 @@ class Sidecar:
                 return "ended" if last[4] == Kind.BYE else "violations"
             if not greeted and conversation.greeted:
                 greeted = True
+                take(Level.AUDIO)  # not before: opening a stream computes long
                 _limit_time(connection, socket.SO_RCVTIMEO, 0.0)
 
 

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import FrameType
 from typing import Literal, Self
@@ -49,8 +49,11 @@ _RTKIT_WAIT_S = 2.0
 # mlockall(2): what is there, what comes, and only once it is used.
 _LOCK_ALL = 1 | 2 | 4
 _CAP_IPC_LOCK = 14
-_LIMITS = "LimitRTPRIO=20 and LimitMEMLOCK=infinity in a systemd unit"
-ADVICE = f"allow it by {_LIMITS}, or rtprio and memlock in /etc/security/limits.d"
+ADVICE = (
+    "allow it by LimitRTPRIO=20 and LimitMEMLOCK=infinity in a systemd unit, by '@audio - rtprio "
+    "20' and '@audio - memlock unlimited' in /etc/security/limits.d, or by docker run --cap-add "
+    "sys_nice --ulimit rtprio=20 --ulimit memlock=-1; on a desktop install rtkit"
+)
 """How the system is told to grant it."""
 
 
@@ -192,6 +195,10 @@ class Priority:
         self._levels[thread] = level
         return self._lowered_s is not None or self._raise(thread, level)
 
+    def level_of(self, thread: int) -> Level | None:
+        """Return a thread's level, by the kernel's number."""
+        return self._levels.get(thread)
+
     def leave(self) -> None:
         """Forget this thread, which ends: its number may become another's."""
         self._levels.pop(threading.get_native_id(), None)
@@ -259,6 +266,22 @@ def leave() -> None:
     """Forget this thread, which ends."""
     if _asked is not None:
         _asked.leave()
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Be ordinary for what computes long: opening a stream is measured, and no guard may end it."""
+    asked, thread = _asked, threading.get_native_id()
+    level = None if asked is None else asked.level_of(thread)
+    if asked is None or level is None:
+        yield
+        return
+    asked.leave()
+    _set_ordinary(thread)
+    try:
+        yield
+    finally:
+        asked.take(level)
 
 
 def refusal_of(level: Level) -> str:

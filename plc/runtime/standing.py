@@ -1,4 +1,4 @@
-"""Threads of servers that go on after what nobody foresaw, and whose end is known.
+"""Threads of servers that go on after a fault.
 
 A server's thread does one turn after another. An exception of a turn is counted, told once, and the
 next turn begins; :func:`problems` names the threads that have ended unasked or hang, for the health

@@ -81,7 +81,10 @@ class PacedSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacedReport:
-    """What was measured, with the machine and the settings; times by percentile, 100 the most."""
+    """Outcome with the machine and the settings.
+
+    Times are by percentile, 100 is the most.
+    """
 
     machine: dict[str, str]
     settings: PacedSettings
@@ -161,7 +164,7 @@ def _drive(
     clock: Callable[[], float],
     sleep: Callable[[float], object],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how late each turn began, and what its push took, in ms."""
+    """Return each turn's lateness and the time of its push, in ms."""
     late, spent = np.zeros(turns), np.zeros(turns)
     each_second = max(1, round(1.0 / packet_s))
     began_s = clock()

@@ -14,7 +14,7 @@ import pytest
 from plc import Concealer
 from plc.errors import ConfigError
 from plc.runtime import priority as of
-from plc.runtime.priority import Level, Priority, take
+from plc.runtime.priority import Level, Priority, aside, take
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
 
@@ -65,6 +65,16 @@ def test_each_thread_has_its_level_while_it_is_asked_for(kernel: Kernel) -> None
         assert asked.describe() == "real-time (FIFO)"
     assert kernel.of() == (os.SCHED_OTHER, 0)
     assert Level.SERVING < Level.PREPARING < Level.AUDIO
+
+
+def test_what_computes_long_is_set_aside(kernel: Kernel) -> None:
+    with aside():  # nobody has asked
+        pass
+    with Priority():
+        take(Level.AUDIO)
+        with aside():
+            assert kernel.of() == (os.SCHED_OTHER, 0)
+        assert kernel.of() == (os.SCHED_FIFO, Level.AUDIO)
 
 
 def test_a_library_leaves_the_threads_of_its_caller_alone(kernel: Kernel) -> None:
