@@ -285,7 +285,7 @@ def aside() -> Iterator[None]:
 
 
 def refusal_of(level: Level) -> str:
-    """Return why the kernel refuses a level, by trying it in this thread."""
+    """Return why the kernel refuses a level to this thread."""
     if not hasattr(os, "sched_setscheduler"):
         return "this system has no SCHED_FIFO"
     before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
@@ -298,7 +298,7 @@ def refusal_of(level: Level) -> str:
 
 
 def locks_memory() -> bool:
-    """Tell whether this process may lock all of its memory, and what comes."""
+    """Tell whether this process may lock all memory, also later."""
     if not sys.platform.startswith("linux"):
         return False
     import resource
