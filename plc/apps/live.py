@@ -291,7 +291,7 @@ class Live:
         finally:
             leave()
 
-    def _step(self, now_s: float) -> bool:
+    def _step(self, now_s: float) -> int:
         """Do a step; count what nobody foresaw, until nothing else comes."""
         try:
             done = self.engine.step(now_s)
@@ -305,7 +305,7 @@ class Live:
                     f"the stream met a fault and goes on: {type(error).__name__}: "
                     f"{in_a_line(error)}"
                 )
-            return False
+            return 0
         self._in_a_row = 0
         return done
 

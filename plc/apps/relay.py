@@ -518,7 +518,9 @@ def run_relay(
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
     check_apart(config.to for config in configs if isinstance(config.to, Path))
     if min(workers, len(configs)) > 1:
-        run = partial(run_relay, priority=priority)
+        with Priority(priority) as asked:  # a refusal is told once, here
+            wish: Wish = "auto" if asked.granted else "normal"
+        run = partial(run_relay, priority=wish)
         return run_workers(configs, min(workers, len(configs)), duration_s, run)
     with Priority(priority) as asked:
         relay = Relay(configs, time.monotonic, stays=stays)

@@ -197,7 +197,9 @@ class RelayKeeper:
                 problems.append(f"{lane.name}: {lane.target.error}")
         states = {lane.name: state_of(lane, self._clock()) for lane in lanes}
         status = "failing" if problems else "ok"
-        return not problems, {"status": status, "streams": states, "problems": problems}
+        said = {"status": status, "streams": states, "problems": problems}
+        faults = standing.faults()
+        return not problems, said | ({"faults": faults} if faults else {})
 
 
 def state_of(lane: Lane, now_s: float) -> str:

@@ -1,7 +1,7 @@
 """``plc bench latency``, ``throughput``, ``server``, ``busy``, ``gpu`` and ``kernels``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -233,7 +233,7 @@ def busy(
     from plc_bench.timing import busy as bench
     from plc_bench.timing import paced as paced_bench
 
-    common = {
+    common: dict[str, Any] = {
         "sample_rate": sample_rate,
         "packet_ms": packet_ms,
         "budget_ms": budget_ms,

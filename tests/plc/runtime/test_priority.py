@@ -60,7 +60,12 @@ def test_each_thread_has_its_level_while_it_is_asked_for(kernel: Kernel) -> None
         assert asked.granted
         assert take(Level.AUDIO)
         assert kernel.of() == (os.SCHED_FIFO, Level.AUDIO)
-        in_thread(lambda: (take(Level.PREPARING), found.append(kernel.of())))
+
+        def prepare() -> None:
+            take(Level.PREPARING)
+            found.append(kernel.of())
+
+        in_thread(prepare)
         assert found == [(os.SCHED_FIFO, Level.PREPARING)]
         assert asked.describe() == "real-time (FIFO)"
     assert kernel.of() == (os.SCHED_OTHER, 0)
@@ -105,7 +110,7 @@ def test_a_thread_that_spins_makes_all_ordinary_and_a_pause_later_they_are_not(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(of.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     told: list[str] = []
     with Priority(tell=told.append) as asked:
         asked.take(Level.AUDIO)
