@@ -68,9 +68,10 @@ class StandingThread:
         self._thread.start()
 
     def _work(self) -> None:
-        take(Level.SERVING)
+        taken = False
         try:
             while not self.ending.is_set():
+                taken = taken or take(Level.SERVING)  # it may be asked for later
                 self._turned_s = time.monotonic()
                 self._attempt()
         finally:
