@@ -16,6 +16,7 @@ import sounddevice
 from numpy.typing import NDArray
 
 from plc import Concealer
+from plc.runtime.priority import Level, Priority, take
 
 RATE, PACKET = 48_000, 480
 
@@ -32,7 +33,9 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     # Made before the stream begins: that is when kernels are loaded and costs are measured.
-    with Concealer(RATE, given.channels, PACKET) as concealer:
+    # Real-time priority, where the system grants it: of the callback's thread and of the engine's.
+    with Priority(tell=print) as priority, Concealer(RATE, given.channels, PACKET) as concealer:
+        raised: list[bool] = []
 
         def play(
             heard: NDArray[np.float32],
@@ -41,6 +44,8 @@ def main() -> None:
             when: Any,
             status: Any,
         ) -> None:
+            if not raised:
+                raised.append(take(Level.AUDIO))
             # Within its time limit, without memory of its own: push may stand in a callback.
             concealer.push(None if rng.random() < given.loss else heard, out=played)
 
@@ -52,7 +57,10 @@ def main() -> None:
             device=(given.input, given.output),
             callback=play,
         ):
-            time.sleep(given.seconds)
+            end_s = time.monotonic() + given.seconds
+            while (left_s := end_s - time.monotonic()) > 0:
+                time.sleep(min(1.0, left_s))
+                priority.tend()
         print(concealer)
 
 

@@ -17,7 +17,10 @@ A message says what was given, what would do, and what to do about it.
 """
 
 import errno
+import unicodedata
 
+# Control, format, surrogates, separators of lines and paragraphs.
+_COMMANDS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -64,6 +67,30 @@ class MissingExtraError(PlcError, ImportError):
 def in_a_line(error: BaseException) -> str:
     """Return an error's message in one line, or its type."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: object) -> str:
+    r"""Return a text that cannot command a terminal.
+
+    Control characters, separators of lines and marks of direction become escapes such as ``\x1b``;
+    bytes of names that are no UTF-8 stay, as the command's streams write them.
+    """
+    return "".join(map(_shown, str(text)))
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable() or letter == " " or "\udc80" <= letter <= "\udcff":
+        return letter
+    if unicodedata.category(letter) not in _COMMANDS:
+        return letter
+    code = ord(letter)
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 def why(error: OSError) -> str:

@@ -22,6 +22,7 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import PlcError, in_a_line
 from plc.jsonable import to_json
 from plc.networks.cores import usable_cores
+from plc.runtime.priority import ADVICE, Level, locks_memory, refusal_of
 
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
@@ -78,6 +79,8 @@ class RealTime:
 
     fifo_scheduler: bool
     fifo_hint: str
+    memory_lock: bool
+    """Whether all memory may be locked."""
     flush_to_zero: bool
     """Whether tiny numbers can be rounded to zero, without which silence is slow."""
 
@@ -274,21 +277,18 @@ def _flush_to_zero() -> bool:
 
 def _real_time() -> RealTime:
     granted, hint = _fifo_scheduler()
-    return RealTime(fifo_scheduler=granted, fifo_hint=hint, flush_to_zero=_flush_to_zero())
+    return RealTime(
+        fifo_scheduler=granted,
+        fifo_hint=hint,
+        memory_lock=locks_memory(),
+        flush_to_zero=_flush_to_zero(),
+    )
 
 
 def _fifo_scheduler() -> tuple[bool, str]:
     """Ask for the real-time scheduler and give it back."""
-    if not hasattr(os, "sched_setscheduler"):
-        return False, "this system has no SCHED_FIFO"
-    before = os.sched_getscheduler(0)
-    parameters = os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError as error:
-        return False, f"{error.strerror}; grant it with ulimit -r 50 or CAP_SYS_NICE"
-    os.sched_setscheduler(0, before, parameters)
-    return True, ""
+    refusal = refusal_of(Level.AUDIO)
+    return not refusal, f"{refusal}; {ADVICE}" if refusal else ""
 
 
 def _version(distribution: str) -> str | None:
@@ -327,6 +327,8 @@ def facts(health: Health) -> list[tuple[str, str]]:
     lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{brought}{warm}"))
     fifo = "granted" if real_time.fifo_scheduler else f"refused: {real_time.fifo_hint}"
     lines.append(("real-time scheduler", fifo))
+    lock = "allowed" if real_time.memory_lock else "refused: LimitMEMLOCK=infinity, or ulimit -l"
+    lines.append(("locked memory", lock))
     lines.append(("flush to zero", "works" if real_time.flush_to_zero else "not on this processor"))
     for name, seconds in (
         ("warming up took", health.warm_up_s),

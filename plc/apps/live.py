@@ -25,7 +25,6 @@ of its own.
 import contextlib
 import gc
 import math
-import os
 import sys
 import threading
 import time
@@ -35,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from plc import notice
 from plc.apps.events import Note, in_words
 from plc.apps.live_ends import (
     MAX_RESERVE_S,
@@ -48,13 +48,17 @@ from plc.apps.live_send import NetworkSink, SendConfig
 from plc.audio.devices import Backend, DevicePort, tend
 from plc.audio.loss import LossSource
 from plc.engine.stats import percentiles
-from plc.errors import ConfigError
+from plc.errors import ConfigError, in_a_line
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint, stop_signals
+from plc.runtime import standing
+from plc.runtime.priority import Level, Priority, Wish, leave, take
 
+# Steps that fail one after another before the stream ends.
+_FAULTS_MAX = 100
 _POLL_S = 0.001
 _TEND_S = 0.1
 _DRAIN_S = 2.0
@@ -239,6 +243,8 @@ class Live:
         Those that are kept open.
     clock : callable
         Returns seconds.
+    priority : Priority or None
+        What was asked of the system; None: nothing.
     """
 
     def __init__(
@@ -247,13 +253,17 @@ class Live:
         backend: Backend,
         ports: Sequence[DevicePort],
         clock: Callable[[], float] = time.monotonic,
+        priority: Priority | None = None,
     ) -> None:
         self.engine = engine
         self.ports = ports
-        self.scheduling = "ordinary"
+        self._priority = Priority("normal") if priority is None else priority
         self._backend = backend
         self._clock = clock
         self._end = threading.Event()
+        self.faults = 0
+        """Steps that ended in an exception."""
+        self._in_a_row = 0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="plc live", daemon=True)
 
@@ -268,21 +278,47 @@ class Live:
         self._thread.start()
 
     def _work(self) -> None:
-        self.scheduling = _hurry()
+        take(Level.AUDIO)
         engine, clock = self.engine, self._clock
         try:
             while not self._end.is_set():
                 began_s = clock()
-                if engine.step(began_s):
+                if self._step(began_s):
                     engine.stats.step_time.add(1000.0 * (clock() - began_s))
                 time.sleep(_POLL_S)
         except BaseException as error:
             self._failure = error
+        finally:
+            leave()
+
+    def _step(self, now_s: float) -> int:
+        """Do a step; count what nobody foresaw, until nothing else comes."""
+        try:
+            done = self.engine.step(now_s)
+        except Exception as error:
+            self.faults += 1
+            self._in_a_row += 1
+            if self._in_a_row > _FAULTS_MAX:
+                raise
+            if self.faults == 1:
+                notice.tell(
+                    f"the stream met a fault and goes on: {type(error).__name__}: "
+                    f"{in_a_line(error)}"
+                )
+            return 0
+        self._in_a_row = 0
+        return done
+
+    @property
+    def scheduling(self) -> str:
+        """How the engine's thread is scheduled."""
+        return self._priority.describe()
 
     def tend(self) -> None:
         """See to the devices; raise what the engine raised, if it did."""
         if self._failure is not None:
             raise self._failure
+        self._priority.tend()
         tend(self._backend, self.ports, self._clock())
 
     def longest_absence_s(self) -> float:
@@ -296,6 +332,7 @@ class Live:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether stream and devices work, and the problems."""
         problems = [f"{port.name}: away" for port in self.ports if port.stream is None]
+        problems += standing.problems()
         if not self._thread.is_alive():
             problems.append("the stream has ended")
         status = "failing" if problems else "ok"
@@ -326,15 +363,6 @@ class Live:
         return self.engine.report() | {"devices": devices, "scheduling": self.scheduling}
 
 
-def _hurry() -> str:
-    """Raise this thread's priority where allowed; return its scheduling."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    except (AttributeError, OSError):
-        return "ordinary"
-    return "real-time (FIFO)"
-
-
 @contextlib.contextmanager
 def without_pauses() -> Iterator[None]:
     """Keep garbage collection and busy threads from pausing Python."""
@@ -359,6 +387,7 @@ def run_live(
     send: SendConfig | None = None,
     duration_s: float = math.inf,
     give_up_s: float = math.inf,
+    priority: Wish = "normal",
     note: Note = in_words,
     watch: Callable[["Live"], None] | None = None,
 ) -> dict[str, Any]:
@@ -382,6 +411,8 @@ def run_live(
         How long.
     give_up_s : float
         End, too, when a device has been away this long.
+    priority : str
+        Of the threads, as :class:`plc.runtime.priority.Priority` takes it.
     note : callable
         Told what happens.
     watch : callable, optional
@@ -408,8 +439,25 @@ def run_live(
         ports.insert(0, port(device, True))
     # The engine first: what it compiles takes time in which nothing would be played.
     played = source if isinstance(source, Endpoint) else ports[0]
-    engine = LiveEngine(config, played, ports[-1], losses, send, ports[0])
-    live = Live(engine, backend, ports)
+    with Priority(priority) as asked:
+        engine = LiveEngine(config, played, ports[-1], losses, send, ports[0])
+        live = Live(engine, backend, ports, priority=asked)
+        _run(live, duration_s, give_up_s, note, watch)
+    engine.tell(note)
+    if watch is not None:
+        watch(live)
+    return live.report()
+
+
+def _run(
+    live: Live,
+    duration_s: float,
+    give_up_s: float,
+    note: Note,
+    watch: Callable[["Live"], None] | None,
+) -> None:
+    """Run a stream to its end."""
+    engine = live.engine
     with stop_signals() as signals, without_pauses():
         try:
             live.start()
@@ -429,7 +477,3 @@ def run_live(
                 time.sleep(min(_TEND_S, max(0.0, end_s - time.monotonic())))
         finally:
             live.stop()
-    engine.tell(note)
-    if watch is not None:
-        watch(live)
-    return live.report()

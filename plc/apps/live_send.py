@@ -21,6 +21,7 @@ from plc.audio.devices import Backend, DevicePort, tend
 from plc.rtp.codecs import check_opus_frame
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.udp import Endpoint, UdpPort, sending_port, stop_signals
+from plc.runtime.priority import Level, Priority, Wish
 
 _POLL_S = 0.001
 _TEND_S = 0.1
@@ -117,6 +118,7 @@ def run_send(
     *,
     duration_s: float = math.inf,
     give_up_s: float = math.inf,
+    priority: Wish = "normal",
     note: Note = in_words,
 ) -> dict[str, Any]:
     """Send until SIGTERM, SIGINT or the end of the time; return the counters.
@@ -133,6 +135,8 @@ def run_send(
         How long.
     give_up_s : float
         End, too, when the device has been away this long.
+    priority : str
+        Of the thread, as :class:`plc.runtime.priority.Priority` takes it.
     note : callable
         Told what happens.
 
@@ -148,14 +152,20 @@ def run_send(
     device = DevicePort(
         backend, config.device, True, stream.sample_rate, stream.channels, block_s, note
     )
-    with contextlib.closing(sending_port(config.to)) as port, stop_signals() as signals:
+    with (
+        contextlib.closing(sending_port(config.to)) as port,
+        stop_signals() as signals,
+        Priority(priority) as asked,
+    ):
         sink = NetworkSink(config, receiver, device, port, stats)
         device.open(clock())
+        asked.take(Level.AUDIO)
         try:
             end_s, tended_s = clock() + duration_s, -math.inf
             while not signals and (now_s := clock()) < end_s:
                 if now_s - tended_s >= _TEND_S:
                     tended_s = now_s
+                    asked.tend()
                     tend(backend, [device], now_s)
                     away_s = device.away_since_s
                     if away_s is not None and now_s - away_s > give_up_s:

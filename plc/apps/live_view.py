@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from plc.apps.live_ends import DeviceSource
 from plc.engine.stats import TimeHistogram
+from plc.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,8 +87,8 @@ def _device(port: "DevicePort") -> "Text":
     if stream is None:
         away = port.away_since_s is not None
         text = f"{port.name}: away. {port.latest_error}" if away else f"{port.name}: closed"
-        return Text(text, style="red" if away else "dim")
-    text = f"{port.name}: {stream.sample_rate} Hz, {stream.channels} ch"
+        return Text(printable(text), style="red" if away else "dim")
+    text = f"{printable(port.name)}: {stream.sample_rate} Hz, {stream.channels} ch"
     troubles = f", {counted.breaks} xruns, {counted.losses} times lost"
     return Text(text) + Text(troubles, style="yellow" if counted.breaks + counted.losses else "dim")
 

@@ -9,10 +9,10 @@ reader asks at once, and is answered; who waits loses the place.
 Each connection is closed after its answer (HTTP/1.1, ``Connection: close``).
 """
 
+import math
 import os
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,11 +20,13 @@ from typing import Self
 
 from plc.errors import NetworkError
 from plc.rtp.udp import Endpoint
+from plc.runtime.standing import StandingThread
 
 CONNECTIONS_MAX = 8
 LIMIT_S = 2.0
 REQUEST_BYTES_MAX = 8192
 _TURN_S = 0.02
+_LONGEST_WAIT_S = 2.0
 _BACKLOG = 16
 _SEND_BYTES = 65_536
 
@@ -71,16 +73,14 @@ class PageServer:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake_out, self._wake_in = socket.socketpair()
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="plc pages", daemon=True)
+        self._thread = StandingThread("metrics and health", self._work)
         self._thread.start()
 
     def _work(self) -> None:
-        while not self._ending.is_set():
-            ends_s = min((each.end_s for each in self._connections.values()), default=None)
-            wait_s = None if ends_s is None else max(0.0, ends_s - time.monotonic())
-            self._turn([key.fileobj for key, _ in self._selector.select(wait_s)])
-            self._ending.wait(_TURN_S)
+        ends_s = min((each.end_s for each in self._connections.values()), default=math.inf)
+        wait_s = min(_LONGEST_WAIT_S, max(0.0, ends_s - time.monotonic()))
+        self._turn([key.fileobj for key, _ in self._selector.select(wait_s)])
+        self._thread.ending.wait(_TURN_S)
 
     def _turn(self, ready: list[object]) -> None:
         for connection in list(self._connections.values()):
@@ -124,6 +124,9 @@ class PageServer:
             return
         except OSError:  # it is gone
             self._drop(connection)
+        except Exception:  # whatever it is, it is this reader's
+            self._drop(connection)
+            raise
 
     def _read(self, connection: _Connection) -> bool:
         """Read on; return whether the request is whole, and its answer made."""
@@ -170,9 +173,9 @@ class PageServer:
 
     def close(self) -> None:
         """Stop serving."""
-        self._ending.set()
+        self._thread.ending.set()
         self._wake_in.send(b"\0")
-        self._thread.join()
+        self._thread.end()
         for connection in list(self._connections.values()):
             self._drop(connection)
         self._selector.close()

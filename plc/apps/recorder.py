@@ -9,9 +9,12 @@ is closed with what was written, under its name; an earlier file of that name is
 end, and by a recording that holds something only.
 """
 
+import contextlib
+import os
+import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,59 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.audio.files import AudioWriter
-from plc.errors import PlcError
+from plc.errors import ConfigError, PlcError
+from plc.runtime.priority import Level, leave, take
 
 WAITING_MAX_S = 60.0
 _EVERY_S = 0.25
 # Written at once, so that after a stop of the disk no more than that is copied together.
 _PIECE_S = 1.0
+
+
+Places = frozenset[tuple[object, ...]]
+_claimed: set[tuple[object, ...]] = set()
+"""Of the recordings of this process."""
+_claiming = threading.Lock()
+
+
+def places_of(path: Path) -> Places:
+    """Return what identifies a file, by whatever name: itself, and its place in its folder."""
+    real = Path(os.path.realpath(path))
+    found: set[tuple[object, ...]] = set()
+    try:
+        folder = real.parent.stat()
+        found.add((folder.st_dev, folder.st_ino, real.name))
+    except OSError:  # there is no such folder
+        found.add((str(real),))
+    with contextlib.suppress(OSError):
+        there = real.stat()
+        if stat.S_ISREG(there.st_mode):
+            found.add((there.st_dev, there.st_ino))
+    return frozenset(found)
+
+
+def check_apart(paths: Iterable[Path]) -> None:
+    """Raise ConfigError if two of them are one file."""
+    seen: set[tuple[object, ...]] = set()
+    for path in paths:
+        places = places_of(path)
+        if places & seen:
+            raise ConfigError(f"{path} is where several streams go; give each a file of its own")
+        seen |= places
+
+
+def _claim(path: Path) -> Places:
+    places = places_of(path)
+    with _claiming:
+        if places & _claimed:
+            raise ConfigError(f"{path} is where another stream goes; give another file")
+        _claimed.update(places)
+    return places
+
+
+def _release(places: Places) -> None:
+    with _claiming:
+        _claimed.difference_update(places)
 
 
 class Recorder:
@@ -51,6 +101,8 @@ class Recorder:
     ------
     AudioFileError
         If the format is unknown, cannot hold such audio, or the place is not writable.
+    ConfigError
+        If another recording goes there, by whatever name.
     """
 
     def __init__(
@@ -63,11 +115,16 @@ class Recorder:
     ) -> None:
         self.path = path
         self.error: str | None = None
+        self._places = _claim(path)
+        try:
+            # What would be refused at the first block is refused before there is one.
+            AudioWriter(path, sample_rate, channels, subtype).discard()
+        except BaseException:
+            _release(self._places)
+            raise
         self._sample_rate = sample_rate
         self._channels = channels
         self._subtype = subtype
-        # What would be refused at the first block is refused before there is one.
-        self._new_writer().discard()
         self._tell = tell
         self._waiting: deque[NDArray[np.float32] | int] = deque()
         """Blocks, and numbers of silent samples; appended to here, taken from in the thread."""
@@ -124,6 +181,8 @@ class Recorder:
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
+        _release(self._places)
+        self._places = frozenset()
 
     def report(self) -> dict[str, Any]:
         """Return the counters by name."""
@@ -140,6 +199,7 @@ class Recorder:
     # ---- in the thread --------------------------------------------------------------------------
 
     def _work(self) -> None:
+        take(Level.SERVING)
         try:
             self._writer = self._new_writer()
             ending = False
@@ -150,6 +210,8 @@ class Recorder:
             self._writer.commit()
         except Exception as error:  # whatever it is: it ends this recording, and nothing else
             self._give_up(error)
+        finally:
+            leave()
 
     def _write_piece(self, writer: AudioWriter) -> None:
         """Write the waiting blocks, or a second of them; at first one block."""

@@ -25,21 +25,26 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from plc.apps.events import Note, in_words
-from plc.apps.recorder import Recorder
+from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
+from plc.runtime.priority import Level, Priority, Wish, aside
+from plc.runtime.standing import StandingThread
 
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
+# Streams that a new file takes away are played to their ends in the watch's turn.
+_RELOAD_MAX_S = 120.0
 # Pairs of ports tried where any will do.
 _PAIRS_TRIED = 32
 # Of recordings whose samples need more than the usual 16 bits; libsndfile's name.
@@ -396,7 +401,8 @@ class Relay:
         NetworkError
             If a port is taken, or a host not found.
         """
-        lane = Lane(config)
+        with aside():
+            lane = Lane(config)
         if lane.name in [each.name for each in self.lanes]:
             lane.close()
             raise ConfigError(f"a stream {lane.name} is there already; remove it first")
@@ -470,6 +476,7 @@ def run_relay(
     workers: int = 1,
     duration_s: float = math.inf,
     stays: bool = False,
+    priority: Wish = "normal",
     announce: Callable[["Relay"], None] | None = None,
     watch: Callable[["Relay"], None] | None = None,
     note: Note = in_words,
@@ -490,6 +497,8 @@ def run_relay(
         How long; infinite: until a signal comes.
     stays : bool
         Whether to go on without streams; with one worker.
+    priority : str
+        Of the threads, as :class:`plc.runtime.priority.Priority` takes it.
     announce : callable, optional
         Called once the ports are open; not with several workers, each of which has its own.
     watch : callable, optional
@@ -507,46 +516,49 @@ def run_relay(
     """
     if not 1 <= workers <= 256:
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
-    files = [config.to.resolve() for config in configs if isinstance(config.to, Path)]
-    for path in files:
-        if files.count(path) > 1:
-            raise ConfigError(f"{path} is where several streams go; give each a file of its own")
+    check_apart(config.to for config in configs if isinstance(config.to, Path))
     if min(workers, len(configs)) > 1:
-        return run_workers(configs, min(workers, len(configs)), duration_s, run_relay)
-    relay = Relay(configs, time.monotonic, stays=stays)
-    try:
-        if announce is not None:
-            announce(relay)
-        gc.collect()
-        gc.freeze()  # present objects stay; a collection need not walk them
-        with _watched(relay, watch, note):
-            serve(relay, duration_s=duration_s, each_turn=relay.turn, on_hangup=on_hangup)
-    finally:
-        relay.close()
+        with Priority(priority) as asked:  # a refusal is told once, here
+            wish: Wish = "auto" if asked.granted else "normal"
+        run = partial(run_relay, priority=wish)
+        return run_workers(configs, min(workers, len(configs)), duration_s, run)
+    with Priority(priority) as asked:
+        relay = Relay(configs, time.monotonic, stays=stays)
+        try:
+            if announce is not None:
+                announce(relay)
+            gc.collect()
+            gc.freeze()  # present objects stay; a collection need not walk them
+            with _watched(relay, watch, note, asked):
+                asked.take(Level.AUDIO)
+                serve(relay, duration_s=duration_s, each_turn=relay.turn, on_hangup=on_hangup)
+        finally:
+            relay.close()
     return relay.report()
 
 
 @contextlib.contextmanager
-def _watched(relay: Relay, watch: Callable[[Relay], None] | None, note: Note) -> Iterator[None]:
+def _watched(
+    relay: Relay, watch: Callable[[Relay], None] | None, note: Note, priority: Priority
+) -> Iterator[None]:
     """Look at the relay once a second, in another thread."""
-    end = threading.Event()
 
     def look() -> None:
+        priority.tend()
         relay.tell(note)
         if watch is not None:
             watch(relay)
 
-    def go_on_looking() -> None:
-        relay.serving.wait(_WATCH_S)
+    def turn() -> None:
+        if not relay.serving.is_set():
+            relay.serving.wait(_WATCH_S)
         look()
-        while not end.wait(_WATCH_S):
-            look()
+        thread.ending.wait(_WATCH_S)
 
-    thread = threading.Thread(target=go_on_looking, name="plc relay watch", daemon=True)
+    thread = StandingThread("the relay's watch", turn, stuck_s=_RELOAD_MAX_S)
     thread.start()
     try:
         yield
     finally:
-        end.set()
-        thread.join()
+        thread.end()
         look()

@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from plc.apps.recorder import Recorder
+from plc.apps.recorder import Recorder, places_of
 from plc.apps.relay import Lane, Relay
 from plc.apps.relay_stream import RelayConfig
 from plc.errors import ConfigError, NetworkError, PlcError, in_a_line
+from plc.runtime import standing
 
 # A stream that leaves is played to its end: twice its largest delay at most, and the relay's turn.
 _LEAVE_S = 15.0
@@ -29,6 +31,10 @@ def _nothing(_lane: Lane) -> None:
     """Do nothing."""
 
 
+def _any(_config: RelayConfig) -> None:
+    """Allow any stream."""
+
+
 class RelayKeeper:
     """Adds and removes streams of a running relay.
 
@@ -38,6 +44,8 @@ class RelayKeeper:
         The relay; another thread serves it.
     begin, end : callable
         Called with a lane that was added, and before one is removed.
+    check : callable
+        Raises PlcError where a stream must not be added.
     clock : callable
         Returns seconds, by the clock of the relay's datagrams.
     """
@@ -47,11 +55,13 @@ class RelayKeeper:
         relay: Relay,
         begin: Begin = _nothing,
         end: Begin = _nothing,
+        check: Callable[[RelayConfig], None] = _any,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._relay = relay
         self._begin = begin
         self._end = end
+        self._check = check
         self._clock = clock
         self._one_at_a_time = threading.Lock()
 
@@ -69,8 +79,7 @@ class RelayKeeper:
             return self._add(config)
 
     def _add(self, config: RelayConfig) -> str:
-        if config.to in [lane.config.to for lane in self._relay.lanes if lane.stream.records]:
-            raise ConfigError(f"{config.to} is where another stream goes; give another file")
+        self._check(config)
         lane = self._relay.add(config)
         self._begin(lane)
         lane.joined.wait(_LEAVE_S)
@@ -124,13 +133,27 @@ class RelayKeeper:
                 elif there[name].config == config:
                     done["kept"].append(name)
                 else:
-                    swap = partial(self._swap, there[name].name, config)
+                    swap = partial(self._swap, there[name], config)
                     self._attempt(done, "changed", name, swap)
         return done
 
-    def _swap(self, name: str, config: RelayConfig) -> None:
-        self._remove(name)
-        self._add(config)
+    def _swap(self, lane: Lane, config: RelayConfig) -> None:
+        """Put a stream in another's place; what can be seen before is refused before."""
+        old = lane.config
+        if isinstance(config.to, Path):
+            if isinstance(old.to, Path) and places_of(old.to) & places_of(config.to):
+                raise ConfigError(
+                    f"{config.to} holds what was recorded so far; give another file (it goes on as "
+                    "it was)"
+                )
+            self._check(config)
+        self._remove(lane.name)
+        try:
+            self._add(config)
+        except PlcError:
+            if not isinstance(old.to, Path):  # its file is closed
+                self._add(old)
+            raise
 
     @staticmethod
     def _attempt(done: dict[str, Any], what: str, name: str, work: Callable[[], object]) -> None:
@@ -164,7 +187,7 @@ class RelayKeeper:
 
         A stream that nobody sends is no fault of the relay's.
         """
-        problems = []
+        problems = standing.problems()
         idle_s = time.monotonic() - self._relay.turned_s
         if idle_s > _TURN_MAX_S:
             problems.append(f"the relay has not had a turn for {idle_s:.1f} s")
@@ -174,7 +197,9 @@ class RelayKeeper:
                 problems.append(f"{lane.name}: {lane.target.error}")
         states = {lane.name: state_of(lane, self._clock()) for lane in lanes}
         status = "failing" if problems else "ok"
-        return not problems, {"status": status, "streams": states, "problems": problems}
+        said = {"status": status, "streams": states, "problems": problems}
+        faults = standing.faults()
+        return not problems, said | ({"faults": faults} if faults else {})
 
 
 def state_of(lane: Lane, now_s: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from plc.apps.live_view import meter, open_display
 from plc.apps.relay_keeper import state_of
+from plc.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,7 +43,7 @@ def _row(lane: "Lane", now_s: float) -> list["RenderableType"]:
     delay_ms = 1000.0 * max(0.0, playout.delay_s)
     target_ms = 1000.0 * playout.buffer.delays.target_s
     return [
-        lane.name,
+        Text(printable(lane.name)),
         Text(state, style=_STYLES[state]),
         meter(stream.peak.level, _METER_WIDTH),
         str(received.packets_received),

@@ -42,7 +42,7 @@ from plc.cli.options import (
     packets_of,
     share,
 )
-from plc.cli.output import Overwrite, Quality, print_json
+from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, MissingExtraError
 from plc.notice import counted
 
@@ -71,7 +71,7 @@ class _Refusing(TyperGroup):
             line = line_of(error)
             if line is None:
                 raise
-            typer.echo(f"plc: {line}", err=True)
+            say(f"plc: {line}", err=True)
             raise typer.Exit(REFUSED) from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -127,7 +127,7 @@ def main() -> None:
     """Run the command."""
     mend_streams()
     _end_cleanly_on_signals()
-    notice.listener = lambda line: typer.echo(f"plc: {line}", err=True)
+    notice.listener = lambda line: say(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")
     except Exception as error:  # before there is a subcommand: stdout under --help, above all
@@ -135,13 +135,13 @@ def main() -> None:
         if line is None:
             raise
         flush(sys.stdout)
-        typer.echo(f"plc: {line}", err=True)
+        say(f"plc: {line}", err=True)
         raise SystemExit(REFUSED) from None
     except SystemExit as end:
         unwritten = flush(sys.stdout)
         if unwritten is None or end.code:  # a refusal has had its line
             raise
-        typer.echo(f"plc: {line_of(unwritten)}", err=True)
+        say(f"plc: {line_of(unwritten)}", err=True)
         raise SystemExit(REFUSED) from None
 
 
@@ -149,7 +149,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from plc import __version__
 
-        typer.echo(f"plc {__version__}")
+        say(f"plc {__version__}")
         raise typer.Exit
 
 
@@ -215,7 +215,7 @@ def demo(
             progress=tell,
         )
     if report.picture_problem:
-        typer.echo(f"plc: no picture: {report.picture_problem}", err=True)
+        say(f"plc: no picture: {report.picture_problem}", err=True)
     print_json(report.as_dict()) if as_json else _print_demo(report)
 
 
@@ -425,7 +425,7 @@ def lose(
         print_json(report.as_dict())
         return
     share = 100 * report.lost_packets / report.packets
-    typer.echo(
+    say(
         f"lost {report.lost_packets} of {counted(report.packets, 'packet')} ({share:.1f} %) in "
         f"{counted(report.bursts, 'burst')}: {target}, {report.trace}"
     )
@@ -750,7 +750,7 @@ def _print_findings(report: "DetectReport") -> None:
                 "all" if len(each.channels) == report.channels else channels,
             )
         _console().print(table)
-    typer.echo(_found(report))
+    say(_found(report))
 
 
 def _print_methods(as_json: bool) -> None:
@@ -788,4 +788,4 @@ def _print_health(health: "Health") -> None:
         ladders.add_row(ladder.format, f"{ladder.budget_ms:g} ms", ladder_text(ladder))
     console.print(ladders)
     for problem in health.problems:
-        typer.echo(f"plc: {problem}", err=True)
+        say(f"plc: {problem}", err=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import typer
 
 from plc.cli.errors import REFUSED, line_of
-from plc.cli.output import print_json
+from plc.cli.output import print_json, say
 from plc.errors import AudioFileError, PlcError
 from plc.notice import counted
 
@@ -185,7 +185,7 @@ class Work:
                 if not self.to_folder or line is None:
                     raise
                 line = _told(line, self.folder)
-                typer.echo(f"plc: {line}", err=True)
+                say(f"plc: {line}", err=True)
                 self.refusals.append((_told(pair.source, self.folder), line))
                 continue
             warn_of_clipping(report.clipped_samples, _told(pair.target, self.folder))
@@ -213,7 +213,7 @@ class Work:
 
     def say(self, line: str) -> None:
         """Print a line of the result."""
-        typer.echo(line, err=self.to_stdout)
+        say(line, err=self.to_stdout)
 
     def finish(
         self,
@@ -233,7 +233,7 @@ class Work:
         self._show(done, picture, page)
         if self.refusals:
             files = counted(len(done) + len(self.refusals), "file")
-            typer.echo(f"plc: {len(self.refusals)} of {files} failed", err=True)
+            say(f"plc: {len(self.refusals)} of {files} failed", err=True)
             raise typer.Exit(REFUSED)
 
     def _print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
@@ -307,7 +307,7 @@ def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Ite
         refusals: list[tuple[str, str]] = []
 
         def refuse(path: Path, reason: str) -> None:
-            typer.echo(f"plc: {path}: {reason}", err=True)
+            say(f"plc: {path}: {reason}", err=True)
             refusals.append((str(path), reason))
 
         try:
@@ -372,7 +372,7 @@ def progress_bar(what: str) -> "Iterator[Progress]":
 def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:
     """Say that samples were changed to fit."""
     if clipped_samples:
-        typer.echo(
+        say(
             f"plc: warning: {counted(clipped_samples, 'sample')} beyond full scale clipped in "
             f"{target}; a float WAV source keeps them in a .wav target",
             err=True,

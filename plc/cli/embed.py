@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson, Duration, examples
-from plc.cli.output import print_json
+from plc.cli.options import AsJson, Duration, Priority, examples
+from plc.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from plc.embed.gstreamer.install import Installed
@@ -23,6 +23,7 @@ def serve(
         int, typer.Option(help="Largest number of clients.", min=1, max=4096)
     ] = 256,
     duration_s: Duration = math.inf,
+    priority: Priority = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Conceal for other programs through a Unix socket, one stream per connection.
@@ -33,13 +34,19 @@ def serve(
     from plc.embed.server import run_sidecar
 
     def announce() -> None:
-        typer.echo(f"plc: listening at {socket}", err=True)
+        say(f"plc: listening at {socket}", err=True)
 
-    stats = run_sidecar(socket, max_clients=max_clients, duration_s=duration_s, announce=announce)
+    stats = run_sidecar(
+        socket,
+        max_clients=max_clients,
+        duration_s=duration_s,
+        priority=priority,
+        announce=announce,
+    )
     if as_json:
         print_json(stats)
         return
-    typer.echo(
+    say(
         f"{stats.clients} clients: {stats.ended} ended, {stats.vanished} vanished, "
         f"{stats.violations} broke the protocol, {stats.stalled} stalled; "
         f"{stats.turned_away} more were turned away"
@@ -73,11 +80,11 @@ def build(
     """
     from plc.embed.library import build_library
 
-    built = build_library(out, target, lambda line: typer.echo(f"plc: {line}", err=True))
+    built = build_library(out, target, lambda line: say(f"plc: {line}", err=True))
     for path in built.files:
-        typer.echo(path)
+        say(path)
     if built.flags:
-        typer.echo(f"cc program.c {built.flags}")
+        say(f"cc program.c {built.flags}")
 
 
 @c.command(
@@ -109,8 +116,8 @@ def wheel(
     from plc.embed.wheel import LEVELS, build_wheel
 
     levels = tuple(level or LEVELS)
-    made = build_wheel(source, out, levels, lambda line: typer.echo(f"plc: {line}", err=True))
-    typer.echo(made)
+    made = build_wheel(source, out, levels, lambda line: say(f"plc: {line}", err=True))
+    say(made)
 
 
 gstreamer = typer.Typer(
@@ -147,9 +154,9 @@ def check_element(folder: Folder = None) -> None:
 def _print_installed(installed: "Installed") -> None:
     """Print the findings; status 1 if GStreamer does not find the element."""
     if installed.element:
-        typer.echo(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
+        say(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
     if installed.problem is not None:
-        typer.echo(f"plc: {installed.problem}", err=True)
+        say(f"plc: {installed.problem}", err=True)
     if not installed.element:
         raise typer.Exit(1)
 

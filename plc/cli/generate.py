@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from plc.cli.options import AsJson, examples
-from plc.cli.output import Overwrite, print_json
+from plc.cli.output import Overwrite, print_json, say
 from plc.errors import ConfigError
 from plc.notice import counted
 
@@ -100,7 +100,10 @@ def write(
             raise ConfigError(f"--out {folder} is a file; {way} writes a folder of WAV files")
         sounds = WAYS[way](player, count, np.random.default_rng(seed))
         paths = write_sounds(player, sounds, folder, overwrite)
-        print_json({"files": paths}) if as_json else typer.echo("\n".join(map(str, paths)))
+        if as_json:
+            print_json({"files": paths})
+        for path in () if as_json else paths:
+            say(path)
         return
     target = out or Path("notes.wav")
     check_new(target, overwrite)
@@ -111,7 +114,7 @@ def write(
         counts = {name: getattr(played, name) for name in ("notes", "transposed", "skipped")}
         print_json({"file": target, "seconds": seconds, **counts, "drums": played.drums})
         return
-    typer.echo(f"{target}: {_told(played)}, {seconds:.1f} s")
+    say(f"{target}: {_told(played)}, {seconds:.1f} s")
 
 
 def _told(played: "Performance") -> str:

@@ -21,6 +21,7 @@ from plc.cli.options import (
     LogJson,
     LoopedTrace,
     Metrics,
+    Priority,
     ReceiverOptions,
     Seed,
     View,
@@ -28,8 +29,9 @@ from plc.cli.options import (
     share,
     with_options,
 )
-from plc.cli.output import left_out, print_json
+from plc.cli.output import left_out, print_json, say
 from plc.cli.watch import Watch
+from plc.errors import printable
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -135,8 +137,8 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
             table.add_row(
                 each.backend,
                 str(each.index),
-                each.name,
-                each.host_api,
+                printable(each.name),
+                printable(each.host_api),
                 str(each.inputs),
                 str(each.outputs),
                 str(each.sample_rate),
@@ -144,9 +146,9 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
             )
         console.print(table)
     elif len(absent) < len(_BACKENDS):
-        typer.echo("no sound card: plug one in, or start the sound server")
+        say("no sound card: plug one in, or start the sound server")
     for name, why in absent.items():
-        typer.echo(f"plc: {name} is not available: {why}", err=True)
+        say(f"plc: {name} is not available: {why}", err=True)
 
 
 # What --preset stands for, unless an option says otherwise.
@@ -227,6 +229,7 @@ def live(
         float,
         typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
+    priority: Priority = "auto",
     view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
@@ -252,7 +255,7 @@ def live(
                 "--impair, --trace, --view and --metrics go with a stream that is played: give "
                 "--from udp://HOST:PORT, too"
             )
-        running = {"duration_s": duration_s, "give_up_s": give_up_s}
+        running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
         _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
         return
     config = LiveConfig(
@@ -269,6 +272,7 @@ def live(
         send=send,
         duration_s=duration_s,
         give_up_s=give_up_s,
+        priority=priority,
         view=view,
         metrics=metrics,
         log_json=log_json,
@@ -326,12 +330,12 @@ def _send(
 
     with quiet_libraries(), Watch(None, log_json) as watch:
         if not log_json:
-            typer.echo(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
+            say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
         report = run_send(send, receiver, open_backend(backend), note=watch.note, **running)
     if as_json:
         print_json(report)
         return
-    typer.echo(f"{report['sent']['packets_sent']} packets sent to {send.to}")
+    say(f"{report['sent']['packets_sent']} packets sent to {send.to}")
     _print_device("input", report["devices"]["input"])
 
 
@@ -389,7 +393,7 @@ def _print_live(report: dict[str, Any]) -> None:
     live, jitter = report["live"], report["jitter_buffer"]
     concealment, delay = report["concealment"], report["live"]["delay_ms"]
     expected = max(1, jitter["packets_expected"])
-    typer.echo(
+    say(
         f"{jitter['packets_received']} packets in, {jitter['lost_packets']} lost "
         f"({100 * jitter['lost_packets'] / expected:.1f} %), {jitter['late_packets']} too late; "
         f"{counted(concealment['concealment_events'], 'burst')} concealed, "
@@ -400,9 +404,9 @@ def _print_live(report: dict[str, Any]) -> None:
     for direction, device in report["devices"].items():
         _print_device(direction, device, live["starved_samples"])
     if report["sent"] is not None:
-        typer.echo(f"{report['sent']['packets_sent']} packets sent to {report['sent']['to']}")
+        say(f"{report['sent']['packets_sent']} packets sent to {report['sent']['to']}")
     if live["reserve_raises"]:
-        typer.echo(
+        say(
             f"{report['reserve_ms']:.0f} ms are kept ready for the output by now; --reserve-ms "
             "begins with that"
         )
@@ -411,7 +415,7 @@ def _print_live(report: dict[str, Any]) -> None:
 def _print_device(direction: str, device: dict[str, Any], starved: int = 0) -> None:
     is_input = direction == "input"
     samples = counted(device["missed_samples"] if is_input else starved, "sample")
-    typer.echo(
+    say(
         f"{direction} {device['device']}: {counted(device['losses'], 'time')} lost, "
         f"{counted(device['breaks'], 'xrun')}, {samples} {'dropped' if is_input else 'not in time'}"
     )

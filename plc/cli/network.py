@@ -23,6 +23,7 @@ from plc.cli.options import (
     Loss,
     Metrics,
     PacketMs,
+    Priority,
     ReceiverOptions,
     RelayedOptions,
     SdpOut,
@@ -33,7 +34,7 @@ from plc.cli.options import (
     share,
     with_options,
 )
-from plc.cli.output import Overwrite, left_out, print_json
+from plc.cli.output import Overwrite, left_out, print_json, say
 from plc.cli.relay_session import RelaySession
 from plc.notice import counted
 
@@ -82,6 +83,7 @@ def relay(
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,
     duration_s: Duration = math.inf,
+    priority: Priority = "auto",
     view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
@@ -102,7 +104,7 @@ def relay(
                 "a device goes without --workers, --sdp, --sdp-out, --config and --control"
             )
         running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
-        running["view"] = bool(view)
+        running |= {"view": bool(view), "priority": priority}
         _relay_to_device(listen or [], to or [], received, running | {"as_json": as_json})
         return
     source = _source(listen or [], to or [], sdp, config, received, control is not None)
@@ -132,6 +134,7 @@ def relay(
             workers=workers,
             duration_s=duration_s,
             stays=session.changes,
+            priority=priority,
             announce=announce,
             watch=session.look,
             note=session.note,
@@ -204,7 +207,7 @@ def send(
     finally:
         sender.close()
     report = {"packets": sender.packets, "samples": sender.samples, "to": to}
-    print_json(report) if as_json else typer.echo(f"sent {sender.packets} packets to {to}")
+    print_json(report) if as_json else say(f"sent {sender.packets} packets to {to}")
 
 
 def impair(
@@ -257,7 +260,7 @@ def impair(
     impairment = Impairment(config, seed, losses)
     target = parse_endpoint(to)
     proxy = ImpairProxy(parse_endpoint(listen), target, impairment)
-    typer.echo(f"plc: {proxy.ports[0].endpoint} -> {target}", err=True)
+    say(f"plc: {proxy.ports[0].endpoint} -> {target}", err=True)
     try:
         serve(proxy, duration_s=duration_s)
     finally:
@@ -266,7 +269,7 @@ def impair(
     if as_json:
         print_json(stats)
         return
-    typer.echo(
+    say(
         f"{stats.received} datagrams in, {stats.sent} out: {stats.lost} lost, {stats.dropped} "
         f"dropped by the rate cap, {stats.duplicated} doubled, {stats.reordered} overtaken"
     )
@@ -362,7 +365,7 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
     for report in reports:
         relay, jitter = report["relay"], report["jitter_buffer"]
         expected = max(1, jitter["packets_expected"])
-        typer.echo(
+        say(
             f"{report['name']} -> {report['to']}: {jitter['packets_received']} packets in, "
             f"{jitter['lost_packets']} lost ({100 * jitter['lost_packets'] / expected:.1f} %), "
             f"{jitter['late_packets']} too late, {jitter['redundant_packets']} recovered; "

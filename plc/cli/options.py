@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from plc.cli.output import left_out
+from plc.cli.output import left_out, say
 
 if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
@@ -140,6 +140,12 @@ PacketMs = Annotated[
     Any,
     typer.Option(
         parser=packet_length, metavar="MS", help="Length of a packet: 10, or samples: 352smp."
+    ),
+]
+Priority = Annotated[
+    Literal["auto", "realtime", "normal"],
+    typer.Option(
+        help="Of the audio's threads: before other programs if allowed, or else fail, or never."
     ),
 ]
 Lookahead = Annotated[
@@ -434,5 +440,5 @@ def heard_nothing(reports: list[dict[str, Any]]) -> bool:
         counted = report.get("relay") or report["live"]
         why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
         why = why or "no datagram at all"
-        typer.echo(f"plc: {report['name']} heard no stream: {why}", err=True)
+        say(f"plc: {report['name']} heard no stream: {why}", err=True)
     return len(unheard) == len(reports)

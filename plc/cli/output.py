@@ -4,8 +4,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from plc.errors import printable
+
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing file.")]
 Quality = Literal["fast", "good", "best"]
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line; what came from outside cannot command the terminal, nor make a second one."""
+    typer.echo(printable(text), err=err)
 
 
 def print_json(result: Any) -> None:

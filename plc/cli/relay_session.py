@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import typer
-
+from plc.cli.output import say
 from plc.cli.watch import Watch
 
 if TYPE_CHECKING:
@@ -79,7 +78,9 @@ class RelaySession:
         """Begin with a relay whose ports are open."""
         from plc.apps.relay_keeper import RelayKeeper
 
-        self._keeper = RelayKeeper(relay, self._begin_lane, self._end_lane)
+        self._keeper = RelayKeeper(
+            relay, self._begin_lane, self._end_lane, lambda config: self.check([config])
+        )
         for lane in relay.lanes:
             self._begin_lane(lane)
         self._watch.serve_health(self._keeper.health)
@@ -100,7 +101,6 @@ class RelaySession:
         def add(request: dict[str, Any]) -> str:
             table = request.get("stream")
             config = stream_of(table if isinstance(table, dict) else {})
-            self.check([config])
             return keeper.add(config)
 
         handlers = {
@@ -110,7 +110,7 @@ class RelaySession:
             "reload": lambda _: self.reload(),
         }
         self._opened.enter_context(ControlServer(path, handlers))
-        typer.echo(f"plc: control at {path}", err=True)
+        say(f"plc: control at {path}", err=True)
 
     def _begin_lane(self, lane: "Lane") -> None:
         from plc.apps.metrics import relay_samples
@@ -118,7 +118,7 @@ class RelaySession:
         stream, to = lane.stream, lane.config.to
         called = f"{lane.config.name}: " if lane.config.name else ""
         ends = ",".join(str(port.endpoint) for port in lane.ports[: len(stream.paths)])
-        typer.echo(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
+        say(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
         self._watch.begin(lane.name, stream.playout, partial(relay_samples, lane.name, stream))
 
     def _end_lane(self, lane: "Lane") -> None:

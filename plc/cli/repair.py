@@ -11,8 +11,8 @@ import typer
 from plc.cli.batch import Bitrate, Page, bar
 from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, FileMethod, Model, examples
-from plc.cli.output import Overwrite, Quality, print_json
-from plc.errors import ConfigError
+from plc.cli.output import Overwrite, Quality, print_json, say
+from plc.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from plc.apps.repair import Outcome, Progress, RepairReport
@@ -140,9 +140,9 @@ def _print(report: "RepairReport") -> None:
         filled_ms = 1000 * sum(stop - start for start, stop in each.gaps) / each.sample_rate
         state = f"{each.state}, before" if each.before else each.state
         table.add_row(
-            each.name,
+            printable(each.name),
             state,
-            each.reason or kinds(each.found),
+            printable(each.reason or kinds(each.found)),
             str(len(each.gaps)),
             f"{filled_ms:.1f} ms",
             f"{each.duration_s:.1f} s",
@@ -150,13 +150,13 @@ def _print(report: "RepairReport") -> None:
     width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width, highlight=False, markup=False).print(table)
     if len(shown) < len(report.outcomes):
-        typer.echo(f"and {len(report.outcomes) - len(shown)} more: --json has all")
+        say(f"and {len(report.outcomes) - len(shown)} more: --json has all")
     states = ", ".join(f"{report.count(state)} {state}" for state in (REPAIRED, SOUND, FAILED))
     before = sum(each.before for each in report.outcomes)
-    typer.echo(f"{states}; {before} of them by an earlier run")
+    say(f"{states}; {before} of them by an earlier run")
     if (speed := report.hours_per_core_hour) is not None:
         audio_s = sum(each.duration_s for each in report.outcomes if not each.before)
-        typer.echo(
+        say(
             f"{_time(audio_s)} of audio in {_time(report.elapsed_s)}: {speed:.3g} hours of audio "
             "for an hour of one core"
         )

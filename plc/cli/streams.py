@@ -18,6 +18,7 @@ defaults for all::
 """
 
 import dataclasses
+import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plc.cli.options import AsJson, RelayedOptions, dscp_of, safety_of
-from plc.cli.output import print_json
+from plc.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
@@ -70,13 +71,14 @@ def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from plc.errors import ConfigError
 
     try:
-        with path.open("rb") as file:
-            content = tomllib.loads(file.read(_FILE_BYTES_MAX).decode())
+        content = tomllib.loads(_content_of(path).decode())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # TOML's, and UTF-8's
         raise ConfigError(f"{path} is no TOML: {error}") from error
-    defaults, tables = content.pop("defaults", {}), content.pop("stream", [])
+    defaults, tables = content.pop("defaults", {}), content.pop("stream", None)
+    says_nothing = tables is None
+    tables = [] if says_nothing else tables
     is_list = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
     if not is_list or not isinstance(defaults, dict):
         raise ConfigError(f"{path}: expected tables [[stream]], and at most one [defaults]")
@@ -85,7 +87,24 @@ def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for name, value in content.items():
         if not isinstance(value, _OF_RELAY[name]):
             raise ConfigError(f"{path}: {name} is {value!r}; give a {_OF_RELAY[name].__name__}")
+    if says_nothing:
+        raise ConfigError(
+            f"{path} names no stream; give tables [[stream]], or stream = [] for none"
+        )
     return [defaults | table for table in tables], content
+
+
+def _content_of(path: Path) -> bytes:
+    """Return all of a file; what is none would let a reader wait for ever."""
+    from plc.errors import ConfigError
+
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ConfigError(f"{path} is no file; give one in TOML")
+    with path.open("rb") as file:
+        content = file.read(_FILE_BYTES_MAX + 1)
+    if len(content) > _FILE_BYTES_MAX:
+        raise ConfigError(f"{path} has more than {_FILE_BYTES_MAX} bytes, the most that are read")
+    return content
 
 
 def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
@@ -98,7 +117,7 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     """
     import msgspec
 
-    from plc.errors import ConfigError, PlcError
+    from plc.errors import ConfigError, PlcError, printable
 
     _check_names(table, (*_OF_STREAM, *_OPTIONS), where)
     listen, to = table.get("listen"), table.get("to")
@@ -110,6 +129,9 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     name = table.get("name", ",".join(paths))
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}: name is {name!r}; give a text")
+    for text in (name, to, *paths):
+        if printable(text) != text or _is_no_text(text):
+            raise ConfigError(f"{where}: {text!r} has control characters; omit them")
     given = {key: value for key, value in table.items() if key not in _OF_STREAM}
     try:
         if "safety" in given:
@@ -124,6 +146,15 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     except (PlcError, typer.BadParameter) as error:
         said = error.message if isinstance(error, typer.BadParameter) else str(error)
         raise ConfigError(f"{where}: {said}") from error
+
+
+def _is_no_text(text: str) -> bool:
+    """Tell whether a text has lone surrogates, which no coding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_names(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -157,7 +188,7 @@ def list_streams(control: Control, as_json: AsJson = False) -> None:
         print_json(found)
         return
     for each in found:
-        typer.echo(
+        say(
             f"{each['name']}: {each['state']}, {', '.join(each['listen'])} -> {each['to']} "
             f"({each['codec']}), {each['packets_received']} packets in, {each['lost_packets']} lost"
         )
@@ -175,7 +206,7 @@ def add_streams(
 
     read_relay_file(source)  # what is wrong is said before anything is added
     for table in read_tables(source)[0]:
-        typer.echo(f"added {request(control, do='add', stream=table)}")
+        say(f"added {request(control, do='add', stream=table)}")
 
 
 @streams.command("remove")
@@ -188,7 +219,7 @@ def remove_stream(
     from plc.apps.control import request
 
     report = request(control, do="remove", name=name)
-    print_json(report) if as_json else typer.echo(f"removed {name}")
+    print_json(report) if as_json else say(f"removed {name}")
 
 
 @streams.command("reload")
@@ -197,7 +228,7 @@ def reload_streams(control: Control, as_json: AsJson = False) -> None:
     from plc.apps.control import request
 
     done = request(control, do="reload")
-    print_json(done) if as_json else typer.echo(in_words(done))
+    print_json(done) if as_json else say(in_words(done))
     if done["failed"]:
         raise typer.Exit(1)
 

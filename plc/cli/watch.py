@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-import typer
+from plc.cli.output import say
 
 if TYPE_CHECKING:
     from plc.apps.metrics import Health, Sample
@@ -39,7 +39,7 @@ class Watch:
             from plc.apps.metrics import Exporter
 
             self._exporter = self._opened.enter_context(Exporter(metrics))
-            typer.echo(f"plc: metrics at {self._exporter.url}", err=True)
+            say(f"plc: metrics at {self._exporter.url}", err=True)
 
     def begin(
         self, stream: str, playout: "Playout", collect: "Callable[[], Iterable[Sample]]"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from plc.cli.options import Duration
-from plc.cli.output import Overwrite
+from plc.cli.output import Overwrite, say
 
 
 def web(
@@ -35,13 +35,13 @@ def web(
     from plc.apps.web import run_web
 
     if export is not None:
-        typer.echo(write(export, overwrite=overwrite))
+        say(write(export, overwrite=overwrite))
         return
     run_web(
         host,
         port,
         duration_s=duration_s,
-        announce=lambda line: typer.echo(f"plc: {line}", err=True),
+        announce=lambda line: say(f"plc: {line}", err=True),
     )
 
 

@@ -50,6 +50,7 @@ from plc.engine.warm import warm_up
 from plc.errors import PlcError
 from plc.jsonable import to_json
 from plc.rtp.udp import stop_signals
+from plc.runtime.priority import Level, Priority, Wish, leave, take
 
 MAX_CLIENTS = 256
 # Who connects says HELLO within this time, and reads an answer within that.
@@ -248,9 +249,12 @@ class Sidecar:
         with self._lock:
             return len(self._clients)
 
-    def serve(self, *, duration_s: float = math.inf) -> None:
+    def serve(
+        self, *, duration_s: float = math.inf, each_turn: Callable[[], object] = lambda: None
+    ) -> None:
         """Serve until the time is over, :meth:`stop`, SIGTERM or SIGINT.
 
+        ``each_turn`` is called at least ten times a second.
         What has been received by then is answered. A second signal ends at once.
         """
         end_s = time.monotonic() + duration_s
@@ -258,13 +262,25 @@ class Sidecar:
             selector.register(self._listener, selectors.EVENT_READ)
             while not (signals or self._stopping.is_set()) and time.monotonic() < end_s:
                 wait_s = min(_LONGEST_WAIT_S, end_s - time.monotonic())
-                if selector.select(max(0.0, wait_s)):
-                    self._accept()
-                self._give_back()
+                is_asked = selector.select(max(0.0, wait_s))
+                try:
+                    if is_asked:
+                        self._accept()
+                    self._give_back()
+                    each_turn()
+                except Exception as error:  # the clients that are here are served on
+                    self._tell("the server", error)
+                    self.stats.faults += 1
+                    time.sleep(_TURN_S)
             self.close()
             drained_s = time.monotonic() + _DRAIN_S
             while self.clients and len(signals) < 2 and time.monotonic() < drained_s:
                 time.sleep(0.01)
+
+    def _tell(self, who: str, error: Exception) -> None:
+        """Tell of the first fault; the others are counted."""
+        if not self.stats.faults:
+            sys.stderr.write(f"plc: {who} met a fault: {error!r}\n")
 
     def stop(self) -> None:
         """Make :meth:`serve` come to its end, from another thread."""
@@ -363,8 +379,9 @@ class Sidecar:
             outcome = "stalled"
         except Exception as error:
             outcome = "faults"
-            sys.stderr.write(f"plc: a client met a fault: {error!r}\n")
+            self._tell("a client", error)
         finally:
+            leave()
             conversation.close()
             with self._lock:
                 del self._clients[connection]
@@ -409,6 +426,7 @@ class Sidecar:
                 return "ended" if last[4] == Kind.BYE else "violations"
             if not greeted and conversation.greeted:
                 greeted = True
+                take(Level.AUDIO)  # not before: opening a stream computes long
                 _limit_time(connection, socket.SO_RCVTIMEO, 0.0)
 
 
@@ -417,6 +435,7 @@ def run_sidecar(
     *,
     max_clients: int = MAX_CLIENTS,
     duration_s: float = math.inf,
+    priority: Wish = "normal",
     announce: Callable[[], None] = lambda: None,
 ) -> SidecarStats:
     """Serve at ``path`` until asked to end; return the counters.
@@ -436,11 +455,12 @@ def run_sidecar(
     gc.collect()
     gc.freeze()
     sidecar = Sidecar(path, max_clients=max_clients)
-    announce()
-    try:
-        sidecar.serve(duration_s=duration_s)
-    finally:
-        sidecar.close()
+    with Priority(priority) as asked:
+        announce()
+        try:
+            sidecar.serve(duration_s=duration_s, each_turn=asked.tend)
+        finally:
+            sidecar.close()
     return sidecar.stats
 
 

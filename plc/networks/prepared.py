@@ -33,6 +33,7 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller, Fitted
 from plc.processor_time import thread_clock
 from plc.runtime.life import give_way, note_end, start_thread
+from plc.runtime.priority import Level, take
 from plc.runtime.runner import DeferredRunner, PreparationCounters
 from plc_kernels.denormals import flush_denormals
 
@@ -243,6 +244,7 @@ class Preparer:
             give_way()
             flush_denormals()
             self._open()
+            take(Level.PREPARING)
             self.opened.set()
             while not self.unwanted:
                 self._rest()

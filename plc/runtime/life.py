@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from plc.runtime.priority import Level, leave, take
 from plc.runtime.providers import Signature
 from plc.runtime.runner import Runnable, Slot
 from plc_kernels.denormals import flush_denormals
@@ -109,7 +110,8 @@ def start_thread(
 
 
 def note_end(life: Living) -> None:
-    """Note the end of the thread."""
+    """Note the end of the thread, in it."""
+    leave()
     running.discard(life)
     life.over.set()
 
@@ -120,6 +122,7 @@ def serve_requests(life: Life, open_network: Callable[[], Runnable]) -> None:
         give_way()
         flush_denormals()
         life.network = open_network()
+        take(Level.PREPARING)
         life.opened.set()
         while not life.unwanted:
             ticket = life.requests.get()

@@ -40,7 +40,8 @@ class Stream:
 
     @property
     def state(self) -> NDArray[np.int64]:
-        return self.states[0]
+        first: NDArray[np.int64] = self.states[0]
+        return first
 
     def look_at(self, packet: NDArray[np.float32]) -> list[tuple[int, int]]:
         return [(begin % 2**CHANNELS_AT, stop) for begin, stop in self.parts_of(packet)]
@@ -69,7 +70,8 @@ def marks_by_channel(signal: NDArray[np.float32], packet: int = PACKET) -> NDArr
 
 def marks(signal: NDArray[np.float32], packet: int = PACKET) -> NDArray[np.bool_]:
     """Return which samples are found in any channel, shape (n,)."""
-    return marks_by_channel(signal.reshape(len(signal), -1), packet).any(axis=1)
+    found: NDArray[np.bool_] = marks_by_channel(signal.reshape(len(signal), -1), packet).any(axis=1)
+    return found
 
 
 def where(found: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -1,16 +1,15 @@
 """``plc bench latency``, ``throughput``, ``server``, ``busy``, ``gpu`` and ``kernels``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from plc.cli.options import AsJson, Model
+from plc.cli.options import AsJson, Model, Priority
 from plc_bench.cli.options import (
     Burst,
     Loss,
-    Method,
     PacketMs,
     Save,
     Seed,
@@ -208,10 +207,16 @@ def busy(
     packet_ms: PacketMs = 10.0,
     loss: Loss = 0.1,
     burst: Burst = 1.5,
-    method: Method = "ar",
+    method: Annotated[
+        str, typer.Option(help="Such as auto, ar or burg:5/50.", show_default="ar; paced: auto")
+    ] = "",
     budget_ms: Annotated[
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="Time every packet of a stream beside them.")
+    ] = False,
+    priority: Priority = "auto",
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -222,24 +227,33 @@ def busy(
     On real clips:  plc bench busy CORPUS/music/valid
 
     As fast as it goes:  plc bench busy --as-fast
+
+    What is late, with real-time priority and without:  plc bench busy --paced --priority normal
     """
     from plc_bench.timing import busy as bench
+    from plc_bench.timing import paced as paced_bench
 
+    common: dict[str, Any] = {
+        "sample_rate": sample_rate,
+        "packet_ms": packet_ms,
+        "budget_ms": budget_ms,
+        "loss": loss,
+        "mean_burst": burst,
+        "seed": seed,
+        "piece_s": piece_s,
+        "load_s": load_s,
+        "load": load,
+        "cpu": cpu,
+        "clips": tuple(sources or ()),
+    }
+    if paced:
+        timed = paced_bench.PacedSettings(method=method or "auto", priority=priority, **common)
+        with progress_shown("seconds", round(load_s)) as advance:
+            found = paced_bench.measure(timed, lambda seconds: advance(round(seconds)))
+        show(found, [paced_bench.paced_table(found)], as_json, save)
+        return
     settings = bench.BusySettings(
-        sample_rate=sample_rate,
-        packet_ms=packet_ms,
-        method=method,
-        budget_ms=budget_ms,
-        loss=loss,
-        mean_burst=burst,
-        seed=seed,
-        piece_s=piece_s,
-        calm_s=calm_s,
-        load_s=load_s,
-        load=load,
-        real_time=real_time,
-        cpu=cpu,
-        clips=tuple(sources or ()),
+        method=method or "ar", calm_s=calm_s, real_time=real_time, **common
     )
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +169,7 @@ def measure(
         Return, and take, seconds.
     """
     pin(settings.cpu)
-    packets = cut(_piece(settings), settings.packet_samples)
+    packets = cut(piece_of(settings), settings.packet_samples)
     lost = GilbertElliott(settings.loss, settings.mean_burst).trace(len(packets), settings.seed)
     heard: dict[str, _Heard] = {}
     concealer = plc.Concealer(
@@ -188,7 +189,27 @@ def measure(
     return BusyReport(machine=machine_facts(), settings=settings, phases=phases)
 
 
-def _piece(settings: BusySettings) -> NDArray[np.float32]:
+class Pieced(Protocol):
+    """Settings that say what is played."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        ...
+
+    @property
+    def piece_s(self) -> float:
+        """Length of the piece."""
+        ...
+
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        """Audio, or none."""
+        ...
+
+
+def piece_of(settings: Pieced) -> NDArray[np.float32]:
+    """Return the piece: an equal part of each clip, or made music."""
     rate = settings.sample_rate
     if not settings.clips:
         return music(rate, settings.piece_s)

@@ -375,7 +375,7 @@ def _place(block: Block, word: int, size: int) -> None:
 @inlined
 def guide_samples(block: Block) -> int:
     """Return the samples by which channels are compared."""
-    return min(block[PAST], samples_of(block[RATE], GUIDE_MS))
+    return int(min(block[PAST], samples_of(block[RATE], GUIDE_MS)))
 
 
 @inlined

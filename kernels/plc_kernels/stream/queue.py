@@ -80,7 +80,7 @@ def unpack(
 
 @inlined
 def _all_channels(block: Block) -> int:
-    return (1 << block[CHANNELS]) - 1
+    return int((1 << block[CHANNELS]) - 1)
 
 
 @inlined

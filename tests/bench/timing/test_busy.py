@@ -112,7 +112,7 @@ def test_clips_are_cut_to_one_piece(loads: list[int], tmp_path: Path) -> None:
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", 0.5 * music(8000, 0.8, 2), 8000)
     settings = BusySettings(sample_rate=8000, piece_s=1.0, clips=(tmp_path,))
-    piece = bench._piece(settings)
+    piece = bench.piece_of(settings)
     assert piece.shape == (8000, 1)
     np.testing.assert_array_equal(piece[:4000], piece[4000:])
 

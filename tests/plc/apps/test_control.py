@@ -1,7 +1,9 @@
 """Streams that come and go while a relay runs, by its socket and by its file."""
 
+import contextlib
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -17,14 +19,17 @@ from typing import Any
 import pytest
 import soundfile
 
+from plc.apps import control
 from plc.apps.control import ControlServer, request
-from plc.apps.relay import Relay
+from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_keeper import RelayKeeper
 from plc.apps.relay_stream import RelayConfig
 from plc.apps.systemd import notify
+from plc.cli.relay_session import RelaySession
 from plc.cli.streams import read_relay_file, stream_of
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.udp import Endpoint, UdpPort, serve
+from plc.runtime import standing
 from tests.plc.apps.served_relay import BLOCK, HERE, RATE, comes_true, send
 from tests.plc.configs import changed
 from tests.processes import environment, hear_signals
@@ -320,3 +325,169 @@ def test_a_relay_that_ends_keeps_nobody_waiting(tmp_path: Path) -> None:
     assert [report["name"] for report in reports] == ["a"]
     assert [lane.name for lane in relay.lanes] == ["a", "b"]
     assert all(port.socket.fileno() == -1 for lane in relay.lanes for port in lane.ports)
+
+
+@unix
+@pytest.mark.parametrize(
+    "stream",
+    [
+        {"listen": "udp://127.0.0.1:0", "to": "a\0b.wav"},
+        {"listen": "udp://127.0.0.1:0", "to": "\ud800.wav"},
+        {"listen": "udp://127.0.0.1:0", "to": "udp://127.0.0.1:9", "name": "\x1b[31mred"},
+        {"listen": "udp://127.0.0.1:0", "to": "udp://127.0.0.1:9", "name": "a\nb"},
+    ],
+)
+def test_texts_that_cannot_be_shown_are_refused_before_anything_is_opened(
+    stream: dict[str, Any],
+) -> None:
+    with pytest.raises(ConfigError, match="control characters"):
+        stream_of(stream)
+
+
+@unix
+def test_a_fault_in_a_request_is_answered_and_the_next_one_served(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def add(what: dict[str, Any]) -> bool:
+        return Path(what["to"]).exists() or bool(what["to"].encode())
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ControlServer(tmp_path / "s", {"add": add, "list": lambda _: []}) as server,
+    ):
+        patch.setattr("plc.notice.listener", told.append)
+        for nonsense in ("\ud800", "\ud801"):
+            with pytest.raises(ConfigError, match="the relay met a fault: Unicode"):
+                request(server.path, do="add", to=nonsense)
+        assert request(server.path, do="list") == []
+        assert server.faults == 2
+    assert len(told) == 1
+
+
+@unix
+def test_half_requests_keep_nobody_waiting(tmp_path: Path) -> None:
+    with (
+        ControlServer(tmp_path / "s", {"list": lambda _: []}) as server,
+        contextlib.ExitStack() as held,
+    ):
+        for _ in range(3 * control.CONNECTIONS_MAX):
+            half = held.enter_context(socket.socket(socket.AF_UNIX))
+            half.connect(str(server.path))
+            half.sendall(b'{"do": ')
+        began_s = time.monotonic()
+        assert request(server.path, do="list") == []
+        assert time.monotonic() - began_s < control._REQUEST_S
+        assert len(server._connections) <= control.CONNECTIONS_MAX
+
+
+@unix
+def test_a_request_that_comes_byte_by_byte_has_no_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_REQUEST_S", 0.3)
+    with (
+        ControlServer(tmp_path / "s", {"list": lambda _: []}) as server,
+        socket.socket(socket.AF_UNIX) as slow,
+    ):
+        slow.connect(str(server.path))
+        with contextlib.suppress(OSError):  # reset or broken, as the system has it
+            for _ in range(200):
+                slow.sendall(b" ")
+                time.sleep(0.05)
+            pytest.fail("it was served for 10 s")
+
+
+def test_health_names_a_thread_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served([changed(CONFIG, name="a")]) as (_, keeper):
+        assert keeper.health()[0]
+        monkeypatch.setattr(standing, "problems", lambda: ["the thread of control has ended"])
+        works, said = keeper.health()
+        assert not works
+        assert said["problems"] == ["the thread of control has ended"]
+
+
+def other_names(file: Path) -> list[Path]:
+    """Return further names of a file: by a detour, by links to it and to its folder."""
+    (file.parent / "detour").mkdir()
+    (file.parent / "link.wav").symlink_to(file)
+    (file.parent / "folder").symlink_to(file.parent)
+    return [
+        file.parent / "detour" / ".." / file.name,
+        file.parent / "link.wav",
+        file.parent / "folder" / file.name,
+        Path(os.path.relpath(file)),
+    ]
+
+
+def test_a_file_in_use_is_refused_by_any_name(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    with served([changed(CONFIG, name="a", to=file)]) as (relay, keeper):
+        for other in other_names(file):
+            with pytest.raises(ConfigError, match="where another stream goes"):
+                keeper.add(changed(CONFIG, name="b", to=other))
+            done = keeper.replace([relay.lanes[0].config, changed(CONFIG, name="b", to=other)])
+            assert "where another stream goes" in done["failed"]["b"]
+            with pytest.raises(ConfigError, match="where several streams go"):
+                run_relay([changed(CONFIG, to=file), changed(CONFIG, to=other)], duration_s=0.0)
+        keeper.remove("a")
+        assert keeper.add(changed(CONFIG, name="b", to=other_name(file))) == "b"
+
+
+def other_name(file: Path) -> Path:
+    return file.parent / "folder" / file.name
+
+
+def test_a_change_that_would_replace_what_was_recorded_is_refused(tmp_path: Path) -> None:
+    a = changed(CONFIG, name="a", to=tmp_path / "a.wav")
+    with served([a]) as (relay, keeper):
+        kept = relay.lanes[0]
+        done = keeper.replace([changed(a, seed=2)])
+        assert "holds what was recorded so far" in done["failed"]["a"]
+        assert relay.lanes == [kept]
+        assert not kept.stopped
+
+
+def test_a_stream_whose_change_fails_goes_on_as_it_was() -> None:
+    a = changed(CONFIG, name="a")
+    with served([a]) as (relay, keeper), closing(UdpPort(HERE)) as taken:
+        done = keeper.replace([changed(a, listen=taken.endpoint)])
+        assert "in use" in done["failed"]["a"]
+        assert [lane.config for lane in relay.lanes] == [a]
+
+
+def test_a_file_that_says_nothing_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    for text in ("", "\n# nothing\n", "[defaults]\n", 'control = "c"\n'):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="names no stream"):
+            read_relay_file(path)
+    path.write_text("stream = []")
+    assert read_relay_file(path).streams == []
+    path.write_text("stream = []\n" + "#" * (1 << 20))
+    with pytest.raises(ConfigError, match="has more than"):
+        read_relay_file(path)
+    with pytest.raises(ConfigError, match="is no file"):
+        read_relay_file(tmp_path)
+
+
+@unix
+def test_a_pipe_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is no file"):
+        read_relay_file(tmp_path / "pipe")
+
+
+def test_an_emptied_file_leaves_the_streams_alone(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text("")
+    noted: list[tuple[str, str]] = []
+    with served([changed(CONFIG, name="a")]) as (relay, keeper):
+        session = RelaySession(path, None, None, log_json=False, view=False, overwrite=False)
+        session._keeper = keeper
+        session.note = lambda event, says="", **_: noted.append((event, says))
+        session._reload_after_hangup()
+        assert [lane.name for lane in relay.lanes] == ["a"]
+        assert not relay.lanes[0].stopped
+    [(event, says)] = noted
+    assert event == "reload_failed"
+    assert "names no stream" in says

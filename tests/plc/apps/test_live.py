@@ -459,6 +459,26 @@ def test_a_failure_of_the_engine_ends_the_stream() -> None:
     assert all(stream.closed for stream in backend.streams)
 
 
+def test_a_step_that_fails_is_counted_and_the_stream_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("plc.notice.listener", told.append)
+    step, failures = LiveEngine.step, iter(range(3))
+
+    def fails_at_first(engine: LiveEngine, now_s: float) -> int:
+        if next(failures, None) is not None:
+            raise ValueError("on purpose")
+        return step(engine, now_s)
+
+    monkeypatch.setattr(LiveEngine, "step", fails_at_first)
+    seen: list[Live] = []
+    backend = Running(cards=[card(0, "card")])
+    run_live(CONFIG, backend, "card", "card", duration_s=0.5, watch=seen.append)
+    assert seen[-1].faults == 3
+    assert [line for line in told if "on purpose" in line] == told[:1]
+
+
 def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
     backend = FakeBackend(cards=[card(0, "card", outputs=0)])
     with pytest.raises(DeviceError, match="no output device"):

@@ -74,6 +74,10 @@ def test_service_and_container_watch_the_port_of_the_file() -> None:
     assert "Type=notify" in service
     assert "relay --config /etc/plc/relay.toml" in service
     assert "RuntimeDirectory=plc" in service
+    # Its threads take their priorities themselves; a policy of the unit would give all the same.
+    assert "LimitRTPRIO=20" in service
+    assert "LimitMEMLOCK=infinity" in service
+    assert "CPUSchedulingPolicy" not in service
 
 
 def test_metrics_have_names_that_prometheus_advises() -> None:
