@@ -6,11 +6,13 @@ library prints nothing by itself: without a handler of the program, notices are 
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("plc")
 _log.addHandler(logging.NullHandler())
+_recent: deque[str] = deque(maxlen=64)
 
 listener: Callable[[str], object] | None = None
 """Called with a line where something takes longer than expected, or goes on without a part.
@@ -37,6 +39,13 @@ def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def tell_once(line: str) -> None:
+    """Tell a line, unless it was among those told last: a file is read more than once."""
+    if line not in _recent:
+        _recent.append(line)
+        tell(line)
 
 
 def tell(line: str) -> None:

@@ -29,11 +29,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio import media
+from plc import notice
+from plc.audio import flac_frames, media, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
 from plc.errors import AudioFileError, MissingExtraError, why
+from plc.notice import counted
 
 # Format and the subtypes that may be kept from the source, the first for any other source.
 _CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -62,8 +64,8 @@ _RF64_MARKS = (b"RF64", b"WAVE", b"ds64", 28, b"fmt ", 40, b"\xfe\xff", b"data")
 _WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
 # In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
 _FLAC_SAMPLES_AT = 21
-# From here on a RIFF size is the "not known yet" of a program that wrote into a pipe.
-_RIFF_SIZE_UNKNOWN = 0x7FFF0000
+# A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
+_CUT_S = 1.0
 # One write of minutes overruns the stack inside libsndfile's Vorbis coder.
 _WRITE_SAMPLES = 2**15
 # What is tried to write where libsndfile could not: more than a file system keeps back.
@@ -129,7 +131,7 @@ class AudioReader:
     Raises
     ------
     AudioFileError
-        If there is no such file, it is empty, truncated, or holds no audio.
+        If there is no such file, it is empty, or holds no audio.
     MissingExtraError
         If it needs PyAV, which is not installed.
     """
@@ -149,12 +151,15 @@ class AudioReader:
         """Yield the file once, in order: float32, shape (n, channels).
 
         Every block has ``block_samples`` samples, the last one as many as are left (at least 1).
-        Each is a new array, the caller's to keep.
+        Each is a new array, the caller's to keep. What is damaged in a file, or absent by its
+        frame numbers or time stamps, is NaN, and :mod:`plc.notice` is told how much of it.
         """
         held: list[NDArray[np.float32]] = []
         held_samples = 0
         any_sample = False
+        missing = _Missing()
         for piece in self._decoder.pieces():
+            missing.look(piece)
             held.append(piece)
             held_samples += len(piece)
             any_sample |= len(piece) > 0
@@ -165,6 +170,12 @@ class AudioReader:
             for start in range(0, whole, block_samples):
                 yield joined[start : start + block_samples].copy()
             held, held_samples = [joined[whole:]], held_samples - whole
+        if missing.places and self.subtype not in ("FLOAT", "DOUBLE"):
+            ms = 1000.0 * missing.samples / self.sample_rate
+            notice.tell_once(
+                f"{self.path} is damaged: {counted(missing.places, 'place')}, {ms:.1f} ms in all, "
+                "could not be decoded and count as missing"
+            )
         if held_samples:
             yield np.concatenate(held)
         elif not any_sample:
@@ -185,6 +196,25 @@ class AudioReader:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+
+class _Missing:
+    """Counts stretches of NaN."""
+
+    def __init__(self) -> None:
+        self.places = self.samples = 0
+        self._inside = False
+
+    def look(self, piece: NDArray[np.float32]) -> None:
+        """Count those of the next samples."""
+        if not len(piece):
+            return
+        absent = np.isnan(piece[:, 0])
+        if absent.any() or self._inside:
+            begins = absent[1:] & ~absent[:-1]
+            self.places += int(np.count_nonzero(begins)) + bool(absent[0] and not self._inside)
+            self.samples += int(np.count_nonzero(absent))
+        self._inside = bool(absent[-1])
 
 
 class _Encoder(Protocol):
@@ -458,24 +488,13 @@ def _check_readable(path: Path) -> None:
         if path.is_dir():
             raise AudioFileError(f"{path} is a folder; name an audio file in it")
         with path.open("rb") as file:
-            head = file.read(12)
-            size = os.fstat(file.fileno()).st_size
+            head = file.read(1)
     except AudioFileError:
         raise
     except OSError as error:
         raise AudioFileError(f"cannot read {path}: {_reason(error)}") from error
     if not head:
         raise AudioFileError(f"{path} is empty (0 bytes); expected an audio file")
-    order = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])
-    if order is None or len(head) < 12:
-        return
-    declared = 8 + int.from_bytes(head[4:8], "little" if order == "little" else "big")
-    # Some programs count a padding byte that they do not write.
-    if size + 1 < declared < _RIFF_SIZE_UNKNOWN:
-        raise AudioFileError(
-            f"{path} is truncated: its header promises {declared} bytes, it has {size}; copy it "
-            "again, or save what is left with: ffmpeg -i FILE rescued.wav"
-        )
 
 
 def _open(path: Path) -> _Decoder:
@@ -495,7 +514,8 @@ class _Libsndfile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = soundfile.SoundFile(_library_name(path))
+        self._mended = _mended(path)
+        self.file = soundfile.SoundFile(self._mended or _library_name(path))
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.subtype: str | None = self.file.subtype
@@ -503,21 +523,37 @@ class _Libsndfile:
         self.expected_samples: int | None = self.file.frames
         # An MP3 file without a complete header only has an estimate of its length.
         self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
+        self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
+        if self._frames is not None and self._frames.frames:
+            self.samples = self.expected_samples = self._length(self._frames)
         if self.samples == 0:
-            self.file.close()
+            self.close()
             raise AudioFileError(f"{path} holds no samples; expected at least one")
+
+    def _length(self, frames: flac_frames.Frames) -> int:
+        """Return a FLAC file's length; one that was cut short ends where its frames do."""
+        last = frames.frames[-1].stop
+        if frames.samples - last <= _CUT_S * self.sample_rate:
+            return max(frames.samples, last)
+        _tell_cut(self.path, (frames.samples - last) / self.sample_rate)
+        return last
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         done = 0
         try:
-            while True:
-                piece = self.file.read(_READ_SAMPLES, dtype="float32", always_2d=True)
-                if not len(piece):
-                    break
-                done += len(piece)
-                yield piece
+            if self._frames is None or self._frames.complete:
+                while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
+                    done += len(piece)
+                    yield piece
         except (soundfile.LibsndfileError, OSError) as error:
-            raise self._damaged(done, _reason(error)) from error
+            if self._frames is None or isinstance(error, OSError):
+                raise self._damaged(done, _reason(error)) from error
+        if self._frames is not None and self.samples is not None and done < self.samples:
+            for piece in flac_frames.pieces(self.path, self._frames, self.samples):
+                # What came before the damage has been given.
+                yield piece[done:]
+                done -= min(done, len(piece))
+            return
         if self.samples is not None and done < self.samples:
             raise self._damaged(done, f"{self.samples} samples were promised")
 
@@ -532,6 +568,36 @@ class _Libsndfile:
 
     def close(self) -> None:
         self.file.close()
+        if self._mended is not None:
+            self._mended.close()
+
+
+def _mended(path: Path) -> riff.Mended | None:
+    """Return a WAV file whose headers are not so, with others; tell what is missing."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+            found = riff.layout(file)
+            if found is None:
+                return None
+            if not found.known and head[:4] == b"RIFF":
+                notice.tell_once(f"{path}: its header was never finished; it is read to its end")
+            if found.missing > riff.HEADER_BYTES:
+                _tell_cut(path, found.missing / max(1, found.bytes_per_s))
+            return None if found.plain else riff.Mended(path, found)
+        if head[:4] == b"FORM":
+            size = os.fstat(file.fileno()).st_size
+            missing = 8 + int.from_bytes(head[4:8], "big") - size
+            if riff.HEADER_BYTES < missing < riff.UNFINISHED:
+                notice.tell_once(f"{path} is cut short by {missing} bytes; copy it again")
+    return None
+
+
+def _tell_cut(path: Path, missing_s: float) -> None:
+    notice.tell_once(
+        f"{path} is cut short: {missing_s:.3f} s that its header promises are missing at its end; "
+        "copy it again, if you can"
+    )
 
 
 def _library_name(path: Path) -> str | bytes:

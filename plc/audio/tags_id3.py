@@ -169,7 +169,8 @@ def _attached(data: bytes) -> Picture:
     mime, _, rest = data[1:].partition(b"\0")
     kind, rest = rest[0], rest[1:]
     if data[0] in (1, 2):  # two bytes a letter
-        end = next(i for i in range(0, len(rest) + 1, 2) if rest[i : i + 2] in (b"\0\0", b""))
+        ends = (i for i in range(0, len(rest) - 1, 2) if rest[i : i + 2] == b"\0\0")
+        end = next(ends, len(rest))
         description, image = rest[:end], rest[end + 2 :]
     else:
         description, _, image = rest.partition(b"\0")
