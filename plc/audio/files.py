@@ -66,6 +66,8 @@ _WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
 _FLAC_SAMPLES_AT = 21
 # A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
 _CUT_S = 1.0
+# Of a file that misses this much, at least one part of ten must be there.
+_LOST_MOST_S, _HELD_SHARE = 600, 10
 # One write of minutes overruns the stack inside libsndfile's Vorbis coder.
 _WRITE_SAMPLES = 2**15
 # What is tried to write where libsndfile could not: more than a file system keeps back.
@@ -254,8 +256,8 @@ class AudioWriter:
     written_samples : int
         Samples that :meth:`write` took.
     clipped_samples : int
-        Samples of single channels that were beyond full scale, or not finite, and so were changed
-        to fit an integer format.
+        Samples of single channels that were beyond full scale and so were changed to fit an
+        integer format, or that were not finite and became silence.
 
     Raises
     ------
@@ -322,7 +324,9 @@ class AudioWriter:
         """Return ``piece`` as the coding stores it; count what does not fit."""
         bits = _BITS.get(self.subtype)
         if bits is None:
-            return piece
+            unsound = ~np.isfinite(piece)
+            self.clipped_samples += int(np.count_nonzero(unsound))
+            return np.where(unsound, np.float32(0.0), piece) if unsound.any() else piece
         full_scale = 2.0 ** (bits - 1)
         wanted = np.rint(
             np.nan_to_num(piece.astype(np.float64), posinf=2.0, neginf=-2.0) * full_scale
@@ -533,9 +537,15 @@ class _Libsndfile:
     def _length(self, frames: flac_frames.Frames) -> int:
         """Return a FLAC file's length; one that was cut short ends where its frames do."""
         last = frames.frames[-1].stop
+        held = sum(frame.stop - frame.start for frame in frames.frames)
+        if last > _HELD_SHARE * held and last - held > _LOST_MOST_S * self.sample_rate:
+            raise AudioFileError(
+                f"{self.path} is damaged: of {last / self.sample_rate:.0f} s only "
+                f"{held / self.sample_rate:.3f} s can be found in it"
+            )
         if frames.samples - last <= _CUT_S * self.sample_rate:
             return max(frames.samples, last)
-        _tell_cut(self.path, (frames.samples - last) / self.sample_rate)
+        media.tell_cut(self.path, (frames.samples - last) / self.sample_rate)
         return last
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
@@ -583,7 +593,7 @@ def _mended(path: Path) -> riff.Mended | None:
             if not found.known and head[:4] == b"RIFF":
                 notice.tell_once(f"{path}: its header was never finished; it is read to its end")
             if found.missing > riff.HEADER_BYTES:
-                _tell_cut(path, found.missing / max(1, found.bytes_per_s))
+                media.tell_cut(path, found.missing / max(1, found.bytes_per_s))
             return None if found.plain else riff.Mended(path, found)
         if head[:4] == b"FORM":
             size = os.fstat(file.fileno()).st_size
@@ -591,13 +601,6 @@ def _mended(path: Path) -> riff.Mended | None:
             if riff.HEADER_BYTES < missing < riff.UNFINISHED:
                 notice.tell_once(f"{path} is cut short by {missing} bytes; copy it again")
     return None
-
-
-def _tell_cut(path: Path, missing_s: float) -> None:
-    notice.tell_once(
-        f"{path} is cut short: {missing_s:.3f} s that its header promises are missing at its end; "
-        "copy it again, if you can"
-    )
 
 
 def _library_name(path: Path) -> str | bytes:

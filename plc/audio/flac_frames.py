@@ -27,6 +27,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from plc.audio.media import missing
+
 _MARK = b"fLaC"
 _STREAMINFO_BYTES = 34
 _TAG_HEAD = 10
@@ -120,16 +122,10 @@ def pieces(path: Path, found: Frames, samples: int) -> Iterator[NDArray[np.float
             data = file.read(bounds[-1] - bounds[0])
             parts = [data[a - bounds[0] : b - bounds[0]] for a, b in pairwise(bounds)]
             for frame, block in _decoded(found.streaminfo, group, parts):
-                yield from _nothing(frame.start - done, channels)
+                yield from missing(frame.start - done, channels)
                 yield block[max(0, done - frame.start) :]
                 done = max(done, frame.stop)
-    yield from _nothing(samples - done, channels)
-
-
-def _nothing(samples: int, channels: int) -> Iterator[NDArray[np.float32]]:
-    """Yield NaN for samples that are missing."""
-    for start in range(0, samples, 1 << 16):
-        yield np.full((min(1 << 16, samples - start), channels), np.nan, np.float32)
+    yield from missing(samples - done, channels)
 
 
 def _behind_blocks(data: mmap.mmap, begin: int) -> int:

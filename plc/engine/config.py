@@ -4,10 +4,15 @@ import math
 import numbers
 import operator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 from plc.errors import ConfigError
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.limits import (
+    FILE_MAX_CHANNELS,
+    FILE_MAX_SAMPLE_RATE,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+)
 
 MAX_CHANNELS = 8
 MIN_PACKET_MS = 1.0
@@ -76,6 +81,9 @@ class StreamConfig:
         the stream is opened.
     """
 
+    _most_rate: ClassVar[int] = MAX_SAMPLE_RATE
+    _most_channels: ClassVar[int] = MAX_CHANNELS
+
     sample_rate: int = 48_000
     channels: int = 1
     packet_samples: int = 480
@@ -98,8 +106,8 @@ class StreamConfig:
             raise ConfigError(f"prepare is {self.prepare!r}; give {', '.join(PREPARE)}")
         if not isinstance(self.detect_dropouts, bool):
             raise ConfigError(f"detect_dropouts is {self.detect_dropouts!r}; give True or False")
-        self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
-        self._check_integer("channels", 1, MAX_CHANNELS, "channels")
+        self._check_integer("sample_rate", MIN_SAMPLE_RATE, self._most_rate, "Hz")
+        self._check_integer("channels", 1, self._most_channels, "channels")
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
         least = min(32, math.floor(MIN_PACKET_MS * self.sample_rate / 1000))
         most = math.ceil(MAX_PACKET_MS * self.sample_rate / 1000)
@@ -159,3 +167,11 @@ class StreamConfig:
         if not least <= number <= most:
             raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
         object.__setattr__(self, name, number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingConfig(StreamConfig):
+    """Settings of what is filled in a recording, which has wider limits."""
+
+    _most_rate: ClassVar[int] = FILE_MAX_SAMPLE_RATE
+    _most_channels: ClassVar[int] = FILE_MAX_CHANNELS

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import MAX_CHANNELS, StreamConfig
+from plc.engine.config import StreamConfig
 from plc.errors import PacketError
+from plc.limits import FILE_MAX_CHANNELS
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
 
@@ -67,10 +68,10 @@ def as_signal(signal: Packet | Samples) -> Packet:
             f"signal is {array.dtype} {array.shape}; give {_TAKEN} of shape (n,) or "
             f"(n, channels), n > 0{'' if known else _mended('signal', array.dtype)}"
         )
-    if array.ndim == 2 and array.shape[0] <= MAX_CHANNELS < array.shape[1]:
+    if array.ndim == 2 and array.shape[0] <= FILE_MAX_CHANNELS < array.shape[1]:
         raise PacketError(
-            f"signal has shape {array.shape}; channels come last here, at most {MAX_CHANNELS} of "
-            "them: give signal.T"
+            f"signal has shape {array.shape}; channels come last here, at most "
+            f"{FILE_MAX_CHANNELS} of them: give signal.T"
         )
     return array
 
