@@ -30,7 +30,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import flac_frames, media, riff
+from plc.audio import bitrates, flac_frames, media, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
@@ -80,11 +80,6 @@ _BITRATES = (6_000, 2_048_000)
 _NAME_KEPT = 48
 _UNIQUE_BYTES = 8
 
-# Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
-# 0 of libsndfile's compression level stand for.
-_MP3_KBITRATES = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
-_OPUS_KBITRATES = (6, 256)
-
 WRITABLE_SUFFIXES = (*_CONTAINERS, *media.FORMATS)
 _OTHERS = (".aif", ".aiff", ".aifc", ".au", ".caf", ".oga", ".rf64", ".w64", ".wave")
 AUDIO_SUFFIXES = frozenset((*WRITABLE_SUFFIXES, *media.READ_SUFFIXES, *_OTHERS))
@@ -99,6 +94,7 @@ class _Decoder(Protocol):
     expected_samples: int | None
     subtype: str | None
     codec: str | None
+    bitrate: int | None
 
     def pieces(self) -> Iterator[NDArray[np.float32]]: ...
 
@@ -129,6 +125,8 @@ class AudioReader:
         libsndfile's name of the coding, such as ``PCM_16``; None for what it has none for.
     codec : str or None
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
+    bitrate : int or None
+        Of a lossy coding, in bit/s.
 
     Raises
     ------
@@ -148,6 +146,7 @@ class AudioReader:
         self.expected_samples = self._decoder.expected_samples
         self.subtype = self._decoder.subtype
         self.codec = self._decoder.codec
+        self.bitrate = self._decoder.bitrate
 
     def stream(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
         """Yield the file once, in order: float32, shape (n, channels).
@@ -246,7 +245,8 @@ class AudioWriter:
     tags : Tags, optional
         Its tags.
     bitrate : int, optional
-        In bit/s, for MP3, Opus, AAC and what else loses something.
+        In bit/s, for MP3, Opus, AAC and what else loses something; by default not below that of
+        what it is made from.
     film : AudioReader, optional
         The recording it is made from. Where FFmpeg reads that, and writes this, its coding is kept
         if the format can, and its other streams, such as pictures, are copied.
@@ -281,6 +281,8 @@ class AudioWriter:
         codec = film.codec if film else None
         container, self.subtype = _coding(self.path, codec, source_subtype)
         check_bitrate(self.path, self.subtype, bitrate)
+        if bitrate is None and film is not None and film.bitrate and self.lossy:
+            bitrate = self._as_good(film, channels, sample_rate)
         self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
         self._tags = tags or Tags()
         self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
@@ -304,6 +306,18 @@ class AudioWriter:
             os.close(self._descriptor)
             self._partial.unlink(missing_ok=True)
             raise
+
+    @property
+    def lossy(self) -> bool:
+        """Whether what is written is not what is read."""
+        return self.subtype not in _BITS and self.subtype not in _BYTES
+
+    def _as_good(self, film: AudioReader, channels: int, sample_rate: int) -> int:
+        """Return a bit rate not below that of the source."""
+        assert film.bitrate
+        if self.path.suffix.lower() in media.FORMATS:
+            return max(film.bitrate, media.BITRATE_OF_A_CHANNEL * channels)
+        return bitrates.least_of(self.subtype, sample_rate, film.bitrate)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
@@ -527,6 +541,9 @@ class _Libsndfile:
         self.expected_samples: int | None = self.file.frames
         # An MP3 file without a complete header only has an estimate of its length.
         self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
+        self.bitrate = bitrates.of_file(
+            path, self.file.subtype, self.file.frames / self.sample_rate
+        )
         self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
         if self._frames is not None and self._frames.frames:
             self.samples = self.expected_samples = self._length(self._frames)
@@ -720,7 +737,9 @@ def _media(
 def _create(
     writer: AudioWriter, container: str, sample_rate: int, channels: int, bitrate: int | None
 ) -> soundfile.SoundFile:
-    level = None if bitrate is None else _level(writer.subtype, sample_rate, channels, bitrate)
+    level = (
+        None if bitrate is None else bitrates.level(writer.subtype, sample_rate, channels, bitrate)
+    )
     constant = "CONSTANT" if level is not None and writer.subtype == "MPEG_LAYER_III" else None
     try:
         return soundfile.SoundFile(
@@ -741,17 +760,6 @@ def _create(
             f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
             f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
         ) from error
-
-
-def _level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
-    """Return libsndfile's nearest compression level for a bit rate."""
-    if subtype == "OPUS":
-        least, most = (1000 * channels * rate for rate in _OPUS_KBITRATES)
-    else:
-        least, most = next(
-            (1000 * low, 1000 * high) for rate, low, high in _MP3_KBITRATES if sample_rate >= rate
-        )
-    return 1.0 - (min(max(bitrate, least), most) - least) / (most - least)
 
 
 def _place_error(partial: Path) -> str:

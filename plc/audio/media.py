@@ -52,7 +52,7 @@ _SUBTYPES = {
     "pcm_f64le": "DOUBLE",
 }
 # A second coding costs less when it is not sparing.
-_BITRATE_OF_A_CHANNEL = 96_000
+BITRATE_OF_A_CHANNEL = 96_000
 # Codecs end on a whole frame; the longest is AAC's with spectral band replication.
 _FRAME_MAX = 2048
 # A file that ends sooner than its header says by more than this was cut, not damaged.
@@ -158,6 +158,8 @@ class MediaDecoder:
         self.subtype: str | None = _SUBTYPES.get(self.codec or "")
         if self.codec in ("flac", "alac") and self.audio.codec_context.format.bytes > 2:
             self.subtype = "PCM_24"
+        coder = self.audio.codec_context
+        self.bitrate: int | None = None if coder.codec.lossless else coder.bit_rate or None
         self.samples: int | None = None
         duration = self.container.duration
         self.expected_samples: int | None = (
@@ -202,15 +204,16 @@ class MediaDecoder:
         )
         lossless = self.audio.codec_context.codec.lossless
         place = _Place(self.sample_rate, 0 if lossless else _REACHES.get(self.codec or "", 1))
+        stamp = None
         try:
             for packet in self.container.demux(self.audio):
+                # The empty packet at the end asks for what is left of the one before.
+                stamp = _samples_of(packet, self.sample_rate) if packet.size else stamp
                 try:
                     frames = packet.decode()
                 except self.av.error.FFmpegError:
-                    place.fail(_samples_of(packet, self.sample_rate))
+                    place.fail(stamp)
                     continue
-                if lossless and packet.size and not frames:
-                    place.fail(_samples_of(packet, self.sample_rate))
                 for frame in frames:
                     absent, stale = place.take(_samples_of(frame, self.sample_rate), frame.samples)
                     yield from missing(absent, self.channels)
@@ -355,8 +358,7 @@ class MediaEncoder:
     sample_rate, channels : int
         Of the sound.
     bitrate : int or None
-        In bit/s, for a coding that has one; by default that of the film's sound, but at least 96
-        kbit/s a channel.
+        In bit/s, for a coding that has one; by default 96 kbit/s a channel.
     tags : Tags
         Names, values and covers.
     film : Path or None
@@ -394,9 +396,7 @@ class MediaEncoder:
             if self._sample_format != "flt":
                 self._stream.format = self._exact_format()
             if subtype == codec:
-                of_source = self._film.bitrate if self._film else 0
-                least = _BITRATE_OF_A_CHANNEL * channels
-                self._stream.bit_rate = bitrate or max(least, of_source)
+                self._stream.bit_rate = bitrate or BITRATE_OF_A_CHANNEL * channels
             for name, value in tags.comments:
                 self._container.metadata[_NAMES_WRITTEN.get(name, name).lower()] = value
             covers = self._add_covers(suffix, tags)
@@ -520,7 +520,6 @@ class _Film:
             if stream.type in _COPIED and not _is_cover(av, stream)
         ]
         self.chapters = self._container.chapters()
-        self.bitrate: int = self.sound.codec_context.bit_rate or 0 if self.sound else 0
         self._copies: dict[int, Any] = {}
         self._waiting: Any = None
         self._left: Iterator[Any] | None = None

@@ -67,10 +67,15 @@ def read_file(file: BinaryIO) -> Tags:
     return Tags()
 
 
+def tag_bytes(file: BinaryIO) -> int:
+    """Return the length of the tag that an MP3 file begins with."""
+    head = file.read(_HEAD)
+    return _HEAD + _syncsafe(head[6:]) if head.startswith(b"ID3") else 0
+
+
 def write_file(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
     """Copy an MP3 file with these tags in place of its own."""
-    head = source.read(_HEAD)
-    source.seek(_HEAD + _syncsafe(head[6:]) if head.startswith(b"ID3") else 0)
+    source.seek(tag_bytes(source))
     target.write(tags.id3 or build(tags))
     copy_rest(source, target)
 

@@ -96,6 +96,12 @@ def read_ogg(file: BinaryIO) -> Tags:
     return Tags(tuple(rest), tuple(pictures))
 
 
+def headers_of(file: BinaryIO) -> tuple[bytes, int]:
+    """Return the first header of an Ogg file, and where its audio begins."""
+    headers, _ = _headers(_pages(file))
+    return headers[0], file.tell()
+
+
 def write_ogg(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
     """Copy an Ogg file of one stream, with other tags."""
     pages = _pages(source)

@@ -18,6 +18,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.audio.files import AudioReader, AudioWriter, check_new, check_target, count_samples
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.engine.concealer import Concealer
@@ -553,7 +554,7 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
 
 
 def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) -> AudioWriter:
-    return AudioWriter(
+    writer = AudioWriter(
         target,
         reader.sample_rate,
         reader.channels,
@@ -563,6 +564,12 @@ def _writer_like(reader: AudioReader, target: Path, bitrate: int | None = None) 
         bitrate,
         reader,
     )
+    if reader.bitrate and writer.lossy:
+        notice.tell_once(
+            f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
+            f"of {target} is coded anew; .flac or .wav keeps what was decoded as it is"
+        )
+    return writer
 
 
 def _report(progress: Progress | None, samples: int, reader: AudioReader) -> None:
