@@ -15,6 +15,7 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 """
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -30,7 +31,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import bitrates, flac_frames, media, riff
+from plc.audio import bitrates, flac_frames, media, mp3_frames, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
@@ -532,7 +533,10 @@ class _Libsndfile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._mended = _mended(path)
+        self._frames_lost: tuple[tuple[int, int], ...] = ()
+        self._mended: io.RawIOBase | io.BytesIO | None = _mended(path)
+        if self._mended is None and (mp3 := mp3_frames.mend(path)) is not None:
+            self._mended, self._frames_lost = io.BytesIO(mp3.data), mp3.missing
         self.file = soundfile.SoundFile(self._mended or _library_name(path))
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
@@ -570,6 +574,8 @@ class _Libsndfile:
         try:
             if self._frames is None or self._frames.complete:
                 while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
+                    for start, stop in self._frames_lost:
+                        piece[max(0, start - done) : max(0, stop - done)] = np.nan
                     done += len(piece)
                     yield piece
         except (soundfile.LibsndfileError, OSError) as error:

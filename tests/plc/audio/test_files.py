@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import flac_frames
+from plc.audio import flac_frames, mp3_frames
 from plc.audio.files import (
     WRITABLE_SUFFIXES,
     AudioReader,
@@ -417,3 +417,33 @@ def test_pyav_reads_what_libsndfile_does_not(
     assert count_samples(path) == len(back)
     difference = back[:SAMPLES] - stereo()[: len(back)]
     assert np.sqrt(np.mean(difference**2) / np.mean(stereo() ** 2)) < tolerance
+
+
+# ---- damaged frames of MP3 ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("lost", [(20,), (20, 21, 22), (9, 40), (1,)])
+def test_frames_of_zeros_in_mp3_leave_nan_and_all_others_at_their_place(
+    tmp_path: Path, mode: str, channels: int, lost: tuple[int, ...], notices: list[str]
+) -> None:
+    signal = stereo(60 * 1152)[:, :channels]
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, signal, RATE, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    truth = read_audio(path)[0]
+    assert mp3_frames.mend(path) is None
+    content = bytearray(path.read_bytes())
+    frames = mp3_frames._frames(bytes(content), 0, bytes(content[:4]))
+    for k in lost:
+        content[frames[k].at : frames[k].at + frames[k].size] = bytes(frames[k].size)
+    path.write_bytes(bytes(content))
+    found = read_audio(path)[0]
+    missing = np.isnan(found[:, 0])
+    exact = mode == "CONSTANT" or lost != (9, 40)  # of two places only the sum is known
+    assert abs(len(found) - len(truth)) <= (0 if exact else 1152)
+    if exact:
+        np.testing.assert_allclose(found[~missing], truth[~missing], atol=2e-4)
+    assert len(lost) * 1152 // 2 <= np.count_nonzero(missing) <= 8 * len(lost) * 1152
+    assert len(notices) == 1
+    assert "is damaged" in notices[0]

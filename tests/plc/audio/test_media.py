@@ -284,6 +284,8 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     if places == (-1,):
         if drop and form != "mp4":
             pytest.skip("nothing says that the last packet is missing")
+        if codec == "flac":
+            pytest.skip("the decoder of FLAC says nothing of a damaged last frame")
         places = (count - 2,) if form == "mp4" else (count - 1,)
     coded(path, codec, form, places, drop)
     truth, found = read_audio(whole)[0], read_audio(path)[0]

@@ -276,7 +276,7 @@ def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> Non
     assert np.dot(error, error) < 0.5 * np.dot(filled, filled)
 
 
-# ---- lossy recordings, and damaged ones -----------------------------------------------------------
+# ---- lossy recordings, and damaged ones ---------------------------------------------------------
 
 
 LOSSY = [
@@ -353,9 +353,9 @@ def test_no_command_writes_what_is_no_number(tmp_path: Path, suffix: str) -> Non
 def test_a_float_recording_with_nan_elsewhere_than_the_gap_leaves_without_it(
     tmp_path: Path,
 ) -> None:
-    signal = np.stack([tones(1, 48_000, 8 * 48_000)] * 2, axis=1)
+    signal = np.stack([tones(1, RATE, 20 * RATE)] * 2, axis=1)
     signal[300_000:300_005, 1] = np.nan
-    soundfile.write(tmp_path / "a.wav", signal, 48_000, "FLOAT")
+    soundfile.write(tmp_path / "a.wav", signal, RATE, "FLOAT")
     report = inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.5, 0.51)])
     assert np.isfinite(soundfile.read(tmp_path / "b.wav")[0]).all()
     assert report.clipped_samples == 5
