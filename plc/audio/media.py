@@ -341,7 +341,7 @@ def _samples_of(stamped: Any, sample_rate: int) -> int | None:
     """Return a packet's or frame's stamp in samples."""
     if stamped.pts is None or not stamped.time_base:
         return None
-    return round(stamped.pts * stamped.time_base * sample_rate)
+    return int(round(stamped.pts * stamped.time_base * sample_rate))
 
 
 class MediaEncoder:

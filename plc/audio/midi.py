@@ -97,7 +97,8 @@ def _parsed(data: bytes) -> tuple[int, list[_Event]]:
     mark, size, form, tracks, division = struct.unpack_from(">4sIHHh", data)
     if mark != b"MThd" or form > 1 or not division:
         raise ValueError("its header is none")
-    at, events, left = 8 + size, [], MOST_EVENTS
+    at, left = 8 + size, MOST_EVENTS
+    events: list[_Event] = []
     while tracks:
         mark, size = struct.unpack_from(">4sI", data, at)
         at += 8

@@ -170,7 +170,7 @@ def _next(file: BinaryIO, at: int, end: int, order: Order) -> Chunk | None:
 
     First what another chunk or the end follows, then one at its place, then any.
     """
-    near = []
+    near: list[Chunk] = []
     for shift in _SHIFTS:
         if shift >= _HEAD and near and near[0].shift == 0 and near[0].start + near[0].size <= end:
             break  # whole, and nothing that overlaps its head is better

@@ -1,6 +1,7 @@
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -289,7 +290,7 @@ def test_a_chunk_without_its_byte_of_padding_hides_no_audio(tmp_path: Path) -> N
 # ---- damaged frames of FLAC ---------------------------------------------------------------------
 
 
-def flac(path: Path, signal: np.ndarray, subtype: str = "PCM_16") -> flac_frames.Frames:
+def flac(path: Path, signal: NDArray[np.float64], subtype: str = "PCM_16") -> flac_frames.Frames:
     soundfile.write(path, signal, RATE, subtype=subtype)
     found = flac_frames.search(path)
     assert found is not None
@@ -297,7 +298,7 @@ def flac(path: Path, signal: np.ndarray, subtype: str = "PCM_16") -> flac_frames
     return found
 
 
-HARMS = {
+HARMS: dict[str, Callable[[bytes], bytes]] = {
     "a bit in the samples": lambda frame: frame[:40] + bytes([frame[40] ^ 8]) + frame[41:],
     "a bit in the header": lambda frame: frame[:2] + bytes([frame[2] ^ 16]) + frame[3:],
     "zeros": lambda frame: bytes(len(frame)),
