@@ -341,7 +341,8 @@ def _samples_of(stamped: Any, sample_rate: int) -> int | None:
     """Return a packet's or frame's stamp in samples."""
     if stamped.pts is None or not stamped.time_base:
         return None
-    return int(round(stamped.pts * stamped.time_base * sample_rate))
+    samples: int = round(stamped.pts * stamped.time_base * sample_rate)
+    return samples
 
 
 class MediaEncoder:
