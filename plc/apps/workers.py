@@ -82,7 +82,7 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Notice:
-    """What a process noticed while it worked on an item."""
+    """A line that a process noticed while at an item."""
 
     line: str
 

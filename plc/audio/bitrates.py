@@ -69,7 +69,7 @@ def least_of(subtype: str, sample_rate: int, bitrate: int) -> int:
 
 
 def level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
-    """Return libsndfile's compression level for a bit rate, or the nearest to it."""
+    """Return libsndfile's nearest compression level for a bit rate."""
     if subtype == "VORBIS":
         return _vorbis_level(sample_rate, channels, bitrate)
     if subtype == "OPUS":
@@ -83,7 +83,7 @@ def level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
 
 @functools.lru_cache(maxsize=64)
 def _vorbis_level(sample_rate: int, channels: int, bitrate: int) -> float:
-    """Return the level of the least quality that is named by this rate, or a higher one.
+    """Return the level of the least quality with this rate.
 
     The coder knows: its headers are asked.
     """

@@ -55,7 +55,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What a file holds.
+    """The frames of a file.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def _headers(data: mmap.mmap, begin: int, streaminfo: bytes) -> Iterator[Frame]:
 
 
 def _parsed(header: bytes, at: int, stream: tuple[int, int, int], fixed: int) -> Frame | None:
-    """Return the frame that a header begins, if it is one of this stream."""
+    """Return the frame that a header of this stream begins."""
     rate, channels, bits = stream
     if len(header) < 6:
         return None
@@ -178,7 +178,7 @@ def _parsed(header: bytes, at: int, stream: tuple[int, int, int], fixed: int) ->
 
 
 def _coded(header: bytes) -> tuple[int, int]:
-    """Return the number of a frame, coded as UTF-8 goes on, and the place behind it."""
+    """Return the coded number of a frame, and the place behind it."""
     first = header[4]
     more = 0
     while more < 7 and first & 0x80 >> more:
@@ -273,7 +273,7 @@ def _decoded(
 
 
 def _stream(streaminfo: bytes, samples: int, parts: Sequence[bytes]) -> bytes:
-    """Return frames as a FLAC stream of their own, without a checksum of its samples."""
+    """Return frames as a FLAC stream of their own."""
     number = int.from_bytes(streaminfo[10:18], "big") >> 36 << 36 | samples
     info = streaminfo[:4] + bytes(6) + number.to_bytes(8, "big") + bytes(16)
     return b"".join((_MARK, b"\x80\0\0\x22", info, *parts))

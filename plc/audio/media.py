@@ -198,7 +198,7 @@ class MediaDecoder:
         return samples
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
-        """Yield what can be decoded at the places of its stamps, and NaN between."""
+        """Yield samples at the places of their stamps, NaN between."""
         resampler = self.av.AudioResampler(
             format="fltp", layout=self.audio.layout, rate=self.sample_rate
         )
@@ -258,7 +258,7 @@ class MediaDecoder:
 
 
 class _Place:
-    """Where the frames of a stream lie by their stamps, which may be rounded to milliseconds.
+    """Places of a stream's frames by their stamps, which may be rounded.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ class _Place:
             self._expected = max(0, stamp)
 
     def take(self, stamp: int | None, samples: int) -> tuple[int, bool]:
-        """Return how many samples are absent before a frame, and whether it is damaged by that."""
+        """Return the samples absent before a frame, and whether that harms it."""
         absent = 0
         if stamp is not None and self._expected is not None:
             absent = self._between(stamp - self._expected, samples)
@@ -313,7 +313,7 @@ class _Place:
         return self._between(self._fails[-1] + length - self._expected, length)
 
     def _between(self, gap: int, samples: int) -> int:
-        """Return a gap between stamps in samples, in whole frames where all are of one length."""
+        """Return a gap between stamps, in whole frames where possible."""
         if gap > _JUMP_MOST_S * self._rate:
             return 0
         if len(self._lengths) == 1:

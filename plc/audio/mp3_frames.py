@@ -42,7 +42,7 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A file with silence for its damaged frames, and the samples that are missing."""
+    """A file with silent frames for damaged ones."""
 
     data: bytes
     missing: tuple[tuple[int, int], ...]
@@ -153,7 +153,7 @@ def _silent(head: bytes, size: int) -> bytes:
 
 
 def _stale(data: bytes, frames: Sequence[_Frame], at_begin: bool) -> int:
-    """Return how many frames behind a hole lack something of what was lost."""
+    """Return how many frames behind a hole are damaged by it."""
     if at_begin:
         return 1
     held = 0

@@ -1,4 +1,4 @@
-"""Chunks of RIFF, RF64 and AIFF files, as they lie there and not only as headers say.
+"""Chunks of RIFF, RF64 and AIFF files, where they really lie.
 
 Recorders that lost power, and programs that forget a byte of padding, leave sizes that are not so.
 Reading goes on where the next chunk is, and a file whose audio no header describes is read through
@@ -119,7 +119,7 @@ def layout(file: BinaryIO) -> Layout | None:
 
 
 class Mended(io.RawIOBase):
-    """A WAV file with a header that fits its audio, to be read."""
+    """A WAV file, read with a header that fits."""
 
     def __init__(self, path: Path, found: Layout) -> None:
         self.name = str(path)

@@ -97,7 +97,7 @@ def read_ogg(file: BinaryIO) -> Tags:
 
 
 def headers_of(file: BinaryIO) -> tuple[bytes, int]:
-    """Return the first header of an Ogg file, and where its audio begins."""
+    """Return an Ogg file's first header, and where its audio begins."""
     headers, _ = _headers(_pages(file))
     return headers[0], file.tell()
 

@@ -214,7 +214,7 @@ def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
 
 
 def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDArray[np.float32]]:
-    """Yield a recording in blocks, with silence behind it and where it is damaged.
+    """Yield a recording in blocks, silence for what is missing.
 
     Parameters
     ----------
