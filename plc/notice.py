@@ -6,12 +6,13 @@ library prints nothing by itself: without a handler of the program, notices are 
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("plc")
 _log.addHandler(logging.NullHandler())
-_told: set[str] = set()
+_recent: deque[str] = deque(maxlen=64)
 
 listener: Callable[[str], object] | None = None
 """Called with a line where something takes longer than expected, or goes on without a part.
@@ -41,9 +42,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def tell_once(line: str) -> None:
-    """Tell a line that this process has not told yet."""
-    if line not in _told:
-        _told.add(line)
+    """Tell a line, unless it was among those told last: a file is read more than once."""
+    if line not in _recent:
+        _recent.append(line)
         tell(line)
 
 

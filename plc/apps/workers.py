@@ -2,8 +2,11 @@
 
 A process that ends in the middle of an item, killed for want of memory perhaps, costs nothing but
 time: the item is given to another one, :data:`ATTEMPTS` times in all.
+
+What is noticed in a process (:mod:`plc.notice`) is told here, with the name of its item.
 """
 
+import contextlib
 import os
 import threading
 from collections import Counter, deque
@@ -14,6 +17,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from plc import notice
 from plc.apps import children
 
 ATTEMPTS = 3
@@ -77,6 +81,13 @@ class _Worker:
     """Of the item it is at."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """A line that a process noticed while at an item."""
+
+    line: str
+
+
 def in_processes(
     work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
 ) -> Iterator[tuple[int, _T | Failure]]:
@@ -96,14 +107,21 @@ def in_processes(
             busy = {worker.pipe: worker for worker in workers if worker.number is not None}
             for pipe in wait(list(busy)):
                 worker = busy[pipe]
-                number, worker.number = worker.number, None
+                number = worker.number
                 assert number is not None
                 try:
-                    yield number, worker.pipe.recv()
-                    continue
+                    answer = worker.pipe.recv()
                 except (EOFError, OSError):
+                    worker.number = None
                     workers.remove(worker)
                     children.end([worker.process])
+                else:
+                    if isinstance(answer, _Notice):
+                        notice.tell(f"{name(items[number])}: {answer.line}")
+                        continue
+                    worker.number = None
+                    yield number, answer
+                    continue
                 deaths[number] += 1
                 if deaths[number] < ATTEMPTS:
                     waiting.appendleft(number)
@@ -152,10 +170,22 @@ def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
     """Work on items until there are no more: what a process does."""
     children.raise_on_term()
     _end_with_parent()
+    sending = threading.Lock()
+
+    def tell(answer: object) -> None:
+        # Notices may come from threads.
+        with sending:
+            pipe.send(answer)
+
+    def pass_on(line: str) -> None:
+        with contextlib.suppress(OSError):
+            tell(_Notice(line))
+
+    notice.listener = pass_on
     while True:
         try:
             item, name = pipe.recv()
-            pipe.send(attempt(work, item, name))
+            tell(attempt(work, item, name))
         except (EOFError, BrokenPipeError):  # nobody asks any more
             return
 

@@ -14,6 +14,7 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 """
 
 import contextlib
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -25,12 +26,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio import media
+from plc import notice
+from plc.audio import bitrates, flac_frames, media, mp3_frames, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
 from plc.audio.whole import behind, check_new, open_beside, put
 from plc.errors import AudioFileError, MissingExtraError, why
+from plc.notice import counted
 
 # Format and the subtypes that may be kept from the source, the first for any other source.
 _CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -59,8 +62,10 @@ _RF64_MARKS = (b"RF64", b"WAVE", b"ds64", 28, b"fmt ", 40, b"\xfe\xff", b"data")
 _WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
 # In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
 _FLAC_SAMPLES_AT = 21
-# From here on a RIFF size is the "not known yet" of a program that wrote into a pipe.
-_RIFF_SIZE_UNKNOWN = 0x7FFF0000
+# A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
+_CUT_S = 1.0
+# Of a file that misses this much, at least one part of ten must be there.
+_LOST_MOST_S, _HELD_SHARE = 600, 10
 # One write of minutes overruns the stack inside libsndfile's Vorbis coder.
 _WRITE_SAMPLES = 2**15
 # What is tried to write where libsndfile could not: more than a file system keeps back.
@@ -69,11 +74,6 @@ _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 _READ_SAMPLES = 2**14
 
 _BITRATES = (6_000, 2_048_000)
-
-# Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
-# 0 of libsndfile's compression level stand for.
-_MP3_KBITRATES = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
-_OPUS_KBITRATES = (6, 256)
 
 WRITABLE_SUFFIXES = (*_CONTAINERS, *media.FORMATS)
 _OTHERS = (".aif", ".aiff", ".aifc", ".au", ".caf", ".oga", ".rf64", ".w64", ".wave")
@@ -89,6 +89,7 @@ class _Decoder(Protocol):
     expected_samples: int | None
     subtype: str | None
     codec: str | None
+    bitrate: int | None
 
     def pieces(self) -> Iterator[NDArray[np.float32]]: ...
 
@@ -119,11 +120,13 @@ class AudioReader:
         libsndfile's name of the coding, such as ``PCM_16``; None for what it has none for.
     codec : str or None
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
+    bitrate : int or None
+        Of a lossy coding, in bit/s.
 
     Raises
     ------
     AudioFileError
-        If there is no such file, it is empty, truncated, or holds no audio.
+        If there is no such file, it is empty, or holds no audio.
     MissingExtraError
         If it needs PyAV, which is not installed.
     """
@@ -138,17 +141,21 @@ class AudioReader:
         self.expected_samples = self._decoder.expected_samples
         self.subtype = self._decoder.subtype
         self.codec = self._decoder.codec
+        self.bitrate = self._decoder.bitrate
 
     def stream(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
         """Yield the file once, in order: float32, shape (n, channels).
 
         Every block has ``block_samples`` samples, the last one as many as are left (at least 1).
-        Each is a new array, the caller's to keep.
+        Each is a new array, the caller's to keep. What is damaged in a file, or absent by its
+        frame numbers or time stamps, is NaN, and :mod:`plc.notice` is told how much of it.
         """
         held: list[NDArray[np.float32]] = []
         held_samples = 0
         any_sample = False
+        missing = _Missing()
         for piece in self._decoder.pieces():
+            missing.look(piece)
             held.append(piece)
             held_samples += len(piece)
             any_sample |= len(piece) > 0
@@ -159,6 +166,12 @@ class AudioReader:
             for start in range(0, whole, block_samples):
                 yield joined[start : start + block_samples].copy()
             held, held_samples = [joined[whole:]], held_samples - whole
+        if missing.places and self.subtype not in ("FLOAT", "DOUBLE"):
+            ms = 1000.0 * missing.samples / self.sample_rate
+            notice.tell_once(
+                f"{self.path} is damaged: {counted(missing.places, 'place')}, {ms:.1f} ms in all, "
+                "could not be decoded and count as missing"
+            )
         if held_samples:
             yield np.concatenate(held)
         elif not any_sample:
@@ -179,6 +192,25 @@ class AudioReader:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+
+class _Missing:
+    """Counts stretches of NaN."""
+
+    def __init__(self) -> None:
+        self.places = self.samples = 0
+        self._inside = False
+
+    def look(self, piece: NDArray[np.float32]) -> None:
+        """Count those of the next samples."""
+        if not len(piece):
+            return
+        absent = np.isnan(piece[:, 0])
+        if absent.any() or self._inside:
+            begins = absent[1:] & ~absent[:-1]
+            self.places += int(np.count_nonzero(begins)) + bool(absent[0] and not self._inside)
+            self.samples += int(np.count_nonzero(absent))
+        self._inside = bool(absent[-1])
 
 
 class _Encoder(Protocol):
@@ -208,7 +240,8 @@ class AudioWriter:
     tags : Tags, optional
         Its tags.
     bitrate : int, optional
-        In bit/s, for MP3, Opus, AAC and what else loses something.
+        In bit/s, for MP3, Opus, AAC and what else loses something; by default not below that of
+        what it is made from.
     film : AudioReader, optional
         The recording it is made from. Where FFmpeg reads that, and writes this, its coding is kept
         if the format can, and its other streams, such as pictures, are copied.
@@ -220,8 +253,8 @@ class AudioWriter:
     written_samples : int
         Samples that :meth:`write` took.
     clipped_samples : int
-        Samples of single channels that were beyond full scale, or not finite, and so were changed
-        to fit an integer format.
+        Samples of single channels that were beyond full scale and so were changed to fit an
+        integer format, or that were not finite and became silence.
 
     Raises
     ------
@@ -247,6 +280,8 @@ class AudioWriter:
         codec = film.codec if film else None
         container, self.subtype = _coding(self.path, codec, source_subtype)
         check_bitrate(self.path, self.subtype, bitrate)
+        if bitrate is None and film is not None and film.bitrate and self.lossy:
+            bitrate = self._as_good(film, channels, sample_rate)
         self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
         self._tags = tags or Tags()
         self._wav_bytes = bytes_of(tags) if container == "WAV" and tags else 0
@@ -271,6 +306,18 @@ class AudioWriter:
             self._partial.unlink(missing_ok=True)
             raise
 
+    @property
+    def lossy(self) -> bool:
+        """Whether what is written is not what is read."""
+        return self.subtype not in _BITS and self.subtype not in _BYTES
+
+    def _as_good(self, film: AudioReader, channels: int, sample_rate: int) -> int:
+        """Return a bit rate not below that of the source."""
+        assert film.bitrate
+        if self.path.suffix.lower() in media.FORMATS:
+            return max(film.bitrate, media.BITRATE_OF_A_CHANNEL * channels)
+        return bitrates.least_of(self.subtype, sample_rate, film.bitrate)
+
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
         size = (self.written_samples + len(block)) * self._sample_bytes
@@ -290,7 +337,9 @@ class AudioWriter:
         """Return ``piece`` as the coding stores it; count what does not fit."""
         bits = _BITS.get(self.subtype)
         if bits is None:
-            return piece
+            unsound = ~np.isfinite(piece)
+            self.clipped_samples += int(np.count_nonzero(unsound))
+            return np.where(unsound, np.float32(0.0), piece) if unsound.any() else piece
         full_scale = 2.0 ** (bits - 1)
         wanted = np.rint(
             np.nan_to_num(piece.astype(np.float64), posinf=2.0, neginf=-2.0) * full_scale
@@ -461,24 +510,13 @@ def _check_readable(path: Path) -> None:
         if path.exists() and not path.is_file():  # opening it might wait forever
             raise AudioFileError(f"{path} is a pipe or a device; give a file, or - for stdin")
         with path.open("rb") as file:
-            head = file.read(12)
-            size = os.fstat(file.fileno()).st_size
+            head = file.read(1)
     except AudioFileError:
         raise
     except OSError as error:
         raise AudioFileError(f"cannot read {path}: {_reason(error)}") from error
     if not head:
         raise AudioFileError(f"{path} is empty (0 bytes); expected an audio file")
-    order = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])
-    if order is None or len(head) < 12:
-        return
-    declared = 8 + int.from_bytes(head[4:8], "little" if order == "little" else "big")
-    # Some programs count a padding byte that they do not write.
-    if size + 1 < declared < _RIFF_SIZE_UNKNOWN:
-        raise AudioFileError(
-            f"{path} is truncated: its header promises {declared} bytes, it has {size}; copy it "
-            "again, or save what is left with: ffmpeg -i FILE rescued.wav"
-        )
 
 
 def _open(path: Path) -> _Decoder:
@@ -498,7 +536,11 @@ class _Libsndfile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = soundfile.SoundFile(_library_name(path))
+        self._frames_lost: tuple[tuple[int, int], ...] = ()
+        self._mended: io.RawIOBase | io.BytesIO | None = _mended(path)
+        if self._mended is None and (mp3 := mp3_frames.mend(path)) is not None:
+            self._mended, self._frames_lost = io.BytesIO(mp3.data), mp3.missing
+        self.file = soundfile.SoundFile(self._mended or _library_name(path))
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.subtype: str | None = self.file.subtype
@@ -506,21 +548,48 @@ class _Libsndfile:
         self.expected_samples: int | None = self.file.frames
         # An MP3 file without a complete header only has an estimate of its length.
         self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
+        self.bitrate = bitrates.of_file(
+            path, self.file.subtype, self.file.frames / self.sample_rate
+        )
+        self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
+        if self._frames is not None and self._frames.frames:
+            self.samples = self.expected_samples = self._length(self._frames)
         if self.samples == 0:
-            self.file.close()
+            self.close()
             raise AudioFileError(f"{path} holds no samples; expected at least one")
+
+    def _length(self, frames: flac_frames.Frames) -> int:
+        """Return a FLAC file's length; one that was cut short ends where its frames do."""
+        last = frames.frames[-1].stop
+        held = sum(frame.stop - frame.start for frame in frames.frames)
+        if last > _HELD_SHARE * held and last - held > _LOST_MOST_S * self.sample_rate:
+            raise AudioFileError(
+                f"{self.path} is damaged: of {last / self.sample_rate:.0f} s only "
+                f"{held / self.sample_rate:.3f} s can be found in it"
+            )
+        if frames.samples - last <= _CUT_S * self.sample_rate:
+            return max(frames.samples, last)
+        media.tell_cut(self.path, (frames.samples - last) / self.sample_rate)
+        return last
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         done = 0
         try:
-            while True:
-                piece = self.file.read(_READ_SAMPLES, dtype="float32", always_2d=True)
-                if not len(piece):
-                    break
-                done += len(piece)
-                yield piece
+            if self._frames is None or self._frames.complete:
+                while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
+                    for start, stop in self._frames_lost:
+                        piece[max(0, start - done) : max(0, stop - done)] = np.nan
+                    done += len(piece)
+                    yield piece
         except (soundfile.LibsndfileError, OSError) as error:
-            raise self._damaged(done, _reason(error)) from error
+            if self._frames is None or isinstance(error, OSError):
+                raise self._damaged(done, _reason(error)) from error
+        if self._frames is not None and self.samples is not None and done < self.samples:
+            for piece in flac_frames.pieces(self.path, self._frames, self.samples):
+                # What came before the damage has been given.
+                yield piece[done:]
+                done -= min(done, len(piece))
+            return
         if self.samples is not None and done < self.samples:
             raise self._damaged(done, f"{self.samples} samples were promised")
 
@@ -535,6 +604,29 @@ class _Libsndfile:
 
     def close(self) -> None:
         self.file.close()
+        if self._mended is not None:
+            self._mended.close()
+
+
+def _mended(path: Path) -> riff.Mended | None:
+    """Return a WAV file whose headers are not so, with others; tell what is missing."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+            found = riff.layout(file)
+            if found is None:
+                return None
+            if not found.known and head[:4] == b"RIFF":
+                notice.tell_once(f"{path}: its header was never finished; it is read to its end")
+            if found.missing > riff.HEADER_BYTES:
+                media.tell_cut(path, found.missing / max(1, found.bytes_per_s))
+            return None if found.plain else riff.Mended(path, found)
+        if head[:4] == b"FORM":
+            size = os.fstat(file.fileno()).st_size
+            missing = 8 + int.from_bytes(head[4:8], "big") - size
+            if riff.HEADER_BYTES < missing < riff.UNFINISHED:
+                notice.tell_once(f"{path} is cut short by {missing} bytes; copy it again")
+    return None
 
 
 def _library_name(path: Path) -> str | bytes:
@@ -576,7 +668,9 @@ def _media(
 def _create(
     writer: AudioWriter, container: str, sample_rate: int, channels: int, bitrate: int | None
 ) -> soundfile.SoundFile:
-    level = None if bitrate is None else _level(writer.subtype, sample_rate, channels, bitrate)
+    level = (
+        None if bitrate is None else bitrates.level(writer.subtype, sample_rate, channels, bitrate)
+    )
     constant = "CONSTANT" if level is not None and writer.subtype == "MPEG_LAYER_III" else None
     try:
         return soundfile.SoundFile(
@@ -597,17 +691,6 @@ def _create(
             f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
             f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
         ) from error
-
-
-def _level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
-    """Return libsndfile's nearest compression level for a bit rate."""
-    if subtype == "OPUS":
-        least, most = (1000 * channels * rate for rate in _OPUS_KBITRATES)
-    else:
-        least, most = next(
-            (1000 * low, 1000 * high) for rate, low, high in _MP3_KBITRATES if sample_rate >= rate
-        )
-    return 1.0 - (min(max(bitrate, least), most) - least) / (most - least)
 
 
 def _place_error(partial: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.audio.tag_values import Picture, Tags, mapped, mime_of
 from plc.errors import AudioFileError, MissingExtraError, why
 
@@ -51,9 +52,17 @@ _SUBTYPES = {
     "pcm_f64le": "DOUBLE",
 }
 # A second coding costs less when it is not sparing.
-_BITRATE_OF_A_CHANNEL = 96_000
+BITRATE_OF_A_CHANNEL = 96_000
 # Codecs end on a whole frame; the longest is AAC's with spectral band replication.
 _FRAME_MAX = 2048
+# A file that ends sooner than its header says by more than this was cut, not damaged.
+_CUT_S = 1.0
+# Stamps that jump further are none, and shorter jumps are their rounding.
+_JUMP_MOST_S, _STAMP_S = 600, 0.003
+# Frames that need those before them: one, which they overlap with; those of MP3 also begin in
+# bytes that are left over in the last ones (the "bit reservoir").
+_REACHES = {"mp3": 3}
+_MISSING_SAMPLES = 1 << 16
 _COPIED = ("video", "audio", "subtitle")
 
 # FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
@@ -149,6 +158,8 @@ class MediaDecoder:
         self.subtype: str | None = _SUBTYPES.get(self.codec or "")
         if self.codec in ("flac", "alac") and self.audio.codec_context.format.bytes > 2:
             self.subtype = "PCM_24"
+        coder = self.audio.codec_context
+        self.bitrate: int | None = None if coder.codec.lossless else coder.bit_rate or None
         self.samples: int | None = None
         duration = self.container.duration
         self.expected_samples: int | None = (
@@ -169,6 +180,11 @@ class MediaDecoder:
                 yield inside
             if len(inside) < len(piece):
                 beyond.append(piece[len(inside) :])
+        if 0 < done < stop:
+            if stop - done <= _CUT_S * self.sample_rate:
+                yield from missing(stop - done, self.channels)
+            else:
+                tell_cut(self.path, (stop - done) / self.sample_rate)
         # More than a frame is no padding: the header is wrong.
         if done - stop > _FRAME_MAX:
             yield from beyond
@@ -182,22 +198,40 @@ class MediaDecoder:
         return samples
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
+        """Yield samples at the places of their stamps, NaN between."""
         resampler = self.av.AudioResampler(
             format="fltp", layout=self.audio.layout, rate=self.sample_rate
         )
-        done = 0
+        lossless = self.audio.codec_context.codec.lossless
+        place = _Place(self.sample_rate, 0 if lossless else _REACHES.get(self.codec or "", 1))
+        stamp = None
         try:
-            for frame in self.container.decode(self.audio):
-                for part in resampler.resample(frame):
-                    done += part.samples
-                    yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+            for packet in self.container.demux(self.audio):
+                # The empty packet at the end asks for what is left of the one before.
+                stamp = _samples_of(packet, self.sample_rate) if packet.size else stamp
+                try:
+                    frames = packet.decode()
+                except self.av.error.FFmpegError:
+                    place.fail(stamp)
+                    continue
+                for frame in frames:
+                    absent, stale = place.take(_samples_of(frame, self.sample_rate), frame.samples)
+                    yield from missing(absent, self.channels)
+                    for part in resampler.resample(frame):
+                        piece = np.ascontiguousarray(part.to_ndarray().T, np.float32)
+                        if stale:
+                            piece[:] = np.nan
+                        yield piece
             for part in resampler.resample(None):
                 yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
         except (self.av.error.FFmpegError, OSError) as error:
             raise AudioFileError(
-                f"{self.path} is damaged after about {done / self.sample_rate:.3f} s "
+                f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
                 f"({_reason(error)})"
             ) from error
+        if place.failed and not place.done:
+            raise AudioFileError(f"{self.path} is damaged: nothing in it can be decoded")
+        yield from missing(place.absent_at_end(), self.channels)
 
     def tags(self) -> Tags:
         """Return names, values and covers."""
@@ -223,6 +257,94 @@ class MediaDecoder:
         self.container.close()
 
 
+class _Place:
+    """Places of a stream's frames by their stamps, which may be rounded.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    reach : int
+        Frames behind a missing one that are damaged by that, as they need what it held.
+    """
+
+    def __init__(self, sample_rate: int, reach: int) -> None:
+        self._rate, self._reach = sample_rate, reach
+        self._stale = 0
+        self.done = 0
+        self.failed = False
+        self._expected: int | None = None
+        """Stamp of the next frame."""
+        self._lengths: set[int] = set()
+        self._fails: list[int] = []
+        """Stamps of packets that failed since the last frame."""
+
+    def fail(self, stamp: int | None) -> None:
+        """Note a packet that cannot be decoded."""
+        self.failed = True
+        if stamp is not None:
+            self._fails.append(stamp)
+        if not self.done and self._expected is None and stamp is not None:
+            self._expected = max(0, stamp)
+
+    def take(self, stamp: int | None, samples: int) -> tuple[int, bool]:
+        """Return the samples absent before a frame, and whether that harms it."""
+        absent = 0
+        if stamp is not None and self._expected is not None:
+            absent = self._between(stamp - self._expected, samples)
+        if absent or self._fails:
+            self._stale = self._reach + 1
+        self._stale = max(0, self._stale - 1)
+        if stamp is not None:
+            self._expected = stamp + samples
+        elif self._expected is not None:
+            self._expected += samples
+        if self.done:
+            self._lengths.add(samples)
+        self.done += absent + samples
+        self._fails.clear()
+        return absent, self._stale > 0
+
+    def absent_at_end(self) -> int:
+        """Return how many samples the last packets would have had."""
+        if not self._fails or self._expected is None or len(self._lengths) != 1:
+            return 0
+        length = next(iter(self._lengths))
+        return self._between(self._fails[-1] + length - self._expected, length)
+
+    def _between(self, gap: int, samples: int) -> int:
+        """Return a gap between stamps, in whole frames where possible."""
+        if gap > _JUMP_MOST_S * self._rate:
+            return 0
+        if len(self._lengths) == 1:
+            length = next(iter(self._lengths))
+            whole = round(gap / length)
+            return max(0, whole * length)
+        return gap if gap > max(samples // 2, round(_STAMP_S * self._rate)) else 0
+
+
+def missing(samples: int, channels: int) -> Iterator[NDArray[np.float32]]:
+    """Yield NaN for samples that are missing."""
+    for start in range(0, samples, _MISSING_SAMPLES):
+        yield np.full((min(_MISSING_SAMPLES, samples - start), channels), np.nan, np.float32)
+
+
+def tell_cut(path: Path, missing_s: float) -> None:
+    """Give notice of a file that ends too soon."""
+    notice.tell_once(
+        f"{path} is cut short: {missing_s:.3f} s that its header promises are missing at its end; "
+        "copy it again, if you can"
+    )
+
+
+def _samples_of(stamped: Any, sample_rate: int) -> int | None:
+    """Return a packet's or frame's stamp in samples."""
+    if stamped.pts is None or not stamped.time_base:
+        return None
+    samples: int = round(stamped.pts * stamped.time_base * sample_rate)
+    return samples
+
+
 class MediaEncoder:
     """Writes an audio stream, and copies of a film's other streams.
 
@@ -237,8 +359,7 @@ class MediaEncoder:
     sample_rate, channels : int
         Of the sound.
     bitrate : int or None
-        In bit/s, for a coding that has one; by default that of the film's sound, but at least 96
-        kbit/s a channel.
+        In bit/s, for a coding that has one; by default 96 kbit/s a channel.
     tags : Tags
         Names, values and covers.
     film : Path or None
@@ -276,9 +397,7 @@ class MediaEncoder:
             if self._sample_format != "flt":
                 self._stream.format = self._exact_format()
             if subtype == codec:
-                of_source = self._film.bitrate if self._film else 0
-                least = _BITRATE_OF_A_CHANNEL * channels
-                self._stream.bit_rate = bitrate or max(least, of_source)
+                self._stream.bit_rate = bitrate or BITRATE_OF_A_CHANNEL * channels
             for name, value in tags.comments:
                 self._container.metadata[_NAMES_WRITTEN.get(name, name).lower()] = value
             covers = self._add_covers(suffix, tags)
@@ -402,7 +521,6 @@ class _Film:
             if stream.type in _COPIED and not _is_cover(av, stream)
         ]
         self.chapters = self._container.chapters()
-        self.bitrate: int = self.sound.codec_context.bit_rate or 0 if self.sound else 0
         self._copies: dict[int, Any] = {}
         self._waiting: Any = None
         self._left: Iterator[Any] | None = None

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from plc import notice
+from plc.errors import in_a_line
+
 # Of all tags of a file: large covers, no recordings.
 BYTES_MAX = 1 << 26
 # What damaged or hostile bytes lead to.
@@ -87,3 +90,8 @@ def text_of(data: bytes) -> str:
 def mapped(values: Mapping[str, str], names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return values by the names of Vorbis comments, where they have one; without empty ones."""
     return tuple((names.get(name, name), value) for name, value in values.items() if value)
+
+
+def tell_left_out(file: BinaryIO, what: str, error: Exception) -> None:
+    """Give notice of damaged tags in a file whose others are kept."""
+    notice.tell(f"{what} in {file.name} is damaged and left out ({in_a_line(error)})")

@@ -67,10 +67,15 @@ def read_file(file: BinaryIO) -> Tags:
     return Tags()
 
 
+def tag_bytes(file: BinaryIO) -> int:
+    """Return the length of the tag that an MP3 file begins with."""
+    head = file.read(_HEAD)
+    return _HEAD + _syncsafe(head[6:]) if head.startswith(b"ID3") else 0
+
+
 def write_file(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
     """Copy an MP3 file with these tags in place of its own."""
-    head = source.read(_HEAD)
-    source.seek(_HEAD + _syncsafe(head[6:]) if head.startswith(b"ID3") else 0)
+    source.seek(tag_bytes(source))
     target.write(tags.id3 or build(tags))
     copy_rest(source, target)
 
@@ -169,7 +174,8 @@ def _attached(data: bytes) -> Picture:
     mime, _, rest = data[1:].partition(b"\0")
     kind, rest = rest[0], rest[1:]
     if data[0] in (1, 2):  # two bytes a letter
-        end = next(i for i in range(0, len(rest) + 1, 2) if rest[i : i + 2] in (b"\0\0", b""))
+        ends = (i for i in range(0, len(rest) - 1, 2) if rest[i : i + 2] == b"\0\0")
+        end = next(ends, len(rest))
         description, image = rest[:end], rest[end + 2 :]
     else:
         description, _, image = rest.partition(b"\0")

@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from plc import notice
-from plc.audio import tags_id3
-from plc.audio.tag_values import BYTES_MAX, Picture, Tags, mapped, take, text_of
+from plc.audio import riff, tags_id3
+from plc.audio.riff import Order
+from plc.audio.tag_values import (
+    BYTES_MAX,
+    DAMAGE,
+    Picture,
+    Tags,
+    mapped,
+    take,
+    tell_left_out,
+    text_of,
+)
 
 # What describes the samples themselves, or only fills: the target has its own.
 _OWN = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"JUNK", b"junk", b"PAD ", b"FLLR", b"slnt"}
 _OWN |= {b"COMM", b"SSND", b"FVER"}  # those of AIFF
 _RIFF_BYTES_MAX = 2**32 - 1
-_UNKNOWN = 0xFFFFFFFF
 _INFO = {
     "INAM": "TITLE",
     "IART": "ARTIST",
@@ -54,16 +63,27 @@ def read(file: BinaryIO) -> Tags:
     comments: tuple[tuple[str, str], ...] = ()
     pictures: tuple[Picture, ...] = ()
     for name, data in chunks:
-        if name.lower() == b"id3 ":
-            tag = tags_id3.parse(data)
-            comments, pictures = comments + tag.comments, pictures + tag.pictures
-        elif name == b"LIST" and data[:4] == b"INFO":
-            comments += mapped(_infos(data[4:]), _INFO)
-        elif name == b"bext":
-            comments += mapped(_origin(data), {})
-        elif aiff and name.decode("latin-1") in _AIFF:
-            comments += mapped({_AIFF[name.decode("latin-1")]: text_of(data)}, {})
+        try:
+            found = _read_chunk(name, data, aiff)
+        except DAMAGE as error:
+            # Into a WAV file it goes as it is.
+            tell_left_out(file, f"the text of {name.decode('latin-1')}", error)
+            continue
+        comments, pictures = comments + found.comments, pictures + found.pictures
     return Tags(tuple(dict.fromkeys(comments)), pictures, () if aiff else tuple(chunks))
+
+
+def _read_chunk(name: bytes, data: bytes, aiff: bool) -> Tags:
+    """Return what a chunk says."""
+    if name.lower() == b"id3 ":
+        return tags_id3.parse(data)
+    if name == b"LIST" and data[:4] == b"INFO":
+        return Tags(mapped(_infos(data[4:]), _INFO))
+    if name == b"bext":
+        return Tags(mapped(_origin(data), {}))
+    if aiff and name.decode("latin-1") in _AIFF:
+        return Tags(mapped({_AIFF[name.decode("latin-1")]: text_of(data)}, {}))
+    return Tags()
 
 
 def append(path: Path, tags: Tags) -> None:
@@ -91,26 +111,20 @@ def bytes_of(tags: Tags) -> int:
     return 1 + sum(len(data) + 9 for _, data in tags.chunks or _made(tags))
 
 
-def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of every chunk that is kept."""
-    form = ">4sI" if order == "big" else "<4sI"
-    file.seek(12)
-    kept, long_data = 0, _UNKNOWN
-    while len(head := file.read(8)) == 8:
-        name, size = struct.unpack(form, head)
-        after = file.tell() + size + size % 2
-        if name == b"ds64":
-            long_data = struct.unpack("<8xQ", take(file, 16))[0]
-        elif name == b"data" and size == _UNKNOWN:
-            if long_data == _UNKNOWN:
-                return  # written into a pipe: the audio goes on to the end
-            after = file.tell() + long_data + long_data % 2
-        elif name not in _OWN:
-            kept += size
-            if kept > BYTES_MAX:
-                raise ValueError(f"over {BYTES_MAX} bytes beside the audio")
-            yield name, take(file, size)
-        file.seek(after)
+def _chunks(file: BinaryIO, order: Order) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and content of every whole chunk that is kept."""
+    kept = 0
+    for chunk in riff.walk(file, order):
+        if chunk.name in _OWN:
+            continue
+        kept += chunk.size
+        if kept > BYTES_MAX:
+            raise ValueError(f"over {BYTES_MAX} bytes beside the audio")
+        file.seek(chunk.start)
+        try:
+            yield chunk.name, take(file, chunk.size)
+        except ValueError as error:
+            tell_left_out(file, f"the chunk {chunk.name.decode('latin-1')}", error)
 
 
 def _infos(data: bytes) -> dict[str, str]:

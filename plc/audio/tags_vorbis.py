@@ -15,7 +15,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from plc.audio.tag_values import BYTES_MAX, DAMAGE, Picture, Tags, copy_rest, mime_of, take
+from plc.audio.tag_values import (
+    BYTES_MAX,
+    DAMAGE,
+    Picture,
+    Tags,
+    copy_rest,
+    mime_of,
+    take,
+    tell_left_out,
+)
 
 _STREAMINFO, _APPLICATION, _SEEKTABLE, _COMMENT, _CUESHEET, _PICTURE = 0, 2, 3, 4, 5, 6
 _BLOCK_BYTES_MAX = 2**24 - 1
@@ -40,12 +49,15 @@ def read_flac(file: BinaryIO) -> Tags:
         kept += len(data)
         if kept > BYTES_MAX:
             raise ValueError(f"over {BYTES_MAX} bytes beside the audio")
-        if kind == _COMMENT:
-            comments += _comments(data)[1]
-        elif kind == _PICTURE:
-            pictures.append(_picture(data))
-        elif kind in (_APPLICATION, _CUESHEET):
-            blocks.append((kind, data))
+        try:
+            if kind == _COMMENT:
+                comments += _comments(data)[1]
+            elif kind == _PICTURE:
+                pictures.append(_picture(data))
+            elif kind in (_APPLICATION, _CUESHEET):
+                blocks.append((kind, data))
+        except DAMAGE as error:
+            tell_left_out(file, f"a block of kind {kind}", error)
     return Tags(tuple(comments), tuple(pictures), blocks=tuple(blocks))
 
 
@@ -82,6 +94,12 @@ def read_ogg(file: BinaryIO) -> Tags:
                 continue
     rest = [(name, value) for name, value in comments if name.upper() != _PICTURE_NAME]
     return Tags(tuple(rest), tuple(pictures))
+
+
+def headers_of(file: BinaryIO) -> tuple[bytes, int]:
+    """Return an Ogg file's first header, and where its audio begins."""
+    headers, _ = _headers(_pages(file))
+    return headers[0], file.tell()
 
 
 def write_ogg(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
@@ -192,8 +210,8 @@ def _headers(pages: Iterator[_Page]) -> tuple[list[bytes], tuple[int, int]]:
 
     Audio begins on a page of its own, so that ``pages`` then goes on with it.
     """
-    flags, _, stream, segments, content = next(pages)
-    packets, whole = [content], True
+    flags, _, stream, segments, content = next(pages, (0, 0, 0, b"", b""))
+    packets, whole = [bytearray(content)], True
     wanted = 2 if content.startswith(b"OpusHead") else _HEADERS_MAX
     if not content.startswith((b"OpusHead", b"\x01vorbis")):
         raise ValueError("neither Vorbis nor Opus")
@@ -208,13 +226,13 @@ def _headers(pages: Iterator[_Page]) -> tuple[list[bytes], tuple[int, int]]:
             piece = content[at : at + length]
             at += length
             if whole:
-                packets.append(piece)
+                packets.append(bytearray(piece))
             else:
                 packets[-1] += piece
             whole = length < _SEGMENTS_MAX
     if len(packets) > wanted:
         raise ValueError("audio on a page of its headers")
-    return packets, (flags & ~_CONTINUED, stream)
+    return [bytes(packet) for packet in packets], (flags & ~_CONTINUED, stream)
 
 
 def _magic_bytes(packet: bytes) -> int:
@@ -233,13 +251,13 @@ def _paged(packets: Sequence[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
     """Yield flags, position, lengths and content of the pages of packets."""
     lengths = b"".join(_lengths(len(packet)) for packet in packets)
     data = b"".join(packets)
-    flags = 0
-    while lengths:
-        segments, lengths = lengths[:_SEGMENTS_MAX], lengths[_SEGMENTS_MAX:]
+    flags = at = 0
+    for first in range(0, len(lengths), _SEGMENTS_MAX):
+        segments = lengths[first : first + _SEGMENTS_MAX]
         size = sum(segments)
         ends_none = set(segments) == {_SEGMENTS_MAX}
-        yield flags, _NO_POSITION if ends_none else 0, segments, data[:size]
-        data = data[size:]
+        yield flags, _NO_POSITION if ends_none else 0, segments, data[at : at + size]
+        at += size
         flags = _CONTINUED if segments[-1] == _SEGMENTS_MAX else 0
 
 

@@ -5,10 +5,15 @@ import numbers
 import operator
 import re
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from plc.errors import ConfigError
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.limits import (
+    FILE_MAX_CHANNELS,
+    FILE_MAX_SAMPLE_RATE,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+)
 
 MAX_CHANNELS = 8
 MIN_PACKET_MS = 1.0
@@ -85,6 +90,9 @@ class StreamConfig:
         the stream is opened.
     """
 
+    _most_rate: ClassVar[int] = MAX_SAMPLE_RATE
+    _most_channels: ClassVar[int] = MAX_CHANNELS
+
     sample_rate: int = 48_000
     channels: int = 1
     packet_samples: int = OPEN
@@ -108,13 +116,12 @@ class StreamConfig:
             raise ConfigError(f"prepare is {self.prepare!r}; give {', '.join(PREPARE)}")
         if not isinstance(self.detect_dropouts, bool):
             raise ConfigError(f"detect_dropouts is {self.detect_dropouts!r}; give True or False")
-        self._check_integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
-        self._check_integer("channels", 1, MAX_CHANNELS, "channels")
+        self._check_integer("sample_rate", MIN_SAMPLE_RATE, self._most_rate, "Hz")
+        self._check_integer("channels", 1, self._most_channels, "channels")
         given, given_ms = self.packet_samples, self.packet_ms
         if given is None:
-            samples = samples_of_packet(
-                PACKET_MS if given_ms is None else given_ms, self.sample_rate
-            )
+            packet_ms = PACKET_MS if given_ms is None else given_ms
+            samples = samples_of_packet(packet_ms, self.sample_rate)
             object.__setattr__(self, "packet_samples", samples)
         # A packet of 64 samples at 96 kHz is 0.67 ms: sizes down to 32 samples are in use.
         least = min(32, math.floor(MIN_PACKET_MS * self.sample_rate / 1000))
@@ -183,6 +190,14 @@ class StreamConfig:
         if not least <= number <= most:
             raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
         object.__setattr__(self, name, number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingConfig(StreamConfig):
+    """Settings of what is filled in a recording, which has wider limits."""
+
+    _most_rate: ClassVar[int] = FILE_MAX_SAMPLE_RATE
+    _most_channels: ClassVar[int] = FILE_MAX_CHANNELS
 
 
 def samples_of_packet(packet_ms: float | str, sample_rate: int) -> int:

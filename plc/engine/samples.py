@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
+from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell_once
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
@@ -72,10 +73,12 @@ def as_signal(signal: Packet | Samples) -> Packet:
             f"signal is {array.dtype} {array.shape}; give {_TAKEN} of shape (n,) or "
             f"(n, channels), n > 0{'' if known else _mended('signal', array.dtype)}"
         )
-    if array.ndim == 2 and array.shape[0] <= MAX_CHANNELS < array.shape[1]:
+    # A row of samples for each channel: more than a stream has, in fewer samples than channels.
+    most = max(MAX_CHANNELS, array.shape[0])
+    if array.ndim == 2 and array.shape[0] <= FILE_MAX_CHANNELS and array.shape[1] > most:
         raise PacketError(
-            f"signal has shape {array.shape}; channels come last here, at most {MAX_CHANNELS} of "
-            "them: give signal.T"
+            f"signal has shape {array.shape}; channels come last here, at most "
+            f"{FILE_MAX_CHANNELS} of them: give signal.T"
         )
     tell_scale(array)
     return array

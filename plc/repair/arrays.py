@@ -41,7 +41,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.config import OPEN, StreamConfig
+from plc.engine.config import OPEN, RecordingConfig, StreamConfig
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.spans import lost_spans
@@ -102,7 +102,7 @@ def inpaint(
         As for :func:`~plc.conceal`: a trace, a mask, or gaps in samples, stop excluded, in any
         order; overlapping ones are merged.
     sample_rate : int
-        8000 to 192000 Hz.
+        8000 to 768000 Hz. Above 192000 Hz linear prediction fills alone.
     packet_samples, packet_ms
         Of the packets of a trace, as for :class:`~plc.StreamConfig`.
     quality : str
@@ -147,7 +147,7 @@ def inpaint(
     ((44100,), True)
     """
     signal = as_signal(signal)
-    stream = StreamConfig(
+    stream = RecordingConfig(
         sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
     )
     gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
@@ -191,7 +191,7 @@ def fill_gaps(
     if seed < 0:
         raise ConfigError(f"seed is {seed}; expected at least 0")
     channels = signal.size // signal.shape[0]
-    config = StreamConfig(
+    config = RecordingConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
     network_of_files = None

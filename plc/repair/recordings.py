@@ -18,6 +18,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.audio.files import AudioReader, AudioWriter, check_target, count_samples
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.audio.whole import check_new, remove_leftovers
@@ -556,7 +557,7 @@ def _writer_like(
 ) -> AudioWriter:
     """Return a writer of a recording's coding and tags; what killed ones left of it goes."""
     remove_leftovers(target)
-    return AudioWriter(
+    writer = AudioWriter(
         target,
         reader.sample_rate,
         reader.channels,
@@ -567,6 +568,12 @@ def _writer_like(
         reader,
         overwrite,
     )
+    if reader.bitrate and writer.lossy:
+        notice.tell_once(
+            f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
+            f"of {target} is coded anew; .flac or .wav keeps what was decoded as it is"
+        )
+    return writer
 
 
 def _report(progress: Progress | None, samples: int, reader: AudioReader) -> None:

@@ -216,7 +216,7 @@ def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
 
 
 def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDArray[np.float32]]:
-    """Yield a recording in blocks, the last one filled up with silence.
+    """Yield a recording in blocks, silence for what is missing.
 
     Parameters
     ----------
@@ -232,6 +232,6 @@ def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDAr
             for piece in reader.stream(block):
                 if len(piece) < block:
                     piece = np.pad(piece, ((0, block - len(piece)), (0, 0)))
-                yield piece
+                yield np.nan_to_num(piece, copy=False, posinf=0.0, neginf=0.0)
         if not loop:
             return

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import clicks, dips, repeats
 from plc.repair.detect.findings import Candidate, Finding, runs
 from plc_kernels.packet import INT16_SCALE
@@ -45,7 +45,7 @@ class Detector:
     Parameters
     ----------
     sample_rate : int
-        8000 to 192000 Hz.
+        8000 to 768000 Hz.
     channels : int
         Channels of each block.
 
@@ -56,12 +56,12 @@ class Detector:
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        if not MIN_SAMPLE_RATE <= sample_rate <= FILE_MAX_SAMPLE_RATE:
             raise ConfigError(
-                f"sample_rate is {sample_rate} Hz; give {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+                f"sample_rate is {sample_rate} Hz; give {MIN_SAMPLE_RATE} to {FILE_MAX_SAMPLE_RATE}"
             )
-        if channels < 1:
-            raise ConfigError(f"channels is {channels}; give at least 1")
+        if not 1 <= channels <= FILE_MAX_CHANNELS:
+            raise ConfigError(f"channels is {channels}; give 1 to {FILE_MAX_CHANNELS}")
         self._rate = sample_rate
         self._core, self._context = (round(s * sample_rate) for s in (_CORE_S, _CONTEXT_S))
         self._held = np.empty((0, channels), np.float32)
@@ -129,7 +129,7 @@ def detect(
     signal : float32 or int16, shape (n,) or (n, channels)
         Samples, of numpy or of a library with its array protocol; float32 may hold NaN.
     sample_rate : int
-        8000 to 192000 Hz.
+        8000 to 768000 Hz.
     progress : callable, optional
         Called now and then with the samples done, and the samples in all.
 

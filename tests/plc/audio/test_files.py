@@ -1,5 +1,7 @@
 import os
+import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from plc import notice
+from plc.audio import flac_frames, mp3_frames
 from plc.audio.files import (
     WRITABLE_SUFFIXES,
     AudioReader,
@@ -21,6 +25,13 @@ from tests.signals import noise, tones
 RATE = 48_000
 SAMPLES = 30_011  # neither a multiple of a block nor of a codec's frame
 LOSSY_TOLERANCE = 0.1  # of a codec at its default rate, relative to the signal's RMS
+
+
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    return told
 
 
 def stereo(samples: int = SAMPLES) -> NDArray[np.float32]:
@@ -205,12 +216,128 @@ def test_without_pyav_an_unknown_file_names_the_extra(
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "flac"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+def test_a_file_cut_short_is_read_to_its_end_and_said_so(
+    tmp_path: Path, suffix: str, share: float, notices: list[str]
+) -> None:
     whole, cut = tmp_path / f"a.{suffix}", tmp_path / f"cut.{suffix}"
-    soundfile.write(whole, stereo(), RATE)
+    signal = np.tile(stereo(), (5, 1))
+    soundfile.write(whole, signal, RATE)
     cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
-    with pytest.raises(AudioFileError, match="truncated"):
-        read_audio(cut)
+    found = read_audio(cut)[0]
+    kept = found[~np.isnan(found[:, 0])]
+    assert (share - 0.1) * len(signal) < len(kept) <= len(signal)
+    np.testing.assert_allclose(kept, signal[: len(kept)], atol=1e-4)
+    assert any("cut" in line and str(cut) in line for line in notices)
+
+
+# ---- headers of WAV files that are not so -------------------------------------------------------
+
+
+def mangled(path: Path, **sizes: int) -> Path:
+    """Write a WAV file; replace its sizes (riff, data) by others."""
+    soundfile.write(path, stereo(), RATE, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    place = {"riff": 4, "data": content.index(b"data") + 4}
+    for name, size in sizes.items():
+        content[place[name] : place[name] + 4] = struct.pack("<I", size)
+    path.write_bytes(bytes(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"data": 0}, 1),
+        ({"data": 0, "riff": 0}, 1),
+        ({"data": 0xFFFFFFFF}, 1),
+        ({"data": 0x7FFFF000, "riff": 0x7FFFF024}, 1),
+        ({"data": 4 * SAMPLES + 1}, 0),
+        ({"data": 4 * SAMPLES + 36}, 0),
+        ({"data": 4 * SAMPLES + 50_000, "riff": 4 * SAMPLES + 50_036}, 1),
+        ({"riff": 0}, 0),
+        ({"riff": 0xFFFFFFFF}, 0),
+        ({"riff": 4 * SAMPLES + 1000}, 0),
+        ({"riff": 100}, 0),
+    ],
+)
+def test_wav_files_are_read_to_the_end_whatever_their_sizes_say(
+    tmp_path: Path, sizes: dict[str, int], said: int, notices: list[str]
+) -> None:
+    found, _ = read_audio(mangled(tmp_path / "a.wav", **sizes))
+    np.testing.assert_allclose(found, stereo(), atol=1e-4)
+    assert len(notices) == said, notices
+
+
+def test_an_empty_chunk_of_audio_before_others_holds_no_samples(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, stereo()[:0], RATE, subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + b"LIST\x0c\0\0\0INFOINAM\0\0\0\0")
+    with pytest.raises(AudioFileError, match="no samples"):
+        read_audio(path)
+
+
+def test_a_chunk_without_its_byte_of_padding_hides_no_audio(tmp_path: Path) -> None:
+    path = mangled(tmp_path / "a.wav")
+    content = path.read_bytes()
+    place = content.index(b"data")
+    odd = b"note\x05\0\0\0hello"
+    path.write_bytes(content[:place] + odd + content[place:])
+    np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
+    with AudioReader(path) as reader:
+        assert (b"note", b"hello") in reader.tags().chunks
+
+
+# ---- damaged frames of FLAC ---------------------------------------------------------------------
+
+
+def flac(path: Path, signal: NDArray[np.float64], subtype: str = "PCM_16") -> flac_frames.Frames:
+    soundfile.write(path, signal, RATE, subtype=subtype)
+    found = flac_frames.search(path)
+    assert found is not None
+    assert found.complete
+    return found
+
+
+HARMS: dict[str, Callable[[bytes], bytes]] = {
+    "a bit in the samples": lambda frame: frame[:40] + bytes([frame[40] ^ 8]) + frame[41:],
+    "a bit in the header": lambda frame: frame[:2] + bytes([frame[2] ^ 16]) + frame[3:],
+    "zeros": lambda frame: bytes(len(frame)),
+    "zeros at the end": lambda frame: frame[:60] + bytes(len(frame) - 60),
+    "absent": lambda frame: b"",
+    "half": lambda frame: frame[: len(frame) // 2],
+    "noise behind": lambda frame: frame[: len(frame) // 2] + bytes(range(256)) * 9,
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("places", [(0,), (1,), (4, 5), (2, 7, 8), (11,)])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_damaged_frames_of_flac_are_nan_and_all_others_exact(
+    tmp_path: Path, harm: str, places: tuple[int, ...], subtype: str, notices: list[str]
+) -> None:
+    rng = np.random.default_rng(3)
+    signal = rng.uniform(-0.5, 0.5, (12 * 4096 - 700, 2))
+    path = tmp_path / "a.flac"
+    found = flac(path, signal, subtype)
+    truth = read_audio(path)[0]
+    assert len(found.frames) == 12
+    content = path.read_bytes()
+    ends = [frame.at for frame in found.frames[1:]] + [len(content)]
+    lost = np.zeros(len(truth), np.bool_)
+    for k in reversed(places):
+        frame = found.frames[k]
+        harmed = HARMS[harm](content[frame.at : ends[k]])
+        content = content[: frame.at] + harmed + content[ends[k] :]
+        lost[frame.start : frame.stop] = True
+    path.write_bytes(content)
+    read = read_audio(path)[0]
+    assert len(read) == len(truth)
+    np.testing.assert_array_equal(np.isnan(read).any(axis=1), lost)
+    np.testing.assert_array_equal(read[~lost], truth[~lost])
+    runs = int(np.count_nonzero(np.diff(np.concatenate([[0], lost])) > 0))
+    assert len(notices) == 1
+    assert f"{runs} place" in notices[0]
+    assert f"{1000 * np.count_nonzero(lost) / RATE:.1f} ms" in notices[0]
 
 
 def test_a_wav_file_that_was_written_into_a_pipe_is_read(tmp_path: Path) -> None:
@@ -291,3 +418,33 @@ def test_pyav_reads_what_libsndfile_does_not(
     assert count_samples(path) == len(back)
     difference = back[:SAMPLES] - stereo()[: len(back)]
     assert np.sqrt(np.mean(difference**2) / np.mean(stereo() ** 2)) < tolerance
+
+
+# ---- damaged frames of MP3 ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("lost", [(20,), (20, 21, 22), (9, 40), (1,)])
+def test_frames_of_zeros_in_mp3_leave_nan_and_all_others_at_their_place(
+    tmp_path: Path, mode: str, channels: int, lost: tuple[int, ...], notices: list[str]
+) -> None:
+    signal = stereo(60 * 1152)[:, :channels]
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, signal, RATE, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    truth = read_audio(path)[0]
+    assert mp3_frames.mend(path) is None
+    content = bytearray(path.read_bytes())
+    frames = mp3_frames._frames(bytes(content), 0, bytes(content[:4]))
+    for k in lost:
+        content[frames[k].at : frames[k].at + frames[k].size] = bytes(frames[k].size)
+    path.write_bytes(bytes(content))
+    found = read_audio(path)[0]
+    missing = np.isnan(found[:, 0])
+    exact = mode == "CONSTANT" or lost != (9, 40)  # of two places only the sum is known
+    assert abs(len(found) - len(truth)) <= (0 if exact else 1152)
+    if exact:
+        np.testing.assert_allclose(found[~missing], truth[~missing], atol=2e-4)
+    assert len(lost) * 1152 // 2 <= np.count_nonzero(missing) <= 8 * len(lost) * 1152
+    assert len(notices) == 1
+    assert "is damaged" in notices[0]

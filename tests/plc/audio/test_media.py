@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc import notice
+from plc.audio import media
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Picture, Tags
 from plc.errors import AudioFileError, MissingExtraError
@@ -217,3 +219,85 @@ def test_a_source_that_is_no_film_copies_nothing(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "b.mkv")) as container:
         kinds: list[Any] = [stream.type for stream in container.streams]
     assert kinds == ["audio"]
+
+
+# ---- packets that are damaged or missing --------------------------------------------------------
+
+
+def coded(
+    path: Path, codec: str, form: str, harmed: tuple[int, ...], drop: bool
+) -> tuple[int, int]:
+    """Write 2 s of tones; drop packets, or fill them with noise. Return length and frame size."""
+    av = media.library()
+    signal = tones(5, 48_000, 96_000).astype(np.float32)[None]
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        packets = []
+        for start in range(0, signal.shape[1], 4800):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(signal[:, start : start + 4800]),
+                format="fltp",
+                layout="mono",
+            )
+            frame.sample_rate, frame.pts = 48_000, start
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        for k, packet in enumerate(packets):
+            if k in harmed and drop:
+                continue
+            kept = packet
+            if k in harmed:
+                kept = av.Packet(bytes(7 * k % 251 for k in range(packet.size)))
+                kept.pts, kept.dts, kept.duration = packet.pts, packet.dts, packet.duration
+                kept.time_base, kept.stream = packet.time_base, stream
+            container.mux(kept)
+    return len(packets), stream.codec_context.frame_size
+
+
+CODED = [
+    ("aac", "mp4", ".m4a"),
+    ("aac", "matroska", ".mka"),
+    ("libopus", "webm", ".webm"),
+    ("libmp3lame", "matroska", ".mkv"),
+    ("flac", "matroska", ".mka"),
+]
+
+
+@pytest.mark.parametrize(("codec", "form", "suffix"), CODED)
+@pytest.mark.parametrize("places", [(15,), (7, 8), (5, 14), (-1,)])
+@pytest.mark.parametrize("drop", [False, True])
+def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
+    tmp_path: Path,
+    codec: str,
+    form: str,
+    suffix: str,
+    places: tuple[int, ...],
+    drop: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"a{suffix}"
+    if codec == "libopus" and not drop:
+        pytest.skip("the decoder of Opus takes any bytes")
+    count, frame = coded(whole, codec, form, (), drop)
+    if places == (-1,):
+        if drop and form != "mp4":
+            pytest.skip("nothing says that the last packet is missing")
+        if codec == "flac":
+            pytest.skip("the decoder of FLAC says nothing of a damaged last frame")
+        places = (count - 2,) if form == "mp4" else (count - 1,)
+    coded(path, codec, form, places, drop)
+    truth, found = read_audio(whole)[0], read_audio(path)[0]
+    # Stamps of a millisecond; the last frame may be a shorter one.
+    assert abs(len(found) - len(truth)) <= (frame or 4608 if count - 1 in places else 48)
+    lost = np.isnan(found[:, 0])
+    assert lost.any()
+    assert len(told) == 1
+    assert f"{path} is damaged" in told[0]
+    # No more than the frames, and those that overlap with them.
+    assert np.count_nonzero(lost) <= 5 * len(places) * (frame or 4608)
+    shared = min(len(found), len(truth))
+    kept = ~lost[:shared]
+    error = found[:shared][kept] - truth[:shared][kept]
+    assert np.sqrt(np.mean(error**2)) < 0.05 * np.sqrt(np.mean(truth**2))

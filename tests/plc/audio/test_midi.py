@@ -1,5 +1,6 @@
 """Standard MIDI files: times, tempo, keys, and files that are broken."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,34 @@ def test_files_that_are_absent_too_long_or_of_format_2_are_refused(tmp_path: Pat
         midi.read_midi(write(tmp_path / "long.mid", [[on(60), off(60, 4_000_000)]]))
     with pytest.raises(AudioFileError, match="format 0 or 1"):
         midi.read_midi(write(tmp_path / "two.mid", [[on(60), off(60, 4)]], kind=2))
+
+
+def raw(path: Path, track: bytes, division: bytes = b"\x01\xe0") -> Path:
+    head = b"MThd\0\0\0\x06\0\0\0\x01" + division + b"MTrk"
+    path.write_bytes(head + len(track).to_bytes(4, "big") + track)
+    return path
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(24, 24.0), (25, 25.0), (29, 29.97), (30, 30.0)])
+def test_times_in_frames_of_smpte_are_followed(tmp_path: Path, frames: int, rate: float) -> None:
+    # 40 ticks a frame; a tempo has no meaning then.
+    track = b"\0\xff\x51\x03\x01\0\0\0\x90\x3c\x40\x81\x48\x80\x3c\0\0\xff\x2f\0"
+    division = bytes([256 - frames, 40])
+    (key,) = midi.read_midi(raw(tmp_path / "smpte.mid", track, division)).keys
+    assert key.stop_s == pytest.approx(200 / 40 / rate, rel=1e-4)
+
+
+@pytest.mark.parametrize("event", [b"\x01\xe0\0\x40", b"\0\xc0\x05", b"\0\x90\x3c\x40\0\x3c\0"])
+def test_a_file_of_megabytes_is_refused_soon(tmp_path: Path, event: bytes) -> None:
+    path = raw(tmp_path / "large.mid", event * ((6 << 20) // len(event)))
+    begin_s = time.process_time()
+    with pytest.raises(AudioFileError, match="more than"):
+        midi.read_midi(path)
+    # It was over a minute.
+    assert time.process_time() - begin_s < 20
+
+
+def test_a_running_status_and_messages_of_systems_are_passed_over(tmp_path: Path) -> None:
+    track = b"\0\xf0\x03\x01\x02\xf7\0\x90\x3c\x40\x83\x60\x3c\0\0\xb0\x07\x64\0\xff\x2f\0"
+    (key,) = midi.read_midi(raw(tmp_path / "running.mid", track)).keys
+    assert (key.start_s, key.stop_s, key.pitch) == (0.0, 0.5, 60)

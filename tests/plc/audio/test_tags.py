@@ -1,6 +1,8 @@
 """Tags from file to file, by way of our own code and of FFmpeg's."""
 
 import struct
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott
 from plc.audio.tag_values import Picture, Tags
 from plc.audio.tags import read_tags
+from plc.audio.tags_id3 import parse
 from plc.errors import AudioFileError
 from plc.repair.recordings import conceal_file, inpaint_file, lose_file
 from tests.signals import tones
@@ -233,3 +236,83 @@ def test_a_wav_header_of_no_bits_a_sample_is_refused_in_a_line(tmp_path: Path) -
     path.write_bytes(data)
     with pytest.raises(AudioFileError, match=r"a\.wav"):
         AudioReader(path)
+
+
+# ---- damaged and hostile tags: what is whole is kept, in little time --------------------------
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack("<4sI", name, len(data)) + data + b"\0" * (len(data) % 2)
+
+
+BEXT = chunk(b"bext", b"a field recording".ljust(602, b"\0"))
+CUE = chunk(b"cue ", struct.pack("<I", 0))
+INFO = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Rain\0"))
+
+
+def behind(path: Path, tail: bytes) -> Path:
+    """Append bytes to a WAV file; its RIFF size counts them."""
+    content = write(path).read_bytes() + tail
+    path.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    return path
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"x", b"\xff\0\0", b"junk?", bytes(9)])
+@pytest.mark.parametrize("place", range(3))
+def test_chunks_beside_a_stray_byte_are_kept(tmp_path: Path, stray: bytes, place: int) -> None:
+    chunks = [BEXT, CUE, INFO]
+    path = behind(tmp_path / "a.wav", b"".join([*chunks[:place], stray, *chunks[place:]]))
+    assert [name for name, _ in tags_of(path).chunks] == [b"bext", b"cue ", b"LIST"]
+    inpaint_file(path, tmp_path / "b.wav", [(0.1, 0.11)])
+    assert tags_of(tmp_path / "b.wav").chunks == tags_of(path).chunks
+
+
+def test_a_chunk_cut_short_is_left_out_alone_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    path = behind(tmp_path / "a.wav", BEXT + CUE + INFO[:-6])
+    assert [name for name, _ in tags_of(path).chunks] == [b"bext", b"cue "]
+    assert len(told) == 1
+    assert "LIST" in told[0]
+    assert "a.wav" in told[0]
+
+
+def test_zeros_behind_a_wav_file_are_no_chunks(tmp_path: Path) -> None:
+    path = behind(tmp_path / "a.wav", INFO)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + (1 << 24))
+    tracemalloc.start()
+    chunks = tags_of(path).chunks
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+    assert [name for name, _ in chunks] == [b"LIST"]
+
+
+def test_a_large_cover_in_ogg_takes_time_by_its_size_alone(tmp_path: Path) -> None:
+    cover = Picture(PNG[:8] + bytes(12 << 20), mime="image/png")
+    begin_s = time.process_time()
+    first = write(tmp_path / "a.ogg", Tags(pictures=(cover,)))
+    assert tags_of(first).pictures[0].data == cover.data
+    # Quadratic, it was over a minute.
+    assert time.process_time() - begin_s < 20
+
+
+@pytest.mark.parametrize("description", [b"a\0b", b"\0", b"", b"abc", b"ab\0"])
+def test_an_id3_description_of_odd_length_harms_no_other_frame(description: bytes) -> None:
+    data = b"\x01image/png\0\x03" + description
+    frames = [("TIT2", b"\x03Rain"), ("APIC", data), ("TALB", b"\x03Tin")]
+    body = b"".join(
+        name.encode() + struct.pack(">I", len(data)) + b"\0\0" + data for name, data in frames
+    )
+    tag = b"ID3\x04\0\0" + bytes([0, 0, 0, len(body)]) + body
+    assert parse(tag).comments == (("TITLE", "Rain"), ("ALBUM", "Tin"))
+
+
+def test_an_ogg_file_of_nothing_but_a_mark_has_no_tags(tmp_path: Path) -> None:
+    for length in (4, 10, 27):
+        (tmp_path / "a.ogg").write_bytes(b"OggS".ljust(length, b"\0"))
+        assert not read_tags(tmp_path / "a.ogg")
+    (tmp_path / "a.ogg").write_bytes(b"OggS")
+    assert not read_tags(tmp_path / "a.ogg")

@@ -385,13 +385,10 @@ def test_files_that_are_no_audio_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("no music at all\n" * 20)
     soundfile.write(tmp_path / "a.wav", tones(1, RATE, RATE), RATE)
-    content = (tmp_path / "a.wav").read_bytes()
-    (tmp_path / "cut.wav").write_bytes(content[:9999])
     for name, message in [
         ("none.wav", "No such file"),
         ("empty.wav", "is empty"),
         ("text.wav", "text.wav"),
-        ("cut.wav", "truncated"),
     ]:
         line = refusal("conceal", tmp_path / name, tmp_path / "b.wav", "--loss", "10%")
         assert message in line

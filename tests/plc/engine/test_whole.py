@@ -145,13 +145,13 @@ def test_a_trace_is_of_10_ms_at_every_rate() -> None:
 def test_integers_given_as_float_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(notice, "listener", lines.append)
-    monkeypatch.setattr(notice, "_told", set())
+    notice._recent.clear()
     loud = 3000 * tones(1, SAMPLE_RATE, 10 * PACKET)
     for _ in range(2):
         conceal(loud, np.zeros(10, bool), **STREAM)
     assert ["full scale is 1.0" in line for line in lines] == [True]
     with Concealer(**STREAM) as stream:
-        monkeypatch.setattr(notice, "_told", set())
+        notice._recent.clear()
         for packet in loud.reshape(-1, PACKET):
             stream.push(packet)
     assert len(lines) == 2

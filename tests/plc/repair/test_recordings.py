@@ -1,15 +1,18 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc import conceal, inpaint
+from plc import conceal, inpaint, notice
+from plc.audio import flac_frames
 from plc.audio.files import read_audio
 from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 from plc.errors import AudioFileError, ConfigError, TraceError
+from plc.repair.detect.files import detect_file
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from plc.repair.recordings import (
     conceal_file,
@@ -271,3 +274,113 @@ def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> Non
     error = filled - signal[gap[0] : gap[1]]
     # Of noise nothing can be predicted: a second away is all that is known of it.
     assert np.dot(error, error) < 0.5 * np.dot(filled, filled)
+
+
+# ---- lossy recordings, and damaged ones ---------------------------------------------------------
+
+
+LOSSY = [
+    (".mp3", {"compression_level": 0.4, "bitrate_mode": "CONSTANT"}),
+    (".mp3", {"compression_level": 0.1, "bitrate_mode": "VARIABLE"}),
+    (".ogg", {"compression_level": 0.2}),
+    (".ogg", {"compression_level": 0.8}),
+    (".opus", {"compression_level": 0.6}),
+]
+
+
+@pytest.mark.parametrize(("suffix", "settings"), LOSSY)
+def test_a_lossy_recording_keeps_its_rate_and_is_told_to_be_coded_anew(
+    tmp_path: Path, suffix: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    rng = np.random.default_rng(1)
+    tone = tones(1, 48_000, 6 * 48_000)
+    signal = np.stack([tone, tone[::-1]], axis=1) + rng.normal(0, 0.02, (tone.size, 2))
+    form = "MP3" if suffix == ".mp3" else "OGG"
+    subtype = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS", ".opus": "OPUS"}[suffix]
+    soundfile.write(source, signal, 48_000, subtype, format=form, **settings)
+    inpaint_file(source, target, [(1.0, 1.02)])
+    assert target.stat().st_size > 0.97 * source.stat().st_size
+    assert [line for line in told if "coded anew" in line and str(target) in line]
+    told.clear()
+    inpaint_file(source, tmp_path / "b.flac", [(1.0, 1.02)])
+    assert not [line for line in told if "coded anew" in line]
+
+
+def harmed_flac(path: Path) -> NDArray[np.float32]:
+    """Write a file whose tenth frame is damaged; return what it held."""
+    signal = np.stack([tones(1, 48_000, 96_000), tones(2, 48_000, 96_000)], axis=1)
+    soundfile.write(path, signal, 48_000, "PCM_16")
+    truth: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]
+    found = flac_frames.search(path)
+    assert found is not None
+    content = bytearray(path.read_bytes())
+    content[found.frames[10].at + 50] ^= 4
+    path.write_bytes(bytes(content))
+    return truth
+
+
+def test_a_damaged_frame_is_found_filled_and_everything_else_exact(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.flac", tmp_path / "b.flac"
+    truth = harmed_flac(source)
+    report = detect_file(source)
+    (found,) = report.findings
+    assert (found.start, found.stop) == (40_960, 45_056)
+    assert (found.kind, found.confidence) == ("invalid", 1.0)
+    inpaint_file(source, target, report.gaps_s)
+    filled = soundfile.read(target, dtype="float32")[0]
+    gap = slice(found.start, found.stop)
+    np.testing.assert_array_equal(np.delete(filled, np.r_[gap], 0), np.delete(truth, np.r_[gap], 0))
+    error = np.sum((filled[gap] - truth[gap]) ** 2)
+    assert 10 * np.log10(np.sum(truth[gap] ** 2) / error) > 6.0
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_no_command_writes_what_is_no_number(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / "a.flac"
+    truth = harmed_flac(source)
+    target = tmp_path / f"b{suffix}"
+    conceal_file(source, target, TraceLosses(np.arange(200) % 9 == 4))
+    assert np.isfinite(soundfile.read(target)[0]).all()
+    lose_file(source, target, TraceLosses(np.arange(200) % 9 == 4))
+    kept = soundfile.read(target, dtype="float32")[0]
+    assert len(kept) == len(truth)
+    assert np.isfinite(kept).all()
+
+
+def test_a_float_recording_with_nan_elsewhere_than_the_gap_leaves_without_it(
+    tmp_path: Path,
+) -> None:
+    signal = np.stack([tones(1, RATE, 60 * RATE)] * 2, axis=1)
+    signal[900_000:900_005, 1] = np.nan
+    soundfile.write(tmp_path / "a.wav", signal, RATE, "FLOAT")
+    report = inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.5, 0.51)])
+    assert np.isfinite(soundfile.read(tmp_path / "b.wav")[0]).all()
+    assert report.clipped_samples == 5
+
+
+@pytest.mark.parametrize(
+    ("channels", "rate"), [(12, 48_000), (64, 16_000), (1, 384_000), (2, 768_000)]
+)
+def test_recordings_of_many_channels_and_high_rates_are_repaired(
+    tmp_path: Path, channels: int, rate: int
+) -> None:
+    rng = np.random.default_rng(2)
+    seconds = np.arange(rate) / rate
+    tones_hz = 200 + 30 * np.arange(channels)
+    signal = 0.3 * np.sin(2 * np.pi * seconds[:, None] * tones_hz)
+    signal += rng.normal(0, 0.003, signal.shape)
+    gap = slice(rate // 2, rate // 2 + rate // 100)
+    damaged = signal.copy()
+    damaged[gap] = 0.0
+    form = "WAVEX" if channels > 2 else "WAV"
+    soundfile.write(tmp_path / "a.wav", damaged, rate, "FLOAT", format=form)
+    report = detect_file(tmp_path / "a.wav")
+    assert [(each.start, each.stop) for each in report.findings] == [(gap.start, gap.stop)]
+    assert len(report.findings[0].channels) == channels
+    inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", report.gaps_s, quality="fast")
+    filled = soundfile.read(tmp_path / "b.wav", always_2d=True)[0]
+    error = np.sum((filled[gap] - signal[gap]) ** 2)
+    assert 10 * np.log10(np.sum(signal[gap] ** 2) / error) > 15.0
