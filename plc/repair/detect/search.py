@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.repair.detect import clicks, dips, repeats
+from plc.repair.detect import clicks, constant, dips, repeats
 from plc.repair.detect.findings import Candidate, Finding, runs
 from plc_kernels.packet import INT16_SCALE
 
@@ -216,8 +216,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         return invalid
     everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
+    stuck = constant.find(sound, rate)
+    for each in stuck:
+        sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
     errors = clicks.residual(sound, rate)
-    made = [*dips.find(sound, rate), *repeats.find(sound, rate, errors)]
+    made = [*stuck, *dips.find(sound, rate), *repeats.find(sound, rate, errors)]
     kept = _chosen(made, everywhere, 0)
     edge = round(_EDGE_MS * rate / 1000)
     kept = _chosen(clicks.find(sound, rate, errors), kept, edge)
