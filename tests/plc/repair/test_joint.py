@@ -31,7 +31,7 @@ def patterns() -> dict[str, NDArray[np.int64]]:
 @pytest.mark.parametrize("pattern", list(patterns()))
 @pytest.mark.parametrize("make", [tones, glide])
 def test_isolated_lost_samples_are_filled_better_than_by_a_cubic(
-    make: object, pattern: str
+    make: Callable[[int, int, int], NDArray[np.float32]], pattern: str
 ) -> None:
     x = make(3, RATE, 60_000)
     places = patterns()[pattern]
