@@ -167,7 +167,7 @@ def _weights(
     places: NDArray[np.int64],
     predictors: Sequence[_Lags],
 ) -> NDArray[np.float64]:
-    """Weigh predictors by their errors on known samples, lost as those of the gaps are."""
+    """Weigh predictors by their errors on known samples of the same pattern."""
     pattern = places - places[0]
     pattern = pattern[pattern < max(2.0, _REHEARSED_MS * sample_rate / 1000.0)]
     apart = round(_REHEARSED_AT_MS * sample_rate / 1000.0)

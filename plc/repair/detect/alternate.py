@@ -27,7 +27,7 @@ _KEPT, _ALIKE = 0.1, 0.5
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
-    """Return the stretches of one channel of which each period loses a sample or more.
+    """Return the stretches that lose a sample or more of each period.
 
     Parameters
     ----------

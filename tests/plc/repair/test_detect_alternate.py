@@ -6,8 +6,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import detect, inpaint
+from plc.apps.damage_picture import COLOURS
 from plc.repair.detect import alternate
 from plc.repair.detect.files import detect_file, write_labels
+from plc.repair.detect.findings import KINDS
 from tests.signals import glide, nmse_db, noise, sine, tones
 
 RATE = 44_100
@@ -95,3 +97,8 @@ def test_recordings_that_hold_samples_or_zeros_are_no_damage(rate: int) -> None:
     for kind, signal in kinds.items():
         sampled = (np.rint(signal * 32767) / 32768).astype(np.float32)
         assert alternate.find(sampled, rate) == [], kind
+
+
+def test_every_kind_has_a_colour_of_its_own() -> None:
+    assert set(COLOURS) == set(KINDS)
+    assert len(set(COLOURS.values())) == len(KINDS)
