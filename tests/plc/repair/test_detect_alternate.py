@@ -18,7 +18,7 @@ START, STOP = 60_000, 60_662
 
 def recording() -> NDArray[np.float32]:
     x = tones(3, RATE, 120_000, 0.05) + glide(4, RATE, 120_000)
-    return (np.rint(x * 32768) / 32768).astype(np.float32)
+    return np.asarray(np.rint(x * 32768) / 32768, np.float32)
 
 
 def thinned(x: NDArray[np.float32], lost: str, held: bool) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc import detect, inpaint
+from plc.engine.samples import Packet
 from plc.repair.detect import constant
 from plc.repair.detect.findings import Finding
 from plc.rtp.codecs import G711
@@ -20,7 +21,7 @@ SPEECH = Path(plc.__file__).parent / "data" / "speech.flac"
 @pytest.fixture(scope="module")
 def speech() -> NDArray[np.float32]:
     x = read_clip(SPEECH, RATE).signal.mean(axis=1).astype(np.float32)
-    return x * np.float32(0.5 / np.abs(x).max())
+    return np.asarray(x * (0.5 / np.abs(x).max()), np.float32)
 
 
 def recorded(
@@ -46,7 +47,7 @@ def marked(findings: list[Finding], samples: int) -> NDArray[np.bool_]:
     return marks
 
 
-def snr_db(x: NDArray[np.float32], sound: NDArray[np.float32]) -> float:
+def snr_db(x: Packet, sound: NDArray[np.float32]) -> float:
     return float(10 * np.log10(np.sum(sound**2) / np.sum((x - sound) ** 2)))
 
 
