@@ -62,7 +62,7 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
 def _written(
     row: NDArray[np.float32], long: list[tuple[int, int]], ms: float
 ) -> list[tuple[int, int]]:
-    """Return the runs that sound jumps into, and others of a value that has several."""
+    """Return the runs that sound jumps into, and others of their values."""
     certain = [run for run in long if _is_jumped_into(row, run, round(_SIDE_MS * ms))]
     values = [float(row[start]) for start, _ in certain]
     known = {value for value in values if values.count(value) >= _KNOWN_RUNS}
@@ -102,7 +102,7 @@ def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]
 
 
 def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
-    """Return what says of a place whether waves stop at zero around it, as in a dead zone."""
+    """Return a call that says whether waves stop at zero around a place."""
     sounding = np.flatnonzero(row)
     if sounding.size < 2:
         return lambda place: False
@@ -145,7 +145,7 @@ def _depth(row: NDArray[np.float32], run: tuple[int, int], ms: float) -> float:
 
 
 def _grid_of(starts: list[int], ms: float) -> tuple[int, int] | None:
-    """Return the period and the phase that most of the starts share, or None."""
+    """Return the period and phase that most starts share, or None."""
     if len(starts) < _GRID_RUNS:
         return None
     places = np.array(starts)
