@@ -80,7 +80,7 @@ def _is_jumped_into(row: NDArray[np.float32], run: tuple[int, int], side: int) -
 
 
 def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
-    """Return the short runs of zeros between samples that are far from zero."""
+    """Return the short runs of zeros between loud samples."""
     ms = sample_rate / 1000
     silent = row == 0
     most = max(_ZEROS, _ZEROS_MS * ms)
@@ -102,7 +102,7 @@ def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]
 
 
 def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
-    """Return a call that says whether waves stop at zero around a place."""
+    """Return a call that tells a place in a dead zone."""
     sounding = np.flatnonzero(row)
     if sounding.size < 2:
         return lambda place: False
@@ -120,7 +120,7 @@ def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
 
 
 def _is_alone(silent: NDArray[np.bool_], run: tuple[int, int], reach: int) -> bool:
-    """Return whether little else around a run is zero, and sound moves on both its sides."""
+    """Return whether little else around a run is zero."""
     start, stop = run
     side = max(_SIDE, stop - start)
     if start < side or stop + side > silent.size:

@@ -48,7 +48,7 @@ class Finding:
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
-        """What is lost, in samples; the parts, or all of it."""
+        """Return what is lost, in samples, or all of it."""
         return self.parts or ((self.start, self.stop),)
 
 
