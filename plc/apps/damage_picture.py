@@ -24,6 +24,7 @@ COLOURS = {
     "silence": "#d1362f",
     "repeat": "#d98a00",
     "dropout": "#1f8a5b",
+    "alternate": "#7d6b2e",
     "click": "#1f5fa8",
 }
 _COLUMNS = 1600

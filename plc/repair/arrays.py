@@ -61,6 +61,7 @@ from plc.predict.similar import REACH_S
 from plc.repair.edges import widen
 from plc.repair.gaps import Gap, find_unsound, merge_gaps
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
+from plc.repair.joint import grouped, interpolate_together
 from plc.repair.limit import hold_between
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.packet import INT16_SCALE
@@ -218,7 +219,17 @@ def fill_gaps(
     if QUALITIES[quality].rounds and method == "auto":
         network = open_refiner(model, config.sample_rate)
     fills = list(made)
-    for k, gap in enumerate(wanted, start=1):
+    done = 0
+    for group in grouped(wanted, config.sample_rate, quality, config.method):
+        gap = group[0]
+        done += len(group)
+        if len(group) > 1:
+            for row in rows:
+                interpolate_together(row, config.sample_rate, group, quality)
+            fills += [each.span for each in group]
+            if progress is not None:
+                progress(done, len(wanted))
+            continue
         _fill(rows, config, gap, quality, network, received)
         if network_of_files is not None:
             for row in rows:
@@ -226,7 +237,7 @@ def fill_gaps(
         _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
         if progress is not None:
-            progress(k, len(wanted))
+            progress(done, len(wanted))
     return _into(signal, rows, wanted)
 
 

@@ -27,8 +27,9 @@ from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
 from plc.errors import AudioFileError, TraceError
 from plc.repair.arrays import HEARD_S, context_s, fill_gaps
 from plc.repair.edges import intact_part
-from plc.repair.gaps import Gap, find_unsound, gaps_in_samples
+from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, merge_gaps
 from plc.repair.interpolate import refinable, refines
+from plc.repair.joint import grouped
 
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
@@ -331,7 +332,10 @@ def inpaint_file(
             listen = math.ceil(HEARD_S * reader.sample_rate)
             made: deque[tuple[int, int]] = deque()
             filled: list[Gap] = []
-            for k, gap in enumerate(gaps):
+            done = 0
+            for group in grouped(gaps, reader.sample_rate, quality, method):
+                done += len(group)
+                gap = Gap(group[0].start, *group[-1][1:])
                 first = max(0, gap.start - context)
                 while made and made[0][1] <= first:
                     made.popleft()
@@ -339,9 +343,10 @@ def inpaint_file(
                 signal = window.move_to(first, min(gap.stop + behind, samples))
                 hole = (gap.start - first, gap.stop - first)
                 last = first + len(signal)
-                more = gaps[k + 1 : bisect_left(gaps, last, key=attrgetter("start"))]
+                more = gaps[done : bisect_left(gaps, last, key=attrgetter("start"))]
                 later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
-                unsound = find_unsound(signal, [hole, *later])
+                holes = [(start - first, stop - first) for start, stop, _ in group]
+                unsound = find_unsound(signal, [*holes, *later])
                 if unsound is not None:
                     place_s = (first + unsound) / reader.sample_rate
                     raise AudioFileError(
@@ -353,10 +358,12 @@ def inpaint_file(
                 wide = _widened(known, hole, earlier, bool(later), reader.sample_rate)
                 if later:
                     later[0] = (wide.end, later[0][1])
+                holes[0] = (wide.start, holes[0][1])
+                holes[-1] = (holes[-1][0], wide.stop)
                 signal[:] = fill_gaps(
                     signal,
                     reader.sample_rate,
-                    [wide.span],
+                    holes,
                     earlier,
                     later,
                     quality,
@@ -364,8 +371,9 @@ def inpaint_file(
                     model,
                     seed,
                 )
-                filled.append(Gap(*(first + place for place in wide)))
-                made.append(filled[-1].span)
+                wide_gaps = merge_gaps(holes, wide.end)
+                filled += [Gap(*(first + place for place in each)) for each in wide_gaps]
+                made += [(first + start, first + stop) for start, stop in holes]
             window.finish()
         return InpaintReport(
             samples=samples,
@@ -373,7 +381,7 @@ def inpaint_file(
             channels=reader.channels,
             gaps=tuple(gap.span for gap in filled),
             damaged_samples=sum(gap.samples for gap in filled) - sum(gap.samples for gap in gaps),
-            refined_gaps=_count_refined(filled, quality, method),
+            refined_gaps=_count_refined(filled, reader.sample_rate, quality, method),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
@@ -444,11 +452,12 @@ def lost_gaps(
         ]
 
 
-def _count_refined(gaps: list[Gap], quality: str, method: str) -> int | None:
+def _count_refined(gaps: list[Gap], sample_rate: int, quality: str, method: str) -> int | None:
     """Count the gaps that are interpolated; None if the settings interpolate none."""
     if not refines(quality, method):
         return None
-    return sum(refinable(gap, gap.start) for gap in gaps)
+    groups = grouped(gaps, sample_rate, quality, method)
+    return sum(len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start))
 
 
 class _Window:

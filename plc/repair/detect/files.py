@@ -46,7 +46,7 @@ class DetectReport:
     def gaps_s(self) -> list[tuple[float, float]]:
         """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
         rate = self.sample_rate
-        return [(each.start / rate, each.stop / rate) for each in self.damage]
+        return [(a / rate, b / rate) for each in self.damage for a, b in each.gaps]
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings of each kind that was found."""
@@ -124,8 +124,10 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
         If it cannot be written, or is there and may not be replaced.
     """
     check_new(Path(path), overwrite)
+    rate = report.sample_rate
     lines = [
-        f"{start:.6f}\t{stop:.6f}\t{each.kind} {each.confidence:.2f}\n"
-        for each, (start, stop) in zip(report.damage, report.gaps_s, strict=True)
+        f"{start / rate:.6f}\t{stop / rate:.6f}\t{each.kind} {each.confidence:.2f}\n"
+        for each in report.damage
+        for start, stop in each.gaps
     ]
     write_whole(Path(path), "".join(lines).encode())

@@ -11,6 +11,7 @@ KINDS = {
     "silence": "sound that is cut off and comes back as suddenly",
     "repeat": "a block that says again what stood before it, once or several times",
     "dropout": "sound that fades away and back within milliseconds",
+    "alternate": "single samples, every second to fourth, that are lost among sound ones",
     "click": "an impulse that does not belong to what surrounds it",
 }
 """Name to description."""
@@ -33,6 +34,8 @@ class Finding:
     doubt : str
         Why the place is probably meant to be so; empty for damage. Doubtful places are reported,
         not filled.
+    parts : tuple of (int, int)
+        What is lost between ``start`` and ``stop``; empty where all of it is.
     """
 
     start: int
@@ -41,6 +44,12 @@ class Finding:
     confidence: float
     channels: tuple[int, ...]
     doubt: str = ""
+    parts: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Return what is lost, in samples, or all of it."""
+        return self.parts or ((self.start, self.stop),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Candidate:
     stop: int
     kind: str
     confidence: float
+    parts: tuple[tuple[int, int], ...] = ()
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.repair.detect import clicks, dips, repeats
+from plc.repair.detect import alternate, clicks, constant, dips, repeats
 from plc.repair.detect.findings import Candidate, Finding, runs
 from plc_kernels.packet import INT16_SCALE
 
@@ -99,7 +99,12 @@ class Detector:
         window = self._held[: until + self._context - self._start]
         first, last = self._told - self._start, until - self._start
         found = [
-            replace(each, start=each.start + self._start, stop=each.stop + self._start)
+            replace(
+                each,
+                start=each.start + self._start,
+                stop=each.stop + self._start,
+                parts=tuple((a + self._start, b + self._start) for a, b in each.parts),
+            )
             for each in _find(window, self._rate, first, last)
         ]
         self._told = until
@@ -136,7 +141,7 @@ def detect(
     Returns
     -------
     list of Finding
-        In order of their start. :func:`plc.inpaint` takes their ``(start, stop)`` as gaps.
+        In order of their start. :func:`plc.inpaint` takes their ``gaps``.
 
     Raises
     ------
@@ -184,13 +189,15 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
     for k, other in enumerate(found):
         shared = min(each.stop, other.stop) - max(each.start, other.start)
         shorter = min(each.stop - each.start, other.stop - other.start)
-        if each.kind == other.kind and channel not in other.channels and shared > _SHARED * shorter:
+        alike = each.kind == other.kind and each.parts == other.parts
+        if alike and channel not in other.channels and shared > _SHARED * shorter:
             found[k] = Finding(
                 start=min(each.start, other.start),
                 stop=max(each.stop, other.stop),
                 kind=each.kind,
                 confidence=max(each.confidence, other.confidence),
                 channels=(*other.channels, channel),
+                parts=each.parts,
             )
             return
     found.append(
@@ -200,6 +207,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             kind=each.kind,
             confidence=each.confidence,
             channels=(channel,),
+            parts=each.parts,
         )
     )
 
@@ -216,9 +224,13 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         return invalid
     everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
+    thinned = alternate.find(sound, rate)
+    stuck = constant.find(sound, rate)
+    for each in stuck:
+        sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
     errors = clicks.residual(sound, rate)
-    made = [*dips.find(sound, rate), *repeats.find(sound, rate, errors)]
-    kept = _chosen(made, everywhere, 0)
+    made = [*stuck, *dips.find(sound, rate), *repeats.find(sound, rate, errors)]
+    kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
     kept = _chosen(clicks.find(sound, rate, errors), kept, edge)
     return invalid + [

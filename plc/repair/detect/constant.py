@@ -1,0 +1,160 @@
+"""Constant runs that no sound makes: what a recorder wrote for lost packets, and dropped samples.
+
+A decoder that was given bytes of zero writes a constant of any level, full scale of µ-law, say, for
+a packet or several. Clipping, square waves and steps are constant, too; but clipping is entered by
+a slope, and beside the runs of a square wave are other ones. So a run is damage if sound that moves
+jumps into it and out of it, further than it moves by itself. Where a value stands in several such
+runs, it is what the recorder wrote, and its other runs of such a length are damage in pauses, too.
+
+Runs of a few zeros are judged by level: what is beside them is far from zero, in a recording whose
+own samples pass through zero in small steps. Shorter ones must come again on a grid.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.repair.detect.findings import Candidate, runs
+
+# Constant runs at any level: shortest and longest, and what is looked at on both sides.
+_RUN_MS, _LONGEST_MS, _SIDE_MS = 4.5, 1000.0, 4.0
+# The jumps at both edges, in full scale and relative to the largest step of a side.
+_JUMP, _JUMP_STEPS = 0.02, 2.5
+# Of a side, so much may stand still.
+_STILL = 0.25
+# Runs by which a value is known as what the recorder wrote.
+_KNOWN_RUNS = 3
+
+# Runs of zeros: samples that are enough by themselves, and on a grid; and the longest.
+_ZEROS, _GRID_ZEROS, _ZEROS_MS = 5, 4, 4.5
+# Level beside them, in full scale and relative to the smallest samples of the recording around.
+_LEVEL, _SMALL, _SMALL_TIMES, _AROUND_MS = 10 ** (-54 / 20), 0.02, 4.0, 500.0
+# Samples beside a run, at least; and the part of that level that is enough on a grid.
+_SIDE, _GRID_DEPTH = 12, 0.3
+# Of the times that a wave crosses zero, the share at which it may stop there.
+_STOP_SHARE = 0.25
+# A share of zeros within this is no loss of samples but a gap between pulses.
+_SHARE, _SHARE_MS = 0.25, 50.0
+# Frames in which zeros come again: so many runs, and such a share of all.
+_FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
+
+
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+    """Return the constant runs of one channel that are damage.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        Samples, finite.
+    sample_rate : int
+        In Hz.
+    """
+    ms = sample_rate / 1000
+    still = [(first, last + 1) for first, last in runs(np.diff(row) == 0)]
+    long = [
+        run for run in still if row[run[0]] and _RUN_MS * ms <= run[1] - run[0] <= _LONGEST_MS * ms
+    ]
+    spans = [*_written(row, long, ms), *_dropped(row, sample_rate)]
+    return [Candidate(start, stop, "silence", 1.0) for start, stop in spans]
+
+
+def _written(
+    row: NDArray[np.float32], long: list[tuple[int, int]], ms: float
+) -> list[tuple[int, int]]:
+    """Return the runs that sound jumps into, and others of their values."""
+    certain = [run for run in long if _is_jumped_into(row, run, round(_SIDE_MS * ms))]
+    values = [float(row[start]) for start, _ in certain]
+    known = {value for value in values if values.count(value) >= _KNOWN_RUNS}
+    return [run for run in long if run in certain or float(row[run[0]]) in known]
+
+
+def _is_jumped_into(row: NDArray[np.float32], run: tuple[int, int], side: int) -> bool:
+    start, stop = run
+    if start < side or stop + side > row.size:
+        return False
+    steps = np.abs(np.diff(row[start - side : start])), np.abs(np.diff(row[stop : stop + side]))
+    jumps = np.abs([row[start] - row[start - 1], row[stop] - row[stop - 1]])
+    least = max(_JUMP, _JUMP_STEPS * max(float(each.max()) for each in steps))
+    return bool(jumps.min() >= least and max(float(np.mean(s == 0)) for s in steps) <= _STILL)
+
+
+def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
+    """Return the short runs of zeros between loud samples."""
+    ms = sample_rate / 1000
+    silent = row == 0
+    most = max(_ZEROS, _ZEROS_MS * ms)
+    dead = _dead_zone(row, round(_AROUND_MS * ms))
+    rare = [
+        run
+        for run in runs(silent)
+        if _GRID_ZEROS <= run[1] - run[0] <= most
+        and not dead(run[0])
+        and _is_alone(silent, run, round(_SHARE_MS * ms))
+        and _depth(row, run, ms) >= _GRID_DEPTH
+    ]
+    certain = [run for run in rare if run[1] - run[0] >= _ZEROS and _depth(row, run, ms) >= 1.0]
+    grid = _grid_of([start for start, _ in certain], ms)
+    if grid is None:
+        return certain
+    period, phase = grid
+    return [run for run in rare if run in certain or (run[0] - phase + 1) % period <= 2]
+
+
+def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
+    """Return a call that tells a place in a dead zone."""
+    sounding = np.flatnonzero(row)
+    if sounding.size < 2:
+        return lambda place: False
+    heights = np.abs(row[sounding])
+    crosses = np.diff(np.sign(row[sounding])) != 0
+    crosses &= np.maximum(heights[1:], heights[:-1]) >= _LEVEL
+    places, widths = sounding[:-1][crosses], np.diff(sounding)[crosses]
+    stops = np.concatenate([[0], np.cumsum(widths > 1)])
+
+    def is_dead(place: int) -> bool:
+        first, last = np.searchsorted(places, [place - reach, place + reach])
+        return bool(stops[last] - stops[first] > _STOP_SHARE * (last - first))
+
+    return is_dead
+
+
+def _is_alone(silent: NDArray[np.bool_], run: tuple[int, int], reach: int) -> bool:
+    """Return whether little else around a run is zero."""
+    start, stop = run
+    side = max(_SIDE, stop - start)
+    if start < side or stop + side > silent.size:
+        return False
+    around = silent[max(0, start - reach) : stop + reach]
+    beside = silent[start - side : start], silent[stop : stop + side]
+    return bool(np.mean(around) <= _SHARE and max(float(np.mean(s)) for s in beside) <= _STILL)
+
+
+def _depth(row: NDArray[np.float32], run: tuple[int, int], ms: float) -> float:
+    """Return how far beside a run is from zero; from 1 on it is no zero of a wave."""
+    start, stop = run
+    side, around = max(_SIDE, stop - start), round(_AROUND_MS * ms)
+    near = np.abs(row[max(0, start - around) : stop + around])
+    least = max(_LEVEL, _SMALL_TIMES * float(np.quantile(near[near > 0], _SMALL)))
+    sides = row[start - side : start], row[stop : stop + side]
+    if any(float(np.mean(np.diff(each) == 0)) > _STILL for each in sides):
+        return 0.0
+    levels = [float(np.sqrt(np.mean(np.square(each)))) for each in sides]
+    edge = float(max(abs(row[start - 1]), abs(row[stop])))
+    return min(*levels, edge) / least
+
+
+def _grid_of(starts: list[int], ms: float) -> tuple[int, int] | None:
+    """Return the period and phase that most starts share, or None."""
+    if len(starts) < _GRID_RUNS:
+        return None
+    places = np.array(starts)
+    first, last = (round(length * ms) for length in _FRAME_MS)
+    best, grid = 0.0, None
+    for period in range(first, last + 1):
+        counts = np.bincount(places % period, minlength=period)
+        near = counts + np.roll(counts, 1) + np.roll(counts, -1)
+        share = float(near.max()) / places.size
+        if share >= max(_GRID_SHARE, best):
+            best, grid = share, (period, int(np.argmax(near)))
+    return grid
