@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.repair.detect import clicks, dips, repeats
+from plc.repair.detect import clicks, dips, lone, repeats
 from plc.repair.detect.findings import Candidate, Finding, runs
+from plc.repair.detect.plausible import weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -136,7 +137,8 @@ def detect(
     Returns
     -------
     list of Finding
-        In order of their start. :func:`plc.inpaint` takes their ``(start, stop)`` as gaps.
+        In order of their start. :func:`plc.inpaint` takes their ``(start, stop)`` as gaps; leave
+        out those with a ``doubt``, which are probably meant so.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def detect(
         found += detector.push(block)
         if progress is not None:
             progress(start + len(block), len(rows))
-    return found + detector.flush()
+    return weigh(found + detector.flush(), len(rows), sample_rate)
 
 
 def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
@@ -217,10 +219,12 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
     errors = clicks.residual(sound, rate)
-    made = [*dips.find(sound, rate), *repeats.find(sound, rate, errors)]
+    in_pauses = lone.find(sound, rate)
+    quiet = lone.without(sound, in_pauses)
+    made = [*dips.find(quiet, rate), *repeats.find(sound, rate, errors)]
     kept = _chosen(made, everywhere, 0)
     edge = round(_EDGE_MS * rate / 1000)
-    kept = _chosen(clicks.find(sound, rate, errors), kept, edge)
+    kept = _chosen(clicks.find(sound, rate, errors), [*kept, *in_pauses], edge)
     return invalid + [
         each for each in kept if each.kind != "invalid" and first <= each.start < last
     ]
