@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a table: one kind a line)
 """Undamaged recordings of many kinds, made from a seed: what a repair must leave alone.
 
 Each holds something that looks like damage at a glance: digital silence, hard edges, blocks said
@@ -298,6 +299,10 @@ def _drawn(s: Studio, ms: float, ring_ms: float, level: float = 0.5) -> Callable
     return lambda n: s.decay(s.noise(ms, level), ring_ms * s.rng.uniform(0.6, 1.4), 0.3)
 
 
+def _same(s: Studio, period_ms: float, sound: Signal) -> Signal:
+    return s.every(period_ms, lambda n: sound)
+
+
 def _one(s: Studio) -> Callable[[int], Signal]:
     return lambda n: np.full(1, 0.5 if n % 4 else 0.9)
 
@@ -384,7 +389,7 @@ UNDAMAGED: dict[str, Maker] = {
     "glitch loop of 80 ms": lambda s: _glitch(s, 80.0),
     "glitch loop of 160 ms": lambda s: _glitch(s, 160.0),
     "chopped vocal": lambda s: s.every(250.0, lambda n: s.vowel(250.0, 200.0, n)[s.of(30.0) : s.of(30.0 + s.rng.choice([90, 140, 190]))]),
-    "one sample, again and again": lambda s: s.every(375.0, lambda n, hit=s.drum(300.0): hit[: s.of(200.0)]),  # type: ignore[misc]
+    "one sample, again and again": lambda s: _same(s, 375.0, s.drum(200.0)),
     "grains": lambda s: s.scattered(60.0, lambda n: s.fade(0.5 * s.tone(s.rng.uniform(300, 2000), 40.0), 10.0, 10.0)),
     "turned off and on, fades of 15 ms": lambda s: _muted(s, 15.0),
     "turned off and on, fades of 60 ms": lambda s: _muted(s, 60.0),
