@@ -8,7 +8,8 @@ which it is; all of a recording can. A finding is doubtful where
   and may be many, long holes are rare,
 * sound is faded out and in again over a long hole, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
-* most of what is found around is doubtful.
+* most of what is found around is doubtful,
+* the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
 
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
 """
@@ -28,6 +29,7 @@ FADED = "faded on both sides"
 STUTTER = "a long stutter"
 TOO_MANY = "too many repeats"
 ALIKE = "like its neighbours"
+UNSURE = "not sure, and nothing certain around"
 
 _HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
 _WINDOW_S = 20.0
@@ -45,6 +47,8 @@ _MANY_REPEATS, _REPEATS_A_S = 8, 1.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
+# Confidences: what needs no other, and what another one must have.
+_SURE, _CERTAIN = 0.95, 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
         both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
         for number in _alike(both, doubts):
             doubts[number] = doubts[number] or ALIKE
+    for number in _unsure(findings, doubts, sample_rate):
+        doubts[number] = UNSURE
     weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
     return _without_inner_clicks(weighed)
 
@@ -170,6 +176,23 @@ def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
     inside = sums[high] - sums[low]
     marked = (inside >= _NEIGHBOURS) & (inside >= _NEIGHBOUR_SHARE * (high - low))
     yield from (places.numbers[place] for place in np.flatnonzero(marked))
+
+
+def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) -> Iterator[int]:
+    """Yield places that are not sure and have nothing certain around."""
+    certain = np.array(
+        [
+            each.start
+            for each, doubt in zip(findings, doubts, strict=True)
+            if not doubt and each.confidence >= _CERTAIN
+        ]
+    )
+    reach = _WINDOW_S / 2 * sample_rate
+    for number, each in enumerate(findings):
+        if not doubts[number] and each.confidence < _SURE:
+            low, high = np.searchsorted(certain, [each.start - reach, each.start + reach])
+            if low == high:
+                yield number
 
 
 def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:
