@@ -234,7 +234,7 @@ def _radio(s: Studio) -> Signal:
 
 
 def _prompts(s: Studio) -> Signal:
-    """Return words of an announcement, each cut from a file of its own, silence between."""
+    """Return words of an announcement with silence between them."""
 
     def parts() -> Iterator[Signal]:
         while True:

@@ -150,7 +150,7 @@ class Studio:
         out[first : first + part.size] += part
 
     def joined(self, parts: Iterable[Signal]) -> Signal:
-        """Return sounds one behind the other, up to the length of a recording."""
+        """Return sounds one behind the other, of one recording."""
         made: list[Signal] = []
         length = 0
         for part in parts:

@@ -71,7 +71,7 @@ class _Places:
         return start, np.minimum(start + _WINDOW_S, self.total_s)
 
     def shares(self, of: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the share of each window, and the number of places that begin there."""
+        """Return share of each window, and how many begin there."""
         first_s, last_s = self.around()
         start, stop = self.start_s[of], np.maximum.accumulate(self.stop_s[of])
         start = np.maximum(start, np.concatenate([[0.0], stop[:-1]]))

@@ -46,7 +46,7 @@ def regular(
 def _recurring(
     times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float, limit: float
 ) -> NDArray[np.bool_]:
-    """Return which of a few places have another one a period ahead or behind."""
+    """Return which places have another one a period away."""
     found = np.zeros(times_s.size, np.bool_)
     apart = np.concatenate(
         [times_s[k:] - times_s[:-k] for k in range(1, min(_AHEAD, times_s.size))]
@@ -71,7 +71,7 @@ def _recurring(
 
 
 def _tail(hits: int, of: int, chance: float) -> float:
-    """Return how likely so many hits or more are."""
+    """Return the chance of so many hits or more."""
     return math.fsum(
         math.comb(of, k) * chance**k * (1.0 - chance) ** (of - k) for k in range(hits, of + 1)
     )
