@@ -247,7 +247,7 @@ def _prompts(s: Studio) -> Signal:
 
 
 def _muted(s: Studio, fade_ms: float) -> Signal:
-    """Return music that somebody turns off and on a few times, with fades."""
+    """Return music that is turned off and on, with fades."""
     gain = np.ones(s.samples)
     for start_ms in (900.0, 2600.0, 4100.0):
         length_ms = s.rng.uniform(150.0, 450.0)

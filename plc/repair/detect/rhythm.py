@@ -1,4 +1,4 @@
-"""Whether places recur regularly, as beats and signs do and accidents do not.
+"""Regular recurrence: beats and signs have it, accidents do not.
 
 A period is one at which places have another place behind them. Accidents have that by chance: so
 many places in a second, times the width within which two count as a period apart. What chance does
@@ -71,7 +71,7 @@ def _recurring(
 
 
 def _tail(hits: int, of: int, chance: float) -> float:
-    """Return the chance of so many hits or more."""
+    """Return the probability of this number of hits, and of more."""
     return math.fsum(
         math.comb(of, k) * chance**k * (1.0 - chance) ** (of - k) for k in range(hits, of + 1)
     )
