@@ -715,10 +715,11 @@ def _found_gaps(
     check_target(pair.target, pair.source, overwrite)
     with progress_bar(f"looking at {pair.name}") as progress:
         report = detect_file(pair.source, progress=progress)
-    if not report.findings:
+    if not report.damage:
+        doubtful = _doubtful(report)
         raise AudioFileError(
-            f"no damage found in {pair.source}; say where it is: --gap START:STOP, --gaps FILE, "
-            "--mask FILE or --trace FILE"
+            f"no damage found in {pair.source}{doubtful}; say where it is: --gap START:STOP, "
+            "--gaps FILE, --mask FILE or --trace FILE"
         )
     if not as_json:
         work.say(_found(report))
@@ -726,9 +727,20 @@ def _found_gaps(
 
 
 def _found(report: "DetectReport") -> str:
-    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts().items())
-    places = counted(len(report.findings), "place")
-    return f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+    kinds = [each.kind for each in report.damage]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    places = counted(len(kinds), "place")
+    told = f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+    return told + _doubtful(report)
+
+
+def _doubtful(report: "DetectReport") -> str:
+    """Return what is told of doubtful places; nothing without any."""
+    doubts = [each.doubt for each in report.findings if each.doubt]
+    if not doubts:
+        return ""
+    reasons = ", ".join(f"{doubts.count(doubt)} {doubt}" for doubt in dict.fromkeys(doubts))
+    return f"; {counted(len(doubts), 'doubtful place')}, not filled ({reasons})"
 
 
 def _print_findings(report: "DetectReport") -> None:
@@ -736,8 +748,9 @@ def _print_findings(report: "DetectReport") -> None:
 
     if report.findings:
         table = Table(box=None)
-        for heading in ("start", "length", "kind", "confidence", "channels"):
-            table.add_column(heading, justify="left" if heading == "kind" else "right")
+        for heading in ("start", "length", "kind", "confidence", "channels", "doubtful"):
+            left = heading in ("kind", "doubtful")
+            table.add_column(heading, justify="left" if left else "right")
         rate = report.sample_rate
         for each in report.findings:
             start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
@@ -748,6 +761,7 @@ def _print_findings(report: "DetectReport") -> None:
                 each.kind,
                 f"{each.confidence:.2f}",
                 "all" if len(each.channels) == report.channels else channels,
+                each.doubt,
             )
         _console().print(table)
     say(_found(report))

@@ -8,6 +8,7 @@ from typing import Any
 from plc.audio.files import AudioReader
 from plc.audio.whole import check_new, write_whole
 from plc.repair.detect.findings import KINDS, Finding
+from plc.repair.detect.plausible import weigh
 from plc.repair.detect.search import Detector
 from plc.repair.recordings import Progress
 
@@ -101,7 +102,7 @@ def detect_file(source: str | Path, *, progress: Progress | None = None) -> Dete
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            findings=tuple(found),
+            findings=tuple(weigh(found, samples, reader.sample_rate)),
             elapsed_s=time.perf_counter() - start_s,
         )
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.repair.detect import alternate, clicks, constant, dips, repeats
+from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats
 from plc.repair.detect.findings import Candidate, Finding, runs
+from plc.repair.detect.plausible import weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -141,7 +142,8 @@ def detect(
     Returns
     -------
     list of Finding
-        In order of their start. :func:`plc.inpaint` takes their ``gaps``.
+        In order of their start. :func:`plc.inpaint` takes their ``gaps``; leave out those with a
+        ``doubt``, which are probably meant so.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def detect(
         found += detector.push(block)
         if progress is not None:
             progress(start + len(block), len(rows))
-    return found + detector.flush()
+    return weigh(found + detector.flush(), len(rows), sample_rate)
 
 
 def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
@@ -229,10 +231,12 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     for each in stuck:
         sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
     errors = clicks.residual(sound, rate)
-    made = [*stuck, *dips.find(sound, rate), *repeats.find(sound, rate, errors)]
+    in_pauses = lone.find(sound, rate)
+    quiet = lone.without(sound, in_pauses)
+    made = [*stuck, *dips.find(quiet, rate), *repeats.find(sound, rate, errors)]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
-    kept = _chosen(clicks.find(sound, rate, errors), kept, edge)
+    kept = _chosen(clicks.find(sound, rate, errors), [*kept, *in_pauses], edge)
     return invalid + [
         each for each in kept if each.kind != "invalid" and first <= each.start < last
     ]

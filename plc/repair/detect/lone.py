@@ -1,0 +1,92 @@
+"""Clicks in pauses: impulses with nothing but a quiet background on either side.
+
+There a predictor has nothing to predict, and the level falls before the click and rises at it as
+at a hole. So these are looked for first, by level alone, and holes in what is left without them. A
+stroke rings on; a click is over at once, and the background behind it is that before it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.repair.detect.findings import Candidate, runs
+
+# A click is over within the first; the background is what lies between it and the second.
+_NEAR_MS, _FAR_MS = 1.6, 12.0
+# Behind a click it is as quiet at once as it is later.
+_TAIL_MS, _TAIL_RATIO = 4.5, 2.0
+# So far around a click there is no other.
+_ALONE_MS, _ALONE_SHARE = 25.0, 0.2
+# The loudest background that is a pause; its two sides are within a ratio.
+_PAUSE_RMS, _SIDES_RATIO = 10 ** (-46 / 20), 3.0
+# Of the background, and of full scale: the least peak, and what is part of the click.
+_PEAK_RATIO, _LEAST_PEAK = 8.0, 3e-3
+_INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
+# No background is below: half a step of 16 bits.
+_NOISE = 1.5e-5
+CONFIDENCE = 0.95
+"""Of each click that is found here."""
+
+
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+    """Return the clicks in the pauses of one channel.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        Samples, finite.
+    sample_rate : int
+        In Hz.
+    """
+    ms = sample_rate / 1000
+    near, tail, far, alone = (round(each * ms) for each in (_NEAR_MS, _TAIL_MS, _FAR_MS, _ALONE_MS))
+    height = np.abs(row.astype(np.float64))
+    sums = np.concatenate([[0.0], np.cumsum(np.square(height))])
+    before, behind = _rms(sums, -far, -near), _rms(sums, near, far)
+    loud, quiet = np.maximum(before, behind), np.minimum(before, behind)
+    high = (height > np.maximum(_PEAK_RATIO * loud, _LEAST_PEAK)) & (loud < _PAUSE_RMS)
+    high &= loud < _SIDES_RATIO * quiet
+    high &= _rms(sums, near, tail) < _TAIL_RATIO * behind
+    high[:far], high[max(0, height.size - far) :] = False, False
+    found = []
+    for first, last in _groups(high, near):
+        place = first + int(np.argmax(height[first:last]))
+        peak = height[place]
+        around = np.concatenate(
+            [height[max(0, place - alone) : place - near], height[place + near : place + alone]]
+        )
+        if around.max() > _ALONE_SHARE * peak:
+            continue
+        inside = height[place - near : place + near + 1] > max(
+            _INSIDE_RATIO * loud[place], _LEAST_INSIDE
+        )
+        places = np.flatnonzero(inside) + place - near
+        found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", CONFIDENCE))
+    return found
+
+
+def without(row: NDArray[np.float32], found: list[Candidate]) -> NDArray[np.float32]:
+    """Return a channel with straight lines where clicks were found."""
+    mended = row.copy()
+    for each in found:
+        ends = row[each.start - 1], row[each.stop]
+        mended[each.start : each.stop] = np.linspace(*ends, each.stop - each.start + 2)[1:-1]
+    return mended
+
+
+def _rms(sums: NDArray[np.float64], first: int, last: int) -> NDArray[np.float64]:
+    """Return the level from ``first`` to ``last`` samples behind each sample."""
+    places = np.arange(sums.size - 1)
+    low, high = (np.clip(places + each, 0, places.size) for each in (first, last))
+    power = np.maximum(sums[high] - sums[low], 0.0) / np.maximum(high - low, 1)
+    return np.maximum(np.sqrt(power), _NOISE)
+
+
+def _groups(marked: NDArray[np.bool_], apart: int) -> list[tuple[int, int]]:
+    """Return runs of True, joined where less than ``apart`` lies between them."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in runs(marked):
+        if joined and start - joined[-1][1] < apart:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined

@@ -1,0 +1,209 @@
+"""Which findings are damage, and which are probably meant so.
+
+A gate, a rest, a Morse sign or a drum machine cuts sound off as damage does. One place cannot tell
+which it is; all of a recording can. A finding is doubtful where
+
+* it recurs regularly (:mod:`plc.repair.detect.rhythm`), and so more than an accident would,
+* holes make up too much of the 20 s around, the less the longer they are: lost packets are short
+  and may be many, long holes are rare,
+* sound is faded out and in again over a long hole, or a stutter is long,
+* repeated blocks are many, and lie on no grid as lost packets do,
+* most of what is found around is doubtful,
+* the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
+
+Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.repair.detect.findings import Finding
+from plc.repair.detect.rhythm import regular
+
+REGULAR = "recurs regularly"
+TOO_MUCH = "too much of the recording"
+FADED = "faded on both sides"
+STUTTER = "a long stutter"
+TOO_MANY = "too many repeats"
+ALIKE = "like its neighbours"
+UNSURE = "not sure, and nothing certain around"
+
+_HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
+_WINDOW_S = 20.0
+# Of holes of so many seconds and more: the largest share of the window, and the fewest of them.
+_SHARES = ((0.0, 0.30, 2), (0.06, 0.12, 3), (0.16, 0.04, 2), (0.4, 0.04, 1))
+_REPEAT_SHARE = 0.25
+# A dropout is shorter, a repeat is.
+_FADED_S, _STUTTER_S = 0.16, 0.25
+# Two places on a grid of lost packets are a period apart by chance; clicks lie on none.
+_PACKET_S, _CLICK_S = 0.02, 0.004
+# A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s.
+_PERIODS_S, _CLICK_PERIODS_S = (0.04, 4.0), (0.008, 0.7)
+# More repeats in a second must lie on a grid: of such packets, so many of them, so well.
+_MANY_REPEATS, _REPEATS_A_S = 8, 1.0
+_GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
+# Around a place so many others are doubtful, and such a share.
+_NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
+# Confidences: what needs no other, and what another one must have.
+_SURE, _CERTAIN = 0.95, 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Findings of one group in one channel, in order."""
+
+    numbers: list[int]
+    start_s: NDArray[np.float64]
+    stop_s: NDArray[np.float64]
+    total_s: float
+
+    @property
+    def length_s(self) -> NDArray[np.float64]:
+        return self.stop_s - self.start_s
+
+    def around(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return start and stop of the window around each place."""
+        last = max(0.0, self.total_s - _WINDOW_S)
+        start = np.clip((self.start_s + self.stop_s - _WINDOW_S) / 2, 0.0, last)
+        return start, np.minimum(start + _WINDOW_S, self.total_s)
+
+    def shares(self, of: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return share of each window, and how many begin there."""
+        first_s, last_s = self.around()
+        start, stop = self.start_s[of], np.maximum.accumulate(self.stop_s[of])
+        start = np.maximum(start, np.concatenate([[0.0], stop[:-1]]))
+        sums = np.concatenate([[0.0], np.cumsum(np.maximum(stop - start, 0.0))])
+        low, high = (np.searchsorted(start, each) for each in (first_s, last_s))
+        return (sums[high] - sums[low]) / (last_s - first_s), high - low
+
+
+def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[Finding]:
+    """Return the findings of a whole recording, with their doubts.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        In order of their start.
+    samples, sample_rate : int
+        Of the recording.
+    """
+    doubts = [""] * len(findings)
+    for channel in sorted({each for finding in findings for each in finding.channels}):
+        groups = (
+            _places(findings, channel, kinds, samples / sample_rate, sample_rate)
+            for kinds in (_HOLES, _REPEATS, _CLICKS)
+        )
+        holes, repeats, clicks = groups
+        named = [
+            *_of_holes(holes, findings),
+            *_of_repeats(repeats),
+            *((number, REGULAR) for number in _regular(clicks, _CLICK_S, _CLICK_PERIODS_S)),
+        ]
+        for number, doubt in named:
+            doubts[number] = doubts[number] or doubt
+        both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
+        for number in _alike(both, doubts):
+            doubts[number] = doubts[number] or ALIKE
+    for number in _unsure(findings, doubts, sample_rate):
+        doubts[number] = UNSURE
+    weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
+    return _without_inner_clicks(weighed)
+
+
+def _places(
+    findings: Sequence[Finding], channel: int, kinds: tuple[str, ...], total_s: float, rate: int
+) -> _Places:
+    numbers = [
+        number
+        for number, each in enumerate(findings)
+        if each.kind in kinds and channel in each.channels
+    ]
+    start, stop = (
+        np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate
+        for name in ("start", "stop")
+    )
+    return _Places(numbers, start, stop, total_s)
+
+
+def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int, str]]:
+    too_much = np.zeros(len(holes.numbers), np.bool_)
+    for least_s, most, fewest in _SHARES:
+        long = holes.length_s >= least_s
+        share, count = holes.shares(long)
+        too_much |= long & (share > most) & (count >= fewest)
+    for place, number in enumerate(holes.numbers):
+        if too_much[place]:
+            yield number, TOO_MUCH
+        elif findings[number].kind == "dropout" and holes.length_s[place] > _FADED_S:
+            yield number, FADED
+    yield from ((number, REGULAR) for number in _regular(holes, _PACKET_S, _PERIODS_S))
+
+
+def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
+    share, count = repeats.shares(np.ones(len(repeats.numbers), np.bool_))
+    many = (count >= _MANY_REPEATS) & (count > _REPEATS_A_S * min(_WINDOW_S, repeats.total_s))
+    on_grid = _on_grid(repeats)
+    for place, number in enumerate(repeats.numbers):
+        if repeats.length_s[place] > _STUTTER_S:
+            yield number, STUTTER
+        elif share[place] > _REPEAT_SHARE and count[place] > 1:
+            yield number, TOO_MUCH
+        elif many[place] and not on_grid:
+            yield number, TOO_MANY
+    yield from ((number, REGULAR) for number in _regular(repeats, _PACKET_S, _PERIODS_S))
+
+
+def _regular(places: _Places, width_s: float, periods_s: tuple[float, float]) -> Iterator[int]:
+    marked = regular(places.start_s, width_s, *periods_s)
+    marked |= regular(np.sort(places.stop_s), width_s, *periods_s)
+    yield from (places.numbers[place] for place in np.flatnonzero(marked))
+
+
+def _on_grid(places: _Places) -> bool:
+    """Return whether places lie on a grid of packets."""
+    turns = (np.exp(2j * np.pi * places.start_s / grid_s) for grid_s in _GRIDS_S)
+    return any(abs(each.mean()) > _ON_GRID for each in turns if each.size)
+
+
+def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
+    """Yield the places most of whose neighbours are doubtful."""
+    doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
+    sums = np.concatenate([[0], np.cumsum(doubtful)])
+    low, high = (np.searchsorted(places.start_s, each) for each in places.around())
+    inside = sums[high] - sums[low]
+    marked = (inside >= _NEIGHBOURS) & (inside >= _NEIGHBOUR_SHARE * (high - low))
+    yield from (places.numbers[place] for place in np.flatnonzero(marked))
+
+
+def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) -> Iterator[int]:
+    """Yield places that are not sure and have nothing certain around."""
+    certain = np.array(
+        [
+            each.start
+            for each, doubt in zip(findings, doubts, strict=True)
+            if not doubt and each.confidence >= _CERTAIN
+        ]
+    )
+    reach = _WINDOW_S / 2 * sample_rate
+    for number, each in enumerate(findings):
+        if not doubts[number] and each.confidence < _SURE:
+            low, high = np.searchsorted(certain, [each.start - reach, each.start + reach])
+            if low == high:
+                yield number
+
+
+def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:
+    """Leave out the clicks within other damage; what is filled is filled once."""
+    kept: list[Finding] = []
+    until = dict.fromkeys({each for finding in findings for each in finding.channels}, 0)
+    for each in findings:
+        inner = each.kind == "click" and any(each.start < until[c] for c in each.channels)
+        if inner:
+            continue
+        kept.append(each)
+        if not each.doubt and each.kind != "click":
+            until |= {c: max(until[c], each.stop) for c in each.channels}
+    return kept

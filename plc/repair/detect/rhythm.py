@@ -1,0 +1,77 @@
+"""Regular recurrence: beats and signs have it, accidents do not.
+
+A period is one at which places have another place behind them. Accidents have that by chance: so
+many places in a second, times the width within which two count as a period apart. What chance does
+not explain, by the binomial distribution and all periods that are tried, is regular.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Places that are looked at together, by halves; periods are the distances of so many of them.
+_TOGETHER, _AHEAD = 24, 8
+_FEWEST = 4
+# Chance explains what is more likely than this, in all the places together.
+_LIKELY = 2e-4
+
+
+def regular(
+    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float
+) -> NDArray[np.bool_]:
+    """Return which places recur regularly.
+
+    Parameters
+    ----------
+    times_s : float64, shape (n,)
+        In order.
+    width_s : float
+        Distances within this of each other are one. Lost packets lie on a grid, so that it must
+        not be below the length of theirs.
+    shortest_s, longest_s : float
+        Periods that count.
+    """
+    found = np.zeros(times_s.size, np.bool_)
+    step = _TOGETHER // 2
+    firsts = range(0, max(1, times_s.size - step), step)
+    for first in firsts:
+        part = slice(first, first + _TOGETHER)
+        if times_s[part].size >= _FEWEST:
+            limit = _LIKELY / len(firsts)
+            found[part] |= _recurring(times_s[part], width_s, shortest_s, longest_s, limit)
+    return found
+
+
+def _recurring(
+    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float, limit: float
+) -> NDArray[np.bool_]:
+    """Return which places have another one a period away."""
+    found = np.zeros(times_s.size, np.bool_)
+    apart = np.concatenate(
+        [times_s[k:] - times_s[:-k] for k in range(1, min(_AHEAD, times_s.size))]
+    )
+    periods = apart[(apart >= shortest_s) & (apart <= longest_s)]
+    span = float(times_s[-1] - times_s[0])
+    if not periods.size:
+        return found
+    chance = -math.expm1(-(times_s.size - 1) / span * width_s)
+    aims = times_s[None, :] + periods[:, None]
+    near = np.clip(np.searchsorted(times_s, aims), 1, times_s.size - 1)
+    nearest = np.minimum(np.abs(times_s[near] - aims), np.abs(times_s[near - 1] - aims))
+    hits = nearest <= width_s / 2
+    inside = (aims <= times_s[-1] + width_s / 2).sum(axis=1)
+    for period, row, of, hit in zip(periods, hits, inside, hits.sum(axis=1), strict=True):
+        # The distance that the period was taken from says nothing.
+        if hit >= 3 and periods.size * _tail(int(hit) - 1, int(of) - 1, chance) < limit:
+            found |= row
+            behind = np.abs(times_s[None, :] - times_s[row][:, None] - period) <= width_s / 2
+            found |= behind.any(axis=0)
+    return found
+
+
+def _tail(hits: int, of: int, chance: float) -> float:
+    """Return the probability of this number of hits, and of more."""
+    return math.fsum(
+        math.comb(of, k) * chance**k * (1.0 - chance) ** (of - k) for k in range(hits, of + 1)
+    )
