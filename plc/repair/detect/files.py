@@ -9,6 +9,7 @@ from plc.audio.files import AudioReader, check_new
 from plc.errors import AudioFileError
 from plc.repair.detect.findings import KINDS, Finding
 from plc.repair.detect.search import Detector
+from plc.repair.detect.selection import EVERYTHING, Selection
 from plc.repair.recordings import Progress
 
 
@@ -24,6 +25,8 @@ class DetectReport:
         In order of their start.
     elapsed_s : float
         Reading included.
+    left_out : int
+        Findings that were not asked for.
     """
 
     samples: int
@@ -31,6 +34,7 @@ class DetectReport:
     channels: int
     findings: tuple[Finding, ...]
     elapsed_s: float
+    left_out: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -47,6 +51,11 @@ class DetectReport:
         """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
         rate = self.sample_rate
         return [(each.start / rate, each.stop / rate) for each in self.damage]
+
+    @property
+    def doubtful(self) -> tuple[Finding, ...]:
+        """The findings that are reported only."""
+        return tuple(each for each in self.findings if each.doubt)
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings of each kind that was found."""
@@ -67,17 +76,25 @@ class DetectReport:
             "duration_s": self.duration_s,
             "counts": self.counts(),
             "findings": told,
+            "left_out": self.left_out,
             "elapsed_s": self.elapsed_s,
         }
 
 
-def detect_file(source: str | Path, *, progress: Progress | None = None) -> DetectReport:
+def detect_file(
+    source: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    progress: Progress | None = None,
+) -> DetectReport:
     """Find the damage of a recording.
 
     Parameters
     ----------
     source : str or Path
         Audio file of any length; half a minute of it is in memory.
+    selection : Selection
+        What is asked for; the rest is counted.
     progress : callable, optional
         Called after each second.
 
@@ -97,13 +114,21 @@ def detect_file(source: str | Path, *, progress: Progress | None = None) -> Dete
             if progress is not None:
                 progress(samples, reader.expected_samples)
         found += detector.flush()
+        asked = selection.of(found, reader.sample_rate)
         return DetectReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            findings=tuple(found),
+            findings=asked,
+            left_out=len(found) - len(asked),
             elapsed_s=time.perf_counter() - start_s,
         )
+
+
+def label_of(finding: Finding, sample_rate: int) -> str:
+    """Return a finding as a line of Audacity's label track."""
+    start_s, stop_s = finding.start / sample_rate, finding.stop / sample_rate
+    return f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}\n"
 
 
 def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
@@ -124,10 +149,7 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
         If it cannot be written, or is there and may not be replaced.
     """
     check_new(Path(path), overwrite)
-    lines = [
-        f"{start:.6f}\t{stop:.6f}\t{each.kind} {each.confidence:.2f}\n"
-        for each, (start, stop) in zip(report.damage, report.gaps_s, strict=True)
-    ]
+    lines = [label_of(each, report.sample_rate) for each in report.damage]
     try:
         Path(path).write_text("".join(lines), encoding="utf-8")
     except OSError as error:
