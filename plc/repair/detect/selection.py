@@ -32,6 +32,7 @@ class Selection:
     longest_ms: float = math.inf
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be selected."""
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise ConfigError(f"no kind of damage is {unknown[0]!r}; known: {', '.join(KINDS)}")
