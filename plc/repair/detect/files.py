@@ -1,6 +1,7 @@
 """Detection of damage in audio files, and labels of it."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from plc.audio.whole import check_new, write_whole
 from plc.repair.detect.findings import KINDS, Finding
 from plc.repair.detect.plausible import weigh
 from plc.repair.detect.search import Detector
+from plc.repair.detect.selection import EVERYTHING, Selection
 from plc.repair.recordings import Progress
 
 
@@ -25,6 +27,8 @@ class DetectReport:
         In order of their start.
     elapsed_s : float
         Reading included.
+    left_out : int
+        Findings that were not asked for.
     """
 
     samples: int
@@ -32,6 +36,7 @@ class DetectReport:
     channels: int
     findings: tuple[Finding, ...]
     elapsed_s: float
+    left_out: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -48,6 +53,11 @@ class DetectReport:
         """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
         rate = self.sample_rate
         return [(a / rate, b / rate) for each in self.damage for a, b in each.gaps]
+
+    @property
+    def doubtful(self) -> tuple[Finding, ...]:
+        """The findings that are reported only."""
+        return tuple(each for each in self.findings if each.doubt)
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings of each kind that was found."""
@@ -68,17 +78,25 @@ class DetectReport:
             "duration_s": self.duration_s,
             "counts": self.counts(),
             "findings": told,
+            "left_out": self.left_out,
             "elapsed_s": self.elapsed_s,
         }
 
 
-def detect_file(source: str | Path, *, progress: Progress | None = None) -> DetectReport:
+def detect_file(
+    source: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    progress: Progress | None = None,
+) -> DetectReport:
     """Find the damage of a recording.
 
     Parameters
     ----------
     source : str or Path
         Audio file of any length; half a minute of it is in memory.
+    selection : Selection
+        What is asked for; the rest is counted.
     progress : callable, optional
         Called after each second.
 
@@ -98,13 +116,22 @@ def detect_file(source: str | Path, *, progress: Progress | None = None) -> Dete
             if progress is not None:
                 progress(samples, reader.expected_samples)
         found += detector.flush()
+        asked = selection.of(weigh(found, samples, reader.sample_rate), reader.sample_rate)
         return DetectReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            findings=tuple(weigh(found, samples, reader.sample_rate)),
+            findings=asked,
+            left_out=len(found) - len(asked),
             elapsed_s=time.perf_counter() - start_s,
         )
+
+
+def labels_of(finding: Finding, sample_rate: int) -> Iterator[str]:
+    """Yield a line of Audacity's label track for each gap of a finding."""
+    for start, stop in finding.gaps:
+        start_s, stop_s = start / sample_rate, stop / sample_rate
+        yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}\n"
 
 
 def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
@@ -126,9 +153,5 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     """
     check_new(Path(path), overwrite)
     rate = report.sample_rate
-    lines = [
-        f"{start / rate:.6f}\t{stop / rate:.6f}\t{each.kind} {each.confidence:.2f}\n"
-        for each in report.damage
-        for start, stop in each.gaps
-    ]
+    lines = [line for each in report.damage for line in labels_of(each, rate)]
     write_whole(Path(path), "".join(lines).encode())
