@@ -72,7 +72,7 @@ def compare(block: Block, kept: int) -> None:
 
 @part
 def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
-    """Write the errors of a prediction of the newest samples, behind the ones it begins with."""
+    """Write the errors of a prediction of the newest samples."""
     n, order = guide_samples(block), guide_order(block)
     rows = float_rows(block, GUIDE_ROWS, (3, n))
     fit = double_rows(block, GUIDE_FIT, (3, order + 1))
@@ -90,7 +90,7 @@ def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
 
 @part
 def _likeness(own: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the squared correlation of two channels' errors, and one over the other."""
+    """Return the squared correlation of two errors, and their gain."""
     both, energy, others = 0.0, 0.0, 0.0
     for i in range(own.size):
         both += own[i] * other[i]

@@ -128,7 +128,7 @@ def detect_file(
 
 
 def labels_of(finding: Finding, sample_rate: int) -> Iterator[str]:
-    """Yield a line of Audacity's label track for each gap of a finding."""
+    """Yield a label of Audacity for each gap of a finding."""
     for start, stop in finding.gaps:
         start_s, stop_s = start / sample_rate, stop / sample_rate
         yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}\n"
