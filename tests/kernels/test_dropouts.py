@@ -70,7 +70,8 @@ def marks_by_channel(signal: NDArray[np.float32], packet: int = PACKET) -> NDArr
 
 def marks(signal: NDArray[np.float32], packet: int = PACKET) -> NDArray[np.bool_]:
     """Return which samples are found in any channel, shape (n,)."""
-    found: NDArray[np.bool_] = marks_by_channel(signal.reshape(len(signal), -1), packet).any(axis=1)
+    by_channel = marks_by_channel(signal.reshape(len(signal), -1), packet)
+    found: NDArray[np.bool_] = np.any(by_channel, axis=1)
     return found
 
 

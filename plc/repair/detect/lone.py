@@ -78,7 +78,8 @@ def _rms(sums: NDArray[np.float64], first: int, last: int) -> NDArray[np.float64
     places = np.arange(sums.size - 1)
     low, high = (np.clip(places + each, 0, places.size) for each in (first, last))
     power = np.maximum(sums[high] - sums[low], 0.0) / np.maximum(high - low, 1)
-    return np.maximum(np.sqrt(power), _NOISE)
+    levels: NDArray[np.float64] = np.maximum(np.sqrt(power), _NOISE)
+    return levels
 
 
 def _groups(marked: NDArray[np.bool_], apart: int) -> list[tuple[int, int]]:
