@@ -31,6 +31,8 @@ _STRAY_S = 3.0
 # Every packet of this long came too late, and nothing else: the line is moved to the packets.
 _LATE_S = 0.1
 _LATE_PACKETS = 3
+# By how much of it the numbers and the stamps of a late packet may differ.
+_LATE_SHARE = 0.25
 # A packet longer than this is no audio packet.
 _PACKET_MAX_S = 1.0
 
@@ -106,7 +108,7 @@ class JitterBuffer:
         self.stats = JitterStats()
         self.delays = DelayEstimator(config.delay)
         self._rate = float(config.clock_rate)
-        self._sources = Sources(self.stats)
+        self._sources = Sources(self.stats, self._rate)
         behind_max = MISORDER_MAX if config.paths == 1 else PATHS_BEHIND_MAX
         self._sequences = SequenceLog(self.stats, behind_max)
         self._timeline = Timeline(config.block)
@@ -175,9 +177,11 @@ class JitterBuffer:
         """
         if not self._is_length(samples):
             self.stats.empty_packets += 1
+            if not packet.payload:
+                self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
-        if packet.ssrc == self.ssrc and not self._strays(packet, now_s):
-            self._sources.confirm(now_s)
+        if packet.ssrc == self.ssrc and not self._strays(packet, samples, now_s):
+            self._sources.confirm(samples, now_s)
             return self._take(packet, samples, now_s)
         believed = self._sources.hear(packet, samples, now_s, path)
         if not believed:
@@ -262,13 +266,19 @@ class JitterBuffer:
     def _is_length(self, samples: int) -> bool:
         return 0 < samples <= _PACKET_MAX_S * self._rate
 
-    def _strays(self, packet: RtpPacket, now_s: float) -> bool:
+    def _strays(self, packet: RtpPacket, samples: int, now_s: float) -> bool:
         """Tell whether a packet is far from its expected place."""
-        transit_s = now_s - self._timeline.start_of(packet.timestamp) / self._rate
-        return (
-            self._sequences.is_stray(packet.sequence)
-            or abs(transit_s - self.delays.base_s) > _STRAY_S
-        )
+        start = self._timeline.start_of(packet.timestamp)
+        if abs(now_s - start / self._rate - self.delays.base_s) > _STRAY_S:
+            return True
+        behind = self._sequences.behind(packet.sequence)
+        behind_samples = self._timeline.newest - start
+        if behind >= 0 and behind_samples < 0:
+            return True  # an earlier number with a later time: the numbers begin anew
+        if not self._sequences.is_stray(packet.sequence):
+            return False
+        # However many packets were sent since: late is what lies as far behind by both.
+        return behind <= 0 or abs(behind_samples - behind * samples) > _LATE_SHARE * behind_samples
 
     def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Put a packet of the believed source onto the line."""

@@ -115,6 +115,11 @@ class Timeline:
         """Return the media time of a timestamp, without taking it in."""
         return self._timestamps.peek(timestamp) + self._shift
 
+    @property
+    def newest(self) -> int:
+        """Media time of the newest timestamp."""
+        return (self._timestamps.newest or 0) + self._shift
+
     def note(self, timestamp: int, samples: int) -> int:
         """Take in where a packet begins, and its length; return its media time."""
         self.unit = math.gcd(self.block, samples)

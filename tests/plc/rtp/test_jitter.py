@@ -527,3 +527,62 @@ def test_impossible_settings_are_refused() -> None:
         JitterConfig(clock_rate=8000, block=8001)
     with pytest.raises(ConfigError, match="safety"):
         JitterConfig(clock_rate=8000, block=160, delay=DelayConfig(safety=2.0))
+
+
+# ---- what senders do ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("samples", "gone"), [(PACKET, (10, 11)), (3 * PACKET, ())])
+def test_a_second_source_does_not_take_the_stream_between_packets_of_the_first(
+    samples: int, gone: tuple[int, ...]
+) -> None:
+    period_s = samples / RATE
+    own = [(k * period_s, rtp(k, samples=samples)) for k in range(100) if k not in gone]
+    rival = [(k * period_s / 3 + 0.015, rtp(k, 5000, ssrc=2)) for k in range(9, 300)]
+    run = Run(make(FIXED, 120.0, block=samples)).feed(own + rival, 100 * period_s, samples)
+    played = run.numbers()
+    assert played == [k for k in range(played[-1] + 1) if k not in gone]
+    assert len(played) >= 90
+    assert run.buffer.stats.source_changes == 0
+
+
+def test_the_first_source_is_back_at_once() -> None:
+    rival = [(k * TICK_S + 0.001, rtp(k, 5000, 777, ssrc=2)) for k in range(100)]
+    run = Run(make(FIXED, 60.0)).feed(steady(100, range(20, 40)) + rival, 44 * TICK_S)
+    assert (run.buffer.ssrc, run.buffer.stats.source_changes) == (1, 2)
+
+
+def test_numbers_that_fall_by_few_while_stamps_go_on_are_followed() -> None:
+    after = [(k * TICK_S, rtp(k, sequence=-60)) for k in range(100, 200)]
+    run = Run(make(FIXED, 60.0)).feed(steady(100) + after, 200 * TICK_S)
+    played = run.numbers()
+    assert len(played) >= 195
+    assert played == sorted(played)
+    assert run.buffer.stats.duplicate_packets == 0
+
+
+@pytest.mark.parametrize("samples", [8, 1])
+def test_packets_that_are_late_by_time_are_no_restart_however_short(samples: int) -> None:
+    period_s = samples / RATE
+    count, held = round(1.0 / period_s), round(0.02 / period_s)
+    first = count // 2
+    arrivals = [(k * period_s, rtp(k, samples=samples)) for k in range(count)]
+    for k in range(first, first + held):
+        arrivals[k] = (arrivals[first][0] + 0.17, arrivals[k][1])
+    buffer = make(FIXED, 20.0, block=80)
+    run = Run(buffer).feed(arrivals, 1.0, samples)
+    assert buffer.stats.source_changes == 0
+    assert run.delays_s[-1] == pytest.approx(0.02, abs=0.011)
+
+
+def test_packets_without_audio_are_a_pause_and_no_loss() -> None:
+    buffer = make(FIXED, 40.0)
+    run = Run(buffer).feed(steady(40), 40 * TICK_S)
+    for k in range(40, 65):
+        empty = RtpPacket(0, k, k * PACKET, 1, b"")
+        assert buffer.put(empty, 0, k * TICK_S) is Verdict.EMPTY
+        run.feed([], (k + 1) * TICK_S)
+    run.feed([(k * TICK_S, rtp(k)) for k in range(65, 100)], 100 * TICK_S)
+    stats = buffer.stats
+    assert (stats.lost_packets, stats.lost_samples) == (0, 0)
+    assert stats.silent_samples == 25 * PACKET
