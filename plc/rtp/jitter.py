@@ -7,9 +7,17 @@ It joins four machines, each with one idea, and hands each packet from one to th
                is played       it has, or      lies in      what of it is there
                                had before      media time
 
-Two things it decides itself, because they take what several machines know: whether a packet of the
-known source stands so far from where it should that its sender must have started over, and whether
-the packets that come too late are so many that the line must go to them.
+Some things it decides itself, because they take what several machines know: whether a packet of the
+known source stands so far from where it should that its sender must have started over; whether
+the packets that come too late are so many that the line must go to them; and, where numbers go on,
+whether the stamps say what the numbers and the pace do not. Stamps are believed in what the pace
+bears out: a pause is one if what follows it comes later, too::
+
+    numbers   7    8    9         7    8    9         7    8              9
+    stamps    7    8       9      7    8       9      7    8    9
+    arrival   7    8       9      7    8    9         7    8              9
+              a pause             none: 9 is moved    a pause: the line moves to 9
+                                  next to 8
 
 No clock is read: the time comes with each call. Memory is bounded by what each machine keeps.
 """
@@ -31,6 +39,17 @@ _STRAY_S = 3.0
 # Every packet of this long came too late, and nothing else: the line is moved to the packets.
 _LATE_S = 0.1
 _LATE_PACKETS = 3
+# The next number comes so much later than the line can wait, and nothing is there: it waited for a
+# pause that the stamps do not tell, as those of senders that count only what they send.
+_ONSET_S = 0.06
+# Stamps that advance by more than the samples are compared with the clock after this long.
+_STAMPS_S = 1.0
+# A standstill of the network is over so soon after its first packet.
+_STAND_S = 0.25
+# By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
+_SOONER_S = 0.002
+# As many numbers ahead are the next one, should one or two be lost.
+_NEXT_MAX = 3
 # By how much of it the numbers and the stamps of a late packet may differ.
 _LATE_SHARE = 0.25
 # A packet longer than this is no audio packet.
@@ -86,6 +105,42 @@ class _LateRow:
         return self.packets >= _LATE_PACKETS and now_s - self.since_s >= _LATE_S
 
 
+@dataclass(slots=True)
+class _Stamps:
+    """Packets in a row whose stamps advance by more than their samples."""
+
+    since_s: float | None = None
+    samples: int = 0
+    ahead: int = 0
+    """By how many samples more the stamps have advanced."""
+
+    def are_false(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
+        """Take in the next packet; tell whether the samples keep the pace, not the stamps."""
+        if ahead <= 0 or (self.since_s is not None and now_s < self.since_s):
+            self.since_s = None
+            return False
+        if self.since_s is None:
+            self.since_s, self.samples, self.ahead = now_s, 0, 0
+            return False
+        self.samples += samples
+        self.ahead += ahead
+        lasted_s = now_s - self.since_s
+        sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
+        return lasted_s >= _STAMPS_S and abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Onset:
+    """A move of the line to a packet that came late though nothing was missing."""
+
+    transit_s: float
+    """On the line since then, of that packet."""
+    base_before_s: float
+    """On the same, the base there was before."""
+    until_s: float
+    """When it is known to have been a pause, not a standstill of the network."""
+
+
 class JitterBuffer:
     """Packets of one stream in, blocks out.
 
@@ -116,6 +171,10 @@ class JitterBuffer:
             config.clock_rate, self.delays, self._timeline, self._sequences, self.stats
         )
         self._late = _LateRow()
+        self._stamps = _Stamps()
+        self._onset: _Onset | None = None
+        self._following: int | None = None
+        """Media time behind the packet with the newest number."""
         self._waits_since_s: float | None = None
         """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
@@ -127,6 +186,8 @@ class JitterBuffer:
         self._timeline.reset()
         self._turns.reset()
         self._late.clear()
+        self._stamps.since_s = None
+        self._onset = self._following = None
         self._waits_since_s = None
 
     @property
@@ -187,6 +248,7 @@ class JitterBuffer:
         if not believed:
             return Verdict.PROBATION
         first = believed[0]
+        self._following = None
         self._sequences.restart(first.packet.sequence)
         self._move_line(first.packet.timestamp, first.arrived_s)
         for heard in believed:
@@ -269,9 +331,11 @@ class JitterBuffer:
     def _strays(self, packet: RtpPacket, samples: int, now_s: float) -> bool:
         """Tell whether a packet is far from its expected place."""
         start = self._timeline.start_of(packet.timestamp)
-        if abs(now_s - start / self._rate - self.delays.base_s) > _STRAY_S:
-            return True
         behind = self._sequences.behind(packet.sequence)
+        transit_s = now_s - start / self._rate - self.delays.base_s
+        goes_on = -_NEXT_MAX <= behind < 0 and start == self._following
+        if abs(transit_s) > _STRAY_S and not (goes_on and transit_s > 0.0):
+            return True
         behind_samples = self._timeline.newest - start
         if behind >= 0 and behind_samples < 0:
             return True  # an earlier number with a later time: the numbers begin anew
@@ -282,6 +346,7 @@ class JitterBuffer:
 
     def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Put a packet of the believed source onto the line."""
+        steps = -self._sequences.behind(packet.sequence)
         sequence = self._sequences.count(packet.sequence)
         if sequence is None:
             if self.config.paths > 1:
@@ -292,11 +357,17 @@ class JitterBuffer:
                 if not self.begun:
                     self.delays.look(now_s)
             return Verdict.DUPLICATE
+        if steps > 0:
+            self._follow_pace(packet, steps, samples, now_s)
         start = self._timeline.note(packet.timestamp, samples)
         stop = start + samples
+        if steps > 0 or self._following is None:
+            self._following = stop
         # The last packet that a block needs begins so far behind the block, at most.
         self.delays.coarseness_s = (self.block - self._timeline.unit) / self._rate
         self.delays.note(now_s - start / self._rate, now_s)
+        if self._onset is not None:
+            self._judge_onset(self._onset, now_s - start / self._rate, now_s)
         if self.begun and stop <= self._timeline.position:
             return self._take_late(packet, samples, now_s)
         self._late.clear()
@@ -306,6 +377,56 @@ class JitterBuffer:
                 start, stop, sequence, packet.payload_type, packet.payload, redundant=False
             )
         )
+
+    def _follow_pace(self, packet: RtpPacket, steps: int, samples: int, now_s: float) -> None:
+        """Move the line, where a packet's stamp says what its number and the pace do not."""
+        if self._following is None:
+            return
+        start = self._timeline.start_of(packet.timestamp)
+        follows = self._following + (steps - 1) * samples
+        ahead = start - follows
+        are_false = self._stamps.are_false(steps * samples, ahead, self._rate, now_s)
+        shift = ahead if are_false else self._false_samples(start, ahead, now_s)
+        if shift:
+            self._timeline.shift(-shift)
+        wait_s = self.delays.base_s + self.delays.target_s
+        late_s = now_s - follows / self._rate - wait_s
+        is_next = steps <= _NEXT_MAX and ahead <= shift
+        if self.begun and is_next and late_s > _ONSET_S and not self.buffered_samples:
+            self._begin_again(packet, now_s)
+
+    def _false_samples(self, start: int, ahead: int, now_s: float) -> int:
+        """Return by how much a stamp that is ``ahead`` of its number says too much."""
+        if ahead == 0:
+            return 0
+        pace_s = now_s - (start - ahead) / self._rate - self.delays.base_s
+        if ahead < 0:
+            return ahead if pace_s >= -_SOONER_S else 0
+        sooner_s = ahead / self._rate - pace_s
+        if sooner_s <= _SOONER_S:
+            return 0
+        # A pause is as long as the pace says; none, if the packet is in time next to the last.
+        return ahead if pace_s <= self.delays.target_s else math.ceil(sooner_s * self._rate)
+
+    def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
+        """Move the line to a packet behind a pause that its stamp does not tell."""
+        before = self._timeline.start_of(packet.timestamp)
+        base_s = self.delays.base_s
+        self._turns.pass_held()
+        self._move_line(packet.timestamp, now_s)
+        moved = self._timeline.start_of(packet.timestamp)
+        base_s -= (moved - before) / self._rate
+        self._onset = _Onset(now_s - moved / self._rate, base_s, now_s + _STAND_S)
+
+    def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
+        """Go back to the delay before, if packets are as early as before: the network stood."""
+        if transit_s <= onset.base_before_s + self.delays.target_s:
+            self.delays.rebase(onset.base_before_s, now_s)
+            self.delays.note(onset.transit_s, now_s)
+            self._turns.hurry_as_configured()
+            self._onset = None
+        elif not 0.0 <= onset.until_s - now_s <= _STAND_S:
+            self._onset = None
 
     def _insert(self, placed: PlacedPacket) -> Verdict:
         verdict = self._timeline.insert(placed)

@@ -57,7 +57,7 @@ class _Audition:
         last = self.row[-1].packet
         step = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
         ahead = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
-        return 0 < step <= _PROBATION_STEP_MAX and 0 < ahead < 1 << (TIMESTAMP_BITS - 1)
+        return 0 < step <= _PROBATION_STEP_MAX and 0 <= ahead < 1 << (TIMESTAMP_BITS - 1)
 
     def hear(self, heard: Heard) -> int:
         """Take a packet in; return how many are dropped for it."""

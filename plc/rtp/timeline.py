@@ -125,6 +125,10 @@ class Timeline:
         self.unit = math.gcd(self.block, samples)
         return self._timestamps.unwrap(timestamp) + self._shift
 
+    def shift(self, samples: int) -> None:
+        """Move what comes from here on later by so many samples, or earlier."""
+        self._shift += samples
+
     def jump(self, timestamp: int, earliest: int) -> int:
         """Place this timestamp after the packets held, not before ``earliest``; return where it is.
 
