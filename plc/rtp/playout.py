@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, open_beside
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
@@ -116,6 +116,7 @@ class Playout:
             codec.payload_type if config.payload_type is None else config.payload_type
         )
         self.red_payload_type = config.red_payload_type
+        self._codecs = open_beside(codec, config.more_payload_types) | {self.payload_type: codec}
         if self.payload_type == self.red_payload_type:
             raise ConfigError(
                 f"payload type {self.payload_type} is both the audio's and the redundancy's"
@@ -207,7 +208,7 @@ class Playout:
         """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
-        if packet.payload_type != self.payload_type:
+        if packet.payload_type not in self._codecs:
             self.inspection.note_other(packet, now_s)
             self._pass_over(packet, now_s)
             return None
@@ -226,7 +227,7 @@ class Playout:
             self._count_malformed(blocks)
             return blocks
         primary = blocks[-1]
-        if primary.payload_type != self.payload_type:
+        if primary.payload_type not in self._codecs:
             self._pass_over(packet, now_s)
             return None
         whole = RtpPacket(
@@ -240,13 +241,13 @@ class Playout:
         verdict = self._put_primary(whole, now_s, path)
         if verdict in (Verdict.ACCEPTED, Verdict.LATE):
             for block in blocks[:-1]:
-                if block.payload_type == self.payload_type:
+                if block.payload_type in self._codecs:
                     self.buffer.put_redundant(
                         whole,
                         block.offset,
                         block.payload_type,
                         block.payload,
-                        self.codec.samples(block.payload),
+                        self._codecs[block.payload_type].samples(block.payload),
                     )
         return verdict
 
@@ -255,13 +256,15 @@ class Playout:
         self.buffer.pass_over(packet, now_s)
 
     def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
-        samples = self.codec.samples(packet.payload)
+        codec = self._codecs[packet.payload_type]
+        samples = codec.samples(packet.payload)
         verdict = self.buffer.put(packet, samples, now_s, path)
+        own = packet.payload_type == self.payload_type
         if verdict is Verdict.EMPTY:
             self.inspection.note_without_audio(packet)
-        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE:
+        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE and own:
             self.inspection.note_audio(packet, samples, now_s)
-        repeated = self.codec.repeated(packet.payload)
+        repeated = codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:
             self.buffer.put_redundant(
                 packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
@@ -390,7 +393,8 @@ class Playout:
     def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
         """Return a packet's samples, decoded once; None if they cannot be had."""
         if placed.decoded is None:
-            decode = self.codec.decode_repeated if placed.repeats else self.codec.decode
+            codec = self._codecs[placed.payload_type]
+            decode = codec.decode_repeated if placed.repeats else codec.decode
             samples = decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound
