@@ -113,9 +113,14 @@ class _Stamps:
     samples: int = 0
     ahead: int = 0
     """By how many samples more the stamps have advanced."""
+    are_false: bool = False
+    """Whether the samples keep the pace, not the stamps."""
 
-    def are_false(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
-        """Take in the next packet; tell whether the samples keep the pace, not the stamps."""
+    def note(self, samples: int, ahead: int, rate: float, now_s: float) -> None:
+        """Take in the next packet."""
+        self.are_false = self._judge(samples, ahead, rate, now_s)
+
+    def _judge(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
         if ahead <= 0 or (self.since_s is not None and now_s < self.since_s):
             self.since_s = None
             return False
@@ -186,7 +191,7 @@ class JitterBuffer:
         self._timeline.reset()
         self._turns.reset()
         self._late.clear()
-        self._stamps.since_s = None
+        self._stamps = _Stamps()
         self._onset = self._following = None
         self._waits_since_s = None
 
@@ -264,6 +269,10 @@ class JitterBuffer:
         if packet.ssrc == self.ssrc and not self._sequences.is_stray(packet.sequence):
             self._sources.note(now_s)
             self._sequences.count(packet.sequence, has_audio=False)
+
+    def give_way(self) -> None:
+        """Let another source be believed without a pause; what is here of this one is played."""
+        self._sources.give_way()
 
     def yield_place(self) -> None:
         """Drop the current source, which had no right to its place.
@@ -360,6 +369,8 @@ class JitterBuffer:
         if steps > 0:
             self._follow_pace(packet, steps, samples, now_s)
         start = self._timeline.note(packet.timestamp, samples)
+        if steps < 0 and self._stamps.are_false and self._following is not None:
+            start = self._following + (steps - 1) * samples
         stop = start + samples
         if steps > 0 or self._following is None:
             self._following = stop
@@ -385,8 +396,8 @@ class JitterBuffer:
         start = self._timeline.start_of(packet.timestamp)
         follows = self._following + (steps - 1) * samples
         ahead = start - follows
-        are_false = self._stamps.are_false(steps * samples, ahead, self._rate, now_s)
-        shift = ahead if are_false else self._false_samples(start, ahead, now_s)
+        self._stamps.note(steps * samples, ahead, self._rate, now_s)
+        shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
         if shift:
             self._timeline.shift(-shift)
         wait_s = self.delays.base_s + self.delays.target_s

@@ -239,13 +239,17 @@ class Inspection:
         self._begun = None if now_s is None else (now_s, timestamp)
         self._samples = 0
 
-    def _keeps_pace(self, now_s: float) -> bool | None:
-        """Tell whether as many samples come in a second as configured; None: too early."""
+    def _keeps_pace(self, timestamp: int, now_s: float) -> bool | None:
+        """Tell whether the samples keep the pace, or else the stamps; None: too early to say."""
         if self._begun is None or now_s - self._begun[0] < _SIZE_S:
             return None
+        lasted_s = now_s - self._begun[0]
+        ticks = (timestamp - self._begun[1]) % (1 << TIMESTAMP_BITS)
         rate = self._codec.sample_rate
-        measured = self._samples / (now_s - self._begun[0])
-        return abs(measured - rate) <= _PACE_TOLERANCE * rate
+        near = [abs(count / lasted_s - rate) <= _PACE_TOLERANCE * rate
+                for count in (self._samples, ticks)]  # fmt: skip
+        is_sure = near[0] != near[1] or lasted_s > _STRETCH_S - _SIZE_S
+        return near[0] if is_sure else None
 
     def _compare_size(self, packet: RtpPacket, samples: int, ticks: int, now_s: float) -> None:
         """Compare a packet's size with the time to the next one."""
@@ -257,7 +261,7 @@ class Inspection:
             self._unlike = 0
             self._unlike_channels = channels
         self._unlike += 1
-        keeps_pace = self._keeps_pace(now_s)
+        keeps_pace = self._keeps_pace(packet.timestamp, now_s)
         if self._unlike >= _IN_A_ROW and keeps_pace is not None:
             self._tell_size(packet, samples, ticks, channels, keeps_pace)
 
@@ -370,9 +374,16 @@ class Told:
         self._inspection = inspection
         self._sources: list[tuple[str, int]] = []
         self._told = 0
+        self._ssrc: int | None = None
+        self._changes: list[tuple[int, int, tuple[str, int]]] = []
+        self._changes_told = 0
 
-    def note_source(self, source: tuple[str, int]) -> None:
-        """Take in who sent the packet that was looked at last."""
+    def note_source(self, source: tuple[str, int], ssrc: int | None = None) -> None:
+        """Take in who sent the packet that was looked at last, and which SSRC is played."""
+        if ssrc != self._ssrc:
+            if self._ssrc is not None and ssrc is not None and len(self._changes) < _MOST:
+                self._changes.append((self._ssrc, ssrc, source))
+            self._ssrc = ssrc
         while len(self._sources) < len(self._inspection.found):
             self._sources.append(source)
 
@@ -381,7 +392,17 @@ class Told:
         while self._told < len(self._sources):
             mismatch, source = self._inspection.found[self._told], self._sources[self._told]
             self._told += 1
-            host = f"[{source[0]}]" if ":" in source[0] else source[0]
-            sender = f"{host}:{source[1]}"
+            sender = _named(source)
             says = mismatch.line(where, sender)
             note("mismatch", stream=where, source=sender, says=says, **mismatch.particulars())
+        while self._changes_told < len(self._changes):
+            before, ssrc, source = self._changes[self._changes_told]
+            self._changes_told += 1
+            sender = _named(source)
+            says = f"{where} plays SSRC {ssrc:08x} from {sender} now, not {before:08x} any more"
+            note("source", stream=where, source=sender, says=says, ssrc=ssrc)
+
+
+def _named(source: tuple[str, int]) -> str:
+    host = f"[{source[0]}]" if ":" in source[0] else source[0]
+    return f"{host}:{source[1]}"

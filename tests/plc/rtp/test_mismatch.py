@@ -3,6 +3,7 @@
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,6 +33,7 @@ from tests.signals import tones
 
 SENDER = ("192.0.2.1", 40_000)
 PACKET_S = 0.01
+HERE = Endpoint("127.0.0.1", 0)
 
 
 def lines_of(playout: Playout, sent: list[tuple[float, bytes]]) -> list[str]:
@@ -173,6 +175,35 @@ def test_a_switch_to_a_static_type_of_other_samples_is_told_at_once() -> None:
     sent += [(1.0 + at_s, datagram) for at_s, datagram in sent_by(G711("pcmu"), 0.1)]
     (line,) = lines_of(playout_of("l16", 48_000), sent)
     assert "payload type 0 (pcmu, 8000 Hz, 1 channel" in line
+
+
+@pytest.mark.parametrize("says_goodbye", [False, True])
+def test_a_change_of_the_source_is_told_once_and_at_once_after_a_goodbye(
+    says_goodbye: bool,
+) -> None:
+    codec = L16(8000, 1)
+    config = configs.changed(
+        RelayConfig(listen=HERE, to=HERE), sample_rate=8000, packet_samples=80, model="ar"
+    )
+    relay = StreamRelay(config)
+    sent = sent_by(codec, 0.5)
+    later = Packetizer(codec, ssrc=0xEEEE)
+    block = np.zeros((80, 1), np.float32)
+    sent += [(0.5 + PACKET_S * k, later.pack(block)) for k in range(40)]
+    lines: list[str] = []
+    changed_s = 0.0
+    for k, (at_s, datagram) in enumerate(sent):
+        if k == 50 and says_goodbye:
+            goodbye = struct.pack("!BBHIBBHI", 0x80, 201, 1, 0xABCD, 0x81, 203, 1, 0xABCD)
+            relay.receive(goodbye, SENDER, at_s)
+        relay.receive(datagram, SENDER, at_s)
+        if relay.playout.buffer.ssrc == 0xEEEE:
+            changed_s = changed_s or at_s
+        relay.told.tell("here", lambda event, says, **_: lines.append(f"{event}: {says}"))
+    assert lines == [
+        "source: here plays SSRC 0000eeee from 192.0.2.1:40000 now, not 0000abcd any more"
+    ]
+    assert 0.5 < changed_s <= (0.52 if says_goodbye else 0.58)
 
 
 def test_packets_that_hold_no_sample_are_told() -> None:
