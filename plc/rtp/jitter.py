@@ -213,6 +213,11 @@ class JitterBuffer:
         """
         return self._timeline.parts
 
+    def stands_alone(self, placed: PlacedPacket, before: int | None) -> bool:
+        """Tell whether a pause lies before a packet, and so far nothing behind it."""
+        is_pause = self._sequences.is_pause(before, placed.sequence)
+        return is_pause and self._timeline.last in (None, placed)
+
     @property
     def buffered_samples(self) -> int:
         """Samples from the next block to the newest packet's end."""

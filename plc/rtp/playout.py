@@ -21,6 +21,11 @@ several, lose what was lost and nothing else::
     blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
                                   |▓▓▓▓ ····|·······▓▓|
 
+In a pause a sender refreshes the background by a packet now and then (DTX of Opus). Played between
+two bursts of concealment it would be heard as a dip at each, as a burst begins with what was heard
+last and takes its time to become noise. So, where it is about as loud as the noise that is played,
+the noise goes on in its place, and becomes as loud; any other is played.
+
 Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
 burst ends and begins at its edges, which takes time, and would be most of what is heard.
 """
@@ -50,6 +55,10 @@ from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
 
+# A pause is filled by noise after this long; a packet that refreshes it differs by less than this.
+_PAUSE_S = 0.2
+_REFRESH_DB = 6.0
+
 _TABLE = sinc_table()
 
 
@@ -62,6 +71,8 @@ class PlayoutStats:
     unknown_packets: int = 0
     """Of another payload type: comfort noise and telephone events, say, which are not played."""
     undecodable_packets: int = 0
+    refresh_packets: int = 0
+    """Of a pause, as loud as its noise, which went on in their place."""
     ticks: int = 0
     inserted_samples: float = 0.0
     """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
@@ -128,6 +139,11 @@ class Playout:
         self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
+        self._last_sequence: int | None = None
+        self._refresh: PlacedPacket | None = None
+        self._noise_blocks = 0
+        self._noise_power = 0.0
+        self._noise_gain = self._noise_gain_before = 1.0
         self.conceals = True
         # Blocks as they were received, as many as the concealer holds back, and the one played.
         self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
@@ -186,6 +202,7 @@ class Playout:
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
             "undecodable_packets": self.stats.undecodable_packets,
+            "refresh_packets": self.stats.refresh_packets,
         }
 
     def drain(self) -> None:
@@ -352,7 +369,10 @@ class Playout:
             self._plain.clear()
         if self._missing == [(0, self.block)]:
             self._concealer.push(None, self._inbox)
+            self._note_noise(self._inbox)
         else:
+            self._noise_blocks = 0
+            self._noise_gain = self._noise_gain_before = 1.0
             self._concealer.push(self._inbox, self._inbox, self._missing)
         block[:] = self._inbox.T if plain is None else plain.T
 
@@ -382,13 +402,42 @@ class Playout:
         at = 0
         for part in self.buffer.parts:
             samples = self._samples_of(part.packet)
-            if samples is None:
+            if samples is None or self._is_refresh(part.packet, samples):
                 continue
+            self._last_sequence = part.packet.sequence
             stop = part.at + part.samples
             self._inbox[part.at : stop] = samples[part.begin : part.begin + part.samples]
             self._note_hole(at, part.at)
             at = stop
         self._note_hole(at, self.block)
+
+    def _note_noise(self, concealed: NDArray[np.float32]) -> None:
+        """Measure the noise of a pause, block by block, and make it as loud as its refresh."""
+        self._noise_blocks += 1
+        share = 1.0 / min(self._noise_blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
+        power = float(np.vdot(concealed, concealed)) / concealed.size
+        self._noise_power += share * (power - self._noise_power)
+        if self._noise_gain != 1.0:
+            gains = np.linspace(self._noise_gain_before, self._noise_gain, self.block)
+            concealed *= gains[:, np.newaxis].astype(np.float32)
+            self._noise_gain_before = self._noise_gain
+
+    def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
+        """Tell whether a packet of a pause is as loud as the noise that is played there."""
+        if placed is self._refresh:
+            return True
+        if self._noise_blocks * self._tick_s < _PAUSE_S or not self.conceals:
+            return False
+        if not self.buffer.stands_alone(placed, self._last_sequence):
+            return False
+        power = float(np.vdot(samples, samples)) / samples.size
+        ratio = 10.0 ** (0.1 * _REFRESH_DB)
+        if not self._noise_power < ratio * power < ratio * ratio * self._noise_power:
+            return False
+        self._refresh, self._last_sequence = placed, placed.sequence
+        self._noise_gain = math.sqrt(power / self._noise_power)
+        self.stats.refresh_packets += 1
+        return True
 
     def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
         """Return a packet's samples, decoded once; None if they cannot be had."""

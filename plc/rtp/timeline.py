@@ -105,6 +105,11 @@ class Timeline:
         return self._packets[0] if self._packets else None
 
     @property
+    def last(self) -> PlacedPacket | None:
+        """The packet that begins last; None if there is none."""
+        return self._packets[-1] if self._packets else None
+
+    @property
     def buffered_samples(self) -> int:
         """From the position to the end of the newest packet."""
         return max(0, self._packets[-1].stop - self.position) if self._packets else 0
