@@ -136,7 +136,7 @@ class _Stamps:
 
 @dataclass(frozen=True, slots=True)
 class _Onset:
-    """A move of the line to a packet that came late though nothing was missing."""
+    """A move of the line to a packet behind a pause."""
 
     transit_s: float
     """On the line since then, of that packet."""
@@ -214,7 +214,7 @@ class JitterBuffer:
         return self._timeline.parts
 
     def stands_alone(self, placed: PlacedPacket, before: int | None) -> bool:
-        """Tell whether a pause lies before a packet, and so far nothing behind it."""
+        """Tell whether a pause lies before a packet and nothing behind."""
         is_pause = self._sequences.is_pause(before, placed.sequence)
         return is_pause and self._timeline.last in (None, placed)
 
@@ -276,7 +276,7 @@ class JitterBuffer:
             self._sequences.count(packet.sequence, has_audio=False)
 
     def give_way(self) -> None:
-        """Let another source be believed without a pause; what is here of this one is played."""
+        """Let another source be believed without a pause."""
         self._sources.give_way()
 
     def yield_place(self) -> None:
@@ -395,7 +395,7 @@ class JitterBuffer:
         )
 
     def _follow_pace(self, packet: RtpPacket, steps: int, samples: int, now_s: float) -> None:
-        """Move the line, where a packet's stamp says what its number and the pace do not."""
+        """Move the line where a stamp contradicts number and pace."""
         if self._following is None:
             return
         start = self._timeline.start_of(packet.timestamp)
@@ -412,7 +412,7 @@ class JitterBuffer:
             self._begin_again(packet, now_s)
 
     def _false_samples(self, start: int, ahead: int, now_s: float) -> int:
-        """Return by how much a stamp that is ``ahead`` of its number says too much."""
+        """Return how many samples too many a stamp says."""
         if ahead == 0:
             return 0
         pace_s = now_s - (start - ahead) / self._rate - self.delays.base_s
@@ -425,7 +425,7 @@ class JitterBuffer:
         return ahead if pace_s <= self.delays.target_s else math.ceil(sooner_s * self._rate)
 
     def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
-        """Move the line to a packet behind a pause that its stamp does not tell."""
+        """Move the line to a packet behind an untold pause."""
         before = self._timeline.start_of(packet.timestamp)
         base_s = self.delays.base_s
         self._turns.pass_held()
@@ -435,7 +435,7 @@ class JitterBuffer:
         self._onset = _Onset(now_s - moved / self._rate, base_s, now_s + _STAND_S)
 
     def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
-        """Go back to the delay before, if packets are as early as before: the network stood."""
+        """Go back to the delay before if the network stood still."""
         if transit_s <= onset.base_before_s + self.delays.target_s:
             self.delays.rebase(onset.base_before_s, now_s)
             self.delays.note(onset.transit_s, now_s)

@@ -163,7 +163,7 @@ class Inspection:
         return self._last is not None and packet.ssrc == self._last.ssrc
 
     def _fits_as_audio(self, packet: RtpPacket) -> bool:
-        """Tell whether the last packet of its type lasts to this one, decoded as configured."""
+        """Tell whether the last packet of its type lasts to this one."""
         samples = self._codec.samples(packet.payload)
         now = packet.sequence, packet.timestamp, samples
         before = self._before.get(packet.payload_type)
@@ -379,7 +379,7 @@ class Told:
         self._changes_told = 0
 
     def note_source(self, source: tuple[str, int], ssrc: int | None = None) -> None:
-        """Take in who sent the packet that was looked at last, and which SSRC is played."""
+        """Take in who sent the last packet, and which SSRC is played."""
         if ssrc != self._ssrc:
             if self._ssrc is not None and ssrc is not None and len(self._changes) < _MOST:
                 self._changes.append((self._ssrc, ssrc, source))

@@ -412,7 +412,7 @@ class Playout:
         self._note_hole(at, self.block)
 
     def _note_noise(self, concealed: NDArray[np.float32]) -> None:
-        """Measure the noise of a pause, block by block, and make it as loud as its refresh."""
+        """Measure the noise of a pause; make it as loud as its refresh."""
         self._noise_blocks += 1
         share = 1.0 / min(self._noise_blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
         power = float(np.vdot(concealed, concealed)) / concealed.size
@@ -423,7 +423,7 @@ class Playout:
             self._noise_gain_before = self._noise_gain
 
     def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
-        """Tell whether a packet of a pause is as loud as the noise that is played there."""
+        """Tell whether a packet of a pause is as loud as the noise."""
         if placed is self._refresh:
             return True
         if self._noise_blocks * self._tick_s < _PAUSE_S or not self.conceals:

@@ -131,7 +131,7 @@ class Timeline:
         return self._timestamps.unwrap(timestamp) + self._shift
 
     def shift(self, samples: int) -> None:
-        """Move what comes from here on later by so many samples, or earlier."""
+        """Move all packets to come by so many samples."""
         self._shift += samples
 
     def jump(self, timestamp: int, earliest: int) -> int:
