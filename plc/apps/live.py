@@ -177,7 +177,7 @@ class LiveEngine:
         for datagram in self.impairment.due(now_s):
             verdict = self.playout.put(datagram, now_s)
             if isinstance(self.source, NetworkSource):
-                self._told.note_source(self.source.sender)
+                self._told.note_source(self.source.sender, self.playout.buffer.ssrc)
                 if self.source.believe(datagram, verdict):
                     self.playout.yield_place(verdict)
 

@@ -31,7 +31,7 @@ from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.rtp.playout import Playout
-from plc.rtp.rtcp import Reports
+from plc.rtp.rtcp import Reports, says_goodbye
 from plc.rtp.udp import Address, Endpoint
 
 # Ticks that are this much overdue are left out: the machine slept.
@@ -199,11 +199,13 @@ class StreamRelay:
         if not path.cap.take(now_s):
             stats.capped_datagrams += 1
             return
+        if is_rtcp(datagram) and says_goodbye(datagram, self.playout.buffer.ssrc):
+            self.playout.buffer.give_way()
         if self.reports is not None and is_rtcp(datagram):
             self.reports.receive(datagram, now_s)
             return
         verdict = self.playout.put(datagram, now_s, number)
-        self.told.note_source(source)
+        self.told.note_source(source, self.playout.buffer.ssrc)
         if verdict is Verdict.ACCEPTED:
             path.stats.first_packets += 1
             self._note_received(datagram, now_s)

@@ -36,7 +36,7 @@ from plc.cli.options import (
 )
 from plc.cli.output import Overwrite, left_out, print_json, say
 from plc.cli.relay_session import RelaySession
-from plc.notice import counted
+from plc.notice import counted, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -296,6 +296,10 @@ def _relay_to_device(
     play(config, parse_endpoint(listen[0]), device, **running)
 
 
+# Where a stream comes in, how, and which payload types come beside its own.
+_SourceOf = tuple[str, RelayedOptions, tuple[tuple[int, str], ...]]
+
+
 def _source(
     listen: list[str],
     to: list[str],
@@ -319,13 +323,33 @@ def _source(
             "say where from: --listen udp://HOST:PORT, --sdp FILE or --config FILE"
         )
     if sdp is None:
-        sources = [(text, received) for text in listen]
+        sources: list[_SourceOf] = [(text, received, ()) for text in listen]
     else:
-        sources = [(_paths_of(media), _as_described(received, media)) for media in read_sdp(sdp)]
+        described = read_sdp(sdp)
+        sources = [
+            (_paths_of(media), _as_described(received, media), media.beside) for media in described
+        ]
+        _tell_not_played(described)
     if len(to) != len(sources):
         raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
     pairs = zip(sources, to, strict=True)
-    return RelayFile([options.relayed(text, target) for (text, options), target in pairs], {})
+    streams = []
+    for (text, options, beside), target in pairs:
+        stream = options.relayed(text, target)
+        receiver = replace(stream.receiver, more_payload_types=beside)
+        streams.append(replace(stream, receiver=receiver))
+    return RelayFile(streams, {})
+
+
+def _tell_not_played(described: "Sequence[AudioMedia]") -> None:
+    """Say which codecs of a description are not played."""
+    for media in described:
+        if media.not_played:
+            tell(
+                f"{media.endpoint} is described with several codecs, of which {media.codec} "
+                f"({media.payload_type}) is played, and not {', '.join(media.not_played)}, which "
+                "has other samples: let the sender agree to the first, or list another first"
+            )
 
 
 def _paths_of(media: "AudioMedia") -> str:

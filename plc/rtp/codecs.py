@@ -9,6 +9,7 @@ good is concealed by us, like anything else.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -286,6 +287,17 @@ STATIC_CODINGS = {
     10: ("l16", 44_100, 2),
     11: ("l16", 44_100, 1),
 }
+
+
+def open_beside(codec: Codec, more: Iterable[tuple[int, str]] = ()) -> dict[int, Codec]:
+    """Return codecs of the same samples, by payload type: static ones, and those named.
+
+    A sender may change between them from packet to packet (RFC 3551, section 3).
+    """
+    form = codec.sample_rate, codec.channels
+    static = [(number, name) for number, (name, *other) in STATIC_CODINGS.items()
+              if (*other,) == form]  # fmt: skip
+    return {number: open_codec(name, *form) for number, name in (*static, *more)}
 
 
 def open_codec(name: str, sample_rate: int, channels: int) -> Codec:

@@ -27,6 +27,9 @@ class ReceiverConfig:
         Payload type of the audio; None: the codec's usual one.
     red_payload_type : int or None
         Payload type of redundant audio (RFC 2198).
+    more_payload_types : tuple of (int, str)
+        Payload types and codecs of the same rate and channels that may come as well; the static
+        ones of RFC 3551 may in any case.
     allow : tuple of Network
         Permitted senders; empty: everybody.
     packets_per_s : float
@@ -43,6 +46,7 @@ class ReceiverConfig:
     delay: DelayConfig = field(default_factory=DelayConfig)
     payload_type: int | None = None
     red_payload_type: int | None = None
+    more_payload_types: tuple[tuple[int, str], ...] = ()
     allow: tuple[Network, ...] = ()
     packets_per_s: float = 2000.0
 

@@ -7,9 +7,17 @@ It joins four machines, each with one idea, and hands each packet from one to th
                is played       it has, or      lies in      what of it is there
                                had before      media time
 
-Two things it decides itself, because they take what several machines know: whether a packet of the
-known source stands so far from where it should that its sender must have started over, and whether
-the packets that come too late are so many that the line must go to them.
+Some things it decides itself, because they take what several machines know: whether a packet of the
+known source stands so far from where it should that its sender must have started over; whether
+the packets that come too late are so many that the line must go to them; and, where numbers go on,
+whether the stamps say what the numbers and the pace do not. Stamps are believed in what the pace
+bears out: a pause is one if what follows it comes later, too::
+
+    numbers   7    8    9         7    8    9         7    8              9
+    stamps    7    8       9      7    8       9      7    8    9
+    arrival   7    8       9      7    8    9         7    8              9
+              a pause             none: 9 is moved    a pause: the line moves to 9
+                                  next to 8
 
 No clock is read: the time comes with each call. Memory is bounded by what each machine keeps.
 """
@@ -31,6 +39,19 @@ _STRAY_S = 3.0
 # Every packet of this long came too late, and nothing else: the line is moved to the packets.
 _LATE_S = 0.1
 _LATE_PACKETS = 3
+# The next number comes so much later than the line can wait, and nothing is there: it waited for a
+# pause that the stamps do not tell, as those of senders that count only what they send.
+_ONSET_S = 0.06
+# Stamps that advance by more than the samples are compared with the clock after this long.
+_STAMPS_S = 1.0
+# A standstill of the network is over so soon after its first packet.
+_STAND_S = 0.25
+# By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
+_SOONER_S = 0.002
+# As many numbers ahead are the next one, should one or two be lost.
+_NEXT_MAX = 3
+# By how much of it the numbers and the stamps of a late packet may differ.
+_LATE_SHARE = 0.25
 # A packet longer than this is no audio packet.
 _PACKET_MAX_S = 1.0
 
@@ -84,6 +105,47 @@ class _LateRow:
         return self.packets >= _LATE_PACKETS and now_s - self.since_s >= _LATE_S
 
 
+@dataclass(slots=True)
+class _Stamps:
+    """Packets in a row whose stamps advance by more than their samples."""
+
+    since_s: float | None = None
+    samples: int = 0
+    ahead: int = 0
+    """By how many samples more the stamps have advanced."""
+    are_false: bool = False
+    """Whether the samples keep the pace, not the stamps."""
+
+    def note(self, samples: int, ahead: int, rate: float, now_s: float) -> None:
+        """Take in the next packet."""
+        self.are_false = self._judge(samples, ahead, rate, now_s)
+
+    def _judge(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
+        if ahead <= 0 or (self.since_s is not None and now_s < self.since_s):
+            self.since_s = None
+            return False
+        if self.since_s is None:
+            self.since_s, self.samples, self.ahead = now_s, 0, 0
+            return False
+        self.samples += samples
+        self.ahead += ahead
+        lasted_s = now_s - self.since_s
+        sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
+        return lasted_s >= _STAMPS_S and abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Onset:
+    """A move of the line to a packet behind a pause."""
+
+    transit_s: float
+    """On the line since then, of that packet."""
+    base_before_s: float
+    """On the same, the base there was before."""
+    until_s: float
+    """When it is known to have been a pause, not a standstill of the network."""
+
+
 class JitterBuffer:
     """Packets of one stream in, blocks out.
 
@@ -106,7 +168,7 @@ class JitterBuffer:
         self.stats = JitterStats()
         self.delays = DelayEstimator(config.delay)
         self._rate = float(config.clock_rate)
-        self._sources = Sources(self.stats)
+        self._sources = Sources(self.stats, self._rate)
         behind_max = MISORDER_MAX if config.paths == 1 else PATHS_BEHIND_MAX
         self._sequences = SequenceLog(self.stats, behind_max)
         self._timeline = Timeline(config.block)
@@ -114,6 +176,10 @@ class JitterBuffer:
             config.clock_rate, self.delays, self._timeline, self._sequences, self.stats
         )
         self._late = _LateRow()
+        self._stamps = _Stamps()
+        self._onset: _Onset | None = None
+        self._following: int | None = None
+        """Media time behind the packet with the newest number."""
         self._waits_since_s: float | None = None
         """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
@@ -125,6 +191,8 @@ class JitterBuffer:
         self._timeline.reset()
         self._turns.reset()
         self._late.clear()
+        self._stamps = _Stamps()
+        self._onset = self._following = None
         self._waits_since_s = None
 
     @property
@@ -144,6 +212,11 @@ class JitterBuffer:
         All of it if that was PLAY, some of it if it was PART, else nothing.
         """
         return self._timeline.parts
+
+    def stands_alone(self, placed: PlacedPacket, before: int | None) -> bool:
+        """Tell whether a pause lies before a packet and nothing behind."""
+        is_pause = self._sequences.is_pause(before, placed.sequence)
+        return is_pause and self._timeline.last in (None, placed)
 
     @property
     def buffered_samples(self) -> int:
@@ -175,14 +248,17 @@ class JitterBuffer:
         """
         if not self._is_length(samples):
             self.stats.empty_packets += 1
+            if not packet.payload:
+                self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
-        if packet.ssrc == self.ssrc and not self._strays(packet, now_s):
-            self._sources.confirm(now_s)
+        if packet.ssrc == self.ssrc and not self._strays(packet, samples, now_s):
+            self._sources.confirm(samples, now_s)
             return self._take(packet, samples, now_s)
         believed = self._sources.hear(packet, samples, now_s, path)
         if not believed:
             return Verdict.PROBATION
         first = believed[0]
+        self._following = None
         self._sequences.restart(first.packet.sequence)
         self._move_line(first.packet.timestamp, first.arrived_s)
         for heard in believed:
@@ -198,6 +274,10 @@ class JitterBuffer:
         if packet.ssrc == self.ssrc and not self._sequences.is_stray(packet.sequence):
             self._sources.note(now_s)
             self._sequences.count(packet.sequence, has_audio=False)
+
+    def give_way(self) -> None:
+        """Let another source be believed without a pause."""
+        self._sources.give_way()
 
     def yield_place(self) -> None:
         """Drop the current source, which had no right to its place.
@@ -262,16 +342,25 @@ class JitterBuffer:
     def _is_length(self, samples: int) -> bool:
         return 0 < samples <= _PACKET_MAX_S * self._rate
 
-    def _strays(self, packet: RtpPacket, now_s: float) -> bool:
+    def _strays(self, packet: RtpPacket, samples: int, now_s: float) -> bool:
         """Tell whether a packet is far from its expected place."""
-        transit_s = now_s - self._timeline.start_of(packet.timestamp) / self._rate
-        return (
-            self._sequences.is_stray(packet.sequence)
-            or abs(transit_s - self.delays.base_s) > _STRAY_S
-        )
+        start = self._timeline.start_of(packet.timestamp)
+        behind = self._sequences.behind(packet.sequence)
+        transit_s = now_s - start / self._rate - self.delays.base_s
+        goes_on = -_NEXT_MAX <= behind < 0 and start == self._following
+        if abs(transit_s) > _STRAY_S and not (goes_on and transit_s > 0.0):
+            return True
+        behind_samples = self._timeline.newest - start
+        if behind >= 0 and behind_samples < 0:
+            return True  # an earlier number with a later time: the numbers begin anew
+        if not self._sequences.is_stray(packet.sequence):
+            return False
+        # However many packets were sent since: late is what lies as far behind by both.
+        return behind <= 0 or abs(behind_samples - behind * samples) > _LATE_SHARE * behind_samples
 
     def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Put a packet of the believed source onto the line."""
+        steps = -self._sequences.behind(packet.sequence)
         sequence = self._sequences.count(packet.sequence)
         if sequence is None:
             if self.config.paths > 1:
@@ -282,11 +371,19 @@ class JitterBuffer:
                 if not self.begun:
                     self.delays.look(now_s)
             return Verdict.DUPLICATE
+        if steps > 0:
+            self._follow_pace(packet, steps, samples, now_s)
         start = self._timeline.note(packet.timestamp, samples)
+        if steps < 0 and self._stamps.are_false and self._following is not None:
+            start = self._following + (steps - 1) * samples
         stop = start + samples
+        if steps > 0 or self._following is None:
+            self._following = stop
         # The last packet that a block needs begins so far behind the block, at most.
         self.delays.coarseness_s = (self.block - self._timeline.unit) / self._rate
         self.delays.note(now_s - start / self._rate, now_s)
+        if self._onset is not None:
+            self._judge_onset(self._onset, now_s - start / self._rate, now_s)
         if self.begun and stop <= self._timeline.position:
             return self._take_late(packet, samples, now_s)
         self._late.clear()
@@ -296,6 +393,56 @@ class JitterBuffer:
                 start, stop, sequence, packet.payload_type, packet.payload, redundant=False
             )
         )
+
+    def _follow_pace(self, packet: RtpPacket, steps: int, samples: int, now_s: float) -> None:
+        """Move the line where a stamp contradicts number and pace."""
+        if self._following is None:
+            return
+        start = self._timeline.start_of(packet.timestamp)
+        follows = self._following + (steps - 1) * samples
+        ahead = start - follows
+        self._stamps.note(steps * samples, ahead, self._rate, now_s)
+        shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
+        if shift:
+            self._timeline.shift(-shift)
+        wait_s = self.delays.base_s + self.delays.target_s
+        late_s = now_s - follows / self._rate - wait_s
+        is_next = steps <= _NEXT_MAX and ahead <= shift
+        if self.begun and is_next and late_s > _ONSET_S and not self.buffered_samples:
+            self._begin_again(packet, now_s)
+
+    def _false_samples(self, start: int, ahead: int, now_s: float) -> int:
+        """Return how many samples too many a stamp says."""
+        if ahead == 0:
+            return 0
+        pace_s = now_s - (start - ahead) / self._rate - self.delays.base_s
+        if ahead < 0:
+            return ahead if pace_s >= -_SOONER_S else 0
+        sooner_s = ahead / self._rate - pace_s
+        if sooner_s <= _SOONER_S:
+            return 0
+        # A pause is as long as the pace says; none, if the packet is in time next to the last.
+        return ahead if pace_s <= self.delays.target_s else math.ceil(sooner_s * self._rate)
+
+    def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
+        """Move the line to a packet behind an untold pause."""
+        before = self._timeline.start_of(packet.timestamp)
+        base_s = self.delays.base_s
+        self._turns.pass_held()
+        self._move_line(packet.timestamp, now_s)
+        moved = self._timeline.start_of(packet.timestamp)
+        base_s -= (moved - before) / self._rate
+        self._onset = _Onset(now_s - moved / self._rate, base_s, now_s + _STAND_S)
+
+    def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
+        """Go back to the delay before if the network stood still."""
+        if transit_s <= onset.base_before_s + self.delays.target_s:
+            self.delays.rebase(onset.base_before_s, now_s)
+            self.delays.note(onset.transit_s, now_s)
+            self._turns.hurry_as_configured()
+            self._onset = None
+        elif not 0.0 <= onset.until_s - now_s <= _STAND_S:
+            self._onset = None
 
     def _insert(self, placed: PlacedPacket) -> Verdict:
         verdict = self._timeline.insert(placed)

@@ -37,6 +37,10 @@ _OTHER_STATIC = {
     18: "G.729",
 }
 _COMFORT_NOISE = 13
+# Payload types from here on say nothing by themselves.
+_DYNAMIC = 96
+# A telephone event (RFC 4733): code, end and volume, duration.
+_EVENT_BYTES = 4
 # Bytes of a sample where all have as many; Opus packets have any size.
 _SAMPLE_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1}
 
@@ -46,8 +50,12 @@ _IN_A_ROW = 8
 # Told of a stream at most; each thing once.
 _MOST = 4
 # After this long without its audio, what a stream sends of other types stands for it: a telephone
-# event is not as long.
-_EVENT_S = 5.0
+# event is not as long. Types that are audio by their number stand for it at once.
+_BRIEF_S = 5.0
+# Sizes are compared with the clock for so long, before anything is said of them.
+_SIZE_S = 0.3
+# Samples in a second are those configured up to this share, as jitter has it.
+_PACE_TOLERANCE = 0.2
 # Rates are measured over such a stretch, two in a row: what jitter adds to one, the next is short
 # of. 44.1 and 48 kHz differ by 9 %.
 _STRETCH_S = 1.5
@@ -112,6 +120,9 @@ class Inspection:
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
         self._others = [0] * 128
+        self._fits = [False] * 128
+        self._before: dict[int, tuple[int, int, int]] = {}
+        """By type: number, timestamp and samples, as configured, of the last packet of it."""
         self._without_audio = 0
         self._audio_s = 0.0
         self._last: RtpPacket | None = None
@@ -119,6 +130,8 @@ class Inspection:
         self._unlike = 0
         self._unlike_channels = 0.0
         self._begun: tuple[float, int] | None = None
+        self._samples = 0
+        """Of the packets since then."""
         self._rate_before = 0
 
     # ---- what is not taken ----------------------------------------------------------------------
@@ -126,10 +139,12 @@ class Inspection:
     def note_other(self, packet: RtpPacket, now_s: float) -> None:
         """Take in a packet of another payload type."""
         number = packet.payload_type
-        is_brief = number == _COMFORT_NOISE or now_s - self._audio_s < _EVENT_S
-        if is_brief and self._last is not None and packet.ssrc == self._last.ssrc:
+        may_be_brief = number == _COMFORT_NOISE or number >= _DYNAMIC
+        is_brief = may_be_brief and now_s - self._audio_s < _BRIEF_S
+        if (is_brief and self._is_own(packet)) or _is_event(packet):
             return
         self._others[number] += 1
+        self._fits[number] |= self._fits_as_audio(packet)
         if self._others[number] == _ENOUGH:
             comes, advice = self._other(packet)
             self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
@@ -144,6 +159,19 @@ class Inspection:
             expected = f"which are not {self._coding()}"
             self._tell("size", packet, size, "", expected, self._advice_of_coding())
 
+    def _is_own(self, packet: RtpPacket) -> bool:
+        return self._last is not None and packet.ssrc == self._last.ssrc
+
+    def _fits_as_audio(self, packet: RtpPacket) -> bool:
+        """Tell whether the last packet of its type lasts to this one."""
+        samples = self._codec.samples(packet.payload)
+        now = packet.sequence, packet.timestamp, samples
+        before = self._before.get(packet.payload_type)
+        self._before[packet.payload_type] = now
+        if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
+            return False
+        return before[2] > 0 and (now[1] - before[1]) % (1 << TIMESTAMP_BITS) == before[2]
+
     def _other(self, packet: RtpPacket) -> tuple[str, str]:
         """Return a guess at another payload type, and its option."""
         number = packet.payload_type
@@ -155,10 +183,11 @@ class Inspection:
         blocks = parse_red(packet.payload)
         if not isinstance(blocks, Malformed) and self._are_redundant(blocks):
             return "redundant audio", f"give --red-payload-type {number}"
-        advice = f"give --payload-type {number}"
+        if self._fits[number]:
+            return "", f"give --payload-type {number}"
         if number == 111 and self._codec.name != "opus":
-            advice += ", or --codec opus if it is that"
-        return "", advice
+            return "", f"give --payload-type {number} --codec opus if it is that"
+        return "", f"it is not {self._codec.name} as configured; say what it is by --codec"
 
     def _are_redundant(self, blocks: list[RedBlock]) -> bool:
         return all(block.payload_type == self._payload_type for block in blocks)
@@ -192,19 +221,37 @@ class Inspection:
         last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
         self._last, self._last_samples, self._audio_s = packet, samples, now_s
         if last is None or last.ssrc != packet.ssrc:
-            self._begun = None
+            self._begin_stretch(None, 0)
             self._unlike = 0
             return
-        if (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS) != 1:
+        steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
+        self._samples += last_samples * (steps if steps < _IN_A_ROW else 0)
+        if steps != 1:
             return  # lost or reordered: the clock's time is compared on, that of packets is not
         ticks = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
         if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
-            self._begun = None
+            self._begin_stretch(None, 0)
             return
-        self._compare_size(last, last_samples, ticks)
+        self._compare_size(last, last_samples, ticks, now_s)
         self._compare_rate(packet, now_s)
 
-    def _compare_size(self, packet: RtpPacket, samples: int, ticks: int) -> None:
+    def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:
+        self._begun = None if now_s is None else (now_s, timestamp)
+        self._samples = 0
+
+    def _keeps_pace(self, timestamp: int, now_s: float) -> bool | None:
+        """Tell whether the samples keep the pace, or else the stamps; None: too early to say."""
+        if self._begun is None or now_s - self._begun[0] < _SIZE_S:
+            return None
+        lasted_s = now_s - self._begun[0]
+        ticks = (timestamp - self._begun[1]) % (1 << TIMESTAMP_BITS)
+        rate = self._codec.sample_rate
+        near = [abs(count / lasted_s - rate) <= _PACE_TOLERANCE * rate
+                for count in (self._samples, ticks)]  # fmt: skip
+        is_sure = near[0] != near[1] or lasted_s > _STRETCH_S - _SIZE_S
+        return near[0] if is_sure else None
+
+    def _compare_size(self, packet: RtpPacket, samples: int, ticks: int, now_s: float) -> None:
         """Compare a packet's size with the time to the next one."""
         if ticks == samples or ticks == 0 or not self._is_unlike(packet, samples, ticks):
             self._unlike = 0
@@ -214,8 +261,9 @@ class Inspection:
             self._unlike = 0
             self._unlike_channels = channels
         self._unlike += 1
-        if self._unlike == _IN_A_ROW:
-            self._tell_size(packet, ticks, channels)
+        keeps_pace = self._keeps_pace(packet.timestamp, now_s)
+        if self._unlike >= _IN_A_ROW and keeps_pace is not None:
+            self._tell_size(packet, samples, ticks, channels, keeps_pace)
 
     def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
         """Tell whether a packet of this duration cannot be of this codec.
@@ -226,7 +274,12 @@ class Inspection:
             return self._codec.name == "opus" and samples > ticks
         return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
 
-    def _tell_size(self, packet: RtpPacket, ticks: int, channels: float) -> None:
+    def _tell_size(
+        self, packet: RtpPacket, samples: int, ticks: int, channels: float, keeps_pace: bool
+    ) -> None:
+        if keeps_pace:
+            self._tell_stamps(packet, f"timestamps that advance by {ticks} for {samples} samples")
+            return
         size = len(packet.payload)
         comes = f"{size} bytes for each {ticks} samples"
         expected = f"which is not {self._coding()}"
@@ -236,18 +289,29 @@ class Inspection:
             advice = self._advice_of_coding()
         self._tell("channels", packet, comes, "", expected, advice)
 
+    def _tell_stamps(self, packet: RtpPacket, comes: str) -> None:
+        """Tell that only the stamps are wrong: no option mends them, and none is needed."""
+        expected = f"though as many come as of {self._coding()}"
+        advice = "they are played by their numbers; let the sender count samples of one channel"
+        if self._codec.name == "opus":
+            advice = "they are played by their numbers; let the sender count at 48000 Hz"
+        self._tell("stamps", packet, comes, "", expected, advice)
+
     def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
         """Compare the timestamps with the clock."""
         if self._begun is None:
-            self._begun = now_s, packet.timestamp
+            self._begin_stretch(now_s, packet.timestamp)
             self._rate_before = 0
             return
         begin_s, begin = self._begun
         lasted_s = now_s - begin_s
         if lasted_s < _STRETCH_S:
             return
-        self._begun = now_s, packet.timestamp
-        measured = (packet.timestamp - begin) % (1 << TIMESTAMP_BITS) / lasted_s
+        ticks, samples = (packet.timestamp - begin) % (1 << TIMESTAMP_BITS), self._samples
+        self._begin_stretch(now_s, packet.timestamp)
+        if abs(ticks - samples) > _PACE_TOLERANCE * samples:
+            return  # of packets that are not as configured: another rate alone would not help
+        measured = ticks / lasted_s
         usual = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
         if abs(measured - usual) > _RATE_TOLERANCE * usual or usual == self._codec.sample_rate:
             usual = 0
@@ -288,6 +352,11 @@ class Inspection:
         return "see --codec and --channels"
 
 
+def _is_event(packet: RtpPacket) -> bool:
+    """Tell whether a packet is a telephone event, which is not played."""
+    return packet.payload_type >= _DYNAMIC and len(packet.payload) == _EVENT_BYTES
+
+
 def _described(name: str, sample_rate: int, channels: int) -> str:
     return f"{name}, {sample_rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
 
@@ -305,9 +374,16 @@ class Told:
         self._inspection = inspection
         self._sources: list[tuple[str, int]] = []
         self._told = 0
+        self._ssrc: int | None = None
+        self._changes: list[tuple[int, int, tuple[str, int]]] = []
+        self._changes_told = 0
 
-    def note_source(self, source: tuple[str, int]) -> None:
-        """Take in who sent the packet that was looked at last."""
+    def note_source(self, source: tuple[str, int], ssrc: int | None = None) -> None:
+        """Take in who sent the last packet, and which SSRC is played."""
+        if ssrc != self._ssrc:
+            if self._ssrc is not None and ssrc is not None and len(self._changes) < _MOST:
+                self._changes.append((self._ssrc, ssrc, source))
+            self._ssrc = ssrc
         while len(self._sources) < len(self._inspection.found):
             self._sources.append(source)
 
@@ -316,7 +392,17 @@ class Told:
         while self._told < len(self._sources):
             mismatch, source = self._inspection.found[self._told], self._sources[self._told]
             self._told += 1
-            host = f"[{source[0]}]" if ":" in source[0] else source[0]
-            sender = f"{host}:{source[1]}"
+            sender = _named(source)
             says = mismatch.line(where, sender)
             note("mismatch", stream=where, source=sender, says=says, **mismatch.particulars())
+        while self._changes_told < len(self._changes):
+            before, ssrc, source = self._changes[self._changes_told]
+            self._changes_told += 1
+            sender = _named(source)
+            says = f"{where} plays SSRC {ssrc:08x} from {sender} now, not {before:08x} any more"
+            note("source", stream=where, source=sender, says=says, ssrc=ssrc)
+
+
+def _named(source: tuple[str, int]) -> str:
+    host = f"[{source[0]}]" if ":" in source[0] else source[0]
+    return f"{host}:{source[1]}"

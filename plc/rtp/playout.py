@@ -21,6 +21,11 @@ several, lose what was lost and nothing else::
     blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
                                   |▓▓▓▓ ····|·······▓▓|
 
+In a pause a sender refreshes the background by a packet now and then (DTX of Opus). Played between
+two bursts of concealment it would be heard as a dip at each, as a burst begins with what was heard
+last and takes its time to become noise. So, where it is about as loud as the noise that is played,
+the noise goes on in its place, and becomes as loud; any other is played.
+
 Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
 burst ends and begins at its edges, which takes time, and would be most of what is heard.
 """
@@ -36,7 +41,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, open_beside
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
@@ -50,6 +55,10 @@ from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
 
+# A pause is filled by noise after this long; a packet that refreshes it differs by less than this.
+_PAUSE_S = 0.2
+_REFRESH_DB = 6.0
+
 _TABLE = sinc_table()
 
 
@@ -62,6 +71,8 @@ class PlayoutStats:
     unknown_packets: int = 0
     """Of another payload type: comfort noise and telephone events, say, which are not played."""
     undecodable_packets: int = 0
+    refresh_packets: int = 0
+    """Of a pause, as loud as its noise, which went on in their place."""
     ticks: int = 0
     inserted_samples: float = 0.0
     """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
@@ -116,6 +127,7 @@ class Playout:
             codec.payload_type if config.payload_type is None else config.payload_type
         )
         self.red_payload_type = config.red_payload_type
+        self._codecs = open_beside(codec, config.more_payload_types) | {self.payload_type: codec}
         if self.payload_type == self.red_payload_type:
             raise ConfigError(
                 f"payload type {self.payload_type} is both the audio's and the redundancy's"
@@ -127,6 +139,11 @@ class Playout:
         self._concealer = Concealer(**asdict(config.stream))
         self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
+        self._last_sequence: int | None = None
+        self._refresh: PlacedPacket | None = None
+        self._noise_blocks = 0
+        self._noise_power = 0.0
+        self._noise_gain = self._noise_gain_before = 1.0
         self.conceals = True
         # Blocks as they were received, as many as the concealer holds back, and the one played.
         self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
@@ -185,6 +202,7 @@ class Playout:
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
             "undecodable_packets": self.stats.undecodable_packets,
+            "refresh_packets": self.stats.refresh_packets,
         }
 
     def drain(self) -> None:
@@ -207,7 +225,7 @@ class Playout:
         """Add a packet; return its verdict, or None for a foreign payload type."""
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
-        if packet.payload_type != self.payload_type:
+        if packet.payload_type not in self._codecs:
             self.inspection.note_other(packet, now_s)
             self._pass_over(packet, now_s)
             return None
@@ -226,7 +244,7 @@ class Playout:
             self._count_malformed(blocks)
             return blocks
         primary = blocks[-1]
-        if primary.payload_type != self.payload_type:
+        if primary.payload_type not in self._codecs:
             self._pass_over(packet, now_s)
             return None
         whole = RtpPacket(
@@ -240,13 +258,13 @@ class Playout:
         verdict = self._put_primary(whole, now_s, path)
         if verdict in (Verdict.ACCEPTED, Verdict.LATE):
             for block in blocks[:-1]:
-                if block.payload_type == self.payload_type:
+                if block.payload_type in self._codecs:
                     self.buffer.put_redundant(
                         whole,
                         block.offset,
                         block.payload_type,
                         block.payload,
-                        self.codec.samples(block.payload),
+                        self._codecs[block.payload_type].samples(block.payload),
                     )
         return verdict
 
@@ -255,13 +273,15 @@ class Playout:
         self.buffer.pass_over(packet, now_s)
 
     def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
-        samples = self.codec.samples(packet.payload)
+        codec = self._codecs[packet.payload_type]
+        samples = codec.samples(packet.payload)
         verdict = self.buffer.put(packet, samples, now_s, path)
+        own = packet.payload_type == self.payload_type
         if verdict is Verdict.EMPTY:
             self.inspection.note_without_audio(packet)
-        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE:
+        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE and own:
             self.inspection.note_audio(packet, samples, now_s)
-        repeated = self.codec.repeated(packet.payload)
+        repeated = codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:
             self.buffer.put_redundant(
                 packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
@@ -349,7 +369,10 @@ class Playout:
             self._plain.clear()
         if self._missing == [(0, self.block)]:
             self._concealer.push(None, self._inbox)
+            self._note_noise(self._inbox)
         else:
+            self._noise_blocks = 0
+            self._noise_gain = self._noise_gain_before = 1.0
             self._concealer.push(self._inbox, self._inbox, self._missing)
         block[:] = self._inbox.T if plain is None else plain.T
 
@@ -379,18 +402,48 @@ class Playout:
         at = 0
         for part in self.buffer.parts:
             samples = self._samples_of(part.packet)
-            if samples is None:
+            if samples is None or self._is_refresh(part.packet, samples):
                 continue
+            self._last_sequence = part.packet.sequence
             stop = part.at + part.samples
             self._inbox[part.at : stop] = samples[part.begin : part.begin + part.samples]
             self._note_hole(at, part.at)
             at = stop
         self._note_hole(at, self.block)
 
+    def _note_noise(self, concealed: NDArray[np.float32]) -> None:
+        """Measure the noise of a pause; make it as loud as its refresh."""
+        self._noise_blocks += 1
+        share = 1.0 / min(self._noise_blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
+        power = float(np.vdot(concealed, concealed)) / concealed.size
+        self._noise_power += share * (power - self._noise_power)
+        if self._noise_gain != 1.0:
+            gains = np.linspace(self._noise_gain_before, self._noise_gain, self.block)
+            concealed *= gains[:, np.newaxis].astype(np.float32)
+            self._noise_gain_before = self._noise_gain
+
+    def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
+        """Tell whether a packet of a pause is as loud as the noise."""
+        if placed is self._refresh:
+            return True
+        if self._noise_blocks * self._tick_s < _PAUSE_S or not self.conceals:
+            return False
+        if not self.buffer.stands_alone(placed, self._last_sequence):
+            return False
+        power = float(np.vdot(samples, samples)) / samples.size
+        ratio = 10.0 ** (0.1 * _REFRESH_DB)
+        if not self._noise_power < ratio * power < ratio * ratio * self._noise_power:
+            return False
+        self._refresh, self._last_sequence = placed, placed.sequence
+        self._noise_gain = math.sqrt(power / self._noise_power)
+        self.stats.refresh_packets += 1
+        return True
+
     def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
         """Return a packet's samples, decoded once; None if they cannot be had."""
         if placed.decoded is None:
-            decode = self.codec.decode_repeated if placed.repeats else self.codec.decode
+            codec = self._codecs[placed.payload_type]
+            decode = codec.decode_repeated if placed.repeats else codec.decode
             samples = decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound

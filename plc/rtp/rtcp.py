@@ -34,6 +34,7 @@ _MIDDLE_PARTS = 1 << 16
 # Appendix A.8.
 _JITTER_GAIN = 1.0 / 16.0
 _CNAME = 1
+_BYE = 203
 # aiortc's parser raises these for what is no RTCP.
 _UNREADABLE = (ValueError, IndexError, struct.error)
 
@@ -57,6 +58,19 @@ class ReportStats:
     sent: int = 0
     received: int = 0
     unreadable: int = 0
+
+
+def says_goodbye(datagram: bytes, ssrc: int | None) -> bool:
+    """Tell whether RTCP says that a source ends (RFC 3550, section 6.6)."""
+    at = 0
+    while ssrc is not None and at + 4 <= len(datagram):
+        stop = at + 4 + 4 * int.from_bytes(datagram[at + 2 : at + 4], "big")
+        if datagram[at + 1] == _BYE and stop <= len(datagram):
+            sources = min(datagram[at] & 31, (stop - at - 4) // 4)
+            ended = struct.unpack_from(f"!{sources}I", datagram, at + 4)
+            return ssrc in ended
+        at = stop
+    return False
 
 
 def is_sender_report(datagram: bytes) -> bool:

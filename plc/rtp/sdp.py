@@ -34,6 +34,10 @@ class AudioMedia:
         Payload type of redundancy, if there is some.
     second : Endpoint or None
         Where the same packets come by a second path (RFC 7104).
+    beside : tuple of (int, str)
+        Other payload types of the same rate and channels, and their codecs.
+    not_played : tuple of str
+        Other codecs, of another rate or channels, and their payload types.
     """
 
     endpoint: Endpoint
@@ -44,6 +48,8 @@ class AudioMedia:
     packet_ms: float | None = None
     red_payload_type: int | None = None
     second: Endpoint | None = None
+    beside: tuple[tuple[int, str], ...] = ()
+    not_played: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -176,21 +182,27 @@ def _read_attribute(value: str, section: _Section) -> None:
 def _stream_of(section: _Section) -> AudioMedia | None:
     """Return the stream of the first supported payload type, or None."""
     red = None
+    found: list[tuple[int, str, int, int]] = []
     for number in section.payload_types:
         codec, rate, channels = section.maps.get(number) or STATIC_CODINGS.get(number, ("", 0, 0))
-        if codec == "red":
+        if codec == "red" and not found:
             red = number
         elif codec in CODECS and rate > 0 and 1 <= channels <= 8:
-            return AudioMedia(
-                endpoint=Endpoint(section.host, section.port),
-                codec=codec,
-                payload_type=number,
-                sample_rate=rate,
-                channels=channels,
-                packet_ms=section.packet_ms,
-                red_payload_type=red,
-            )
-    return None
+            found.append((number, codec, rate, channels))
+    if not found:
+        return None
+    (number, codec, rate, channels), *rest = found
+    return AudioMedia(
+        endpoint=Endpoint(section.host, section.port),
+        codec=codec,
+        payload_type=number,
+        sample_rate=rate,
+        channels=channels,
+        packet_ms=section.packet_ms,
+        red_payload_type=red,
+        beside=tuple(each[:2] for each in rest if each[2:] == (rate, channels)),
+        not_played=tuple(f"{each[1]} ({each[0]})" for each in rest if each[2:] != (rate, channels)),
+    )
 
 
 def _address(host: str) -> str:

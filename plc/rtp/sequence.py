@@ -66,6 +66,11 @@ class SequenceLog:
             return True
         return not -self._behind_max <= self._numbers.peek(number) - newest <= DROPOUT_MAX
 
+    def behind(self, number: int) -> int:
+        """Return by how many a number lies behind the newest one; below 0: ahead."""
+        newest = self._numbers.newest
+        return 0 if newest is None else newest - self._numbers.peek(number)
+
     def is_newest(self, number: int) -> bool:
         """Tell whether no later number has come."""
         return self._numbers.peek(number) == self._numbers.newest

@@ -2,15 +2,16 @@
 
 RFC 3550 numbers and times the packets of each source (SSRC) by themselves. A new source, or a jump
 of the known one, is believed after two packets in a row, which are then played, too; between
-packets of the known one it never is. The known one must have been quiet for 50 ms before another
-takes over. Of several sources that share a port, one is played: the first that is believed::
+packets of the known one it never is. The known one must have been quiet for five of its packets,
+at least 50 ms, before another takes over. For 30 s after that the one before has its place back as
+soon as it is believed. Of several sources that share a port the first one is played::
 
-    known    ▓  ▓  ▓  ▓                 quiet for 50 ms
+    known    ▓  ▓  ▓  ▓                 quiet for five packets
     others        ░     ░  ░       ░  ▓  ▓
                   └ forgotten      └──┴ a row: believed, and played from its first packet
 
 Where a stream comes by several paths (ST 2022-7), rows are those of one path. What jumps on another
-path than the one last believed is the same stream, ahead or behind: it waits for those 50 ms, too.
+path than the one last believed is the same stream, ahead or behind: it waits for that long, too.
 
 No clock is read. Memory is bounded: few sources are heard at once, each by few packets.
 """
@@ -27,8 +28,11 @@ _PROBATION_STEP_MAX = 3
 _AUDITION_MAX = 32
 # Sources that may be on probation at once: several share a port.
 AUDITIONS_MAX = 8
-# The known source has been quiet this long when another takes over.
+# The known source has been quiet for so many of its packets, and as long, when another takes over.
+QUIET_PACKETS = 5
 QUIET_S = 0.05
+# Until then the source that was displaced has its place back at once.
+ELDER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class _Audition:
         last = self.row[-1].packet
         step = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
         ahead = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
-        return 0 < step <= _PROBATION_STEP_MAX and 0 < ahead < 1 << (TIMESTAMP_BITS - 1)
+        return 0 < step <= _PROBATION_STEP_MAX and 0 <= ahead < 1 << (TIMESTAMP_BITS - 1)
 
     def hear(self, heard: Heard) -> int:
         """Take a packet in; return how many are dropped for it."""
@@ -75,6 +79,8 @@ class Sources:
     ----------
     stats : JitterStats
         Where foreign packets and changes of the source are counted.
+    rate : float
+        Samples in a second.
 
     Attributes
     ----------
@@ -82,8 +88,9 @@ class Sources:
         SSRC of the source that is played; None before any was believed.
     """
 
-    def __init__(self, stats: JitterStats) -> None:
+    def __init__(self, stats: JitterStats, rate: float) -> None:
         self._stats = stats
+        self._rate = rate
         self._auditions: dict[tuple[int, int], _Audition] = {}
         """By SSRC and path."""
         self.reset()
@@ -94,20 +101,26 @@ class Sources:
         self._path = 0
         self._auditions.clear()
         self._last_arrival_s = -math.inf
+        self._packet_s = 0.0
+        self._elder: int | None = None
+        self._elder_until_s = -math.inf
 
     def note(self, now_s: float) -> None:
         """Note that the known source is heard."""
         self._last_arrival_s = now_s
 
-    def confirm(self, now_s: float) -> None:
-        """Note that the known source goes on with audio: nobody else is believed for now."""
-        while self._auditions:
-            self._dismiss(next(iter(self._auditions)))
+    def confirm(self, samples: int, now_s: float) -> None:
+        """Note that the known source goes on with audio: only its elder may be believed now."""
+        self._packet_s = samples / self._rate
+        if self._auditions:
+            for audition in [key for key in self._auditions if not self._is_elder(key[0], now_s)]:
+                self._dismiss(audition)
         self.note(now_s)
 
     def give_way(self) -> None:
         """Let another source be believed without a pause of the known one."""
         self._last_arrival_s = -math.inf
+        self._elder = None
 
     def hear(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> list[Heard]:
         """Take in a packet of a path that is not believed.
@@ -128,14 +141,26 @@ class Sources:
         # Not heard since the clock was set back is quiet, too.
         since_s = now_s - self._last_arrival_s
         goes_on = ssrc == self.known and path == self._path
-        quiet = goes_on or not 0.0 <= since_s < QUIET_S
+        regains = self._is_elder(ssrc, now_s)
+        quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
+        quiet = goes_on or regains or not 0.0 <= since_s < quiet_s
         if len(audition.row) < PROBATION or not quiet:
             return []
         self._stats.source_changes += self.known is not None
+        if regains:
+            self._elder = None
+        elif ssrc != self.known and not self._is_elder(self._elder, now_s):
+            # Who is displaced while there is an elder gains no right to the place.
+            self._elder, self._elder_until_s = self.known, now_s + ELDER_S
         self.known, self._path = ssrc, path
+        self._packet_s = samples / self._rate
         self.note(now_s)
         del self._auditions[ssrc, path]
         return audition.row
+
+    def _is_elder(self, ssrc: int | None, now_s: float) -> bool:
+        """Tell whether a source was displaced by the known one."""
+        return ssrc is not None and ssrc == self._elder and now_s < self._elder_until_s
 
     def _dismiss(self, audition: tuple[int, int]) -> None:
         """Forget the packets of a source that was not believed."""

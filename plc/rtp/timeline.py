@@ -105,6 +105,11 @@ class Timeline:
         return self._packets[0] if self._packets else None
 
     @property
+    def last(self) -> PlacedPacket | None:
+        """The packet that begins last; None if there is none."""
+        return self._packets[-1] if self._packets else None
+
+    @property
     def buffered_samples(self) -> int:
         """From the position to the end of the newest packet."""
         return max(0, self._packets[-1].stop - self.position) if self._packets else 0
@@ -115,10 +120,19 @@ class Timeline:
         """Return the media time of a timestamp, without taking it in."""
         return self._timestamps.peek(timestamp) + self._shift
 
+    @property
+    def newest(self) -> int:
+        """Media time of the newest timestamp."""
+        return (self._timestamps.newest or 0) + self._shift
+
     def note(self, timestamp: int, samples: int) -> int:
         """Take in where a packet begins, and its length; return its media time."""
         self.unit = math.gcd(self.block, samples)
         return self._timestamps.unwrap(timestamp) + self._shift
+
+    def shift(self, samples: int) -> None:
+        """Move all packets to come by so many samples."""
+        self._shift += samples
 
     def jump(self, timestamp: int, earliest: int) -> int:
         """Place this timestamp after the packets held, not before ``earliest``; return where it is.

@@ -83,7 +83,8 @@ class Turns:
         """Let the stream begin anew; the timeline is reset by its owner."""
         self.begun = False
         self._pulled_s = 0.0
-        self._hurries = False
+        self._cut_s: float | None = None
+        """Delay to which the next pull cuts, or the one aimed for; None: it need not."""
         self._held = 0
         self._starved = 0
         self._last_sequence: int | None = None
@@ -103,7 +104,19 @@ class Turns:
 
     def hurry(self) -> None:
         """Let the next pull cut the excess delay after a standstill."""
-        self._hurries = True
+        self._cut_s = 0.0
+
+    def hurry_as_configured(self) -> None:
+        """Do so down to what the mode allows: any delay but the fixed one may have grown."""
+        self._cut_s = self._max_s if self._holds else 0.0
+
+    def pass_held(self) -> None:
+        """Take what was held for passed: what comes next stands behind it."""
+        self._timeline.position += self._held
+        self._starved += self._held
+        self._stats.held_samples -= self._held
+        self._stats.lost_samples += self._held
+        self._held = 0
 
     def pull(self, now_s: float) -> Turn:
         """Pull the next block and return its kind; the timeline's parts hold its samples."""
@@ -112,19 +125,20 @@ class Turns:
         self._pulled_s = now_s
         if not self.begun and not self._begin(now_s):
             return Turn.WAIT
-        if self._is_overdue(now_s):
-            return self._skip(now_s)
+        kept_s = max(self._delays.target_s, self._cut_s or 0.0)
+        if self._is_overdue(now_s, kept_s):
+            return self._skip(now_s, kept_s)
         self._drop_played()
         first = timeline.first
         if first is not None and (self._held or self._starved):
             self._settle(first, now_s)
         return self._pass_block(now_s, timeline.gather())
 
-    def _is_overdue(self, now_s: float) -> bool:
+    def _is_overdue(self, now_s: float, kept_s: float) -> bool:
         """Tell whether to leave something out rather than to bear the delay."""
         block_s = self._block / self._rate
-        limit_s = self._delays.target_s + block_s if self._hurries else self._max_s + 2.0 * block_s
-        self._hurries = False
+        limit_s = self._max_s + 2.0 * block_s if self._cut_s is None else kept_s + block_s
+        self._cut_s = None
         return self.delay_s(now_s) > limit_s
 
     def _begin(self, now_s: float) -> bool:
@@ -214,9 +228,9 @@ class Turns:
         self._drop_played()
         self._stats.merged_packets += left_out < held
 
-    def _skip(self, now_s: float) -> Turn:
-        """Skip the excess; this block is concealed, and leads over the jump."""
-        excess_s = self.delay_s(now_s) - self._delays.target_s
+    def _skip(self, now_s: float, kept_s: float) -> Turn:
+        """Skip what is beyond that delay; this block is concealed, and leads over the jump."""
+        excess_s = self.delay_s(now_s) - kept_s
         blocks = max(1, int(excess_s * self._rate) // self._block)
         self._timeline.position += blocks * self._block
         self._held = 0

@@ -527,3 +527,155 @@ def test_impossible_settings_are_refused() -> None:
         JitterConfig(clock_rate=8000, block=8001)
     with pytest.raises(ConfigError, match="safety"):
         JitterConfig(clock_rate=8000, block=160, delay=DelayConfig(safety=2.0))
+
+
+# ---- what senders do ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("samples", "gone"), [(PACKET, (10, 11)), (3 * PACKET, ())])
+def test_a_second_source_does_not_take_the_stream_between_packets_of_the_first(
+    samples: int, gone: tuple[int, ...]
+) -> None:
+    period_s = samples / RATE
+    own = [(k * period_s, rtp(k, samples=samples)) for k in range(100) if k not in gone]
+    rival = [(k * period_s / 3 + 0.015, rtp(k, 5000, ssrc=2)) for k in range(9, 300)]
+    run = Run(make(FIXED, 120.0, block=samples)).feed(own + rival, 100 * period_s, samples)
+    played = run.numbers()
+    assert played == [k for k in range(played[-1] + 1) if k not in gone]
+    assert len(played) >= 90
+    assert run.buffer.stats.source_changes == 0
+
+
+def test_the_first_source_is_back_at_once() -> None:
+    rival = [(k * TICK_S + 0.001, rtp(k, 5000, 777, ssrc=2)) for k in range(100)]
+    run = Run(make(FIXED, 60.0)).feed(steady(100, range(20, 40)) + rival, 44 * TICK_S)
+    assert (run.buffer.ssrc, run.buffer.stats.source_changes) == (1, 2)
+
+
+def test_numbers_that_fall_by_few_while_stamps_go_on_are_followed() -> None:
+    after = [(k * TICK_S, rtp(k, sequence=-60)) for k in range(100, 200)]
+    run = Run(make(FIXED, 60.0)).feed(steady(100) + after, 200 * TICK_S)
+    played = run.numbers()
+    assert len(played) >= 195
+    assert played == sorted(played)
+    assert run.buffer.stats.duplicate_packets == 0
+
+
+@pytest.mark.parametrize("samples", [8, 1])
+def test_packets_that_are_late_by_time_are_no_restart_however_short(samples: int) -> None:
+    period_s = samples / RATE
+    count, held = round(1.0 / period_s), round(0.02 / period_s)
+    first = count // 2
+    arrivals = [(k * period_s, rtp(k, samples=samples)) for k in range(count)]
+    for k in range(first, first + held):
+        arrivals[k] = (arrivals[first][0] + 0.17, arrivals[k][1])
+    buffer = make(FIXED, 20.0, block=80)
+    run = Run(buffer).feed(arrivals, 1.0, samples)
+    assert buffer.stats.source_changes == 0
+    assert run.delays_s[-1] == pytest.approx(0.02, abs=0.011)
+
+
+def test_packets_without_audio_are_a_pause_and_no_loss() -> None:
+    buffer = make(FIXED, 40.0)
+    run = Run(buffer).feed(steady(40), 40 * TICK_S)
+    for k in range(40, 65):
+        empty = RtpPacket(0, k, k * PACKET, 1, b"")
+        assert buffer.put(empty, 0, k * TICK_S) is Verdict.EMPTY
+        run.feed([], (k + 1) * TICK_S)
+    run.feed([(k * TICK_S, rtp(k)) for k in range(65, 100)], 100 * TICK_S)
+    stats = buffer.stats
+    assert (stats.lost_packets, stats.lost_samples) == (0, 0)
+    assert stats.silent_samples == 25 * PACKET
+
+
+MODES = [DelayMode.ADAPTIVE, FIXED]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("gap_s", [0.15, 0.4, 1.0, 3.5])
+def test_the_onset_of_a_sentence_is_played_where_stamps_stood_still(
+    mode: DelayMode, gap_s: float
+) -> None:
+    arrivals = [(k * TICK_S + k // 50 * gap_s, rtp(k)) for k in range(500)]
+    run = Run(make(mode, 60.0)).feed(arrivals, arrivals[-1][0] + 0.1)
+    assert {*range(50, 490)} <= set(run.numbers())
+    stats = run.buffer.stats
+    assert stats.lost_packets == stats.late_packets == stats.source_changes == 0
+    assert stats.silent_samples >= 8 * (gap_s - 0.08) * RATE
+
+
+@pytest.mark.parametrize("stall_s", [0.15, 0.3, 0.6])
+def test_a_standstill_of_the_network_leaves_the_fixed_delay_as_it_was(stall_s: float) -> None:
+    arrivals = [(max(at_s, 2.0 + stall_s) if at_s >= 2.0 else at_s, p) for at_s, p in steady(300)]
+    run = Run(make(FIXED, 60.0)).feed(arrivals, 300 * TICK_S)
+    assert run.delays_s[-1] <= 0.06 + 2 * TICK_S + 1e-9
+    thrown = 300 - len(run.numbers())
+    assert thrown * TICK_S <= stall_s + 0.06
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("jitter_s", [0.0, 0.015])
+def test_stamps_that_jump_without_a_pause_make_no_hole(mode: DelayMode, jitter_s: float) -> None:
+    rng = np.random.default_rng(5)
+    arrivals = [
+        (k * TICK_S + rng.uniform(0.0, jitter_s), rtp(k, timestamp=k // 20 * PACKET))
+        for k in range(400)
+    ]
+    run = Run(make(mode, 60.0)).feed(arrivals, 395 * TICK_S)
+    assert run.buffer.stats.silent_samples == 0
+    assert {*range(5, 380)} <= set(run.numbers())
+    assert run.delays_s[-1] <= 0.1
+
+
+@pytest.mark.parametrize(("share", "burst"), [(1.8, 12), (1.8, 6), (1.2, 4), (0.5, 1), (0.0, 1)])
+def test_stamps_of_another_speed_than_the_samples_are_not_believed(
+    share: float, burst: int
+) -> None:
+    arrivals = [
+        (k // burst * burst * TICK_S, RtpPacket(0, k, int(share * k * PACKET), 1, bytes([k % 251])))
+        for k in range(1200)
+    ]
+    run = Run(make()).feed(arrivals, 1200 * TICK_S)
+    assert run.buffer.stats.played_samples >= 0.97 * 1200 * PACKET
+
+
+def _sent(seed: int) -> tuple[list[tuple[float, RtpPacket]], float]:
+    """Return what a sender with losses, pauses, restarts and a clock of its own sends."""
+    rng = np.random.default_rng(seed)
+    clock, loss, still = 1 + rng.uniform(-5e-4, 5e-4), rng.choice([0.0, 0.05]), rng.random() < 0.5
+    at_s, number, stamp = 0.0, int(rng.integers(2**16)), int(rng.integers(2**32))
+    arrivals = []
+    for k in range(600):
+        if k % 300 > 4 and rng.random() < 0.01:
+            pause = int(rng.integers(10, 60))
+            at_s += pause * TICK_S
+            stamp += 0 if still else pause * PACKET
+        if k == 300:
+            number, stamp = int(rng.integers(2**16)), int(rng.integers(2**32))
+        if rng.random() >= loss or k % 300 < 5:
+            packet = RtpPacket(0, number % 2**16, stamp % 2**32, 1, k.to_bytes(4, "big"))
+            arrivals.append((at_s * clock + rng.uniform(0.0, 0.019), packet))
+        at_s, number, stamp = at_s + TICK_S, number + 1, stamp + PACKET
+    return arrivals, at_s
+
+
+@examples(60, few=12)
+@given(st.integers(0, 2**32 - 1))
+def test_what_any_sender_sends_is_played_if_it_came_in_time(seed: int) -> None:
+    arrivals, ends_s = _sent(seed)
+    buffer = make(FIXED, 80.0)
+    played: dict[bytes, int] = {}
+    waiting = sorted(arrivals, key=lambda arrival: arrival[0])
+    for tick in range(round((ends_s + 1.0) / TICK_S)):
+        while waiting and waiting[0][0] <= tick * TICK_S:
+            arrived_s, packet = waiting.pop(0)
+            buffer.put(packet, PACKET, arrived_s)
+        buffer.pull(tick * TICK_S)
+        for part in buffer.parts:
+            heard = part.packet.payload
+            played[heard] = played.get(heard, 0) + part.samples
+        assert buffer.packets_held <= 50
+    # The first packet of a row waits for the second, and may be late by then.
+    firsts = {k.to_bytes(4, "big") for k in (0, 300)}
+    sent = {packet.payload for _, packet in arrivals} - firsts
+    assert {each for each in sent if played.get(each) != PACKET} == set()

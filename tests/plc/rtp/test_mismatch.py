@@ -3,8 +3,10 @@
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from plc.errors import ConfigError
 from plc.rtp.codecs import G711, L16, Codec, open_codec
 from plc.rtp.mismatch import Told
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket, build_rtp
+from plc.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint
 from tests.plc import configs
@@ -31,6 +33,7 @@ from tests.signals import tones
 
 SENDER = ("192.0.2.1", 40_000)
 PACKET_S = 0.01
+HERE = Endpoint("127.0.0.1", 0)
 
 
 def lines_of(playout: Playout, sent: list[tuple[float, bytes]]) -> list[str]:
@@ -74,7 +77,8 @@ def playout_of(
     [
         (L16(44_100, 2), ("l16", 48_000, 1), r"payload type 10 \(l16, 44100 Hz, 2 channels, .*"
          r"not 96 \(l16, 48000 Hz, 1 channel\): give --sample-rate 44100 --channels 2$"),
-        (G711("pcma"), ("pcmu", 8000, 1), r"payload type 8 \(pcma, .*: give --codec pcma$"),
+        (G711("pcma"), ("pcmu", 16_000, 1),
+         r"payload type 8 \(pcma, .*: give --codec pcma --sample-rate 8000 --channels 1$"),
         (G711("pcmu"), ("l16", 48_000, 1),
          r"payload type 0 .*: give --codec pcmu --sample-rate 8000 --channels 1$"),
     ],
@@ -126,6 +130,80 @@ def test_another_sample_rate_is_told(sent: int, taken: int, jitter_s: float) -> 
     else:
         (line,) = lines
         assert line.endswith(f"not by {taken}: give --sample-rate {sent}")
+
+
+def restamped(sent: list[tuple[float, bytes]], share: float) -> list[tuple[float, bytes]]:
+    """Return packets of 480 samples whose stamps advance by that share of it."""
+    changed = []
+    for k, (at_s, datagram) in enumerate(sent):
+        packet = parse_rtp(datagram)
+        assert isinstance(packet, RtpPacket)
+        changed.append((at_s, build_rtp(replace(packet, timestamp=int(share * 480 * k)))))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "share"), [("l16", 2, 2.0), ("opus", 1, 0.5), ("l24", 1, 0.5)]
+)
+def test_stamps_that_alone_are_wrong_are_told_and_no_option_is_advised(
+    name: str, channels: int, share: float
+) -> None:
+    sent = restamped(sent_by(open_codec(name, 48_000, channels), 6.0), share)
+    playout = playout_of(name, 48_000, channels)
+    (line,) = lines_of(playout, sent)
+    assert "played by their numbers" in line
+    assert "--" not in line
+
+
+def test_telephone_events_of_another_source_are_no_audio() -> None:
+    events = [
+        (3.0 + 0.05 * k, build_rtp(RtpPacket(101, k, 7000, 9, bytes([5, 10, 0, k]))))
+        for k in range(20)
+    ]
+    sent = sorted(sent_by(G711("pcmu"), 5.0) + events)
+    assert lines_of(playout_of("pcmu", 8000), sent) == []
+
+
+def test_a_type_that_would_not_be_audio_as_configured_is_not_advised_as_such() -> None:
+    sent = [(0.02 * k, build_rtp(RtpPacket(98, k, 960 * k, 1, bytes(61)))) for k in range(20)]
+    (line,) = lines_of(playout_of("l16", 48_000), sent)
+    assert "--payload-type" not in line
+
+
+def test_a_switch_to_a_static_type_of_other_samples_is_told_at_once() -> None:
+    sent = sent_by(L16(48_000, 1), 1.0)
+    sent += [(1.0 + at_s, datagram) for at_s, datagram in sent_by(G711("pcmu"), 0.1)]
+    (line,) = lines_of(playout_of("l16", 48_000), sent)
+    assert "payload type 0 (pcmu, 8000 Hz, 1 channel" in line
+
+
+@pytest.mark.parametrize("says_goodbye", [False, True])
+def test_a_change_of_the_source_is_told_once_and_at_once_after_a_goodbye(
+    says_goodbye: bool,
+) -> None:
+    codec = L16(8000, 1)
+    config = configs.changed(
+        RelayConfig(listen=HERE, to=HERE), sample_rate=8000, packet_samples=80, model="ar"
+    )
+    relay = StreamRelay(config)
+    sent = sent_by(codec, 0.5)
+    later = Packetizer(codec, ssrc=0xEEEE)
+    block = np.zeros((80, 1), np.float32)
+    sent += [(0.5 + PACKET_S * k, later.pack(block)) for k in range(40)]
+    lines: list[str] = []
+    changed_s = 0.0
+    for k, (at_s, datagram) in enumerate(sent):
+        if k == 50 and says_goodbye:
+            goodbye = struct.pack("!BBHIBBHI", 0x80, 201, 1, 0xABCD, 0x81, 203, 1, 0xABCD)
+            relay.receive(goodbye, SENDER, at_s)
+        relay.receive(datagram, SENDER, at_s)
+        if relay.playout.buffer.ssrc == 0xEEEE:
+            changed_s = changed_s or at_s
+        relay.told.tell("here", lambda event, says, **_: lines.append(f"{event}: {says}"))
+    assert lines == [
+        "source: here plays SSRC 0000eeee from 192.0.2.1:40000 now, not 0000abcd any more"
+    ]
+    assert 0.5 < changed_s <= (0.52 if says_goodbye else 0.58)
 
 
 def test_packets_that_hold_no_sample_are_told() -> None:

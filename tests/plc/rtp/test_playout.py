@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import plc.rtp.playout
 from plc import Concealer, conceal
 from plc.audio.loss import GilbertElliott
-from plc.rtp.codecs import L16, Codec, open_codec
+from plc.rtp.codecs import G711, L16, Codec, open_codec
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import Malformed, RedBlock, RtpPacket, build_red, build_rtp, parse_rtp
@@ -206,6 +206,62 @@ def test_comfort_noise_between_packets_is_no_loss() -> None:
     assert playout.stats.unknown_packets == 4
     assert playout.received.lost_packets == playout.received.lost_samples == 0
     assert playout.received.silent_samples == 4 * BLOCK
+
+
+@pytest.mark.parametrize("described", [(), ((99, "l16"),)])
+def test_another_type_of_the_same_samples_is_played_as_it_comes(
+    described: tuple[tuple[int, str], ...],
+) -> None:
+    codecs: list[Codec] = [G711("pcmu"), G711("pcma"), L16(8000, 1)]
+    codecs[2].payload_type = 99
+    signal = as_sent(tones(4, 8000, 90 * 80))[:, None]
+    arrivals = []
+    wanted = []
+    for k in range(90):
+        codec = codecs[k // 30]
+        payload = codec.encode(signal[80 * k : 80 * k + 80])
+        wanted.append(codec.decode(payload))
+        arrivals.append((0.01 * k, build_rtp(RtpPacket(codec.payload_type, k, 80 * k, 5, payload))))
+    playout = playout_of(
+        codecs[0], 80, FIXED_60, model="ar", budget_ms=math.inf, more_payload_types=described
+    )
+    count = 90 if described else 60
+    played = play(playout, arrivals[:count], count)
+    expected = np.concatenate(wanted[:count])
+    begin = begin_of(played, expected)
+    np.testing.assert_array_equal(played[begin:], expected[: len(played) - begin])
+    assert playout.stats.unknown_packets == 0
+
+
+@pytest.mark.parametrize("mode", [DelayMode.FIXED, DelayMode.ADAPTIVE])
+@pytest.mark.parametrize("louder", [1.0, 4.0])
+def test_what_refreshes_the_background_in_a_pause_makes_no_dip_and_louder_audio_is_played(
+    mode: DelayMode, louder: float
+) -> None:
+    codec = L16(RATE, 1)
+    signal = (0.01 * noise(3, 5 * RATE))[:, None]
+    signal[: RATE // 2] += 0.2 * sine(200, RATE, RATE // 2)[:, None]
+    signal[3 * RATE + RATE // 5 :] *= louder
+    signal = as_sent(signal)
+    # After 2 s a packet of 20 ms comes each 400 ms.
+    sent = [k for k in range(250) if k < 100 or k % 20 == 0]
+    arrivals = []
+    for number, k in enumerate(sent):
+        payload = codec.encode(signal[320 * k : 320 * (k + 1)])
+        arrivals.append((0.02 * k, build_rtp(RtpPacket(96, number, 320 * k, 5, payload))))
+    playout = make(codec, DelayConfig(mode=mode, delay_ms=60), model="ar")
+    played = play(playout, arrivals, 480)[:, 0]
+    if louder == 1.0:
+        # From the first refresh on: what becomes of the last packet before is the concealer's.
+        frames = played[RATE * 26 // 10 :][: RATE * 2].reshape(-1, 320)
+        levels = 20 * np.log10(np.std(frames, axis=1) / np.std(signal[RATE : 2 * RATE]))
+        assert np.max(np.abs(levels)) < 3.0
+        assert playout.stats.refresh_packets >= 5
+    else:
+        assert playout.stats.refresh_packets <= 3
+        frames = played[RATE * 3 :][: RATE // 2].reshape(-1, 160)
+        loudest = 20 * np.log10(np.max(np.std(frames, axis=1)) / np.std(signal[4 * RATE :]))
+        assert loudest > -1.0
 
 
 def test_silence_is_played_before_anything_came() -> None:

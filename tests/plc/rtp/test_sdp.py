@@ -35,6 +35,17 @@ def test_what_ffmpeg_writes_is_read() -> None:
     )
 
 
+def test_other_codecs_of_a_description_are_kept_and_those_of_other_samples_named() -> None:
+    text = "v=0\nc=IN IP4 192.0.2.1\nm=audio 9000 RTP/AVP 0 111 8 101\n"
+    text += "a=rtpmap:111 opus/48000/2\na=rtpmap:101 telephone-event/8000\n"
+    (media,) = parse_sdp(text)
+    assert (media.codec, media.beside, media.not_played) == (
+        "pcmu",
+        ((8, "pcma"),),
+        ("opus (111)",),
+    )
+
+
 def test_static_payload_types_need_no_map() -> None:
     text = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9000 RTP/AVP 8 0\r\na=ptime:20\r\n"
     (media,) = parse_sdp(text)

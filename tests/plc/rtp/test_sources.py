@@ -6,8 +6,9 @@ from plc.rtp.outcomes import JitterStats
 from plc.rtp.packets import RtpPacket
 from plc.rtp.sources import AUDITIONS_MAX, QUIET_S, Sources
 
+RATE = 16_000
 PACKET = 160
-TICK_S = 0.02
+TICK_S = PACKET / RATE
 
 
 def rtp(k: int, ssrc: int = 1, sequence: int = 0, timestamp: int = 0) -> RtpPacket:
@@ -23,14 +24,14 @@ def hear(sources: Sources, packet: RtpPacket, now_s: float) -> int:
 def known_one() -> tuple[Sources, JitterStats]:
     """Return sources of which number 1 is known and was heard last at 0 s."""
     stats = JitterStats()
-    sources = Sources(stats)
+    sources = Sources(stats, RATE)
     hear(sources, rtp(0), -TICK_S)
     assert hear(sources, rtp(1), 0.0) == 2
     return sources, stats
 
 
 def test_a_source_is_believed_with_its_second_packet_in_a_row_and_both_are_played() -> None:
-    sources = Sources(JitterStats())
+    sources = Sources(JitterStats(), RATE)
     assert sources.hear(rtp(0), PACKET, 0.0) == []
     assert sources.known is None
     believed = sources.hear(rtp(1), PACKET, TICK_S)
@@ -50,7 +51,7 @@ def test_a_source_is_believed_with_its_second_packet_in_a_row_and_both_are_playe
     ],
 )
 def test_a_row_goes_on_by_number_and_time(second: RtpPacket, believed: bool) -> None:
-    sources = Sources(JitterStats())
+    sources = Sources(JitterStats(), RATE)
     first = rtp(0, sequence=65_535, timestamp=2**32 - PACKET)
     assert hear(sources, first, 0.0) == 0
     assert bool(hear(sources, second, TICK_S)) is believed
@@ -68,7 +69,7 @@ def test_between_packets_of_the_known_one_nobody_is_believed() -> None:
     sources, stats = known_one()
     for k in range(20):
         assert hear(sources, rtp(k, ssrc=2), 3 * QUIET_S * (k + 1)) == 0
-        sources.confirm(3 * QUIET_S * (k + 1))
+        sources.confirm(PACKET, 3 * QUIET_S * (k + 1))
     assert (sources.known, stats.foreign_packets) == (1, 20)
 
 
@@ -95,7 +96,7 @@ def test_a_known_one_that_jumps_is_believed_again_at_once() -> None:
 
 def test_few_sources_wait_and_the_one_that_waits_longest_is_forgotten() -> None:
     stats = JitterStats()
-    sources = Sources(stats)
+    sources = Sources(stats, RATE)
     for ssrc in range(AUDITIONS_MAX + 1):
         hear(sources, rtp(0, ssrc=ssrc), 0.0)
     assert stats.foreign_packets == 1
