@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
     from plc.repair.detect.files import DetectReport
+    from plc.repair.gaps import Stretch
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -370,7 +371,7 @@ def inpaint(
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         work.check_shown(picture, page, overwrite)
-        found: dict[Path, list[tuple[float, float]]] = {}
+        found: dict[Path, list[Stretch]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
             gaps_s = given.of(pair) or found.get(pair.source)
@@ -704,9 +705,7 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
         )
 
 
-def _found_gaps(
-    pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool
-) -> list[tuple[float, float]]:
+def _found_gaps(pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool) -> "list[Stretch]":
     """Return the damage of a recording as gaps; say what was found."""
     from plc.audio.files import check_target
     from plc.errors import AudioFileError

@@ -19,6 +19,7 @@ from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
+    from plc.repair.gaps import Stretch
     from plc.repair.recordings import Progress
 
 STANDARD = "-"
@@ -121,7 +122,7 @@ class Places:
     loop: bool
     packet_ms: float | str
 
-    def of(self, pair: "Pair") -> list[tuple[float, float]]:
+    def of(self, pair: "Pair") -> "list[Stretch]":
         """Return the gaps of a recording, in seconds."""
         from plc.audio.files import AudioReader, count_samples
         from plc.audio.loss import TraceLosses, read_trace

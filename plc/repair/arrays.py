@@ -44,7 +44,6 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine.config import OPEN, RecordingConfig, StreamConfig
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
-from plc.engine.spans import lost_spans
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
@@ -59,7 +58,7 @@ from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
 from plc.repair.edges import widen
-from plc.repair.gaps import Gap, find_unsound, merge_gaps
+from plc.repair.gaps import Gap, find_unsound, holes_of, merge_gaps, tracks_of
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.joint import grouped, interpolate_together
 from plc.repair.limit import hold_between
@@ -101,7 +100,9 @@ def inpaint(
         it is lost is not looked at.
     lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
         As for :func:`~plc.conceal`: a trace, a mask, or gaps in samples, stop excluded, in any
-        order; overlapping ones are merged.
+        order; overlapping ones are merged. A mask or trace of shape (…, channels) is by channel,
+        and so is a gap of (start, stop, channels), channels counted from 0: what the others hold
+        there stays as it is.
     sample_rate : int
         8000 to 768000 Hz. Above 192000 Hz linear prediction fills alone.
     packet_samples, packet_ms
@@ -151,12 +152,25 @@ def inpaint(
     stream = RecordingConfig(
         sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
     )
-    gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
-    wide = widen(signal, merge_gaps(gaps, signal.shape[0]), stream.sample_rate)
-    spans = [gap.span for gap in wide]
-    return fill_gaps(
-        signal, stream.sample_rate, spans, (), (), quality, method, model, seed, progress
-    )
+    samples, channels = signal.shape[0], signal.size // signal.shape[0]
+    holes = holes_of(lost, samples, channels, stream.packet_samples)
+    tracks = tracks_of(holes, samples, channels)
+    out = signal.copy()
+    by_channel, filled = out.reshape(samples, -1), signal.reshape(samples, -1)
+    done, total = 0, sum(len(track.gaps) for track in tracks)
+    for where, gaps in tracks:
+        own = filled[:, where]
+        spans = [gap.span for gap in widen(own, gaps, stream.sample_rate)]
+
+        def report(count: int, _: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + count, total)
+
+        by_channel[:, where] = fill_gaps(
+            own, stream.sample_rate, spans, (), (), quality, method, model, seed, report
+        )
+        done += len(gaps)
+    return out
 
 
 def fill_gaps(

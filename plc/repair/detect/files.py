@@ -12,6 +12,7 @@ from plc.repair.detect.findings import KINDS, Finding
 from plc.repair.detect.plausible import weigh
 from plc.repair.detect.search import Detector
 from plc.repair.detect.selection import EVERYTHING, Selection
+from plc.repair.gaps import Stretch
 from plc.repair.recordings import Progress
 
 
@@ -49,10 +50,15 @@ class DetectReport:
         return tuple(each for each in self.findings if not each.doubt)
 
     @property
-    def gaps_s(self) -> list[tuple[float, float]]:
+    def gaps_s(self) -> list[Stretch]:
         """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
-        rate = self.sample_rate
-        return [(a / rate, b / rate) for each in self.damage for a, b in each.gaps]
+        return [gap for each in self.damage for gap in self._stretches(each)]
+
+    def _stretches(self, finding: Finding) -> Iterator[Stretch]:
+        rate, everywhere = self.sample_rate, len(finding.channels) == self.channels
+        for start, stop in finding.gaps:
+            span = start / rate, stop / rate
+            yield span if everywhere else (*span, finding.channels)
 
     @property
     def doubtful(self) -> tuple[Finding, ...]:

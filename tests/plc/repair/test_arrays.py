@@ -197,7 +197,7 @@ def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
         ({"method": "magic"}, "method is 'magic'; known: auto"),
         ({"method": "burg:60/100"}, "half"),
         ({"lost": [(90, 101)]}, "gap 90:101 does not fit a signal of 100 samples"),
-        ({"sample_rate": 4000}, "sample_rate is 4000; supported: 8000 to 192000 Hz"),
+        ({"sample_rate": 4000}, "sample_rate is 4000; supported: 8000 to 768000 Hz"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(settings: dict[str, Any], message: str) -> None:
