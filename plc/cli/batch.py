@@ -130,14 +130,15 @@ class Places:
         from plc.repair.recordings import lost_gaps
 
         with AudioReader(pair.source) as reader:
-            rate, samples = reader.sample_rate, reader.samples
+            rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
         found = [parse_gap(text, rate) for text in self.gap]
         if self.gaps is not None:
             found += read_gaps(belonging(self.gaps, pair, (".txt",)), rate)
         if self.mask is not None:
             mask = belonging(self.mask, pair, (".npy", pair.source.suffix, ".wav", ".flac"))
             length = count_samples(pair.source) if samples is None else samples
-            found += [(start / rate, stop / rate) for start, stop in read_mask(mask, length)]
+            holes = read_mask(mask, length, channels)
+            found += [(start / rate, stop / rate, where) for start, stop, where in holes]
         if self.trace is not None:
             trace = belonging(self.trace, pair, (".trace",))
             losses = TraceLosses(read_trace(trace), self.loop, path=trace)

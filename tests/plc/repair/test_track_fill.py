@@ -12,8 +12,9 @@ from plc.apps import repair
 from plc.apps.repair import REPAIRED, RepairSettings, run_repair
 from plc.audio.files import read_audio
 from plc.errors import ConfigError
-from plc.repair.detect.files import detect_file
+from plc.repair.detect.files import detect_file, write_labels
 from plc.repair.gaps import Stretch
+from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 from tests.signals import tones
 
@@ -62,6 +63,21 @@ def test_holes_of_one_channel_are_found_and_filled_in_it_alone(tmp_path: Path) -
     assert gain_db(truth[:, 0], holes[:, 0], filled[:, 0]) >= 8.0
     assert len(done.gaps) == len(done.holes) == len(GAPS)
     assert {hole.channels for hole in done.holes} == {(0,)}
+
+
+def test_labels_say_which_channels_and_are_read_so(tmp_path: Path) -> None:
+    source, labels = tmp_path / "a.wav", tmp_path / "a.txt"
+    signal = harmed(recording())
+    signal[10_000:10_400] = 0.0
+    written(source, signal)
+    report = detect_file(source)
+    write_labels(labels, report)
+    texts = [line.split("\t")[2] for line in labels.read_text().splitlines()]
+    assert sum(text.endswith(" [1]") for text in texts) == len(GAPS)
+    assert sum("[" not in text for text in texts) == 1
+    for read, found in zip(read_gaps(labels), report.gaps_s, strict=True):
+        assert read[:2] == pytest.approx(found[:2], abs=1e-6)
+        assert read[2:] == found[2:]
 
 
 def test_an_archive_is_repaired_by_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
