@@ -6,7 +6,9 @@ gaps are filled together, and the other tracks are not touched by it.
 
 import math
 import operator
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +155,12 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
     ends = [start for start, _ in merged[1:]] + [samples]
     # Without gaps the signal still has an end.
     return [Gap(start, stop, end) for (start, stop), end in zip(merged, ends, strict=False)]
+
+
+def gaps_within(gaps: Sequence[Gap], first: int, last: int) -> Sequence[Gap]:
+    """Return those of gaps in order that have samples from ``first`` to ``last``."""
+    begin = bisect_right(gaps, first, key=attrgetter("stop"))
+    return gaps[begin : bisect_left(gaps, last, begin, key=attrgetter("start"))]
 
 
 def gaps_in_samples(gaps_s: Iterable[Stretch], sample_rate: int, samples: int) -> list[Hole]:

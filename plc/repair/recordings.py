@@ -337,7 +337,7 @@ def inpaint_file(
                 model=model,
                 seed=seed,
             )
-            fills = [TrackFill(track, recording) for track in tracks if track.gaps]
+            fills = [TrackFill(track, tracks, recording) for track in tracks if track.gaps]
             jobs = [(fill, group) for fill in fills for group in fill.groups()]
             for fill, group in sorted(jobs, key=lambda job: job[1].whole.start):
                 first, stop = fill.reach(group)

@@ -1,19 +1,17 @@
 """Fill the gaps of a track, a window of the recording after another."""
 
 import math
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError
-from plc.repair.arrays import HEARD_S, context_s, fill_gaps
+from plc.repair.arrays import HEARD_S, context_s, fill_gaps, guides_of
 from plc.repair.edges import intact_part
-from plc.repair.gaps import Gap, Hole, Track, find_unsound, merge_gaps
+from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
 from plc.repair.interpolate import refinable, refines
 from plc.repair.joint import grouped
 
@@ -52,12 +50,14 @@ class TrackFill:
     ----------
     track : Track
         What is lost.
+    tracks : sequence of Track
+        All of the recording.
     recording : Recording
         Of it.
     """
 
-    def __init__(self, track: Track, recording: Recording) -> None:
-        self.track, self.recording = track, recording
+    def __init__(self, track: Track, tracks: Sequence[Track], recording: Recording) -> None:
+        self.track, self.tracks, self.recording = track, tracks, recording
         self.filled: list[Gap] = []
         self._made: deque[tuple[int, int]] = deque()
         how = recording
@@ -94,7 +94,7 @@ class TrackFill:
         how, where = self.recording, self.track.channels
         own = signal[:, where]
         last = first + len(own)
-        more = group.behind[: bisect_left(group.behind, last, key=attrgetter("start"))]
+        more = gaps_within(group.behind, first, last)
         later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
         holes = [(gap.start - first, gap.stop - first) for gap in group.gaps]
         self._check(own, first, [*holes, *later])
@@ -114,6 +114,7 @@ class TrackFill:
             how.method,
             how.model,
             how.seed,
+            guides=guides_of(signal, first, self.tracks, where),
         )
         self.filled += [
             Gap(*(first + place for place in each)) for each in merge_gaps(holes, wide.end)
