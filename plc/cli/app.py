@@ -694,6 +694,9 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
     where = "stdout" if work.to_stdout else pair.target
     work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
+    partial = sum(len(hole.channels) < report.channels for hole in report.holes)
+    if partial:
+        work.say(f"{partial} of them not in all channels: what the others hold there is as it was")
     if report.damaged_samples:
         damaged = counted(report.damaged_samples, "damaged sample")
         work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
