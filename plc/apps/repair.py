@@ -32,6 +32,7 @@ from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
+from plc.repair.gaps import Stretch
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
@@ -361,9 +362,7 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
     return {**told, "state": REPAIRED, "samples": report.samples, "gaps": report.gaps}
 
 
-def _damage(
-    job: Job, source: Path, folder: Path
-) -> tuple[list[tuple[float, float]], tuple[str, ...]]:
+def _damage(job: Job, source: Path, folder: Path) -> tuple[list[Stretch], tuple[str, ...]]:
     """Return where a recording is damaged, in seconds, and of which kind."""
     if job.settings.gaps is None:
         report = detect_file(source)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
     from plc.repair.detect.files import DetectReport
+    from plc.repair.gaps import Stretch
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
@@ -370,7 +371,7 @@ def inpaint(
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         work.check_shown(picture, page, overwrite)
-        found: dict[Path, list[tuple[float, float]]] = {}
+        found: dict[Path, list[Stretch]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
             gaps_s = given.of(pair) or found.get(pair.source)
@@ -693,6 +694,9 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
     filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
     where = "stdout" if work.to_stdout else pair.target
     work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
+    partial = sum(len(hole.channels) < report.channels for hole in report.holes)
+    if partial:
+        work.say(f"{partial} of them not in all channels: what the others hold there is as it was")
     if report.damaged_samples:
         damaged = counted(report.damaged_samples, "damaged sample")
         work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
@@ -704,9 +708,7 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
         )
 
 
-def _found_gaps(
-    pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool
-) -> list[tuple[float, float]]:
+def _found_gaps(pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool) -> "list[Stretch]":
     """Return the damage of a recording as gaps; say what was found."""
     from plc.audio.files import check_target
     from plc.errors import AudioFileError

@@ -19,6 +19,7 @@ from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
+    from plc.repair.gaps import Stretch
     from plc.repair.recordings import Progress
 
 STANDARD = "-"
@@ -121,7 +122,7 @@ class Places:
     loop: bool
     packet_ms: float | str
 
-    def of(self, pair: "Pair") -> list[tuple[float, float]]:
+    def of(self, pair: "Pair") -> "list[Stretch]":
         """Return the gaps of a recording, in seconds."""
         from plc.audio.files import AudioReader, count_samples
         from plc.audio.loss import TraceLosses, read_trace
@@ -129,14 +130,15 @@ class Places:
         from plc.repair.recordings import lost_gaps
 
         with AudioReader(pair.source) as reader:
-            rate, samples = reader.sample_rate, reader.samples
+            rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
         found = [parse_gap(text, rate) for text in self.gap]
         if self.gaps is not None:
             found += read_gaps(belonging(self.gaps, pair, (".txt",)), rate)
         if self.mask is not None:
             mask = belonging(self.mask, pair, (".npy", pair.source.suffix, ".wav", ".flac"))
             length = count_samples(pair.source) if samples is None else samples
-            found += [(start / rate, stop / rate) for start, stop in read_mask(mask, length)]
+            holes = read_mask(mask, length, channels)
+            found += [(start / rate, stop / rate, where) for start, stop, where in holes]
         if self.trace is not None:
             trace = belonging(self.trace, pair, (".trace",))
             losses = TraceLosses(read_trace(trace), self.loop, path=trace)

@@ -44,7 +44,6 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine.config import OPEN, RecordingConfig, StreamConfig
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
-from plc.engine.spans import lost_spans
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
@@ -58,8 +57,17 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
-from plc.repair.edges import widen
-from plc.repair.gaps import Gap, find_unsound, merge_gaps
+from plc.repair.edges import EDGE_SAMPLES, widen
+from plc.repair.gaps import (
+    Gap,
+    Track,
+    find_unsound,
+    gaps_within,
+    holes_of,
+    merge_gaps,
+    tracks_of,
+)
+from plc.repair.guide import Fill, Guides, follow
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.joint import grouped, interpolate_together
 from plc.repair.limit import hold_between
@@ -101,7 +109,9 @@ def inpaint(
         it is lost is not looked at.
     lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
         As for :func:`~plc.conceal`: a trace, a mask, or gaps in samples, stop excluded, in any
-        order; overlapping ones are merged.
+        order; overlapping ones are merged. A mask or trace of shape (…, channels) is by channel,
+        and so is a gap of (start, stop, channels), channels counted from 0: what the others hold
+        there stays as it is.
     sample_rate : int
         8000 to 768000 Hz. Above 192000 Hz linear prediction fills alone.
     packet_samples, packet_ms
@@ -151,12 +161,35 @@ def inpaint(
     stream = RecordingConfig(
         sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
     )
-    gaps = lost_spans(lost, signal.shape[0], stream.packet_samples)
-    wide = widen(signal, merge_gaps(gaps, signal.shape[0]), stream.sample_rate)
-    spans = [gap.span for gap in wide]
-    return fill_gaps(
-        signal, stream.sample_rate, spans, (), (), quality, method, model, seed, progress
-    )
+    samples, channels = signal.shape[0], signal.size // signal.shape[0]
+    holes = holes_of(lost, samples, channels, stream.packet_samples)
+    tracks = tracks_of(holes, samples, channels)
+    out = signal.copy()
+    by_channel, filled = out.reshape(samples, -1), signal.reshape(samples, -1)
+    done, total = 0, sum(len(track.gaps) for track in tracks)
+    for where, gaps in tracks:
+        own = filled[:, where]
+        spans = [gap.span for gap in widen(own, gaps, stream.sample_rate)]
+
+        def report(count: int, _: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + count, total)
+
+        by_channel[:, where] = fill_gaps(
+            own,
+            stream.sample_rate,
+            spans,
+            (),
+            (),
+            quality,
+            method,
+            model,
+            seed,
+            report,
+            guides_of(filled, 0, tracks, where) if gaps else None,
+        )
+        done += len(gaps)
+    return out
 
 
 def fill_gaps(
@@ -170,6 +203,7 @@ def fill_gaps(
     model: str,
     seed: int = 0,
     progress: _Report | None = None,
+    guides: Guides | None = None,
 ) -> Packet:
     """Fill the gaps of a signal that holds earlier fills.
 
@@ -186,6 +220,8 @@ def fill_gaps(
         filled from them, too, but no louder for them.
     later : sequence of (start, stop)
         Gaps behind the others, which stay as they are.
+    guides : Guides, optional
+        Other channels of the same recording, that tell of what is lost.
     """
     if quality not in QUALITIES:
         raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
@@ -199,9 +235,7 @@ def fill_gaps(
     if method in FILE_METHODS:
         network_of_files = _open_file_method(method, model, config.sample_rate, seed)
         config = replace(config, method="ar")
-    rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
-    if signal.dtype == np.int16:
-        rows /= np.float32(INT16_SCALE)
+    rows = _as_rows(signal)
     merged = merge_gaps([*gaps, *later], rows.shape[1])
     warm_up()
     unsound = find_unsound(rows.T, (gap.span for gap in merged))
@@ -234,11 +268,69 @@ def fill_gaps(
         if network_of_files is not None:
             for row in rows:
                 network_of_files(row, *gap.span, received)
+        elif guides is not None and refines(quality, config.method):
+            _guide(rows, config, gap, quality, received, guides)
         _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
         if progress is not None:
             progress(done, len(wanted))
     return _into(signal, rows, wanted)
+
+
+def guides_of(
+    signal: Packet, first: int, tracks: Sequence[Track], lost: Sequence[int]
+) -> Guides | None:
+    """Return the channels that may tell of what others have lost; None if there are none.
+
+    Parameters
+    ----------
+    signal : float32 or int16, shape (n, channels)
+        All channels, from sample ``first`` of the recording on.
+    tracks : sequence of Track
+        Of the recording.
+    lost : sequence of int
+        The channels to be filled.
+    """
+    others = [channel for channel in range(signal.shape[1]) if channel not in lost]
+    if not others:
+        return None
+    known = np.ones((signal.shape[1], signal.shape[0]), np.bool_)
+    for where, gaps in tracks:
+        # What lies beside a gap may be damaged, too.
+        for start, stop, _ in gaps_within(gaps, first - EDGE_SAMPLES, first + len(signal)):
+            begin, end = start - EDGE_SAMPLES - first, stop + EDGE_SAMPLES - first
+            known[where, max(0, begin) : max(0, end)] = False
+    return Guides(_as_rows(signal[:, others]), known[others])
+
+
+def _as_rows(signal: Packet) -> NDArray[np.float32]:
+    """Return a copy of shape (channels, n), full scale 1.0."""
+    rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
+    if signal.dtype == np.int16:
+        rows /= np.float32(INT16_SCALE)
+    return rows
+
+
+def _guide(
+    rows: NDArray[np.float32],
+    config: StreamConfig,
+    gap: Gap,
+    quality: str,
+    received: NDArray[np.bool_],
+    guides: Guides,
+) -> None:
+    """Improve a gap's fill by the other channels."""
+    one = replace(config, channels=1)
+
+    def filled_by(effort: str) -> Fill:
+        def fill(line: NDArray[np.float32], place: Gap) -> None:
+            _fill(line[np.newaxis], one, place, effort, None, np.ones(line.size, np.bool_))
+
+        return fill
+
+    for row in rows:
+        fill, rehearse = filled_by(quality), filled_by("fast")
+        follow(row, received, guides, config.sample_rate, gap, fill, rehearse)
 
 
 def _open_file_method(method: str, model: str, sample_rate: int, seed: int) -> _FileMethod:

@@ -1,14 +1,35 @@
-"""Gaps of a recording: in seconds as they are given, in samples as they are filled."""
+"""Gaps of a recording: in seconds as they are given, in samples as they are filled.
+
+A gap may be of some channels only. Channels that are lost at the same places are a track: their
+gaps are filled together, and the other tracks are not touched by it.
+"""
 
 import math
+import operator
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.spans import merge_spans
+from plc.engine.spans import lost_spans, merge_spans
 from plc.errors import ConfigError
+
+Stretch = tuple[float, float] | tuple[float, float, tuple[int, ...]]
+"""Start and end in seconds; the channels, from 0 on, where not all are lost."""
+
+
+class Hole(NamedTuple):
+    """What is lost of some channels, in samples."""
+
+    start: int
+    """First sample."""
+    stop: int
+    """First sample after it."""
+    channels: tuple[int, ...] = ()
+    """From 0 on; empty means all."""
 
 
 class Gap(NamedTuple):
@@ -37,6 +58,91 @@ class Gap(NamedTuple):
         return self.start, self.stop
 
 
+class Track(NamedTuple):
+    """Channels that are lost at the same places."""
+
+    channels: tuple[int, ...]
+    """From 0 on, in order."""
+    gaps: list[Gap]
+    """In order, and apart from each other; none where the channels are intact."""
+
+
+def tracks_of(holes: Iterable[Hole], samples: int, channels: int) -> list[Track]:
+    """Return all channels of a signal in tracks.
+
+    Parameters
+    ----------
+    holes : iterable of Hole
+        What is lost, in any order.
+    samples, channels : int
+        Of the signal.
+
+    Raises
+    ------
+    ConfigError
+        If a hole is empty, reaches past the signal or names a channel that it has not.
+    """
+    spans: list[list[tuple[int, int]]] = [[] for _ in range(channels)]
+    for start, stop, where in holes:
+        for channel in where or range(channels):
+            if not 0 <= channel < channels:
+                raise ConfigError(
+                    f"gap {start}:{stop} is of channel {channel + 1}; the recording has {channels}"
+                )
+            spans[channel].append((start, stop))
+    alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for channel, each in enumerate(spans):
+        alike.setdefault(tuple(merge_spans(each, samples)), []).append(channel)
+    return [Track(tuple(where), merge_gaps(each, samples)) for each, where in alike.items()]
+
+
+def holes_of(lost: ArrayLike, samples: int, channels: int, packet_samples: int) -> list[Hole]:
+    """Return the lost stretches of a signal, by channel where they are given so.
+
+    Parameters
+    ----------
+    lost : bool, shape (packets,) or (samples,), with or without channels, or a sequence of gaps
+        As for :func:`~plc.engine.spans.lost_spans`; flags of shape (…, channels) are by channel,
+        and so are gaps of (start, stop, channels).
+    samples, channels : int
+        Of the signal.
+    packet_samples : int
+        Of a packet of the trace.
+    """
+    if isinstance(lost, Sequence) and any(
+        isinstance(each, Sequence) and len(each) == 3 for each in lost
+    ):
+        return [_as_hole(each, samples) for each in lost]
+    flags = lost if hasattr(lost, "dtype") else None
+    if flags is not None and channels > 1 and getattr(flags, "ndim", 0) == 2:
+        by_channel = np.asarray(flags)
+        if by_channel.dtype == np.bool_ and by_channel.shape[1] == channels:
+            return [
+                Hole(*span, (channel,))
+                for channel, column in enumerate(by_channel.T)
+                for span in lost_spans(column, samples, packet_samples)
+            ]
+    return [Hole(*span) for span in lost_spans(lost, samples, packet_samples)]
+
+
+def _as_hole(given: Any, samples: int) -> Hole:
+    """Return a gap of (start, stop) or (start, stop, channels)."""
+    try:
+        start, stop, *more = given
+        channels = _as_channels(*more)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"gap is {given!r}; give (start, stop) in samples, or (start, stop, channels), such as "
+            "(480, 960, (0,))"
+        ) from error
+    [(start, stop)] = merge_spans([(start, stop)], samples)
+    return Hole(start, stop, channels)
+
+
+def _as_channels(given: Iterable[Any] = ()) -> tuple[int, ...]:
+    return tuple(operator.index(channel) for channel in given)
+
+
 def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
     """Return the gaps in order; overlapping and touching ones become one.
 
@@ -51,15 +157,19 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
     return [Gap(start, stop, end) for (start, stop), end in zip(merged, ends, strict=False)]
 
 
-def gaps_in_samples(
-    gaps_s: Iterable[tuple[float, float]], sample_rate: int, samples: int
-) -> list[Gap]:
-    """Convert gaps from seconds to samples, merged and in order.
+def gaps_within(gaps: Sequence[Gap], first: int, last: int) -> Sequence[Gap]:
+    """Return those of gaps in order that have samples from ``first`` to ``last``."""
+    begin = bisect_right(gaps, first, key=attrgetter("stop"))
+    return gaps[begin : bisect_left(gaps, last, begin, key=attrgetter("start"))]
+
+
+def gaps_in_samples(gaps_s: Iterable[Stretch], sample_rate: int, samples: int) -> list[Hole]:
+    """Convert gaps from seconds to samples, in order.
 
     Parameters
     ----------
-    gaps_s : iterable of (float, float)
-        Start and end in seconds.
+    gaps_s : iterable of (float, float) or (float, float, channels)
+        Start and end in seconds; channels from 0 on where not all are lost.
     sample_rate : int
         In Hz.
     samples : int
@@ -71,8 +181,8 @@ def gaps_in_samples(
         If there is no gap, or one is not two numbers, outside the recording or shorter than a
         sample.
     """
-    gaps: list[tuple[int, int]] = []
-    for start_s, stop_s in sorted(_as_seconds(gap) for gap in gaps_s):
+    holes: list[Hole] = []
+    for start_s, stop_s, channels in sorted(_as_seconds(gap) for gap in gaps_s):
         places = start_s * sample_rate, stop_s * sample_rate
         # NaN and infinity have no rounded value.
         start, stop = map(round, places) if all(map(math.isfinite, places)) else (-1, -1)
@@ -83,18 +193,21 @@ def gaps_in_samples(
             )
         if start >= stop:
             raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
-        gaps.append((start, stop))
-    if not gaps:
+        holes.append(Hole(start, stop, channels))
+    if not holes:
         raise ConfigError("no gap given; expected at least one START:STOP in seconds")
-    return merge_gaps(gaps, samples)
+    return holes
 
 
-def _as_seconds(gap: tuple[float, float]) -> tuple[float, float]:
+def _as_seconds(gap: Stretch) -> tuple[float, float, tuple[int, ...]]:
     try:
-        start_s, stop_s = gap
-        return float(start_s), float(stop_s)
+        start_s, stop_s, *more = gap
+        return float(start_s), float(stop_s), _as_channels(*more)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"gap is {gap!r}; give (start, stop) in seconds, two numbers") from error
+        raise ConfigError(
+            f"gap is {gap!r}; give (start, stop) in seconds, two numbers, or (start, stop, "
+            "channels), such as (1.25, 1.5, (0,))"
+        ) from error
 
 
 def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -> int | None:

@@ -5,9 +5,12 @@ A gap is written ``START:STOP`` in seconds, or ``START-STOP`` where a place is o
     62.5     seconds       1:02.5    minutes and seconds     0:01:02.5   hours too
     62500ms  milliseconds  2756250smp  samples, counted from 0
 
+``1.25:1.31[1]`` is a gap of the first channel alone, ``[1,2]`` of the first two.
+
 A file of gaps holds one a line, or is the label track that Audacity exports (start, end, text,
-between tabs). A mask says for every sample of the recording whether it is missing: a NumPy file
-(``.npy``) of bools, or an audio file that is silent where the recording is sound.
+between tabs; a text may end in channels, too). A mask says for every sample of the recording, or
+of each of its channels, whether it is missing: a NumPy file (``.npy``) of bools, or an audio file
+that is silent where the recording is sound.
 """
 
 import math
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from plc.audio.files import AudioReader
 from plc.errors import ConfigError
+from plc.repair.gaps import Hole, Stretch
 
 _EXPECTED = (
     "expected START:STOP in seconds, such as 1.250:1.314, or START-STOP, such as 1:02-1:02.5"
@@ -29,13 +33,16 @@ _SECONDS = re.compile(rf"\s*({_NUMBER})\s*:\s*({_NUMBER})\s*", re.ASCII)
 _PLACES = re.compile(r"\s*([\d.:]+\s*(?:ms|smp|s)?)\s*-\s*([\d.:]+\s*(?:ms|smp|s)?)\s*", re.ASCII)
 _COUNTED = re.compile(rf"({_NUMBER})\s*(ms|smp|s)?", re.ASCII)
 _CLOCK = re.compile(rf"(?:(\d+):)?(\d+):({_NUMBER})", re.ASCII)
+_CHANNELS = re.compile(r"\s*\[\s*(\d{1,4}(?:\s*,\s*\d{1,4})*)\s*\]\s*$", re.ASCII)
 # Lines of Audacity's label tracks that say which frequencies the label before them covers.
 _FREQUENCIES = "\\"
 _BLOCK_SAMPLES = 2**16
 
 
-def parse_gap(text: str, sample_rate: int | None = None) -> tuple[float, float]:
+def parse_gap(text: str, sample_rate: int | None = None) -> Stretch:
     """Return start and end in seconds of a gap such as ``1.250:1.314``.
+
+    Of a gap such as ``1.250:1.314[2]`` also its channels, from 0 on.
 
     Parameters
     ----------
@@ -49,7 +56,8 @@ def parse_gap(text: str, sample_rate: int | None = None) -> tuple[float, float]:
     ConfigError
         If the text is no gap, or one that ends before it starts.
     """
-    found = _SECONDS.fullmatch(text) or _PLACES.fullmatch(text)
+    place, channels = _parted(text)
+    found = _SECONDS.fullmatch(place) or _PLACES.fullmatch(place)
     if not found:
         raise ConfigError(f"gap {text!r}: {_EXPECTED}")
     start_s, stop_s = (_seconds(place.strip(), text, sample_rate) for place in found.groups())
@@ -59,7 +67,23 @@ def parse_gap(text: str, sample_rate: int | None = None) -> tuple[float, float]:
         )
     if start_s >= stop_s:
         raise ConfigError(f"gap {text!r} ends at or before its start; expected START:STOP")
-    return start_s, stop_s
+    return (start_s, stop_s, channels) if channels else (start_s, stop_s)
+
+
+def channel_mark(channels: tuple[int, ...]) -> str:
+    """Return channels as they are written behind a gap: ``[1,2]`` for the first two."""
+    return f"[{','.join(str(channel + 1) for channel in channels)}]"
+
+
+def _parted(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a text without the channels at its end, and those."""
+    found = _CHANNELS.search(text)
+    if not found:
+        return text, ()
+    channels = tuple(sorted({int(number) - 1 for number in found[1].split(",")}))
+    if channels[0] < 0:
+        raise ConfigError(f"{text!r} names channel 0; channels are counted from 1")
+    return text[: found.start()], channels
 
 
 def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
@@ -77,7 +101,7 @@ def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
     return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
 
 
-def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[float, float]]:
+def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[Stretch]:
     """Read gaps in seconds from a text file or Audacity labels.
 
     Parameters
@@ -97,7 +121,7 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[fl
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text"
         raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
-    gaps: list[tuple[float, float]] = []
+    gaps: list[Stretch] = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             if "\t" in line.strip():
@@ -111,7 +135,7 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[fl
     return gaps
 
 
-def _labelled(line: str) -> Iterator[tuple[float, float]]:
+def _labelled(line: str) -> Iterator[Stretch]:
     """Yield the gap that a line of a label track marks."""
     if line.startswith(_FREQUENCIES):
         return
@@ -127,58 +151,77 @@ def _labelled(line: str) -> Iterator[tuple[float, float]]:
         raise ConfigError(
             f"the label{name} at {start_s:g} s is a point; drag it over what is damaged"
         )
-    yield start_s, stop_s
+    _, channels = _parted(label[0]) if label else ("", ())
+    yield (start_s, stop_s, channels) if channels else (start_s, stop_s)
 
 
-def read_mask(path: str | Path, samples: int) -> list[tuple[int, int]]:
+def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:
     """Read the gaps of a mask, in samples.
 
     Parameters
     ----------
     path : str or Path
-        A ``.npy`` file of bools or integers, shape (n,), true where a sample is missing; or an
-        audio file that is zero in every channel where none is.
-    samples : int
-        Length of the recording.
+        A ``.npy`` file of bools or integers, shape (n,) or (n, channels), true where a sample is
+        missing; or an audio file that is zero where none is. Audio of one channel, or a mask of a
+        recording of one, is of all channels.
+    samples, channels : int
+        Of the recording.
 
     Raises
     ------
     ConfigError
-        If the mask cannot be read, is not as long as the recording, or marks nothing.
+        If the mask cannot be read, is not as long as the recording, has other channels or marks
+        nothing.
     """
     path = Path(path)
-    edges: list[int] = []
-    length, inside = 0, False
-    for block in _mask_blocks(path):
-        steps = np.flatnonzero(np.diff(block, prepend=inside))
-        edges += (length + steps).tolist()
-        length, inside = length + block.size, bool(block[-1])
+    edges: list[list[int]] = [[]]
+    length, inside = 0, np.zeros(1, np.bool_)
+    for block in _mask_blocks(path, channels):
+        if not length:
+            edges = [[] for _ in range(block.shape[1])]
+        inside = np.broadcast_to(inside, block.shape[1])
+        for column, last, found in zip(block.T, inside, edges, strict=True):
+            found += (length + np.flatnonzero(np.diff(column, prepend=last))).tolist()
+        length, inside = length + len(block), block[-1]
     if length != samples:
         raise ConfigError(
             f"the mask {path} has {length} samples, the recording {samples}; give one of each "
             "sample"
         )
-    if inside:
-        edges.append(length)
-    if not edges:
+    holes = []
+    for k, found in enumerate(edges):
+        ends = [*found, length] if len(found) % 2 else found
+        where = (k,) if len(edges) > 1 else ()
+        holes += [Hole(*span, where) for span in zip(ends[::2], ends[1::2], strict=True)]
+    if not holes:
         raise ConfigError(f"the mask {path} marks nothing: there is nothing to fill")
-    return list(zip(edges[::2], edges[1::2], strict=True))
+    return holes
 
 
-def _mask_blocks(path: Path) -> Iterator[NDArray[np.bool_]]:
+def _mask_blocks(path: Path, channels: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield a mask in blocks of shape (n, channels), or (n, 1) where all are lost together."""
     if path.suffix.lower() != ".npy":
         with AudioReader(path) as reader:
+            if channels > 1 and reader.channels not in (1, channels):
+                raise ConfigError(
+                    f"the mask {path} has {reader.channels} channels; the recording has "
+                    f"{channels}: give as many, or one for all"
+                )
             for block in reader.stream(_BLOCK_SAMPLES):
-                yield np.any(block, axis=1)
+                marked = block != 0.0
+                yield marked if channels > 1 else marked.any(axis=1, keepdims=True)
         return
     try:
         mask = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "it is no NumPy array"
         raise ConfigError(f"cannot read the mask {path}: {reason}") from error
-    if mask.ndim != 1 or mask.dtype.kind not in "bui":
+    shapes = mask.ndim == 1 or (mask.ndim == 2 and mask.shape[1] == channels)
+    if not shapes or mask.dtype.kind not in "bui":
         raise ConfigError(
-            f"the mask {path} is {mask.dtype}, shape {mask.shape}; expected bool, shape (samples,)"
+            f"the mask {path} is {mask.dtype}, shape {mask.shape}; expected bool, shape "
+            f"(samples,) or (samples, {channels}), as the recording has {channels} channels"
         )
-    for start in range(0, mask.size, _BLOCK_SAMPLES):
-        yield np.asarray(mask[start : start + _BLOCK_SAMPLES]) != 0
+    for start in range(0, len(mask), _BLOCK_SAMPLES):
+        part = np.asarray(mask[start : start + _BLOCK_SAMPLES]) != 0
+        yield part.reshape(len(part), -1)

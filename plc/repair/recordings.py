@@ -7,11 +7,8 @@ second. The target has exactly the length of the source; delays are taken out.
 
 import math
 import time
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,12 +21,10 @@ from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_t
 from plc.audio.whole import check_new, remove_leftovers
 from plc.engine.concealer import Concealer
 from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
-from plc.errors import AudioFileError, TraceError
-from plc.repair.arrays import HEARD_S, context_s, fill_gaps
-from plc.repair.edges import intact_part
-from plc.repair.gaps import Gap, find_unsound, gaps_in_samples, merge_gaps
-from plc.repair.interpolate import refinable, refines
-from plc.repair.joint import grouped
+from plc.engine.spans import merge_spans
+from plc.errors import TraceError
+from plc.repair.gaps import Hole, Stretch, gaps_in_samples, tracks_of
+from plc.repair.track_fill import Recording, TrackFill
 
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
@@ -99,7 +94,9 @@ class InpaintReport:
     samples, sample_rate, channels : int
         Of the recording.
     gaps : tuple of (int, int)
-        In samples, merged and in order, as they were filled.
+        In samples, merged and in order, as they were filled: of any channel.
+    holes : tuple of Hole
+        The same by channel: channels that are lost at the same places are together.
     damaged_samples : int
         Received samples beside the gaps that were damaged and counted as lost: they lie in
         ``gaps``.
@@ -117,6 +114,7 @@ class InpaintReport:
     sample_rate: int
     channels: int
     gaps: tuple[tuple[int, int], ...]
+    holes: tuple[Hole, ...]
     damaged_samples: int
     refined_gaps: int | None
     elapsed_s: float
@@ -283,7 +281,7 @@ def lose_file(
 def inpaint_file(
     source: str | Path,
     target: str | Path,
-    gaps_s: Iterable[tuple[float, float]],
+    gaps_s: Iterable[Stretch],
     *,
     quality: str = "good",
     method: str = "auto",
@@ -299,8 +297,9 @@ def inpaint_file(
     ----------
     source, target : str or Path
         Audio files; what the source holds in a gap is not looked at.
-    gaps_s : iterable of (float, float)
+    gaps_s : iterable of (float, float) or (float, float, channels)
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
+        Channels, from 0 on, where not all are lost: the others stay as they are.
     quality : str
         ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` each makes the same.
@@ -324,96 +323,37 @@ def inpaint_file(
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
         samples = reader.samples if reader.samples is not None else count_samples(source)
-        gaps = gaps_in_samples(gaps_s, reader.sample_rate, samples)
+        holes = gaps_in_samples(gaps_s, reader.sample_rate, samples)
+        tracks = tracks_of(holes, samples, reader.channels)
         start_s = time.perf_counter()
         with _writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
-            context = math.ceil(context_s(quality, method, model) * reader.sample_rate)
-            listen = math.ceil(HEARD_S * reader.sample_rate)
-            made: deque[tuple[int, int]] = deque()
-            filled: list[Gap] = []
-            done = 0
-            for group in grouped(gaps, reader.sample_rate, quality, method):
-                done += len(group)
-                gap = Gap(group[0].start, *group[-1][1:])
-                first = max(0, gap.start - context)
-                while made and made[0][1] <= first:
-                    made.popleft()
-                behind = max(min(context, gap.after), min(context, listen))
-                signal = window.move_to(first, min(gap.stop + behind, samples))
-                hole = (gap.start - first, gap.stop - first)
-                last = first + len(signal)
-                more = gaps[done : bisect_left(gaps, last, key=attrgetter("start"))]
-                later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
-                holes = [(start - first, stop - first) for start, stop, _ in group]
-                unsound = find_unsound(signal, [*holes, *later])
-                if unsound is not None:
-                    place_s = (first + unsound) / reader.sample_rate
-                    raise AudioFileError(
-                        f"{source} holds NaN or infinity at {place_s:.6f} s; give that place as a "
-                        "gap too"
-                    )
-                earlier = [(max(0, begun - first), ended - first) for begun, ended in made]
-                known = signal[: min(gap.end - first, len(signal))]
-                wide = _widened(known, hole, earlier, bool(later), reader.sample_rate)
-                if later:
-                    later[0] = (wide.end, later[0][1])
-                holes[0] = (wide.start, holes[0][1])
-                holes[-1] = (holes[-1][0], wide.stop)
-                signal[:] = fill_gaps(
-                    signal,
-                    reader.sample_rate,
-                    holes,
-                    earlier,
-                    later,
-                    quality,
-                    method,
-                    model,
-                    seed,
-                )
-                wide_gaps = merge_gaps(holes, wide.end)
-                filled += [Gap(*(first + place for place in each)) for each in wide_gaps]
-                made += [(first + start, first + stop) for start, stop in holes]
+            recording = Recording(
+                source=str(source),
+                sample_rate=reader.sample_rate,
+                samples=samples,
+                quality=quality,
+                method=method,
+                model=model,
+                seed=seed,
+            )
+            fills = [TrackFill(track, tracks, recording) for track in tracks if track.gaps]
+            jobs = [(fill, group) for fill in fills for group in fill.groups()]
+            for fill, group in sorted(jobs, key=lambda job: job[1].whole.start):
+                first, stop = fill.reach(group)
+                fill.fill(window.move_to(first, stop), first, group)
             window.finish()
         return InpaintReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
-            gaps=tuple(gap.span for gap in filled),
-            damaged_samples=sum(gap.samples for gap in filled) - sum(gap.samples for gap in gaps),
-            refined_gaps=_count_refined(filled, reader.sample_rate, quality, method),
+            gaps=tuple(merge_spans([hole[:2] for fill in fills for hole in fill.holes()], samples)),
+            holes=tuple(sorted(hole for fill in fills for hole in fill.holes())),
+            damaged_samples=sum(fill.damaged_samples() for fill in fills),
+            refined_gaps=_total(fill.refined() for fill in fills),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
-
-
-def _widened(
-    signal: NDArray[np.float32],
-    hole: tuple[int, int],
-    earlier: Sequence[tuple[int, int]],
-    more: bool,
-    sample_rate: int,
-) -> Gap:
-    """Return a gap with the damaged samples beside it.
-
-    Its end is that of what is intact behind it.
-
-    Parameters
-    ----------
-    signal : float32, shape (n, channels)
-        Up to the next gap, or as much of it as is looked at.
-    hole : (int, int)
-        The gap.
-    earlier : sequence of (int, int)
-        Those before it.
-    more : bool
-        Whether there is a next gap.
-    sample_rate : int
-        In Hz.
-    """
-    begin = earlier[-1][1] if earlier else 0
-    _, start = intact_part(signal, begin, hole[0], sample_rate, (False, True))
-    return Gap(start, *intact_part(signal, hole[1], len(signal), sample_rate, (True, more)))
 
 
 def lost_gaps(
@@ -452,12 +392,9 @@ def lost_gaps(
         ]
 
 
-def _count_refined(gaps: list[Gap], sample_rate: int, quality: str, method: str) -> int | None:
-    """Count the gaps that are interpolated; None if the settings interpolate none."""
-    if not refines(quality, method):
-        return None
-    groups = grouped(gaps, sample_rate, quality, method)
-    return sum(len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start))
+def _total(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 class _Window:

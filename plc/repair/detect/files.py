@@ -12,6 +12,8 @@ from plc.repair.detect.findings import KINDS, Finding
 from plc.repair.detect.plausible import weigh
 from plc.repair.detect.search import Detector
 from plc.repair.detect.selection import EVERYTHING, Selection
+from plc.repair.gaps import Stretch
+from plc.repair.marks import channel_mark
 from plc.repair.recordings import Progress
 
 
@@ -49,10 +51,15 @@ class DetectReport:
         return tuple(each for each in self.findings if not each.doubt)
 
     @property
-    def gaps_s(self) -> list[tuple[float, float]]:
+    def gaps_s(self) -> list[Stretch]:
         """The damage as gaps, as :func:`plc.repair.recordings.inpaint_file` takes them."""
-        rate = self.sample_rate
-        return [(a / rate, b / rate) for each in self.damage for a, b in each.gaps]
+        return [gap for each in self.damage for gap in self._stretches(each)]
+
+    def _stretches(self, finding: Finding) -> Iterator[Stretch]:
+        rate, everywhere = self.sample_rate, len(finding.channels) == self.channels
+        for start, stop in finding.gaps:
+            span = start / rate, stop / rate
+            yield span if everywhere else (*span, finding.channels)
 
     @property
     def doubtful(self) -> tuple[Finding, ...]:
@@ -127,11 +134,16 @@ def detect_file(
         )
 
 
-def labels_of(finding: Finding, sample_rate: int) -> Iterator[str]:
-    """Yield a label of Audacity for each gap of a finding."""
+def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str]:
+    """Yield a label of Audacity for each gap of a finding.
+
+    Its text ends in the channels, ``[1]``, where not all ``channels`` of the recording are damaged.
+    """
+    some = len(finding.channels) < channels
+    where = f" {channel_mark(finding.channels)}" if some else ""
     for start, stop in finding.gaps:
         start_s, stop_s = start / sample_rate, stop / sample_rate
-        yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}\n"
+        yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}{where}\n"
 
 
 def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
@@ -140,7 +152,8 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     Parameters
     ----------
     path : str or Path
-        A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding.
+        A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
+        with its channels, counted from 1, where not all are damaged.
     report : DetectReport
         The findings.
     overwrite : bool
@@ -153,5 +166,5 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     """
     check_new(Path(path), overwrite)
     rate = report.sample_rate
-    lines = [line for each in report.damage for line in labels_of(each, rate)]
+    lines = [line for each in report.damage for line in labels_of(each, rate, report.channels)]
     write_whole(Path(path), "".join(lines).encode())

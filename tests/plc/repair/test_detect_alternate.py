@@ -62,7 +62,7 @@ def test_a_file_is_filled_and_labelled_where_samples_are_lost(tmp_path: Path) ->
     places = thinned(x, "second", False)
     soundfile.write(tmp_path / "x.wav", x, RATE, subtype="FLOAT")
     report = detect_file(tmp_path / "x.wav")
-    assert [round(start * RATE) for start, _ in report.gaps_s] == places.tolist()
+    assert [round(start * RATE) for start, *_ in report.gaps_s] == places.tolist()
     write_labels(tmp_path / "x.txt", report)
     assert len((tmp_path / "x.txt").read_text().splitlines()) == places.size
 

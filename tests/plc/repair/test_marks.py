@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from plc.errors import AudioFileError, ConfigError
-from plc.repair.marks import parse_gap, read_gaps, read_mask
+from plc.repair.marks import channel_mark, parse_gap, read_gaps, read_mask
 
 RATE = 8_000
 
@@ -91,9 +91,51 @@ def test_a_mask_marks_every_sample(tmp_path: Path, suffix: str) -> None:
     else:
         sides = np.stack([0.0 * mask, -0.5 * mask], axis=1)
         soundfile.write(path, sides, RATE, subtype="PCM_16")
-    assert read_mask(path, mask.size) == gaps
+    assert read_mask(path, mask.size) == [(*gap, ()) for gap in gaps]
     with pytest.raises(ConfigError, match="has 200001 samples, the recording 5"):
         read_mask(path, 5)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".wav"])
+def test_a_mask_of_several_channels_marks_each(tmp_path: Path, suffix: str) -> None:
+    mask = np.zeros((150_001, 2), np.bool_)
+    gaps = [(0, 3, (0,)), (65_530, 65_540, (0,)), (65_535, 65_537, (1,)), (150_000, 150_001, (1,))]
+    for start, stop, where in gaps:
+        mask[start:stop, where] = True
+    path = tmp_path / f"mask{suffix}"
+    if suffix == ".npy":
+        np.save(path, mask)
+    else:
+        soundfile.write(path, 0.5 * mask, RATE, subtype="PCM_16")
+    assert sorted(read_mask(path, len(mask), 2)) == gaps
+    with pytest.raises(ConfigError, match=r"shape \(samples,\) or \(samples, 3\)|has 2 channels"):
+        read_mask(path, len(mask), 3)
+
+
+def test_a_mask_of_one_channel_is_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "mask.wav"
+    soundfile.write(path, np.r_[np.zeros(10), 0.5 * np.ones(5)], RATE, subtype="PCM_16")
+    assert read_mask(path, 15, 2) == [(10, 15, ())]
+
+
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [("1.25:1.5[1]", (0,)), ("1.25-1.5 [2, 1]", (0, 1)), ("1250ms-1.5s [64]", (63,))],
+)
+def test_a_gap_names_its_channels_from_one_on(
+    tmp_path: Path, text: str, channels: tuple[int, ...]
+) -> None:
+    assert parse_gap(text) == (1.25, 1.5, channels)
+    path = tmp_path / "gaps.txt"
+    label = f"1.25\t1.5\tsilence 1.00 {channel_mark(channels)}"
+    path.write_text(f"{text} # here\n{label}\n2:3\n")
+    assert read_gaps(path) == [(1.25, 1.5, channels), (1.25, 1.5, channels), (2.0, 3.0)]
+
+
+@pytest.mark.parametrize("text", ["1:2[0]", "1:2[]", "1:2[a]", "1:2[1", "[1]", "1:2[1][2]"])
+def test_a_gap_of_no_channel_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"counted from 1|expected START:STOP"):
+        parse_gap(text)
 
 
 def test_a_mask_that_is_none_is_refused(tmp_path: Path) -> None:
