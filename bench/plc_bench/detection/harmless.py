@@ -105,7 +105,7 @@ def changed_share(filled: Iterable[Finding], samples: int, channels: int) -> flo
     """Return the share of samples that filling these would change."""
     changed = np.zeros((samples, channels), np.bool_)
     for each in filled:
-        for start, stop in each.parts or ((each.start, each.stop),):
+        for start, stop in each.gaps:
             changed[start:stop, list(each.channels)] = True
     return float(changed.mean())
 
