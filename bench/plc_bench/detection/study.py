@@ -4,6 +4,8 @@ Each clip is damaged once in a lossless and once in a lossy file, at one of the 
 formats and rates take turns from clip to clip, or all are tried. The same files are also looked at
 undamaged: whatever is found there is false.
 
+What a repair would fill counts; what is doubtful is left as it is, and not found.
+
 A finding is true if half of it lies in damage, of whatever kind. Damage is found if true findings
 cover half of it. Edges may be 2 ms off, which is what lossy coding smears.
 """
@@ -173,10 +175,10 @@ def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileSc
         kinds = tuple(each for each in KINDS if each != "invalid" or container == "float")
         seed = clip_seed(f"{clip.name} {container} {rate}", settings.seed)
         broken, damage = damaged(signal, rate, kinds, seed)
-        findings = plc.detect(through(container, broken, rate), sample_rate=rate)
+        findings = _filled(through(container, broken, rate), rate)
         places = tuple(_place(each, findings, rate) for each in damage)
         told = tuple((each.kind, is_true(each, damage, rate)) for each in findings)
-        false = plc.detect(through(container, signal, rate), sample_rate=rate)
+        false = _filled(through(container, signal, rate), rate)
         seconds = signal.size / rate
         scores.append(
             FileScores(
@@ -191,6 +193,10 @@ def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileSc
             )
         )
     return scores
+
+
+def _filled(signal: NDArray[np.float32], sample_rate: int) -> list[Finding]:
+    return [each for each in plc.detect(signal, sample_rate=sample_rate) if not each.doubt]
 
 
 def is_true(finding: Finding, damage: Iterable[Damage], sample_rate: int) -> bool:

@@ -23,6 +23,8 @@ _RUN_MS, _LONGEST_MS, _SIDE_MS = 4.5, 1000.0, 4.0
 _JUMP, _JUMP_STEPS = 0.02, 2.5
 # Of a side, so much may stand still.
 _STILL = 0.25
+# What stands still so far on both sides of a place makes it a step of a stair.
+_STEP_MS = 1.0, 3.0
 # Runs by which a value is known as what the recorder wrote.
 _KNOWN_RUNS = 3
 
@@ -56,7 +58,22 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         run for run in still if row[run[0]] and _RUN_MS * ms <= run[1] - run[0] <= _LONGEST_MS * ms
     ]
     spans = [*_written(row, long, ms), *_dropped(row, sample_rate)]
-    return [Candidate(start, stop, "silence", 1.0) for start, stop in spans]
+    return [Candidate(start, stop, "silence", 1.0, written=True) for start, stop in spans]
+
+
+def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:
+    """Return whether a place is a step between constant levels.
+
+    A hole in sound has sound beside it, and a click is left to the level that it began from.
+    """
+    near, far = (round(each * sample_rate / 1000) for each in _STEP_MS)
+    if place.start < far or place.stop + far > row.size:
+        return False
+    before = row[place.start - far : place.start - near]
+    behind = row[place.stop + near : place.stop + far]
+    if np.ptp(before) > 0 or np.ptp(behind) > 0:
+        return False
+    return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
 
 
 def _written(

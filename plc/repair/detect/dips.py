@@ -39,6 +39,8 @@ _SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
+# Beside a hole of this length and more, levels are within a ratio: others are a rest and a beat.
+_UNLIKE_MS, _UNLIKE = 60.0, 10 ** (30 / 20)
 
 # Runs of equal samples: shortest, level on both sides, how far that may have fallen, and how many
 # steps of the coding it must be.
@@ -90,7 +92,9 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
             kind = "silence" if steep else "dropout"
             found.append(Candidate(start, stop, kind, confidence))
     spans = np.array([hole[:2] for hole in holes], np.int64).reshape(-1, 2)
-    return [each for each in found if not _is_cycle(each, spans, ms)]
+    return [
+        each for each in found if not _is_cycle(each, spans, ms) and not _is_rest(row, each, ms)
+    ]
 
 
 def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
@@ -114,6 +118,16 @@ def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
         if last - first >= _CYCLES - 2 and within:
             return True
     return False
+
+
+def _is_rest(row: NDArray[np.float32], each: Candidate, ms: float) -> bool:
+    """Return whether sound has died away before a long hole, and a beat ends it."""
+    side = round(_RUN_SIDE_MS * ms)
+    sides = row[max(0, each.start - side) : each.start], row[each.stop : each.stop + side]
+    if each.stop - each.start < _UNLIKE_MS * ms or not all(part.size for part in sides):
+        return False
+    rms = [float(np.sqrt(np.mean(np.square(part)))) for part in sides]
+    return rms[1] > _UNLIKE * rms[0]
 
 
 def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ms: float) -> bool:

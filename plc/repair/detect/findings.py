@@ -36,6 +36,8 @@ class Finding:
         not filled.
     parts : tuple of (int, int)
         What is lost between ``start`` and ``stop``; empty where all of it is.
+    written : bool
+        Whether a recorder wrote a constant or a few zeros there, which no sound makes.
     """
 
     start: int
@@ -45,6 +47,7 @@ class Finding:
     channels: tuple[int, ...]
     doubt: str = ""
     parts: tuple[tuple[int, int], ...] = ()
+    written: bool = False
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
@@ -61,6 +64,7 @@ class Candidate:
     kind: str
     confidence: float
     parts: tuple[tuple[int, int], ...] = ()
+    written: bool = False
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

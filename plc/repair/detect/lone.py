@@ -23,6 +23,8 @@ _PEAK_RATIO, _LEAST_PEAK = 8.0, 3e-3
 _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
 # No background is below: half a step of 16 bits.
 _NOISE = 1.5e-5
+# Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
+_FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
 CONFIDENCE = 0.95
 """Of each click that is found here."""
 
@@ -62,6 +64,22 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         places = np.flatnonzero(inside) + place - near
         found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", CONFIDENCE))
     return found
+
+
+def is_all(row: NDArray[np.float32], sample_rate: int) -> bool:
+    """Return whether a channel holds little but clicks.
+
+    So a Geiger counter or a metronome does; none of its clicks and pauses is damage.
+    """
+    frame = round(_FRAME_MS * sample_rate / 1000)
+    frames = row[: row.size // frame * frame].reshape(-1, frame)
+    sounding = np.mean(np.square(frames), axis=1) > _PAUSE_RMS**2
+    lengths = np.array([last - first for first, last in runs(sounding)])
+    return bool(
+        lengths.size >= _FEWEST
+        and np.mean(lengths <= _SHORT_FRAMES) >= _SHORT_SHARE
+        and np.mean(sounding) <= _SOUNDING
+    )
 
 
 def without(row: NDArray[np.float32], found: list[Candidate]) -> NDArray[np.float32]:

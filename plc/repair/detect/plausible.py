@@ -11,6 +11,10 @@ which it is; all of a recording can. A finding is doubtful where
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
 
+Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
+(:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
+however regular they are, and they make nothing beside them doubtful.
+
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
 """
 
@@ -119,7 +123,7 @@ def _places(
     numbers = [
         number
         for number, each in enumerate(findings)
-        if each.kind in kinds and channel in each.channels
+        if each.kind in kinds and channel in each.channels and not each.written
     ]
     start, stop = (
         np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate

@@ -200,6 +200,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 confidence=max(each.confidence, other.confidence),
                 channels=(*other.channels, channel),
                 parts=each.parts,
+                written=each.written and other.written,
             )
             return
     found.append(
@@ -210,6 +211,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             confidence=each.confidence,
             channels=(channel,),
             parts=each.parts,
+            written=each.written,
         )
     )
 
@@ -230,16 +232,24 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     stuck = constant.find(sound, rate)
     for each in stuck:
         sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
+    if lone.is_all(sound, rate):
+        return invalid + _within([*thinned, *stuck], first, last)
     errors = clicks.residual(sound, rate)
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
-    made = [*stuck, *dips.find(quiet, rate), *repeats.find(sound, rate, errors)]
+    holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
+    made = [*stuck, *holes, *repeats.find(sound, rate, errors)]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
-    kept = _chosen(clicks.find(sound, rate, errors), [*kept, *in_pauses], edge)
-    return invalid + [
-        each for each in kept if each.kind != "invalid" and first <= each.start < last
+    single = [
+        each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
     ]
+    kept = _chosen(single, [*kept, *in_pauses], edge)
+    return invalid + _within(kept, first, last)
+
+
+def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
+    return [each for each in kept if each.kind != "invalid" and first <= each.start < last]
 
 
 def _chosen(made: list[Candidate], kept: list[Candidate], margin: int) -> list[Candidate]:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from plc import detect
+from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
-from tests.signals import tones
+from tests.signals import glide, tones
 
 RATE = 16_000
 QUICK = (
@@ -52,3 +53,72 @@ def test_a_click_in_a_pause_is_found_and_the_pause_stays(floor_db: float) -> Non
     x[27_000] += 0.3
     clicks = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
     assert any(each.start <= 27_000 < each.stop for each in clicks)
+
+
+def test_what_a_recorder_wrote_is_damage_however_regular() -> None:
+    x = tones(3, RATE, 8 * RATE)
+    for start in range(8000, 7 * RATE, 4000):
+        x[start : start + 320] = -0.9
+    found = detect(x, sample_rate=RATE)
+    assert sum(each.written for each in found) == 26
+    assert not any(each.doubt for each in found)
+
+
+def test_short_zeros_on_a_grid_of_frames_are_damage() -> None:
+    x = 0.6 * tones(3, 8000, 10 * 8000)
+    for start in range(4000, 76_000, 2000):
+        x[start : start + 10] = 0.0
+    found = detect(x, sample_rate=8000)
+    assert len(found) >= 15
+    assert not any(each.doubt for each in found)
+
+
+def test_a_recording_of_clicks_alone_has_no_damage() -> None:
+    rng = np.random.default_rng(4)
+    x = (0.001 * rng.standard_normal(8 * RATE)).astype("f4")
+    for place in rng.integers(RATE, 7 * RATE, 24):
+        x[place : place + 20] += 0.7 * np.exp(-np.arange(20) / 5).astype("f4")
+    assert detect(x, sample_rate=RATE) == []
+
+
+def test_steps_between_constant_levels_are_no_damage() -> None:
+    levels = np.array([0.3, 0.0, -0.5, 0.0, 0.7, -0.2, 0.0, 0.4] * 30, np.float32)
+    assert detect(np.repeat(levels, 240), sample_rate=RATE) == []
+
+
+def test_a_rest_before_a_beat_is_no_damage() -> None:
+    x = np.zeros(6 * RATE, np.float32)
+    burst = np.random.default_rng(2).standard_normal(11_000) * np.exp(-np.arange(11_000) / 1900)
+    for start in (2000, 17_000, 45_000, 62_000):
+        x[start : start + 11_000] = 0.3 * burst
+    assert detect(x, sample_rate=RATE) == []
+
+
+def test_nearly_silent_holes_in_mp3_are_found() -> None:
+    rate = 44_100
+    rng = np.random.default_rng(6)
+    x = 0.5 * tones(4, rate, 12 * rate) + 0.01 * rng.standard_normal(12 * rate).astype("f4")
+    starts = [rate + 20_000 * number + int(rng.integers(0, 8000)) for number in range(20)]
+    for start in starts:
+        length = int(rng.integers(900, 4000))
+        x[start : start + length] = 10 ** (-70 / 20) * rng.standard_normal(length)
+    found = [each for each in detect(through("mp3", x, rate), sample_rate=rate) if not each.doubt]
+    hit = [any(each.start - 400 <= at + 400 < each.stop for each in found) for at in starts]
+    assert sum(hit) >= 19
+    assert len(found) <= 21
+
+
+def test_blocks_said_again_are_found_at_their_seams() -> None:
+    rate = 44_100
+    rng = np.random.default_rng(7)
+    x = glide(4, rate, 14 * rate) + 0.02 * rng.standard_normal(14 * rate).astype("f4")
+    parts, starts, until, held = [], [], 0, 0
+    for number in range(20):
+        place, length = rate + 26_000 * number, int(rng.integers(300, 2500))
+        parts += [x[until:place], x[place - length : place]]
+        starts.append(place + held)
+        until, held = place, held + length
+    signal = np.concatenate([*parts, x[until:]]).astype(np.float32)
+    found = [each for each in detect(signal, sample_rate=rate) if not each.doubt]
+    hit = [any(each.start <= at + 150 < each.stop for each in found) for at in starts]
+    assert sum(hit) >= 19

@@ -1,0 +1,71 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc import Finding
+from plc.cli.app import app
+from plc_bench.base.corpus import find_named_clips
+from plc_bench.detection.harmless import (
+    MOST_CHANGED,
+    HarmScores,
+    changed_share,
+    clips_table,
+    kinds_table,
+    measure_clips,
+    score_kind,
+)
+from plc_bench.detection.kinds import UNDAMAGED
+from tests.signals import tones
+
+RATE = 16_000
+# Kinds that were spoiled longest, or by another search than that of holes.
+OFTEN = (
+    "Geiger counter in noise",
+    "fireworks",
+    "constant levels, 200 ms each",
+    "samples held eight times",
+    "music of 4 bits",
+)
+KINDS = [
+    pytest.param(kind, marks=() if kind in OFTEN or number % 9 == 0 else pytest.mark.deep)
+    for number, kind in enumerate(UNDAMAGED)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_repair_changes_at_most_one_per_cent_of_an_undamaged_kind(kind: str) -> None:
+    harm = score_kind(kind, RATE)
+    assert harm.changed <= MOST_CHANGED, harm
+
+
+def test_a_filled_place_counts_in_its_channels_alone() -> None:
+    found = Finding(start=0, stop=50, kind="silence", confidence=1.0, channels=(1,))
+    assert changed_share([found], 100, 2) == 0.25
+
+
+def test_clips_are_counted_by_domain(tmp_path: Path) -> None:
+    holed = tones(1, RATE, 4 * RATE)
+    whole = holed.copy()
+    holed[20_000:20_500] = 0.0
+    for name, signal in (("music_a.wav", holed), ("music_b.wav", whole)):
+        soundfile.write(tmp_path / name, signal, RATE)
+    scores = measure_clips(find_named_clips([tmp_path]))
+    assert [each.filled for each in scores.recordings] == [("silence",), ()]
+    assert scores.harmed == []
+    assert clips_table(scores).row_count == 2
+
+
+def test_harmed_kinds_are_named() -> None:
+    harm = score_kind("clean music", RATE)
+    worse = replace(harm, changed=0.02)
+    scores = HarmScores([harm, worse], [])
+    assert scores.harmed == [harm.name]
+    assert "1 changed" in str(kinds_table(scores).title)
+
+
+def test_the_command_needs_clips_or_undamaged() -> None:
+    result = CliRunner().invoke(app, ["bench", "detect"])
+    assert result.exit_code == 2
