@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
@@ -269,7 +269,7 @@ class DeviceSource:
             self._codec,
             ssrc=self._ssrc,
             sequence=self._numbers,
-            timestamp=self._numbers * self._block,
+            timestamp=self._numbers * self._block // samples_per_tick(self._codec.name),
             payload_type=self._payload_type,
         )
 

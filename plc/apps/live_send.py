@@ -18,7 +18,7 @@ from typing import Any
 from plc.apps.events import Note, in_words
 from plc.apps.live_ends import DeviceSource, LiveStats
 from plc.audio.devices import Backend, DevicePort, tend
-from plc.rtp.codecs import check_opus_frame
+from plc.rtp.codecs import check_frame
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.udp import Endpoint, UdpPort, sending_port, stop_signals
 from plc.runtime.priority import Level, Priority, Wish
@@ -79,8 +79,7 @@ class NetworkSink:
         stats: LiveStats,
     ) -> None:
         block = receiver.stream.packet_samples
-        if receiver.codec == "opus":
-            check_opus_frame(block)
+        check_frame(receiver.codec, block)
         ssrc = random.SystemRandom().getrandbits(32)
         self.source = DeviceSource(
             source, receiver.open_codec(), block, stats, ssrc, receiver.payload_type

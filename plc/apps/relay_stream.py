@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from plc.apps.live_ends import Peak
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
-from plc.rtp.codecs import check_opus_frame
+from plc.rtp.codecs import check_frame, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.mismatch import Told
@@ -86,8 +86,7 @@ class RelayConfig:
             raise ConfigError(f"dscp is {self.dscp}; supported: 0 to {_DSCP_MAX}")
         if self.second is not None and self.second == self.listen and self.listen.port:
             raise ConfigError(f"both paths are {self.listen}; give two ports, groups or cards")
-        if self.receiver.codec == "opus":
-            check_opus_frame(self.receiver.stream.packet_samples)
+        check_frame(self.receiver.codec, self.receiver.stream.packet_samples)
 
 
 @dataclass(slots=True)
@@ -157,7 +156,8 @@ class StreamRelay:
         )
         self.reports: Reports | None = None
         if config.rtcp:
-            clock_rate, ssrc = self.playout.codec.sample_rate, self.packetizer.ssrc
+            codec, ssrc = self.playout.codec, self.packetizer.ssrc
+            clock_rate = codec.sample_rate // samples_per_tick(codec.name)
             self.reports = Reports(clock_rate, ssrc, f"plc-{ssrc:08x}", config.seed)
         self.stats = RelayStats()
         self.peak = Peak()

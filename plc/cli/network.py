@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from plc.rtp.sdp import AudioMedia
 
 _DEVICE = "device:"
+# What Opus with --fec prepares for, as a share of packets: the more, the larger the repeats.
+_EXPECTED_LOSS = 0.2
 # Status of a relay of which a recording is not whole.
 _UNFINISHED = 1
 
@@ -158,6 +160,20 @@ def send(
     ],
     codec: Codec = "l16",
     packet_ms: PacketMs = 10.0,
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="KBIT_S",
+            help="Bit rate of Opus.",
+            min=6.0,
+            max=510.0,
+            show_default="64 a channel; 24 with --fec",
+        ),
+    ] = None,
+    fec: Annotated[
+        bool,
+        typer.Option("--fec", help="Repeat packets in those after them, inside Opus (of speech)."),
+    ] = False,
     redundancy: Annotated[
         int,
         typer.Option(
@@ -193,6 +209,8 @@ def send(
         target,
         codec,
         packet_ms=packet_ms,
+        bit_rate=0 if bitrate is None else round(1000.0 * bitrate),
+        expected_loss=_EXPECTED_LOSS if fec else 0.0,
         redundancy=redundancy,
         loop=loop,
         clock_ppm=clock_ppm,

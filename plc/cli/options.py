@@ -217,7 +217,7 @@ SdpOut = Annotated[
     Path | None, typer.Option(help="Write a description (SDP) of the sent streams here.")
 ]
 Codec = Annotated[
-    Literal["l16", "l24", "pcmu", "pcma", "opus"],
+    Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"],
     typer.Option(case_sensitive=False, help="Codec of RTP."),
 ]
 
@@ -232,7 +232,7 @@ class ReceiverOptions:
         typer.Option(
             metavar="HZ",
             help="Sample rate of the stream; devices are converted.",
-            show_default="48000; 8000 for pcmu, pcma",
+            show_default="48000; 8000 for pcmu, pcma; 16000 for g722",
         ),
     ] = None
     channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
@@ -297,12 +297,11 @@ class ReceiverOptions:
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
         from plc.engine.config import StreamConfig, samples_of_packet
+        from plc.rtp.codecs import usual_rate
         from plc.rtp.config import ReceiverConfig
         from plc.rtp.udp import parse_network
 
-        rate = self.sample_rate
-        if rate is None:
-            rate = 8_000 if self.codec.lower() in ("pcmu", "pcma") else 48_000
+        rate = usual_rate(self.codec) if self.sample_rate is None else self.sample_rate
         return ReceiverConfig(
             stream=StreamConfig(
                 sample_rate=rate,

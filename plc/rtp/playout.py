@@ -27,7 +27,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
@@ -111,6 +111,7 @@ class Playout:
                 f"{stream.channels} at {stream.sample_rate} Hz; give both the same"
             )
         self.codec = codec
+        self._samples_per_tick = samples_per_tick(codec.name)
         self.block = block = config.stream.packet_samples
         self.payload_type = (
             codec.payload_type if config.payload_type is None else config.payload_type
@@ -205,6 +206,10 @@ class Playout:
         self, packet: RtpPacket, now_s: float, path: int = 0
     ) -> Verdict | Malformed | None:
         """Add a packet; return its verdict, or None for a foreign payload type."""
+        if self._samples_per_tick != 1:
+            # A whole factor: stamps in samples wrap at 32 bits as those sent do.
+            stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
+            packet = replace(packet, timestamp=stamp)
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
         if packet.payload_type != self.payload_type:
@@ -243,7 +248,7 @@ class Playout:
                 if block.payload_type == self.payload_type:
                     self.buffer.put_redundant(
                         whole,
-                        block.offset,
+                        block.offset * self._samples_per_tick,
                         block.payload_type,
                         block.payload,
                         self.codec.samples(block.payload),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plc.errors import ConfigError
-from plc.rtp.codecs import CODECS, STATIC_CODINGS
+from plc.rtp.codecs import CODECS, STATIC_CODINGS, samples_per_tick, usual_rate
 from plc.rtp.udp import Endpoint
 
 _LARGEST_BYTES = 1 << 20
@@ -163,9 +163,11 @@ def _read_attribute(value: str, section: _Section) -> None:
     if name == "rtpmap":
         found = re.fullmatch(r"(\d{1,3}) ([\w-]+)/(\d{1,6})(?:/(\d{1,2}))?", rest.strip())
         if found:
-            coding = found.group(2).lower()
+            coding, rate = found.group(2).lower(), int(found.group(3))
+            if coding == "g722":
+                rate = usual_rate(coding)  # stated is the clock's
             channels = int(found.group(4) or 1)
-            section.maps[int(found.group(1))] = (coding, int(found.group(3)), channels)
+            section.maps[int(found.group(1))] = (coding, rate, channels)
     elif name == "mid":
         section.name = rest.strip()
     elif name == "ptime":
@@ -198,7 +200,7 @@ def _address(host: str) -> str:
 
 
 def _clock_rate(stream: AudioMedia) -> int:
-    return 48_000 if stream.codec == "opus" else stream.sample_rate
+    return stream.sample_rate // samples_per_tick(stream.codec)
 
 
 def _listed_channels(stream: AudioMedia) -> int:
