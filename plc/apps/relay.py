@@ -34,6 +34,7 @@ from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
+from plc.rtp.packets import is_rtcp
 from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
@@ -139,6 +140,11 @@ class Lane:
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
+        if self.stream.srtp_receivers:
+            opened = self.stream.srtp_receivers[0].open(datagram)
+            if opened is None or not is_rtcp(opened):
+                return
+            datagram = opened
         sender = self.stream.latch.source
         is_sender = sender is not None and source[0] == sender[0]
         if not is_sender and not self._is_target(source[0]):
@@ -159,8 +165,16 @@ class Lane:
         played = self.stream.play(clock(now_s))
         if played is not None:
             assert not isinstance(self.target, Recorder)
-            self.ports[0].send(self.stream.packetizer.pack(played), self.target)
+            self._send(self.ports[0], self.stream.packetizer.pack(played), self.target)
             self.stream.note_sent(clock(now_s))
+
+    def _send(self, port: UdpPort, packet: bytes, target: Address) -> None:
+        """Send a packet, sealed where the stream is; never plain where it cannot be sealed."""
+        sealed = self.stream.seal(packet)
+        if sealed is None:
+            port.failed_sends += 1
+        else:
+            port.send(sealed, target)
 
     def catch_up(self, now_s: float, clock: Callable[[float], float]) -> None:
         """Record due blocks, unless earlier datagrams are still unread."""
@@ -186,9 +200,9 @@ class Lane:
         upstream, downstream = reports.due(now_s)
         sender = self.stream.latch.source
         if upstream is not None and sender is not None:
-            self._rtcp.send(upstream, self._upstream or _next_address(sender))
+            self._send(self._rtcp, upstream, self._upstream or _next_address(sender))
         if downstream is not None and not isinstance(self.target, Recorder):
-            self._rtcp.send(downstream, _next_address(self.target))
+            self._send(self._rtcp, downstream, _next_address(self.target))
 
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
@@ -220,6 +234,7 @@ class Lane:
             sample_rate=receiver.stream.sample_rate,
             channels=receiver.stream.channels,
             packet_ms=receiver.stream.packet_ms,
+            key=receiver.key,
         )
 
     def close(self) -> None:
@@ -231,7 +246,7 @@ class Lane:
         is_reported_on = reports is not None and reports.stats.sent > 0
         if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
             assert reports is not None
-            self._rtcp.send(reports.farewell(), _next_address(self.target))
+            self._send(self._rtcp, reports.farewell(), _next_address(self.target))
         self.stream.close()
         self._close_ports()
         if isinstance(self.target, Recorder):
@@ -450,7 +465,7 @@ class Relay:
     def tell(self, note: Note) -> None:
         """Note mismatches between received streams and their settings."""
         for lane in self.lanes:
-            lane.stream.told.tell(lane.name, note)
+            lane.stream.tell(lane.name, note)
 
     def report(self) -> list[dict[str, Any]]:
         """Return the counters of each stream."""

@@ -13,6 +13,7 @@ clock is passed in, and there are no sockets.
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.rtp.playout import Playout
 from plc.rtp.rtcp import Reports
+from plc.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
 from plc.rtp.udp import Address, Endpoint
 
 # Ticks that are this much overdue are left out: the machine slept.
@@ -86,7 +88,15 @@ class RelayConfig:
             raise ConfigError(f"dscp is {self.dscp}; supported: 0 to {_DSCP_MAX}")
         if self.second is not None and self.second == self.listen and self.listen.port:
             raise ConfigError(f"both paths are {self.listen}; give two ports, groups or cards")
-        check_frame(self.receiver.codec, self.receiver.stream.packet_samples)
+        block = self.receiver.stream.packet_samples
+        check_frame(self.receiver.codec, block)
+        if self.receiver.key is None:
+            return
+        if self.seed is not None:
+            raise ConfigError(f"seed is {self.seed}; SRTP takes none: numbers must not repeat")
+        if isinstance(self.to, Endpoint):
+            stream = self.receiver.stream
+            check_sealable(self.receiver.codec, stream.sample_rate, stream.channels, block)
 
 
 @dataclass(slots=True)
@@ -128,6 +138,7 @@ class _Path:
     def __init__(self, receiver: ReceiverConfig) -> None:
         self.latch = Latch(receiver.allow)
         self.cap = RateCap(receiver.packets_per_s)
+        self.srtp = None if receiver.key is None else SrtpReceiver(receiver.key)
         self.stats = PathStats()
 
 
@@ -154,6 +165,8 @@ class StreamRelay:
             timestamp=rng.getrandbits(32),
             payload_type=self.playout.payload_type,
         )
+        self.srtp_receivers = [path.srtp for path in self.paths if path.srtp is not None]
+        self.srtp_sender = None if receiver.key is None else SrtpSender(receiver.key)
         self.reports: Reports | None = None
         if config.rtcp:
             codec, ssrc = self.playout.codec, self.packetizer.ssrc
@@ -164,6 +177,7 @@ class StreamRelay:
         self.heard_s = -math.inf
         """When a packet was played, or to be, last."""
         self.told = Told(self.playout.inspection)
+        self._srtp_told = SrtpTold(self.srtp_receivers)
         self._period_s = self.playout.block / self.playout.codec.sample_rate
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
@@ -192,6 +206,12 @@ class StreamRelay:
         if self._overdue_s < self.next_s - now_s < math.inf:
             # The clock was set back: no block may wait until it is again as late as it was.
             self._begin_s += now_s - self.next_s
+        if path.srtp is not None:
+            # First of all: what nobody with the key has sent takes neither place nor rate.
+            opened = path.srtp.open(datagram)
+            if opened is None:
+                return
+            datagram = opened
         latch = path.latch
         if not latch.admits(source, datagram, now_s):
             stats.refused_datagrams += 1
@@ -261,6 +281,15 @@ class StreamRelay:
         self.stats.late_packets_sent += late_s > self._period_s
         self.stats.lateness.add(1000.0 * max(0.0, late_s))
 
+    def seal(self, packet: bytes) -> bytes | None:
+        """Return a packet as it is to be sent; None if it cannot be sealed."""
+        return packet if self.srtp_sender is None else self.srtp_sender.seal(packet)
+
+    def tell(self, where: str, note: Callable[..., None]) -> None:
+        """Note what came and is not as configured."""
+        self.told.tell(where, note)
+        self._srtp_told.tell(where, note)
+
     def close(self) -> None:
         """End the threads of the concealer's networks, if there are any."""
         self.playout.close()
@@ -284,6 +313,7 @@ class StreamRelay:
             "codec": self.config.receiver.codec,
             "source": None if self.latch.source is None else "{}:{}".format(*self.latch.source),
             "relay": stats,
+            "srtp": merged(self.srtp_receivers),
             "paths": [asdict(path.stats) for path in self.paths],
             "rtcp": None if self.reports is None else self.reports.report(),
         } | self.playout.report()

@@ -18,6 +18,8 @@ from plc.cli.options import (
     Codec,
     Dscp,
     Duration,
+    Key,
+    KeyFile,
     LogJson,
     LoopedTrace,
     Loss,
@@ -30,6 +32,7 @@ from plc.cli.options import (
     Seed,
     View,
     heard_nothing,
+    key_of,
     paths_of,
     share,
     with_options,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plc.apps.relay import Relay
+    from plc.apps.relay_stream import RelayConfig
     from plc.cli.streams import RelayFile
     from plc.rtp.sdp import AudioMedia
 
@@ -191,6 +195,8 @@ def send(
         ),
     ] = None,
     dscp: Dscp = None,
+    key: Key = None,
+    key_file: KeyFile = None,
     sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
     overwrite: Overwrite = False,
@@ -217,6 +223,7 @@ def send(
         seed=seed,
         second=second,
         dscp=dscp,
+        key=key_of(key, key_file),
     )
     try:
         if sdp_out is not None:
@@ -338,12 +345,31 @@ def _source(
         )
     if sdp is None:
         sources = [(text, received) for text in listen]
+        described = []
     else:
-        sources = [(_paths_of(media), _as_described(received, media)) for media in read_sdp(sdp)]
+        described = read_sdp(sdp)
+        sources = [(_paths_of(media), _as_described(received, media)) for media in described]
     if len(to) != len(sources):
         raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
     pairs = zip(sources, to, strict=True)
-    return RelayFile([options.relayed(text, target) for (text, options), target in pairs], {})
+    streams = [options.relayed(text, target) for (text, options), target in pairs]
+    if described:
+        streams = [_keyed(*each) for each in zip(streams, described, strict=True)]
+    return RelayFile(streams, {})
+
+
+def _keyed(config: "RelayConfig", media: "AudioMedia") -> "RelayConfig":
+    """Return a stream's settings with the key of its description."""
+    from plc.errors import ConfigError
+
+    if config.receiver.key is not None:
+        return config
+    if media.is_secure and media.key is None:
+        raise ConfigError(
+            f"the description says that {media.endpoint} is SRTP, without a key that is understood "
+            "(a=crypto with AES_CM_128_HMAC_SHA1_80 or _32, one key without MKI): give --key-file"
+        )
+    return replace(config, receiver=replace(config.receiver, key=media.key))
 
 
 def _paths_of(media: "AudioMedia") -> str:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.delay import DelayConfig
+    from plc.rtp.srtp import SrtpKey
     from plc.rtp.udp import Endpoint
 
 
@@ -222,6 +223,29 @@ Codec = Annotated[
 ]
 
 
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[SUITE:]BASE64",
+        help="SRTP: key and salt of 30 bytes; others see it in ps, --key-file hides it.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="SRTP: the key is a file's first line.")
+]
+
+
+def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
+    """Return the key that options give; raise ConfigError if there is none in them."""
+    from plc.rtp.srtp import parse_key, read_key
+
+    if key is not None and key_file is not None:
+        raise typer.BadParameter("one of --key and --key-file, not both")
+    if key_file is not None:
+        return read_key(key_file)
+    return None if key is None else parse_key(key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReceiverOptions:
     """Options of a received stream, for the commands that play one."""
@@ -268,6 +292,8 @@ class ReceiverOptions:
     packets_per_s: Annotated[
         float, typer.Option(help="Packets taken from a sender per second.", min=1.0)
     ] = 2000.0
+    key: Key = field(default=None, repr=False)
+    key_file: KeyFile = None
     lookahead: Lookahead = 0
     method: Method = "auto"
     model: Model = "auto"
@@ -321,6 +347,7 @@ class ReceiverOptions:
             red_payload_type=self.red_payload_type,
             allow=tuple(parse_network(text) for text in self.allow or []),
             packets_per_s=self.packets_per_s,
+            key=key_of(self.key, self.key_file),
         )
 
     def _delay(self) -> "DelayConfig":

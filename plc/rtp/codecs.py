@@ -389,7 +389,7 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
 
 
 def usual_rate(codec: str) -> int:
-    """Return the sample rate of a codec where none is stated, in Hz."""
+    """Return the usual sample rate of a codec, in Hz."""
     return {"pcmu": 8_000, "pcma": 8_000, "g722": G722.sample_rate}.get(codec.lower(), 48_000)
 
 

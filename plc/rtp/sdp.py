@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plc.errors import ConfigError
 from plc.rtp.codecs import CODECS, STATIC_CODINGS, samples_per_tick, usual_rate
+from plc.rtp.srtp import SrtpKey, parse_crypto
 from plc.rtp.udp import Endpoint
 
 _LARGEST_BYTES = 1 << 20
@@ -34,6 +35,10 @@ class AudioMedia:
         Payload type of redundancy, if there is some.
     second : Endpoint or None
         Where the same packets come by a second path (RFC 7104).
+    is_secure : bool
+        Whether it is said to be SRTP.
+    key : SrtpKey or None
+        What it is sealed with (RFC 4568). It is read from descriptions, and written to none.
     """
 
     endpoint: Endpoint
@@ -44,6 +49,8 @@ class AudioMedia:
     packet_ms: float | None = None
     red_payload_type: int | None = None
     second: Endpoint | None = None
+    is_secure: bool = False
+    key: SrtpKey | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +60,8 @@ class _Section:
     port: int
     payload_types: list[int]
     host: str
+    is_secure: bool = False
+    key: SrtpKey | None = None
     maps: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     packet_ms: float | None = None
     name: str = ""
@@ -130,7 +139,7 @@ def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
         listed = " ".join(str(number) for number in types)
         coding = f"{stream.codec.upper()}/{_clock_rate(stream)}"
         lines += [
-            f"m=audio {stream.endpoint.port} RTP/AVP {listed}",
+            f"m=audio {stream.endpoint.port} {_profile(stream)} {listed}",
             f"c=IN {_address(stream.endpoint.host)}",
             f"a=rtpmap:{stream.payload_type} {coding}/{_listed_channels(stream)}",
         ]
@@ -146,11 +155,11 @@ def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
 
 
 def _begin_section(value: str, host: str) -> _Section | None:
-    found = re.fullmatch(r"audio (\d{1,5})(?:/\d+)? RTP/S?AVPF? ([\d ]+)", value.strip())
+    found = re.fullmatch(r"audio (\d{1,5})(?:/\d+)? RTP/(S?)AVPF? ([\d ]+)", value.strip())
     if not found or not 0 < int(found.group(1)) < 65536:
         return None
-    types = [int(number) for number in found.group(2).split() if int(number) < 128]
-    return _Section(int(found.group(1)), types, host)
+    types = [int(number) for number in found.group(3).split() if int(number) < 128]
+    return _Section(int(found.group(1)), types, host, is_secure=bool(found.group(2)))
 
 
 def _connection(value: str) -> str | None:
@@ -168,6 +177,9 @@ def _read_attribute(value: str, section: _Section) -> None:
                 rate = usual_rate(coding)  # stated is the clock's
             channels = int(found.group(4) or 1)
             section.maps[int(found.group(1))] = (coding, rate, channels)
+    elif name == "crypto":
+        # The first that is understood, as they stand in order of preference.
+        section.key = section.key or parse_crypto(rest)
     elif name == "mid":
         section.name = rest.strip()
     elif name == "ptime":
@@ -191,8 +203,14 @@ def _stream_of(section: _Section) -> AudioMedia | None:
                 channels=channels,
                 packet_ms=section.packet_ms,
                 red_payload_type=red,
+                is_secure=section.is_secure or section.key is not None,
+                key=section.key,
             )
     return None
+
+
+def _profile(stream: AudioMedia) -> str:
+    return "RTP/SAVP" if stream.is_secure or stream.key is not None else "RTP/AVP"
 
 
 def _address(host: str) -> str:

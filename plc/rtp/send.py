@@ -20,6 +20,7 @@ from plc.rtp.codecs import Codec, Opus, check_frame, open_codec, samples_per_tic
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
 from plc.rtp.sdp import AudioMedia
+from plc.rtp.srtp import SrtpKey, SrtpSender, check_sealable
 from plc.rtp.udp import Address, Endpoint, UdpPort, sending_port
 
 # Of a channel, with in-band FEC: at higher rates libopus takes its music coder, which has none.
@@ -43,6 +44,8 @@ class RtpSender:
         Where each packet goes, too: a second path (SMPTE ST 2022-7).
     dscp : int, optional
         What packets are marked with.
+    key : SrtpKey, optional
+        What packets are sealed with (SRTP).
     """
 
     def __init__(
@@ -54,8 +57,11 @@ class RtpSender:
         *,
         second: Endpoint | None = None,
         dscp: int | None = None,
+        key: SrtpKey | None = None,
     ) -> None:
         self._packetizer = packetizer
+        self._key = key
+        self._srtp = None if key is None else SrtpSender(key)
         self._blocks = iter(blocks)
         self._next: NDArray[np.float32] | None = next(self._blocks, None)
         ends = [to] if second is None else [to, second]
@@ -106,12 +112,19 @@ class RtpSender:
         if self._begin_s is None:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
-            packet = self._packetizer.pack(self._next)
-            for port, target in zip(self._ports, self._targets, strict=True):
-                port.send(packet, target)
+            self._send(self._packetizer.pack(self._next))
             self._samples += len(self._next)
             self.packets += 1
             self._next = next(self._blocks, None)
+
+    def _send(self, packet: bytes) -> None:
+        """Send a packet, sealed where there is a key; never plain where it cannot be sealed."""
+        sealed = packet if self._srtp is None else self._srtp.seal(packet)
+        for port, target in zip(self._ports, self._targets, strict=True):
+            if sealed is None:
+                port.failed_sends += 1
+            else:
+                port.send(sealed, target)
 
     def stop(self, now_s: float) -> None:
         """Send nothing more."""
@@ -129,6 +142,7 @@ class RtpSender:
             channels=packetizer.codec.channels,
             packet_ms=1000.0 * samples_of_packet(packet_ms, rate) / rate,
             red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
+            key=self._key,
         )
 
     def close(self) -> None:
@@ -151,6 +165,7 @@ def open_sender(
     seed: int | None = None,
     second: Endpoint | None = None,
     dscp: int | None = None,
+    key: SrtpKey | None = None,
 ) -> RtpSender:
     """Return a sender of a recording.
 
@@ -168,7 +183,7 @@ def open_sender(
         Of Opus, in bit/s; 0: 64000 for each channel, 24000 with an expected loss.
     expected_loss : float
         Of Opus, share of packets: above 0 packets repeat those before them (in-band FEC).
-    redundancy, clock_ppm, second, dscp
+    redundancy, clock_ppm, second, dscp, key
         As for :class:`~plc.rtp.packetizer.Packetizer` and :class:`RtpSender`.
     loop : bool
         Begin again at its end, for ever.
@@ -197,8 +212,12 @@ def open_sender(
     check_frame(coding.name, block)
     if redundancy:
         _check_redundancy(coding, block, redundancy)
+    if key is not None:
+        if seed is not None:
+            raise ConfigError(f"seed is {seed}; SRTP takes none: numbers must not repeat")
+        check_sealable(coding.name, coding.sample_rate, coding.channels, block, redundancy)
     blocks = blocks_of(path, block, loop)
-    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp)
+    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp, key=key)
 
 
 def _coding_of(reader: AudioReader, codec: str, bit_rate: int, expected_loss: float) -> Codec:
