@@ -30,9 +30,9 @@ from plc.rtp.latch import Latch, RateCap
 from plc.rtp.mismatch import Told
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp
+from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp, ssrc_of
 from plc.rtp.playout import Playout
-from plc.rtp.rtcp import Reports
+from plc.rtp.rtcp import Reports, ended_by
 from plc.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
 from plc.rtp.udp import Address, Endpoint
 
@@ -44,6 +44,10 @@ _RECORDING_OVERDUE_S = 30.0
 # time left that they may then take: several streams that lose a packet at once share one packet's
 # time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
 _BEHIND = 0.25
+# A stream that said its end, and sends for so long nothing more, has ended.
+_LEFT_S = 0.25
+# What may be the end of a recording is kept in memory meanwhile.
+_END_AFTER_MAX_S = 60.0
 # Six bits (RFC 2474).
 _DSCP_MAX = 63
 
@@ -69,6 +73,9 @@ class RelayConfig:
         Whether to take and send reports (RFC 3550), on the ports after those of the streams.
     dscp : int or None
         What sent packets are marked with, 0 to 63; None: the system's default.
+    end_after_s : float
+        A recording ends when its stream was silent for this time; infinite: only when it says so
+        (RTCP BYE). What was made after the last packet is not in it.
     name : str
         What it is called in reports, events and metrics; empty: the endpoint that listens.
     """
@@ -80,12 +87,18 @@ class RelayConfig:
     second: Endpoint | None = None
     rtcp: bool = False
     dscp: int | None = None
+    end_after_s: float = math.inf
     name: str = ""
 
     def __post_init__(self) -> None:
         """Check that the codec has such packets, and the numbers."""
         if self.dscp is not None and not 0 <= self.dscp <= _DSCP_MAX:
             raise ConfigError(f"dscp is {self.dscp}; supported: 0 to {_DSCP_MAX}")
+        if not 0.0 < self.end_after_s <= _END_AFTER_MAX_S and self.end_after_s != math.inf:
+            raise ConfigError(
+                f"end_after_s is {self.end_after_s}; supported: more than 0, at most "
+                f"{_END_AFTER_MAX_S:g} s"
+            )
         if self.second is not None and self.second == self.listen and self.listen.port:
             raise ConfigError(f"both paths are {self.listen}; give two ports, groups or cards")
         block = self.receiver.stream.packet_samples
@@ -182,6 +195,8 @@ class StreamRelay:
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
         self._due_s = math.inf
+        self._left_s = math.inf
+        self._ssrc: int | None = None
         self._ticks = 0
 
     @property
@@ -219,6 +234,8 @@ class StreamRelay:
         if not path.cap.take(now_s):
             stats.capped_datagrams += 1
             return
+        if is_rtcp(datagram):
+            self.note_farewell(datagram, now_s)
         if self.reports is not None and is_rtcp(datagram):
             self.reports.receive(datagram, now_s)
             return
@@ -238,6 +255,32 @@ class StreamRelay:
         if verdict is Verdict.ACCEPTED:
             self.heard_s = now_s
             self._begin_s = min(self._begin_s, now_s)
+            self._ssrc = ssrc_of(datagram)
+            self._left_s = math.inf
+            if self.end_after_s < math.inf:
+                self.playout.drain()
+
+    def note_farewell(self, datagram: bytes, now_s: float) -> None:
+        """Take in RTCP of the sender: perhaps the end of the stream."""
+        if self.records and self._ssrc in ended_by(datagram):
+            self._left_s = now_s
+            self.playout.drain()
+
+    @property
+    def end_after_s(self) -> float:
+        """Silence that ends the stream; infinite: none does."""
+        return self.config.end_after_s if self.records else math.inf
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether all that came was played, and what is played now may be after the end."""
+        may_end = self._left_s < math.inf or self.end_after_s < math.inf
+        return may_end and self._ssrc is not None and self.playout.drained
+
+    def has_ended(self, now_s: float) -> bool:
+        """Tell whether the stream said its end, or was silent for too long."""
+        left = now_s - self._left_s >= _LEFT_S
+        return self.may_have_ended and (left or now_s - self.heard_s >= self.end_after_s)
 
     def _note_received(self, datagram: bytes, now_s: float) -> None:
         if self.reports is not None:

@@ -379,6 +379,14 @@ class RelayedOptions(ReceiverOptions):
         bool, typer.Option("--rtcp", help="Take and send reports (RTCP), on the ports after.")
     ] = False
     dscp: Dscp = None
+    end_after_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="End a recording after this silence of its stream; at RTCP BYE anyway.",
+            show_default="never",
+        ),
+    ] = math.inf
 
     def relayed(self, listen: str, to: str, name: str = "") -> "RelayConfig":
         """Return the stream between two ends; raise ConfigError where something is wrong.
@@ -402,6 +410,7 @@ class RelayedOptions(ReceiverOptions):
             second=second,
             rtcp=self.rtcp,
             dscp=self.dscp,
+            end_after_s=self.end_after_s,
             name=name,
         )
 

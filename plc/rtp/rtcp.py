@@ -34,6 +34,7 @@ _MIDDLE_PARTS = 1 << 16
 # Appendix A.8.
 _JITTER_GAIN = 1.0 / 16.0
 _CNAME = 1
+_BYE = 203
 # aiortc's parser raises these for what is no RTCP.
 _UNREADABLE = (ValueError, IndexError, struct.error)
 
@@ -62,6 +63,20 @@ class ReportStats:
 def is_sender_report(datagram: bytes) -> bool:
     """Tell whether a datagram of RTCP begins with a sender report."""
     return datagram[1:2] == b"\xc8"
+
+
+def ended_by(datagram: bytes) -> list[int]:
+    """Return the SSRCs that a datagram of RTCP takes leave of (BYE, RFC 3550, section 6.6)."""
+    ended: list[int] = []
+    at = 0
+    while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:
+        count, kind = datagram[at] & 31, datagram[at + 1]
+        size = 4 * (1 + int.from_bytes(datagram[at + 2 : at + 4], "big"))
+        packet = datagram[at : at + size]
+        if kind == _BYE and len(packet) == size >= 4 + 4 * count:
+            ended += struct.unpack_from(f"!{count}I", packet, 4)
+        at += size
+    return ended
 
 
 class _Reception:
