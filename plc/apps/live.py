@@ -53,6 +53,7 @@ from plc.rtp.config import ReceiverConfig
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
 from plc.rtp.playout import Playout
+from plc.rtp.srtp import SrtpTold, merged
 from plc.rtp.udp import Endpoint, stop_signals
 from plc.runtime import standing
 from plc.runtime.priority import Level, Priority, Wish, leave, take
@@ -139,6 +140,10 @@ class LiveEngine:
             self.source = NetworkSource(source, self.stats, receiver)
         else:
             self.source = DeviceSource(source, local, stream.packet_samples, self.stats)
+        self._srtp_receivers = []
+        if isinstance(self.source, NetworkSource) and self.source.srtp is not None:
+            self._srtp_receivers.append(self.source.srtp)
+        self._srtp_told = SrtpTold(self._srtp_receivers)
         self.sink = DeviceSink(
             output,
             stream.sample_rate,
@@ -184,7 +189,9 @@ class LiveEngine:
     def tell(self, note: Note) -> None:
         """Note mismatches between received packets and the settings."""
         if isinstance(self.source, NetworkSource):
-            self._told.tell(str(self.source.port.endpoint), note)
+            where = str(self.source.port.endpoint)
+            self._told.tell(where, note)
+            self._srtp_told.tell(where, note)
 
     def _play(self, due_s: float, ours_s: float) -> None:
         block = self.playout.tick(due_s)
@@ -227,6 +234,7 @@ class LiveEngine:
             "reserve_ms": 1000.0 * self.sink.reserve_s,
             "impairment": asdict(self.impairment.stats),
             "sent": None if self.sender is None else self.sender.report(),
+            "srtp": merged(self._srtp_receivers),
         } | self.playout.report()
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, ssrc_of
+from plc.rtp.srtp import SrtpReceiver
 from plc.rtp.udp import Address, Endpoint, UdpPort
 
 MAX_RESERVE_S = 0.5
@@ -269,7 +270,7 @@ class DeviceSource:
             self._codec,
             ssrc=self._ssrc,
             sequence=self._numbers,
-            timestamp=self._numbers * self._block,
+            timestamp=self._numbers * self._block // samples_per_tick(self._codec.name),
             payload_type=self._payload_type,
         )
 
@@ -284,12 +285,13 @@ class NetworkSource:
     stats : LiveStats
         Where to count.
     config : ReceiverConfig
-        Permitted senders and rate.
+        Permitted senders, rate and key.
     """
 
     def __init__(self, endpoint: Endpoint, stats: LiveStats, config: ReceiverConfig) -> None:
         self.port = UdpPort(endpoint)
         self.latch = Latch(config.allow)
+        self.srtp = None if config.key is None else SrtpReceiver(config.key)
         self._cap = RateCap(config.packets_per_s)
         self._stats = stats
         self._stopped = False
@@ -303,7 +305,10 @@ class NetworkSource:
         """Yield the sender's datagrams."""
         if self._stopped:
             return
-        for datagram, sender in self.port.arrived():
+        for came, sender in self.port.arrived():
+            datagram = came if self.srtp is None else self.srtp.open(came)
+            if datagram is None:
+                continue
             if self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s):
                 self._last = sender, datagram, ours_s
                 yield datagram

@@ -18,8 +18,9 @@ from typing import Any
 from plc.apps.events import Note, in_words
 from plc.apps.live_ends import DeviceSource, LiveStats
 from plc.audio.devices import Backend, DevicePort, tend
-from plc.rtp.codecs import check_opus_frame
+from plc.rtp.codecs import check_frame
 from plc.rtp.config import ReceiverConfig
+from plc.rtp.srtp import SrtpSender, check_sealable
 from plc.rtp.udp import Endpoint, UdpPort, sending_port, stop_signals
 from plc.runtime.priority import Level, Priority, Wish
 
@@ -79,12 +80,16 @@ class NetworkSink:
         stats: LiveStats,
     ) -> None:
         block = receiver.stream.packet_samples
-        if receiver.codec == "opus":
-            check_opus_frame(block)
+        check_frame(receiver.codec, block)
         ssrc = random.SystemRandom().getrandbits(32)
         self.source = DeviceSource(
             source, receiver.open_codec(), block, stats, ssrc, receiver.payload_type
         )
+        self._srtp = None
+        if receiver.key is not None:
+            stream = receiver.stream
+            check_sealable(receiver.codec, stream.sample_rate, stream.channels, block)
+            self._srtp = SrtpSender(receiver.key)
         self.to = config.to
         self.packets = 0
         self._port = port
@@ -95,7 +100,11 @@ class NetworkSink:
     def step(self, ours_s: float) -> None:
         """Send the packets that are whole."""
         for datagram in self.source.datagrams(ours_s):
-            self._port.send(datagram, self._target)
+            sealed = datagram if self._srtp is None else self._srtp.seal(datagram)
+            if sealed is None:
+                self._port.failed_sends += 1
+                continue
+            self._port.send(sealed, self._target)
             self.packets += 1
 
     def stop(self) -> None:

@@ -71,12 +71,17 @@ def render(live: "Live") -> "RenderableType":
     if not playout.conceals:
         bursts = "OFF, lost packets are silent; key c: on"
     table.add_row("concealed", bursts)
-    misses = f"{concealed.deadline_misses} over the time"
+    stream, delay = engine.config.receiver.stream, engine.config.receiver.delay
+    misses = f"{concealed.deadline_misses} over the limit of {stream.time_limit_ms:.2f} ms"
     table.add_row("concealing", f"{_times(concealed.concealed_time)}; {misses}")
     table.add_row("delay", f"{_times(stats.delay)}{_latencies(live.ports)}")
+    length = f"{stream.packet_ms:g} ms ({stream.packet_samples} samples)"
+    table.add_row("packets of", f"{length}; delay at most {delay.max_delay_ms:g} ms")
     reserve_ms, starved = 1000.0 * engine.sink.reserve_s, stats.starved_samples
     table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
     table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
+    switch = "concealment off" if playout.conceals else "concealment on"
+    table.add_row("keys", f"c: {switch}; Ctrl-C: play what was received, then end")
     return table
 
 

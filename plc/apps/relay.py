@@ -29,11 +29,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from plc.apps.events import Note, in_words
 from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
+from plc.rtp.packets import is_rtcp
 from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
@@ -69,6 +73,8 @@ class Lane:
         Where it goes.
     stopped : bool
         Whether nothing more is received.
+    ended : bool
+        Whether its stream has ended, and with it the recording.
     joined, left : threading.Event
         Set when the relay has taken it over, and let go of it.
 
@@ -81,6 +87,8 @@ class Lane:
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
         self.stopped = False
+        self.ended = False
+        self._held: list[NDArray[np.float32]] = []
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -123,29 +131,41 @@ class Lane:
     def next_s(self) -> float:
         """When a block or reports are due."""
         reports = self.stream.reports
-        return self.stream.next_s if reports is None else min(self.stream.next_s, reports.next_s)
+        block_s = math.inf if self.ended else self.stream.next_s
+        return block_s if reports is None else min(block_s, reports.next_s)
+
+    @property
+    def played_out(self) -> bool:
+        """Whether all that was received is played."""
+        return self.ended or self.stream.drained
 
     def receive(self, number: int, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in a datagram that came at the port of that number."""
-        if self.stopped:
+        if self.stopped or self.ended:
             return
         if self.ports[number] is self._rtcp:
             self._receive_report(datagram, source, now_s)
             return
         if self.stream.records:
-            while self.stream.next_s <= now_s:
+            while self.stream.next_s <= now_s and not self.ended:
                 self.record(now_s, now_s)
         self.stream.receive(datagram, source, now_s, number)
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
+        if self.stream.srtp_receivers:
+            opened = self.stream.srtp_receivers[0].open(datagram)
+            if opened is None or not is_rtcp(opened):
+                return
+            datagram = opened
         sender = self.stream.latch.source
         is_sender = sender is not None and source[0] == sender[0]
         if not is_sender and not self._is_target(source[0]):
             self.stream.stats.refused_datagrams += 1
             return
-        if is_sender and is_sender_report(datagram):
-            self._upstream = source
+        if is_sender:
+            self.stream.note_farewell(datagram, now_s)
+            self._upstream = source if is_sender_report(datagram) else self._upstream
         assert self.stream.reports is not None
         self.stream.reports.receive(datagram, now_s)
 
@@ -159,23 +179,44 @@ class Lane:
         played = self.stream.play(clock(now_s))
         if played is not None:
             assert not isinstance(self.target, Recorder)
-            self.ports[0].send(self.stream.packetizer.pack(played), self.target)
+            self._send(self.ports[0], self.stream.packetizer.pack(played), self.target)
             self.stream.note_sent(clock(now_s))
+
+    def _send(self, port: UdpPort, packet: bytes, target: Address) -> None:
+        """Send a packet, sealed where the stream is; never plain where it cannot be sealed."""
+        sealed = self.stream.seal(packet)
+        if sealed is None:
+            port.failed_sends += 1
+        else:
+            port.send(sealed, target)
 
     def catch_up(self, now_s: float, clock: Callable[[float], float]) -> None:
         """Record due blocks, unless earlier datagrams are still unread."""
         for _ in range(_RECORDED_AT_ONCE):
-            if self.stream.next_s > now_s or not self.drained:
+            if self.ended or self.stream.next_s > now_s or not self.drained:
                 return
             self.record(now_s, clock(now_s))
 
     def record(self, now_s: float, seen_s: float) -> None:
-        """Record the block that is due."""
-        played = self.stream.play(now_s, seen_s)
-        if played is not None:
-            assert isinstance(self.target, Recorder)
-            self.target.write(played)
-            self.stream.stats.unwritten_samples = self.target.unwritten_samples
+        """Record the block that is due; hold it if it may be after the end."""
+        stream, target = self.stream, self.target
+        assert isinstance(target, Recorder)
+        due_s = stream.next_s
+        is_after = stream.may_have_ended
+        played = stream.play(now_s, seen_s)
+        if played is None:
+            return
+        if not is_after:
+            for block in self._held:
+                target.write(block)
+            self._held.clear()
+            target.write(played)
+            stream.stats.unwritten_samples = target.unwritten_samples
+        else:
+            self._held.append(played.copy())
+        if stream.has_ended(due_s):
+            self.ended = True
+            self._held.clear()
 
     def report_on(self, now_s: float) -> None:
         """Send the reports that are due."""
@@ -186,14 +227,20 @@ class Lane:
         upstream, downstream = reports.due(now_s)
         sender = self.stream.latch.source
         if upstream is not None and sender is not None:
-            self._rtcp.send(upstream, self._upstream or _next_address(sender))
+            self._send(self._rtcp, upstream, self._upstream or _next_address(sender))
         if downstream is not None and not isinstance(self.target, Recorder):
-            self._rtcp.send(downstream, _next_address(self.target))
+            self._send(self._rtcp, downstream, _next_address(self.target))
 
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
         self.stopped = True
-        self.stream.playout.drain()
+        if not self.ended:
+            self.stream.playout.drain()
+
+    def finish(self) -> None:
+        """Close the recording of an ended stream; this waits for the disk."""
+        if self.ended and isinstance(self.target, Recorder):
+            self.target.close()
 
     def report(self) -> dict[str, Any]:
         """Return everything that was counted, by name."""
@@ -220,6 +267,7 @@ class Lane:
             sample_rate=receiver.stream.sample_rate,
             channels=receiver.stream.channels,
             packet_ms=receiver.stream.packet_ms,
+            key=receiver.key,
         )
 
     def close(self) -> None:
@@ -231,7 +279,7 @@ class Lane:
         is_reported_on = reports is not None and reports.stats.sent > 0
         if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
             assert reports is not None
-            self._rtcp.send(reports.farewell(), _next_address(self.target))
+            self._send(self._rtcp, reports.farewell(), _next_address(self.target))
         self.stream.close()
         self._close_ports()
         if isinstance(self.target, Recorder):
@@ -359,9 +407,9 @@ class Relay:
         """Whether every stream was played to its end, or none goes on."""
         targets = [lane.target for lane in self.lanes]
         failed = all(isinstance(each, Recorder) and each.error for each in targets)
-        if failed and not self._stays:
+        if not self._stays and (failed or all(lane.ended for lane in self.lanes)):
             return True
-        return self._stopped_s < math.inf and all(lane.stream.drained for lane in self.lanes)
+        return self._stopped_s < math.inf and all(lane.played_out for lane in self.lanes)
 
     # ---- streams that come and go ---------------------------------------------------------------
 
@@ -373,7 +421,7 @@ class Relay:
             lane.left.set()
         self._gone.clear()
         changed = self._take_changes()
-        leaving = [lane for lane in self.lanes if lane.stopped and lane.stream.drained]
+        leaving = [lane for lane in self.lanes if lane.stopped and lane.played_out]
         if leaving and self._stopped_s == math.inf:
             self.lanes = [lane for lane in self.lanes if lane not in leaving]
             self._gone += leaving
@@ -450,7 +498,7 @@ class Relay:
     def tell(self, note: Note) -> None:
         """Note mismatches between received streams and their settings."""
         for lane in self.lanes:
-            lane.stream.told.tell(lane.name, note)
+            lane.stream.tell(lane.name, note)
 
     def report(self) -> list[dict[str, Any]]:
         """Return the counters of each stream."""
@@ -546,6 +594,8 @@ def _watched(
     def look() -> None:
         priority.tend()
         relay.tell(note)
+        for lane in relay.lanes:
+            lane.finish()
         if watch is not None:
             watch(relay)
 

@@ -13,6 +13,7 @@ clock is passed in, and there are no sockets.
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from numpy.typing import NDArray
 from plc.apps.live_ends import Peak
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
-from plc.rtp.codecs import check_opus_frame
+from plc.rtp.codecs import check_frame, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.mismatch import Told
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp
+from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp, ssrc_of
 from plc.rtp.playout import Playout
-from plc.rtp.rtcp import Reports, says_goodbye
+from plc.rtp.rtcp import Reports, ended_by
+from plc.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
 from plc.rtp.udp import Address, Endpoint
 
 # Ticks that are this much overdue are left out: the machine slept.
@@ -42,6 +44,10 @@ _RECORDING_OVERDUE_S = 30.0
 # time left that they may then take: several streams that lose a packet at once share one packet's
 # time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
 _BEHIND = 0.25
+# A stream that said its end, and sends for so long nothing more, has ended.
+_LEFT_S = 0.25
+# What may be the end of a recording is kept in memory meanwhile.
+_END_AFTER_MAX_S = 60.0
 # Six bits (RFC 2474).
 _DSCP_MAX = 63
 
@@ -67,6 +73,9 @@ class RelayConfig:
         Whether to take and send reports (RFC 3550), on the ports after those of the streams.
     dscp : int or None
         What sent packets are marked with, 0 to 63; None: the system's default.
+    end_after_s : float
+        A recording ends when its stream was silent for this time; infinite: only when it says so
+        (RTCP BYE). What was made after the last packet is not in it.
     name : str
         What it is called in reports, events and metrics; empty: the endpoint that listens.
     """
@@ -78,16 +87,29 @@ class RelayConfig:
     second: Endpoint | None = None
     rtcp: bool = False
     dscp: int | None = None
+    end_after_s: float = math.inf
     name: str = ""
 
     def __post_init__(self) -> None:
         """Check that the codec has such packets, and the numbers."""
         if self.dscp is not None and not 0 <= self.dscp <= _DSCP_MAX:
             raise ConfigError(f"dscp is {self.dscp}; supported: 0 to {_DSCP_MAX}")
+        if not 0.0 < self.end_after_s <= _END_AFTER_MAX_S and self.end_after_s != math.inf:
+            raise ConfigError(
+                f"end_after_s is {self.end_after_s}; supported: more than 0, at most "
+                f"{_END_AFTER_MAX_S:g} s"
+            )
         if self.second is not None and self.second == self.listen and self.listen.port:
             raise ConfigError(f"both paths are {self.listen}; give two ports, groups or cards")
-        if self.receiver.codec == "opus":
-            check_opus_frame(self.receiver.stream.packet_samples)
+        block = self.receiver.stream.packet_samples
+        check_frame(self.receiver.codec, block)
+        if self.receiver.key is None:
+            return
+        if self.seed is not None:
+            raise ConfigError(f"seed is {self.seed}; SRTP takes none: numbers must not repeat")
+        if isinstance(self.to, Endpoint):
+            stream = self.receiver.stream
+            check_sealable(self.receiver.codec, stream.sample_rate, stream.channels, block)
 
 
 @dataclass(slots=True)
@@ -129,6 +151,7 @@ class _Path:
     def __init__(self, receiver: ReceiverConfig) -> None:
         self.latch = Latch(receiver.allow)
         self.cap = RateCap(receiver.packets_per_s)
+        self.srtp = None if receiver.key is None else SrtpReceiver(receiver.key)
         self.stats = PathStats()
 
 
@@ -155,19 +178,25 @@ class StreamRelay:
             timestamp=rng.getrandbits(32),
             payload_type=self.playout.payload_type,
         )
+        self.srtp_receivers = [path.srtp for path in self.paths if path.srtp is not None]
+        self.srtp_sender = None if receiver.key is None else SrtpSender(receiver.key)
         self.reports: Reports | None = None
         if config.rtcp:
-            clock_rate, ssrc = self.playout.codec.sample_rate, self.packetizer.ssrc
+            codec, ssrc = self.playout.codec, self.packetizer.ssrc
+            clock_rate = codec.sample_rate // samples_per_tick(codec.name)
             self.reports = Reports(clock_rate, ssrc, f"plc-{ssrc:08x}", config.seed)
         self.stats = RelayStats()
         self.peak = Peak()
         self.heard_s = -math.inf
         """When a packet was played, or to be, last."""
         self.told = Told(self.playout.inspection)
+        self._srtp_told = SrtpTold(self.srtp_receivers)
         self._period_s = self.playout.block / self.playout.codec.sample_rate
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
         self._due_s = math.inf
+        self._left_s = math.inf
+        self._ssrc: int | None = None
         self._ticks = 0
 
     @property
@@ -192,6 +221,12 @@ class StreamRelay:
         if self._overdue_s < self.next_s - now_s < math.inf:
             # The clock was set back: no block may wait until it is again as late as it was.
             self._begin_s += now_s - self.next_s
+        if path.srtp is not None:
+            # First of all: what nobody with the key has sent takes neither place nor rate.
+            opened = path.srtp.open(datagram)
+            if opened is None:
+                return
+            datagram = opened
         latch = path.latch
         if not latch.admits(source, datagram, now_s):
             stats.refused_datagrams += 1
@@ -199,8 +234,8 @@ class StreamRelay:
         if not path.cap.take(now_s):
             stats.capped_datagrams += 1
             return
-        if is_rtcp(datagram) and says_goodbye(datagram, self.playout.buffer.ssrc):
-            self.playout.buffer.give_way()
+        if is_rtcp(datagram):
+            self.note_farewell(datagram, now_s)
         if self.reports is not None and is_rtcp(datagram):
             self.reports.receive(datagram, now_s)
             return
@@ -220,6 +255,35 @@ class StreamRelay:
         if verdict is Verdict.ACCEPTED:
             self.heard_s = now_s
             self._begin_s = min(self._begin_s, now_s)
+            self._ssrc = ssrc_of(datagram)
+            self._left_s = math.inf
+            if self.end_after_s < math.inf:
+                self.playout.drain()
+
+    def note_farewell(self, datagram: bytes, now_s: float) -> None:
+        """Take in RTCP of the sender: perhaps the end of the stream."""
+        ended = ended_by(datagram)
+        if self.playout.buffer.ssrc in ended:
+            self.playout.buffer.give_way()
+        if self.records and self._ssrc in ended:
+            self._left_s = now_s
+            self.playout.drain()
+
+    @property
+    def end_after_s(self) -> float:
+        """Silence that ends the stream; infinite: none does."""
+        return self.config.end_after_s if self.records else math.inf
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether all that came was played, and what is played now may be after the end."""
+        may_end = self._left_s < math.inf or self.end_after_s < math.inf
+        return may_end and self._ssrc is not None and self.playout.drained
+
+    def has_ended(self, now_s: float) -> bool:
+        """Tell whether the stream said its end, or was silent for too long."""
+        left = now_s - self._left_s >= _LEFT_S
+        return self.may_have_ended and (left or now_s - self.heard_s >= self.end_after_s)
 
     def _note_received(self, datagram: bytes, now_s: float) -> None:
         if self.reports is not None:
@@ -263,6 +327,15 @@ class StreamRelay:
         self.stats.late_packets_sent += late_s > self._period_s
         self.stats.lateness.add(1000.0 * max(0.0, late_s))
 
+    def seal(self, packet: bytes) -> bytes | None:
+        """Return a packet as it is to be sent; None if it cannot be sealed."""
+        return packet if self.srtp_sender is None else self.srtp_sender.seal(packet)
+
+    def tell(self, where: str, note: Callable[..., None]) -> None:
+        """Note what came and is not as configured."""
+        self.told.tell(where, note)
+        self._srtp_told.tell(where, note)
+
     def close(self) -> None:
         """End the threads of the concealer's networks, if there are any."""
         self.playout.close()
@@ -286,6 +359,7 @@ class StreamRelay:
             "codec": self.config.receiver.codec,
             "source": None if self.latch.source is None else "{}:{}".format(*self.latch.source),
             "relay": stats,
+            "srtp": merged(self.srtp_receivers),
             "paths": [asdict(path.stats) for path in self.paths],
             "rtcp": None if self.reports is None else self.reports.report(),
         } | self.playout.report()

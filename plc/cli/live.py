@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plc.apps.live import Live, LiveConfig
     from plc.apps.live_send import SendConfig
     from plc.audio.devices import Device
+    from plc.audio.sound_server import SoundServer
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.impair import ImpairConfig
     from plc.rtp.udp import Endpoint
@@ -102,8 +103,13 @@ def devices(
     ] = "all",
     as_json: AsJson = False,
 ) -> None:
-    """List the sound cards by library."""
+    """List the sound cards by library, and what the sound server has.
+
+    With PulseAudio or PipeWire, PULSE_SOURCE=NAME and PULSE_SINK=NAME before plc live choose a
+    source and a sink for the device pulse, or default.
+    """
     from plc.audio.portaudio import open_backend
+    from plc.audio.sound_server import ask_sound_server
     from plc.errors import DeviceError, MissingExtraError
 
     names = _BACKENDS if backend == "all" else (backend,)
@@ -115,10 +121,13 @@ def devices(
                 found += open_backend(name).devices()
         except (MissingExtraError, DeviceError) as error:
             absent[name] = str(error)
+    server = ask_sound_server()
     if as_json:
-        print_json({"devices": found, "absent": absent})
+        print_json({"devices": found, "absent": absent, "sound_server": server})
     else:
         _print_devices(found, absent)
+        if server is not None:
+            _print_server(server)
     if len(absent) == len(names):
         raise typer.Exit(1)
 
@@ -151,6 +160,17 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
         say(f"plc: {name} is not available: {why}", err=True)
 
 
+def _print_server(server: "SoundServer") -> None:
+    """Print a sound server's ends, and how to choose one."""
+    for variable, way, names in (
+        ("PULSE_SOURCE", "inputs", server.sources),
+        ("PULSE_SINK", "outputs", server.sinks),
+    ):
+        say(f"{way} of the sound server, by {variable}=NAME before plc live:")
+        for name in names:
+            say(f"  {printable(name)}")
+
+
 # What --preset stands for, unless an option says otherwise.
 _PRESETS: dict[str, dict[str, Any]] = {
     # 64 samples of 48 kHz.
@@ -171,6 +191,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 # Even, as RTP's ports are.
 _PEER_PORT = 5004
+_PAIR = 2
+_PORT_MAX = 65_535
 
 
 def _take_preset(context: typer.Context, name: str | None) -> str | None:
@@ -238,7 +260,8 @@ def live(
     """Play an input on an output: through a simulated bad network, or a real one.
 
     It waits for absent devices. Ctrl-C or SIGTERM play the received packets, then end it.
-    With meters on a terminal, the key c switches concealment off and on.
+    With meters on a terminal, the key c switches concealment off and on. With PulseAudio or
+    PipeWire, PULSE_SOURCE and PULSE_SINK choose among their inputs and outputs (plc devices).
     """
     from plc.apps.live import LiveConfig
     from plc.audio.loss import TraceLosses, read_trace
@@ -305,14 +328,21 @@ def _ends(
 
 def _both_ends(peer: str) -> tuple[str, str]:
     """Return the ends of both directions with a peer."""
-    from plc.rtp.udp import parse_endpoint
+    from plc.rtp.udp import Endpoint, is_free, is_of_this_machine, parse_endpoint
 
     bare = peer.count(":") > 1 and not peer.startswith("[")
     host = f"[{peer}]" if bare else peer
     has_port = ":" in host.rpartition("]")[2]
     far = parse_endpoint(host if has_port else f"{host}:{_PEER_PORT}", "HOST or HOST:PORT")
-    here = "[::]" if ":" in far.host else "0.0.0.0"
-    return str(far), f"udp://{here}:{far.port}"
+    here = "::" if ":" in far.host else "0.0.0.0"
+    if not is_of_this_machine(far.host):
+        return str(far), str(Endpoint(here, far.port))
+    # Two on one machine: who comes first has the port, the other one the next pair's.
+    near, other = far.port, far.port + (_PAIR if far.port + _PAIR <= _PORT_MAX else -_PAIR)
+    if not is_free(Endpoint(here, near)):
+        near, other = other, near
+    say(f"plc: {far.host} is this machine: heard at port {near}, sent to {other}", err=True)
+    return str(Endpoint(far.host, other)), str(Endpoint(here, near))
 
 
 def _send(

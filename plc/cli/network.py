@@ -18,6 +18,8 @@ from plc.cli.options import (
     Codec,
     Dscp,
     Duration,
+    Key,
+    KeyFile,
     LogJson,
     LoopedTrace,
     Loss,
@@ -30,6 +32,7 @@ from plc.cli.options import (
     Seed,
     View,
     heard_nothing,
+    key_of,
     paths_of,
     share,
     with_options,
@@ -42,10 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plc.apps.relay import Relay
+    from plc.apps.relay_stream import RelayConfig
     from plc.cli.streams import RelayFile
     from plc.rtp.sdp import AudioMedia
 
 _DEVICE = "device:"
+# What Opus with --fec prepares for, as a share of packets: the more, the larger the repeats.
+_EXPECTED_LOSS = 0.2
 # Status of a relay of which a recording is not whole.
 _UNFINISHED = 1
 
@@ -158,6 +164,20 @@ def send(
     ],
     codec: Codec = "l16",
     packet_ms: PacketMs = 10.0,
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="KBIT_S",
+            help="Bit rate of Opus.",
+            min=6.0,
+            max=510.0,
+            show_default="64 a channel; 24 with --fec",
+        ),
+    ] = None,
+    fec: Annotated[
+        bool,
+        typer.Option("--fec", help="Repeat packets in those after them, inside Opus (of speech)."),
+    ] = False,
     redundancy: Annotated[
         int,
         typer.Option(
@@ -175,6 +195,8 @@ def send(
         ),
     ] = None,
     dscp: Dscp = None,
+    key: Key = None,
+    key_file: KeyFile = None,
     sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
     overwrite: Overwrite = False,
@@ -193,12 +215,15 @@ def send(
         target,
         codec,
         packet_ms=packet_ms,
+        bit_rate=0 if bitrate is None else round(1000.0 * bitrate),
+        expected_loss=_EXPECTED_LOSS if fec else 0.0,
         redundancy=redundancy,
         loop=loop,
         clock_ppm=clock_ppm,
         seed=seed,
         second=second,
         dscp=dscp,
+        key=key_of(key, key_file),
     )
     try:
         if sdp_out is not None:
@@ -324,6 +349,7 @@ def _source(
         )
     if sdp is None:
         sources: list[_SourceOf] = [(text, received, ()) for text in listen]
+        described = []
     else:
         described = read_sdp(sdp)
         sources = [
@@ -338,6 +364,8 @@ def _source(
         stream = options.relayed(text, target)
         receiver = replace(stream.receiver, more_payload_types=beside)
         streams.append(replace(stream, receiver=receiver))
+    if described:
+        streams = [_keyed(*each) for each in zip(streams, described, strict=True)]
     return RelayFile(streams, {})
 
 
@@ -350,6 +378,20 @@ def _tell_not_played(described: "Sequence[AudioMedia]") -> None:
                 f"({media.payload_type}) is played, and not {', '.join(media.not_played)}, which "
                 "has other samples: let the sender agree to the first, or list another first"
             )
+
+
+def _keyed(config: "RelayConfig", media: "AudioMedia") -> "RelayConfig":
+    """Return a stream's settings with the key of its description."""
+    from plc.errors import ConfigError
+
+    if config.receiver.key is not None:
+        return config
+    if media.is_secure and media.key is None:
+        raise ConfigError(
+            f"the description says that {media.endpoint} is SRTP, without a key that is understood "
+            "(a=crypto with AES_CM_128_HMAC_SHA1_80 or _32, one key without MKI): give --key-file"
+        )
+    return replace(config, receiver=replace(config.receiver, key=media.key))
 
 
 def _paths_of(media: "AudioMedia") -> str:

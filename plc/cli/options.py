@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.delay import DelayConfig
+    from plc.rtp.srtp import SrtpKey
     from plc.rtp.udp import Endpoint
 
 
@@ -217,9 +218,32 @@ SdpOut = Annotated[
     Path | None, typer.Option(help="Write a description (SDP) of the sent streams here.")
 ]
 Codec = Annotated[
-    Literal["l16", "l24", "pcmu", "pcma", "opus"],
+    Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"],
     typer.Option(case_sensitive=False, help="Codec of RTP."),
 ]
+
+
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[SUITE:]BASE64",
+        help="SRTP: key and salt of 30 bytes; others see it in ps, --key-file hides it.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="SRTP: the key is a file's first line.")
+]
+
+
+def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
+    """Return the key that options give; raise ConfigError if there is none in them."""
+    from plc.rtp.srtp import parse_key, read_key
+
+    if key is not None and key_file is not None:
+        raise typer.BadParameter("one of --key and --key-file, not both")
+    if key_file is not None:
+        return read_key(key_file)
+    return None if key is None else parse_key(key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +256,7 @@ class ReceiverOptions:
         typer.Option(
             metavar="HZ",
             help="Sample rate of the stream; devices are converted.",
-            show_default="48000; 8000 for pcmu, pcma",
+            show_default="48000; 8000 for pcmu, pcma; 16000 for g722",
         ),
     ] = None
     channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
@@ -268,6 +292,8 @@ class ReceiverOptions:
     packets_per_s: Annotated[
         float, typer.Option(help="Packets taken from a sender per second.", min=1.0)
     ] = 2000.0
+    key: Key = field(default=None, repr=False)
+    key_file: KeyFile = None
     lookahead: Lookahead = 0
     method: Method = "auto"
     model: Model = "auto"
@@ -297,12 +323,11 @@ class ReceiverOptions:
     def config(self, seed: int = 0) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
         from plc.engine.config import StreamConfig, samples_of_packet
+        from plc.rtp.codecs import usual_rate
         from plc.rtp.config import ReceiverConfig
         from plc.rtp.udp import parse_network
 
-        rate = self.sample_rate
-        if rate is None:
-            rate = 8_000 if self.codec.lower() in ("pcmu", "pcma") else 48_000
+        rate = usual_rate(self.codec) if self.sample_rate is None else self.sample_rate
         return ReceiverConfig(
             stream=StreamConfig(
                 sample_rate=rate,
@@ -322,6 +347,7 @@ class ReceiverOptions:
             red_payload_type=self.red_payload_type,
             allow=tuple(parse_network(text) for text in self.allow or []),
             packets_per_s=self.packets_per_s,
+            key=key_of(self.key, self.key_file),
         )
 
     def _delay(self) -> "DelayConfig":
@@ -353,6 +379,14 @@ class RelayedOptions(ReceiverOptions):
         bool, typer.Option("--rtcp", help="Take and send reports (RTCP), on the ports after.")
     ] = False
     dscp: Dscp = None
+    end_after_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="End a recording after this silence of its stream; at RTCP BYE anyway.",
+            show_default="never",
+        ),
+    ] = math.inf
 
     def relayed(self, listen: str, to: str, name: str = "") -> "RelayConfig":
         """Return the stream between two ends; raise ConfigError where something is wrong.
@@ -376,6 +410,7 @@ class RelayedOptions(ReceiverOptions):
             second=second,
             rtcp=self.rtcp,
             dscp=self.dscp,
+            end_after_s=self.end_after_s,
             name=name,
         )
 

@@ -22,6 +22,10 @@ def print_json(result: Any) -> None:
     typer.echo(to_json(result))
 
 
+def _refused_as_srtp(counts: dict[str, int]) -> int:
+    return sum(number for name, number in counts.items() if name != "opened_packets")
+
+
 def left_out(report: dict[str, Any], refused: int) -> str:
     """Return the packets left out, by reason, if any."""
     counts = {
@@ -29,6 +33,7 @@ def left_out(report: dict[str, Any], refused: int) -> str:
         "that could not be decoded": report["undecodable_packets"],
         "that were no RTP": sum(report["malformed_packets"].values()),
         "from others": refused,
+        "refused as SRTP": _refused_as_srtp(report.get("srtp") or {}),
         "too many in a second": report.get("relay", {}).get("capped_datagrams", 0),
         "that could not be sent": report.get("failed_sends", 0),
     }

@@ -1,8 +1,9 @@
-"""Codecs of RTP payloads: L16, L24, G.711 (PCMU, PCMA) and Opus.
+"""Codecs of RTP payloads: L16, L24, G.711 (PCMU, PCMA), G.722 and Opus.
 
 A codec turns payloads into samples, float32 of shape (n, channels), and back. It never raises for
 what a payload holds: what cannot be decoded is None. L16, L24 and G.711 are stateless, come from
-their standards' definitions and pass what they decoded through bit for bit. Opus is encoded by PyAV
+their standards' definitions and pass what they decoded through bit for bit. G.722 is coded by PyAV;
+its timestamps count half its samples (:func:`samples_per_tick`). Opus is encoded by PyAV
 (``pip install 'plc-engine[rtp]'``) and decoded by the system's libopus, which can use what packets
 repeat of those before them (:mod:`plc.rtp.libopus`); by PyAV where there is none. What is lost for
 good is concealed by us, like anything else.
@@ -30,7 +31,7 @@ class Codec(Protocol):
 
     name: str
     sample_rate: int
-    """Of the samples and, for all these codings, of the timestamps."""
+    """Of the samples; timestamps count :func:`samples_per_tick` of them."""
     channels: int
     payload_type: int
 
@@ -173,6 +174,60 @@ class G711(_WithoutRedundancy):
         return self._encoded[_to_int16(samples).astype(np.int32) + 32768].tobytes()
 
 
+class G722(_WithoutRedundancy):
+    """G.722 at 64 kbit/s (RFC 3551, section 4.5.2): 16 kHz, one channel."""
+
+    name = "g722"
+    sample_rate = 16_000
+    channels = 1
+    payload_type = 9
+
+    def __init__(self) -> None:
+        self._av = _import_av("G.722")
+        self._decoder = self._open("r")
+        self._encoder: Any = None
+        self._encoded_samples = 0
+
+    def samples(self, payload: bytes) -> int:
+        """Return the length in samples."""
+        return 2 * len(payload)
+
+    def decode(self, payload: bytes) -> Samples | None:
+        """Return the samples, shape (n, 1)."""
+        if not payload:
+            return None
+        try:
+            frames = self._decoder.decode(self._av.Packet(payload))
+            pieces = [frame.to_ndarray().reshape(-1, 1) for frame in frames]
+        except (self._av.error.FFmpegError, ValueError):
+            self._decoder = self._open("r")
+            return None
+        if sum(map(len, pieces)) != self.samples(payload):
+            return None
+        return np.concatenate(pieces).astype(np.float32) / _INT16_SCALE
+
+    def encode(self, samples: Samples) -> bytes:
+        """Return the payload; every call takes the same even number of samples."""
+        if self._encoder is None:
+            check_g722_frame(len(samples))
+            self._encoder = self._open("w")
+            self._encoder.format = "s16"
+            self._encoder.options = {"frame_size": str(len(samples))}
+        frame = self._av.AudioFrame.from_ndarray(
+            _to_int16(samples).reshape(1, -1), format="s16", layout="mono"
+        )
+        frame.sample_rate = self.sample_rate
+        frame.pts = self._encoded_samples
+        self._encoded_samples += len(samples)
+        return b"".join(bytes(packet) for packet in self._encoder.encode(frame))
+
+    def _open(self, way: str) -> Any:
+        context = self._av.CodecContext.create("g722", way)
+        context.sample_rate = self.sample_rate
+        context.layout = "mono"
+        return context
+
+
 class Opus:
     """Opus (RFC 6716, RFC 7587) at 48 kHz, by libopus.
 
@@ -196,7 +251,7 @@ class Opus:
         self.channels = channels
         self.payload_type = 111
         self._bit_rate = bit_rate or 64_000 * channels
-        self._av = _import_av()
+        self._av = _import_av("Opus")
         self._layout = "mono" if channels == 1 else "stereo"
         self._expected_loss = expected_loss
         self._libopus = LibopusDecoder.open(channels)
@@ -279,11 +334,12 @@ class Opus:
         return np.ascontiguousarray(values.reshape(-1, self.channels), np.float32)
 
 
-CODECS = ("l16", "l24", "pcmu", "pcma", "opus")
+CODECS = ("l16", "l24", "pcmu", "pcma", "g722", "opus")
 # RFC 3551, table 4: payload types that say all by themselves, and what they say.
 STATIC_CODINGS = {
     0: ("pcmu", 8000, 1),
     8: ("pcma", 8000, 1),
+    9: ("g722", 16_000, 1),
     10: ("l16", 44_100, 2),
     11: ("l16", 44_100, 1),
 }
@@ -295,9 +351,15 @@ def open_beside(codec: Codec, more: Iterable[tuple[int, str]] = ()) -> dict[int,
     A sender may change between them from packet to packet (RFC 3551, section 3).
     """
     form = codec.sample_rate, codec.channels
-    static = [(number, name) for number, (name, *other) in STATIC_CODINGS.items()
-              if (*other,) == form]  # fmt: skip
-    return {number: open_codec(name, *form) for number, name in (*static, *more)}
+    static = [
+        (number, name) for number, (name, *other) in STATIC_CODINGS.items() if other == [*form]
+    ]
+    clock = samples_per_tick(codec.name)
+    return {
+        number: open_codec(name, *form)
+        for number, name in (*static, *more)
+        if samples_per_tick(name) == clock
+    }
 
 
 def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
@@ -308,9 +370,9 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
     name : str
         One of :data:`CODECS`, in any case.
     sample_rate : int
-        In Hz; Opus takes 48000 only.
+        In Hz; Opus takes 48000 only, G.722 16000.
     channels : int
-        1 to 8; Opus takes 1 or 2.
+        1 to 8; Opus takes 1 or 2, G.722 takes 1.
 
     Raises
     ------
@@ -328,6 +390,13 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
             return L24(sample_rate, channels)
         case "pcmu" | "pcma" as law:
             return G711(law, sample_rate, channels)
+        case "g722":
+            if (sample_rate, channels) != (G722.sample_rate, G722.channels):
+                raise ConfigError(
+                    f"{channels} channels at {sample_rate} Hz were asked for; G.722 over RTP has "
+                    "one channel at 16000 Hz, always"
+                )
+            return G722()
         case "opus":
             if sample_rate != Opus.sample_rate:
                 raise ConfigError(
@@ -335,6 +404,33 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
                 )
             return Opus(channels)
     raise ConfigError(f"codec is {name!r}; supported: {', '.join(CODECS)}")
+
+
+def usual_rate(codec: str) -> int:
+    """Return the usual sample rate of a codec, in Hz."""
+    return {"pcmu": 8_000, "pcma": 8_000, "g722": G722.sample_rate}.get(codec.lower(), 48_000)
+
+
+def samples_per_tick(codec: str) -> int:
+    """Return the samples that a unit of a codec's timestamps stands for.
+
+    Two for G.722, whose clock has 8000 Hz by an error that was kept (RFC 3551, section 4.5.2).
+    """
+    return 2 if codec == "g722" else 1
+
+
+def check_frame(codec: str, samples: int) -> None:
+    """Raise ConfigError unless a codec has packets of this length."""
+    if codec == "opus":
+        check_opus_frame(samples)
+    elif codec == "g722":
+        check_g722_frame(samples)
+
+
+def check_g722_frame(samples: int) -> None:
+    """Raise ConfigError unless G.722 has packets of this length (16 kHz)."""
+    if samples % 2:
+        raise ConfigError(f"packets are {samples} samples; G.722 has an even number of them")
 
 
 def check_opus_frame(samples: int) -> None:
@@ -398,11 +494,11 @@ def _nearest_codes(decoded: NDArray[np.int64]) -> NDArray[np.uint8]:
     return order[above - below_is_nearer].astype(np.uint8)
 
 
-def _import_av() -> Any:
+def _import_av(codec: str) -> Any:
     try:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            "Opus needs PyAV, which is not installed: pip install 'plc-engine[rtp]'"
+            f"{codec} needs PyAV, which is not installed: pip install 'plc-engine[rtp]'"
         ) from error
     return av

@@ -7,6 +7,7 @@ from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
 from plc.rtp.codecs import CODECS, Codec, open_codec
 from plc.rtp.delay import DelayConfig
+from plc.rtp.srtp import SrtpKey
 from plc.rtp.udp import Network
 
 
@@ -34,6 +35,8 @@ class ReceiverConfig:
         Permitted senders; empty: everybody.
     packets_per_s : float
         Packets taken from the sender per second; a second's worth may come at once.
+    key : SrtpKey or None
+        What the stream is sealed with (SRTP): what comes in, and what is sent. None: plain RTP.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class ReceiverConfig:
     more_payload_types: tuple[tuple[int, str], ...] = ()
     allow: tuple[Network, ...] = ()
     packets_per_s: float = 2000.0
+    key: SrtpKey | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges that the parts do not check."""

@@ -8,7 +8,7 @@ packets keeps their pace.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.rtp.codecs import Codec
+from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
 
 RED_PAYLOAD_TYPE = 100
@@ -51,6 +51,7 @@ class Packetizer:
         self._earlier: list[tuple[int, bytes]] = []
         self._sequence = sequence % 2**16
         self._timestamp = timestamp % 2**32
+        self._samples_per_tick = samples_per_tick(codec.name)
         self._marker = True
 
     @property
@@ -73,7 +74,7 @@ class Packetizer:
         self.packets += 1
         self.octets += len(body)
         self._sequence = (self._sequence + 1) % 2**16
-        self._timestamp = (self._timestamp + len(samples)) % 2**32
+        self._timestamp = (self._timestamp + len(samples) // self._samples_per_tick) % 2**32
         return build_rtp(packet)
 
     def _with_redundancy(self, payload: bytes) -> bytes:

@@ -32,7 +32,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec, open_beside
+from plc.rtp.codecs import Codec, open_beside, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DriftControl
 from plc.rtp.jitter import JitterBuffer, JitterConfig
@@ -122,6 +122,7 @@ class Playout:
                 f"{stream.channels} at {stream.sample_rate} Hz; give both the same"
             )
         self.codec = codec
+        self._samples_per_tick = samples_per_tick(codec.name)
         self.block = block = config.stream.packet_samples
         self.payload_type = (
             codec.payload_type if config.payload_type is None else config.payload_type
@@ -223,6 +224,10 @@ class Playout:
         self, packet: RtpPacket, now_s: float, path: int = 0
     ) -> Verdict | Malformed | None:
         """Add a packet; return its verdict, or None for a foreign payload type."""
+        if self._samples_per_tick != 1:
+            # A whole factor: stamps in samples wrap at 32 bits as those sent do.
+            stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
+            packet = replace(packet, timestamp=stamp)
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
         if packet.payload_type not in self._codecs:
@@ -261,7 +266,7 @@ class Playout:
                 if block.payload_type in self._codecs:
                     self.buffer.put_redundant(
                         whole,
-                        block.offset,
+                        block.offset * self._samples_per_tick,
                         block.payload_type,
                         block.payload,
                         self._codecs[block.payload_type].samples(block.payload),

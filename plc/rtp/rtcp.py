@@ -60,22 +60,23 @@ class ReportStats:
     unreadable: int = 0
 
 
-def says_goodbye(datagram: bytes, ssrc: int | None) -> bool:
-    """Tell whether RTCP says that a source ends (RFC 3550, section 6.6)."""
-    at = 0
-    while ssrc is not None and at + 4 <= len(datagram):
-        stop = at + 4 + 4 * int.from_bytes(datagram[at + 2 : at + 4], "big")
-        if datagram[at + 1] == _BYE and stop <= len(datagram):
-            sources = min(datagram[at] & 31, (stop - at - 4) // 4)
-            ended = struct.unpack_from(f"!{sources}I", datagram, at + 4)
-            return ssrc in ended
-        at = stop
-    return False
-
-
 def is_sender_report(datagram: bytes) -> bool:
     """Tell whether a datagram of RTCP begins with a sender report."""
     return datagram[1:2] == b"\xc8"
+
+
+def ended_by(datagram: bytes) -> list[int]:
+    """Return the SSRCs that a datagram of RTCP takes leave of (BYE, RFC 3550, section 6.6)."""
+    ended: list[int] = []
+    at = 0
+    while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:
+        count, kind = datagram[at] & 31, datagram[at + 1]
+        size = 4 * (1 + int.from_bytes(datagram[at + 2 : at + 4], "big"))
+        packet = datagram[at : at + size]
+        if kind == _BYE and len(packet) == size >= 4 + 4 * count:
+            ended += struct.unpack_from(f"!{count}I", packet, 4)
+        at += size
+    return ended
 
 
 class _Reception:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plc.errors import ConfigError
-from plc.rtp.codecs import CODECS, STATIC_CODINGS
+from plc.rtp.codecs import CODECS, STATIC_CODINGS, samples_per_tick, usual_rate
+from plc.rtp.srtp import SrtpKey, parse_crypto
 from plc.rtp.udp import Endpoint
 
 _LARGEST_BYTES = 1 << 20
@@ -38,6 +39,10 @@ class AudioMedia:
         Other payload types of the same rate and channels, and their codecs.
     not_played : tuple of str
         Other codecs, of another rate or channels, and their payload types.
+    is_secure : bool
+        Whether it is said to be SRTP.
+    key : SrtpKey or None
+        What it is sealed with (RFC 4568). It is read from descriptions, and written to none.
     """
 
     endpoint: Endpoint
@@ -50,6 +55,8 @@ class AudioMedia:
     second: Endpoint | None = None
     beside: tuple[tuple[int, str], ...] = ()
     not_played: tuple[str, ...] = ()
+    is_secure: bool = False
+    key: SrtpKey | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +66,8 @@ class _Section:
     port: int
     payload_types: list[int]
     host: str
+    is_secure: bool = False
+    key: SrtpKey | None = None
     maps: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     packet_ms: float | None = None
     name: str = ""
@@ -136,7 +145,7 @@ def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
         listed = " ".join(str(number) for number in types)
         coding = f"{stream.codec.upper()}/{_clock_rate(stream)}"
         lines += [
-            f"m=audio {stream.endpoint.port} RTP/AVP {listed}",
+            f"m=audio {stream.endpoint.port} {_profile(stream)} {listed}",
             f"c=IN {_address(stream.endpoint.host)}",
             f"a=rtpmap:{stream.payload_type} {coding}/{_listed_channels(stream)}",
         ]
@@ -152,11 +161,11 @@ def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
 
 
 def _begin_section(value: str, host: str) -> _Section | None:
-    found = re.fullmatch(r"audio (\d{1,5})(?:/\d+)? RTP/S?AVPF? ([\d ]+)", value.strip())
+    found = re.fullmatch(r"audio (\d{1,5})(?:/\d+)? RTP/(S?)AVPF? ([\d ]+)", value.strip())
     if not found or not 0 < int(found.group(1)) < 65536:
         return None
-    types = [int(number) for number in found.group(2).split() if int(number) < 128]
-    return _Section(int(found.group(1)), types, host)
+    types = [int(number) for number in found.group(3).split() if int(number) < 128]
+    return _Section(int(found.group(1)), types, host, is_secure=bool(found.group(2)))
 
 
 def _connection(value: str) -> str | None:
@@ -169,9 +178,14 @@ def _read_attribute(value: str, section: _Section) -> None:
     if name == "rtpmap":
         found = re.fullmatch(r"(\d{1,3}) ([\w-]+)/(\d{1,6})(?:/(\d{1,2}))?", rest.strip())
         if found:
-            coding = found.group(2).lower()
+            coding, rate = found.group(2).lower(), int(found.group(3))
+            if coding == "g722":
+                rate = usual_rate(coding)  # stated is the clock's
             channels = int(found.group(4) or 1)
-            section.maps[int(found.group(1))] = (coding, int(found.group(3)), channels)
+            section.maps[int(found.group(1))] = (coding, rate, channels)
+    elif name == "crypto":
+        # The first that is understood, as they stand in order of preference.
+        section.key = section.key or parse_crypto(rest)
     elif name == "mid":
         section.name = rest.strip()
     elif name == "ptime":
@@ -202,7 +216,13 @@ def _stream_of(section: _Section) -> AudioMedia | None:
         red_payload_type=red,
         beside=tuple(each[:2] for each in rest if each[2:] == (rate, channels)),
         not_played=tuple(f"{each[1]} ({each[0]})" for each in rest if each[2:] != (rate, channels)),
+        is_secure=section.is_secure or section.key is not None,
+        key=section.key,
     )
+
+
+def _profile(stream: AudioMedia) -> str:
+    return "RTP/SAVP" if stream.is_secure or stream.key is not None else "RTP/AVP"
 
 
 def _address(host: str) -> str:
@@ -210,7 +230,7 @@ def _address(host: str) -> str:
 
 
 def _clock_rate(stream: AudioMedia) -> int:
-    return 48_000 if stream.codec == "opus" else stream.sample_rate
+    return stream.sample_rate // samples_per_tick(stream.codec)
 
 
 def _listed_channels(stream: AudioMedia) -> int:

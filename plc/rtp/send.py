@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from plc.audio.files import AudioReader
 from plc.engine.config import samples_of_packet
 from plc.errors import ConfigError
-from plc.rtp.codecs import Codec, check_opus_frame, open_codec
+from plc.rtp.codecs import Codec, Opus, check_frame, open_codec, samples_per_tick, usual_rate
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
 from plc.rtp.sdp import AudioMedia
+from plc.rtp.srtp import SrtpKey, SrtpSender, check_sealable
 from plc.rtp.udp import Address, Endpoint, UdpPort, sending_port
+
+# Of a channel, with in-band FEC: at higher rates libopus takes its music coder, which has none.
+_FEC_BIT_RATE = 24_000
 
 
 class RtpSender:
@@ -40,6 +44,8 @@ class RtpSender:
         Where each packet goes, too: a second path (SMPTE ST 2022-7).
     dscp : int, optional
         What packets are marked with.
+    key : SrtpKey, optional
+        What packets are sealed with (SRTP).
     """
 
     def __init__(
@@ -51,8 +57,11 @@ class RtpSender:
         *,
         second: Endpoint | None = None,
         dscp: int | None = None,
+        key: SrtpKey | None = None,
     ) -> None:
         self._packetizer = packetizer
+        self._key = key
+        self._srtp = None if key is None else SrtpSender(key)
         self._blocks = iter(blocks)
         self._next: NDArray[np.float32] | None = next(self._blocks, None)
         ends = [to] if second is None else [to, second]
@@ -103,12 +112,19 @@ class RtpSender:
         if self._begin_s is None:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
-            packet = self._packetizer.pack(self._next)
-            for port, target in zip(self._ports, self._targets, strict=True):
-                port.send(packet, target)
+            self._send(self._packetizer.pack(self._next))
             self._samples += len(self._next)
             self.packets += 1
             self._next = next(self._blocks, None)
+
+    def _send(self, packet: bytes) -> None:
+        """Send a packet, sealed where there is a key; never plain where it cannot be sealed."""
+        sealed = packet if self._srtp is None else self._srtp.seal(packet)
+        for port, target in zip(self._ports, self._targets, strict=True):
+            if sealed is None:
+                port.failed_sends += 1
+            else:
+                port.send(sealed, target)
 
     def stop(self, now_s: float) -> None:
         """Send nothing more."""
@@ -126,6 +142,7 @@ class RtpSender:
             channels=packetizer.codec.channels,
             packet_ms=1000.0 * samples_of_packet(packet_ms, rate) / rate,
             red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
+            key=self._key,
         )
 
     def close(self) -> None:
@@ -140,12 +157,15 @@ def open_sender(
     codec: str = "l16",
     *,
     packet_ms: float | str = 10.0,
+    bit_rate: int = 0,
+    expected_loss: float = 0.0,
     redundancy: int = 0,
     loop: bool = False,
     clock_ppm: float = 0.0,
     seed: int | None = None,
     second: Endpoint | None = None,
     dscp: int | None = None,
+    key: SrtpKey | None = None,
 ) -> RtpSender:
     """Return a sender of a recording.
 
@@ -159,7 +179,11 @@ def open_sender(
         One of :data:`~plc.rtp.codecs.CODECS`.
     packet_ms : float or str
         Length of a packet; or its samples, as ``"352smp"``.
-    redundancy, clock_ppm, second, dscp
+    bit_rate : int
+        Of Opus, in bit/s; 0: 64000 for each channel, 24000 with an expected loss.
+    expected_loss : float
+        Of Opus, share of packets: above 0 packets repeat those before them (in-band FEC).
+    redundancy, clock_ppm, second, dscp, key
         As for :class:`~plc.rtp.packetizer.Packetizer` and :class:`RtpSender`.
     loop : bool
         Begin again at its end, for ever.
@@ -175,12 +199,7 @@ def open_sender(
         redundancy.
     """
     with AudioReader(path) as reader:
-        coding = open_codec(codec, reader.sample_rate, reader.channels)
-        if coding.name in ("pcmu", "pcma") and reader.sample_rate != 8000:
-            raise ConfigError(
-                f"{path} has {reader.sample_rate} Hz; {coding.name} is sent at 8000 Hz: resample "
-                "it first"
-            )
+        coding = _coding_of(reader, codec, bit_rate, expected_loss)
     rng = random.SystemRandom() if seed is None else random.Random(seed)
     packetizer = Packetizer(
         coding,
@@ -190,16 +209,39 @@ def open_sender(
         redundancy=redundancy,
     )
     block = samples_of_packet(packet_ms, coding.sample_rate)
-    if coding.name == "opus":
-        check_opus_frame(block)
+    check_frame(coding.name, block)
     if redundancy:
         _check_redundancy(coding, block, redundancy)
+    if key is not None:
+        if seed is not None:
+            raise ConfigError(f"seed is {seed}; SRTP takes none: numbers must not repeat")
+        check_sealable(coding.name, coding.sample_rate, coding.channels, block, redundancy)
     blocks = blocks_of(path, block, loop)
-    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp)
+    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp, key=key)
+
+
+def _coding_of(reader: AudioReader, codec: str, bit_rate: int, expected_loss: float) -> Codec:
+    """Return the codec of a recording that is sent."""
+    name, rate = codec.lower(), reader.sample_rate
+    if name in ("pcmu", "pcma", "g722") and rate != usual_rate(name):
+        raise ConfigError(
+            f"{reader.path} has {rate} Hz; {name} is sent at {usual_rate(name)} Hz: resample it "
+            "first"
+        )
+    if not bit_rate and not expected_loss:
+        return open_codec(name, rate, reader.channels)
+    if name != "opus":
+        raise ConfigError(f"codec is {name}; only opus takes a bit rate and in-band FEC")
+    if rate != Opus.sample_rate:
+        raise ConfigError(f"{reader.path} has {rate} Hz; Opus over RTP has 48000 Hz: resample it")
+    if expected_loss and not bit_rate:
+        bit_rate = _FEC_BIT_RATE * reader.channels
+    return Opus(reader.channels, bit_rate, expected_loss)
 
 
 def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
     """Raise ConfigError unless packets can repeat this number before them."""
+    block //= samples_per_tick(codec.name)
     if redundancy * block > RED_OFFSET_MAX:
         raise ConfigError(
             f"redundancy is {redundancy} packets of {block} samples; RFC 2198 reaches back "

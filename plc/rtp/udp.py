@@ -301,6 +301,28 @@ def sending_port(to: Endpoint) -> UdpPort:
     return UdpPort(Endpoint("::" if ":" in to.host else "0.0.0.0", 0))
 
 
+def is_free(endpoint: Endpoint) -> bool:
+    """Tell whether a port can be listened on."""
+    try:
+        UdpPort(endpoint).close()
+    except NetworkError:
+        return False
+    return True
+
+
+def is_of_this_machine(host: str) -> bool:
+    """Tell whether a host is an address of this machine; one that is not found is none."""
+    if is_multicast(host):
+        return False
+    try:
+        family, address = _resolve(Endpoint(host, 0))
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
+
+
 def _enlarge(port: socket.socket) -> None:
     """Enlarge the kernel's buffer as far as it allows."""
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):

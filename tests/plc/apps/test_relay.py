@@ -35,6 +35,7 @@ from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.playout import Playout
+from plc.rtp.rtcp import ended_by
 from plc.rtp.send import RtpSender, blocks_of, open_sender
 from plc.rtp.udp import (
     Endpoint,
@@ -430,6 +431,77 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(
     assert rate == RATE
     begin = find(written, signal_)
     np.testing.assert_array_equal(written[begin : begin + signal_.size], signal_)
+
+
+BYE = bytes.fromhex("80c9000100000007") + bytes.fromhex("81cb000100000007")
+
+
+@pytest.mark.parametrize(
+    ("end", "pause_ticks"), [("bye", 0), ("bye", 20), ("silence", 0), ("silence", 60)]
+)
+def test_a_recording_ends_with_its_stream(tmp_path: Path, end: str, pause_ticks: int) -> None:
+    """Also one that paused, and said its end in the pause and went on."""
+    signal_ = as_sent(noise(1, 16_000))
+    target = tmp_path / "whole.wav"
+    silent_s = 1.0 if end == "silence" else math.inf
+    relay = Relay([changed(CONFIG, to=target, end_after_s=silent_s)])
+    tick = 0
+    with closing(relay), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        sender.connect(("127.0.0.1", relay.ports[0].endpoint.port))
+        packets = packets_of(signal_)
+        for k, packet in enumerate(packets):
+            if k == 20 and pause_ticks and end == "bye":
+                sender.send(BYE)
+            if not 20 <= k < 20 + pause_ticks:
+                sender.send(packet)
+            step(relay, tick * TICK_S)
+            tick += 1
+        assert not relay.done
+        last = tick
+        if end == "bye":
+            sender.send(BYE)
+        while not relay.done:
+            step(relay, tick * TICK_S)
+            tick += 1
+            assert tick < last + 150
+        assert tick - last < (60 if end == "bye" else 110)
+        relay.lanes[0].finish()
+        written, _ = soundfile.read(target, dtype="float32")
+    tail = find(written, signal_[-2400:])
+    np.testing.assert_array_equal(written[tail : tail + 2400], signal_[-2400:])
+    head = find(written, signal_[:2400])
+    assert head <= 7 * BLOCK
+    assert tail - head == signal_.size - 2400
+    # Of what was made after the last packet little is left.
+    assert written.size - (tail + 2400) < 0.1 * RATE
+
+
+def test_only_the_streams_own_farewell_ends_its_recording(tmp_path: Path) -> None:
+    relay = Relay([changed(CONFIG, to=tmp_path / "whole.wav")])
+    signal_ = as_sent(noise(1, 16_000))
+    other = BYE[:-1] + b"\x08"
+    with closing(relay):
+        for k, packet in enumerate(packets_of(signal_)):
+            relay.receive(0, packet, SOURCE, k * TICK_S)
+            relay.receive(0, other, SOURCE, k * TICK_S)
+            relay.receive(0, BYE, OTHER, k * TICK_S)
+            if k == 20:
+                relay.receive(0, BYE, SOURCE, k * TICK_S)  # and sends on
+            relay.advance(k * TICK_S)
+        assert not relay.done
+        assert relay.streams[0].playout.received.packets_received == 100
+
+
+@examples(200)
+@given(st.binary(max_size=64), st.sampled_from([b"", b"\x81\xcb", BYE[:8], b"\x9f\xcb\x00\x1f"]))
+def test_no_datagram_of_rtcp_is_trouble_to_who_looks_for_an_end(rest: bytes, head: bytes) -> None:
+    assert all(0 <= ssrc < 2**32 for ssrc in ended_by(head + rest))
+
+
+def test_an_end_is_read_from_a_compound_of_rtcp() -> None:
+    assert ended_by(BYE) == [7]
+    assert ended_by(BYE[:-1]) == []
+    assert ended_by(b"") == []
 
 
 def test_neighbours_that_are_not_there_are_survived(receiver: Receiver) -> None:

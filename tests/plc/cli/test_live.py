@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from contextlib import closing
 from ipaddress import ip_network
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from plc.audio.sound_server import SoundServer
 from plc.cli.live import impairment_of, register
 from plc.cli.network import register as register_network
 from plc.cli.options import ReceiverOptions
@@ -19,6 +21,7 @@ from plc.errors import DeviceError
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
+from plc.rtp.udp import Endpoint, UdpPort
 from tests.plc.fake_devices import FakeBackend, card
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -222,6 +225,33 @@ def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(ran: list[tuple[Any, 
         assert ask("--peer", peer).exit_code == 0
         _, played, _, send = ran[-1]
         assert (str(send.to), str(played)) == (to, from_)
+
+
+def test_two_peers_on_one_machine_hear_each_other(ran: list[tuple[Any, ...]]) -> None:
+    with closing(UdpPort(Endpoint("0.0.0.0", 0))) as taken:
+        port = taken.endpoint.port
+        other = port + 2 if port + 2 <= 65_535 else port - 2
+        second = ask("--peer", f"127.0.0.1:{port}")
+        assert second.exit_code == 0
+        _, played, _, send = ran[-1]
+        assert (played.port, send.to.port) == (other, port)
+    first = ask("--peer", f"127.0.0.1:{port}")
+    assert f"127.0.0.1 is this machine: heard at port {port}, sent to {other}" in first.stderr
+    _, played, _, send = ran[-1]
+    assert (played.port, send.to.port) == (port, other)
+
+
+@pytest.mark.usefixtures("cards")
+def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SoundServer(("mic", "bad\x1b[31mname"), ("out",))
+    monkeypatch.setattr("plc.audio.sound_server.ask_sound_server", lambda: server)
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    assert "PULSE_SOURCE=NAME" in listed.stdout
+    assert "PULSE_SINK=NAME" in listed.stdout
+    assert "  mic\n" in listed.stdout
+    assert "\x1b" not in listed.stdout
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    assert found["sound_server"]["sinks"] == ["out"]
 
 
 @pytest.mark.parametrize(

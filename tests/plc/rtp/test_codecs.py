@@ -158,7 +158,7 @@ def test_opus_carries_a_tone(channels: int) -> None:
 def test_any_bytes_are_no_trouble_to_a_decoder(payload: bytes) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
     for name in CODECS:
-        codec = open_codec(name, 48_000, 1)
+        codec = open_codec(name, 16_000 if name == "g722" else 48_000, 1)
         samples = codec.decode(payload)
         if samples is not None:
             assert samples.shape == (codec.samples(payload), 1)
@@ -166,7 +166,7 @@ def test_any_bytes_are_no_trouble_to_a_decoder(payload: bytes) -> None:
 
 
 def test_what_there_is_no_codec_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match="l16, l24, pcmu, pcma, opus"):
+    with pytest.raises(ConfigError, match="l16, l24, pcmu, pcma, g722, opus"):
         open_codec("mp3", 48_000, 2)
     with pytest.raises(ConfigError, match="channels is 0"):
         open_codec("l16", 48_000, 0)
