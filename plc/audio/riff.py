@@ -26,6 +26,10 @@ UNFINISHED = 0x7FFF0000
 # Where the next chunk may begin, from where its predecessor's size says.
 _SHIFTS = (0, -1, *range(1, 64))
 _HEAD = 8
+# Files have some dozens of chunks, and formats of 16 to some hundred bytes; what has more is
+# no recording, and would be read for hours, or into memory.
+_CHUNKS_MAX = 2000
+_FORM_BYTES_MAX = 1 << 16
 # What may be missing of a file without a word: as much as a header with its own chunks.
 HEADER_BYTES = 128
 
@@ -75,13 +79,16 @@ class Layout:
 
 
 def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
-    """Yield every chunk up to what is none any more.
+    """Yield every chunk up to what is none any more, at most 2000.
 
     Sizes are those of headers: the last chunk may reach beyond the end.
     """
     end = file.seek(0, os.SEEK_END)
     at, long_data = 12, 0
-    while (chunk := _next(file, at, end, order)) is not None:
+    for _ in range(_CHUNKS_MAX):
+        chunk = _next(file, at, end, order)
+        if chunk is None:
+            return
         size = chunk.size
         if chunk.name == b"ds64":
             file.seek(chunk.start)
@@ -101,7 +108,8 @@ def layout(file: BinaryIO) -> Layout | None:
     form, plain = b"", True
     for chunk in walk(file, "little"):
         plain &= not chunk.shift
-        if chunk.name == b"fmt " and chunk.start + chunk.size <= end:
+        whole = chunk.start + chunk.size <= end
+        if chunk.name == b"fmt " and whole and chunk.size <= _FORM_BYTES_MAX:
             file.seek(chunk.start)
             form = file.read(chunk.size)
         if chunk.name != b"data":
