@@ -34,7 +34,6 @@ from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
-from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
 from plc.runtime.priority import Level, Priority, Wish, aside
@@ -144,10 +143,9 @@ class Lane:
         if not is_sender and not self._is_target(source[0]):
             self.stream.stats.refused_datagrams += 1
             return
-        if is_sender and is_sender_report(datagram):
-            self._upstream = source
         assert self.stream.reports is not None
-        self.stream.reports.receive(datagram, now_s)
+        if self.stream.reports.receive(datagram, now_s) and is_sender:
+            self._upstream = source
 
     def _is_target(self, host: str) -> bool:
         """Tell whether a receiver of what is sent may be there: anybody, of a group."""
@@ -186,7 +184,9 @@ class Lane:
         upstream, downstream = reports.due(now_s)
         sender = self.stream.latch.source
         if upstream is not None and sender is not None:
-            self._rtcp.send(upstream, self._upstream or _next_address(sender))
+            told = self._upstream
+            at_sender = told is not None and told[0] == sender[0]
+            self._rtcp.send(upstream, told if told and at_sender else _next_address(sender))
         if downstream is not None and not isinstance(self.target, Recorder):
             self._rtcp.send(downstream, _next_address(self.target))
 
