@@ -21,6 +21,8 @@ Order = Literal["little", "big"]
 
 _UNKNOWN = 0xFFFFFFFF
 _SIZES = 1 << 32
+# No file is longer; a program that did not know the length left all bits set.
+_LONGEST = 1 << 62
 # From here on a size is the "not known yet" of a program that wrote into a pipe.
 UNFINISHED = 0x7FFF0000
 # Where the next chunk may begin, from where its predecessor's size says.
@@ -94,6 +96,7 @@ def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
             file.seek(chunk.start)
             sizes = file.read(16)
             long_data = struct.unpack("<8xQ", sizes)[0] if len(sizes) == 16 else 0
+            long_data = long_data if long_data < _LONGEST else 0
         elif chunk.name == b"data" and size == _UNKNOWN and long_data:
             size = long_data
         elif chunk.name == b"data" and _is_open(file, chunk, end):
@@ -120,9 +123,12 @@ def layout(file: BinaryIO) -> Layout | None:
         known = chunk.size != _UNKNOWN
         # Beyond 4 GB some recorders count on from zero.
         wrapped = stop < end and (end - stop) % _SIZES == 0
-        missing = max(0, stop - end) if known else 0
+        if wrapped or not known:
+            stop, missing = end, 0
+        else:
+            stop, missing = min(stop, end), max(0, stop - end)
         plain &= known and not wrapped
-        return Layout(form, chunk.start, end if wrapped else min(stop, end), missing, known, plain)
+        return Layout(form, chunk.start, stop, missing, known, plain)
     return None
 
 

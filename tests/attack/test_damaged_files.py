@@ -1,6 +1,7 @@
 """Files made to cost a reader hours, memory, or more than a typed error."""
 
 import contextlib
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.audio import mp3_frames, riff
-from plc.audio.files import AudioReader
-from plc.errors import PlcError
+from plc.audio import files, mp3_frames, riff
+from plc.audio.files import AudioReader, AudioWriter, read_audio
+from plc.errors import AudioFileError, PlcError
 
 RATE = 16_000
 WAVE = b"RIFF\0\0\0\0WAVE"
@@ -20,6 +21,7 @@ FORM = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
 SMALL = b"\xff\xf3\x14\xc4" + bytes(20)
 LARGE = b"\xff\xf3\xe4\xc4" + bytes(476)
 MUTATIONS = 60
+LONG = 5 << 30
 
 
 @pytest.mark.parametrize(
@@ -132,3 +134,66 @@ def test_damaged_files_are_samples_or_a_typed_error(
             reader.tags()
             held = sum(len(block) for block in reader.stream(4096))
             assert held <= max(600 * reader.sample_rate, 10 * len(content)) + 10 * len(signal)
+
+
+def _sparse(path: Path, form: bytes, size: int, told: int, long: int | None) -> None:
+    """Write a file of more than 4 GB that takes no room: all of its audio is a hole."""
+    sizes = b"" if long is None else struct.pack("<4sIQQQI", b"ds64", 28, size, long, long // 2, 0)
+    with path.open("wb") as file:
+        file.write(form + struct.pack("<I", told) + b"WAVE" + sizes + FORM)
+        file.write(struct.pack("<4sI", b"data", told))
+        file.truncate(file.tell() + size)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="holes of files take no room")
+@pytest.mark.parametrize(
+    ("form", "told", "long"),
+    [
+        (b"RIFF", LONG - 2**32, None),
+        (b"RIFF", 0xFFFFFFFF, None),
+        (b"RIFF", 0, None),
+        (b"RF64", 0xFFFFFFFF, LONG),
+        (b"RF64", 0xFFFFFFFF, 0),
+        (b"RF64", 0xFFFFFFFF, 2**63),
+        (b"RF64", 0xFFFFFFFF, 2**64 - 1),
+    ],
+    ids=["wrapped", "not known", "never written", "RF64", "RF64 of 0", "too long", "all bits"],
+)
+def test_audio_beyond_4_gb_is_read_to_its_end(
+    tmp_path: Path, form: bytes, told: int, long: int | None
+) -> None:
+    path = tmp_path / "a.wav"
+    _sparse(path, form, LONG, told, long)
+    with AudioReader(path) as reader:
+        assert reader.samples == LONG // 2
+        assert len(next(reader.stream(1000))) == 1000
+
+
+@pytest.mark.parametrize("how", ["commit", "salvage"])
+def test_a_recording_that_passes_the_limit_of_wav_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(files, "_WAV_BYTES_MAX", 100_000)
+    path = tmp_path / "a.wav"
+    signal = np.random.default_rng(1).uniform(-0.5, 0.5, (80_000, 1)).astype(np.float32)
+    writer = AudioWriter(path, RATE, 1, "FLOAT")
+    for start in range(0, len(signal), 1000):
+        writer.write(signal[start : start + 1000])
+    getattr(writer, how)()
+    assert path.read_bytes()[:4] == b"RF64"
+    np.testing.assert_array_equal(read_audio(path)[0], signal)
+
+
+def test_a_file_that_grows_beyond_what_was_told_is_refused_before_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_WAV_BYTES_MAX", 100_000)
+    path = tmp_path / "a.wav"
+    writer = AudioWriter(path, RATE, 1, expected_samples=10)
+    for _ in range(49):
+        writer.write(np.zeros((1000, 1), np.float32))
+    with pytest.raises(AudioFileError, match="4 GB"):
+        writer.write(np.zeros((2000, 1), np.float32))
+    assert writer.written_samples == 49_000
+    writer.discard()
+    assert not list(tmp_path.iterdir())
