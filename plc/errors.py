@@ -78,6 +78,11 @@ def printable(text: object) -> str:
     return "".join(map(_shown, str(text)))
 
 
+def printable_lines(text: str) -> str:
+    """Return a text of several lines that cannot command a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _shown(letter: str) -> str:
     if letter.isprintable() or letter == " " or "\udc80" <= letter <= "\udcff":
         return letter

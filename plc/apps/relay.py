@@ -38,7 +38,6 @@ from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.packets import is_rtcp
-from plc.rtp.rtcp import is_sender_report
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
 from plc.runtime.priority import Level, Priority, Wish, aside
@@ -165,9 +164,9 @@ class Lane:
             return
         if is_sender:
             self.stream.note_farewell(datagram, now_s)
-            self._upstream = source if is_sender_report(datagram) else self._upstream
         assert self.stream.reports is not None
-        self.stream.reports.receive(datagram, now_s)
+        if self.stream.reports.receive(datagram, now_s) and is_sender:
+            self._upstream = source
 
     def _is_target(self, host: str) -> bool:
         """Tell whether a receiver of what is sent may be there: anybody, of a group."""
@@ -227,7 +226,9 @@ class Lane:
         upstream, downstream = reports.due(now_s)
         sender = self.stream.latch.source
         if upstream is not None and sender is not None:
-            self._send(self._rtcp, upstream, self._upstream or _next_address(sender))
+            told = self._upstream
+            at_sender = told is not None and told[0] == sender[0]
+            self._send(self._rtcp, upstream, told if told and at_sender else _next_address(sender))
         if downstream is not None and not isinstance(self.target, Recorder):
             self._send(self._rtcp, downstream, _next_address(self.target))
 

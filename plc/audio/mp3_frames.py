@@ -15,6 +15,7 @@ References
 ISO/IEC 11172-3, clause 2.4; ISO/IEC 13818-3.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ _KBITRATES = {
 }
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _LAYER_3 = 1
+# The first bytes of a header of that layer, whatever its version, with and without a checksum.
+_SYNC = re.compile(b"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 # Of a decoder's filters, which a gapless one cuts off with the coder's own.
 _DECODER_DELAY = 529
 _LAME_DELAY_AT = 141
@@ -77,13 +80,15 @@ def _mended(data: bytes, begin: int, frames: Sequence[_Frame]) -> Mended | None:
     head = data[frames[0].at : frames[0].at + 4]
     samples = 1152 if head[1] >> 3 & 3 == 3 else 576
     offset = _offset(data, frames[0], head)
+    # Of the smallest, so that a file cannot grow: a hole has as many as there is room for.
+    model = min(frames, key=lambda frame: frame.size)
+    silent = _silent(head[:2] + data[model.at + 2 : model.at + 3] + head[3:], model.size)
     absent = _absent(data, frames, begin, head)
     for k, frame in enumerate(frames):
         count = absent or round((frame.at - at) / mean) if frame.at > at else 0
         if count:
-            model = frames[k - 1] if k else frame
-            parts += [_silent(data[model.at : model.at + 4], model.size)] * count
-            last = number + count + _stale(data, frames[k:], at == begin)
+            parts += [silent] * count
+            last = number + count + _stale(data, frames, k, at == begin)
             missing.append((number * samples - offset, last * samples - offset))
             number += count
         parts.append(data[frame.at : frame.at + frame.size])
@@ -109,8 +114,8 @@ def _frames(data: bytes, begin: int, like: bytes) -> list[_Frame]:
 
 def _resync(data: bytes, at: int, like: bytes | None) -> _Frame | None:
     """Return the next frame that two others follow, or the end."""
-    at = data.find(b"\xff", at)
-    while 0 <= at < len(data) - 4:
+    for sync in _SYNC.finditer(data, at, len(data) - 3):
+        at = sync.start()
         head = data[at : at + 4]
         size = _size(head, like or head)
         place, follow = at + size, 0
@@ -121,7 +126,6 @@ def _resync(data: bytes, at: int, like: bytes | None) -> _Frame | None:
             place, follow = place + step, follow + 1
         if size and (follow == 2 or (like is not None and place + 4 > len(data))):
             return _Frame(at, size)
-        at = data.find(b"\xff", at + 1)
     return None
 
 
@@ -152,20 +156,21 @@ def _silent(head: bytes, size: int) -> bytes:
     return bytes([head[0], head[1] | 1, head[2], head[3]]) + bytes(size - 4)
 
 
-def _stale(data: bytes, frames: Sequence[_Frame], at_begin: bool) -> int:
-    """Return how many frames behind a hole are damaged by it."""
+def _stale(data: bytes, frames: Sequence[_Frame], first: int, at_begin: bool) -> int:
+    """Return how many frames behind a hole, ``first`` and following ones, are damaged by it."""
     if at_begin:
         return 1
     held = 0
-    for count, frame in enumerate(frames, start=1):
+    for number in range(first, len(frames)):
+        frame = frames[number]
         head = data[frame.at : frame.at + 4]
         begin, side = _side(head)
         bits = int.from_bytes(data[frame.at + begin : frame.at + begin + 2], "big")
         back = bits >> 7 if head[1] >> 3 & 3 == 3 else bits >> 8
         if back <= held:
-            return count
+            return number - first + 1
         held += frame.size - begin - side
-    return len(frames)
+    return len(frames) - first
 
 
 def _absent(data: bytes, frames: Sequence[_Frame], begin: int, head: bytes) -> int:

@@ -21,11 +21,17 @@ Order = Literal["little", "big"]
 
 _UNKNOWN = 0xFFFFFFFF
 _SIZES = 1 << 32
+# No file is longer; a program that did not know the length left all bits set.
+_LONGEST = 1 << 62
 # From here on a size is the "not known yet" of a program that wrote into a pipe.
 UNFINISHED = 0x7FFF0000
 # Where the next chunk may begin, from where its predecessor's size says.
 _SHIFTS = (0, -1, *range(1, 64))
 _HEAD = 8
+# Files have some dozens of chunks, and formats of 16 to some hundred bytes; what has more is
+# no recording, and would be read for hours, or into memory.
+_CHUNKS_MAX = 2000
+_FORM_BYTES_MAX = 1 << 16
 # What may be missing of a file without a word: as much as a header with its own chunks.
 HEADER_BYTES = 128
 
@@ -75,18 +81,22 @@ class Layout:
 
 
 def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
-    """Yield every chunk up to what is none any more.
+    """Yield every chunk up to what is none any more, at most 2000.
 
     Sizes are those of headers: the last chunk may reach beyond the end.
     """
     end = file.seek(0, os.SEEK_END)
     at, long_data = 12, 0
-    while (chunk := _next(file, at, end, order)) is not None:
+    for _ in range(_CHUNKS_MAX):
+        chunk = _next(file, at, end, order)
+        if chunk is None:
+            return
         size = chunk.size
         if chunk.name == b"ds64":
             file.seek(chunk.start)
             sizes = file.read(16)
             long_data = struct.unpack("<8xQ", sizes)[0] if len(sizes) == 16 else 0
+            long_data = long_data if long_data < _LONGEST else 0
         elif chunk.name == b"data" and size == _UNKNOWN and long_data:
             size = long_data
         elif chunk.name == b"data" and _is_open(file, chunk, end):
@@ -101,7 +111,8 @@ def layout(file: BinaryIO) -> Layout | None:
     form, plain = b"", True
     for chunk in walk(file, "little"):
         plain &= not chunk.shift
-        if chunk.name == b"fmt " and chunk.start + chunk.size <= end:
+        whole = chunk.start + chunk.size <= end
+        if chunk.name == b"fmt " and whole and chunk.size <= _FORM_BYTES_MAX:
             file.seek(chunk.start)
             form = file.read(chunk.size)
         if chunk.name != b"data":
@@ -112,9 +123,12 @@ def layout(file: BinaryIO) -> Layout | None:
         known = chunk.size != _UNKNOWN
         # Beyond 4 GB some recorders count on from zero.
         wrapped = stop < end and (end - stop) % _SIZES == 0
-        missing = max(0, stop - end) if known else 0
+        if wrapped or not known:
+            stop, missing = end, 0
+        else:
+            stop, missing = min(stop, end), max(0, stop - end)
         plain &= known and not wrapped
-        return Layout(form, chunk.start, end if wrapped else min(stop, end), missing, known, plain)
+        return Layout(form, chunk.start, stop, missing, known, plain)
     return None
 
 

@@ -48,17 +48,26 @@ def scratch(within: Path | None = None) -> Iterator[Path]:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove the folders in ``root`` whose processes were killed."""
+    """Remove this user's folders in ``root`` whose processes were killed.
+
+    Another user could put a link in the place of a folder of theirs meanwhile.
+    """
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         ours = [
             Path(entry.path)
             for entry in entries
-            if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
+            if entry.name.startswith(_PREFIX)
+            and entry.is_dir(follow_symlinks=False)
+            and _is_own(entry.stat(follow_symlinks=False))
         ]
         for folder in ours:
             if os.path.lexists(folder / _LOCK) and not is_held(folder / _LOCK):
                 _empty(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: os.stat_result) -> bool:
+    return not hasattr(os, "getuid") or folder.st_uid == os.getuid()
 
 
 def _empty(folder: Path) -> None:

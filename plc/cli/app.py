@@ -43,7 +43,7 @@ from plc.cli.options import (
     share,
 )
 from plc.cli.output import Overwrite, Quality, print_json, say
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import ConfigError, MissingExtraError, printable, printable_lines
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -660,10 +660,10 @@ def _print_demo(report: "DemoReport") -> None:
     else:
         missing = report.judge_problem or "the judges need plc-engine[bench] and speechmos"
         console.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
-    console.print(f"listen: {report.folder}/{report.page}", soft_wrap=True)
+    console.print(printable(f"listen: {report.folder}/{report.page}"), soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
     heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
-    console.print(f"files: {heard}{pictures}", soft_wrap=True)
+    console.print(printable(f"files: {heard}{pictures}"), soft_wrap=True)
 
 
 def _speech_judges() -> "dict[str, Judge]":
@@ -795,7 +795,7 @@ def _print_health(health: "Health") -> None:
     table.add_column(style="bold", no_wrap=True)
     for name, value in facts(health):
         # Text: the brackets of an extra are no markup.
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(printable_lines(value)))
     console.print(table)
     ladders = Table(title="What conceals, calibrated here")
     for heading in ("stream", "budget", "rung that a burst begins with"):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from plc.audio.sound_server import SoundServer
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.impair import ImpairConfig
-    from plc.rtp.udp import Endpoint
+    from plc.rtp.udp import Endpoint, Network
 
 _BACKENDS = ("sounddevice", "pyaudio")
 # run_live calls its watch this often.
@@ -271,6 +271,9 @@ def live(
     if isinstance(played, str):
         received = replace(received, codec="l16")
     receiver = received.config(seed)
+    if peer is not None and not receiver.allow:
+        assert send is not None
+        receiver = replace(receiver, allow=_only(send.to.host))
     if played is None:
         assert send is not None
         if any((impair, trace, view, metrics)):
@@ -324,6 +327,13 @@ def _ends(
         return (source if heard is None else parse_endpoint(heard)), None
     send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)
     return (None if from_ is None else parse_endpoint(from_)), send
+
+
+def _only(host: str) -> "tuple[Network, ...]":
+    """Return who may be heard of a peer's call: its host; of a group, anybody."""
+    from plc.rtp.udp import addresses_of, is_multicast
+
+    return () if is_multicast(host) else addresses_of(host)
 
 
 def _both_ends(peer: str) -> tuple[str, str]:

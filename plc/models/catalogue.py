@@ -5,12 +5,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plc.errors import ModelError
+from plc.errors import ModelError, printable_lines
 from plc.models.manifest import Manifest
 
 if TYPE_CHECKING:
     from rich.table import Table
-
+    from rich.text import Text
 
 LIST_COLUMNS = 80
 """The list of networks is no wider."""
@@ -82,7 +82,7 @@ def models_table(models: Sequence[Manifest]) -> "Table":
             "\n".join(_trained(model.name, model.training)),
             "\n".join(figures),
         )
-        table.add_row(model.name, "\n".join(part for part in parts if part))
+        table.add_row(_cell(model.name), _cell("\n".join(part for part in parts if part)))
     return table
 
 
@@ -90,17 +90,21 @@ def model_table(model: Manifest) -> "Table":
     """Return a table of all that a manifest says."""
     from rich.table import Table
 
-    table = Table(title=model.name, show_header=False, show_lines=True)
+    table = Table(title=_cell(model.name), show_header=False, show_lines=True)
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
-    table.add_row("for", _purpose(model))
-    table.add_row("file", f"{model.onnx_path}\n{model.bytes} bytes, SHA-256 {model.sha256}")
-    table.add_row("network", f"{_count(model.parameters)} parameters, ONNX opset {model.opset}")
+
+    def add(field: str, value: str) -> None:
+        table.add_row(field, _cell(value))
+
+    add("for", _purpose(model))
+    add("file", f"{model.onnx_path}\n{model.bytes} bytes, SHA-256 {model.sha256}")
+    add("network", f"{_count(model.parameters)} parameters, ONNX opset {model.opset}")
     top = "all" if model.top_hz is None else f"to {model.top_hz / 1000:g} kHz"
-    table.add_row("grid", f"bins of {model.bin_hz:g} Hz, {top}")
-    table.add_row("rates", _rates(model))
-    table.add_row("drafts", ", ".join(model.drafts))
-    table.add_row("licence", model.licence)
+    add("grid", f"bins of {model.bin_hz:g} Hz, {top}")
+    add("rates", _rates(model))
+    add("drafts", ", ".join(model.drafts))
+    add("licence", model.licence)
     # Not what says nothing, such as that it came after no other.
     training = {k: v for k, v in model.training.items() if k != "sources" and v not in ("", [], {})}
     sources = model.training.get("sources")
@@ -110,8 +114,15 @@ def model_table(model: Manifest) -> "Table":
         "figures": model.figures,
     }
     for title, values in parts.items():
-        table.add_row(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
+        add(title, "\n".join(f"{name}: {_inline(v)}" for name, v in values.items()))
     return table
+
+
+def _cell(text: str) -> "Text":
+    """Return lines of a manifest that command neither the terminal nor the table."""
+    from rich.text import Text
+
+    return Text(printable_lines(text))
 
 
 def _purpose(model: Manifest) -> str:

@@ -60,11 +60,6 @@ class ReportStats:
     unreadable: int = 0
 
 
-def is_sender_report(datagram: bytes) -> bool:
-    """Tell whether a datagram of RTCP begins with a sender report."""
-    return datagram[1:2] == b"\xc8"
-
-
 def ended_by(datagram: bytes) -> list[int]:
     """Return the SSRCs that a datagram of RTCP takes leave of (BYE, RFC 3550, section 6.6)."""
     ended: list[int] = []
@@ -226,24 +221,27 @@ class Reports:
         if self.next_s == math.inf:
             self.next_s = now_s + _FIRST_S * self._rng.uniform(0.5, 1.5)
 
-    def receive(self, datagram: bytes, now_s: float) -> None:
-        """Take in a datagram that should be RTCP."""
+    def receive(self, datagram: bytes, now_s: float) -> bool:
+        """Take in a datagram that should be RTCP; return whether the received source reports."""
         rtp = self._rtp
         try:
             packets = rtp.RtcpPacket.parse(datagram)
         except _UNREADABLE:
             self.stats.unreadable += 1
-            return
+            return False
         self.stats.received += 1
+        is_sender = False
         for packet in packets:
             if isinstance(packet, rtp.RtcpSrPacket):
                 reception = self._reception
                 if reception is not None and packet.ssrc == reception.ssrc:
+                    is_sender = True
                     reception.heard = packet.sender_info.ntp_timestamp >> 16 & _MIDDLE, now_s
             if isinstance(packet, rtp.RtcpSrPacket | rtp.RtcpRrPacket):
                 for block in packet.reports:
                     if block.ssrc == self._ssrc:
                         self.peer = self._peer(block)
+        return is_sender
 
     def _peer(self, block: Any) -> Peer:
         round_trip_s = None

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Protocol
+from typing import Any, Protocol
 
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.multicast import join, send_from
@@ -169,6 +169,13 @@ def is_in(host: str, networks: Sequence[Network]) -> bool:
     address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in networks)
+
+
+def addresses_of(host: str) -> tuple[Network, ...]:
+    """Return all addresses of a host; raise NetworkError if it is not found."""
+    found = _found(Endpoint(host, 0), socket.AF_UNSPEC)
+    addresses = {str(address[0]).partition("%")[0] for _, _, _, _, address in found}
+    return tuple(ip_network(address) for address in sorted(addresses))
 
 
 class UdpPort:
@@ -334,13 +341,16 @@ def _enlarge(port: socket.socket) -> None:
 def _resolve(
     endpoint: Endpoint, family: socket.AddressFamily = socket.AF_UNSPEC
 ) -> tuple[socket.AddressFamily, Address]:
+    kind, _, _, _, address = _found(endpoint, family)[0]
+    return kind, (str(address[0]), int(address[1]))
+
+
+def _found(endpoint: Endpoint, family: socket.AddressFamily) -> list[tuple[Any, ...]]:
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_DGRAM)
+        return list(socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_DGRAM))
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no name of a host"
         raise NetworkError(f"cannot find {endpoint.host}: {reason}") from error
-    kind, _, _, _, address = found[0]
-    return kind, (str(address[0]), int(address[1]))
 
 
 def step(service: Service, now_s: float) -> None:

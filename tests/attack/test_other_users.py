@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from plc.audio.files import AudioWriter
+from plc.audio.scratch import remove_leftovers
 from plc.errors import AudioFileError
 from plc.runtime.engine_cache import EngineCache
 from plc_kernels import own_folder
@@ -312,3 +313,17 @@ def test_a_lock_of_ones_own_is_waited_for_and_said_so(
             pass
     assert set(told) == {warm._WAITING}
     assert warm._why_slow() != warm._WAITING
+
+
+@AS_ROOT
+def test_a_scratch_folder_of_another_user_is_left_as_it_is(tmp_path: Path) -> None:
+    # They could put a link in its place between the look and the removal.
+    theirs, ours = tmp_path / "plc-theirs", tmp_path / "plc-ours"
+    for folder in (theirs, ours):
+        folder.mkdir()
+        (folder / ".plc-scratch").touch()
+        (folder / "kept").touch()
+    os.chown(theirs, STRANGER, STRANGER)
+    remove_leftovers(tmp_path)
+    assert (theirs / "kept").exists()
+    assert not ours.exists()

@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from plc.cli.generate import Count, LatentSeed, Midi, Out, Way
 from plc.cli.options import HELP, AsJson
-from plc.cli.output import Overwrite
-from plc.errors import ConfigError, PlcError
+from plc.cli.output import Overwrite, say
+from plc.errors import ConfigError, PlcError, printable
 from plc.networks.cores import usable_cores
 from plc_kernels.own_folder import cache_root
 
@@ -150,7 +150,7 @@ def train(
     if progress.best_step:
         typer.echo(
             f"best figure: {progress.best:.3f} at step {progress.best_step}\n"
-            f"next: plc export {place.folder}"
+            f"next: plc export {printable(place.folder)}"
         )
     if ending.reason is Reason.STOPPED:
         raise typer.Exit(STOPPED)
@@ -175,8 +175,8 @@ def debian(
     """
     from plc_training.data.debian import gather
 
-    for name, files in gather(domains, out, lambda line: typer.echo(line, err=True)).items():
-        typer.echo(f"{name}: {files} files")
+    for name, files in gather(domains, out, lambda line: say(line, err=True)).items():
+        say(f"{name}: {files} files")
 
 
 @app.command("train notes")
@@ -225,7 +225,7 @@ def notes(
     )
     with progress.shown("programs", len(wanted.programs)) as meter:
         made = render_notes(wanted, out, meter.advance)
-    typer.echo(f"{sum(made.values())} notes in {len(made)} files of {out}")
+    typer.echo(f"{sum(made.values())} notes in {len(made)} files of {printable(out)}")
 
 
 @app.command("train content")
@@ -401,7 +401,7 @@ def judged(
     typer.echo(to_json(found) if as_json else "\n".join(table(found)))
     if picture is not None:
         draw_scales(picture, orchestras, seed)
-        typer.echo(f"picture: {picture}", err=True)
+        say(f"picture: {picture}", err=True)
 
 
 @app.command("train restorers")
@@ -508,7 +508,7 @@ def contexts(
         task, restorer = open_inpainter(network)
         others = [score_strokes(task, restorer, unseen, columns) for columns in LENGTHS]
     draw_pairs(out, scores, others)
-    typer.echo(f"picture: {out}")
+    say(f"picture: {out}")
 
 
 @app.command("train representations")
@@ -563,7 +563,7 @@ def representations(
     report = score_representations(contenders, find_clips(unseen), gaps_per_clip)
     typer.echo("\n".join(table_of_representations(report, contenders)))
     draw_representations(out, report, contenders)
-    typer.echo(f"picture: {out}")
+    say(f"picture: {out}")
 
 
 @app.command("train damage")
@@ -617,8 +617,9 @@ def export(
     made = export_run(run, out or run, name, dict(map(_figure, figures or [])))
     model = made.manifest
     typer.echo(
-        f"{model.onnx_path}: {model.bytes / 1e6:.2f} MB, {model.parameters} parameters, opset "
-        f"{model.opset}, {'any number of' if made.free_frames else 'a fixed number of'} frames\n"
+        f"{printable(model.onnx_path)}: {model.bytes / 1e6:.2f} MB, {model.parameters} parameters, "
+        f"opset {model.opset}, {'any number of' if made.free_frames else 'a fixed number of'} "
+        "frames\n"
         f"torch and ONNX Runtime differ by {made.parity:.1e} of the largest output\n"
         f"one segment takes {made.run_ms:.2f} ms on one thread"
     )
@@ -631,7 +632,7 @@ def main() -> None:
     try:
         app()
     except PlcError as error:
-        typer.echo(f"plc: {' '.join(str(error).split())}", err=True)
+        say(f"plc: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
 
 

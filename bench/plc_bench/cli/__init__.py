@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from plc.cli.errors import REFUSED, line_of
 from plc.cli.options import HELP
+from plc.errors import printable
 from plc_bench.cli import detection, gaps, quality, report, robust, timing
 
 app = typer.Typer(
@@ -34,5 +35,5 @@ def main() -> None:
         line = line_of(error)
         if line is None:
             raise
-        Console(stderr=True).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(printable(line))}", soft_wrap=True)
         sys.exit(REFUSED)

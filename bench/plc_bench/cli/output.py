@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from plc.errors import printable
+
 # Of tables that go to a file or a pipe: at the usual 80 a grid's numbers are cut off.
 FILE_COLUMNS = 160
 
@@ -63,7 +65,7 @@ def report_failures(failures: list[Any], clips: int = 0) -> None:
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         of = f"{who} on " if who else ""
         # Escaped: 'plc-engine[gpu]' is no markup.
-        said = escape(f"{of}{places[0]}{more}: {reason}")
+        said = escape(printable(f"{of}{places[0]}{more}: {reason}"))
         console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
     if clips and sum(not failure.method for failure in failures) == clips:
         raise typer.Exit(1)

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from plc.cli.options import AsJson
 from plc.cli.output import Overwrite
-from plc.errors import ConfigError
+from plc.errors import ConfigError, printable
 from plc_bench.cli.options import (
     BudgetMs,
     CsvFile,
@@ -171,11 +172,14 @@ def quality(
             result = study.run(out, clips, settings, processes(jobs), on_start, meter.advance, ray)
         except KeyboardInterrupt:
             if out:
-                console.print(f"stopped; the same command goes on where {out} is", soft_wrap=True)
+                console.print(
+                    f"stopped; the same command goes on where {escape(printable(out))} is",
+                    soft_wrap=True,
+                )
             raise
     if out:
         for line in summary.write_tables(result, out):
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(escape(printable(line)), soft_wrap=True, highlight=False)
     show(result, summary.printed_tables(result, per_clip), as_json, save)
     if csv_file:
         results.write_csv(csv_file, summary.score_rows(result))
@@ -318,7 +322,7 @@ def trace(
     said = traces.import_trace(
         source, target, ssrc=number, deadline_ms=deadline_ms, clock_hz=clock_hz
     )
-    Console().print(said, soft_wrap=True, highlight=False)
+    Console().print(escape(printable(said)), soft_wrap=True, highlight=False)
 
 
 def register(app: typer.Typer) -> None:

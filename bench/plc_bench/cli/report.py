@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from plc.cli.output import say
+from plc.errors import printable
 
 
 def report(
@@ -22,7 +26,7 @@ def report(
     page = bench.build(results, out, ratings or [], title)
     megabytes = page.total_bytes / 1e6
     Console().print(
-        f"{page.path}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
+        f"{escape(printable(page.path))}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
         soft_wrap=True,
         highlight=False,
     )
@@ -43,7 +47,7 @@ def headline(
     from plc_bench.report import headline as bench
 
     for path in bench.write(out, [load(folder) for folder in studies]):
-        typer.echo(path)
+        say(path)
 
 
 def register(app: typer.Typer) -> None:

@@ -208,7 +208,11 @@ def test_a_preset_stands_for_options_and_options_overrule_it(ran: list[tuple[Any
     assert ask("--preset", "opera").exit_code == 2
 
 
-def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(ran: list[tuple[Any, ...]]) -> None:
+def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(
+    ran: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No name is looked up here.
+    monkeypatch.setattr("plc.rtp.udp.addresses_of", lambda host: (ip_network("192.0.2.9"),))
     assert ask("--in", "2", "--to", "udp://192.0.2.9:6000", "--dscp", "ef").exit_code == 0
     receiver, played, _, send = ran[-1]
     assert (receiver.codec, played) == ("l16", None)
@@ -223,8 +227,13 @@ def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(ran: list[tuple[Any, 
         ("[2001:db8::9]:7000", "udp://[2001:db8::9]:7000", "udp://[::]:7000"),
     ):
         assert ask("--peer", peer).exit_code == 0
-        _, played, _, send = ran[-1]
+        config, played, _, send = ran[-1]
         assert (str(send.to), str(played)) == (to, from_)
+        assert config.receiver.allow == (ip_network("192.0.2.9"),)
+    assert ask("--peer", "192.0.2.9", "--allow", "198.51.100.0/24").exit_code == 0
+    assert ran[-1][0].receiver.allow == (ip_network("198.51.100.0/24"),)
+    assert ask("--peer", "239.1.2.3").exit_code == 0
+    assert ran[-1][0].receiver.allow == ()
 
 
 def test_two_peers_on_one_machine_hear_each_other(ran: list[tuple[Any, ...]]) -> None:

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from plc.errors import printable
 from plc_bench.base.progress import LINE_S, duration, shown
 from plc_bench.base.workers import Failure
 from plc_training.data.library import Clip, Decoded, decode_library
@@ -41,7 +42,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def failures(self, failures: Sequence[Failure]) -> None:
         """Print the clips that are left out, with reasons."""

@@ -1,0 +1,112 @@
+"""A live stream from the network, beside strangers, floods and other formats."""
+
+import math
+import socket
+from contextlib import closing
+from ipaddress import ip_network
+
+import numpy as np
+import pytest
+
+from plc.apps.live import LiveConfig, LiveEngine
+from plc.apps.live_ends import NetworkSource
+from plc.audio.devices import DevicePort
+from plc.rtp.codecs import L16
+from plc.rtp.delay import DelayConfig, DelayMode
+from plc.rtp.packetizer import Packetizer
+from plc.rtp.udp import Endpoint, Network, addresses_of
+from tests.plc.configs import changed
+from tests.plc.fake_devices import FakeBackend, card
+
+RATE, BLOCK = 16_000, 160
+TICK_S = BLOCK / RATE
+LEVEL = np.float32(0.125)
+LOCAL = ip_network("127.0.0.1")
+SECONDS = 3
+
+
+def engine(backend: FakeBackend, allow: tuple[Network, ...]) -> LiveEngine:
+    config = changed(
+        LiveConfig(reserve_ms=20),
+        sample_rate=RATE,
+        packet_samples=BLOCK,
+        budget_ms=math.inf,
+        model="ar",
+        delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=10),
+        allow=allow,
+    )
+    port = DevicePort(backend, "card", False, RATE, 1, TICK_S)
+    port.open(0.0)
+    return LiveEngine(config, Endpoint("127.0.0.1", 0), port)
+
+
+def hostile(rng: np.random.Generator, of: Packetizer, k: int) -> bytes:
+    """Return a datagram that is no packet of the peer's: garbage, or of another form."""
+    packet = of.pack(np.full((BLOCK, 1), np.float32(0.9)))
+    forms = (
+        rng.bytes(int(rng.integers(1, 1400))),
+        packet[: int(rng.integers(len(packet)))],
+        packet[:1] + bytes([int(rng.integers(128))]) + packet[2:],
+        packet[:1] + packet[1:2] + rng.bytes(6) + packet[8:],
+        packet[:12],
+        packet + rng.bytes(int(rng.integers(1, 900))),
+        b"\x80\xcb\0\1" + rng.bytes(4),
+    )
+    return forms[k % len(forms)]
+
+
+def test_one_who_floods_from_another_address_does_not_reach_the_peers_sound() -> None:
+    rng = np.random.default_rng(42)
+    backend = FakeBackend(cards=[card(0, "card")])
+    live = engine(backend, (LOCAL,))
+    assert isinstance(live.source, NetworkSource)
+    packetizer, forged = Packetizer(L16(RATE, 1), ssrc=1), Packetizer(L16(RATE, 1), ssrc=1)
+    address = ("127.0.0.1", live.source.port.endpoint.port)
+    block = np.full((BLOCK, 1), LEVEL)
+    stream = backend.stream(False)
+    with closing(live), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+            thief.bind(("127.0.0.2", 0))
+            for number in range(SECONDS * RATE // BLOCK):
+                # It begins half a second before the peer, and sends eight times as much.
+                for k in range(8):
+                    thief.sendto(hostile(rng, forged, k), address)
+                if number >= 50:
+                    peer.sendto(packetizer.pack(block), address)
+                stream.take(BLOCK)
+                live.step(TICK_S * (number + 1))
+    heard = np.concatenate(stream.played)[:, 0]
+    assert np.abs(heard).max() <= LEVEL + 1e-3
+    assert np.count_nonzero(np.abs(heard - LEVEL) < 1e-3) > (SECONDS - 0.6) * RATE
+    assert live.stats.refused_datagrams == 8 * SECONDS * RATE // BLOCK
+
+
+def test_hostile_packets_from_the_peers_own_host_leave_the_stream_going() -> None:
+    rng = np.random.default_rng(7)
+    backend = FakeBackend(cards=[card(0, "card")])
+    live = engine(backend, (LOCAL,))
+    assert isinstance(live.source, NetworkSource)
+    packetizer, forged = Packetizer(L16(RATE, 1), ssrc=1), Packetizer(L16(RATE, 1), ssrc=2)
+    address = ("127.0.0.1", live.source.port.endpoint.port)
+    block = np.full((BLOCK, 1), LEVEL)
+    stream = backend.stream(False)
+    with closing(live), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+            thief.bind(("127.0.0.1", 0))
+            for number in range(SECONDS * RATE // BLOCK):
+                peer.sendto(packetizer.pack(block), address)
+                if number >= 20:
+                    for k in range(4):
+                        thief.sendto(hostile(rng, forged, k + number), address)
+                stream.take(BLOCK)
+                live.step(TICK_S * (number + 1))
+    heard = np.concatenate(stream.played)[:, 0]
+    assert np.abs(heard).max() <= LEVEL + 1e-3
+    assert np.count_nonzero(np.abs(heard - LEVEL) < 1e-3) > (SECONDS - 0.1) * RATE
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_of_a_peer_all_addresses_are_known(host: str) -> None:
+    assert LOCAL in addresses_of(host) or ip_network("::1") in addresses_of(host)

@@ -1,0 +1,99 @@
+"""Names and texts of files, made to command the terminal that they are shown on."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plc.cli.app import app
+from plc.errors import ConfigError, printable, printable_lines
+from plc.models.manifest import Manifest
+from tests.plc.models.test_manifest import VALID
+
+pytest.importorskip("plc_bench")
+
+import plc_bench.cli as bench
+from plc_bench.cli import output, report
+
+# A title, a colour, a jump to the line's begin, and what reads as a mark of rich's own.
+MARKS = "[/nobody][red]"
+HOSTILE = f"\x1b]0;owned\x07\x1b[31m\rx\u202e{MARKS}"
+COMMANDS = ("\x1b", "\x07", "\r", "\u202e")
+
+
+def test_a_manifest_commands_neither_the_terminal_nor_the_table(tmp_path: Path) -> None:
+    fields = {**VALID, "licence": MARKS, "training": {"note": HOSTILE}}
+    path = tmp_path / "music.json"
+    Manifest.from_fields(fields).write(path)
+    shown = CliRunner().invoke(app, ["models", str(path)])
+    assert shown.exit_code == 0, shown.exception
+    assert not any(command in shown.output for command in COMMANDS)
+    assert "[red]" in shown.output
+
+
+def test_the_list_of_networks_is_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plc.models.catalogue.models_folder", lambda: tmp_path)
+    Manifest.from_fields({**VALID, "licence": MARKS}).write(tmp_path / "music.json")
+    shown = CliRunner().invoke(app, ["models"])
+    assert shown.exit_code == 0, shown.exception
+    assert MARKS in shown.output
+
+
+def test_an_error_of_the_bench_is_a_line_that_commands_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise ConfigError(HOSTILE)
+
+    monkeypatch.setattr(bench, "app", refuse)
+    with pytest.raises(SystemExit):
+        bench.main()
+    said = capsys.readouterr().err
+    assert "owned" in said
+    assert not any(command in said for command in COMMANDS)
+
+
+def test_an_error_of_the_training_is_a_line_that_commands_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = pytest.importorskip("plc_training.cli")
+
+    def refuse() -> None:
+        raise ConfigError(HOSTILE)
+
+    monkeypatch.setattr(training, "app", refuse)
+    with pytest.raises(SystemExit):
+        training.main()
+    said = capsys.readouterr().err
+    assert "owned" in said
+    assert not any(command in said for command in COMMANDS)
+
+
+def test_failed_clips_of_the_bench_are_told_without_their_commands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Failure:
+        clip, method, reason = HOSTILE, "mine", HOSTILE
+
+    output.report_failures([Failure()])
+    said = capsys.readouterr().err
+    assert "owned" in said
+    assert not any(command in said for command in COMMANDS)
+
+
+def test_a_page_of_the_bench_is_named_without_the_commands_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Page:
+        path, clips, total_bytes = tmp_path / HOSTILE, 1, 1
+
+    monkeypatch.setattr("plc_bench.report.build.build", lambda *_: Page())
+    report.report(tmp_path, tmp_path)
+    said = capsys.readouterr().out
+    assert "[red]" in said
+    assert not any(command in said for command in COMMANDS)
+
+
+def test_lines_stay_lines_where_a_table_has_several() -> None:
+    assert printable_lines("a\nb\x1b") == "a\nb\\x1b"
+    assert printable("a\nb") == "a\\x0ab"
