@@ -1,10 +1,15 @@
 """Output that several commands share."""
 
-from typing import Annotated, Any, Literal
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from plc.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing file.")]
 Quality = Literal["fast", "good", "best"]
@@ -20,6 +25,15 @@ def print_json(result: Any) -> None:
     from plc.jsonable import to_json
 
     typer.echo(to_json(result))
+
+
+def console() -> "Console":
+    """Return where tables are printed."""
+    from rich.console import Console
+
+    # A program that reads a table through a pipe gets whole lines, unless it asks for others.
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if asked else 120, highlight=False, markup=False)
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:

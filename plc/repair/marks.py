@@ -13,7 +13,7 @@ between tabs). A mask says for every sample of the recording whether it is missi
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,15 @@ def _labelled(line: str) -> Iterator[tuple[float, float]]:
             f"the label{name} at {start_s:g} s is a point; drag it over what is damaged"
         )
     yield start_s, stop_s
+
+
+def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
+    """Return the names of a file about a recording, the surer one first.
+
+    ``a.wav.txt`` is of ``a.wav`` alone, ``a.txt`` of ``a.flac``, too.
+    """
+    path = PurePath(name)
+    return path.with_name(f"{path.name}{suffix}").as_posix(), path.with_suffix(suffix).as_posix()
 
 
 def read_mask(path: str | Path, samples: int) -> list[tuple[int, int]]:
