@@ -77,7 +77,9 @@ def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
     return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
 
 
-def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[float, float]]:
+def read_gaps(
+    path: str | Path, sample_rate: int | None = None, *, may_be_empty: bool = False
+) -> list[tuple[float, float]]:
     """Read gaps in seconds from a text file or Audacity labels.
 
     Parameters
@@ -86,6 +88,8 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[fl
         One gap a line; what follows ``#`` is a comment, but for labels.
     sample_rate : int, optional
         Of the recording, in Hz; needed where places are counted in samples.
+    may_be_empty : bool
+        Whether there may be no gap.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[tuple[fl
                 gaps.append(parse_gap(bare, sample_rate))
         except ConfigError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
-    if not gaps:
+    if not gaps and not may_be_empty:
         raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
     return gaps
 
