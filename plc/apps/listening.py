@@ -61,7 +61,9 @@ class Clip:
     """bool, shape (n,)."""
 
 
-def page(title: str, about: str, tables: str, clips: Sequence[Clip], marks: str) -> str:
+def page(
+    title: str, about: str, tables: str, clips: Sequence[Clip], marks: str, more: str = ""
+) -> str:
     """Return a page with tables and clips to listen to.
 
     Parameters
@@ -74,9 +76,11 @@ def page(title: str, about: str, tables: str, clips: Sequence[Clip], marks: str)
         To listen to.
     marks : str
         What the red marks show.
+    more : str
+        Name of a script that works on the cards, if any.
     """
     data = json.dumps([_described(number, clip) for number, clip in enumerate(clips)])
-    script, look = player() + _text("page.js"), style()
+    script, look = player() + _text("page.js") + (_text(more) if more else ""), style()
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(look)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"

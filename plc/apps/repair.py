@@ -18,27 +18,35 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plc import notice
 from plc.apps.cluster import as_done_on
+from plc.apps.labels import label_of, labels_at
 from plc.apps.places import OWN, Entry, Folder, Place, place, same
 from plc.apps.repair_records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
 from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
+from plc.audio.scratch import scratch
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
+from plc.repair.detect.findings import Finding
+from plc.repair.detect.selection import EVERYTHING, Selection
 from plc.repair.gaps import Stretch
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
 REPAIRED, SOUND, FAILED = "repaired", "sound", "failed"
+DOUBTFUL, NOT_LOOKED_AT = "doubtful", "not looked at"
+STATES = (REPAIRED, SOUND, DOUBTFUL, NOT_LOOKED_AT, FAILED)
 # Those of outcomes that are not made anew.
-_KEPT = (REPAIRED, SOUND)
+_KEPT = (REPAIRED, SOUND, DOUBTFUL, NOT_LOOKED_AT)
+# What a finding is called that labels have.
+_LABEL = "label"
 # Settings that every key has; of later ones, only what is given.
 _FIRST_SETTINGS = ("gaps", "quality", "method", "model", "bitrate")
 # Where a result lies before it is stored.
@@ -54,8 +62,10 @@ class RepairSettings:
     Attributes
     ----------
     gaps : str or None
-        Folder or URL with the damage of each recording, ``NAME.txt``; one without is sound. None
-        for what the detector finds.
+        Folder, zip file or URL with the damage of each recording, as :mod:`plc.apps.labels` says.
+        None for what the detector finds.
+    selection : Selection
+        What of it is filled.
     quality, method, model
         As of :func:`plc.repair.recordings.inpaint_file`.
     bitrate : int or None
@@ -63,6 +73,7 @@ class RepairSettings:
     """
 
     gaps: str | None = None
+    selection: Selection = EVERYTHING
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
@@ -80,7 +91,7 @@ class Job:
     result : str
         Path of what it becomes if it is damaged.
     stamp, labels : str
-        What changes when the recording does, and when its labels do.
+        What changes when the recording does, and when its labels do; no labels, an empty text.
     settings : RepairSettings
         How.
     overwrite : bool
@@ -120,13 +131,16 @@ class Outcome:
     result : str
         That of the result below the target; empty if there is none.
     state : str
-        ``repaired``, ``sound`` or ``failed``.
+        One of ``STATES``: filled; nothing to fill; only doubtful places; no labels of it where
+        labels were asked for; or a failure. All but the first and the last are copied.
     sample_rate, samples : int
         Of the recording.
     gaps : tuple of (int, int)
         What was filled, in samples.
     found : tuple of str
-        The kind of each finding.
+        The kind of each place that is filled.
+    findings : tuple of Finding
+        These, and the doubtful ones.
     elapsed_s, processor_s : float
         What it took: time, and time of processors.
     reason : str
@@ -142,6 +156,7 @@ class Outcome:
     samples: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
     found: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     elapsed_s: float = 0.0
     processor_s: float = 0.0
     reason: str = ""
@@ -155,12 +170,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """Result of :func:`run_repair`."""
+    """Result of :func:`run_repair`; of a dry run, what would become of each recording."""
 
     source: str
     target: str
     elapsed_s: float
     outcomes: tuple[Outcome, ...] = field(default=())
+    dry_run: bool = False
 
     def count(self, state: str) -> int:
         """Return the number of recordings in a state."""
@@ -196,7 +212,7 @@ class RepairReport:
         return {
             **asdict(self),
             "hours_per_core_hour": self.hours_per_core_hour,
-            **{state: self.count(state) for state in (REPAIRED, SOUND, FAILED)},
+            **{state.replace(" ", "_"): self.count(state) for state in STATES},
         }
 
 
@@ -212,6 +228,8 @@ def run_repair(
     workers: int = 1,
     ray: str | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
+    anew: bool = False,
     progress: Progress | None = None,
 ) -> RepairReport:
     """Repair all recordings of a folder or bucket.
@@ -228,6 +246,10 @@ def run_repair(
         Address of a Ray cluster, as :mod:`plc.apps.cluster` takes it.
     overwrite : bool
         Whether results that are there, and known to no record, may be replaced.
+    dry_run : bool
+        Whether to look only: nothing is written below the target.
+    anew : bool
+        Whether to look at what an earlier run did, too; of a dry run.
     progress : callable, optional
         Called after each recording.
 
@@ -247,9 +269,7 @@ def run_repair(
     sources, targets = place(source), place(target)
     if same(sources, targets):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
-    labels = None if settings.gaps is None else place(settings.gaps)
-    if isinstance(labels, Folder) and not labels.path.is_dir():
-        raise AudioFileError(f"{settings.gaps} is no folder; name one with NAME.txt of recordings")
+    labels = None if settings.gaps is None else labels_at(settings.gaps)
     listing = sources.recordings(targets)
     if not listing.entries and not listing.refused:
         raise AudioFileError(f"{source} holds no recordings")
@@ -261,7 +281,7 @@ def run_repair(
             name=entry.name,
             result=results[entry.name],
             stamp=entry.stamp,
-            labels="" if labels is None else labels.stamp(_label_name(entry.name)),
+            labels="" if labels is None else label_of(labels, entry.name)[1],
             settings=settings,
             overwrite=overwrite,
         )
@@ -269,14 +289,17 @@ def run_repair(
     ]
     refused = dict(listing.refused) | _refused(sources, targets, listing.entries, jobs)
     total = len(jobs) + len(listing.refused)
-    with _alone(targets):
+    work = look if dry_run else repair
+    with contextlib.nullcontext() if dry_run else _alone(targets):
         done, waiting = [], []
         for job in jobs:
             if job.name in refused:
                 continue
             earlier = _earlier(targets, job)
-            if earlier is None:
-                waiting.append(job)
+            if earlier is None or (dry_run and anew):
+                # A run would leave what is done: nothing to refuse.
+                known = job.overwrite or earlier is not None
+                waiting.append(replace(job, overwrite=known) if dry_run else job)
                 continue
             done.append(earlier)
             if progress is not None:
@@ -286,9 +309,9 @@ def run_repair(
             if progress is not None:
                 progress(done[-1], len(done), total)
         if ray is None:
-            answers = in_processes(repair, waiting, workers, _name)
+            answers = in_processes(work, waiting, workers, _name)
         else:
-            answers = as_done_on(ray, repair, waiting, workers, _name)
+            answers = as_done_on(ray, work, waiting, workers, _name)
         for _, told in answers:
             if isinstance(told, Failure):
                 outcome = Outcome(name=told.clip, state=FAILED, reason=told.reason)
@@ -302,11 +325,12 @@ def run_repair(
         target=target,
         elapsed_s=time.perf_counter() - start_s,
         outcomes=tuple(sorted(done, key=lambda each: each.name)),
+        dry_run=dry_run,
     )
 
 
-def repair(job: Job) -> Outcome:
-    """Repair one recording and keep its record: the work of a worker."""
+def _timed(job: Job) -> Callable[..., Outcome]:
+    """Return what makes a job's outcome, with the time since now."""
     start_s, processor_s = time.perf_counter(), time.process_time()
 
     def outcome(**told: Any) -> Outcome:
@@ -317,6 +341,30 @@ def repair(job: Job) -> Outcome:
             **told,
         )
 
+    return outcome
+
+
+def look(job: Job) -> Outcome:
+    """Tell what :func:`repair` would do, and write nothing."""
+    outcome = _timed(job)
+    try:
+        with scratch() as folder:
+            source = place(job.source).fetch(job.name, folder)
+            damage = _damage(job, source, folder)
+            result = job.result if damage.gaps_s else job.name
+            Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
+            rate = damage.sample_rate
+            gaps = tuple((round(gap[0] * rate), round(gap[1] * rate)) for gap in damage.gaps_s)
+            samples = damage.samples
+            samples = count_samples(source) if samples is None else samples
+            return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
+    except PlcError as error:
+        return outcome(state=FAILED, reason=in_a_line(error))
+
+
+def repair(job: Job) -> Outcome:
+    """Repair one recording and keep its record: the work of a worker."""
+    outcome = _timed(job)
     sources, targets = place(job.source), place(job.target)
     try:
         with targets.scratch() as folder:
@@ -335,45 +383,84 @@ def repair(job: Job) -> Outcome:
 def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[str, Any]:
     """Find and fill; return the fields of the outcome."""
     source = sources.fetch(job.name, folder)
-    found_s, kinds = _damage(job, source, folder)
-    with AudioReader(source) as reader:
-        rate, samples = reader.sample_rate, reader.samples
-    result = job.result if found_s else job.name
+    damage = _damage(job, source, folder)
+    samples = damage.samples
+    result = job.result if damage.gaps_s else job.name
     keeper.check(result)
-    told: dict[str, Any] = {"result": result, "sample_rate": rate, "found": kinds}
+    told: dict[str, Any] = {**damage.told, "result": result}
     made = folder / _MADE / PurePosixPath(result).name
     made.parent.mkdir()
-    if not found_s:
+    if not damage.gaps_s:
         _copy(source, made)
         keeper.store(made, result)
         length = count_samples(source) if samples is None else samples
-        return {**told, "state": SOUND, "samples": length}
+        return {**told, "samples": length}
     settings = job.settings
     report = inpaint_file(
         source,
         made,
-        found_s,
+        damage.gaps_s,
         quality=settings.quality,
         method=settings.method,
         model=settings.model,
         bitrate=settings.bitrate,
     )
     keeper.store(made, result)
-    return {**told, "state": REPAIRED, "samples": report.samples, "gaps": report.gaps}
+    return {**told, "samples": report.samples, "gaps": report.gaps}
 
 
-def _damage(job: Job, source: Path, folder: Path) -> tuple[list[Stretch], tuple[str, ...]]:
-    """Return where a recording is damaged, in seconds, and of which kind."""
-    if job.settings.gaps is None:
-        report = detect_file(source)
-        return report.gaps_s, tuple(each.kind for each in report.damage)
-    if not job.labels:
-        return [], ()
-    labels, name = place(job.settings.gaps), _label_name(job.name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Damage:
+    """What is wrong with a recording, and what is done about it."""
+
+    sample_rate: int
+    samples: int | None
+    gaps_s: list[Stretch]
+    findings: tuple[Finding, ...]
+    looked: bool = True
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Fields of the outcome."""
+        state = NOT_LOOKED_AT if not self.looked else REPAIRED if self.gaps_s else SOUND
+        if state == SOUND and self.findings:
+            state = DOUBTFUL
+        return {
+            "state": state,
+            "sample_rate": self.sample_rate,
+            "found": tuple(each.kind for each in self.findings if not each.doubt),
+            "findings": self.findings,
+        }
+
+
+def _damage(job: Job, source: Path, folder: Path) -> _Damage:
+    """Return where a recording is damaged: as the detector finds it, or as labels say."""
     with AudioReader(source) as reader:
-        rate = reader.sample_rate
-    found_s = read_gaps(labels.fetch(name, folder), rate)
-    return found_s, ("label",) * len(found_s)
+        rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
+    if job.settings.gaps is None:
+        report = detect_file(source, selection=job.settings.selection)
+        return _Damage(
+            sample_rate=rate,
+            samples=report.samples,
+            gaps_s=report.gaps_s,
+            findings=report.findings,
+        )
+    labels = labels_at(job.settings.gaps)
+    name, _ = label_of(labels, job.name)
+    gaps_s = read_gaps(labels.fetch(name, folder), rate, may_be_empty=True) if name else []
+    findings = tuple(
+        Finding(
+            start=round(gap[0] * rate),
+            stop=round(gap[1] * rate),
+            kind=_LABEL,
+            confidence=1.0,
+            channels=gap[2] if len(gap) > 2 else tuple(range(channels)),
+        )
+        for gap in gaps_s
+    )
+    return _Damage(
+        sample_rate=rate, samples=samples, gaps_s=gaps_s, findings=findings, looked=bool(name)
+    )
 
 
 def _name(job: Job) -> str:
@@ -385,10 +472,6 @@ def _copy(source: Path, made: Path) -> None:
         shutil.copy2(source, made)
     except OSError as error:
         raise AudioFileError(f"cannot copy {source}: {why(error)}") from error
-
-
-def _label_name(name: str) -> str:
-    return PurePosixPath(name).with_suffix(".txt").as_posix()
 
 
 def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
@@ -462,6 +545,8 @@ def _earlier(targets: Place, job: Job) -> Outcome | None:
         return None
     if not all(0 <= start <= stop <= outcome.samples for start, stop in outcome.gaps):
         return None
+    if job.settings.gaps is not None and not job.labels and outcome.state == SOUND:
+        outcome = replace(outcome, state=NOT_LOOKED_AT)  # as earlier versions called it
     here = outcome.result and ".." not in PurePosixPath(outcome.result).parts
     return outcome if here and targets.stamp(outcome.result) else None
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -169,12 +169,16 @@ def _fits(value: Any, kind: Any) -> bool:
         return any(_fits(value, part) for part in parts)
     if kind is Any:
         return True
+    if is_dataclass(kind):
+        return made_of(kind, value) is not None
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is kind
 
 
 def _tupled(value: Any, kind: Any) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type):
+        return made_of(kind, value)
     if get_origin(kind) is not tuple:
         return value
     parts = get_args(kind)

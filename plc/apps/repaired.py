@@ -163,7 +163,7 @@ def excerpts_of(one: Repaired, count: int) -> list[Excerpt]:
             spans[-1] = (spans[-1][0], last)
         else:
             spans.append((first, min(last, first + most)))
-    befores, afters = (_stretches(path, spans) for path in (one.source, one.target))
+    befores, afters = (stretches(path, spans) for path in (one.source, one.target))
     found = []
     for (start, _), before, after in zip(spans, befores, afters, strict=True):
         # A lossy target may end some samples later.
@@ -175,7 +175,7 @@ def excerpts_of(one: Repaired, count: int) -> list[Excerpt]:
     return found
 
 
-def _stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.float32]]:
+def stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.float32]]:
     """Return stretches of a recording, read once; one at the end may be shorter."""
     found: list[list[NDArray[np.float32]]] = [[] for _ in spans]
     last = max((stop for _, stop in spans), default=0)
@@ -214,7 +214,7 @@ def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
     lost_ms = 1000 * np.count_nonzero(excerpt.lost) / one.sample_rate
     return listening.Clip(
         name=one.name,
-        what=f"{_time(excerpt.start / one.sample_rate)} · {lost_ms:.1f} ms filled",
+        what=f"{place_in_time(excerpt.start / one.sample_rate)} · {lost_ms:.1f} ms filled",
         sample_rate=one.sample_rate,
         versions=[
             listening.Version(name=_BEFORE, signal=excerpt.before),
@@ -248,7 +248,7 @@ def kinds(found: Sequence[str]) -> str:
     return ", ".join(f"{found.count(kind)} {kind}" for kind in sorted(set(found)))
 
 
-def _time(seconds: float) -> str:
+def place_in_time(seconds: float) -> str:
     """Return a place in a recording as people read it."""
     hours, rest = divmod(seconds, 3600)
     return f"{int(hours)}:{int(rest // 60):02d}:{rest % 60:05.2f}"

@@ -6,7 +6,6 @@ Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand th
 that ``plc --help`` answers at once.
 """
 
-import os
 import signal
 import sys
 import threading
@@ -20,8 +19,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from plc import notice
-from plc.cli import batch, embed, generate, live, network, repair, streams, web
+from plc.cli import batch, detect, embed, generate, live, network, repair, streams, web
 from plc.cli.batch import progress_bar, warn_of_clipping
+from plc.cli.detect import gaps_to_fill
 from plc.cli.errors import REFUSED, flush, line_of, mend_streams
 from plc.cli.options import (
     HELP,
@@ -36,24 +36,23 @@ from plc.cli.options import (
     Model,
     PacketMs,
     Seed,
+    SelectionOptions,
     Trace,
     Variants,
     examples,
     packets_of,
     share,
+    with_options,
 )
-from plc.cli.output import Overwrite, Quality, print_json, say
+from plc.cli.output import Overwrite, Quality, console, print_json, say
 from plc.errors import ConfigError, MissingExtraError, printable, printable_lines
 from plc.notice import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from plc.apps.demo import DemoReport, Judge
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
-    from plc.repair.detect.files import DetectReport
     from plc.repair.gaps import Stretch
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
@@ -303,9 +302,11 @@ def conceal(
         "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     ),
 )
+@with_options
 def inpaint(
     sources: batch.Sources,
     target: batch.Target,
+    asked: SelectionOptions,
     gap: Annotated[
         list[str] | None,
         typer.Option(
@@ -368,6 +369,12 @@ def inpaint(
         raise typer.BadParameter(
             f"method {method} has one result; --method {GACELA} has many", param_hint="--variants"
         )
+    if asked.given and given.any:
+        raise typer.BadParameter(
+            "they choose among what is found, and the gaps are given",
+            param_hint="--kinds, --min-confidence, --longest-ms",
+        )
+    selection = asked.selection()
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         work.check_shown(picture, page, overwrite)
@@ -376,7 +383,8 @@ def inpaint(
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
             gaps_s = given.of(pair) or found.get(pair.source)
             if not gaps_s:
-                gaps_s = found[pair.source] = _found_gaps(pair, work, overwrite, as_json)
+                told = gaps_to_fill(pair, work, selection, overwrite, as_json)
+                gaps_s = found[pair.source] = told
             return inpaint_file(
                 pair.source,
                 pair.target,
@@ -433,47 +441,6 @@ def lose(
 
 
 @app.command(
-    rich_help_panel=_FILES,
-    epilog=examples(
-        "plc detect damaged.wav",
-        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
-        "plc inpaint damaged.wav good.wav                finds the damage, too",
-    ),
-)
-def detect(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file to look at.")],
-    labels: Annotated[Path | None, typer.Option(help="Write labels for Audacity here.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw a picture (PNG) here; needs matplotlib.")
-    ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Find the damage of a recording, knowing nothing of it.
-
-    Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
-    Confidence: 0.5, as likely as not, to 1, certain.
-    """
-    from plc.audio.whole import check_new
-    from plc.repair.batch import check_no_source
-    from plc.repair.detect.files import detect_file, write_labels
-
-    for made in (labels, picture):
-        if made is not None:
-            check_new(made, overwrite)
-            check_no_source(made, [source])
-    with progress_bar("looking") as progress:
-        report = detect_file(source, progress=progress)
-    if labels is not None:
-        write_labels(labels, report)
-    if picture is not None:
-        from plc.apps.damage_picture import draw_damage
-
-        draw_damage(picture, source, report)
-    print_json(report.as_dict()) if as_json else _print_findings(report)
-
-
-@app.command(
     rich_help_panel=_HERE,
     epilog=examples("plc doctor", "plc doctor --warm        in an image build"),
 )
@@ -522,11 +489,11 @@ def models(
     if as_json:
         print_json({"models": found})
         return
-    console = _console()
+    shown = console()
     if name is None:
-        console.print(models_table(found), width=min(console.width, LIST_COLUMNS))
+        shown.print(models_table(found), width=min(shown.width, LIST_COLUMNS))
     else:
-        console.print(model_table(found[0]))
+        shown.print(model_table(found[0]))
 
 
 def _handed_on(command: Callable[[typer.Context], None]) -> None:
@@ -565,7 +532,7 @@ def export(ctx: typer.Context) -> None:
     _training("export", ctx.args)
 
 
-for _commands in (repair, generate, live, network, streams, embed, web):
+for _commands in (detect, repair, generate, live, network, streams, embed, web):
     _commands.register(app)
 
 
@@ -612,20 +579,12 @@ def _status() -> "Iterator[Any]":
     """Show the current step on stderr, if that is a terminal."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    shown = Console(stderr=True)
+    if not shown.is_terminal:
         yield None
         return
-    with console.status("starting") as status:
+    with shown.status("starting") as status:
         yield status.update
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # A program that reads a table through a pipe gets whole lines, unless it asks for others.
-    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if asked else 120, highlight=False, markup=False)
 
 
 def _print_demo(report: "DemoReport") -> None:
@@ -648,22 +607,22 @@ def _print_demo(report: "DemoReport") -> None:
         scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
         table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, times)
         last = row.clip
-    console = _console()
-    console.print(table)
-    console.print(
+    shown = console()
+    shown.print(table)
+    shown.print(
         "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
         "is better.\ntime: inside push, for a lost packet.",
         soft_wrap=True,
     )
     if judges:
-        console.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
+        shown.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
     else:
         missing = report.judge_problem or "the judges need plc-engine[bench] and speechmos"
-        console.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
-    console.print(printable(f"listen: {report.folder}/{report.page}"), soft_wrap=True)
+        shown.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
+    shown.print(printable(f"listen: {report.folder}/{report.page}"), soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
     heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
-    console.print(printable(f"files: {heard}{pictures}"), soft_wrap=True)
+    shown.print(printable(f"files: {heard}{pictures}"), soft_wrap=True)
 
 
 def _speech_judges() -> "dict[str, Judge]":
@@ -708,67 +667,6 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
         )
 
 
-def _found_gaps(pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool) -> "list[Stretch]":
-    """Return the damage of a recording as gaps; say what was found."""
-    from plc.audio.files import check_target
-    from plc.errors import AudioFileError
-    from plc.repair.detect.files import detect_file
-
-    check_target(pair.target, pair.source, overwrite)
-    with progress_bar(f"looking at {pair.name}") as progress:
-        report = detect_file(pair.source, progress=progress)
-    if not report.damage:
-        doubtful = _doubtful(report)
-        raise AudioFileError(
-            f"no damage found in {pair.source}{doubtful}; say where it is: --gap START:STOP, "
-            "--gaps FILE, --mask FILE or --trace FILE"
-        )
-    if not as_json:
-        work.say(_found(report))
-    return report.gaps_s
-
-
-def _found(report: "DetectReport") -> str:
-    kinds = [each.kind for each in report.damage]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    places = counted(len(kinds), "place")
-    told = f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
-    return told + _doubtful(report)
-
-
-def _doubtful(report: "DetectReport") -> str:
-    """Return what is told of doubtful places; nothing without any."""
-    doubts = [each.doubt for each in report.findings if each.doubt]
-    if not doubts:
-        return ""
-    reasons = ", ".join(f"{doubts.count(doubt)} {doubt}" for doubt in dict.fromkeys(doubts))
-    return f"; {counted(len(doubts), 'doubtful place')}, not filled ({reasons})"
-
-
-def _print_findings(report: "DetectReport") -> None:
-    from rich.table import Table
-
-    if report.findings:
-        table = Table(box=None)
-        for heading in ("start", "length", "kind", "confidence", "channels", "doubtful"):
-            left = heading in ("kind", "doubtful")
-            table.add_column(heading, justify="left" if left else "right")
-        rate = report.sample_rate
-        for each in report.findings:
-            start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
-            channels = ",".join(str(channel + 1) for channel in each.channels)
-            table.add_row(
-                f"{start_s:.4f} s",
-                f"{length_ms:.1f} ms",
-                each.kind,
-                f"{each.confidence:.2f}",
-                "all" if len(each.channels) == report.channels else channels,
-                each.doubt,
-            )
-        _console().print(table)
-    say(_found(report))
-
-
 def _print_methods(as_json: bool) -> None:
     from plc.engine.methods import FILE_METHODS, METHODS
 
@@ -781,7 +679,7 @@ def _print_methods(as_json: bool) -> None:
     table = Table(box=None, show_header=False)
     for name, description in methods.items():
         table.add_row(name, description)
-    _console().print(table)
+    console().print(table)
 
 
 def _print_health(health: "Health") -> None:
@@ -790,18 +688,18 @@ def _print_health(health: "Health") -> None:
 
     from plc.apps.doctor import facts, ladder_text
 
-    console = _console()
+    shown = console()
     table = Table(box=None, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     for name, value in facts(health):
         # Text: the brackets of an extra are no markup.
         table.add_row(name, Text(printable_lines(value)))
-    console.print(table)
+    shown.print(table)
     ladders = Table(title="What conceals, calibrated here")
     for heading in ("stream", "budget", "rung that a burst begins with"):
         ladders.add_column(heading)
     for ladder in health.ladders:
         ladders.add_row(ladder.format, f"{ladder.budget_ms:g} ms", ladder_text(ladder))
-    console.print(ladders)
+    shown.print(ladders)
     for problem in health.problems:
         say(f"plc: {problem}", err=True)

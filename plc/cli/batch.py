@@ -50,7 +50,9 @@ def bitrate_of(value: str | int) -> int:
 Sources = Annotated[
     list[Path],
     typer.Argument(
-        metavar="IN...", parser=named, help="Audio files, films, or folders of them; - is stdin."
+        metavar="IN...",
+        parser=named,
+        help="Audio files, films, folders, patterns; - is stdin.",
     ),
 ]
 Target = Annotated[
@@ -91,14 +93,14 @@ Page = Annotated[
 class _Report(Protocol):
     """Result of a command on one recording."""
 
-    @property
-    def clipped_samples(self) -> int: ...
-
     def as_dict(self) -> dict[str, Any]: ...
 
 
 class _Filled(_Report, Protocol):
     """Result of filling gaps."""
+
+    @property
+    def clipped_samples(self) -> int: ...
 
     @property
     def sample_rate(self) -> int: ...
@@ -121,6 +123,11 @@ class Places:
     trace: Path | None
     loop: bool
     packet_ms: float | str
+
+    @property
+    def any(self) -> bool:
+        """Whether any option says so."""
+        return bool(self.gap or self.gaps or self.mask or self.trace)
 
     def of(self, pair: "Pair") -> "list[Stretch]":
         """Return the gaps of a recording, in seconds."""
@@ -170,13 +177,22 @@ class Work:
     folder: Path
     refusals: list[tuple[str, str]] = field(default_factory=list)
 
-    def each(self, what: str, do: "Callable[[Pair, Progress], R]") -> "list[tuple[Pair, R]]":
-        """Work on every recording; one that fails does not keep others from it."""
+    def each(self, what: str, do: "Callable[[Pair, Progress], F]") -> "list[tuple[Pair, F]]":
+        """Make the result of every recording; one that fails does not keep others from it."""
         from plc.repair.batch import make_folders
 
         if self.to_folder:
             make_folders(pair.target for pair in self.pairs)
         done = []
+        for pair, report in self.looked_at(what, do):
+            warn_of_clipping(report.clipped_samples, _told(pair.target, self.folder))
+            done.append((pair, report))
+        return done
+
+    def looked_at(
+        self, what: str, do: "Callable[[Pair, Progress], R]"
+    ) -> "Iterator[tuple[Pair, R]]":
+        """Yield what is told of every recording; one that fails is noted."""
         for number, pair in enumerate(self.pairs, start=1):
             which = f"{number} of {len(self.pairs)}: {pair.name}" if self.to_folder else what
             try:
@@ -190,9 +206,7 @@ class Work:
                 say(f"plc: {line}", err=True)
                 self.refusals.append((_told(pair.source, self.folder), line))
                 continue
-            warn_of_clipping(report.clipped_samples, _told(pair.target, self.folder))
-            done.append((pair, report))
-        return done
+            yield pair, report
 
     def vary(self, count: int) -> dict[Path, int]:
         """Turn every result into several, OUT-1, OUT-2, …; return their numbers from 0 on."""
@@ -228,17 +242,21 @@ class Work:
     ) -> None:
         """Print what was done, by ``tell`` or as JSON, and draw it; end with 1 if one failed."""
         if as_json:
-            self._print_json(done)
+            self.print_json(done)
         else:
             for pair, report in done:
                 tell(report, self, pair)
         self._show(done, picture, page)
+        self.end(len(done))
+
+    def end(self, done: int) -> None:
+        """End with 1 if a recording failed; say how many."""
         if self.refusals:
-            files = counted(len(done) + len(self.refusals), "file")
+            files = counted(done + len(self.refusals), "file")
             say(f"plc: {len(self.refusals)} of {files} failed", err=True)
             raise typer.Exit(REFUSED)
 
-    def _print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
+    def print_json(self, done: "Sequence[tuple[Pair, _Report]]") -> None:
         """Print the reports as JSON: one, or of a folder a list."""
         if self.to_stdout:
             return
@@ -248,7 +266,7 @@ class Work:
         files = [
             {
                 "source": _told(pair.source, self.folder),
-                "target": str(pair.target),
+                **({} if pair.target == pair.source else {"target": str(pair.target)}),
                 **report.as_dict(),
             }
             for pair, report in done
@@ -292,8 +310,13 @@ class Work:
 
 
 @contextmanager
-def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Iterator[Work]:
-    """Find the recordings; give stdin a file, and what is written at the end to stdout."""
+def recordings(
+    sources: Sequence[Path], target: Path | None, suffix: str | None = None
+) -> Iterator[Work]:
+    """Find the recordings; give stdin a file, and what is written at the end to stdout.
+
+    Without a target they are only looked at.
+    """
     from plc.audio.scratch import scratch
     from plc.repair.batch import pairs
 
@@ -317,7 +340,7 @@ def recordings(sources: Sequence[Path], target: Path, suffix: str | None) -> Ite
             yield Work(found, to_folder, to_stdout, folder, refusals)
         except PlcError as error:
             raise type(error)(_told(error, folder)) from error
-        if to_stdout:
+        if to_stdout and target is not None:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, typer.get_binary_stream("stdout"))
 
@@ -345,11 +368,13 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
     """
     if not given.is_dir():
         return given
-    names = [given / Path(pair.name).with_suffix(suffix) for suffix in suffixes]
+    from plc.repair.marks import names_beside
+
+    names = [given / name for suffix in suffixes for name in names_beside(pair.name, suffix)]
     for path in names:
         if path.is_file():
             return path
-    raise AudioFileError(f"{pair.source} needs {names[0]}, which is not there")
+    raise AudioFileError(f"{pair.source} needs {names[-1]}, which is not there")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from plc.cli.output import left_out, say
 
 if TYPE_CHECKING:
     from plc.apps.relay_stream import RelayConfig
+    from plc.repair.detect.selection import Selection
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.delay import DelayConfig
     from plc.rtp.srtp import SrtpKey
@@ -413,6 +414,38 @@ class RelayedOptions(ReceiverOptions):
             end_after_s=self.end_after_s,
             name=name,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions:
+    """Options that say which damage is asked for."""
+
+    kinds: Annotated[
+        str | None,
+        typer.Option(metavar="KIND,…", help="Only these kinds of damage.", show_default="all"),
+    ] = None
+    min_confidence: Annotated[
+        float, typer.Option(metavar="0…1", help="Only damage as sure as this.")
+    ] = 0.0
+    longest_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
+    ] = math.inf
+
+    def selection(self) -> "Selection":
+        """Return what is asked for; raise ConfigError if that cannot be."""
+        from plc.repair.detect.selection import Selection
+
+        kinds = (self.kinds or "").split(",") if self.kinds is not None else []
+        return Selection(
+            kinds=tuple(kind.strip() for kind in kinds),
+            min_confidence=self.min_confidence,
+            longest_ms=self.longest_ms,
+        )
+
+    @property
+    def given(self) -> bool:
+        """Whether any is."""
+        return self != SelectionOptions()
 
 
 def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":

@@ -1,10 +1,15 @@
 """Output that several commands share."""
 
-from typing import Annotated, Any, Literal
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from plc.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing file.")]
 Quality = Literal["fast", "good", "best"]
@@ -24,6 +29,15 @@ def print_json(result: Any) -> None:
 
 def _refused_as_srtp(counts: dict[str, int]) -> int:
     return sum(number for name, number in counts.items() if name != "opened_packets")
+
+
+def console() -> "Console":
+    """Return where tables are printed."""
+    from rich.console import Console
+
+    # A program that reads a table through a pipe gets whole lines, unless it asks for others.
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if asked else 120, highlight=False, markup=False)
 
 
 def left_out(report: dict[str, Any], refused: int) -> str:

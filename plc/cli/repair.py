@@ -10,12 +10,19 @@ import typer
 
 from plc.cli.batch import Bitrate, Page, bar
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, FileMethod, Model, examples
+from plc.cli.options import (
+    AsJson,
+    FileMethod,
+    Model,
+    SelectionOptions,
+    examples,
+    with_options,
+)
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from plc.apps.repair import Outcome, Progress, RepairReport
+    from plc.apps.repair import Outcome, Progress, RepairReport, RepairSettings
 
 # Of a long table, what failed is told in any case.
 _ROWS = 50
@@ -28,12 +35,14 @@ def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     lines = examples(
         "plc repair tapes/ --out repaired/ --report report.html",
-        "plc repair tapes/ --out repaired/ --gaps labels/ --jobs 4",
+        "plc repair tapes/ --out repaired/ --dry-run --report look.html     choose in a browser",
+        "plc repair tapes/ --out repaired/ --gaps labels.zip --jobs 4",
         "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
     )
     app.command(rich_help_panel="Files", epilog=lines)(repair)
 
 
+@with_options
 def repair(
     source: Annotated[
         str, typer.Argument(metavar="FOLDER|URL", help="Folder of recordings, or s3://BUCKET/….")
@@ -42,14 +51,21 @@ def repair(
         str,
         typer.Option(metavar="FOLDER|URL", help="Where the results go; begun ones are gone on."),
     ],
+    asked: SelectionOptions,
     gaps: Annotated[
         str | None,
         typer.Option(
-            metavar="FOLDER|URL",
-            help="Damage of each recording, NAME.txt: gaps or an Audacity label track.",
+            metavar="FOLDER|ZIP|URL",
+            help="Damage of each recording, NAME.txt: gaps or Audacity labels; empty: none.",
             show_default="what plc detect finds",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say what would be done; with --report, a page to choose on."
+        ),
+    ] = False,
     quality: Annotated[
         Quality, typer.Option(case_sensitive=False, help="As of plc inpaint.")
     ] = "good",
@@ -73,7 +89,8 @@ def repair(
     """Find and repair the damage of a folder or bucket of recordings.
 
     A run that ended is gone on with by the same command: what is done stays as it is.
-    Sound recordings are copied. Records lie in .plc-repair below --out.
+    Sound recordings are copied, and those whose places are all doubtful or that have no labels.
+    Records lie in .plc-repair below --out.
     """
     import os
 
@@ -84,12 +101,22 @@ def repair(
         raise typer.BadParameter("an empty name is no folder")
     if page is not None:
         check_page(page, overwrite)
-        if "://" in source or "://" in out:
+        if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
+    if asked.given and gaps is not None:
+        raise typer.BadParameter(
+            "they choose among what is found, and the gaps are given",
+            param_hint="--kinds, --min-confidence, --longest-ms",
+        )
     settings = RepairSettings(
-        gaps=gaps, quality=quality, method=method, model=model, bitrate=bitrate
+        gaps=gaps,
+        selection=asked.selection(),
+        quality=quality,
+        method=method,
+        model=model,
+        bitrate=bitrate,
     )
-    with _bar() as progress:
+    with _bar("looking" if dry_run else "repairing") as progress:
         report = run_repair(
             source,
             out,
@@ -97,27 +124,33 @@ def repair(
             workers=jobs or os.cpu_count() or 1,
             ray=ray,
             overwrite=overwrite,
+            dry_run=dry_run,
+            anew=page is not None,
             progress=progress,
         )
     if page is not None:
-        _write_page(page, report)
+        _write_page(page, report, settings)
     print_json(report.as_dict()) if as_json else _print(report)
     if report.count("failed"):
         raise typer.Exit(REFUSED)
 
 
-def _write_page(path: Path, report: "RepairReport") -> None:
+def _write_page(path: Path, report: "RepairReport", settings: "RepairSettings") -> None:
+    from plc.apps.choosing import write_choices
     from plc.apps.repair import FAILED
     from plc.apps.repaired import write_page
 
+    if report.dry_run:
+        write_choices(path, report, settings)
+        return
     failed = [(each.name, each.reason) for each in report.outcomes if each.state == FAILED]
     write_page(path, report.repaired(), failed)
 
 
 @contextmanager
-def _bar() -> "Iterator[Progress]":
+def _bar(what: str) -> "Iterator[Progress]":
     """Show the recordings done on stderr, if that is a terminal."""
-    with bar("repairing") as update:
+    with bar(what) as update:
 
         def show(outcome: "Outcome", done: int, total: int) -> None:
             update(completed=done, total=total, description=f"{done} of {total} files")
@@ -129,7 +162,7 @@ def _print(report: "RepairReport") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from plc.apps.repair import FAILED, REPAIRED, SOUND
+    from plc.apps.repair import DOUBTFUL, FAILED, REPAIRED, SOUND, STATES
     from plc.apps.repaired import kinds
 
     table = Table(box=None)
@@ -138,11 +171,14 @@ def _print(report: "RepairReport") -> None:
     shown = sorted(report.outcomes, key=lambda each: each.state != FAILED)[:_ROWS]
     for each in sorted(shown, key=lambda each: each.name):
         filled_ms = 1000 * sum(stop - start for start, stop in each.gaps) / each.sample_rate
-        state = f"{each.state}, before" if each.before else each.state
+        would = report.dry_run and each.state == REPAIRED and not each.before
+        state = "to repair" if would else each.state
+        state = f"{state}, before" if each.before else state
+        doubts = [f"doubtful {finding.kind}" for finding in each.findings if finding.doubt]
         table.add_row(
             printable(each.name),
             state,
-            printable(each.reason or kinds(each.found)),
+            printable(each.reason or kinds([*each.found, *doubts])),
             str(len(each.gaps)),
             f"{filled_ms:.1f} ms",
             f"{each.duration_s:.1f} s",
@@ -151,9 +187,17 @@ def _print(report: "RepairReport") -> None:
     Console(width=width, highlight=False, markup=False).print(table)
     if len(shown) < len(report.outcomes):
         say(f"and {len(report.outcomes) - len(shown)} more: --json has all")
-    states = ", ".join(f"{report.count(state)} {state}" for state in (REPAIRED, SOUND, FAILED))
+    always = {REPAIRED, SOUND, FAILED}
+    told = [state for state in STATES if state in always or report.count(state)]
+    words = {REPAIRED: "to repair"} if report.dry_run else {}
+    states = ", ".join(f"{report.count(state)} {words.get(state, state)}" for state in told)
     before = sum(each.before for each in report.outcomes)
     say(f"{states}; {before} of them by an earlier run")
+    if report.count(DOUBTFUL):
+        say("doubtful places are not filled: plc detect or --report lists them, --gaps fills them")
+    if report.dry_run:
+        say(f"nothing was written below {report.target}")
+        return
     if (speed := report.hours_per_core_hour) is not None:
         audio_s = sum(each.duration_s for each in report.outcomes if not each.before)
         say(

@@ -5,6 +5,7 @@ folder, each under its own name; what lies in sub-folders keeps them. No result 
 a recording: places are compared by what the system knows of them, not by their names.
 """
 
+import glob
 import os
 import stat
 import unicodedata
@@ -35,7 +36,7 @@ def _raise(path: Path, reason: str) -> None:
 
 def pairs(
     sources: Sequence[Path],
-    target: Path,
+    target: Path | None,
     suffix: str | None = None,
     refused: Refused = _raise,
 ) -> tuple[list[Pair], bool]:
@@ -44,9 +45,10 @@ def pairs(
     Parameters
     ----------
     sources : sequence of Path
-        Files and folders.
-    target : Path
-        A file for a single file, otherwise a folder; it is made if it does not exist.
+        Files, folders, and patterns such as ``tapes/*.wav``; ``**`` is any number of folders.
+    target : Path or None
+        A file for a single file, otherwise a folder; it is made if it does not exist. None where
+        recordings are only looked at: each is its own target.
     suffix : str, optional
         Of the results, such as ``.flac``; by default each source's own.
     refused : callable, optional
@@ -55,8 +57,8 @@ def pairs(
     Raises
     ------
     AudioFileError
-        If a folder holds no recordings or is the target, the target is a file where a folder is
-        needed, or :func:`check_targets` refuses a result.
+        If a folder holds no recordings or is the target, a pattern fits nothing, the target is a
+        file where a folder is needed, or :func:`check_targets` refuses a result.
     ConfigError
         If nothing is written by that suffix.
     """
@@ -64,6 +66,14 @@ def pairs(
         raise ConfigError(
             f"{suffix!r} is no format that is written; give one of {', '.join(WRITABLE_SUFFIXES)}"
         )
+    sources = [path for given in sources for path in _expanded(given)]
+    if target is None:
+        found = [
+            Pair(source, source, str(name))
+            for given in sources
+            for source, name in _below(given, None, refused)
+        ]
+        return found, len(sources) > 1 or sources[0].is_dir()
     if len(sources) == 1 and not sources[0].is_dir() and not target.is_dir():
         source = sources[0]
         return [Pair(source, target, source.name)], False
@@ -220,11 +230,25 @@ def _is_file(path: Path, refused: Refused) -> bool:
     return False
 
 
-def _below(given: Path, target: Path, refused: Refused) -> list[tuple[Path, Path]]:
+def _expanded(given: Path) -> list[Path]:
+    """Return what a pattern fits, in order; a file or folder itself."""
+    text = str(given)
+    if os.path.lexists(given) or not glob.has_magic(text):
+        return [given]
+    fitting = sorted(Path(path) for path in glob.glob(text, recursive=True))
+    found = [path for path in fitting if path.is_dir() or is_recording(path)]
+    if "**" in given.parts:  # folders come with all that is in them
+        found = [path for path in found if not path.is_dir()]
+    if not found:
+        raise AudioFileError(f"no recording fits the pattern {given}")
+    return found
+
+
+def _below(given: Path, target: Path | None, refused: Refused) -> list[tuple[Path, Path]]:
     """Return the recordings of a file or folder, with their names; results of before are none."""
     if not given.is_dir():
         return [(given, Path(given.name))]
-    if identity(given) == identity(target):
+    if target is not None and identity(given) == identity(target):
         raise AudioFileError(f"{given} is source and target; name another folder for the results")
     paths = recordings_below(given, target, refused)
     if not paths:

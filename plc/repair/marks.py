@@ -16,7 +16,7 @@ that is silent where the recording is sound.
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,9 @@ def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
     return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
 
 
-def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[Stretch]:
+def read_gaps(
+    path: str | Path, sample_rate: int | None = None, *, may_be_empty: bool = False
+) -> list[Stretch]:
     """Read gaps in seconds from a text file or Audacity labels.
 
     Parameters
@@ -110,6 +112,8 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[Stretch]
         One gap a line; what follows ``#`` is a comment, but for labels.
     sample_rate : int, optional
         Of the recording, in Hz; needed where places are counted in samples.
+    may_be_empty : bool
+        Whether there may be no gap.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def read_gaps(path: str | Path, sample_rate: int | None = None) -> list[Stretch]
                 gaps.append(parse_gap(bare, sample_rate))
         except ConfigError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
-    if not gaps:
+    if not gaps and not may_be_empty:
         raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
     return gaps
 
@@ -153,6 +157,15 @@ def _labelled(line: str) -> Iterator[Stretch]:
         )
     _, channels = _parted(label[0]) if label else ("", ())
     yield (start_s, stop_s, channels) if channels else (start_s, stop_s)
+
+
+def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
+    """Return the names of a file about a recording, the surer one first.
+
+    ``a.wav.txt`` is of ``a.wav`` alone, ``a.txt`` of ``a.flac``, too.
+    """
+    path = PurePath(name)
+    return path.with_name(f"{path.name}{suffix}").as_posix(), path.with_suffix(suffix).as_posix()
 
 
 def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,20 @@ import soundfile
 
 from plc.apps import repair
 from plc.apps.places import OWN
-from plc.apps.repair import FAILED, REPAIRED, SOUND, RepairReport, RepairSettings, run_repair
+from plc.apps.repair import (
+    DOUBTFUL,
+    FAILED,
+    NOT_LOOKED_AT,
+    REPAIRED,
+    SOUND,
+    RepairReport,
+    RepairSettings,
+    run_repair,
+)
 from plc.audio.files import read_audio
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
+from plc.repair.detect import files
+from plc.repair.detect.selection import Selection
 from tests.processes import environment
 from tests.signals import tones
 
@@ -43,10 +56,9 @@ def archive(tmp_path: Path) -> Path:
     """Return a folder with tapes, two of them damaged, and their labels."""
     for seed, name in enumerate(("a", "side/b", "sound")):
         damaged(tmp_path / f"tapes/{name}.wav", seed)
-        if name != "sound":
-            labels = tmp_path / f"labels/{name}.txt"
-            labels.parent.mkdir(parents=True, exist_ok=True)
-            labels.write_text("0.5\t0.52\tdropout\n")
+        labels = tmp_path / f"labels/{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text("" if name == "sound" else "0.5\t0.52\tdropout\n")
     (tmp_path / "tapes/notes.txt").write_text("no tape")
     return tmp_path
 
@@ -163,6 +175,91 @@ def test_a_foreign_result_and_a_bad_tape_fail_alone(archive: Path) -> None:
     assert "give --overwrite" in report.outcomes[0].reason
     assert (archive / "out/a.wav").read_bytes() == b"of another program"
     assert states(run(archive, overwrite=True))["a.wav"] == REPAIRED
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_has_no_labels_was_not_looked_at(archive: Path) -> None:
+    run(archive)
+    (archive / "labels/a.txt").unlink()
+    # Of this recording alone, and so before the other one.
+    (archive / "labels/side/b.wav.txt").write_text("")
+    report = run(archive)
+    assert states(report) == {"a.wav": NOT_LOOKED_AT, "side/b.wav": SOUND, "sound.wav": SOUND}
+    assert [each.before for each in report.outcomes] == [False, False, True]
+    assert (archive / "out/a.wav").read_bytes() == (archive / "tapes/a.wav").read_bytes()
+    assert report.as_dict()["not_looked_at"] == 1
+    assert all(each.before for each in run(archive).outcomes)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_labels_may_be_in_a_zip_file(archive: Path) -> None:
+    labels = archive / "labels.zip"
+    with zipfile.ZipFile(labels, "w") as made:
+        made.writestr("a.wav.txt", "0.5\t0.52\tsilence\n")
+        made.writestr("side/b.wav.txt", "")
+    settings = RepairSettings(gaps=str(labels), method="ar")
+    report = run(archive, settings=settings)
+    expected = {"a.wav": REPAIRED, "side/b.wav": SOUND, "sound.wav": NOT_LOOKED_AT}
+    assert states(report) == expected
+    assert report.outcomes[0].gaps == (GAP,)
+    with zipfile.ZipFile(labels, "a") as made:
+        made.writestr("sound.txt", "0.5\t0.52\tsilence\n")
+    again = run(archive, settings=settings)
+    assert [each.before for each in again.outcomes] == [True, True, False]
+    labels.write_bytes(b"no zip")
+    with pytest.raises(AudioFileError, match="no zip file"):
+        run(archive, settings=settings)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_recording_with_doubtful_places_alone_is_copied(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubt(found: Any, samples: int, rate: int) -> Any:
+        return tuple(replace(each, doubt="regular") for each in found)
+
+    monkeypatch.setattr(files, "weigh", doubt)
+    report = run(archive, settings=RepairSettings(method="ar"))
+    assert set(states(report).values()) == {DOUBTFUL}
+    first = report.outcomes[0]
+    assert (first.gaps, first.found, first.findings[0].doubt) == ((), (), "regular")
+    assert (archive / "out/a.wav").read_bytes() == (archive / "tapes/a.wav").read_bytes()
+    again = run(archive, settings=RepairSettings(method="ar"))
+    assert [(each.before, each.findings) for each in again.outcomes] == [
+        (True, each.findings) for each in report.outcomes
+    ]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_selection_leaves_other_damage_as_it_is(archive: Path) -> None:
+    clicks = RepairSettings(method="ar", selection=Selection(kinds=("click",)))
+    assert set(states(run(archive, settings=clicks)).values()) == {SOUND}
+    every = run(archive, settings=RepairSettings(method="ar"))
+    assert set(states(every).values()) == {REPAIRED}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(archive: Path) -> None:
+    (archive / "tapes/bad.wav").write_bytes(b"no audio")
+    dry = run(archive, dry_run=True)
+    assert not (archive / "out").exists()
+    real = run(archive)
+    assert states(dry) == states(real)
+    assert [(each.gaps, each.found, each.result, each.samples) for each in dry.outcomes] == [
+        (each.gaps, each.found, each.result, each.samples) for each in real.outcomes
+    ]
+    assert dry.as_dict()["dry_run"]
+    before = {path: path.stat().st_mtime_ns for path in archive.rglob("*")}
+    again = run(archive, dry_run=True)
+    assert [each.before for each in again.outcomes] == [True, False, True, True]
+    assert not any(each.before for each in run(archive, dry_run=True, anew=True).outcomes)
+    assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
+    (archive / "out/a.wav").write_bytes(b"by hand")
+    assert states(run(archive, dry_run=True, anew=True)) == states(real)
+    other = RepairSettings(gaps=str(archive / "labels"), method="zeros")
+    failed = run(archive, dry_run=True, settings=other).outcomes[0]
+    assert failed.state == FAILED
+    assert "give --overwrite" in failed.reason
 
 
 def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:

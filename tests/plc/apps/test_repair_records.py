@@ -16,7 +16,14 @@ import soundfile
 
 from plc.apps import repair
 from plc.apps.places import OWN
-from plc.apps.repair import FAILED, REPAIRED, SOUND, RepairReport, RepairSettings, run_repair
+from plc.apps.repair import (
+    FAILED,
+    NOT_LOOKED_AT,
+    REPAIRED,
+    RepairReport,
+    RepairSettings,
+    run_repair,
+)
 from plc.apps.repair_records import record_name
 from plc.apps.repaired import check_page
 from plc.audio.scratch import scratch
@@ -71,7 +78,7 @@ def test_a_file_that_the_tool_did_not_write_stays_when_a_source_turns_damaged(
     tmp_path: Path,
 ) -> None:
     tape(tmp_path / "tapes/a.aiff")
-    assert states(run(tmp_path)) == {"a.aiff": SOUND}
+    assert states(run(tmp_path)) == {"a.aiff": NOT_LOOKED_AT}
     (tmp_path / "out/a.flac").write_bytes(MINE)
     damage(tmp_path, "a.aiff")
     report = run(tmp_path)
@@ -123,7 +130,7 @@ def test_names_that_a_disk_takes_for_one_are_refused_alone(
     for name in ("A.wav", "a.wav", "b.wav"):
         tape(tmp_path / "tapes" / name)
     report = run(tmp_path)
-    assert states(report) == {"A.wav": SOUND, "a.wav": FAILED, "b.wav": SOUND}
+    assert states(report) == {"A.wav": NOT_LOOKED_AT, "a.wav": FAILED, "b.wav": NOT_LOOKED_AT}
     assert "the name of another one" in reason(report, "a.wav")
 
 
@@ -184,7 +191,7 @@ def test_a_record_of_another_version_is_none(tmp_path: Path, record: Any) -> Non
     report = run(tmp_path)
     assert states(report) == {"a.wav": FAILED}
     assert "give --overwrite" in reason(report, "a.wav")
-    assert states(run(tmp_path, overwrite=True)) == {"a.wav": SOUND}
+    assert states(run(tmp_path, overwrite=True)) == {"a.wav": NOT_LOOKED_AT}
 
 
 def test_a_record_without_hashes_still_tells_what_was_done(tmp_path: Path) -> None:
@@ -246,7 +253,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_done(
     words = ("is empty", "link to nothing", "cannot be read: Permission denied", "pipe")
     for said, expected in zip(told.values(), words, strict=True):
         assert expected in said
-    assert states(report)["a.wav"] == SOUND
+    assert states(report)["a.wav"] == NOT_LOOKED_AT
 
 
 def test_a_file_that_vanishes_fails_alone(tmp_path: Path) -> None:
@@ -256,7 +263,7 @@ def test_a_file_that_vanishes_fails_alone(tmp_path: Path) -> None:
     def vanish(outcome: Any, done: int, total: int) -> None:
         (tmp_path / "tapes/b.wav").unlink(missing_ok=True)
 
-    assert states(run(tmp_path, progress=vanish)) == {"a.wav": SOUND, "b.wav": FAILED}
+    assert states(run(tmp_path, progress=vanish)) == {"a.wav": NOT_LOOKED_AT, "b.wav": FAILED}
 
 
 def test_a_folder_in_the_place_of_a_result_fails_alone(tmp_path: Path) -> None:
@@ -304,7 +311,7 @@ def test_a_killed_run_leaves_nothing_for_the_next(tmp_path: Path) -> None:
         os.kill(runs[0].pid, signal.SIGKILL)
         runs[0].wait(PATIENCE_S)
         tape(tmp_path / "tapes/a.wav")
-        assert states(run(tmp_path)) == {"a.wav": SOUND}
+        assert states(run(tmp_path)) == {"a.wav": NOT_LOOKED_AT}
         assert not folders[0].exists()
         assert (folders[1] / "half.wav").exists()  # of a process that lives
         assert (left / "plc-mine").exists()

@@ -667,3 +667,50 @@ def test_a_word_that_is_no_choice_is_misuse_and_the_choices_are_told(
 @pytest.mark.parametrize("host", ["a..b", ".", "a" * 64, "\udcff", "xn--a\u0080"])
 def test_a_host_that_is_none_is_refused_where_it_is_given(clip: Path, host: str) -> None:
     assert "is no host" in refusal("send", clip, "--to", f"udp://{host}:5")
+
+
+@pytest.fixture
+def tapes(clip: Path) -> Path:
+    """Return a folder with a damaged recording and a sound one."""
+    folder = clip.with_name("tapes")
+    (folder / "side").mkdir(parents=True)
+    signal = read_audio(clip)[0]
+    soundfile.write(folder / "side/whole.wav", signal, RATE, subtype="PCM_16")
+    signal[8_000:8_400] = 0.0
+    soundfile.write(folder / "hole.wav", signal, RATE, subtype="PCM_16")
+    return folder
+
+
+def test_folders_and_patterns_are_looked_at(tapes: Path) -> None:
+    labels, pictures = tapes.with_name("labels"), tapes.with_name("pictures")
+    text = run("detect", tapes, "--labels", labels, "--picture", pictures).stdout
+    assert "hole.wav: found 1 place of damage" in text
+    assert "side/whole.wav: found 0 places" in text
+    assert (labels / "hole.wav.txt").read_text().endswith("silence 1.00\n")
+    assert (labels / "side/whole.wav.txt").read_text() == ""
+    assert (pictures / "side/whole.wav.png").is_file()
+    assert "exists" in refusal("detect", tapes, "--labels", labels)
+    (tapes / "bad.wav").write_bytes(b"no audio")
+    told = json.loads(run("detect", tapes / "**/*", "--json", status=1).stdout)
+    assert [Path(each["source"]).name for each in told["files"]] == ["hole.wav", "whole.wav"]
+    assert "target" not in told["files"][0]
+    assert [Path(each["source"]).name for each in told["refused"]] == ["bad.wav"]
+    assert "fits the pattern" in refusal("detect", tapes / "*.flac")
+    assert run("inpaint", tapes, tapes.with_name("out"), "--gaps", labels, status=1)
+    assert (tapes.with_name("out") / "hole.wav").is_file()
+
+
+def test_only_the_damage_that_is_asked_for_is_told_and_filled(tapes: Path) -> None:
+    source, target = tapes / "hole.wav", tapes / "good.wav"
+    text = run("detect", source, "--kinds", "click,repeat").stdout
+    assert "found 0 places" in text
+    assert "1 place left out by the options" in text
+    assert "found 1 place" in run("detect", source, "--longest-ms", 26).stdout
+    assert "1 place left out" in refusal("inpaint", source, target, "--longest-ms", 24)
+    assert not target.exists()
+    assert "known: invalid" in refusal("detect", source, "--kinds", "clack")
+    assert "the gaps are given" in misuse(
+        "inpaint", source, target, "--gap", "0.5:0.525", "--min-confidence", 0.9
+    )
+    run("inpaint", source, target, "--kinds", "silence", "--method", "ar")
+    assert np.abs(read_audio(target)[0][8_000:8_400]).max() > 0.01

@@ -1,0 +1,190 @@
+"""The command that looks for damage, and what others say of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli import batch
+from plc.cli.batch import progress_bar
+from plc.cli.options import AsJson, SelectionOptions, examples, with_options
+from plc.cli.output import Overwrite, console, say
+from plc.notice import counted
+
+if TYPE_CHECKING:
+    from plc.repair.batch import Pair
+    from plc.repair.detect.files import DetectReport
+    from plc.repair.detect.selection import Selection
+    from plc.repair.recordings import Progress
+
+# Doubtful places that a refusal names.
+_NAMED = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    lines = examples(
+        "plc detect damaged.wav",
+        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
+        "plc detect tapes/ more/*.flac --labels labels/ --kinds click,silence",
+        "plc inpaint damaged.wav good.wav                finds the damage, too",
+    )
+    app.command(rich_help_panel="Files", epilog=lines)(detect)
+
+
+@with_options
+def detect(
+    sources: batch.Sources,
+    asked: SelectionOptions,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", help="Write labels for Audacity; a folder for several files."
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG|DIR", help="Draw the damage; a folder for several; needs matplotlib."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the damage of recordings, knowing nothing of it.
+
+    Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
+    Confidence: 0.5, as likely as not, to 1, certain.
+    In a folder labels are NAME.wav.txt; empty where there is nothing to fill.
+    """
+    from plc.repair.detect.files import detect_file, write_labels
+
+    selection = asked.selection()
+    with batch.recordings(sources, None) as work:
+        made = [
+            {} if given is None else _beside(given, work, suffix, overwrite)
+            for given, suffix in ((labels, ".txt"), (picture, ".png"))
+        ]
+
+        def look(pair: "Pair", progress: "Progress") -> "DetectReport":
+            report = detect_file(pair.source, selection=selection, progress=progress)
+            if labels is not None:
+                write_labels(made[0][pair.source], report)
+            if picture is not None:
+                from plc.apps.damage_picture import draw_damage
+
+                draw_damage(made[1][pair.source], pair.source, report)
+            return report
+
+        done = []
+        for pair, report in work.looked_at("looking", look):
+            done.append((pair, report))
+            if not as_json:
+                _print(report, pair.name if work.to_folder else "")
+        if as_json:
+            work.print_json(done)
+        work.end(len(done))
+
+
+def _beside(given: Path, work: batch.Work, suffix: str, overwrite: bool) -> dict[Path, Path]:
+    """Return what is made of each recording; refuse it if it cannot be written."""
+    from plc.audio.whole import check_new
+    from plc.repair.batch import check_no_source, check_targets, make_folders
+    from plc.repair.marks import names_beside
+
+    made = list(work.pairs)
+    if work.to_folder:
+        named = [given / names_beside(pair.name, suffix)[0] for pair in made]
+        made = [pair._replace(target=path) for pair, path in zip(made, named, strict=True)]
+        check_targets(made)
+    else:
+        made = [pair._replace(target=given) for pair in made]
+    for pair in made:
+        check_new(pair.target, overwrite)
+        check_no_source(pair.target, [each.source for each in made])
+    if work.to_folder:
+        make_folders(pair.target for pair in made)
+    return {pair.source: pair.target for pair in made}
+
+
+def gaps_to_fill(
+    pair: "Pair", work: batch.Work, selection: "Selection", overwrite: bool, as_json: bool
+) -> list[tuple[float, float]]:
+    """Return the damage of a recording as gaps; say what was found."""
+    from plc.audio.files import check_target
+    from plc.errors import AudioFileError
+    from plc.repair.detect.files import detect_file
+
+    check_target(pair.target, pair.source, overwrite)
+    with progress_bar(f"looking at {pair.name}") as progress:
+        report = detect_file(pair.source, selection=selection, progress=progress)
+    if not report.damage:
+        raise AudioFileError(
+            f"no damage found in {pair.source}{_doubtful(report)}{_left_out(report)}"
+            f"{_named(report)}; say where it is: --gap START:STOP, --gaps FILE, --mask FILE or "
+            "--trace FILE"
+        )
+    if not as_json:
+        work.say(_found(report))
+    return report.gaps_s
+
+
+def _named(report: "DetectReport") -> str:
+    """Return the first doubtful places, as ``--gap`` takes them."""
+    rate = report.sample_rate
+    told = [
+        f"--gap {each.start / rate:.6f}:{each.stop / rate:.6f} ({each.kind}: {each.doubt})"
+        for each in report.doubtful[:_NAMED]
+    ]
+    if not told:
+        return ""
+    more = len(report.doubtful) - len(told)
+    others = f", and {more} more: plc detect lists them" if more else ""
+    return f"; to fill them anyway: {' '.join(told)}{others}"
+
+
+def _print(report: "DetectReport", name: str) -> None:
+    from rich.table import Table
+
+    if report.findings:
+        table = Table(box=None)
+        for heading in ("start", "length", "kind", "confidence", "channels", "doubtful"):
+            left = heading in ("kind", "doubtful")
+            table.add_column(heading, justify="left" if left else "right")
+        rate = report.sample_rate
+        for each in report.findings:
+            start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
+            channels = ",".join(str(channel + 1) for channel in each.channels)
+            table.add_row(
+                f"{start_s:.4f} s",
+                f"{length_ms:.1f} ms",
+                each.kind,
+                f"{each.confidence:.2f}",
+                "all" if len(each.channels) == report.channels else channels,
+                each.doubt,
+            )
+        console().print(table)
+    say(f"{name}: {_found(report)}" if name else _found(report))
+
+
+def _found(report: "DetectReport") -> str:
+    kinds = [each.kind for each in report.damage]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    places = counted(len(kinds), "place")
+    told = f"found {places} of damage in {report.duration_s:.1f} s{': ' if counts else ''}{counts}"
+    return told + _doubtful(report) + _left_out(report)
+
+
+def _doubtful(report: "DetectReport") -> str:
+    """Return what is told of doubtful places; nothing without any."""
+    doubts = [each.doubt for each in report.doubtful]
+    if not doubts:
+        return ""
+    reasons = ", ".join(f"{doubts.count(doubt)} {doubt}" for doubt in dict.fromkeys(doubts))
+    return f"; {counted(len(doubts), 'doubtful place')}, not filled ({reasons})"
+
+
+def _left_out(report: "DetectReport") -> str:
+    if not report.left_out:
+        return ""
+    return f"; {counted(report.left_out, 'place')} left out by the options"
