@@ -45,7 +45,7 @@ Fill = Callable[[_Line, Gap], None]
 
 
 class Guides(NamedTuple):
-    """What other channels hold beside a signal."""
+    """Other channels beside a signal."""
 
     rows: NDArray[np.float32]
     """float32, shape (guides, n)."""
