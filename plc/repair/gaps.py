@@ -22,7 +22,7 @@ Stretch = tuple[float, float] | tuple[float, float, tuple[int, ...]]
 
 
 class Hole(NamedTuple):
-    """What is lost of some channels, in samples."""
+    """A lost stretch of some channels, in samples."""
 
     start: int
     """First sample."""
@@ -97,7 +97,7 @@ def tracks_of(holes: Iterable[Hole], samples: int, channels: int) -> list[Track]
 
 
 def holes_of(lost: ArrayLike, samples: int, channels: int, packet_samples: int) -> list[Hole]:
-    """Return the lost stretches of a signal, by channel where they are given so.
+    """Return the lost stretches of a signal, by channel if given so.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def merge_gaps(gaps: Sequence[tuple[int, int]], samples: int) -> list[Gap]:
 
 
 def gaps_within(gaps: Sequence[Gap], first: int, last: int) -> Sequence[Gap]:
-    """Return those of gaps in order that have samples from ``first`` to ``last``."""
+    """Return the gaps with samples from ``first`` to ``last``."""
     begin = bisect_right(gaps, first, key=attrgetter("stop"))
     return gaps[begin : bisect_left(gaps, last, begin, key=attrgetter("start"))]
 

@@ -45,7 +45,7 @@ Fill = Callable[[_Line, Gap], None]
 
 
 class Guides(NamedTuple):
-    """What other channels hold at the place of a signal."""
+    """Other channels beside a signal."""
 
     rows: NDArray[np.float32]
     """float32, shape (guides, n)."""
@@ -62,7 +62,9 @@ def follow(
     fill: Fill,
     rehearse: Fill,
 ) -> None:
-    """Improve the fill of a gap by the channel that tells most of it.
+    """Improve the fill of a gap by another channel.
+
+    Of those received there, it is the one that tells most.
 
     Parameters
     ----------
@@ -117,7 +119,10 @@ def _known_around(known: NDArray[np.bool_], sample_rate: int, gap: Gap) -> tuple
 
 
 def _explained(line: _Line, guide: _Line, own: NDArray[np.bool_]) -> tuple[float, _Line] | None:
-    """Return what a guide explains of a line, and the share of the rest; None if unknown."""
+    """Return what a guide explains of a line.
+
+    Before it, the share of power that it does not explain; None if too little is known.
+    """
     if line.size < 4 * _ORDER or not line[own].any() or not guide.any():
         return None
     if not (np.isfinite(guide).all() and np.isfinite(line).all()):

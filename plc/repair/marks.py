@@ -212,7 +212,10 @@ def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:
 
 
 def _mask_blocks(path: Path, channels: int) -> Iterator[NDArray[np.bool_]]:
-    """Yield a mask in blocks of shape (n, channels), or (n, 1) where all are lost together."""
+    """Yield a mask in blocks of shape (n, channels).
+
+    Of shape (n, 1) where all channels are lost together.
+    """
     if path.suffix.lower() != ".npy":
         with AudioReader(path) as reader:
             if channels > 1 and reader.channels not in (1, channels):

@@ -1,4 +1,4 @@
-"""Fill the gaps of a track, a window of the recording after another."""
+"""Filling of a track's gaps, window by window."""
 
 import math
 from collections import deque
@@ -18,7 +18,7 @@ from plc.repair.joint import grouped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What is filled, and how: see :func:`plc.inpaint`."""
+    """A recording and its settings, as of :func:`plc.inpaint`."""
 
     source: str
     sample_rate: int

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from plc import inpaint
 from plc.audio.files import read_audio
+from plc.engine.samples import Packet
 from plc.repair.recordings import inpaint_file
 from tests.signals import noise, tones
 
@@ -26,7 +27,7 @@ def alike() -> NDArray[np.float32]:
     return (0.3 * channels + 0.003 * own).astype(np.float32)
 
 
-def snr_db(truth: NDArray[np.float32], filled: NDArray[np.float32], channel: int) -> float:
+def snr_db(truth: Packet, filled: Packet, channel: int) -> float:
     lost = np.concatenate([np.arange(*gap) for gap in GAPS])
     error = (filled - truth)[lost, channel]
     return float(10 * np.log10(np.sum(truth[lost, channel] ** 2) / np.sum(error**2)))

@@ -11,6 +11,7 @@ from plc import inpaint
 from plc.apps import repair
 from plc.apps.repair import REPAIRED, RepairSettings, run_repair
 from plc.audio.files import read_audio
+from plc.engine.samples import Packet
 from plc.errors import ConfigError
 from plc.repair.detect.files import detect_file, write_labels
 from plc.repair.gaps import Stretch
@@ -127,7 +128,7 @@ def test_each_channel_is_filled_as_a_recording_of_its_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_a_mask_of_each_channel_fills_what_it_marks(dtype: type) -> None:
-    signal = (recording() * (32_767 if dtype is np.int16 else 1)).astype(dtype)
+    signal: Packet = (recording() * (32_767 if dtype is np.int16 else 1)).astype(dtype)
     mask = np.zeros(signal.shape, np.bool_)
     mask[8000:8320, 1] = mask[20_000:20_160] = True
     seen: list[tuple[int, int]] = []
@@ -158,4 +159,4 @@ def test_a_channel_that_is_not_there_is_refused(tmp_path: Path, channels: tuple[
     with pytest.raises(ConfigError, match="the recording has 2"):
         inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.5, 0.52, channels)])
     with pytest.raises(ConfigError, match="such as"):
-        inpaint(signal, [(8000, 8320, 0)], sample_rate=RATE)  # type: ignore[list-item]
+        inpaint(signal, [(8000, 8320, 0)], sample_rate=RATE)
