@@ -68,4 +68,5 @@ def test_harmed_kinds_are_named() -> None:
 
 def test_the_command_needs_clips_or_undamaged() -> None:
     result = CliRunner().invoke(app, ["bench", "detect"])
-    assert result.exit_code == 2
+    assert result.exit_code == 1
+    assert "--undamaged" in result.output
