@@ -127,8 +127,8 @@ def _measured(
     )
 
 
-def _name_of(item: str | Clip) -> str:
-    return item if isinstance(item, str) else item.name
+def _name_of(item: object) -> str:
+    return item.name if isinstance(item, Clip) else str(item)
 
 
 def kinds_table(scores: HarmScores) -> Table:

@@ -280,7 +280,7 @@ def _modem(s: Studio) -> Signal:
 def _telegraph(s: Studio) -> Signal:
     """Return a random telegraph signal: two levels, changed at random times."""
     changes = s.rng.random(s.samples) < 1.0 / s.of(15.0)
-    made: Signal = 0.5 * (1.0 - 2.0 * (np.cumsum(changes) % 2))
+    made: Signal = np.asarray(0.5 * (1.0 - 2.0 * (np.cumsum(changes) % 2)), np.float64)
     return made
 
 
