@@ -67,6 +67,12 @@ def test_time_stamps_that_jump_begin_a_new_line_and_cost_nothing() -> None:
         assert np.abs(each.to_ndarray()).max() <= 0.11
 
 
+def test_a_time_stamp_that_no_number_holds_is_passed_over() -> None:
+    far = frame(2**62)
+    far.time_base = Fraction(1000, 1)
+    assert len(received([frame(0), far, frame(2 * N)])) == 3
+
+
 def test_a_gap_is_no_longer_than_was_allowed() -> None:
     got = received([frame(k * (2 * RATE - 1)) for k in range(5)])
     assert len(got) <= 5 * (2 * RATE // N + 1)
