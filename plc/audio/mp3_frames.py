@@ -157,7 +157,7 @@ def _silent(head: bytes, size: int) -> bytes:
 
 
 def _stale(data: bytes, frames: Sequence[_Frame], first: int, at_begin: bool) -> int:
-    """Return how many frames behind a hole, ``first`` and following ones, are damaged by it."""
+    """Return how many frames from ``first`` on a hole damages."""
     if at_begin:
         return 1
     held = 0

@@ -81,7 +81,7 @@ class Layout:
 
 
 def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
-    """Yield every chunk up to what is none any more, at most 2000.
+    """Yield every chunk, 2000 at most.
 
     Sizes are those of headers: the last chunk may reach beyond the end.
     """

@@ -41,6 +41,8 @@ _TOLERANCE_S = 1.5e-3
 _LONGEST_GRAIN_S = 0.06
 _SHORTEST_GRAIN_S = 0.0025
 _GRAIN_S = 0.02
+# In samples: time stamps beyond it, which are no stream's, say nothing.
+_FARTHEST = 1 << 62
 # How PyAV's sample formats become what the engine takes: its dtype, and full scale.
 _FORMATS: dict[str, tuple[Any, float]] = {
     "u8": (np.float32, 128.0),
@@ -177,7 +179,7 @@ class ConcealedTrack(MediaStreamTrack):
         base = frame.time_base or Fraction(1, frame.sample_rate)
         unit = Fraction(base.numerator, base.denominator)
         start: int = round(frame.pts * unit * frame.sample_rate)
-        return start
+        return start if abs(start) < _FARTHEST else self._position + len(self._line)
 
     def _gap(self, frame: Any, end: int) -> int | None:
         """Return how many samples are missing before a frame; None if it is a new beginning."""

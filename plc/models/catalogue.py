@@ -119,7 +119,7 @@ def model_table(model: Manifest) -> "Table":
 
 
 def _cell(text: str) -> "Text":
-    """Return lines of a manifest that command neither the terminal nor the table."""
+    """Return lines of a manifest that command nothing."""
     from rich.text import Text
 
     return Text(printable_lines(text))

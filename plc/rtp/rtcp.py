@@ -222,7 +222,10 @@ class Reports:
             self.next_s = now_s + _FIRST_S * self._rng.uniform(0.5, 1.5)
 
     def receive(self, datagram: bytes, now_s: float) -> bool:
-        """Take in a datagram that should be RTCP; return whether the received source reports."""
+        """Take in a datagram; return whether the source reports.
+
+        The source is that of the received stream.
+        """
         rtp = self._rtp
         try:
             packets = rtp.RtcpPacket.parse(datagram)
