@@ -1,4 +1,5 @@
-"""A page of what a repair would do, on which a person chooses: each place to hear, with a box.
+"""A page to choose what a repair fills, by ear.
+
 
 What is ticked is saved by the page as a zip file of labels, one file for each recording that was
 looked at, which ``plc repair --gaps`` and ``plc inpaint --gaps`` read.
@@ -56,7 +57,7 @@ class _Place:
 
 
 def write_choices(path: Path, report: RepairReport, settings: RepairSettings) -> None:
-    """Write a page of all places that would be filled, and of the doubtful ones.
+    """Write a page of all places, doubtful ones included.
 
     Parameters
     ----------
