@@ -1,6 +1,5 @@
 """A page to choose what a repair fills, by ear.
 
-
 What is ticked is saved by the page as a zip file of labels, one file for each recording that was
 looked at, which ``plc repair --gaps`` and ``plc inpaint --gaps`` read.
 """

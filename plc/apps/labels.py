@@ -17,7 +17,7 @@ _LABELS_BYTES_MAX = 2**24
 
 
 class ZippedLabels:
-    """A zip file of labels on this machine, as the page of ``plc repair`` saves it."""
+    """A zip file of labels, as the page of ``plc repair`` saves it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
