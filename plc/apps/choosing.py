@@ -1,4 +1,4 @@
-"""A page of what a repair would do, on which a person chooses: each place to hear, with a box.
+"""A page to choose what a repair fills, by ear.
 
 What is ticked is saved by the page as a zip file of labels, one file for each recording that was
 looked at, which ``plc repair --gaps`` and ``plc inpaint --gaps`` read.
@@ -56,7 +56,7 @@ class _Place:
 
 
 def write_choices(path: Path, report: RepairReport, settings: RepairSettings) -> None:
-    """Write a page of all places that would be filled, and of the doubtful ones.
+    """Write a page of all places, doubtful ones included.
 
     Parameters
     ----------
@@ -105,18 +105,22 @@ def _about(report: RepairReport, places: list[_Place], shown: dict[int, int]) ->
     about += f"; {counted(unseen, 'recording')} without labels, not looked at" if unseen else ""
     about += ". Tick what shall be filled, and save: plc repair --gaps labels.zip fills it."
     if len(shown) < len(places):
-        about += f" To listen to: {len(shown)}, the least certain; the table has all."
+        about += f" To listen to: {len(shown)}, of each recording the least certain."
     return about
 
 
 def _heard(places: list[_Place]) -> list[int]:
-    """Return which places get players: those that need a judgement most."""
+    """Return which places get players: of each recording those first that need a judgement."""
 
     def sureness(number: int) -> tuple[bool, float]:
         finding = places[number].finding
         return not finding.doubt, finding.confidence
 
-    return sorted(range(len(places)), key=sureness)[:_PLAYERS]
+    ranked: list[tuple[int, tuple[bool, float], int]] = []
+    for _, group in groupby(range(len(places)), key=lambda number: places[number].outcome):
+        order = enumerate(sorted(group, key=sureness))
+        ranked += [(rank, sureness(number), number) for rank, number in order]
+    return [number for _, _, number in sorted(ranked)[:_PLAYERS]]
 
 
 def _controls() -> str:

@@ -17,7 +17,7 @@ _LABELS_BYTES_MAX = 2**24
 
 
 class ZippedLabels:
-    """A zip file of labels on this machine, as the page of ``plc repair`` saves it."""
+    """A zip file of labels, as the page of ``plc repair`` saves it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,6 +47,11 @@ class ZippedLabels:
         return made
 
 
+def is_zip(path: Path) -> bool:
+    """Return whether a path is that of zipped labels."""
+    return path.suffix.lower() == _ZIP and not path.is_dir()
+
+
 def labels_at(url: str) -> Place | ZippedLabels:
     """Return the labels of a path or URL.
 
@@ -55,7 +60,7 @@ def labels_at(url: str) -> Place | ZippedLabels:
     AudioFileError
         If there are none.
     """
-    if "://" not in url and Path(url).suffix.lower() == _ZIP and not Path(url).is_dir():
+    if "://" not in url and is_zip(Path(url)):
         return ZippedLabels(Path(url))
     labels = place(url)
     if isinstance(labels, Folder) and not labels.path.is_dir():

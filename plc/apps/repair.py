@@ -411,7 +411,7 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Damage:
-    """What is wrong with a recording, and what is done about it."""
+    """Damage of a recording, and its gaps."""
 
     sample_rate: int
     samples: int | None

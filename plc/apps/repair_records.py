@@ -169,7 +169,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return any(_fits(value, part) for part in parts)
     if kind is Any:
         return True
-    if is_dataclass(kind):
+    if is_dataclass(kind) and isinstance(kind, type):
         return made_of(kind, value) is not None
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)

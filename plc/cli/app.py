@@ -316,7 +316,9 @@ def inpaint(
     ] = None,
     gaps: Annotated[
         Path | None,
-        typer.Option(help="A text file of gaps, one a line, or an Audacity label track."),
+        typer.Option(
+            help="Gaps, one a line, or Audacity labels; a folder or .zip for several files."
+        ),
     ] = None,
     mask: Annotated[
         Path | None,

@@ -133,6 +133,7 @@ class Places:
         """Return the gaps of a recording, in seconds."""
         from plc.audio.files import AudioReader, count_samples
         from plc.audio.loss import TraceLosses, read_trace
+        from plc.audio.scratch import scratch
         from plc.repair.marks import parse_gap, read_gaps, read_mask
         from plc.repair.recordings import lost_gaps
 
@@ -140,7 +141,8 @@ class Places:
             rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
         found = [parse_gap(text, rate) for text in self.gap]
         if self.gaps is not None:
-            found += read_gaps(belonging(self.gaps, pair, (".txt",)), rate)
+            with scratch() as folder:
+                found += read_gaps(_labels(self.gaps, pair, folder), rate)
         if self.mask is not None:
             mask = belonging(self.mask, pair, (".npy", pair.source.suffix, ".wav", ".flac"))
             length = count_samples(pair.source) if samples is None else samples
@@ -375,6 +377,19 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
         if path.is_file():
             return path
     raise AudioFileError(f"{pair.source} needs {names[-1]}, which is not there")
+
+
+def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
+    """Return the labels of a recording; those of a zip file in a folder."""
+    from plc.apps.labels import ZippedLabels, is_zip, label_of
+
+    if not is_zip(given):
+        return belonging(given, pair, (".txt",))
+    labels = ZippedLabels(given)
+    name, _ = label_of(labels, pair.name)
+    if not name:
+        raise AudioFileError(f"{given} has no labels of {pair.name}")
+    return labels.fetch(name, folder)
 
 
 @contextmanager

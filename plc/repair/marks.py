@@ -160,7 +160,7 @@ def _labelled(line: str) -> Iterator[Stretch]:
 
 
 def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
-    """Return the names of a file about a recording, the surer one first.
+    """Return the names of a file about a recording.
 
     ``a.wav.txt`` is of ``a.wav`` alone, ``a.txt`` of ``a.flac``, too.
     """

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -714,3 +715,23 @@ def test_only_the_damage_that_is_asked_for_is_told_and_filled(tapes: Path) -> No
     )
     run("inpaint", source, target, "--kinds", "silence", "--method", "ar")
     assert np.abs(read_audio(target)[0][8_000:8_400]).max() > 0.01
+
+
+def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
+    out, page, labels = (tapes.with_name(name) for name in ("out", "look.html", "labels.zip"))
+    given = ("repair", tapes, "--out", out, "--method", "ar", "--jobs", 1)
+    text = run(*given, "--dry-run", "--report", page).stdout
+    assert "1 to repair, 1 sound, 0 failed" in text
+    assert "nothing was written" in text
+    assert "labels.zip" in page.read_text()
+    assert not out.exists()
+    with zipfile.ZipFile(labels, "w") as made:
+        made.writestr("hole.wav.txt", "0.5\t0.525\tsilence 1.00\n")
+    assert "1 repaired, 0 sound, 1 not looked at" in run(*given, "--gaps", labels).stdout
+    assert "the gaps are given" in misuse(*given, "--gaps", labels, "--kinds", "click")
+    other = tapes.with_name("other.wav")
+    run("inpaint", tapes / "hole.wav", other, "--gaps", labels, "--method", "ar")
+    np.testing.assert_array_equal(read_audio(other)[0], read_audio(out / "hole.wav")[0])
+    assert "no labels of whole.wav" in refusal(
+        "inpaint", tapes / "side/whole.wav", tapes / "a.wav", "--gaps", labels
+    )
