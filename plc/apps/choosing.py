@@ -160,7 +160,9 @@ def _choices(report: RepairReport, places: list[_Place], shown: dict[int, int]) 
         "places": [
             {
                 "file": names_beside(place.outcome.name)[0],
-                "label": "".join(labels_of(place.finding, place.outcome.sample_rate)),
+                "label": "".join(
+                    labels_of(place.finding, place.outcome.sample_rate, place.outcome.channels)
+                ),
                 "ticked": not place.finding.doubt,
                 "clip": shown.get(number),
             }

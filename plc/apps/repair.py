@@ -133,7 +133,7 @@ class Outcome:
     state : str
         One of ``STATES``: filled; nothing to fill; only doubtful places; no labels of it where
         labels were asked for; or a failure. All but the first and the last are copied.
-    sample_rate, samples : int
+    sample_rate, channels, samples : int
         Of the recording.
     gaps : tuple of (int, int)
         What was filled, in samples.
@@ -153,6 +153,7 @@ class Outcome:
     state: str
     result: str = ""
     sample_rate: int = 1
+    channels: int = 0
     samples: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
     found: tuple[str, ...] = ()
@@ -414,6 +415,7 @@ class _Damage:
     """Damage of a recording, and its gaps."""
 
     sample_rate: int
+    channels: int
     samples: int | None
     gaps_s: list[Stretch]
     findings: tuple[Finding, ...]
@@ -428,6 +430,7 @@ class _Damage:
         return {
             "state": state,
             "sample_rate": self.sample_rate,
+            "channels": self.channels,
             "found": tuple(each.kind for each in self.findings if not each.doubt),
             "findings": self.findings,
         }
@@ -441,6 +444,7 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
         report = detect_file(source, selection=job.settings.selection)
         return _Damage(
             sample_rate=rate,
+            channels=channels,
             samples=report.samples,
             gaps_s=report.gaps_s,
             findings=report.findings,
@@ -459,7 +463,12 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
         for gap in gaps_s
     )
     return _Damage(
-        sample_rate=rate, samples=samples, gaps_s=gaps_s, findings=findings, looked=bool(name)
+        sample_rate=rate,
+        channels=channels,
+        samples=samples,
+        gaps_s=gaps_s,
+        findings=findings,
+        looked=bool(name),
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plc.repair.batch import Pair
     from plc.repair.detect.files import DetectReport
     from plc.repair.detect.selection import Selection
+    from plc.repair.gaps import Stretch
     from plc.repair.recordings import Progress
 
 # Doubtful places that a refusal names.
@@ -109,7 +110,7 @@ def _beside(given: Path, work: batch.Work, suffix: str, overwrite: bool) -> dict
 
 def gaps_to_fill(
     pair: "Pair", work: batch.Work, selection: "Selection", overwrite: bool, as_json: bool
-) -> list[tuple[float, float]]:
+) -> "list[Stretch]":
     """Return the damage of a recording as gaps; say what was found."""
     from plc.audio.files import check_target
     from plc.errors import AudioFileError

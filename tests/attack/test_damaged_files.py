@@ -79,9 +79,14 @@ def test_a_hole_in_mp3_does_not_grow_beyond_its_bytes(tmp_path: Path) -> None:
 def test_marks_that_begin_no_frame_are_passed_over_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = []
+    looks: list[int] = []
     size = mp3_frames._size
-    monkeypatch.setattr(mp3_frames, "_size", lambda *heads: looks.append(1) or size(*heads))
+
+    def counted(*heads: Any) -> Any:
+        looks.append(1)
+        return size(*heads)
+
+    monkeypatch.setattr(mp3_frames, "_size", counted)
     path = tmp_path / "a.mp3"
     path.write_bytes(b"\xff" * 100_000)
     assert mp3_frames.mend(path) is None

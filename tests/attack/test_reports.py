@@ -69,7 +69,9 @@ def forged(rng: np.random.Generator) -> bytes:
     known = parts()
     data = bytearray(b"".join(known[k] for k in rng.integers(len(known), size=rng.integers(1, 5))))
     for _ in range(int(rng.integers(6))):
-        data[int(rng.integers(len(data)))] = int(rng.choice([0, 0x80, 0xFF, rng.integers(256)]))
+        data[int(rng.integers(len(data)))] = int(
+            rng.choice([0, 0x80, 0xFF, int(rng.integers(256))])
+        )
     if rng.random() < 0.3:
         data[2:4] = struct.pack("!H", int(rng.choice([0, 1, 5, 0xFFFF])))
     return bytes(data[: int(rng.integers(len(data)))] if rng.random() < 0.3 else data)

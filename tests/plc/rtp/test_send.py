@@ -178,7 +178,7 @@ def test_only_opus_takes_a_bit_rate_and_fec(tmp_path: Path) -> None:
     to = Endpoint("192.0.2.9", 5004)
     for settings in ({"bit_rate": 24_000}, {"expected_loss": 0.2}):
         with pytest.raises(ConfigError, match="only opus"):
-            open_sender(path, to, "l16", **settings)  # type: ignore[arg-type]
+            open_sender(path, to, "l16", **settings)
 
 
 def test_a_bit_rate_of_opus_is_kept(tmp_path: Path) -> None:
