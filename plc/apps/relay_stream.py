@@ -276,12 +276,12 @@ class StreamRelay:
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether all that came was played, and what is played now may be after the end."""
+        """Whether what is played now may be after the end."""
         may_end = self._left_s < math.inf or self.end_after_s < math.inf
         return may_end and self._ssrc is not None and self.playout.drained
 
     def has_ended(self, now_s: float) -> bool:
-        """Tell whether the stream said its end, or was silent for too long."""
+        """Tell whether the stream has ended, or was silent too long."""
         left = now_s - self._left_s >= _LEFT_S
         return self.may_have_ended and (left or now_s - self.heard_s >= self.end_after_s)
 

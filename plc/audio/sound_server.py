@@ -1,4 +1,6 @@
-"""What PulseAudio, or PipeWire in its place, offers: PortAudio shows it as one device.
+"""Sources and sinks of PulseAudio and PipeWire, listed.
+
+PortAudio shows all of them as one device.
 
 Asked is ``pactl``, which both have. A program takes another source or sink than the default by the
 environment: ``PULSE_SOURCE`` and ``PULSE_SINK``.

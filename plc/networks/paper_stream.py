@@ -410,7 +410,7 @@ class PaperFiller(Filler):
         self._memory = memory
         self._states = memory.array(ARRIVED, np.int64, self._slots)
         self._queue = memory.array(QUEUE, np.float32, self._slots, channels, self._packet)
-        self._there = memory.array(MASK, np.int8, self._slots, self._packet)
+        self._parts_lost = memory.array(MASK, np.int8, self._slots, self._packet)
 
     def reset(self) -> None:
         """Forget the stream; the network stays open."""
@@ -464,7 +464,7 @@ class PaperFiller(Filler):
             if state in (LOST, WHOLE):
                 self._missing[held] = state == LOST
             else:
-                np.equal(self._there[slot], 0, out=self._missing[held])
+                np.not_equal(self._parts_lost[slot], 0, out=self._missing[held])
         return bool(self._missing.any())
 
     def _ask(self, received: bool) -> None:

@@ -428,7 +428,7 @@ class Playout:
             self._noise_gain_before = self._noise_gain
 
     def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
-        """Tell whether a packet of a pause is as loud as the noise."""
+        """Tell whether a packet is as loud as the noise."""
         if placed is self._refresh:
             return True
         if self._noise_blocks * self._tick_s < _PAUSE_S or not self.conceals:

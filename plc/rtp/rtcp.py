@@ -61,7 +61,7 @@ class ReportStats:
 
 
 def ended_by(datagram: bytes) -> list[int]:
-    """Return the SSRCs that a datagram of RTCP takes leave of (BYE, RFC 3550, section 6.6)."""
+    """Return the SSRCs that RTCP takes leave of (RFC 3550, section 6.6)."""
     ended: list[int] = []
     at = 0
     while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:

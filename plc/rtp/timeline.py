@@ -131,7 +131,7 @@ class Timeline:
         return self._timestamps.unwrap(timestamp) + self._shift
 
     def shift(self, samples: int) -> None:
-        """Move all packets to come by so many samples."""
+        """Move the packets to come by a number of samples."""
         self._shift += samples
 
     def jump(self, timestamp: int, earliest: int) -> int:

@@ -1,4 +1,4 @@
-"""What a repair would change in recordings without damage: ``plc bench detect --undamaged``.
+"""Count the harm of repairs: ``plc bench detect --undamaged``.
 
 Without clips, the kinds of :mod:`plc_bench.detection.kinds`, each of which looks like damage
 somewhere. With clips, findings by domain: a finding with a doubt is told of and not filled, so
@@ -26,7 +26,7 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """What is found in one recording without damage.
+    """Findings in one undamaged recording.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ def score_kind(kind: str, sample_rate: int) -> Harm:
 
 
 def score_clip(clip: Clip) -> Harm:
-    """Return what is found in a clip at its own rate, in all its channels."""
+    """Return what is found in a clip, at its own rate."""
     read = read_clip(clip.path)
     return _harm(clip.name, clip.domain, read.signal, read.sample_rate)
 

@@ -40,7 +40,7 @@ _SPECTRUM_MS = 12.0
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
 # Beside a hole of this length and more, levels are within a ratio: others are a rest and a beat.
-_UNLIKE_MS, _UNLIKE = 60.0, 10 ** (30 / 20)
+_UNLIKE_MS, _UNLIKE = 40.0, 10 ** (30 / 20)
 
 # Runs of equal samples: shortest, level on both sides, how far that may have fallen, and how many
 # steps of the coding it must be.
@@ -121,7 +121,7 @@ def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
 
 
 def _is_rest(row: NDArray[np.float32], each: Candidate, ms: float) -> bool:
-    """Return whether sound has died away before a long hole, and a beat ends it."""
+    """Return whether a beat ends a hole after sound died away."""
     side = round(_RUN_SIDE_MS * ms)
     sides = row[max(0, each.start - side) : each.start], row[each.stop : each.stop + side]
     if each.stop - each.start < _UNLIKE_MS * ms or not all(part.size for part in sides):

@@ -257,7 +257,7 @@ def test_a_codec_is_also_compared_with_its_own_decode(tmp_path: Path, clips: lis
     # "Codes" by halving, and loses what its trace says; a perfect concealer of its own decode
     # but for the lost packets, in which it plays nothing.
     code = (
-        "t=np.array([c=='1' for c in open(sys.argv[2]).read().split('lost\\n')[1].split()]); "
+        "t=np.array([c=='1' for c in open(sys.argv[2]).read().split()]); "
         "x*=0.5; x[np.repeat(t,80)]=0; soundfile.write(sys.argv[3],x,r,subtype='FLOAT')"
     )
     peers = {"codec": peer(code, coded=True)}
@@ -327,7 +327,7 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path, clips: list[Clip]) -> 
 def test_a_codecs_own_decode_has_means_and_no_differences(
     tmp_path: Path, clips: list[Clip]
 ) -> None:
-    lossy = "'1' in open(sys.argv[2]).read().split('lost\\n')[1]"
+    lossy = "'1' in open(sys.argv[2]).read()"
     code = f"soundfile.write(sys.argv[3],x*(0.5 if {lossy} else 0.9),r)"
     codec = {"codec": peer(code, coded=True)}
     methods, own = ("zeros", "repeat", "codec"), "codec" + OWN_DECODE

@@ -651,8 +651,11 @@ def test_a_demonstration_renews_its_own_folder_and_no_other(
     ("arguments", "choices"),
     [
         (("inpaint", "a", "b", "--quality", "x"), "'fast', 'good', 'best'"),
-        (("send", "a", "--to", "b", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'opus'"),
-        (("relay", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'opus'"),
+        (
+            ("send", "a", "--to", "b", "--codec", "x"),
+            "'l16', 'l24', 'pcmu', 'pcma', 'g722', 'opus'",
+        ),
+        (("relay", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'g722', 'opus'"),
         (("live", "--backend", "x"), "'sounddevice', 'pyaudio'"),
         (("devices", "--backend", "x"), "'sounddevice', 'pyaudio', 'all'"),
         (("bench", "inpaint", "a", "--quality", "x"), "'fast', 'good', 'best'"),

@@ -73,7 +73,7 @@ def test_two_descriptions_of_one_stream_are_its_two_paths() -> None:
 def test_video_and_unknown_codecs_are_passed_over() -> None:
     text = (
         "c=IN IP4 192.0.2.1\nm=video 5000 RTP/AVP 97\na=rtpmap:97 H264/90000\n"
-        "m=audio 5002 RTP/AVP 98\na=rtpmap:98 G722/8000\n"
+        "m=audio 5002 RTP/AVP 98\na=rtpmap:98 iLBC/8000\n"
         "m=audio 5004 RTP/AVP 99 111\nc=IN IP6 2001:db8::1\n"
         "a=rtpmap:99 red/48000/2\na=rtpmap:111 opus/48000/2\na=fmtp:99 111/111\n"
     )

@@ -172,7 +172,7 @@ def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
     with torch.no_grad():
         expected = adapted(*inputs)
         torch.testing.assert_close(
-            plain(*inputs), expected, rtol=0, atol=1e-5 * float(expected.abs().max())
+            plain(*inputs), expected, rtol=0, atol=1e-4 * float(expected.abs().max())
         )
 
 
