@@ -176,6 +176,8 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(rate: int) -
         assert times[0] - firsts[number] <= DELAY_S + SLACK_S, samples
         assert max(np.diff(times)) <= SLACK_S, samples
         assert buffer["skipped_samples"] == 0, samples
-        # Nothing in time was left out; a slow machine sends up to half of the packets late.
+        # What came in time was played, nothing of it was left out. A busy machine's sender is late.
+        in_time = (buffer["packets_received"] - buffer["late_packets"]) * samples
+        assert buffer["played_samples"] >= 0.7 * in_time, samples
         sent = (ends_s - begins_s) * rate
-        assert buffer["played_samples"] >= 0.3 * sent, samples
+        assert in_time >= 0.3 * sent, samples

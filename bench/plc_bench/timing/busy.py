@@ -21,6 +21,7 @@ from rich.table import Table
 import plc
 from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db
+from plc.engine.config import samples_of_packet
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import wait_until
@@ -82,7 +83,7 @@ class BusySettings:
     @property
     def packet_samples(self) -> int:
         """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000.0))
+        return samples_of_packet(self.packet_ms, self.sample_rate)
 
     def phase_s(self, phase: str) -> float:
         """Return how long a phase is to last."""

@@ -19,6 +19,7 @@ from rich.table import Table
 
 import plc
 from plc.audio.loss import GilbertElliott
+from plc.engine.config import samples_of_packet
 from plc.errors import ConfigError
 from plc.runtime.priority import Level, Priority, Wish
 from plc_bench.base.pace import wait_until
@@ -76,7 +77,7 @@ class PacedSettings:
     @property
     def packet_samples(self) -> int:
         """Samples of a packet."""
-        return max(1, round(self.sample_rate * self.packet_ms / 1000.0))
+        return samples_of_packet(self.packet_ms, self.sample_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
