@@ -20,6 +20,7 @@ SPEECH = Path(plc.__file__).parent / "data" / "speech.flac"
 
 @pytest.fixture(scope="module")
 def speech() -> NDArray[np.float32]:
+    pytest.importorskip("soxr")
     x = read_clip(SPEECH, RATE).signal.mean(axis=1).astype(np.float32)
     return np.asarray(x * (0.5 / np.abs(x).max()), np.float32)
 
