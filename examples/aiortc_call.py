@@ -1,6 +1,6 @@
 """Call from one peer to another with aiortc, over a network that loses packets, and record it.
 
-pip install "plc-engine[rtp]"
+pip install -c constraints.txt -e ".[cpu,rtp]"
 python examples/aiortc_call.py speech.wav heard.wav --loss 0.1
 
 Both peers are in this program. Where the callee takes the track, ConcealedTrack stands around it.

@@ -27,7 +27,7 @@ COMMAND = "plc.cli.app"
 # is in no sub-package is a layer of its own name.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
-        ("errors", "limits", "jsonable", "notice", "processor_time"),
+        ("errors", "extras", "limits", "jsonable", "notice", "processor_time"),
         ("predict", "models", "audio", "representations"),
         ("runtime",),
         ("networks",),

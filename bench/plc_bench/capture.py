@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from plc.errors import MissingExtraError, TraceError
+from plc.extras import install_command
 
 try:
     import dpkt
     from dpkt import ethernet, ip, ip6, pcapng, sll, sll2, udp
 except ImportError as error:
-    raise MissingExtraError("a capture needs dpkt: pip install 'plc-engine[bench]'") from error
+    raise MissingExtraError(f"a capture needs dpkt: {install_command('bench')}") from error
 
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}

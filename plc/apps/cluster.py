@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from plc.apps.workers import ATTEMPTS, Failure, attempt
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 
 LOCAL = "local"
 RETRIES = ATTEMPTS - 1
@@ -58,7 +59,7 @@ def _connected(address: str, jobs: int) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("--ray needs Ray: pip install 'plc-engine[scale]'") from error
+        raise MissingExtraError(f"--ray needs Ray: {install_command('scale')}") from error
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address == LOCAL:
         # Ray's object store holds scores here; its default is a third of the memory.

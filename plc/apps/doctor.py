@@ -20,6 +20,7 @@ from typing import Any
 
 from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
 from plc.errors import PlcError, in_a_line
+from plc.extras import install_command
 from plc.jsonable import to_json
 from plc.networks.cores import usable_cores
 from plc.runtime.priority import ADVICE, Level, locks_memory, refusal_of
@@ -27,11 +28,11 @@ from plc.runtime.priority import ADVICE, Level, locks_memory, refusal_of
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
 OPTIONAL = {
-    "matplotlib": "the picture of plc demo: pip install 'plc-engine[plots]'",
-    "av": "AAC, M4A, WMA, video: pip install 'plc-engine[media]'",
-    "onnxruntime": "networks on a CPU: pip install 'plc-engine[cpu]'",
-    "onnxruntime-gpu": "networks on a GPU: pip install 'plc-engine[gpu]'",
-    "sounddevice": "live audio: pip install 'plc-engine[live]'",
+    "matplotlib": f"the picture of plc demo: {install_command('plots')}",
+    "av": f"AAC, M4A, WMA, video: {install_command('media')}",
+    "onnxruntime": f"networks on a CPU: {install_command('cpu')}",
+    "onnxruntime-gpu": f"networks on a GPU: {install_command('gpu')}",
+    "sounddevice": f"live audio: {install_command('live')}",
 }
 # Sample rate in Hz, channels, packet in ms: what streams commonly are.
 FORMATS = (

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from plc.apps.quiet import quiet_libraries
 from plc.errors import MissingExtraError, PlcError, in_a_line
+from plc.extras import install_command
 from plc.models.catalogue import available
 from plc.models.manifest import OWN_PORTS, Manifest
 from plc.runtime.attempts import TELLS
@@ -188,8 +189,8 @@ def _remedy(health: NetworkHealth, provider: str, trials: Sequence[Trial]) -> st
         return _reason(trials, provider)
     if not health.gpu:
         return (
-            "no NVIDIA GPU; install its driver where there is one, else pip install "
-            "'plc-engine[cpu]' in place of [gpu]"
+            "no NVIDIA GPU; install its driver where there is one, "
+            f"else in place of onnxruntime-gpu: {install_command('cpu')}"
         )
     packages = _PACKAGES.get(provider, "")
     return f"{_reason(trials, provider)}{f'; {packages}' if packages else ''}"

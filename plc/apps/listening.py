@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from plc.audio.files import AUDIO_SUFFIXES
 from plc.audio.whole import behind, check_new, write_whole
 from plc.errors import AudioFileError, MissingExtraError
+from plc.extras import install_command
 
 # Spectrograms: pixels, colours, window, range.
 _PICTURE_WIDTH, _PICTURE_HEIGHT, _MARK_HEIGHT = 800, 112, 6
@@ -245,7 +246,7 @@ def spectrogram_png(
         from PIL import Image
     except ImportError as error:
         raise MissingExtraError(
-            "spectrograms need matplotlib: pip install 'plc-engine[plots]'"
+            f"spectrograms need matplotlib: {install_command('plots')}"
         ) from error
     shares = 1.0 + (levels_db(signal, sample_rate) - loudest_db) / _RANGE_DB
     pixels = (shares.clip(0.0, 1.0) * (_COLOURS - 1)).round().astype(np.uint8)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from plc.apps.page_server import PageServer
 from plc.engine.stats import TimeHistogram
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc.jsonable import to_json
 from plc.rtp.playout import Playout
 from plc.rtp.udp import Endpoint, parse_endpoint
@@ -325,7 +326,7 @@ class Exporter:
             from prometheus_client import core
         except ImportError as error:
             raise MissingExtraError(
-                "--metrics needs prometheus-client: pip install 'plc-engine[rtp]'"
+                f"--metrics needs prometheus-client: {install_command('rtp')}"
             ) from error
         self._families: dict[Kind, Any] = {
             "counter": core.CounterMetricFamily,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from plc.audio.loss import bursts_of
 from plc.errors import AudioFileError, MissingExtraError, why
+from plc.extras import install_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,7 +197,7 @@ def blank_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError(
-            "the picture needs matplotlib: pip install 'plc-engine[plots]'"
+            f"the picture needs matplotlib: {install_command('plots')}"
         ) from error
     # No pyplot: it would choose a window system and keep every figure.
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -15,6 +15,7 @@ from urllib.request import url2pathname
 from plc.audio import whole
 from plc.audio.scratch import scratch
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, why
+from plc.extras import install_command
 from plc.repair.batch import folds_case, identity, is_recording, recordings_below
 
 # Folders of our own, below a target.
@@ -243,13 +244,13 @@ class Bucket:
         try:
             from fsspec.core import url_to_fs
         except ImportError as error:
-            raise MissingExtraError(
-                f"{url} needs fsspec: pip install 'plc-engine[scale]'"
-            ) from error
+            raise MissingExtraError(f"{url} needs fsspec: {install_command('scale')}") from error
         try:
             self._files, root = url_to_fs(url)
         except ImportError as error:
-            raise MissingExtraError(f"{url}: {error}; s3 comes with plc-engine[scale]") from error
+            raise MissingExtraError(
+                f"{url}: {error}; s3 needs s3fs: {install_command('scale')}"
+            ) from error
         except ValueError as error:
             raise ConfigError(f"{url} is no place that fsspec knows: {error}") from error
         self._root = posixpath.normpath(str(root))

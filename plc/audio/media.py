@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.audio.tag_values import Picture, Tags, mapped, mime_of
 from plc.errors import AudioFileError, MissingExtraError, why
+from plc.extras import install_command
 
 # FFmpeg's format of a suffix, and the codings that may be kept from the source, the first for any
 # other source.
@@ -102,7 +103,7 @@ def library() -> ModuleType:
         import av.error
     except ImportError as error:
         raise MissingExtraError(
-            "PyAV reads many formats more: pip install 'plc-engine[media]'"
+            f"PyAV reads many formats more: {install_command('media')}"
         ) from error
     return av
 

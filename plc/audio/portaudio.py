@@ -13,6 +13,7 @@ import numpy as np
 from plc.audio.devices import Backend, Device
 from plc.audio.ring import Ring
 from plc.errors import ConfigError, DeviceError, MissingExtraError
+from plc.extras import install_command
 from plc_kernels.ring import device_callback
 
 _NO_LIBRARY = "PortAudio itself is missing: apt-get install libportaudio2"
@@ -34,7 +35,7 @@ class SoundDeviceBackend:
             import sounddevice
         except ImportError as error:
             raise MissingExtraError(
-                "plc live needs sounddevice: pip install 'plc-engine[live]' (on Linux also "
+                f"plc live needs sounddevice: {install_command('live')} (on Linux also "
                 "apt-get install libportaudio2)"
             ) from error
         except OSError as error:
@@ -160,7 +161,7 @@ class PyAudioBackend:
             import pyaudio
         except ImportError as error:
             raise MissingExtraError(
-                "this back end needs PyAudio: pip install 'plc-engine[pyaudio]' (on Linux first "
+                f"this back end needs PyAudio: {install_command('pyaudio')} (on Linux first "
                 "apt-get install portaudio19-dev gcc)"
             ) from error
         self.library: Any = pyaudio

@@ -46,6 +46,7 @@ from plc.cli.options import (
 )
 from plc.cli.output import Overwrite, Quality, console, print_json, say
 from plc.errors import ConfigError, MissingExtraError, printable, printable_lines
+from plc.extras import install_command
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -515,7 +516,7 @@ def _benchmark(arguments: list[str]) -> None:
         from plc_bench.cli import app as bench_app
     except ImportError as error:
         raise MissingExtraError(
-            f"plc bench needs {error.name}: pip install 'plc-engine[bench]'"
+            f"plc bench needs {error.name}: {install_command('bench')}"
         ) from error
     status = bench_app(args=arguments, prog_name="plc bench", standalone_mode=False)
     if isinstance(status, int) and status:
@@ -547,7 +548,7 @@ def _training(command: str, arguments: list[str]) -> None:
         raise
     except ImportError as error:
         raise MissingExtraError(
-            f"plc {command} needs {error.name}: pip install 'plc-engine[cpu,train]'"
+            f"plc {command} needs {error.name}: {install_command('cpu', 'train')}"
         ) from error
     if isinstance(status, int) and status:
         raise typer.Exit(status)
@@ -619,7 +620,7 @@ def _print_demo(report: "DemoReport") -> None:
     if judges:
         shown.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
     else:
-        missing = report.judge_problem or "the judges need plc-engine[bench] and speechmos"
+        missing = report.judge_problem or f"they need speechmos and {install_command('bench')}"
         shown.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
     shown.print(printable(f"listen: {report.folder}/{report.page}"), soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""

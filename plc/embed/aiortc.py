@@ -26,13 +26,14 @@ from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.samples import Packet
 from plc.engine.stats import Stats
 from plc.errors import ConfigError, MissingExtraError, PacketError
+from plc.extras import install_command
 
 try:
     from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
     from av import AudioFrame
 except ImportError as _error:
     raise MissingExtraError(
-        f"plc.embed.aiortc needs {_error.name}: pip install 'plc-engine[rtp]'"
+        f"plc.embed.aiortc needs {_error.name}: {install_command('rtp')}"
     ) from _error
 
 # Time stamps that are rounded to a millisecond leave no gap.

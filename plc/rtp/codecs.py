@@ -4,7 +4,7 @@ A codec turns payloads into samples, float32 of shape (n, channels), and back. I
 what a payload holds: what cannot be decoded is None. L16, L24 and G.711 are stateless, come from
 their standards' definitions and pass what they decoded through bit for bit. G.722 is coded by PyAV;
 its timestamps count half its samples (:func:`samples_per_tick`). Opus is encoded by PyAV
-(``pip install 'plc-engine[rtp]'``) and decoded by the system's libopus, which can use what packets
+(extra ``rtp``) and decoded by the system's libopus, which can use what packets
 repeat of those before them (:mod:`plc.rtp.libopus`); by PyAV where there is none. What is lost for
 good is concealed by us, like anything else.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc.rtp.libopus import LibopusDecoder, repeated_samples
 
 Samples = NDArray[np.float32]
@@ -499,6 +500,6 @@ def _import_av(codec: str) -> Any:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            f"{codec} needs PyAV, which is not installed: pip install 'plc-engine[rtp]'"
+            f"{codec} needs PyAV, which is not installed: {install_command('rtp')}"
         ) from error
     return av

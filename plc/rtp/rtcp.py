@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc.rtp.packets import SEQUENCE_BITS, RtpPacket, Unwrapper
 from plc.rtp.sequence import DROPOUT_MAX
 
@@ -309,6 +310,6 @@ def _import_rtp() -> Any:
         from aiortc import rtp
     except ImportError as error:
         raise MissingExtraError(
-            "RTCP needs aiortc, which is not installed: pip install 'plc-engine[rtp]'"
+            f"RTCP needs aiortc, which is not installed: {install_command('rtp')}"
         ) from error
     return rtp

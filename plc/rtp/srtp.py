@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc.rtp.codecs import open_codec
 from plc.rtp.packets import HEADER_BYTES, is_rtcp, ssrc_of
 
@@ -313,6 +314,6 @@ def _import_srtp() -> Any:
         import pylibsrtp
     except ImportError as error:
         raise MissingExtraError(
-            "SRTP needs pylibsrtp, which is not installed: pip install 'plc-engine[rtp]'"
+            f"SRTP needs pylibsrtp, which is not installed: {install_command('rtp')}"
         ) from error
     return pylibsrtp

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from plc.errors import ConfigError
+from plc.extras import install_command
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -95,7 +96,7 @@ def wanted_providers(ort: ModuleType, providers: str | Sequence[str]) -> list[st
         if name not in installed:
             raise ConfigError(
                 f"provider {name} is not in the installed ONNX Runtime, which has "
-                f"{', '.join(installed)}: pip install 'plc-engine[gpu]' brings the others"
+                f"{', '.join(installed)}: {install_command('gpu')} brings the others"
             )
     if not names:
         raise ConfigError(f"no provider is given; known: auto, {', '.join(PROVIDERS)}")

@@ -36,6 +36,7 @@ from types import ModuleType
 from typing import Any
 
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
+from plc.extras import install_command
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, check_ports, inspect_onnx
 from plc.runtime import shared
@@ -140,8 +141,8 @@ def runtime() -> ModuleType:
             return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtraError(
-            "networks need ONNX Runtime: pip install 'plc-engine[cpu]' or, with an NVIDIA GPU, "
-            f"'plc-engine[gpu]' ({error})"
+            f"networks need ONNX Runtime: {install_command('cpu')} or, with an NVIDIA GPU, "
+            f"{install_command('gpu')} ({error})"
         ) from error
 
 

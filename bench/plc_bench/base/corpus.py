@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
+from plc.extras import install_command
 
 # What libsndfile reads, by the end of the name.
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
@@ -145,7 +146,7 @@ def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[n
     try:
         import soxr
     except ImportError as error:
-        raise MissingExtraError("resampling needs soxr: pip install 'plc-engine[bench]'") from error
+        raise MissingExtraError(f"resampling needs soxr: {install_command('bench')}") from error
     resampled: NDArray[np.float32] = soxr.resample(signal, rate, new_rate, quality="HQ")
     return resampled
 

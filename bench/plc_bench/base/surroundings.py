@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from plc.apps.doctor import cpu_name
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc.networks.cores import usable_cores
 
 MOST_LOAD = 256
@@ -98,6 +99,6 @@ def resident_mb() -> float:
         import psutil
     except ImportError as error:
         raise MissingExtraError(
-            "memory is measured by psutil: pip install 'plc-engine[bench]'"
+            f"memory is measured by psutil: {install_command('bench')}"
         ) from error
     return float(psutil.Process().memory_info().rss) / 2**20

@@ -64,7 +64,7 @@ def report_failures(failures: list[Any], clips: int = 0) -> None:
     for (who, reason), places in by_reason.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         of = f"{who} on " if who else ""
-        # Escaped: 'plc-engine[gpu]' is no markup.
+        # Escaped: the extra's name in brackets is no markup.
         said = escape(printable(f"{of}{places[0]}{more}: {reason}"))
         console.print(f"[yellow]failed:[/yellow] {said}", soft_wrap=True, highlight=False)
     if clips and sum(not failure.method for failure in failures) == clips:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc_bench.base.corpus import resample
 from plc_bench.scores.metrics import Signal
 
@@ -140,7 +141,7 @@ def _session() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError("FAD needs ONNX Runtime: pip install 'plc-engine[cpu]'") from error
+        raise MissingExtraError(f"FAD needs ONNX Runtime: {install_command('cpu')}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips run in parallel, each on its own core
     options.log_severity_level = 3

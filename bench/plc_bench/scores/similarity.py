@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc_bench.scores.metrics import Signal
 
 AUDIO_RATE = 48_000
@@ -75,6 +76,6 @@ def _judge(mode: str) -> Any:
         judge.create(mode=mode, use_lattice_model=False)
     except ImportError as error:
         raise MissingExtraError(
-            "ViSQOL needs visqol-python: pip install 'plc-engine[visqol]'"
+            f"ViSQOL needs visqol-python: {install_command('visqol')}"
         ) from error
     return judge

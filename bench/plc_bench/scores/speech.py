@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc_bench.scores.metrics import Signal
 
 SPEECH_RATE = 16_000
@@ -111,7 +112,7 @@ def pesq_wb(reference: Signal, estimate: Signal) -> float:
     try:
         from pesq import NoUtterancesError, pesq
     except ImportError as error:
-        raise MissingExtraError("PESQ needs pesq: pip install 'plc-engine[bench]'") from error
+        raise MissingExtraError(f"PESQ needs pesq: {install_command('bench')}") from error
     try:
         return float(pesq(SPEECH_RATE, reference, estimate, "wb"))
     except NoUtterancesError:
@@ -131,7 +132,7 @@ def stoi(reference: Signal, estimate: Signal) -> float:
     try:
         from pystoi import stoi as pystoi
     except ImportError as error:
-        raise MissingExtraError("STOI needs pystoi: pip install 'plc-engine[bench]'") from error
+        raise MissingExtraError(f"STOI needs pystoi: {install_command('bench')}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
@@ -181,7 +182,7 @@ def _session(name: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError(
-            "PLCMOS and DNSMOS need ONNX Runtime: pip install 'plc-engine[cpu]'"
+            f"PLCMOS and DNSMOS need ONNX Runtime: {install_command('cpu')}"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips run in parallel, each on its own core

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc_bench.base.synth import music
 from plc_kernels import ar
 
@@ -183,7 +184,7 @@ def time_every_kernel(json_file: Path | None = None) -> int:
     if not folder.is_dir():
         raise ConfigError("the benchmarks of every kernel are in a checkout: bench/kernels")
     if not find_spec("pytest_benchmark"):
-        raise MissingExtraError("this needs pytest-benchmark: pip install 'plc-engine[test]'")
+        raise MissingExtraError(f"this needs pytest-benchmark: {install_command('test')}")
     command = [sys.executable, "-m", "pytest", "-q", "--benchmark-enable", str(folder)]
     if json_file:
         command.append(f"--benchmark-json={json_file.absolute()}")

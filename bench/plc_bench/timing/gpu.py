@@ -23,6 +23,7 @@ from rich.table import Table
 
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, ModelError
+from plc.extras import install_command
 from plc.models.manifest import Manifest
 from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
@@ -192,7 +193,7 @@ def wanted_providers(provider: str) -> tuple[str, ...]:
     if provider != "cpu" and not usable:
         raise ConfigError(
             f"{device} is there, but the installed ONNX Runtime has no GPU provider: "
-            "pip uninstall onnxruntime; pip install 'plc-engine[gpu]'"
+            f"pip uninstall onnxruntime; {install_command('gpu')}"
         )
     return tuple(usable) if provider == "auto" else (provider,)
 

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc_bench.timing.faults import NO_FAULT
 from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
 
@@ -157,7 +158,7 @@ def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[flo
     try:
         from scipy.stats import ttest_ind
     except ImportError as error:
-        raise MissingExtraError("--compare needs SciPy: pip install 'plc-engine[bench]'") from error
+        raise MissingExtraError(f"--compare needs SciPy: {install_command('bench')}") from error
     x, y = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
     ratio = math.exp(float(y.mean() - x.mean()))
     if min(x.size, y.size) < 2:

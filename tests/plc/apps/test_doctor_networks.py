@@ -7,6 +7,7 @@ import pytest
 
 from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_facts
 from plc.errors import ModelError
+from plc.extras import install_command
 from plc.jsonable import to_json
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
@@ -55,7 +56,7 @@ def test_without_the_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     health = examine_networks([])
     assert health.runtime is None
-    assert "plc-engine[cpu]" in dict(network_facts(health))["networks"]
+    assert install_command("cpu") in dict(network_facts(health))["networks"]
 
 
 def test_the_packages_own_networks_work_here() -> None:

@@ -24,7 +24,7 @@ def stream(lost_packets: list[int], packets: int = 200) -> LossyClip:
 
 
 def test_the_picture_is_a_png_with_a_row_for_each_signal(tmp_path: Path) -> None:
-    image = pytest.importorskip("matplotlib.image", reason="comes with plc-engine[plots]")
+    image = pytest.importorskip("matplotlib.image", reason="comes with the extra plots")
     shown = stream([30, 31, 50, 90])
     silenced = shown.original.copy()
     silenced[30 * PACKET : 32 * PACKET] = 0
@@ -37,7 +37,7 @@ def test_the_picture_is_a_png_with_a_row_for_each_signal(tmp_path: Path) -> None
 
 
 def test_nothing_lost_and_less_than_a_detail_can_be_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
     for name, shown in (("none.png", stream([])), ("short.png", stream([3], packets=5))):
         draw(tmp_path / name, shown, {"same": shown.original})
         assert (tmp_path / name).stat().st_size > 10_000
@@ -69,6 +69,6 @@ def test_without_matplotlib_the_extra_is_named(
 
 
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
     with pytest.raises(AudioFileError, match="cannot write"):
         draw(tmp_path / "no" / "a.png", stream([3]), {})

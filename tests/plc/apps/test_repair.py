@@ -273,7 +273,7 @@ def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:
         run_repair(str(archive / "none"), str(archive / "out"), settings)
     with pytest.raises(AudioFileError, match="no recordings"):
         run_repair(str(archive / "labels"), str(archive / "out"), settings)
-    pytest.importorskip("fsspec", reason="fsspec comes with plc-engine[scale]")
+    pytest.importorskip("fsspec", reason="fsspec comes with the extra scale")
     with pytest.raises((ConfigError, MissingExtraError), match="nosuch://"):
         run_repair("nosuch://a/b", str(archive / "out"), settings)
 
@@ -332,7 +332,7 @@ def test_a_killed_worker_costs_nothing_but_time(archive: Path) -> None:
 @pytest.fixture
 def bucket() -> Iterator[str]:
     """Serve S3 from this process; return the URL of a bucket."""
-    pytest.importorskip("s3fs", reason="s3fs comes with plc-engine[scale]")
+    pytest.importorskip("s3fs", reason="s3fs comes with the extra scale")
     server = pytest.importorskip("moto.server", reason="moto is not installed")
     import fsspec
 
@@ -380,7 +380,7 @@ def test_a_bucket_is_repaired_into_a_bucket(archive: Path, bucket: str) -> None:
 @pytest.mark.system
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_cluster_repairs_what_processes_do(archive: Path) -> None:
-    ray = pytest.importorskip("ray", reason="Ray comes with plc-engine[scale]")
+    ray = pytest.importorskip("ray", reason="Ray comes with the extra scale")
     report = run(archive, ray="local", workers=2)
     assert states(report) == {"a.wav": REPAIRED, "side/b.wav": REPAIRED, "sound.wav": SOUND}
     assert not ray.is_initialized()

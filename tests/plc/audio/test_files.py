@@ -400,7 +400,7 @@ def test_minutes_written_at_once_are_written(tmp_path: Path, suffix: str) -> Non
 def test_pyav_reads_what_libsndfile_does_not(
     tmp_path: Path, suffix: str, codec: str, tolerance: float
 ) -> None:
-    av = pytest.importorskip("av", reason="PyAV comes with plc-engine[media]")
+    av = pytest.importorskip("av", reason="PyAV comes with the extra media")
     path = tmp_path / f"a.{suffix}"
     integers = np.rint(stereo() * 32767).astype(np.int16)
     with av.open(str(path), "w") as container:

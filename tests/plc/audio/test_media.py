@@ -18,7 +18,7 @@ from plc.errors import AudioFileError, MissingExtraError
 from plc.repair.recordings import inpaint_file
 from tests.signals import tones
 
-av = pytest.importorskip("av", reason="PyAV comes with plc-engine[media]")
+av = pytest.importorskip("av", reason="PyAV comes with the extra media")
 
 RATE = 44_100
 SAMPLES = 60_011  # no multiple of a codec's frame

@@ -347,7 +347,7 @@ def test_help_names_the_longest_gap_that_is_refined() -> None:
 
 
 def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
     result = run("demo", "--out", tmp_path, "--json")
     report = json.loads(result.stdout)
     assert {row["clip"] for row in report["rows"]} == {"music", "speech"}
@@ -375,7 +375,7 @@ def test_the_demo_prints_a_table_and_does_without_matplotlib(
         "+0.0 dB",
     ):
         assert text in result.stdout
-    assert "plc-engine[plots]" in result.stderr
+    assert "[plots]" in result.stderr
     assert not list(tmp_path.glob("*.png"))
 
 

@@ -18,6 +18,7 @@ from plc.cli.network import register as register_network
 from plc.cli.options import ReceiverOptions
 from plc.engine.config import StreamConfig
 from plc.errors import DeviceError
+from plc.extras import install_command
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
@@ -88,8 +89,8 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
         monkeypatch.setitem(sys.modules, library, None)
     listed = runner.invoke(app, ["devices"])
     assert listed.exit_code == 1
-    assert "pip install 'plc-engine[live]'" in listed.stderr
-    assert "pip install 'plc-engine[pyaudio]'" in listed.stderr
+    assert install_command("live") in listed.stderr
+    assert install_command("pyaudio") in listed.stderr
 
 
 @pytest.mark.realtime

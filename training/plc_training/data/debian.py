@@ -8,7 +8,7 @@ that validation stays with another library.
     plc train debian speech music --out DEBIAN
     plc train RECIPE --data CORPUS --data DEBIAN
 
-Telephone prompts are coded in G.722, which libsndfile does not read: ``plc-engine[media]`` does.
+Telephone prompts are coded in G.722, which libsndfile does not read; the extra ``media`` does.
 """
 
 import csv

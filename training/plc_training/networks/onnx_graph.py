@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from plc.errors import ConfigError, MissingExtraError
+from plc.extras import install_command
 from plc_training.networks.adapter import with_adapters_folded
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
@@ -249,9 +250,7 @@ def _require(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{what} needs {error.name}: pip install 'plc-engine[train]'"
-        ) from error
+        raise MissingExtraError(f"{what} needs {error.name}: {install_command('train')}") from error
 
 
 class _OnnxGru(nn.Module):

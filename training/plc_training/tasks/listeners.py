@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.errors import MissingExtraError
+from plc.extras import install_command
 from plc_bench.scores.speech import plcmos_path
 
 # PLCMOS v2: Hamming frames of 512 every 256; log power is divided by this scale.
@@ -96,7 +97,7 @@ class Plcmos(nn.Module):
             import onnx
         except ImportError as error:
             raise MissingExtraError(
-                "training with PLCMOS needs onnx: pip install 'plc-engine[train]'"
+                f"training with PLCMOS needs onnx: {install_command('train')}"
             ) from error
         graph = onnx.load(str(plcmos_path())).graph
         tensors = {
