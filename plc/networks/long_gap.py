@@ -39,10 +39,10 @@ from plc.networks.spectral_fill import interpolated, with_phase
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.fade import crossfade_ramp
-from plc_kernels.phase.nsgt import band_centres_hz
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import gaussian_gamma, window
+from plc_kernels.papers.nsgt import band_centres_hz
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import gaussian_gamma, window
 
 KIND = "gacela"
 """Of a manifest whose network is one for here."""

@@ -36,9 +36,9 @@ from plc.networks.other_rate import TAPS, OtherRate
 from plc.networks.spectral_fill import bent, interpolated
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import window
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import window
 
 KIND = "restore"
 """Of a manifest whose network is one for here."""

@@ -32,9 +32,9 @@ from plc.networks.restore import LINEAR
 from plc.networks.spectral_fill import bent, interpolated, padded
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import window
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import window
 
 KIND = "stroke"
 """Of a manifest whose network is one for here."""

@@ -1,6 +1,6 @@
 """Representations by nonstationary Gabor frames: constant-Q, NSGT, ERB.
 
-Log-magnitudes and instantaneous frequencies of bands (:mod:`plc_kernels.phase.nsgt`), all with as
+Log-magnitudes and instantaneous frequencies of bands (:mod:`plc_kernels.papers.nsgt`), all with as
 many frames as the widest needs. NSGT and ERB cover all frequencies, and their inverses are exact
 but for the rounding of float32. The 84 semitones of constant-Q leave out what lies below and above
 them, as in the document.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.representations.base import Array, Samples, checked
 from plc.representations.spectral import FORMS
-from plc_kernels.phase.nsgt import AT, LENGTH, Nsgt, band_centres_hz, bands_of, signal_of_bands
+from plc_kernels.papers.nsgt import AT, LENGTH, Nsgt, band_centres_hz, bands_of, signal_of_bands
 
 SEMITONES = 84
 LOWEST_HZ = 32.703

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_kernels.phase.stft import Stft
+from plc_kernels.spectra.stft import Stft
 
 Samples = NDArray[np.float32]
 Array = NDArray[np.float32]

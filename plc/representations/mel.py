@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from plc.representations import polar
 from plc.representations.base import Array, Samples, checked
 from plc.representations.spectral import WINDOW, make_grid
-from plc_kernels.phase.nsgt import band_centres_hz
-from plc_kernels.phase.offline import integrate_phase, refine_phase, signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import gaussian_gamma
+from plc_kernels.papers.nsgt import band_centres_hz
+from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import gaussian_gamma
 
 BANDS = 128
 """Of a mel spectrum; the document's."""

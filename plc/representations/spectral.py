@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from plc.representations import polar
 from plc.representations.base import Array, Samples, checked
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import grid_window_samples, window
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import grid_window_samples, window
 
 WINDOW = "hann"
 BIN_HZ = 15.625

@@ -33,11 +33,11 @@ from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
-from plc_kernels.phase.offline import integrate_phase, refine_phase, signal_of, spectra_of
-from plc_kernels.phase.pghi import TOLERANCE
-from plc_kernels.phase.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import gaussian_gamma, window
+from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
+from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.spectra.pghi import TOLERANCE
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import gaussian_gamma, window
 
 METHODS = (
     "zero",

@@ -27,9 +27,9 @@ from plc_bench.base.corpus import Clip, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
-from plc_kernels.phase.offline import spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import grid_window_samples, window
+from plc_kernels.spectra.offline import spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import grid_window_samples, window
 
 # The grid of the convergence: bins 31.25 Hz apart are windows of 32 ms.
 _JUDGE_HZ = 31.25

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from plc_bench.cli import app
 from plc_bench.quality import phase
 from plc_bench.quality.phase import GRIDS, METHODS, gap_samples, score_signal, touched_frames
-from plc_kernels.phase.offline import spectra_of
+from plc_kernels.spectra.offline import spectra_of
 from tests.signals import noise, tones
 
 RATE = 16_000

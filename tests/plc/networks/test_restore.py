@@ -33,9 +33,9 @@ from plc.networks.spectral_fill import interpolated
 from plc.repair.recordings import inpaint_file
 from plc_bench.base.corpus import read_clip
 from plc_bench.scores.metrics import snr_ms_db
-from plc_kernels.phase.offline import spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import window
+from plc_kernels.spectra.offline import spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import window
 from tests.plc.tiny_models import OPSET, onnx, write_bytes
 from tests.signals import noise, tones
 

@@ -9,7 +9,7 @@ from plc.representations import mel, polar
 from plc.representations.bands import LOWEST_HZ, SEMITONES
 from plc.representations.named import EXACT, REPRESENTATIONS, representation
 from plc.representations.spectral import make_grid
-from plc_kernels.phase.offline import spectra_of
+from plc_kernels.spectra.offline import spectra_of
 from tests.examples import examples
 from tests.signals import noise, sine, tones
 

@@ -38,8 +38,8 @@ from plc.representations.base import Array, Samples, Spectral
 from plc.representations.named import REPRESENTATIONS, representation
 from plc.representations.spectral import BIN_HZ, Waveform
 from plc_bench.scores.metrics import rms
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import grid_window_samples
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import Segments
 from plc_training.networks.columns import HEADS, Columns
 from plc_training.tasks.base import (

@@ -32,7 +32,7 @@ from typing import Any
 
 from plc.errors import ConfigError
 from plc.representations.spectral import BIN_HZ
-from plc_kernels.phase.windows import grid_window_samples
+from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.networks.progressive import LEAK
 
 TRANSFORMS: Mapping[str, str] = {

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from plc.errors import ConfigError
 from plc.representations.spectral import make_grid
-from plc_kernels.phase.offline import spectra_of
+from plc_kernels.spectra.offline import spectra_of
 from plc_training.data.library import Clip, find_library, read_samples
 from plc_training.networks.judge import Judge
 from plc_training.tasks.notes import NotesPlan

@@ -29,8 +29,8 @@ from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, draw_gaps, filled
 from plc_bench.report.palette import line_style
 from plc_bench.scores.metrics import snr_db, snr_ms_db
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.windows import gaussian_gamma
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.windows import gaussian_gamma
 from plc_training.tasks.represented import GAP, GapArrays, RepresentedTask
 from plc_training.train.recipe import Recipe, recipe_with
 from plc_training.train.run import Place, open_best, run_recipes

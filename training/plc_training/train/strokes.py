@@ -35,9 +35,9 @@ from plc.networks.stroke import (
 )
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import find_clips, read_clip
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import window
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import window
 from plc_training.networks.restorers import Restorer
 from plc_training.tasks.damaged import centred, interpolated
 from plc_training.tasks.magnitude import (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.phase.pghi import (
+from plc_kernels.spectra.pghi import (
     TOLERANCE,
     PghiWorkspace,
     gradients,
@@ -13,8 +13,8 @@ from plc_kernels.phase.pghi import (
     random_phase,
     wrapped,
 )
-from plc_kernels.phase.stft import Stft, istft, stft
-from plc_kernels.phase.windows import gaussian_gamma, window
+from plc_kernels.spectra.stft import Stft, istft, stft
+from plc_kernels.spectra.windows import gaussian_gamma, window
 from tests.signals import noise, sine, tones
 
 RATE = 16000

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from plc_kernels.phase.windows import (
+from plc_kernels.spectra.windows import (
     WINDOWS,
     dual_window,
     gaussian_gamma,

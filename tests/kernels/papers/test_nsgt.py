@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc_kernels.phase.nsgt import (
+from plc_kernels.papers.nsgt import (
     AT,
     CENTRE,
     FIRST,

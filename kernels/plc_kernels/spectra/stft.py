@@ -15,7 +15,7 @@ the same number of windows:
                                    * exp(-2j * pi * i * k / n_fft)
 
 Phases refer to the first sample of a frame. With the canonical dual window
-(:func:`plc_kernels.phase.windows.dual_window`) in synthesis the inverse is exact, for any hop
+(:func:`plc_kernels.spectra.windows.dual_window`) in synthesis the inverse is exact, for any hop
 and any ``n_fft`` not below the window's length. Frame ``t`` of a streaming synthesis
 completes the samples up to ``length - hop`` before the newest.
 """
@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.fft import RealFft, irfft, rfft
-from plc_kernels.phase.windows import dual_window
+from plc_kernels.spectra.fft import RealFft, irfft, rfft
+from plc_kernels.spectra.windows import dual_window
 
 
 @dataclass(frozen=True, slots=True)

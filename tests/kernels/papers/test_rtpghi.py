@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.phase.pghi import TOLERANCE
-from plc_kernels.phase.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
-from plc_kernels.phase.windows import gaussian_gamma
-from tests.kernels.phase.test_pghi import RATE, convergence_db, grid, transform, turned
+from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
+from plc_kernels.spectra.pghi import TOLERANCE
+from plc_kernels.spectra.windows import gaussian_gamma
+from tests.kernels.spectra.test_pghi import RATE, convergence_db, grid, transform, turned
 from tests.signals import noise, sine, tones
 
 Lookahead = Literal[0, 1]

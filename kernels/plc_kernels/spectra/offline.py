@@ -7,9 +7,9 @@ magnitudes by PGHI, :func:`refine_phase` improves it by the fast Griffin-Lim alg
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.phase.griffin_lim import ALPHA, fast_griffin_lim
-from plc_kernels.phase.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
-from plc_kernels.phase.stft import Stft, istft, stft
+from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim
+from plc_kernels.spectra.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
+from plc_kernels.spectra.stft import Stft, istft, stft
 
 
 def spectra_of(x: NDArray[np.float32], plan: Stft) -> NDArray[np.complex64]:
@@ -41,7 +41,7 @@ def integrate_phase(
     plan: Stft,
     phase: NDArray[np.float32],
 ) -> None:
-    """Integrate the phase gradient from what is known (PGHI, :mod:`plc_kernels.phase.pghi`).
+    """Integrate the phase gradient from what is known (PGHI, :mod:`plc_kernels.spectra.pghi`).
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def refine_phase(
     plan: Stft,
     estimate: NDArray[np.complex64],
 ) -> None:
-    """Iterate fast Griffin-Lim (:mod:`plc_kernels.phase.griffin_lim`) on ``estimate``.
+    """Iterate fast Griffin-Lim (:mod:`plc_kernels.spectra.griffin_lim`) on ``estimate``.
 
     Parameters
     ----------

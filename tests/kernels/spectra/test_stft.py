@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc_kernels.phase.stft import (
+from plc_kernels.spectra.stft import (
     Stft,
     analyse,
     analyse_frames,
@@ -13,7 +13,7 @@ from plc_kernels.phase.stft import (
     synthesise,
     synthesise_frames,
 )
-from plc_kernels.phase.windows import WINDOWS, grid_window_samples, window
+from plc_kernels.spectra.windows import WINDOWS, grid_window_samples, window
 from tests.examples import examples
 from tests.signals import noise, sine
 

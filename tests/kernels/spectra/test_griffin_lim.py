@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.phase.griffin_lim import ALPHA, fast_griffin_lim, impose
-from plc_kernels.phase.stft import Stft
-from tests.kernels.phase.test_pghi import RATE, convergence_db, grid, transform
+from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim, impose
+from plc_kernels.spectra.stft import Stft
+from tests.kernels.spectra.test_pghi import RATE, convergence_db, grid, transform
 from tests.signals import noise, tones
 
 SAMPLES = 4000

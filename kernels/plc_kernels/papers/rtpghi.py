@@ -1,6 +1,6 @@
 """Phase from magnitude, one frame at a time: real-time PGHI.
 
-The formulas of :mod:`plc_kernels.phase.pghi`; a frame is integrated from the one before it
+The formulas of :mod:`plc_kernels.spectra.pghi`; a frame is integrated from the one before it
 and along its own bins, always on from the largest coefficient of both that was reached.
 What differs is how the rise of the log-magnitude in time is taken:
 
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.pghi import (
+from plc_kernels.spectra.pghi import (
     LEAST_MAGNITUDE,
     log_magnitudes,
     random_phase,
@@ -109,7 +109,7 @@ def adopt(
     lookahead : int
         1 in a stream of :func:`advance_centred`, 0 of :func:`advance_causal`.
     gamma, hop, n_fft
-        As in :func:`plc_kernels.phase.pghi.time_gradients`.
+        As in :func:`plc_kernels.spectra.pghi.time_gradients`.
     logs, phase, time_gradient
         Of an :class:`RtpghiState`, written.
     """
@@ -232,7 +232,7 @@ def advance_centred(
     magnitude : float32, shape (bins,)
         Magnitudes of the newest frame.
     gamma, centre, hop, n_fft
-        As in :func:`plc_kernels.phase.pghi.gradients`.
+        As in :func:`plc_kernels.spectra.pghi.gradients`.
     tolerance : float
         Share of the largest magnitude of two frames up to which the phase is random.
     logs, time_gradient, random, gradient, arrival

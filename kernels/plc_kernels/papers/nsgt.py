@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.fft import RealFft, irfft, rfft
+from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 # Columns of a plan's table of bands. FIRST: the window's first bin, below 0 and above half the
 # sample rate where it reaches over them; WIDTH: its bins; WINDOW: where it begins in `windows`;

@@ -2,9 +2,9 @@
 
 For a Gaussian window ``exp(-pi t^2 / gamma)`` the phase's gradient is the gradient of
 the log-magnitude, turned by 90 degrees; other windows resemble a Gaussian (their
-``gamma``: :mod:`plc_kernels.phase.windows`). With frame ``n``, bin ``k``, hop ``a``, transform
+``gamma``: :mod:`plc_kernels.spectra.windows`). With frame ``n``, bin ``k``, hop ``a``, transform
 length ``M``, window peak at sample ``c`` of the frame and phases that refer to a frame's
-first sample, as :mod:`plc_kernels.phase.stft` has them:
+first sample, as :mod:`plc_kernels.spectra.stft` has them:
 
     d phase / dn =  a M / gamma * d log|S| / dk + 2 pi a k / M
     d phase / dk = -gamma / (a M) * d log|S| / dn - 2 pi c / M
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.heap import heapify, pop, push
+from plc_kernels.spectra.heap import heapify, pop, push
 
 TOLERANCE = 1e-6  # of the largest magnitude; 1e-3 to 1e-10 give the same (docs/phase.md)
 # Magnitudes below this (-200 dB of full scale) count as this: the logarithm stays finite.

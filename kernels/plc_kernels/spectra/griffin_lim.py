@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.stft import istft, stft
+from plc_kernels.spectra.stft import istft, stft
 
 ALPHA = 0.99  # section 4 of the paper
 # Below this power (-300 dB of full scale) a coefficient has no phase that float32 could keep.
@@ -93,7 +93,7 @@ def fast_griffin_lim(
     magnitude, known, values
         As in :func:`impose`.
     window, dual, hop, factors, twiddles, scratch, frame
-        Of a :class:`plc_kernels.phase.stft.Stft`; the last two are written.
+        Of a :class:`plc_kernels.spectra.stft.Stft`; the last two are written.
     projected : complex64, shape (2, frames, bins), written
         Scratch memory: the last two projections.
     signal : float32, shape (n,), written

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc_kernels.phase.fft import MOST_FACTORS, RealFft, irfft, radices, rfft
+from plc_kernels.spectra.fft import MOST_FACTORS, RealFft, irfft, radices, rfft
 from tests.signals import noise
 
 # Even lengths with every radix in every place: powers of two, the analysis grids of
