@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc_bench.base.synth import music
-from plc_kernels.phase.fft import RealFft, irfft, rfft
-from plc_kernels.phase.griffin_lim import ALPHA, fast_griffin_lim
-from plc_kernels.phase.nsgt import Nsgt, band_centres_hz, bands_of, signal_of_bands
-from plc_kernels.phase.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
-from plc_kernels.phase.rtpghi import RtpghiState, advance_causal, advance_centred
-from plc_kernels.phase.stft import (
+from plc_kernels.papers.nsgt import Nsgt, band_centres_hz, bands_of, signal_of_bands
+from plc_kernels.papers.rtpghi import RtpghiState, advance_causal, advance_centred
+from plc_kernels.spectra.fft import RealFft, irfft, rfft
+from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim
+from plc_kernels.spectra.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
+from plc_kernels.spectra.stft import (
     Stft,
     analyse,
     analyse_frames,
@@ -25,7 +25,7 @@ from plc_kernels.phase.stft import (
     synthesise,
     synthesise_frames,
 )
-from plc_kernels.phase.windows import gaussian_gamma, window
+from plc_kernels.spectra.windows import gaussian_gamma, window
 
 # The analysis grids of 8, 16, 44.1, 48 and 96 kHz, the paper's, and two of large primes.
 LENGTHS = [160, 320, 512, 880, 882, 960, 1024, 1920, 2048, 4096, 65536]

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
-from plc_kernels.phase.fft import RealFft, irfft, rfft
+from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 FRAME_MS = 20.0
 """Length of an analysis frame; also the distance between two of them."""

@@ -33,12 +33,26 @@ _V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsa
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _NEEDS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4}
 
-SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-).digest()
-"""A digest of all kernels: each is compiled with those that it calls."""
-
 _recorded: dict[str, bytes] | None = None
+
+
+def engine_sources(package: Path) -> list[Path]:
+    """Return the sources of a package of kernels, without its ``papers``.
+
+    No other kernel calls those, and none of their files another one: of a kernel there, numba
+    compares the file itself.
+    """
+    papers = package / "papers"
+    return sorted(path for path in package.rglob("*.py") if papers not in path.parents)
+
+
+def digest_of(package: Path) -> bytes:
+    """Return a digest of :func:`engine_sources`."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in engine_sources(package))).digest()
+
+
+SOURCES = digest_of(Path(__file__).parent)
+"""Of the engine's kernels: each is compiled with those that it calls."""
 
 
 class PrebuiltCache:

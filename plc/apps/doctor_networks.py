@@ -14,7 +14,8 @@ from plc.apps.quiet import quiet_libraries
 from plc.errors import MissingExtraError, PlcError, in_a_line
 from plc.extras import install_command
 from plc.models.catalogue import available
-from plc.models.manifest import OWN_PORTS, Manifest
+from plc.models.kinds import KINDS
+from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
 from plc.runtime.bound import SessionReport
 from plc.runtime.network import NetworkShape, open_network
@@ -91,7 +92,7 @@ def examine_networks(
     providers = tuple(installed_providers(ort))
     trials = []
     for model in models:
-        if model.kind in OWN_PORTS:
+        if KINDS[model.kind].own_ports:
             continue
         for provider in providers:
             tell(f"trying {model.name} on {provider}")

@@ -355,7 +355,7 @@ def inpaint(
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
     Method gacela invents what may have been in gaps of music: each of --variants is another one.
     """
-    from plc.networks.long_gap import KIND as GACELA
+    from plc.models.kinds import KINDS
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -368,9 +368,11 @@ def inpaint(
                 parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
-    if variants > 1 and method != GACELA:
+    varied = [name for name, kind in KINDS.items() if kind.variants]
+    if variants > 1 and method not in varied:
         raise typer.BadParameter(
-            f"method {method} has one result; --method {GACELA} has many", param_hint="--variants"
+            f"method {method} has one result; --method {' or '.join(varied)} has many",
+            param_hint="--variants",
         )
     if asked.given and given.any:
         raise typer.BadParameter(

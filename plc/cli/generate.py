@@ -59,9 +59,10 @@ def generate(
     A generator of notes after Nistal et al. 2020, trained briefly: an experiment, no instrument.
     """
     from plc.models.catalogue import find
-    from plc.networks.notes import NoteGenerator
+    from plc.models.kinds import KINDS, opener
 
-    write(NoteGenerator(find(model)), way, out, midi, count, seed, overwrite, as_json)
+    player = opener(KINDS["notes"].generator)(find(model))
+    write(player, way, out, midi, count, seed, overwrite, as_json)
 
 
 def write(

@@ -11,6 +11,7 @@ from plc.engine.config import StreamConfig
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
+from plc.models.kinds import KINDS, opener
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.predict.filler import Filler, Method
 from plc.predict.ladder import (
@@ -96,20 +97,19 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
-        encoders = [manifest for manifest in bridges.values() if manifest.kind == "paper"]
-        if encoders:
-            from plc.networks.paper_stream import PaperFiller
-
-            return PaperFiller(
-                *stream,
-                config.lookahead,
-                encoders[0],
-                config.time_limit_ms,
-                reach,
-                clock,
-                config.provider,
-                counters,
-            )
+        for manifest in bridges.values():
+            if place := KINDS[manifest.kind].filler:
+                filler: Filler = opener(place)(
+                    *stream,
+                    config.lookahead,
+                    manifest,
+                    config.time_limit_ms,
+                    reach,
+                    clock,
+                    config.provider,
+                    counters,
+                )
+                return filler
         if config.prepares and (models or config.prepare == "always"):
             return _prepared(config, models, clock, counters, ahead)
         if models or (bridges and reach):
@@ -236,11 +236,12 @@ def stream_models(
 
         if model != "auto":
             manifest = find(model)
-            kind = "bridge" if manifest.kind == "paper" else manifest.kind
-            if kind not in by_kind:
+            kind = KINDS[manifest.kind].stream
+            if not kind:
+                known = [name for name, each in KINDS.items() if each.stream]
                 raise ConfigError(
                     f"model {manifest.name} is {manifest.kind}; a stream needs one that is "
-                    f"{', '.join(by_kind)} or paper: plc models lists them"
+                    f"{', '.join(known[:-1])} or {known[-1]}: plc models lists them"
                 )
             by_kind[kind] = {"music": manifest, "speech": manifest}
         elif find_spec("onnxruntime") is not None:

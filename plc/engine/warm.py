@@ -25,7 +25,7 @@ from plc.predict.passages import Passages, draft_from
 from plc_kernels import ar, contour, denormals, dropouts, fade, history, passages, pitch, predict
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
-from plc_kernels.phase import stft
+from plc_kernels.spectra import stft
 from plc_kernels.stream import fill_limit, layout, many, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (

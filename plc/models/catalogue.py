@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plc.errors import ModelError, printable_lines
+from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _cell(text: str) -> "Text":
 
 
 def _purpose(model: Manifest) -> str:
-    if model.kind == "notes":
+    if KINDS[model.kind].generator:
         return f"{model.content}, generated notes of {model.horizon_ms:g} ms"
     return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms"
 

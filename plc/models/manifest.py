@@ -19,15 +19,10 @@ from msgspec import Meta
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.models.kinds import KINDS
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-KINDS = ("causal", "bridge", "inpaint", "paper", "restore", "stroke", "gacela", "notes")
-"""For streams: fills from the past; from the past and the packets that a stream waits for. For
-files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
-spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
-OWN_PORTS = ("paper", "restore", "stroke", "gacela", "notes")
-"""Kinds whose networks have inputs of their own; they may see nothing in a gap."""
 # What "inpaint" was called when format 1 began.
 _KIND_BEFORE = "lookahead"
 CONTENTS = ("music", "speech", "instruments", "any")
@@ -55,7 +50,7 @@ class Manifest:
     name : str
         Letters, digits, ``.``, ``_`` and ``-``; at most 64.
     kind : str
-        One of :data:`KINDS`.
+        One of :data:`plc.models.kinds.KINDS`.
     content : str
         One of :data:`CONTENTS`: what it was trained on.
     sha256 : str
@@ -137,7 +132,7 @@ class Manifest:
                 f"drafts is {_shown(list(self.drafts))}; expected different names",
             ),
             (
-                not self.drafts and self.kind not in OWN_PORTS,
+                not self.drafts and not KINDS[self.kind].own_ports,
                 f"a {self.kind} model names no drafts",
             ),
             (

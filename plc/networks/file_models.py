@@ -15,6 +15,8 @@ from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 
 T = TypeVar("T")
+FileMethod = Callable[[NDArray[np.float32], int, int, NDArray[np.bool_]], bool]
+"""Row, start and stop of a gap, and which samples were received, to whether it was filled."""
 _opened = threading.local()
 
 

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.catalogue import available, find
+from plc.models.kinds import KINDS, opener
 from plc.models.manifest import Manifest
 from plc.networks import served
 from plc.networks.drafts import Found, TwoSidedDraft
-from plc.networks.paper import KIND, AnyRateEncoder, open_context_encoder
+from plc.networks.paper import AnyRateEncoder, open_context_encoder
 from plc.networks.spectra import GapSpectra
 from plc.networks.spoken import SpokenGaps
-from plc.networks.stroke import KIND as STROKE
-from plc.networks.stroke import StrokeFiller, open_stroke_filler
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
@@ -309,35 +308,6 @@ class PaperRefiner(Refiner):
         return True
 
 
-class StrokeRefiner(Refiner):
-    """The U-Net of strokes in speech: it changes magnitudes of what fills a gap.
-
-    Parameters
-    ----------
-    filler : StrokeFiller
-        For the rate of the rows.
-    """
-
-    def __init__(self, filler: StrokeFiller) -> None:
-        self._filler = filler
-
-    def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
-    ) -> bool:
-        """As :meth:`Refiner.refine`; the horizon is 64 ms, the least context 21 ms."""
-        fill = self._filler.fill(row[:end], (start, stop))
-        if fill is None:
-            return False
-        row[start:stop] = fill
-        return True
-
-
 def speech_around(
     before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int
 ) -> float:
@@ -354,6 +324,18 @@ def speech_around(
     sides = [before[max(0, before.size - reach) :], behind[:reach]]
     share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
     return min(max(share, 0.0), 1.0)
+
+
+def open_two_sided(manifest: Manifest, sample_rate: int) -> Refiner:
+    """Return a model of kind ``inpaint`` for all content."""
+    return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
+
+
+def open_encoder(manifest: Manifest, sample_rate: int) -> Refiner:
+    """Return a context encoder."""
+    return PaperRefiner(
+        AnyRateEncoder(open_context_encoder(manifest, providers="cpu"), sample_rate)
+    )
 
 
 def open_refiner(model: str, sample_rate: int) -> Refiner | None:
@@ -385,12 +367,9 @@ def open_refiner(model: str, sample_rate: int) -> Refiner | None:
 def _open(model: str, sample_rate: int) -> Refiner | None:
     if model != "auto":
         manifest = find(model)
-        if manifest.kind == KIND:
-            encoder = open_context_encoder(manifest, providers="cpu")
-            return PaperRefiner(AnyRateEncoder(encoder, sample_rate))
-        if manifest.kind == STROKE:
-            return StrokeRefiner(open_stroke_filler(manifest, sample_rate))
-        return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
+        place = KINDS[manifest.kind].refiner or KINDS["inpaint"].refiner  # which refuses others
+        refiner: Refiner = opener(place)(manifest, sample_rate)
+        return refiner
     by_content: dict[str, Manifest] = {}
     of_speech: dict[str, Manifest] = {}
     for manifest in available():

@@ -7,11 +7,11 @@ answers with the 11 that touch the gap::
     |<--- 2048 --->|<-- gap: 1024 -->|<--- 2048 --->|      samples
     [13 + 3 frames]  [ 11 frames ]   [3 + 13 frames]       contexts end in silence towards the gap
 
-A network that answers with magnitudes leaves the phase open: it is integrated from the phases known
-around the gap (:mod:`plc_kernels.phase.pghi`), then improved by 100 iterations of fast Griffin-Lim
-with the known frames held. One that answers with complex numbers leaves nothing open. Then the
-frames are overlapped and added; of the result the gap's samples are taken, bent at both ends to
-meet what is known.
+A network that answers with magnitudes leaves the phase open: it is integrated from phases known
+around the gap (:mod:`plc_kernels.spectra.pghi`), then improved by 100 iterations of fast
+Griffin-Lim with the known frames held. One that answers with complex numbers leaves nothing open.
+Then the frames are overlapped and added; of the result the gap's samples are taken, bent at both
+ends to meet what is known.
 
 *Shorter gaps* lie inside a window of 64 ms whose other samples are treated as lost, but only in
 what the network is shown. Where the window may lie is free: after the gap's first sample (extended
@@ -45,9 +45,9 @@ from plc.networks.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
-from plc_kernels.phase.offline import signal_of, spectra_of
-from plc_kernels.phase.stft import Stft
-from plc_kernels.phase.windows import gaussian_gamma, window
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import gaussian_gamma, window
 
 KIND = "paper"
 """Of a manifest whose network is one for here."""

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.runtime.network import NetworkShape
-from plc_kernels.phase.stft import Stft, analyse_frames, synthesise_frames
-from plc_kernels.phase.windows import grid_window_samples, window
+from plc_kernels.spectra.stft import Stft, analyse_frames, synthesise_frames
+from plc_kernels.spectra.windows import grid_window_samples, window
 
 EDGE_MS = 1.0
 """Time in which the fill takes over from the draft at an edge of the gap."""

@@ -1,6 +1,6 @@
 """Samples from spectra that are known in part.
 
-Phase is integrated from what is known (:mod:`plc_kernels.phase.pghi`), then improved by fast
+Phase is integrated from what is known (:mod:`plc_kernels.spectra.pghi`), then improved by fast
 Griffin-Lim with the known frames held. Both ends of a fill are bent to meet their neighbours.
 """
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from plc.limits import RECOVERY_MS
 from plc_kernels.fade import crossfade_ramp
-from plc_kernels.phase.offline import integrate_phase, refine_phase
-from plc_kernels.phase.stft import Stft
+from plc_kernels.spectra.offline import integrate_phase, refine_phase
+from plc_kernels.spectra.stft import Stft
 
 
 def with_phase(

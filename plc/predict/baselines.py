@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc_kernels.phase.windows import grid_window_samples, window
 from plc_kernels.pitch import best_lag
+from plc_kernels.spectra.windows import grid_window_samples, window
 
 # G.711 Appendix I, section I.2.3: pitch between 66 and 200 Hz; widened for music and children.
 _PITCH_MIN_HZ = 50.0

@@ -47,11 +47,9 @@ from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
+from plc.models.kinds import KINDS, opener
+from plc.networks.file_models import FileMethod
 from plc.networks.inpaint import LISTEN_S, Refiner, open_refiner
-from plc.networks.long_gap import CONTEXT_S as LONG_GAP_CONTEXT_S
-from plc.networks.long_gap import KIND as GACELA
-from plc.networks.long_gap import open_long_gaps
-from plc.networks.restore import open_restorer
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
@@ -81,7 +79,6 @@ HEARD_S = 2.0 * LISTEN_S
 
 
 _Report = Callable[[int, int], None]
-_FileMethod = Callable[[NDArray[np.float32], int, int, NDArray[np.bool_]], bool]
 
 
 def inpaint(
@@ -231,9 +228,9 @@ def fill_gaps(
     config = RecordingConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
-    network_of_files = None
+    network_of_files: FileMethod | None = None
     if method in FILE_METHODS:
-        network_of_files = _open_file_method(method, model, config.sample_rate, seed)
+        network_of_files = opener(KINDS[method].method)(model, config.sample_rate, seed)
         config = replace(config, method="ar")
     rows = _as_rows(signal)
     merged = merge_gaps([*gaps, *later], rows.shape[1])
@@ -331,14 +328,6 @@ def _guide(
     for row in rows:
         fill, rehearse = filled_by(quality), filled_by("fast")
         follow(row, received, guides, config.sample_rate, gap, fill, rehearse)
-
-
-def _open_file_method(method: str, model: str, sample_rate: int, seed: int) -> _FileMethod:
-    """Return a call that replaces the draft of a gap."""
-    if method == GACELA:
-        long_gaps = open_long_gaps(model, sample_rate)
-        return lambda row, start, stop, received: long_gaps.fill(row, start, stop, seed)
-    return open_restorer(model, sample_rate).restore
 
 
 def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:
@@ -453,7 +442,7 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 def context_s(quality: str, method: str, model: str) -> float:
     """Return the context of a gap on either side, in seconds."""
-    if method == GACELA:
-        return LONG_GAP_CONTEXT_S
+    if method in FILE_METHODS:
+        return max(CONTEXT_S, KINDS[method].context_s)
     networks = refines(quality, method) and method == "auto" and model != "ar"
     return REACH_S if networks else CONTEXT_S

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, in_a_line
 from plc.models.catalogue import find
-from plc.models.manifest import OWN_PORTS, Manifest
+from plc.models.kinds import KINDS
+from plc.models.manifest import Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
@@ -163,7 +164,7 @@ def open_network(
         As for :func:`open_session`.
     """
     manifest = model if isinstance(model, Manifest) else find(model)
-    if manifest.kind in OWN_PORTS:
+    if KINDS[manifest.kind].own_ports:
         raise ConfigError(
             f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
             "opens it, and of kind paper Concealer(model=...) with lookahead"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import plc_kernels
+from plc_kernels.prebuilt import digest_of
 from plc_kernels.targets import X86_64, machine
 
 CALLEE = """
@@ -68,6 +69,20 @@ def run_caller(package: Path, cache: str = "cache") -> tuple[float, int]:
     """Return what the caller gives in a fresh process, and how often its cache was hit."""
     answer = run(package, cache=cache).split()
     return float(answer[0]), int(answer[1])
+
+
+def test_the_kernels_of_papers_leave_the_engines_machine_code_valid(tmp_path: Path) -> None:
+    package = tmp_path / "plc_kernels"
+    shutil.copytree(
+        Path(plc_kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    before = digest_of(package)
+    for path in (package / "papers").glob("*.py"):
+        path.write_text(path.read_text() + "\n# changed\n")
+    assert digest_of(package) == before
+    path = package / "spectra" / "fft.py"
+    path.write_text(path.read_text() + "\n# changed\n")
+    assert digest_of(package) != before
 
 
 @pytest.mark.system

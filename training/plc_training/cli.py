@@ -303,9 +303,9 @@ def restored(
     import torch
 
     from plc_bench.base.corpus import find_clips
-    from plc_training.train.restored import draw_patch, open_restorer, score_clips_of, table
+    from plc_training.papers.restored import draw_patch, open_restorer, score_clips_of, table
+    from plc_training.papers.strokes import open_inpainter, score_lengths
     from plc_training.train.run import read_run
-    from plc_training.train.strokes import open_inpainter, score_lengths
 
     if threads:
         torch.set_num_threads(threads)
@@ -350,7 +350,7 @@ def generate(
     by octaves, drums are left out, and what sounds together is mixed.
     """
     from plc.cli.generate import write
-    from plc_training.train.generated import open_generator
+    from plc_training.papers.generated import open_generator
 
     write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)
 
@@ -391,7 +391,7 @@ def judged(
     import torch
 
     from plc.jsonable import to_json
-    from plc_training.train.judged import draw_scales, judge_runs, table
+    from plc_training.papers.judged import draw_scales, judge_runs, table
 
     if threads:
         torch.set_num_threads(threads)
@@ -432,8 +432,8 @@ def restorers(
     """
     import torch
 
-    from plc_training.networks.restorers import RESTORERS
-    from plc_training.train.compared import rows, train_briefly
+    from plc_training.papers.compared import rows, train_briefly
+    from plc_training.papers.restorers import RESTORERS
     from plc_training.train.run import Place
 
     if threads:
@@ -483,15 +483,15 @@ def contexts(
     """
     import torch
 
-    from plc_training.train.contexts import (
+    from plc_training.papers.contexts import (
         draw_pairs,
         pairs_of,
         score_pairs,
         table_of_pairs,
         train_pairs,
     )
+    from plc_training.papers.strokes import LENGTHS, open_inpainter, score_strokes
     from plc_training.train.run import Place
-    from plc_training.train.strokes import LENGTHS, open_inpainter, score_strokes
 
     if threads:
         torch.set_num_threads(threads)
@@ -540,9 +540,9 @@ def representations(
     """
     import torch
 
-    from plc.representations.named import REPRESENTATIONS
+    from plc.papers.representations.named import REPRESENTATIONS
     from plc_bench.base.corpus import find_clips
-    from plc_training.train.representations import (
+    from plc_training.papers.representations import (
         draw_representations,
         open_contender,
         score_representations,

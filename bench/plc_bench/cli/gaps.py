@@ -145,7 +145,8 @@ def paper(
     from plc.errors import ConfigError
     from plc_bench.base import corpus, results
     from plc_bench.base.notes import notes_of_clips
-    from plc_bench.gaps import paper_tables, probes, twosided
+    from plc_bench.gaps import twosided
+    from plc_bench.papers import paper_tables, probes
     from plc_bench.report import extremes
 
     wanted, networks = names_of(probe), names_of(models)
@@ -199,7 +200,7 @@ def long_gaps(
     Step: at an edge, in usual steps nearby. FAD needs basic-pitch.
     """
     from plc_bench.base import corpus
-    from plc_bench.gaps import long_gaps
+    from plc_bench.papers import long_gaps
 
     settings = [
         long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)

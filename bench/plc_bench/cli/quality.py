@@ -238,7 +238,7 @@ def phase(
     Exits with 1 if a clip has no score.
     """
     from plc_bench.base import progress, results
-    from plc_bench.quality import phase as bench
+    from plc_bench.papers import phase as bench
 
     with progress.shown("clips") as meter:
         report = bench.measure(
@@ -276,7 +276,7 @@ def representations(
     A picture: plc bench representations NOTE.flac --picture note.png
     """
     from plc_bench.base import corpus, results
-    from plc_bench.quality import representations as bench
+    from plc_bench.papers import representations as bench
 
     clips = corpus.find_named_clips(sources, stereo)
     with progress_shown("clips", len(clips)) as advance:

@@ -21,8 +21,8 @@ from plc.apps.picture import blank_figure
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
-from plc_bench.gaps.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore
 from plc_bench.gaps.twosided import InpaintReport
+from plc_bench.papers.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore
 from plc_bench.quality.study import Study
 from plc_bench.quality.summary import gap_curve
 from plc_bench.report.palette import COLOURS, bar_style, line_style

@@ -3,7 +3,7 @@
 Figure 4 of the paper shows a gap that the network fills better than linear prediction, and one that
 it fills worse. Of the gaps that were scored, those of the largest and the smallest difference in
 SNR_MS are written as audio and as a picture. Beside them are pictures of the probes
-(:mod:`plc_bench.gaps.probes`).
+(:mod:`plc_bench.papers.probes`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from plc.errors import AudioFileError, why
 from plc.models.catalogue import find
 from plc.networks.paper import GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.base.corpus import read_clip
-from plc_bench.gaps import probes
-from plc_bench.gaps.paper_tables import REFERENCE, opened_encoder, with_fill
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
+from plc_bench.papers import probes
+from plc_bench.papers.paper_tables import REFERENCE, opened_encoder, with_fill
 from plc_bench.report import charts
 
 CHIRP_PICTURE, TONES_PICTURE = "chirp.png", "tones.png"

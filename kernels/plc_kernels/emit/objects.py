@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from plc_kernels.own_folder import own_folder
+from plc_kernels.prebuilt import engine_sources
 from plc_kernels.targets import Target, machine
 
 _ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def _sources() -> bytes:
     package = _ROOT / "plc_kernels"
     known = [version("numba"), version("llvmlite"), sys.version, machine()]
     digest = hashlib.sha256(repr(known).encode())
-    for path in sorted(set(package.rglob("*.py")) - {Path(__file__)}):
+    for path in sorted(set(engine_sources(package)) - {Path(__file__)}):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.digest()

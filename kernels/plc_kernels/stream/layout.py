@@ -23,7 +23,7 @@ from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
-from plc_kernels.phase.fft import MOST_FACTORS, twiddle_count
+from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 
 Block = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import numpy as np
 from plc_kernels.compile import kernel
 from plc_kernels.fade import write_ramp
 from plc_kernels.noise import noise_windows
-from plc_kernels.phase.fft import MOST_FACTORS, plan_fft
+from plc_kernels.spectra.fft import MOST_FACTORS, plan_fft
 from plc_kernels.stream.background import start_background
 from plc_kernels.stream.fill_limit import start_limit
 from plc_kernels.stream.layout import (

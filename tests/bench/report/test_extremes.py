@@ -10,9 +10,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("onnxruntime")
 
 from plc.errors import AudioFileError
-from plc_bench.gaps.paper_tables import measure_paper_tables, opened_encoder
-from plc_bench.gaps.probes import measure_probes
 from plc_bench.gaps.twosided import InpaintSettings
+from plc_bench.papers.paper_tables import measure_paper_tables, opened_encoder
+from plc_bench.papers.probes import measure_probes
 from plc_bench.report.extremes import write_all
 from tests.plc.networks.test_paper import write_paper_model
 from tests.signals import noise, tones

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
 from plc_kernels.level import LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
-from plc_kernels.phase.fft import MOST_FACTORS, twiddle_count
+from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream import entry, layout
 from plc_kernels.stream.layout import Block
 from plc_kernels.stream.many import step_many

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from plc.errors import ModelError
 from plc.models.manifest import FORMAT, MAX_MODEL_BYTES, Manifest
-from plc_kernels.phase.windows import grid_window_samples
+from plc_kernels.spectra.windows import grid_window_samples
 
 VALID: dict[str, Any] = {
     "format": 1,

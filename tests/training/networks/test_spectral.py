@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from plc_kernels.phase.stft import Stft, stft  # noqa: E402
-from plc_kernels.phase.windows import grid_window_samples, window  # noqa: E402
+from plc_kernels.spectra.stft import Stft, stft  # noqa: E402
+from plc_kernels.spectra.windows import grid_window_samples, window  # noqa: E402
 from plc_training.networks.spectral import Grid  # noqa: E402
 from tests.signals import noise  # noqa: E402
 

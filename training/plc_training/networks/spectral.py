@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from plc_kernels.phase.windows import dual_window, grid_window_samples, window
+from plc_kernels.spectra.windows import dual_window, grid_window_samples, window
 
 # Far above 1e-8, below which the exporter takes a number for zero, also when squared.
 _LEAST = 1e-2
@@ -17,7 +17,7 @@ class Grid(nn.Module):
     sample_rate : int
         In Hz.
     bin_hz : float
-        Distance between bins; see :func:`plc_kernels.phase.windows.grid_window_samples`.
+        Distance between bins; see :func:`plc_kernels.spectra.windows.grid_window_samples`.
     """
 
     window: Tensor

@@ -19,7 +19,7 @@ from plc.models.manifest import CONTENTS, Manifest
 from plc.runtime.bound import BoundSession
 from plc.runtime.network import NetworkShape, network_signature, open_network
 from plc.runtime.providers import Signature
-from plc_kernels.phase.windows import grid_window_samples
+from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import DOMAINS, Plan, Segments
 from plc_training.networks.onnx_graph import WEIGHT_BITS
 

@@ -1,16 +1,21 @@
 """Registry of the tasks, by the names that recipes use."""
 
+from pkgutil import resolve_name
+
 from plc_training.tasks.base import Task
 from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
-from plc_training.tasks.damage import DamageTask
-from plc_training.tasks.gacela import GacelaTask
 from plc_training.tasks.heard import HeardBridgeTask, HeardTask
-from plc_training.tasks.magnitude import MagnitudeTask
-from plc_training.tasks.notes import NotesTask
 from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
-from plc_training.tasks.represented import RepresentedTask
 from plc_training.tasks.two_sided import TwoSidedTask
+
+_OF_PAPERS = (
+    "damage:DamageTask",
+    "magnitude:MagnitudeTask",
+    "gacela:GacelaTask",
+    "notes:NotesTask",
+    "represented:RepresentedTask",
+)
 
 TASKS: dict[str, type[Task]] = {
     task.kind: task
@@ -22,11 +27,7 @@ TASKS: dict[str, type[Task]] = {
         BridgeTask,
         PaperMagnitudeTask,
         PaperComplexTask,
-        DamageTask,
-        MagnitudeTask,
-        GacelaTask,
-        NotesTask,
-        RepresentedTask,
+        *(resolve_name(f"plc_training.papers.{place}") for place in _OF_PAPERS),
     )
 }
 """One line for each task."""

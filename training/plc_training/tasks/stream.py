@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from plc.audio.quality import HOP_MS, SPECTRUM_FLOOR_DB, WINDOW_MS
 from plc_bench.scores.metrics import mel_filters
-from plc_kernels.phase.windows import grid_window_samples
+from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import PEAK, BridgePlan, CausalPlan, Segments
 from plc_training.networks.spectral import Grid
 from plc_training.tasks.base import Amount, Count, Positive, Settings, Task, check_margin, grid_hop

@@ -20,6 +20,7 @@ import typing
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,13 +39,13 @@ from plc_training.tasks.base import (
     shown,
 )
 from plc_training.tasks.registry import TASKS
-from plc_training.train.configuration import recipe_of_json
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
 MODEL_PREFIX = "model:"
 """Marks a model, not another recipe, as the source of the initial weights."""
 
+_CONFIGURATION = "plc_training.papers.configuration:recipe_of_json"
 _T = TypeVar("_T")
 _TABLES = ("task", "data", "settings", "schedule", "model")
 # Settings, by default 0, that tasks did not always have.
@@ -111,7 +112,7 @@ def recipe_names() -> list[str]:
 def read_recipe(name_or_path: str | Path) -> Recipe:
     """Return a recipe by its name in the package or its path.
 
-    A path may be that of a JSON configuration: :mod:`plc_training.train.configuration`.
+    A path may be that of a JSON configuration: :mod:`plc_training.papers.configuration`.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     if path.suffix == ".json":
-        text = recipe_of_json(text, path)
+        text = resolve_name(_CONFIGURATION)(text, path)
     return parse_recipe(text, path.stem, str(path))
 
 

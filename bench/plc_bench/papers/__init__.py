@@ -1,0 +1,1 @@
+"""Measurements of papers, and of what their networks make."""

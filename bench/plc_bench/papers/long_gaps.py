@@ -1,0 +1,434 @@
+"""Gaps of a third of a second and more, in music: ``plc bench long-gaps``.
+
+What was in such a gap cannot be known, so what is asked is whether the fill sounds like music and
+joins with what is known. Each clip has one gap in its middle, which is filled by every method:
+
+``gacela``
+    A network that invents (:mod:`plc.papers.gacela`), where there is one for the length.
+``copy``
+    The passage of the clip whose surroundings resemble the gap's most, put in whole as in [1]_,
+    where features are compared; here it is samples.
+``fade``
+    Linear prediction from both sides, which fades out towards the middle.
+
+The Fréchet distance compares the notes that all fills of a method hold with those of all that was
+there: of single gaps there would be too few. The other scores are of each gap.
+
+References
+----------
+.. [1] N. Perraudin, N. Holighaus, P. Majdak, P. Balazs, "Inpainting of long audio segments with
+   similarity graphs", IEEE/ACM TASLP 26 (6), 2018.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import plc
+from plc.apps.picture import blank_figure, save
+from plc.errors import ConfigError
+from plc.networks.file_models import find_models
+from plc.papers.gacela import KIND, SAMPLE_RATE, long_gap_signature, open_long_gaps
+from plc.predict.similar import MATCH_MS, find_passages
+from plc.runtime.session import open_session
+from plc_bench.base.compare import paired_difference
+from plc_bench.base.corpus import read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, score_clips
+from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
+from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_kernels.fade import crossfade_ramp
+
+METHODS = (KIND, "copy", "fade")
+TRUTH = "truth"
+VARIANT = "gacela, another seed"
+# Around a gap, for the notes in it.
+_AROUND_S = 1.0
+# On either side of an edge: what its level is taken from, and its usual steps.
+_EDGE_MS = 20.0
+# Mixed at the ends of a copied passage.
+_MIX_MS = 10.0
+# On either side of a gap, in a picture.
+_SHOWN_S = 0.4
+_FRAME, _HOP = 1024, 256
+_FLOOR_DB = -80.0
+_RESAMPLES = 100
+_BATCHES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongGapSettings:
+    """Settings of ``plc bench long-gaps``.
+
+    Attributes
+    ----------
+    gap_ms : float
+        Length of the gaps.
+    model : str
+        Of the method ``gacela``, as ``plc.inpaint`` takes it.
+    seed : int
+        Of what it invents; the next one is the other variant.
+    """
+
+    gap_ms: float = 370.0
+    model: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the length."""
+        if not 50.0 <= self.gap_ms <= 5_000.0:
+            raise ConfigError(f"gap is {self.gap_ms:g} ms; give 50 to 5000")
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Scores of a fill.
+
+    Attributes
+    ----------
+    notes : float64, shape (frames, 176)
+        How sure each note sounds and begins.
+    lsd_db : float
+        Distance of log spectra from what was there.
+    level_db : float
+        Above what was there.
+    edge_db : float
+        Between the levels on both sides of an edge, without sign; mean of both edges.
+    step : float
+        From the last known sample to the first filled one, in usual steps nearby; the larger edge.
+    """
+
+    notes: NDArray[np.float64]
+    lsd_db: float
+    level_db: float
+    edge_db: float
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class GapFills:
+    """One gap filled by every method.
+
+    Attributes
+    ----------
+    clip : str
+        File name.
+    fills : dict
+        By method, and what was there.
+    variants_db : float
+        Distance of log spectra between two seeds of ``gacela``; NaN where it fills no such gap.
+    """
+
+    clip: str
+    fills: dict[str, Fill]
+    variants_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A mean, and its 95 % interval over clips."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Return all three, as a table shows them."""
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of a method over all gaps; the fields are those of :class:`Fill`."""
+
+    method: str
+    fad: Range
+    lsd_db: Range
+    level_db: Range
+    edge_db: Range
+    step: Range
+
+
+@dataclass(frozen=True, slots=True)
+class LongGapReport:
+    """Scores for one length of gap, and clips without.
+
+    Attributes
+    ----------
+    scores : list of Scores
+        Of what was there, and of the methods that fill such gaps.
+    variants_db : Range or None
+        Distance of log spectra between two seeds of ``gacela``, if it fills such gaps.
+    """
+
+    settings: LongGapSettings
+    gaps: int
+    scores: list[Scores]
+    variants_db: Range | None
+    failures: list[Failure]
+
+
+def measure_long_gaps(
+    clips: Sequence[Path],
+    settings: LongGapSettings,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> LongGapReport:
+    """Fill one gap of every clip by every method, in ``jobs`` processes."""
+    outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
+    gaps = list(outcome.results)
+    found = gaps[0].fills if gaps else {}
+    methods = [name for name in (TRUTH, *METHODS) if name in found]
+    variants_db = _mean(gaps, [gap.variants_db for gap in gaps]) if KIND in found else None
+    scores = [_scores(gaps, method) for method in methods]
+    return LongGapReport(settings, len(gaps), scores, variants_db, outcome.failures)
+
+
+def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
+    """Return the scores of a clip's gap; several channels are mixed to one.
+
+    Raises
+    ------
+    ConfigError
+        If the clip is too short or silent there.
+    """
+    made, gap = filled_by_all(path, settings)
+    variants_db = np.nan
+    if VARIANT in made:
+        variant = made.pop(VARIANT)[slice(*gap)]
+        variants_db = spectral_distance_db(variant, made[KIND][slice(*gap)])
+    fills = {name: _scored(made[TRUTH], filled, gap) for name, filled in made.items()}
+    return GapFills(path.name, fills, variants_db)
+
+
+def filled_by_all(
+    path: Path, settings: LongGapSettings
+) -> tuple[dict[str, NDArray[np.float32]], tuple[int, int]]:
+    """Return a clip by every method, and its gap.
+
+    Raises
+    ------
+    ConfigError
+        If the clip is too short or silent there.
+    """
+    signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
+    samples = round(settings.gap_ms * SAMPLE_RATE / 1000.0)
+    start = (signal.size - samples) // 2
+    gap = start, start + samples
+    if start < 2 * _AROUND_S * SAMPLE_RATE or rms(signal[slice(*gap)]) < GAP_RMS_MIN:
+        raise ConfigError(f"{path.name} is too short or too quiet for a gap in its middle")
+    made = {TRUTH: signal}
+    if samples <= open_long_gaps(settings.model, SAMPLE_RATE).longest:
+        for name, seed in ((KIND, settings.seed), (VARIANT, settings.seed + 1)):
+            made[name] = _inpainted(signal, gap, KIND, settings.model, seed)
+    made["copy"] = copied(signal, gap)
+    made["fade"] = _inpainted(signal, gap, "ar", "auto", 0)
+    return made, gap
+
+
+def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
+    """Draw the fills of a clip's gap as spectrograms.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG.
+    clip, settings
+        As for :func:`filled_by_all`.
+
+    Raises
+    ------
+    ConfigError
+        As of :func:`filled_by_all`.
+    AudioFileError, MissingExtraError
+        If the picture cannot be written, or matplotlib is missing.
+    """
+    made, gap = filled_by_all(clip, settings)
+    around = round(_SHOWN_S * SAMPLE_RATE)
+    figure = blank_figure(2.0 * len(made), 2.8)
+    axes = figure.subplots(1, len(made), sharey=True)
+    pictures = [_decibels(filled[gap[0] - around : gap[1] + around]) for filled in made.values()]
+    top = float(pictures[0].max())
+    edges_s = (0.0, (gap[1] - gap[0]) / SAMPLE_RATE)
+    extent = (-_SHOWN_S, edges_s[1] + _SHOWN_S, 0.0, SAMPLE_RATE / 2000.0)
+    for ax, title, picture in zip(axes, made, pictures, strict=True):
+        ax.imshow(
+            picture.T,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            cmap="magma",
+            vmin=top - 80.0,
+            vmax=top,
+        )
+        ax.vlines(edges_s, 0.0, extent[3], colors="white", linewidth=0.7, linestyles="dotted")
+        ax.set_title(title, fontsize=8)
+        ax.set_xlabel("s", fontsize=7)
+        ax.tick_params(labelsize=7)
+    axes[0].set_ylabel("kHz", fontsize=7)
+    save(figure, path)
+
+
+def copied(signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a signal with its most similar passage in the gap.
+
+    Both ends are mixed with linear prediction.
+
+    Parameters
+    ----------
+    signal : float32, shape (n,)
+        What stands in the gap is not looked at.
+    gap : (int, int)
+        First sample of the gap and first after it.
+    """
+    start, stop = gap
+    out = _inpainted(signal, gap, "ar", "auto", 0)
+    known = signal.copy()
+    known[start:stop] = 0.0
+    found = find_passages(known, start, stop, SAMPLE_RATE)
+    if found is None:
+        return out
+    match = round(MATCH_MS * SAMPLE_RATE / 1000.0)
+    around = np.r_[0:match, stop - start + match : stop - start + 2 * match]
+    wanted = known[start - match + around]
+    passages = known[found.begins[:, None] + around]
+    products = passages @ wanted
+    best = int(np.argmax(products / np.sqrt((passages**2).sum(axis=1) + 1e-12)))
+    begin = int(found.begins[best]) + match
+    gain = products[best] / float((passages[best] ** 2).sum() + 1e-12)
+    passage = np.float32(gain) * known[begin : begin + stop - start]
+    weight = np.ones(stop - start, np.float32)
+    ramp = crossfade_ramp(round(_MIX_MS * SAMPLE_RATE / 1000.0))
+    weight[: ramp.size] = ramp
+    weight[weight.size - ramp.size :] = ramp[::-1]
+    out[start:stop] += weight * (passage - out[start:stop])
+    return out
+
+
+def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the log-spectral distance of two signals of one length, in dB.
+
+    Mean over frames of 46 ms of the root mean square difference of their bins; bins below -80 dB of
+    the largest in ``b`` count as that.
+    """
+    spectra = [_magnitudes(x) for x in (a, b)]
+    floor = max(float(spectra[1].max()), 1e-9) * 10.0 ** (_FLOOR_DB / 20.0)
+    first, second = (20.0 * np.log10(np.maximum(each, floor)) for each in spectra)
+    return float(np.sqrt(((first - second) ** 2).mean(axis=1)).mean())
+
+
+def batch_s(model: str, gaps: int = 64) -> float:
+    """Return the median time in s for a batch of gaps.
+
+    On one thread of the CPU.
+    """
+    signature = partial(long_gap_signature, gaps)
+    session = open_session(find_models(KIND, model)[0], signature, providers="cpu")
+    rng = np.random.default_rng(0)
+    for port in session.inputs:
+        port[...] = rng.random(port.shape, np.float32)
+    times = []
+    for _ in range(_BATCHES):
+        began = time.perf_counter()
+        session.run()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def result_table(report: LongGapReport) -> Table:
+    """Return the scores of all methods."""
+    gaps = counted(report.gaps, "gap")
+    table = Table(title=f"{gaps} of {report.settings.gap_ms:g} ms, {SAMPLE_RATE} Hz")
+    table.add_column("fill")
+    for heading in ("FAD (notes)", "LSD dB", "level dB", "edge dB", "step"):
+        table.add_column(heading, justify="right")
+    for each in report.scores:
+        ranges = (each.fad, each.lsd_db, each.level_db, each.edge_db, each.step)
+        table.add_row(each.method, *map(str, ranges))
+    if report.variants_db is not None:
+        table.caption = f"LSD between two variants of {KIND}: {report.variants_db} dB"
+    return table
+
+
+def _scores(gaps: Sequence[GapFills], method: str) -> Scores:
+    fills = [gap.fills[method] for gap in gaps]
+    names = ("lsd_db", "level_db", "edge_db", "step")
+    means = {name: _mean(gaps, [getattr(fill, name) for fill in fills]) for name in names}
+    return Scores(method, _distance(gaps, method), **means)
+
+
+def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Range:
+    zeros, clips = [0.0] * len(values), [gap.clip for gap in gaps]
+    found = paired_difference(values, zeros, lower_is_better=True, groups=clips)
+    return Range(found.mean, found.low, found.high)
+
+
+def _distance(gaps: Sequence[GapFills], method: str) -> Range:
+    """Return the Fréchet distance of a method's notes from what was there."""
+
+    def of(chosen: NDArray[np.integer]) -> float:
+        sets = [
+            np.concatenate([gaps[k].fills[name].notes for k in chosen]) for name in (TRUTH, method)
+        ]
+        return frechet_distance(*sets)
+
+    rng = np.random.default_rng(0)
+    drawn = [of(rng.integers(len(gaps), size=len(gaps))) for _ in range(_RESAMPLES)]
+    distance = of(np.arange(len(gaps)))
+    # Clips drawn twice take the place of others, and fewer of them lie further apart.
+    low, high = np.percentile(drawn, [2.5, 97.5]) - (np.mean(drawn) - distance)
+    return Range(distance, max(0.0, float(low)), float(high))
+
+
+def _magnitudes(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a signal's spectra, shape (frames, bins)."""
+    frames = np.lib.stride_tricks.sliding_window_view(x, _FRAME)[::_HOP]
+    return np.abs(np.fft.rfft(frames * np.hanning(_FRAME + 1)[:-1]))
+
+
+def _decibels(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    decibels: NDArray[np.float64] = 20.0 * np.log10(_magnitudes(x) + 1e-6)
+    return decibels
+
+
+def _inpainted(
+    signal: NDArray[np.float32], gap: tuple[int, int], method: str, model: str, seed: int
+) -> NDArray[np.float32]:
+    filled = plc.inpaint(
+        signal, [gap], sample_rate=SAMPLE_RATE, method=method, model=model, seed=seed
+    )
+    return filled.astype(np.float32, copy=False)
+
+
+def _scored(truth: NDArray[np.float32], filled: NDArray[np.float32], gap: tuple[int, int]) -> Fill:
+    start, stop = gap
+    around = round(_AROUND_S * SAMPLE_RATE)
+    excerpt = filled[start - around : stop + around, None]
+    frames = note_frames(excerpt, SAMPLE_RATE)
+    notes = frames[-(-around // FRAME_HOP) : (around + stop - start) // FRAME_HOP]
+    edge = round(_EDGE_MS * SAMPLE_RATE / 1000.0)
+    levels, steps = [], []
+    for place, inside, outside in (
+        (start, slice(start, start + edge), slice(start - edge, start)),
+        (stop, slice(stop - edge, stop), slice(stop, stop + edge)),
+    ):
+        levels.append(abs(_level_db(filled[inside]) - _level_db(filled[outside])))
+        usual = max(rms(np.diff(filled[outside])), 1e-6)
+        steps.append(abs(float(filled[place] - filled[place - 1])) / usual)
+    return Fill(
+        notes,
+        spectral_distance_db(filled[start:stop], truth[start:stop]),
+        _level_db(filled[start:stop]) - _level_db(truth[start:stop]),
+        float(np.mean(levels)),
+        max(steps),
+    )
+
+
+def _level_db(x: NDArray[np.float32]) -> float:
+    return 20.0 * float(np.log10(max(rms(x), 1e-5)))

@@ -1,0 +1,339 @@
+"""How well phase is made from magnitudes: ``plc bench phase CLIPS``.
+
+From the true magnitudes of the middle of each clip, every method makes phases; the score is
+the *spectral convergence* [1]_: how far the magnitudes move when a signal is made of them,
+
+    20 log10( || |STFT(ISTFT(magnitude * exp(i phase)))| - magnitude || / || magnitude || )
+
+in dB, lower is better. In the *gap* setting the frames that touch 64 ms gaps have lost their
+phases and all others keep theirs, the convergence counts the former alone, and *error* is the
+energy of the samples' error over theirs inside the gaps: phases must fit the context, not only
+each other.
+
+Method ``fgla`` is fast Griffin-Lim, 100 iterations, from zero phase; ``+fgla`` the same from
+another method's phases.
+
+References
+----------
+.. [1] N. Sturmel, L. Daudet, "Signal reconstruction from STFT magnitude: a state of the art",
+   DAFx-11, 2011.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc_bench.base.compare import summarise
+from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, score_clips
+from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
+from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.spectra.pghi import TOLERANCE
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import gaussian_gamma, window
+
+METHODS = (
+    "zero",
+    "fgla",
+    "pghi",
+    "rtpghi1",
+    "rtpghi0",
+    "pghi+fgla",
+    "rtpghi1+fgla",
+    "rtpghi0+fgla",
+)
+FGLA_ITERATIONS = 100
+GAP_MS = 64.0
+# From one gap's start to the next: 36 frames of the 16 kHz grid.
+_GAP_PERIOD_MS = 288.0
+
+Magnitudes = NDArray[np.float32]
+Spectra = NDArray[np.complex64]
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A transform to measure on; ``sample_rate`` in Hz, ``None`` is each clip's own."""
+
+    name: str
+    window: str
+    length: int
+    hop: int
+    sample_rate: int | None = None
+    gaps: bool = False
+
+    @property
+    def gamma(self) -> float:
+        """Width of the window's Gaussian, in samples squared."""
+        return gaussian_gamma(self.window, self.length)
+
+    def allocate(self) -> Stft:
+        """Return tables and scratch memory."""
+        return Stft.allocate(window(self.window, self.length), self.hop)
+
+
+# The context-encoder paper's grid, whole and with gaps; the PGHI paper's of redundancy 8, and 16.
+GRIDS = (
+    Grid(name="16 kHz, Hann 512/128", window="hann", length=512, hop=128, sample_rate=16_000),
+    Grid(name="Hann 2048/256", window="hann", length=2048, hop=256),
+    Grid(name="Gauss 2048/256", window="gauss", length=2048, hop=256),
+    Grid(name="Gauss 2048/128", window="gauss", length=2048, hop=128),
+    Grid(
+        name="16 kHz, Hann 512/128, gaps of 64 ms",
+        window="hann",
+        length=512,
+        hop=128,
+        sample_rate=16_000,
+        gaps=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseScore:
+    """One method on one clip and grid, in dB; ``error_db`` is NaN without gaps."""
+
+    source: str
+    clip: str
+    grid: str
+    method: str
+    convergence_db: float
+    error_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseReport:
+    """Scores in the order of the clips, and clips without scores."""
+
+    seconds: float
+    scores: list[PhaseScore]
+    failures: list[Failure]
+
+    def values(self, source: str, grid: str, method: str, field: str) -> list[float]:
+        """Return a method's scores, one for each clip of a source."""
+        return [
+            getattr(score, field)
+            for score in self.scores
+            if (score.source, score.grid, score.method) == (source, grid, method)
+        ]
+
+
+def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list[PhaseScore]:
+    """Score the middle ``seconds`` of a clip's first channel."""
+    scores = []
+    for grid in GRIDS:
+        recording = read_clip(path, grid.sample_rate)
+        samples = recording.signal[:, 0]
+        count = round(seconds * recording.sample_rate)
+        start = max(0, (samples.size - count) // 2)
+        x = np.ascontiguousarray(samples[start : start + count])
+        if not np.abs(x).max() > 1e-4:
+            raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
+        found = score_signal(x, grid, recording.sample_rate, iterations)
+        scores += [
+            PhaseScore(source, path.name, grid.name, method, convergence_db, error_db)
+            for method, (convergence_db, error_db) in found.items()
+        ]
+    return scores
+
+
+def score_signal(
+    x: NDArray[np.float32], grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
+) -> dict[str, tuple[float, float]]:
+    """Return convergence and error in dB by method, for one signal."""
+    plan = grid.allocate()
+    spectra = spectra_of(x, plan)
+    magnitude = np.abs(spectra)
+    lost = np.zeros(x.size, np.bool_)
+    known = np.zeros(magnitude.shape, np.uint8)
+    if grid.gaps:
+        lost = gap_samples(x.size, sample_rate)
+        known[~touched_frames(lost, plan)] = 1
+    counted = known[:, 0] == 0
+    out = {}
+    for method in METHODS:
+        estimate = reconstruct(method, spectra, known, grid, plan, x.size, iterations)
+        signal = signal_of(estimate, x.size, plan)
+        made = np.abs(spectra_of(signal, plan))
+        out[method] = (
+            _ratio_db(made[counted] - magnitude[counted], magnitude[counted]),
+            _ratio_db(signal[lost] - x[lost], x[lost]),
+        )
+    return out
+
+
+def gap_samples(samples: int, sample_rate: int) -> NDArray[np.bool_]:
+    """Return which samples are lost: gaps of 64 ms with as much left on both sides at least."""
+    period = round(_GAP_PERIOD_MS * sample_rate / 1000)
+    gap = round(GAP_MS * sample_rate / 1000)
+    lost = np.zeros(samples, np.bool_)
+    for start in range(period - gap, samples - period, period):
+        lost[start : start + gap] = True
+    return lost
+
+
+def touched_frames(lost: NDArray[np.bool_], plan: Stft) -> NDArray[np.bool_]:
+    """Return which frames hold a lost sample: bool, shape (frames,)."""
+    held = np.concatenate([[0], np.cumsum(lost)])
+    stops = plan.hop * (1 + np.arange(plan.frames(lost.size)))
+    starts = np.clip(stops - plan.window.size, 0, lost.size)
+    touched: NDArray[np.bool_] = held[np.minimum(stops, lost.size)] > held[starts]
+    return touched
+
+
+def reconstruct(
+    method: str,
+    spectra: Spectra,
+    known: Mask,
+    grid: Grid,
+    plan: Stft,
+    samples: int,
+    iterations: int = FGLA_ITERATIONS,
+) -> Spectra:
+    """Return magnitudes with the phases that a method makes for them.
+
+    Parameters
+    ----------
+    method : str
+        One of ``METHODS``.
+    spectra : complex64, shape (frames, bins)
+        True spectra; of unknown coefficients a method sees the magnitude alone.
+    known : uint8, shape (frames, bins)
+        1 where the phase is known too.
+    grid, plan : Grid, Stft
+        The transform.
+    samples : int
+        Length of the signal.
+    iterations : int
+        Of fast Griffin-Lim.
+    """
+    magnitude = np.abs(spectra)
+    phase = np.where(known, np.angle(spectra), 0).astype(np.float32)
+    start, _, more = method.partition("+")
+    if start == "pghi":
+        integrate_phase(magnitude, known, grid.gamma, plan, phase)
+    elif start in ("rtpghi0", "rtpghi1"):
+        _rtpghi(int(start[-1]), magnitude, known, grid, plan, phase)
+    estimate: Spectra = (magnitude * np.exp(1j * phase)).astype(np.complex64)
+    if more or start == "fgla":
+        refine_phase(iterations, magnitude, known, spectra, samples, plan, estimate)
+    return estimate
+
+
+def _rtpghi(
+    lookahead: int,
+    magnitude: Magnitudes,
+    known: Mask,
+    grid: Grid,
+    plan: Stft,
+    phase: NDArray[np.float32],
+) -> None:
+    """Fill in ``phase`` frame by frame; after the last frame there is silence."""
+    frames, bins = magnitude.shape
+    state = RtpghiState.allocate(bins)
+    advance = advance_centred if lookahead else advance_causal
+    padded = np.pad(magnitude, ((0, lookahead), (0, 0)))
+    for newest in range(frames + lookahead):
+        n = newest - lookahead
+        if n >= 0 and known[n, 0]:
+            adopt(
+                padded[newest],
+                phase[n],
+                lookahead,
+                grid.gamma,
+                grid.hop,
+                plan.n_fft,
+                state.logs,
+                state.phase,
+                state.time_gradient,
+            )
+            continue
+        advance(
+            padded[newest],
+            grid.gamma,
+            grid.length / 2,
+            grid.hop,
+            plan.n_fft,
+            TOLERANCE,
+            state.logs,
+            state.time_gradient,
+            state.random,
+            state.gradient,
+            state.arrival,
+            state.phase,
+        )
+        if n >= 0:
+            phase[n] = state.phase
+
+
+def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    size = float(np.linalg.norm(reference.astype(np.float64)))
+    if size == 0:
+        return math.nan
+    return 20 * math.log10(max(float(np.linalg.norm(error.astype(np.float64))), 1e-12) / size)
+
+
+def measure(
+    sources: Sequence[Path],
+    clips: int,
+    seconds: float,
+    iterations: int = FGLA_ITERATIONS,
+    jobs: int = 1,
+    started: Callable[[int], None] = lambda total: None,
+    advance: Callable[[], None] = lambda: None,
+) -> PhaseReport:
+    """Score up to ``clips`` clips of each source, evenly spread."""
+    chosen = {}
+    for source in sources:
+        found = find_clips([source])
+        step = max(1, len(found) / clips)
+        chosen[source] = [found[int(i * step)] for i in range(min(clips, len(found)))]
+    started(sum(map(len, chosen.values())))
+    report = PhaseReport(seconds, [], [])
+    for source, paths in chosen.items():
+        score = partial(score_clip, source=str(source), seconds=seconds, iterations=iterations)
+        outcome = score_clips(score, paths, jobs, advance)
+        report.scores.extend(score for scores in outcome.results for score in scores)
+        report.failures.extend(outcome.failures)
+    return report
+
+
+def markdown(report: PhaseReport) -> str:
+    """Return one table for each source: methods by grids, mean ± standard deviation in dB.
+
+    In brackets: on how many clips a method is below ``fgla``.
+    """
+    lines = []
+    for source in dict.fromkeys(score.source for score in report.scores):
+        clips = len({score.clip for score in report.scores if score.source == source})
+        lines += [f"{source}: {counted(clips, 'clip')}, {report.seconds:g} s each", ""]
+        heads = [grid.name for grid in GRIDS]
+        heads += [f"{grid.name}: error" for grid in GRIDS if grid.gaps]
+        lines += [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+        for method in METHODS:
+            cells = [_cell(report, source, grid.name, method, "convergence_db") for grid in GRIDS]
+            cells += [
+                _cell(report, source, grid.name, method, "error_db") for grid in GRIDS if grid.gaps
+            ]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(report: PhaseReport, source: str, grid: str, method: str, field: str) -> str:
+    values = report.values(source, grid, method, field)
+    summary = summarise(values)
+    if not summary.count:
+        return "-"
+    others = report.values(source, grid, "fgla", field)
+    better = sum(ours < theirs for ours, theirs in zip(values, others, strict=True))
+    count = "" if method == "fgla" else f" ({better})"
+    return f"{summary.mean:.1f} ± {summary.std:.1f}{count}"

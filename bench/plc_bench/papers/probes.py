@@ -1,0 +1,263 @@
+"""Signals that show what a context encoder has learned: pure tones and chirps.
+
+A gap of 64 ms lies in the middle of 320 ms, as in the paper's segments. The settings are those of
+the notebooks that the paper's authors published:
+
+``tones``
+    800 frequencies from 10^1.3 to 10^3.9 Hz at ten phases each: the error over frequency. The same
+    on the notes of the scale from A4 to A5 and halfway between them: a network that was trained on
+    notes knows those of the scale better (section 5 of the paper).
+``chirp``
+    Five tones that rise by 500 Hz within the segment: figure 3. Linear prediction from either side
+    meets in the middle at two frequencies.
+
+Each fill has an SNR_MS. As in the notebooks, the magnitudes of the network have another before
+any phase is made, over all eleven frames that touch the gap.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from plc.errors import ConfigError
+from plc.models.catalogue import find
+from plc.networks.paper import (
+    CONTEXT_SAMPLES,
+    GAP_FRAMES,
+    GAP_SAMPLES,
+    HOP_SAMPLES,
+    SAMPLE_RATE,
+    TOUCHING,
+    WINDOW_SAMPLES,
+    ContextEncoder,
+)
+from plc_bench.base.compare import summarise
+from plc_bench.base.workers import Failure, as_done
+from plc_bench.gaps.twosided import InpaintSettings, filled
+from plc_bench.papers.paper_tables import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
+from plc_bench.scores import metrics
+
+CHIRP = "chirp"
+PROBES = ("tones", CHIRP)
+SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
+GAP = (CONTEXT_SAMPLES, CONTEXT_SAMPLES + GAP_SAMPLES)
+TONES = 800
+PHASES = 10
+OVER_FREQUENCY, ON_NOTES, BETWEEN_NOTES = "over frequency", "on notes", "between notes"
+# Of the notebooks: amplitude, and powers of ten of the lowest and the highest frequency in Hz.
+_AMPLITUDE = 0.1
+_LOWEST, _HIGHEST = 1.3, 3.9
+A4_HZ = 440.0
+_SEMITONES = 12
+_CHIRPS = 5
+_STEP_HZ = 500.0
+# In dB, before any phase is made: the notebooks' networks for instruments and for music.
+PUBLISHED_TONES = {"magnitude, instruments": 29.3, "complex, instruments": 21.6,
+                   "complex, music": 13.7}  # fmt: skip
+PUBLISHED_CHIRP = {"magnitude, music": 1.51, REFERENCE: -1.32}
+
+
+class Tone(NamedTuple):
+    """A frequency in Hz, and what it belongs to."""
+
+    place: str
+    frequency_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeScore:
+    """A probe filled by every method; of tones the means over the phases.
+
+    Attributes
+    ----------
+    probe : str
+        ``chirp``, or the place of the tone.
+    frequency_hz : float
+        Of the tone; 0 of the chirp.
+    snr_ms_db : dict
+        By method.
+    """
+
+    probe: str
+    frequency_hz: float
+    snr_ms_db: dict[str, float]
+
+
+def probe_tones(tones: int = TONES) -> list[Tone]:
+    """Return the tones: ``tones`` over frequency, then the scale."""
+    sweep = np.logspace(_LOWEST, _HIGHEST, tones)
+    halves = A4_HZ * 2.0 ** (np.arange(2 * _SEMITONES + 1) / (2 * _SEMITONES))
+    return [
+        *(Tone(OVER_FREQUENCY, float(f)) for f in sweep),
+        *(Tone(BETWEEN_NOTES if k % 2 else ON_NOTES, float(f)) for k, f in enumerate(halves)),
+    ]
+
+
+def tone(frequency_hz: float, phase: float) -> NDArray[np.float32]:
+    """Return a segment of a pure tone, float32, shape (5120,)."""
+    t = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE
+    return (_AMPLITUDE * np.sin(2.0 * np.pi * frequency_hz * t + phase)).astype(np.float32)
+
+
+def chirp() -> NDArray[np.float32]:
+    """Return the segment of five chirps: float32, shape (5120,)."""
+    t = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE
+    slope = _STEP_HZ * SAMPLE_RATE / SEGMENT_SAMPLES
+    starts = _STEP_HZ * (3.0 * np.arange(_CHIRPS) + 1.0)
+    cycles = starts[:, None] * t + 0.5 * slope * t**2
+    made: NDArray[np.float32] = np.cos(2.0 * np.pi * cycles).sum(axis=0).astype(np.float32)
+    return made
+
+
+def measure_probes(
+    probes: Sequence[str],
+    models: Sequence[str],
+    tones: int = TONES,
+    phases: int = PHASES,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[ProbeScore]:
+    """Return the scores of the probes, in their order.
+
+    Parameters
+    ----------
+    probes : sequence of str
+        Of :data:`PROBES`.
+    models : sequence of str
+        As :func:`plc.models.catalogue.find` takes them.
+    tones, phases : int
+        Frequencies of the sweep, and phases of each tone.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called for each tone that is done.
+
+    Raises
+    ------
+    ConfigError
+        If a probe is unknown.
+    MissingExtraError, ModelError
+        If a model cannot be opened.
+    """
+    check_probes(probes)
+    for model in models:
+        opened_encoder(model)
+    scores = [score_chirp(_encoders(models))] if CHIRP in probes else []
+    if "tones" in probes:
+        score = partial(_score_tone, models=tuple(models), phases=phases)
+        done = dict(as_done(score, probe_tones(tones), jobs, str))
+        for number in range(len(done)):
+            found = done[number]
+            if isinstance(found, Failure):
+                raise ConfigError(f"{found.clip} cannot be scored: {found.reason}")
+            scores.append(found)
+            on_done()
+    return scores
+
+
+def check_probes(probes: Sequence[str]) -> None:
+    """Refuse unknown probes.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown.
+    """
+    for name in probes:
+        if name not in PROBES:
+            raise ConfigError(f"probe is {name!r}; known: {', '.join(PROBES)}")
+
+
+def chirp_fills(encoders: Mapping[str, ContextEncoder]) -> dict[str, NDArray[np.float32]]:
+    """Return the chirps as every method fills their gap."""
+    return _fills(chirp(), encoders)
+
+
+def score_chirp(encoders: Mapping[str, ContextEncoder]) -> ProbeScore:
+    """Return the scores of the chirps."""
+    return ProbeScore(CHIRP, 0.0, _scores(chirp(), encoders))
+
+
+def result_tables(scores: Sequence[ProbeScore]) -> list[Table]:
+    """Return tables of the chirps and the tones that were scored."""
+    tones = [score for score in scores if score.probe != CHIRP]
+    chirps = [_chirp_table(score) for score in scores if score.probe == CHIRP]
+    return [*chirps, *([_tone_table(tones)] if tones else [])]
+
+
+def _tone_table(scores: Sequence[ProbeScore]) -> Table:
+    """Return the mean SNR of tones in dB by place."""
+    table = Table(title="pure tones: SNR_MS in dB, mean and standard deviation over tones")
+    places = [p for p in (OVER_FREQUENCY, ON_NOTES, BETWEEN_NOTES) if _of(scores, p)]
+    table.add_column("method")
+    for place in places:
+        table.add_column(f"{place} ({len(_of(scores, place))})", justify="right")
+    for method in scores[-1].snr_ms_db:
+        cells = [summarise([s.snr_ms_db[method] for s in _of(scores, p)]) for p in places]
+        table.add_row(method, *(f"{cell.mean:.2f} ± {cell.std:.1f}" for cell in cells))
+    table.add_section()
+    for name, value in PUBLISHED_TONES.items():
+        table.add_row(f"authors, {name}: {BEFORE_PHASE}", f"{value:.1f}")
+    return table
+
+
+def _chirp_table(score: ProbeScore) -> Table:
+    """Return the SNR of the chirps in dB."""
+    table = Table(title="five chirps: SNR_MS in dB")
+    table.add_column("method")
+    table.add_column("64 ms", justify="right")
+    for method, value in score.snr_ms_db.items():
+        table.add_row(method, f"{value:.2f}")
+    table.add_section()
+    for name, value in PUBLISHED_CHIRP.items():
+        table.add_row(f"authors, {name}", f"{value:.2f}")
+    return table
+
+
+def _score_tone(tone_of: Tone, models: tuple[str, ...], phases: int) -> ProbeScore:
+    encoders = _encoders(models)
+    each = [
+        _scores(tone(tone_of.frequency_hz, 2.0 * np.pi * k / phases), encoders)
+        for k in range(phases)
+    ]
+    means = {name: float(np.mean([scores[name] for scores in each])) for name in each[0]}
+    return ProbeScore(tone_of.place, tone_of.frequency_hz, means)
+
+
+def _encoders(models: Sequence[str]) -> dict[str, ContextEncoder]:
+    return {find(model).name: opened_encoder(model) for model in models}
+
+
+def _fills(
+    signal: NDArray[np.float32], encoders: Mapping[str, ContextEncoder]
+) -> dict[str, NDArray[np.float32]]:
+    """Return a segment as every method fills its gap."""
+    paper = InpaintSettings(context="paper")
+    return {REFERENCE: filled(signal, *GAP, REFERENCE, paper)} | {
+        name: with_fill(signal, GAP, encoder.fill(signal, GAP))
+        for name, encoder in encoders.items()
+    }
+
+
+def _scores(
+    signal: NDArray[np.float32], encoders: Mapping[str, ContextEncoder]
+) -> dict[str, float]:
+    scores = {
+        name: metrics.snr_ms_db(signal, fill, GAP)
+        for name, fill in _fills(signal, encoders).items()
+    }
+    starts = GAP[0] + HOP_SAMPLES * (np.arange(GAP_FRAMES) - TOUCHING)
+    truth = metrics.magnitudes(signal, starts, WINDOW_SAMPLES)
+    for name, encoder in encoders.items():
+        answer = np.abs(encoder.spectra(signal, GAP))
+        scores[f"{name}: {BEFORE_PHASE}"] = metrics.snr_db(truth, answer.reshape(truth.shape))
+    return scores
+
+
+def _of(scores: Sequence[ProbeScore], place: str) -> list[ProbeScore]:
+    return [score for score in scores if score.probe == place]

@@ -1,0 +1,282 @@
+"""Sound written as arrays and read back: ``plc bench representations CLIPS``.
+
+Each representation (:mod:`plc.papers.representations`) of the middle of each clip is inverted. The
+scores are the SNR of the samples, which means nothing where phases are made, and the *spectral
+convergence*, the error of magnitudes on a grid that is none of theirs (Hann windows of 32 ms every
+8 ms): ``20 log10(|| |STFT(y)| - |STFT(x)| || / || |STFT(x)| ||)``. Times are of the processor,
+after a first call that compiles.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from plc.apps.picture import blank_figure, save
+from plc.errors import ConfigError
+from plc.papers.representations.named import REPRESENTATIONS, representation
+from plc_bench.base.compare import PairedDifference, paired_difference, summarise
+from plc_bench.base.corpus import Clip, read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, score_clips
+from plc_bench.scores.metrics import snr_db
+from plc_kernels.spectra.offline import spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import grid_window_samples, window
+
+# The grid of the convergence: bins 31.25 Hz apart are windows of 32 ms.
+_JUDGE_HZ = 31.25
+# A clip whose loudest sample is below this (-80 dB of full scale) has nothing to score.
+_LEAST_PEAK = 1e-4
+# float32 itself is good for 150 dB; above that an error is counted as this.
+_MOST_DB = 150.0
+PICTURE_S = 1.0
+_WARM_SAMPLES = 2048
+_PANEL_INCHES = (9.5, 6.6)
+# dB below the loudest coefficient of the picture: black, and without a phase.
+_DARKEST, _FAINTEST = -70.0, -50.0
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class InversionScore:
+    """One representation of one clip.
+
+    Attributes
+    ----------
+    clip, domain, representation : str
+        What was inverted.
+    numbers : float
+        Numbers of the array for each sample of the signal.
+    snr_db, convergence_db : float
+        Of the inverse; higher and lower are better.
+    forward_ms, inverse_ms : float
+        Processor time for each second of sound.
+    """
+
+    clip: str
+    domain: str
+    representation: str
+    numbers: float
+    snr_db: float
+    convergence_db: float
+    forward_ms: float
+    inverse_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class InversionReport:
+    """Scores in the order of the clips, and clips without scores."""
+
+    sample_rate: int
+    seconds: float
+    scores: list[InversionScore]
+    failures: list[Failure]
+
+    @property
+    def domains(self) -> list[str]:
+        """Domains of the clips."""
+        return list(dict.fromkeys(score.domain for score in self.scores))
+
+    def values(self, name: str, field: str, domain: str = "") -> list[float]:
+        """Return a representation's scores, one for each clip."""
+        return [
+            getattr(score, field)
+            for score in self.scores
+            if score.representation == name and domain in ("", score.domain)
+        ]
+
+    def interval(self, name: str, field: str, domain: str) -> PairedDifference:
+        """Return a mean with its 95 % interval over clips."""
+        values = self.values(name, field, domain)
+        return paired_difference(values, [0.0] * len(values), lower_is_better=False)
+
+
+def measure_inversion(
+    clips: Sequence[Clip],
+    sample_rate: int,
+    seconds: float,
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> InversionReport:
+    """Score every representation of all clips.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        The clips.
+    sample_rate : int
+        Rate in Hz that they are resampled to.
+    seconds : float
+        Length taken of the middle of each.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called for each clip that is done.
+
+    Raises
+    ------
+    ConfigError
+        If there are no representations at that rate.
+    """
+    for name in REPRESENTATIONS:  # a rate that none takes is no clip's failure
+        representation(name, sample_rate, _WARM_SAMPLES)
+    domains = {clip.path: clip.domain for clip in clips}
+    score = partial(score_clip, domains=domains, sample_rate=sample_rate, seconds=seconds)
+    outcome = score_clips(score, [clip.path for clip in clips], jobs, on_done)
+    scores = [score for scores in outcome.results for score in scores]
+    return InversionReport(sample_rate, seconds, scores, outcome.failures)
+
+
+def score_clip(
+    path: Path, domains: Mapping[Path, str], sample_rate: int, seconds: float
+) -> list[InversionScore]:
+    """Score the middle of a clip, its channels mixed to one."""
+    x = middle_of(path, sample_rate, seconds)
+    judge = _judge(sample_rate)
+    wanted = np.abs(spectra_of(x, judge))
+    scores = []
+    for name in REPRESENTATIONS:
+        _warm(name, sample_rate)
+        kind = representation(name, sample_rate, x.size)
+        began = time.process_time()
+        array = kind.forward(x)
+        between = time.process_time()
+        back = kind.inverse(array)
+        ended = time.process_time()
+        error = np.abs(spectra_of(back, judge)) - wanted
+        per_second = 1000.0 * sample_rate / x.size
+        scores.append(
+            InversionScore(
+                path.name,
+                domains[path],
+                name,
+                math.prod(kind.shape) / x.size,
+                min(_MOST_DB, snr_db(x, back)),
+                max(-_MOST_DB, -snr_db(wanted, wanted - error)),
+                per_second * (between - began),
+                per_second * (ended - between),
+            )
+        )
+    return scores
+
+
+def middle_of(path: Path, sample_rate: int, seconds: float) -> Samples:
+    """Return the middle of a clip as one channel; refuse silence."""
+    samples = read_clip(path, sample_rate).signal.mean(axis=1)
+    count = round(seconds * sample_rate)
+    start = max(0, (samples.size - count) // 2)
+    x: Samples = np.ascontiguousarray(samples[start : start + count], np.float32)
+    if not np.abs(x).max() > _LEAST_PEAK:
+        raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
+    return x
+
+
+def result_tables(report: InversionReport) -> list[Table]:
+    """Return a table of scores for each domain, and one of sizes."""
+    tables = []
+    for domain in report.domains:
+        clips = counted(len(report.values(REPRESENTATIONS[0], "snr_db", domain)), "clip")
+        table = Table(title=f"{domain}: {clips}, {report.seconds:g} s each; dB, 95 % interval")
+        table.add_column("representation")
+        for head in ("SNR", "interval", "convergence", "interval"):
+            table.add_column(head, justify="right")
+        for name in REPRESENTATIONS:
+            cells = []
+            for field in ("snr_db", "convergence_db"):
+                mean = report.interval(name, field, domain)
+                cells += [f"{mean.mean:.1f}", mean.interval(".1f")]
+            table.add_row(name, *cells)
+        tables.append(table)
+    sizes = Table(title=f"size and processor time, {report.sample_rate} Hz")
+    sizes.add_column("representation")
+    for head in ("numbers a sample", "forward, ms a second", "inverse, ms a second"):
+        sizes.add_column(head, justify="right")
+    for name in REPRESENTATIONS:
+        means = [
+            summarise(report.values(name, field)).mean
+            for field in ("numbers", "forward_ms", "inverse_ms")
+        ]
+        sizes.add_row(name, f"{means[0]:.2f}", f"{means[1]:.2f}", f"{means[2]:.2f}")
+    return [*tables, sizes]
+
+
+def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -> None:
+    """Write a PNG picture of a signal in all representations.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    x : float32, shape (n,)
+        The signal.
+    sample_rate : int
+        In Hz.
+    title : str
+        Over the picture.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is missing.
+    AudioFileError
+        If the file cannot be written.
+    """
+    figure = blank_figure(*_PANEL_INCHES)
+    figure.suptitle(title)
+    cells = figure.subfigures(3, 3).ravel()
+    seconds = x.size / sample_rate
+    for cell, name in zip(cells, REPRESENTATIONS, strict=True):
+        kind = representation(name, sample_rate, x.size)
+        array = kind.forward(x)
+        if kind.channels[0] == "log magnitude":  # phases of nothing are noise
+            faint = array[0] < array[0].max() + _FAINTEST / 20.0 * math.log(10.0)
+            array[1][faint] = np.nan
+        cell.suptitle(f"{name}, {kind.shape[1]} by {kind.shape[2]}", fontsize="medium")
+        for axes, channel, what in zip(
+            cell.subplots(1, array.shape[0], squeeze=False)[0], array, kind.channels, strict=True
+        ):
+            _panel(axes, channel, what, seconds)
+            axes.set_title(what, fontsize="x-small")
+            axes.tick_params(labelsize="xx-small")
+    save(figure, path)
+
+
+def _panel(axes: Any, channel: NDArray[np.float32], what: str, seconds: float) -> None:
+    """Draw one channel of an array: a line if it has one row."""
+    if channel.shape[0] == 1:
+        axes.plot(np.linspace(0, seconds, channel.shape[1]), channel[0], linewidth=0.4)
+        return
+    place = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    extent = (0.0, seconds, 0, channel.shape[0])
+    if what.startswith("log"):
+        decades = 10.0 if "power" in what else 20.0
+        top = float(channel.max())
+        low = top + _DARKEST / decades * math.log(10.0)
+        axes.imshow(channel, vmin=low, vmax=top, extent=extent, cmap="magma", **place)
+        return
+    reach = 1.0 if "half turns" in what else float(np.quantile(np.abs(channel), 0.99))
+    colours = "twilight" if "half turns" in what else "RdBu"
+    axes.imshow(channel, vmin=-reach, vmax=reach, extent=extent, cmap=colours, **place)
+
+
+@cache
+def _judge(sample_rate: int) -> Stft:
+    length = grid_window_samples(sample_rate, _JUDGE_HZ)
+    return Stft.allocate(window("hann", length), length // 4)
+
+
+@cache
+def _warm(name: str, sample_rate: int) -> None:
+    """Compile what a representation needs, once in a process."""
+    kind = representation(name, sample_rate, _WARM_SAMPLES)
+    tone = np.sin(np.arange(_WARM_SAMPLES, dtype=np.float32) / 10)
+    kind.inverse(kind.forward(tone))

@@ -1,1 +1,0 @@
-"""Kernels of time and frequency: transforms, and phase made from magnitudes."""

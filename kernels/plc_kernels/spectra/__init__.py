@@ -1,0 +1,1 @@
+"""Spectra: transforms, and phases made from magnitudes."""

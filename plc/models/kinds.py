@@ -1,0 +1,71 @@
+"""The kinds of networks: what each serves, and what opens it.
+
+This table is the one place in ``plc`` that names :mod:`plc.papers`. What a line names is imported
+on use.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What the networks of a kind serve; ``"module:name"`` says what opens them.
+
+    Attributes
+    ----------
+    stream : str
+        What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
+    filler : str
+        What fills a stream's gaps where the engine's own filler does not: a callable of its format,
+        lookahead, the manifest and so on (:class:`plc.networks.paper_stream.PaperFiller`).
+    refiner : str
+        What improves on the fills of a file's gaps: a callable of manifest and sample rate.
+    method : str
+        What fills a file's gaps by the method of the kind's name: a callable of model, sample rate
+        and seed.
+    generator : str
+        What makes sounds of its own: a callable of the manifest.
+    own_ports : bool
+        Whether the networks have inputs of their own; they may see nothing in a gap.
+    variants : bool
+        Whether another seed is another fill.
+    context_s : float
+        What is looked at on either side of a gap, where that is more than usual.
+    """
+
+    stream: str = ""
+    filler: str = ""
+    refiner: str = ""
+    method: str = ""
+    generator: str = ""
+    own_ports: bool = True
+    variants: bool = False
+    context_s: float = 0.0
+
+
+KINDS: Mapping[str, Kind] = {
+    "causal": Kind(stream="causal", own_ports=False),
+    "bridge": Kind(stream="bridge", own_ports=False),
+    "inpaint": Kind(refiner="plc.networks.inpaint:open_two_sided", own_ports=False),
+    "paper": Kind(
+        stream="bridge",
+        filler="plc.networks.paper_stream:PaperFiller",
+        refiner="plc.networks.inpaint:open_encoder",
+    ),
+    "restore": Kind(method="plc.papers.restore:open_method"),
+    "stroke": Kind(refiner="plc.papers.stroke:open_refiner"),
+    "gacela": Kind(method="plc.papers.gacela:open_method", variants=True, context_s=12.0),
+    "notes": Kind(generator="plc.papers.notes:NoteGenerator"),
+}
+"""For streams: fills from the past; from the past and the packets that a stream waits for. For
+files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
+spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
+
+
+def opener(place: str) -> Callable[..., Any]:
+    """Return what ``"module:name"`` of a :class:`Kind` names."""
+    found: Callable[..., Any] = resolve_name(place)
+    return found

@@ -1,0 +1,102 @@
+"""The interface of a representation."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc_kernels.spectra.stft import Stft
+
+Samples = NDArray[np.float32]
+Array = NDArray[np.float32]
+
+
+class Representation(Protocol):
+    """Signals of one length as arrays, and back.
+
+    Its scratch memory serves one call at a time: threads need one each.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows (from low to high frequencies) and frames of an array."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Length of a signal."""
+        ...
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Content of each channel, with its unit."""
+        ...
+
+    def forward(self, samples: Samples) -> Array:
+        """Return the array of a signal.
+
+        Parameters
+        ----------
+        samples : float32, shape (samples,)
+            Finite.
+
+        Returns
+        -------
+        float32, of ``shape``
+
+        Raises
+        ------
+        ConfigError
+            If the signal has another length, or values that are not finite.
+        """
+        ...
+
+    def inverse(self, array: Array) -> Samples:
+        """Return the signal of an array.
+
+        Parameters
+        ----------
+        array : float32, of ``shape``
+            Finite; it need not be that of any signal.
+
+        Returns
+        -------
+        float32, shape (samples,)
+
+        Raises
+        ------
+        ConfigError
+            If the array has another shape, or values that are not finite.
+        """
+        ...
+
+
+@runtime_checkable
+class Spectral(Representation, Protocol):
+    """A representation of the spectra of frames.
+
+    Attributes
+    ----------
+    grid : Stft
+        The transform, under a Hann window.
+    """
+
+    grid: Stft
+
+    def magnitude(self, array: Array) -> NDArray[np.float32]:
+        """Return the magnitudes of an array, whatever its phases: shape (frames, bins)."""
+        ...
+
+
+def checked(values: NDArray[np.float32], shape: tuple[int, ...], what: str) -> NDArray[np.float32]:
+    """Return ``values`` as contiguous float32; refuse what does not fit a representation."""
+    if np.shape(values) != shape:
+        raise ConfigError(
+            f"{what} has shape {np.shape(values)}; this representation takes {shape}: make one for "
+            "that many samples"
+        )
+    array = np.ascontiguousarray(values, np.float32)
+    if not np.isfinite(array).all():
+        raise ConfigError(f"{what} holds values that are not finite")
+    return array

@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from plc.papers.representations.named import EXACT, REPRESENTATIONS
+from plc_bench.cli import app
+from plc_bench.papers import representations as bench
+from tests.signals import tones
+
+RATE = 16_000
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    for folder, seed in (("music", 1), ("instruments", 2)):
+        place = tmp_path / "clips" / folder
+        place.mkdir(parents=True)
+        soundfile.write(place / f"{folder}.wav", tones(seed, RATE, RATE), RATE, subtype="FLOAT")
+    return tmp_path / "clips"
+
+
+def test_the_command_tells_exact_representations_from_others(clips: Path, tmp_path: Path) -> None:
+    numbers, rows = tmp_path / "numbers.json", tmp_path / "rows.csv"
+    arguments = ["representations", str(clips), "--seconds", "0.5", "--jobs", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers), "--csv", str(rows)])
+    assert result.exit_code == 0, result.output
+    assert all(name in result.stdout for name in REPRESENTATIONS)
+    scores = json.loads(numbers.read_text())["scores"]
+    assert len(scores) == 2 * len(REPRESENTATIONS) == len(rows.read_text().splitlines()) - 1
+    assert {score["domain"] for score in scores} == {"music", "instruments"}
+    for score in scores:
+        exact = score["representation"] in EXACT
+        assert (score["snr_db"] > 110) == exact, score
+        assert (score["convergence_db"] < -100) == exact, score
+        assert score["inverse_ms"] >= 0
+    sizes = {score["representation"]: score["numbers"] for score in scores}
+    assert sizes["waveform"] == 1
+    assert sizes["mfcc"] < sizes["mel"] < 1 < sizes["complex"] < sizes["nsgt"]
+
+
+def test_a_silent_clip_is_a_failure(clips: Path) -> None:
+    soundfile.write(clips / "silent.wav", np.zeros(RATE), RATE)
+    arguments = ["representations", str(clips), "--seconds", "0.5", "--jobs", "1", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "the middle 0.5 s of silent.wav are silent" in result.stderr
+    assert len(json.loads(result.stdout)["failures"]) == 1
+
+
+def test_a_rate_that_is_too_low_is_refused_at_once(clips: Path) -> None:
+    result = CliRunner().invoke(app, ["representations", str(clips), "--sample-rate", "4000"])
+    assert result.exit_code == 1
+    assert "sample_rate is 4000 Hz" in str(result.exception)
+
+
+def test_the_picture_shows_a_note_in_all_of_them(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "note.png"
+    bench.draw_representations(path, tones(1, RATE, 8000), RATE, "a chord")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 20_000

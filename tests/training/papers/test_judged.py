@@ -1,0 +1,172 @@
+"""Judges of generated notes: that they hear, and that scores order notes as ears would."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
+    pytest.importorskip(needed)
+
+from typer.testing import CliRunner  # noqa: E402
+
+from plc.errors import ConfigError  # noqa: E402
+from plc_training.cli import app  # noqa: E402
+from plc_training.papers.judged import (  # noqa: E402
+    REAL,
+    SCORES,
+    SINES,
+    TRAINED_ON,
+    Judges,
+    Scorer,
+    open_alike,
+    sines,
+    spread,
+)
+from plc_training.papers.judges import NoteSet, gather_notes, train_judge  # noqa: E402
+from plc_training.papers.notes import NotesPlan  # noqa: E402
+from plc_training.train.display import Display  # noqa: E402
+from tests.signals import noise  # noqa: E402
+from tests.training.tasks.test_notes import RATE, RECIPE, SAMPLES, hz  # noqa: E402
+
+PLAN = NotesPlan(sample_rate=RATE, samples=SAMPLES)
+PITCHES = range(60, 68)
+_QUIET = Display(quiet=True)
+
+
+def played(pitch: int, partials: int, seed: int) -> NDArray[np.float32]:
+    """Return a note of so many partials, with a little of its own in level and phase."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(SAMPLES) / RATE
+    phases = rng.uniform(0, 2 * np.pi, partials)
+    waves = [
+        np.sin(2 * np.pi * k * hz(pitch) * t + phases[k - 1]) / k for k in range(1, partials + 1)
+    ]
+    note: NDArray[np.float32] = np.sum(waves, axis=0).astype(np.float32)
+    return note * np.float32(rng.uniform(0.2, 0.4)) + noise(seed, SAMPLES) * np.float32(1e-3)
+
+
+def library(folder: Path, instruments: dict[str, int], seed: int = 0, times: int = 4) -> Path:
+    """Write a library of notes: a file for each instrument, by its number of partials."""
+    folder.mkdir()
+    rows, notes = ["path,domain,split"], ["path,start_s,duration_s,midi"]
+    length = SAMPLES / RATE
+    for number, (name, partials) in enumerate(instruments.items()):
+        every = [pitch for pitch in PITCHES for _ in range(times)]
+        sounds = [
+            played(pitch, partials, seed + 1000 * number + i) for i, pitch in enumerate(every)
+        ]
+        soundfile.write(folder / f"{name}_notes0.wav", np.concatenate(sounds), RATE)
+        rows.append(f"{name}_notes0.wav,instruments,{'valid' if number == 2 else 'train'}")
+        notes += [f"{name}_notes0.wav,{i * length},{length},{p}" for i, p in enumerate(every)]
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "notes.csv").write_text("\n".join(notes) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> NoteSet:
+    folder = tmp_path_factory.mktemp("judged")
+    made = library(folder / "heard", {"flute": 1, "reed": 3, "brass": 6}, times=6)
+    return gather_notes(made, PLAN, (60, 67), folder / "cache", _QUIET)
+
+
+@pytest.fixture(scope="module")
+def judges(notes: NoteSet) -> Judges:
+    names = ([str(pitch) for pitch in notes.pitches], notes.instruments)
+    return Judges(*(train_judge(notes, each, epochs=12) for each in names))
+
+
+def test_notes_carry_pitch_and_instrument(notes: NoteSet) -> None:
+    assert notes.sounds.shape == (3 * 8 * 6, SAMPLES)
+    np.testing.assert_allclose(np.abs(notes.sounds).max(axis=1), 1.0, atol=1e-6)
+    assert sorted(set(notes.instruments)) == ["brass", "flute", "reed"]
+    assert sorted(set(notes.pitches.tolist())) == list(PITCHES)
+    assert 0.0 <= float(notes.features.min()) < float(notes.features.max()) <= 1.0
+
+
+def test_judges_hear_notes_that_they_were_not_trained_on(judges: Judges) -> None:
+    assert judges.pitch.accuracy > 0.8
+    assert judges.instrument.accuracy > 0.8
+
+
+def test_a_judge_is_the_same_from_the_same_seed(notes: NoteSet) -> None:
+    few = notes.of(np.arange(0, len(notes), 4))
+    names = [str(pitch) for pitch in few.pitches]
+    first, again, other = (train_judge(few, names, seed, epochs=1) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.logits(few), again.logits(few))
+    assert not np.allclose(first.logits(few), other.logits(few))
+
+
+def test_real_notes_score_better_than_noise(notes: NoteSet, judges: Judges) -> None:
+    order = np.random.default_rng(0).permutation(len(notes))
+    half = len(notes) // 2
+    scorer = Scorer(judges, notes.of(order[:half]), _QUIET, resamples=30)
+    real = notes.of(order[half:])
+    hiss = np.stack([noise(seed, SAMPLES) for seed in range(half)])
+    noises = NoteSet(hiss / np.abs(hiss).max(), real.pitches, (), RATE)
+    good, bad = scorer.scores(real), scorer.scores(noises)
+    assert good["tune"].value > 0.8 > 0.4 > bad["tune"].value
+    for name in SCORES:
+        if name in good:
+            figures = (good[name], bad[name]) if name in SCORES[:3] else (bad[name], good[name])
+            assert figures[0].low > figures[1].high, name
+
+
+def test_sines_have_the_pitches_asked_for(judges: Judges) -> None:
+    pitches = spread((60, 67), 20, np.random.default_rng(0))
+    assert set(np.bincount(pitches)[60:]) == {2, 3}
+    made = sines(PLAN, pitches)
+    heard = judges.pitch.logits(made).argmax(axis=1)
+    right = [judges.pitch.classes[i] == str(p) for i, p in zip(heard, pitches, strict=True)]
+    assert np.mean(right) > 0.8
+
+
+def test_a_library_without_notes_in_range_is_refused(tmp_path: Path) -> None:
+    made = library(tmp_path / "few", {"flute": 1}, times=1)
+    with pytest.raises(ConfigError, match="holds no notes of pitch 20 to 30"):
+        gather_notes(made, PLAN, (20, 30), tmp_path / "cache", _QUIET)
+
+
+def test_runs_are_judged_from_audio(tmp_path: Path) -> None:
+    heard = library(tmp_path / "heard", {"flute": 1, "reed": 3, "brass": 6})
+    unseen = library(tmp_path / "unseen", {"organ": 2, "bowed": 5}, seed=5000)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(RECIPE)
+    run = tmp_path / "mine"
+    common = ["--cache", str(tmp_path / "cache"), "--threads", "1"]
+    trained = CliRunner().invoke(
+        app, ["train", str(recipe), "--data", str(heard), "--run", str(run), "--jobs", "1", *common]
+    )
+    assert trained.exit_code == 0, trained.output
+    words = ["train judged", str(run), "--data", str(heard), "--unseen", str(unseen), *common]
+    words += ["--count", "16", "--epochs", "2"]
+    picture = tmp_path / "scales.png"
+    said = CliRunner().invoke(app, [*words, "--json", "--picture", str(picture)])
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout)
+    assert [row["name"] for row in found["rows"]] == [REAL, TRAINED_ON, SINES, "mine"]
+    assert {row["notes"] for row in found["rows"]} == {16}
+    assert found["pitches"] == 8
+    assert found["instruments"] == 2
+    for row in found["rows"]:
+        for figure in row["scores"].values():
+            assert figure["low"] <= figure["value"] <= figure["high"]
+        assert {"tune", "PIS", "IIS", "PKID", "IKID"} <= set(row["scores"])
+    assert picture.stat().st_size > 1000
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    assert lines[0].startswith("judges are right on held-out notes: pitch")
+    assert [line[:18].strip() for line in lines[2:]] == [REAL, TRAINED_ON, SINES, "mine"]
+
+    other = tmp_path / "other"
+    recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))
+    again = ["train", str(recipe), "--data", str(heard), "--run", str(other), "--jobs", "1"]
+    assert CliRunner().invoke(app, [*again, *common]).exit_code == 0
+    with pytest.raises(ConfigError, match="other makes other notes than mine"):
+        open_alike([run, other])
+    with pytest.raises(ConfigError, match="two runs are called mine"):
+        open_alike([run, run])

@@ -1,0 +1,339 @@
+"""Generated notes: labels from the library, growth, turns, figures, and a run from audio."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+torch = pytest.importorskip("torch")
+msgspec = pytest.importorskip("msgspec")
+for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
+    pytest.importorskip(needed)
+pytest.importorskip("onnxruntime")
+
+from torch import Tensor, nn  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from plc.apps.notes import latents  # noqa: E402
+from plc.cli.app import app as plc_app  # noqa: E402
+from plc.errors import ConfigError  # noqa: E402
+from plc.papers.notes import NoteGenerator  # noqa: E402
+from plc.papers.representations.named import REPRESENTATIONS  # noqa: E402
+from plc_training.cli import app  # noqa: E402
+from plc_training.data.segments import Segments  # noqa: E402
+from plc_training.export import export_run  # noqa: E402
+from plc_training.papers.generated import open_generator  # noqa: E402
+from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask  # noqa: E402
+from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from tests.signals import noise, sine  # noqa: E402
+
+RATE, SAMPLES = 8000, 1024
+PITCHES = (60, 64, 67, 72)
+RECIPE = """
+[task]
+kind = "notes"
+
+[data]
+sample_rate = 8000
+samples = 1024
+
+[settings]
+representation = "complex"
+widths = [6, 4, 4]
+latent = 4
+lowest = 60
+highest = 67
+scale_steps = 2
+
+[schedule]
+steps = 6
+batch = 4
+learning_rate = 1e-3
+beta1 = 0.0
+warm_up = 1
+validate_every = 3
+
+[model]
+name = "notes"
+content = "music"
+licence = "MIT"
+"""
+
+
+def hz(pitch: int) -> float:
+    return 440.0 * float(2.0 ** ((int(pitch) - 69) / 12))
+
+
+def segments(count: int = 8) -> Segments:
+    pitches = np.array([PITCHES[i % 4] for i in range(count)], np.uint8)
+    notes = np.stack([sine(hz(pitch), RATE, SAMPLES) for pitch in pitches])
+    lines = np.rint(notes[:, None] * 60_000).astype(np.int16)
+    peaks = np.full(count, 0.5, np.float32)
+    zeros = np.zeros(count, np.int32)
+    return Segments(lines, zeros, peaks, zeros.astype(np.uint8), pitches)
+
+
+def task(name: str = "magnitude-if", **changed: Any) -> NotesTask:
+    settings = NotesSettings(
+        representation=name,
+        widths=(6, 4, 4),
+        latent=4,
+        lowest=60,
+        highest=67,
+        scale_steps=10,
+        **changed,
+    )
+    plan = NotesPlan(sample_rate=RATE, samples=SAMPLES)
+    return NotesTask(plan, settings, segments(), segments(4))
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_representation_is_trained_and_judged(name: str) -> None:
+    torch.manual_seed(0)
+    made = task(name)
+    network = made.make_network()
+    batch = made.batch(4, np.random.default_rng(0))
+    for step in (0, 12, 35):
+        for turn in made.turns(step):
+            loss = turn.loss(network, batch)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+            assert torch.isfinite(loss)
+    figures = made.validate(network.eval())
+    assert np.isfinite(list(figures.values())).all()
+    assert figures["nearness_db"] <= 30.1
+
+
+def test_a_generator_of_the_notes_themselves_is_nearest() -> None:
+    made = task("waveform")
+
+    class Memory(nn.Module):
+        def __init__(self, level: float) -> None:
+            super().__init__()
+            self.level = nn.Parameter(torch.tensor(level))
+
+        def forward(self, _: Tensor, label: Tensor) -> Tensor:
+            notes = [sine(hz(60 + int(each)), RATE, SAMPLES, 1.0) for each in label]
+            arrays: Tensor = self.level * torch.from_numpy(np.stack(notes))[:, None, None]
+            return arrays
+
+    same, quiet = made.validate(Memory(1.0)), made.validate(Memory(0.1))
+    assert same["nearness_db"] > 10
+    assert same["level_db"] == pytest.approx(0, abs=0.1)
+    assert quiet["level_db"] == pytest.approx(-20, abs=0.1)
+    assert quiet["nearness_db"] < 0
+
+
+def test_arrays_and_labels_are_those_of_the_notes() -> None:
+    made = task("waveform")
+    batch = made.batch(16, np.random.default_rng(1))
+    for array, label in zip(batch["arrays"], batch["label"], strict=True):
+        np.testing.assert_allclose(
+            array[0, 0], sine(hz(60 + int(label)), RATE, SAMPLES, 1.0), atol=1e-3
+        )
+    assert set(batch["label"].tolist()) == {0, 4, 7}, "72 is above the highest"
+    network = made.make_network()
+    arrays = made.batch(8, np.random.default_rng(2))["arrays"]
+    assert network.levels.scaled(arrays).abs().max() == pytest.approx(1, abs=0.01)
+
+
+def test_scales_fade_in_over_the_first_half_of_their_steps() -> None:
+    growth = task().growth
+    assert growth(0) == growth(9) == (0, 0.0)
+    assert growth(10) == (1, 1.0)
+    assert growth(12)[1] == pytest.approx(0.6)
+    assert growth(15) == growth(19) == (1, 0.0)
+    assert growth(20) == (2, 1.0)
+    assert growth(1000) == (2, 0.0)
+
+
+def test_real_notes_of_a_scale_are_blended_as_the_generators_are() -> None:
+    made = task("waveform")
+    network = made.make_network()
+    batch = made.batch(4, np.random.default_rng(3))
+    whole = network.levels.scaled(batch["arrays"])
+    assert torch.equal(made._real(network, batch, 2, 0.0), whole)
+    begins = made._real(network, batch, 2, 1.0)
+    assert torch.equal(begins[..., ::2], begins[..., 1::2])
+    torch.testing.assert_close(begins[..., ::2], whole[..., ::2])
+
+
+def test_a_note_is_cut_faded_and_padded() -> None:
+    plan = NotesPlan(sample_rate=RATE, samples=1000)
+    rng = np.random.default_rng(0)
+    ((long, gap),) = plan.cut(np.ones(3000, np.float32), "instruments", rng)
+    assert gap == 0
+    assert (long[0, :700] == 1).all()
+    assert long[0, -1] == 0
+    assert (np.diff(long[0, 700:]) < 0).all()
+    ((short, _),) = plan.cut(np.ones(300, np.float32), "instruments", rng)
+    assert short.sum() == 300
+    assert not list(plan.cut(np.zeros(3000, np.float32), "instruments", rng))
+    assert not list(plan.cut(np.ones(3000, np.float32), "speech", rng))
+
+
+def a_run(tmp_path: Path, text: str = RECIPE) -> tuple[Path, list[str]]:
+    """Train on notes of a folder; return the run's folder and the command's arguments."""
+    rows, notes = ["path,domain,split"], ["path,start_s,duration_s,midi"]
+    for number, pitch in enumerate(PITCHES):
+        name = f"note{number}.wav"
+        x = np.concatenate([sine(hz(pitch), RATE, RATE), noise(number, RATE // 2)])
+        soundfile.write(tmp_path / name, x, RATE)
+        rows.append(f"{name},instruments,{'valid' if number < 2 else 'train'}")
+        notes += [f"{name},0.0,0.5,{pitch}", f"{name},0.5,0.5,{pitch}"]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "notes.csv").write_text("\n".join(notes) + "\n")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text)
+    arguments = ["train", str(recipe), "--data", str(tmp_path), "--run", str(tmp_path / "run")]
+    arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1", "--threads", "1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "run", arguments
+
+
+def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
+    folder, arguments = a_run(tmp_path)
+    assert (folder / "best.safetensors").exists()
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0, again.output
+
+    made: dict[str, list[Path]] = {}
+    for way in ("random", "scale", "interpolation"):
+        out = tmp_path / way
+        words = ["train", "generate", str(tmp_path / "run"), way, "--out", str(out), "--count", "3"]
+        written = CliRunner().invoke(app, words)
+        assert written.exit_code == 0, written.output
+        made[way] = sorted(out.iterdir())
+        assert [Path(line) for line in written.stdout.split()] == made[way]
+        for path in made[way]:
+            x, rate = soundfile.read(path)
+            assert (x.size, rate) == (SAMPLES, RATE)
+            assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
+    pitches = {way: [path.stem.split("-")[1] for path in paths] for way, paths in made.items()}
+    assert pitches["scale"] == ["60", "64", "67"]
+    assert len(set(pitches["interpolation"])) == 1
+    first, middle, last = (soundfile.read(path)[0] for path in made["interpolation"])
+    assert not np.allclose(first, middle)
+    assert not np.allclose(middle, last)
+
+
+def test_a_folder_without_a_run_of_notes_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "generate", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no run of plc train" in str(result.exception)
+
+
+def test_notes_without_pitch_are_refused() -> None:
+    whole = segments()
+    unknown = Segments(whole.lines, whole.gaps, whole.peaks, whole.domains)
+    settings = NotesSettings(representation="mel")
+    with pytest.raises(ConfigError, match="no note of the split train has a pitch from 44 to 70"):
+        NotesTask(NotesPlan(sample_rate=RATE, samples=SAMPLES), settings, unknown, whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"complex"', '"cqt"', "settings.representation is 'cqt'; expected waveform or complex"),
+        ("lowest = 60", "lowest = 68", "settings.lowest is 68; expected at most the highest, 67"),
+        ("samples = 1024", "samples = 0", "data.samples is 0"),
+        ("samples = 1024", "samples = 1024\nspeeds = [1.0, 0.9]", "speed 1 alone"),
+        ("widths = [6, 4, 4]", "widths = [6, 0]", "widths"),
+        (
+            '"complex"',
+            '"mfcc"\nquiet_db = 60.0',
+            "settings.quiet_db is 60; mfcc has no magnitudes: expected 0",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_trained_are_refused(old: str, new: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        parse_recipe(RECIPE.replace(old, new), "mine", "mine.toml")
+
+
+def test_the_recipes_differ_in_the_representation_alone() -> None:
+    names = ("waveform", "complex", "magnitude_if", "mel", "nsgt", "constant_q")
+    found = [read_recipe(f"notes_{name}") for name in names]
+    assert [recipe.settings.representation for recipe in found] == [  # type: ignore[attr-defined]
+        name.replace("_", "-") for name in names
+    ]
+    assert len({repr(recipe.schedule) for recipe in found}) == 1
+    settings = [msgspec.structs.asdict(recipe.settings) for recipe in found]
+    assert len({repr(each | {"representation": ""}) for each in settings}) == 1
+
+
+@pytest.mark.parametrize("name", ["waveform", "complex", "magnitude-if"])
+def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path, name: str) -> None:
+    text = RECIPE.replace('"complex"', f'"{name}"\nlabel_gain = 6.0\nquiet_db = 60.0')
+    folder, _ = a_run(tmp_path, text)
+    made = export_run(folder, tmp_path / "models")
+    manifest = made.manifest
+    assert (manifest.kind, manifest.sample_rates) == ("notes", (RATE, RATE))
+    assert manifest.horizon_ms == pytest.approx(1000 * SAMPLES / RATE)
+    ours, theirs = open_generator(folder), NoteGenerator(manifest)
+    assert (theirs.lowest, theirs.highest, theirs.latent) == (60, 67, 4)
+    noise = latents(ours, 3, np.random.default_rng(0))
+    pitches = np.array([60, 63, 67])
+    pairs = zip(ours.arrays(noise, pitches), theirs.arrays(noise, pitches), strict=True)
+    for torchs, runtimes in pairs:
+        # Weights of the model are rounded to half precision.
+        assert np.square(torchs - runtimes).sum() < 1e-3 * np.square(torchs).sum()
+    first, second = theirs.arrays(noise[[0, 0]], pitches[:2])
+    assert not np.allclose(first, second)
+
+
+def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
+    mido = pytest.importorskip("mido")
+    folder, _ = a_run(tmp_path)
+    export_run(folder, tmp_path / "models")
+    song = mido.MidiFile(ticks_per_beat=480)
+    messages = [(60, 480), (84, 240), (70, 240)]
+    track = mido.MidiTrack()
+    for pitch, ticks in messages:
+        track.append(mido.Message("note_on", note=pitch, velocity=90))
+        track.append(mido.Message("note_off", note=pitch, time=ticks))
+    song.tracks.append(track)
+    song.save(tmp_path / "song.mid")
+    midi = ["--midi", str(tmp_path / "song.mid")]
+    by_run = ["train", "generate", str(folder)]
+    by_model = ["generate", "--model", str(tmp_path / "models" / "notes.json")]
+    for number, (command, words) in enumerate(((app, by_run), (plc_app, by_model))):
+        target = tmp_path / f"song{number}.wav"
+        said = CliRunner().invoke(command, [*words, "from-midi", *midi, "--out", str(target)])
+        assert said.exit_code == 0, said.output
+        assert "2 notes, 1 of them moved by octaves, 1 note out of range left out" in said.stdout
+        x, rate = soundfile.read(target)
+        assert rate == RATE
+        assert x.size == pytest.approx(0.5 * RATE + SAMPLES, abs=2)
+        assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
+        for wrong in (["from-midi"], ["scale", *midi]):
+            refused = CliRunner().invoke(command, [*words, *wrong, "--out", str(tmp_path / "no")])
+            assert refused.exit_code == 1
+            assert "--midi" in refused.output + str(refused.exception)
+
+
+def test_a_louder_label_changes_more_of_a_note() -> None:
+    spreads = []
+    for gain in (1.0, 6.0):
+        torch.manual_seed(0)
+        generator = task(label_gain=gain).make_network().generator
+        made = generator(torch.ones(1, 4).expand(8, 4), torch.arange(8))
+        spreads.append(float(made.std(0).mean().detach()))
+    assert spreads[1] > 1.15 * spreads[0]
+
+
+def test_the_generator_may_learn_at_a_pace_of_its_own(tmp_path: Path) -> None:
+    assert [turn.pace for turn in task(generator_pace=3.0).turns(0)] == [1.0, 3.0]
+    weights = []
+    for pace in ("0.0", "1e-9"):
+        folder = tmp_path / pace
+        folder.mkdir()
+        text = RECIPE.replace("scale_steps = 2", f"scale_steps = 2\ngenerator_pace = {pace}")
+        weights.append(open_generator(a_run(folder, text)[0]).network.generator.state_dict())
+    still, slow = weights
+    for name, weight in still.items():
+        torch.testing.assert_close(weight, slow[name], atol=1e-6, rtol=1e-6)
+    default = open_generator(a_run(tmp_path)[0]).network.generator.state_dict()
+    assert any((default[name] - weight).abs().max() > 1e-4 for name, weight in still.items())

@@ -1,0 +1,1 @@
+"""Networks, tasks and comparisons of papers."""

@@ -1,0 +1,323 @@
+"""The task of a gap in a representation: the paper's gap of 64 ms, as any array of sound [1]_.
+
+Segments are the paper's, 64 ms between 128 ms on either side. Each is divided by the level of its
+known samples and written as an array (:mod:`plc.papers.representations`) twice: whole, and with a
+silent gap. Noise of -70 dB below that level stands in both, so that logarithms of silence are
+bounded. The network sees the second array and answers with what the first has in the *lost* frames;
+it corrects straight lines between the last frame before these and the first one after. Lost are the
+samples of the gap, or frames whose middle lies less than half a window of 64 ms from it; of bands,
+whose windows differ, the same.
+
+::
+
+    |<----- 128 ms ----->|<-- gap -->|<----- 128 ms ----->|
+               |<- 32 ms ->|<-- lost -->|<- 32 ms ->|          frames, by their middles
+
+All representations have the same network: their frames are gathered in columns of about 16 ms, the
+vectors of :class:`~plc_training.papers.columns.Columns`. Channels are shifted and scaled to mean
+0 and deviation 1. The loss is the mean squared error in the lost frames; of phases and phase steps
+whole turns do not count.
+
+References
+----------
+.. [1] A. Marafioti, N. Holighaus, P. Majdak, N. Perraudin, "Audio inpainting of music by means of
+   neural networks", AES 146th Convention, 2019; its section 5 asks for other representations.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plc.errors import ConfigError, ModelError
+from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.papers.representations.base import Array, Samples, Spectral
+from plc.papers.representations.named import REPRESENTATIONS, representation
+from plc.papers.representations.spectral import BIN_HZ, Waveform
+from plc_bench.scores.metrics import rms
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import grid_window_samples
+from plc_training.data.segments import Segments
+from plc_training.papers.columns import HEADS, Columns
+from plc_training.tasks.base import (
+    Count,
+    ModelCard,
+    Ports,
+    SessionTask,
+    Settings,
+    TaskChoice,
+    check_choice,
+)
+from plc_training.tasks.paper_plan import PaperPlan
+
+SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
+GAP = (CONTEXT_SAMPLES, CONTEXT_SAMPLES + GAP_SAMPLES)
+_WINDOW = grid_window_samples(SAMPLE_RATE, BIN_HZ)
+# Columns of a segment, about: 16 ms each.
+_COLUMNS = 4 * SEGMENT_SAMPLES // _WINDOW
+# Of a segment's known samples: the noise in their level, and a level that silence has.
+_NOISE, _LEAST_LEVEL = 10.0 ** (-70.0 / 20.0), 1e-4
+_SCALE_SEGMENTS = 256
+_VALIDATION_BATCH = 32
+
+
+class RepresentedSettings(Settings, frozen=True, kw_only=True):
+    """Settings of the task.
+
+    Attributes
+    ----------
+    representation : str
+        Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
+    width, blocks : int
+        Of :class:`~plc_training.papers.columns.Columns`.
+    """
+
+    representation: str
+    width: Count = 192
+    blocks: Count = 3
+
+
+class GapArrays:
+    """Arrays of segments in one representation.
+
+    Attributes
+    ----------
+    kind : Representation
+        Of segments.
+    lost : bool, shape (frames,)
+        Frames that are lost: one stretch inside.
+    turning : bool, shape (channels, 1, 1)
+        Channels of phases or phase steps, in half turns.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.kind = representation(name, SAMPLE_RATE, SEGMENT_SAMPLES)
+        self.lost = _lost_frames(self.kind.shape[2], isinstance(self.kind, Waveform), self.grid)
+        turning = [channel.startswith("phase") for channel in self.kind.channels]
+        self.turning = np.array(turning)[:, None, None]
+        rng = np.random.default_rng(0)
+        self._noise = _NOISE * rng.standard_normal(SEGMENT_SAMPLES, np.float32)
+
+    @property
+    def grid(self) -> Stft | None:
+        """Transform of spectra; None of other representations."""
+        return self.kind.grid if isinstance(self.kind, Spectral) else None
+
+    def prepared(self, segment: Samples) -> tuple[Samples, np.float32]:
+        """Return a segment at level 1 with noise, and its level."""
+        known = np.concatenate([segment[: GAP[0]], segment[GAP[1] :]])
+        level = np.float32(max(rms(known), _LEAST_LEVEL))
+        return segment / level + self._noise, level
+
+    def silenced(self, segment: Samples) -> Samples:
+        """Return a prepared segment whose gap is silent but for the noise."""
+        silent = segment.copy()
+        silent[slice(*GAP)] = self._noise[slice(*GAP)]
+        return silent
+
+    def damaged(self, segment: Samples) -> Array:
+        """Return the array of a prepared segment with a silent gap."""
+        return self.kind.forward(self.silenced(segment))
+
+    def interpolated(self, array: Array) -> Array:
+        """Return an array with straight lines in its lost frames; phases take the shorter way."""
+        first, last = np.flatnonzero(self.lost)[[0, -1]]
+        before, after = array[..., first - 1, None], array[..., last + 1, None]
+        share = np.arange(1, last - first + 2, dtype=np.float32) / np.float32(last - first + 2)
+        way = after - before
+        way = np.where(self.turning, way - 2.0 * np.round(way / 2.0), way)
+        filled = array.copy()
+        filled[..., self.lost] = before + share * way
+        return filled
+
+    def joined(self, filled: Array, damaged: Array) -> Array:
+        """Return a filled array with the known phases behind the gap.
+
+        Where phases are sums of steps, the first step behind the gap ends in the known phase.
+        """
+        if "step" not in self.kind.channels[-1]:
+            return filled
+        behind = int(np.flatnonzero(self.lost)[-1]) + 1
+        wanted = damaged[1, :, : behind + 1].sum(axis=1, dtype=np.float64)
+        reached = filled[1, :, :behind].sum(axis=1, dtype=np.float64)
+        out = filled.copy()
+        out[1, :, behind] = wanted - reached
+        return out
+
+
+class ArrayNet(nn.Module):
+    """Columns of an array to its correction.
+
+    Parameters
+    ----------
+    arrays : GapArrays
+        Shape and lost frames.
+    settings : RepresentedSettings
+        Size.
+    """
+
+    middle: Tensor
+    reach: Tensor
+    lost: Tensor
+
+    def __init__(self, arrays: GapArrays, settings: RepresentedSettings) -> None:
+        super().__init__()
+        channels, rows, frames = arrays.kind.shape
+        self._held = max(1, round(frames / _COLUMNS))
+        numbers = channels * rows * self._held
+        self.columns = Columns(numbers, numbers, settings.width, settings.blocks)
+        nn.init.zeros_(self.columns.last.weight)
+        self.register_buffer("middle", torch.zeros(channels, 1, 1))
+        self.register_buffer("reach", torch.ones(channels, 1, 1))
+        self.register_buffer("lost", torch.from_numpy(arrays.lost))
+
+    def forward(self, damaged: Tensor, filled: Tensor) -> Tensor:
+        """Return filled arrays with their lost frames corrected.
+
+        Parameters
+        ----------
+        damaged, filled : float32, shape (batch, channels, rows, frames)
+            With a silent gap, and with straight lines in it.
+        """
+        batch, channels, rows, frames = damaged.shape
+        x = (damaged - self.middle) / self.reach
+        x = functional.pad(x, (0, -frames % self._held), mode="constant")
+        columns = x.reshape(batch, channels * rows, -1, self._held).permute(0, 2, 1, 3)
+        answer = self.columns(columns.flatten(2)).float()
+        answer = answer.reshape(batch, -1, channels * rows, self._held).permute(0, 2, 1, 3)
+        correction = answer.reshape(batch, channels, rows, -1)[..., :frames]
+        out: Tensor = filled + self.lost * self.reach * correction
+        return out
+
+
+class RepresentedTask(SessionTask):
+    """Batches, loss and validation figures of a gap in a representation.
+
+    Attributes
+    ----------
+    arrays : GapArrays
+        Of the segments.
+    """
+
+    kind = "represented"
+    plan_type = PaperPlan
+    settings_type = RepresentedSettings
+    above_zero = ("shift_ms",)
+    ports = Ports(("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}})
+
+    def __init__(
+        self, plan: PaperPlan, settings: RepresentedSettings, train: Segments, valid: Segments
+    ) -> None:
+        self._settings, self._train, self._valid = settings, train, valid
+        self.arrays = GapArrays(settings.representation)
+        self._reach = torch.ones(1)
+
+    @classmethod
+    def check(
+        cls, plan: PaperPlan, settings: RepresentedSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check one plan of a recipe against its settings.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be trained.
+        """
+        super().check(plan, settings, choice, card)
+        check_choice("settings.representation", settings.representation, REPRESENTATIONS)
+        if settings.width % HEADS:
+            raise ConfigError(f"settings.width is {settings.width}; expected a multiple of {HEADS}")
+
+    def make_network(self) -> ArrayNet:
+        """Return the network with random weights, and the scale of the arrays."""
+        network = ArrayNet(self.arrays, self._settings)
+        count = min(_SCALE_SEGMENTS, self._train.gaps.size)
+        chosen = np.linspace(0, self._train.gaps.size - 1, count).astype(np.int64)
+        truth = self._batch(self._train.at_their_level(chosen)[:, 0])["truth"]
+        deviation, middle = torch.std_mean(truth, (0, 2, 3))
+        network.middle.copy_(middle.reshape(-1, 1, 1))
+        network.reach.copy_(deviation.clamp_min(1e-6).reshape(-1, 1, 1))
+        self._reach = network.reach.clone()
+        return network
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return random segments, reversed in time and sign at random."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        lines = self._train.at_their_level(chosen)[:, 0]
+        reverse, negate = rng.random((2, size)) < 0.5
+        lines[reverse] = lines[reverse, ::-1]
+        lines[negate] *= -1.0
+        return self._batch(lines)
+
+    def _batch(self, lines: NDArray[np.float32]) -> dict[str, Tensor]:
+        rows: dict[str, list[Array]] = {"damaged": [], "filled": [], "truth": []}
+        for line in lines:
+            segment, _ = self.arrays.prepared(line)
+            damaged = self.arrays.damaged(segment)
+            rows["damaged"].append(damaged)
+            rows["filled"].append(self.arrays.interpolated(damaged))
+            rows["truth"].append(self.arrays.kind.forward(segment))
+        return {name: torch.from_numpy(np.stack(arrays)) for name, arrays in rows.items()}
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the arrays with a silent gap, and those with straight lines."""
+        return batch["damaged"], batch["filled"]
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean squared error in the lost frames, in deviations."""
+        return self._errors(output, batch).mean()
+
+    def _errors(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return each segment's error, shape (batch,)."""
+        difference = (output - batch["truth"])[..., torch.from_numpy(self.arrays.lost)]
+        turned = difference - 2.0 * torch.round(difference / 2.0)
+        difference = torch.where(torch.from_numpy(self.arrays.turning), turned, difference)
+        errors: Tensor = (difference / self._reach).flatten(1).square().mean(1)
+        return errors
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the validation segments.
+
+        Returns
+        -------
+        dict
+            ``gain_db``: mean error of straight lines over the network's; ``error``: the latter.
+        """
+        device = next(network.parameters()).device
+        lines, ours = [], []
+        for begin in range(0, self._valid.gaps.size, _VALIDATION_BATCH):
+            part = slice(begin, begin + _VALIDATION_BATCH)
+            batch = self._batch(self._valid.at_their_level(part)[:, 0])
+            answer = network(*(each.to(device) for each in self.inputs(batch))).float().cpu()
+            lines.append(self._errors(batch["filled"], batch))
+            ours.append(self._errors(answer, batch))
+        straight, error = (float(torch.cat(each).mean()) for each in (lines, ours))
+        return {"gain_db": 10.0 * float(np.log10(straight / error)), "error": error}
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Refuse: the engine has no such networks.
+
+        Raises
+        ------
+        ModelError
+            Always.
+        """
+        raise ModelError(
+            f"{card.name} is an experiment on representations; the engine runs the networks of "
+            "paper_magnitude"
+        )
+
+
+def _lost_frames(frames: int, samples: bool, grid: Stft | None) -> NDArray[np.bool_]:
+    """Return the frames that are lost, by their middles; ``samples``: each is a sample."""
+    step = SEGMENT_SAMPLES / frames if grid is None else grid.hop
+    # Of spectra the first frame ends with the first hop of the segment.
+    first = 0.0 if grid is None else grid.hop - grid.window.size / 2
+    middles = first + step * np.arange(frames) + 0.5 * samples
+    reach = 0.0 if samples else _WINDOW / 2
+    lost: NDArray[np.bool_] = (middles > GAP[0] - reach) & (middles < GAP[1] + reach)
+    return lost
