@@ -458,15 +458,16 @@ class JitterBuffer:
         if self._late.add(now_s):
             # Behind the numbers there are now others; media time goes on from the next packet.
             following = (packet.timestamp + samples) % (1 << TIMESTAMP_BITS)
-            self._move_line(following, now_s + samples / self._rate)
+            self._following = self._move_line(following, now_s + samples / self._rate)
             self.stats.source_changes += 1
         return Verdict.LATE
 
-    def _move_line(self, timestamp: int, now_s: float) -> None:
-        """Shift media time so that this packet waits the target delay.
+    def _move_line(self, timestamp: int, now_s: float) -> int:
+        """Shift media time so that this packet waits the target delay; return its place.
 
         Nothing is said by that about the sender's clock: the base starts from here.
         """
         self._late.clear()
         due = self._timeline.jump(timestamp, self._turns.place_for(now_s))
         self.delays.rebase(now_s - due / self._rate, now_s)
+        return due
