@@ -42,8 +42,11 @@ _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
-# Stamps that advance by more than the samples are compared with the clock after this long.
+# Stamps that advance by more than the samples are compared with the clock each second; at once,
+# where packets come by so much, and that share, sooner than they say.
 _STAMPS_S = 1.0
+_SOON_S = 0.06
+_SOON_SHARE = 0.25
 # A standstill of the network is over so soon after its first packet.
 _STAND_S = 0.25
 # By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
@@ -113,25 +116,38 @@ class _Stamps:
     samples: int = 0
     ahead: int = 0
     """By how many samples more the stamps have advanced."""
+    came_soon: bool = False
+    """Whether packets came so much sooner than stamped that no delay of the first explains it."""
     are_false: bool = False
     """Whether the samples keep the pace, not the stamps."""
 
     def note(self, samples: int, ahead: int, rate: float, now_s: float) -> None:
         """Take in the next packet."""
-        self.are_false = self._judge(samples, ahead, rate, now_s)
+        if ahead <= 0:
+            self.since_s, self.are_false = None, False
+        elif self.since_s is None or now_s < self.since_s:
+            self._begin(now_s)
+        else:
+            self.samples += samples
+            self.ahead += ahead
+            self._judge(now_s - self.since_s, rate)
+            if now_s - self.since_s >= _STAMPS_S:
+                self._begin(now_s)
 
-    def _judge(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
-        if ahead <= 0 or (self.since_s is not None and now_s < self.since_s):
-            self.since_s = None
-            return False
-        if self.since_s is None:
-            self.since_s, self.samples, self.ahead = now_s, 0, 0
-            return False
-        self.samples += samples
-        self.ahead += ahead
-        lasted_s = now_s - self.since_s
+    def _begin(self, now_s: float) -> None:
+        self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
+
+    def _judge(self, lasted_s: float, rate: float) -> None:
+        """Compare samples and stamps with the clock: what comes late says nothing, what soon does."""
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
-        return lasted_s >= _STAMPS_S and abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s)
+        self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
+        self.are_false |= self.came_soon
+        if lasted_s < _STAMPS_S or self.came_soon:
+            return
+        if abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s):
+            self.are_false = True
+        elif stamped_s >= (1.0 - _SOON_SHARE) * lasted_s:
+            self.are_false = False
 
 
 @dataclass(frozen=True, slots=True)
