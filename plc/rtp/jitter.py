@@ -47,7 +47,8 @@ _ONSET_S = 0.06
 _STAMPS_S = 1.0
 _SOON_S = 0.06
 _SOON_SHARE = 0.25
-# A standstill of the network is over so soon after its first packet.
+# A standstill of the network is over so soon after its first packet, or after one that came
+# faster than those before.
 _STAND_S = 0.25
 # By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
 _SOONER_S = 0.002
@@ -150,16 +151,18 @@ class _Stamps:
             self.are_false = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Onset:
-    """A move of the line to a packet behind a pause."""
+    """A move of the line to a packet that came late: behind a pause, or held up."""
 
     transit_s: float
     """On the line since then, of that packet."""
     base_before_s: float
     """On the same, the base there was before."""
+    least_s: float
+    """The least since then."""
     until_s: float
-    """When it is known to have been a pause, not a standstill of the network."""
+    """When the network is known to hold nothing up that came before."""
 
 
 class JitterBuffer:
@@ -442,13 +445,18 @@ class JitterBuffer:
 
     def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
         """Move the line to a packet behind an untold pause."""
-        before = self._timeline.start_of(packet.timestamp)
-        base_s = self.delays.base_s
         self._turns.pass_held()
-        self._move_line(packet.timestamp, now_s)
-        moved = self._timeline.start_of(packet.timestamp)
+        self._move_to_late(packet.timestamp, now_s)
+
+    def _move_to_late(self, timestamp: int, now_s: float) -> int:
+        """Move the line to a packet that came late, and see on; return its place."""
+        before, onset = self._timeline.start_of(timestamp), self._onset
+        base_s = self.delays.base_s if onset is None else onset.base_before_s
+        moved = self._move_line(timestamp, now_s)
         base_s -= (moved - before) / self._rate
-        self._onset = _Onset(now_s - moved / self._rate, base_s, now_s + _STAND_S)
+        transit_s = now_s - moved / self._rate
+        self._onset = _Onset(transit_s, base_s, transit_s, now_s + _STAND_S)
+        return moved
 
     def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
         """Go back to the delay before if the network stood still."""
@@ -457,8 +465,13 @@ class JitterBuffer:
             self.delays.note(onset.transit_s, now_s)
             self._turns.hurry_as_configured()
             self._onset = None
+        elif transit_s < onset.least_s - _SOONER_S:
+            # What was held up comes in faster than it was sent, and has not all come yet.
+            onset.least_s, onset.until_s = transit_s, now_s + _STAND_S
         elif not 0.0 <= onset.until_s - now_s <= _STAND_S:
             self._onset = None
+            if onset.transit_s - onset.least_s > _ONSET_S:
+                self._turns.hurry_as_configured()
 
     def _insert(self, placed: PlacedPacket) -> Verdict:
         verdict = self._timeline.insert(placed)
@@ -474,7 +487,7 @@ class JitterBuffer:
         if self._late.add(now_s):
             # Behind the numbers there are now others; media time goes on from the next packet.
             following = (packet.timestamp + samples) % (1 << TIMESTAMP_BITS)
-            self._following = self._move_line(following, now_s + samples / self._rate)
+            self._following = self._move_to_late(following, now_s + samples / self._rate)
             self.stats.source_changes += 1
         return Verdict.LATE
 
