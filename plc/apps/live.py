@@ -53,7 +53,7 @@ from plc.rtp.config import ReceiverConfig
 from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
 from plc.rtp.playout import Playout
-from plc.rtp.srtp import SrtpTold, merged
+from plc.rtp.srtp import SrtpReceiver, SrtpTold, merged
 from plc.rtp.udp import Endpoint, stop_signals
 from plc.runtime import standing
 from plc.runtime.priority import Level, Priority, Wish, leave, take
@@ -140,10 +140,10 @@ class LiveEngine:
             self.source = NetworkSource(source, self.stats, receiver)
         else:
             self.source = DeviceSource(source, local, stream.packet_samples, self.stats)
-        self._srtp_receivers = []
+        self.srtp_receivers: list[SrtpReceiver] = []
         if isinstance(self.source, NetworkSource) and self.source.srtp is not None:
-            self._srtp_receivers.append(self.source.srtp)
-        self._srtp_told = SrtpTold(self._srtp_receivers)
+            self.srtp_receivers.append(self.source.srtp)
+        self._srtp_told = SrtpTold(self.srtp_receivers)
         self.sink = DeviceSink(
             output,
             stream.sample_rate,
@@ -172,6 +172,9 @@ class LiveEngine:
             if isinstance(self.source, NetworkSource):
                 self._take_due(now_s)
         self._take_due(now_s)
+        if isinstance(self.source, NetworkSource):
+            if self.playout.buffer.ssrc in self.source.farewells():
+                self.playout.buffer.give_way()
         blocks = 0
         while not self._drained and (due_s := self.sink.due_s()) is not None:
             self._play(due_s, ours_s)
@@ -221,7 +224,7 @@ class LiveEngine:
         """End the networks' threads, and close the port, if there are any."""
         self.playout.close()
         if isinstance(self.source, NetworkSource):
-            self.source.port.close()
+            self.source.close()
 
     def report(self) -> dict[str, Any]:
         """Return everything that was counted, by name."""
@@ -234,7 +237,7 @@ class LiveEngine:
             "reserve_ms": 1000.0 * self.sink.reserve_s,
             "impairment": asdict(self.impairment.stats),
             "sent": None if self.sender is None else self.sender.report(),
-            "srtp": merged(self._srtp_receivers),
+            "srtp": merged(self.srtp_receivers),
         } | self.playout.report()
 
 

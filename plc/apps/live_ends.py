@@ -4,8 +4,9 @@ The output end also keeps the stream's time: see :class:`PlayClock`.
 """
 
 import math
+import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from plc.audio.devices import DevicePort, DeviceStream
 from plc.audio.rates import RateConverter
 from plc.engine.stats import TimeHistogram
+from plc.errors import NetworkError
 from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.latch import Latch, RateCap
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import Malformed, ssrc_of
+from plc.rtp.packets import Malformed, is_rtcp, ssrc_of
+from plc.rtp.rtcp import ended_by
+from plc.rtp.sequence import DROPOUT_MAX
 from plc.rtp.srtp import SrtpReceiver
 from plc.rtp.udp import Address, Endpoint, UdpPort
 
@@ -259,13 +263,19 @@ class DeviceSource:
         self._waiting = self._waiting[:0]
 
     def _count_absence(self, ours_s: float) -> None:
-        """Go on numbering as if packets had been made all the time; those count as lost."""
+        """Go on numbering as if packets had been made all the time; those count as lost.
+
+        After so long that receivers take it for a restart, it is one, of another source: numbers
+        half a turn ahead pass for old ones, which SRTP does not seal.
+        """
         self._resumes = False
         assert self._last_s is not None
         period_s = self._block / self._codec.sample_rate
         absent = max(0, round((ours_s - self._last_s) / period_s) - 1)
         self._stats.absent_packets += absent
         self._numbers += absent
+        if absent > DROPOUT_MAX:
+            self._ssrc, self._numbers = random.SystemRandom().getrandbits(32), 0
         self._packetizer = Packetizer(
             self._codec,
             ssrc=self._ssrc,
@@ -277,6 +287,9 @@ class DeviceSource:
 
 class NetworkSource:
     """RTP from a UDP port, of the source that holds it.
+
+    What its sender says by RTCP is heard at the same port (RFC 5761), and at the one after an even
+    one (RFC 3550, section 11) where that is free.
 
     Parameters
     ----------
@@ -296,6 +309,14 @@ class NetworkSource:
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
+        self._ended: set[int] = set()
+        self._rtcp = _open_rtcp(self.port.endpoint)
+
+    def close(self) -> None:
+        """Close the ports."""
+        self.port.close()
+        if self._rtcp is not None:
+            self._rtcp.close()
 
     def stop(self) -> None:
         """Take nothing more in."""
@@ -309,11 +330,31 @@ class NetworkSource:
             datagram = came if self.srtp is None else self.srtp.open(came)
             if datagram is None:
                 continue
-            if self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s):
+            if not (self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s)):
+                self._stats.refused_datagrams += 1
+            elif is_rtcp(datagram):
+                self._ended.update(ended_by(datagram))
+            else:
                 self._last = sender, datagram, ours_s
                 yield datagram
-            else:
-                self._stats.refused_datagrams += 1
+
+    def farewells(self) -> set[int]:
+        """Return the sources that the sender has taken leave of (RTCP BYE) since the last call."""
+        if self._rtcp is not None and not self._stopped:
+            for came, sender in self._rtcp.arrived():
+                self._take_report(came, sender)
+        ended, self._ended = self._ended, set()
+        return ended
+
+    def _take_report(self, came: bytes, sender: Address) -> None:
+        """Take in RTCP that came at its own port: of the sender's host alone."""
+        holder = self.latch.source
+        if holder is None or sender[0] != holder[0]:
+            self._stats.refused_datagrams += 1
+            return
+        datagram = came if self.srtp is None else self.srtp.open(came)
+        if datagram is not None and is_rtcp(datagram):
+            self._ended.update(ended_by(datagram))
 
     @property
     def sender(self) -> Address:
@@ -332,6 +373,16 @@ class NetworkSource:
         if ssrc_of(datagram) != ssrc_of(newest):
             return False
         return self.latch.heard(sender, newest, verdict, now_s)
+
+
+def _open_rtcp(endpoint: Endpoint) -> UdpPort | None:
+    """Return the port after an even one; None where it is another's."""
+    if endpoint.port % 2:
+        return None
+    try:
+        return UdpPort(replace(endpoint, port=endpoint.port + 1))
+    except NetworkError:
+        return None
 
 
 class DeviceSink:

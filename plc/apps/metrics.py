@@ -27,6 +27,7 @@ from plc.errors import MissingExtraError
 from plc.extras import install_command
 from plc.jsonable import to_json
 from plc.rtp.playout import Playout
+from plc.rtp.srtp import SrtpReceiver, merged
 from plc.rtp.udp import Endpoint, parse_endpoint
 
 if TYPE_CHECKING:
@@ -171,6 +172,14 @@ def _jitter(relay: "StreamRelay") -> float | None:
     return None if relay.reports is None else relay.reports.jitter_s
 
 
+def _srtp(receivers: list[SrtpReceiver]) -> Values | None:
+    """Return SRTP's counters by outcome; None where there is no key."""
+    counts = merged(receivers)
+    if counts is None:
+        return None
+    return [((name.removesuffix("_packets"),), count) for name, count in counts.items()]
+
+
 def _paths(name: str) -> Callable[["StreamRelay"], Values]:
     """Return a reader of a counter of each path, by its number."""
     return lambda relay: [
@@ -227,6 +236,11 @@ PLAYOUT_METRICS = (
     _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
 )
 """Of a :class:`~plc.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
+
+SRTP_METRICS = (
+    Metric("srtp_packets", _srtp, "packets opened, or refused and why (`--key`)", ("outcome",)),
+)
+"""Of the :class:`~plc.rtp.srtp.SrtpReceiver` of a stream's paths."""
 
 RELAY_METRICS = (
     _count("datagrams_received", "stats.datagrams_received", "datagrams received"),
@@ -285,12 +299,14 @@ def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
 def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
     """Yield the counters of a stream through the relay."""
     yield from playout_samples(stream, relay.playout)
+    yield from _samples(SRTP_METRICS, stream, relay.srtp_receivers)
     yield from _samples(RELAY_METRICS, stream, relay)
 
 
 def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
     """Yield the counters of a live stream and its devices."""
     yield from playout_samples(stream, live.engine.playout)
+    yield from _samples(SRTP_METRICS, stream, live.engine.srtp_receivers)
     yield from _samples(LIVE_METRICS, stream, live)
 
 

@@ -42,9 +42,13 @@ _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
-# Stamps that advance by more than the samples are compared with the clock after this long.
+# Stamps that advance by more than the samples are compared with the clock each second; at once,
+# where packets come by so much, and that share, sooner than they say.
 _STAMPS_S = 1.0
-# A standstill of the network is over so soon after its first packet.
+_SOON_S = 0.06
+_SOON_SHARE = 0.25
+# A standstill of the network is over so soon after its first packet, or after one that came
+# faster than those before.
 _STAND_S = 0.25
 # By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
 _SOONER_S = 0.002
@@ -113,37 +117,52 @@ class _Stamps:
     samples: int = 0
     ahead: int = 0
     """By how many samples more the stamps have advanced."""
+    came_soon: bool = False
+    """Whether packets came so much sooner than stamped that no delay of the first explains it."""
     are_false: bool = False
     """Whether the samples keep the pace, not the stamps."""
 
     def note(self, samples: int, ahead: int, rate: float, now_s: float) -> None:
         """Take in the next packet."""
-        self.are_false = self._judge(samples, ahead, rate, now_s)
+        if ahead <= 0:
+            self.since_s, self.are_false = None, False
+        elif self.since_s is None or now_s < self.since_s:
+            self._begin(now_s)
+        else:
+            self.samples += samples
+            self.ahead += ahead
+            self._judge(now_s - self.since_s, rate)
+            if now_s - self.since_s >= _STAMPS_S:
+                self._begin(now_s)
 
-    def _judge(self, samples: int, ahead: int, rate: float, now_s: float) -> bool:
-        if ahead <= 0 or (self.since_s is not None and now_s < self.since_s):
-            self.since_s = None
-            return False
-        if self.since_s is None:
-            self.since_s, self.samples, self.ahead = now_s, 0, 0
-            return False
-        self.samples += samples
-        self.ahead += ahead
-        lasted_s = now_s - self.since_s
+    def _begin(self, now_s: float) -> None:
+        self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
+
+    def _judge(self, lasted_s: float, rate: float) -> None:
+        """Compare samples and stamps with the clock: what comes late says nothing, what soon does."""
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
-        return lasted_s >= _STAMPS_S and abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s)
+        self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
+        self.are_false |= self.came_soon
+        if lasted_s < _STAMPS_S or self.came_soon:
+            return
+        if abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s):
+            self.are_false = True
+        elif stamped_s >= (1.0 - _SOON_SHARE) * lasted_s:
+            self.are_false = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Onset:
-    """A move of the line to a packet behind a pause."""
+    """A move of the line to a packet that came late: behind a pause, or held up."""
 
     transit_s: float
     """On the line since then, of that packet."""
     base_before_s: float
     """On the same, the base there was before."""
+    least_s: float
+    """The least since then."""
     until_s: float
-    """When it is known to have been a pause, not a standstill of the network."""
+    """When the network is known to hold nothing up that came before."""
 
 
 class JitterBuffer:
@@ -426,13 +445,18 @@ class JitterBuffer:
 
     def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
         """Move the line to a packet behind an untold pause."""
-        before = self._timeline.start_of(packet.timestamp)
-        base_s = self.delays.base_s
         self._turns.pass_held()
-        self._move_line(packet.timestamp, now_s)
-        moved = self._timeline.start_of(packet.timestamp)
+        self._move_to_late(packet.timestamp, now_s)
+
+    def _move_to_late(self, timestamp: int, now_s: float) -> int:
+        """Move the line to a packet that came late, and see on; return its place."""
+        before, onset = self._timeline.start_of(timestamp), self._onset
+        base_s = self.delays.base_s if onset is None else onset.base_before_s
+        moved = self._move_line(timestamp, now_s)
         base_s -= (moved - before) / self._rate
-        self._onset = _Onset(now_s - moved / self._rate, base_s, now_s + _STAND_S)
+        transit_s = now_s - moved / self._rate
+        self._onset = _Onset(transit_s, base_s, transit_s, now_s + _STAND_S)
+        return moved
 
     def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
         """Go back to the delay before if the network stood still."""
@@ -441,8 +465,13 @@ class JitterBuffer:
             self.delays.note(onset.transit_s, now_s)
             self._turns.hurry_as_configured()
             self._onset = None
+        elif transit_s < onset.least_s - _SOONER_S:
+            # What was held up comes in faster than it was sent, and has not all come yet.
+            onset.least_s, onset.until_s = transit_s, now_s + _STAND_S
         elif not 0.0 <= onset.until_s - now_s <= _STAND_S:
             self._onset = None
+            if onset.transit_s - onset.least_s > _ONSET_S:
+                self._turns.hurry_as_configured()
 
     def _insert(self, placed: PlacedPacket) -> Verdict:
         verdict = self._timeline.insert(placed)
@@ -458,15 +487,16 @@ class JitterBuffer:
         if self._late.add(now_s):
             # Behind the numbers there are now others; media time goes on from the next packet.
             following = (packet.timestamp + samples) % (1 << TIMESTAMP_BITS)
-            self._move_line(following, now_s + samples / self._rate)
+            self._following = self._move_to_late(following, now_s + samples / self._rate)
             self.stats.source_changes += 1
         return Verdict.LATE
 
-    def _move_line(self, timestamp: int, now_s: float) -> None:
-        """Shift media time so that this packet waits the target delay.
+    def _move_line(self, timestamp: int, now_s: float) -> int:
+        """Shift media time so that this packet waits the target delay; return its place.
 
         Nothing is said by that about the sender's clock: the base starts from here.
         """
         self._late.clear()
         due = self._timeline.jump(timestamp, self._turns.place_for(now_s))
         self.delays.rebase(now_s - due / self._rate, now_s)
+        return due

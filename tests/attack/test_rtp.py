@@ -1,13 +1,17 @@
 """RTP that lies, floods, or comes in lengths that fit nothing: what other streams hear of it."""
 
+import json
 import math
+import pickle
 import random
-import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,25 +113,67 @@ LENGTHS = (594, 48, 64, 128, 256, 441, 1024)
 DELAY_S = 0.06
 # Of a busy machine; what is asked for on an idle one is 0.15 s.
 SLACK_S = 1.0
+ENDS_S = 2.4
+# A packet that leaves so much after its time is not in time: a block is pulled when it begins.
+LATE_S = 0.04
+
+SENDER = """
+import pickle, socket, sys, time
+plan = pickle.load(open(sys.argv[1], "rb"))
+out = socket.socket(type=socket.SOCK_DGRAM)
+print("ready", flush=True)
+sys.stdin.readline()
+begin_s, left = time.monotonic(), []
+for at_s, port, packet in plan:
+    time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
+    left.append(time.monotonic())
+    out.sendto(packet, ("127.0.0.1", port))
+print([begin_s, *left])
+"""
+"""In a process of its own: a thread beside a relay and its networks waits for the interpreter."""
 
 
-def sends(samples: int, rate: int, begins_s: float, ends_s: float) -> Iterator[tuple[float, bytes]]:
+def packets_of(samples: int, rate: int, begins_s: float) -> Iterator[tuple[float, bytes]]:
     """Yield packets of that length, each when it is complete."""
     codec = L16(rate, 1)
     packetizer = Packetizer(codec, ssrc=samples, payload_type=96)
     signal = noise(samples, samples)[:, None]
     at_s = begins_s
-    while at_s < ends_s:
+    while at_s < ENDS_S:
         at_s += samples / rate
         yield at_s, packetizer.pack(signal)
 
 
+def send(plan: list[tuple[float, int, bytes]], folder: Path) -> Callable[[], list[float]]:
+    """Start a sender of packets; return what lets it send them, and returns when each left.
+
+    The first of these times is that of its begin.
+    """
+    (folder / "plan").write_bytes(pickle.dumps(plan))
+    sender = subprocess.Popen(
+        [sys.executable, "-c", SENDER, folder / "plan"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert sender.stdout is not None
+    assert sender.stdout.readline() == "ready\n"
+
+    def go() -> list[float]:
+        with sender:
+            said, _ = sender.communicate("go\n")
+        left_s: list[float] = json.loads(said)
+        return left_s
+
+    return go
+
+
 @pytest.mark.realtime
 @pytest.mark.parametrize("rate", [48_000, 44_100])
-@pytest.mark.realtime
-def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(rate: int) -> None:
+def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(
+    rate: int, tmp_path: Path
+) -> None:
     """By the machine's clock and with networks: on the way in nothing may take long."""
-    ends_s = 2.4
     begins = {rate // 100: 0.0} | {
         n: 0.2 + 0.2 * k for k, n in enumerate(LENGTHS) if n != rate // 100
     }
@@ -142,42 +188,41 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(rate: int) -
         )
         relay = Relay([replace(plain, to=port.endpoint) for port in targets], time.monotonic)
         stack.enter_context(closing(relay))
-        to = [(port.endpoint.host, port.endpoint.port) for port in relay.ports]
+        plan = sorted(
+            (at_s, port.endpoint.port, packet)
+            for port, (samples, begins_s) in zip(relay.ports, begins.items(), strict=True)
+            for at_s, packet in packets_of(samples, rate, begins_s)
+        )
+        go = send(plan, tmp_path)
         arrived: list[list[float]] = [[] for _ in begins]
         ended = threading.Event()
 
         def listen() -> None:
             while not ended.wait(0.002):
                 for times, port in zip(arrived, targets, strict=True):
-                    times.extend(time.monotonic() for _ in port.arrived())
+                    times.extend(time.monotonic() - age_s for _, _, age_s in port.aged())
 
-        serving = threading.Thread(target=serve, args=(relay,), kwargs={"duration_s": ends_s + 1.0})
+        serving = threading.Thread(target=serve, args=(relay,), kwargs={"duration_s": ENDS_S + 2.0})
         listening = threading.Thread(target=listen)
-        out = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
         serving.start()
         listening.start()
-        zero_s = time.monotonic()
-        packets = sorted(
-            (at_s, number, packet)
-            for number, (samples, begins_s) in enumerate(begins.items())
-            for at_s, packet in sends(samples, rate, begins_s, ends_s)
-        )
-        firsts: dict[int, float] = {}
-        for at_s, number, packet in packets:
-            time.sleep(max(0.0, zero_s + at_s - time.monotonic()))
-            out.sendto(packet, to[number])
-            firsts.setdefault(number, time.monotonic())
+        begin_s, *left_s = go()
         serving.join()
         ended.set()
         listening.join()
         reports = relay.report()
-    for number, (samples, begins_s) in enumerate(begins.items()):
-        times, buffer = arrived[number], reports[number]["jitter_buffer"]
-        assert times[0] - firsts[number] <= DELAY_S + SLACK_S, samples
+    for port, times, report, samples in zip(relay.ports, arrived, reports, begins, strict=True):
+        late_s = np.array([
+            left - begin_s - at_s
+            for (at_s, number, _), left in zip(plan, left_s, strict=True)
+            if number == port.endpoint.port
+        ])  # fmt: skip
+        buffer = report["jitter_buffer"]
+        first_s = begin_s + begins[samples] + samples / rate + late_s[0]
+        assert times[0] - first_s <= DELAY_S + SLACK_S, samples
         assert max(np.diff(times)) <= SLACK_S, samples
-        assert buffer["skipped_samples"] == 0, samples
-        # What came in time was played, nothing of it was left out. A busy machine's sender is late.
-        in_time = (buffer["packets_received"] - buffer["late_packets"]) * samples
-        assert buffer["played_samples"] >= 0.7 * in_time, samples
-        sent = (ends_s - begins_s) * rate
-        assert in_time >= 0.3 * sent, samples
+        # What left in time is played; what did not, and as much beside it, may be left out.
+        late = np.count_nonzero(late_s - np.minimum.accumulate(late_s) > LATE_S)
+        left_out = len(late_s) - buffer["played_samples"] / samples
+        assert left_out <= 2.0 * late + 0.02 * len(late_s) + 2.0, samples
+        assert late or not buffer["skipped_samples"], samples

@@ -323,6 +323,126 @@ def test_settings_of_no_stream_cost_neither_time_nor_memory(server: Server) -> N
     assert server.resident_mb() - before_mb < GROWTH_MB
 
 
+def answers(connection: socket.socket) -> list[tuple[Kind, bytes]]:
+    """Return the kinds and payloads of all answers up to the end."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(1 << 16):
+            data += piece
+    found = []
+    while data:
+        end = HEADER.size + int.from_bytes(data[:4], "little")
+        found.append((Kind(data[4]), data[HEADER.size : end]))
+        data = data[end:]
+    return found
+
+
+HELLO = pack_hello(SETTINGS)[HEADER.size :]
+FORMAT_AT = 19
+NAMES_AT = 28
+HELLOS_OF_NO_PROTOCOL = {
+    "an older version": (b"PLC0" + HELLO[4:], Code.VERSION),
+    "a newer version": (b"PLC2" + HELLO[4:], Code.VERSION),
+    "another program": (b"GET / HTTP/1.1\r\nHost: plc\r\n\r\n" + bytes(20), Code.VERSION),
+    "half": (HELLO[:17], Code.PROTOCOL),
+    "nothing": (b"", Code.PROTOCOL),
+    "names that are longer than it": (
+        HELLO[:NAMES_AT] + struct.pack("<II", 255, 255) + HELLO[NAMES_AT + 8 :],
+        Code.PROTOCOL,
+    ),
+    "names whose lengths wrap": (
+        HELLO[:NAMES_AT] + struct.pack("<II", 2**32 - 1, 5) + HELLO[NAMES_AT + 8 :],
+        Code.PROTOCOL,
+    ),
+    "more than its names": (HELLO + b"\0", Code.PROTOCOL),
+    "names of no text": (
+        HELLO[:NAMES_AT] + struct.pack("<II", 2, 0) + b"\xff\xfe",
+        Code.PROTOCOL,
+    ),
+} | {
+    f"format {number}": (
+        HELLO[:FORMAT_AT] + bytes([number]) + HELLO[FORMAT_AT + 1 :],
+        Code.PROTOCOL,
+    )
+    for number in (0, 3, 127, 128, 131, 255)
+}
+
+
+@pytest.mark.parametrize("name", HELLOS_OF_NO_PROTOCOL)
+def test_a_hello_of_another_protocol_is_told_which_is_spoken(server: Server, name: str) -> None:
+    hello, code = HELLOS_OF_NO_PROTOCOL[name]
+    with server.raw() as connection:
+        connection.sendall(pack(Kind.HELLO, hello) + 10 * PUSH)
+        ((kind, payload),) = answers(connection)
+    assert kind is Kind.ERROR
+    assert parse_error(payload)[0] == code
+
+
+def test_frames_that_come_byte_by_byte_are_answered_like_whole_ones(server: Server) -> None:
+    """With dropouts to be detected, numbers, and the end said: all that the protocol has."""
+    hello = pack(Kind.HELLO, HELLO[:FORMAT_AT] + bytes([129]) + HELLO[FORMAT_AT + 1 :])
+    frames = [pack(Kind.PUSH, PACKETS[k].tobytes(), sequence=k) for k in range(3)]
+    said = hello + frames[0] + pack(Kind.PUSH, flags=LOST) + frames[1] + frames[2] + pack(Kind.END)
+    with Neighbour(server), server.raw() as whole, server.raw() as drip:
+        drip.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        whole.sendall(said)
+        for k in range(len(said)):
+            drip.send(said[k : k + 1])
+        expected = answers(whole)
+        assert answers(drip) == expected
+    kinds = [kind for kind, _ in expected]
+    assert kinds == [Kind.READY, *4 * [Kind.AUDIO], Kind.BYE]
+
+
+KILLED = """
+import socket, sys
+from pathlib import Path
+frames = Path(sys.argv[2]).read_bytes()
+connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+connection.connect(sys.argv[1])
+connection.sendall(frames)
+print("sent", flush=True)
+while True:
+    connection.sendall(frames[-200:])
+"""
+
+
+def test_programs_that_are_killed_leave_nothing(server: Server, tmp_path: Path) -> None:
+    """In midst of a frame, of an answer, or with a buffer full of what they did not read."""
+    threads, files = server.process.num_threads(), server.process.num_fds()
+    frames = tmp_path / "frames"
+    frames.write_bytes(pack_hello(SETTINGS) + 200 * PUSH)
+    with Neighbour(server), ExitStack() as stack:
+        command = [sys.executable, "-c", KILLED, server.path, frames]
+        programs = [
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            for _ in range(12)
+        ]
+        for program in programs:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "sent\n"
+            program.kill()
+    assert server.settled(threads, files)
+
+
+def test_as_many_clients_as_are_allowed_are_all_served(server: Server) -> None:
+    threads, files = server.process.num_threads(), server.process.num_fds()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.raw()) for _ in range(MAX_CLIENTS)]
+        frames = [pack(Kind.PUSH, packet.tobytes()) for packet in PACKETS[:4]]
+        said = pack_hello(SETTINGS) + b"".join(frames[:3]) + pack(Kind.PUSH, flags=LOST) + frames[3]
+        for client in clients:
+            client.sendall(said)
+        for client in clients:
+            client.shutdown(socket.SHUT_WR)
+        heard = [answers(client) for client in clients]
+    kinds = [kind for kind, _ in heard[0]]
+    assert kinds == [Kind.READY, *5 * [Kind.AUDIO], Kind.BYE]
+    assert [payload for _, payload in heard[0][1:4]] == [each.tobytes() for each in PACKETS[:3]]
+    assert all(each == heard[0] for each in heard)
+    assert server.settled(threads, files)
+
+
 def test_streams_that_come_and_go_leave_no_memory(server: Server) -> None:
     largest = embedded(
         sample_rate=48_000, channels=2, packet_samples=480, lookahead=20, format=Format.INT16

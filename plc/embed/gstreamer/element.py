@@ -200,7 +200,8 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         flow = self._push(pieces)
         if left and pts != Gst.CLOCK_TIME_NONE:
             begin = pts if timeline.stream is None else pts + max(0, duration - left)
-            self.srcpad.push_event(Gst.Event.new_gap(begin, left))
+            if begin < Gst.CLOCK_TIME_NONE:
+                self.srcpad.push_event(Gst.Event.new_gap(begin, left))
         self._report_now_and_then(timeline)
         return flow in (Gst.FlowReturn.OK, Gst.FlowReturn.FLUSHING, Gst.FlowReturn.EOS)
 

@@ -22,6 +22,8 @@ from plc.engine.config import MAX_PACKET_MS, MIN_PACKET_MS, OPEN
 from plc.engine.samples import Packet
 
 NANOSECONDS = 1_000_000_000
+LATEST_NS = (1 << 64) - 2
+"""No buffer or event holds a later stamp: it has none."""
 LONGEST_GAP_S = 5.0
 """More than that is not filled at once; by then there is only falling noise left to play."""
 
@@ -179,11 +181,11 @@ class BufferTimeline:
         return pieces
 
     def _stamp(self, pts: int | None, begin: int) -> int | None:
-        if pts is not None:
-            return pts + begin * NANOSECONDS // self._rate
-        if self._next is None:
+        base = self._next if pts is None else pts
+        if base is None:
             return None
-        return self._next + begin * NANOSECONDS // self._rate
+        stamp = base + begin * NANOSECONDS // self._rate
+        return stamp if stamp <= LATEST_NS else None
 
     def _play(self, packet: Packet | None) -> list[Piece]:
         stream = self.stream

@@ -3,11 +3,12 @@
 import gc
 import math
 import socket
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -24,7 +25,7 @@ from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.impair import ImpairConfig
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Endpoint
+from plc.rtp.udp import Endpoint, UdpPort
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import noise, tones
@@ -366,6 +367,65 @@ def test_rtp_from_the_network_is_played(red: int) -> None:
     assert engine.report()["malformed_packets"] == {"version": 1}
     assert engine.stats.refused_datagrams == 1
     assert engine.playout.received.redundant_packets == 60 * red
+
+
+def network_engine() -> tuple[LiveEngine, FakeBackend]:
+    """Return a stream from a port that has one of its own for RTCP, and its card."""
+    for _ in range(200):
+        backend = FakeBackend(cards=[card(0, "card", 0, 1)])
+        port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+        port.open(0.0)
+        engine = LiveEngine(changed(CONFIG, delay=FIXED), Endpoint("127.0.0.1", 0), port)
+        assert isinstance(engine.source, NetworkSource)
+        if engine.source._rtcp is not None:
+            return engine, backend
+        engine.close()
+    raise AssertionError("no pair of ports is free")
+
+
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize(("of", "host"), [(1, "127.0.0.1"), (9, "127.0.0.1"), (1, "127.0.0.2")])
+def test_a_sender_that_says_goodbye_lets_the_next_be_heard_at_once(
+    after: int, of: int, host: str
+) -> None:
+    """At the stream's port or at the one after it; only in its own name, and from its host."""
+    engine, backend = network_engine()
+    block = np.zeros((BLOCK, 1), np.float32)
+    with closing(engine), ExitStack() as stack:
+        first, other = (
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)
+        )
+        first.bind(("127.0.0.1", 0))
+        other.bind((host, 0))
+        assert isinstance(engine.source, NetworkSource)
+        address = engine.source.port.endpoint
+        before, behind = Packetizer(L16(RATE, 1), ssrc=1), Packetizer(L16(RATE, 1), ssrc=2)
+        changed_at = 0
+        for number in range(40):
+            first.sendto((before if number < 20 else behind).pack(block), ("127.0.0.1",
+                         address.port))  # fmt: skip
+            if number == 19:
+                said = struct.pack("!BBHIBBHI", 0x80, 201, 1, of, 0x81, 203, 1, of)
+                speaker = first if host == "127.0.0.1" and not after else other
+                speaker.sendto(said, ("127.0.0.1", address.port + after))
+            backend.stream(False).take(BLOCK)
+            engine.step(0.01 * (number + 1))
+            if engine.playout.buffer.ssrc == 2:
+                changed_at = changed_at or number
+        assert engine.report()["malformed_packets"] == {}
+    assert changed_at == (21 if (of, host) == (1, "127.0.0.1") else pytest.approx(25, abs=1))
+
+
+def test_the_port_of_a_neighbour_is_left_to_it() -> None:
+    engine, _ = network_engine()
+    assert isinstance(engine.source, NetworkSource)
+    taken = engine.source.port.endpoint
+    engine.close()
+    with closing(UdpPort(replace(taken, port=taken.port + 1))):
+        backend = FakeBackend(cards=[card(0, "card", 0, 1)])
+        port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+        port.open(0.0)
+        LiveEngine(CONFIG, taken, port).close()
 
 
 def test_what_comes_from_the_network_and_is_not_as_configured_is_told() -> None:

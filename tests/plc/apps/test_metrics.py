@@ -21,6 +21,7 @@ from plc.apps.metrics import (
     LIVE_METRICS,
     PLAYOUT_METRICS,
     RELAY_METRICS,
+    SRTP_METRICS,
     Exporter,
     live_samples,
     playout_samples,
@@ -33,6 +34,7 @@ from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.playout import Playout
 from plc.rtp.rtcp import Peer
+from plc.rtp.srtp import SrtpKey, SrtpSender
 from plc.rtp.udp import Endpoint
 from tests.plc.apps.test_live import CONFIG, Bench
 from tests.plc.configs import changed, playout_of
@@ -189,18 +191,39 @@ def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
     assert "stream_begun" in events
 
 
+def test_packets_that_srtp_opens_and_refuses_are_counted_by_outcome(exporter: Exporter) -> None:
+    pytest.importorskip("pylibsrtp", reason="pylibsrtp is not installed")
+    key = SrtpKey(bytes(30))
+    config = RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9))
+    relay = StreamRelay(
+        changed(config, sample_rate=RATE, packet_samples=BLOCK, model="ar", key=key)
+    )
+    packetizer, sender = Packetizer(L16(RATE, 1), ssrc=1), SrtpSender(key)
+    for _ in range(5):
+        plain = packetizer.pack(np.zeros((BLOCK, 1), np.float32))
+        sealed = sender.seal(plain) or b""
+        for datagram in (plain, plain, sealed, sealed, sealed[:9]):
+            relay.receive(datagram, ("192.0.2.1", 4000), 0.0)
+    exporter.add("here", lambda: relay_samples("here", relay))
+    text = scrape(exporter)
+    counts = {"opened": 5, "forged": 10, "replayed": 5, "malformed": 5, "excess": 0}
+    for outcome, count in counts.items():
+        assert value(text, "srtp_packets_total", outcome=outcome, stream="here") == count
+
+
 def test_every_metric_is_served_and_the_documented_table_is_theirs() -> None:
     bench = Bench(CONFIG)
     bench.run(0.5)
     live = Live(bench.engine, bench.backend, bench.ports)
     config = RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9))
-    relay = StreamRelay(changed(config, model="ar", rtcp=True))
+    key = SrtpKey(bytes(30))
+    relay = StreamRelay(changed(config, model="ar", rtcp=True, key=key, packet_samples=240))
     assert relay.reports is not None
     relay.reports.peer = Peer(0.25, 3, 0.001, 0.02)
     samples = [*live_samples("a", live), *relay_samples("b", relay)]
     served = {sample.metric for sample in samples}
     rows = ["| metric | type | of | meaning |", "|---|---|---|---|"]
-    tables = {"both": PLAYOUT_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
+    tables = {"both": PLAYOUT_METRICS + SRTP_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
     for where, metrics in tables.items():
         for metric in metrics:
             assert metric in served

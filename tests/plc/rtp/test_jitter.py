@@ -613,6 +613,49 @@ def test_a_standstill_of_the_network_leaves_the_fixed_delay_as_it_was(stall_s: f
     assert thrown * TICK_S <= stall_s + 0.06
 
 
+@pytest.mark.parametrize("drained", [math.inf, 4.0, 1.5])
+@pytest.mark.parametrize("stall_s", [0.15, 0.6, 1.0, 2.0])
+def test_the_delay_is_the_fixed_one_again_once_what_was_held_up_has_come(
+    stall_s: float, drained: float
+) -> None:
+    """However slowly that comes in: so many times as fast as it was sent."""
+    arrivals, free_s = [], 2.0 + stall_s
+    for at_s, packet in steady(600):
+        if at_s >= 2.0:
+            at_s = max(at_s, free_s)
+            free_s = at_s + TICK_S / drained
+        arrivals.append((at_s, packet))
+    run = Run(make(FIXED, 60.0, max_delay_ms=2000.0)).feed(arrivals, 600 * TICK_S)
+    is_over = round((2.0 + stall_s * (1.0 + 1.0 / (drained - 1.0)) + 0.5) / TICK_S)
+    # The base may be below that of before by as much as the packets that came last were sooner.
+    assert max(run.delays_s[is_over:]) <= 0.06 + 4 * TICK_S
+    assert run.delays_s[-1] <= 0.06 + 2 * TICK_S + 1e-9
+    assert set(run.turns[is_over + 10 :]) == {Turn.PLAY}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stalls_at_s", [(), (0.2,), (0.5, 1.5, 4.0)])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.03])
+def test_stamps_that_count_both_channels_lose_what_others_would(
+    mode: DelayMode, stalls_at_s: tuple[float, ...], jitter_s: float
+) -> None:
+    """Also while the network stands still before their speed is known."""
+    rng = np.random.default_rng(3)
+    packet, late = 80, {}
+    for channels in (1, 2):
+        arrivals = []
+        for k in range(600):
+            at_s = 0.01 * k + rng.uniform(0.0, jitter_s)
+            for stall_s in stalls_at_s:
+                at_s = stall_s + 0.3 if stall_s <= at_s < stall_s + 0.3 else at_s
+            arrivals.append((at_s, RtpPacket(0, k, channels * packet * k, 1, b"")))
+        buffer = make(mode, 60.0, block=packet)
+        Run(buffer).feed(arrivals, 6.0, packet)
+        late[channels] = buffer.stats.late_packets + buffer.stats.duplicate_packets
+        assert buffer.stats.played_samples >= (0.97 - 0.06 * len(stalls_at_s)) * 600 * packet
+    assert late[2] <= late[1] + 14
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("jitter_s", [0.0, 0.015])
 def test_stamps_that_jump_without_a_pause_make_no_hole(mode: DelayMode, jitter_s: float) -> None:

@@ -1,0 +1,251 @@
+"""GStreamer as a neighbour: buffers and gaps of any time, and streams of its own senders."""
+
+import base64
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plc.embed.gstreamer.timeline import LATEST_NS, LONGEST_GAP_S, BufferTimeline
+from tests.examples import examples
+from tests.plc.apps.served_relay import free_port
+from tests.plc.configs import embedded
+from tests.plc.embed.test_gstreamer import CAPS, probe
+from tests.plc.embed.test_gstreamer import plugins as plugins
+from tests.processes import environment
+from tests.signals import tones
+
+RATE, BLOCK = 16_000, 160
+MS = 1_000_000
+STEP = 10 * MS
+NONE = 2**64 - 1
+"""GStreamer's "no time"."""
+
+times = st.one_of(
+    st.none(),
+    st.integers(0, LATEST_NS),
+    st.sampled_from([0, 1, STEP, 2**62, 2**63 - 1, 2**63, LATEST_NS - STEP, LATEST_NS]),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["take", "take", "miss", "drain"]), st.integers(0, 700), times,
+                  times),
+        max_size=25,
+    ),
+    st.integers(0, 2),
+)  # fmt: skip
+@examples(200)
+def test_no_stamp_and_no_length_of_a_gap_makes_more_than_there_is_or_what_has_no_time(
+    steps: list[tuple[str, int, int | None, int | None]], lookahead: int
+) -> None:
+    timeline = BufferTimeline(
+        embedded(sample_rate=RATE, method="repeat", model="ar", lookahead=lookahead)
+    )
+    samples = np.full((700, 1), np.nan, np.float32)
+    samples[1::2] = 1e30
+    for kind, count, pts, lasts in steps:
+        left = 0
+        if kind == "take":
+            pieces = timeline.take(samples[:count], pts)
+        elif kind == "miss":
+            pieces, left = timeline.miss(lasts, pts)
+        else:
+            pieces = timeline.drain()
+        assert 0 <= left <= LATEST_NS
+        for piece in pieces:
+            assert np.isfinite(piece.samples).all()
+            assert piece.pts is None or 0 <= piece.pts <= LATEST_NS
+        made = sum(len(piece.samples) for piece in pieces)
+        assert made <= LONGEST_GAP_S * RATE + (4 + lookahead) * 800
+
+
+ALL_AT_ONCE = [
+    ["gap", 0, 0],
+    ["gap", LATEST_NS, LATEST_NS],
+    ["buffer", 0, 0, 0],
+    ["buffer", 0, 1, 0],
+    ["buffer", 0, 4 * BLOCK, LATEST_NS],
+    ["buffer", 0, 8 * BLOCK, LATEST_NS - 1],
+    ["gap", 0, STEP],
+    ["gap", LATEST_NS - STEP, 3600 * 1000 * MS],
+    ["gap", LATEST_NS, LATEST_NS],
+    ["gap", 2**63, None],
+    ["buffer", 0, 4 * BLOCK - 3, 2**63],
+    ["buffer", 0, 40 * BLOCK, None],
+    ["caps", CAPS.format("F32LE", 192_000, 8)],
+    ["caps", CAPS.format("S16LE", 8_000, 1)],
+    ["buffer", 0, 7, 5],
+    ["flush"],
+    ["caps", CAPS.format("F32LE", RATE, 1)],
+    ["eos"],
+    ["buffer", 0, 4 * BLOCK, STEP],
+    ["eos"],
+]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_the_element_takes_any_time_and_any_order(
+    plugins: Path, tmp_path: Path, lookahead: int
+) -> None:
+    """No exception of Python's leaves it, and nothing is played that is no sound."""
+    data = np.tile(np.float32([np.nan, np.inf, -1e30, 0.5]), 10 * BLOCK)[:, None]
+    seen, _ = probe(plugins, tmp_path, data, ALL_AT_ONCE, properties={"lookahead": lookahead})
+    assert len(seen["results"]) == len(ALL_AT_ONCE) + 1
+    assert not [text for kind, *text in seen["messages"] if kind == "error"]
+    assert all(pts == NONE or 0 <= pts <= LATEST_NS for pts, _, _ in seen["buffers"])
+
+
+# ---- RTP of GStreamer's ---------------------------------------------------------------------------
+
+
+def need(*elements: str) -> None:
+    if shutil.which("gst-launch-1.0") is None:
+        pytest.skip("GStreamer is not installed: apt-get install gstreamer1.0-tools")
+    for element in elements:
+        if subprocess.run(["gst-inspect-1.0", "--exists", element], check=False).returncode:
+            pytest.skip(f"GStreamer has no {element}: apt-get install gstreamer1.0-plugins-bad")
+
+
+@contextmanager
+def relaying(*options: object) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Run ``plc relay``; yield its port, and what will be its report once it has ended."""
+    command = [sys.executable, "-m", "plc", "relay", "--model", "ar", "--json"]
+    relay = subprocess.Popen(
+        [*command, "--listen", "udp://127.0.0.1:0", *map(str, options)],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    report: dict[str, Any] = {}
+    try:
+        assert relay.stderr is not None
+        line = next(line for line in relay.stderr if " -> " in line)
+        yield int(line.partition(" -> ")[0].rpartition(":")[2]), report
+    finally:
+        relay.send_signal(signal.SIGTERM)
+        out, errors = relay.communicate(timeout=60)
+    assert relay.returncode == 0, errors
+    assert "Traceback" not in errors
+    report |= json.loads(out)[0] | {"said": errors}
+
+
+def sender(pipeline: str, port: int, seconds: float = 3.0) -> list[str]:
+    """Return the command that sends so much of a tone by that pipeline."""
+    source = f"audiotestsrc is-live=true samplesperbuffer=480 num-buffers={round(100 * seconds)}"
+    caps = "audio/x-raw,rate=48000,channels=1"
+    sink = f"udpsink host=127.0.0.1 port={port}"
+    return ["gst-launch-1.0", "-q", *f"{source} ! {caps} ! {pipeline} ! {sink}".split()]
+
+
+L16 = "audioconvert ! rtpL16pay pt=96 min-ptime=10000000 max-ptime=10000000"
+OPUS = "opusenc frame-size=20 inband-fec=true packet-loss-percentage=30 dtx=true"
+KEY = bytes(range(1, 31))
+SENDERS: dict[str, tuple[str, tuple[object, ...], str]] = {
+    "numbers and stamps about to wrap": (
+        f"{L16} seqnum-offset=65500 timestamp-offset=4294960000", (), "rtpL16pay",
+    ),
+    "packets of a length of its own": (
+        "audioconvert ! rtpL16pay pt=96 mtu=701", (), "rtpL16pay",
+    ),
+    "a third lost": (f"{L16} ! identity drop-probability=0.33", (), "rtpL16pay"),
+    "a third lost of redundancy": (
+        f"{L16} ! rtpredenc pt=100 distance=2 allow-no-red-blocks=false "
+        "! identity drop-probability=0.33",
+        ("--red-payload-type", 100), "rtpredenc",
+    ),
+    "Opus with copies and pauses, a third lost": (
+        f"{OPUS} ! rtpopuspay pt=96 ! identity drop-probability=0.33",
+        ("--codec", "opus", "--payload-type", 96), "rtpopuspay",
+    ),
+    "telephony": (
+        "audioresample ! audio/x-raw,rate=8000 ! mulawenc ! rtppcmupay",
+        ("--codec", "pcmu", "--sample-rate", 8000), "mulawenc",
+    ),
+    "extensions in its headers": (
+        f"{L16} ! application/x-rtp,extmap-1=urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        (), "rtpL16pay",
+    ),
+    "sealed": (
+        f"{L16} ! srtpenc key={KEY.hex()} rtp-cipher=aes-128-icm rtp-auth=hmac-sha1-80",
+        ("--key-file",), "srtpenc",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", SENDERS)
+def test_what_gstreamer_sends_is_played(tmp_path: Path, name: str) -> None:
+    pipeline, options, element = SENDERS[name]
+    need(element, "udpsink")
+    if "opus" in pipeline:
+        pytest.importorskip("av", reason="PyAV is not installed")
+    if options == ("--key-file",):
+        pytest.importorskip("pylibsrtp", reason="pylibsrtp is not installed")
+        (tmp_path / "key").write_text(base64.b64encode(KEY).decode())
+        options = ("--key-file", tmp_path / "key")
+    heard = tmp_path / "heard.wav"
+    fixed = ("--fixed-delay-ms", 150, "--max-delay-ms", 400)
+    with relaying("--to", heard, *fixed, *options) as (port, report):
+        subprocess.run(sender(pipeline, port), check=True, timeout=60)
+        time.sleep(0.5)
+    buffer = report["jitter_buffer"]
+    assert report["malformed_packets"] == {}
+    assert report["unknown_packets"] == report["undecodable_packets"] == 0
+    assert buffer["source_changes"] == buffer["duplicate_packets"] == 0
+    whole = buffer["played_samples"] + buffer["lost_samples"] + buffer["silent_samples"]
+    samples, rate = soundfile.read(heard, always_2d=True)
+    assert whole >= 2.5 * rate
+    if "lost" not in name:
+        assert buffer["played_samples"] >= 0.95 * whole
+    if "redundancy" in name:
+        assert buffer["lost_samples"] <= 0.1 * whole
+    # The tone of 440 Hz goes on, whatever was lost of it.
+    middle = samples[rate : 2 * rate, 0]
+    assert np.argmax(np.abs(np.fft.rfft(middle))) == pytest.approx(440, abs=3)
+    assert np.std(middle) == pytest.approx(0.8 / np.sqrt(2.0), rel=0.25)
+
+
+@pytest.mark.system
+def test_what_is_sealed_here_is_opened_by_gstreamer(tmp_path: Path) -> None:
+    """And by its right key alone."""
+    need("srtpdec", "srtpenc", "udpsrc")
+    pytest.importorskip("pylibsrtp", reason="pylibsrtp is not installed")
+    clip, key = tmp_path / "clip.wav", tmp_path / "key"
+    soundfile.write(clip, tones(1, 48_000, 3 * 48_000), 48_000, subtype="PCM_16")
+    key.write_text(base64.b64encode(KEY).decode())
+    heard = {}
+    for name, used in (("right", KEY), ("wrong", bytes(30))):
+        out, port = tmp_path / f"{name}.raw", free_port()
+        caps = (
+            "application/x-srtp,media=audio,clock-rate=48000,encoding-name=L16,channels=1,"
+            f"payload=96,srtp-key=(buffer){used.hex()},srtp-cipher=aes-128-icm,"
+            "srtp-auth=hmac-sha1-80,srtcp-cipher=aes-128-icm,srtcp-auth=hmac-sha1-80"
+        )
+        pipeline = f"udpsrc port={port} ! {caps} ! srtpdec ! rtpL16depay ! filesink location={out}"
+        receiver = subprocess.Popen(["gst-launch-1.0", "-e", *pipeline.split()],
+                                    stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert receiver.stdout is not None
+        assert any("PLAYING" in line for line in receiver.stdout)
+        subprocess.run(
+            [sys.executable, "-m", "plc", "send", clip, "--key-file", key,
+             "--to", f"udp://127.0.0.1:{port}"],
+            env=environment(), check=True, timeout=60,
+        )  # fmt: skip
+        receiver.send_signal(signal.SIGINT)
+        receiver.communicate(timeout=60)
+        heard[name] = out.stat().st_size if out.exists() else 0
+    assert heard["right"] >= 0.9 * 2 * 3 * 48_000
+    assert heard["wrong"] == 0
