@@ -147,6 +147,8 @@ def _named(report: "DetectReport") -> str:
 def _print(report: "DetectReport", name: str) -> None:
     from rich.table import Table
 
+    from plc.repair.detect.files import channels_of
+
     if report.findings:
         table = Table(box=None)
         for heading in ("start", "length", "kind", "confidence", "channels", "doubtful"):
@@ -155,13 +157,12 @@ def _print(report: "DetectReport", name: str) -> None:
         rate = report.sample_rate
         for each in report.findings:
             start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
-            channels = ",".join(str(channel + 1) for channel in each.channels)
             table.add_row(
                 f"{start_s:.4f} s",
                 f"{length_ms:.1f} ms",
                 each.kind,
                 f"{each.confidence:.2f}",
-                "all" if len(each.channels) == report.channels else channels,
+                channels_of(each, report.channels),
                 each.doubt,
             )
         console().print(table)
