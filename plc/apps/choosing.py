@@ -21,7 +21,7 @@ from plc.apps.repaired import place_in_time, stretches
 from plc.errors import PlcError, in_a_line
 from plc.notice import counted
 from plc.repair.arrays import inpaint
-from plc.repair.detect.files import labels_of
+from plc.repair.detect.files import channels_of, labels_of
 from plc.repair.detect.findings import Finding
 from plc.repair.marks import names_beside
 
@@ -49,6 +49,10 @@ class _Place:
     @property
     def at(self) -> str:
         return place_in_time(self.start_s)
+
+    @property
+    def channels(self) -> str:
+        return channels_of(self.finding, self.outcome.channels)
 
     @property
     def length_ms(self) -> float:
@@ -145,10 +149,11 @@ def _table(places: list[_Place]) -> str:
                 (f"{place.length_ms:.1f}", place.length_ms),
                 (finding.kind, None),
                 (f"{finding.confidence:.2f}", finding.confidence),
+                (place.channels, None),
                 (finding.doubt, None),
             ]
         )
-    headings = ["recording", "fill", "at", "ms", "kind", "confidence", "doubtful"]
+    headings = ["recording", "fill", "at", "ms", "kind", "confidence", "channels", "doubtful"]
     return f'<div id="places">{listening.table(headings, rows)}</div>'
 
 
@@ -198,9 +203,10 @@ def _clip(
     """
     rate, finding = place.outcome.sample_rate, place.finding
     filled = [each for each in place.outcome.findings if each is finding or not each.doubt]
-    lost = np.zeros(len(before), np.bool_)
-    for start, stop in (gap for each in filled for gap in each.gaps):
-        lost[max(0, start - first) : max(0, stop - first)] = True
+    lost = np.zeros(before.shape, np.bool_)
+    for each in filled:
+        for start, stop in each.gaps:
+            lost[max(0, start - first) : max(0, stop - first), each.channels] = True
     try:
         after = inpaint(
             before,
@@ -226,5 +232,5 @@ def _clip(
             listening.Version(name="before", signal=before[cut]),
             listening.Version(name="after", signal=np.asarray(after, np.float32)[cut]),
         ],
-        lost=lost[cut],
+        lost=lost[cut].any(axis=1),
     )

@@ -31,20 +31,21 @@ from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
 from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
 from plc.audio.scratch import scratch
+from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
 from plc.repair.detect.selection import EVERYTHING, Selection
-from plc.repair.gaps import Stretch
+from plc.repair.gaps import Stretch, gaps_in_samples, tracks_of
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
 REPAIRED, SOUND, FAILED = "repaired", "sound", "failed"
-DOUBTFUL, NOT_LOOKED_AT = "doubtful", "not looked at"
-STATES = (REPAIRED, SOUND, DOUBTFUL, NOT_LOOKED_AT, FAILED)
+DOUBTFUL, LEFT_OUT, NOT_LOOKED_AT = "doubtful", "left out", "not looked at"
+STATES = (REPAIRED, SOUND, DOUBTFUL, LEFT_OUT, NOT_LOOKED_AT, FAILED)
 # Those of outcomes that are not made anew.
-_KEPT = (REPAIRED, SOUND, DOUBTFUL, NOT_LOOKED_AT)
+_KEPT = (REPAIRED, SOUND, DOUBTFUL, LEFT_OUT, NOT_LOOKED_AT)
 # What a finding is called that labels have.
 _LABEL = "label"
 # Settings that every key has; of later ones, only what is given.
@@ -131,8 +132,9 @@ class Outcome:
     result : str
         That of the result below the target; empty if there is none.
     state : str
-        One of ``STATES``: filled; nothing to fill; only doubtful places; no labels of it where
-        labels were asked for; or a failure. All but the first and the last are copied.
+        One of ``STATES``: filled; nothing to fill; only doubtful places; only places that the
+        selection leaves out; no labels of it where labels were asked for; or a failure. All but
+        the first and the last are copied.
     sample_rate, channels, samples : int
         Of the recording.
     gaps : tuple of (int, int)
@@ -143,6 +145,8 @@ class Outcome:
         These, and the doubtful ones.
     elapsed_s, processor_s : float
         What it took: time, and time of processors.
+    left_out : int
+        Places that the selection leaves out.
     reason : str
         Why it failed.
     before : bool
@@ -160,6 +164,7 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     elapsed_s: float = 0.0
     processor_s: float = 0.0
+    left_out: int = 0
     reason: str = ""
     before: bool = False
 
@@ -354,13 +359,21 @@ def look(job: Job) -> Outcome:
             damage = _damage(job, source, folder)
             result = job.result if damage.gaps_s else job.name
             Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
-            rate = damage.sample_rate
-            gaps = tuple((round(gap[0] * rate), round(gap[1] * rate)) for gap in damage.gaps_s)
             samples = damage.samples
             samples = count_samples(source) if samples is None else samples
+            gaps = _spans(damage, samples)
             return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
     except PlcError as error:
         return outcome(state=FAILED, reason=in_a_line(error))
+
+
+def _spans(damage: "_Damage", samples: int) -> tuple[tuple[int, int], ...]:
+    """Return what would be filled, in samples, of any channel; refuse what a repair does."""
+    if not damage.gaps_s:
+        return ()
+    holes = gaps_in_samples(damage.gaps_s, damage.sample_rate, samples)
+    tracks = tracks_of(holes, samples, damage.channels)
+    return tuple(merge_spans([gap.span for track in tracks for gap in track.gaps], samples))
 
 
 def repair(job: Job) -> Outcome:
@@ -419,21 +432,28 @@ class _Damage:
     samples: int | None
     gaps_s: list[Stretch]
     findings: tuple[Finding, ...]
+    left_out: int = 0
     looked: bool = True
 
     @property
     def told(self) -> dict[str, Any]:
         """Fields of the outcome."""
-        state = NOT_LOOKED_AT if not self.looked else REPAIRED if self.gaps_s else SOUND
-        if state == SOUND and self.findings:
-            state = DOUBTFUL
         return {
-            "state": state,
+            "state": self._state,
             "sample_rate": self.sample_rate,
             "channels": self.channels,
             "found": tuple(each.kind for each in self.findings if not each.doubt),
             "findings": self.findings,
+            "left_out": self.left_out,
         }
+
+    @property
+    def _state(self) -> str:
+        if not self.looked:
+            return NOT_LOOKED_AT
+        if self.gaps_s:
+            return REPAIRED
+        return DOUBTFUL if self.findings else LEFT_OUT if self.left_out else SOUND
 
 
 def _damage(job: Job, source: Path, folder: Path) -> _Damage:
@@ -448,6 +468,7 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
             samples=report.samples,
             gaps_s=report.gaps_s,
             findings=report.findings,
+            left_out=report.left_out,
         )
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)

@@ -612,4 +612,7 @@ def _opened(av: ModuleType, path: Path) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    return why(error) if isinstance(error, OSError) else str(error)
+    """Return FFmpeg's reason without its number and our path."""
+    if isinstance(error, OSError):
+        return why(error)
+    return getattr(error, "strerror", None) or str(error)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from plc.repair.gaps import Stretch
     from plc.repair.recordings import Progress
 
-# Doubtful places that a refusal names.
-_NAMED = 3
+# Doubtful places that a refusal names, and that a table does: a gate has hundreds.
+_NAMED, _ROWS = 3, 10
 
 
 def register(app: typer.Typer) -> None:
@@ -140,31 +140,36 @@ def _named(report: "DetectReport") -> str:
     if not told:
         return ""
     more = len(report.doubtful) - len(told)
-    others = f", and {more} more: plc detect lists them" if more else ""
+    others = f", and {more} more: plc detect --json lists them" if more else ""
     return f"; to fill them anyway: {' '.join(told)}{others}"
 
 
 def _print(report: "DetectReport", name: str) -> None:
     from rich.table import Table
 
-    if report.findings:
+    from plc.repair.detect.files import channels_of
+
+    doubtful = report.doubtful[:_ROWS]
+    shown = [each for each in report.findings if not each.doubt or each in doubtful]
+    if shown:
         table = Table(box=None)
         for heading in ("start", "length", "kind", "confidence", "channels", "doubtful"):
             left = heading in ("kind", "doubtful")
             table.add_column(heading, justify="left" if left else "right")
         rate = report.sample_rate
-        for each in report.findings:
+        for each in shown:
             start_s, length_ms = each.start / rate, 1000 * (each.stop - each.start) / rate
-            channels = ",".join(str(channel + 1) for channel in each.channels)
             table.add_row(
                 f"{start_s:.4f} s",
                 f"{length_ms:.1f} ms",
                 each.kind,
                 f"{each.confidence:.2f}",
-                "all" if len(each.channels) == report.channels else channels,
+                channels_of(each, report.channels),
                 each.doubt,
             )
         console().print(table)
+    if more := len(report.findings) - len(shown):
+        say(f"and {counted(more, 'more doubtful place')}: --json lists all")
     say(f"{name}: {_found(report)}" if name else _found(report))
 
 

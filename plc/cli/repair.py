@@ -20,6 +20,7 @@ from plc.cli.options import (
 )
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.apps.repair import Outcome, Progress, RepairReport, RepairSettings
@@ -89,7 +90,8 @@ def repair(
     """Find and repair the damage of a folder or bucket of recordings.
 
     A run that ended is gone on with by the same command: what is done stays as it is.
-    Sound recordings are copied, and those whose places are all doubtful or that have no labels.
+    Sound recordings are copied, and those whose places are all doubtful or left out by the
+    options, or that have no labels.
     Records lie in .plc-repair below --out.
     """
     import os
@@ -175,10 +177,11 @@ def _print(report: "RepairReport") -> None:
         state = "to repair" if would else each.state
         state = f"{state}, before" if each.before else state
         doubts = [f"doubtful {finding.kind}" for finding in each.findings if finding.doubt]
+        told = [kinds([*each.found, *doubts]), f"{each.left_out} left out" if each.left_out else ""]
         table.add_row(
             printable(each.name),
             state,
-            printable(each.reason or kinds([*each.found, *doubts])),
+            printable(each.reason or ", ".join(filter(None, told))),
             str(len(each.gaps)),
             f"{filled_ms:.1f} ms",
             f"{each.duration_s:.1f} s",
@@ -188,13 +191,15 @@ def _print(report: "RepairReport") -> None:
     if len(shown) < len(report.outcomes):
         say(f"and {len(report.outcomes) - len(shown)} more: --json has all")
     always = {REPAIRED, SOUND, FAILED}
-    told = [state for state in STATES if state in always or report.count(state)]
+    named = [state for state in STATES if state in always or report.count(state)]
     words = {REPAIRED: "to repair"} if report.dry_run else {}
-    states = ", ".join(f"{report.count(state)} {words.get(state, state)}" for state in told)
+    states = ", ".join(f"{report.count(state)} {words.get(state, state)}" for state in named)
     before = sum(each.before for each in report.outcomes)
     say(f"{states}; {before} of them by an earlier run")
     if report.count(DOUBTFUL):
-        say("doubtful places are not filled: plc detect or --report lists them, --gaps fills them")
+        say("doubtful places are not filled: --json lists them, and --report with --dry-run; --gaps fills them")
+    if left_out := sum(each.left_out for each in report.outcomes):
+        say(f"{counted(left_out, 'place')} left out by the options")
     if report.dry_run:
         say(f"nothing was written below {report.target}")
         return

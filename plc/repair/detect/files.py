@@ -123,15 +123,23 @@ def detect_file(
             if progress is not None:
                 progress(samples, reader.expected_samples)
         found += detector.flush()
-        asked = selection.of(weigh(found, samples, reader.sample_rate), reader.sample_rate)
+        weighed = weigh(found, samples, reader.sample_rate)
+        asked = selection.of(weighed, reader.sample_rate)
         return DetectReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
             findings=asked,
-            left_out=len(found) - len(asked),
+            left_out=len(weighed) - len(asked),
             elapsed_s=time.perf_counter() - start_s,
         )
+
+
+def channels_of(finding: Finding, channels: int) -> str:
+    """Return a finding's channels as people count them: ``all``, or ``1,2``."""
+    if len(finding.channels) == channels:
+        return "all"
+    return ",".join(str(channel + 1) for channel in finding.channels)
 
 
 def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str]:

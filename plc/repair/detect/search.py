@@ -110,12 +110,15 @@ class Detector:
         ]
         self._told = until
         joined = self._open
+        last_of = {each.channels: number for number, each in enumerate(joined)}
         for each in found:
-            before = joined[-1] if joined else None
-            if before and each.start <= before.stop and each.kind == before.kind == "invalid":
-                joined[-1] = replace(before, stop=max(before.stop, each.stop))
-            else:
-                joined.append(each)
+            number = last_of.get(each.channels)
+            if each.kind == "invalid" and number is not None and each.start <= joined[number].stop:
+                joined[number] = replace(joined[number], stop=max(joined[number].stop, each.stop))
+                continue
+            if each.kind == "invalid":
+                last_of[each.channels] = len(joined)
+            joined.append(each)
         # Samples that are no numbers are told of up to here, wherever they end.
         ends = [each for each in joined if each.kind == "invalid" and each.stop == until]
         self._open = ends

@@ -99,6 +99,25 @@ def test_the_player_has_what_the_repair_makes(report: RepairReport, tmp_path: Pa
     assert np.abs(after[clip.lost]).max() > 0.01
 
 
+def test_the_player_leaves_intact_channels_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = np.stack([tones(seed, RATE, 3 * RATE) for seed in (1, 2)], axis=1)
+    signal[RATE : RATE + 320, 0] = 0.0
+    (tmp_path / "tapes").mkdir()
+    soundfile.write(tmp_path / "tapes/left.wav", signal, RATE, subtype="PCM_16")
+    monkeypatch.setattr("plc.apps.repair.in_processes", in_this_process)
+    report = run_repair(str(tmp_path / "tapes"), str(tmp_path / "out"), SETTINGS, dry_run=True)
+    place = choosing._Place(report.outcomes[0], report.outcomes[0].findings[0])
+    ((_, clip),) = choosing._clips([place], [0], tmp_path / "tapes", SETTINGS)
+    before, after = (version.signal for version in clip.versions)
+    np.testing.assert_array_equal(after[:, 1], before[:, 1])
+    assert np.abs(after[clip.lost, 0]).max() > 0.01
+    write_choices(tmp_path / "look.html", report, SETTINGS)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", (tmp_path / "look.html").read_text())
+    assert cells[6] == place.channels == "1"
+
+
 @pytest.mark.system
 def test_what_is_ticked_is_saved_and_repaired(report: RepairReport, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

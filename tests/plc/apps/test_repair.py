@@ -24,6 +24,7 @@ from plc.apps.places import OWN
 from plc.apps.repair import (
     DOUBTFUL,
     FAILED,
+    LEFT_OUT,
     NOT_LOOKED_AT,
     REPAIRED,
     SOUND,
@@ -233,7 +234,11 @@ def test_a_recording_with_doubtful_places_alone_is_copied(
 @pytest.mark.usefixtures("at_once")
 def test_a_selection_leaves_other_damage_as_it_is(archive: Path) -> None:
     clicks = RepairSettings(method="ar", selection=Selection(kinds=("click",)))
-    assert set(states(run(archive, settings=clicks)).values()) == {SOUND}
+    report = run(archive, settings=clicks)
+    assert set(states(report).values()) == {LEFT_OUT}
+    assert [each.left_out for each in report.outcomes] == [1, 1, 1]
+    assert (archive / "out/a.wav").read_bytes() == (archive / "tapes/a.wav").read_bytes()
+    assert all(each.before for each in run(archive, settings=clicks).outcomes)
     every = run(archive, settings=RepairSettings(method="ar"))
     assert set(states(every).values()) == {REPAIRED}
 
@@ -254,6 +259,11 @@ def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(archive: Path) ->
     assert [each.before for each in again.outcomes] == [True, False, True, True]
     assert not any(each.before for each in run(archive, dry_run=True, anew=True).outcomes)
     assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
+    for text in ("0.5\t9.0\tpast its end", "0.5\t0.6\tno such channel [3]", "0.5\t0.52\t[1]"):
+        (archive / "labels/side/b.txt").write_text(text)
+        told = states(run(archive, dry_run=True))["side/b.wav"]
+        assert told == (REPAIRED if "[1]" in text else FAILED)
+        assert told == states(run(archive))["side/b.wav"]
     (archive / "out/a.wav").write_bytes(b"by hand")
     assert states(run(archive, dry_run=True, anew=True)) == states(real)
     other = RepairSettings(gaps=str(archive / "labels"), method="zeros")

@@ -673,6 +673,21 @@ def test_a_host_that_is_none_is_refused_where_it_is_given(clip: Path, host: str)
     assert "is no host" in refusal("send", clip, "--to", f"udp://{host}:5")
 
 
+def test_many_doubtful_places_do_not_hide_the_damage(clip: Path) -> None:
+    signal = tones(5, RATE, 8 * RATE)
+    for start in range(0, 6 * RATE, RATE // 4):
+        signal[start : start + 800] = 0.0
+    signal[7 * RATE : 7 * RATE + 3] = np.nan
+    gate = clip.with_name("gate.wav")
+    soundfile.write(gate, signal, RATE, subtype="FLOAT")
+    lines = run("detect", gate).stdout.splitlines()
+    rows = [line for line in lines if line.lstrip()[0].isdigit()]
+    assert (len(rows), sum("invalid" in row for row in rows)) == (10 + 1, 1)
+    assert lines[-2].startswith("and 1")
+    assert lines[-2].endswith("more doubtful places: --json lists all")
+    assert lines[-1].startswith("found 1 place of damage in 8.0 s: 1 invalid; 2")
+
+
 @pytest.fixture
 def tapes(clip: Path) -> Path:
     """Return a folder with a damaged recording and a sound one."""

@@ -11,6 +11,7 @@ from plc.errors import AudioFileError
 from plc.repair.detect.files import detect_file, write_labels
 from plc.repair.detect.findings import KINDS, runs
 from plc.repair.detect.levels import FLOOR_DB, level_db
+from plc.repair.detect.selection import Selection
 from tests.signals import glide, noise, sine, tones
 
 RATE = 44_100
@@ -156,6 +157,15 @@ def test_the_findings_do_not_depend_on_the_blocks() -> None:
     assert found + detector.flush() == expected
 
 
+def test_channels_whose_numbers_are_lost_in_turn_are_told_each() -> None:
+    x = np.stack([music(), music(seed=9)], axis=1)
+    spans = {(100_000, 100_020): 0, (100_018, 100_060): 1, (100_050, 100_090): 0}
+    for (start, stop), channel in spans.items():
+        x[start:stop, channel] = np.nan
+    found = {(each.start, each.stop): each.channels for each in detect(x, sample_rate=RATE)}
+    assert found == {span: (channel,) for span, channel in spans.items()}
+
+
 def test_a_detector_holds_half_a_minute_at_most() -> None:
     detector = Detector(8_000, 2)
     block = np.zeros((8_000, 2), np.float32)
@@ -194,6 +204,21 @@ def test_a_file_is_looked_at_like_an_array(damaged: Path) -> None:
     assert told["counts"] == {"invalid": 1, "silence": 1}
     assert told["findings"][0]["start_s"] == pytest.approx(60_000 / RATE)
     assert set(told["counts"]) <= set(KINDS)
+
+
+def test_left_out_is_what_was_not_asked_for_and_nothing_else(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A click inside other damage is none by itself, and nobody left it out."""
+    inner = Finding(start=60_100, stop=60_110, kind="click", confidence=1.0, channels=(0,))
+    flush = Detector.flush
+
+    def with_inner(detector: Detector) -> list[Finding]:
+        return sorted([*flush(detector), inner], key=lambda each: each.start)
+
+    monkeypatch.setattr(Detector, "flush", with_inner)
+    assert detect_file(damaged).left_out == 0
+    assert detect_file(damaged, selection=Selection(kinds=("silence",))).left_out == 1
 
 
 def test_labels_are_as_audacity_reads_them(damaged: Path) -> None:
