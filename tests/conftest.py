@@ -1,26 +1,20 @@
 """Shared by every test."""
 
-import hashlib
+import functools
 import os
 import signal
-from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+import typer.main
 
 from tests.examples import register
+from tests.processes import environment
 
-ROOT = Path(__file__).parents[1]
+# More workers than these cost memory, and wait for the longest tests all the same.
+MOST_WORKERS = 8
 
-
-def _kernel_fingerprint() -> str:
-    # Kernels of papers are called by no others: of each, numba compares its own file.
-    papers = ROOT / "kernels" / "plc_kernels" / "papers"
-    sources = sorted(path for path in ROOT.glob("kernels/**/*.py") if papers not in path.parents)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-
-
-# numba renews a cached kernel when its own file changes, not when a kernel or a
-# constant it takes from another file does; a cache for each state of the sources
-# keeps a test from passing on old machine code. Set before plc_kernels is imported.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / _kernel_fingerprint()))
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -29,3 +23,26 @@ register()
 # A shell's background job ignores interrupts, and so would every program that a test interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A process of a user builds a command once; typer's CliRunner would build it for each call.
+typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many workers ``-n auto`` starts: as many as there are cores.
+
+    None for a single file, which is through before they have started, nor where tests that
+    measure real time are among those asked for.
+    """
+    chosen: str = config.option.markexpr
+    if "not realtime" not in chosen or (len(config.args) == 1 and ".py" in config.args[0]):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, cores or 1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the kernels before workers start, which would compile the same ones side by side."""
+    if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
+        code = "from plc.engine.warm import warm_up; warm_up()"
+        subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
