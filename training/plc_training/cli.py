@@ -30,8 +30,28 @@ Libraries = Annotated[
         "--data", help="Folder of audio, with or without a manifest.csv of splits; may repeat."
     ),
 ]
-Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's choice.")]
+
+
+def _take_threads(count: int) -> int:
+    """Let torch have as many threads; 0: its own choice."""
+    if count:
+        import torch
+
+        torch.set_num_threads(count)
+    return count
+
+
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes; 0: one for each core.",
+        callback=lambda jobs: jobs or usable_cores(),
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, help="CPU threads; 0: torch's choice.", callback=_take_threads)
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 Unseen = Annotated[
     list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
@@ -123,21 +143,17 @@ def train(
     plc train generate (write notes that a trained generator makes),
     plc train judged (score such notes by judges).
     """
-    import torch
-
     from plc_training.train.loop import Reason
     from plc_training.train.recipe import read_recipe
     from plc_training.train.run import Place, run_recipe
 
-    if threads:
-        torch.set_num_threads(threads)
     chosen = read_recipe(recipe).with_steps(steps)
     name = chosen.name if steps is None else f"{chosen.name}-{steps}"
     place = Place(
         data=tuple(data),
         folder=run or Path("runs") / name,
         cache=cache or _default_cache(),
-        jobs=jobs or usable_cores(),
+        jobs=jobs,
         domain=domain,
     )
     ending = run_recipe(
@@ -247,7 +263,7 @@ def content(
     """
     from plc_training.fits.content import fit
 
-    fit(data, clips, places, cache or _default_cache(), jobs or usable_cores(), typer.echo)
+    fit(data, clips, places, cache or _default_cache(), jobs, typer.echo)
 
 
 @app.command("train contour")
@@ -268,7 +284,7 @@ def contour(
     """
     from plc_training.fits.contour import fit
 
-    fit(data, out, steps, cache or _default_cache(), jobs or usable_cores(), typer.echo)
+    fit(data, out, steps, cache or _default_cache(), jobs, typer.echo)
 
 
 @app.command("train restored")
@@ -300,15 +316,11 @@ def restored(
     32, 64 and 128 ms, of linear interpolation, linear prediction, plc inpaint
     and the network; the SNR with the target's phase; how sharp the fills are.
     """
-    import torch
-
     from plc_bench.base.corpus import find_clips
     from plc_training.papers.restored import draw_patch, open_restorer, score_clips_of, table
     from plc_training.papers.strokes import open_inpainter, score_lengths
     from plc_training.train.run import read_run
 
-    if threads:
-        torch.set_num_threads(threads)
     groups = [("unseen works", unseen), ("seen works", seen or [])]
     if read_run(run)[0].task.kind == "magnitude":
         if picture is not None:
@@ -388,13 +400,9 @@ def judged(
     notes come; notes of NOTES; and sines of the right pitch.
     FAD needs: pip install --no-deps basic-pitch
     """
-    import torch
-
     from plc.jsonable import to_json
     from plc_training.papers.judged import draw_scales, judge_runs, table
 
-    if threads:
-        torch.set_num_threads(threads)
     found, orchestras = judge_runs(
         runs, data, unseen, cache or _default_cache(), count, seed, epochs
     )
@@ -430,18 +438,12 @@ def restorers(
     damaged patch and over linear interpolation in dB, with 95 % intervals over
     works. Ctrl-C stops with a checkpoint; the same command continues.
     """
-    import torch
-
     from plc_training.papers.compared import rows, train_briefly
     from plc_training.papers.restorers import RESTORERS
     from plc_training.train.run import Place
 
-    if threads:
-        torch.set_num_threads(threads)
     names = [name.strip() for name in networks.split(",")] if networks else list(RESTORERS)
-    place = Place(
-        data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs or usable_cores()
-    )
+    place = Place(data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs)
     if not train_briefly(place, names, steps):
         raise typer.Exit(STOPPED)
     for line in rows(out, unseen, patches, names):
@@ -481,8 +483,6 @@ def contexts(
     and in training, and those of all methods over the gap. What is trained in
     the folder is not trained again; Ctrl-C stops, the same command continues.
     """
-    import torch
-
     from plc_training.papers.contexts import (
         draw_pairs,
         pairs_of,
@@ -493,11 +493,7 @@ def contexts(
     from plc_training.papers.strokes import LENGTHS, open_inpainter, score_strokes
     from plc_training.train.run import Place
 
-    if threads:
-        torch.set_num_threads(threads)
-    place = Place(
-        data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs or usable_cores()
-    )
+    place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
     pairs = pairs_of(_numbers(gap_ms, "--gap-ms"))
     if not train_pairs(pairs, place, steps):
         raise typer.Exit(STOPPED)
@@ -538,8 +534,6 @@ def representations(
     trained in the folder is not trained again; Ctrl-C stops, the same command
     continues.
     """
-    import torch
-
     from plc.papers.representations.named import REPRESENTATIONS
     from plc_bench.base.corpus import find_clips
     from plc_training.papers.representations import (
@@ -551,12 +545,8 @@ def representations(
     )
     from plc_training.train.run import Place
 
-    if threads:
-        torch.set_num_threads(threads)
     chosen = [name.strip() for name in names.split(",")] if names else list(REPRESENTATIONS)
-    place = Place(
-        data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs or usable_cores()
-    )
+    place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
     if not train_representations(place, chosen, steps):
         raise typer.Exit(STOPPED)
     contenders = [open_contender(run, name) for name in chosen]
@@ -588,7 +578,7 @@ def damage(
     from plc_training.fits.damage import fit
 
     kinds = tuple(kind.strip() for kind in only.split(","))
-    fit(data, out, clips, seed, jobs or usable_cores(), typer.echo, kinds)
+    fit(data, out, clips, seed, jobs, typer.echo, kinds)
 
 
 @app.command()

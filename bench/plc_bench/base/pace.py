@@ -5,7 +5,8 @@ clock is asked again until the moment is there.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 
 def wait_until(
@@ -29,3 +30,27 @@ def wait_until(
     """
     while (left := due - clock()) > 0:
         sleep(left / ticks_per_s)
+
+
+def turns(
+    packet_s: float,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+    first: int = 0,
+) -> Iterator[float]:
+    """Yield the moment of each turn once it has come, without end.
+
+    Parameters
+    ----------
+    packet_s : float
+        From turn to turn; at 0 none is waited for.
+    clock, sleep : callable
+        Return, and take, seconds.
+    first : int
+        Turns that the first one is away.
+    """
+    began_s = clock()
+    for turn in count(first):
+        due_s = began_s + turn * packet_s
+        wait_until(due_s, clock, sleep)
+        yield due_s

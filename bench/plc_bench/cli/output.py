@@ -1,7 +1,7 @@
 """Tables and JSON on stdout, progress and failures on stderr."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,17 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
         yield meter.advance
 
 
-def show(result: Any, tables: list[Any], as_json: bool, save: Path | None) -> None:
+def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None) -> None:
     """Print ``tables``, or ``result`` as JSON; write that to a file, too, if there is one."""
     from plc_bench.base import results
+    from plc_bench.base.tables import Table
 
     if as_json:
         typer.echo(results.to_json(result))
     else:
         console = stdout()
         for table in tables:
-            console.print(table)
+            console.print(table.printed() if isinstance(table, Table) else table)
     if save is not None:
         results.write_json(save, result)
 

@@ -1,4 +1,4 @@
-"""``plc bench report`` and ``headline``: pages of kept studies."""
+"""``plc bench report``, ``headline`` and ``tables``: pages of kept results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,39 @@ def headline(
         say(path)
 
 
+def tables(
+    documents: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Markdown files.", show_default="README.md, docs/*.md and bench/results/*.md"
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a figure is not the kept one.")
+    ] = False,
+) -> None:
+    """Write the kept figures of benchmarks into the tables of documents.
+
+    A comment before a table names the JSON files that benchmarks saved, and the
+    key of each row and column: see docs/benchmarks.md.
+    """
+    from plc_bench.report import figures as bench
+
+    usual = [Path("README.md"), *Path("docs").glob("*.md"), *Path("bench/results").glob("*.md")]
+    paths = documents or sorted(path for path in usual if path.is_file())
+    count = sum(bench.tables_in(path) for path in paths)
+    if check:
+        stale = [line for path in paths for line in bench.stale_lines(path)]
+        for line in stale:
+            say(f"{line.path}:{line.line}: {line.found}")
+            say(f"  the kept figures say: {line.expected}")
+        say(f"{count} tables, {len(stale)} lines to renew (plc bench tables)", err=True)
+        raise typer.Exit(1 if stale else 0)
+    changed = sum(bench.renew(path) for path in paths)
+    say(f"{count} tables, {changed} lines renewed")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (report, headline):
+    for command in (report, headline, tables):
         app.command()(command)

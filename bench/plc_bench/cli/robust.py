@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from plc.cli.options import AsJson, Model
 from plc.errors import ConfigError
@@ -161,22 +160,19 @@ def embedding_c(
     from plc_bench.robust import embedding as bench
 
     result = bench.push_from_c(packets, lost_every)
-    tables = []
-    for name, report in result.items():
-        table = _facts(report)
-        table.title = f"Packets of {name}"
-        tables.append(table)
+    tables = [_facts(report, f"Packets of {name}") for name, report in result.items()]
     show(result, tables, as_json, save)
 
 
-def _facts(result: Any) -> Table:
-    """Return a row for each field of a result."""
-    table = Table(show_header=False)
+def _facts(result: Any, title: str = "") -> Any:
+    """Return a table with a row for each field of a result."""
+    from plc_bench.base.tables import Table
+
+    table = Table(title)
     for name, value in plain(result).items():
         each = value.items() if isinstance(value, dict) else [("", value)]
-        table.add_row(
-            name.replace("_", " "), ", ".join(f"{k} {_short(v)}".strip() for k, v in each)
-        )
+        shown = ", ".join(f"{k} {_short(v)}".strip() for k, v in each)
+        table.add(name.replace("_", " "), shown)
     return table
 
 

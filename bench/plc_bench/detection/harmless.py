@@ -11,12 +11,12 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc.repair.detect.findings import Finding
 from plc_bench.base.corpus import Clip, read_clip
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
 
 MOST_CHANGED = 0.01
@@ -116,54 +116,36 @@ def _measured(
     jobs: int,
     on_done: Callable[[], None],
 ) -> HarmScores:
-    done: dict[int, Harm | Failure] = {}
-    for number, result in as_done(work, items, jobs, _name_of):
-        done[number] = result
-        on_done()
-    results = [done[number] for number in sorted(done)]
-    return HarmScores(
-        [each for each in results if isinstance(each, Harm)],
-        [each for each in results if isinstance(each, Failure)],
-    )
-
-
-def _name_of(item: object) -> str:
-    return item.name if isinstance(item, Clip) else str(item)
+    outcome = score_clips(work, items, jobs, on_done)
+    return HarmScores(outcome.results, outcome.failures)
 
 
 def kinds_table(scores: HarmScores) -> Table:
     """Return a row for each kind."""
     table = Table(
-        title=f"{len(scores.recordings)} undamaged kinds; {len(scores.harmed)} changed by more "
-        f"than {MOST_CHANGED:.0%}"
+        f"{len(scores.recordings)} undamaged kinds; {len(scores.harmed)} changed by more "
+        f"than {MOST_CHANGED:.0%}",
+        ("kind", "to fill", "doubtful", "changed", "kinds of what is filled"),
+        left=(0, -1),
     )
-    for heading in ("kind", "to fill", "doubtful", "changed", "kinds of what is filled"):
-        table.add_column(heading, justify="left" if heading.startswith("kind") else "right")
     for each in scores.recordings:
-        row = (each.name, str(len(each.filled)), str(each.doubtful), f"{each.changed:.2%}")
-        table.add_row(*row, _counts(each.filled))
+        changed = f"{each.changed:.2%}"
+        table.add(each.name, len(each.filled), each.doubtful, changed, _counts(each.filled))
     return table
 
 
 def clips_table(scores: HarmScores) -> Table:
     """Return a row for each domain."""
-    table = Table(title="Findings in clips without damage")
     headings = ("domain", "clips", "minutes", "to fill", "in 10 minutes", "doubtful", "kinds")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("domain", "kinds") else "right")
+    table = Table("Findings in clips without damage", headings, left=(0, -1))
     for domain in (*sorted({each.domain for each in scores.recordings}), ALL):
         rows = [each for each in scores.recordings if domain in (ALL, each.domain)]
         minutes = sum(each.seconds for each in rows) / 60
         filled = [kind for each in rows for kind in each.filled]
-        table.add_row(
-            domain,
-            str(len(rows)),
-            f"{minutes:.1f}",
-            str(len(filled)),
-            f"{10 * len(filled) / minutes:.2f}" if minutes else "-",
-            str(sum(each.doubtful for each in rows)),
-            _counts(filled),
-        )
+        rate = f"{10 * len(filled) / minutes:.2f}" if minutes else "-"
+        doubtful = sum(each.doubtful for each in rows)
+        cells = (len(rows), f"{minutes:.1f}", len(filled), rate, doubtful, _counts(filled))
+        table.add(domain, *cells)
     return table
 
 

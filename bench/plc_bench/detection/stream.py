@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamConfig
@@ -23,7 +22,8 @@ from plc.errors import ConfigError
 from plc.repair.detect.findings import runs
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.results import counted
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import Damage, damaged
 from plc_bench.detection.study import MARGIN_MS, share
 from plc_bench.scores import metrics
@@ -125,17 +125,10 @@ def measure_streams(
     on_done: Callable[[], None] = lambda: None,
 ) -> StreamScores:
     """Score all clips in ``jobs`` processes."""
-    done: dict[int, ClipScores | Failure] = {}
-    work = partial(_score, settings=settings)
-    for number, result in as_done(work, list(enumerate(clips)), jobs, lambda item: item[1].name):
-        done[number] = result
-        on_done()
-    results = [done[number] for number in sorted(done)]
-    return StreamScores(
-        settings,
-        [each for each in results if not isinstance(each, Failure)],
-        [each for each in results if isinstance(each, Failure)],
-    )
+    score = partial(_score, settings=settings)
+    items = list(enumerate(clips))
+    outcome = score_clips(score, items, jobs, on_done, lambda item: item[1].name)
+    return StreamScores(settings, outcome.results, outcome.failures)
 
 
 def _score(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores:
@@ -270,42 +263,36 @@ def stream_tables(scores: StreamScores) -> list[Table]:
 
 def _place_table(scores: Sequence[ClipScores]) -> Table:
     places = [place for each in scores for place in each.places]
-    table = Table(title=f"Dropouts found in streams of {counted(len(scores), 'clip')}")
-    for heading in ("kind", "length", "places", "found (95 % interval)"):
-        table.add_column(heading, justify="left" if heading in ("kind", "length") else "right")
+    table = Table(
+        f"Dropouts found in streams of {counted(len(scores), 'clip')}",
+        ("kind", "length", "places", "found (95 % interval)"),
+        left=(0, 1),
+    )
     for kind in KINDS:
         of_kind = [place for place in places if place[0] == kind]
         for length in sorted({place[1] for place in of_kind}):
             row = [place for place in of_kind if place[1] == length]
-            table.add_row(
-                kind, f"{length:g} ms", str(len(row)), str(share(found for *_, found in row))
-            )
-        found = share(found for *_, found in of_kind)
-        table.add_row(kind, "all", str(len(of_kind)), str(found), end_section=True)
+            found = str(share(found for *_, found in row))
+            table.add(kind, f"{length:g} ms", len(row), found)
+        found = str(share(found for *_, found in of_kind))
+        table.add(kind, "all", len(of_kind), found, end=True)
     return table
 
 
 def _domain_table(scores: Sequence[ClipScores]) -> Table:
-    table = Table(title="Findings that are true, false ones in 10 minutes, and what is gained")
-    table.add_column("domain")
-    for heading in (
-        "minutes",
-        "true",
-        "false, undamaged",
-        "false, gated",
-        "NMSE dB as it came",
-        "concealed",
-        "PLCMOS undamaged",
-        "as it came",
-        "concealed",
-    ):
-        table.add_column(heading, justify="right")
+    table = Table(
+        "Findings that are true, false ones in 10 minutes, and what is gained",
+        (
+            *("domain", "minutes", "true", "false, undamaged", "false, gated"),
+            *("NMSE dB as it came", "concealed", "PLCMOS undamaged", "as it came", "concealed"),
+        ),
+    )
     for domain in sorted({each.domain for each in scores}):
         of_domain = [each for each in scores if each.domain == domain]
         minutes = sum(each.seconds for each in of_domain) / 60
         nmse = [each.nmse_db for each in of_domain if each.nmse_db]
         plcmos = [each.plcmos for each in of_domain if each.plcmos]
-        table.add_row(
+        table.add(
             domain,
             f"{minutes:.1f}",
             str(share(true for each in of_domain for true in each.findings)),

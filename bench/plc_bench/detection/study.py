@@ -17,14 +17,14 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc.errors import ConfigError
 from plc.repair.detect.findings import Finding
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.results import counted
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import CONTAINERS, KINDS, OPUS_RATE, Damage, damaged, through
 
 LOSSLESS = ("wav", "float")
@@ -147,20 +147,11 @@ def measure_detection(
     on_done: Callable[[], None] = lambda: None,
 ) -> DetectScores:
     """Score all clips in ``jobs`` processes."""
-    files: list[FileScores] = []
-    failures: list[Failure] = []
-    work = partial(_score_numbered, settings=settings)
-    done: dict[int, list[FileScores] | Failure] = {}
-    for number, result in as_done(work, list(enumerate(clips)), jobs, lambda item: item[1].name):
-        done[number] = result
-        on_done()
-    for number in sorted(done):
-        result = done[number]
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            files += result
-    return DetectScores(settings, files, failures)
+    score = partial(_score_numbered, settings=settings)
+    items = list(enumerate(clips))
+    outcome = score_clips(score, items, jobs, on_done, lambda item: item[1].name)
+    files = [file for files in outcome.results for file in files]
+    return DetectScores(settings, files, outcome.failures)
 
 
 def _score_numbered(item: tuple[int, Clip], settings: DetectSettings) -> list[FileScores]:
@@ -274,20 +265,20 @@ def _kind_table(scores: DetectScores) -> Table:
     places = [place for file in scores.files for place in file.places]
     findings = [each for file in scores.files for each in file.findings]
     table = Table(
-        title=f"Damage found in {counted(len(scores.files), 'file')} of "
-        f"{counted(len({file.clip for file in scores.files}), 'clip')} (95 % interval)"
+        f"Damage found in {counted(len(scores.files), 'file')} of "
+        f"{counted(len({file.clip for file in scores.files}), 'clip')} (95 % interval)",
+        ("kind", "length", "places", "found", "named rightly", "precision of findings"),
+        left=(0, 1),
     )
-    for heading in ("kind", "length", "places", "found", "named rightly", "precision of findings"):
-        table.add_column(heading, justify="left" if heading in ("kind", "length") else "right")
     for kind in KINDS:
         of_kind = [place for place in places if place.kind == kind]
         if not of_kind:
             continue
         for length in sorted({place.length_ms for place in of_kind}):
             row = [place for place in of_kind if place.length_ms == length]
-            table.add_row(kind, f"{length:g} ms", *_cells(row), "")
+            table.add(kind, f"{length:g} ms", *_cells(row), "")
         precision = share(true for found, true in findings if found == kind)
-        table.add_row(kind, "all", *_cells(of_kind), str(precision), end_section=True)
+        table.add(kind, "all", *_cells(of_kind), str(precision), end=True)
     return table
 
 
@@ -297,14 +288,11 @@ def _cells(places: list[Place]) -> tuple[str, str, str]:
 
 
 def _container_table(scores: DetectScores) -> Table:
-    table = Table(title="Found, and precision of findings, by container")
-    table.add_column("kind")
     containers = [
         each for each in CONTAINERS if any(file.container == each for file in scores.files)
     ]
-    for each in containers:
-        table.add_column(f"{each}: found", justify="right")
-        table.add_column("precision", justify="right")
+    columns = [heading for each in containers for heading in (f"{each}: found", "precision")]
+    table = Table("Found, and precision of findings, by container", ("kind", *columns))
     for kind in KINDS:
         cells = []
         for each in containers:
@@ -312,29 +300,22 @@ def _container_table(scores: DetectScores) -> Table:
             cells.append(share(p.found for file in files for p in file.places if p.kind == kind))
             cells.append(share(true for file in files for k, true in file.findings if k == kind))
         if any(cell.of for cell in cells):
-            table.add_row(kind, *map(str, cells))
+            table.add(kind, *map(str, cells))
     return table
 
 
 def _false_table(scores: DetectScores) -> Table:
-    table = Table(title="Findings in undamaged files")
-    headings = ("domain", "minutes", "false findings", "files with one", "in 10 minutes")
-    for heading in (*headings, "kinds"):
-        table.add_column(heading, justify="left" if heading in ("domain", "kinds") else "right")
+    headings = ("domain", "minutes", "false findings", "files with one", "in 10 minutes", "kinds")
+    table = Table("Findings in undamaged files", headings, left=(0, -1))
     domains = sorted({file.domain for file in scores.files})
     for domain in (*domains, "all"):
         files = [file for file in scores.files if domain in ("all", file.domain)]
         minutes = sum(file.seconds for file in files) / 60
         false = [kind for file in files for kind in file.false]
         kinds = ", ".join(f"{kind} {false.count(kind)}" for kind in KINDS if kind in false)
-        table.add_row(
-            domain,
-            f"{minutes:.1f}",
-            str(len(false)),
-            str(sum(bool(file.false) for file in files)),
-            f"{10 * len(false) / minutes:.2f}" if minutes else "-",
-            kinds,
-        )
+        rate = f"{10 * len(false) / minutes:.2f}" if minutes else "-"
+        hit = sum(bool(file.false) for file in files)
+        table.add(domain, f"{minutes:.1f}", len(false), hit, rate, kinds)
     return table
 
 

@@ -29,13 +29,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.base.compare import Summary, summarise
 from plc_bench.base.corpus import read_clip
 from plc_bench.base.results import counted
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.fill import fill
 from plc_bench.scores import metrics
 
@@ -98,6 +98,11 @@ class Case:
     gaps: Gaps
     outputs: dict[str, NDArray[np.float32]]
     each: bool
+
+    @property
+    def name(self) -> str:
+        """Name in a failure."""
+        return f"{self.clip}, {self.gap_ms} ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +169,9 @@ def measure(
     on_done: Callable[[], None] = lambda: None,
 ) -> PublishedReport:
     """Fill the gaps of all cases by every method, in ``jobs`` processes."""
-    done: dict[int, Score | Failure] = {}
     score = partial(score_case, methods=methods, quality=quality)
-    for number, result in as_done(score, cases, jobs, _name_of):
-        done[number] = result
-        on_done()
-    results = [done[number] for number in range(len(cases))]
-    return PublishedReport(
-        methods,
-        quality,
-        [result for result in results if isinstance(result, Score)],
-        [result for result in results if isinstance(result, Failure)],
-    )
+    outcome = score_clips(score, cases, jobs, on_done)
+    return PublishedReport(methods, quality, outcome.results, outcome.failures)
 
 
 def score_case(case: Case, methods: tuple[str, ...], quality: str) -> Score:
@@ -197,13 +193,11 @@ def result_table(report: PublishedReport) -> Table:
     """Return the mean SNR by method and length of gap."""
     lengths = sorted({score.gap_ms for score in report.scores})
     clips = len({score.clip for score in report.scores})
-    table = Table(title=f"SNR in dB, {counted(clips, 'clip')}, quality {report.quality}")
-    table.add_column("method")
-    for length in lengths:
-        table.add_column(f"{length} ms", justify="right")
+    title = f"SNR in dB, {counted(clips, 'clip')}, quality {report.quality}"
+    table = Table(title, ("method", *(f"{length} ms" for length in lengths)))
     for name in report.names():
         cells = [report.summary(length, name).mean for length in lengths]
-        table.add_row(name, *["" if math.isnan(cell) else f"{cell:.1f}" for cell in cells])
+        table.add(name, *["" if math.isnan(cell) else f"{cell:.1f}" for cell in cells])
     return table
 
 
@@ -214,10 +208,6 @@ def csv_rows(report: PublishedReport) -> list[dict[str, str | int | float]]:
         for score in report.scores
         for name, value in score.snr_db.items()
     ]
-
-
-def _name_of(case: Case) -> str:
-    return f"{case.clip}, {case.gap_ms} ms"
 
 
 def _snr_db(case: Case, made: NDArray[np.float32]) -> float:

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.fill import fill
 from plc_bench.scores import metrics
@@ -242,23 +242,16 @@ def result_table(report: InpaintReport) -> Table:
     first = settings.methods[0]
     clips = len({gap.clip for gap in report.gaps})
     table = Table(
-        title=f"{counted(len(report.gaps), 'gap')} of {_length(settings)} in "
-        f"{counted(clips, 'clip')}, "
-        f"{settings.sample_rate} Hz, context {settings.context}, quality {settings.quality}"
+        f"{counted(len(report.gaps), 'gap')} of {_length(settings)} in {counted(clips, 'clip')}, "
+        f"{settings.sample_rate} Hz, context {settings.context}, quality {settings.quality}",
+        ("method", "SNR_MS dB", f"over {first}", "95 % interval", "better on", "SNR dB"),
     )
-    table.add_column("method")
-    for heading in ("SNR_MS dB", f"over {first}", "95 % interval", "better on", "SNR dB"):
-        table.add_column(heading, justify="right")
     for method in settings.methods:
         snr_ms, snr = report.summary(method), report.summary(method, "snr_db")
         score = "snr_ms_db" if settings.has_frame else "snr_db"
         versus = ["", "", ""] if method == first else _versus(report.difference(method, score))
-        table.add_row(
-            method,
-            f"{snr_ms.mean:.2f} ± {snr_ms.std:.1f}" if settings.has_frame else "",
-            *versus,
-            f"{snr.mean:.2f} ± {snr.std:.1f}",
-        )
+        shown = f"{snr_ms.mean:.2f} ± {snr_ms.std:.1f}" if settings.has_frame else ""
+        table.add(method, shown, *versus, f"{snr.mean:.2f} ± {snr.std:.1f}")
     return table
 
 
@@ -266,10 +259,8 @@ def curve_table(reports: Sequence[InpaintReport]) -> Table:
     """Return scores by method and length: SNR_MS, or SNR where undefined."""
     methods = reports[0].settings.methods
     first = methods[0]
-    table = Table(title=f"SNR_MS in dB over the length of the gap, and over {first}")
-    table.add_column("gap")
-    for method in methods:
-        table.add_column(method, justify="right")
+    title = f"SNR_MS in dB over the length of the gap, and over {first}"
+    table = Table(title, ("gap", *methods))
     for report in reports:
         score = "snr_ms_db" if report.settings.has_frame else "snr_db"
         cells = []
@@ -279,7 +270,7 @@ def curve_table(reports: Sequence[InpaintReport]) -> Table:
                 mean += f" ({report.difference(method, score).mean:+.2f})"
             cells.append(mean)
         of = "" if report.settings.has_frame else ", SNR of the samples"
-        table.add_row(f"{_length(report.settings)}{of}", *cells)
+        table.add(f"{_length(report.settings)}{of}", *cells)
     return table
 
 

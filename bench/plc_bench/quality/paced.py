@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc_bench.base.pace import wait_until
+from plc_bench.base.pace import turns
 from plc_bench.scores.metrics import Mask
 
 
@@ -61,10 +61,9 @@ class PacedEngine:
     ) -> NDArray[np.float32]:
         samples = concealer.config.packet_samples
         played = np.zeros((len(signal) + concealer.delay, signal.shape[1]), np.float32)
-        due_s = self.clock()
-        for k, lost in enumerate(trace.tolist()):
-            due_s += samples / concealer.config.sample_rate
-            wait_until(due_s, self.clock, self.sleep)
+        packet_s = samples / concealer.config.sample_rate
+        moments = turns(packet_s, self.clock, self.sleep, first=1)
+        for (k, lost), _ in zip(enumerate(trace.tolist()), moments, strict=False):
             at = slice(k * samples, (k + 1) * samples)
             played[at] = concealer.push(None if lost else signal[at])
         played[len(signal) :] = concealer.flush()

@@ -35,6 +35,7 @@ from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc.models.catalogue import available
 from plc_bench.base.corpus import Clip
+from plc_bench.base.rows import OWN_DECODE
 from plc_bench.base.workers import Failure, as_done, reason_of
 from plc_bench.quality import excerpts
 from plc_bench.quality.conditions import Condition
@@ -47,8 +48,6 @@ FORMAT = 1
 SETTINGS_FILE = "settings.json"
 JOURNAL_FILE = "journal.jsonl"
 AUDIO_FOLDER = "audio"
-# What a codec is called where it is compared with its own loss-free decode.
-OWN_DECODE = " (own decode)"
 # All that says something about music; the scores of speech are asked for by name.
 METRICS = (
     *("nmse", "lsd", "mel", "level", "click", "zeros"),

@@ -9,14 +9,12 @@ method is compared with the original.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from plc.errors import MissingExtraError
 from plc_bench.base.compare import (
@@ -25,10 +23,12 @@ from plc_bench.base.compare import (
     paired_difference,
     summarise,
 )
-from plc_bench.base.results import counted, write_csv, write_text
+from plc_bench.base.results import counted, write_csv, write_json, write_text
+from plc_bench.base.rows import FORMAT, OWN_DECODE, Score, summary
+from plc_bench.base.tables import Cell, Table
 from plc_bench.peers import comparable
 from plc_bench.quality.conditions import Condition
-from plc_bench.quality.study import GAP_METRICS, OWN_DECODE, Row, Study
+from plc_bench.quality.study import GAP_METRICS, Row, Study
 from plc_bench.scores import registry
 
 # Metrics of a study that is not kept.
@@ -37,36 +37,6 @@ SHORT_METRICS = ("nmse", "lsd")
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
 # Shown for a score that is not meaningful for a method.
 _NOT_COMPARABLE = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell: its text, and its value to sort by; NaN without a value."""
-
-    text: str
-    value: float = math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryTable:
-    """A table of a study.
-
-    Attributes
-    ----------
-    title : str
-        What it is about.
-    headings : list of str
-        Of the columns.
-    rows : list of list of Cell
-        As many cells each as there are headings.
-    note : str
-        What a reader must know.
-    """
-
-    title: str
-    headings: list[str]
-    rows: list[list[Cell]] = field(default_factory=list)
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +50,7 @@ class Point:
     gaps: int
 
 
-def summary_tables(study: Study) -> list[SummaryTable]:
+def summary_tables(study: Study) -> list[Table]:
     """Return the tables of a study, simplest first."""
     plain = [name for name in study.settings["metrics"] if "_" not in name]
     tables = []
@@ -134,7 +104,7 @@ def markdown(study: Study) -> str:
         f"{sizes(study)}; plc {settings['plc']}, seed {settings['seed']}. "
         "Every method met the same losses.\n",
     ]
-    parts += [_markdown_table(table) for table in summary_tables(study)]
+    parts += [table.markdown() for table in summary_tables(study)]
     if study.missing:
         parts.append(f"## Failed: {len(study.missing)}\n")
         parts += [
@@ -163,18 +133,8 @@ def printed_tables(study: Study, per_clip: bool = False) -> list[Table]:
         if study.folder is None and rows:
             tables.append(_comparison_table(study, rows, condition))
     if study.folder is not None:
-        tables += [rich_table(table) for table in summary_tables(study)]
+        tables += summary_tables(study)
     return tables
-
-
-def rich_table(table: SummaryTable) -> Table:
-    """Return a table to print."""
-    printed = Table(title=table.title, caption=table.note)
-    for number, heading in enumerate(table.headings):
-        printed.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for row in table.rows:
-        printed.add_row(*[Text(cell.text) for cell in row])
-    return printed
 
 
 def write_tables(study: Study, folder: Path) -> list[str]:
@@ -194,7 +154,8 @@ def write_tables(study: Study, folder: Path) -> list[str]:
     ]
     write_csv(folder / "failures.csv", failures)
     write_text(folder / "summary.md", markdown(study))
-    said = [f"tables: {folder / 'summary.md'}, scores.csv, gaps.csv, failures.csv"]
+    write_json(folder / "summary.json", kept_summary(study))
+    said = [f"tables: {folder / 'summary.md'}, summary.json, scores.csv, gaps.csv, failures.csv"]
     try:
         for name, rows in tables.items():
             write_parquet(folder / f"{name}.parquet", rows)
@@ -263,10 +224,29 @@ def gap_rows(study: Study) -> list[dict[str, Any]]:
     ]
 
 
+def kept_summary(study: Study) -> dict[str, Any]:
+    """Return the means of all clips, for ``plc bench tables`` and other programs."""
+    scores = [
+        Score(
+            (("domain", row.domain), ("condition", row.condition)),
+            row.clip,
+            row.method,
+            metric,
+            value,
+        )
+        for row in study.rows
+        for metric, value in row.scores.items()
+        if comparable(row.method, metric)
+    ]
+    kept = ("plc", "seed", "sample_rate", "budget_ms", "models")
+    settings = {name: study.settings[name] for name in kept}
+    return {"format": FORMAT, **settings, "rows": summary(scores, study.methods[0])}
+
+
 def _means(
     study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
-) -> SummaryTable:
-    table = SummaryTable(
+) -> Table:
+    table = Table(
         f"Means: {condition.title}",
         ["method", *[registry.label(name) for name in metrics]],
         note=f"{_clips(rows)}, {_lost_percent(rows)} of packets lost.",
@@ -274,7 +254,7 @@ def _means(
     for method in study.methods:
         own = [row for row in rows if row.method == method]
         if own:
-            table.rows.append([Cell(method), *[_mean(own, name, rows) for name in metrics]])
+            table.add(method, *[_mean(own, name, rows) for name in metrics])
     return table
 
 
@@ -282,16 +262,16 @@ def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -
     """Return means, and differences of the first method to each other one."""
     means = _means(study, rows, study.settings["metrics"], condition)
     title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
-    table = rich_table(replace(means, title=title, note=""))
+    table = replace(means, title=title, note="")
     first, *others = study.methods
     for other in others:
         if other.endswith(OWN_DECODE):
             continue
-        table.add_section()
+        table.ends.add(len(table.rows) - 1)
         columns = [_compared(rows, first, other, name) for name in study.settings["metrics"]]
         headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
         for heading, *cells in zip(headings, *columns, strict=True):
-            table.add_row(heading, *cells)
+            table.add(heading, *cells)
     return table
 
 
@@ -316,12 +296,8 @@ def _clip_table(study: Study, rows: Sequence[Row]) -> Table:
     for row in rows:
         by_clip.setdefault(row.clip, {})[row.method] = row
     methods = [name for name in study.methods if any(name in each for each in by_clip.values())]
-    table = Table()
-    table.add_column("clip", overflow="fold")
-    table.add_column("lost", justify="right")
-    for name in metrics:
-        for method in methods:
-            table.add_column(f"{registry.label(name)}\n{method}", justify="right")
+    columns = [f"{registry.label(name)}\n{method}" for name in metrics for method in methods]
+    table = Table("", ("clip", "lost", *columns))
     for clip, scored in by_clip.items():
         one = next(iter(scored.values()))
         cells = [
@@ -329,7 +305,7 @@ def _clip_table(study: Study, rows: Sequence[Row]) -> Table:
             for name in metrics
             for method in methods
         ]
-        table.add_row(clip, f"{one.lost}/{one.packets}", *cells)
+        table.add(clip, f"{one.lost}/{one.packets}", *cells)
     return table
 
 
@@ -346,9 +322,9 @@ def _lost_percent(rows: Sequence[Row]) -> str:
 
 def _differences(
     study: Study, rows: Sequence[Row], metrics: Sequence[str], condition: Condition
-) -> SummaryTable:
+) -> Table:
     first = study.methods[0]
-    table = SummaryTable(
+    table = Table(
         f"Difference to {first}: {condition.title}",
         ["method", *[registry.label(name) for name in metrics]],
         note=f"Method minus {first} on the same losses: mean, 95 % interval, share of clips on "
@@ -358,14 +334,14 @@ def _differences(
     for method in [name for name in study.methods[1:] if not name.endswith(OWN_DECODE)]:
         cells = [_difference_cell(rows, method, first, name) for name in metrics]
         if any(cell.text for cell in cells):
-            table.rows.append([Cell(method), *cells])
+            table.add(method, *cells)
     return table
 
 
-def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
+def _by_domain(study: Study, metrics: Sequence[str]) -> Table:
     first = study.methods[0] if study.methods else ""
     shown = [name for name in metrics if registry.metric(name).lower_is_better is not None][:4]
-    table = SummaryTable(
+    table = Table(
         "By domain",
         [
             "domain",
@@ -389,11 +365,11 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> SummaryTable:
             cells = []
             for name in shown:
                 cells += [_mean(own, name, inside), _difference_to(inside, method, first, name)]
-            table.rows.append([Cell(domain), Cell(method), Cell(str(clips), clips), *cells])
+            table.add(domain, method, clips, *cells)
     return table
 
 
-def _by_burst(study: Study, metric: str) -> SummaryTable:
+def _by_burst(study: Study, metric: str) -> Table:
     names = [
         f"{metric}_{one}"
         for one in registry.BURST_CLASSES
@@ -403,7 +379,7 @@ def _by_burst(study: Study, metric: str) -> SummaryTable:
     headings = [
         heading for name in names for heading in (registry.label(name), f"difference to {first}")
     ]
-    table = SummaryTable(
+    table = Table(
         f"By burst: {registry.label(metric)}",
         ["method", *headings],
         note=f"All conditions together.{_left_out(study)}",
@@ -416,11 +392,11 @@ def _by_burst(study: Study, metric: str) -> SummaryTable:
                 _mean(own, name, study.rows),
                 _difference_to(study.rows, method, first, name),
             ]
-        table.rows.append([Cell(method), *cells])
+        table.add(method, *cells)
     return table
 
 
-def _by_gap(study: Study, metric: str) -> SummaryTable:
+def _by_gap(study: Study, metric: str) -> Table:
     classes = [
         (low_ms, high_ms)
         for low_ms, high_ms in _gap_classes()
@@ -430,7 +406,7 @@ def _by_gap(study: Study, metric: str) -> SummaryTable:
             for gap in row.gaps
         )
     ]
-    table = SummaryTable(
+    table = Table(
         f"By length of the gap: {registry.label(metric)}",
         ["method", *[_gap_heading(low_ms, high_ms) for low_ms, high_ms in classes]],
         note="All conditions together; mean over clips, with how many gaps were heard.",
@@ -444,7 +420,7 @@ def _by_gap(study: Study, metric: str) -> SummaryTable:
             cells += [
                 Cell(f"{point.mean:.{digits}f} ({point.gaps})", point.mean) for point in inside
             ] or [Cell("" if comparable(method, metric) else _NOT_COMPARABLE)]
-        table.rows.append([Cell(method), *cells])
+        table.add(method, *cells)
     return table
 
 
@@ -521,16 +497,3 @@ def _left_out(study: Study) -> str:
         return ""
     name = OWN_DECODE.strip()
     return f" Rows {name} have no difference: they are scored against another reference."
-
-
-def _markdown_table(table: SummaryTable) -> str:
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    lines = [
-        f"## {table.title}\n",
-        line(table.headings),
-        line(["---", *["---:"] * (len(table.headings) - 1)]),
-        *[line(cell.text for cell in row) for row in table.rows],
-    ]
-    return "\n".join(lines) + (f"\n\n{table.note}\n" if table.note else "\n")

@@ -10,13 +10,13 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.engine.background import Background
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import Clip
 from plc_bench.base.results import counted
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Failure, score_clips
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.stream import read_stream
 from plc_bench.scores.metrics import Mask
@@ -105,17 +105,10 @@ def measure_told(
     on_done : callable
         Called once for each clip.
     """
-    done: dict[int, list[ClipTold] | Failure] = {}
     ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate, seed=seed)
-    for number, result in as_done(ask, list(clips), jobs, lambda clip: clip.name):
-        done[number] = result
-        on_done()
-    results = [done[number] for number in sorted(done)]
-    return Told(
-        sample_rate,
-        [each for result in results if not isinstance(result, Failure) for each in result],
-        [result for result in results if isinstance(result, Failure)],
-    )
+    outcome = score_clips(ask, clips, jobs, on_done)
+    told = [each for result in outcome.results for each in result]
+    return Told(sample_rate, told, outcome.failures)
 
 
 def _ask(
@@ -138,11 +131,11 @@ def _ask(
 
 def told_table(told: Told) -> Table:
     """Return the table: share of bursts taken for speech, by domain and condition."""
-    table = Table(title=f"Taken for speech when a burst begins, {told.sample_rate} Hz")
-    table.add_column("content")
-    table.add_column("packets and losses")
-    for heading in ("clips", "bursts", "share (95 % interval)"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        f"Taken for speech when a burst begins, {told.sample_rate} Hz",
+        ("content", "packets and losses", "clips", "bursts", "share (95 % interval)"),
+        left=(0, 1),
+    )
     for domain in sorted({each.domain for each in told.clips}):
         of_domain = [each for each in told.clips if each.domain == domain and each.bursts]
         for condition in dict.fromkeys(each.condition for each in of_domain):
@@ -150,11 +143,7 @@ def told_table(told: Told) -> Table:
             shares = [each.speech / each.bursts for each in rows]
             # Against none of them, so that the difference is the share itself.
             over = paired_difference(shares, [0.0] * len(shares), lower_is_better=False)
-            table.add_row(
-                domain,
-                condition,
-                counted(len(rows), "clip"),
-                str(sum(each.bursts for each in rows)),
-                f"{over.mean:.3f} ({over.interval('.3f')})",
-            )
+            bursts = sum(each.bursts for each in rows)
+            shown = f"{over.mean:.3f} ({over.interval('.3f')})"
+            table.add(domain, condition, counted(len(rows), "clip"), bursts, shown)
     return table

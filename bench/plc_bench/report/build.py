@@ -37,11 +37,12 @@ from plc.apps.listening import (
 )
 from plc.errors import ConfigError
 from plc_bench.base.compare import INTERVAL_GROUPS_MIN
+from plc_bench.base.tables import Table
 from plc_bench.peers import comparable
 from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
-from plc_bench.quality.summary import SummaryTable, sizes, summary_tables
+from plc_bench.quality.summary import sizes, summary_tables
 from plc_bench.report.charts import gap_chart, latency_section
 from plc_bench.report.ratings import rating_tables, read_ratings
 from plc_bench.scores import registry
@@ -132,7 +133,7 @@ def _check_folder(out: Path) -> None:
 def _page(
     study: Study,
     clips: Sequence[Mapping[str, Any]],
-    ratings: Sequence[SummaryTable],
+    ratings: Sequence[Table],
     title: str,
     latency: str,
 ) -> str:
@@ -166,7 +167,7 @@ def _page(
     )
 
 
-def html_table(table: SummaryTable) -> str:
+def html_table(table: Table) -> str:
     """Return a table that the page can sort."""
     head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in table.headings)
     rows = "".join(

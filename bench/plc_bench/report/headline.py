@@ -18,8 +18,10 @@ from pathlib import Path
 from plc.errors import ConfigError
 from plc_bench.base.compare import summarise
 from plc_bench.base.results import counted
+from plc_bench.base.rows import OWN_DECODE
+from plc_bench.base.tables import markdown_table
 from plc_bench.peers import comparable
-from plc_bench.quality.study import OWN_DECODE, Row, Study
+from plc_bench.quality.study import Row, Study
 from plc_bench.report.charts import CURVES, draw_study
 from plc_bench.scores import registry
 from plc_bench.scores.registry import MUSIC_DOMAINS
@@ -93,17 +95,14 @@ def _table(each: Study, rows: Sequence[Row]) -> str:
     headings = [
         f"{domain} ({clips[domain]}): {registry.label(metric)}" for domain, metric in columns
     ]
-    lines = [
-        "| method | " + " | ".join(headings) + " |",
-        "| --- |" + " ---: |" * len(columns),
-    ]
-    for method in methods:
-        shown = [
-            _text(cells[method, column], column[1], best[column], most[column])
-            for column in columns
+    rows_shown = [
+        [
+            _label(method),
+            *(_text(cells[method, each], each[1], best[each], most[each]) for each in columns),
         ]
-        lines.append("| " + " | ".join([_label(method), *shown]) + " |")
-    return "\n".join(lines) + "\n"
+        for method in methods
+    ]
+    return markdown_table(["method", *headings], rows_shown) + "\n"
 
 
 def _columns(each: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -16,9 +16,9 @@ from typing import Any
 from plc.errors import ConfigError
 from plc_bench.base.compare import INTERVAL_GROUPS_MIN, paired_difference
 from plc_bench.base.results import counted
+from plc_bench.base.tables import Cell, Table
 from plc_bench.quality.excerpts import LOSSY, REFERENCE
 from plc_bench.quality.study import Study
-from plc_bench.quality.summary import Cell, SummaryTable
 
 FORMAT = "plc-ratings-1"
 # BS.1534-3, section 4.1.2.
@@ -108,7 +108,7 @@ def excluded_listeners(rated: Sequence[Rated]) -> list[str]:
     return excluded
 
 
-def rating_tables(ratings: Ratings) -> list[SummaryTable]:
+def rating_tables(ratings: Ratings) -> list[Table]:
     """Return ratings and preferences as tables."""
     tables = []
     if ratings.rated:
@@ -173,12 +173,12 @@ def _check_known(names: Any, known: set[str]) -> None:
         raise ValueError(f"{', '.join(unknown)} is not in the study")
 
 
-def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
+def _mushra_table(rated: Sequence[Rated]) -> Table:
     excluded = excluded_listeners(rated)
     kept = [one for one in rated if one.listener not in excluded]
     listeners = len({one.listener for one in kept})
     left_out = f"; left out for missing the reference: {', '.join(excluded)}" if excluded else ""
-    table = SummaryTable(
+    table = Table(
         "Rated blind, 0 to 100",
         ["version", "mean", "95 % interval", "ratings"],
         note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
@@ -191,20 +191,14 @@ def _mushra_table(rated: Sequence[Rated]) -> SummaryTable:
         groups = [one.listener if listeners > 1 else one.clip for one in own]
         mean = paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
         label = {REFERENCE: "hidden reference", LOSSY: "anchor (not concealed)"}.get(name, name)
-        table.rows.append(
-            [
-                Cell(label),
-                Cell(f"{mean.mean:.1f}", mean.mean),
-                Cell(mean.interval(".1f")),
-                Cell(str(len(values)), len(values)),
-            ]
-        )
+        shown = Cell(f"{mean.mean:.1f}", mean.mean)
+        table.add(label, shown, mean.interval(".1f"), len(values))
     table.rows.sort(key=lambda row: -row[1].value)
     return table
 
 
-def _preference_table(preferences: Sequence[Preference]) -> SummaryTable:
-    table = SummaryTable(
+def _preference_table(preferences: Sequence[Preference]) -> Table:
+    table = Table(
         "Preferred blind, A/B",
         ["pair", "first preferred", "second preferred", "no difference", "sign test p"],
         note=f"{counted(len({one.listener for one in preferences}), 'listener')}.",
@@ -216,13 +210,6 @@ def _preference_table(preferences: Sequence[Preference]) -> SummaryTable:
     for (first, second), choices in pairs.items():
         wins, losses = choices.count(first), choices.count(second)
         ties, chance = len(choices) - wins - losses, sign_test(wins, losses)
-        table.rows.append(
-            [
-                Cell(f"{first} against {second}"),
-                Cell(str(wins), wins),
-                Cell(str(losses), losses),
-                Cell(str(ties), ties),
-                Cell(f"{chance:.3g}", chance),
-            ]
-        )
+        shown = Cell(f"{chance:.3g}", chance)
+        table.add(f"{first} against {second}", wins, losses, ties, shown)
     return table

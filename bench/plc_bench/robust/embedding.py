@@ -27,7 +27,7 @@ from plc.embed.wire import HEADER
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import NetworkError
-from plc_bench.base.pace import wait_until
+from plc_bench.base.pace import turns
 from plc_bench.base.synth import music
 from plc_kernels.targets import X86_64, machine
 
@@ -85,7 +85,7 @@ def round_trips(
         with _process(path, "-c", _SERVE, str(path)):
             null = _null_round_trips(Path(folder) / "null.sock", settings, packets, gap_s)
             client = _until_there(lambda: Client(path, settings))
-            for k in _paced(packets + _SETTLE_PACKETS, gap_s):
+            for k in _numbered(packets, gap_s):
                 packet = (
                     None
                     if k >= _SETTLE_PACKETS and lost[k - _SETTLE_PACKETS]
@@ -129,7 +129,7 @@ def _null_round_trips(
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with connection:
             _until_there(lambda: connection.connect(str(path)))
-            for k in _paced(packets + _SETTLE_PACKETS, gap_s):
+            for k in _numbered(packets, gap_s):
                 began = time.perf_counter()
                 connection.sendall(frame)
                 connection.recv_into(memory, len(frame), socket.MSG_WAITALL)
@@ -162,12 +162,9 @@ def _process(path: Path, *arguments: str) -> Iterator[None]:
         process.wait(_START_S)
 
 
-def _paced(count: int, gap_s: float) -> Iterator[int]:
-    """Count up, a number each ``gap_s`` seconds."""
-    due_s = time.perf_counter()
-    for k in range(count):
-        wait_until(due_s)
-        due_s += gap_s
+def _numbered(packets: int, gap_s: float) -> Iterator[int]:
+    """Count packets up, those to settle included, one each ``gap_s`` seconds."""
+    for k, _ in zip(range(packets + _SETTLE_PACKETS), turns(gap_s), strict=False):
         yield k
 
 

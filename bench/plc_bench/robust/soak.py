@@ -18,11 +18,11 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc_bench.base.surroundings import kept_mb, resident_mb
 from plc_bench.base.synth import music
+from plc_bench.base.tables import Table
 from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 
 SAMPLE_RATES = (
@@ -174,20 +174,20 @@ def soak(
 
 def soak_table(report: SoakReport) -> Table:
     """Return the run in a few rows."""
-    table = Table(show_header=False)
-    table.add_row("packets", f"{report.packets} in {report.streams} streams")
-    table.add_row("lost", f"{report.lost}, longest burst {report.longest_burst_s:.0f} s")
-    table.add_row("with NaN or infinity", str(report.broken))
-    table.add_row("audio", f"{report.audio_s / 3600:.1f} h in {report.elapsed_s:.0f} s")
-    table.add_row("loudest concealment", f"{report.loudest_fill_db:+.1f} dB re the received signal")
-    table.add_row("in silence after a sound", f"{max(report.loudest_ghost_db, -200.0):.0f} dBFS")
+    table = Table("")
+    table.add("packets", f"{report.packets} in {report.streams} streams")
+    table.add("lost", f"{report.lost}, longest burst {report.longest_burst_s:.0f} s")
+    table.add("with NaN or infinity", report.broken)
+    table.add("audio", f"{report.audio_s / 3600:.1f} h in {report.elapsed_s:.0f} s")
+    table.add("loudest concealment", f"{report.loudest_fill_db:+.1f} dB re the received signal")
+    table.add("in silence after a sound", f"{max(report.loudest_ghost_db, -200.0):.0f} dBFS")
     if report.rss_mb:
-        table.add_row(
+        table.add(
             "resident memory", f"{report.rss_mb[-1]:.0f} MiB, growth {report.growth_mb:+.1f} MiB"
         )
     shown = report.violations[:_VIOLATIONS_SHOWN]
     hidden = len(report.violations) - len(shown)
-    table.add_row("violations", "\n".join([*shown, *[f"{hidden} more"] * bool(hidden)]) or "none")
+    table.add("violations", "\n".join([*shown, *[f"{hidden} more"] * bool(hidden)]) or "none")
     return table
 
 

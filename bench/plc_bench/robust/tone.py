@@ -16,10 +16,10 @@ from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc.audio.loss import Bernoulli
+from plc_bench.base.tables import Cell, Table
 from plc_bench.scores.metrics import phase_error_deg, zero_runs
 
 FREQUENCY_HZ = 440.0
@@ -132,21 +132,22 @@ def _measure(
 
 def tone_table(results: Iterable[ToneResult]) -> Table:
     """Return a row for each case."""
-    table = Table(title=f"{FREQUENCY_HZ:g} Hz sine, {100 * LOSS:g} % of packets lost")
-    for heading in ("Hz", "packet", "ms", "lost", "zero runs", "step", "phase °"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    table = Table(
+        f"{FREQUENCY_HZ:g} Hz sine, {100 * LOSS:g} % of packets lost",
+        ("Hz", "packet", "ms", "lost", "zero runs", "step", "phase °", ""),
+        left=(-1,),
+    )
     for result in results:
         case = result.case
-        table.add_row(
-            str(case.sample_rate),
-            str(case.packet_samples),
+        table.add(
+            case.sample_rate,
+            case.packet_samples,
             f"{1000 * case.packet_samples / case.sample_rate:.4g}",
-            str(result.lost),
-            str(result.zero_runs),
+            result.lost,
+            result.zero_runs,
             f"{result.step_ratio:.2f}",
             f"{result.phase_error_deg:.2f}",
-            "ok" if result.passed else "[red]fails[/red]",
+            Cell("ok") if result.passed else Cell("fails", style="red"),
         )
     return table
 

@@ -30,7 +30,7 @@ from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.rtp.udp import Endpoint, UdpPort
-from plc_bench.base.pace import wait_until
+from plc_bench.base.pace import turns
 
 _SOURCE = ("192.0.2.1", 5004)
 
@@ -184,16 +184,14 @@ def _send_all(listens: Sequence[Endpoint], loss: float, stopping: threading.Even
     payloads = [codec.encode(part[:, None]) for part in tone.astype(np.float32).reshape(-1, 480)]
     sources = [GilbertElliott(loss).source(seed) for seed in range(len(listens))]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        begin_s = time.monotonic()
-        k = 0
-        while not stopping.is_set():
-            wait_until(begin_s + 0.01 * k, time.monotonic)
+        for k, _ in enumerate(turns(0.01, time.monotonic)):
+            if stopping.is_set():
+                return
             head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, payloads[k % 100])
             packet = build_rtp(head)
             for source, listen in zip(sources, listens, strict=True):
                 if not source.take(1)[0]:
                     out.sendto(packet, (listen.host, listen.port))
-            k += 1
 
 
 def quality_of_file(file: Path, seconds: float) -> Quality:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc_bench.base.synth import music
+from plc_bench.base.tables import Cell, Table
 from plc_kernels import ar
 
 GCC_FLAGS = ("-O3", "-march=native", "-ffast-math")
@@ -193,19 +193,19 @@ def time_every_kernel(json_file: Path | None = None) -> int:
 
 def ratio_table(timings: list[Timing]) -> Table:
     """Return a row for each kernel."""
-    table = Table(title="kernels against C; ms of the fastest round")
-    table.add_column("samples/order", no_wrap=True)
-    for heading in ("kernel", "median", "C", "median", "unpaired C", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Table(
+        "kernels against C; ms of the fastest round",
+        ("samples/order", "kernel", "median", "C", "median", "unpaired C", "ratio"),
+    )
     for timing in timings:
-        table.add_row(
+        table.add(
             timing.name,
             f"{timing.kernel_ms:.3f}",
             f"{timing.kernel_median_ms:.3f}",
             f"{timing.c_ms:.3f}",
             f"{timing.c_median_ms:.3f}",
             "" if timing.plain_c_ms is None else f"{timing.plain_c_ms:.3f}",
-            f"{'[red]' if timing.ratio > RATIO_MAX else ''}{timing.ratio:.2f}",
+            Cell(f"{timing.ratio:.2f}", style="red" if timing.ratio > RATIO_MAX else ""),
         )
     return table
 

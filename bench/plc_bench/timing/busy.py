@@ -6,28 +6,19 @@ differ by the machine alone: the order of linear prediction that the lost packet
 and the time until the best rung is back.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
-from plc.audio.loss import GilbertElliott
 from plc.audio.quality import nmse_db
-from plc.engine.config import samples_of_packet
-from plc.errors import ConfigError
-from plc_bench.base.corpus import find_clips, read_clip
-from plc_bench.base.pace import wait_until
-from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
-from plc_bench.base.synth import music
-from plc_bench.timing.measure import cut
+from plc_bench.base.pace import turns
+from plc_bench.base.surroundings import background_load, machine_facts, pin
+from plc_bench.base.tables import Table
+from plc_bench.timing.beside import BesideSettings
 
 BEFORE, DURING, AFTER = PHASES = ("before", "during", "after")
 # A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
@@ -35,55 +26,21 @@ _PREDICTOR = "ar:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BusySettings:
-    """Settings of ``plc bench busy``.
+class BusySettings(BesideSettings):
+    """Settings of ``plc bench busy``; a phase plays the piece at least once.
 
     Attributes
     ----------
-    sample_rate, packet_ms, method, budget_ms
-        As ``plc.Concealer`` takes them, for one channel; a packet has ``packet_ms``.
-    loss, mean_burst, seed
-        Of Gilbert and Elliott's model.
-    piece_s : float
-        Length of the piece; a phase plays it at least once.
-    calm_s, load_s : float
-        Of the phases with nothing beside the stream, and of the one between; up to whole pieces.
-    load : int
-        Busy processes.
+    calm_s : float
+        Of each phase with nothing beside the stream.
     real_time : bool
         Whether a packet waits for its turn; else packets go as fast as they are taken, and a phase
         lasts as long as it does on the clock.
-    cpu : int or None
-        The CPU that the stream and the busy processes are bound to.
-    clips : tuple of Path
-        Audio to push, an equal part of each clip; none: a made piece of music.
     """
 
-    sample_rate: int = 48_000
-    packet_ms: float = 10.0
     method: str = "ar"
-    budget_ms: float | None = None
-    loss: float = 0.1
-    mean_burst: float = 1.5
-    seed: int = 0
-    piece_s: float = 20.0
     calm_s: float = 20.0
-    load_s: float = 60.0
-    load: int = 2
     real_time: bool = True
-    cpu: int | None = None
-    clips: tuple[Path, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check the settings that the engine does not see."""
-        if not all(1.0 <= s < math.inf for s in (self.piece_s, self.calm_s, self.load_s)):
-            raise ConfigError("pieces and phases last 1 s at least, and end")
-        check_cpu(self.cpu)
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return samples_of_packet(self.packet_ms, self.sample_rate)
 
     def phase_s(self, phase: str) -> float:
         """Return how long a phase is to last."""
@@ -139,17 +96,47 @@ class BusyReport:
 
 @dataclass(slots=True)
 class _Heard:
-    """Notes of a running phase."""
+    """A running phase: pushes its packets, and notes what was concealed."""
 
-    places: list[int] = field(default_factory=list)
-    """Of the piece, the packet of each that was concealed."""
+    concealer: plc.Concealer
+    packets: Sequence[NDArray[np.float32]]
+    lost: Sequence[bool]
+    keep: bool
+    """Whether what is played for a lost packet is kept: for a known number of turns."""
+    pushed: int = 0
     turns: list[int] = field(default_factory=list)
-    """Likewise, counted from the phase's begin."""
+    """Of each packet that was concealed."""
     rungs: list[str] = field(default_factory=list)
     played: list[NDArray[np.float32]] = field(default_factory=list)
-    packets: int = 0
     misses: int = 0
     changes: int = 0
+
+    def __post_init__(self) -> None:
+        """Note where the counters stand."""
+        stats = self.concealer.stats
+        self.misses, self.changes = stats.deadline_misses, stats.rung_changes
+
+    def push(self) -> None:
+        """Push the next packet."""
+        place = self.pushed % len(self.packets)
+        if self.lost[place]:
+            stats = self.concealer.stats
+            before = dict(stats.rung_samples)
+            played = self.concealer.push(None)
+            made = (rung for rung, n in stats.rung_samples.items() if n != before[rung])
+            self.turns.append(self.pushed)
+            self.rungs.append(next(made, ""))
+            if self.keep:
+                self.played.append(played.astype(np.float32))
+        else:
+            self.concealer.push(self.packets[place])
+        self.pushed += 1
+
+    def end(self) -> None:
+        """Count what the phase missed and changed."""
+        stats = self.concealer.stats
+        self.misses = stats.deadline_misses - self.misses
+        self.changes = stats.rung_changes - self.changes
 
 
 def measure(
@@ -170,108 +157,42 @@ def measure(
         Return, and take, seconds.
     """
     pin(settings.cpu)
-    packets = cut(piece_of(settings), settings.packet_samples)
-    lost = GilbertElliott(settings.loss, settings.mean_burst).trace(len(packets), settings.seed)
+    packets, lost = settings.packets()
     heard: dict[str, _Heard] = {}
-    concealer = plc.Concealer(
-        sample_rate=settings.sample_rate,
-        packet_samples=settings.packet_samples,
-        method=settings.method,
-        budget_ms=settings.budget_ms,
-    )
-    with closing(concealer):
+    with settings.open() as concealer:
         for phase in PHASES:
+            heard[phase] = _Heard(concealer, packets, lost.tolist(), settings.real_time)
             with background_load(settings.load if phase == DURING else 0):
-                heard[phase] = _drive(
-                    concealer, settings, phase, packets, lost.tolist(), on_seconds, clock, sleep
-                )
+                _drive(heard[phase], settings, phase, on_seconds, clock, sleep)
     best = {ladder[0]["rung"] for ladder in concealer.describe()["ladders"].values()}
-    phases = [_summary(phase, one, packets, settings, best) for phase, one in heard.items()]
+    phases = [_summary(phase, one, settings, best) for phase, one in heard.items()]
     return BusyReport(machine=machine_facts(), settings=settings, phases=phases)
 
 
-class Pieced(Protocol):
-    """Settings that say what is played."""
-
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-        ...
-
-    @property
-    def piece_s(self) -> float:
-        """Length of the piece."""
-        ...
-
-    @property
-    def clips(self) -> tuple[Path, ...]:
-        """Audio, or none."""
-        ...
-
-
-def piece_of(settings: Pieced) -> NDArray[np.float32]:
-    """Return the piece: an equal part of each clip, or made music."""
-    rate = settings.sample_rate
-    if not settings.clips:
-        return music(rate, settings.piece_s)
-    clips = find_clips(settings.clips)
-    each = round(settings.piece_s * rate / len(clips))
-    parts = [read_clip(clip, rate).signal[:each, :1] for clip in clips]
-    piece = np.concatenate(parts)
-    return np.resize(piece, (round(settings.piece_s * rate), 1))
-
-
 def _drive(
-    concealer: plc.Concealer,
+    heard: _Heard,
     settings: BusySettings,
     phase: str,
-    packets: Sequence[NDArray[np.float32]],
-    lost: Sequence[bool],
     on_seconds: Callable[[float], None],
     clock: Callable[[], float],
     sleep: Callable[[float], object],
-) -> _Heard:
-    heard = _Heard()
-    stats = concealer.stats
-    misses, changes = stats.deadline_misses, stats.rung_changes
-    packet_s = settings.packet_ms / 1000.0
-    turns = settings.pieces(phase) * len(packets)
-    began_s = clock()
-    told_s = 0.0
-    turn = 0
-    while turn < turns if settings.real_time else clock() - began_s < settings.phase_s(phase):
-        place = turn % len(packets)
-        if settings.real_time:
-            wait_until(began_s + turn * packet_s, clock, sleep)
-        if lost[place]:
-            before = dict(stats.rung_samples)
-            played = concealer.push(None)
-            made = (rung for rung, n in stats.rung_samples.items() if n != before[rung])
-            heard.places.append(place)
-            heard.turns.append(turn)
-            heard.rungs.append(next(made, ""))
-            if turn < turns:  # as fast as it goes, it would be too many to keep
-                heard.played.append(played.astype(np.float32))
-        else:
-            concealer.push(packets[place])
-        turn += 1
+) -> None:
+    """Push packets to the end of a phase."""
+    packet_s = settings.packet_ms / 1000.0 if settings.real_time else 0.0
+    most = settings.pieces(phase) * len(heard.packets)
+    began_s, told_s = clock(), 0.0
+    for turn, _ in enumerate(turns(packet_s, clock, sleep)):
         done_s = turn * packet_s if settings.real_time else clock() - began_s
         if done_s - told_s >= 1.0:
             on_seconds(done_s - told_s)
             told_s = done_s
-    heard.packets = turn
-    heard.misses = stats.deadline_misses - misses
-    heard.changes = stats.rung_changes - changes
-    return heard
+        if turn >= most if settings.real_time else done_s >= settings.phase_s(phase):
+            break
+        heard.push()
+    heard.end()
 
 
-def _summary(
-    phase: str,
-    heard: _Heard,
-    packets: Sequence[NDArray[np.float32]],
-    settings: BusySettings,
-    best: set[str],
-) -> Phase:
+def _summary(phase: str, heard: _Heard, settings: BusySettings, best: set[str]) -> Phase:
     orders = np.array([_order_ms(rung) for rung in heard.rungs])
     predicted = orders[orders > 0.0]
     low = [
@@ -279,7 +200,8 @@ def _summary(
         for turn, rung in zip(heard.turns, heard.rungs, strict=True)
         if _order_ms(rung) and rung not in best
     ]
-    truth = [packets[place] for place in heard.places[: len(heard.played)]]
+    packets = heard.packets
+    truth = [packets[turn % len(packets)] for turn in heard.turns[: len(heard.played)]]
     nmse = float("nan")
     if truth:
         reference, estimate = np.concatenate(truth), np.concatenate(heard.played)
@@ -287,7 +209,7 @@ def _summary(
     names = sorted(set(heard.rungs))
     return Phase(
         name=phase,
-        packets=heard.packets,
+        packets=heard.pushed,
         concealed=len(heard.rungs),
         order_ms=float(predicted.mean()) if predicted.size else float("nan"),
         rungs={name: heard.rungs.count(name) / len(heard.rungs) for name in names},
@@ -308,22 +230,25 @@ def _order_ms(rung: str) -> float:
 def busy_table(report: BusyReport) -> Table:
     """Return a row for each phase."""
     settings = report.settings
-    table = Table(title=f"{settings.load} busy processes beside a stream ({settings.method})")
-    for head in ("phase", "packets", "concealed", "mean order ms", "mostly", "NMSE dB"):
-        table.add_column(head, justify="left" if head in ("phase", "mostly") else "right")
-    for head in ("over budget", "rung changes", "best rung from s"):
-        table.add_column(head, justify="right")
+    table = Table(
+        f"{settings.load} busy processes beside a stream ({settings.method})",
+        (
+            *("phase", "packets", "concealed", "mean order ms", "mostly", "NMSE dB"),
+            *("over budget", "rung changes", "best rung from s"),
+        ),
+        left=(0, 4),
+    )
     for one in report.phases:
         mostly = max(one.rungs, key=one.rungs.__getitem__, default="")
-        table.add_row(
+        table.add(
             one.name,
-            str(one.packets),
-            str(one.concealed),
+            one.packets,
+            one.concealed,
             f"{one.order_ms:.1f}",
             f"{mostly} {100 * one.rungs[mostly]:.0f} %" if mostly else "-",
             f"{one.nmse_db:.2f}",
-            str(one.deadline_misses),
-            str(one.rung_changes),
+            one.deadline_misses,
+            one.rung_changes,
             f"{one.best_after_s:.1f}",
         )
     return table

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, ModelError
@@ -31,8 +30,9 @@ from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import runtime
 from plc.runtime.worker import NetworkWorker
-from plc_bench.base.pace import wait_until
+from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
+from plc_bench.base.tables import Table
 from plc_bench.timing.measure import watched
 from plc_bench.timing.throughput import most_in_time
 from plc_bench.timing.times import Times, summarise_times
@@ -50,6 +50,7 @@ _MISSED_SHARE = 0.001
 # The share of streams that lose a packet at one tick stays below this many times its mean.
 _HEADROOM = 2.0
 _GUESS = 64
+_PERCENTILES = ("p50", "p99", "p99.9", "max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,10 +336,8 @@ def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
         workers = {
             shape.batch: stack.enter_context(subject.worker(shape)) for shape in subject.shapes
         }
-        next_s = time.perf_counter()
-        for streams in np.atleast_1d(lost).tolist():
-            next_s += PACKET_MS / 1000
-            wait_until(next_s)
+        moments = turns(PACKET_MS / 1000, first=1)
+        for streams, _ in zip(np.atleast_1d(lost).tolist(), moments, strict=False):
             if not streams:
                 for worker in workers.values():
                     worker.tick()
@@ -439,7 +438,7 @@ def measure_capacity(
 def gpu_tables(report: GpuReport) -> list[Table]:
     """Return the measurements as tables."""
     opened = report.opening
-    head = Table(title=f"{report.model} on {opened.provider}", show_header=False)
+    head = Table(f"{report.model} on {opened.provider}")
     facts = [
         *report.machine.items(),
         ("network", f"{report.parameters} parameters, {report.bins} bins, {report.frames} frames"),
@@ -451,32 +450,24 @@ def gpu_tables(report: GpuReport) -> list[Table]:
     for when, one in (("opening", opened), ("opening again", report.opening_again)):
         facts.append((when, f"{one.load_ms:.0f} ms, warm-up {one.warm_up_ms:.0f} ms"))
     for fact in facts:
-        head.add_row(*fact)
-    batches = _table("back to back, ms", "batch", "µs a gap", "from the CPU's")
+        head.add(*fact)
+    batches = Table("back to back, ms", ("batch", *_PERCENTILES, "µs a gap", "from the CPU's"))
     for row, same in zip(report.steady, report.parity, strict=True):
         relative = same["largest_difference"] / max(same["largest_output"], 1e-30)
         more = f"{row['gap_us']:.1f}", f"{relative:.1e}"
-        batches.add_row(str(row["batch"]), *_cells(row["times"]), *more)
-    gaps = _table(f"one gap, ms; deadline {BUDGET_MS:g} ms", "")
+        batches.add(row["batch"], *_cells(row["times"]), *more)
+    gaps = Table(f"one gap, ms; deadline {BUDGET_MS:g} ms", ("", *_PERCENTILES))
     for row in report.bursts:
         state = f"after {row['pause_s']:g} s {'kept warm' if row['kept_warm'] else 'left alone'}"
-        gaps.add_row(f"first {state}", *_cells(row["first"]))
-        gaps.add_row(f"next {state}", *_cells(row["later"]))
+        gaps.add(f"first {state}", *_cells(row["first"]))
+        gaps.add(f"next {state}", *_cells(row["later"]))
     for name, times in report.handover.items():
-        gaps.add_row(name, *_cells(times))
+        gaps.add(name, *_cells(times))
     many = report.streams
-    gaps.add_row(f"{many['streams']} streams together", *_cells(many["times"]))
+    gaps.add(f"{many['streams']} streams together", *_cells(many["times"]))
     missed = f"{100 * many['missed_share']:.3f} % not filled in time"
-    gaps.caption = f"{many['gaps']} gaps of {many['streams']} streams, {missed}"
+    gaps.note = f"{many['gaps']} gaps of {many['streams']} streams, {missed}"
     return [head, batches, gaps]
-
-
-def _table(title: str, first: str, *last: str) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for heading in ("p50", "p99", "p99.9", "max", *last):
-        table.add_column(heading, justify="right")
-    return table
 
 
 def _cells(times: Times) -> list[str]:

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
+from plc_bench.base.tables import Cell, Table
 from plc_bench.timing.faults import NO_FAULT
 from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
 
@@ -177,22 +177,22 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables = []
     for row in dict.fromkeys(one.row for one in comparison.changes):
         table = Table(
-            title=f"against {comparison.before}, {row}",
-            caption="ratio: this over that, with Welch's 95 % interval over runs",
+            f"against {comparison.before}, {row}",
+            ("", "", "before ms", "after ms", "ratio", "95 %", ""),
+            note="ratio: this over that, with Welch's 95 % interval over runs",
+            left=tuple(range(7)),
         )
-        for heading in ("", "", "before ms", "after ms", "ratio", "95 %", ""):
-            table.add_column(heading)
         for one in comparison.changes:
             if one.row == row:
-                table.add_row(KINDS[one.kind], one.percentile, *_cells(one))
+                table.add(KINDS[one.kind], one.percentile, *_cells(one))
         tables.append(table)
     return tables
 
 
-def _cells(change: Change) -> list[str]:
+def _cells(change: Change) -> list[Cell | str]:
     known = math.isfinite(change.high)
     interval = f"{change.low:.2f} to {change.high:.2f}" if known else "-"
-    said = f"[bold]{change.statement}[/bold]" if change.significant else change.statement
+    said = Cell(change.statement, style="bold" if change.significant else "")
     times = (f"{change.before_ms:.4f}", f"{change.after_ms:.4f}", f"{change.ratio:.2f}")
     return [*times, interval, said]
 

@@ -2,8 +2,7 @@
 
 import math
 
-from rich.table import Table
-
+from plc_bench.base.tables import Table
 from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.measure import Disturbances
 from plc_bench.timing.times import Times
@@ -72,31 +71,27 @@ def _full_table(row: LatencyRow, runs: int) -> Table:
     settings = row.settings
     load = f", load {settings.load}" if settings.load else ""
     times = f"{runs} run{'s' * (runs > 1)} of {settings.seconds:g} s"
-    table = Table(title=f"{row.mode}: {settings.name}, {times}{load}")
-    table.add_column("ms")
-    for heading in ("calls", *_PERCENTILES):
-        table.add_column(heading, justify="right")
+    title = f"{row.mode}: {settings.name}, {times}{load}"
+    table = Table(title, ("ms", "calls", *_PERCENTILES))
     for kind, taken in row.times.items():
-        table.add_row(KINDS[kind], str(taken.count), *_cells(taken))
+        table.add(KINDS[kind], taken.count, *_cells(taken))
     return table
 
 
 def _overview(report: LatencyReport) -> Table:
     table = Table(
-        title=f"push of lost packets, ms; {report.runs} run{'s' * (report.runs > 1)} of "
+        f"push of lost packets, ms; {report.runs} run{'s' * (report.runs > 1)} of "
         f"{report.rows[0].settings.seconds:g} s",
-        caption="audio: p99 from a lost packet's turn to its samples; machine: the null loop's "
+        ("stream", "mode", *_PERCENTILES, "received p99", "audio", "machine", "misses"),
+        note="audio: p99 from a lost packet's turn to its samples; machine: the null loop's "
         "p99.9; misses: packets per million that took longer than they last, or, paced, came a "
         "packet or more late",
+        left=(0, 1),
     )
-    for heading in ("stream", "mode"):
-        table.add_column(heading)
-    for heading in (*_PERCENTILES, "received p99", "audio", "machine", "misses"):
-        table.add_column(heading, justify="right")
     for row in report.rows:
         answer = row.times.get("answer")
         machine = row.times.get("null_answer", row.times["null_loop"])
-        table.add_row(
+        table.add(
             row.settings.name,
             row.mode,
             *(_cells(row.times["concealed"]) if "concealed" in row.times else ["-"] * 5),

@@ -116,10 +116,12 @@ def time_paced(
     collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
+    on_turn: Callable[[int], object] = lambda turn: None,
 ) -> Timed:
     """Time one call every ``packet_ms``; otherwise as :func:`time_back_to_back`.
 
     A call that comes late because the one before took long is not moved: its answer is later.
+    ``on_turn`` is called with the number of each turn that is over.
     """
     lost = trace.tolist()
     woke, copied, done = np.zeros((3, trace.size), np.int64)
@@ -137,6 +139,7 @@ def time_paced(
             copied[i] = clock()
             push(packet)
             done[i] = clock()
+            on_turn(i)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Timed(
         push_ms=(done - copied) / 1e6,

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc.audio.loss import GilbertElliott
@@ -25,6 +24,7 @@ from plc.errors import ConfigError
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.synth import music
+from plc_bench.base.tables import Table
 
 # Streams stand at places of the piece that are so far apart.
 _APART_S = 0.37
@@ -221,17 +221,18 @@ def server_table(report: ServerReport) -> Table:
     """Return a row for each method."""
     settings = report.settings
     table = Table(
-        title=f"{settings.streams} streams, packets of {settings.packet_samples} samples at "
-        f"{settings.sample_rate} Hz, {settings.threads} thread(s)"
+        f"{settings.streams} streams, packets of {settings.packet_samples} samples at "
+        f"{settings.sample_rate} Hz, {settings.threads} thread(s)",
+        (
+            *("method", "received", "concealed", "µs a received", "µs a concealed", "cores"),
+            *("tick p50 ms", "p99 ms", "max ms", "NMSE dB"),
+        ),
     )
-    heads = ("method", "received", "concealed", "µs a received", "µs a concealed", "cores")
-    for head in (*heads, "tick p50 ms", "p99 ms", "max ms", "NMSE dB"):
-        table.add_column(head, justify="left" if head == "method" else "right")
     for one in report.costs:
-        table.add_row(
+        table.add(
             one.method,
-            str(one.received),
-            str(one.concealed),
+            one.received,
+            one.concealed,
             f"{one.received_us:.2f}",
             f"{one.concealed_us:.1f}",
             f"{one.cores:.2f}",

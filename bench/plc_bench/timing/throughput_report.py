@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.table import Table
-
 from plc.engine.warm import warm_up
 from plc.models.catalogue import find
 from plc_bench.base import workers
 from plc_bench.base.surroundings import machine_facts
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure
 from plc_bench.timing.gpu import GpuCapacity
 from plc_bench.timing.gpu import measure_capacity as measure_gpu
@@ -130,12 +129,12 @@ def throughput_tables(report: ThroughputReport) -> list[Table | str]:
 
 def capacity_table(rows: Sequence[Capacity]) -> Table:
     """Return the streams that run in real time on a core."""
-    table = _table(
+    table = Table(
         "streams in real time on one core",
-        *("stream", "streams", "late ticks", "times real", "by processor time", "mostly"),
+        ("stream", "streams", "late ticks", "times real", "by processor time", "mostly"),
     )
     for row in rows:
-        table.add_row(
+        table.add(
             row.settings.name,
             f"{'≥ ' if row.at_most else ''}{row.streams}",
             f"{100 * row.late_share:.2g} %",
@@ -148,28 +147,17 @@ def capacity_table(rows: Sequence[Capacity]) -> Table:
 
 def memory_table(rows: Sequence[Memory]) -> Table:
     """Return the memory of a stream."""
-    table = _table("resident memory, MiB", "stream", "each", "the process with one", "opened")
+    headings = ("stream", "each", "the process with one", "opened")
+    table = Table("resident memory, MiB", headings)
     for row in rows:
-        cells = (f"{row.stream_mb:.2f}", f"{row.first_mb:.0f}", str(row.streams))
-        table.add_row(row.settings.name, *cells)
+        table.add(row.settings.name, f"{row.stream_mb:.2f}", f"{row.first_mb:.0f}", row.streams)
     return table
 
 
 def growth_table(rows: Sequence[Cost]) -> Table:
     """Return the growth of cost; loss as drawn, ticks in ms."""
-    table = _table(
-        f"how cost grows: {rows[0].settings.method}",
-        *(
-            "varied",
-            "",
-            "µs a packet",
-            "% of a core each",
-            "times real",
-            "p50 ms",
-            "p99 ms",
-            "mostly",
-        ),
-    )
+    costs = ("µs a packet", "% of a core each", "times real", "p50 ms", "p99 ms", "mostly")
+    table = Table(f"how cost grows: {rows[0].settings.method}", ("varied", "", *costs))
     for number, row in enumerate(rows):
         settings = row.settings
         values = {
@@ -178,7 +166,7 @@ def growth_table(rows: Sequence[Cost]) -> Table:
             "channels": str(settings.channels),
             "streams": str(row.streams),
         }
-        table.add_row(
+        table.add(
             row.varied,
             values[row.varied],
             f"{row.packet_us:.0f}",
@@ -187,36 +175,31 @@ def growth_table(rows: Sequence[Cost]) -> Table:
             f"{row.tick_p50_ms:.3f}",
             f"{row.tick_p99_ms:.3f}",
             _mostly(row.rungs),
-            end_section=number + 1 == len(rows) or rows[number + 1].varied != row.varied,
+            end=number + 1 == len(rows) or rows[number + 1].varied != row.varied,
         )
     return table
 
 
 def scaling_table(rows: Sequence[Scaling]) -> Table:
     """Return the result of several cores."""
-    table = _table("on several cores", "workers", "", "streams", "times real", "efficiency")
+    headings = ("workers", "", "streams", "times real", "efficiency")
+    table = Table("on several cores", headings)
     for row in rows:
-        cells = (str(row.streams), f"{row.real_time_factor:.0f}", f"{100 * row.efficiency:.0f} %")
-        table.add_row(row.workers, str(row.count), *cells)
+        cells = (row.streams, f"{row.real_time_factor:.0f}", f"{100 * row.efficiency:.0f} %")
+        table.add(row.workers, row.count, *cells)
     return table
 
 
 def gpu_table(rows: Sequence[GpuCapacity]) -> Table:
     """Return the number of streams that a device serves."""
-    table = _table("streams on one device", "device", "provider", "network", "streams", "budget ms")
+    headings = ("device", "provider", "network", "streams", "budget ms")
+    table = Table("streams on one device", headings)
     for row in rows:
         streams = f"{'≥ ' if row.at_most else ''}{row.streams}"
-        table.add_row(row.device, row.provider, row.model, streams, f"{row.budget_ms:g}")
+        table.add(row.device, row.provider, row.model, streams, f"{row.budget_ms:g}")
     return table
 
 
 def _mostly(rungs: Mapping[str, int]) -> str:
     """Return the rung of most concealed samples."""
     return max(rungs, key=lambda name: rungs[name]) if rungs else "-"
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    return table

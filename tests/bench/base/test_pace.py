@@ -1,8 +1,10 @@
 """Whoever waits for a moment of a clock goes on at that moment, not before."""
 
+from itertools import islice
+
 import pytest
 
-from plc_bench.base.pace import wait_until
+from plc_bench.base.pace import turns, wait_until
 
 
 class _Clock:
@@ -45,3 +47,16 @@ def test_a_clock_of_nanoseconds_is_slept_for_in_seconds() -> None:
     clock = _Clock(1e9)
     wait_until(100.25e9, clock, clock.sleep, 1e9)
     assert clock.slept_s == [0.25]
+
+
+def test_turns_come_at_multiples_of_a_packet_from_the_first_on() -> None:
+    clock = _Clock()
+    assert list(islice(turns(0.25, clock, clock.sleep), 3)) == [100.0, 100.25, 100.5]
+    assert clock.now == 100.5
+    assert next(turns(0.25, clock, clock.sleep, first=2)) == clock.now == 101.0
+
+
+def test_turns_without_a_packet_s_time_are_not_waited_for() -> None:
+    clock = _Clock()
+    assert list(islice(turns(0.0, clock, clock.sleep), 3)) == [100.0] * 3
+    assert not clock.slept_s

@@ -62,7 +62,7 @@ def test_a_study_counts_places_findings_and_gains(tmp_path: Path) -> None:
     assert clip.false == 0
     as_it_came, concealed = clip.nmse_db
     assert concealed < as_it_came - 1.0
-    assert [table.row_count > 0 for table in stream_tables(scores)] == [True, True]
+    assert [len(table.rows) > 0 for table in stream_tables(scores)] == [True, True]
 
 
 def test_findings_alone_need_no_concealer(tmp_path: Path) -> None:

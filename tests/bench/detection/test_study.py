@@ -92,7 +92,7 @@ def test_a_study_of_a_clip_counts_damage_and_false_findings(tmp_path: Path) -> N
     (file,) = scores.files
     assert file.places
     assert len(file.findings) >= sum(place.found for place in file.places) > 0
-    assert [table.row_count > 0 for table in result_tables(scores)] == [True] * 3
+    assert [len(table.rows) > 0 for table in result_tables(scores)] == [True] * 3
 
 
 def test_a_clip_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_undefined_score_is_left_out_and_counted(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     result = study.run(None, find_named_clips([tmp_path]), settings("0", "0.5"))
     (table,) = summary.printed_tables(result)
-    _, nmse = (list(map(str, column.cells)) for column in table.columns)
+    _, nmse = zip(*([cell.text for cell in row] for row in table.rows), strict=True)
     assert nmse[0] == "0.00 (1 undefined)"
     assert nmse[2].startswith("-")
     assert nmse[4] == "100 % of 1"
@@ -110,11 +110,11 @@ def test_a_score_that_says_nothing_of_a_peer_is_not_shown() -> None:
     ]
     recorded = {"methods": ["zeros", "neteq"], "metrics": metrics, "conditions": [{}]}
     per_clip, means = summary.printed_tables(Study(None, recorded, rows, []), per_clip=True)
-    _, nmse, plcmos = (list(map(str, column.cells)) for column in means.columns)
-    assert nmse == ["-1.00", "-", "-", "-", "-"]
-    assert plcmos == ["4.00", "4.00", "+0.00", "-", "0 % of 1"]
-    (row,) = zip(*(column.cells for column in per_clip.columns), strict=True)
-    assert row == ("a.wav", "1/9", "-1.00", "-", "4.00", "4.00")
+    _, nmse, plcmos = zip(*([cell.text for cell in row] for row in means.rows), strict=True)
+    assert nmse == ("-1.00", "-", "-", "-", "-")
+    assert plcmos == ("4.00", "4.00", "+0.00", "-", "0 % of 1")
+    (row,) = per_clip.rows
+    assert [cell.text for cell in row] == ["a.wav", "1/9", "-1.00", "-", "4.00", "4.00"]
 
 
 def test_settings_that_cannot_work_are_refused() -> None:

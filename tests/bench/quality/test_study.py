@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc_bench.base.corpus import Clip, find_named_clips
+from plc_bench.base.rows import OWN_DECODE
 from plc_bench.quality import excerpts, stream, study, summary
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.contenders import CommandPeer
-from plc_bench.quality.study import OWN_DECODE, StudySettings
+from plc_bench.quality.study import StudySettings
 from tests.signals import tones
 
 RATE = 8_000

@@ -44,12 +44,11 @@ def test_a_voice_is_told_from_tones(tmp_path: Path) -> None:
         assert each.bursts > 10
         share = each.speech / each.bursts
         assert share > 0.9 if each.domain == "speech" else share == 0.0
-    table = told_table(told)
-    assert table.row_count == 4
+    assert len(told_table(told).rows) == 4
 
 
 def test_bursts_that_begin_early_do_not_count(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", tones(4, RATE, round(FIRST_S * RATE)), RATE)
     told = measure_told(find_named_clips([tmp_path]), [Condition(loss=0.4)], RATE)
     assert told.clips[0].bursts == 0
-    assert told_table(told).row_count == 0
+    assert len(told_table(told).rows) == 0

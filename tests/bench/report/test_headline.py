@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_named_clips
+from plc_bench.base.rows import OWN_DECODE
 from plc_bench.cli import app
 from plc_bench.quality import study
 from plc_bench.quality.conditions import Condition
@@ -58,7 +59,7 @@ def test_a_codec_is_shown_against_its_own_decode_alone(kept: study.Study) -> Non
     lines = [line for line in headline.page([kept]).splitlines() if "g711" in line]
     assert len(lines) == 1
     assert lines[0].startswith("| `g711` † |")
-    own = [row.scores["nmse"] for row in kept.rows if row.method == "g711" + study.OWN_DECODE]
+    own = [row.scores["nmse"] for row in kept.rows if row.method == "g711" + OWN_DECODE]
     assert f"{np.mean(own[:2]):.2f}" in lines[0]
 
 

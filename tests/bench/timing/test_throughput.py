@@ -238,7 +238,7 @@ def test_a_device_serves_as_many_streams_as_its_batches_allow() -> None:
     assert [one["streams"] for one in capacity.measured] == tried
     assert max(tried) <= 10
     table = throughput_report.gpu_table([capacity])
-    assert table.row_count == 1
+    assert len(table.rows) == 1
 
 
 def test_impossible_streams_are_refused_before_anything_is_measured() -> None:

@@ -15,6 +15,7 @@ Lines are int16, each segment scaled to its peak: levels carry nothing, the netw
 import hashlib
 import json
 import shutil
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, asdict, dataclass, field
 from functools import partial
@@ -59,6 +60,10 @@ _FAILURES = "failures.json"
 
 _PITCHES = "pitches.npy"  # of plans that take single notes
 
+Samples = NDArray[np.float32]
+Pieces = Iterator[tuple[Samples, int]]
+"""Segments, and the samples of their gaps."""
+
 _Piece = tuple[
     NDArray[np.int16],
     NDArray[np.int32],
@@ -93,11 +98,29 @@ class Plan(Protocol):
         """At which each clip is heard."""
         ...
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+    def cut(self, x: Samples, domain: str, rng: np.random.Generator) -> Pieces:
         """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
         ...
+
+
+class SegmentPlan:
+    """Base of plans that cut clips of some domains."""
+
+    __slots__ = ()
+    domains: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Names of a segment's lines; the first is the truth."""
+        return ("truth",)
+
+    def cut(self, x: Samples, domain: str, rng: np.random.Generator) -> Pieces:
+        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
+        return self._cut(x, rng) if domain in self.domains else iter(())
+
+    @abstractmethod
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
+        """Cut a clip of one of the domains, as :meth:`cut`."""
 
 
 @runtime_checkable
@@ -171,9 +194,7 @@ class TwoSidedPlan:
         contour = ("contour",) if self.contour else ()
         return ("truth", "forward", "backward", *similar, *contour, "interpolated")
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+    def cut(self, x: Samples, domain: str, rng: np.random.Generator) -> Pieces:
         """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
         wanted = rng.poisson(self.per_second.get(domain, 0.0) * x.size / self.sample_rate)
         for _ in range(wanted if x.size >= self.samples else 0):
@@ -205,7 +226,7 @@ class TwoSidedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CausalPlan:
+class CausalPlan(SegmentPlan):
     """Bursts of a stream without lookahead: only the past is known.
 
     Clips go through the engine with losses drawn by its own model, so that the past of a burst
@@ -267,12 +288,7 @@ class CausalPlan:
             draft = PitchDraft if self.pitch else PredictionDraft
         return ("truth", *draft.names)
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         for packet_ms in self.packet_ms:
             n = round(packet_ms * self.sample_rate / 1000.0)
             losses = GilbertElliott(self.loss, self.burst)
@@ -331,7 +347,7 @@ class _Bursts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BridgePlan:
+class BridgePlan(SegmentPlan):
     """Gaps of a stream that waits for packets: the past, and what came right after the gap.
 
     As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
@@ -399,12 +415,7 @@ class BridgePlan:
         """Names of a segment's lines; the first is the truth."""
         return ("truth", *(BridgeDraft.ALONG_THE_PITCH if self.contour else BridgeDraft.PLAIN))
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         n = self.packet_samples
         losses = GilbertElliott(self.loss, self.burst)
         for lookahead in self.lookaheads:

@@ -13,9 +13,8 @@ Patches and scores are those of the document (:mod:`plc_training.papers.damaged`
 In both, known frames are passed on as they are.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from plc.papers.restore import (
     restorer_signature,
 )
 from plc.runtime.providers import Signature
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.blocks import Dual, VariationalCode
 from plc_training.papers.damaged import (
     damaged,
@@ -73,7 +72,7 @@ _LEAST_ERROR = 1e-16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DamagePlan:
+class DamagePlan(SegmentPlan):
     """Plan of consecutive patches, without silent ones.
 
     Attributes
@@ -88,32 +87,18 @@ class DamagePlan:
         At which each clip is heard, as a tape is played.
     """
 
+    sample_rate: ClassVar[int] = SAMPLE_RATE
     domains: tuple[str, ...]
     shift_ms: float = 512.0
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
     @property
-    def sample_rate(self) -> int:
-        """Rate of the patches, in Hz."""
-        return SAMPLE_RATE
-
-    @property
     def samples(self) -> int:
         """Samples of a patch."""
         return PATCH_SAMPLES
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a segment."""
-        return ("truth",)
-
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (1, samples), and samples of their gap: none."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
         for patch in loud_patches(x, shift):
             yield patch[None], 0

@@ -19,9 +19,8 @@ References
 .. [2] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS, 2017.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ from plc.papers.gacela import (
 from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.adversary import wasserstein
 from plc_training.papers.gacela_network import (
     CRITICS,
@@ -67,7 +66,7 @@ _VALIDATION_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GacelaPlan:
+class GacelaPlan(SegmentPlan):
     """Plan of long stretches, in which a window lies anywhere.
 
     Attributes
@@ -86,6 +85,7 @@ class GacelaPlan:
         At which each clip is heard, as a tape is played.
     """
 
+    sample_rate: ClassVar[int] = SAMPLE_RATE
     domains: tuple[str, ...]
     gap_frames: int = 32
     side_frames: int = 240
@@ -93,11 +93,6 @@ class GacelaPlan:
     shift_ms: float = 12_000.0
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
-
-    @property
-    def sample_rate(self) -> int:
-        """Rate of the networks, in Hz."""
-        return SAMPLE_RATE
 
     @property
     def layout(self) -> Layout:
@@ -114,17 +109,7 @@ class GacelaPlan:
         """Samples of a stretch."""
         return self.window_samples + round(self.spare_ms * SAMPLE_RATE / 1000.0)
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a segment."""
-        return ("truth",)
-
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's stretches, shape (1, samples), and a gap's samples."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
         for start in range(0, x.size - self.samples + 1, shift):
             stretch = x[None, start : start + self.samples]

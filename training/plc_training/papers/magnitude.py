@@ -22,10 +22,9 @@ step follows from its number alone.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ from plc.papers.stroke import (
 )
 from plc.runtime.providers import Signature
 from plc_training.data.colour import coloured
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.adversary import least_squares
 from plc_training.papers.blocks import PatchCritic
 from plc_training.papers.damage import RESTORER_PORTS, check_restorer
@@ -88,7 +87,7 @@ _EXCHANGED, _EXCHANGED_DECAY = 0.05, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MagnitudePlan:
+class MagnitudePlan(SegmentPlan):
     """Plan of stretches of which patches are drawn.
 
     Attributes
@@ -106,16 +105,12 @@ class MagnitudePlan:
         At which each clip is heard, as a tape is played.
     """
 
+    sample_rate: ClassVar[int] = SAMPLE_RATE
     domains: tuple[str, ...]
     frames: int = FRAMES
     shift_ms: float = FRAMES * COLUMN_MS
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
-
-    @property
-    def sample_rate(self) -> int:
-        """Rate of the patches, in Hz."""
-        return SAMPLE_RATE
 
     @property
     def shift(self) -> int:
@@ -127,17 +122,7 @@ class MagnitudePlan:
         """Samples of a stretch."""
         return patch_samples(self.frames) + self.shift
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a segment."""
-        return ("truth",)
-
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (1, samples), and samples of their gap: none."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         kept = spoken_part(x)
         for start in range(0, kept.size - self.samples + 1, self.shift):
             yield kept[None, start : start + self.samples], 0

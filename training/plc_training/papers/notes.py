@@ -19,7 +19,6 @@ References
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,7 +38,7 @@ from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import BIN_HZ
 from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.adversary import gradient_penalty
 from plc_training.papers.levels import Levels, content_of
 from plc_training.papers.progressive import Critic, Generator
@@ -68,7 +67,7 @@ _LEAST_DISTANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotesPlan:
+class NotesPlan(SegmentPlan):
     """Beginnings of single notes, whose pitch is known.
 
     Attributes
@@ -94,16 +93,8 @@ class NotesPlan:
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a segment."""
-        return ("truth",)
-
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a note, shape (1, samples), and samples of its gap: none."""
-        if domain not in self.domains or not np.abs(x[: self.samples]).max(initial=0.0) > _SILENT:
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
+        if not np.abs(x[: self.samples]).max(initial=0.0) > _SILENT:
             return
         note = np.zeros((1, self.samples), np.float32)
         held = x[: self.samples]

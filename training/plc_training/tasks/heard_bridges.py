@@ -20,7 +20,7 @@ from plc.networks.bridge import BridgeNetwork
 from plc.networks.filler import NetworkFiller
 from plc.predict.history import History
 from plc.runtime.runner import NetworkCounters
-from plc_training.data.segments import BridgePlan
+from plc_training.data.segments import BridgePlan, Pieces, Samples
 from plc_training.tasks.heard_plan import (
     JUDGED,
     LEFT,
@@ -88,12 +88,7 @@ class HeardBridgePlan(PiecesPlan):
             share = (np.arange(horizon) < gap).astype(np.float32)
             yield JudgedBurst(start, gap, lines, share)
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's pieces, shape (lines, samples), and their judged samples."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         for truth, lost in self.damaged(x, rng):
             lookahead = int(rng.choice(self.lookaheads))
             lines = self._played(truth, lost, lookahead)

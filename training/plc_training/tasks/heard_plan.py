@@ -31,7 +31,7 @@ from plc.runtime.network import open_network
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
 from plc_kernels.stream.layout import FADE_MS, UNSTEADY_HOLD_MS
-from plc_training.data.segments import CausalPlan
+from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan
 
 # Share of the piece's peak: a larger remainder means that the engine played another fill.
 LEFT = 1e-3
@@ -59,7 +59,7 @@ class JudgedBurst(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PiecesPlan:
+class PiecesPlan(SegmentPlan):
     """Common part of the plans of pieces of concealed streams.
 
     Attributes
@@ -191,12 +191,7 @@ class HeardPlan(PiecesPlan):
             share = share_of_fill(self.sample_rate, stop - start, horizon)
             yield JudgedBurst(start, stop - start, lines, share)
 
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's pieces, shape (lines, samples), and their judged samples."""
-        if domain not in self.domains:
-            return
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         n = self.packet_samples
         # Later samples hold the background as well.
         full = min(n, round(UNSTEADY_HOLD_MS * self.sample_rate / 1000.0))

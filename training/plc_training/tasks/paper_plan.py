@@ -10,15 +10,15 @@ References
    neural networks", AES 146th Convention, 2019, section 3.2.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, SILENCE_RMS, heard_span, rms
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 
 # Full scale of int16 samples; segments of a block.
 _INT16 = 32767.0
@@ -26,7 +26,7 @@ _BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperPlan:
+class PaperPlan(SegmentPlan):
     """Plan of consecutive segments, without those of silent gaps.
 
     Attributes
@@ -43,16 +43,12 @@ class PaperPlan:
         Without effect, except for the names in the cache.
     """
 
+    sample_rate: ClassVar[int] = SAMPLE_RATE
     domains: tuple[str, ...]
     shift_ms: float = 32.0
     silence_rms: float = SILENCE_RMS
     single_notes: bool = True
     seed: int = 0
-
-    @property
-    def sample_rate(self) -> int:
-        """Rate of the networks, in Hz."""
-        return SAMPLE_RATE
 
     @property
     def speeds(self) -> tuple[float, ...]:
@@ -64,18 +60,8 @@ class PaperPlan:
         """Samples of a line."""
         return 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Names of the lines of a segment."""
-        return ("truth",)
-
-    def cut(
-        self, x: NDArray[np.float32], domain: str, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Yield a clip's segments, shape (1, samples), and the gap in samples."""
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
-        if domain not in self.domains:
-            return
         x = trimmed(x, self.silence_rms)
         for start in range(0, x.size - self.samples + 1, shift):
             segment = x[None, start : start + self.samples]

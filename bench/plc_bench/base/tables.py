@@ -1,0 +1,90 @@
+"""Tables of results, for a terminal and as Markdown."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich import table as rich
+from rich.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell: text, a value to sort by (NaN: none), and a style of the terminal."""
+
+    text: str
+    value: float = math.nan
+    style: str = ""
+
+    @classmethod
+    def of(cls, content: "Content") -> "Cell":
+        """Return a cell that holds this."""
+        if isinstance(content, Cell):
+            return content
+        return cls(content) if isinstance(content, str) else cls(str(content), content)
+
+
+Content = Cell | str | int
+
+
+@dataclass(slots=True)
+class Table:
+    """A table of results.
+
+    Attributes
+    ----------
+    title : str
+        Its subject.
+    headings : sequence of str
+        Of the columns; none: a list of facts.
+    rows : list of list of Cell
+        As many cells each as there are headings.
+    note : str
+        What a reader must know.
+    left : tuple of int
+        Columns of words, which are aligned to the left; from the end if negative.
+    ends : set of int
+        Rows that a line follows.
+    """
+
+    title: str
+    headings: Sequence[str] = ()
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+    left: tuple[int, ...] = (0,)
+    ends: set[int] = field(default_factory=set)
+
+    def add(self, *cells: Content, end: bool = False) -> None:
+        """Add a row; with ``end`` a line follows it."""
+        self.rows.append([Cell.of(cell) for cell in cells])
+        if end:
+            self.ends.add(len(self.rows) - 1)
+
+    def printed(self) -> rich.Table:
+        """Return the table for a terminal."""
+        table = rich.Table(
+            title=self.title or None, caption=self.note or None, show_header=bool(self.headings)
+        )
+        columns = len(self.headings)
+        words = {number % columns for number in self.left} if columns else set()
+        for number, heading in enumerate(self.headings):
+            table.add_column(
+                heading, justify="left" if number in words else "right", overflow="fold"
+            )
+        for number, row in enumerate(self.rows):
+            cells = [Text(cell.text, cell.style) for cell in row]
+            table.add_row(*cells, end_section=number in self.ends)
+        return table
+
+    def markdown(self) -> str:
+        """Return heading, table and note as Markdown."""
+        table = markdown_table(self.headings, [[cell.text for cell in row] for row in self.rows])
+        return f"## {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return lines of a table; all columns but the first are aligned to the right."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

@@ -1,0 +1,185 @@
+"""Figures in documents, taken from what benchmarks saved: ``plc bench tables``.
+
+A comment before a Markdown table names files beside the document, the key of each column and that
+of each row; together they name one row of the files' summaries (:mod:`plc_bench.base.rows`)::
+
+    <!-- figures of results/speech.json domain=speech
+    - metric=pesq metric=stoi
+    method=auto
+    method=ar
+    -->
+    | method | PESQ | STOI |
+    |---|---:|---:|
+    | plc | **2.36** | .971 |
+    | without network | 2.04 | .960 |
+
+A key is ``field=value``; those of a column are joined by commas. ``-`` is a column or row of words
+or of figures that no file has. What stands after the files holds for all rows. The numbers of a
+cell are replaced as they are written: decimals, sign, a zero before the point, what stands around
+them. One number is the mean, two are mean and standard deviation, three are mean and interval. A
+cell without a number stays.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plc.errors import ConfigError
+from plc_bench.base.rows import Row, read_rows
+
+_BLOCK = re.compile(
+    r"<!-- figures of (?P<head>[^\n]+)\n(?P<columns>[^\n]+)\n(?P<keys>(?:[^\n]+\n)*?)-->\n+"
+    r"(?P<heading>\|[^\n]*\n\|[-:| ]+\|\n)(?P<body>(?:\|[^\n]*(?:\n|$))+)"
+)
+# As documents write it; benchmarks write a hyphen.
+_MINUS = "\N{MINUS SIGN}"
+_NUMBER = re.compile(rf"(?<![\w.])[+{_MINUS}-]?(?:\d+(?:\.\d+)?|\.\d+)")
+_FIELDS = {1: ("value",), 2: ("value", "std"), 3: ("value", "low", "high")}
+_NONE = "-"
+# Fields that a key names where, and only where, a row has them.
+_MARKS = ("over", "own")
+
+Key = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A line of a document that differs from the kept figures."""
+
+    path: Path
+    line: int
+    found: str
+    expected: str
+
+
+def stale_lines(path: Path) -> list[Stale]:
+    """Return the lines of a document that differ from the kept figures.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or names figures that no file has.
+    """
+    text = _read(path)
+    pairs = zip(text.split("\n"), renewed(text, path).split("\n"), strict=True)
+    return [
+        Stale(path, number, found, expected)
+        for number, (found, expected) in enumerate(pairs, start=1)
+        if found != expected
+    ]
+
+
+def renew(path: Path) -> int:
+    """Write the kept figures into a document; return the number of lines that changed."""
+    stale = stale_lines(path)
+    if stale:
+        try:
+            path.write_text(renewed(_read(path), path), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    return len(stale)
+
+
+def tables_in(path: Path) -> int:
+    """Return how many tables of a document are taken from files."""
+    return len(_BLOCK.findall(_read(path)))
+
+
+def renewed(text: str, path: Path) -> str:
+    """Return a document's text with the figures of the files that it names."""
+    opened = text.count("<!-- figures of ")
+    if opened != len(_BLOCK.findall(text)):
+        raise ConfigError(f"{path}: a comment 'figures of' has no keys, or no table below it")
+    return _BLOCK.sub(lambda block: _renewed_block(block, path), text)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _renewed_block(block: re.Match[str], path: Path) -> str:
+    where = f"{path}:{block.string.count(chr(10), 0, block.start()) + 1}"
+    words = block["head"].split()
+    files = [word for word in words if word.endswith(".json")]
+    common = _key(" ".join(word for word in words if word not in files), where)
+    rows = [row for file in files for row in _rows_of(path.parent / file)]
+    columns = [_key(word.replace(",", " "), where) for word in block["columns"].split()]
+    keys = [_key(line, where) for line in block["keys"].splitlines()]
+    table = [_cells(line) for line in block["body"].splitlines()]
+    if len(keys) != len(table) or any(len(cells) != len(columns) for cells in table):
+        raise ConfigError(
+            f"{where}: keys for {len(keys)} rows of {len(columns)} columns; the table below has "
+            f"{len(table)} rows of {' or '.join(map(str, sorted({*map(len, table)})))}"
+        )
+    for number, column in enumerate(columns):
+        styles = [number_text for cells in table for number_text in _NUMBER.findall(cells[number])]
+        for cells, key in zip(table, keys, strict=True):
+            if column is not None and key is not None and _NUMBER.search(cells[number]):
+                figure = _find(rows, {**(common or {}), **key, **column}, where)
+                cells[number] = _written(cells[number], figure, styles)
+    body = "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in table)
+    kept = block.group(0)[: block.start("body") - block.start()]
+    return kept + (body if block["body"].endswith("\n") else body.rstrip("\n"))
+
+
+def _rows_of(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file, each with the file's name."""
+    for row in read_rows(path):
+        yield {"file": path.stem, **row}
+
+
+def _key(text: str, where: str) -> Key | None:
+    """Return the fields of a key; None where there is none."""
+    parts = text.split()
+    if parts == [_NONE]:
+        return None
+    if not all("=" in part for part in parts):
+        raise ConfigError(f"{where}: {text!r} is no key; give field=value, or {_NONE}")
+    return dict(part.split("=", 1) for part in parts)
+
+
+def _find(rows: Sequence[Row], key: Key, where: str) -> Row:
+    """Return the one row that a key names."""
+    found = [
+        row
+        for row in rows
+        if all((mark in key) == (mark in row) for mark in _MARKS)
+        and all(name in row and _text(row[name]) == value for name, value in key.items())
+    ]
+    if len(found) != 1:
+        said = ", ".join(f"{name}={value}" for name, value in key.items())
+        raise ConfigError(f"{where}: {len(found)} figures of the files are {said}; expected one")
+    return found[0]
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
+
+
+def _written(cell: str, figure: Row, styles: Sequence[str]) -> str:
+    """Return a cell with a figure in place of its numbers, in the style of the column."""
+    numbers = _NUMBER.findall(cell)
+    names = _FIELDS.get(len(numbers))
+    if names is None or any(figure[name] is None for name in names):
+        raise ConfigError(f"the cell {cell!r} has {len(numbers)} numbers; the figure is {figure}")
+    values = iter([figure[name] for name in names])
+    return _NUMBER.sub(lambda match: _styled(next(values), match[0], styles), cell)
+
+
+def _styled(value: float, like: str, styles: Sequence[str]) -> str:
+    """Return a number with the decimals of another, and the column's sign and zero."""
+    digits = len(like.partition(".")[2])
+    text = f"{abs(value):.{digits}f}"
+    if any(one.lstrip(f"+{_MINUS}-").startswith(".") for one in styles) and text.startswith("0."):
+        text = text[1:]
+    if value < 0 and float(f"{value:.{digits}f}") != 0:
+        return ("-" if like.startswith("-") else _MINUS) + text
+    return f"+{text}" if any(one.startswith("+") for one in styles) else text

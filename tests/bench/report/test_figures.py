@@ -1,0 +1,123 @@
+"""Documents hold the figures that benchmarks saved."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plc.errors import ConfigError
+from plc_bench.base.rows import FORMAT
+from plc_bench.cli import app
+from plc_bench.report.figures import renew, renewed, stale_lines, tables_in
+
+ROOT = Path(__file__).resolve().parents[3]
+KEPT = ROOT / "bench" / "results"
+TEXT = """Before.
+
+<!-- figures of speech.json domain=speech
+- metric=pesq metric=stoi -
+method=auto
+method=ar
+-
+-->
+| method | PESQ | STOI | date |
+|---|---:|---:|---|
+| plc | **9.99** | .999 | 2026-11-25 |
+| without `ar:1` | 9.99 (9.00 to 9.90) | \u2013 | |
+| undamaged | 4.64 | 1 | |
+
+After, 9.99.
+"""
+
+
+def row(method: str, metric: str, value: float, **more: object) -> dict[str, object]:
+    interval = {"std": 0.5, "low": value - 0.1, "high": value + 0.1}
+    return {"domain": "speech", "method": method, "metric": metric, "value": value} | (
+        interval | more
+    )
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    rows = [
+        row("auto", "pesq", 2.3649),
+        row("auto", "stoi", 0.9712),
+        row("ar", "pesq", 2.04),
+        row("ar", "stoi", 0.5),
+        row("ar", "pesq", -0.32, over="auto"),
+    ]
+    (tmp_path / "speech.json").write_text(json.dumps({"format": FORMAT, "rows": rows}))
+    (tmp_path / "page.md").write_text(TEXT)
+    return tmp_path / "page.md"
+
+
+def test_figures_are_written_as_the_document_writes_numbers(document: Path) -> None:
+    assert renew(document) == 2
+    text = document.read_text()
+    assert "| plc | **2.36** | .971 | 2026-11-25 |" in text
+    assert "| without `ar:1` | 2.04 (1.94 to 2.14) | \u2013 | |" in text
+    assert (
+        text.replace("2.36", "9.99")
+        .replace(".971", ".999")
+        .replace("2.04 (1.94 to 2.14)", "9.99 (9.00 to 9.90)")
+        == TEXT
+    )
+    assert renew(document) == 0
+    assert tables_in(document) == 1
+
+
+def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: Path) -> None:
+    text = (
+        "<!-- figures of speech.json metric=pesq\n- over=auto\nmethod=ar\n-->\n"
+        "| method | over plc |\n|---|---:|\n| ar | +1.00 |\n"
+    )
+    assert "| ar | \u22120.32 |\n" in renewed(text, document)
+    kept = json.loads((document.parent / "speech.json").read_text())
+    kept["rows"][-1]["value"] = 0.32
+    (document.parent / "speech.json").write_text(json.dumps(kept))
+    assert "| ar | +0.32 |\n" in renewed(text, document)
+
+
+def test_lines_that_differ_are_named(document: Path) -> None:
+    first, second = stale_lines(document)
+    assert (first.line, second.line) == (11, 12)
+    assert "9.99" in first.found
+    assert "2.36" in first.expected
+    result = CliRunner().invoke(app, ["tables", str(document), "--check"])
+    assert result.exit_code == 1
+    assert f"page.md:11: {first.found}" in result.stdout
+    assert document.read_text() == TEXT
+    assert CliRunner().invoke(app, ["tables", str(document)]).exit_code == 0
+    assert CliRunner().invoke(app, ["tables", str(document), "--check"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("method=ar\n", "method=none\n", "page.md:3: 0 figures of the files are domain=speech, "),
+        ("method=ar\n", "domain=speech\n", "2 figures"),
+        ("method=ar\n", "", "keys for 2 rows of 4 columns; the table below has 3 rows of 4"),
+        ("method=ar\n", "ar\n", "'ar' is no key"),
+        ("speech.json", "nowhere.json", "cannot read figures from"),
+        ("| method |", "method", "has no keys, or no table below it"),
+        ("2026-11-25 |\n", "2026-11-25 | |\n", "3 rows of 4 or 5"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_refused(
+    document: Path, old: str, new: str, match: str
+) -> None:
+    document.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=match):
+        stale_lines(document)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "bench/results").glob("*.md")]
+    ),
+    ids=lambda path: path.name,
+)
+def test_the_documents_say_what_the_kept_figures_say(path: Path) -> None:
+    assert stale_lines(path) == []
