@@ -172,9 +172,11 @@ class LiveEngine:
             if isinstance(self.source, NetworkSource):
                 self._take_due(now_s)
         self._take_due(now_s)
-        if isinstance(self.source, NetworkSource):
-            if self.playout.buffer.ssrc in self.source.farewells():
-                self.playout.buffer.give_way()
+        if (
+            isinstance(self.source, NetworkSource)
+            and self.playout.buffer.ssrc in self.source.farewells()
+        ):
+            self.playout.buffer.give_way()
         blocks = 0
         while not self._drained and (due_s := self.sink.due_s()) is not None:
             self._play(due_s, ours_s)

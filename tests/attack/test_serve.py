@@ -413,7 +413,7 @@ def test_programs_that_are_killed_leave_nothing(server: Server, tmp_path: Path) 
     frames = tmp_path / "frames"
     frames.write_bytes(pack_hello(SETTINGS) + 200 * PUSH)
     with Neighbour(server), ExitStack() as stack:
-        command = [sys.executable, "-c", KILLED, server.path, frames]
+        command = [sys.executable, "-c", KILLED, str(server.path), str(frames)]
         programs = [
             stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             for _ in range(12)

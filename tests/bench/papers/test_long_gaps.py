@@ -21,7 +21,7 @@ from plc_bench.papers.long_gaps import (
     score_clip,
     spectral_distance_db,
 )
-from tests.plc.networks.test_long_gap import write_generator
+from tests.plc.papers.test_gacela import write_generator
 from tests.signals import noise, tones
 
 RATE = 22_050

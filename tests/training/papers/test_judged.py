@@ -31,7 +31,7 @@ from plc_training.papers.judges import NoteSet, gather_notes, train_judge  # noq
 from plc_training.papers.notes import NotesPlan  # noqa: E402
 from plc_training.train.display import Display  # noqa: E402
 from tests.signals import noise  # noqa: E402
-from tests.training.tasks.test_notes import RATE, RECIPE, SAMPLES, hz  # noqa: E402
+from tests.training.papers.test_notes import RATE, RECIPE, SAMPLES, hz  # noqa: E402
 
 PLAN = NotesPlan(sample_rate=RATE, samples=SAMPLES)
 PITCHES = range(60, 68)
