@@ -31,6 +31,12 @@ def detect(
             "--undamaged", help="Damage nothing: count what is found in kinds made up, or CLIPS."
         ),
     ] = False,
+    seams: Annotated[
+        bool,
+        typer.Option(
+            "--seams", help="Seams at equal and drawn distances, and near-silent holes in MP3."
+        ),
+    ] = False,
     containers: Annotated[
         str, typer.Option(help="By comma: wav, float (with NaN), ogg, mp3, opus.")
     ] = "wav,float,ogg,mp3,opus",
@@ -52,7 +58,8 @@ def detect(
     By kind and length: how much was found, and how many of the findings are true. The same files
     undamaged: false findings in ten minutes. With --undamaged nothing but that: without clips, of
     kinds that look like damage and are none; exits with 1 if a repair would change more than 1 %
-    of the samples of one.
+    of the samples of one. With --seams each clip gets blocks said again, left out and silenced as
+    by a recorder whose buffer overruns, at the clip's own rate.
 
     plc bench detect CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
@@ -64,6 +71,9 @@ def detect(
         return
     if not sources:
         raise ConfigError("no clips; give audio files or folders, or --undamaged")
+    if seams:
+        _show_seams(sources, seed, processes(jobs), stereo, as_json, save)
+        return
     settings = study.DetectSettings(
         containers=names_of(containers),
         sample_rates=tuple(numbers("sample-rate", sample_rate, int)),
@@ -100,6 +110,20 @@ def _show_undamaged(
     report_failures(scores.failures)
     show(scores, [table], as_json, save)
     end(scores.failures or (not sources and scores.harmed) or [])
+
+
+def _show_seams(
+    sources: list[Path], seed: int, jobs: int, stereo: bool, as_json: bool, save: Path | None
+) -> None:
+    from plc_bench.base import corpus
+    from plc_bench.detection import seams
+
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("sorts in clips", len(clips) * len(seams.SORTS)) as advance:
+        scores, failures = seams.measure_seams(clips, seed, jobs, advance)
+    report_failures(failures, len(clips) * len(seams.SORTS))
+    show(scores, [seams.seams_table(scores)], as_json, save)
+    end(failures)
 
 
 def dropouts(

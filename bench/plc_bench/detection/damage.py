@@ -33,8 +33,8 @@ _DRAWS = 60
 # Sound on both sides of damage, and in what it takes away.
 _SIDE_MS = 5.0
 _AUDIBLE_RMS = 10 ** (-45 / 20)
-# A repeated block that is nearer than this to what it replaces is none.
-_REPEAT_SNR_DB = 6.0
+REPEAT_SNR_DB = 6.0
+"""A repeated block that is nearer than this to what it replaces is none."""
 # A stuck block is as long as packets are.
 _STUCK_MS = (5.0, 10.0, 20.0)
 _RAMP_MS = (0.5, 5.0)
@@ -100,7 +100,7 @@ def damaged(
         for _ in range(_DRAWS):
             start = place + int(rng.integers(apart))
             stop = start + samples
-            if stop + apart > signal.size or not _sounds(signal, start, stop, sample_rate):
+            if stop + apart > signal.size or not sounds(signal, start, stop, sample_rate):
                 continue
             piece = _MAKERS[kind](signal, start, stop, sample_rate, rng)
             if piece is not None:
@@ -135,15 +135,16 @@ def through(container: str, signal: NDArray[np.float32], sample_rate: int) -> ND
     return np.pad(heard, (0, max(0, signal.size - heard.size)))[: signal.size]
 
 
-def _sounds(signal: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
-    """Say whether damage can be heard: sound before it, behind it, and in its place."""
+def sounds(signal: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
+    """Say whether damage is heard: sound before, behind, and in its place."""
     side = round(_SIDE_MS * sample_rate / 1000)
     long = max(stop, start + side)
     around = (signal[start - side : start], signal[start:long], signal[stop : stop + side])
-    return all(_rms(part) >= _AUDIBLE_RMS for part in around)
+    return all(rms(part) >= _AUDIBLE_RMS for part in around)
 
 
-def _rms(part: NDArray[np.float32]) -> float:
+def rms(part: NDArray[np.float32]) -> float:
+    """Return the level of a stretch."""
     return float(np.sqrt(np.mean(part.astype(np.float64) ** 2)))
 
 
@@ -173,8 +174,8 @@ def _repeat(
     if block > start:
         return None
     piece = np.resize(signal[start - block : start], samples)
-    error = _rms(piece - signal[start:stop])
-    if error < _rms(signal[start:stop]) * 10 ** (-_REPEAT_SNR_DB / 20):
+    error = rms(piece - signal[start:stop])
+    if error < rms(signal[start:stop]) * 10 ** (-REPEAT_SNR_DB / 20):
         return None
     return piece
 
@@ -202,7 +203,7 @@ def _click(
 ) -> _Piece:
     """Add an impulse; a longer one dies away within its length."""
     around = round(10 * rate / 1000)
-    height = rng.uniform(*_CLICK_RATIO) * _rms(signal[start - around : stop + around])
+    height = rng.uniform(*_CLICK_RATIO) * rms(signal[start - around : stop + around])
     n = np.arange(stop - start)
     shape = np.exp(-3.0 * n / max(1, n.size)) * np.where(n == 0, 1.0, rng.uniform(-1, 1, n.size))
     piece = signal[start:stop] + height * rng.choice([-1.0, 1.0]) * shape

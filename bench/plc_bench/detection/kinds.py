@@ -106,10 +106,10 @@ def _drum_loop(s: Studio) -> Signal:
     return s.every(125.0, lambda n: cut[pattern[n % 8]])
 
 
-def _stutter(s: Studio, block_ms: float, times: int) -> Signal:
+def _stutter(s: Studio, block_ms: float, times: int, every_ms: float = 2000.0) -> Signal:
     out = s.music()
     block = s.of(block_ms)
-    for start in range(s.of(500.0), s.samples - (times + 1) * block, s.of(2000.0)):
+    for start in range(s.of(500.0), s.samples - (times + 1) * block, s.of(every_ms)):
         out[start + block : start + (times + 1) * block] = np.tile(
             out[start : start + block], times
         )
@@ -333,6 +333,9 @@ UNDAMAGED: dict[str, Maker] = {
     # Strokes
     "metronome, clicks of 10 ms": lambda s: s.every(500.0, lambda n: s.fade(0.7 * s.tone(1500.0, 10.0), 0.5, 2.0)),
     "metronome, one sample": lambda s: s.every(500.0, _one(s)),
+    "metronome, one sample, slow": lambda s: s.every(1000.0, _one(s)),
+    "metronome, one sample, 54 a minute, in a room": lambda s: s.coloured(None, 1.0, 0.001) + s.every(1111.1, _one(s)),
+    "metronome, one sample, over music": lambda s: 0.5 * s.music() + s.every(900.0, _one(s)),
     "hi-hats of one sample": lambda s: s.every(125.0, _one(s)),
     "hi-hats of one sample, over a bass": lambda s: 0.3 * s.tone(55.0) + s.every(125.0, _one(s)),
     "ticking clock": lambda s: s.every(250.0, lambda n: s.decay(s.noise(8.0, 0.5 if n % 2 else 0.4), 1.0)),
@@ -360,6 +363,9 @@ UNDAMAGED: dict[str, Maker] = {
     "staccato, release of 20 ms": lambda s: _notes(s, 130.0, 120.0, 20.0),
     "staccato, release of 2 ms": lambda s: _notes(s, 100.0, 150.0, 2.0, 1.0),
     "staccato organ, cut": lambda s: _notes(s, 180.0, 70.0, 0.0, 0.0),
+    "arpeggio without rests, cut": lambda s: _notes(s, 125.0, 0.0, 0.0, 0.0),
+    "one note struck again, cut": lambda s: s.joined(s.pluck(110.0, 250.0, 400.0) for _ in range(999)),
+    "one tone begun again": lambda s: s.joined(s.harmonics(110.0, 237.0) for _ in range(999)),
     "melody with rests, by hand": lambda s: _played(s, 10.0),
     "melody with rests, by hand, cut": lambda s: _played(s, 0.5),
     "chip tune": lambda s: _chip(s, 0.5),
@@ -385,6 +391,8 @@ UNDAMAGED: dict[str, Maker] = {
     "pumping bass": lambda s: s.music() * np.clip(((s.time() * 1000) % 500) / 300, 0.02, 1.0) + s.every(500.0, lambda n: s.kick()),
     "stutter of sixteenths": lambda s: _stutter(s, 125.0, 3),
     "stutter of thirty-seconds": lambda s: _stutter(s, 62.5, 7),
+    "stutter of a sixteenth, once": lambda s: _stutter(s, 125.0, 1, 500.0),
+    "stutter of a thirty-second, twice": lambda s: _stutter(s, 62.5, 2, 1000.0),
     "stutter, faster and faster": lambda s: _stutter(s, 31.25, 12),
     "glitch loop of 80 ms": lambda s: _glitch(s, 80.0),
     "glitch loop of 160 ms": lambda s: _glitch(s, 160.0),

@@ -167,7 +167,7 @@ def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileSc
         seed = clip_seed(f"{clip.name} {container} {rate}", settings.seed)
         broken, damage = damaged(signal, rate, kinds, seed)
         findings = _filled(through(container, broken, rate), rate)
-        places = tuple(_place(each, findings, rate) for each in damage)
+        places = tuple(place_of(each, findings, rate) for each in damage)
         told = tuple((each.kind, is_true(each, damage, rate)) for each in findings)
         false = _filled(through(container, signal, rate), rate)
         seconds = signal.size / rate
@@ -208,7 +208,8 @@ def covers(start: int, stop: int, damage: Damage, sample_rate: int) -> bool:
     return shared >= _HALF * length and stop - start <= 2 * (length + 2 * margin)
 
 
-def _place(damage: Damage, findings: Sequence[Finding], sample_rate: int) -> Place:
+def place_of(damage: Damage, findings: Sequence[Finding], sample_rate: int) -> Place:
+    """Return how much of one place of damage is found."""
     true = [each for each in findings if is_true(each, [damage], sample_rate)]
     margin = round(MARGIN_MS * sample_rate / 1000)
     covered: NDArray[np.bool_] = np.zeros(damage.stop - damage.start, np.bool_)

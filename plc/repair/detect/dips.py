@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from plc.repair.detect.findings import Candidate, runs
 from plc.repair.detect.judge import judge_of
-from plc.repair.detect.levels import FLOOR_DB, HOP_MS, SILENT_DB, level_db, mean_db
+from plc.repair.detect.levels import (
+    FLOOR_DB,
+    HOP_MS,
+    SILENT_DB,
+    change_db,
+    level_db,
+    mean_db,
+)
 from plc_kernels.ar import extrapolate, fit_burg, taps_of
 
 LONGEST_MS = 1000.0
@@ -349,14 +356,7 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
     width = round(_SPECTRUM_MS * sample_rate / 1000)
     if start < width or stop + width > row.size:
         return 20.0
-    window = np.hanning(width)
-    highest = min(8000.0, 0.45 * sample_rate) * width / sample_rate
-    edges = np.unique(np.concatenate([[1], np.geomspace(2, highest, 14)]).astype(int))
-    both = [
-        10 * np.log10(np.add.reduceat(np.abs(np.fft.rfft(part * window)) ** 2, edges)[:-1] + 1e-8)
-        for part in (row[start - width : start], row[stop : stop + width])
-    ]
-    return float(np.mean(np.abs(both[0] - both[1])))
+    return change_db(row[start - width : start], row[stop : stop + width], sample_rate)
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:

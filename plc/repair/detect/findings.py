@@ -38,6 +38,8 @@ class Finding:
         What is lost between ``start`` and ``stop``; empty where all of it is.
     written : bool
         Whether a recorder wrote a constant or a few zeros there, which no sound makes.
+    seam : bool
+        Whether a machine cut a sound there that goes on; it may do so regularly.
     """
 
     start: int
@@ -48,6 +50,7 @@ class Finding:
     doubt: str = ""
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
+    seam: bool = False
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
@@ -65,6 +68,7 @@ class Candidate:
     confidence: float
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
+    seam: bool = False
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

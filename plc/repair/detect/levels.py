@@ -64,3 +64,23 @@ def _around(
 def mean_db(levels: NDArray[np.float64]) -> float:
     """Return the level of the mean power; :data:`FLOOR_DB` of nothing."""
     return float(10 * np.log10(np.mean(10 ** (levels / 10)))) if levels.size else FLOOR_DB
+
+
+def change_db(before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int) -> float:
+    """Return the mean difference of two spectra, by bands up to 8 kHz.
+
+    Parameters
+    ----------
+    before, behind : float32, shape (n,)
+        Of one length.
+    sample_rate : int
+        In Hz.
+    """
+    window = np.hanning(before.size)
+    highest = min(8000.0, 0.45 * sample_rate) * before.size / sample_rate
+    edges = np.unique(np.concatenate([[1], np.geomspace(2, highest, 14)]).astype(int))
+    both = [
+        10 * np.log10(np.add.reduceat(np.abs(np.fft.rfft(part * window)) ** 2, edges)[:-1] + 1e-8)
+        for part in (before, behind)
+    ]
+    return float(np.mean(np.abs(both[0] - both[1])))

@@ -13,7 +13,9 @@ which it is; all of a recording can. A finding is doubtful where
 
 Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
-however regular they are, and they make nothing beside them doubtful.
+however regular they are, and they make nothing beside them doubtful. Seams
+(:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
+roll, and many; one of them is never alone.
 
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
 """
@@ -44,8 +46,11 @@ _REPEAT_SHARE = 0.25
 _FADED_S, _STUTTER_S = 0.16, 0.25
 # Two places on a grid of lost packets are a period apart by chance; clicks lie on none.
 _PACKET_S, _CLICK_S = 0.02, 0.004
-# A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s.
-_PERIODS_S, _CLICK_PERIODS_S = (0.04, 4.0), (0.008, 0.7)
+# A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
+# record turns so evenly as a metronome that a machine made.
+_PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S, _EVEN_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0), 3e-4
+# Seams that come again sooner are made by a gate.
+_SEAM_PERIODS_S = (0.04, 0.2)
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
 _MANY_REPEATS, _REPEATS_A_S = 8, 1.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
@@ -62,6 +67,7 @@ class _Places:
     numbers: list[int]
     start_s: NDArray[np.float64]
     stop_s: NDArray[np.float64]
+    seam: NDArray[np.bool_]
     total_s: float
 
     @property
@@ -104,7 +110,8 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
         named = [
             *_of_holes(holes, findings),
             *_of_repeats(repeats),
-            *((number, REGULAR) for number in _regular(clicks, _CLICK_S, _CLICK_PERIODS_S)),
+            *_regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
+            *_regular(clicks, _EVEN_S, _SLOW_PERIODS_S),
         ]
         for number, doubt in named:
             doubts[number] = doubts[number] or doubt
@@ -129,7 +136,8 @@ def _places(
         np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate
         for name in ("start", "stop")
     )
-    return _Places(numbers, start, stop, total_s)
+    seam = np.array([findings[number].seam for number in numbers], np.bool_)
+    return _Places(numbers, start, stop, seam, total_s)
 
 
 def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int, str]]:
@@ -143,7 +151,7 @@ def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int
             yield number, TOO_MUCH
         elif findings[number].kind == "dropout" and holes.length_s[place] > _FADED_S:
             yield number, FADED
-    yield from ((number, REGULAR) for number in _regular(holes, _PACKET_S, _PERIODS_S))
+    yield from _regular(holes, _PACKET_S, _PERIODS_S)
 
 
 def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
@@ -155,15 +163,28 @@ def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
             yield number, STUTTER
         elif share[place] > _REPEAT_SHARE and count[place] > 1:
             yield number, TOO_MUCH
-        elif many[place] and not on_grid:
+        elif many[place] and not on_grid and not repeats.seam[place]:
             yield number, TOO_MANY
-    yield from ((number, REGULAR) for number in _regular(repeats, _PACKET_S, _PERIODS_S))
+    yield from _regular(repeats, _PACKET_S, _PERIODS_S)
 
 
-def _regular(places: _Places, width_s: float, periods_s: tuple[float, float]) -> Iterator[int]:
-    marked = regular(places.start_s, width_s, *periods_s)
-    marked |= regular(np.sort(places.stop_s), width_s, *periods_s)
-    yield from (places.numbers[place] for place in np.flatnonzero(marked))
+def _regular(
+    places: _Places, width_s: float, periods_s: tuple[float, float]
+) -> Iterator[tuple[int, str]]:
+    """Yield what recurs, and the seams that recur in no time."""
+    marked = _recurring(places.start_s, places.stop_s, width_s, periods_s) & ~places.seam
+    starts, stops = places.start_s[places.seam], places.stop_s[places.seam]
+    marked[places.seam] = _recurring(starts, stops, width_s, _SEAM_PERIODS_S)
+    yield from ((places.numbers[place], REGULAR) for place in np.flatnonzero(marked))
+
+
+def _recurring(
+    start_s: NDArray[np.float64],
+    stop_s: NDArray[np.float64],
+    width_s: float,
+    periods_s: tuple[float, float],
+) -> NDArray[np.bool_]:
+    return regular(start_s, width_s, *periods_s) | regular(np.sort(stop_s), width_s, *periods_s)
 
 
 def _on_grid(places: _Places) -> bool:
@@ -183,19 +204,20 @@ def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
 
 
 def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) -> Iterator[int]:
-    """Yield places that are not sure and have nothing certain around."""
-    certain = np.array(
-        [
-            each.start
-            for each, doubt in zip(findings, doubts, strict=True)
-            if not doubt and each.confidence >= _CERTAIN
-        ]
-    )
+    """Yield places that are not sure and have nothing certain around.
+
+    Of two seams each makes the other certain.
+    """
+    certain = [
+        not doubt and (each.seam or each.confidence >= _CERTAIN)
+        for each, doubt in zip(findings, doubts, strict=True)
+    ]
+    starts = np.array([each.start for each, is_so in zip(findings, certain, strict=True) if is_so])
     reach = _WINDOW_S / 2 * sample_rate
     for number, each in enumerate(findings):
         if not doubts[number] and each.confidence < _SURE:
-            low, high = np.searchsorted(certain, [each.start - reach, each.start + reach])
-            if low == high:
+            low, high = np.searchsorted(starts, [each.start - reach, each.start + reach])
+            if high - low == certain[number]:
                 yield number
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats
+from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
 from plc.repair.detect.plausible import weigh
 from plc_kernels.packet import INT16_SCALE
@@ -204,6 +204,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 channels=(*other.channels, channel),
                 parts=each.parts,
                 written=each.written and other.written,
+                seam=each.seam and other.seam,
             )
             return
     found.append(
@@ -215,6 +216,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             channels=(channel,),
             parts=each.parts,
             written=each.written,
+            seam=each.seam,
         )
     )
 
@@ -247,8 +249,8 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     single = [
         each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
     ]
-    kept = _chosen(single, [*kept, *in_pauses], edge)
-    return invalid + _within(kept, first, last)
+    told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
+    return invalid + [replace(each, seam=seams.is_seam(sound, each, rate)) for each in told]
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:

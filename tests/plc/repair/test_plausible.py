@@ -125,3 +125,14 @@ def test_blocks_said_again_between_seams_are_found_and_not_doubted() -> None:
     assert {(each.start, each.stop) for each in found} <= set(places)
     assert len(found) >= 8
     assert not any(each.doubt for each in found)
+
+
+def test_a_slow_metronome_is_doubted_and_a_scratch_that_turns_is_not() -> None:
+    turns_s = {True: np.full(9, 1.2), False: 1.2 * np.random.default_rng(8).normal(1.0, 1e-3, 9)}
+    for even, apart_s in turns_s.items():
+        x = tones(3, RATE, 13 * RATE)
+        for place_s in 1.0 + np.cumsum(apart_s):
+            x[round(place_s * RATE)] += 0.5
+        found = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
+        assert len(found) >= 8
+        assert {bool(each.doubt) for each in found} == {even}
