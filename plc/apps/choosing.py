@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.apps import listening
 from plc.apps.repair import FAILED, NOT_LOOKED_AT, Outcome, RepairReport, RepairSettings
-from plc.apps.repaired import place_in_time, stretches
+from plc.apps.repaired import place_in_time, stretches, which
 from plc.errors import PlcError, in_a_line
 from plc.notice import counted
 from plc.repair.arrays import inpaint
@@ -222,15 +222,17 @@ def _clip(
     margin, most = round(_MARGIN_S * rate), round(_LONGEST_S * rate)
     stop = min(finding.stop, finding.start + most)
     cut = slice(max(0, finding.start - first - margin), stop - first + margin)
+    seen = finding.channels if len(finding.channels) < place.outcome.channels else ()
     doubt = f" · doubtful: {finding.doubt}" if finding.doubt else ""
     return listening.Clip(
         name=place.outcome.name,
         what=f"{place.at} · {place.length_ms:.1f} ms · {finding.kind} {finding.confidence:.2f}"
-        f"{doubt}",
+        f"{which(seen)}{doubt}",
         sample_rate=rate,
         versions=[
             listening.Version(name="before", signal=before[cut]),
             listening.Version(name="after", signal=np.asarray(after, np.float32)[cut]),
         ],
-        lost=np.any(lost[cut], axis=1),
+        lost=np.any(lost[cut][:, finding.channels], axis=1),
+        seen=seen,
     )

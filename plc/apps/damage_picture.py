@@ -1,8 +1,8 @@
 """A picture of the damage of a recording: where it lies, and a close look at some of it.
 
-Above stands the whole recording, each finding in the colour of its kind; below, the waveform around
-up to six findings, the most certain of each kind first. The file is read once more, block by block.
-Needs matplotlib.
+Above stands the whole recording, each finding in the colour of its kind, doubtful ones dotted;
+below, the waveform around up to six findings, the most certain of each kind first. The file is read
+once more, block by block. Needs matplotlib.
 """
 
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.apps.picture import blank_figure, save
+from plc.apps.repaired import which
 from plc.audio.files import AudioReader
+from plc.notice import counted
 from plc.repair.detect.files import DetectReport
 from plc.repair.detect.findings import Finding
 
@@ -58,8 +60,11 @@ def draw_damage(path: Path, source: Path, report: DetectReport) -> None:
     grid = figure.add_gridspec(1 + rows, 3)
     _draw_whole(figure.add_subplot(grid[0, :]), report, lows, highs)
     for k, (finding, piece) in enumerate(zip(shown, pieces, strict=True)):
-        _draw_close(figure.add_subplot(grid[1 + k // 3, k % 3]), report.sample_rate, finding, piece)
-    figure.suptitle(f"{source.name}: {len(report.findings)} findings", fontsize="x-large")
+        axes = figure.add_subplot(grid[1 + k // 3, k % 3])
+        _draw_close(axes, report, finding, piece)
+    told = counted(len(report.damage), "place")
+    told += f", and {len(report.doubtful)} doubtful" if report.doubtful else ""
+    figure.suptitle(f"{source.name}: {told}", fontsize="x-large")
     save(figure, path)
 
 
@@ -108,8 +113,12 @@ def _draw_whole(
         of_kind = [each for each in report.findings if each.kind == kind]
         if of_kind:
             middles = [(each.start + each.stop) / 2 / report.sample_rate for each in of_kind]
-            label = f"{kind} ({len(of_kind)})"
-            axes.vlines(middles, -peak, peak, color=colour, linewidth=1.0, label=label)
+            doubtful = sum(bool(each.doubt) for each in of_kind)
+            label = f"{kind} ({len(of_kind)}{f', {doubtful} doubtful' if doubtful else ''})"
+            styles: Any = ["dotted" if each.doubt else "solid" for each in of_kind]
+            axes.vlines(
+                middles, -peak, peak, color=colour, linewidth=1.0, linestyles=styles, label=label
+            )
     axes.set_xlim(0.0, report.duration_s)
     axes.set_ylim(-peak, peak)
     axes.set_yticks([])
@@ -118,7 +127,11 @@ def _draw_whole(
         axes.legend(loc="upper right", ncols=len(COLOURS))
 
 
-def _draw_close(axes: "Axes", rate: int, finding: Finding, piece: NDArray[np.float32]) -> None:
+def _draw_close(
+    axes: "Axes", report: DetectReport, finding: Finding, piece: NDArray[np.float32]
+) -> None:
+    rate = report.sample_rate
+    some = finding.channels if len(finding.channels) < report.channels else ()
     first = max(0, finding.start - round(_MARGIN_S * rate))
     time_ms: Any = (np.arange(piece.size) + first - finding.start) * 1000 / rate
     colour = COLOURS[finding.kind]
@@ -130,9 +143,7 @@ def _draw_close(axes: "Axes", rate: int, finding: Finding, piece: NDArray[np.flo
     peak = 1.25 * float(np.abs(sound).max() if sound.size else 0.0) or 1.0
     axes.set_ylim(-peak, peak)
     axes.set_yticks([])
-    axes.set_title(
-        f"{finding.kind} at {finding.start / rate:.3f} s, {length_ms:.1f} ms",
-        loc="left",
-        color=colour,
-    )
+    title = f"{finding.kind} at {finding.start / rate:.3f} s, {length_ms:.1f} ms{which(some)}"
+    doubt = f"\ndoubtful: {finding.doubt}" if finding.doubt else ""
+    axes.set_title(f"{title}{doubt}", loc="left", color=colour)
     axes.set_xlabel("time (ms)")

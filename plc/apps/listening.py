@@ -60,6 +60,8 @@ class Clip:
     versions: Sequence[Version]
     lost: NDArray[np.bool_]
     """bool, shape (n,)."""
+    seen: tuple[int, ...] = ()
+    """Channels whose mean its pictures show; none: all."""
 
 
 def page(
@@ -165,7 +167,7 @@ def _hash(text: str) -> str:
 def _described(number: int, clip: Clip) -> dict[str, Any]:
     """Return a clip for the page's script, with audio and pictures."""
     stored = [as_integers(version.signal) for version in clip.versions]
-    loudest_db = float(levels_db(mono(stored[0]), clip.sample_rate).max())
+    loudest_db = float(levels_db(mono(stored[0], clip.seen), clip.sample_rate).max())
     audio, tracks = {}, []
     for place, (version, samples) in enumerate(zip(clip.versions, stored, strict=True)):
         # The player knows the first one by this name.
@@ -180,7 +182,7 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
                 "name": name,
                 "label": version.name,
                 "scores": version.note,
-                "picture": _picture(mono(samples), clip, loudest_db),
+                "picture": _picture(mono(samples, clip.seen), clip, loudest_db),
             }
         )
     return {
@@ -276,9 +278,10 @@ def flac_base64(samples: NDArray[np.int16], sample_rate: int) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def mono(samples: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Return the mean of the channels: float64, shape (n,), full scale 1.0."""
-    mean: NDArray[np.float64] = samples.mean(axis=1) / 32768
+def mono(samples: NDArray[np.int16], channels: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """Return the mean of some channels, or all: float64, shape (n,), full scale 1.0."""
+    chosen = samples[:, channels] if channels else samples
+    mean: NDArray[np.float64] = chosen.mean(axis=1) / 32768
     return mean
 
 

@@ -37,7 +37,7 @@ from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
 from plc.repair.detect.selection import EVERYTHING, Selection
-from plc.repair.gaps import Stretch, gaps_in_samples, tracks_of
+from plc.repair.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.repair.marks import read_gaps
 from plc.repair.recordings import inpaint_file
 
@@ -208,6 +208,11 @@ class RepairReport:
                 each.sample_rate,
                 each.gaps,
                 each.found,
+                tuple(
+                    Hole(place.start, place.stop, place.channels)
+                    for place in each.findings
+                    if not place.doubt
+                ),
             )
             for each in self.outcomes
             if each.state == REPAIRED

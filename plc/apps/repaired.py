@@ -12,6 +12,7 @@ from plc.apps.picture import LossyClip, blank_figure, draw
 from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, why
 from plc.notice import counted
+from plc.repair.gaps import Hole
 
 # What is heard and seen before a gap and after it.
 _MARGIN_S = 0.7
@@ -48,6 +49,15 @@ class Repaired:
     sample_rate: int
     gaps: tuple[tuple[int, int], ...]
     found: tuple[str, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    """What is lost of which channels; none: the gaps are of all."""
+
+    def channels_in(self, start: int, stop: int) -> tuple[int, ...]:
+        """Return the channels that have holes in a stretch; none where all may have."""
+        inside = [hole for hole in self.holes if hole.start < stop and hole.stop > start]
+        if not all(hole.channels for hole in inside):
+            return ()
+        return tuple(sorted({channel for hole in inside for channel in hole.channels}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class Excerpt:
     after: NDArray[np.float32]
     lost: NDArray[np.bool_]
     """bool, shape (n,)."""
+    channels: tuple[int, ...]
+    """Those with holes; none where all have."""
 
 
 def check_page(path: Path, overwrite: bool) -> None:
@@ -171,7 +183,9 @@ def excerpts_of(one: Repaired, count: int) -> list[Excerpt]:
         lost = np.zeros(size, np.bool_)
         for first, last in one.gaps:
             lost[max(0, first - start) : max(0, last - start)] = True
-        found.append(Excerpt(start, before[:size], after[:size], lost))
+        some = one.channels_in(start, start + size)
+        where = some if len(some) < before.shape[1] else ()
+        found.append(Excerpt(start, before[:size], after[:size], lost, where))
     return found
 
 
@@ -195,12 +209,13 @@ def stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.f
 
 
 def _draw(path: Path, one: Repaired, excerpt: Excerpt) -> None:
+    seen = list(excerpt.channels) or slice(None)
     mixed = {
-        label: np.nan_to_num(signal).mean(axis=1, dtype=np.float32)
+        label: np.nan_to_num(signal[:, seen]).mean(axis=1, dtype=np.float32)
         for label, signal in ((_BEFORE, excerpt.before), (_AFTER, excerpt.after))
     }
     clip = LossyClip(
-        title=one.name,
+        title=f"{one.name}{which(excerpt.channels)}",
         original=mixed[_BEFORE],
         lost=excerpt.lost,
         sample_rate=one.sample_rate,
@@ -214,14 +229,22 @@ def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
     lost_ms = 1000 * np.count_nonzero(excerpt.lost) / one.sample_rate
     return listening.Clip(
         name=one.name,
-        what=f"{place_in_time(excerpt.start / one.sample_rate)} · {lost_ms:.1f} ms filled",
+        what=f"{place_in_time(excerpt.start / one.sample_rate)} · {lost_ms:.1f} ms filled"
+        f"{which(excerpt.channels)}",
         sample_rate=one.sample_rate,
         versions=[
             listening.Version(name=_BEFORE, signal=excerpt.before),
             listening.Version(name=_AFTER, signal=excerpt.after),
         ],
         lost=excerpt.lost,
+        seen=excerpt.channels,
     )
+
+
+def which(channels: Sequence[int]) -> str:
+    """Return which channels are meant, as the end of a line; nothing where all are."""
+    told = ", ".join(str(channel + 1) for channel in channels)
+    return f" · channel{'s' if len(channels) > 1 else ''} {told}" if told else ""
 
 
 def _gap_table(repaired: Iterable[Repaired]) -> str:

@@ -15,6 +15,7 @@ limit, and becomes an ordinary WAV file at its end if it is one of less than 4 G
 
 import contextlib
 import io
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import bitrates, flac_frames, media, mp3_frames, riff
+from plc.audio import bitrates, flac_frames, media, mp3_frames, ogg_pages, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
@@ -538,10 +539,17 @@ class _Libsndfile:
         self.path = path
         self._frames_lost: tuple[tuple[int, int], ...] = ()
         self._mended: io.RawIOBase | io.BytesIO | None = _mended(path)
-        if self._mended is None and (mp3 := mp3_frames.mend(path)) is not None:
-            self._mended, self._frames_lost = io.BytesIO(mp3.data), mp3.missing
+        whole = None if self._mended else mp3_frames.mend(path) or ogg_pages.mend(path)
+        if whole is not None:
+            self._mended = io.BytesIO(whole.data)
         self.file = soundfile.SoundFile(self._mended or _library_name(path))
         self.sample_rate: int = self.file.samplerate
+        if whole is not None:
+            scale = self.sample_rate / (whole.rate or self.sample_rate)
+            self._frames_lost = tuple(
+                (math.floor(start * scale), math.ceil(stop * scale))
+                for start, stop in whole.missing
+            )
         self.channels: int = self.file.channels
         self.subtype: str | None = self.file.subtype
         self.codec: str | None = None

@@ -45,10 +45,21 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A file with silent frames for damaged ones."""
+    """A file with silent frames for damaged ones.
+
+    Attributes
+    ----------
+    data : bytes
+        What a decoder reads.
+    missing : tuple of (int, int)
+        What of its samples is none of the recording.
+    rate : int
+        Of these samples, in Hz; 0 is that of the file.
+    """
 
     data: bytes
     missing: tuple[tuple[int, int], ...]
+    rate: int = 0
 
 
 def mend(path: Path) -> Mended | None:

@@ -2,19 +2,18 @@
 
 A comment header in Ogg lies between others, in pages that carry a number and a checksum. A longer
 one may take more pages; then all that follow are numbered anew, and their checksums with them.
-Those are the CRC of zlib, of bytes whose bits are read the other way round, which is as fast.
 
 References
 ----------
-RFC 9639 (FLAC), RFC 3533 (Ogg), RFC 7845 (Opus); "Vorbis I", clause 5 (comments).
+RFC 9639 (FLAC), RFC 7845 (Opus); "Vorbis I", clause 5 (comments).
 """
 
 import base64
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from plc.audio import ogg
 from plc.audio.tag_values import (
     BYTES_MAX,
     DAMAGE,
@@ -30,12 +29,6 @@ _STREAMINFO, _APPLICATION, _SEEKTABLE, _COMMENT, _CUESHEET, _PICTURE = 0, 2, 3, 
 _BLOCK_BYTES_MAX = 2**24 - 1
 _PICTURE_NAME = "METADATA_BLOCK_PICTURE"
 _COMMENTS_MAX = 100_000
-# A page: mark, version, flags, position, stream, number, checksum, lengths.
-_PAGE = struct.Struct("<4sBBqIIIB")
-_CONTINUED, _FIRST = 1, 2
-_SEGMENTS_MAX = 255
-_NO_POSITION = -1
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _HEADERS_MAX = 3
 
 
@@ -114,13 +107,15 @@ def write_ogg(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
     ]
     comments = _packed_comments(vendor, [*tags.comments, *pictures])
     framing = b"\x01" if start.endswith(b"vorbis") else b""
-    target.write(_page(flags | _FIRST, 0, stream, 0, _lengths(len(headers[0])), headers[0]))
+    headers[1] = start + comments + framing
+    (first,) = ogg.pages_of([(headers[0], 0)], stream, 0)
+    target.write(first._replace(flags=flags | ogg.FIRST).packed())
     number = 1
-    for flags, position, segments, content in _paged([start + comments + framing, *headers[2:]]):
-        target.write(_page(flags, position, stream, number, segments, content))
+    for page in ogg.pages_of([(packet, 0) for packet in headers[1:]], stream, number):
+        target.write(page.packed())
         number += 1
-    for flags, position, _, segments, content in pages:
-        target.write(_page(flags, position, stream, number, segments, content))
+    for page in pages:
+        target.write(page._replace(stream=stream, number=number).packed())
         number += 1
 
 
@@ -192,47 +187,46 @@ def _packed_picture(picture: Picture) -> bytes:
     )
 
 
-_Page = tuple[int, int, int, bytes, bytes]
-
-
-def _pages(file: BinaryIO) -> Iterator[_Page]:
-    """Yield flags, position, stream, lengths and content of each page."""
-    while head := file.read(_PAGE.size):
-        mark, version, flags, position, stream, _, _, count = _PAGE.unpack(head)
-        if mark != b"OggS" or version != 0:
+def _pages(file: BinaryIO) -> Iterator[ogg.Page]:
+    """Yield each page; what is damaged in them is not looked at."""
+    while head := file.read(ogg.HEAD.size):
+        mark, version, flags, position, stream, number, _, count = ogg.HEAD.unpack(head)
+        if mark != ogg.MARK or version != 0:
             raise ValueError("no page of Ogg where one should be")
         segments = take(file, count)
-        yield flags, position, stream, segments, take(file, sum(segments))
+        content = take(file, sum(segments))
+        yield ogg.Page(flags, position, stream, number, segments, content)
 
 
-def _headers(pages: Iterator[_Page]) -> tuple[list[bytes], tuple[int, int]]:
+def _headers(pages: Iterator[ogg.Page]) -> tuple[list[bytes], tuple[int, int]]:
     """Return the header packets, and flags and stream of the first page.
 
     Audio begins on a page of its own, so that ``pages`` then goes on with it.
     """
-    flags, _, stream, segments, content = next(pages, (0, 0, 0, b"", b""))
-    packets, whole = [bytearray(content)], True
-    wanted = 2 if content.startswith(b"OpusHead") else _HEADERS_MAX
-    if not content.startswith((b"OpusHead", b"\x01vorbis")):
+    nothing = ogg.Page(0, 0, 0, 0, b"", b"")
+    first = next(pages, nothing)
+    packets, whole = [bytearray(first.content)], True
+    wanted = 2 if first.content.startswith(b"OpusHead") else _HEADERS_MAX
+    if not first.content.startswith((b"OpusHead", b"\x01vorbis")):
         raise ValueError("neither Vorbis nor Opus")
     size = 0
     while len(packets) < wanted or not whole:
-        _, _, number, segments, content = next(pages, (0, 0, stream, b"", b""))
-        size += len(content)
-        if number != stream or not segments or size > BYTES_MAX:
+        page = next(pages, nothing)
+        size += len(page.content)
+        if page.stream != first.stream or not page.segments or size > BYTES_MAX:
             raise ValueError("its headers are not whole")
         at = 0
-        for length in segments:
-            piece = content[at : at + length]
+        for length in page.segments:
+            piece = page.content[at : at + length]
             at += length
             if whole:
                 packets.append(bytearray(piece))
             else:
                 packets[-1] += piece
-            whole = length < _SEGMENTS_MAX
+            whole = length < ogg.SEGMENTS_MAX
     if len(packets) > wanted:
         raise ValueError("audio on a page of its headers")
-    return [bytes(packet) for packet in packets], (flags & ~_CONTINUED, stream)
+    return [bytes(packet) for packet in packets], (first.flags & ~ogg.CONTINUED, first.stream)
 
 
 def _magic_bytes(packet: bytes) -> int:
@@ -240,38 +234,3 @@ def _magic_bytes(packet: bytes) -> int:
         if packet.startswith(magic):
             return len(magic)
     raise ValueError("there is no comment header")
-
-
-def _lengths(size: int) -> bytes:
-    """Return the segment lengths (lacing) of a packet in Ogg pages."""
-    return b"\xff" * (size // _SEGMENTS_MAX) + bytes([size % _SEGMENTS_MAX])
-
-
-def _paged(packets: Sequence[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """Yield flags, position, lengths and content of the pages of packets."""
-    lengths = b"".join(_lengths(len(packet)) for packet in packets)
-    data = b"".join(packets)
-    flags = at = 0
-    for first in range(0, len(lengths), _SEGMENTS_MAX):
-        segments = lengths[first : first + _SEGMENTS_MAX]
-        size = sum(segments)
-        ends_none = set(segments) == {_SEGMENTS_MAX}
-        yield flags, _NO_POSITION if ends_none else 0, segments, data[at : at + size]
-        at += size
-        flags = _CONTINUED if segments[-1] == _SEGMENTS_MAX else 0
-
-
-def _page(
-    flags: int, position: int, stream: int, number: int, segments: bytes, content: bytes
-) -> bytes:
-    def head(checksum: int) -> bytes:
-        fields = (b"OggS", 0, flags, position, stream, number, checksum, len(segments))
-        return _PAGE.pack(*fields) + segments
-
-    return head(_checksum(head(0) + content)) + content
-
-
-def _checksum(page: bytes) -> int:
-    """Return the CRC of a page: polynomial 0x04c11db7, highest bit first, from 0."""
-    crc = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{crc:032b}"[::-1], 2)

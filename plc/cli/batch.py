@@ -19,7 +19,7 @@ from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
-    from plc.repair.gaps import Stretch
+    from plc.repair.gaps import Hole, Stretch
     from plc.repair.recordings import Progress
 
 STANDARD = "-"
@@ -107,6 +107,9 @@ class _Filled(_Report, Protocol):
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]: ...
+
+    @property
+    def holes(self) -> "tuple[Hole, ...]": ...
 
 
 R = TypeVar("R", bound=_Report)
@@ -302,7 +305,14 @@ class Work:
         from plc.apps.repaired import Repaired, draw_repairs, write_page
 
         repaired = [
-            Repaired(pair.name, pair.source, pair.target, report.sample_rate, report.gaps)
+            Repaired(
+                pair.name,
+                pair.source,
+                pair.target,
+                report.sample_rate,
+                report.gaps,
+                holes=report.holes,
+            )
             for pair, report in done
         ]
         if picture is not None:

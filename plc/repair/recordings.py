@@ -50,6 +50,11 @@ class ConcealReport:
     """What was lost, in samples; not part of :meth:`as_dict`."""
 
     @property
+    def holes(self) -> tuple[Hole, ...]:
+        """The same: of all channels."""
+        return tuple(Hole(*gap) for gap in self.gaps)
+
+    @property
     def duration_s(self) -> float:
         """Length of the recording."""
         return self.samples / self.sample_rate

@@ -1,5 +1,6 @@
 """``plc bench inpaint``, ``paper`` and ``published``: gaps with both sides known."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,6 +45,13 @@ def inpaint(
         typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side."),
     ] = "full",
     quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
+    one_channel: Annotated[
+        bool,
+        typer.Option(
+            "--one-channel",
+            help="Lose the first channel alone; compare its fill with and without the others.",
+        ),
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Draw curves over the length of the gap here.")
     ] = None,
@@ -63,9 +71,11 @@ def inpaint(
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
 
     Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
+
+    One channel: plc bench inpaint --one-channel CORPUS/music/test --stereo --methods auto
     """
     from plc_bench.base import corpus, results
-    from plc_bench.gaps import twosided
+    from plc_bench.gaps import guided, twosided
     from plc_bench.report import charts
 
     settings = [
@@ -82,6 +92,17 @@ def inpaint(
         for length in numbers("gap-ms", gap_ms, float)
     ]
     clips = corpus.find_clips(sources, stereo)
+    if one_channel:
+        if picture:
+            raise typer.BadParameter("--one-channel draws no picture", param_hint="--picture")
+        with progress_shown("clips", len(clips)) as advance:
+            told = guided.measure_guides(clips, settings, processes(jobs), advance)
+        report_failures(told.failures, len(clips))
+        show(told, [guided.result_table(told)], as_json, save)
+        if csv_file:
+            results.write_csv(csv_file, [asdict(gap) for gap in told.gaps])
+        end(told.failures)
+        return
     with progress_shown("clips", len(clips) * len(settings)) as advance:
         reports = [
             twosided.measure_inpainting(clips, each, processes(jobs), advance) for each in settings

@@ -14,7 +14,7 @@ JANSSEN = "janssen"
 
 def fill(
     damaged: NDArray[np.float32],
-    gaps: Sequence[tuple[int, int]],
+    gaps: Sequence[tuple[int, int] | tuple[int, int, tuple[int, ...]]],
     sample_rate: int,
     method: str,
     quality: str,
@@ -23,9 +23,9 @@ def fill(
 
     Parameters
     ----------
-    damaged : float32, shape (n,)
-        Zero in the gaps.
-    gaps : sequence of (start, stop)
+    damaged : float32, shape (n,) or (n, channels)
+        Zero in the gaps; janssen takes one channel.
+    gaps : sequence of (start, stop) or (start, stop, channels)
         In samples.
     sample_rate : int
         In Hz.
@@ -36,8 +36,8 @@ def fill(
     """
     if method == JANSSEN:
         whole = damaged
-        for gap in gaps:
-            whole = janssen.interpolate(whole, gap)
+        for start, stop, *_ in gaps:
+            whole = janssen.interpolate(whole, (start, stop))
         return whole
     method, _, model = method.partition("@model=")
     return np.asarray(

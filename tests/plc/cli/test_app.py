@@ -700,6 +700,28 @@ def tapes(clip: Path) -> Path:
     return folder
 
 
+def test_doubtful_places_are_told_and_not_filled(clip: Path) -> None:
+    signal = read_audio(clip)[0]
+    for start in range(2_000, 2 * RATE, 4_000):
+        signal[start : start + 800] = 0.0
+    gate, target = clip.with_name("gate.wav"), clip.with_name("good.wav")
+    soundfile.write(gate, signal, RATE, subtype="PCM_16")
+    told = refusal("inpaint", gate, target, "--method", "ar")
+    assert "no damage found" in told
+    assert "8 doubtful places, not filled (8 recurs regularly)" in told
+    assert "to fill them anyway: --gap 0.125000:0.175000 (silence: recurs regularly)" in told
+    assert told.count("--gap 0.") + told.count("--gap 1.") == 3
+    assert "and 5 more: plc detect lists them" in told
+    assert not target.exists()
+    table = run("detect", gate).stdout
+    assert "found 0 places of damage in 2.0 s; 8 doubtful places, not filled" in table
+    assert table.count("recurs regularly") == 9
+    run("inpaint", gate, target, "--method", "ar", "--gap", "0.125:0.175")
+    filled = read_audio(target)[0]
+    assert np.abs(filled[2_000:2_800]).max() > 0.01
+    np.testing.assert_array_equal(filled[6_000:6_800], 0.0)
+
+
 def test_folders_and_patterns_are_looked_at(tapes: Path) -> None:
     labels, pictures = tapes.with_name("labels"), tapes.with_name("pictures")
     text = run("detect", tapes, "--labels", labels, "--picture", pictures).stdout

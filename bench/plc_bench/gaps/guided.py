@@ -1,0 +1,183 @@
+"""What an intact channel adds to the fill of another: ``plc bench inpaint --one-channel``.
+
+Gaps of the first channel are filled twice: alone, and with the other channels beside it. Each gap
+is filled in a copy of the clip that is intact elsewhere.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from plc.errors import ConfigError
+from plc_bench.base.compare import PairedDifference, paired_difference
+from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.results import counted
+from plc_bench.base.workers import Failure, score_clips
+from plc_bench.gaps.fill import JANSSEN, fill
+from plc_bench.gaps.twosided import InpaintSettings, draw_gaps
+from plc_bench.scores import metrics
+
+# A gap counts as worse or better by more than this.
+_AUDIBLE_DB = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedGap:
+    """One gap of the first channel, filled by one method.
+
+    Attributes
+    ----------
+    clip, method : str
+        Which.
+    start : int
+        First sample of the gap.
+    gap_ms : float
+        Its length.
+    likeness : float
+        Correlation of the first channel with the one most like it.
+    alone_db, guided_db : float
+        SNR of the samples, without and with the other channels.
+    alone_ms, guided_ms : float
+        Processor time of the fill.
+    """
+
+    clip: str
+    method: str
+    start: int
+    gap_ms: float
+    likeness: float
+    alone_db: float
+    guided_db: float
+    alone_ms: float
+    guided_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedReport:
+    """All gaps, and clips without scores."""
+
+    settings: list[InpaintSettings]
+    gaps: list[GuidedGap]
+    failures: list[Failure]
+
+    def difference(self, gaps: Sequence[GuidedGap]) -> PairedDifference:
+        """Return what other channels add, grouped by clip."""
+        return paired_difference(
+            [gap.guided_db for gap in gaps],
+            [gap.alone_db for gap in gaps],
+            lower_is_better=False,
+            groups=[gap.clip for gap in gaps],
+            seed=self.settings[0].seed,
+        )
+
+
+def measure_guides(
+    clips: Sequence[Path],
+    settings: Sequence[InpaintSettings],
+    jobs: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> GuidedReport:
+    """Score the gaps of all clips in ``jobs`` processes.
+
+    Parameters
+    ----------
+    clips : sequence of Path
+        Of two channels or more.
+    settings : sequence of InpaintSettings
+        One for each length of a gap.
+    jobs : int
+        Processes.
+    on_done : callable
+        Called after each clip.
+    """
+    if JANSSEN in settings[0].methods or settings[0].hops_lost < 1.0:
+        raise ConfigError("one channel alone is lost as a whole, and filled by methods of plc")
+    outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
+    gaps = [gap for each in outcome.results for gap in each]
+    return GuidedReport(list(settings), gaps, outcome.failures)
+
+
+def score_clip(path: Path, settings: Sequence[InpaintSettings]) -> list[GuidedGap]:
+    """Return the scores of one clip's gaps."""
+    found = []
+    for each in settings:
+        signal = read_clip(path, each.sample_rate).signal
+        if signal.shape[1] < 2:
+            raise ConfigError(f"{path.name} has one channel; give clips of two and more")
+        likeness = float(np.abs(np.asarray(np.corrcoef(signal.T))[0, 1:]).max())
+        for start in draw_gaps(signal[:, 0], each, clip_seed(path.name, each.seed)):
+            for method in each.methods:
+                scored = _scored(signal, start, method, each)
+                found.append(GuidedGap(path.name, method, start, each.gap_ms, likeness, *scored))
+    return found
+
+
+def _scored(
+    signal: NDArray[np.float32], start: int, method: str, settings: InpaintSettings
+) -> tuple[float, float, float, float]:
+    """Return SNR and time of a gap: alone, guided."""
+    gap = (start, start + settings.gap_samples)
+    damaged = signal.copy()
+    damaged[slice(*gap), 0] = 0.0
+    snr_db, ms = [], []
+    for heard, where in ((damaged[:, 0], gap), (damaged, (*gap, (0,)))):
+        begin_s = time.process_time()
+        whole = fill(heard, [where], settings.sample_rate, method, settings.quality)
+        ms.append(1000 * (time.process_time() - begin_s))
+        assert whole.ndim == 1 or np.array_equal(whole[:, 1:], signal[:, 1:])
+        first = whole.reshape(len(whole), -1)[:, 0]
+        snr_db.append(metrics.snr_db(signal[slice(*gap), 0], first[slice(*gap)]))
+    return snr_db[0], snr_db[1], ms[0], ms[1]
+
+
+def result_table(report: GuidedReport) -> Table:
+    """Return SNR and time by method, length and clip, and of all clips."""
+    first = report.settings[0]
+    table = Table(
+        title=f"{counted(len(report.gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
+        f"quality {first.quality}"
+    )
+    for heading in ("method", "gap", "clip"):
+        table.add_column(heading)
+    for heading in ("alike", "alone dB", "guided dB", "gain dB", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for heading in ("worse", "better", "alone ms", "guided ms"):
+        table.add_column(heading, justify="right")
+    for method in first.methods:
+        for each in report.settings:
+            of = [g for g in report.gaps if (g.method, g.gap_ms) == (method, each.gap_ms)]
+            clips = dict.fromkeys(gap.clip for gap in of)
+            for clip in clips:
+                _add_row(table, report, [gap for gap in of if gap.clip == clip], clip)
+            if len(clips) > 1:
+                _add_row(table, report, of, "all")
+    return table
+
+
+def _add_row(table: Table, report: GuidedReport, gaps: Sequence[GuidedGap], clip: str) -> None:
+    gains = np.array([gap.guided_db - gap.alone_db for gap in gaps])
+    alone, guided, alone_ms, guided_ms = (
+        float(np.mean([getattr(gap, name) for gap in gaps]))
+        for name in ("alone_db", "guided_db", "alone_ms", "guided_ms")
+    )
+    whole = clip == "all"
+    table.add_row(
+        gaps[0].method,
+        f"{gaps[0].gap_ms:g} ms",
+        clip,
+        "" if whole else f"{gaps[0].likeness:.2f}",
+        f"{alone:.2f}",
+        f"{guided:.2f}",
+        f"{gains.mean():+.2f}",
+        report.difference(gaps).interval("+.2f") if whole else "",
+        str(int((gains < -_AUDIBLE_DB).sum())),
+        str(int((gains > _AUDIBLE_DB).sum())),
+        f"{alone_ms:.0f}",
+        f"{guided_ms:.0f}",
+    )
