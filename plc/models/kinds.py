@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What the networks of a kind serve; ``"module:name"`` says what opens them.
+    """A kind of networks: its uses, and what opens it as ``"module:name"``.
 
     Attributes
     ----------

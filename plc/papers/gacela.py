@@ -255,7 +255,7 @@ def open_long_gaps(model: str, sample_rate: int) -> LongGaps:
 
 
 def open_method(model: str, sample_rate: int, seed: int) -> FileMethod:
-    """Return what fills a gap of a file in place of its draft; see :func:`open_long_gaps`."""
+    """Return the filler of files; see :func:`open_long_gaps`."""
     gaps = open_long_gaps(model, sample_rate)
     return lambda row, start, stop, received: gaps.fill(row, start, stop, seed)
 

@@ -209,7 +209,7 @@ def open_restorer(model: str, sample_rate: int) -> Restorer:
 
 
 def open_method(model: str, sample_rate: int, seed: int) -> FileMethod:
-    """Return what fills a gap of a file in place of its draft; see :func:`open_restorer`."""
+    """Return the filler of files; see :func:`open_restorer`."""
     return open_restorer(model, sample_rate).restore
 
 
