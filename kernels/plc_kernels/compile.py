@@ -105,7 +105,7 @@ def _refuse(why: str) -> None:
 
 
 def _renew_with_package(compiled: "Dispatcher[_F]") -> None:
-    """Make cached machine code of ``compiled`` stale when a kernel of the engine changes.
+    """Renew cached machine code of ``compiled`` when an engine kernel changes.
 
     numba compares the hash of a kernel's own file alone, yet the code of kernels that
     it calls is inlined: after an upgrade that changed only a callee, the old callee

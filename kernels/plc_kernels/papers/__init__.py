@@ -1,1 +1,1 @@
-"""Kernels that only the networks and measurements of papers use; the engine calls none."""
+"""Kernels of papers, for networks and measurements; the engine calls none."""
