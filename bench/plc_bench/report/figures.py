@@ -14,14 +14,14 @@ of each row; together they name one row of the files' summaries (:mod:`plc_bench
     | without network | 2.04 | .960 |
 
 A key is ``field=value``; those of a column are joined by commas. ``-`` is a column or row of words
-or of figures that no file has. What stands after the files holds for all rows. The numbers of a
-cell are replaced as they are written: decimals, sign, a zero before the point, what stands around
-them. One number is the mean, two are mean and standard deviation, three are mean and interval. A
-cell without a number stays.
+or of figures that no file has; for a column ``*`` each row says its own key, after a ``*``. What
+stands after the files holds for all rows. The numbers of a cell are replaced as they are written:
+decimals, sign, a zero before the point, what stands around them. One number is the mean, two are
+mean and standard deviation, three are mean and interval. A cell without a number stays.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ _BLOCK = re.compile(
 _MINUS = "\N{MINUS SIGN}"
 _NUMBER = re.compile(rf"(?<![\w.])[+{_MINUS}-]?(?:\d+(?:\.\d+)?|\.\d+)")
 _FIELDS = {1: ("value",), 2: ("value", "std"), 3: ("value", "low", "high")}
-_NONE = "-"
+_NONE, _OWN = "-", "*"
 # Fields that a key names where, and only where, a row has them.
 _MARKS = ("over", "own")
 
@@ -105,22 +105,22 @@ def _renewed_block(block: re.Match[str], path: Path) -> str:
     where = f"{path}:{block.string.count(chr(10), 0, block.start()) + 1}"
     words = block["head"].split()
     files = [word for word in words if word.endswith(".json")]
-    common = _key(" ".join(word for word in words if word not in files), where)
+    common = _key(word for word in words if word not in files)
     rows = [row for file in files for row in _rows_of(path.parent / file)]
-    columns = [_key(word.replace(",", " "), where) for word in block["columns"].split()]
-    keys = [_key(line, where) for line in block["keys"].splitlines()]
+    columns = block["columns"].split()
+    keys = block["keys"].splitlines()
     table = [_cells(line) for line in block["body"].splitlines()]
     if len(keys) != len(table) or any(len(cells) != len(columns) for cells in table):
         raise ConfigError(
             f"{where}: keys for {len(keys)} rows of {len(columns)} columns; the table below has "
             f"{len(table)} rows of {' or '.join(map(str, sorted({*map(len, table)})))}"
         )
-    for number, column in enumerate(columns):
-        styles = [number_text for cells in table for number_text in _NUMBER.findall(cells[number])]
-        for cells, key in zip(table, keys, strict=True):
-            if column is not None and key is not None and _NUMBER.search(cells[number]):
-                figure = _find(rows, {**(common or {}), **key, **column}, where)
-                cells[number] = _written(cells[number], figure, styles)
+    styles = [_NUMBER.findall(" ".join(cells)) for cells in zip(*table, strict=True)]
+    for cells, line in zip(table, keys, strict=True):
+        for number, key in enumerate(_keys_of(line, columns, where)):
+            if key is not None and _NUMBER.search(cells[number]):
+                figure = _find(rows, common | key, where)
+                cells[number] = _written(cells[number], figure, styles[number])
     body = "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in table)
     kept = block.group(0)[: block.start("body") - block.start()]
     return kept + (body if block["body"].endswith("\n") else body.rstrip("\n"))
@@ -132,14 +132,23 @@ def _rows_of(path: Path) -> Iterator[Row]:
         yield {"file": path.stem, **row}
 
 
-def _key(text: str, where: str) -> Key | None:
-    """Return the fields of a key; None where there is none."""
-    parts = text.split()
-    if parts == [_NONE]:
-        return None
-    if not all("=" in part for part in parts):
-        raise ConfigError(f"{where}: {text!r} is no key; give field=value, or {_NONE}")
-    return dict(part.split("=", 1) for part in parts)
+def _keys_of(line: str, columns: Sequence[str], where: str) -> Iterator[Key | None]:
+    """Yield the key of each cell of a row; None for a cell that no file has."""
+    first, *own = (part.split() for part in line.split(f" {_OWN} "))
+    for column in columns:
+        words = own.pop(0) if column == _OWN and own else column.split(",")
+        if _NONE in (*first, *words) or _OWN in words:
+            yield None
+        elif all("=" in word for word in (*first, *words)):
+            yield _key((*first, *words))
+        else:
+            raise ConfigError(
+                f"{where}: {line!r} and {column!r} are no keys; give field=value, or {_NONE}"
+            )
+
+
+def _key(words: Iterable[str]) -> Key:
+    return dict(word.split("=", 1) for word in words)
 
 
 def _find(rows: Sequence[Row], key: Key, where: str) -> Row:

@@ -101,8 +101,8 @@ class _Heard:
     concealer: plc.Concealer
     packets: Sequence[NDArray[np.float32]]
     lost: Sequence[bool]
-    keep: bool
-    """Whether what is played for a lost packet is kept: for a known number of turns."""
+    keep: int
+    """Turns of which what is played for a lost packet is kept; all would be too many to hold."""
     pushed: int = 0
     turns: list[int] = field(default_factory=list)
     """Of each packet that was concealed."""
@@ -126,7 +126,7 @@ class _Heard:
             made = (rung for rung, n in stats.rung_samples.items() if n != before[rung])
             self.turns.append(self.pushed)
             self.rungs.append(next(made, ""))
-            if self.keep:
+            if self.pushed < self.keep:
                 self.played.append(played.astype(np.float32))
         else:
             self.concealer.push(self.packets[place])
@@ -161,7 +161,8 @@ def measure(
     heard: dict[str, _Heard] = {}
     with settings.open() as concealer:
         for phase in PHASES:
-            heard[phase] = _Heard(concealer, packets, lost.tolist(), settings.real_time)
+            keep = settings.pieces(phase) * len(packets)
+            heard[phase] = _Heard(concealer, packets, lost.tolist(), keep)
             with background_load(settings.load if phase == DURING else 0):
                 _drive(heard[phase], settings, phase, on_seconds, clock, sleep)
     best = {ladder[0]["rung"] for ladder in concealer.describe()["ladders"].values()}
@@ -179,14 +180,13 @@ def _drive(
 ) -> None:
     """Push packets to the end of a phase."""
     packet_s = settings.packet_ms / 1000.0 if settings.real_time else 0.0
-    most = settings.pieces(phase) * len(heard.packets)
     began_s, told_s = clock(), 0.0
     for turn, _ in enumerate(turns(packet_s, clock, sleep)):
         done_s = turn * packet_s if settings.real_time else clock() - began_s
         if done_s - told_s >= 1.0:
             on_seconds(done_s - told_s)
             told_s = done_s
-        if turn >= most if settings.real_time else done_s >= settings.phase_s(phase):
+        if turn >= heard.keep if settings.real_time else done_s >= settings.phase_s(phase):
             break
         heard.push()
     heard.end()

@@ -79,6 +79,19 @@ def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: P
     assert "| ar | +0.32 |\n" in renewed(text, document)
 
 
+def test_a_row_may_say_the_key_of_a_column_itself(document: Path) -> None:
+    text = (
+        "<!-- figures of speech.json metric=pesq\n- method=auto * -\n"
+        "domain=speech * method=ar\ndomain=speech\n-->\n"
+        "| | plc | other | which |\n|---|---:|---:|---|\n"
+        "| speech | 1.00 | 1.00 | ar 4 |\n| again | 1.00 | 1.00 | by hand |\n"
+    )
+    assert renewed(text, document).splitlines()[-2:] == [
+        "| speech | 2.36 | 2.04 | ar 4 |",
+        "| again | 2.36 | 1.00 | by hand |",
+    ]
+
+
 def test_lines_that_differ_are_named(document: Path) -> None:
     first, second = stale_lines(document)
     assert (first.line, second.line) == (11, 12)
@@ -98,7 +111,7 @@ def test_lines_that_differ_are_named(document: Path) -> None:
         ("method=ar\n", "method=none\n", "page.md:3: 0 figures of the files are domain=speech, "),
         ("method=ar\n", "domain=speech\n", "2 figures"),
         ("method=ar\n", "", "keys for 2 rows of 4 columns; the table below has 3 rows of 4"),
-        ("method=ar\n", "ar\n", "'ar' is no key"),
+        ("method=ar\n", "ar\n", "'ar' and 'metric=pesq' are no keys"),
         ("speech.json", "nowhere.json", "cannot read figures from"),
         ("| method |", "method", "has no keys, or no table below it"),
         ("2026-11-25 |\n", "2026-11-25 | |\n", "3 rows of 4 or 5"),

@@ -105,6 +105,7 @@ def test_as_fast_as_it_goes_a_phase_ends_by_the_clock(
     during = report.phases[PHASES.index(DURING)]
     assert during.packets > 400
     assert math.isnan(during.order_ms)
+    assert during.nmse_db == pytest.approx(0.0)
     assert len(busy_table(report).rows) == 3
 
 
