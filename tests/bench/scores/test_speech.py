@@ -112,5 +112,5 @@ def test_an_absent_library_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     assert callable(score)
-    with pytest.raises(MissingExtraError, match=rf"{library}.*plc-engine\[bench\]"):
+    with pytest.raises(MissingExtraError, match=rf"{library}.*pip install .*\[bench\]"):
         score(noise(1), noise(1))

@@ -16,7 +16,7 @@ RATE = 16_000
 
 def texts_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return all texts of the picture of a recording."""
-    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
     from matplotlib.text import Text
 
     drawn: list[Any] = []

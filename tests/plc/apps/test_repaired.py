@@ -59,7 +59,7 @@ def test_the_page_shows_the_damaged_channel_and_plays_all(
 def test_the_picture_shows_the_damaged_channel(
     one: Repaired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("matplotlib", reason="comes with plc-engine[plots]")
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
     drawn: list[tuple[Any, dict[str, NDArray[np.float32]]]] = []
     monkeypatch.setattr(
         repaired, "draw", lambda path, clip, played, reference: drawn.append((clip, played))

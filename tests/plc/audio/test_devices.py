@@ -177,7 +177,7 @@ def test_an_absent_library_is_named_with_the_command_that_brings_it(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'plc-engine\[.*apt-get install"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[.*apt-get install"):
         open_backend(library)
 
 

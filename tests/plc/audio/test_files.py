@@ -212,7 +212,7 @@ def test_without_pyav_an_unknown_file_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.m4a").write_bytes(noise(0).tobytes())
-    with pytest.raises(MissingExtraError, match=r"plc-engine\[media\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[media\]"):
         AudioReader(tmp_path / "a.m4a")
 
 

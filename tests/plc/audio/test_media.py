@@ -208,7 +208,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     import sys
 
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"plc-engine\[media\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[media\]"):
         AudioWriter(tmp_path / "a.m4a", RATE, 2)
 
 

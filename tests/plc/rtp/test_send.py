@@ -136,7 +136,7 @@ def _redundant() -> RelayConfig:
 
 def test_g722_without_pyav_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"G\.722 needs PyAV.*plc-engine\[rtp\]"):
+    with pytest.raises(MissingExtraError, match=r"G\.722 needs PyAV.*pip install .*\[rtp\]"):
         plc.rtp.codecs.open_codec("g722", 16_000, 1)
 
 

@@ -75,7 +75,7 @@ def test_without_the_runtime_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"plc-engine\[cpu\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[cpu\]"):
         open_network(write_model(tmp_path), SHAPE)
 
 
