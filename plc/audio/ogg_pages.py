@@ -58,7 +58,7 @@ class _Packet:
 
 
 class _Coding(Protocol):
-    """What a coding's packets say of their samples."""
+    """A coding whose packets tell their samples."""
 
     rate: int
     skipped: int
@@ -100,7 +100,7 @@ class _Opus:
 
 
 def _frame_samples(first: int) -> int:
-    """Return the length of a frame of Opus, by the first byte of its packet."""
+    """Return the length of a frame of Opus, by its first byte."""
     config = first >> 3
     if config >= 16:
         return 120 << (config & 3)
@@ -231,7 +231,7 @@ def _packets(pages: Sequence[ogg.Page]) -> Iterator[_Packet]:
 
 
 def _pieces(page: ogg.Page) -> Iterator[tuple[bytes, bool]]:
-    """Yield the parts of packets on a page, and whether each ends there."""
+    """Yield parts of packets on a page, and whether each ends."""
     at = begin = 0
     for length in page.segments:
         at += length
@@ -243,7 +243,10 @@ def _pieces(page: ogg.Page) -> Iterator[tuple[bytes, bool]]:
 
 
 def _coding(packets: list[_Packet]) -> _Coding | None:
-    """Return the coding of a stream, and take its headers from the packets; None if they miss."""
+    """Return the coding of a stream; None if headers are missing.
+
+    They are taken from the packets.
+    """
     of: type[_Opus] | type[_Vorbis] = _Vorbis
     kinds: tuple[bytes, ...] = (_VORBIS_HEAD, _VORBIS_TAGS, _VORBIS_SETUP)
     if packets and packets[0].data.startswith(_OPUS_HEAD):

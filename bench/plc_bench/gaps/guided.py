@@ -1,4 +1,4 @@
-"""What an intact channel adds to the fill of another: ``plc bench inpaint --one-channel``.
+"""Fills of one channel with and without the others: ``plc bench inpaint --one-channel``.
 
 Gaps of the first channel are filled twice: alone, and with the other channels beside it. Each gap
 is filled in a copy of the clip that is intact elsewhere.
@@ -137,7 +137,7 @@ def _scored(
 
 
 def result_table(report: GuidedReport) -> Table:
-    """Return SNR and time by method, length and clip, and of all clips."""
+    """Return SNR and time by method, length and clip."""
     first = report.settings[0]
     table = Table(
         title=f"{counted(len(report.gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
