@@ -11,7 +11,7 @@ from plc.audio.loss import gaps_of, read_trace
 from plc.errors import TraceError
 from plc_bench import traces
 from plc_bench.cli import app
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 pytest.importorskip("dpkt")
 from plc_bench.capture import read_datagrams

@@ -16,7 +16,7 @@ from plc_bench.timing.burg_ratio import (
     ratio_table,
     time_every_kernel,
 )
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 # Float32 sums in another order, through 64 stages.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import plc_kernels
 from plc.apps import doctor
 from plc.apps.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
 from plc.cli.app import app
