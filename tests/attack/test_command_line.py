@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -261,8 +262,24 @@ def test_a_closed_descriptor_is_told_or_does_not_matter(folder: Path, descriptor
         assert b"music" in done.stdout
 
 
-def limit_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def refused_to_lose(source: Path, target: Path, size: int) -> str:
+    """Return the one line of ``plc lose`` that may write files of so many bytes."""
+    with files_of_at_most(size):
+        done = CliRunner().invoke(cli.app, ["lose", str(source), str(target), "--loss", "10%"])
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
@@ -271,9 +288,7 @@ def test_a_file_that_cannot_grow_says_so_and_is_gone(tmp_path: Path, suffix: str
     rng = np.random.default_rng(1)
     signal_ = 0.1 * rng.standard_normal(20 * RATE).astype(np.float32)
     soundfile.write(source, signal_, RATE, subtype="PCM_16")
-    done = plc("lose", source, target, "--loss", "10%", preexec_fn=limit_files)
-    assert done.returncode == 1
-    (line,) = done.stderr.decode().splitlines()
+    line = refused_to_lose(source, target, 20_000)
     assert line == f"plc: cannot write {target}: File too large"
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
@@ -281,11 +296,9 @@ def test_a_file_that_cannot_grow_says_so_and_is_gone(tmp_path: Path, suffix: str
 def test_a_file_that_cannot_begin_is_not_blamed_on_its_channels(tmp_path: Path) -> None:
     source = tmp_path / "in.wav"
     soundfile.write(source, tones(1, RATE, RATE), RATE, subtype="PCM_16")
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))  # noqa: E731
-    done = plc("lose", source, tmp_path / "out.wav", "--loss", "10%", preexec_fn=limit)
-    assert done.returncode == 1
-    assert b"channels" not in done.stderr
-    assert done.stderr.rstrip().endswith(b"File too large")
+    line = refused_to_lose(source, tmp_path / "out.wav", 8)
+    assert "channels" not in line
+    assert line.endswith("File too large")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.runtime import life
 from tests.plc.networks.fake_costs import costing
+from tests.processes import environment
 from tests.signals import nmse_db, tones, voice
 
 RATE = 16_000
@@ -456,7 +457,9 @@ if child == 0:
     os._exit(0 if restarted == 1 and time.monotonic() < end else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), timeout=120, check=False
+    )
     assert done.returncode == 0
 
 
