@@ -22,7 +22,7 @@ from plc.embed.gstreamer.timeline import LATEST_NS, LONGEST_GAP_S, BufferTimelin
 from tests.examples import examples
 from tests.plc.apps.served_relay import free_port
 from tests.plc.configs import embedded
-from tests.plc.embed.test_gstreamer import CAPS, probe
+from tests.plc.embed.test_gstreamer import BARE, CAPS, probe
 from tests.plc.embed.test_gstreamer import plugins as plugins
 from tests.processes import environment
 from tests.signals import tones
@@ -103,14 +103,14 @@ def test_the_element_takes_any_time_and_any_order(
     plugins: Path, tmp_path: Path, lookahead: int
 ) -> None:
     """No exception of Python's leaves it, and nothing is played that is no sound."""
-    data = np.tile(np.float32([np.nan, np.inf, -1e30, 0.5]), 10 * BLOCK)[:, None]
+    data = np.tile(np.array([np.nan, np.inf, -1e30, 0.5], np.float32), 10 * BLOCK)[:, None]
     seen, _ = probe(plugins, tmp_path, data, ALL_AT_ONCE, properties={"lookahead": lookahead})
     assert len(seen["results"]) == len(ALL_AT_ONCE) + 1
     assert not [text for kind, *text in seen["messages"] if kind == "error"]
     assert all(pts == NONE or 0 <= pts <= LATEST_NS for pts, _, _ in seen["buffers"])
 
 
-# ---- RTP of GStreamer's ---------------------------------------------------------------------------
+# ---- RTP of GStreamer's -------------------------------------------------------------------------
 
 
 def need(*elements: str) -> None:
@@ -142,9 +142,12 @@ def relaying(*options: object) -> Iterator[tuple[int, dict[str, Any]]]:
     report |= json.loads(out)[0] | {"said": errors}
 
 
-def sender(pipeline: str, port: int, seconds: float = 3.0) -> list[str]:
-    """Return the command that sends so much of a tone by that pipeline."""
-    source = f"audiotestsrc is-live=true samplesperbuffer=480 num-buffers={round(100 * seconds)}"
+SECONDS = 3
+
+
+def sender(pipeline: str, port: int) -> list[str]:
+    """Return the command that sends a tone by that pipeline."""
+    source = f"audiotestsrc is-live=true samplesperbuffer=480 num-buffers={100 * SECONDS}"
     caps = "audio/x-raw,rate=48000,channels=1"
     sink = f"udpsink host=127.0.0.1 port={port}"
     return ["gst-launch-1.0", "-q", *f"{source} ! {caps} ! {pipeline} ! {sink}".split()]
@@ -174,10 +177,6 @@ SENDERS: dict[str, tuple[str, tuple[object, ...], str]] = {
         "audioresample ! audio/x-raw,rate=8000 ! mulawenc ! rtppcmupay",
         ("--codec", "pcmu", "--sample-rate", 8000), "mulawenc",
     ),
-    "extensions in its headers": (
-        f"{L16} ! application/x-rtp,extmap-1=urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-        (), "rtpL16pay",
-    ),
     "sealed": (
         f"{L16} ! srtpenc key={KEY.hex()} rtp-cipher=aes-128-icm rtp-auth=hmac-sha1-80",
         ("--key-file",), "srtpenc",
@@ -205,17 +204,39 @@ def test_what_gstreamer_sends_is_played(tmp_path: Path, name: str) -> None:
     assert report["malformed_packets"] == {}
     assert report["unknown_packets"] == report["undecodable_packets"] == 0
     assert buffer["source_changes"] == buffer["duplicate_packets"] == 0
-    whole = buffer["played_samples"] + buffer["lost_samples"] + buffer["silent_samples"]
     samples, rate = soundfile.read(heard, always_2d=True)
-    assert whole >= 2.5 * rate
-    if "lost" not in name:
-        assert buffer["played_samples"] >= 0.95 * whole
-    if "redundancy" in name:
-        assert buffer["lost_samples"] <= 0.1 * whole
+    # Of a third lost, what was sent two packets later is lost by a third, too.
+    least = 0.8 if "redundancy" in name else 0.5 if "lost" in name else 0.95
+    assert buffer["played_samples"] >= least * SECONDS * rate
     # The tone of 440 Hz goes on, whatever was lost of it.
     middle = samples[rate : 2 * rate, 0]
     assert np.argmax(np.abs(np.fft.rfft(middle))) == pytest.approx(440, abs=3)
     assert np.std(middle) == pytest.approx(0.8 / np.sqrt(2.0), rel=0.25)
+
+
+OPENS = """
+import sys, gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+Gst.init(None)
+port, key, out = sys.argv[1:]
+pipeline = Gst.parse_launch(
+    f"udpsrc port={port} caps=application/x-srtp,media=audio,clock-rate=48000,encoding-name=L16,"
+    f"channels=1,payload=96 ! srtpdec name=opens ! rtpL16depay ! filesink location={out}"
+)
+keyed = Gst.Caps.from_string(
+    f"application/x-srtp,srtp-key=(buffer){key},srtp-cipher=(string)aes-128-icm,"
+    "srtp-auth=(string)hmac-sha1-80,srtcp-cipher=(string)aes-128-icm,"
+    "srtcp-auth=(string)hmac-sha1-80"
+)
+pipeline.get_by_name("opens").connect("request-key", lambda *_: keyed)
+pipeline.set_state(Gst.State.PLAYING)
+pipeline.get_state(2 * Gst.SECOND)
+print("ready", flush=True)
+sys.stdin.readline()
+pipeline.set_state(Gst.State.NULL)
+"""
+"""Receives, and opens what comes by a key that is given for any source."""
 
 
 @pytest.mark.system
@@ -229,23 +250,18 @@ def test_what_is_sealed_here_is_opened_by_gstreamer(tmp_path: Path) -> None:
     heard = {}
     for name, used in (("right", KEY), ("wrong", bytes(30))):
         out, port = tmp_path / f"{name}.raw", free_port()
-        caps = (
-            "application/x-srtp,media=audio,clock-rate=48000,encoding-name=L16,channels=1,"
-            f"payload=96,srtp-key=(buffer){used.hex()},srtp-cipher=aes-128-icm,"
-            "srtp-auth=hmac-sha1-80,srtcp-cipher=aes-128-icm,srtcp-auth=hmac-sha1-80"
-        )
-        pipeline = f"udpsrc port={port} ! {caps} ! srtpdec ! rtpL16depay ! filesink location={out}"
-        receiver = subprocess.Popen(["gst-launch-1.0", "-e", *pipeline.split()],
-                                    stdout=subprocess.PIPE, text=True)  # fmt: skip
+        receiver = subprocess.Popen(
+            ["/usr/bin/python3", "-c", OPENS, str(port), used.hex(), out],
+            env=BARE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert receiver.stdout is not None
-        assert any("PLAYING" in line for line in receiver.stdout)
+        assert receiver.stdout.readline() == "ready\n"
         subprocess.run(
             [sys.executable, "-m", "plc", "send", clip, "--key-file", key,
              "--to", f"udp://127.0.0.1:{port}"],
             env=environment(), check=True, timeout=60,
         )  # fmt: skip
-        receiver.send_signal(signal.SIGINT)
-        receiver.communicate(timeout=60)
-        heard[name] = out.stat().st_size if out.exists() else 0
+        receiver.communicate("end\n", timeout=60)
+        heard[name] = out.stat().st_size
     assert heard["right"] >= 0.9 * 2 * 3 * 48_000
     assert heard["wrong"] == 0

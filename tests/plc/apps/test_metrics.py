@@ -223,7 +223,11 @@ def test_every_metric_is_served_and_the_documented_table_is_theirs() -> None:
     samples = [*live_samples("a", live), *relay_samples("b", relay)]
     served = {sample.metric for sample in samples}
     rows = ["| metric | type | of | meaning |", "|---|---|---|---|"]
-    tables = {"both": PLAYOUT_METRICS + SRTP_METRICS, "`relay`": RELAY_METRICS, "`live`": LIVE_METRICS}
+    tables = {
+        "both": PLAYOUT_METRICS + SRTP_METRICS,
+        "`relay`": RELAY_METRICS,
+        "`live`": LIVE_METRICS,
+    }
     for where, metrics in tables.items():
         for metric in metrics:
             assert metric in served
