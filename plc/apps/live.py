@@ -172,16 +172,18 @@ class LiveEngine:
             if isinstance(self.source, NetworkSource):
                 self._take_due(now_s)
         self._take_due(now_s)
-        if (
-            isinstance(self.source, NetworkSource)
-            and self.playout.buffer.ssrc in self.source.farewells()
-        ):
-            self.playout.buffer.give_way()
+        if isinstance(self.source, NetworkSource):
+            self._take_leave(self.source.farewells())
         blocks = 0
         while not self._drained and (due_s := self.sink.due_s()) is not None:
             self._play(due_s, ours_s)
             blocks += 1
         return blocks
+
+    def _take_leave(self, ended: set[int]) -> None:
+        """Let another source be heard at once if the known one ended."""
+        if self.playout.buffer.ssrc in ended:
+            self.playout.buffer.give_way()
 
     def _take_due(self, now_s: float) -> None:
         for datagram in self.impairment.due(now_s):

@@ -339,7 +339,7 @@ class NetworkSource:
                 yield datagram
 
     def farewells(self) -> set[int]:
-        """Return the sources that the sender has taken leave of (RTCP BYE) since the last call."""
+        """Return the sources that ended (RTCP BYE) since the last call."""
         if self._rtcp is not None and not self._stopped:
             for came, sender in self._rtcp.arrived():
                 self._take_report(came, sender)

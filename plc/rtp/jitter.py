@@ -139,7 +139,7 @@ class _Stamps:
         self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
 
     def _judge(self, lasted_s: float, rate: float) -> None:
-        """Compare samples and stamps with the clock; only what comes too soon tells."""
+        """Compare both with the clock: what comes late says nothing, what comes soon does."""
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
         self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
         self.are_false |= self.came_soon

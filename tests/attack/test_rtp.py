@@ -114,8 +114,6 @@ DELAY_S = 0.06
 # Of a busy machine; what is asked for on an idle one is 0.15 s.
 SLACK_S = 1.0
 ENDS_S = 2.4
-# A packet that leaves so much after its time is not in time: a block is pulled when it begins.
-LATE_S = 0.04
 
 SENDER = """
 import pickle, socket, sys, time
@@ -128,7 +126,7 @@ for at_s, port, packet in plan:
     time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
     left.append(time.monotonic())
     out.sendto(packet, ("127.0.0.1", port))
-print([begin_s, *left])
+print(left)
 """
 """In a process of its own: a thread beside a relay and its networks waits for the interpreter."""
 
@@ -145,10 +143,7 @@ def packets_of(samples: int, rate: int, begins_s: float) -> Iterator[tuple[float
 
 
 def send(plan: list[tuple[float, int, bytes]], folder: Path) -> Callable[[], list[float]]:
-    """Start a sender of packets; return what lets it send them, and returns when each left.
-
-    The first of these times is that of its begin.
-    """
+    """Start a sender of packets; return what lets it send them, and returns when each left."""
     (folder / "plan").write_bytes(pickle.dumps(plan))
     sender = subprocess.Popen(
         [sys.executable, "-c", SENDER, folder / "plan"],
@@ -206,23 +201,23 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(
         listening = threading.Thread(target=listen)
         serving.start()
         listening.start()
-        begin_s, *left_s = go()
+        left_s = go()
         serving.join()
         ended.set()
         listening.join()
         reports = relay.report()
-    for port, times, report, samples in zip(relay.ports, arrived, reports, begins, strict=True):
-        late_s = np.array([
-            left - begin_s - at_s
-            for (at_s, number, _), left in zip(plan, left_s, strict=True)
-            if number == port.endpoint.port
-        ])  # fmt: skip
+    for port, times, report, (samples, begins_s) in zip(
+        relay.ports, arrived, reports, begins.items(), strict=True
+    ):
+        number = port.endpoint.port
+        left = [at_s for at_s, (_, to, _) in zip(left_s, plan, strict=True) if to == number]
         buffer = report["jitter_buffer"]
-        first_s = begin_s + begins[samples] + samples / rate + late_s[0]
-        assert times[0] - first_s <= DELAY_S + SLACK_S, samples
+        assert times[0] - left[0] <= DELAY_S + SLACK_S, samples
         assert max(np.diff(times)) <= SLACK_S, samples
-        # What left in time is played; what did not, and as much beside it, may be left out.
-        late = np.count_nonzero(late_s - np.minimum.accumulate(late_s) > LATE_S)
-        left_out = len(late_s) - buffer["played_samples"] / samples
-        assert left_out <= 2.0 * late + 0.02 * len(late_s) + 2.0, samples
-        assert late or not buffer["skipped_samples"], samples
+        assert buffer["skipped_samples"] == 0, samples
+        assert buffer["packets_received"] == len(left), samples
+        # What was handed over in time was played. A relay that is held up reads a stream of short
+        # packets too late, though they came in time.
+        in_time = (len(left) - buffer["late_packets"]) * samples
+        assert buffer["played_samples"] >= 0.9 * in_time, samples
+        assert in_time >= 0.3 * (ENDS_S - begins_s) * rate, samples

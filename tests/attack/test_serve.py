@@ -384,12 +384,12 @@ def test_frames_that_come_byte_by_byte_are_answered_like_whole_ones(server: Serv
     frames = [pack(Kind.PUSH, PACKETS[k].tobytes(), sequence=k) for k in range(3)]
     said = hello + frames[0] + pack(Kind.PUSH, flags=LOST) + frames[1] + frames[2] + pack(Kind.END)
     with Neighbour(server), server.raw() as whole, server.raw() as drip:
-        drip.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         whole.sendall(said)
         for k in range(len(said)):
-            drip.send(said[k : k + 1])
+            drip.sendall(said[k : k + 1])
         expected = answers(whole)
         assert answers(drip) == expected
+        time.sleep(0.2)
     kinds = [kind for kind, _ in expected]
     assert kinds == [Kind.READY, *4 * [Kind.AUDIO], Kind.BYE]
 
