@@ -197,7 +197,10 @@ def _print(report: "RepairReport") -> None:
     before = sum(each.before for each in report.outcomes)
     say(f"{states}; {before} of them by an earlier run")
     if report.count(DOUBTFUL):
-        say("doubtful places are not filled: --json lists them, and --report with --dry-run; --gaps fills them")
+        say(
+            "doubtful places are not filled: --json lists them, and the page of --dry-run; "
+            "--gaps fills them"
+        )
     if left_out := sum(each.left_out for each in report.outcomes):
         say(f"{counted(left_out, 'place')} left out by the options")
     if report.dry_run:
