@@ -232,5 +232,5 @@ def _clip(
             listening.Version(name="before", signal=before[cut]),
             listening.Version(name="after", signal=np.asarray(after, np.float32)[cut]),
         ],
-        lost=lost[cut].any(axis=1),
+        lost=np.any(lost[cut][:, finding.channels], axis=1),
     )
