@@ -198,7 +198,7 @@ def _print(report: "RepairReport") -> None:
     say(f"{states}; {before} of them by an earlier run")
     if report.count(DOUBTFUL):
         say(
-            "doubtful places are not filled: --json lists them, and --report with --dry-run; "
+            "doubtful places are not filled: --json lists them, and the page of --dry-run; "
             "--gaps fills them"
         )
     if left_out := sum(each.left_out for each in report.outcomes):

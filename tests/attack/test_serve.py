@@ -108,7 +108,7 @@ class Neighbour:
         try:
             with Client(self._server.path, SETTINGS) as client:
                 k = 0
-                while not self._end.wait(0.005):
+                while not self._end.wait(0.005) or k < 4:
                     began_s = time.perf_counter()
                     lost = k % 5 == 4
                     samples, flag = client.push(None if lost else PACKETS[k % len(PACKETS)])

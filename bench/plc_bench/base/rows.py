@@ -35,7 +35,9 @@ class Score(NamedTuple):
 
 
 def summary(scores: Iterable[Score], first: str | None = None) -> list[Row]:
-    """Return means by place, method and metric, and differences to the method ``first``.
+    """Return means by place, method and metric, and differences.
+
+    Differences are those to the method ``first``.
 
     Scores of a clip are paired in their order; the intervals are over clips. A codec's own decode
     is the codec, with the field ``own``.
@@ -104,7 +106,7 @@ def scores_of(report: Mapping[str, Any]) -> Iterator[Score]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a kept summary, or of a report that a benchmark saved.
+    """Return the rows of a kept summary or a saved report.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Seams and holes that are nearly silent: ``plc bench detect --seams``.
 
-A recorder whose buffer overruns says a block again, leaves one out, or puts silence between two, and
-goes on where it was: the recording changes its length. So it does at equal distances where the
+A recorder whose buffer overruns says a block again, leaves one out, or puts silence between two,
+and goes on where it was: the recording changes its length. So it does at equal distances where the
 overrun has a cause that comes again, and the search must not take that for a beat. An editor that
 silences a stretch leaves its noise, and MP3 smears the edges.
 

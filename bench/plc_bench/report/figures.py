@@ -174,7 +174,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _written(cell: str, figure: Row, styles: Sequence[str]) -> str:
-    """Return a cell with a figure in place of its numbers, in the style of the column."""
+    """Return a cell with a figure for its numbers, styled as before."""
     numbers = _NUMBER.findall(cell)
     names = _FIELDS.get(len(numbers))
     if names is None or any(figure[name] is None for name in names):
@@ -184,7 +184,7 @@ def _written(cell: str, figure: Row, styles: Sequence[str]) -> str:
 
 
 def _styled(value: float, like: str, styles: Sequence[str]) -> str:
-    """Return a number with the decimals of another, and the column's sign and zero."""
+    """Return a number with the decimals and sign of another."""
     digits = len(like.partition(".")[2])
     text = f"{abs(value):.{digits}f}"
     if any(one.lstrip(f"+{_MINUS}-").startswith(".") for one in styles) and text.startswith("0."):

@@ -67,7 +67,9 @@ def mean_db(levels: NDArray[np.float64]) -> float:
 
 
 def change_db(before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int) -> float:
-    """Return the mean difference of two spectra, by bands up to 8 kHz.
+    """Return by how much two spectra differ in the mean.
+
+    By bands up to 8 kHz, in dB.
 
     Parameters
     ----------

@@ -48,11 +48,12 @@ _FADED_S, _STUTTER_S = 0.16, 0.25
 _PACKET_S, _CLICK_S = 0.02, 0.004
 # A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
 # record turns so evenly as a metronome that a machine made.
-_PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S, _EVEN_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0), 3e-4
+_PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
+_EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
 # Seams that come again sooner are made by a gate.
 _SEAM_PERIODS_S = (0.04, 0.2)
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
-_MANY_REPEATS, _REPEATS_A_S = 8, 1.0
+_MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 1.0, 4.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
@@ -111,7 +112,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             *_of_holes(holes, findings),
             *_of_repeats(repeats),
             *_regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
-            *_regular(clicks, _EVEN_S, _SLOW_PERIODS_S),
+            *_slow(clicks, sample_rate),
         ]
         for number, doubt in named:
             doubts[number] = doubts[number] or doubt
@@ -156,14 +157,16 @@ def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int
 
 def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
     share, count = repeats.shares(np.ones(len(repeats.numbers), np.bool_))
-    many = (count >= _MANY_REPEATS) & (count > _REPEATS_A_S * min(_WINDOW_S, repeats.total_s))
+    in_s = min(_WINDOW_S, repeats.total_s)
+    many = (count >= _MANY_REPEATS) & (count > _REPEATS_A_S * in_s)
+    many &= ~repeats.seam | (count > _SEAMS_A_S * in_s)
     on_grid = _on_grid(repeats)
     for place, number in enumerate(repeats.numbers):
         if repeats.length_s[place] > _STUTTER_S:
             yield number, STUTTER
         elif share[place] > _REPEAT_SHARE and count[place] > 1:
             yield number, TOO_MUCH
-        elif many[place] and not on_grid and not repeats.seam[place]:
+        elif many[place] and not on_grid:
             yield number, TOO_MANY
     yield from _regular(repeats, _PACKET_S, _PERIODS_S)
 
@@ -176,6 +179,13 @@ def _regular(
     starts, stops = places.start_s[places.seam], places.stop_s[places.seam]
     marked[places.seam] = _recurring(starts, stops, width_s, _SEAM_PERIODS_S)
     yield from ((places.numbers[place], REGULAR) for place in np.flatnonzero(marked))
+
+
+def _slow(clicks: _Places, sample_rate: int) -> list[tuple[int, str]]:
+    """Return the ticks of a slow metronome: nearly all of a channel's clicks."""
+    width_s = max(_EVEN_S, _EVEN_SAMPLES / sample_rate)
+    found = list(_regular(clicks, width_s, _SLOW_PERIODS_S))
+    return found if len(found) >= _EVEN_SHARE * len(clicks.numbers) else []
 
 
 def _recurring(
