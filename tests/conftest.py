@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -14,6 +15,9 @@ from tests.processes import environment
 
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
+
+# Attacks, benchmarks and trainings: half of the time, and no program of a user runs them.
+SLOW = tuple(Path(__file__).parent / folder for folder in ("attack", "bench", "training"))
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -46,3 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
         code = "from plc.engine.warm import warm_up; warm_up()"
         subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what lies in a folder of slow tests."""
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW):
+            item.add_marker("slow")
