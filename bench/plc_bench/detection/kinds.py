@@ -106,6 +106,13 @@ def _drum_loop(s: Studio) -> Signal:
     return s.every(125.0, lambda n: cut[pattern[n % 8]])
 
 
+def _two_squares(s: Studio, hertz: float, cents: float) -> Signal:
+    """Return notes of two voices that cancel each other in turn."""
+    notes = (hertz * 2 ** (s.rng.integers(12) / 12) for _ in range(999))
+    apart = 2 ** (cents / 1200)
+    return 0.2 * s.joined(s.square(note, 400.0) + s.square(note * apart, 400.0) for note in notes)
+
+
 def _stutter(s: Studio, block_ms: float, times: int, every_ms: float = 2000.0) -> Signal:
     out = s.music()
     block = s.of(block_ms)
@@ -368,6 +375,10 @@ UNDAMAGED: dict[str, Maker] = {
     "one tone begun again": lambda s: s.joined(s.harmonics(110.0, 237.0) for _ in range(999)),
     "melody with rests, by hand": lambda s: _played(s, 10.0),
     "melody with rests, by hand, cut": lambda s: _played(s, 0.5),
+    "two squares, nearly in tune": lambda s: _two_squares(s, 220.0, 6.0),
+    "two squares, nearly in tune, high": lambda s: _two_squares(s, 440.0, 6.0),
+    "two squares, less in tune": lambda s: _two_squares(s, 440.0, 10.0),
+    "two squares, less in tune, low": lambda s: _two_squares(s, 110.0, 10.0),
     "chip tune": lambda s: _chip(s, 0.5),
     "chip tune, thin pulses": lambda s: _chip(s, 0.125, 90.0),
     "chip tune in stereo": lambda s: np.stack([_chip(s, 0.5), _chip(s, 0.25, 165.0)], axis=1),

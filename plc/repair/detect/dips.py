@@ -42,6 +42,8 @@ _WINDOWS_MS = (1, 3, 6)
 _AROUND_MS, _QUIET = 3000.0, 0.005
 _CROWD_MS, _CROWD_DB = 80.0, 10.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
+# Beside a hole between pulses: what is looked at, how much of it is silent, relative to its peak.
+_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 4.0, 0.6, 0.02
 _SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0
@@ -357,6 +359,32 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
     if start < width or stop + width > row.size:
         return 20.0
     return change_db(row[start - width : start], row[stop : stop + width], sample_rate)
+
+
+def is_between_pulses(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
+    """Return whether a hole lies between the short pulses of one sound.
+
+    Two voices that are nearly in tune cancel each other: less and less of each period is left,
+    then nothing, then more and more. What stands beside such a hole is mostly silence, too.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        The channel, finite.
+    hole : Candidate
+        What was found there.
+    sample_rate : int
+        In Hz.
+    """
+    side = round(_PULSES_MS * sample_rate / 1000)
+    sides = row[max(0, hole.start - side) : hole.start], row[hole.stop : hole.stop + side]
+    return all(_silent_share(each) >= _PULSES_SILENT for each in sides)
+
+
+def _silent_share(part: NDArray[np.float32]) -> float:
+    """Return the share of samples that are far below the peak."""
+    level = np.abs(part)
+    return float(np.mean(level <= _PULSES_LEVEL * level.max())) if part.size else 0.0
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:

@@ -242,7 +242,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     errors = clicks.residual(sound, rate)
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
-    holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
+    holes = [
+        each
+        for each in dips.find(quiet, rate)
+        if not (constant.is_step(quiet, each, rate) or dips.is_between_pulses(sound, each, rate))
+    ]
     made = [*stuck, *holes, *repeats.find(sound, rate, errors)]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
