@@ -32,7 +32,7 @@ _MARGIN_S, _SIDE_MS = 0.4, 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Seam:
-    """What stands between two parts of a clip, and how much of the clip is gone."""
+    """A piece between two parts of a clip, and the samples left out."""
 
     piece: NDArray[np.float32]
     gone: int

@@ -87,7 +87,7 @@ def tables_in(path: Path) -> int:
 
 
 def renewed(text: str, path: Path) -> str:
-    """Return a document's text with the figures of the files that it names."""
+    """Return a document's text with the figures of its files."""
     opened = text.count("<!-- figures of ")
     if opened != len(_BLOCK.findall(text)):
         raise ConfigError(f"{path}: a comment 'figures of' has no keys, or no table below it")
