@@ -32,7 +32,7 @@ _MARGIN_S, _SIDE_MS = 0.4, 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Seam:
-    """A piece between two parts of a clip, and the samples left out."""
+    """A piece between two parts of a clip; samples left out."""
 
     piece: NDArray[np.float32]
     gone: int
@@ -186,7 +186,7 @@ def _score(item: tuple[Clip, str, int]) -> SeamScores:
 
 
 def score_seams(clip: Clip, name: str, seed: int = 0) -> SeamScores:
-    """Return what is found of the seams of one sort, at the clip's own rate."""
+    """Return the seams of one sort that are found in a clip."""
     sort = SORTS[name]
     read = read_clip(clip.path)
     rate = read.sample_rate
