@@ -711,7 +711,7 @@ def test_doubtful_places_are_told_and_not_filled(clip: Path) -> None:
     assert "8 doubtful places, not filled (8 recurs regularly)" in told
     assert "to fill them anyway: --gap 0.125000:0.175000 (silence: recurs regularly)" in told
     assert told.count("--gap 0.") + told.count("--gap 1.") == 3
-    assert "and 5 more: plc detect lists them" in told
+    assert "and 5 more: plc detect --json lists them" in told
     assert not target.exists()
     table = run("detect", gate).stdout
     assert "found 0 places of damage in 2.0 s; 8 doubtful places, not filled" in table
